@@ -81,7 +81,7 @@ function restoreCommands({ command, reading, act }: Builder): void {
     ),
   )
     .option('--database <name>', 'restore only this database')
-    .option('--to-database <name>', 'restore the database under this name, and leave the present one alone')
+    .option('--to-database <name>', 'restore the database under this name, and leave the current one alone')
     .option('--to-directory <dir>', 'restore files into this empty directory of the Lifeboat container', absolute)
     .option('--to <source>', 'restore into the databases or the volume of another source')
     .option('--table <schema.name>', 'restore only this table (repeatable)', gather)
@@ -92,13 +92,13 @@ function restoreCommands({ command, reading, act }: Builder): void {
     .option('--skip-failed', 'restore everything that the server accepts, and list what it refuses')
     .option('--unsigned', 'with LIFEBOAT_SIGNING_KEY: accept a snapshot without a signature')
     .option('--dry-run', 'show what would change, and change nothing')
-    .option('--no-safety', 'skip the safety snapshot, for a database that is too broken to dump')
+    .option('--no-safety', 'take no safety snapshot, for a database that is too broken to dump')
     .option('--no-stop', 'do not stop the services that use the data')
     .option('--health-url <url>', 'request this URL afterwards, and expect a 2xx response', webAddress)
     .option('--yes', 'do not ask for confirmation')
     .action(act('restore'));
   command('rollback [restore]', 'Bring back the data that a restore replaced (repeat to undo)', 'rollback')
-    .option('--forget', 'delete the data that is not in use, for good')
+    .option('--forget', 'permanently delete the data that is not in use')
     .option('--no-stop', 'do not stop the services that use the data')
     .option('--health-url <url>', 'request this URL afterwards, and expect a 2xx response', webAddress)
     .option('--yes', 'do not ask for confirmation')
@@ -124,7 +124,10 @@ function archiveCommands({ command, reading, act }: Builder): void {
     'import - web.media --at 2024-05-01T03:00Z < media.tar.gz',
   )
     .option('--at <time>', 'when the backup was made, with a time zone (default: the time of the file)', moment)
-    .option('--database <name>', 'for a dump that names no database (default: the one that the source names)')
+    .option(
+      '--database <name>',
+      'name of the database, if the dump does not contain it (default: the one that the source names)',
+    )
     .option('--strip <count>', 'remove this many leading directories from each name', count)
     .action(act('import'));
 }
@@ -141,7 +144,7 @@ function retentionCommands({ command, act }: Builder): void {
     act('unpin'),
   );
   command('copy', 'Bring the copies up to date', 'copy')
-    .option('--from <location>', 'bring the destination everything that this copy has instead')
+    .option('--from <location>', 'instead, bring everything that this copy has back to the destination')
     .option('--project <name>', 'with --from: select a Compose project if the copy holds several')
     .action(act('copy'));
 }
@@ -172,7 +175,12 @@ function bucketCommands({ program, command, act }: Builder): void {
     .option('--archive-removed-after <days>', 'move removed objects to GLACIER after this many days', days)
     .option('--deep-archive', 'with --archive-removed-after: use DEEP_ARCHIVE')
     .option('--lock <days>', 'lock new objects for this many days (Object Lock)', days)
-    .addOption(new Option('--lock-mode <mode>', 'who can lift the lock').choices(['governance', 'compliance']))
+    .addOption(
+      new Option(
+        '--lock-mode <mode>',
+        'let users with a special right lift the lock (governance), or nobody (compliance)',
+      ).choices(['governance', 'compliance']),
+    )
     .option('--whole-bucket', 'apply bucket-wide settings even if others store data in the bucket')
     .option(...other)
     .option('--yes', 'apply the settings')
@@ -185,7 +193,7 @@ function bucketCommands({ program, command, act }: Builder): void {
     .action(act('bucket-policy'));
   command(
     'undelete',
-    'Return the repository to an earlier time, from the versions in the bucket',
+    'Bring the repository back to an earlier state, from the versions in the bucket',
     'bucket undelete --before 2026-11-20T00:00Z',
     bucket,
   )

@@ -66,7 +66,7 @@ export function clockProblems(snapshots: readonly { manifest: Manifest }[], now:
       severity: 'warning',
       code: 'CLOCK_JUMPED',
       subject: newest.id,
-      message: `the newest snapshot is dated ${newest.end}, and now is ${now.toISOString()}`,
+      message: `the newest snapshot is dated ${newest.end}, but the time is now ${now.toISOString()}`,
       hint: 'The clock of the host was ahead then, or is behind now. Correct it. Snapshots stay in the order in which they were made.',
     },
   ];

@@ -44,7 +44,10 @@ export const HELPER_KINDS = {
         doc: 'the mount that holds the Unix socket of a database that listens on nothing else',
         access: 'read-only',
       },
-      data: { doc: 'during a restore, the data of the database, to measure the free space there', access: 'read-only' },
+      data: {
+        doc: 'during a restore, the data directory of the database, to measure the free space there',
+        access: 'read-only',
+      },
     },
     capabilities: {},
     tmpfs: { '/run/lifeboat': 'mode=0700,size=1m' },

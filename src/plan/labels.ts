@@ -48,7 +48,7 @@ export const LABELS = {
     form: 'name of a secret',
     // A user may write the password itself there by mistake.
     secret: true,
-    doc: 'the Compose secret of this service that holds the password of that role. Lifeboat reads it from `/run/secrets/<name>` in the container',
+    doc: 'the Compose secret of this service that holds the password of the database role. Lifeboat reads it from `/run/secrets/<name>` in the container',
     needs: POSTGRES,
   },
   'lifeboat.postgres.pitr': {
@@ -61,7 +61,7 @@ export const LABELS = {
   'lifeboat.volumes': {
     parse: booleanOrList,
     form: '`true`, or a comma list',
-    doc: 'back up all named volumes and binds of this container, or only the listed ones: mount paths, or volume names with or without the project in front, or keys under `volumes:`',
+    doc: 'back up all named volumes and binds of this container, or only the listed ones. List mount paths, volume names (with or without the project prefix), or keys under `volumes:`',
   },
   'lifeboat.volumes.include': {
     parse: globs,
@@ -93,13 +93,13 @@ export const LABELS = {
   'lifeboat.keep': {
     parse: parseKeep,
     form: 'keep policy',
-    doc: 'how much to keep of this container, instead of `LIFEBOAT_KEEP`',
+    doc: 'which snapshots of this container to keep, instead of `LIFEBOAT_KEEP`',
     needs: EITHER,
   },
   'lifeboat.stop': {
     parse: boolean,
     form: '`true`',
-    doc: 'stop this container while Lifeboat reads its volumes, and while a restore replaces them, or a database that its environment or command names',
+    doc: 'stop this container while Lifeboat reads its volumes, and while a restore replaces its volumes or a database that its environment or command names',
     needs: VOLUMES,
   },
   'lifeboat.exec.pre': {
@@ -111,7 +111,7 @@ export const LABELS = {
   'lifeboat.exec.post': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container afterwards, even after a failure',
+    doc: 'command to run in this container after its backup, even after a failure',
     needs: EITHER,
   },
   'lifeboat.drill.assert': {

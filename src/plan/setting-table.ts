@@ -40,13 +40,13 @@ export const SETTINGS = {
   LIFEBOAT_KEEP: {
     parse: parseKeep,
     form: 'keep policy',
-    doc: 'how much to keep: the newest snapshot of each of the last days, weeks, months and years that have one (`7d 4w 12m 3y`), the newest snapshots (`last 5`), and those of the last hours (`within 48h`), see [values](#values). Lifeboat removes no snapshot that is less than a day old',
+    doc: 'which snapshots to keep: `7d 4w 12m 3y` keeps the newest of each of the last 7 days, 4 weeks, 12 months and 3 years, `last 5` keeps the newest five, and `within 48h` keeps those of the last hours, see [values](#values). Lifeboat never removes a snapshot that is less than a day old',
     default: '7d 4w 12m',
   },
   LIFEBOAT_FALL: {
     parse: percent,
     form: 'percentage',
-    doc: 'how far the size, row count or file count of a source may drop since its last good snapshot. A larger drop triggers a warning, and Lifeboat keeps the snapshot from before the drop until `lifeboat accept SOURCE`. `100%` turns the warning off',
+    doc: 'how far the size, row count or file count of a source may drop since its last good snapshot. A larger drop triggers a warning, and Lifeboat keeps the snapshot from before the drop until you run `lifeboat accept SOURCE`. `100%` turns the warning off',
     default: '50%',
   },
   LIFEBOAT_DESTINATION: {
@@ -89,13 +89,13 @@ export const SETTINGS = {
   LIFEBOAT_SCOPE: {
     parse: parseScope,
     form: '`project`, `all`, or a comma list',
-    doc: 'which containers Lifeboat considers: those of its own Compose project, all on this engine, or only those of the listed projects',
+    doc: 'which containers Lifeboat considers: those of its own Compose project (`project`), all containers on this Docker engine (`all`), or only those of the listed projects',
     default: 'project',
   },
   LIFEBOAT_PROJECT: {
     parse: matching(PROJECT_NAME, PROJECT_FORM),
     form: 'name',
-    doc: 'the project name to use if Lifeboat cannot find its own because Compose did not start it',
+    doc: "the name of Lifeboat's own project. Set it only if Compose did not start Lifeboat, which then cannot find the name",
   },
   LIFEBOAT_HEALTHCHECKS_URL: {
     parse: url({ path: true }),
@@ -160,13 +160,13 @@ export const SETTINGS = {
   LIFEBOAT_PGCREDENTIALS: {
     parse: pgCredentials,
     form: 'lines `source:role:password`',
-    doc: 'role and password of single sources, such as `db.postgres:backup:s3cret`. They override all other places that name them, and those places fill in an empty role or password. Write `\\:` for a colon and `\\\\` for a backslash',
+    doc: 'role and password of individual sources, such as `db.postgres:backup:s3cret`. They take precedence over all other [places](#credentials-of-databases). If the role or the password is empty, the other places supply it. Write `\\:` for a colon and `\\\\` for a backslash',
     secret: true,
   },
   LIFEBOAT_AGE_RECIPIENTS: {
     parse: ageRecipients,
     form: 'comma list, or lines',
-    doc: '[age](security.md#encryption) public keys, `age1…`. Lifeboat encrypts everything new to all of them, and each can decrypt it',
+    doc: '[age](security.md#encryption) public keys, `age1…`. Lifeboat encrypts all new backups to all of these keys. The private key of any one of them decrypts the backups',
   },
   LIFEBOAT_AGE_IDENTITY: {
     parse: ageIdentity,
@@ -177,13 +177,13 @@ export const SETTINGS = {
   LIFEBOAT_GPG_PASSPHRASE: {
     parse: passphrase,
     form: 'text',
-    doc: 'passphrase that encrypts everything new with OpenPGP (AES-256) and decrypts it. With `LIFEBOAT_GPG_RECIPIENTS`, the passphrase of the private key',
+    doc: 'passphrase that encrypts all new backups with OpenPGP (AES-256), and decrypts them. If `LIFEBOAT_GPG_RECIPIENTS` is set, this is the passphrase of the private key instead',
     secret: true,
   },
   LIFEBOAT_GPG_RECIPIENTS: {
     parse: armored('PUBLIC', '`gpg --armor --export KEY…`'),
     form: 'armored keys',
-    doc: 'OpenPGP public keys, as `gpg --armor --export KEY…` prints them. Lifeboat encrypts everything new to all of them',
+    doc: 'OpenPGP public keys, as `gpg --armor --export KEY…` prints them. Lifeboat encrypts all new backups to all of them',
   },
   LIFEBOAT_GPG_PRIVATE_KEY: {
     parse: armored('PRIVATE', '`gpg --armor --export-secret-keys KEY`'),
@@ -194,7 +194,7 @@ export const SETTINGS = {
   LIFEBOAT_ENCRYPTION: {
     parse: oneOf(['none']),
     form: '`none`',
-    doc: 'confirms that new backups are unencrypted although earlier ones are encrypted. Without it, a key that is missing from the settings fails the run',
+    doc: 'confirms that new backups are meant to be unencrypted although earlier ones are encrypted. Otherwise, a run without an encryption key fails',
   },
   LIFEBOAT_SIGNING_KEY: {
     parse: secretLines(16),
@@ -209,7 +209,7 @@ export const SETTINGS = {
   LOG_LEVEL: {
     parse: oneOf(LEVELS),
     form: LEVELS.map((level) => `\`${level}\``).join(', '),
-    doc: 'how much Lifeboat logs. Unless you set it, commands log only warnings. At a terminal, commands log text unless it is `debug` or `trace`. All other logs are JSON',
+    doc: 'how much Lifeboat logs. If it is not set, commands other than `daemon` log only warnings and errors. At a terminal, these commands log plain text, except at `debug` and `trace`. All other logs are JSON',
     default: 'info',
   },
   TZ: { parse: parseZone, form: 'time zone', doc: 'IANA time zone of schedules and displayed times', default: 'UTC' },

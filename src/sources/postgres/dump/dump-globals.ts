@@ -1,6 +1,7 @@
-import { lstat, writeFile } from 'node:fs/promises';
+import { lstat, open, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type ErrorInfo, LifeboatError } from '../../../base/errors.ts';
+import { type ErrorInfo, errorInfo, LifeboatError } from '../../../base/errors.ts';
+import { READ_FLAGS } from '../../../store/filesystem/read-file.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
 import { rolesOf } from '../facts/summary.ts';
 import { globalsCommand } from '../server/commands.ts';
@@ -23,13 +24,37 @@ const GLOBALS = 'globals.sql';
 const NO_PASSWORDS =
   'roles are stored without their passwords: only a superuser may read those (LIFEBOAT_PGUSER); after a restore to a new server, set them again';
 
+/** The end of a complete file: `pg_dumpall` writes this comment last. Other vendors use their own product name. */
+const CLOSING = /(?:^|\n)-- \S.* database cluster dump complete\n--\s*$/;
+
+/** The most bytes at the end of a file that hold the closing comment. */
+const END_BYTES = 512;
+
 /**
- * Writes roles, memberships and tablespaces to `globals.sql`. Returns warnings.
+ * Writes roles, memberships and tablespaces to `globals.sql`. Returns warnings. `pg_dumpall` writes to a temporary name,
+ * and only a complete file replaces the present one. After a failure, the present file is unchanged.
  *
- * @throws PG_STALLED, EXEC_FAILED
+ * @throws PG_STALLED, EXEC_FAILED; PG_DUMP_INCOMPLETE if the closing comment is missing
  */
-export async function dumpGlobals({ tools, directory, stallTimeoutMs, signal }: DumpGlobalsOptions): Promise<string[]> {
-  const file = path.posix.join(directory, GLOBALS);
+export async function dumpGlobals(options: DumpGlobalsOptions): Promise<string[]> {
+  const file = path.posix.join(options.directory, GLOBALS);
+  const temporary = `${file}.new`;
+  try {
+    const warnings = await runDump(options, temporary);
+    await expectComplete(temporary, options.tools.container);
+    await rename(temporary, file);
+    return warnings;
+  } catch (error) {
+    // Neither unlink nor rename follows a link that a hostile helper may create here.
+    await rm(temporary, { force: true }).catch((cause: unknown) =>
+      options.tools.log.warn('an incomplete dump of the roles could not be removed', { ...errorInfo(cause) }),
+    );
+    throw error;
+  }
+}
+
+/** Runs `pg_dumpall`, without passwords if the role may not read them. Returns warnings. */
+async function runDump({ tools, stallTimeoutMs, signal }: DumpGlobalsOptions, file: string): Promise<string[]> {
   const size = async () => String((await lstat(file)).size);
   const watch = {
     timeoutMs: stallTimeoutMs,
@@ -52,6 +77,30 @@ export async function dumpGlobals({ tools, directory, stallTimeoutMs, signal }: 
   }
 }
 
+/** @throws PG_DUMP_INCOMPLETE if a file cannot be read, or does not end as `pg_dumpall` ends it */
+async function expectComplete(file: string, container: string): Promise<void> {
+  const message = `the dump of the roles in ${container} is incomplete`;
+  const end = await readEnd(file).catch((cause: unknown) => {
+    throw new LifeboatError('PG_DUMP_INCOMPLETE', message, { cause });
+  });
+  if (!CLOSING.test(end))
+    throw new LifeboatError('PG_DUMP_INCOMPLETE', `${message}: the closing comment of pg_dumpall is missing`);
+}
+
+/** Reads the last {@link END_BYTES} of a regular file. */
+async function readEnd(file: string): Promise<string> {
+  const handle = await open(file, READ_FLAGS);
+  try {
+    const stat = await handle.stat();
+    if (!stat.isFile()) throw new Error(`${path.basename(file)} is not a regular file`);
+    const buffer = Buffer.alloc(END_BYTES);
+    const { bytesRead } = await handle.read(buffer, 0, END_BYTES, Math.max(0, stat.size - END_BYTES));
+    return buffer.toString('latin1', 0, bytesRead);
+  } finally {
+    await handle.close();
+  }
+}
+
 /** The facts about a database that {@link dumpMissingRoles} needs. */
 type DumpedDatabase = Pick<DatabaseFacts, 'name' | 'owner' | 'owners' | 'grantees' | 'settings'>;
 
@@ -68,10 +117,10 @@ export async function dumpKnownGlobals(
 /**
  * Dumps the globals again if they lack a role that a dumped database names. Globals and databases are not dumped at the
  * same time, so the role may have been created in between. Returns a warning for each role that is still missing
- * because it was dropped.
+ * because it was dropped. If the second dump fails, the first one stays.
  *
  * @param roles the roles in the globals
- * @throws PG_STALLED, EXEC_FAILED
+ * @throws PG_STALLED, EXEC_FAILED, PG_DUMP_INCOMPLETE
  */
 export async function dumpMissingRoles(
   options: DumpGlobalsOptions,

@@ -100,8 +100,8 @@ async function dumpAs(options: DumpServerOptions, compression: DumpCompression):
 }
 
 /**
- * Compares the roles with the dumped databases. A failure does not fail the run, because the first dump of the globals
- * is only slightly older.
+ * Compares the roles with the dumped databases. A failure is only a warning, because the first dump of the globals stays
+ * and is only slightly older.
  */
 async function findLateRoles(
   { tools, context, source, stallTimeoutMs }: DumpServerOptions,
@@ -114,7 +114,9 @@ async function findLateRoles(
   } catch (error) {
     if (signal.aborted) throw error;
     log.warn('the roles could not be compared with the databases', { source: source.name, ...errorInfo(error) });
-    return [];
+    return [
+      `roles that were created during the backup may be missing from globals.sql, because it could not be dumped again: ${toLifeboatError(error).message}`,
+    ];
   }
 }
 

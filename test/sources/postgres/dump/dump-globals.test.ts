@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -12,6 +12,16 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
+/** The end of a file of pg_dumpall. */
+const CLOSING = '--\n-- PostgreSQL database cluster dump complete\n--\n\n';
+
+/** Writes a file to the path that a pg_dumpall command names. */
+function write(argv: readonly string[], text: string): string {
+  const file = argv.find((argument) => argument.startsWith('--file='))?.slice('--file='.length) as string;
+  writeFileSync(file, text);
+  return '';
+}
+
 const dump = (run: (argv: readonly string[], signal: AbortSignal) => Promise<string>) => {
   const connection = { user: 'app', port: 5432, application: 'lifeboat' };
   const tools = { container: 'shop-db-1', connection, database: 'app', run, activity: async () => 'waiting' };
@@ -23,15 +33,15 @@ test('a warning reports roles that are stored without passwords', async () => {
   const asked: boolean[] = [];
   const warnings = await dump(async (argv) => {
     asked.push(!argv.includes('--no-role-passwords'));
-    if (asked.length > 1) return '';
+    if (asked.length > 1) return write(argv, CLOSING);
     throw new LifeboatError('EXEC_FAILED', 'pg_dumpall: error: permission denied for table pg_authid');
   });
   expect(asked).toEqual([true, false]);
   expect(warnings).toEqual([expect.stringContaining('roles are stored without their passwords')]);
-  expect(await dump(async () => '')).toEqual([]);
+  expect(await dump(async (argv) => write(argv, CLOSING))).toEqual([]);
 });
 
-/** A server whose list of roles changes with each query, up to the last one. Counts the dumps. */
+/** A server whose list of roles changes with each query, up to the last one. Notes each dump, which is complete. */
 function server(...lists: string[][]) {
   const dumps: string[][] = [];
   const tools = {
@@ -40,7 +50,7 @@ function server(...lists: string[][]) {
     control: async () => ({
       all: async () => ((lists.length > 1 ? lists.shift() : lists[0]) ?? []).map((name) => ({ name })),
     }),
-    run: async (argv: string[]) => void dumps.push(argv),
+    run: async (argv: string[]) => write(argv, `-- dump ${dumps.push(argv)}\n${CLOSING}`),
     activity: async () => 'at work',
   };
   const { signal } = new AbortController();
@@ -78,6 +88,78 @@ test('a warning names a role that was dropped before the dump of the globals, an
   expect(await dumpMissingRoles(options, [database('app', { owners: ['old one'] })], roles)).toEqual([
     'role old one was dropped during the backup, and shop still names it: a restore to a server without it needs CREATE ROLE "old one" first',
   ]);
+});
+
+const stored = () => readFileSync(path.join(directory, 'globals.sql'), 'utf8');
+
+/** A second dump of the globals that leaves an incomplete file. */
+const INCOMPLETE: [string, string, (argv: readonly string[]) => string][] = [
+  [
+    'fails midway',
+    'EXEC_FAILED',
+    (argv) => {
+      write(argv, 'CREATE ROLE app;\nCREATE R');
+      throw new LifeboatError('EXEC_FAILED', 'pg_dumpall: error: server closed the connection');
+    },
+  ],
+  [
+    'fails without passwords too',
+    'EXEC_FAILED',
+    (argv) => {
+      write(argv, '');
+      const table = argv.includes('--no-role-passwords') ? 'pg_roles' : 'pg_authid';
+      throw new LifeboatError('EXEC_FAILED', `pg_dumpall: error: permission denied for table ${table}`);
+    },
+  ],
+  ['succeeds without its closing comment', 'PG_DUMP_INCOMPLETE', (argv) => write(argv, 'CREATE ROLE app;\nCREATE R')],
+  [
+    'has the closing comment only inside',
+    'PG_DUMP_INCOMPLETE',
+    (argv) => write(argv, `${CLOSING}${CLOSING}CREATE ROLE app;\n`),
+  ],
+  ['writes no file', 'PG_DUMP_INCOMPLETE', () => ''],
+  [
+    'writes a link to a complete file',
+    'PG_DUMP_INCOMPLETE',
+    (argv) => {
+      const file = argv.find((argument) => argument.startsWith('--file='))?.slice('--file='.length) as string;
+      symlinkSync(path.join(directory, 'globals.sql'), file);
+      return '';
+    },
+  ],
+];
+
+test.each(INCOMPLETE)('the first dump of the globals stays if the second one %s', async (_, code, run) => {
+  const { options } = server(['app'], ['app'], ['app', 'late']);
+  const { roles } = await dumpKnownGlobals(options);
+  const second = {
+    ...options,
+    tools: { ...options.tools, run: async (argv: string[]) => run(argv) } as unknown as Tools,
+  };
+  await expect(dumpMissingRoles(second, [database('late')], roles)).rejects.toMatchObject({ code });
+  expect(stored()).toBe(`-- dump 1\n${CLOSING}`);
+  expect(readdirSync(directory)).toEqual(['globals.sql']);
+});
+
+test('a complete second dump of the globals replaces the first one', async () => {
+  const { options } = server(['app'], ['app'], ['app', 'late']);
+  const { roles } = await dumpKnownGlobals(options);
+  await dumpMissingRoles(options, [database('late')], roles);
+  expect(stored()).toBe(`-- dump 2\n${CLOSING}`);
+  expect(readdirSync(directory)).toEqual(['globals.sql']);
+});
+
+test.each([
+  ['is empty', ''],
+  ['ends midway', 'CREATE ROLE app;\nCREATE R'],
+])('a first dump of the globals that %s is not stored', async (_, text) => {
+  await expect(dump(async (argv) => write(argv, text))).rejects.toMatchObject({ code: 'PG_DUMP_INCOMPLETE' });
+  expect(readdirSync(directory)).toEqual([]);
+});
+
+test('a dump of another vendor is complete too', async () => {
+  const text = '--\n-- EnterpriseDB database cluster dump complete\n--\n\n';
+  expect(await dump(async (argv) => write(argv, text))).toEqual([]);
 });
 
 test('another failure does not count as a missing right', async () => {
