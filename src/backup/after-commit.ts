@@ -39,7 +39,10 @@ export async function copyAndPrune(
   // A copy that is the destination itself is reported as an error. Its retention may be the longer one, so nothing is
   // pruned.
   const isCopyToo = copies.some(({ isDestination }) => isDestination);
-  if (prune && !isCopyToo && !signal.aborted)
+  // Copying may take hours.
+  const later = prune ? clockJump(PRUNE) : undefined;
+  if (later) ending.problems.push(later);
+  if (prune && !later && !isCopyToo && !signal.aborted)
     await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, signal }, log);
   if (ending.status === 'ok' && !copies.every(isCopyOk)) ending.status = 'partial';
 }

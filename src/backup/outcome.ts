@@ -9,7 +9,7 @@ import type { StoredTree } from '../store/content/stored-tree.ts';
 import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 import { databaseEntry, lastWithDatabase } from '../store/repository/stored-databases.ts';
 import { rowsOf, type Shrinkage } from './shrinkage.ts';
-import { treeErrors, treeSummary, treeWarnings } from './tree-warnings.ts';
+import { leftOutNames, treeErrors, treeSummary, treeWarnings } from './tree-warnings.ts';
 
 /** The outcome of one source: its report, its manifest entry, and the step that keeps its index after the commit. */
 export interface Captured {
@@ -38,6 +38,7 @@ export function storedOutcome(source: StoredSource): Captured {
   const { planned, tree, stored, shrinkage, lastGood, durationMs } = source;
   const { files, bytes, newFiles, newBytes, packs, skipped } = stored;
   const { since } = shrinkage;
+  const leftOut = leftOutNames(stored.dataDirectories);
   const [failure, ...others] = listLosses(source);
   const found = [...treeWarnings(planned, stored), ...others.map(({ message }) => message)];
   const shared = {
@@ -66,6 +67,7 @@ export function storedOutcome(source: StoredSource): Captured {
       index: source.index,
       packs,
       skipped,
+      ...(leftOut.length > 0 ? { leftOut } : {}),
       // After the source is gone, retention still applies its last known policy.
       ...(planned.keepInDoubt === undefined ? { keep: formatKeep(planned.keep) } : {}),
       // A safety snapshot holds data that is about to be replaced, so a loss is expected.

@@ -13,10 +13,19 @@ const SPECIAL: Record<string, string> = { char: 'character device', block: 'bloc
 const STOP_HINT = `Set the label lifeboat.stop: "true" on the service, so that nothing writes while its files are read.`;
 const STOPPED_HINT = 'Find out what writes there besides this service, and stop it with a lifeboat.exec.pre hook.';
 
-/** Returns a one-line summary, for a tree whose source gives none. */
-export function treeSummary({ files, databases }: StoredTree): string {
+/** Returns a one-line summary, for a tree whose source gives none. It names what the tree leaves out by itself. */
+export function treeSummary({ files, databases, dataDirectories }: StoredTree): string {
   const found = databases > 0 ? `, ${plural(databases, 'SQLite database')}` : '';
-  return plural(files, 'file') + found;
+  const left = leftOutNames(dataDirectories);
+  const more = left.length > SHOWN ? ` and ${left.length - SHOWN} more` : '';
+  return plural(files, 'file') + found + (left.length > 0 ? `, without ${left.slice(0, SHOWN).join(', ')}${more}` : '');
+}
+
+/** Returns the data directories that a tree leaves out, for people: `pgdata (PostgreSQL)`. */
+export function leftOutNames(found: readonly DataDirectory[]): string[] {
+  return found
+    .filter(({ leftOut }) => leftOut)
+    .map(({ path, kind }) => (path === '.' ? `the data of ${kind}` : `${path} (${kind})`));
 }
 
 /** Returns why a source is only partly stored or may not restore, the worst error first. */
@@ -85,8 +94,7 @@ export function runningData(
   found: readonly DataDirectory[],
 ): { message: string; hint: string } | undefined {
   if (source.kind !== 'volume' || source.stop.length > 0 || source.pre || !source.writers?.length) return undefined;
-  const leftOut = source.besidePostgres ? 'PostgreSQL' : undefined;
-  const data = found.filter(({ kind }) => kind !== leftOut && kind !== 'a Lifeboat repository');
+  const data = found.filter(({ kind, leftOut }) => !leftOut && kind !== 'a Lifeboat repository');
   if (data.length === 0) return undefined;
   const kinds = [...new Set(data.map(({ kind }) => kind))].join(', ');
   const places = data.map(({ path }) => path).filter((path) => path !== '.');

@@ -1,6 +1,5 @@
-import { MOUNT_HINT, runningData } from '../backup/tree-warnings.ts';
+import { leftOutNames, MOUNT_HINT, runningData } from '../backup/tree-warnings.ts';
 import type { FilesSource, Note, Problem, VolumeSource } from '../plan/model.ts';
-import { leftOutOf } from '../sources/volume.ts';
 import type { MeasuredTree } from '../store/content/measure-tree.ts';
 
 /** Returns findings about files: data directories left out, or copied while in use; databases without their log. */
@@ -8,10 +7,8 @@ export function treeFindings(
   source: VolumeSource | FilesSource,
   { dataDirectories, withoutLog }: Pick<MeasuredTree, 'dataDirectories' | 'withoutLog'>,
 ): { problems: Problem[]; notes: Note[] } {
-  const leaveOut = leftOutOf(source);
-  const left = dataDirectories.filter(({ kind }) => leaveOut === 'all' || leaveOut === kind);
-  const names = left.map(({ path, kind }) => (path === '.' ? kind : `${path} (${kind})`));
-  const notes = left.length === 0 ? [] : [{ subject: source.name, message: `leaves out ${names.join(', ')}` }];
+  const names = leftOutNames(dataDirectories);
+  const notes = names.length === 0 ? [] : [{ subject: source.name, message: `leaves out ${names.join(', ')}` }];
   const problems: Problem[] = [];
   if (withoutLog.length > 0) {
     const message = `${source.name} holds an SQLite database without its log (${withoutLog.join(', ')}): only the file is mounted`;

@@ -28,22 +28,28 @@ export function keepRules(input: RuleInput): Map<string, KeepRule> {
 
 function ruleOf(name: string, { manifests, plan, keep, listSourceStatuses, accepted }: RuleInput): KeepRule {
   const acceptance = acceptedOf(accepted[name]);
-  // A volume that services share is stored under the name of one of them. The other names have no status of their own.
-  const storedAs = plan.shared?.[name] ?? name;
-  const planned = plan.sources.find((source) => source.name === storedAs);
-  const status = listSourceStatuses.find((one) => one.name === storedAs);
-  // Until somebody repairs the source, its last good snapshots may be the only ones it will ever have.
-  const failed = status?.last?.status === 'failed';
-  const hold = planned && (planned.keepInDoubt ?? (failed ? `${storedAs} failed last` : undefined));
-  const rule = { ...acceptance, ...(hold === undefined ? {} : { hold }) };
-  if (planned && storedAs === name) return { policy: planned.keep, ...rule };
-  const isGoneForGood = status === undefined && !planned;
+  const planned = plan.sources.find((source) => source.name === name);
+  const status = listSourceStatuses.find((one) => one.name === name);
+  if (planned) {
+    // Until somebody repairs the source, its last good snapshots may be the only ones it will ever have.
+    const failed = status?.last?.status === 'failed';
+    const hold = planned.keepInDoubt ?? (failed ? `${name} failed last` : undefined);
+    return { policy: planned.keep, ...acceptance, ...(hold === undefined ? {} : { hold }) };
+  }
+  // The volume of a shared name is stored under another one, and the snapshots under this name are its history.
+  const storedAs = plan.sources.find((source) => source.name === plan.shared?.[name]);
+  const isGoneForGood = status === undefined && plan.shared?.[name] === undefined;
   if (isGoneForGood) return acceptance;
-  // Its label is gone or belongs to a volume that has another name now, but its manifests contain the policy that it had.
+  // Its label is gone, but its manifests contain the policy that it had.
   const own = manifests.map(({ sources }) => sources[name]?.keep).find((text) => text !== undefined);
   const parsed = own === undefined ? undefined : parseKeep(own);
-  const policy = parsed && 'value' in parsed ? eitherPolicy(keep, parsed.value) : keep;
-  return { policy: planned ? eitherPolicy(policy, planned.keep) : policy, ...rule };
+  const present = storedAs?.keep ?? keep;
+  const hold = storedAs?.keepInDoubt;
+  return {
+    policy: parsed && 'value' in parsed ? eitherPolicy(present, parsed.value) : present,
+    ...acceptance,
+    ...(hold === undefined ? {} : { hold }),
+  };
 }
 
 function acceptedOf(accepted: Accepted[string] | undefined): Pick<KeepRule, 'acceptedUntil' | 'acceptedSequence'> {

@@ -127,14 +127,15 @@ function previewOf({ request, context, target, difference }: Work): RestorePrevi
       },
     );
   }
+  const whole = paths.length === 0;
+  const changes = whole ? present.entries > 0 : replaced > 0;
+  if (whole && changes) refuseLeftOut(context, target);
   const counts = [
     `${plural(added, 'file')} added`,
     `${plural(replaced, 'file')} replaced`,
     ...(paths.length > 0 ? [] : [`${plural(extra, 'file')} not in the snapshot moved away`]),
     `${plural(equal, 'file')} the same`,
   ].join(', ');
-  const whole = paths.length === 0;
-  const changes = whole ? present.entries > 0 : replaced > 0;
   const detail = `${formatBytes(present.bytes)} in ${plural(present.files, 'file')}; ${counts}`;
   const creates = whole ? [target.name] : added > 0 ? [`${plural(added, 'file')} in ${target.name}`] : [];
   return {
@@ -146,6 +147,19 @@ function previewOf({ request, context, target, difference }: Work): RestorePrevi
     space: { where: target.name, needed, free },
     notes: [...newerNote(newer, !whole && !overwrite), ...(whole && changes ? missingNotes(context, target) : [])],
   };
+}
+
+/**
+ * Refuses to put aside the data of a database that the snapshot leaves out: its server would start with an empty directory.
+ *
+ * @throws TREE_TARGET_REFUSED
+ */
+function refuseLeftOut({ entry }: RestoreContext, { name }: Target): void {
+  if (!entry.leftOut?.length) return;
+  const message = `the snapshot leaves out the data of a database, and a restore of the whole of ${name} would put it aside: ${entry.leftOut.join(', ')}`;
+  throw new LifeboatError('TREE_TARGET_REFUSED', message, {
+    hint: 'Restore what you need with --path, or everything with --to-directory DIR.',
+  });
 }
 
 /** Warns that files which the snapshot lacks are moved away too, also those that were left out on purpose. */

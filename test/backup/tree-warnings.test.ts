@@ -67,6 +67,18 @@ describe('the warnings about a tree', () => {
     );
   });
 
+  test('says in the summary what is left out', () => {
+    const found = ['a', 'b', 'c', 'd'].map((path) => ({ path, kind: 'MongoDB' as const, leftOut: path !== 'b' }));
+    const summaryOf = (count: number) =>
+      treeSummary({ ...emptyResult(), files: 2, dataDirectories: found.slice(0, count) });
+    expect(summaryOf(2)).toBe('2 files, without a (MongoDB)');
+    expect(summaryOf(4)).toBe('2 files, without a (MongoDB), c (MongoDB), d (MongoDB)');
+    const root = { path: '.', kind: 'PostgreSQL' as const, leftOut: true };
+    expect(treeSummary({ ...emptyResult(), dataDirectories: [root, root, root, root] })).toBe(
+      '0 files, without the data of PostgreSQL, the data of PostgreSQL, the data of PostgreSQL and 1 more',
+    );
+  });
+
   test('is nothing without problems', () => {
     expect(texts({ ...emptyResult(), files: 2 })).toEqual(['2 files']);
   });

@@ -12,7 +12,14 @@ interface PlanView {
 interface Shown {
   sources: Record<
     string,
-    { status: string; files: number; bytes: number; warnings: string[]; databases?: { name: string }[] }
+    {
+      status: string;
+      files: number;
+      bytes: number;
+      warnings: string[];
+      summary: string;
+      databases?: { name: string }[];
+    }
   >;
 }
 
@@ -64,6 +71,7 @@ describe('the Compose files of real products', () => {
     for (const name of ['media', 'restored', 'old', 'copy']) await mkdir(file(name));
     // A cluster that no container mounts any more.
     await writeFile(file('old', 'PG_VERSION'), '13');
+    await mkdir(file('old', 'base'));
     await writeFile(file('media', 'photo.jpg'), 'photo'.repeat(1000));
     await writeFile(file('nginx.conf'), 'server {}');
     await writeFile(file('acme.json'), '{"certificates": 1}');
@@ -133,6 +141,16 @@ describe('the Compose files of real products', () => {
     }
     // The Compose file, nginx.conf and token.txt. acme.json is a separate source.
     expect(sizes).toEqual([3, 3]);
+  });
+
+  it('each run names the databases that it leaves out, and a restore never puts their data aside', async () => {
+    const { sources } = await stack.json<Shown>('show', 'latest');
+    expect(sources.config!.summary).toContain('without old (PostgreSQL)');
+    expect(sources['db.cluster']!.summary).toContain('without main (PostgreSQL)');
+    const inPlace = await stack.lifeboat('restore', 'latest', 'db.cluster', '--yes');
+    expect(inPlace.code).toBe(1);
+    expect(inPlace.stderr).toMatch(/TREE_TARGET_REFUSED.*--path/s);
+    expect(await stack.psql('SELECT 1')).toBe('1');
   });
 
   it('a single file is restored as a file', async () => {

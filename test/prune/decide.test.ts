@@ -37,26 +37,37 @@ test('the last snapshot that holds a database stays while the database accepts n
   expect(keptOf([])).not.toContain('day-2');
 });
 
-test.each<[string, Partial<Plan['sources'][number]>, number]>([
-  ['the policy in its manifests', { keep: { daily: 3 } }, 20],
-  ['the policy of the source', { keep: { daily: 25 } }, 25],
-  ['everything while the label is in doubt', { keep: { daily: 3 }, keepInDoubt: 'unclear' }, 40],
-])('a name whose volume is now stored under the name of another service keeps %s', (_, source, kept) => {
-  const manifests = Array.from({ length: 40 }, (_, i) => {
-    const sources = {
-      'web.media': { status: 'ok', keep: '20d' },
-      ...(i === 0 ? { 'app.media': { status: 'ok' } } : {}),
-    };
-    return { ...serverOf(40 - i, [], []), sources } as unknown as Manifest;
+test('the history of a volume that is now stored under the name of another service stays as long as before', () => {
+  const manifests = Array.from({ length: 25 }, (_, i) => {
+    const at = new Date(Date.UTC(2026, 10 - i, 20)).toISOString();
+    const sources = { 'web.media': { status: 'ok', keep: '7d 12m 10y' } };
+    return {
+      id: `month-${i}`,
+      sequence: 25 - i,
+      start: at,
+      end: at,
+      trigger: 'schedule',
+      sources,
+    } as unknown as Manifest;
   });
-  const plan = {
-    ...{ project: 'shop', problems: [], shared: { 'web.media': 'app.media' } },
-    sources: [{ name: 'app.media', ...source }],
-  } as unknown as Plan;
-  const rules = keepRules({ manifests, plan, keep: { daily: 3 }, listSourceStatuses: [], accepted: {} });
-  const snapshots = manifests.map((manifest) => keepSnapshot(manifest, undefined));
-  const decisions = decideKept(snapshots, rules, { zone: 'UTC', now: Date.UTC(2026, 1, 9, 12) });
-  expect(decisions.filter((one) => one.keep)).toHaveLength(kept);
+  const keptWith = (plan: Partial<Plan>) => {
+    const rules = keepRules({
+      ...{ manifests, plan: { sources: [], ...plan } as unknown as Plan, keep: { daily: 3 } },
+      ...{ listSourceStatuses: [], accepted: {} },
+    });
+    const snapshots = manifests.map((manifest) => keepSnapshot(manifest, undefined));
+    const decisions = decideKept(snapshots, rules, { zone: 'UTC', now: Date.UTC(2026, 10, 28) });
+    return decisions.filter((one) => one.keep).length;
+  };
+  const policy = { daily: 7, monthly: 12, yearly: 10 };
+  const planned = keptWith({ sources: [{ name: 'web.media', keep: policy }] as unknown as Plan['sources'] });
+  const shared = { 'web.media': 'app.media' };
+  const sources = [{ name: 'app.media', keep: { daily: 7 } }] as unknown as Plan['sources'];
+  expect(planned).toBeGreaterThan(12);
+  expect(keptWith({ sources, shared })).toBe(planned);
+  // The same when the present name is not planned, for example because its container is gone.
+  expect(keptWith({ shared })).toBe(planned);
+  expect(keptWith({})).toBe(1);
 });
 
 describe('a keep label with a mistake', () => {

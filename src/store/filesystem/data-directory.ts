@@ -22,6 +22,8 @@ export interface DataDirectory {
   /** for display; `.` is the root of the tree */
   path: string;
   kind: DataKind;
+  /** its content is not stored */
+  leftOut: boolean;
 }
 
 /** A version directory of a tablespace: `PG_17_202406281` (Postgres docs, 66.1 "Database File Layout"). */
@@ -37,7 +39,8 @@ const some = (names: readonly string[], pattern: RegExp) => names.some((name) =>
  */
 const SIGNS: readonly [DataKind, Signs][] = [
   ['a Lifeboat repository', (has) => has('lifeboat.json')],
-  ['PostgreSQL', (has, names) => has('PG_VERSION') || some(names, TABLESPACE)],
+  // Each database inside has a PG_VERSION too, and so may an archive of something else.
+  ['PostgreSQL', (has, names) => (has('PG_VERSION') && (has('base') || has('global'))) || some(names, TABLESPACE)],
   ['MySQL or MariaDB', (has) => has('ibdata1')],
   [
     'ClickHouse',
@@ -61,6 +64,15 @@ function dataKindOf(names: readonly string[]): DataKind | undefined {
 }
 
 /**
+ * Returns true for a data directory that a tree leaves out. A dump covers only the directory of the server that runs: the one with a
+ * `postmaster.pid`. A base backup or an archived directory next to it has none (Postgres docs, 66.1 "Database File Layout").
+ */
+function isLeftOut(kind: DataKind, names: readonly string[], leaveOut: LeftOutData | undefined): boolean {
+  if (leaveOut !== 'PostgreSQL') return leaveOut === 'all';
+  return kind === 'PostgreSQL' && (names.includes('postmaster.pid') || some(names, TABLESPACE));
+}
+
+/**
  * Returns the `enter` callback of a walk that finds the outermost data directories and leaves out some of them. With
  * `all`, the root itself does not count, because nothing would be left. Found directories are added to `found`, up to
  * {@link MAX_FOUND}.
@@ -74,8 +86,9 @@ export function findDataDirectories(found: DataDirectory[], leaveOut?: LeftOutDa
     const kind = leaveOut === 'all' && path === '' ? undefined : dataKindOf(names);
     if (kind === undefined) return true;
     inside = path;
-    if (found.length < MAX_FOUND) found.push({ path: shortPath(path), kind });
-    return leaveOut !== 'all' && leaveOut !== kind;
+    const leftOut = isLeftOut(kind, names, leaveOut);
+    if (found.length < MAX_FOUND) found.push({ path: shortPath(path), kind, leftOut });
+    return !leftOut;
   };
 }
 

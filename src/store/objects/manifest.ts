@@ -55,6 +55,8 @@ const source = z.object({
   summary: z.string(),
   warnings: z.array(z.string()),
   skipped: z.record(z.string(), count),
+  /** of files: data directories of databases whose content is not stored, for people; at most 20 */
+  leftOut: z.array(z.string()).optional(),
   /** the source's keep policy at that time, as a user writes it */
   keep: z.string().optional(),
   /** set if the source is much smaller than in the snapshot `since` */

@@ -8,7 +8,10 @@ function walkOver(directories: Record<string, string[]>, leaveOut?: 'all' | 'Pos
   const found: DataDirectory[] = [];
   const enter = findDataDirectories(found, leaveOut);
   const entered = Object.entries(directories).filter(([path, names]) => enter(path, names));
-  return { found: found.map(({ path, kind }) => `${path}: ${kind}`), entered: entered.map(([path]) => path) };
+  return {
+    found: found.map(({ path, kind, leftOut }) => `${path}: ${kind}${leftOut ? ' (left out)' : ''}`),
+    entered: entered.map(([path]) => path),
+  };
 }
 
 describe('data directories of database servers', () => {
@@ -34,6 +37,7 @@ describe('data directories of database servers', () => {
     ['a dump of Redis', ['dump.rdb']],
     ['a web project', ['data', 'metadata', 'package.json', 'src']],
     ['a directory of logs', ['wal', 'CURRENT']],
+    ['a directory with a file of that name', ['PG_VERSION', 'notes.txt']],
   ])('%s is not a data directory', (_what, names) => {
     expect(walkOver({ '': names }).found).toEqual([]);
   });
@@ -51,9 +55,20 @@ describe('data directories of database servers', () => {
     expect(entered).toHaveLength(5);
   });
 
-  test('alongside a dump, data of Postgres is left out even if it is all there is', () => {
-    expect(walkOver({ '': ['PG_VERSION'] }, 'PostgreSQL')).toEqual({ found: ['.: PostgreSQL'], entered: [] });
+  test('alongside a dump, the data of the running server is left out even if it is all there is', () => {
+    const cluster = ['PG_VERSION', 'base', 'global'];
+    expect(walkOver({ '': [...cluster, 'postmaster.pid'] }, 'PostgreSQL')).toEqual({
+      found: ['.: PostgreSQL (left out)'],
+      entered: [],
+    });
     expect(walkOver({ '': ['ibdata1'] }, 'PostgreSQL').entered).toEqual(['']);
+  });
+
+  test('alongside a dump, a base backup and an archived data directory are stored', () => {
+    const cluster = ['PG_VERSION', 'base', 'global', 'backup_manifest'];
+    const { found, entered } = walkOver({ '': ['basebackup'], basebackup: cluster }, 'PostgreSQL');
+    expect(found).toEqual(['basebackup: PostgreSQL']);
+    expect(entered).toEqual(['', 'basebackup']);
   });
 
   test('a configuration is stored without any data directory, but never left out as a whole', () => {
@@ -62,6 +77,6 @@ describe('data directories of database servers', () => {
       'all',
     );
     expect(entered).toEqual(['']);
-    expect(found).toEqual(['db: MySQL or MariaDB', 'old: a Lifeboat repository']);
+    expect(found).toEqual(['db: MySQL or MariaDB (left out)', 'old: a Lifeboat repository (left out)']);
   });
 });

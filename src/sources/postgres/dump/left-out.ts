@@ -1,12 +1,17 @@
 import type { Tools } from '../server/tools.ts';
 
+/** Members of extension `e` that are neither tables, nor their row types, nor schemas. */
+const OTHER_MEMBERS = `pg_depend o WHERE o.deptype = 'e' AND o.refclassid = 'pg_extension'::regclass AND o.refobjid = e.oid
+    AND o.classid NOT IN ('pg_class'::regclass, 'pg_type'::regclass, 'pg_namespace'::regclass)`;
+
 /**
  * True for a member of an extension that somebody added with ALTER EXTENSION … ADD. A script of the extension makes all its members in
- * one transaction, which also updates the extension or makes functions and the like. A table comes with its row type.
+ * one transaction, which also updates the extension or makes functions and the like. A table comes with its row type. pg_upgrade adds
+ * each member in a transaction of its own, so an extension without two members of one transaction shows nothing.
  */
 const ADDED = `d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid AND d.xmin <> e.xmin
-  AND NOT EXISTS (SELECT FROM pg_depend o WHERE o.deptype = 'e' AND o.refclassid = 'pg_extension'::regclass AND o.refobjid = e.oid
-    AND o.xmin = d.xmin AND o.classid NOT IN ('pg_class'::regclass, 'pg_type'::regclass, 'pg_namespace'::regclass))`;
+  AND NOT EXISTS (SELECT FROM ${OTHER_MEMBERS} AND o.xmin = d.xmin)
+  AND EXISTS (SELECT FROM ${OTHER_MEMBERS} GROUP BY o.xmin::text HAVING count(*) > 1)`;
 
 /** Objects of people have larger OIDs (Postgres docs, 73.2, FirstNormalObjectId in transam.h). */
 const FIRST_OWN = 16384;
@@ -25,7 +30,7 @@ const IN_SYSTEM_SCHEMAS = `SELECT format('%s %I.%I is in a schema of the system,
 /** Tables that belong to an extension whose CREATE EXTENSION does not make them, and whose rows it does not hand to pg_dump. */
 const ADDED_TABLES = `SELECT format('table %I.%I was added to extension %I, so it is not in the dump: ALTER EXTENSION %I DROP TABLE %I.%I', nspname, relname, extname, extname, nspname, relname) AS told
   FROM pg_depend d JOIN pg_extension e ON true JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
-  JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') AND ${ADDED} ORDER BY 1`;
+  JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') AND c.oid <> ALL (coalesce(extconfig, '{}')) AND ${ADDED} ORDER BY 1`;
 
 /** Schemas of the same kind. pg_dump leaves them out, but not the tables in them. */
 const ADDED_SCHEMAS = `SELECT format('schema %I was added to extension %I, so it is not in the dump, and a restore cannot create what is in it: ALTER EXTENSION %I DROP SCHEMA %I', nspname, extname, extname, nspname) AS told
