@@ -1,23 +1,31 @@
 import type { Problem } from '../plan/model.ts';
 import { plural } from '../report/format.ts';
 import type { Snapshot } from '../store/repository/repository.ts';
+import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
+import { findRemoved, type ReadTombstone } from '../store/repository/tombstones.ts';
 import type { Side } from './steps.ts';
 
 /**
  * Returns the ids of snapshots that the copy has and the destination has lost: it has neither their manifest nor a
- * tombstone.
+ * tombstone that explains the loss. Reads only the tombstones of snapshots after the newest one at the destination,
+ * which retention never removes: the chain there shows other gaps.
  *
  * @param abandoned the highest sequence without which somebody has accepted the destination
  */
-export function lostSnapshots(copied: readonly Snapshot[], main: Side, abandoned: number): string[] {
-  const known = new Set([
-    ...main.snapshots.map(({ manifest }) => manifest.id),
-    ...main.damaged.map(({ id }) => id),
-    ...main.removed,
-  ]);
-  return copied
-    .filter(({ manifest: { id, sequence } }) => sequence > abandoned && !known.has(id))
-    .map(({ manifest }) => manifest.id);
+export async function lostSnapshots(copied: readonly Snapshot[], main: Side, abandoned: number): Promise<string[]> {
+  const there = new Set([...main.snapshots.map(({ manifest }) => manifest.id), ...main.damaged.map(({ id }) => id)]);
+  const missing = copied.map(placeOf).filter(({ id, sequence }) => sequence > abandoned && !there.has(id));
+  const named = new Set(main.removed);
+  const end = highestSequence(main.snapshots.map(placeOf));
+  const newer = missing.filter(({ id, sequence }) => sequence > end && named.has(id));
+  const removed = await findRemoved(main.repository, newer, main.snapshots);
+  return missing.filter((one) => (newer.includes(one) ? !removed.has(one.id) : !named.has(one.id))).map(({ id }) => id);
+}
+
+/** Returns whether a tombstone is not that of the snapshot: somebody else put it there. */
+export function isOfAnother({ sha256, verdict }: ReadTombstone, snapshot: Snapshot | undefined): boolean {
+  if (!snapshot) return false;
+  return sha256 !== snapshot.hash || (verdict === 'unsigned' && snapshot.manifest.signature !== undefined);
 }
 
 /** Returns the problem of a copy that has snapshots which the destination has lost. */

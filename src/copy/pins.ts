@@ -1,7 +1,9 @@
 import { deleteUnlessKept } from '../store/objects/objects.ts';
 import { copyDocument } from '../store/repository/copy-objects.ts';
 import { pinKey, putPin, readPins } from '../store/repository/pins.ts';
-import type { Repository } from '../store/repository/repository.ts';
+import type { Repository, Snapshot } from '../store/repository/repository.ts';
+import { placeOf } from '../store/repository/seen-chain.ts';
+import { findRemoved } from '../store/repository/tombstones.ts';
 import type { Side } from './steps.ts';
 
 /** Pins the destination's pinned snapshots at a copy, as far as it has them (`have`). */
@@ -22,8 +24,12 @@ export async function copyPins(
  * Unpins the snapshots at a copy that are no longer pinned at the destination. Snapshots that the destination does not
  * know stay pinned, and so do those whose pin the copy does not let Lifeboat delete.
  */
-export async function unpin({ pins, snapshots, removed }: Side, to: Repository): Promise<void> {
-  const known = new Set([...snapshots.map(({ manifest }) => manifest.id), ...removed]);
-  for (const id of (await readPins(to)).keys())
-    if (!pins.has(id) && known.has(id)) await deleteUnlessKept(to.destination, pinKey(to.project, id));
+export async function unpin(main: Side, to: Repository, copied: readonly Snapshot[]): Promise<void> {
+  const there = new Set(main.snapshots.map(({ manifest }) => manifest.id));
+  const unpinned = new Set([...(await readPins(to)).keys()].filter((id) => !main.pins.has(id)));
+  const named = new Set(main.removed);
+  const gone = copied.map(placeOf).filter(({ id }) => unpinned.has(id) && !there.has(id) && named.has(id));
+  const removed = await findRemoved(main.repository, gone, main.snapshots);
+  for (const id of unpinned)
+    if (there.has(id) || removed.has(id)) await deleteUnlessKept(to.destination, pinKey(to.project, id));
 }

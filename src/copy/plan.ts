@@ -26,7 +26,7 @@ interface CopyInput {
   there: ReadonlySet<string>;
   /** ids of the snapshots that have a tombstone at the copy: removed there, or left out */
   gone: ReadonlySet<string>;
-  /** ids of the snapshots that the copy left out and never had */
+  /** ids of the snapshots that the copy left out and never had, or whose tombstone is unreadable or forged */
   leftOut: ReadonlySet<string>;
   /** ids of the snapshots that the retention of the copy would keep */
   wanted: ReadonlySet<string>;

@@ -27,7 +27,7 @@ import {
 } from '../store/repository/tombstones.ts';
 import { listContent } from '../store/repository/unreferenced.ts';
 import type { CopyDeps, CopyPlace } from './copy.ts';
-import { lostProblem, lostSnapshots } from './lost.ts';
+import { isOfAnother, lostProblem, lostSnapshots } from './lost.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
 
@@ -73,7 +73,7 @@ export async function bringUpToDate(
   const steps = planCopy({ ...copy, snapshots: main.snapshots, removed });
   for (const step of steps) lacking.add(step);
   const problems = new Map<string, Problem>();
-  const lost = lostSnapshots(copy.snapshots, main, await deps.state.abandoned(main.repository.project));
+  const lost = await lostSnapshots(copy.snapshots, main, await deps.state.abandoned(main.repository.project));
   if (lost.length > 0) problems.set('lost', lostProblem(place.name, main, lost));
   const context = await contextOf(deps, copying, problems);
   const unreadable = main.damaged.find(({ id }) => !copy.there.has(id) && !copy.gone.has(id));
@@ -98,7 +98,7 @@ export async function bringUpToDate(
   );
   const have = new Set([...copy.there, ...brought]);
   await copyPins(main, repository, have);
-  if (!place.keepsPins) await unpin(main, repository);
+  if (!place.keepsPins) await unpin(main, repository, copy.snapshots);
   return { problems: [...problems.values()], ...(error ? { error } : {}) };
 }
 
@@ -113,6 +113,7 @@ interface CopySide {
   withheld?: LifeboatError;
   there: ReadonlySet<string>;
   gone: ReadonlySet<string>;
+  /** ids of the wanted snapshots whose tombstone does not say that the copy removed them */
   leftOut: ReadonlySet<string>;
   wanted: ReadonlySet<string>;
 }
@@ -125,12 +126,12 @@ async function readCopy(
   const gone = new Set(await tombstoneIds(repository));
   const unreadable = new Set<string>();
   let withheld: LifeboatError | undefined;
-  const usable = new Set(main.snapshots.map(({ manifest }) => manifest.id));
+  const known = new Map(main.snapshots.map((one) => [one.manifest.id, one]));
   for (const { id, error } of damaged) {
     // The disk or server may return it again later, so it is not deleted.
     if (isSystemError(error.cause)) withheld ??= notRead(place.name, id, error);
     // A damaged manifest is copied again. A forged one is left for people to examine.
-    else if (error.code === 'OBJECT_DAMAGED' && usable.has(id)) unreadable.add(id);
+    else if (error.code === 'OBJECT_DAMAGED' && known.has(id)) unreadable.add(id);
   }
   // A snapshot with a tombstone is not copied again, so its damaged manifest is of no use.
   for (const id of unreadable) {
@@ -148,7 +149,8 @@ async function readCopy(
   const leftOut = new Set<string>();
   for (const id of wanted) {
     if (!gone.has(id) || there.has(id)) continue;
-    if ((await readTombstone(repository, id))?.why === LEFT_OUT) leftOut.add(id);
+    const tombstone = await readTombstone(repository, id);
+    if (!tombstone || tombstone.why === LEFT_OUT || isOfAnother(tombstone, known.get(id))) leftOut.add(id);
   }
   return { snapshots, hashes, unreadable, there, gone, leftOut, wanted, ...(withheld ? { withheld } : {}) };
 }

@@ -3,9 +3,11 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type ErrorCode, LifeboatError } from '../../src/base/errors.ts';
 import type { Destination } from '../../src/destinations/destination.ts';
+import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
 import { chainBreaks } from '../../src/store/repository/chain.ts';
 import { LEASE_MS } from '../../src/store/repository/lease.ts';
 import { openRepository } from '../../src/store/repository/repository.ts';
+import { rememberList, type SeenChain } from '../../src/store/repository/seen-chain.ts';
 import { keys } from '../contract/destination.ts';
 import { RunBench } from '../run/run-bench.ts';
 
@@ -76,6 +78,38 @@ test('a manifest that arrives after another agent took over and committed is an 
   });
   expect(chainBreaks(snapshots, [])).toEqual([]);
 });
+
+test('a manifest that is withdrawn because its objects are gone leaves a tombstone for an agent that has seen it', async () => {
+  const of = bench.destination();
+  const id = '20261120T030000Z-aaaaaa';
+  let seen: SeenChain = [];
+  const repository = await openRepository(of, { project: 'shop', create: true, keys: {} });
+  const index = await repository.putFacts(id, 'config', {});
+  const time = '2026-11-20T03:00:00.000Z';
+  const manifest: Manifest = {
+    ...{ format: 1, id, project: 'shop', start: time, end: time, trigger: 'schedule', agentVersion: '0.1.0' },
+    ...{ status: 'ok', sequence: 1, previous: null },
+    sources: { config: { ...SOURCE, index } },
+  };
+  let calls = 0;
+  const fence = async () => {
+    calls += 1;
+    if (calls === 1) return undefined;
+    // The other agent has listed the manifest, and its prune has removed the objects.
+    seen = rememberList(await repository.snapshots(), []);
+    await of.delete(index.key);
+    throw new LifeboatError('LEASE_LOST', 'lost');
+  };
+  await expect(repository.commit(manifest, { fence })).rejects.toMatchObject({ code: 'OBJECT_MISSING' });
+  expect(seen).toHaveLength(1);
+  const other = await openRepository(of, { project: 'shop', create: false, keys: {}, seen: async () => seen });
+  expect(await other.snapshots()).toEqual({ snapshots: [], damaged: [] });
+});
+
+const SOURCE: ManifestSource = {
+  ...{ kind: 'volume', status: 'ok', packs: [], files: 1, bytes: 1, newBytes: 1, newFiles: 1 },
+  ...{ summary: '', warnings: [], skipped: {} },
+};
 
 test('objects of a run stay while its manifest may still arrive, and are removed when it cannot', async () => {
   const facts = async () => (await bench.open()).putFacts('20261120T030000Z-aaaaaa', 'config', {});

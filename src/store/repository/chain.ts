@@ -6,7 +6,7 @@ import { readPins } from './pins.ts';
 import type { Repository, Snapshot, SnapshotList } from './repository.ts';
 import { type Place, refuseLostEnd } from './seen-chain.ts';
 import { unsigned } from './signing.ts';
-import { type ReadTombstone, readTombstones, type Tombstone } from './tombstones.ts';
+import { readTombstones, sortOut, type Tombstone } from './tombstones.ts';
 
 /** A problem with the documents of one snapshot. */
 interface Finding {
@@ -188,21 +188,4 @@ export async function resolveSnapshot(repository: Repository, name: string, now:
   const unread = await unreadAfter(repository, list, newest?.manifest, now);
   if (unread) throw unread.error;
   return newest ?? repository.resolve(name);
-}
-
-/**
- * Separates usable tombstones from forged ones. A tombstone without a signature explains a gap only among snapshots
- * that are older than the first signed document.
- */
-function sortOut(
-  snapshots: readonly Snapshot[],
-  tombstones: readonly ReadTombstone[],
-): { usable: ReadTombstone[]; forged: ReadTombstone[] } {
-  const signed = [
-    ...snapshots.filter((one) => !one.unsigned).map(({ manifest }) => manifest),
-    ...tombstones.filter(({ verdict }) => verdict === 'signed'),
-  ];
-  const first = Math.min(...signed.map(({ sequence }) => sequence));
-  const forged = tombstones.filter(({ verdict, sequence }) => verdict === 'unsigned' && sequence >= first);
-  return { usable: tombstones.filter((one) => !forged.includes(one)), forged };
 }

@@ -1,9 +1,11 @@
 import { hasCode, hasErrno, isDiskError } from '../../base/errors.ts';
-import { type Destination, isUncertain } from '../../destinations/destination.ts';
-import type { RepositoryInfo } from '../objects/manifest.ts';
-import { deleteUnlessKept, readIfThere, streamOf } from '../objects/objects.ts';
+import { isUncertain } from '../../destinations/destination.ts';
+import { manifestKey } from '../objects/manifest.ts';
+import { readIfThere, streamOf } from '../objects/objects.ts';
 import type { Lease } from './lease.ts';
+import type { Repository, Snapshot } from './repository.ts';
 import { expectInfo } from './repository-info.ts';
+import { withdrawSnapshot } from './tombstones.ts';
 
 /** Options of a commit. */
 export interface CommitOptions {
@@ -17,13 +19,9 @@ export interface CommitOptions {
 
 /** A manifest to commit. */
 interface Commit {
-  destination: Destination;
-  /**
-   * the repository that was opened there; read again right before the put, because the disk may be unmounted by then
-   */
-  info: RepositoryInfo;
-  key: string;
-  sequence: number;
+  /** its `info` is read again right before the put, because the disk may be unmounted by then */
+  repository: Pick<Repository, 'destination' | 'project' | 'signing' | 'info'>;
+  snapshot: Snapshot;
   bytes: Buffer;
   /** throws OBJECT_MISSING or OBJECT_DAMAGED unless every object that the manifest names is there */
   check(): Promise<void>;
@@ -48,9 +46,11 @@ export function isCertainFailure(error: unknown): boolean {
  * removed its objects; what the destination throws
  */
 export async function putManifest(commit: Commit, { fence, sending }: CommitOptions): Promise<void> {
-  const { destination, key, bytes } = commit;
-  const signal = await fence?.(commit.sequence);
-  await expectInfo(destination, commit.info);
+  const { repository, snapshot, bytes } = commit;
+  const { destination, project, info } = repository;
+  const key = manifestKey(project, snapshot.manifest.id);
+  const signal = await fence?.(snapshot.manifest.sequence);
+  await expectInfo(destination, info);
   sending?.();
   try {
     await destination.put(key, streamOf(bytes), { keepOnFailure: true, ...(signal ? { signal } : {}) });
@@ -68,15 +68,16 @@ export async function putManifest(commit: Commit, { fence, sending }: CommitOpti
 }
 
 /**
- * Deletes the manifest again if its objects are gone. A prune leaves unreferenced objects alone for a day, which covers
+ * Withdraws the manifest if its objects are gone. It leaves a tombstone, because the agent that took over may have
+ * listed the manifest, and would otherwise take it for lost. A prune leaves unreferenced objects alone for a day, which covers
  * every delay except that of a suspended machine.
  */
-async function expectWhole({ destination, key, check }: Commit): Promise<void> {
+async function expectWhole({ repository, snapshot, check }: Commit): Promise<void> {
   try {
     await check();
   } catch (error) {
     const isGone = hasCode(error, 'OBJECT_MISSING', 'OBJECT_DAMAGED');
-    if (isGone) await deleteUnlessKept(destination, key);
+    if (isGone) await withdrawSnapshot(repository, snapshot);
     throw error;
   }
 }

@@ -193,10 +193,9 @@ class StoredRepository implements Repository {
     checkDocumentSize(`the manifest of ${manifest.id}`, bytes.length);
     const check = () => this.checkObjects(objectsOf(manifest));
     await check();
-    const { id, sequence } = manifest;
-    const key = manifestKey(this.project, id);
-    await putManifest({ destination: this.destination, info: this.info, key, sequence, bytes, check }, options);
-    return { manifest: decodeManifest(bytes), hash: manifestHash(bytes) };
+    const snapshot = { manifest: decodeManifest(bytes), hash: manifestHash(bytes) };
+    await putManifest({ repository: this, snapshot, bytes, check }, options);
+    return snapshot;
   }
 
   async removeObjects(keys: readonly string[]): Promise<{ removed: string[]; refused: string[] }> {

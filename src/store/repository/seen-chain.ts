@@ -1,6 +1,6 @@
 import { LifeboatError } from '../../base/errors.ts';
-import type { Snapshot, SnapshotList } from './repository.ts';
-import { tombstoneIds } from './tombstones.ts';
+import type { Repository, Snapshot, SnapshotList } from './repository.ts';
+import { findRemoved } from './tombstones.ts';
 
 /** A snapshot's place in the chain of manifests. */
 export interface Place {
@@ -8,6 +8,8 @@ export interface Place {
   sequence: number;
   /** hex SHA-256 of the manifest's bytes */
   hash: string;
+  /** set if the manifest has a signature: only a signed tombstone explains its loss then */
+  signed?: true;
 }
 
 /** The snapshots that an agent has seen at its destination, and has not seen removed. */
@@ -17,8 +19,8 @@ const RECOVER =
   'To restore it, run `lifeboat copy --from` with a copy that has it. Nothing is deleted until then. To continue without it, run `lifeboat accept destination`.';
 
 /** Returns the place of a snapshot in the chain. */
-export function placeOf({ manifest: { id, sequence }, hash }: Snapshot): Place {
-  return { id, sequence, hash };
+export function placeOf({ manifest: { id, sequence, signature }, hash }: Snapshot): Place {
+  return { id, sequence, hash, ...(signature ? { signed: true } : {}) };
 }
 
 /** Returns the highest sequence of the places, or 0 if there are none. */
@@ -36,10 +38,10 @@ export function changedSince({ id, hash }: Pick<Place, 'id' | 'hash'>, seen: See
 
 /**
  * Adds the snapshots that the agent has seen, and that are gone without a tombstone, to the damaged ones of a list.
- * Only retention removes snapshots, and it leaves a tombstone. Lists the tombstones only if a snapshot is gone.
+ * Only retention removes snapshots, and it leaves a tombstone. Reads only the tombstones of snapshots that are gone.
  */
 export async function addLost(
-  place: Parameters<typeof tombstoneIds>[0],
+  place: Parameters<typeof findRemoved>[0],
   list: SnapshotList,
   seen: SeenChain,
 ): Promise<SnapshotList> {
@@ -48,8 +50,7 @@ export async function addLost(
     ...list.damaged.map(({ id }) => id),
   ]);
   const gone = seen.filter(({ id, hash }) => !there.has(id) && !there.has(hash));
-  if (gone.length === 0) return list;
-  const removed = new Set(await tombstoneIds(place));
+  const removed = await findRemoved(place, gone, list.snapshots);
   const lost = gone.filter(({ id }) => !removed.has(id)).sort((a, b) => b.sequence - a.sequence);
   return {
     ...list,
@@ -57,7 +58,7 @@ export async function addLost(
   };
 }
 
-function lostError({ destination }: Parameters<typeof tombstoneIds>[0], { id, sequence }: Place): LifeboatError {
+function lostError({ destination }: Pick<Repository, 'destination'>, { id, sequence }: Place): LifeboatError {
   const message = `${destination.name} has lost snapshot ${id}: its manifest (sequence ${sequence}) is gone, and nobody removed it`;
   return new LifeboatError('CHAIN_BROKEN', message, { hint: RECOVER });
 }
@@ -69,7 +70,7 @@ function lostError({ destination }: Parameters<typeof tombstoneIds>[0], { id, se
  * @throws CHAIN_BROKEN
  */
 export function refuseLostEnd(
-  { destination }: Parameters<typeof tombstoneIds>[0],
+  { destination }: Pick<Repository, 'destination'>,
   { snapshots, damaged }: Pick<SnapshotList, 'snapshots' | 'damaged'>,
 ): void {
   const end = highest(snapshots.map(placeOf));

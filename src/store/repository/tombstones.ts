@@ -62,7 +62,20 @@ export async function removeSnapshot(
 }
 
 /**
- * Puts the tombstone of a snapshot. An existing tombstone stays, unless a signing key is set and no key has signed it.
+ * Deletes the manifest of a snapshot whose objects are gone, and leaves a tombstone. If no tombstone can be put, the
+ * manifest is deleted anyway, because an incomplete snapshot does more harm than a gap.
+ */
+export async function withdrawSnapshot(place: Place, snapshot: Snapshot): Promise<void> {
+  const { destination, project } = place;
+  const { id } = snapshot.manifest;
+  const note = { removed: new Date().toISOString(), why: 'its objects were gone when its manifest arrived' };
+  await putTombstone(place, snapshot, note).catch(() => undefined);
+  if (!(await deleteUnlessKept(destination, manifestKey(project, id)))) await deleteTombstone(place, id);
+}
+
+/**
+ * Puts the tombstone of a snapshot. An existing tombstone stays if it can be read, belongs to that manifest, and, with
+ * a signing key, is signed.
  */
 export async function putTombstone(
   place: Place,
@@ -73,11 +86,14 @@ export async function putTombstone(
   const { id, sequence, previous } = manifest;
   const value: Tombstone = { format: FORMAT, id, project, sequence, sha256: hash, previous, removed, why };
   const text = `${canonicalJson(signing.sign('tombstone', value))}\n`;
-  if (signing.active && (await readTombstone(place, id))?.verdict !== 'signed') await deleteTombstone(place, id);
+  const put = () => destination.put(tombstoneKey(project, id), streamOf(text));
   try {
-    await destination.put(tombstoneKey(project, id), streamOf(text));
+    await put();
   } catch (error) {
     if (!hasCode(error, 'DEST_EXISTS')) throw error;
+    const there = await readTombstone(place, id);
+    if (there?.sha256 === hash && (!signing.active || there.verdict === 'signed')) return;
+    if (await deleteUnlessKept(destination, tombstoneKey(project, id))) await put();
   }
 }
 
@@ -98,6 +114,45 @@ export async function tombstoneIds({ destination, project }: Omit<Place, 'signin
     if (key.endsWith('.json') && parseSnapshotId(id)) ids.push(id);
   }
   return ids;
+}
+
+/**
+ * Returns the ids of the snapshots whose tombstones explain that they are gone: the tombstone can be read, has the hash
+ * of the manifest, and, with a signing key, is signed or older than the key. Reads only the tombstones of `gone`.
+ *
+ * @param gone the missing manifests; `signed`: the manifest had a signature
+ * @param snapshots the snapshots that are there
+ */
+export async function findRemoved(
+  place: Place,
+  gone: readonly { id: string; hash: string; signed?: boolean }[],
+  snapshots: readonly Snapshot[],
+): Promise<Set<string>> {
+  if (gone.length === 0) return new Set();
+  const ids = new Set(await tombstoneIds(place));
+  const found: ReadTombstone[] = [];
+  for (const { id, hash, signed } of gone) {
+    const one = ids.has(id) ? await readTombstone(place, id) : undefined;
+    if (one?.sha256 === hash && !(signed && one.verdict === 'unsigned')) found.push(one);
+  }
+  return new Set(sortOut(snapshots, found).usable.map(({ id }) => id));
+}
+
+/**
+ * Separates usable tombstones from forged ones. A tombstone without a signature explains a gap only among snapshots
+ * that are older than the first signed document.
+ */
+export function sortOut(
+  snapshots: readonly Snapshot[],
+  tombstones: readonly ReadTombstone[],
+): { usable: ReadTombstone[]; forged: ReadTombstone[] } {
+  const signed = [
+    ...snapshots.filter((one) => !one.unsigned).map(({ manifest }) => manifest),
+    ...tombstones.filter(({ verdict }) => verdict === 'signed'),
+  ];
+  const first = Math.min(...signed.map(({ sequence }) => sequence));
+  const forged = tombstones.filter(({ verdict, sequence }) => verdict === 'unsigned' && sequence >= first);
+  return { usable: tombstones.filter((one) => !forged.includes(one)), forged };
 }
 
 /**
@@ -131,11 +186,17 @@ export async function readTombstone(
   if (!Buffer.isBuffer(bytes)) return undefined;
   const text = bytes.toString('utf8');
   const value = decode(text);
-  if (!value) return undefined;
   const verdict = verdictOf(signing, 'tombstone', text, { id, project });
   if (verdict instanceof LifeboatError) wrong?.(id, verdict);
-  else if (value.id === id && value.project === project) return { ...value, verdict };
+  else if (value?.id === id && value.project === project) return { ...value, verdict };
+  else wrong?.(id, unreadable(id));
   return undefined;
+}
+
+function unreadable(id: string): LifeboatError {
+  return new LifeboatError('OBJECT_DAMAGED', `the tombstone of ${id} cannot be read, or belongs to another snapshot`, {
+    hint: 'It explains no missing snapshot. Find out who can write to the destination, then delete the file.',
+  });
 }
 
 function decode(text: string): Tombstone | undefined {

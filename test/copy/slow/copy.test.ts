@@ -5,9 +5,11 @@ import { highestCopied } from '../../../src/copy/highest-copied.ts';
 import { isCopyOk } from '../../../src/report/copy-text.ts';
 import type { CopyReport } from '../../../src/report/events.ts';
 import { encodeManifest, manifestKey } from '../../../src/store/objects/manifest.ts';
+import { streamOf } from '../../../src/store/objects/objects.ts';
 import { LEASE_MS, takeLease } from '../../../src/store/repository/lease.ts';
 import { deletePin, pinKey, putPin, readPins } from '../../../src/store/repository/pins.ts';
 import { openRepository, type Snapshot } from '../../../src/store/repository/repository.ts';
+import { putTombstone, removeSnapshot, tombstoneIds, tombstoneKey } from '../../../src/store/repository/tombstones.ts';
 import { CopyBench, DAY, MEDIA } from '../../run/copy-bench.ts';
 import { noSightings } from '../../store/helpers.ts';
 
@@ -359,6 +361,8 @@ describe('a copy that has snapshots which the destination lost', () => {
     await destination.delete(manifestKey('shop', manifest.id));
   };
 
+  const unsigned = () => openRepository(bench.destination('main'), { project: 'shop', create: false, keys: {} });
+
   test('is not pruned until somebody accepts the loss; the problem has a hint on how to restore', async () => {
     const all = [await bench.night(), await bench.night(), await bench.night()] as const;
     await bench.run();
@@ -388,6 +392,37 @@ describe('a copy that has snapshots which the destination lost', () => {
     expect(report?.problems?.[0]?.message).toContain(`it has ${third?.manifest.id} and 1 other snapshot`);
     expect(await highestCopied([bench.place()], await bench.main(), bench.signal)).toBe(3);
   });
+
+  test.each(['', 'another hash', 'unsigned'])(
+    'is reported, keeps its pin and comes back in spite of a tombstone: %j',
+    async (what) => {
+      const all = [await bench.night(), await bench.night()] as const;
+      await pin(all[1].manifest.id);
+      await bench.run();
+      const { id } = all[1].manifest;
+      const main = await bench.main();
+      await deletePin(main, id);
+      if (what === '') await lose(all[1]);
+      else
+        await removeSnapshot(what === 'unsigned' ? await unsigned() : main, all[1], {
+          removed: '2026-11-12T03:00:00Z',
+          why: '',
+        });
+      const key = tombstoneKey('shop', id);
+      if (what === '') await main.destination.put(key, streamOf(''));
+      if (what === 'another hash') {
+        await main.destination.delete(key);
+        await putTombstone(main, { ...all[1], hash: all[0].hash }, { removed: '2026-11-12T03:00:00Z', why: '' });
+      }
+      const [report] = await bench.run({}, { pruning: true });
+      expect(report).toMatchObject({ status: 'ok', problems: [{ severity: 'error', code: 'CHAIN_BROKEN' }] });
+      expect([...(await readPins(await bench.copy())).keys()]).toEqual([id]);
+      const back = { copies: [bench.place('main')], main: () => bench.copy() };
+      expect(await bench.run(back)).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+      expect(await bench.ids('main')).toEqual([all[0].manifest.id, id]);
+      expect(await tombstoneIds(main)).toEqual([]);
+    },
+  );
 
   test('a snapshot that retention removed, or that is unreadable now, is not lost', async () => {
     const ids = await bench.nights(3);

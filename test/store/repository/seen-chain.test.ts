@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Destination } from '../../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../../src/destinations/local.ts';
 import { openState } from '../../../src/run/state.ts';
 import type { Manifest } from '../../../src/store/objects/manifest.ts';
@@ -8,7 +9,7 @@ import { manifestKey } from '../../../src/store/objects/manifest.ts';
 import { missingPlaces, nextPlace, readChain, resolveSnapshot } from '../../../src/store/repository/chain.ts';
 import { openRepository, type Snapshot } from '../../../src/store/repository/repository.ts';
 import { placeOf, refuseLostEnd, rememberList, type SeenChain } from '../../../src/store/repository/seen-chain.ts';
-import { removeSnapshot } from '../../../src/store/repository/tombstones.ts';
+import { removeSnapshot, tombstoneKey } from '../../../src/store/repository/tombstones.ts';
 import { scratchBase } from '../helpers.ts';
 
 const NOW = Date.parse('2026-11-29T00:00:00Z');
@@ -23,9 +24,9 @@ beforeEach(async () => {
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
 const idOf = (day: number) => `2026112${day}T030000Z-00000${day}`;
-const open = (seen?: SeenChain) =>
+const open = (seen?: SeenChain, signingKeys: string[] = []) =>
   openRepository(createLocalDestination({ root: directory }), {
-    ...{ project: 'shop', create: true, keys: {} },
+    ...{ project: 'shop', create: true, keys: {}, signingKeys },
     ...(seen ? { seen: async () => seen } : {}),
   });
 const everything = () => all.map(placeOf);
@@ -33,13 +34,13 @@ const fileOf = (day: number) => join(directory, manifestKey('shop', idOf(day)));
 const lose = (...days: number[]) => {
   for (const day of days) rmSync(fileOf(day));
 };
-const listed = async (seen: SeenChain) => {
-  const { snapshots, damaged } = await (await open(seen)).snapshots();
+const listed = async (seen: SeenChain, signingKeys: string[] = []) => {
+  const { snapshots, damaged } = await (await open(seen, signingKeys)).snapshots();
   return [snapshots.length, damaged.map(({ id, error }) => `${id} ${error.code}`)];
 };
 
-async function commit(id: string, over: Partial<Manifest> = {}): Promise<Snapshot> {
-  const repository = await open();
+async function commit(id: string, over: Partial<Manifest> = {}, signingKeys: string[] = []): Promise<Snapshot> {
+  const repository = await open([], signingKeys);
   const time = '2026-11-21T03:00:00.000Z';
   return repository.commit({
     ...{ format: 1, id, project: 'shop', start: time, end: time, trigger: 'schedule', agentVersion: '0.1.0' },
@@ -67,6 +68,64 @@ test('a snapshot that retention removed, or that is unreadable now, is not lost'
   expect(await listed(everything())).toEqual([4, []]);
   writeFileSync(fileOf(2), 'no');
   expect(await listed(everything())).toEqual([3, [`${second.manifest.id} OBJECT_DAMAGED`]]);
+});
+
+const NOTE = { removed: '2026-11-27T03:00:00Z', why: 'prune' };
+const tombstoneOf = (day: number) => join(directory, tombstoneKey('shop', idOf(day)));
+const plant = (day: number, text: string) => {
+  mkdirSync(dirname(tombstoneOf(day)), { recursive: true });
+  writeFileSync(tombstoneOf(day), text);
+};
+
+test('a tombstone that is unreadable or of another manifest hides no lost snapshot, and check reports the former', async () => {
+  await removeSnapshot(await open(), all[4] as Snapshot, NOTE);
+  const valid = readFileSync(tombstoneOf(5), 'utf8');
+  expect(await listed(everything())).toEqual([4, []]);
+  const { sha256: _, ...rest } = JSON.parse(valid) as Record<string, unknown>;
+  const unreadable = ['', 'null', '{"format":1', valid.replace(idOf(5), idOf(4)), JSON.stringify(rest)];
+  for (const text of [...unreadable, valid.replace(/"sha256":"[0-9a-f]{4}/, '"sha256":"0000')]) {
+    plant(5, text);
+    expect(await listed(everything())).toEqual([4, [`${idOf(5)} CHAIN_BROKEN`]]);
+    const repository = await open(everything());
+    await expect(resolveSnapshot(repository, 'latest', NOW)).rejects.toMatchObject({ code: 'CHAIN_BROKEN' });
+    const { findings } = await readChain(repository, (await repository.snapshots()).snapshots);
+    const expected = unreadable.includes(text) ? [[idOf(5), 'OBJECT_DAMAGED']] : [];
+    expect(findings.map(({ snapshot, error }) => [snapshot, error.code])).toEqual(expected);
+  }
+});
+
+test('with a signing key, an unsigned tombstone explains only the loss of a snapshot from before the key', async () => {
+  await removeSnapshot(await open(), all[1] as Snapshot, NOTE);
+  const key = ['correct horse battery staple'];
+  const signed = [await commit(idOf(6), {}, key), await commit(idOf(7), {}, key), await commit(idOf(8), {}, key)];
+  const seen = [...everything(), ...signed.map(placeOf)];
+  await removeSnapshot(await open([], key), signed[0] as Snapshot, NOTE);
+  expect(await listed(seen, key)).toEqual([6, []]);
+  await removeSnapshot(await open(), signed[2] as Snapshot, NOTE);
+  expect(await listed(seen, key)).toEqual([5, [`${idOf(8)} CHAIN_BROKEN`]]);
+  // Even if nothing signed is left.
+  await removeSnapshot(await open(), signed[1] as Snapshot, NOTE);
+  rmSync(tombstoneOf(6));
+  expect(await listed(seen, key)).toEqual([4, [8, 7, 6].map((day) => `${idOf(day)} CHAIN_BROKEN`)]);
+  expect(await listed(seen)).toEqual([4, [`${idOf(6)} CHAIN_BROKEN`]]);
+});
+
+test('tombstones are read only for snapshots that were seen and are gone', async () => {
+  for (const day of [1, 2, 3]) await removeSnapshot(await open(), all[day - 1] as Snapshot, NOTE);
+  const of = createLocalDestination({ root: directory });
+  const got: string[] = [];
+  const get: Destination['get'] = (key, options) => {
+    got.push(key);
+    return of.get(key, options);
+  };
+  const [first, , , ...there] = everything();
+  const list = async (seen: SeenChain) => {
+    got.length = 0;
+    await (await open(seen)).through({ ...of, get }).snapshots();
+    return got.filter((key) => key.includes('/tombstones/'));
+  };
+  expect(await list(there)).toEqual([]);
+  expect(await list([first as SeenChain[number], ...there])).toEqual([tombstoneKey('shop', idOf(1))]);
 });
 
 test('a manifest that was edited since it was seen is damaged, whether it is the newest or is named by its id', async () => {

@@ -6,7 +6,7 @@ import { writeList } from '../archive/restore-passes.ts';
 import { type RunRestoreOptions, runRestore } from '../archive/run-restore.ts';
 import type { Session } from '../server/session.ts';
 import { fillRowByRow } from './heal-rows.ts';
-import { disableTriggers, quietSettings } from './quiet-triggers.ts';
+import { disableTriggersOf, quietSettings } from './quiet-triggers.ts';
 import { type Constraint, dropDomainConstraints, dropTableConstraints, putBack } from './set-constraints-aside.ts';
 import { dropKeys, quotedTable } from './set-indexes-aside.ts';
 
@@ -64,16 +64,20 @@ async function load(
   const dropped: Constraint[] = [];
   const isOf = (found: readonly Failure[]) => (entry: ArchiveEntry) =>
     found.some(({ dumpId }) => dumpId === entry.dumpId);
-  let refused = failures.filter(({ dumpId }) => rows.some((entry) => entry.dumpId === dumpId));
+  const given = failures.filter(({ dumpId }) => rows.some((entry) => entry.dumpId === dumpId));
+  const { silent, restore } = await disableTriggersOf(session, rows);
+  const loud = given.filter(({ dumpId }) => !silent.some((entry) => entry.dumpId === dumpId));
+  let refused = given.filter((failure) => !loud.includes(failure));
   for (const drop of [dropTableConstraints, dropDomainConstraints]) {
-    const left = rows.filter(isOf(refused));
+    const left = silent.filter(isOf(refused));
     if (left.length === 0) break;
     const more = await drop(session, left.map(quotedTable));
     dropped.push(...more);
-    if (more.length > 0) refused = await loadQuietly(options, session, { rows: left, quiet });
+    if (more.length > 0) refused = await loadAgain(options, left, quiet);
   }
-  refused = await fillRowByRow(options, session, withFailures(rows, refused), quiet);
-  return { dropped, refused };
+  refused = await fillRowByRow(options, session, withFailures(silent, refused), quiet);
+  await restore();
+  return { dropped, refused: [...loud, ...refused] };
 }
 
 function withFailures(rows: readonly ArchiveEntry[], failures: readonly Failure[]) {
@@ -83,21 +87,17 @@ function withFailures(rows: readonly ArchiveEntry[], failures: readonly Failure[
   });
 }
 
-/** Loads rows while no trigger fires. Resolves to those that fail. */
-async function loadQuietly(
+/** Loads rows whose tables have their triggers disabled. Resolves to those that fail. */
+async function loadAgain(
   options: RunRestoreOptions,
-  session: Session,
-  { rows, quiet }: { rows: readonly ArchiveEntry[]; quiet: readonly string[] },
+  rows: readonly ArchiveEntry[],
+  settings: readonly string[],
 ): Promise<Failure[]> {
   const list = await writeList(
     path.posix.join(options.lists, 'unconstrained.list'),
     rows.map(({ dumpId }) => dumpId),
   );
-  const enable: (() => Promise<void>)[] = [];
-  for (const entry of rows) enable.push(await disableTriggers(session, quotedTable(entry)));
-  const refused = await runRestore(options, { list, jobs: 1, settings: quiet });
-  for (const back of enable) await back();
-  return refused;
+  return runRestore(options, { list, jobs: 1, settings });
 }
 
 async function restoreAgain(options: RunRestoreOptions, entries: readonly ArchiveEntry[]): Promise<Failure[]> {

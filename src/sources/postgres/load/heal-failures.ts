@@ -8,7 +8,7 @@ import type { DatabaseFacts } from '../facts/facts.ts';
 import { checkForeignKeys } from './heal-foreign-keys.ts';
 import { fillThroughRoot, type StoodIn, standIn } from './heal-partitions.ts';
 import { isUnqualified, readLeads } from './lead-functions.ts';
-import { quietSettings } from './quiet-triggers.ts';
+import { disableTriggersOf, quietSettings } from './quiet-triggers.ts';
 
 /** The result of {@link healFailures}. */
 interface Healed {
@@ -31,7 +31,7 @@ function isOtherPartition(words: string): boolean {
 /**
  * Restores entries that failed again, in another way: without parallel workers, which share memory in /dev/shm; with the search_path of
  * the database for functions that name objects without a schema; and with rows inserted through the topmost partitioned table.
- * Triggers do not fire for these rows, so foreign keys are checked afterwards.
+ * Triggers and rules are disabled for these rows, so foreign keys are checked afterwards.
  *
  * @throws the errors of {@link runRestore} and of a session
  */
@@ -45,7 +45,6 @@ export async function healFailures(
   if (!failures.some(isHealable)) return { failures: [...failures], moved };
   const { tools, database, lists, signal } = options;
   const failed = new Map(failures.map(({ dumpId, words }) => [dumpId, words]));
-  const list = await writeList(path.posix.join(lists, 'again.list'), [...failed.keys()]);
   const session = await tools.session(database, signal);
   try {
     const settings = ['-c max_parallel_maintenance_workers=0', '-c max_parallel_workers_per_gather=0'];
@@ -55,10 +54,19 @@ export async function healFailures(
     const leaves = entries.filter(
       ({ kind, dumpId }) => kind === 'TABLE DATA' && isOtherPartition(failed.get(dumpId) ?? ''),
     );
+    const others = entries.filter(
+      (entry) => entry.kind === 'TABLE DATA' && failed.has(entry.dumpId) && !leaves.includes(entry),
+    );
+    const { silent, restore } = await disableTriggersOf(session, others);
+    const loud = new Set(others.filter((entry) => !silent.includes(entry)).map(({ dumpId }) => dumpId));
+    const again = [...failed.keys()].filter((id) => !loud.has(id));
+    const list = await writeList(path.posix.join(lists, 'again.list'), again);
     const aside = new Map<number, StoodIn>();
     for (const { dumpId, schema, tag } of leaves)
       aside.set(dumpId, await standIn(session, { schema, name: tag }, dumpId));
     const left = await runRestore(options, { list, settings: [...settings, ...quiet], jobs: 1 });
+    left.push(...failures.filter(({ dumpId }) => loud.has(dumpId)));
+    await restore();
     for (const [dumpId, stood] of aside) {
       const words = await fillThroughRoot(session, stood);
       if (words === undefined) moved.add(tableKey(stood.table));

@@ -5,7 +5,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LifeboatError } from '../../../../src/base/errors.ts';
 import type { ArchiveEntry } from '../../../../src/sources/postgres/archive/archive.ts';
 import type { RunRestoreOptions } from '../../../../src/sources/postgres/archive/run-restore.ts';
+import type { DatabaseFacts } from '../../../../src/sources/postgres/facts/facts.ts';
 import { fillWithoutConstraints } from '../../../../src/sources/postgres/load/heal-constraints.ts';
+import { healFailures } from '../../../../src/sources/postgres/load/heal-failures.ts';
 import { checkForeignKeys } from '../../../../src/sources/postgres/load/heal-foreign-keys.ts';
 import type { Session } from '../../../../src/sources/postgres/server/session.ts';
 import type { Tools } from '../../../../src/sources/postgres/server/tools.ts';
@@ -35,6 +37,11 @@ interface Server {
  */
 function sessionOf({ events, refuses = [], mayQuiet = true }: Server): Session {
   let dropped = false;
+  const firing = [
+    { kind: 'TRIGGER', name: 'plain', state: 'O' },
+    { kind: 'TRIGGER', name: 'always', state: 'A' },
+    { kind: 'RULE', name: 'elsewhere', state: 'O' },
+  ].map((one) => ({ ...one, table: '"s"."t"', depth: 0 }));
   return {
     versionNumber: 180_000,
     run: async (sql: string) => {
@@ -43,13 +50,14 @@ function sessionOf({ events, refuses = [], mayQuiet = true }: Server): Session {
       const words = refuses.find(([part]) => sql.includes(part))?.[1];
       if (words !== undefined) throw refusal(words);
       if (sql.includes('DROP CONSTRAINT "c"')) dropped = true;
+      for (const one of firing) {
+        if (!sql.endsWith(`${one.kind} "${one.name}"`)) continue;
+        one.state = sql.includes(' DISABLE ') ? 'D' : sql.includes(' ALWAYS ') ? 'A' : 'O';
+      }
     },
     all: async (sql: string) => {
-      if (sql.includes('pg_trigger'))
-        return [
-          { name: 'plain', state: 'O' },
-          { name: 'always', state: 'A' },
-        ];
+      if (sql.includes('pg_trigger')) return firing.map((one) => ({ ...one }));
+      if (sql.includes('attgenerated')) return [{ name: 'v', value: 'v::integer' }];
       if (sql.includes('AS "isNotNull"') && !dropped) {
         const check = { definition: 'CHECK ((v > 0))', comment: "why's", isNotNull: false };
         return [{ table: '"s"."t"', shown: 's.t', name: 'c', ...check }];
@@ -60,6 +68,7 @@ function sessionOf({ events, refuses = [], mayQuiet = true }: Server): Session {
         ];
       return [];
     },
+    one: async () => ({ all: '1', refused: '0', last: '1', words: '' }),
     close: async () => undefined,
   } as unknown as Session;
 }
@@ -95,8 +104,17 @@ const REFUSED =
 describe('rows that come back without constraints', () => {
   const ADD = 'ALTER TABLE "s"."t" ADD CONSTRAINT "c" CHECK ((v > 0))';
   const COMMENT = `COMMENT ON CONSTRAINT "c" ON "s"."t" IS 'why''s'`;
-  const DISABLED = ['ALTER TABLE "s"."t" DISABLE TRIGGER "plain"', 'ALTER TABLE "s"."t" DISABLE TRIGGER "always"'];
-  const ENABLED = ['ALTER TABLE "s"."t" ENABLE TRIGGER "plain"', 'ALTER TABLE "s"."t" ENABLE ALWAYS TRIGGER "always"'];
+  const RULE = 'RULE "elsewhere"';
+  const DISABLED = [
+    `ALTER TABLE "s"."t" DISABLE ${RULE}`,
+    'ALTER TABLE "s"."t" DISABLE TRIGGER "plain"',
+    'ALTER TABLE "s"."t" DISABLE TRIGGER "always"',
+  ];
+  const ENABLED = [
+    `ALTER TABLE "s"."t" ENABLE ${RULE}`,
+    'ALTER TABLE "s"."t" ENABLE TRIGGER "plain"',
+    'ALTER TABLE "s"."t" ENABLE ALWAYS TRIGGER "always"',
+  ];
 
   it.each([
     [true, 'pg_restore -c session_replication_role=replica'],
@@ -109,6 +127,37 @@ describe('rows that come back without constraints', () => {
     expect(server.events.slice(0, restore)).toEqual(expect.arrayContaining(DISABLED));
     expect(server.events.slice(restore)).toEqual(expect.arrayContaining(ENABLED));
     expect(await readFile(path.join(scratch, 'unconstrained.list'), 'utf8')).toBe('7;\n');
+  });
+
+  it('fire no trigger and no rule where they are inserted one by one', async () => {
+    const server: Server = { events: [], mayQuiet: false };
+    const healed = await fillWithoutConstraints(optionsFor(server, [REFUSED, '']), [entry], failures);
+    expect(healed.failures).toEqual([]);
+    const insert = server.events.findIndex((event) => event.includes('INSERT INTO'));
+    expect(insert).toBeGreaterThan(0);
+    const enabled = server.events.findIndex((event) => event.includes(' ENABLE '));
+    expect(server.events.slice(0, insert)).toEqual(expect.arrayContaining(DISABLED));
+    expect(enabled).toBeGreaterThan(insert);
+    expect(server.events.slice(insert)).toEqual(expect.arrayContaining(ENABLED));
+  });
+
+  it('fire no trigger and no rule where they are loaded again unchanged', async () => {
+    const server: Server = { events: [], mayQuiet: false };
+    const lost = [{ dumpId: 7, words: 'relation "limits" does not exist' }];
+    const recorded = { name: 'app', settings: [] } as unknown as DatabaseFacts;
+    const healed = await healFailures(optionsFor(server, ['']), recorded, [entry], lost);
+    expect(healed.failures).toEqual([]);
+    const restore = server.events.findIndex((event) => event.startsWith('pg_restore'));
+    expect(server.events.slice(0, restore)).toEqual(expect.arrayContaining(DISABLED));
+    expect(server.events.slice(restore)).toEqual(expect.arrayContaining(ENABLED));
+  });
+
+  it('are not loaded again if the server refuses to disable a trigger', async () => {
+    const refuses: Server['refuses'] = [['DISABLE TRIGGER "always"', 'must be owner of table t']];
+    const server: Server = { events: [], refuses };
+    const healed = await fillWithoutConstraints(optionsFor(server, []), [entry], failures);
+    expect(healed.failures).toEqual(failures);
+    expect(server.events.filter((event) => event.startsWith('pg_restore'))).toEqual([]);
   });
 
   it('keep a constraint that they satisfy unchanged, with nothing to report', async () => {
@@ -151,7 +200,7 @@ describe('rows that come back without constraints', () => {
 
   it('leave a validated constraint on a table that stays empty', async () => {
     const server: Server = { events: [] };
-    const healed = await fillWithoutConstraints(optionsFor(server, [REFUSED]), [entry], failures);
+    const healed = await fillWithoutConstraints(optionsFor(server, [REFUSED, REFUSED]), [entry], failures);
     expect(healed).toMatchObject({ failures: [{ dumpId: 7, words: 'no' }], lost: [] });
     expect(server.events).toContain(`${ADD}; ${COMMENT}`);
   });

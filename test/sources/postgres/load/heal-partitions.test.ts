@@ -17,7 +17,11 @@ function sessionThat(refuses: string, said: string[]): Session {
     said.push(sql);
   };
   const one = async () => ({ root: 'public.r', columns: 'id' });
-  return { run, one } as unknown as Session;
+  const all = async () => {
+    const state = said.findLast((sql) => sql.endsWith('TRIGGER "t"'))?.includes('DISABLE') ? 'D' : 'A';
+    return [{ kind: 'TRIGGER', table: 'public.r', name: 't', state, depth: 0 }];
+  };
+  return { run, one, all } as unknown as Session;
 }
 
 describe('a partition that a plain table replaces', () => {
@@ -29,6 +33,17 @@ describe('a partition that a plain table replaces', () => {
       await standIn(session, { schema: 'public', name: `${long}b` }, 8),
     ].map(({ aside }) => aside);
     expect(new Set(asides).size).toBe(2);
+  });
+
+  it('fires no trigger of the topmost table', async () => {
+    const said: string[] = [];
+    const session = sessionThat('never', said);
+    await fillThroughRoot(session, await standIn(session, { schema: 'public', name: 'p1' }, 7));
+    expect(said.slice(1, 4)).toEqual([
+      'ALTER TABLE public.r DISABLE TRIGGER "t"',
+      expect.stringContaining('INSERT INTO public.r '),
+      'ALTER TABLE public.r ENABLE ALWAYS TRIGGER "t"',
+    ]);
   });
 
   it('is put back if the server refuses its rows, and the refusal is returned', async () => {
