@@ -162,7 +162,7 @@ async function story(key: Key | undefined): Promise<{ equal: boolean; waited: nu
   heading(offSite ? 'Lifeboat brings it back from the bucket, with the key' : 'Lifeboat brings it back');
   await restore(id, 'db.postgres', offSite);
   await restore(id, 'web.media', offSite);
-  heading('Is it the same? Told by psql, find and sha256sum, before and after');
+  heading('Is it the same? psql, find and sha256sum compare before and after');
   const [databaseAfter, volumeAfter] = await Promise.all([ofDatabase(signal), ofVolume(signal)]);
   const parts = compare(new Map([...database, ...volume.summary]), new Map([...databaseAfter, ...volumeAfter.summary]));
   show(parts.lines.join('\n'));

@@ -180,7 +180,9 @@ function newerNote(newer: number, stay: boolean): string[] {
   const files = `${plural(newer, 'file')} changed after the snapshot`;
   const stays = newer === 1 ? 'stays as it is' : 'stay as they are';
   return [
-    stay ? `${files} and ${stays}; --overwrite replaces what is newer` : `${files}: their present content is put aside`,
+    stay
+      ? `${files} and ${stays}; --overwrite replaces what is newer`
+      : `${files}: ${newer === 1 ? 'its' : 'their'} present content is put aside`,
   ];
 }
 

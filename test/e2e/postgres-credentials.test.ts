@@ -117,7 +117,7 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
     await expectFailedCleanly(stack, before, ran, { code: 'PG_AUTH', user });
     const error = ran.report.results[0]?.error;
     expect(error?.message).toContain('refused the credentials of user App');
-    expect(error?.hint).toMatch(/^POSTGRES_PASSWORD_FILE only counts .* LIFEBOAT_PGPASSWORD/);
+    expect(error?.hint).toMatch(/^POSTGRES_PASSWORD_FILE only applies .* LIFEBOAT_PGPASSWORD/);
     const plan = await stack.lifeboat('plan');
     expect(plan.stdout).toContain('PG_AUTH');
 

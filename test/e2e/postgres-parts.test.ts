@@ -197,7 +197,7 @@ describe('one fault in a server', () => {
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
     const restored = JSON.parse(ran.stdout) as RestoreResult;
     expect(restored.warnings).toEqual([
-      expect.stringMatching(/^the snapshot has no roles, and the server lacks leaver: make them with CREATE ROLE/),
+      expect.stringMatching(/^the snapshot has no roles, and the server lacks leaver: create them with CREATE ROLE/),
       expect.stringMatching(/lacks roles that had rights in it \(leaver\), so their rights on 1 object are left out/),
     ]);
     const stays = "SELECT has_table_privilege('stayer', 'shared', 'SELECT')";
@@ -374,7 +374,7 @@ describe('a server with code that runs in every session', () => {
     };
     expect(await warned()).toEqual([expect.stringContaining(`restore snapshot ${report.snapshot}`)]);
     expect(await warned()).toEqual([]);
-    const kept = `or on another server; ${report.snapshot} is kept from before`;
+    const kept = `or on another server. Lifeboat keeps ${report.snapshot} until`;
     expect((await stack.lifeboat('status')).stdout).toContain(kept);
     expect((await stack.lifeboat('accept', 'db.postgres')).code).toBe(0);
     expect((await stack.lifeboat('status')).stdout).not.toContain(kept);

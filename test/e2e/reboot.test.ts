@@ -119,7 +119,7 @@ describe('a host that reboots', () => {
     ]);
     expect(again.retry).toBeUndefined();
     expect(heardOf(again, before)).toEqual(['start', 'success', 'told']);
-    expect((await stack.lifeboat('status')).stdout).not.toContain('tried again');
+    expect((await stack.lifeboat('status')).stdout).not.toContain('next attempt');
     expect(await inAgent('cat /spool/state/retries.json')).toBe('[]');
   });
 });

@@ -52,7 +52,7 @@ describe('a restore at a terminal', () => {
   it('shows what it will do, asks, and describes each step in plain words', async () => {
     await restore();
     expect(terminal.shown()).toMatch(
-      /will replace .*1 file replaced.*\s+will stop .*web-1.*\s+note +1 file changed after the snapshot: what it holds now is kept\s+keeps .*\s+reads /,
+      /will replace .*1 file replaced.*\s+will stop .*web-1.*\s+note +1 file changed after the snapshot: its present content is put aside\s+keeps .*\s+reads /,
     );
     expect(await content()).toBe('now\n');
     terminal.type('web.media\r');
