@@ -178,12 +178,9 @@ function missingNotes({ entry }: RestoreContext, { planned }: Target): string[] 
 function newerNote(newer: number, stay: boolean): string[] {
   if (newer === 0) return [];
   const files = `${plural(newer, 'file')} changed after the snapshot`;
-  const stays = newer === 1 ? 'stays as it is' : 'stay as they are';
-  return [
-    stay
-      ? `${files} and ${stays}; --overwrite replaces what is newer`
-      : `${files}: ${newer === 1 ? 'its' : 'their'} present content is put aside`,
-  ];
+  const [stays, whose] = newer === 1 ? ['stays as it is', 'its'] : ['stay as they are', 'their'];
+  const aside = `${files}: ${whose} present content is put aside`;
+  return [stay ? `${files} and ${stays}; --overwrite replaces what is newer` : aside];
 }
 
 async function build({ deps, request, context, target, indexPath, difference }: Work): Promise<BuiltTree> {
