@@ -117,7 +117,7 @@ export function logLine(service: string, wanted: (line: string) => boolean, sign
   });
 }
 
-/** Removes everything that this demo or an earlier one created. Returns whether there was anything. */
+/** Removes everything that this demo or an earlier one created. Returns true if it removed anything. */
 export async function removeAll(): Promise<boolean> {
   const labelled = async (label: string) => {
     const { stdout } = await docker(['ps', '--all', '--quiet', '--filter', `label=${label}=${PROJECT}`]);

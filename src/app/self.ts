@@ -12,7 +12,7 @@ import type { State } from '../run/state.ts';
 import { staleFiles } from './config-files.ts';
 import { destinationError } from './destinations.ts';
 
-/** What the agent knows about itself: its project and its mounts, and the plan that follows from them. */
+/** The agent's own project and mounts, and the plan made from them. */
 
 /** Returns the Compose project of the agent. Throws AGENT_NOT_IN_CONTAINER if neither Compose nor the settings name one. */
 export function projectOf(self: Self, settings: Settings): string {
@@ -32,7 +32,7 @@ export function spoolMountOf(self: Self): Mount {
   });
 }
 
-/** What the plan of an agent follows from, apart from its containers. */
+/** The inputs of an agent's plan, apart from its containers. */
 interface PlanContext {
   self: Self;
   project: string;

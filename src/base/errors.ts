@@ -32,7 +32,7 @@ export const ERROR_CODES = {
   PG_DATABASE_UNKNOWN: 'a named database does not exist on the server, or allows no connections',
   PG_NAME_UNSUPPORTED: 'a name cannot be handled safely',
   PG_DUMP_FAILED: 'pg_dump failed',
-  PG_DUMP_INCOMPLETE: 'pg_dump ended, but its output is incomplete',
+  PG_DUMP_INCOMPLETE: 'pg_dump or pg_dumpall ended, but its output is incomplete',
   PG_STALLED: 'the database did not answer for too long, or its dump or restore made no progress',
   PG_RESTARTED: 'the database container was restarted or replaced during the run',
   PG_RESTORE_FAILED: 'pg_restore or psql failed',

@@ -86,7 +86,7 @@ function toRow({ name, attention, last, lastGood, missing }: SourceStatus) {
   };
 }
 
-/** What `status` finds at the destination. */
+/** The findings of `status` at the destination. */
 interface Found {
   manifests: Manifest[];
   /** snapshots that cannot be used */

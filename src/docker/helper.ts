@@ -54,7 +54,7 @@ export interface HelperSpec {
   labels?: Record<string, string>;
 }
 
-/** What creating a helper needs in addition to its configuration. */
+/** Options for creating a helper, in addition to its configuration. */
 export interface HelperContext {
   engine: Engine;
   /** Records the name durably before the container exists, so that a crash leaves nothing unknown behind. */

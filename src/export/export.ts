@@ -138,7 +138,7 @@ function selection({ path: glob }: ExportRequest, { kind }: ManifestSource) {
   return { select: selectByGlobs(kind === 'postgres' ? [glob, 'globals.sql'] : [glob]) };
 }
 
-/** What a reader finds first: how to load what follows, and what was recorded of it. */
+/** The first entries of an export: a README that says how to load the data, and the recorded facts. */
 async function describeDatabases(request: ExportRequest, found: Found, writer: ArchiveWriter): Promise<void> {
   const { snapshot, entry, repository, notes } = found;
   const { source } = request;

@@ -143,7 +143,7 @@ async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-/** What the disk says, with a code. */
+/** Turns an error of the disk into one with a code. */
 function fileError(error: unknown, directory: string): unknown {
   if (hasErrno(error, 'ENOSPC', 'EDQUOT')) {
     return new LifeboatError('TREE_TARGET_FULL', `${directory} has no space left for the archive`, {

@@ -1,6 +1,6 @@
 import { StringDecoder } from 'node:string_decoder';
 
-/** What the text of a dump says about itself. */
+/** Facts found in the text of a dump. */
 export interface DumpScan {
   /** roles that the text names in owners, grants and policies, and does not create; sorted */
   roles: string[];

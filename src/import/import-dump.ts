@@ -28,7 +28,7 @@ export interface ImportDumpDeps {
   recordHelper(name: string): void;
 }
 
-/** What loading a dump led to. */
+/** The result of loading a dump. */
 interface Loaded extends Pick<ProgramResult, 'errors' | 'errorCount'> {
   /** the databases to store; absent: all of the server */
   databases?: string[];

@@ -27,7 +27,7 @@ initdb --pgdata=${DATA} --username="$0" --auth=trust --encoding=UTF8 --lc-messag
 pg_ctl start --pgdata=${DATA} --log=${DIRECTORY}/log --wait --timeout=120 --options="$1" >/dev/null 2>&1 ||
 { tail -n 5 ${DIRECTORY}/log >&2; exit 1; }`;
 
-/** What a program said while it worked. */
+/** The messages that a program printed. */
 export interface ProgramResult {
   exitCode: number;
   /** messages of the server, each once, at most {@link KEPT_ERRORS} */

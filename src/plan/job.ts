@@ -25,7 +25,7 @@ interface Candidate {
   subject: string;
 }
 
-/** What the labels of one service ask for. */
+/** The sources that the labels of one service select. */
 interface ServicePlan {
   service: Service;
   candidates: Candidate[];

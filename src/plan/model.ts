@@ -126,7 +126,7 @@ export interface VolumeSource extends SourceBase {
   /** the label asks for all volumes, not for this one by name, so an empty volume is no mistake */
   all?: true;
   /** the container is also a Postgres source, so data directories of Postgres in the volume are left out */
-  besidePostgres?: true;
+  withPostgres?: true;
   /** running containers that can write to the volume and are not stopped for it */
   writers?: string[];
 }
@@ -168,7 +168,7 @@ export interface Note {
   message: string;
 }
 
-/** What will be backed up, and what is wrong with the request. */
+/** The sources to back up, and the problems of the configuration. */
 export interface Plan {
   project: string;
   /** sorted by name */

@@ -4,7 +4,7 @@ import { dataDirectoriesOf } from './postgres.ts';
 import { quote } from './values/fields.ts';
 import { didYouMean } from './values/suggest.ts';
 
-/** What decides whether a mount can be backed up, in addition to the mount itself. */
+/** Facts that decide, together with the mount itself, whether it can be backed up. */
 interface MountContext {
   /** mounts that hold the repository and its copies */
   repositories: readonly Mount[];

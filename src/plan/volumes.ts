@@ -48,7 +48,7 @@ export function planVolumes(
       exclude: values['lifeboat.volumes.exclude'] ?? [],
       stop: values['lifeboat.stop'] ? mounting(containers, mount) : [],
       ...(values['lifeboat.volumes'] === true ? { all: true } : {}),
-      ...(values['lifeboat.postgres'] === true ? { besidePostgres: true } : {}),
+      ...(values['lifeboat.postgres'] === true ? { withPostgres: true } : {}),
     };
   });
   return planned;

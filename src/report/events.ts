@@ -55,7 +55,7 @@ export interface OtherSource {
   lastGood?: LastGoodReport;
 }
 
-/** What retention removed: snapshots, objects, and the bytes of these objects. */
+/** The result of retention: removed snapshots, objects, and the bytes of these objects. */
 export interface Pruned {
   snapshots: number;
   objects: number;

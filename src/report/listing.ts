@@ -5,7 +5,7 @@ import { formatAgo, formatBytes, formatDuration, formatWhen, oneLine, plural, ta
 import { type Paint, plainPaint } from './paint.ts';
 import { problemLines } from './text.ts';
 
-/** What `plan` found out about a source. */
+/** The findings of `plan` about a source. */
 export interface Probed {
   what: string;
   /** bytes; absent when it could not be measured in time */

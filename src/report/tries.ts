@@ -49,7 +49,7 @@ export function earlierOf(report: RunReport, planned: readonly Problem[], before
   };
 }
 
-/** What is known at the time of the report. */
+/** The facts known at the time of the report. */
 interface Since {
   /** the newest result of each source, by name */
   results: Readonly<Record<string, { run: string; status: RunStatus }>>;

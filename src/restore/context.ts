@@ -107,7 +107,7 @@ export interface RestoreRequest extends Consent {
   skipFailed: boolean;
 }
 
-/** What a restore will do. Preparing it changes nothing. */
+/** The effects of a planned restore. Preparing it changes nothing. */
 export interface RestorePreview {
   /** the source whose data is replaced or added to; absent for a restore to a directory */
   target?: PlannedSource;

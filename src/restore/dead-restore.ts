@@ -14,7 +14,7 @@ interface DeadRestoreDeps {
   repository(): Promise<Repository>;
 }
 
-/** What a journal shows about a restore that died. */
+/** The state of a restore that died, as its journal shows it. */
 interface DeadRestore {
   reached: Reached;
   /** for several databases: those that were certainly swapped, those that failed and are unchanged, and the others in order */

@@ -7,7 +7,7 @@ import type { RestoreContext, RestoreDeps, RestoreRequest } from './context.ts';
 const WITHOUT =
   'Nothing was changed. --no-safety restores without a safety snapshot: a rollback then only has the data that the restore puts aside.';
 
-/** What kept data from being stored, as a report or a manifest has it. */
+/** The reason why data was not stored, from a report or a manifest. */
 type Cause = Pick<ErrorInfo, 'code' | 'message'> & { hint?: string | undefined; cause?: string | undefined };
 
 interface SafetyDeps {

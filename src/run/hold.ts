@@ -13,7 +13,7 @@ const STOP_MARGIN_MS = 30_000;
 /** Exit status of a container that was killed, by the engine after the timeout or by somebody else. */
 const KILLED = 137;
 
-/** What a run does to the containers of a service around the capture of its sources. */
+/** The actions of a run on a service's containers, before and after it captures their sources. */
 export interface Hold {
   /** the container that hooks run in */
   container: ContainerRef;

@@ -27,7 +27,7 @@ export function pathInAgent(mount: Mount, agentMounts: readonly Mount[]): string
  */
 export function leftOutOf(source: VolumeSource | FilesSource): LeftOutData | undefined {
   if (source.kind === 'files') return 'all';
-  return source.besidePostgres ? 'PostgreSQL' : undefined;
+  return source.withPostgres ? 'PostgreSQL' : undefined;
 }
 
 /**

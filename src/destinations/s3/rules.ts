@@ -1,6 +1,6 @@
 import type { LifecycleRule } from '@aws-sdk/client-s3';
 
-/** What the lifecycle rules of a bucket do to Lifeboat's objects. Decisions without I/O. */
+/** Judges the effect of a bucket's lifecycle rules on Lifeboat's objects. No I/O. */
 
 /** Storage classes whose objects must be restored before they can be read, which takes hours. */
 const ARCHIVES = ['GLACIER', 'DEEP_ARCHIVE'];

@@ -18,7 +18,7 @@ import type { IssueCause } from './stored-tree.ts';
 /** The kinds of issues about databases, see `StoredTree`. */
 type DatabaseIssue = 'torn' | 'damaged' | 'noted';
 
-/** What {@link DatabaseStoring} needs from the storing of the tree. */
+/** The parts of the tree's storing that {@link DatabaseStoring} uses. */
 interface DatabaseStoringOptions {
   /** an existing directory with room for the largest database */
   spool: string;

@@ -9,7 +9,7 @@ export interface NameDependent {
   statement: string | null;
 }
 
-/** What returns the name of the database, in a definition (Postgres docs, 9.27). */
+/** Matches expressions that return the name of the database (Postgres docs, 9.27). */
 const READS_NAME = String.raw`'\m(current_database|current_catalog)\M'`;
 
 const named = (id: string) =>

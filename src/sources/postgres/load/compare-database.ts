@@ -8,7 +8,7 @@ import { uncountedText } from '../facts/uncounted.ts';
 import type { Session } from '../server/session.ts';
 import { serverWords } from '../server/sql-state.ts';
 
-/** What a comparison covered. */
+/** The extent of a comparison. */
 export interface Compared {
   /** rows compared and found equal */
   rows: number;

@@ -3,7 +3,7 @@ import type { DatabaseFacts } from '../facts/facts.ts';
 import { quoteIdentifier, quoteLiteral } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 
-/** What extensions require before and after `pg_restore` of one database. */
+/** The steps that extensions require before and after `pg_restore` of one database. */
 export interface ExtensionCare {
   /** the number of workers of `pg_restore` */
   jobs: number;

@@ -10,7 +10,7 @@ import { disableTriggersOf, quietSettings } from './quiet-triggers.ts';
 import { type Constraint, dropDomainConstraints, dropTableConstraints, putBack } from './set-constraints-aside.ts';
 import { dropKeys, quotedTable } from './set-indexes-aside.ts';
 
-/** What came of {@link fillWithoutConstraints}. */
+/** The result of {@link fillWithoutConstraints}. */
 interface Unconstrained {
   /** what fails all the same */
   failures: Failure[];

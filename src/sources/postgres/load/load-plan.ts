@@ -10,7 +10,7 @@ import type { Tools } from '../server/tools.ts';
 /** The longest name that Postgres does not truncate, bytes (NAMEDATALEN - 1). */
 export const NAME_LIMIT = 63;
 
-/** What exists under the name that a database is restored to. */
+/** The database that already has the target's name. */
 type TargetState = 'absent' | Contents;
 
 /** One database that a restore creates. */

@@ -171,7 +171,7 @@ export async function dropDomainConstraints(session: Session, tables: readonly s
   return dropped;
 }
 
-/** What came of {@link putBack}. */
+/** The result of {@link putBack}. */
 interface PutBack {
   /** constraints that do not hold for the present rows, or are missing */
   lost: SkippedObject[];

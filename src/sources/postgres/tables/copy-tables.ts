@@ -96,7 +96,7 @@ async function run(options: LoadTablesOptions, command: string[]): Promise<void>
   );
 }
 
-/** What the server said. The message of EXEC_FAILED has the end of stderr as one line. */
+/** Returns the server's message. The message of EXEC_FAILED has the end of stderr as one line. */
 function wordsOf(error: Error): string[] {
   return [...error.message.matchAll(/ERROR:\s+(.*?)(?=; |$)/g)].map(([, words]) => words as string);
 }

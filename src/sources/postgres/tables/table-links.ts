@@ -19,7 +19,7 @@ interface Link {
   leads?: readonly Lead[];
 }
 
-/** What {@link makeLinks} works on. */
+/** The input of {@link makeLinks}. */
 interface Made {
   parts: TableParts;
   shaped: Shaped;
