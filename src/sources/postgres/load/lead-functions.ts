@@ -22,7 +22,7 @@ export function isUnqualified(words: string): boolean {
 }
 
 /** The statements that give one function a search_path, and take it away again. */
-export interface Lead {
+interface Lead {
   /** the schema that holds the function */
   schema: string;
   set: string;
