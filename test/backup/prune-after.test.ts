@@ -88,7 +88,7 @@ async function run(request: Partial<BackupRequest>) {
       failed: () => expect.fail('not asked for'),
     }),
     nextRun: () => nextRun,
-    highestCopied: async () => 0,
+    highestCopied: async () => ({ taken: 0, unknown: [] }),
     copy: async (_plan, _repository, { prune, signal }) => {
       copied.push({ prune: prune !== undefined });
       return [await copy(signal, prune?.clockJump)];
