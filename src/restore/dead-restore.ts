@@ -21,6 +21,8 @@ interface DeadRestore {
   several: { swapped: string[]; failed: string[]; others: string[] } | undefined;
   /** tables that it was copying into a database in use */
   copying: readonly string[];
+  /** about databases that recovery completed */
+  warnings: readonly string[];
 }
 
 /** Returns which databases a restore of several had swapped; undefined for other restores. */
@@ -41,7 +43,7 @@ export function severalOf(entries: readonly JournalEntry[]): DeadRestore['severa
 export async function reportDeadRestore(
   deps: DeadRestoreDeps,
   restore: RestoreStart,
-  { reached, several, copying }: DeadRestore,
+  { reached, several, copying, warnings }: DeadRestore,
 ): Promise<void> {
   const report: RestoreReport = {
     ...restore,
@@ -51,7 +53,7 @@ export async function reportDeadRestore(
     steps: [],
     checks: [],
     canRollBack: reached === 'swapped',
-    warnings: [],
+    warnings: [...warnings],
     error: errorInfo(
       new LifeboatError('RUN_DIED', `the agent ended in the middle of the ${restore.verb}`, {
         hint:

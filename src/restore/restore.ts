@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError, toLifeboatError } from '../base/errors.ts';
+import { presentName } from '../kept/target.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
@@ -77,7 +78,8 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
 /** Finds the snapshot, and checks that the keys for its objects are there. Throws like {@link findSnapshot}; KEY_MISSING. */
 async function findReadable(deps: RestoreDeps, request: RestoreRequest) {
   const repository = await deps.repository();
-  const found = await findSnapshot(repository, request);
+  const storedAs = request.snapshot === 'latest' ? await presentName(deps.plan, request.source) : undefined;
+  const found = await findSnapshot(repository, { ...request, storedAs });
   const { index, facts, packs } = found.entry;
   requireKeys([index, facts, ...packs], repository.keys);
   return { repository, ...found };
@@ -102,6 +104,7 @@ async function attempt(
     context.journal.record({ type: 'begun', restore: start });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
     const error = await perform(deps, request, context, { prepared, services: services.using, report });
+    report.warnings.push(...journalWarnings(context.journal, report));
     return await finish(deps, context, { report, left: preview.left }, error);
   } finally {
     await prepared.close();
@@ -199,6 +202,14 @@ async function servicesToStop(
 function emptyReport(deps: RestoreDeps, start: RestoreStart, warnings: string[]): RestoreReport {
   const end = deps.now().toISOString();
   return { ...start, end, status: 'ok', restored: [], steps: [], checks: [], canRollBack: false, warnings };
+}
+
+/** Warns if the spool was full after the swap. The restore is complete, and only the journal lacks entries. */
+function journalWarnings({ unwritten }: RestoreContext['journal'], { id, canRollBack }: RestoreReport): string[] {
+  if (unwritten === undefined) return [];
+  const { message } = toLifeboatError(unwritten);
+  const back = canRollBack ? `; \`lifeboat rollback ${id}\` can bring the former data back` : '';
+  return [`the journal of this restore could not be completed: ${message}. The restored data is in place${back}`];
 }
 
 /** Describes an error after the swap, such as an interrupt while services start. The restore must not be repeated. */

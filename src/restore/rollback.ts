@@ -1,4 +1,4 @@
-import { LifeboatError } from '../base/errors.ts';
+import { LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
@@ -179,7 +179,12 @@ async function swapBack(
         report.restored = restored;
         report.canRollBack = now !== undefined;
         const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
-        await deps.state.saveRollbacks(now ? [...others, now] : others);
+        await deps.state.saveRollbacks(now ? [...others, now] : others).catch((error: unknown) => {
+          const { message } = toLifeboatError(error);
+          report.warnings.push(
+            `the record of put-aside data could not be saved: ${message}. The next command corrects it`,
+          );
+        });
       },
     });
     report.checks.push(...checks);
