@@ -8,6 +8,7 @@ import type { Earlier } from '../report/tries.ts';
 import { Journal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
 import { spoolError } from '../run/spool.ts';
+import { startTimer } from '../run/timer.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import { missingPlaces } from '../store/repository/chain.ts';
 import type { Lease } from '../store/repository/lease.ts';
@@ -45,6 +46,8 @@ export interface Run {
   failure?: LifeboatError;
   /** returns an error if the clock was set since the run began */
   clockJump: ClockWatch;
+  /** returns when the run ends, if it ends now; see {@link startTimer} */
+  ended(): Date;
   /** Releases the lease, if the run holds one. */
   release(): Promise<void>;
   /**
@@ -71,6 +74,7 @@ export async function beginRun(
   const plan = await planRun(deps, request).catch(note);
   const start = startRun(deps, request, plan);
   const clockJump = watchClock(deps.now);
+  const ended = startTimer(deps.now, new Date(start.start));
   const { log, tail } = withTail(deps.log);
   deps.dispatcher.emit({ type: 'run-started', run: start });
   log.info('run started', { run: start.id, trigger: start.trigger, sources: start.sources });
@@ -94,7 +98,7 @@ export async function beginRun(
     }
   }
   return {
-    ...{ start, log, tail, clockJump },
+    ...{ start, log, tail, clockJump, ended },
     ...(plan ? { plan } : {}),
     ...(prepared ? { prepared } : {}),
     ...(failure ? { failure } : {}),

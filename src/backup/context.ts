@@ -97,6 +97,8 @@ export interface BackupRequest {
 /** The parts of one run. */
 export interface RunContext {
   run: RunStart;
+  /** returns when the run ends, if it ends now */
+  ended(): Date;
   journal: Journal;
   repository: Repository;
   lease: Lease;

@@ -15,7 +15,7 @@ const LIMIT_MS = 30_000;
 const SKIPPED = 1_000_000;
 
 /** The sequences that copies may have. */
-export interface Copied {
+interface Copied {
   /** a new snapshot gets a higher sequence; 0: no copy has a snapshot */
   taken: number;
   /** names of the copies that could not be asked, and whose highest sequence the agent does not remember */

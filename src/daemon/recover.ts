@@ -8,7 +8,7 @@ import { halfSwapped } from '../kept/volumes.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreStart, RunReport, RunStart } from '../report/events.ts';
 import { type Earlier, previousStatus, withEarlier } from '../report/tries.ts';
-import { reportDeadRestore, severalOf } from '../restore/dead-restore.ts';
+import { endOf, reportDeadRestore, severalOf } from '../restore/dead-restore.ts';
 import {
   appendJournal,
   type JournalEntry,
@@ -238,7 +238,7 @@ async function reportDead(
   const last = await deps.state.lastRun();
   const own: RunReport = {
     ...run,
-    end: deps.now().toISOString(),
+    end: endOf(run, deps.now()),
     status: 'failed',
     results: [],
     problems: [],

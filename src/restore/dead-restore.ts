@@ -47,7 +47,7 @@ export async function reportDeadRestore(
 ): Promise<void> {
   const report: RestoreReport = {
     ...restore,
-    end: deps.now().toISOString(),
+    end: endOf(restore, deps.now()),
     status: 'failed',
     restored: [],
     steps: [],
@@ -72,6 +72,11 @@ export async function reportDeadRestore(
   deps.dispatcher.emit({ type: 'restore-finished', report: kept });
   // The caller records the report as sent.
   await deps.dispatcher.flush();
+}
+
+/** Returns when a dead run was found, as ISO time. The clock may have been set back since its start. */
+export function endOf({ start }: { start: string }, found: Date): string {
+  return new Date(Math.max(found.getTime(), Date.parse(start))).toISOString();
 }
 
 /** One transaction copies all tables; foreign keys and places among partitions follow after it. */

@@ -6,6 +6,7 @@ import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
 import { Journal } from '../run/journal.ts';
+import { startTimer } from '../run/timer.ts';
 import { heldAt } from '../store/objects/manifest.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
@@ -42,6 +43,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
   const ask = !request.dryRun && (request.canConfirm || !isInPlace);
   const lock = await lockForRestore(deps, { ask, check: () => findReadable(deps, request) });
   const startedAt = deps.now();
+  const ended = startTimer(deps.now, startedAt);
   try {
     await deps.recover();
     const { repository, snapshot, entry, notes } = await findReadable(deps, request);
@@ -64,7 +66,12 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     try {
       const progress: RestoreContext['progress'] = (update) =>
         deps.dispatcher.emit({ type: 'progress', progress: { source: request.source, ...update } });
-      return await attempt(deps, request, { id, journal, directory, progress, repository, snapshot, entry }, start);
+      return await attempt(
+        { ...deps, ended },
+        request,
+        { id, journal, directory, progress, repository, snapshot, entry },
+        start,
+      );
     } finally {
       // Recovery removes what cannot be removed now. The journal ends in either case.
       await deps.clear(directory, id);
@@ -85,8 +92,11 @@ async function findReadable(deps: RestoreDeps, request: RestoreRequest) {
   return { repository, ...found };
 }
 
+/** `ended`: returns when the restore ends, if it ends now. */
+type TimedDeps = RestoreDeps & { ended(): Date };
+
 async function attempt(
-  deps: RestoreDeps,
+  deps: TimedDeps,
   request: RestoreRequest,
   context: RestoreContext,
   start: RestoreStart,
@@ -229,7 +239,7 @@ function whileInPlace(error: unknown, { id, canRollBack, restored, failed = [] }
 
 /** Stores the record and notifies. @throws the error that ended the restore */
 async function finish(
-  deps: RestoreDeps,
+  deps: TimedDeps,
   { repository }: RestoreContext,
   { report, left }: { report: RestoreReport; left: RestoreResult['left'] },
   error: unknown,

@@ -25,7 +25,7 @@ const tombstone = z.object({
 export type Tombstone = z.infer<typeof tombstone>;
 
 /** A tombstone with the verdict on its signature. */
-export interface ReadTombstone extends Tombstone {
+interface ReadTombstone extends Tombstone {
   verdict: Verdict;
 }
 
