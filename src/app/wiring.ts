@@ -39,7 +39,7 @@ const STOP_WAIT_MS = 12_000;
 
 /** A restore with --from must not wait for the agent's own destination, which may be down. The daemon contacts it. */
 const notNow = async (): Promise<Repository> => {
-  throw new LifeboatError('DEST_UNREACHABLE', 'the own destination is not contacted during a restore with --from');
+  throw new LifeboatError('DEST_UNREACHABLE', 'a restore with --from does not contact the usual destination');
 };
 
 /** Recovers dead runs. The caller has the lock. */
