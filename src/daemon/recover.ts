@@ -222,7 +222,7 @@ const LEFT_HINTS = {
  */
 async function reachedBy(deps: RecoverDeps, { restore, from }: JournalEntry & { type: 'begun' }): Promise<Reached> {
   return deps.reachedBy(restore, from).catch((error: unknown) => {
-    deps.log.warn('it cannot be found out how far a dead restore came', { restore: restore.id, ...errorInfo(error) });
+    deps.log.warn('cannot determine how far a dead restore came', { restore: restore.id, ...errorInfo(error) });
     return 'unknown';
   });
 }

@@ -111,7 +111,7 @@ async function findLatest(
   if (newer) {
     throw new LifeboatError(
       newer.error.code,
-      `the manifest of ${newer.id} cannot be used, so the latest is not known`,
+      `the manifest of ${newer.id} cannot be used, so the newest snapshot is not certain`,
       {
         cause: newer.error,
         hint: found
@@ -126,7 +126,7 @@ async function findLatest(
     }
     const gap = repository.signing.active ? await gapAfter(repository, snapshots, found) : undefined;
     if (gap) {
-      throw new LifeboatError('CHAIN_BROKEN', `${gap.error.message}, so the latest is not known`, {
+      throw new LifeboatError('CHAIN_BROKEN', `${gap.error.message}, so the newest snapshot is not certain`, {
         hint: `The newest one that can be used is ${found.id}: name it to restore it. \`lifeboat check\` shows more.`,
       });
     }
