@@ -1,10 +1,12 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError, toLifeboatError } from '../base/errors.ts';
+import { presentName } from '../kept/target.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
 import { Journal } from '../run/journal.ts';
+import { startTimer } from '../run/timer.ts';
 import { heldAt } from '../store/objects/manifest.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
@@ -41,6 +43,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
   const ask = !request.dryRun && (request.canConfirm || !isInPlace);
   const lock = await lockForRestore(deps, { ask, check: () => findReadable(deps, request) });
   const startedAt = deps.now();
+  const ended = startTimer(deps.now, startedAt);
   try {
     await deps.recover();
     const { repository, snapshot, entry, notes } = await findReadable(deps, request);
@@ -63,7 +66,12 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     try {
       const progress: RestoreContext['progress'] = (update) =>
         deps.dispatcher.emit({ type: 'progress', progress: { source: request.source, ...update } });
-      return await attempt(deps, request, { id, journal, directory, progress, repository, snapshot, entry }, start);
+      return await attempt(
+        { ...deps, ended },
+        request,
+        { id, journal, directory, progress, repository, snapshot, entry },
+        start,
+      );
     } finally {
       // Recovery removes what cannot be removed now. The journal ends in either case.
       await deps.clear(directory, id);
@@ -77,14 +85,18 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
 /** Finds the snapshot, and checks that the keys for its objects are there. Throws like {@link findSnapshot}; KEY_MISSING. */
 async function findReadable(deps: RestoreDeps, request: RestoreRequest) {
   const repository = await deps.repository();
-  const found = await findSnapshot(repository, request);
+  const storedAs = request.snapshot === 'latest' ? await presentName(deps.plan, request.source) : undefined;
+  const found = await findSnapshot(repository, { ...request, storedAs });
   const { index, facts, packs } = found.entry;
   requireKeys([index, facts, ...packs], repository.keys);
   return { repository, ...found };
 }
 
+/** `ended`: returns when the restore ends, if it ends now. */
+type TimedDeps = RestoreDeps & { ended(): Date };
+
 async function attempt(
-  deps: RestoreDeps,
+  deps: TimedDeps,
   request: RestoreRequest,
   context: RestoreContext,
   start: RestoreStart,
@@ -102,6 +114,7 @@ async function attempt(
     context.journal.record({ type: 'begun', restore: start });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
     const error = await perform(deps, request, context, { prepared, services: services.using, report });
+    report.warnings.push(...journalWarnings(context.journal, report));
     return await finish(deps, context, { report, left: preview.left }, error);
   } finally {
     await prepared.close();
@@ -201,6 +214,14 @@ function emptyReport(deps: RestoreDeps, start: RestoreStart, warnings: string[])
   return { ...start, end, status: 'ok', restored: [], steps: [], checks: [], canRollBack: false, warnings };
 }
 
+/** Warns if the spool was full after the swap. The restore is complete, and only the journal lacks entries. */
+function journalWarnings({ unwritten }: RestoreContext['journal'], { id, canRollBack }: RestoreReport): string[] {
+  if (unwritten === undefined) return [];
+  const { message } = toLifeboatError(unwritten);
+  const back = canRollBack ? `; \`lifeboat rollback ${id}\` can bring the former data back` : '';
+  return [`the journal of this restore could not be completed: ${message}. The restored data is in place${back}`];
+}
+
 /** Describes an error after the swap, such as an interrupt while services start. The restore must not be repeated. */
 function whileInPlace(error: unknown, { id, canRollBack, restored, failed = [] }: RestoreReport): LifeboatError {
   const own = toLifeboatError(error);
@@ -218,7 +239,7 @@ function whileInPlace(error: unknown, { id, canRollBack, restored, failed = [] }
 
 /** Stores the record and notifies. @throws the error that ended the restore */
 async function finish(
-  deps: RestoreDeps,
+  deps: TimedDeps,
   { repository }: RestoreContext,
   { report, left }: { report: RestoreReport; left: RestoreResult['left'] },
   error: unknown,
