@@ -91,7 +91,11 @@ describe('runs by schedule', () => {
       500,
     );
     // The daemon logs the run of another process, and its own.
-    await until('both runs are in the log', async () => (await logs(`${stack.project}: backup ok`)).length === 2, 90_000);
+    await until(
+      'both runs are in the log',
+      async () => (await logs(`${stack.project}: backup ok`)).length === 2,
+      90_000,
+    );
     expect(await logs('web.media: ok')).toHaveLength(2);
   });
 
