@@ -1,6 +1,5 @@
 import { statfs } from 'node:fs/promises';
 import { hasErrno, LifeboatError } from '../../base/errors.ts';
-import { plural } from '../../report/format.ts';
 import { Directory } from '../filesystem/directory.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { OpenDirectories, within } from '../filesystem/open-directories.ts';
@@ -9,6 +8,7 @@ import { createTimeSetter, type TimeSetter } from '../filesystem/times.ts';
 import { type NewName, writeLargeFile } from '../filesystem/write-file.ts';
 import type { ArchiveMember } from './archive-member.ts';
 import { refused, unreadable } from './import-errors.ts';
+import { LostMembers } from './lost-members.ts';
 
 /** Owner, mode and time of the root of the tree. */
 export type RootMeta = Pick<IndexEntry, 'mode' | 'uid' | 'gid' | 'mtime'>;
@@ -67,7 +67,7 @@ class Unpacking {
   private readonly open: OpenDirectories;
   private readonly directories = new Map<TreePath, RootMeta>();
   private readonly result: Unpacked = { files: 0, bytes: 0, warnings: [] };
-  private skipped = 0;
+  private readonly lost = new LostMembers();
   private unchecked = CHECK_EVERY;
 
   constructor(options: UnpackOptions, target: Directory, times: TimeSetter) {
@@ -83,6 +83,7 @@ class Unpacking {
       signal?.throwIfAborted();
       const path = this.pathOf(member.name, member.name);
       if (path !== undefined) await this.make(path, member);
+      else if (member.type !== 'directory') this.lost.add('stripped', member.name);
       this.options.progress?.({ done: this.result.bytes, files: this.result.files });
     }
     if (!this.directories.has('')) {
@@ -91,10 +92,7 @@ class Unpacking {
       this.result.warnings.push(`the archive does not contain the owner and mode of the top directory: ${from}`);
     }
     await this.finishDirectories();
-    if (this.skipped > 0)
-      this.result.warnings.push(
-        `${plural(this.skipped, 'device, FIFO or socket', 'devices, FIFOs or sockets')} left out`,
-      );
+    this.result.warnings.push(...this.lost.warnings());
     return this.result;
   }
 
@@ -117,7 +115,7 @@ class Unpacking {
   private async make(path: TreePath, member: ArchiveMember): Promise<void> {
     const { type, mode, uid = 0, gid = 0, mtime } = member;
     if (type === 'other') {
-      this.skipped++;
+      this.lost.add('special', member.name);
       return;
     }
     if (type === 'directory') {
@@ -125,7 +123,10 @@ class Unpacking {
       return;
     }
     // `strip` leaves nothing of it, so it is left out, as tar does.
-    if (path === '' && this.options.strip > 0) return;
+    if (path === '' && this.options.strip > 0) {
+      this.lost.add('stripped', member.name);
+      return;
+    }
     if (path === '') throw refused('the archive has a file as its top directory');
     const entry = { path, type: 'file', mode: mode ?? 0o644, uid, gid, mtime, sparse: true } satisfies IndexEntry;
     await this.place(entry, async (to) => {
@@ -165,7 +166,10 @@ class Unpacking {
       await this.open.need(parent, async (directory) => {
         const there = directory.look(name);
         if (there?.isDirectory()) throw refused(`the archive has ${shortPath(path)} twice, once as a directory`);
-        if (there) directory.unlink(name);
+        if (there) {
+          directory.unlink(name);
+          this.lost.add('replaced', path);
+        }
         await work({ directory, name });
       });
     } catch (error) {
