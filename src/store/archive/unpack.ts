@@ -1,5 +1,4 @@
-import { statfs } from 'node:fs/promises';
-import { hasErrno, LifeboatError } from '../../base/errors.ts';
+import { hasErrno } from '../../base/errors.ts';
 import { Directory } from '../filesystem/directory.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { OpenDirectories, within } from '../filesystem/open-directories.ts';
@@ -9,6 +8,7 @@ import { type NewName, writeLargeFile } from '../filesystem/write-file.ts';
 import type { ArchiveMember } from './archive-member.ts';
 import { refused, unreadable } from './import-errors.ts';
 import { LostMembers } from './lost-members.ts';
+import { SpoolSpace } from './spool-space.ts';
 
 /** Owner, mode and time of the root of the tree. */
 export type RootMeta = Pick<IndexEntry, 'mode' | 'uid' | 'gid' | 'mtime'>;
@@ -32,11 +32,6 @@ interface Unpacked {
   warnings: string[];
 }
 
-/** Space that stays free on the disk whatever an archive contains, for other programs. Bytes. */
-const RESERVE = 64 * 1024 * 1024;
-/** Bytes written between two checks of the free space. */
-const CHECK_EVERY = 32 * 1024 * 1024;
-
 /**
  * Unpacks an untrusted archive. Everything is created through open directories and by one name at a time, so nothing
  * outside the target can be reached: an absolute name, `..`, and a name below a symlink are refused. Symlinks are
@@ -48,12 +43,13 @@ const CHECK_EVERY = 32 * 1024 * 1024;
 export async function unpack(options: UnpackOptions): Promise<Unpacked> {
   const target = Directory.open(options.target);
   const times = await createTimeSetter(target);
-  const work = new Unpacking(options, target, times);
+  const space = new SpoolSpace(options.target, 'the content of the archive');
+  const work = new Unpacking(options, target, times, space);
   try {
     return await work.run();
   } catch (error) {
     times.abort();
-    throw hasErrno(error, 'ENOSPC', 'EDQUOT') ? full(error) : error;
+    throw space.explain(error);
   } finally {
     work.close();
     target.close();
@@ -68,10 +64,11 @@ class Unpacking {
   private readonly directories = new Map<TreePath, RootMeta>();
   private readonly result: Unpacked = { files: 0, bytes: 0, warnings: [] };
   private readonly lost = new LostMembers();
-  private unchecked = CHECK_EVERY;
+  private readonly space: SpoolSpace;
 
-  constructor(options: UnpackOptions, target: Directory, times: TimeSetter) {
+  constructor(options: UnpackOptions, target: Directory, times: TimeSetter, space: SpoolSpace) {
     this.options = options;
+    this.space = space;
     this.target = target;
     this.times = times;
     this.open = new OpenDirectories(target);
@@ -188,16 +185,9 @@ class Unpacking {
     for await (const chunk of member.content()) {
       this.options.signal?.throwIfAborted();
       this.result.bytes += chunk.length;
-      this.unchecked += chunk.length;
-      if (this.unchecked >= CHECK_EVERY) await this.checkSpace();
+      await this.space.take(chunk.length);
       yield chunk;
     }
-  }
-
-  private async checkSpace(): Promise<void> {
-    this.unchecked = 0;
-    const { bavail, bsize } = await statfs(this.options.target);
-    if (bavail * bsize < RESERVE + CHECK_EVERY) throw full();
   }
 
   private link({ directory, name }: NewName, member: ArchiveMember): void {
@@ -230,11 +220,4 @@ class Unpacking {
 function linkText({ target = '', name }: ArchiveMember): TreePath {
   if (target === '' || target.includes('\0')) throw refused(`the archive has a symlink to nothing: ${shortPath(name)}`);
   return target;
-}
-
-function full(cause?: unknown): LifeboatError {
-  return new LifeboatError('SPOOL_FULL', 'the spool has no room for the content of the archive', {
-    ...(cause === undefined ? {} : { cause }),
-    hint: 'Make room on the disk of the volume mounted at /spool. If you expect the archive to be small, do not trust it.',
-  });
 }
