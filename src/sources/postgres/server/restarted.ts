@@ -84,6 +84,24 @@ async function wentAway({ engine, id, startedAt }: Watched): Promise<boolean | u
   }
 }
 
+/**
+ * Refuses a paused container at once. Its server accepts connections and never responds, so everything else would wait
+ * for its limit.
+ *
+ * @throws PG_UNREACHABLE
+ */
+export async function refusePaused(engine: Pick<Engine, 'inspectContainer'>, id: string): Promise<void> {
+  const details = await engine.inspectContainer(id).catch(() => undefined);
+  if (!details?.paused) return;
+  throw new LifeboatError(
+    'PG_UNREACHABLE',
+    `database container ${details.name} is paused, so its server does not answer`,
+    {
+      hint: `Run \`docker unpause ${details.name}\`, then try again.`,
+    },
+  );
+}
+
 /** A container that the engine has restarted at least this often may restart again and again. */
 const RESTARTS = 2;
 /** A container that runs for longer than this has started successfully, milliseconds. */
