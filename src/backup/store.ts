@@ -1,4 +1,4 @@
-import { errorInfo } from '../base/errors.ts';
+import { errorInfo, hasCode } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { Problem } from '../plan/model.ts';
 import { vanishedSources } from '../run/history.ts';
@@ -13,6 +13,7 @@ import { placeOf } from '../store/repository/seen-chain.ts';
 import { chosenSources, type Prepared, type Run, rememberChain } from './begin.ts';
 import { captureAll, failTooLarge } from './capture-all.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './context.ts';
+import { failIncomplete } from './fail-incomplete.ts';
 import { type Captured, vanishedOutcome } from './outcome.ts';
 import type { Ending } from './report.ts';
 import { clockProblems, emptyRunError, refuseClear, refuseUnsigned, runStatus } from './rules.ts';
@@ -37,12 +38,17 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
     captured.push(...(await listVanished(deps, request, prepared)));
     request.signal.throwIfAborted();
     await failTooLarge(deps.capturer(context), captured);
-    return await commit(
-      deps,
-      { ...context, ...(request.imported ? { imported: request.imported } : {}) },
-      captured,
-      problems,
-    );
+    const committing = { ...context, ...(request.imported ? { imported: request.imported } : {}) };
+    const known = [...problems];
+    try {
+      return await commit(deps, committing, captured, problems);
+    } catch (error) {
+      if (!hasCode(error, 'OBJECT_MISSING', 'OBJECT_DAMAGED') || (await wasSent(journal))) throw error;
+      const { repository } = context;
+      if (!(await failIncomplete({ ...{ capturer: deps.capturer(context), captured, repository }, state: deps.state })))
+        throw error;
+      return await commit(deps, committing, captured, known);
+    }
   } catch (error) {
     const mayArrive = (await wasSent(journal)) && !isCertainFailure(error);
     if (context && !mayArrive) await removeObjects(context);
