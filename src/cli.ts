@@ -68,7 +68,11 @@ function inspectCommands({ command, reading, act }: Builder): void {
     ),
   ).action(act('show'));
   reading(command('check', 'Verify that the repository is complete and undamaged', 'check --read-data 10%'))
-    .option('--read-data [share]', 'also read and hash all data, or a share (10%) that advances with each check', share)
+    .option(
+      '--read-data [share]',
+      'also read and hash all data, or a share such as 10%, another one in each check',
+      share,
+    )
     .action(act('check'));
 }
 
@@ -124,10 +128,7 @@ function archiveCommands({ command, reading, act }: Builder): void {
     'import - web.media --at 2024-05-01T03:00Z < media.tar.gz',
   )
     .option('--at <time>', 'when the backup was made, with a time zone (default: the time of the file)', moment)
-    .option(
-      '--database <name>',
-      'name of the database, if the dump does not contain it (default: the one that the source names)',
-    )
+    .option('--database <name>', 'name of the database, if the dump does not name one (default: that of the source)')
     .option('--strip <count>', 'remove this many leading directories from each name', count)
     .action(act('import'));
 }
@@ -135,7 +136,7 @@ function archiveCommands({ command, reading, act }: Builder): void {
 function retentionCommands({ command, act }: Builder): void {
   command('prune', 'Remove snapshots that retention no longer keeps, and say why', 'prune --dry-run')
     .option('--dry-run', 'show what would be removed, and remove nothing')
-    .option('--clock-is-right', 'prune even if months lie between the newest snapshots, or since the last one')
+    .option('--clock-is-right', 'prune even if months passed between two snapshots, or since the newest one')
     .action(act('prune'));
   command('pin <snapshot>', 'Keep a snapshot until it is unpinned', 'pin latest --reason "before deploy 4.2"')
     .option('--reason <text>', 'why it is pinned, shown by `snapshots` and `prune`')
@@ -171,14 +172,18 @@ function bucketCommands({ program, command, act }: Builder): void {
     bucket,
   )
     .option('--infrequent-after <days>', 'move objects to STANDARD_IA after this many days', days)
-    .option('--keep-removed <days>', 'keep removed objects for this many days (default: 30d, or as --lock)', days)
+    .option(
+      '--keep-removed <days>',
+      'keep removed objects for this many days (default: 30d, or the days of --lock)',
+      days,
+    )
     .option('--archive-removed-after <days>', 'move removed objects to GLACIER after this many days', days)
     .option('--deep-archive', 'with --archive-removed-after: use DEEP_ARCHIVE')
     .option('--lock <days>', 'lock new objects for this many days (Object Lock)', days)
     .addOption(
       new Option(
         '--lock-mode <mode>',
-        'let users with a special right lift the lock (governance), or nobody (compliance)',
+        'who may lift the lock: users with a special right (governance), or nobody (compliance)',
       ).choices(['governance', 'compliance']),
     )
     .option('--whole-bucket', 'apply bucket-wide settings even if others store data in the bucket')

@@ -15,6 +15,7 @@ import { keptDatabases, reachedBy } from '../kept/databases.ts';
 import { checkWhole, undoVolumes, volumePlace } from '../kept/volumes.ts';
 import { dropLeftDatabases } from '../kept/working-databases.ts';
 import type { KeepPolicy, Plan, PlannedSource } from '../plan/model.ts';
+import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import { prune } from '../prune/prune.ts';
 import { createDispatcher, type Dispatcher } from '../report/dispatch.ts';
 import type { Listener } from '../report/events.ts';
@@ -38,7 +39,7 @@ const STOP_WAIT_MS = 12_000;
 
 /** A restore with --from must not wait for the agent's own destination, which may be down. The daemon contacts it. */
 const notNow = async (): Promise<Repository> => {
-  throw new LifeboatError('DEST_UNREACHABLE', 'the own destination is not contacted during a restore with --from');
+  throw new LifeboatError('DEST_UNREACHABLE', 'a restore with --from does not contact the usual destination');
 };
 
 /** Recovers dead runs. The caller has the lock. */
@@ -113,10 +114,10 @@ function copyDepsOf(environment: Environment, plan: Plan) {
 }
 
 /** Prunes a copy by its own retention. */
-function pruneCopyOf(environment: Environment, plan: Plan): NonNullable<CopyDeps['prune']> {
+function pruneCopyOf(environment: Environment, plan: Plan, clockJump: ClockWatch): NonNullable<CopyDeps['prune']> {
   return ({ keep }, repository, fence, signal) => {
     const deps = { ...pruneDepsOf(environment), plan: planWithKeep(plan, keep), ...(keep ? { keep } : {}) };
-    return prune({ ...deps, repository, fence, signal }, { dryRun: false });
+    return prune({ ...deps, repository, fence, clockJump, signal }, { dryRun: false });
   };
 }
 
@@ -138,13 +139,13 @@ function aloneOf(environment: Environment) {
 
 export function pruneEverywhereDeps(environment: Environment): PruneEverywhereDeps {
   const { destination, copies, settings } = environment;
-  const { stallTimeoutMs } = settings;
   return {
     ...pruneDepsOf(environment),
+    clockJump: watchClock(environment.now),
     ...aloneOf(environment),
     destination: destination.name,
     copies,
-    stallTimeoutMs,
+    stallTimeoutMs: settings.stallTimeoutMs,
   };
 }
 
@@ -209,10 +210,14 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
         dispatcher.emit({ type: 'progress', progress: { source: name, phase: 'copying', done, total } });
       return environment.copies.length === 0
         ? []
-        : copyAll({ ...deps, progress, ...(wanted ? { prune: pruneCopyOf(environment, plan) } : {}) });
+        : copyAll({
+            ...deps,
+            progress,
+            ...(wanted ? { prune: pruneCopyOf(environment, plan, wanted.clockJump) } : {}),
+          });
     },
-    prune: (plan, repository, fence, signal) =>
-      prune({ ...pruneDepsOf(environment), plan, repository, fence, signal }, { dryRun: false }),
+    prune: (plan, repository, pruning) =>
+      prune({ ...pruneDepsOf(environment), plan, repository, ...pruning }, { dryRun: false }),
   };
 }
 

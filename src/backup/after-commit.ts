@@ -1,12 +1,10 @@
-import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { Plan } from '../plan/model.ts';
+import type { Problem } from '../plan/model.ts';
 import { isCopyOk } from '../report/copy-text.ts';
 import { PRUNE } from '../report/prune-text.ts';
 import { MAKES_ROOM } from '../run/process-lock.ts';
-import type { Lease } from '../store/repository/lease.ts';
-import type { Repository } from '../store/repository/repository.ts';
-import type { Run } from './begin.ts';
+import type { Prepared, Run } from './begin.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
 import type { Ending } from './report.ts';
 
@@ -31,19 +29,19 @@ export async function copyAndPrune(
   const { plan, repository, lease } = prepared;
   // A person who backs up single sources may be about to inspect the snapshots, so that run does not prune.
   const wanted = ending.snapshot !== undefined && trigger !== 'import' && !(trigger === 'manual' && only);
-  const jump = wanted ? clockJump(PRUNE) : undefined;
-  if (jump) ending.problems.push(jump);
+  const jump = wanted ? clockJump() : undefined;
+  if (jump) ending.problems.push(warningOf(jump, jump.message));
   const prune = wanted && !jump;
-  const copies = await copyWhileThereIsTime(deps, request, { plan, repository, lease, prune });
+  const copies = await copyWhileThereIsTime(deps, request, { plan, repository, lease, prune, clockJump });
   if (copies.length > 0) ending.copies = copies;
   // A copy that is the destination itself is reported as an error. Its retention may be the longer one, so nothing is
   // pruned.
   const isCopyToo = copies.some(({ isDestination }) => isDestination);
   // Copying may take hours.
-  const later = prune ? clockJump(PRUNE) : undefined;
-  if (later) ending.problems.push(later);
+  const later = prune ? clockJump() : undefined;
+  if (later) ending.problems.push(warningOf(later, later.message));
   if (prune && !later && !isCopyToo && !signal.aborted)
-    await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, signal }, log);
+    await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, clockJump, signal }, log);
   if (ending.status === 'ok' && !copies.every(isCopyOk)) ending.status = 'partial';
 }
 
@@ -54,7 +52,11 @@ export async function copyAndPrune(
 async function copyWhileThereIsTime(
   deps: BackupDeps,
   { signal, whenWanted }: BackupRequest,
-  { plan, repository, lease, prune }: { plan: Plan; repository: Repository; lease: Lease; prune: boolean },
+  {
+    prune,
+    clockJump,
+    ...copying
+  }: Pick<Prepared, 'plan' | 'repository' | 'lease'> & Pick<Run, 'clockJump'> & { prune: boolean },
 ) {
   const room = new AbortController();
   const next = deps.nextRun();
@@ -65,9 +67,9 @@ async function copyWhileThereIsTime(
     Math.min(ms, LONGEST_TIMER_MS),
   );
   try {
-    return await deps.copy(plan, repository, {
-      lease,
-      prune,
+    return await deps.copy(copying.plan, copying.repository, {
+      lease: copying.lease,
+      ...(prune ? { prune: { clockJump } } : {}),
       signal: AbortSignal.any([signal, room.signal, ...(whenWanted ? [whenWanted()] : [])]),
     });
   } finally {
@@ -79,26 +81,20 @@ async function copyWhileThereIsTime(
 async function pruneAfter(
   deps: BackupDeps,
   ending: Ending,
-  {
-    plan,
-    repository,
-    fence,
-    signal,
-  }: { plan: Plan; repository: Repository; fence: Lease['fence']; signal: AbortSignal },
+  { plan, repository, ...pruning }: Pick<Prepared, 'plan' | 'repository'> & Parameters<BackupDeps['prune']>[2],
   log: Log,
 ): Promise<void> {
   try {
-    const { snapshots, objects, bytes, refused, held } = await deps.prune(plan, repository, fence, signal);
+    const { snapshots, objects, bytes, refused, held } = await deps.prune(plan, repository, pruning);
     ending.pruned = { snapshots, objects, bytes, ...(refused ? { refused } : {}), ...(held ? { held } : {}) };
   } catch (error) {
-    const { code, message, hint } = errorInfo(error);
+    const info = errorInfo(error);
+    const { code, message } = info;
     log.warn('old snapshots could not be removed', { code, message });
-    ending.problems.push({
-      severity: 'warning',
-      code,
-      subject: PRUNE,
-      message: `old snapshots could not be removed: ${message}`,
-      ...(hint ? { hint } : {}),
-    });
+    ending.problems.push(warningOf(info, `old snapshots could not be removed: ${message}`));
   }
+}
+
+function warningOf({ code, hint }: ErrorInfo | LifeboatError, message: string): Problem {
+  return { severity: 'warning', code, subject: PRUNE, message, ...(hint ? { hint } : {}) };
 }

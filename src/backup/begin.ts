@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { type Log, withTail } from '../base/log.ts';
-import type { Plan, PlannedSource, Problem } from '../plan/model.ts';
+import type { Plan, PlannedSource } from '../plan/model.ts';
+import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import type { Progress, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
 import { Journal, readJournal } from '../run/journal.ts';
@@ -12,7 +13,6 @@ import { missingPlaces } from '../store/repository/chain.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { refuseLostEnd, rememberList, type SeenChain } from '../store/repository/seen-chain.ts';
-import { watchClock } from './clock-jump.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
 import { planWhenUp } from './plan-when-up.ts';
 
@@ -37,8 +37,8 @@ export interface Run {
   plan?: Plan;
   prepared?: Prepared;
   failure?: LifeboatError;
-  /** returns a warning if the clock was set since the run began; `subject` is that of the warning */
-  clockJump(subject: string): Problem | undefined;
+  /** returns an error if the clock was set since the run began */
+  clockJump: ClockWatch;
   /** Releases the lease, if the run holds one. */
   release(): Promise<void>;
   /**

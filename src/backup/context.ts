@@ -1,5 +1,6 @@
 import type { Log } from '../base/log.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
+import type { PruneDeps } from '../prune/prune.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { CopyReport, Pruned, RunStart, Trigger } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
@@ -47,14 +48,18 @@ export interface BackupDeps {
   nextRun(): Date | undefined;
   /** returns the highest sequence of a snapshot that any copy has, or 0; never rejects */
   highestCopied(repository: Repository, signal: AbortSignal): Promise<number>;
-  /** updates the copies, and prunes complete ones with `prune`; see copy.ts. Returns one report for each copy */
+  /** updates the copies, and prunes complete ones if `prune` is set; see copy.ts. Returns one report for each copy */
   copy(
     plan: Plan,
     repository: Repository,
-    request: { lease: Lease; prune: boolean; signal: AbortSignal },
+    request: { lease: Lease; prune?: Pick<PruneDeps, 'clockJump'>; signal: AbortSignal },
   ): Promise<CopyReport[]>;
   /** removes what retention does not keep; throws as `prune` in prune.ts */
-  prune(plan: Plan, repository: Repository, fence: Lease['fence'], signal: AbortSignal): Promise<Pruned>;
+  prune(
+    plan: Plan,
+    repository: Repository,
+    pruning: Pick<PruneDeps, 'fence' | 'clockJump' | 'signal'>,
+  ): Promise<Pruned>;
 }
 
 /** One try of a scheduled run. */

@@ -108,7 +108,7 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
       extent === 'whole'
         ? 'cannot be restored'
         : unknown
-          ? `some of ${plural(files, 'file')} cannot be restored (a key is needed to read which)`
+          ? `some of ${plural(files, 'file')} cannot be restored (set a key to see which)`
           : `${plural(files, 'file')} cannot be restored: ${examples.join(', ')}${files > examples.length ? ', …' : ''}`;
     lines.push(`  ${snapshot} ${source}: ${what}`);
   }

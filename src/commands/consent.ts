@@ -32,9 +32,13 @@ function hasTerminal({ io, json }: Call): boolean {
 async function ask(call: Call, name: string): Promise<void> {
   const { io } = call;
   if (!hasTerminal(call)) {
-    throw new LifeboatError('NOT_CONFIRMED', 'data would be replaced, and there is no terminal to ask on', {
-      hint: 'Nothing was changed. Look at the effect with --dry-run, then pass --yes.',
-    });
+    throw new LifeboatError(
+      'NOT_CONFIRMED',
+      'data would be replaced, and there is no terminal to ask for confirmation',
+      {
+        hint: 'Nothing was changed. Look at the effect with --dry-run, then pass --yes.',
+      },
+    );
   }
   const lines = createInterface({ input: io.stdin, output: io.terminal });
   const limit = AbortSignal.timeout(ANSWER_LIMIT_MS);

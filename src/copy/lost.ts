@@ -36,7 +36,7 @@ export function lostProblem(copy: string, { repository }: Side, [newest = '', ..
     severity: 'error',
     code: 'CHAIN_BROKEN',
     subject: copy,
-    message: `it has ${newest}${more}, which ${name} lost: nobody removed ${others.length === 0 ? 'it' : 'them'} there`,
+    message: `it has ${newest}${more}, which ${name} lost: Lifeboat did not remove ${others.length === 0 ? 'it' : 'them'} there`,
     hint: `To bring them back, run \`lifeboat copy --from ${copy}\`. To go on without them, run \`lifeboat accept destination\`.`,
   };
 }

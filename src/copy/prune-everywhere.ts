@@ -1,5 +1,6 @@
 import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
-import { type PruneAloneDeps, type PruneRequest, type PruneResult, pruneAlone } from '../prune/prune.ts';
+import { type PruneAloneDeps, pruneAlone } from '../prune/alone.ts';
+import type { PruneRequest, PruneResult } from '../prune/prune.ts';
 import type { State } from '../run/state.ts';
 import { watched } from '../run/watchdog.ts';
 import type { Lease } from '../store/repository/lease.ts';

@@ -62,14 +62,12 @@ const DATA_TEXT: Record<HeldService['data'], string> = {
 export function heldProblems(held: readonly HeldService[]): Problem[] {
   return held.map(({ container, run, verb, waitsFor, data }) => {
     const what =
-      waitsFor === 'start'
-        ? 'it is stopped, or being stopped, and not started again yet'
-        : 'its lifeboat.exec.post has not run yet';
+      waitsFor === 'start' ? 'it is still stopped, or being stopped' : 'its lifeboat.exec.post has not run yet';
     return {
       severity: 'error',
       code: data === 'half' ? 'TREE_HALF_RESTORED' : 'RUN_DIED',
       subject: container,
-      message: `${what}, after ${verb} ${run} has ended; ${DATA_TEXT[data]}`,
+      message: `${what}, although ${verb} ${run} has ended; ${DATA_TEXT[data]}`,
       hint: 'Lifeboat tries again every minute; `docker compose logs lifeboat` names the obstacle.',
     };
   });

@@ -195,7 +195,7 @@ async function exitStatus(
     if (!state) throw failure(name, 'lost its container', undefined, said);
     if (!state.running && state.exitCode !== null) break;
     if (performance.now() > deadline) {
-      const what = state.running ? 'was cut off while it still runs' : 'ended with an unknown status';
+      const what = state.running ? 'was cut off, but still runs' : 'ended with an unknown status';
       throw failure(name, what, undefined, said);
     }
     await sleep(wait, undefined, signal ? { signal } : {});

@@ -16,8 +16,9 @@ interface AllowedMount {
 export interface HelperKind<Role extends string = string> {
   /** one word, part of the container name */
   purpose: string;
-  /** this and the next two are worded for the docs */
+  /** this and the next three are worded for the docs */
   title: string;
+  task: string;
   image: string;
   network: string;
   mounts: Readonly<Record<Role, AllowedMount>>;
@@ -32,20 +33,21 @@ const defineKind = <Role extends string>(kind: HelperKind<Role>): HelperKind<Rol
 export const HELPER_KINDS = {
   postgres: defineKind({
     purpose: 'postgres',
-    title: 'next to a database',
-    image: 'that of the database',
-    network: 'that of the database container',
+    title: 'Database helper',
+    task: 'connects to a database server, and dumps or restores its databases',
+    image: "the database's",
+    network: "the database container's",
     mounts: {
       run: {
-        doc: 'one directory of the run in the spool: read-write for a backup, read-only for a restore except for one scratch directory in it',
+        doc: 'One directory of the run in the spool: read-write for a backup. Read-only for a restore, except for one scratch directory in it.',
         access: 'either',
       },
       socket: {
-        doc: 'the mount that holds the Unix socket of a database that listens on nothing else',
+        doc: "The mount that holds the server's Unix socket, if the server listens on nothing else.",
         access: 'read-only',
       },
       data: {
-        doc: 'during a restore, the data directory of the database, to measure the free space there',
+        doc: 'The data directory of the server, during a restore, to measure the free space there.',
         access: 'read-only',
       },
     },
@@ -54,29 +56,31 @@ export const HELPER_KINDS = {
   }),
   import: defineKind({
     purpose: 'import',
-    title: 'for a dump that is imported',
-    image: 'that of the database',
+    title: 'Import helper',
+    task: 'runs a throwaway database server that loads the dump of an import',
+    image: "the database's",
     network: 'none',
-    mounts: { dump: { doc: 'the directory of the spool that holds the dump, and nothing else', access: 'read-only' } },
+    mounts: { dump: { doc: 'The directory of the spool that holds the dump.', access: 'read-only' } },
     capabilities: {},
   }),
   volume: defineKind({
     purpose: 'volume',
-    title: 'over a volume',
+    title: 'Volume helper',
+    task: 'reads a volume for a backup, or writes it for a restore',
     image: "Lifeboat's",
-    network: "none, or Lifeboat's if the helper must reach a bucket",
+    network: "Lifeboat's if the helper must reach a bucket, otherwise none",
     mounts: {
-      volume: { doc: 'the volume: read-only, except when a restore writes to it', access: 'either' },
+      volume: { doc: 'The volume: read-only, except when a restore writes to it.', access: 'either' },
       repository: {
-        doc: 'the directory of the backups, if there is one and the helper stores or restores: read-only for a restore',
+        doc: 'The directory of the backups, if the backups are in a directory and the helper stores or restores files. Read-only for a restore.',
         access: 'either',
       },
       spool: {
-        doc: 'the parts of the spool that the job needs: the directory of the run, its journal, the last index of the source (read-only), and for a bucket the record of uploads',
+        doc: 'The parts of the spool that the job needs: the directory of the run, its journal, the last index of the source (read-only), and for a bucket the record of uploads.',
         access: 'either',
       },
-      code: { doc: 'the compiled program', access: 'read-only' },
-      credentials: { doc: 'for a bucket, the files that `AWS_…` and `NODE_EXTRA_CA_CERTS` name', access: 'read-only' },
+      code: { doc: 'The compiled program of Lifeboat.', access: 'read-only' },
+      credentials: { doc: 'For a bucket, the files that `AWS_…` and `NODE_EXTRA_CA_CERTS` name.', access: 'read-only' },
     },
     capabilities: {
       CHOWN: 'to give files their owners',

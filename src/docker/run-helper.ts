@@ -101,7 +101,7 @@ async function confirmEnd(context: HelperContext, helper: Helper, stderr: Captur
   const signal = context.signal ? AbortSignal.any([context.signal, lag]) : lag;
   const waited = await engine.waitContainer(helper.id, { signal }).catch((error: unknown) => {
     if (!lag.aborted) throw error;
-    throw new LifeboatError('HELPER_FAILED', `helper "${spec.purpose}" was cut off while it still runs`);
+    throw new LifeboatError('HELPER_FAILED', `helper "${spec.purpose}" was cut off, but still runs`);
   });
   const state = await engine.inspectContainer(helper.id, { signal: context.signal });
   if (!state.running && state.exitCode === 0 && waited.exitCode === 0 && !waited.error) return;

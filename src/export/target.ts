@@ -174,5 +174,5 @@ export function stdoutTarget(stdout: NodeJS.WriteStream): ExportTarget {
 function outputError(cause: unknown): LifeboatError {
   const ended = hasErrno(cause, 'EPIPE');
   const what = ended ? 'what reads the archive has ended' : 'the archive cannot be written to stdout';
-  return new LifeboatError('OUTPUT_FAILED', what, { cause, hint: 'What was written is not complete: export again.' });
+  return new LifeboatError('OUTPUT_FAILED', what, { cause, hint: 'The output is not complete: export again.' });
 }

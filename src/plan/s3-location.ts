@@ -82,7 +82,7 @@ export function parseS3Location(text: string): Parsed<S3Location> {
   if (wrong) return wrong;
   const { endpoint, storageClass } = given;
   if (endpoint === undefined && storageClass !== undefined && ARCHIVES.includes(storageClass)) {
-    const hint = 'store as STANDARD_IA or GLACIER_IR, and let a lifecycle rule of the bucket move what is old';
+    const hint = 'use STANDARD_IA or GLACIER_IR, which can be read at once';
     return { problem: `has the storage class ${storageClass}, which cannot be read back at once`, hint };
   }
   const prefix = parts.map((part) => `${part}/`).join('');

@@ -40,13 +40,13 @@ export const SETTINGS = {
   LIFEBOAT_KEEP: {
     parse: parseKeep,
     form: 'keep policy',
-    doc: 'which snapshots to keep: `7d 4w 12m 3y` keeps the newest of each of the last 7 days, 4 weeks, 12 months and 3 years, `last 5` keeps the newest five, and `within 48h` keeps those of the last hours, see [values](#values). Lifeboat never removes a snapshot that is less than a day old',
+    doc: 'which snapshots to keep, as a [keep policy](#keep-policy). Lifeboat never removes a snapshot that is less than a day old',
     default: '7d 4w 12m',
   },
   LIFEBOAT_FALL: {
     parse: percent,
     form: 'percentage',
-    doc: 'how far the size, row count or file count of a source may drop since its last good snapshot. A larger drop triggers a warning, and Lifeboat keeps the snapshot from before the drop until you run `lifeboat accept SOURCE`. `100%` turns the warning off',
+    doc: 'how far the size, row count or file count of a source may drop between its last good snapshot and the next one. A larger drop causes a warning, and Lifeboat keeps the snapshot from before the drop until you run `lifeboat accept SOURCE`. `100%` turns the warning off',
     default: '50%',
   },
   LIFEBOAT_DESTINATION: {
@@ -95,7 +95,7 @@ export const SETTINGS = {
   LIFEBOAT_PROJECT: {
     parse: matching(PROJECT_NAME, PROJECT_FORM),
     form: 'name',
-    doc: "the name of Lifeboat's own project. Set it only if Compose did not start Lifeboat, which then cannot find the name",
+    doc: "the name of Lifeboat's own project. Set it only if you start Lifeboat without Compose: it cannot find the name then",
   },
   LIFEBOAT_HEALTHCHECKS_URL: {
     parse: url({ path: true }),
@@ -112,7 +112,7 @@ export const SETTINGS = {
   LIFEBOAT_HEALTHCHECKS_SLUG: {
     parse: matching(/^[a-z0-9_-]{1,128}$/, 'write lower-case letters, digits, - and _'),
     form: 'slug',
-    doc: 'slug of the check. Without it, `<project>-backup`',
+    doc: 'slug of the check, if it is not `<project>-backup`',
     needs: ['LIFEBOAT_HEALTHCHECKS_PING_KEY'],
   },
   LIFEBOAT_HEALTHCHECKS_BASE: {
@@ -137,7 +137,7 @@ export const SETTINGS = {
   LIFEBOAT_NOTIFY: {
     parse: oneOf(['always', 'failure', 'change']),
     form: '`always`, `failure` or `change`',
-    doc: 'which runs Lifeboat [reports to Slack and the webhook](notifications.md#lifeboat_notify): all, those that failed or partly failed, or those whose result differs from the one before. healthchecks.io receives all',
+    doc: 'which runs Lifeboat [reports to Slack and the webhook](notifications.md#lifeboat_notify): all runs, those that failed or partly failed, or those whose result differs from the run before. healthchecks.io receives all runs',
     default: 'always',
   },
   LIFEBOAT_STALL_TIMEOUT: {
@@ -160,7 +160,7 @@ export const SETTINGS = {
   LIFEBOAT_PGCREDENTIALS: {
     parse: pgCredentials,
     form: 'lines `source:role:password`',
-    doc: 'role and password of individual sources, such as `db.postgres:backup:s3cret`. They take precedence over all other [places](#credentials-of-databases). If the role or the password is empty, the other places supply it. Write `\\:` for a colon and `\\\\` for a backslash',
+    doc: 'role and password of individual sources, one line for each. They take precedence over all other places. [Example](#credentials-of-databases)',
     secret: true,
   },
   LIFEBOAT_AGE_RECIPIENTS: {
@@ -194,7 +194,7 @@ export const SETTINGS = {
   LIFEBOAT_ENCRYPTION: {
     parse: oneOf(['none']),
     form: '`none`',
-    doc: 'confirms that new backups are meant to be unencrypted although earlier ones are encrypted. Otherwise, a run without an encryption key fails',
+    doc: 'stores new backups unencrypted although earlier ones are encrypted. Without this setting, a run without an encryption key then fails',
   },
   LIFEBOAT_SIGNING_KEY: {
     parse: secretLines(16),

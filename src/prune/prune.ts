@@ -5,14 +5,12 @@ import type { KeepPolicy, Plan } from '../plan/model.ts';
 import { checkClock } from '../plan/values/clock.ts';
 import type { Pruned } from '../report/events.ts';
 import { journalObjects, openJournals } from '../run/journal.ts';
-import type { Lock } from '../run/process-lock.ts';
 import { listSourceStatuses } from '../run/source-status.ts';
 import type { State } from '../run/state.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { objectsOf } from '../store/objects/manifest.ts';
 import { fenceOften } from '../store/repository/fence-often.ts';
 import type { Lease } from '../store/repository/lease.ts';
-import { takeLeaseOnceThereIsRoom } from '../store/repository/lease-for-room.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import {
@@ -22,6 +20,7 @@ import {
   type Unreferenced,
   writeUnreferenced,
 } from '../store/repository/unreferenced.ts';
+import type { ClockWatch } from './clock-jump.ts';
 import { keepRules, keepSnapshot } from './decide.ts';
 import { KEPT, markStaying, removeSnapshots } from './remove.ts';
 
@@ -44,13 +43,15 @@ export interface PruneDeps {
    * run
    */
   fence: Lease['fence'];
+  /** returns an error if the clock was set since the run or command began: nothing is removed then */
+  clockJump: ClockWatch;
   signal: AbortSignal;
 }
 
 export interface PruneRequest {
   /** changes nothing, only returns what would be removed */
   dryRun: boolean;
-  /** skips the check of the clock: it is right, however old the newest snapshots are */
+  /** skips the checks of the clock: it is right, however old the newest snapshots are */
   clockIsRight?: boolean;
 }
 
@@ -91,6 +92,9 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
   const decisions = await decide(deps, snapshots, pins, request.clockIsRight === true);
   const toRemove = new Set(snapshots.filter((_, i) => !decisions[i]?.keep));
   const garbage = await findGarbage(deps, snapshots, toRemove);
+  // After the last look at the clock that decides about anything.
+  const jump = request.clockIsRight ? undefined : deps.clockJump();
+  if (jump) throw jump;
   if (!request.dryRun) {
     const prove = fenceOften(deps.fence, deps.now);
     await prove(true);
@@ -114,38 +118,6 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
     return refused.snapshots + refused.objects > 0 ? { ...result, refused } : result;
   }
   return outcome(request, snapshots, decisions, garbage);
-}
-
-/** Dependencies of a prune outside of a run. */
-export interface PruneAloneDeps extends Omit<PruneDeps, 'plan' | 'repository' | 'fence' | 'signal'> {
-  /** keeps runs of this project from starting until released; throws LOCKED during a run */
-  lock(): Promise<Lock>;
-  /** cleans up after dead runs */
-  recover(): Promise<void>;
-  plan(): Promise<Plan>;
-  repository(): Promise<Repository>;
-  /** keeps other agents from writing to the project at the destination; throws LOCKED while one does */
-  lease(repository: Repository): Promise<Lease>;
-}
-
-/** Prunes outside of a run. A dry run takes no lock. @throws LOCKED during a run; what {@link prune} throws */
-export async function pruneAlone(
-  deps: PruneAloneDeps,
-  request: PruneRequest,
-  signal: AbortSignal,
-): Promise<PruneResult> {
-  const lock = request.dryRun ? undefined : await deps.lock();
-  let lease: Lease | undefined;
-  try {
-    if (lock) await deps.recover();
-    const repository = await deps.repository();
-    lease = lock && (await takeLeaseOnceThereIsRoom(() => deps.lease(repository)));
-    const fence = lease?.fence ?? (async () => undefined);
-    return await prune({ ...deps, plan: await deps.plan(), repository, fence, signal }, request);
-  } finally {
-    await lease?.release();
-    await lock?.release();
-  }
 }
 
 function refuseDamaged(damaged: readonly { id: string; error: LifeboatError }[]): void {

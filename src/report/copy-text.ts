@@ -8,14 +8,17 @@ export function isCopyOk({ status, problems = [] }: Pick<CopyReport, 'status' | 
   return status === 'ok' && !problems.some(({ severity }) => severity === 'error');
 }
 
-/** Returns one line about a copy that is not up to date: `copy s3://… is behind for 2 days: … (CODE)`. */
+/** Returns one line about a copy that is not up to date: `copy s3://… has been behind for 2 days: … (CODE)`. */
 export function copyBehind(
   { name, behindSince, error }: Pick<CopyReport, 'name' | 'behindSince' | 'error'>,
   now: Date,
 ): string {
-  const since = behindSince === undefined ? '' : ` for ${formatAge(now.getTime() - Date.parse(behindSince))}`;
+  const state =
+    behindSince === undefined
+      ? 'is behind'
+      : `has been behind for ${formatAge(now.getTime() - Date.parse(behindSince))}`;
   const why = error === undefined ? '' : `: ${oneLine(error.message)} (${error.code})`;
-  return `copy ${oneLine(name)} is behind${since}${why}`;
+  return `copy ${oneLine(name)} ${state}${why}`;
 }
 
 /** Returns the lines about each copy after a run. Not redacted. */

@@ -8,6 +8,7 @@ import type { Captured } from '../../src/backup/outcome.ts';
 import { errorInfo, LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { Plan, Problem } from '../../src/plan/model.ts';
+import type { ClockWatch } from '../../src/prune/clock-jump.ts';
 import { createDispatcher } from '../../src/report/dispatch.ts';
 import type { CopyReport, Pruned } from '../../src/report/events.ts';
 import { plainPaint } from '../../src/report/paint.ts';
@@ -28,7 +29,7 @@ let pruned: number;
 let held: Pruned['held'];
 let error: LifeboatError | undefined;
 let copied: { prune: boolean }[];
-let copy: (signal: AbortSignal) => Promise<CopyReport>;
+let copy: (signal: AbortSignal, clockJump?: ClockWatch) => Promise<CopyReport>;
 let committed: { manifest: Manifest; hash: string }[];
 let nextRun: Date | undefined;
 let clock: string;
@@ -89,8 +90,8 @@ async function run(request: Partial<BackupRequest>) {
     nextRun: () => nextRun,
     highestCopied: async () => 0,
     copy: async (_plan, _repository, { prune, signal }) => {
-      copied.push({ prune });
-      return [await copy(signal)];
+      copied.push({ prune: prune !== undefined });
+      return [await copy(signal, prune?.clockJump)];
     },
     prune: async () => {
       pruned++;
@@ -150,6 +151,18 @@ test.each([
   expect(report.problems[0]?.message).toContain(message);
   expect(retentionLines(report, plainPaint)).toEqual([expect.stringContaining('the clock was set')]);
   expect({ pruned, copied }).toEqual({ pruned: 0, copied: [{ prune: false }] });
+});
+
+test('a clock that is set while the copies are made stops their prune and that of the destination', async () => {
+  copy = async (_signal, clockJump) => {
+    const set = () => clockJump?.()?.code;
+    expect(set()).toBeUndefined();
+    clock = '2026-12-10T03:00:00Z';
+    expect(set()).toBe('CLOCK_JUMPED');
+    return { name: '/nas', status: 'ok', snapshots: 1, objects: 2, bytes: 3 };
+  };
+  expect(await run({})).toMatchObject({ status: 'ok', problems: [{ code: 'CLOCK_JUMPED', subject: 'prune' }] });
+  expect({ pruned, copied }).toEqual({ pruned: 0, copied: [{ prune: true }] });
 });
 
 test('a clock that is corrected by minutes during a run does not prevent pruning', async () => {

@@ -26,6 +26,7 @@ test('each place is pruned by its own retention, and a failing one does not stop
       ...{ keep: { daily: 30 }, state: bench.state, journals: bench.at('journals'), zone: 'UTC', log: silentLog },
       stallTimeoutMs: 60_000,
       now: () => new Date(bench.now),
+      clockJump: () => undefined,
       lock: async () => ({ release: async () => undefined }),
       lease: (repository: Awaited<ReturnType<CopyBench['main']>>) => bench.place().lease(repository),
       recover: async () => undefined,
@@ -74,6 +75,17 @@ test('each place is pruned by its own retention, and a failing one does not stop
     );
     expect(pruned).toMatchObject({ destination: 'other', result: { snapshots: 1 } });
     expect((await held()).map(({ length }) => length)).toEqual([6, 4, 2]);
+
+    // A clock that is set after the destination was pruned stops the prunes of the copies.
+    const jumped = new LifeboatError('CLOCK_JUMPED', 'the clock was set');
+    let prunes = 0;
+    const once = { ...deps, copies: [{ ...bench.place('other'), keep: { last: 1 } }] };
+    const set = { ...once, clockJump: () => (prunes++ === 0 ? undefined : jumped) };
+    expect(await pruneEverywhere(set, { dryRun: false }, signal)).toMatchObject([
+      { destination: 'main', result: { snapshots: 0 } },
+      { destination: 'other', error: { code: 'CLOCK_JUMPED' } },
+    ]);
+    expect((await held())[2]).toHaveLength(2);
 
     // A copy that could not be compared is not pruned, even if it responds a moment later.
     const [hiccup, full] = [new LifeboatError('DEST_UNREACHABLE', 'away'), new LifeboatError('DEST_FULL', 'full')];

@@ -35,7 +35,7 @@ test.each<[string, JournalEntry[], string]>([
   const held = await look();
   expect(held).toEqual([{ container: 'shop-web-1', run: 'r1', verb: 'restore', waitsFor: 'start', data }]);
   expect(heldProblems(held).map(({ message, code }) => `${message} (${code})`)).toEqual([
-    `it is stopped, or being stopped, and not started again yet, after restore r1 has ended; ${text}`,
+    `it is still stopped, or being stopped, although restore r1 has ended; ${text}`,
   ]);
   write('r1', {}, { type: 'started', container });
   expect(await look()).toEqual([]);

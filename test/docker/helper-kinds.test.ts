@@ -4,22 +4,28 @@ import { expect, it } from 'vitest';
 import { HELPER_KINDS, type HelperKind, kindSpec } from '../../src/docker/helper-kinds.ts';
 
 const START = '<!-- helpers: made from the code by UPDATE_DOCS=1 npm run test:unit -->\n';
-const END = '<!-- end of table -->\n';
+const END = '<!-- end of list -->\n';
 const PAGE = new URL('../../docs/security.md', import.meta.url);
 const SRC = path.join(import.meta.dirname, '../../src');
 
 const KINDS: HelperKind[] = Object.values(HELPER_KINDS);
 
-function row({ title, image, network, mounts, capabilities }: HelperKind): string {
-  const seen = Object.values(mounts).map(({ doc, access }) => (access === 'either' ? doc : `${doc} (${access})`));
-  const may = Object.entries(capabilities).map(([name, why]) => `\`${name}\`, ${why}`);
-  const cells = [title, image, network, seen.join('; ') || 'none', may.join('; ') || 'none'];
-  return `| ${cells.join(' | ')} |\n`;
+function section({ title, task, image, network, mounts, capabilities }: HelperKind): string {
+  const seen = Object.values(mounts).map(
+    ({ doc, access }) => `    - ${doc}${access === 'either' ? '' : ' Read-only.'}\n`,
+  );
+  const may = Object.entries(capabilities).map(([name, why]) => `    - \`${name}\`, ${why}.\n`);
+  return [
+    `- **${title}**: ${task}.\n`,
+    `  - Image: ${image}.\n`,
+    `  - Network: ${network}.\n`,
+    ...['  - Mounts:\n', ...seen],
+    ...(may.length === 0 ? ['  - Capabilities: none.\n'] : ['  - Capabilities:\n', ...may]),
+  ].join('');
 }
 
 it('lists each kind of helper in docs/security.md as in the code (UPDATE_DOCS=1 writes it)', () => {
-  const head = ['helper', 'image', 'network', 'mounts', 'capabilities'];
-  const expected = `| ${head.join(' | ')} |\n|${' --- |'.repeat(head.length)}\n${KINDS.map(row).join('')}`;
+  const expected = KINDS.map(section).join('');
   const [before, rest = ''] = readFileSync(PAGE, 'utf8').split(START);
   const [actual, ...after] = rest.split(END);
   if (process.env.UPDATE_DOCS) writeFileSync(PAGE, before + START + expected + END + after.join(END));

@@ -159,7 +159,7 @@ describe('a copy on an S3 server', () => {
     expect(second.report.copies).toMatchObject([{ error: { code: 'DEST_UNREACHABLE' }, behindSince: since }]);
     const status = await stack.lifeboat('status');
     expect(status.code).toBe(3);
-    expect(status.stdout).toMatch(/! copy s3:.* is behind for .*DEST_UNREACHABLE.* · complete /);
+    expect(status.stdout).toMatch(/! copy s3:.* has been behind for .*DEST_UNREACHABLE.* · complete /);
     const told = JSON.stringify(stack.receiver?.requests);
     expect(told).toContain('1 copy is behind');
     expect(stack.receiver?.requests.some(({ path: at }) => at.includes('/fail'))).toBe(true);

@@ -197,7 +197,11 @@ describe('export', () => {
       [
         '-c',
         `${dump} -Fc > custom.dump; { printf "$1"; ${dump}; } | gzip > old.sql.gz; docker exec "$0" pg_dumpall -U postgres > all.sql
-         gunzip -c old.sql.gz | head -c 100000 | gzip > cut.sql.gz; head -c 60000 custom.dump > cut.dump
+         gunzip -c old.sql.gz > old.sql; half() { echo $(( $(stat -c %s "$1") / 2 )); }
+         head -c $(half old.sql) old.sql | gzip > cut.sql.gz; head -c $(half custom.dump) custom.dump > cut.dump
+         head -c $(half old.sql.gz) old.sql.gz > cut-gzip.sql.gz
+         # Every statement is there, and only the comment at the end is missing.
+         sed '/dump complete/,$d' old.sql > endless.sql
          ${dump} | sed 's/^CREATE TABLE public.orders (/CREATE TABLE public.orders (nothing no_such_type, /' > broken.sql
          printf 'SELECT 1;\n-- PostgreSQL database dump complete\n' > empty.sql`,
         db,
@@ -231,7 +235,7 @@ describe('export', () => {
       expect.stringMatching(/no_such_type.*does not exist.*IMPORT_INCOMPLETE/s),
     ]);
     const stored = (await stack.json<{ snapshots: object[] }>('snapshots')).snapshots.length;
-    for (const file of ['cut.sql.gz', 'cut.dump', 'empty.sql']) {
+    for (const file of ['cut.sql.gz', 'cut-gzip.sql.gz', 'endless.sql', 'cut.dump', 'empty.sql']) {
       const refused = await bring(file, 'db.postgres', ...at);
       expect([refused.code, refused.stdout], file).toEqual([1, expect.stringMatching(/IMPORT_(REFUSED|UNREADABLE)/)]);
     }

@@ -37,6 +37,7 @@ describe(`a server with ${COUNT} databases`, () => {
     );
     expect(report.results[0]?.warnings).toEqual([
       expect.stringMatching(/^database closed is not backed up: it allows no connections/),
+      expect.stringMatching(/^database template1 has tables \(public\.t\) and is not backed up/),
     ]);
     const shown = await stack.json<{ facts: { databases: { name: string }[] } }>('show', report.id, 'db.postgres');
     expect(shown.facts.databases.map(({ name }) => name)).toEqual(['postgres', ...NAMES]);

@@ -231,6 +231,20 @@ describe('a restore of objects that the server refuses', () => {
     ).toBe('0');
   });
 
+  it('analyses the restored tables', async () => {
+    const unanalysed =
+      "SELECT string_agg(relname, ' ') FROM pg_class WHERE relkind IN ('r', 'm') AND oid >= 16384 AND reltuples < 0";
+    expect(await moved(unanalysed)).toBe('');
+    expect(await moved("SELECT count(*) > 0 FROM pg_stats WHERE tablename = 'big'")).toBe('t');
+  });
+
+  it('can be rolled back for the replaced databases', async () => {
+    const ran = await stack.lifeboat('rollback', '--yes', '--json');
+    expect(ran.code, ran.stdout).toBe(0);
+    expect(await stack.psql('SELECT i FROM later', { database: 'plain' })).toBe('1');
+    expect(await moved('SELECT i FROM later')).toBe('1');
+  });
+
   it('writes no row into another server, and attaches the partitions there as they were', async () => {
     const far = () =>
       stack.psql('SELECT (SELECT count(*) FROM remote), (SELECT count(*) FROM t)', { database: 'plain' });
@@ -253,19 +267,6 @@ describe('a restore of objects that the server refuses', () => {
     expect(table.code, table.stdout + table.stderr).toBe(0);
     await restore('--database', 'distant', '--table', 'o', '--as', 'o_copy');
     expect(await far()).toBe('0|50');
-  });
-
-  it('analyses the restored tables', async () => {
-    const unanalysed = "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'm') AND oid >= 16384 AND reltuples < 0";
-    expect(await moved(unanalysed)).toBe('0');
-    expect(await moved("SELECT count(*) > 0 FROM pg_stats WHERE tablename = 'big'")).toBe('t');
-  });
-
-  it('can be rolled back for the replaced databases', async () => {
-    const ran = await stack.lifeboat('rollback', '--yes', '--json');
-    expect(ran.code, ran.stdout).toBe(0);
-    expect(await stack.psql('SELECT i FROM later', { database: 'plain' })).toBe('1');
-    expect(await moved('SELECT i FROM later')).toBe('1');
   });
 
   it('restores everything except refused objects with --skip-failed, and lists those', async () => {

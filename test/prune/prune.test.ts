@@ -6,7 +6,9 @@ import { silentLog } from '../../src/base/log.ts';
 import type { Destination } from '../../src/destinations/destination.ts';
 import type { KeepPolicy, Plan } from '../../src/plan/model.ts';
 import { parseKeep } from '../../src/plan/retention.ts';
-import { type PruneAloneDeps, type PruneDeps, type PruneRequest, prune, pruneAlone } from '../../src/prune/prune.ts';
+import { type PruneAloneDeps, pruneAlone } from '../../src/prune/alone.ts';
+import { watchClock } from '../../src/prune/clock-jump.ts';
+import { type PruneDeps, type PruneRequest, prune } from '../../src/prune/prune.ts';
 import { renderPrune } from '../../src/report/prune-text.ts';
 import { Journal } from '../../src/run/journal.ts';
 import type { LastResult } from '../../src/run/source-status.ts';
@@ -104,6 +106,7 @@ function deps(over: Partial<PruneDeps> = {}): PruneDeps {
     now: () => new Date(now),
     log: silentLog,
     fence: async () => undefined,
+    clockJump: () => undefined,
     signal: new AbortController().signal,
     ...over,
   };
@@ -204,6 +207,22 @@ describe('prune', () => {
     const left = await keys(destination, '');
     expect(left).toEqual(expect.arrayContaining([...foreign, underWay]));
     expect(left).not.toContain(orphan);
+  });
+
+  test('removes nothing if the clock is set after the command began, even while snapshots are listed', async () => {
+    await nights(4);
+    const clockJump = watchClock(() => new Date(now));
+    const before = await keys(destination, '');
+    const list = destination.list.bind(destination);
+    const set = inMemory('memory', objects);
+    set.list = (prefix) => {
+      if (prefix.includes('packs')) now += 20 * DAY;
+      return list(prefix);
+    };
+    const through = { repository: repository.through(set), clockJump };
+    await expect(run({}, through)).rejects.toMatchObject({ code: 'CLOCK_JUMPED' });
+    expect(await keys(destination, '')).toEqual(before);
+    expect(await run({ clockIsRight: true }, through)).toMatchObject({ snapshots: 2 });
   });
 
   test('refuses a damaged manifest, a clock that jumped, and a policy that keeps nothing', async () => {

@@ -169,13 +169,13 @@ describe('copies', () => {
     },
   ];
 
-  test('are listed, each with the copied size and the time since when it is behind', () => {
+  test('are listed, each with the copied size and how long it has been behind', () => {
     const report = makeReport({ status: 'partial', copies });
     expect(headline(report)).toBe('shop: backup partly failed (1 copy is behind)');
     expect(renderReport(report, options).split('\n').slice(2, -1)).toEqual([
       '  copy /nas is up to date',
       '  copy s3://acme/shop is up to date · 2 snapshots, 161 MiB sent · pruned 1 old snapshot, 3.0 MiB freed',
-      '  ! copy s3://far/shop is behind for 2 days: s3://far/shop does not answer (DEST_UNREACHABLE)',
+      '  ! copy s3://far/shop has been behind for 2 days: s3://far/shop does not answer (DEST_UNREACHABLE)',
       '    hint: Check the network.',
     ]);
   });
@@ -190,7 +190,7 @@ describe('copies', () => {
     expect(copyStateLines([{ name: '/nas', complete }, { name: '/new' }, { ...copies[2]!, complete }], NOW)).toEqual([
       '  copy /nas · complete 2h ago',
       '  copy /new · never complete yet',
-      '  ! copy s3://far/shop is behind for 2 days: s3://far/shop does not answer (DEST_UNREACHABLE) · complete 2h ago',
+      '  ! copy s3://far/shop has been behind for 2 days: s3://far/shop does not answer (DEST_UNREACHABLE) · complete 2h ago',
     ]);
   });
 });

@@ -199,6 +199,7 @@ export class CopyBench {
       {
         ...{ repository, plan: planWithKeep(this.plan(), keep), keep: keep ?? policy(this.keep), state: this.state },
         ...{ journals: this.at('journals'), zone: 'UTC', log: silentLog, fence, signal },
+        clockJump: () => undefined,
         now: () => new Date(this.now),
       },
       { dryRun: false },

@@ -38,7 +38,7 @@ export function checkClock(starts: readonly number[], now: number): void {
   }
   if (before !== undefined && gap(before, newest)) {
     throw new LifeboatError('CLOCK_JUMPED', `the newest two snapshots are more than ${LONGEST_GAP_DAYS} days apart`, {
-      hint: 'Check the clock of the host. If it is right, the next backup lets prune continue.',
+      hint: 'Check the clock of the host. If it is right, prunes continue after the next backup.',
     });
   }
 }

@@ -59,7 +59,7 @@ export async function addLost(
 }
 
 function lostError({ destination }: Pick<Repository, 'destination'>, { id, sequence }: Place): LifeboatError {
-  const message = `${destination.name} has lost snapshot ${id}: its manifest (sequence ${sequence}) is gone, and nobody removed it`;
+  const message = `${destination.name} has lost snapshot ${id}: its manifest (sequence ${sequence}) is gone, and Lifeboat did not remove it`;
   return new LifeboatError('CHAIN_BROKEN', message, { hint: RECOVER });
 }
 

@@ -195,7 +195,7 @@ export async function readTombstone(
 
 function unreadable(id: string): LifeboatError {
   return new LifeboatError('OBJECT_DAMAGED', `the tombstone of ${id} cannot be read, or belongs to another snapshot`, {
-    hint: 'It explains no missing snapshot. Find out who can write to the destination, then delete the file.',
+    hint: 'Lifeboat ignores this tombstone. Find out who can write to the destination, then delete the file.',
   });
 }
 

@@ -58,7 +58,12 @@ function pruneNow() {
     prune(
       {
         ...{ repository, plan, keep: { last: 1 }, state, journals: `${bench.root}/.none`, zone: 'UTC', log: silentLog },
-        ...{ now: () => now, fence: async () => undefined, signal: new AbortController().signal },
+        ...{
+          now: () => now,
+          clockJump: () => undefined,
+          fence: async () => undefined,
+          signal: new AbortController().signal,
+        },
       },
       { dryRun: false },
     ),

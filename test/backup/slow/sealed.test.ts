@@ -104,6 +104,7 @@ async function pruneNow(keys: SealKeys): Promise<PruneResult> {
     journals: path.join(sealed.bench.spool, 'journals'),
     now: () => sealed.now,
     fence: async () => undefined,
+    clockJump: () => undefined,
     signal: AbortSignal.timeout(100_000),
   };
   return prune({ ...deps, keep, zone: 'UTC', log: silentLog }, { dryRun: false });

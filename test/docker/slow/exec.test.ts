@@ -42,7 +42,7 @@ test.each<[string, object, RegExp, number?]>([
   ['a missing binary', { Running: false, ExitCode: 127 }, /status 127: oh no; really; on stdout/],
   ['an unknown status', { Running: false, ExitCode: null }, /ended with an unknown status/, 60],
   ['no status at all', { Running: false }, /ended with an unknown status/, 60],
-  ['a cut connection', { Running: true, ExitCode: null }, /was cut off while it still runs/, 60],
+  ['a cut connection', { Running: true, ExitCode: null }, /was cut off, but still runs/, 60],
   ['a killed command', { Running: false, ExitCode: 137 }, /was killed/],
 ])('%s is a failure although the stream ends cleanly', async (_what, state, message, exitLagMs = 20_000) => {
   stubExec(stub, says(frame(1, 'on stdout'), frame(2, 'oh no\nreally\n')), state);

@@ -247,7 +247,7 @@ test.each([
       oneShot(end(frame(1, '1\n')), { wait: () => {} });
     },
     'HELPER_FAILED',
-    /cut off while it still runs/,
+    /cut off, but still runs/,
   ],
   ['half a line', () => oneShot(end(frame(1, '1\n{"a"'))), 'HELPER_FAILED', /ended inside a line/],
   [

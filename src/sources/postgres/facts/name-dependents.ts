@@ -7,6 +7,8 @@ export interface NameDependent {
   object: string;
   /** the statement that computes the content again; null if no single statement does so */
   statement: string | null;
+  /** the relation, quoted, whose statistics are outdated after the statement; null if there is none */
+  relation: string | null;
 }
 
 /** Matches expressions that return the name of the database (Postgres docs, 9.27). */
@@ -43,29 +45,29 @@ const dependents = (versionNumber: number) => `WITH RECURSIVE bodies AS MATERIAL
       OR EXISTS (SELECT FROM pg_rewrite r JOIN pg_depend ON classid = 'pg_rewrite'::regclass AND objid = r.oid
         WHERE ev_class = rel AND refclassid = 'pg_proc'::regclass AND refobjid IN (SELECT oid FROM readers)))
     UNION SELECT attrelid FROM columns
-  ), found(place, kind, object, statement) AS (
-    SELECT 0, 'generated column', ${named('attrelid')} || '.' || quote_ident(attname), ${
+  ), found(place, kind, object, relation, statement) AS (
+    SELECT 0, 'generated column', ${named('attrelid')} || '.' || quote_ident(attname), ${named('attrelid')}, ${
       versionNumber >= 170000
         ? `format('ALTER TABLE %s ALTER COLUMN %I SET EXPRESSION AS (%s)', ${named('attrelid')}, attname,
              (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum))`
         : 'NULL'
     }
       FROM columns WHERE attinhcount = 0
-    UNION SELECT 1 + (SELECT max(depth) FROM seen WHERE root = s.root)::int, 'materialized view', ${named('root')},
+    UNION SELECT 1 + (SELECT max(depth) FROM seen WHERE root = s.root)::int, 'materialized view', ${named('root')}, ${named('root')},
         'REFRESH MATERIALIZED VIEW ' || ${named('root')}
       FROM seen s WHERE rel IN (SELECT rel FROM relations)
-    UNION SELECT 1000000, 'index', ${named('objid')}, 'REINDEX INDEX ' || ${named('objid')}
+    UNION SELECT 1000000, 'index', ${named('objid')}, NULL, 'REINDEX INDEX ' || ${named('objid')}
       FROM pg_depend JOIN pg_class i ON i.oid = objid AND relkind = 'i'
      WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_proc'::regclass AND refobjid IN (SELECT oid FROM readers)
-    UNION SELECT 1000001, 'constraint', format('%I', conname) || coalesce(' of ' || ${named('conrelid')}, ''), NULL
+    UNION SELECT 1000001, 'constraint', format('%I', conname) || coalesce(' of ' || ${named('conrelid')}, ''), NULL, NULL
       FROM pg_constraint c WHERE contype = 'c' AND conparentid = 0 AND coninhcount = 0 AND (pg_get_constraintdef(oid) ~* ${READS_NAME}
         OR EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_constraint'::regclass AND objid = c.oid
           AND refclassid = 'pg_proc'::regclass AND refobjid IN (SELECT oid FROM readers)))
-    UNION SELECT 1000001, 'partition key', ${named('objid')}, NULL
+    UNION SELECT 1000001, 'partition key', ${named('objid')}, NULL, NULL
       FROM pg_depend JOIN pg_partitioned_table ON partrelid = objid
      WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_proc'::regclass AND refobjid IN (SELECT oid FROM readers)
   )
-  SELECT kind, object, statement FROM found ORDER BY place, object`;
+  SELECT kind, object, relation, statement FROM found ORDER BY place, object`;
 
 /**
  * Finds what depends on the name of the session's database through current_database() or CURRENT_CATALOG, also in functions and views.

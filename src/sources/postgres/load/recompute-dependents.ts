@@ -20,8 +20,8 @@ export async function recomputeDependents(
   open: () => Promise<Session>,
 ): Promise<string[]> {
   const warnings = found.filter(({ statement }) => statement === null).flatMap((one) => staleWarning(target, one));
-  const statements = found.flatMap(({ statement }) => statement ?? []);
-  if (statements.length === 0) return warnings;
+  const steps = found.flatMap(({ statement, relation }) => (statement === null ? [] : { statement, relation }));
+  if (steps.length === 0) return warnings;
   const words = (error: unknown) => serverWords(error) ?? errorInfo(error).message;
   const notRun = (statement: string, error: unknown) =>
     `database ${target}: what depends on the name of the database is not computed again (${statement}): ${words(error)}`;
@@ -29,16 +29,22 @@ export async function recomputeDependents(
   try {
     session = await open();
   } catch (error) {
-    return [...warnings, ...statements.map((statement) => notRun(statement, error))];
+    return [...warnings, ...steps.map(({ statement }) => notRun(statement, error))];
   }
   try {
     await quietSettings(session);
-    for (const statement of statements) {
-      await session
-        .run(`SET lock_timeout = '${LOCK_LIMIT}'`)
-        .then(() => session.run(statement))
-        .catch((error: unknown) => warnings.push(notRun(statement, error)));
+    const outdated = new Set<string>();
+    for (const { statement, relation } of steps) {
+      try {
+        await session.run(`SET lock_timeout = '${LOCK_LIMIT}'`);
+        await session.run(statement);
+        if (relation !== null) outdated.add(relation);
+      } catch (error) {
+        warnings.push(notRun(statement, error));
+      }
     }
+    // Autovacuum analyses later what cannot be analysed now.
+    for (const relation of outdated) await session.run(`ANALYZE ${relation}`).catch(() => undefined);
   } finally {
     await session.close();
   }

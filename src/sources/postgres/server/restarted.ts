@@ -105,7 +105,8 @@ export function isLooping(details: ContainerDetails, now = Date.now()): boolean 
 /** Errors that {@link explainCrashLoop} created. */
 const explained = new WeakSet<object>();
 
-function isCrashLoop(error: unknown): boolean {
+/** Returns true for an error that says that a container restarts repeatedly. */
+export function isCrashLoop(error: unknown): boolean {
   return error instanceof LifeboatError && explained.has(error);
 }
 

@@ -5,10 +5,21 @@ import { recomputeDependents } from '../../../../src/sources/postgres/load/recom
 import type { Session } from '../../../../src/sources/postgres/server/session.ts';
 
 const found: NameDependent[] = [
-  { kind: 'generated column', object: 'public.t.g', statement: null },
-  { kind: 'constraint', object: 'c of public.t', statement: null },
-  { kind: 'materialized view', object: 'public.a', statement: 'REFRESH MATERIALIZED VIEW public.a' },
-  { kind: 'index', object: 'public.i', statement: 'REINDEX INDEX public.i' },
+  { kind: 'generated column', object: 'public.t.g', relation: null, statement: null },
+  { kind: 'constraint', object: 'c of public.t', relation: null, statement: null },
+  {
+    kind: 'materialized view',
+    object: 'public.a',
+    relation: 'public.a',
+    statement: 'REFRESH MATERIALIZED VIEW public.a',
+  },
+  {
+    kind: 'materialized view',
+    object: 'public.b',
+    relation: 'public.b',
+    statement: 'REFRESH MATERIALIZED VIEW public.b',
+  },
+  { kind: 'index', object: 'public.i', relation: null, statement: 'REINDEX INDEX public.i' },
 ];
 
 test('what depends on the name is computed again, and a refusal takes nothing else with it', async () => {
@@ -16,7 +27,7 @@ test('what depends on the name is computed again, and a refusal takes nothing el
   let closed = 0;
   const session = {
     async run(sql: string) {
-      if (sql.startsWith('REFRESH')) {
+      if (sql === 'REFRESH MATERIALIZED VIEW public.a') {
         const cause = Object.assign(new Error('lock timeout'), { code: '55P03', severity: 'ERROR' });
         throw new LifeboatError('PG_QUERY', 'a query failed', { cause });
       }
@@ -25,7 +36,11 @@ test('what depends on the name is computed again, and a refusal takes nothing el
     close: async () => void closed++,
   } as unknown as Session;
   const warnings = await recomputeDependents('app', found, async () => session);
-  expect(ran.filter((sql) => !sql.startsWith('SET '))).toEqual(['REINDEX INDEX public.i']);
+  expect(ran.filter((sql) => !sql.startsWith('SET '))).toEqual([
+    'REFRESH MATERIALIZED VIEW public.b',
+    'REINDEX INDEX public.i',
+    'ANALYZE public.b',
+  ]);
   expect(warnings).toEqual([
     expect.stringMatching(/generated column public\.t\.g depends on the name/),
     expect.stringMatching(/\(REFRESH MATERIALIZED VIEW public\.a\): lock timeout$/),
@@ -36,6 +51,6 @@ test('what depends on the name is computed again, and a refusal takes nothing el
 test('a database that cannot be opened after the swap is restored, with a warning for each statement', async () => {
   const open = () => Promise.reject(new LifeboatError('PG_UNREACHABLE', 'no answer'));
   const warnings = await recomputeDependents('app', found, open);
-  expect(warnings.filter((text) => text.endsWith('no answer'))).toHaveLength(2);
+  expect(warnings.filter((text) => text.endsWith('no answer'))).toHaveLength(3);
   expect(await recomputeDependents('app', [], open)).toEqual([]);
 });
