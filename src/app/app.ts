@@ -66,7 +66,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
       const { now, runs } = environment;
       const repository = () => environment.repository({ create: false });
       return (await import('../export/export.ts')).exportSource(
-        { now, runs, repository, dispatcher: createDispatcher(listeners, { log }) },
+        { now, runs, repository, plan: environment.plan, dispatcher: createDispatcher(listeners, { log }) },
         request,
       );
     },

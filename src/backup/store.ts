@@ -73,7 +73,7 @@ function failedRun(
 async function takePlace(
   { state }: Pick<BackupDeps, 'state'>,
   { signal }: BackupRequest,
-  { start, log }: Run,
+  { start, ended, log }: Run,
   { journal, lease, repository, list, takenSequence }: Prepared,
 ): Promise<RunContext> {
   const { snapshots } = list;
@@ -81,7 +81,7 @@ async function takePlace(
   refuseClear(repository.keys, snapshots);
   await refuseEmptied(repository, snapshots, new Set(await state.damaged()));
   const place = await nextPlace(repository, list, Math.max(lease.claimed ?? 0, takenSequence));
-  return { run: start, journal, repository, lease, snapshots, place, log, signal };
+  return { run: start, ended, journal, repository, lease, snapshots, place, log, signal };
 }
 
 /** Returns the problem of the run for a manifest that cannot be used. */
@@ -147,7 +147,7 @@ async function commit(
     ...context.place,
     id: context.run.id,
     start: context.run.start,
-    end: deps.now().toISOString(),
+    end: context.ended().toISOString(),
     trigger: context.run.trigger,
     ...(context.imported ? { imported: context.imported } : {}),
     agentVersion: deps.agentVersion,

@@ -1,4 +1,4 @@
-import { StringDecoder } from 'node:string_decoder';
+import { refused } from '../store/archive/import-errors.ts';
 
 /** Facts found in the text of a dump. */
 export interface DumpScan {
@@ -10,63 +10,118 @@ export interface DumpScan {
   complete: boolean;
 }
 
-const NAME = String.raw`("(?:[^"]|"")+"|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)`;
+/** An identifier has at most 63 bytes. The bound also keeps the search for a name linear, whatever the text is. */
+const NAME = String.raw`("(?:[^"]|""){1,63}"|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]{0,62})`;
 
-/** Statements of pg_dump and pg_dumpall that name a role, one to a line. */
-const ROLE_PATTERNS = [
-  new RegExp(`^ALTER .* OWNER TO ${NAME};$`),
-  new RegExp(`^GRANT .* ON .* TO ${NAME}(?: WITH GRANT OPTION)?(?: GRANTED BY ${NAME})?;$`),
-  new RegExp(`^REVOKE .* ON .* FROM ${NAME};$`),
-  new RegExp(`^ALTER DEFAULT PRIVILEGES FOR ROLE ${NAME} .* (?:TO|FROM) ${NAME}(?: WITH GRANT OPTION)?;$`),
-  new RegExp(`^CREATE POLICY .* TO ${NAME}(?:, ${NAME})*(?: USING| WITH|;)`),
-  new RegExp(`^CREATE SCHEMA .*AUTHORIZATION ${NAME};$`),
-  new RegExp(`^CREATE USER MAPPING FOR ${NAME} `),
-  /^SET SESSION AUTHORIZATION ('(?:[^']|'')+');$/,
+/** A statement of pg_dump or pg_dumpall that names roles, on one line. */
+interface RolePattern {
+  /** the line starts with this */
+  start: string;
+  /** and contains this */
+  contains?: string;
+  /** finds names; has no `.*`, because the time of two of them grows with the square of the line */
+  names: RegExp;
+}
+
+const ROLE_PATTERNS: readonly RolePattern[] = [
+  { start: 'ALTER ', names: new RegExp(` OWNER TO ${NAME};$`) },
+  {
+    ...{ start: 'GRANT ', contains: ' ON ' },
+    names: new RegExp(` TO ${NAME}(?: WITH GRANT OPTION)?(?: GRANTED BY ${NAME})?;$`),
+  },
+  { start: 'REVOKE ', contains: ' ON ', names: new RegExp(` FROM ${NAME};$`) },
+  { start: 'ALTER DEFAULT PRIVILEGES FOR ROLE ', names: new RegExp(`^ALTER DEFAULT PRIVILEGES FOR ROLE ${NAME} `) },
+  {
+    start: 'ALTER DEFAULT PRIVILEGES FOR ROLE ',
+    names: new RegExp(` (?:TO|FROM) ${NAME}(?: WITH GRANT OPTION)?;$`),
+  },
+  { start: 'CREATE SCHEMA ', names: new RegExp(` AUTHORIZATION ${NAME};$`) },
+  { start: 'CREATE USER MAPPING FOR ', names: new RegExp(`^CREATE USER MAPPING FOR ${NAME} `) },
+  { start: 'SET SESSION AUTHORIZATION ', names: /^SET SESSION AUTHORIZATION ('(?:[^']|''){1,63}');$/ },
 ];
+const POLICY_ROLES = new RegExp(` TO (${NAME}(?:, ${NAME})*)(?: USING| WITH|;)`);
+const EACH_NAME = new RegExp(NAME, 'g');
 const CREATED = new RegExp(`^CREATE (?:ROLE|USER) ${NAME}[; ]`);
 const CONNECT = new RegExp(`^\\\\connect (?:-reuse-previous=on )?(?:"dbname='((?:[^'\\\\]|\\\\.)+)'"|${NAME})`);
 const COMPLETE = /^-- PostgreSQL database (?:cluster )?dump complete$/;
 /** Names that are no roles to create: keywords, and roles that every server has. */
 const PREDEFINED = /^(?:public|current_user|session_user|current_role|default|none|pg_.*)$/i;
-/** A statement that names a role is shorter, and so is the comment at the end. Characters. */
-const LINE_LIMIT = 4096;
+/** Bytes kept of the start and of the end of a line. Everything of interest is there. */
+const HEAD = 4096;
+const TAIL = 1024;
+/** More roles or databases than these are refused. */
+const MAX_NAMES = 20_000;
+const NEWLINE = 10;
 
 /**
- * Reads the text of a dump as it passes, line by line and with constant memory. Rows of COPY are skipped. The text stays a
- * stranger's claim: a name that is missed leads to an error of the load, one too many to a role that nothing uses.
+ * Reads the text of a dump as it passes, line by line. Memory and the time for a byte stay constant, whatever the text is:
+ * the middle of a long line is skipped, and so are the rows of COPY. The text remains a stranger's claim: a name that is
+ * missed leads to an error of the load, one too many to a role that nothing uses.
  */
 export class DumpScanner {
-  readonly #decoder = new StringDecoder('utf8');
   readonly #named = new Set<string>();
   readonly #created = new Set<string>();
   readonly #databases = new Set<string>();
-  #line = '';
+  readonly #head = Buffer.alloc(HEAD);
+  #tail: Buffer = Buffer.alloc(0);
+  #length = 0;
   #isCopying = false;
   #isComplete = false;
 
   add(chunk: Buffer): void {
-    const lines = this.#decoder.write(chunk).split('\n');
-    const rest = lines.pop() ?? '';
-    for (const line of lines) {
-      this.#read(this.#line + line);
-      this.#line = '';
+    for (let at = 0; at < chunk.length; ) {
+      const end = chunk.indexOf(NEWLINE, at);
+      this.#keep(chunk.subarray(at, end === -1 ? chunk.length : end));
+      if (end === -1) return;
+      this.#endLine();
+      at = end + 1;
     }
-    // A longer line is of no interest, so its middle may be left out.
-    if (this.#line.length < LINE_LIMIT) this.#line += rest;
   }
 
+  /** @throws IMPORT_REFUSED if the dump names too many roles or databases */
   end(): DumpScan {
-    this.#read(this.#line + this.#decoder.end());
+    this.#endLine();
+    for (const [names, what] of [
+      ...([this.#named, this.#created] as const).map((names) => [names, 'roles'] as const),
+      [this.#databases, 'databases'] as const,
+    ]) {
+      if (names.size > MAX_NAMES) {
+        throw refused(`the dump names more than ${MAX_NAMES} ${what}`, {
+          hint: 'Nothing was stored. Load it into a server of your own, and back that up.',
+        });
+      }
+    }
     const roles = [...this.#named].filter((name) => !this.#created.has(name) && !PREDEFINED.test(name)).sort();
     return { roles, databases: [...this.#databases].sort(), complete: this.#isComplete };
   }
 
-  #read(raw: string): void {
-    const line = raw.endsWith('\r') ? raw.slice(0, -1) : raw;
+  #keep(part: Buffer): void {
+    const room = Math.max(0, HEAD - this.#length);
+    part.copy(this.#head, HEAD - room, 0, room);
+    this.#length += part.length;
+    // Of a row of COPY, only the length counts, and whether it is the end of the rows.
+    if (part.length > room && !this.#isCopying) {
+      this.#tail = Buffer.concat([this.#tail, part.subarray(Math.max(room, part.length - TAIL))]).subarray(-TAIL);
+    }
+  }
+
+  #endLine(): void {
+    const length = this.#length;
+    const tail = this.#tail;
+    this.#length = 0;
     if (this.#isCopying) {
-      this.#isCopying = line !== '\\.';
+      const start = length <= 3 ? this.#head.toString('latin1', 0, length) : '';
+      this.#isCopying = start !== '\\.' && start !== '\\.\r';
       return;
     }
+    if (length === 0) return;
+    const gap = length > HEAD + TAIL ? [Buffer.of(0)] : [];
+    this.#tail = Buffer.alloc(0);
+    const line = Buffer.concat([this.#head.subarray(0, Math.min(length, HEAD)), ...gap, tail]).toString('utf8');
+    this.#read(line.endsWith('\r') ? line.slice(0, -1) : line);
+  }
+
+  #read(line: string): void {
     if (line === '') return;
     if (line.startsWith('--')) {
       if (COMPLETE.test(line)) this.#isComplete = true;
@@ -74,27 +129,30 @@ export class DumpScanner {
     }
     // Since 17.6, a dump ends with `\unrestrict` after that comment.
     if (!line.startsWith('\\unrestrict ')) this.#isComplete = false;
-    if (/^COPY .* FROM stdin;$/.test(line)) this.#isCopying = true;
+    if (line.startsWith('COPY ') && line.endsWith(' FROM stdin;')) this.#isCopying = true;
     else if (line.startsWith('\\connect ')) this.#readConnect(line);
     else this.#readRoles(line);
   }
 
   #readConnect(line: string): void {
     const match = CONNECT.exec(line);
-    const name = match?.[1]?.replaceAll(/\\(.)/g, '$1') ?? unquote(match?.[2]);
-    if (name !== undefined) this.#databases.add(name);
+    remember(this.#databases, match?.[1]?.replaceAll(/\\(.)/g, '$1') ?? unquote(match?.[2]));
   }
 
   #readRoles(line: string): void {
-    const created = unquote(CREATED.exec(line)?.[1]);
-    if (created !== undefined) this.#created.add(created);
-    for (const pattern of ROLE_PATTERNS) {
-      for (const found of pattern.exec(line)?.slice(1) ?? []) {
-        const name = unquote(found);
-        if (name !== undefined) this.#named.add(name);
-      }
+    remember(this.#created, unquote(CREATED.exec(line)?.[1]));
+    for (const { start, contains = '', names } of ROLE_PATTERNS) {
+      if (!line.startsWith(start) || !line.includes(contains)) continue;
+      for (const name of names.exec(line)?.slice(1) ?? []) remember(this.#named, unquote(name));
     }
+    if (!line.startsWith('CREATE POLICY ')) return;
+    for (const [name] of POLICY_ROLES.exec(line)?.[1]?.matchAll(EACH_NAME) ?? []) remember(this.#named, unquote(name));
   }
+}
+
+/** Adds a name, up to one more than {@link MAX_NAMES}. */
+function remember(names: Set<string>, name: string | undefined): void {
+  if (name !== undefined && names.size <= MAX_NAMES) names.add(name);
 }
 
 function unquote(name: string | undefined): string | undefined {

@@ -1,4 +1,4 @@
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { LifeboatError } from '../base/errors.ts';
@@ -96,10 +96,19 @@ export async function databasesOf(root: string): Promise<CapturedTree> {
   };
 }
 
+/** Bytes. The record of 100,000 tables takes a quarter of it. */
+const MAX_MANIFEST = 64 * 1024 * 1024;
+
 async function readManifest(root: string): Promise<Omit<z.infer<typeof manifest>, 'facts'> & { facts: PostgresFacts }> {
-  const text = await readFile(path.join(root, 'manifest.json'), 'utf8').catch((error: unknown) => {
-    throw unreadable('the archive is no export of databases: it has no manifest.json', error, HOW);
-  });
+  const file = path.join(root, 'manifest.json');
+  const size = await stat(file).then(
+    ({ size }) => size,
+    (error: unknown) => {
+      throw unreadable('the archive is no export of databases: it has no manifest.json', error, HOW);
+    },
+  );
+  if (size > MAX_MANIFEST) throw refused('the manifest.json of the export is too large', { hint: HOW });
+  const text = await readFile(file, 'utf8');
   try {
     const { facts, ...rest } = manifest.parse(JSON.parse(text));
     return { ...rest, facts: facts as unknown as PostgresFacts };

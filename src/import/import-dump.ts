@@ -168,7 +168,7 @@ function describe(tree: CapturedTree, { errors, errorCount, roles }: Loaded): Ca
   const created =
     roles.length === 0
       ? []
-      : [`the dump names roles without creating them; they are stored without rights: ${roles.join(', ')}`];
+      : [`the dump names roles without creating them; they are stored without rights: ${listShort(roles)}`];
   if (errorCount === 0) return { ...tree, warnings: [...tree.warnings, ...created] };
   const shown = errors.slice(0, SHOWN_ERRORS);
   const more = errorCount > shown.length ? [`… and ${plural(errorCount - shown.length, 'more error')}`] : [];
@@ -183,3 +183,9 @@ function describe(tree: CapturedTree, { errors, errorCount, roles }: Loaded): Ca
 }
 
 const SHOWN_ERRORS = 20;
+const SHOWN_ROLES = 100;
+
+function listShort(roles: readonly string[]): string {
+  const more = roles.length > SHOWN_ROLES ? ` and ${roles.length - SHOWN_ROLES} more` : '';
+  return roles.slice(0, SHOWN_ROLES).join(', ') + more;
+}

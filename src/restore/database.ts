@@ -187,7 +187,6 @@ async function loadAll(
     keep: (kept: KeptData) => Promise<void>;
   },
 ): Promise<Restored> {
-  const { signal } = request;
   const source = request.to ?? request.source;
   const loads = work.plan.load;
   if (loads.length > 1) journal.record({ type: 'targets', targets: loads.map(({ target }) => target) });
@@ -199,12 +198,14 @@ async function loadAll(
       jobs: restoreJobs(),
       skipFailed: request.skipFailed,
       stallTimeoutMs: deps.stallTimeoutMs,
-      signal,
+      signal: request.signal,
       step: (text) => request.say(`  ${text}`),
       progress,
       recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
       forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
       keepBefore: (kept) => work.keep({ databases: [...kept] }),
+      recordDependents: (target, oid) => journal.record({ type: 'dependents', source, target, oid }),
+      forgetDependents: (target) => journal.record({ type: 'dependents-done', source, target }),
       recordSwapped: (target) => journal.record({ type: 'swapped', target }),
       recordFailed: (target) => journal.record({ type: 'failed', target }),
     },

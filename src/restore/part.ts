@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
+import { presentName } from '../kept/target.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
@@ -22,11 +23,12 @@ interface Readable {
 
 /** Finds the snapshot, and checks that the keys for its objects are there. Throws like {@link findSnapshot}; KEY_MISSING. */
 export async function findReadable(
-  deps: Pick<RestoreDeps, 'repository'>,
+  deps: Pick<RestoreDeps, 'repository' | 'plan'>,
   request: RestoreRequest,
 ): Promise<Readable & { notes: string[] }> {
   const repository = await deps.repository();
-  const found = await findSnapshot(repository, request);
+  const storedAs = request.snapshot === 'latest' ? await presentName(deps.plan, request.source) : undefined;
+  const found = await findSnapshot(repository, { ...request, storedAs });
   const { index, facts, packs } = found.entry;
   requireKeys([index, facts, ...packs], repository.keys);
   return { repository, ...found };
@@ -49,7 +51,7 @@ export async function openPart(
   deps: RestoreDeps,
   request: RestoreRequest,
   { repository, snapshot, entry }: Readable,
-  { id, group }: { id: string; group?: string },
+  { id, group, startedAt }: { id: string; group?: string; startedAt: Date },
 ): Promise<Opened> {
   const start: RestoreStart = {
     id,
@@ -58,7 +60,7 @@ export async function openPart(
     source: request.source,
     target: request.toDirectory ?? request.to ?? request.source,
     snapshot: snapshot.id,
-    start: deps.now().toISOString(),
+    start: startedAt.toISOString(),
   };
   const own = group === undefined ? {} : { group };
   const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId, ...own });

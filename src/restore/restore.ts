@@ -2,6 +2,7 @@ import { LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
+import { startTimer } from '../run/timer.ts';
 import { heldAt } from '../store/objects/manifest.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { PreparedRestore, RestoreContext, RestoreDeps, RestoreRequest, RestoreResult } from './context.ts';
@@ -27,15 +28,21 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
   const ask = !request.dryRun && (request.canConfirm || !isInPlace);
   const lock = await lockForRestore(deps, { ask, check: () => findReadable(deps, request) });
   const startedAt = deps.now();
+  const ended = startTimer(deps.now, startedAt);
   try {
     await deps.recover();
     const { repository, snapshot, entry, notes } = await findReadable(deps, request);
     request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(heldAt(snapshot)), startedAt)})`);
     for (const note of notes) request.say(`  ${note}`);
     for (const warning of warningsFor(entry, request.database)) request.say(`  warning, recorded then: ${warning}`);
-    const opened = await openPart(deps, request, { repository, snapshot, entry }, { id: newSnapshotId(startedAt) });
+    const opened = await openPart(
+      deps,
+      request,
+      { repository, snapshot, entry },
+      { id: newSnapshotId(startedAt), startedAt },
+    );
     try {
-      return await attempt(deps, request, opened);
+      return await attempt({ ...deps, ended }, request, opened);
     } finally {
       await opened.close();
     }
@@ -44,7 +51,10 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
   }
 }
 
-async function attempt(deps: RestoreDeps, request: RestoreRequest, { context, start }: Opened): Promise<RestoreResult> {
+/** `ended`: returns when the restore ends, if it ends now. */
+type TimedDeps = RestoreDeps & { ended(): Date };
+
+async function attempt(deps: TimedDeps, request: RestoreRequest, { context, start }: Opened): Promise<RestoreResult> {
   const prepared = await prepare(deps, request, context);
   try {
     const { preview } = prepared;
@@ -59,6 +69,7 @@ async function attempt(deps: RestoreDeps, request: RestoreRequest, { context, st
     context.journal.record({ type: 'begun', restore: start });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
     const error = await perform(deps, request, context, { prepared, services: services.using, report });
+    report.warnings.push(...journalWarnings(context.journal, report));
     return await finish(deps, context, { report, shown }, error);
   } finally {
     await prepared.close();
@@ -115,6 +126,14 @@ async function servicesToStop(
   return containersUsing(deps.engine, [{ target, clients }], deps.agentId);
 }
 
+/** Warns if the spool was full after the swap. The restore is complete, and only the journal lacks entries. */
+function journalWarnings({ unwritten }: RestoreContext['journal'], { id, canRollBack }: RestoreReport): string[] {
+  if (unwritten === undefined) return [];
+  const { message } = toLifeboatError(unwritten);
+  const back = canRollBack ? `; \`lifeboat rollback ${id}\` can bring the former data back` : '';
+  return [`the journal of this restore could not be completed: ${message}. The restored data is in place${back}`];
+}
+
 /** Describes an error after the swap, such as an interrupt while services start. The restore must not be repeated. */
 function whileInPlace(error: unknown, { id, canRollBack, restored, failed = [] }: RestoreReport): LifeboatError {
   const own = toLifeboatError(error);
@@ -132,7 +151,7 @@ function whileInPlace(error: unknown, { id, canRollBack, restored, failed = [] }
 
 /** Stores the record and notifies. @throws the error that ended the restore */
 async function finish(
-  deps: RestoreDeps,
+  deps: TimedDeps,
   { repository }: RestoreContext,
   { report, shown }: { report: RestoreReport; shown: Pick<RestoreResult, 'left' | 'preview'> },
   error: unknown,

@@ -1,8 +1,9 @@
-import { LifeboatError } from '../base/errors.ts';
+import { LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
 import type { Rollback } from '../run/state.ts';
+import { startTimer } from '../run/timer.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Consent, RestoreDeps } from './context.ts';
 import { endJournal } from './end-journal.ts';
@@ -177,6 +178,7 @@ async function swapBack(
     of: chosen.id,
     warnings: serviceNotes(services),
   };
+  const ended = startTimer(deps.now, new Date(start.start));
   let failure: unknown;
   try {
     const { checks } = await withStopped({
@@ -190,7 +192,12 @@ async function swapBack(
         report.restored = restored;
         report.canRollBack = now !== undefined;
         const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
-        await deps.state.saveRollbacks(now ? [...others, now] : others);
+        await deps.state.saveRollbacks(now ? [...others, now] : others).catch((error: unknown) => {
+          const { message } = toLifeboatError(error);
+          report.warnings.push(
+            `the record of put-aside data could not be saved: ${message}. The next command corrects it`,
+          );
+        });
       },
     });
     report.checks.push(...checks);
@@ -198,7 +205,7 @@ async function swapBack(
   } catch (error) {
     failure = request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
   }
-  await conclude(deps, deps.repository, report, failure);
+  await conclude({ ...deps, ended }, deps.repository, report, failure);
   if (failure !== undefined) throw failure;
   return report;
 }

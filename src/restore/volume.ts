@@ -5,7 +5,6 @@ import { restoreTarget } from '../kept/target.ts';
 import { checkWhole, orTakenBack, undoVolumes, type VolumePlace, volumeName, volumePlace } from '../kept/volumes.ts';
 import type { Mount } from '../plan/model.ts';
 import { formatBytes, plural } from '../report/format.ts';
-import { readJournal } from '../run/journal.ts';
 import type { TreeDifference } from '../store/content/compare-tree.ts';
 import type { ExtractedTree } from '../store/content/extract-tree.ts';
 import type { BuiltTree } from '../store/exchange/build-tree.ts';
@@ -249,7 +248,7 @@ function specialFiles({ skipped }: ExtractedTree): string[] {
 async function close(deps: RestoreDeps, context: RestoreContext, target: Target, begun: boolean): Promise<void> {
   const { journal } = context;
   try {
-    if (begun) await undoVolumes(deps, await readJournal(journal.file), journal.file);
+    if (begun) await undoVolumes(deps, await journal.entries(), journal.file);
     // rmdir only removes empty directories: a restore that did not happen leaves none.
     for (const directory of target.made.toReversed()) await rmdir(directory);
   } catch (error) {

@@ -200,6 +200,10 @@ describe('a restore of objects that the server refuses', () => {
     expect(await moved(valid)).toBe('1');
   });
 
+  const paths = () =>
+    moved(`SELECT string_agg(concat_ws(' ', proname, proconfig), ', ' ORDER BY proname) FROM pg_proc
+            WHERE pronamespace = 'own'::regnamespace`);
+
   it('restores a single table that needs it', async () => {
     const table = ['restore', 'latest', 'db.postgres', '--database', 'moved', '--json', '--table', 'checked'];
     const before = await stack.exec('db', [
@@ -226,9 +230,7 @@ describe('a restore of objects that the server refuses', () => {
     ]);
     const plain = (text: string) => text.replaceAll(/^\\(un)?restrict .*$/gm, '');
     expect(plain(after)).toBe(plain(before));
-    expect(
-      await moved("SELECT count(*) FROM pg_proc WHERE proconfig IS NOT NULL AND pronamespace = 'own'::regnamespace"),
-    ).toBe('0');
+    expect(await paths()).toBe('below, scaled');
   });
 
   it('analyses the restored tables', async () => {
@@ -377,5 +379,18 @@ describe('a restore of objects that the server refuses', () => {
     const where =
       "SELECT spcname FROM pg_database JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = 'spaced'";
     expect(await stack.psql(where)).toBe('fast');
+  });
+
+  it.each([
+    ['does not find its tables', 'pg_catalog', 1],
+    ['finds its tables', 'own, pg_temp', 0],
+  ])('a live function keeps its own search_path, which %s, when a single table is restored', async (_, own, code) => {
+    await moved(`ALTER FUNCTION own.below(int) SET search_path = ${own}; ALTER FUNCTION own.below(int) SET work_mem = '5MB';
+      DROP TABLE IF EXISTS checked`);
+    const before = await paths();
+    expect(before).toContain(own);
+    const ran = await stack.lifeboat('restore', 'latest', 'db.postgres', '--database', 'moved', '--table', 'checked');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(code);
+    expect(await paths()).toBe(before);
   });
 });

@@ -21,25 +21,33 @@ export function isUnqualified(words: string): boolean {
   return UNQUALIFIED.some((pattern) => pattern.test(words));
 }
 
-/** How one function gets a search_path, and loses it again. */
-export interface Lead {
-  /** that the function is in */
+/** The statements that give one function a search_path, and take it away again. */
+interface Lead {
+  /** the schema that holds the function */
   schema: string;
   set: string;
   reset: string;
 }
 
 /**
- * Reads how to give functions that have no search_path of their own that of the database, and their own schema after it.
+ * The signature of a function `p` in schema `n`, as an SQL expression: `public.plus(integer)`. A function has the same
+ * signature in every database of a server. Names of parameters do not belong to it.
+ */
+export const SIGNATURE = "format('%I.%I(%s)', n.nspname, p.proname, oidvectortypes(p.proargtypes))";
+
+/**
+ * Returns statements that give functions the search_path of the recorded database, followed by the schema of the function.
+ * Functions with a search_path of their own are left out: RESET would not bring it back.
  *
- * @param only OIDs of functions; absent: all of the session's database that belong to no extension
+ * @param session on the database that holds the functions to alter
+ * @param only signatures as in {@link SIGNATURE}; absent: all functions of the database that belong to no extension
  */
 export async function readLeads(session: Session, recorded: DatabaseFacts, only?: readonly string[]): Promise<Lead[]> {
   const rows = await session.all<{ routine: string; schema: string }>(
     `SELECT format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(p.oid)) AS routine, nspname AS schema
        FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace JOIN pg_language l ON l.oid = prolang
       WHERE prokind IN ('f', 'p') AND lanname NOT IN ('internal', 'c') AND nspname NOT IN ('pg_catalog', 'information_schema')
-        AND ($1::oid[] IS NULL OR p.oid = ANY($1))
+        AND ($1::text[] IS NULL OR ${SIGNATURE} = ANY($1))
         AND NOT EXISTS (SELECT FROM unnest(proconfig) c WHERE starts_with(c, 'search_path='))
         AND NOT EXISTS (SELECT FROM pg_depend m
           WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid AND m.deptype IN ('e', 'i'))`,

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { errorInfo, hasCode, LifeboatError } from '../../../base/errors.ts';
-import { isUnqualified, type Lead, readLeads, searchPath } from '../load/lead-functions.ts';
+import { isUnqualified, readLeads, SIGNATURE, searchPath } from '../load/lead-functions.ts';
 import { SCRATCH } from '../server/helper-mounts.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
@@ -10,11 +10,12 @@ import type { LoadTablesOptions } from './load-tables.ts';
 import { copyTablesCommand } from './table-commands.ts';
 import { checkFree, type Shaped } from './table-shape.ts';
 
-/** An index to create after the copy, and the functions that need a search_path for it. */
+/** An index to create after the copy. */
 export interface LaterIndex {
   what: string;
   sql: string;
-  leads: Lead[];
+  /** signatures of the functions in its expressions, which may need a search_path */
+  functions: string[];
 }
 
 /** Works in a session on a database of the server. */
@@ -47,7 +48,7 @@ export async function copyTables(
   }
   options.step('copying again: functions need the search_path of the database');
   const { later, schemas } = await inDatabase(working, async (session) => ({
-    later: await takeIndexes(session, options, tables),
+    later: await takeIndexes(session, tables),
     schemas: (await readLeads(session, recorded)).map(({ schema }) => schema),
   }));
   const searched = [...new Set([...searchPath(recorded), ...schemas])];
@@ -58,15 +59,12 @@ export async function copyTables(
 }
 
 /** Drops indexes on expressions from the working database. Returns the statements that create them. */
-async function takeIndexes(
-  session: Session,
-  { recorded }: LoadTablesOptions,
-  tables: Shaped['tables'],
-): Promise<LaterIndex[]> {
+async function takeIndexes(session: Session, tables: Shaped['tables']): Promise<LaterIndex[]> {
   const rows = await session.all<{ name: string; schema: string; sql: string; functions: string[] }>(
     `SELECT c.relname AS name, n.nspname AS schema, pg_get_indexdef(c.oid) AS sql,
-            ARRAY(SELECT refobjid::text FROM pg_depend
-                   WHERE classid = 'pg_class'::regclass AND objid = c.oid AND refclassid = 'pg_proc'::regclass) AS functions
+            ARRAY(SELECT ${SIGNATURE} FROM pg_depend d
+                    JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace n ON n.oid = p.pronamespace
+                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_proc'::regclass) AS functions
        FROM unnest($1::text[], $2::text[]) w(s, t) JOIN pg_namespace n ON n.nspname = w.s
        JOIN pg_class r ON r.relnamespace = n.oid AND r.relname = w.t JOIN pg_index i ON i.indrelid = r.oid JOIN pg_class c ON c.oid = i.indexrelid
       WHERE (indexprs IS NOT NULL OR indpred IS NOT NULL) AND NOT c.relispartition
@@ -76,13 +74,12 @@ async function takeIndexes(
   const later: LaterIndex[] = [];
   for (const { name, schema, sql, functions } of rows) {
     const index = quoteIdentifier(name);
-    const leads = await readLeads(session, recorded, functions);
     await session.run(`DROP INDEX ${quoteIdentifier(schema)}.${index}`);
     // The definition of an index on a partitioned table excludes the partitions.
     later.push({
       what: `index ${schema}.${name}`,
       sql: sql.replace(/^(CREATE (?:UNIQUE )?INDEX .*?) ON ONLY /, '$1 ON '),
-      leads,
+      functions,
     });
   }
   return later;

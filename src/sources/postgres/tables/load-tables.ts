@@ -69,7 +69,7 @@ export async function loadTables(options: LoadTablesOptions): Promise<LoadedTabl
     const indexes = await copyTables(options, working, shaped, (name, work) => inDatabase(options, name, work));
     // The tables are restored. A later error is reported and reverses nothing.
     const links = await makeLinks(() => tools.session(target, signal), {
-      ...{ parts, shaped, indexes },
+      ...{ recorded: options.recorded, parts, shaped, indexes },
       copy: options.as !== undefined,
     });
     const privileges = await inDatabase(options, working, (from) =>

@@ -1,5 +1,6 @@
 import { errorInfo, type LifeboatError, toLifeboatError } from '../../../base/errors.ts';
-import type { Lead } from '../load/lead-functions.ts';
+import type { DatabaseFacts } from '../facts/facts.ts';
+import { readLeads } from '../load/lead-functions.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import type { LaterIndex } from './copy-tables.ts';
@@ -15,12 +16,13 @@ interface Link {
   sql: string[];
   /** runs if a later statement fails */
   undo?: string;
-  /** functions that need a search_path for it; other sessions do not see the change */
-  leads?: readonly Lead[];
+  /** signatures of functions that may need a search_path for it */
+  functions?: readonly string[];
 }
 
 /** The input of {@link makeLinks}. */
 interface Made {
+  recorded: DatabaseFacts;
   parts: TableParts;
   shaped: Shaped;
   /** indexes that the copied tables lack */
@@ -37,10 +39,10 @@ interface Made {
  */
 export async function makeLinks(
   open: () => Promise<Session>,
-  { parts, shaped, indexes, copy }: Made,
+  { recorded, parts, shaped, indexes, copy }: Made,
 ): Promise<string[]> {
   const links: Link[] = [
-    ...indexes.map(({ what, sql, leads }) => ({ what, sql: [sql], leads })),
+    ...indexes.map(({ what, sql, functions }) => ({ what, sql: [sql], functions })),
     ...shaped.links.map(({ what, sql }) => ({ what, sql: [sql] })),
     ...(copy ? [] : parts.foreignKeys.map(foreignKey)),
     ...shaped.statistics.map(({ what, sql }) => ({ what, sql: [sql] })),
@@ -52,7 +54,7 @@ export async function makeLinks(
     session = await open();
     await session.run(`SET lock_timeout = '${LOCK_TIMEOUT}'`);
     for (let link = links.shift(); link; link = links.shift()) {
-      const error = await make(session, link);
+      const error = await make(session, recorded, link);
       if (error) warnings.push(notMade(link, error));
     }
   } catch (error) {
@@ -78,18 +80,43 @@ function foreignKey({ name, sql, table }: ForeignKey): Link {
   };
 }
 
-/** Resolves to the error if a statement fails. */
-async function make(session: Session, { sql, undo, leads = [] }: Link): Promise<LifeboatError | undefined> {
+/** Returns the error if a statement fails. */
+async function make(
+  session: Session,
+  recorded: DatabaseFacts,
+  { sql, undo, functions = [] }: Link,
+): Promise<LifeboatError | undefined> {
   for (const [i, statement] of sql.entries()) {
     try {
-      // Several statements in one query are one transaction.
-      await session.run([...leads.map(({ set }) => set), statement, ...leads.map(({ reset }) => reset)].join('; '));
+      if (functions.length === 0) await session.run(statement);
+      else await runWithPath(session, recorded, { statement, functions });
     } catch (error) {
       if (i > 0 && undo !== undefined) await session.run(undo).catch(() => undefined);
       return toLifeboatError(error);
     }
   }
   return undefined;
+}
+
+/**
+ * Runs a statement while functions of the live database have the search_path of the recorded one. Everything happens in one
+ * transaction, so other sessions never see that path, and it does not outlive a failure. The live functions decide which of
+ * them get it: somebody may have given one a search_path of its own since the backup.
+ */
+async function runWithPath(
+  session: Session,
+  recorded: DatabaseFacts,
+  { statement, functions }: { statement: string; functions: readonly string[] },
+): Promise<void> {
+  await session.run('BEGIN');
+  try {
+    const leads = await readLeads(session, recorded, functions);
+    await session.run([...leads.map(({ set }) => set), statement, ...leads.map(({ reset }) => reset)].join('; '));
+    await session.run('COMMIT');
+  } catch (error) {
+    await session.run('ROLLBACK').catch(() => undefined);
+    throw error;
+  }
 }
 
 function notMade({ what, sql }: Link, error: LifeboatError): string {
