@@ -30,7 +30,7 @@ const PATIENCE: Patience = { healthyMs: 180_000, steadyMs: 2000, endedMs: 3000, 
 const POLL_MS = 250;
 
 /** Data that a restore replaces, and who is connected to it. */
-export interface UsedData {
+interface UsedData {
   target: PlannedSource;
   /** of a database; absent if the server was not asked */
   clients?: Clients | undefined;

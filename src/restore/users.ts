@@ -14,7 +14,7 @@ export interface OtherClient {
 }
 
 /** The containers that use a database. */
-export interface DatabaseUsers {
+interface DatabaseUsers {
   /** running containers of the database's project, each after those that it depends on */
   using: ContainerFacts[];
   /** connected, and not stopped */
