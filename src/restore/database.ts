@@ -112,8 +112,6 @@ function pathsOf(plan: LoadPlan): string[] {
   return ['globals.sql', ...databases];
 }
 
-const FREE_SPACE = 'Free space first: `lifeboat status` shows the data that earlier restores put aside.';
-
 async function look(
   tools: Tools,
   request: RestoreRequest,
@@ -140,7 +138,7 @@ async function look(
     throw new LifeboatError(
       'PG_NO_SPACE',
       `${tools.container} has ${formatBytes(free)} free, the restore alongside the present data needs ${formatBytes(needed)}`,
-      { hint: `${FREE_SPACE} Nothing was changed.` },
+      { hint: 'Free space first: `lifeboat status` shows data that earlier restores put aside. Nothing was changed.' },
     );
   }
   return preview;
