@@ -1,7 +1,7 @@
 import { backup } from '../backup/backup.ts';
 import type { BackupRequest } from '../backup/context.ts';
 import { hasCode } from '../base/errors.ts';
-import { createLog } from '../base/log.ts';
+import { createLog, readable, textLine } from '../base/log.ts';
 import { probeRun } from '../check/probe.ts';
 import { type CopyRequest, copyAlone } from '../copy/alone.ts';
 import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
@@ -25,10 +25,18 @@ import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDep
 
 const ALIVE_FILE = '/run/lifeboat/alive';
 
-/** Reads the settings and creates the log. Throws like {@link readSettings}. */
-export function createBase(env: NodeJS.ProcessEnv, writeLog?: (line: string) => void): Base {
+/**
+ * Reads the settings and creates the log. Throws like {@link readSettings}.
+ *
+ * @param forPeople shows a person at a terminal only the essence of each line, whatever `LOG_FORMAT` is
+ */
+export function createBase(
+  env: NodeJS.ProcessEnv,
+  { write, forPeople }: { write: (text: string) => void; forPeople: boolean },
+): Base {
   const settings = readSettings(env);
-  return { settings, log: createLog(settings.logLevel, writeLog) };
+  const asText = forPeople ? readable : settings.logFormat === 'text' ? textLine : undefined;
+  return { settings, log: createLog(settings.logLevel, asText ? (line) => write(asText(line)) : write) };
 }
 
 /** The whole program, for the commands. */
@@ -66,7 +74,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
       const { now, runs } = environment;
       const repository = () => environment.repository({ create: false });
       return (await import('../export/export.ts')).exportSource(
-        { now, runs, repository, dispatcher: createDispatcher(listeners, { log }) },
+        { now, runs, repository, plan: environment.plan, dispatcher: createDispatcher(listeners, { log }) },
         request,
       );
     },

@@ -40,7 +40,8 @@ export function wishOf(request: SetupRequest): SetupWish {
     );
   }
   if (lock !== undefined && removed < lock) {
-    const hint = 'Raise it: locked objects stay anyway, and they are what restores a repository that somebody deleted.';
+    const hint =
+      'Raise it: locked objects stay anyway, and you need them to bring back a repository that somebody deleted.';
     throw refuse('--keep-removed is shorter than --lock', hint);
   }
   if (archiveRemovedAfter !== undefined && archiveRemovedAfter >= removed) {

@@ -149,7 +149,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     notifiers: createNotifiers(settings, project),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
     ...openEngineParts(engine, {
-      ...{ settings, self, project, log, journals, destination, state },
+      ...{ settings, self, project, log, journals, destination, state, repository },
       hasEngine: found !== undefined,
     }),
   };
@@ -189,8 +189,12 @@ function openEngineParts(
     journals,
     destination,
     state,
+    repository,
     hasEngine,
-  }: Pick<Environment, 'settings' | 'self' | 'project' | 'log' | 'journals' | 'destination' | 'state'> & {
+  }: Pick<
+    Environment,
+    'settings' | 'self' | 'project' | 'log' | 'journals' | 'destination' | 'state' | 'repository'
+  > & {
     hasEngine: boolean;
   },
 ): Pick<Environment, 'engine' | 'agent' | 'treeStore' | 'plan' | 'lock' | 'holdDeps' | 'openTools' | 'openToLook'> {
@@ -212,7 +216,11 @@ function openEngineParts(
     }),
     plan: () => {
       const held = () => stoppedByRuns(journals, hereOf(engine, id));
-      return planNow(engine, { self, project, settings, state, held });
+      const recorded = async () => {
+        const { snapshots } = await (await repository({ create: false })).snapshots();
+        return snapshots.filter(({ unsigned }) => !unsigned).map(({ manifest }) => manifest);
+      };
+      return planNow(engine, { self, project, settings, state, recorded, held });
     },
     lock: ({ patient = true, ask = patient } = {}) =>
       withPatience(patient ? LOCK_PATIENCE_MS : 0, () =>

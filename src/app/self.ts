@@ -7,8 +7,10 @@ import { awaitedContainers } from '../plan/awaited.ts';
 import { buildPlan } from '../plan/job.ts';
 import type { ContainerFacts, Mount, Plan } from '../plan/model.ts';
 import type { Settings } from '../plan/settings.ts';
+import { lastNameOf } from '../run/history.ts';
 import { CONFIG, SPOOL } from '../run/mounts.ts';
 import type { State } from '../run/state.ts';
+import type { Manifest } from '../store/objects/manifest.ts';
 import { staleFiles } from './config-files.ts';
 import { destinationError } from './destinations.ts';
 
@@ -38,6 +40,8 @@ interface PlanContext {
   project: string;
   settings: Settings;
   state: Pick<State, 'results'>;
+  /** returns the manifests at the destination, newest first; called only for a shared volume without a known name */
+  recorded(): Promise<readonly Manifest[]>;
   /** the ids of containers that a run has stopped and will start again */
   held(): Promise<ReadonlySet<string>>;
 }
@@ -48,7 +52,10 @@ interface PlanContext {
  *
  * @throws ENGINE_*
  */
-export async function planNow(engine: Engine, { self, project, settings, state, held }: PlanContext): Promise<Plan> {
+export async function planNow(
+  engine: Engine,
+  { self, project, settings, state, recorded, held }: PlanContext,
+): Promise<Plan> {
   const agentMounts = self.facts.mounts;
   // Before and after the listing, because a run may stop a container, or start it again, in between.
   const before = await held();
@@ -61,7 +68,14 @@ export async function planNow(engine: Engine, { self, project, settings, state, 
   // Names that had a result stay the names of shared volumes.
   const known = Object.keys(await state.results().catch(() => ({})));
   const input = { containers, project, settings, agentMounts, agentId, configFiles, known };
-  const plan = buildPlan(input);
+  let plan = buildPlan(input);
+  const unknown = namesOfShared(plan).filter((names) => !names.some((name) => known.includes(name)));
+  if (unknown.length > 0) {
+    // The spool is new, so it knows no names. A volume that changed its name would begin a second history.
+    const manifests = await recorded().catch(() => []);
+    const last = unknown.flatMap((names) => lastNameOf(manifests, names) ?? []);
+    if (last.length > 0) plan = buildPlan({ ...input, known: [...known, ...last] });
+  }
   const awaited = awaitedContainers(input, self.facts.life, new Date());
   if (awaited.length > 0) plan.awaited = awaited;
   plan.problems.push(...(await staleFiles(agentMounts, CONFIG)));
@@ -73,6 +87,12 @@ export async function planNow(engine: Engine, { self, project, settings, state, 
     if (wrong) plan.problems.push({ severity: 'warning', subject: 'LIFEBOAT_COPY', ...errorInfo(wrong) });
   }
   return plan;
+}
+
+/** Returns the names that each shared volume could have. */
+function namesOfShared({ shared = {} }: Plan): string[][] {
+  const all = Map.groupBy(Object.entries(shared), ([, storedAs]) => storedAs);
+  return [...all].map(([storedAs, others]) => [storedAs, ...others.map(([name]) => name)]);
 }
 
 function asksForVolumes({ labels }: ContainerFacts): boolean {

@@ -13,7 +13,7 @@ import { isRunning } from '../docker/marker.ts';
 import { hasHelpers, reapHelpers } from '../docker/remove-helper.ts';
 import { keptDatabases, reachedBy } from '../kept/databases.ts';
 import { checkWhole, undoVolumes, volumePlace } from '../kept/volumes.ts';
-import { dropLeftDatabases } from '../kept/working-databases.ts';
+import { completeDatabases } from '../kept/working-databases.ts';
 import type { KeepPolicy, Plan, PlannedSource } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import { prune } from '../prune/prune.ts';
@@ -57,8 +57,8 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
     holdDeps: (record) => ({ ...environment.holdDeps(record), stopWaitMs: STOP_WAIT_MS }),
     isOthers: async (owner) => owner !== '' && owner !== self.facts.id && isRunning(engine, owner),
     reapHelpers: async (keep) => (await reapHelpers(engine, project, keep, log)).living,
-    dropDatabases: (entries, run) =>
-      dropLeftDatabases({ project, log, plan, openTools: environment.openTools }, entries, run),
+    completeDatabases: (entries, run) =>
+      completeDatabases({ project, log, plan, openTools: environment.openTools }, entries, run),
     undoVolumes: (entries, journal) =>
       undoVolumes({ treeStore, log, agentMounts: self.facts.mounts }, entries, journal),
     reachedBy: (restore, from) =>
@@ -203,7 +203,7 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
         context,
       ),
     nextRun: () => (planned ? environment.nextRun(planned) : undefined),
-    highestCopied: (repository, signal) => highestCopied(environment.copies, repository, signal),
+    highestCopied: (main, end, signal) => highestCopied({ copies: environment.copies, main, end, state, signal }),
     copy: async (plan, repository, { lease, prune: wanted, signal }) => {
       const deps = { ...copyDepsOf(environment, plan), main: async () => repository, lease, signal };
       const progress: CopyDeps['progress'] = (name, done, total) =>

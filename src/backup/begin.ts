@@ -5,14 +5,21 @@ import type { Plan, PlannedSource } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import type { Progress, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
-import { Journal, readJournal } from '../run/journal.ts';
+import { Journal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
 import { spoolError } from '../run/spool.ts';
+import { startTimer } from '../run/timer.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import { missingPlaces } from '../store/repository/chain.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import { refuseLostEnd, rememberList, type SeenChain } from '../store/repository/seen-chain.ts';
+import {
+  highestSequence,
+  placeOf,
+  refuseLostEnd,
+  rememberList,
+  type SeenChain,
+} from '../store/repository/seen-chain.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
 import { planWhenUp } from './plan-when-up.ts';
 
@@ -39,6 +46,8 @@ export interface Run {
   failure?: LifeboatError;
   /** returns an error if the clock was set since the run began */
   clockJump: ClockWatch;
+  /** returns when the run ends, if it ends now; see {@link startTimer} */
+  ended(): Date;
   /** Releases the lease, if the run holds one. */
   release(): Promise<void>;
   /**
@@ -65,6 +74,7 @@ export async function beginRun(
   const plan = await planRun(deps, request).catch(note);
   const start = startRun(deps, request, plan);
   const clockJump = watchClock(deps.now);
+  const ended = startTimer(deps.now, new Date(start.start));
   const { log, tail } = withTail(deps.log);
   deps.dispatcher.emit({ type: 'run-started', run: start });
   log.info('run started', { run: start.id, trigger: start.trigger, sources: start.sources });
@@ -77,7 +87,7 @@ export async function beginRun(
       lease ??= await deps.lease(repository);
       const list = await repository.snapshots(request.signal);
       refuseLostEnd(repository, list);
-      const takenSequence = await findTakenSequence(deps, repository, request.signal);
+      const takenSequence = await findTakenSequence(deps, { repository, list, log, signal: request.signal });
       await rememberChain(deps, log, async (seen) => [
         ...(seen ? [] : await missingPlaces(repository, list)),
         ...rememberList(list, seen ?? []),
@@ -88,7 +98,7 @@ export async function beginRun(
     }
   }
   return {
-    ...{ start, log, tail, clockJump },
+    ...{ start, log, tail, clockJump, ended },
     ...(plan ? { plan } : {}),
     ...(prepared ? { prepared } : {}),
     ...(failure ? { failure } : {}),
@@ -98,17 +108,28 @@ export async function beginRun(
 }
 
 /**
- * Returns the highest sequence of snapshots that the destination may have lost and a copy may have. An agent without a memory,
- * for example on a new host, asks the copies.
+ * Returns the highest sequence of snapshots that the destination may have lost and a copy may have. An agent without a
+ * memory, for example on a new host, asks the copies, and remembers the result even if the run fails.
  */
 async function findTakenSequence(
   { state, project, highestCopied }: BackupDeps,
-  repository: Repository,
-  signal: AbortSignal,
+  { repository, list, log, signal }: Pick<Prepared, 'repository' | 'list'> & { log: Log; signal: AbortSignal },
 ): Promise<number> {
   const known = await state.chain(project).catch(() => undefined);
-  const abandoned = await state.abandoned(project).catch(() => 0);
-  return known ? abandoned : Math.max(abandoned, await highestCopied(repository, signal));
+  const remembered = await Promise.all([state.abandoned(project), state.taken(project)]).catch(() => [0]);
+  if (known) return Math.max(...remembered);
+  const end = highestSequence(list.snapshots.map(placeOf));
+  const { taken, unknown } = await highestCopied(repository, end, signal);
+  if (unknown.length > 0)
+    log.warn('copies do not answer, so the new snapshot skips the numbers that their snapshots may have', {
+      copies: unknown,
+    });
+  await state
+    .saveTaken(project, taken)
+    .catch((error: unknown) =>
+      log.warn('the numbers of copied snapshots could not be remembered', { ...errorInfo(error) }),
+    );
+  return Math.max(taken, ...remembered);
 }
 
 /** Remembers the snapshots at the destination. A state that cannot be written does not fail a run. */
@@ -156,7 +177,7 @@ async function openJournal({ journals, agentId }: BackupDeps, run: RunStart, ear
 }
 
 async function endJournal(journal: Journal, log: Log): Promise<void> {
-  const open = openHolds(await readJournal(journal.file));
+  const open = openHolds(await journal.entries());
   if (open.length === 0) return journal.close();
   journal.record({ type: 'reported' });
   log.warn('containers are still held; trying again within a minute', {

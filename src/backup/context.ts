@@ -46,8 +46,15 @@ export interface BackupDeps {
   holdDeps(journal: Journal, log: Log): HoldDeps;
   capturer(run: RunContext): Capturer;
   nextRun(): Date | undefined;
-  /** returns the highest sequence of a snapshot that any copy has, or 0; never rejects */
-  highestCopied(repository: Repository, signal: AbortSignal): Promise<number>;
+  /**
+   * returns the highest sequence that a snapshot of any copy may have, and the copies of which that is not known;
+   * `end`: the highest sequence at the destination. Never rejects
+   */
+  highestCopied(
+    repository: Repository,
+    end: number,
+    signal: AbortSignal,
+  ): Promise<{ taken: number; unknown: string[] }>;
   /** updates the copies, and prunes complete ones if `prune` is set; see copy.ts. Returns one report for each copy */
   copy(
     plan: Plan,
@@ -90,6 +97,8 @@ export interface BackupRequest {
 /** The parts of one run. */
 export interface RunContext {
   run: RunStart;
+  /** returns when the run ends, if it ends now */
+  ended(): Date;
   journal: Journal;
   repository: Repository;
   lease: Lease;

@@ -28,7 +28,7 @@ export function leftOutNames(found: readonly DataDirectory[]): string[] {
     .map(({ path, kind }) => (path === '.' ? `the data of ${kind}` : `${path} (${kind})`));
 }
 
-/** Returns why a source is only partly stored or may not restore, the worst error first. */
+/** Returns why a source is only partly stored or may be unusable, the worst error first. */
 export function treeErrors(source: PlannedSource, stored: StoredTree): LifeboatError[] {
   const { unreadable, unreadableCount, torn, tornCount, damaged, damagedCount } = stored;
   const errors: LifeboatError[] = [];
@@ -41,7 +41,7 @@ export function treeErrors(source: PlannedSource, stored: StoredTree): LifeboatE
     );
   }
   if (tornCount > 0) {
-    const message = `${plural(tornCount, 'SQLite database')} of ${source.name} may not restore: ${shown(torn)}`;
+    const message = `${plural(tornCount, 'SQLite database')} of ${source.name} may be unusable: ${shown(torn)}`;
     errors.push(new LifeboatError('SQLITE_TORN', message, { hint: tornHint(source, torn) }));
   }
   if (damagedCount > 0) {
@@ -100,7 +100,7 @@ export function runningData(
   const places = data.map(({ path }) => path).filter((path) => path !== '.');
   const where = places.length > 0 ? ` (${places.slice(0, SHOWN).join(', ')})` : '';
   const who = source.writers.slice(0, SHOWN).join(', ');
-  const message = `${source.name} holds the data of a database, ${kinds}${where}, and is read while ${who} can write to it; such a copy may not restore`;
+  const message = `${source.name} holds the data of a database, ${kinds}${where}, and is read while ${who} can write to it; such a copy may be unusable`;
   return { message, hint: COVER_HINT };
 }
 

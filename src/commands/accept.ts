@@ -4,7 +4,7 @@ import { highestCopied } from '../copy/highest-copied.ts';
 import { plural } from '../report/format.ts';
 import { listEmptied } from '../store/repository/emptied.ts';
 import { type Acceptance, shortId } from '../store/repository/repository-info.ts';
-import { rememberList } from '../store/repository/seen-chain.ts';
+import { highestSequence, placeOf, rememberList } from '../store/repository/seen-chain.ts';
 import { type Call, print } from './call.ts';
 
 /** `lifeboat accept`: confirms that a source, a copy or the destination changed on purpose. */
@@ -58,7 +58,9 @@ async function acceptDestination(call: Call): Promise<number> {
     const opened = await repository({ create: false });
     const list = await opened.snapshots(call.io.signal);
     // Before the chain, so that a crash in between repeats this.
-    await state.saveAbandoned(project, await highestCopied(copies, opened, call.io.signal));
+    const end = highestSequence(list.snapshots.map(placeOf));
+    const copied = await highestCopied({ copies, main: opened, end, state, signal: call.io.signal });
+    await state.saveAbandoned(project, copied.taken);
     await state.saveChain(project, rememberList(list, []));
     const emptied = await listEmptied(opened, list.snapshots);
     // The next backup stores again what they held.
@@ -70,7 +72,10 @@ async function acceptDestination(call: Call): Promise<number> {
       created: `was empty and holds the new repository ${shortId(info)}`,
       mended: `has its lifeboat.json again, with ${plural(count, 'snapshot')} of this project`,
     };
-    const more = how === 'created' && settings.copies.length > 0 ? [NEW_HAS_COPIES] : [];
+    const more = [
+      ...(how === 'created' && settings.copies.length > 0 ? [NEW_HAS_COPIES] : []),
+      ...(copied.unknown.length > 0 ? [skips(copied.unknown)] : []),
+    ];
     print(call, { accepted: 'destination', repository: info.id, how, snapshots: count }, () =>
       [`Accepted: ${own.destination.name} ${words[how]}. Backups go there.`, ...more].join('\n'),
     );
@@ -78,6 +83,10 @@ async function acceptDestination(call: Call): Promise<number> {
   } finally {
     await held.release();
   }
+}
+
+function skips(unknown: readonly string[]): string {
+  return `Not asked, because there was no answer: ${unknown.join(', ')}. New snapshots skip the numbers that snapshots there may have.`;
 }
 
 const NEW_HAS_COPIES =

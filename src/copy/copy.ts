@@ -73,6 +73,7 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
   const before = await deps.state.copies().catch((): Record<string, CopyState> => ({}));
   const bad = new Set<string>();
   const opened = new Set<string>();
+  const seen = new Map<string, number>();
   const same = new SamePlace(Object.fromEntries(deps.copies.map(({ name }) => [name, before[name] ?? {}])));
   same.add(DESTINATION, deps.lease);
   const compared = deps.copies.map(() => Promise.withResolvers<void>());
@@ -80,7 +81,7 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
   const reports = await Promise.all(
     deps.copies.map((place, i) => {
       const comparison = { finish: () => compared[i]?.resolve(), all };
-      const one = { place, main, bad, same, comparison, opened, before: before[place.name] };
+      const one = { place, main, bad, same, comparison, opened, seen, before: before[place.name] };
       return copyOne(deps, one).finally(comparison.finish);
     }),
   );
@@ -95,7 +96,8 @@ export async function copyAll(deps: CopyDeps): Promise<CopyReport[]> {
     const behind = since === undefined ? {} : { behindSince: since, ...(error ? { error } : {}) };
     const sameAs = same.otherNameOf(name);
     const times = { ...(complete === undefined ? {} : { complete }), ...(made === undefined ? {} : { made }) };
-    const known = { ...times, ...(sameAs === undefined ? {} : { sameAs }) };
+    const highest = Math.max(seen.get(name) ?? 0, before[name]?.highest ?? 0);
+    const known = { ...times, ...(highest > 0 ? { highest } : {}), ...(sameAs === undefined ? {} : { sameAs }) };
     return [name, { ...known, ...behind, ...(problems ? { problems } : {}) }];
   });
   try {
@@ -121,6 +123,8 @@ interface One {
   before: CopyState | undefined;
   /** names of the copies that could be opened */
   opened: Set<string>;
+  /** the highest sequence in each copy, by its name */
+  seen: Map<string, number>;
   /** keys of damaged objects at the destination, added as they are found */
   bad: Set<string>;
   /** detects places that are the destination or another copy under a different name */
@@ -131,7 +135,7 @@ interface One {
 
 async function copyOne(
   deps: CopyDeps,
-  { place, main, before, bad, opened: names, same, comparison }: One,
+  { place, main, before, bad, opened: names, seen, same, comparison }: One,
 ): Promise<CopyReport> {
   const { name } = place;
   const report: CopyReport = { name, status: 'ok', snapshots: 0, objects: 0, bytes: 0 };
@@ -151,7 +155,8 @@ async function copyOne(
           names.add(name);
           const repository = opened.through(withAlive(until(opened.destination, signal), alive));
           await place.sweep(signal);
-          const copying = { place, main: side, repository, report, bad, lacking, fence, signal, alive };
+          const see = (sequence: number) => void seen.set(name, Math.max(seen.get(name) ?? 0, sequence));
+          const copying = { place, main: side, repository, report, bad, lacking, see, fence, signal, alive };
           const done = await bringUpToDate(deps, copying);
           if (done.problems.length > 0) report.problems = done.problems;
           if (done.error) Object.assign(report, { status: 'partial', error: errorInfo(done.error) });

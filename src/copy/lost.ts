@@ -2,7 +2,7 @@ import type { Problem } from '../plan/model.ts';
 import { plural } from '../report/format.ts';
 import type { Snapshot } from '../store/repository/repository.ts';
 import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
-import { findRemoved, type ReadTombstone } from '../store/repository/tombstones.ts';
+import { findRemoved } from '../store/repository/tombstones.ts';
 import type { Side } from './steps.ts';
 
 /**
@@ -20,12 +20,6 @@ export async function lostSnapshots(copied: readonly Snapshot[], main: Side, aba
   const newer = missing.filter(({ id, sequence }) => sequence > end && named.has(id));
   const removed = await findRemoved(main.repository, newer, main.snapshots);
   return missing.filter((one) => (newer.includes(one) ? !removed.has(one.id) : !named.has(one.id))).map(({ id }) => id);
-}
-
-/** Returns whether a tombstone is not that of the snapshot: somebody else put it there. */
-export function isOfAnother({ sha256, verdict }: ReadTombstone, snapshot: Snapshot | undefined): boolean {
-  if (!snapshot) return false;
-  return sha256 !== snapshot.hash || (verdict === 'unsigned' && snapshot.manifest.signature !== undefined);
 }
 
 /** Returns the problem of a copy that has snapshots which the destination has lost. */

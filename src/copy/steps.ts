@@ -3,8 +3,7 @@ import type { Problem } from '../plan/model.ts';
 import { decide } from '../prune/prune.ts';
 import type { CopyReport } from '../report/events.ts';
 import { prolongLocks } from '../run/object-locks.ts';
-import type { Manifest } from '../store/objects/manifest.ts';
-import { manifestKey, objectsOf } from '../store/objects/manifest.ts';
+import { type Manifest, manifestKey, objectsOf } from '../store/objects/manifest.ts';
 import { deleteUnlessKept } from '../store/objects/objects.ts';
 import {
   asUnread,
@@ -18,8 +17,10 @@ import { DamageJudge, isDamage } from '../store/repository/damage.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
 import type { Repository, Snapshot, SnapshotList } from '../store/repository/repository.ts';
+import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
 import {
   deleteTombstone,
+  isOfAnother,
   putTombstone,
   readTombstone,
   tombstoneIds,
@@ -27,7 +28,7 @@ import {
 } from '../store/repository/tombstones.ts';
 import { listContent } from '../store/repository/unreferenced.ts';
 import type { CopyDeps, CopyPlace } from './copy.ts';
-import { isOfAnother, lostProblem, lostSnapshots } from './lost.ts';
+import { lostProblem, lostSnapshots } from './lost.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
 
@@ -50,6 +51,8 @@ interface Copying {
   bad: Set<string>;
   /** the steps that are not done yet */
   lacking: Set<CopyStep>;
+  /** called with each sequence that the copy has or may have */
+  see(sequence: number): void;
   fence: Lease['fence'];
   signal: AbortSignal;
   /** reports progress to the watchdog */
@@ -69,6 +72,7 @@ export async function bringUpToDate(
 ): Promise<{ error?: LifeboatError; problems: Problem[] }> {
   const { place, main, repository, lacking, signal, alive } = copying;
   const copy = await readCopy(deps, copying);
+  copying.see(highestSequence(copy.snapshots.map(placeOf)));
   const removed = await placesOf(main, copy);
   const steps = planCopy({ ...copy, snapshots: main.snapshots, removed });
   for (const step of steps) lacking.add(step);
@@ -82,6 +86,8 @@ export async function bringUpToDate(
     for (const step of steps) {
       signal.throwIfAborted();
       alive();
+      // Before the step, because a manifest that was sent may arrive later.
+      if (step.type === 'snapshot') copying.see(step.snapshot.manifest.sequence);
       try {
         await take({ deps, copying, context, step, copy });
         lacking.delete(step);

@@ -52,8 +52,8 @@ function dataOf(entries: readonly JournalEntry[], verb: 'backup' | 'restore'): H
 
 const DATA_TEXT: Record<HeldService['data'], string> = {
   unchanged: 'its data is unchanged',
-  old: 'the data in place is that from before',
-  new: 'the data in place is the restored one, complete',
+  old: 'the old data is in place',
+  new: 'the restored data is in place, and complete',
   half: 'its volume holds neither the old data nor the new',
   unknown: 'it is not known yet which data is in place',
 };

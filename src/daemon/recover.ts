@@ -8,7 +8,7 @@ import { halfSwapped } from '../kept/volumes.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreStart, RunReport, RunStart } from '../report/events.ts';
 import { type Earlier, previousStatus, withEarlier } from '../report/tries.ts';
-import { reportDeadRestore, severalOf } from '../restore/dead-restore.ts';
+import { endOf, reportDeadRestore, severalOf } from '../restore/dead-restore.ts';
 import {
   appendJournal,
   type JournalEntry,
@@ -43,8 +43,8 @@ export interface RecoverDeps {
    * still exist. Rejects if helpers cannot be listed.
    */
   reapHelpers(keep: (helper: HelperLabels) => boolean | Promise<boolean>): Promise<ReadonlySet<string>>;
-  /** Drops the databases that a dead restore left. Resolves to whether all are gone. */
-  dropDatabases(
+  /** Drops or completes the databases that a dead restore left. Resolves to whether nothing remains to be done. */
+  completeDatabases(
     entries: readonly JournalEntry[],
     run: { id: string; record(entry: JournalEntry): void },
   ): Promise<boolean>;
@@ -132,10 +132,18 @@ async function undo(
     const copying = entries.findLast((entry) => entry.type === 'copying');
     const reached = volumes.reached ?? clean.reached;
     const several = severalOf(entries);
-    if (begun) await reportDeadRestore(deps, begun.restore, { reached, several, copying: copying?.tables ?? [] });
+    const warnings = begun ? await recoveryWarnings(file) : [];
+    if (begun)
+      await reportDeadRestore(deps, begun.restore, { reached, several, copying: copying?.tables ?? [], warnings });
     record({ type: 'reported', ...(begun ? { reached } : {}) });
   }
   return clean.done && volumes.done && !again;
+}
+
+/** Returns the warnings about databases that this recovery completed. */
+async function recoveryWarnings(journal: string): Promise<string[]> {
+  const entries = await readJournal(journal);
+  return entries.flatMap((entry) => (entry.type === 'dependents-done' ? (entry.warnings ?? []) : []));
 }
 
 /** Completes or reverts volumes. `half`: one is neither old nor new. `reached`: only if the run worked in a volume. */
@@ -179,7 +187,7 @@ async function removeLeftovers(
     requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
     if (verb === 'restore') {
       const record = (entry: JournalEntry) => appendJournal(journal, entry);
-      const done = await deps.dropDatabases(await readJournal(journal), { id, record });
+      const done = await deps.completeDatabases(await readJournal(journal), { id, record });
       // Dropped databases cannot be renamed any more, so the answer is final from here on.
       const reached = begun && done ? await reachedBy(deps, begun) : 'unknown';
       return { done, left, reached };
@@ -214,7 +222,7 @@ const LEFT_HINTS = {
  */
 async function reachedBy(deps: RecoverDeps, { restore, from }: JournalEntry & { type: 'begun' }): Promise<Reached> {
   return deps.reachedBy(restore, from).catch((error: unknown) => {
-    deps.log.warn('it cannot be found out how far a dead restore came', { restore: restore.id, ...errorInfo(error) });
+    deps.log.warn('cannot determine how far a dead restore came', { restore: restore.id, ...errorInfo(error) });
     return 'unknown';
   });
 }
@@ -230,7 +238,7 @@ async function reportDead(
   const last = await deps.state.lastRun();
   const own: RunReport = {
     ...run,
-    end: deps.now().toISOString(),
+    end: endOf(run, deps.now()),
     status: 'failed',
     results: [],
     problems: [],

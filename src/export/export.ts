@@ -1,6 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
+import { presentName } from '../kept/target.ts';
+import type { Plan } from '../plan/model.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import { formatAgo, plural } from '../report/format.ts';
 import { findSnapshot } from '../restore/find.ts';
@@ -24,6 +26,7 @@ interface ExportDeps {
   runs: string;
   now(): Date;
   repository(): Promise<Repository>;
+  plan(): Promise<Plan>;
   dispatcher: Dispatcher;
 }
 
@@ -65,7 +68,10 @@ const EXPORT_FORMAT = 1;
 export async function exportSource(deps: ExportDeps, request: ExportRequest): Promise<ExportReport> {
   const { source, signal } = request;
   const repository = await deps.repository();
-  const { snapshot, entry, notes } = await findSnapshot(repository, request);
+  const { snapshot, entry, notes } = await findSnapshot(repository, {
+    ...request,
+    storedAs: request.snapshot === 'latest' ? await presentName(deps.plan, source) : undefined,
+  });
   const { index, facts, packs } = entry;
   if (!index) throw new LifeboatError('OBJECT_MISSING', `snapshot ${snapshot.id} has no index of ${source}`);
   requireKeys([index, facts, ...packs], repository.keys);

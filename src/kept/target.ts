@@ -1,6 +1,19 @@
 import { LifeboatError } from '../base/errors.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 
+/** Returns the error for the old name of a volume that several services share, and that has another name now. */
+export function renamed(name: string, storedAs: string): LifeboatError {
+  return new LifeboatError('SOURCE_UNKNOWN', `the volume of ${name} is backed up as ${storedAs}`, {
+    hint: `Its present snapshots have that name: \`lifeboat restore latest ${storedAs}\`. To use an older snapshot of ${name}, name it by its id. To restore that into the volume, add --to ${storedAs}.`,
+  });
+}
+
+/** Returns the present name of a shared volume, or undefined if it has none or the plan cannot be made. */
+export async function presentName(plan: () => Promise<Plan>, name: string): Promise<string | undefined> {
+  const { shared } = await plan().catch((): Partial<Plan> => ({}));
+  return shared?.[name];
+}
+
 /** Finds the running container of a source. @throws SOURCE_UNKNOWN */
 export async function restoreTarget<K extends PlannedSource['kind']>(
   deps: { plan(): Promise<Plan> },
@@ -12,9 +25,7 @@ export async function restoreTarget<K extends PlannedSource['kind']>(
   if (planned?.kind === kind) return planned as PlannedSource & { kind: K };
   const shared = plan.shared?.[name];
   if (shared !== undefined) {
-    throw new LifeboatError('SOURCE_UNKNOWN', `the volume of ${name} is backed up as ${shared}`, {
-      hint: `Its present snapshots have that name: \`lifeboat restore latest ${shared}\`. To restore an older snapshot of ${name} into it, name the snapshot by its id and add --to ${shared}.`,
-    });
+    throw renamed(name, shared);
   }
   const problem = plan.problems.find(({ severity }) => severity === 'error');
   throw new LifeboatError(

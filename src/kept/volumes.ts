@@ -81,7 +81,7 @@ export async function rollBackVolume({
   const job = { kind: 'roll-back' as const, root: place.root, id, at: now.toISOString(), journal, restore };
   const context = { reach: place.reach, runId: id, journal, signal, progress: () => undefined };
   const done = await orTakenBack(deps, place, run, () => deps.treeStore.volume(job, context));
-  appendJournal(journal, { type: 'volume-done', id });
+  noteDone(deps, journal, { type: 'volume-done', id });
   return done;
 }
 
@@ -197,6 +197,15 @@ export async function refreshKeptVolume(state: State, source: string, areas: rea
   if (JSON.stringify(now) !== JSON.stringify(all)) await state.saveRollbacks(now);
 }
 
+/** Records a completed step. Without the entry, recovery examines the volume again, which does no harm. */
+function noteDone({ log }: Pick<VolumeDeps, 'log'>, journal: string, entry: JournalEntry): void {
+  try {
+    appendJournal(journal, entry);
+  } catch (error) {
+    log.warn('the journal could not record that a volume is complete', { ...errorInfo(error) });
+  }
+}
+
 /** Returns the volumes that a journal shows as started and not done. */
 export function openVolumes(entries: readonly JournalEntry[]): (JournalEntry & { type: 'volume' })[] {
   const done = new Set(entries.flatMap((entry) => (entry.type === 'volume-done' ? [entry.id] : [])));
@@ -231,8 +240,8 @@ export async function undoVolumes(
       const signal = AbortSignal.timeout(LIMIT_MS);
       const context = { reach, runId: id, journal, signal, progress: () => undefined };
       const { now } = await treeStore.volume({ kind: 'undo', root, id }, context);
-      appendJournal(journal, { type: 'volume-done', id, now });
       result.now = now;
+      noteDone({ log }, journal, { type: 'volume-done', id, now });
     } catch (error) {
       log.warn('an unfinished restore in a volume could not be reversed', {
         volume: placeName(open),

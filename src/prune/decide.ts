@@ -44,12 +44,18 @@ function ruleOf(name: string, { manifests, plan, keep, listSourceStatuses, accep
   const own = manifests.map(({ sources }) => sources[name]?.keep).find((text) => text !== undefined);
   const parsed = own === undefined ? undefined : parseKeep(own);
   const present = storedAs?.keep ?? keep;
-  const hold = storedAs?.keepInDoubt;
+  // The run that changes the name does not judge the history under the former name.
+  const isNew = storedAs && manifests.filter(({ sources }) => isStored(sources[storedAs.name])).length < 2;
+  const hold = storedAs?.keepInDoubt ?? (isNew ? `its volume has just become ${storedAs.name}` : undefined);
   return {
     policy: parsed && 'value' in parsed ? eitherPolicy(present, parsed.value) : present,
     ...acceptance,
     ...(hold === undefined ? {} : { hold }),
   };
+}
+
+function isStored(entry: ManifestSource | undefined): boolean {
+  return entry !== undefined && entry.status !== 'failed';
 }
 
 function acceptedOf(accepted: Accepted[string] | undefined): Pick<KeepRule, 'acceptedUntil' | 'acceptedSequence'> {

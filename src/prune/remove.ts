@@ -2,6 +2,7 @@ import type { Decision } from '../plan/keep.ts';
 import type { Snapshot } from '../store/repository/repository.ts';
 import {
   deleteTombstone,
+  isYoung,
   type Removal,
   readTombstone,
   removeSnapshot,
@@ -27,8 +28,8 @@ export async function removeSnapshots(
   // break.
   for (const id of await tombstoneIds(deps.repository)) {
     if (!wanted.has(id)) continue;
-    const { removed } = (await readTombstone(deps.repository, id)) ?? {};
-    if (removed !== undefined && isYoung(removed, deps.now())) continue;
+    const found = await readTombstone(deps.repository, id);
+    if (found && isYoung(found, deps.now())) continue;
     await deps.prove();
     await deleteTombstone(deps.repository, id);
   }
@@ -44,11 +45,6 @@ export async function removeSnapshots(
     if (removal !== 'removed') staying.set(snapshot, kept ? KEPT : 'pinned just now');
   }
   return staying;
-}
-
-function isYoung(removed: string, now: Date): boolean {
-  const age = now.getTime() - Date.parse(removed);
-  return age >= 0 && age < 24 * 3_600_000;
 }
 
 /** Returns the decisions, corrected for the snapshots that stay. */

@@ -21,6 +21,8 @@ interface DeadRestore {
   several: { swapped: string[]; failed: string[]; others: string[] } | undefined;
   /** tables that it was copying into a database in use */
   copying: readonly string[];
+  /** about databases that recovery completed */
+  warnings: readonly string[];
 }
 
 /** Returns which databases a restore of several had swapped; undefined for other restores. */
@@ -41,17 +43,17 @@ export function severalOf(entries: readonly JournalEntry[]): DeadRestore['severa
 export async function reportDeadRestore(
   deps: DeadRestoreDeps,
   restore: RestoreStart,
-  { reached, several, copying }: DeadRestore,
+  { reached, several, copying, warnings }: DeadRestore,
 ): Promise<void> {
   const report: RestoreReport = {
     ...restore,
-    end: deps.now().toISOString(),
+    end: endOf(restore, deps.now()),
     status: 'failed',
     restored: [],
     steps: [],
     checks: [],
     canRollBack: reached === 'swapped',
-    warnings: [],
+    warnings: [...warnings],
     error: errorInfo(
       new LifeboatError('RUN_DIED', `the agent ended in the middle of the ${restore.verb}`, {
         hint:
@@ -70,6 +72,11 @@ export async function reportDeadRestore(
   deps.dispatcher.emit({ type: 'restore-finished', report: kept });
   // The caller records the report as sent.
   await deps.dispatcher.flush();
+}
+
+/** Returns when a dead run was found, as ISO time. The clock may have been set back since its start. */
+export function endOf({ start }: { start: string }, found: Date): string {
+  return new Date(Math.max(found.getTime(), Date.parse(start))).toISOString();
 }
 
 /** One transaction copies all tables; foreign keys and places among partitions follow after it. */

@@ -1,6 +1,6 @@
 import { openVolumes } from '../kept/volumes.ts';
 import { openDatabases } from '../kept/working-databases.ts';
-import { type Journal, readJournal } from '../run/journal.ts';
+import type { Journal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
 
 /**
@@ -8,7 +8,7 @@ import { openHolds } from '../run/release.ts';
  * undo it. The failure is reported already.
  */
 export async function endJournal(deps: { recover(): Promise<void> }, journal: Journal): Promise<void> {
-  const entries = await readJournal(journal.file);
+  const entries = await journal.entries();
   const open = openDatabases(entries).size + openHolds(entries).length + openVolumes(entries).length;
   if (open === 0) return journal.close();
   journal.record({ type: 'reported' });

@@ -1,6 +1,7 @@
 import { LifeboatError } from '../base/errors.ts';
+import { renamed } from '../kept/target.ts';
 import { isFuture } from '../plan/values/clock.ts';
-import { type LastGood, lastGoodOf, lastStoredOf } from '../run/history.ts';
+import { type LastGood, lastGoodOf, lastNameOf, lastStoredOf } from '../run/history.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import { gapAfter, unreadAfter } from '../store/repository/chain.ts';
 import type { Repository } from '../store/repository/repository.ts';
@@ -25,6 +26,8 @@ interface FindRequest {
   database?: string;
   /** accept an unsigned snapshot although a signing key is set */
   unsigned: boolean;
+  /** the present name of a shared volume that has had the name `source`, see {@link Plan.shared} */
+  storedAs?: string | undefined;
   /** nothing is restored: `latest` may lack databases that an older snapshot holds */
   lookOnly?: boolean;
   signal?: AbortSignal;
@@ -93,7 +96,7 @@ function lacksDatabase(
 /** A damaged manifest among the newer ones leaves it unknown which snapshot is the latest. */
 async function findLatest(
   repository: Repository,
-  { source, database, unsigned: takeUnsigned, lookOnly, signal, now = new Date() }: FindRequest,
+  { source, database, unsigned: takeUnsigned, lookOnly, storedAs, signal, now = new Date() }: FindRequest,
 ): Promise<FoundSnapshot> {
   const list = await repository.snapshots(signal);
   refuseLostEnd(repository, list);
@@ -102,11 +105,13 @@ async function findLatest(
   const ofDatabase = database === undefined ? undefined : lastWithDatabase(manifests, source, database);
   const lastGood = ofDatabase ?? latestOf(manifests, source);
   const found = lastGood && manifests.find(({ id }) => id === lastGood.snapshot);
+  // Under its old name, a shared volume has only old data.
+  if (storedAs !== undefined && lastNameOf(manifests, [source, storedAs]) === storedAs) throw renamed(source, storedAs);
   const newer = await unreadAfter(repository, list, found, now.getTime());
   if (newer) {
     throw new LifeboatError(
       newer.error.code,
-      `the manifest of ${newer.id} cannot be used, so the latest is not known`,
+      `the manifest of ${newer.id} cannot be used, so the newest snapshot is not certain`,
       {
         cause: newer.error,
         hint: found
@@ -121,7 +126,7 @@ async function findLatest(
     }
     const gap = repository.signing.active ? await gapAfter(repository, snapshots, found) : undefined;
     if (gap) {
-      throw new LifeboatError('CHAIN_BROKEN', `${gap.error.message}, so the latest is not known`, {
+      throw new LifeboatError('CHAIN_BROKEN', `${gap.error.message}, so the newest snapshot is not certain`, {
         hint: `The newest one that can be used is ${found.id}: name it to restore it. \`lifeboat check\` shows more.`,
       });
     }

@@ -11,12 +11,12 @@ import type { RestoreDeps } from './context.ts';
  * listener is done or has timed out. If the record cannot be stored, that is logged.
  */
 export async function conclude(
-  deps: Pick<RestoreDeps, 'agentVersion' | 'dispatcher' | 'log' | 'now'>,
+  deps: Pick<RestoreDeps, 'agentVersion' | 'dispatcher' | 'log'> & { ended(): Date },
   repository: () => Promise<Repository>,
   report: RestoreReport,
   failure: unknown,
 ): Promise<void> {
-  report.end = deps.now().toISOString();
+  report.end = deps.ended().toISOString();
   judge(report, failure);
   const clean = redactDeep(report);
   try {

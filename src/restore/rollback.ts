@@ -1,15 +1,17 @@
-import { LifeboatError } from '../base/errors.ts';
+import { LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
 import type { Rollback } from '../run/state.ts';
+import { startTimer } from '../run/timer.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Consent, RestoreDeps } from './context.ts';
 import { endJournal } from './end-journal.ts';
 import { conclude } from './finish.ts';
 import { lockForRestore } from './lock.ts';
+import { serviceLines } from './preview.ts';
 import { type KeptData, withServer, withVolume } from './rollback-data.ts';
-import { answersWell, containersUsing, withStopped } from './services.ts';
+import { answersWell, containersUsing, type Services, serviceNotes, withStopped } from './services.ts';
 
 export interface RollbackRequest extends Consent {
   /** id of a restore, or the start of one; absent: the newest restore that can be rolled back */
@@ -39,10 +41,12 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
     await kept.check(chosen);
     const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
     request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
+    const services = await servicesToStop(deps, request, chosen, kept);
+    for (const line of serviceLines(services, 'will')) request.say(line);
     await request.confirm(chosen.source);
     journal.record({ type: 'begun', restore: start, from: { id: chosen.id, inUse: chosen.inUse } });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
-    return swapBack(deps, request, { journal, chosen, kept }, start);
+    return swapBack(deps, request, { journal, chosen, kept, services }, start);
   });
 }
 
@@ -146,10 +150,21 @@ export function refuseOutOfTurn(chosen: Rollback, all: readonly Rollback[]): voi
   });
 }
 
+async function servicesToStop(
+  deps: RestoreDeps,
+  { stopServices }: RollbackRequest,
+  chosen: Rollback,
+  kept: KeptData,
+): Promise<Services> {
+  if (!stopServices) return { using: [], kept: [], others: [] };
+  const clients = await kept.clients?.(chosen);
+  return containersUsing(deps.engine, [{ target: kept.planned, clients }], deps.agentId);
+}
+
 async function swapBack(
   deps: RestoreDeps,
   request: RollbackRequest,
-  { journal, chosen, kept }: Run,
+  { journal, chosen, kept, services }: Run & { services: Services },
   start: RestoreStart,
 ): Promise<RestoreReport> {
   const report: RestoreReport = {
@@ -161,15 +176,13 @@ async function swapBack(
     checks: [],
     canRollBack: true,
     of: chosen.id,
-    warnings: [],
+    warnings: serviceNotes(services),
   };
+  const ended = startTimer(deps.now, new Date(start.start));
   let failure: unknown;
   try {
-    const { using } = request.stopServices
-      ? await containersUsing(deps.engine, kept.planned, deps.agentId)
-      : { using: [] };
     const { checks } = await withStopped({
-      containers: using,
+      containers: services.using,
       deps: deps.holdDeps(journal),
       signal: request.signal,
       work: async () => {
@@ -179,7 +192,12 @@ async function swapBack(
         report.restored = restored;
         report.canRollBack = now !== undefined;
         const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
-        await deps.state.saveRollbacks(now ? [...others, now] : others);
+        await deps.state.saveRollbacks(now ? [...others, now] : others).catch((error: unknown) => {
+          const { message } = toLifeboatError(error);
+          report.warnings.push(
+            `the record of put-aside data could not be saved: ${message}. The next command corrects it`,
+          );
+        });
       },
     });
     report.checks.push(...checks);
@@ -187,7 +205,7 @@ async function swapBack(
   } catch (error) {
     failure = request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
   }
-  await conclude(deps, deps.repository, report, failure);
+  await conclude({ ...deps, ended }, deps.repository, report, failure);
   if (failure !== undefined) throw failure;
   return report;
 }

@@ -41,6 +41,15 @@ function newestOf(
   return undefined;
 }
 
+/** Returns the name under which the newest snapshot (newest first) holds a source that could have several names. */
+export function lastNameOf(snapshots: readonly Manifest[], names: readonly string[]): string | undefined {
+  for (const manifest of snapshots) {
+    const found = names.find((name) => lastStoredOf([manifest], name) !== undefined);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
 /**
  * Returns the vanished sources: snapshots (newest first) name them and the plan does not. Omits a source that a person
  * accepted after its last backup.

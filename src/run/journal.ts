@@ -5,6 +5,7 @@ import type { Hook, Mount } from '../plan/model.ts';
 import type { RestoreStart, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
 import type { Reach } from '../sources/source.ts';
+import { spoolError } from './spool.ts';
 
 /** A container of the user, with the names that stay when it is recreated. */
 export interface ContainerRef {
@@ -34,7 +35,8 @@ export type Reached = 'nothing' | 'half' | 'swapped' | 'unknown';
 export type JournalEntry =
   /** `earlier`: the results of the tries before this one, which its report covers too */
   | { type: 'start'; verb: 'backup'; run: RunStart; earlier?: Earlier; agent?: string; pid?: number; since?: string }
-  | { type: 'start'; verb: 'restore'; id: string; agent?: string; pid?: number; since?: string }
+  /** `group`: id of the restore or rollback of all sources that it belongs to, whose journal has their stops */
+  | { type: 'start'; verb: 'restore'; id: string; group?: string; agent?: string; pid?: number; since?: string }
   /** a restore or rollback that is confirmed: from here on it changes data and is reported */
   | { type: 'begun'; restore: RestoreStart; from?: RolledBackFrom }
   /** `reached`: how far a dead restore came, if that was found out */
@@ -45,6 +47,10 @@ export type JournalEntry =
   | { type: 'commit' }
   | { type: 'database'; source: string; name: string; what: 'restoring' | 'before' }
   | { type: 'database-done'; source: string; name: string }
+  /** from its swap on, the database with that oid has content to compute again under its final name */
+  | { type: 'dependents'; source: string; target: string; oid: string }
+  /** `warnings`: content that a recovery could not compute again */
+  | { type: 'dependents-done'; source: string; target: string; warnings?: string[] }
   /** a restore of several databases, which swaps one after the other in this order */
   | { type: 'targets'; targets: string[] }
   /** a restored database has got its final name */
@@ -73,13 +79,19 @@ export type JournalEntry =
   | { type: 'pre'; container: ContainerRef; exec: string; until: string }
   | { type: 'hook-done'; container: ContainerRef };
 
-/** Appends an entry, which is on the disk when this returns. The agent's helpers append to the same file. */
+/**
+ * Appends an entry, which is on the disk when this returns. The agent's helpers append to the same file.
+ *
+ * @throws SPOOL_FULL
+ */
 export function appendJournal(file: string, entry: JournalEntry): void {
   const fd = openSync(file, 'a', 0o600);
   try {
     // The leading line break separates the entry from a line that a full disk or a crash cut off.
     appendFileSync(fd, `\n${JSON.stringify(entry)}\n`);
     fdatasyncSync(fd);
+  } catch (error) {
+    throw spoolError(error);
   } finally {
     closeSync(fd);
   }
@@ -126,9 +138,18 @@ export function processStart(pid: number): string | undefined {
   }
 }
 
+/** Entries about steps that are complete. Without them, recovery repeats or examines a step, which does no harm. */
+const COMPLETED: readonly JournalEntry['type'][] = [
+  ...(['database-done', 'dependents-done', 'swapped', 'failed', 'volume-done', 'started', 'hook-done'] as const),
+  'reported',
+];
+
 /** The journal of a backup or restore that begins. */
 export class Journal {
   readonly file: string;
+  /** why an entry about a completed step could not be written; absent: everything is written */
+  unwritten?: unknown;
+  private readonly inMemory: JournalEntry[] = [];
 
   constructor(directory: string, start: JournalEntry & { type: 'start' }) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -137,8 +158,23 @@ export class Journal {
     this.record({ ...start, pid: process.pid, ...(since === undefined ? {} : { since }) });
   }
 
+  /**
+   * Writes an entry. If the entry announces a step and cannot be written, throws, and the step must not be taken. If
+   * the step is complete, keeps the entry in memory: a full spool does not make a failure of a success.
+   */
   record(entry: JournalEntry): void {
-    appendJournal(this.file, entry);
+    try {
+      appendJournal(this.file, entry);
+    } catch (error) {
+      if (!COMPLETED.includes(entry.type)) throw error;
+      this.inMemory.push(entry);
+      this.unwritten ??= error;
+    }
+  }
+
+  /** Returns all entries, also those that could not be written. */
+  async entries(): Promise<JournalEntry[]> {
+    return [...(await readJournal(this.file)), ...this.inMemory];
   }
 
   /** Removes the journal of a run that has ended and left nothing to undo. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { access, chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { access, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { type ErrorInfo, hasErrno } from '../base/errors.ts';
+import type { ErrorInfo } from '../base/errors.ts';
 import type { Accepted } from '../plan/accepted.ts';
 import type { Problem } from '../plan/model.ts';
 import type { RunReport } from '../report/events.ts';
@@ -10,6 +10,7 @@ import type { LeaseSighting, LeaseSightings } from '../store/repository/lease-se
 import type { KnownRepository } from '../store/repository/repository-info.ts';
 import type { SeenChain } from '../store/repository/seen-chain.ts';
 import { type LastResult, resultsOf } from './source-status.ts';
+import { forget, readJson, writeJson } from './state-files.ts';
 
 /** A database whose data from before a restore is kept. */
 export interface KeptDatabase {
@@ -24,6 +25,8 @@ export interface KeptDatabase {
 export interface Rollback {
   /** of the restore */
   id: string;
+  /** id of the restore of all sources that it belongs to, if any */
+  group?: string;
   /** ISO time of the restore */
   at: string;
   /** the source whose data was replaced */
@@ -48,6 +51,8 @@ export interface CopyState {
   /** ISO time since when it has been behind; absent if it is complete */
   behindSince?: string;
   error?: ErrorInfo;
+  /** the highest sequence of a snapshot that it was ever seen to have */
+  highest?: number;
   /** another name that last led to the same place: of a copy, or of the destination */
   sameAs?: string;
   /** problems of the last update that did not keep it from being complete */
@@ -73,6 +78,10 @@ export interface State extends LeaseSightings {
   abandoned(project: string): Promise<number>;
   /** Saves the sequence, unless a higher one is saved. */
   saveAbandoned(project: string, sequence: number): Promise<void>;
+  /** the highest sequence that a copy may have, although the destination does not; 0: none is known */
+  taken(project: string): Promise<number>;
+  /** Saves the sequence, unless a higher one is saved. */
+  saveTaken(project: string, sequence: number): Promise<void>;
   /** the last run that ended, whatever its outcome */
   lastRun(): Promise<RunReport | undefined>;
   /** `own`: the report of this try alone, if `report` covers earlier tries too */
@@ -112,7 +121,8 @@ export interface State extends LeaseSightings {
 /** Files that refer to one repository: to its chain and its objects. */
 const CHAIN = 'chain.json';
 const ABANDONED = 'abandoned.json';
-const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json', ABANDONED, CHAIN];
+const TAKEN = 'taken.json';
+const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json', ABANDONED, TAKEN, CHAIN];
 
 export function openState(directory: string): State {
   const file = (name: string) => path.join(directory, name);
@@ -169,23 +179,26 @@ export function openState(directory: string): State {
   };
 }
 
-type Chains = Pick<State, 'chain' | 'saveChain' | 'abandoned' | 'saveAbandoned'>;
+type Chains = Pick<State, 'chain' | 'saveChain' | 'abandoned' | 'saveAbandoned' | 'taken' | 'saveTaken'>;
 
 /** Opens what the agent knows of the chain of each project. */
 function openChains(file: (name: string) => string): Chains {
   const chains = async () => (await readJson<Record<string, SeenChain>>(file(CHAIN))) ?? {};
-  const abandoned = async () => (await readJson<Record<string, number>>(file(ABANDONED))) ?? {};
+  const sequences = async (name: string) => (await readJson<Record<string, number>>(file(name))) ?? {};
+  const save = (name: string) => async (project: string, sequence: number) => {
+    const all = await sequences(name);
+    if (sequence > (all[project] ?? 0)) await writeJson(file(name), { ...all, [project]: sequence });
+  };
   return {
     chain: async (project) => (await chains())[project],
     async saveChain(project, seen) {
       const { [project]: _, ...others } = await chains();
       await writeJson(file(CHAIN), seen ? { ...others, [project]: seen } : others);
     },
-    abandoned: async (project) => (await abandoned())[project] ?? 0,
-    async saveAbandoned(project, sequence) {
-      const all = await abandoned();
-      if (sequence > (all[project] ?? 0)) await writeJson(file(ABANDONED), { ...all, [project]: sequence });
-    },
+    abandoned: async (project) => (await sequences(ABANDONED))[project] ?? 0,
+    saveAbandoned: save(ABANDONED),
+    taken: async (project) => (await sequences(TAKEN))[project] ?? 0,
+    saveTaken: save(TAKEN),
   };
 }
 
@@ -221,38 +234,4 @@ function openCaches(directory: string): Caches {
       }
     },
   };
-}
-
-/** Reads a JSON file. Returns undefined if it is missing or cut off, because lost state must not fail a run. */
-async function readJson<T>(file: string): Promise<T | undefined> {
-  try {
-    return JSON.parse(await readFile(file, 'utf8')) as T;
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT') || error instanceof SyntaxError) return undefined;
-    throw error;
-  }
-}
-
-/** Deletes files, which also works on a full disk. */
-async function forget(files: readonly string[]): Promise<void> {
-  for (const file of files) await rm(file, { force: true });
-}
-
-async function writeJson(file: string, value: unknown): Promise<void> {
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
-  const temporary = `${file}.${process.pid}.tmp`;
-  try {
-    const handle = await open(temporary, 'w', 0o600);
-    try {
-      await handle.writeFile(JSON.stringify(value));
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await chmod(temporary, 0o600);
-    await rename(temporary, file);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
 }

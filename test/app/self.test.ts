@@ -3,6 +3,8 @@ import { planNow } from '../../src/app/self.ts';
 import { readSettings } from '../../src/app/settings.ts';
 import type { Engine } from '../../src/docker/engine.ts';
 import type { ContainerFacts } from '../../src/plan/model.ts';
+import type { LastResult } from '../../src/run/source-status.ts';
+import type { Manifest } from '../../src/store/objects/manifest.ts';
 
 const labels = {
   'com.docker.compose.project': 'shop',
@@ -23,6 +25,46 @@ const engine = {
 const life = { state: 'running', restartPolicy: 'no', createdAt: '', startedAt: '', finishedAt: '' };
 const self = { facts: { id: 'a1', mounts: [], life } as unknown as ContainerFacts };
 
+test('a shared volume keeps the name of its newest snapshot, even if the spool with the known names is lost', async () => {
+  const mounts = [{ type: 'volume', name: 'media', source: '/s', destination: '/media', writable: true }];
+  const both = ['app', 'web'].map((service) => {
+    const own = {
+      'com.docker.compose.project': 'shop',
+      'com.docker.compose.service': service,
+      'lifeboat.volumes': 'media',
+    };
+    return { id: service, name: `shop-${service}-1`, labels: own, mounts };
+  });
+  const running = { imageId: 'i1', running: true, env: {}, command: [], ...life };
+  const shares = {
+    listContainers: async () => both.map(({ id, labels: own }) => ({ id, labels: own })),
+    inspectContainer: async (id: string) => ({ ...running, ...both.find((one) => one.id === id) }),
+    inspectImage: async () => ({ labels: {} }),
+  } as unknown as Engine;
+  const snapshot = (...names: string[]) =>
+    ({
+      trigger: 'schedule',
+      sources: Object.fromEntries(names.map((name) => [name, { status: 'ok' }])),
+    }) as unknown as Manifest;
+  const nameOf = async (results: string[], recorded: () => Promise<Manifest[]>) => {
+    const { sources } = await planNow(shares, {
+      ...{ self, project: 'shop', settings: readSettings({ LIFEBOAT_DESTINATION: '/backups' }), recorded },
+      state: { results: async () => Object.fromEntries(results.map((name) => [name, {} as LastResult])) },
+      held: async () => new Set<string>(),
+    });
+    return sources.map(({ name }) => name);
+  };
+  const never = () => expect.fail('the spool knows the name');
+  expect(await nameOf([], async () => [])).toEqual(['app.media']);
+  expect(await nameOf(['web.media'], never)).toEqual(['web.media']);
+  expect(await nameOf(['app.media'], never)).toEqual(['app.media']);
+  expect(await nameOf(['db.postgres'], async () => [snapshot('db.postgres'), snapshot('web.media')])).toEqual([
+    'web.media',
+  ]);
+  expect(await nameOf([], async () => [snapshot('app.media'), snapshot('web.media')])).toEqual(['app.media']);
+  expect(await nameOf([], () => Promise.reject(new Error('unreachable')))).toEqual(['app.media']);
+});
+
 test('a container that a run holds stopped is planned as if it ran; another stopped one is reported', async () => {
   const settings = readSettings({ LIFEBOAT_DESTINATION: '/backups' });
   const plan = async (held: string[]) => {
@@ -31,6 +73,7 @@ test('a container that a run holds stopped is planned as if it ran; another stop
       project: 'shop',
       settings,
       state: { results: async () => ({}) },
+      recorded: () => expect.fail('no volume is shared'),
       held: async () => new Set(held),
     });
     return { pre: sources.map(({ pre }) => pre), stopped: problems.some(({ code }) => code === 'CONTAINER_STOPPED') };

@@ -37,7 +37,7 @@ function startNight() {
     const [again] = await state.retries();
     const attempt = await beginTry(deps, [SCHEDULE], again);
     const start = { id, trigger: 'schedule', start: NOW.toISOString(), sources, project: 'shop' };
-    const run = { start, plan, log: silentLog, tail: () => [] } as unknown as Run;
+    const run = { start, plan, log: silentLog, tail: () => [], ended: () => NOW } as unknown as Run;
     const request = { signal: new AbortController().signal, attempt } as unknown as BackupRequest;
     await attempt.ended(await finish(deps as unknown as BackupDeps, request, run, ending as Ending));
   };

@@ -9,6 +9,7 @@ import { LEASE_MS } from '../../src/store/repository/lease.ts';
 import { openRepository } from '../../src/store/repository/repository.ts';
 import { rememberList, type SeenChain } from '../../src/store/repository/seen-chain.ts';
 import { keys } from '../contract/destination.ts';
+import { makeFailure } from '../report/fixtures.ts';
 import { RunBench } from '../run/run-bench.ts';
 
 /** Runs of several agents on one repository, with and without a signing key. */
@@ -180,7 +181,14 @@ test('a run after a damaged manifest does not reuse its number', async () => {
 test('an agent without a memory takes no sequence that a copy has; one that knows the chain does not ask', async () => {
   const sequences = async () =>
     (await (await bench.open()).snapshots()).snapshots.map(({ manifest }) => manifest.sequence);
-  await bench.run('a', { highestCopied: async () => 7 });
+  await bench.run('a', { highestCopied: async () => ({ taken: 7, unknown: [] }) });
   await bench.run('a', { highestCopied: () => expect.fail('the agent knows the chain') });
   expect(await sequences()).toEqual([9, 8]);
+  // What a failed run found out is still true in the next one.
+  await bench.run('b', {
+    highestCopied: async (_, end) => ({ taken: end + 20, unknown: ['/nas'] }),
+    fails: makeFailure({ name: 'config', kind: 'files' }),
+  });
+  await bench.run('b', { highestCopied: () => expect.fail('the agent remembers it') });
+  expect(await sequences()).toEqual([30, 9, 8]);
 });

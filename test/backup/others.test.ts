@@ -35,7 +35,7 @@ test.each([
     ],
   };
   const start = { id: 'r1', trigger, start: AT, sources: ['web.media'], project: 'shop' };
-  const run = { start, plan, log: silentLog, tail: () => [] } as unknown as Run;
+  const run = { start, plan, log: silentLog, tail: () => [], ended: () => new Date(AT) } as unknown as Run;
   const ending = { status: 'ok', results: [{ name: 'web.media', status: 'ok', warnings: [] }], problems: [] };
   const request = { signal: new AbortController().signal } as BackupRequest;
   const report = await finish(deps as unknown as BackupDeps, request, run, ending as unknown as Ending);

@@ -88,7 +88,7 @@ async function run(request: Partial<BackupRequest>) {
       failed: () => expect.fail('not asked for'),
     }),
     nextRun: () => nextRun,
-    highestCopied: async () => 0,
+    highestCopied: async () => ({ taken: 0, unknown: [] }),
     copy: async (_plan, _repository, { prune, signal }) => {
       copied.push({ prune: prune !== undefined });
       return [await copy(signal, prune?.clockJump)];
@@ -151,6 +151,12 @@ test.each([
   expect(report.problems[0]?.message).toContain(message);
   expect(retentionLines(report, plainPaint)).toEqual([expect.stringContaining('the clock was set')]);
   expect({ pruned, copied }).toEqual({ pruned: 0, copied: [{ prune: false }] });
+  // The report and the manifest end after their start, and last as long as the run really did.
+  for (const { start, end } of [report, committed[0]?.manifest as Manifest]) {
+    const took = Date.parse(end) - Date.parse(start);
+    expect(took).toBeGreaterThanOrEqual(0);
+    expect(took).toBeLessThan(60_000);
+  }
 });
 
 test('a clock that is set while the copies are made stops their prune and that of the destination', async () => {

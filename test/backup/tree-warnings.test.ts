@@ -39,7 +39,7 @@ describe('the warnings about a tree', () => {
     expect(texts(treeOf(1))).toEqual([
       '1 file, 1 SQLite database',
       'TREE_UNREADABLE: 1 path of web.data could not be read: f1 (why)',
-      'SQLITE_TORN: 1 SQLite database of web.data may not restore: f1 (why)',
+      'SQLITE_TORN: 1 SQLite database of web.data may be unusable: f1 (why)',
       'SQLITE_DAMAGED: 1 SQLite database of web.data is damaged: f1 (why)',
       `1 file kept changing while being read: f1. ${STOP}`,
       '1 SQLite database: f1 (why)',
@@ -52,7 +52,7 @@ describe('the warnings about a tree', () => {
     expect(texts(treeOf(1234))).toEqual([
       '1,234 files, 1,234 SQLite databases',
       `TREE_UNREADABLE: 1,234 paths of web.data could not be read: ${named}`,
-      `SQLITE_TORN: 1,234 SQLite databases of web.data may not restore: ${named}`,
+      `SQLITE_TORN: 1,234 SQLite databases of web.data may be unusable: ${named}`,
       `SQLITE_DAMAGED: 1,234 SQLite databases of web.data are damaged: ${named}`,
       `1,234 files kept changing while being read: among them f1, f2, f3. ${STOP}`,
       `1,234 SQLite databases: ${named}`,
@@ -87,7 +87,7 @@ describe('the warnings about a tree', () => {
     [undefined, /lifeboat\.stop/],
     ['space' as const, /spool/],
     ['name' as const, /one name/],
-  ])('a database that may not restore has the hint of its reason (%s)', (cause, hint) => {
+  ])('a database that may be unusable has the hint of its reason (%s)', (cause, hint) => {
     const torn = [{ path: 'app.db', message: 'why', ...(cause && { cause }) }];
     expect(treeErrors(source, { ...emptyResult(), torn, tornCount: 1 })[0]?.hint).toMatch(hint);
   });

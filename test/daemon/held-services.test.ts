@@ -27,8 +27,8 @@ const write = (id: string, start: object, ...more: JournalEntry[]) => {
 const look = async (here: Here = { agentId: 'a1' }) => heldServices(directory, await runsUnderWay(directory, here));
 
 test.each<[string, JournalEntry[], string]>([
-  ['old', [{ type: 'reported', reached: 'nothing' }], 'the data in place is that from before (RUN_DIED)'],
-  ['new', [{ type: 'reported', reached: 'swapped' }], 'the data in place is the restored one, complete (RUN_DIED)'],
+  ['old', [{ type: 'reported', reached: 'nothing' }], 'the old data is in place (RUN_DIED)'],
+  ['new', [{ type: 'reported', reached: 'swapped' }], 'the restored data is in place, and complete (RUN_DIED)'],
   ['unknown', [], 'it is not known yet which data is in place (RUN_DIED)'],
 ])('a container that a crashed restore holds is shown with its data: %s', async (data, more, text) => {
   write('r1', {}, ...more);

@@ -106,7 +106,7 @@ beforeEach(() => {
       await step('undo volumes');
       return { done: true, now: 'old' };
     },
-    dropDatabases: async () => {
+    completeDatabases: async () => {
       await step('drop');
       return true;
     },

@@ -18,6 +18,17 @@ const SLOW = `CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTAB
     RETURN true;
   END $$;`;
 
+/** While this runs, a restore waits after its swap, when it refreshes the view. */
+const AFTER_SWAP = 'SELECT pg_sleep(300) AS after_swap';
+
+const NAMED = `CREATE FUNCTION named() RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+    LOOP
+      PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
+      EXIT WHEN current_database() <> 'app' OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE query = '${AFTER_SWAP}');
+    END LOOP;
+    RETURN current_database();
+  END $$; CREATE MATERIALIZED VIEW named_now AS SELECT named() AS db;`;
+
 const codeOf = ({ stdout }: Ran) => (JSON.parse(stdout || '{}') as { error?: ErrorInfo }).error?.code;
 
 /** Returns the databases of the user on a server. */
@@ -64,6 +75,37 @@ describe('a restore in place that is disturbed', () => {
     expect(await databases(stack, 'db')).toEqual(['app', 'postgres']);
   };
 
+  const signalRestore = (name: string) =>
+    stack.exec('lifeboat', [
+      ...['sh', '-c'],
+      `for p in /proc/[0-9]*; do
+        if tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js restore '; then kill -${name} "\${p#/proc/}"; fi
+      done 2>/dev/null; true`,
+    ]);
+  const readRecord = async () => {
+    const key = (await stack.objects()).filter((name) => name.includes('/restores/')).at(-1) as string;
+    return JSON.parse(await readFile(path.join(stack.directory, 'backups', key), 'utf8')) as RestoreReport;
+  };
+
+  /** Starts a restore in place that waits right after its swap. `open` lets it continue. */
+  async function beginAndSwap(): Promise<{ ended: Promise<Ran>; pid: string; open(): Promise<unknown> }> {
+    await session(AFTER_SWAP, 'postgres');
+    const count = (query: string) => stack.psql(`SELECT count(*) FROM pg_stat_activity WHERE ${query}`);
+    await until('the gate is shut', async () => (await count(`query = '${AFTER_SWAP}'`)) === '1');
+    const ended = inPlace();
+    const refreshing = () =>
+      stack.psql("SELECT pid FROM pg_stat_activity WHERE datname = 'app' AND query LIKE 'REFRESH MATERIALIZED VIEW%'");
+    let pid = '';
+    const waits = async () => {
+      pid = await refreshing();
+      return pid !== '';
+    };
+    await whileRuns(ended, until('the view is refreshed after the swap', waits));
+    const open = () =>
+      stack.psql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = '${AFTER_SWAP}'`);
+    return { ended, pid, open };
+  }
+
   beforeAll(async () => {
     stack = await Stack.start({
       services: {
@@ -84,8 +126,10 @@ describe('a restore in place that is disturbed', () => {
           command: ['postgres', '-c', 'fsync=off', '-c', 'autovacuum=off'],
         }),
       },
+      volumes: { spool: { driver_opts: { type: 'tmpfs', device: 'tmpfs', o: 'size=96m' } } },
       receiver: false,
     });
+    await inApp(NAMED);
     await inApp(
       `${SLOW} CREATE TABLE t (id int PRIMARY KEY, v text, CHECK (slow(id)));
        INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 200) i;`,
@@ -137,6 +181,44 @@ describe('a restore in place that is disturbed', () => {
     await rollBack();
   });
 
+  it('that is killed after the swap is completed by the next command: content that depends on the name too', async () => {
+    const { ended, pid, open } = await beginAndSwap();
+    await signalRestore('KILL');
+    await ended;
+    // The server does not notice the death of its client, and would complete the statement.
+    await stack.psql(`SELECT pg_terminate_backend(${pid})`);
+    await open();
+    expect(await inApp('SELECT db FROM named_now')).toMatch(/^app__restoring/);
+    const next = await stack.lifeboatInTurn('restore', 'no-such-snapshot', 'db.postgres', '--json');
+    expect(next.stdout).toContain('SNAPSHOT_UNKNOWN');
+    expect(await inApp('SELECT db FROM named_now')).toBe('app');
+    expect(await inApp(CONTENT)).toBe(first);
+    expect(await readRecord()).toMatchObject({ status: 'failed', canRollBack: true, error: { code: 'RUN_DIED' } });
+    expect((await stack.exec('lifeboat', ['ls', '/spool/state/runs'])).trim()).toBe('');
+    await rollBack();
+  });
+
+  it('whose spool is full after the swap is reported as restored, and can be rolled back', async () => {
+    const { ended, open } = await beginAndSwap();
+    // The journal gets empty lines up to the end of its last page, because a full tmpfs still takes bytes into a page.
+    const fill = `for f in /spool/state/runs/*.ndjson; do
+        head -c $((4096 - $(stat -c %s $f) % 4096)) /dev/zero | tr '\\0' '\\n' >> $f
+      done; dd if=/dev/zero of=/spool/filler bs=4k 2>/dev/null; true`;
+    await stack.exec('lifeboat', ['sh', '-c', fill]);
+    await open();
+    const ran = await ended;
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    const report = JSON.parse(ran.stdout) as RestoreResult;
+    expect(report).toMatchObject({ status: 'ok', canRollBack: true, restored: [{ target: 'app' }] });
+    expect(report.checks).toMatchObject([{ name: expect.stringContaining('web'), ok: true }]);
+    const back = `the spool has no space left. The restored data is in place; \`lifeboat rollback ${report.id}\``;
+    expect(report.warnings).toEqual([expect.stringContaining(back)]);
+    expect(await inApp('SELECT db FROM named_now')).toBe('app');
+    expect((await stack.exec('lifeboat', ['ls', '/spool/state/runs'])).trim()).toBe('');
+    await stack.exec('lifeboat', ['rm', '/spool/filler']);
+    await rollBack();
+  });
+
   it('says that the data is in place if it is interrupted while it waits for a service', async () => {
     await stack.exec('web', ['touch', '/tmp/sick']);
     const ended = inPlace();
@@ -151,17 +233,12 @@ describe('a restore in place that is disturbed', () => {
         () => false,
       ),
     );
-    const interrupt = `for p in /proc/[0-9]*; do
-      if tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js restore '; then kill -INT "\${p#/proc/}"; fi
-    done 2>/dev/null; true`;
-    await stack.exec('lifeboat', ['sh', '-c', interrupt]);
+    await signalRestore('INT');
     const ran = await ended;
     expect({ code: ran.code, error: codeOf(ran) }, ran.stdout).toEqual({ code: 130, error: 'INTERRUPTED' });
     expect(ran.stdout).toMatch(/The restored data is in place, complete; `lifeboat rollback /);
     expect(await inApp(CONTENT)).toBe(first);
-    const key = (await stack.objects()).filter((name) => name.includes('/restores/')).at(-1) as string;
-    const record = JSON.parse(await readFile(path.join(stack.directory, 'backups', key), 'utf8')) as RestoreReport;
-    expect(record).toMatchObject({ status: 'partial', canRollBack: true, restored: [{ target: 'app' }] });
+    expect(await readRecord()).toMatchObject({ status: 'partial', canRollBack: true, restored: [{ target: 'app' }] });
     await stack.exec('web', ['rm', '/tmp/sick']);
     await rollBack();
   });

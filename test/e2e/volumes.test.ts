@@ -244,7 +244,7 @@ describe('volumes of services', () => {
     const [result] = ran.report.results;
     expect(result).toMatchObject({ status: 'partial', error: { code: 'SQLITE_TORN' } });
     expect(result?.files).toBeGreaterThanOrEqual(4);
-    expect(result?.error?.message).toMatch(/^1 SQLite database of picked.picked may not restore: keep\/locked \(/);
+    expect(result?.error?.message).toMatch(/^1 SQLite database of picked.picked may be unusable: keep\/locked \(/);
     expect(result?.error?.hint).toContain('lifeboat.stop: "true"');
   });
 });

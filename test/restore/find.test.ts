@@ -55,6 +55,20 @@ test('latest is the newest snapshot that has the whole source, and notes a newer
   expect(await find(repository, ID.monday)).toEqual({ id: ID.monday, notes: [] });
 });
 
+test('latest under the old name of a shared volume is refused, and names the present name; an id is restored', async () => {
+  const repository = repositoryOf([ID.tuesday, 'app.media', 'ok'], [ID.monday, 'web.media', 'ok']);
+  const under = (snapshot: string, storedAs: string) =>
+    findSnapshot(repository, { snapshot, source: 'web.media', unsigned: false, storedAs });
+  await expect(under('latest', 'app.media')).rejects.toMatchObject({
+    code: 'SOURCE_UNKNOWN',
+    message: 'the volume of web.media is backed up as app.media',
+    hint: expect.stringContaining('latest app.media'),
+  });
+  expect((await under(ID.monday, 'app.media')).snapshot.id).toBe(ID.monday);
+  // Nothing is stored under the present name yet, or the snapshots under it are older.
+  expect((await under('latest', 'other.media')).snapshot.id).toBe(ID.monday);
+});
+
 test('the notes of a partial snapshot say what is missing, whether it was named or is the only one', async () => {
   const gaps = { id: ID.tuesday, notes: ['not whole: 19,000 files could not be read (TREE_UNREADABLE)'] };
   const named = repositoryOf([ID.tuesday, 'web.media', 'partial'], [ID.monday, 'web.media', 'ok']);

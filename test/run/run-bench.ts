@@ -100,7 +100,7 @@ export class RunBench {
         failed: () => expect.fail('not asked for'),
       }),
       nextRun: () => undefined,
-      highestCopied: async () => 0,
+      highestCopied: async () => ({ taken: 0, unknown: [] }),
       copy: async () => [],
       prune: async () => ({ snapshots: 0, objects: 0, bytes: 0 }),
       ...rest,

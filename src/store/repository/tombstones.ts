@@ -25,7 +25,7 @@ const tombstone = z.object({
 export type Tombstone = z.infer<typeof tombstone>;
 
 /** A tombstone with the verdict on its signature. */
-export interface ReadTombstone extends Tombstone {
+interface ReadTombstone extends Tombstone {
   verdict: Verdict;
 }
 
@@ -191,6 +191,32 @@ export async function readTombstone(
   else if (value?.id === id && value.project === project) return { ...value, verdict };
   else wrong?.(id, unreadable(id));
   return undefined;
+}
+
+/** Returns whether a tombstone is not that of the snapshot: somebody else put it there. */
+export function isOfAnother({ sha256, verdict }: ReadTombstone, snapshot: Snapshot | undefined): boolean {
+  if (!snapshot) return false;
+  return sha256 !== snapshot.hash || (verdict === 'unsigned' && snapshot.manifest.signature !== undefined);
+}
+
+/** A deletion that a prune has sent arrives within this time, milliseconds. */
+const ARRIVES_MS = 24 * 3_600_000;
+
+/** Returns whether a prune may have written the tombstone just now, so that its deletion is still on its way. */
+export function isYoung({ removed }: Pick<Tombstone, 'removed'>, now: Date): boolean {
+  const age = now.getTime() - Date.parse(removed);
+  return age >= 0 && age < ARRIVES_MS;
+}
+
+/**
+ * Returns whether a prune may be removing a snapshot that is still there. A tombstone that is forged, unreadable, or
+ * left by a prune that was interrupted long ago does not count.
+ */
+export async function isBeingRemoved(place: Place, snapshot: Snapshot, now: Date): Promise<boolean> {
+  const { id } = snapshot.manifest;
+  if (!(await tombstoneIds(place)).includes(id)) return false;
+  const found = await readTombstone(place, id);
+  return found !== undefined && !isOfAnother(found, snapshot) && isYoung(found, now);
 }
 
 function unreadable(id: string): LifeboatError {

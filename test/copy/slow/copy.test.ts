@@ -390,7 +390,14 @@ describe('a copy that has snapshots which the destination lost', () => {
     }
     const [report] = await bench.run();
     expect(report?.problems?.[0]?.message).toContain(`it has ${third?.manifest.id} and 1 other snapshot`);
-    expect(await highestCopied([bench.place()], await bench.main(), bench.signal)).toBe(3);
+    const asked = {
+      copies: [bench.place()],
+      main: await bench.main(),
+      end: 1,
+      state: bench.state,
+      signal: bench.signal,
+    };
+    expect(await highestCopied(asked)).toEqual({ taken: 3, unknown: [] });
   });
 
   test.each(['', 'another hash', 'unsigned'])(
@@ -435,13 +442,20 @@ describe('a copy that has snapshots which the destination lost', () => {
   });
 });
 
-test('unresponsive or empty copies have no highest sequence', async () => {
+test('the numbers of a copy that does not respond are not used again: those that it had, or far too many', async () => {
   await bench.nights(2);
-  const away = { open: () => Promise.reject(new LifeboatError('DEST_UNREACHABLE', 'away')) };
-  const hangs = { open: () => new Promise<never>(() => undefined) };
-  const signal = AbortSignal.timeout(200);
-  const copies = [away, hangs, bench.place('other')];
-  expect(await highestCopied(copies, await bench.main(), signal)).toBe(0);
+  const awayFrom = (name: string) => ({ name, open: unreachable as () => never });
+  const hangs = { name: 'hangs', open: () => new Promise<never>(() => undefined) };
+  const asking = async (copies: Parameters<typeof highestCopied>[0]['copies'], signal = bench.signal) =>
+    highestCopied({ copies, main: await bench.main(), end: 2, state: bench.state, signal });
+  const unknown = await asking([awayFrom('copy'), hangs, bench.place('other')], AbortSignal.timeout(200));
+  expect(unknown).toEqual({ taken: 1_000_002, unknown: ['copy', 'hangs'] });
+  // An empty place has no snapshots.
+  expect(await asking([bench.place('other')])).toEqual({ taken: 0, unknown: [] });
   await bench.run();
-  expect(await highestCopied([away, bench.place()], await bench.main(), bench.signal)).toBe(2);
+  expect(await asking([bench.place()])).toEqual({ taken: 2, unknown: [] });
+  expect(await asking([awayFrom('copy')])).toEqual({ taken: 2, unknown: [] });
+  // A copy that fails later keeps its number.
+  await bench.run({ copies: [{ ...bench.place(), open: unreachable }] });
+  expect(await asking([awayFrom('copy')])).toEqual({ taken: 2, unknown: [] });
 });

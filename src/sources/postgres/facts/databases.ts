@@ -143,12 +143,14 @@ function asideWarnings(aside: readonly Aside[]): string[] {
   return [false, true].flatMap((forgotten) => {
     const names = aside.filter((one) => (one.forgotten ?? false) === forgotten).map(({ name }) => name);
     if (names.length === 0) return [];
-    const [databases, are, they, them] =
-      names.length === 1 ? ['database', 'is', 'it holds', 'it'] : ['databases', 'are', 'they hold', 'them'];
+    const [databases, are, they, them, their] =
+      names.length === 1
+        ? ['database', 'is', 'it holds', 'it', 'its name shows']
+        : ['databases', 'are', 'they hold', 'them', 'their names show'];
     const which = `${databases} ${names.join(', ')}`;
     return forgotten
-      ? `${which} ${are} not backed up: by the name, a restore put ${them} aside or did not finish ${them}; drop ${them}, or use lifeboat.postgres.databases`
-      : `${which}, which a restore put aside, ${are} not backed up, and no snapshot has what ${they}; \`lifeboat rollback --forget\` drops ${them}`;
+      ? `${which} ${are} not backed up: ${their} that a restore put ${them} aside or did not finish ${them}; drop ${them}, or use lifeboat.postgres.databases`
+      : `${which}, which a restore put aside, ${are} not backed up, and no snapshot has the data that ${they}; \`lifeboat rollback --forget\` drops ${them}`;
   });
 }
 

@@ -162,7 +162,7 @@ function refused(
   throw new LifeboatError('PG_RESTORE_FAILED', `database ${name} cannot be restored whole: ${named}${more}`, {
     hint: shared
       ? 'The container has too little shared memory: set `shm_size: 1gb` for its service in the Compose file.'
-      : '--skip-failed restores everything else and lists what it leaves out. --table restores single tables that need nothing of that into the present database.',
+      : '--skip-failed restores everything else and lists what it leaves out. --table restores single tables into the present database, unless they need one of these objects.',
   });
 }
 

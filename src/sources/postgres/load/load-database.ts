@@ -49,6 +49,10 @@ export interface LoadOptions {
   keepBefore(databases: readonly KeptBefore[]): Promise<void>;
   /** Called when a restored database has its final name. */
   recordSwapped(target: string): void;
+  /** Called before the swap of a database with content to compute again afterwards. `oid` is that of the new database. */
+  recordDependents(target: string, oid: string): void;
+  /** Called when that content is computed again, or warnings name it. */
+  forgetDependents(target: string): void;
   /** Called when a database could not be restored, and is unchanged. */
   recordFailed(target: string): void;
 }
@@ -111,11 +115,13 @@ export async function loadDatabase(
     made = true;
     const { compared, dependents, ...built } = await build(options, control, { ...building, missingRoles });
     built.warnings.push(...(await setProperties(control, recorded, working)));
+    if (dependents.length > 0) await recordDependents(options, control, building);
     const { swapMs, aside } = await swap(options, control, building, kept);
     options.recordSwapped(load.target);
     options.forgetWorking(working);
     const open = () => tools.session(load.target, options.signal);
     built.warnings.push(...(await recomputeDependents(load.target, dependents, open)));
+    options.forgetDependents(load.target);
     if (aside) built.warnings.push(...(await clearBefore(options, building)));
     return {
       ...{ target: load.target, tables: recorded.tables.length - compared.missing.length, ...compared, ...built },
@@ -136,6 +142,11 @@ async function checkUnchanged({ tools, signal }: LoadOptions, control: Session, 
   const now = await targetState(tools, control, load.target, signal);
   if (now === 'data' && load.state !== 'data') throw targetExists(load.target, tools.container);
   if (now !== 'absent') await checkRenamable(control, load.target, tools.container);
+}
+
+async function recordDependents(options: LoadOptions, control: Session, { target, working }: Building): Promise<void> {
+  const oid = (await readDatabases(control, [working])).get(working)?.oid;
+  if (oid !== undefined) options.recordDependents(target, oid);
 }
 
 /** @returns `swapMs`: how long a database in use was unavailable; `aside`: an empty database was renamed, and is dropped next */
@@ -166,7 +177,8 @@ async function swap(
     const named = replaces ? await readDatabases(control, [before]).catch(() => undefined) : undefined;
     if (named?.size === 0) {
       kept.pop();
-      await options.keepBefore(kept);
+      // The error of the rename says more than one about this record, which the next command corrects.
+      await options.keepBefore(kept).catch(() => undefined);
     }
     throw error;
   });

@@ -35,22 +35,13 @@ export async function loadDatabases(options: LoadOptions, loads: readonly Planne
     try {
       loaded.databases.push(await loadDatabase(options, load, kept));
     } catch (error) {
-      noteFailed(options, load.target);
+      options.recordFailed(load.target);
       loaded.failed.push({ target: load.target, error: options.signal.aborted ? options.signal.reason : error });
       if (options.signal.aborted) ended = options.signal.reason;
       else if (hasCode(error, ...ENDS_ALL)) ended = error;
     }
   }
   return loaded;
-}
-
-/** Records a failed database. If the journal cannot be written, the other databases are restored all the same. */
-function noteFailed({ recordFailed, tools }: LoadOptions, target: string): void {
-  try {
-    recordFailed(target);
-  } catch (error) {
-    tools.log.warn('the journal could not record a failed database', { database: target, error: String(error) });
-  }
 }
 
 /** Returns the longest time that a name had no usable database, milliseconds. Databases are swapped one after the other. */

@@ -13,10 +13,7 @@ let noted: string[];
 /** A server that cannot be reached for one database, or has no such database in the snapshot. */
 function options(control: (target: string) => Promise<never>, signal = new AbortController().signal): LoadOptions {
   noted = [];
-  const recordFailed = (target: string) => {
-    noted.push(target);
-    if (target === 'b') throw new Error('disk full');
-  };
+  const recordFailed = (target: string) => void noted.push(target);
   const databases = loads.map(({ database }) => ({ name: database }));
   return {
     tools: { control, log: silentLog },
