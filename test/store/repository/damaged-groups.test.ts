@@ -7,18 +7,18 @@ test('snapshots that cannot be used for the same reason share one group, and the
     id,
     error: new LifeboatError('SIGNATURE_KEY', `the manifest of ${id} was signed with another key (${key})`),
   });
-  const damaged = { id: 'c', error: new LifeboatError('OBJECT_DAMAGED', 'the manifest of c is not JSON') };
+  const damaged = { id: '20c', error: new LifeboatError('OBJECT_DAMAGED', 'the manifest of 20c is not JSON') };
   const groups = groupDamaged([
-    otherKey('a', 'k1'),
-    otherKey('b', 'k1'),
+    otherKey('20a', 'k1'),
+    otherKey('20b', 'k1'),
     damaged,
-    otherKey('d', 'k2'),
-    otherKey('e', 'k1'),
+    otherKey('20d', 'k2'),
+    otherKey('20e', 'k1'),
   ]);
   expect(groups.map(({ id, error }) => `${id}: ${error.message}`)).toEqual([
-    'a: the manifest of a was signed with another key (k1); the same applies to 2 more snapshots',
-    'c: the manifest of c is not JSON',
-    'd: the manifest of d was signed with another key (k2)',
+    '20a: the manifest of 20a was signed with another key (k1); the same applies to 2 more snapshots',
+    '20c: the manifest of 20c is not JSON',
+    '20d: the manifest of 20d was signed with another key (k2)',
   ]);
   expect(groupDamaged([])).toEqual([]);
 });
