@@ -147,8 +147,8 @@ async function perform(
     const rest = (await deps.state.rollbacks()).filter(({ id }) => id !== context.id);
     const safety = report.safety === undefined ? {} : { safety: report.safety };
     const rollback = { id: context.id, at: report.start, source: target, snapshot: context.snapshot.id, ...safety };
-    // None: the only database that was about to be put aside kept its name.
-    const none = kept.databases?.length === 0;
+    // None: the only database that was about to be put aside kept its name, or the volume is as it was.
+    const none = !kept.volume && !kept.databases?.length;
     await deps.state.saveRollbacks(none ? rest : [...rest, { ...rollback, inUse: 'restored', ...kept }]);
     report.canRollBack = !none;
   };

@@ -2,7 +2,15 @@ import { mkdir, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { restoreTarget } from '../kept/target.ts';
-import { checkWhole, orTakenBack, undoVolumes, type VolumePlace, volumeName, volumePlace } from '../kept/volumes.ts';
+import {
+  checkWhole,
+  isHalfRestored,
+  orTakenBack,
+  undoVolumes,
+  type VolumePlace,
+  volumeName,
+  volumePlace,
+} from '../kept/volumes.ts';
 import type { Mount } from '../plan/model.ts';
 import { formatBytes, plural } from '../report/format.ts';
 import type { TreeDifference } from '../store/content/compare-tree.ts';
@@ -192,7 +200,7 @@ async function build({ deps, request, context, target, indexPath, difference }: 
   const { paths, overwrite, signal } = request;
   const snapshot = { indexPath, packs: entry.packs, paths, overwrite };
   return deps.treeStore.volume(
-    { kind: 'build', root, id, spool: directory, needed: difference.needed, ...snapshot },
+    { kind: 'build', root, id, journal: journal.file, spool: directory, needed: difference.needed, ...snapshot },
     { reach, runId: id, journal: journal.file, signal, progress: context.progress },
   );
 }
@@ -203,7 +211,8 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   const { root, reach, name, planned } = target;
   // A directory is empty, so nothing is put aside.
   const whole = request.paths.length === 0 || planned === undefined;
-  if (planned && (!whole || difference.present.entries > 0)) await keep({ volume: { area: id } });
+  const keeps = planned && (!whole || difference.present.entries > 0);
+  if (keeps) await keep({ volume: { area: id } });
   // The user confirmed nothing, and no service was stopped, so the volume must still be empty.
   const empty = request.paths.length === 0 && difference.present.entries === 0;
   const job = {
@@ -214,12 +223,18 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
     whole,
     empty,
     expected: built.inode,
+    areas: built.areas,
     snapshot: snapshot.id,
     journal: journal.file,
   };
   const run = { id, journal: journal.file, signal: request.signal };
   const exchange = () => deps.treeStore.volume(job, { ...run, reach, runId: id, progress: context.progress });
-  const { area, swapMs } = await orTakenBack(deps, target, run, exchange);
+  const { area, swapMs } = await orTakenBack(deps, target, run, exchange).catch(async (error: unknown) => {
+    // Nothing was put aside. If the record cannot be removed, the next rollback of this source removes it.
+    if (keeps && !isHalfRestored(error)) await keep({}).catch(() => undefined);
+    throw error;
+  });
+  if (keeps && area === undefined) await keep({});
   journal.record({ type: 'volume-done', id, now: 'new' });
   target.made = [];
   const kept = area === undefined ? {} : { kept: areaName('before', area) };
