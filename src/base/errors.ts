@@ -87,6 +87,7 @@ export const ERROR_CODES = {
   LEASE_LOST: 'another agent took over the repository in the middle of a run',
   NOT_CONFIRMED: 'data would be replaced, and nobody confirmed it',
   RESTORE_UNHEALTHY: 'the data was restored, but the application does not work',
+  NOTHING_TO_ACCEPT: 'a source has no loss to accept',
   NOTHING_TO_ROLL_BACK: 'no restore can be rolled back',
   INTERRUPTED: 'the run was interrupted',
   CLOCK_JUMPED: 'the clock does not match the times of the snapshots',

@@ -2,16 +2,7 @@ import { mkdir, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { restoreTarget } from '../kept/target.ts';
-import {
-  checkWhole,
-  isHalfRestored,
-  orTakenBack,
-  undoVolumes,
-  type VolumePlace,
-  volumeName,
-  volumePlace,
-} from '../kept/volumes.ts';
-import type { Mount } from '../plan/model.ts';
+import { checkWhole, orTakenBack, undoVolumes, type VolumePlace, volumeName, volumePlace } from '../kept/volumes.ts';
 import { formatBytes, plural } from '../report/format.ts';
 import type { TreeDifference } from '../store/content/compare-tree.ts';
 import type { ExtractedTree } from '../store/content/extract-tree.ts';
@@ -28,6 +19,7 @@ import type {
 import { checkTargetDirectory } from './directory.ts';
 import { fetchIndex, keptDirectories } from './fetch.ts';
 import { checkPaths, refuseOptions, withCompanions } from './paths.ts';
+import { oldLogWarnings, singleFile } from './single-file.ts';
 
 /** The target of a restore of files. */
 interface Target extends VolumePlace {
@@ -108,13 +100,6 @@ async function findTarget(deps: RestoreDeps, request: RestoreRequest, context: R
     if (at === path.resolve(first)) break;
   }
   return { root: toDirectory, reach: { kind: 'process' }, name: toDirectory, made };
-}
-
-/** A mounted file cannot be replaced by a rename, which is how a restore puts files in place. */
-function singleFile({ source }: Mount): LifeboatError {
-  return new LifeboatError('TREE_TARGET_REFUSED', `${source} is mounted as a single file, which cannot be swapped`, {
-    hint: 'Restore with --to-directory DIR, then write the content of the file over the old one.',
-  });
 }
 
 function previewOf({ request, context, target, difference }: Work): RestorePreview {
@@ -211,8 +196,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   const { root, reach, name, planned } = target;
   // A directory is empty, so nothing is put aside.
   const whole = request.paths.length === 0 || planned === undefined;
-  const keeps = planned && (!whole || difference.present.entries > 0);
-  if (keeps) await keep({ volume: { area: id } });
+  if (planned && (!whole || difference.present.entries > 0)) await keep({ volume: { area: id } });
   // The user confirmed nothing, and no service was stopped, so the volume must still be empty.
   const empty = request.paths.length === 0 && difference.present.entries === 0;
   const job = {
@@ -229,12 +213,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   };
   const run = { id, journal: journal.file, signal: request.signal };
   const exchange = () => deps.treeStore.volume(job, { ...run, reach, runId: id, progress: context.progress });
-  const { area, swapMs } = await orTakenBack(deps, target, run, exchange).catch(async (error: unknown) => {
-    // Nothing was put aside. If the record cannot be removed, the next rollback of this source removes it.
-    if (keeps && !isHalfRestored(error)) await keep({}).catch(() => undefined);
-    throw error;
-  });
-  if (keeps && area === undefined) await keep({});
+  const { area, swapMs } = await orTakenBack(deps, target, run, exchange);
   journal.record({ type: 'volume-done', id, now: 'new' });
   target.made = [];
   const kept = area === undefined ? {} : { kept: areaName('before', area) };
@@ -248,7 +227,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   return {
     restored: [{ target: name, files, bytes, ...kept }],
     ...(swapMs === undefined ? {} : { withoutDataMs: swapMs }),
-    warnings: specialFiles(built),
+    warnings: [...specialFiles(built), ...oldLogWarnings(request, context.entry)],
   };
 }
 
