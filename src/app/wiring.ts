@@ -12,8 +12,7 @@ import { recover } from '../daemon/recover.ts';
 import { isRunning } from '../docker/marker.ts';
 import { hasHelpers, reapHelpers } from '../docker/remove-helper.ts';
 import { keptDatabases, reachedBy } from '../kept/databases.ts';
-import { withdrawKeptVolume } from '../kept/volume-records.ts';
-import { checkWhole, undoVolumes, volumePlace } from '../kept/volumes.ts';
+import { checkWhole, recoverVolumes, volumePlace } from '../kept/volumes.ts';
 import { completeDatabases } from '../kept/working-databases.ts';
 import type { KeepPolicy, Plan, PlannedSource } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
@@ -60,11 +59,8 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
     reapHelpers: async (keep) => (await reapHelpers(engine, project, keep, log)).living,
     completeDatabases: (entries, run) =>
       completeDatabases({ project, log, plan, openTools: environment.openTools }, entries, run),
-    undoVolumes: async (entries, journal) => {
-      const undone = await undoVolumes({ treeStore, log, agentMounts: self.facts.mounts }, entries, journal);
-      if (undone.now === 'old') await withdrawKeptVolume(state, entries);
-      return undone;
-    },
+    undoVolumes: (entries, journal) =>
+      recoverVolumes({ treeStore, log, state, agentMounts: self.facts.mounts }, entries, journal),
     reachedBy: (restore, from) =>
       reachedBy({ state, plan }, restore, from, (source) =>
         environment.openToLook(source, restore.id, AbortSignal.timeout(ASK_LIMIT_MS)),

@@ -2,11 +2,13 @@ import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Mount } from '../plan/model.ts';
 import { appendJournal, type JournalEntry, openJournals, readJournal } from '../run/journal.ts';
+import type { State } from '../run/state.ts';
 import type { Reach } from '../sources/source.ts';
 import { HELPER_ROOT, pathInAgent } from '../sources/volume.ts';
 import type { AreaInodes } from '../store/exchange/own-area.ts';
 import type { Exchanged, VolumeArea } from '../store/exchange/volume-areas.ts';
 import type { TreeStore } from '../trees/runner.ts';
+import { withdrawKeptVolume } from './volume-records.ts';
 
 /** Volumes that restores and rollbacks change, and the data that they put aside in them. */
 
@@ -243,4 +245,18 @@ export async function undoVolumes(
   }
   for (const entry of entries) if (entry.type === 'volume-done' && entry.now) result.now ??= entry.now;
   return result;
+}
+
+/**
+ * Like {@link undoVolumes}, for a run that died: removes the record of put-aside data of a restore that was taken back.
+ * The caller must hold the lock.
+ */
+export async function recoverVolumes(
+  deps: VolumeDeps & { state: State },
+  entries: readonly JournalEntry[],
+  journal: string,
+): Promise<{ done: boolean; now?: 'old' | 'new' }> {
+  const undone = await undoVolumes(deps, entries, journal);
+  if (undone.now === 'old') await withdrawKeptVolume(deps.state, entries);
+  return undone;
 }
