@@ -145,7 +145,8 @@ export function errorInfo(error: unknown): ErrorInfo {
   if (own.hint !== undefined) info.hint = own.hint;
   const causes: string[] = [];
   for (let c = own.cause; c instanceof Error && causes.length < 5; c = c.cause) {
-    if (c.message && c.message !== own.message && !causes.some((one) => one.includes(c.message))) causes.push(c.message);
+    if (c.message && c.message !== own.message && !causes.some((one) => one.includes(c.message)))
+      causes.push(c.message);
   }
   if (causes.length > 0) info.cause = causes.join(': ');
   return info;

@@ -126,9 +126,7 @@ export function connectError(error: unknown, connecting: Connecting): LifeboatEr
   const tunnel = tunnelHint(words, connecting);
   const silent = new LifeboatError('PG_UNREACHABLE', `database container ${container} does not answer`, {
     cause: error,
-    hint:
-      tunnel ??
-      `Check \`docker logs ${container}\`: is Postgres up, and does it listen at ${address}?`,
+    hint: tunnel ?? `Check \`docker logs ${container}\`: is Postgres up, and does it listen at ${address}?`,
   });
   return tunnel === undefined ? silent : markPermanent(silent);
 }

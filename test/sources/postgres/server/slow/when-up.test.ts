@@ -59,7 +59,12 @@ describe('a server', () => {
       {},
       ['it does not listen yet', 'it is starting up'],
     ],
-    ['that accepts no more connections', [full, full, 'open'], {}, ['it refuses connections: sorry, too many clients already']],
+    [
+      'that accepts no more connections',
+      [full, full, 'open'],
+      {},
+      ['it refuses connections: sorry, too many clients already'],
+    ],
     ['whose container restarts', [gone, 'open'], { state: 'restarting', restarts: 2 }, ['its container restarts']],
   ] as const)('%s is waited for, which is reported once', async (_, outcomes, container, said) => {
     const { result, heard } = open([...outcomes], container, amply);
