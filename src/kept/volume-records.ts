@@ -1,5 +1,6 @@
 import type { JournalEntry } from '../run/journal.ts';
 import type { Rollback, State } from '../run/state.ts';
+import type { AreaInodes } from '../store/exchange/own-area.ts';
 import type { VolumeArea } from '../store/exchange/volume-areas.ts';
 
 /** The agent's records of the data that restores put aside in volumes. The areas in the volumes are authoritative. */
@@ -39,4 +40,14 @@ export async function withdrawKeptVolume(state: State, entries: readonly Journal
   const all = await state.rollbacks();
   const now = all.filter(({ id, volume }) => !volume || !undone.has(id));
   if (now.length < all.length) await state.saveRollbacks(now);
+}
+
+/** Returns the inodes of the areas that a restore or rollback made, as far as its journal shows them. */
+export function areasOf(entries: readonly JournalEntry[], id: string): AreaInodes {
+  const areas: AreaInodes = {};
+  for (const entry of entries) {
+    if (entry.type === 'volume-areas' && entry.id === id) Object.assign(areas, entry.areas);
+    if (entry.type === 'volume-swap' && entry.id === id && entry.area) areas.before = entry.area;
+  }
+  return areas;
 }

@@ -5,10 +5,9 @@ import { appendJournal, type JournalEntry, openJournals, readJournal } from '../
 import type { State } from '../run/state.ts';
 import type { Reach } from '../sources/source.ts';
 import { HELPER_ROOT, pathInAgent } from '../sources/volume.ts';
-import type { AreaInodes } from '../store/exchange/own-area.ts';
 import type { Exchanged, VolumeArea } from '../store/exchange/volume-areas.ts';
 import type { TreeStore } from '../trees/runner.ts';
-import { withdrawKeptVolume } from './volume-records.ts';
+import { areasOf, withdrawKeptVolume } from './volume-records.ts';
 
 /** Volumes that restores and rollbacks change, and the data that they put aside in them. */
 
@@ -199,16 +198,6 @@ export function openVolumes(entries: readonly JournalEntry[]): (JournalEntry & {
 export function halfSwapped(entries: readonly JournalEntry[]): (JournalEntry & { type: 'volume' })[] {
   const begun = new Set(entries.flatMap((entry) => (entry.type === 'volume-swap' ? [entry.id] : [])));
   return openVolumes(entries).filter(({ id }) => begun.has(id));
-}
-
-/** Returns the inodes of the areas that a restore or rollback made, as far as its journal shows them. */
-function areasOf(entries: readonly JournalEntry[], id: string): AreaInodes {
-  const areas: AreaInodes = {};
-  for (const entry of entries) {
-    if (entry.type === 'volume-areas' && entry.id === id) Object.assign(areas, entry.areas);
-    if (entry.type === 'volume-swap' && entry.id === id && entry.area) areas.before = entry.area;
-  }
-  return areas;
 }
 
 /** How long a reversal may take, milliseconds. Renames are quick, but restored files are deleted. */
