@@ -122,7 +122,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
   const destination = elsewhere === undefined ? ownDestination : openElsewhere(elsewhere, settings, { hurry });
   const stored = otherRepository && (await projectIn(destination, otherRepository.project, self.facts.project));
   const project = self.facts.project || !stored ? projectOf(self, settings) : stored;
-  const state = openState(path.join(SPOOL, 'state'));
+  const state = openState(path.join(SPOOL, 'state'), project);
   const journals = path.join(state.directory, 'runs');
   const now = () => new Date();
   const places = createPlaces({ settings, self, project, state, log, now, hurry });

@@ -11,6 +11,7 @@ import { vanishedSources } from '../run/history.ts';
 import type { CopyState, State } from '../run/state.ts';
 import { objectsOf } from '../store/objects/manifest.ts';
 import { emptiedProblem, listEmptiedSources, refuseEmptied } from '../store/repository/emptied.ts';
+import { findOtherProjects, otherProjectsText } from '../store/repository/other-projects.ts';
 import type { Repository, SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 
@@ -61,7 +62,16 @@ export async function foresee(deps: ForeseeDeps): Promise<{ problems: Problem[];
     main ? vanished(deps, main.list) : [],
   ]);
   const empty = await emptySources(deps, known);
-  return { problems: [...found.flat(), ...empty.problems], notes: empty.notes };
+  const renamed = main ? await renamedNotes(deps, main) : [];
+  return { problems: [...found.flat(), ...empty.problems], notes: [...empty.notes, ...renamed] };
+}
+
+/** Notes that the place holds other projects, as long as this one has no snapshot: a renamed project begins a new history. */
+async function renamedNotes({ destination }: ForeseeDeps, { repository, list }: Main): Promise<Note[]> {
+  if (list.snapshots.length + list.damaged.length > 0) return [];
+  const others = await findOtherProjects(repository, AbortSignal.timeout(LIMIT_MS)).catch(() => []);
+  const message = otherProjectsText(repository.destination.name, others);
+  return message === undefined ? [] : [{ subject: destination.setting, message }];
 }
 
 type Main = { repository: Repository; list: SnapshotList };

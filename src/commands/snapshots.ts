@@ -2,9 +2,13 @@ import { EXIT } from '../base/exit.ts';
 import { renderSnapshots, type SnapshotRow } from '../report/listing.ts';
 import { heldAt, type Manifest } from '../store/objects/manifest.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';
+import { findOtherProjects, otherProjectsText } from '../store/repository/other-projects.ts';
 import { readPins } from '../store/repository/pins.ts';
 import { missingDatabases } from '../store/repository/stored-databases.ts';
 import { type Call, print } from './call.ts';
+
+/** With fewer snapshots than this, the command also looks for other projects in the same place. */
+const FEW = 5;
 
 export async function listSnapshots(call: Call): Promise<number> {
   const repository = await call.app.repository({ create: false });
@@ -16,9 +20,13 @@ export async function listSnapshots(call: Call): Promise<number> {
     return { ...row, ...(pinned === undefined ? {} : { pinned }) };
   });
   sortIn(rows);
-  print(call, { snapshots: rows, damaged: damaged.map(({ id, error }) => ({ id, code: error.code })) }, () => {
+  // A renamed project begins a new history.
+  const others = rows.length < FEW ? await findOtherProjects(repository, call.io.signal) : [];
+  const view = { snapshots: rows, damaged: damaged.map(({ id, error }) => ({ id, code: error.code })), others };
+  print(call, view, () => {
+    const also = otherProjectsText(repository.destination.name, others);
     const bad = groupDamaged(damaged).map(({ id, error }) => `! ${id}: ${error.message} (${error.code})`);
-    return [renderSnapshots(rows, new Date()), ...bad].join('\n');
+    return [renderSnapshots(rows, new Date()), ...bad, ...(also ? [`${also}.`] : [])].join('\n');
   });
   return rows.length > 0 ? EXIT.done : EXIT.nothing;
 }

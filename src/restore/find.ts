@@ -4,6 +4,7 @@ import { isFuture } from '../plan/values/clock.ts';
 import { type LastGood, lastGoodOf, lastNameOf, lastStoredOf } from '../run/history.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import { gapAfter, unreadAfter } from '../store/repository/chain.ts';
+import { findOtherProjects, otherProjectsText } from '../store/repository/other-projects.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { unsigned, visibleId } from '../store/repository/signing.ts';
@@ -58,7 +59,7 @@ export async function findSnapshot(repository: Repository, request: FindRequest)
   if (!entry || entry.status === 'failed') {
     const good = Object.keys(snapshot.sources).filter((name) => snapshot.sources[name]?.status !== 'failed');
     throw new LifeboatError('SOURCE_UNKNOWN', `snapshot ${snapshot.id} does not hold ${source}`, {
-      hint: sourceHint(good),
+      hint: sourceHint(good, repository.project),
     });
   }
   const before = await olderThan(repository, request, snapshot, entry);
@@ -149,7 +150,10 @@ async function findLatest(
     return { snapshot: found, entry: lastGood.entry, notes };
   }
   const names = new Set(manifests.flatMap(({ sources }) => Object.keys(sources)));
-  throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });
+  const others = otherProjectsText(repository.destination.name, await findOtherProjects(repository, signal));
+  throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, {
+    hint: `${sourceHint([...names], repository.project)}${others ? ` ${others}.` : ''}`,
+  });
 }
 
 /** Returns the newest snapshot if it says which databases it lacks, else the newest whole one. */
@@ -224,6 +228,8 @@ function datesOf({ id, start }: Manifest, { now = new Date() }: Pick<FindRequest
   return [`${id} is dated in the future: a clock was wrong when it was made, or is wrong now`];
 }
 
-function sourceHint(names: string[]): string {
-  return names.length === 0 ? 'The repository holds no snapshot yet.' : `There is: ${names.sort().join(', ')}.`;
+function sourceHint(names: string[], project: string): string {
+  return names.length === 0
+    ? `There is no snapshot of project ${project} yet.`
+    : `There is: ${names.sort().join(', ')}.`;
 }

@@ -124,10 +124,15 @@ const ABANDONED = 'abandoned.json';
 const TAKEN = 'taken.json';
 const OF_ONE_REPOSITORY = ['accepted.json', 'damaged.json', 'checked.json', ABANDONED, TAKEN, CHAIN];
 
-export function openState(directory: string): State {
+/**
+ * Opens the state between runs.
+ *
+ * @param project the Compose project; after it was renamed, the results of runs under its former name do not count
+ */
+export function openState(directory: string, project?: string): State {
   const file = (name: string) => path.join(directory, name);
   const record = (name: string) => readJson<Record<string, string>>(file(name)).then((value) => value ?? {});
-  const results = async () => (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
+  const { lastRun, results } = openResults(file, project);
   const sightings = async () => (await readJson<Record<string, LeaseSighting>>(file('leases.json'))) ?? {};
   return {
     directory,
@@ -154,7 +159,7 @@ export function openState(directory: string): State {
     async saveLeaseSighting(place, sighting) {
       await writeJson(file('leases.json'), { ...(await sightings()), [place]: sighting });
     },
-    lastRun: () => readJson<RunReport>(file('last-run.json')),
+    lastRun,
     async saveLastRun(report, own = report) {
       await writeJson(file('results.json'), { ...(await results()), ...resultsOf(own) });
       await writeJson(file('last-run.json'), report);
@@ -176,6 +181,23 @@ export function openState(directory: string): State {
     saveCheckedTo: (key) => writeJson(file('checked.json'), { key }),
     ...openChains(file),
     ...openCaches(directory),
+  };
+}
+
+/** Opens the results of runs. */
+function openResults(file: (name: string) => string, project: string | undefined): Pick<State, 'lastRun' | 'results'> {
+  const newest = () => readJson<RunReport>(file('last-run.json'));
+  const isOwn = (report: RunReport) => project === undefined || report.project === project;
+  return {
+    async lastRun() {
+      const last = await newest();
+      return last && isOwn(last) ? last : undefined;
+    },
+    async results() {
+      const last = await newest();
+      if (last && !isOwn(last)) return {};
+      return (await readJson<Record<string, LastResult>>(file('results.json'))) ?? {};
+    },
   };
 }
 

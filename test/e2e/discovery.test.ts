@@ -1,3 +1,5 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holder, ok, postgres, Stack, type StackOptions, sh, until } from '../harness/stack.ts';
 
@@ -166,6 +168,12 @@ describe('the sources follow the project', () => {
     for (const source of ['db.postgres', 'web.media']) expect((await stack.lifeboat('accept', source)).code).toBe(0);
     const text = await stack.lifeboat('status');
     expect(text.code, text.stdout).toBe(0);
+    // As if the project had been renamed.
+    const other = path.join(stack.directory, 'backups/former/snapshots/20260101T000000Z-aaaaaa');
+    await mkdir(other, { recursive: true });
+    await writeFile(path.join(other, 'manifest.json'), '{}');
+    const missing = await stack.lifeboat('restore', 'latest', 'db.unknown', '--dry-run');
+    expect([missing.code, missing.stderr]).toEqual([4, expect.stringContaining('--from /backups --project former')]);
     const second = await stack.lifeboat('daemon');
     expect([second.code, second.stderr]).toEqual([11, expect.stringContaining('another daemon of this project runs')]);
     expect(text.stdout).toMatch(/Last run .* ago|Last run just now/);

@@ -19,6 +19,8 @@ function repositoryOf(...snapshots: [id: string, source: string, status: 'ok' | 
   }));
   return {
     signing: new Signing('repository'),
+    project: 'shop',
+    destination: { name: '/backups', list: async function* () {} },
     snapshots: async () => ({ snapshots: manifests, damaged: [] }),
     resolve: async (name: string) => {
       const found = manifests.find(({ manifest }) => manifest.id === name);

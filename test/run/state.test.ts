@@ -89,3 +89,14 @@ test('a cached index is found only by its hash, and replaces the previous one', 
   expect(readFileSync((await state.cachedIndex('web.media', 'bb')) ?? '', 'utf8')).toBe('two');
   expect(await state.cachedIndex('web.media-2', 'cc')).toBeDefined();
 });
+
+test('after the project was renamed, the runs under its former name do not count', async () => {
+  const report = makeReport({ project: 'shop' });
+  await openState(directory, 'shop').saveLastRun(report, report);
+  const renamed = openState(directory, 'shop2');
+  expect([await renamed.lastRun(), await renamed.results()]).toEqual([undefined, {}]);
+  const own = makeReport({ id: '20261121T030000Z-000001', project: 'shop2' });
+  await renamed.saveLastRun(own, own);
+  expect((await renamed.lastRun())?.id).toBe(own.id);
+  expect(Object.values(await renamed.results()).map(({ run }) => run)).toEqual([own.id]);
+});
