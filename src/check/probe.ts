@@ -14,7 +14,7 @@ import {
 } from '../sources/postgres/facts/databases.ts';
 import { readServerFacts } from '../sources/postgres/facts/facts.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
-import { isCrashLoop } from '../sources/postgres/server/restarted.ts';
+import { isExplained } from '../sources/postgres/server/restarted.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { HELPER_ROOT, leftOutOf, pathInAgent } from '../sources/volume.ts';
 import type { MeasuredTree } from '../store/content/measure-tree.ts';
@@ -87,7 +87,7 @@ type Look = Probed & {
 
 /** Returns true for a server that does not respond shortly after its container's start. A first start takes a while. */
 function isStarting({ kind, life }: PlannedSource, error: unknown, now: Date): boolean {
-  if (kind !== 'postgres' || !life || !hasCode(error, 'PG_UNREACHABLE') || isCrashLoop(error)) return false;
+  if (kind !== 'postgres' || !life || !hasCode(error, 'PG_UNREACHABLE') || isExplained(error)) return false;
   return now.getTime() - Date.parse(life.startedAt) < STARTING_MS;
 }
 
