@@ -76,7 +76,7 @@ export function refuseSharedVolumes(whole: Whole): void {
       const others = sharing.map((one) => one.request.source).filter((name) => name !== request.source);
       const error = new LifeboatError(
         'TREE_TARGET_REFUSED',
-        `${others.join(', ')} and ${request.source} are parts of one volume, and each restore would move the other away`,
+        `${request.source} shares its volume with ${others.join(', ')}, and the restore of one would move the files of the other away`,
         { hint: `Restore each with --path, for example \`lifeboat restore latest ${request.source} --path '**'\`.` },
       );
       whole.failed.push({ target: request.source, error: errorInfo(error) });
