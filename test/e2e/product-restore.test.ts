@@ -172,7 +172,7 @@ describe('a restore of a product', () => {
       expect(await state()).toEqual(['100', 'one\n', 'one\n']);
       expect(result.checks.map(({ name }) => name).sort()).toEqual(names([...users, 'files']).sort());
       expect(result.restored.map(({ target }) => target.split(':')[0])).toEqual([
-        ...['db.postgres', 'db.postgres', 'files.docs', 'web.media'],
+        ...['db.postgres', 'files.docs', 'web.media'],
       ]);
       const back = await stack.lifeboat('rollback', result.id, '--yes', '--json');
       expect(back.code, back.stderr + back.stdout).toBe(0);
