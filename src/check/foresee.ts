@@ -178,7 +178,9 @@ async function vanished({ plan, state }: ForeseeDeps, { snapshots }: SnapshotLis
   const gone = vanishedSources(manifests, plan, await state.accepted().catch(() => ({})));
   return gone.flatMap((source) => {
     const { error } = vanishedOutcome(source).report;
-    return error ? [{ severity: 'error', subject: source.name, ...error, code: 'SOURCE_VANISHED' } as const] : [];
+    // The plan itself has the error of a database that does not run.
+    if (!error || source.stopped !== undefined) return [];
+    return [{ severity: 'error', subject: source.name, ...error, code: 'SOURCE_VANISHED' } as const];
   });
 }
 

@@ -182,6 +182,8 @@ export interface Plan {
   notes?: Note[];
   /** for volumes that services share: names that other services would give the source, with its actual name */
   shared?: Readonly<Record<string, string>>;
+  /** databases whose container does not run: the containers' names by source name; absent if there are none */
+  stopped?: Readonly<Record<string, string>>;
   /** labelled containers that are about to start, see awaited.ts; absent if there are none */
   awaited?: string[];
 }

@@ -56,12 +56,19 @@ const PASSING = new Set([
   'TooManyRequestsException',
   'RequestLimitExceeded',
   'RequestTimeout',
-  'RequestTimeTooSkewed',
   'InternalError',
   'ServiceUnavailable',
   'OperationAborted',
   'ConditionalRequestConflict',
 ]);
+
+/**
+ * Returns true if the server's clock differs from the one that signed the request. The SDK corrects its clock from this
+ * response, so a second attempt succeeds or none does.
+ */
+function isSkewed(error: unknown): boolean {
+  return error instanceof Error && error.name === 'RequestTimeTooSkewed';
+}
 
 /** Error names that mean: the bytes did not arrive as they were sent. */
 const MANGLED = new Set(['BadDigest', 'XAmzContentSHA256Mismatch', 'IncompleteBody']);
@@ -138,7 +145,8 @@ export async function withRetries<T>(
       return await attempt(number);
     } catch (error) {
       signal?.throwIfAborted();
-      if (number >= limits.attempts || !passing(error) || isOver()) throw error;
+      const again = passing(error) || (number === 1 && isSkewed(error));
+      if (number >= limits.attempts || !again || isOver()) throw error;
       await pause(number, limits, signal, hurry);
     }
   }
