@@ -64,8 +64,8 @@ export async function takeSafetySnapshots(
       const cause =
         causes.find(({ error }) => error !== undefined)?.error ?? result?.error ?? run.error ?? leftOut(missing);
       failed.set(target, safetyError(`the safety snapshot does not hold ${missing.join(', ')}`, cause));
-    } else if (result?.status === 'failed') {
-      failed.set(target, safetyError(`the safety snapshot does not hold ${target}`, result.error));
+    } else if (databases.length === 0 && !(await entryOf(repository, snapshot, target))) {
+      failed.set(target, safetyError(`the safety snapshot does not hold ${target}`, result?.error ?? run.error));
     }
   }
   if (failed.size < targets.length) {

@@ -64,16 +64,23 @@ export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Pr
       }
       return await attempt(whole, start, unchanged);
     } finally {
-      for (const part of whole.parts) {
-        await closeData(part);
-        await part.opened.close();
-      }
-      // Last: its end may start containers.
-      await endJournal(deps, journal);
+      await closeAll(whole);
     }
   } finally {
     await lock.release();
   }
+}
+
+/** Ends the journals of the sources, then the journal of the group, whose end may start containers. */
+async function closeAll({ deps, parts, journal }: Whole): Promise<void> {
+  const journals = [...parts.map(({ opened }) => opened.context.journal), journal];
+  // If the end of one journal needs a recovery, that reads the others too, and must not report them as dead.
+  for (const one of journals) one.record({ type: 'reported' });
+  for (const part of parts) {
+    await closeData(part).catch((error: unknown) => deps.log.warn('a session did not close', { ...errorInfo(error) }));
+    await part.opened.close();
+  }
+  await endJournal(deps, journal);
 }
 
 async function preparePart(
@@ -186,7 +193,7 @@ async function protect(whole: Whole): Promise<void> {
   const context = { ...first.opened.context, id: report.id };
   const taken = await takeSafetySnapshots({ deps, request, context }, targets);
   for (const part of parts) {
-    const why = taken.failed.get(part.request.source);
+    const why = taken.failed.get(part.prepared.preview.target?.name ?? part.request.source);
     if (why) await ofOne(whole, part.request.source, () => Promise.reject(why));
     else part.report.safety = taken.snapshot;
   }

@@ -93,6 +93,8 @@ export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, g
       if (error !== undefined || (why !== undefined && report.restored.length === 0)) throw why;
       return report;
     } finally {
+      // If the end of one journal needs a recovery, that reads the others too, and must not report them as dead.
+      for (const journal of whole.journals) journal.record({ type: 'reported' });
       for (const journal of whole.journals) await endJournal(deps, journal);
     }
   } finally {
