@@ -12,7 +12,7 @@ import { recover } from '../daemon/recover.ts';
 import { isRunning } from '../docker/marker.ts';
 import { hasHelpers, reapHelpers } from '../docker/remove-helper.ts';
 import { keptDatabases, reachedBy } from '../kept/databases.ts';
-import { checkWhole, undoVolumes, volumePlace } from '../kept/volumes.ts';
+import { checkWhole, recoverVolumes, volumePlace } from '../kept/volumes.ts';
 import { completeDatabases } from '../kept/working-databases.ts';
 import type { KeepPolicy, Plan, PlannedSource } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
@@ -60,7 +60,7 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
     completeDatabases: (entries, run) =>
       completeDatabases({ project, log, plan, openTools: environment.openTools }, entries, run),
     undoVolumes: (entries, journal) =>
-      undoVolumes({ treeStore, log, agentMounts: self.facts.mounts }, entries, journal),
+      recoverVolumes({ treeStore, log, state, agentMounts: self.facts.mounts }, entries, journal),
     reachedBy: (restore, from) =>
       reachedBy({ state, plan }, restore, from, (source) =>
         environment.openToLook(source, restore.id, AbortSignal.timeout(ASK_LIMIT_MS)),
