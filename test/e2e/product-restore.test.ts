@@ -140,6 +140,9 @@ describe('a restore of a product', () => {
     );
     expect(await inApp('SELECT count(*) FROM t')).toBe('50');
     expect((await life('worker')).started).not.toBe(started);
+    // A later restore could not be rolled back and forth while this one is rolled back.
+    const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
+    expect(forgotten.code, forgotten.stderr).toBe(0);
   });
 
   describe('of all sources', () => {
