@@ -208,7 +208,9 @@ export interface RestoreReport extends RestoreStart {
   steps: { name: string; durationMs: number }[];
   /** the checks after the restore */
   checks: { name: string; ok: boolean; detail?: string }[];
-  /** how long the target had no usable data, in milliseconds */
+  /** how long services were stopped, in milliseconds; absent if none was */
+  stoppedMs?: number;
+  /** how long the data was being swapped and could not be used, in milliseconds; absent if nothing was replaced */
   withoutDataMs?: number;
   /** id of the pinned snapshot of the replaced data */
   safety?: string;

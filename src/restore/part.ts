@@ -121,6 +121,8 @@ export async function loadPart(
     report.canRollBack = !none;
   });
   noteLoaded(report, restored);
+  // Nothing was in use that could have been unavailable.
+  if (prepared.preview.replaces.length === 0) delete report.withoutDataMs;
 }
 
 /** Fills the report at once: the data is in place, whatever fails later. */

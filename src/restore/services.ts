@@ -134,6 +134,8 @@ interface WithStoppedOptions<T> {
 /**
  * Stops containers, runs `work`, and starts them again whether it succeeds or not. Each stop is recorded first, so recovery starts
  * the containers after a crash. Resolves when all of them are healthy or have timed out.
+ *
+ * @returns `stoppedMs`: from the first stop to the last start, milliseconds; absent if there was nothing to stop
  */
 export async function withStopped<T>({
   containers,
@@ -141,13 +143,15 @@ export async function withStopped<T>({
   signal,
   work,
   patience = PATIENCE,
-}: WithStoppedOptions<T>): Promise<{ result: T; checks: ServiceCheck[] }> {
+}: WithStoppedOptions<T>): Promise<{ result: T; checks: ServiceCheck[]; stoppedMs?: number }> {
   const [container] = containers;
   if (!container) return { result: await work(), checks: [] };
   const hold = { container, stop: [...containers], leftHeld: isHalfRestored, refusePaused: true as const };
+  const begin = performance.now();
   const result = await withHold(hold, deps, signal, work);
+  const stoppedMs = Math.round(performance.now() - begin);
   const checks = await Promise.all(containers.map((one) => becomesWell(deps.engine, one, signal, patience)));
-  return { result, checks };
+  return { result, checks, stoppedMs };
 }
 
 /**
