@@ -132,7 +132,7 @@ describe('a restore of a product', () => {
 
   it('rolls back with the same services stopped', async () => {
     const { started } = await life('worker');
-    expect((await stack.lifeboat('rollback')).stderr).toMatch(/NOT_CONFIRMED[^]*--dry-run/);
+    expect((await stack.lifeboat('rollback')).stderr).toMatch(/NOT_CONFIRMED.*--dry-run/s);
     const dry = await stack.lifeboat('rollback', '--dry-run');
     expect(dry.code, dry.stderr).toBe(0);
     expect(dry.stderr).toMatch(/would stop .*-worker-1/);
