@@ -149,6 +149,8 @@ export interface Progress {
   done: number;
   /** bytes, if known */
   total?: number;
+  /** size of the data that is dumped, bytes: a dump is compressed and has no indexes, so it is often much smaller */
+  from?: number;
   files?: number;
   /** true while the run waits for something other than its own work, which `phase` names */
   waits?: boolean;

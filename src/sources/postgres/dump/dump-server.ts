@@ -138,14 +138,16 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
   const dumps: Outcomes['dumps'] = new Map();
   const counting = new CountBudget(stallTimeoutMs);
   const sizes = new Map<string, number>();
+  const from = databases.reduce((sum, { size }) => sum + size, 0);
   const dump =
     (name: string, jobs: number): Task =>
     async (signal) => {
       const progress = (bytes: number) => {
         sizes.set(name, bytes);
         const done = [...sizes.values()].reduce((sum, one) => sum + one, 0);
-        context.progress({ phase: `dumping ${name}`, done });
+        context.progress({ phase: `dumping ${name}`, done, from });
       };
+      progress(0);
       const { excludeTableData } = source;
       const settings = { parent, jobs, compression, excludeTableData, stallTimeoutMs, counting };
       try {
