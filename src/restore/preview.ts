@@ -41,7 +41,10 @@ export function serviceLines({ using, kept, others }: Services, will: 'will' | '
 }
 
 /** Returns what a result repeats of a preview. */
-export function summarise(preview: RestorePreview, services: Services): PreviewSummary {
+export function summarise(
+  preview: Pick<RestorePreview, 'replaces' | 'creates' | 'bytes' | 'notes' | 'space'>,
+  services: Services,
+): PreviewSummary {
   const { replaces, creates, bytes, notes, space } = preview;
   return { replaces, creates, bytes, notes, ...(space && { space }), ...summariseServices(services) };
 }

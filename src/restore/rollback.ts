@@ -12,7 +12,7 @@ import { lockForRestore } from './lock.ts';
 import { emptyReport } from './part.ts';
 import { serviceLines, summariseServices } from './preview.ts';
 import { type KeptData, withServer, withVolume } from './rollback-data.ts';
-import { answersWell, containersUsing, type Services, serviceNotes, withStopped } from './services.ts';
+import { answersWell, containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
 export interface RollbackRequest extends Consent {
   /** id of a restore, or the start of one; absent: the newest restore that can be rolled back */
@@ -52,7 +52,7 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
     request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
     const services = await servicesToStop(deps, request, chosen, kept);
     for (const line of serviceLines(services, request.dryRun ? 'would' : 'will')) request.say(line);
-    const preview = previewOf(chosen, services, now);
+    const preview = { ...summariseServices(services), replaces: namesReplaced(chosen) };
     if (request.dryRun) return { ...emptyReport(deps, start, serviceNotes(services)), of: chosen.id, preview };
     await request.confirm(chosen.source);
     journal.record({ type: 'begun', restore: start, from: { id: chosen.id, inUse: chosen.inUse } });
@@ -61,9 +61,11 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
   });
 }
 
-function previewOf({ source, databases }: Rollback, services: Services, detail: string): RollbackResult['preview'] {
+/** Returns the names whose data a rollback replaces, and which data comes back. */
+export function namesReplaced({ source, databases, inUse }: Rollback): RollbackResult['preview']['replaces'] {
   const names = databases?.map(({ name }) => name) ?? [source];
-  return { ...summariseServices(services), replaces: names.map((name) => ({ name, detail: `by ${detail}` })) };
+  const detail = inUse === 'restored' ? 'by the data from before the restore' : 'by the restored data';
+  return names.map((name) => ({ name, detail }));
 }
 
 /**
@@ -173,7 +175,7 @@ async function servicesToStop(
   chosen: Rollback,
   kept: KeptData,
 ): Promise<Services> {
-  if (!stopServices) return { using: [], kept: [], others: [] };
+  if (!stopServices) return NO_SERVICES;
   const clients = await kept.clients?.(chosen);
   return containersUsing(deps.engine, [{ target: kept.planned, clients }], deps.agentId);
 }
