@@ -194,6 +194,10 @@ describe('a restore of a product', () => {
       expect(result.restored.map(({ target }) => target.split(':')[0])).toEqual([
         ...['db.postgres', 'files.docs', 'web.media'],
       ]);
+      expect(result.stoppedMs).toBeGreaterThan(result.withoutDataMs as number);
+      const dry = await stack.json<RollbackResult>('rollback', result.id, '--dry-run');
+      expect(dry.preview.replaces.map(({ name }) => name)).toEqual(expect.arrayContaining(['app', 'web.media']));
+      expect(await state()).toEqual(['100', 'one\n', 'one\n']);
       const back = await stack.lifeboat('rollback', result.id, '--yes', '--json');
       expect(back.code, back.stderr + back.stdout).toBe(0);
       expect(await state()).toEqual(['50', 'changed\n', 'changed\n']);
