@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isNotS3, NOT_S3 } from './not-s3.ts';
 
 /** The limits of requests to an S3 server. */
 export interface S3Limits {
@@ -35,6 +36,9 @@ export const S3_LIMITS: S3Limits = {
   leftMs: 5000,
 };
 
+/** Attempts, over a few seconds, if something other than an S3 server answers: usually its address is wrong. */
+const NOT_S3_ATTEMPTS = 5;
+
 /** The common properties of SDK errors. */
 export interface S3Failure extends Error {
   code?: unknown;
@@ -61,6 +65,7 @@ const PASSING = new Set([
   'ServiceUnavailable',
   'OperationAborted',
   'ConditionalRequestConflict',
+  NOT_S3,
 ]);
 
 /** Error names that mean: the bytes did not arrive as they were sent. */
@@ -138,7 +143,8 @@ export async function withRetries<T>(
       return await attempt(number);
     } catch (error) {
       signal?.throwIfAborted();
-      if (number >= limits.attempts || !passing(error) || isOver()) throw error;
+      const most = isNotS3(error) ? Math.min(NOT_S3_ATTEMPTS, limits.attempts) : limits.attempts;
+      if (number >= most || !passing(error) || isOver()) throw error;
       await pause(number, limits, signal, hurry);
     }
   }
