@@ -101,8 +101,7 @@ async function checkDump(parent: string, { name, dumpIds }: Dump, compression: D
     if (kind === 'contents' && (await lstat(file)).size > MAX_CONTENTS) throw fail('has a huge table of contents');
     if (kind === 'list') lists.push(file);
     if (kind === 'large object') largeObjects++;
-    const isData = kind === 'large object' || kind === 'rows';
-    if (isData && compression === 'zstd' && !(await hasWholeFrames(file))) {
+    if (compression === 'zstd' && !(await isWhole(file, kind))) {
       throw fail(`is damaged: ${shown} is not a complete zstd file`, 'PG_DUMP_INCOMPLETE');
     }
   }
@@ -110,6 +109,12 @@ async function checkDump(parent: string, { name, dumpIds }: Dump, compression: D
   const more = largeObjects - named;
   if (more > 0) throw fail(`holds ${plural(more, 'large object')} more than its table of contents names`);
   if (more < 0) throw fail(`is incomplete: it lacks large objects`, 'PG_DUMP_INCOMPLETE');
+}
+
+/** Returns true if a file is what `pg_dump` writes with zstd: only an empty large object has no frame. */
+async function isWhole(file: string, kind: FileKind): Promise<boolean> {
+  if (kind === 'large object' && (await lstat(file)).size === 0) return true;
+  return kind === 'contents' || kind === 'list' || hasWholeFrames(file);
 }
 
 /** The largest table of contents, bytes. A restore reads it into memory. 2 GiB. */

@@ -17,7 +17,9 @@ beforeEach(() => {
     writeFileSync(path.join(directory, 'toc.dat'), 'PGDMP');
     writeFileSync(path.join(directory, '7.dat.zst'), ROWS);
     writeFileSync(path.join(directory, 'blob_16400.dat.zst'), ROWS);
-    writeFileSync(path.join(directory, 'blobs_9.toc'), '16400 blob_16400.dat\n');
+    // An empty large object has an empty file.
+    writeFileSync(path.join(directory, 'blob_16401.dat.zst'), '');
+    writeFileSync(path.join(directory, 'blobs_9.toc'), '16400 blob_16400.dat\n16401 blob_16401.dat\n');
   }
 });
 afterEach(() => rmSync(root, { recursive: true }));
