@@ -1,5 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
-import { errorInfo, hasCode } from './base/errors.ts';
+import { errorInfo, hasCode, LifeboatError } from './base/errors.ts';
 import { EXIT, exitStatus } from './base/exit.ts';
 import { readVersion } from './base/version.ts';
 import { type Builder, createBuilder, termOf } from './commands/builder.ts';
@@ -11,14 +11,15 @@ import { processIo } from './commands/run.ts';
  * Defines all commands with their arguments.
  *
  * @param done receives the exit status of the command that ran
+ * @param err receives the words about a command line that is wrong
  */
-export function createProgram(io: Io, done: (status: number) => void): Command {
+export function createProgram(io: Io, done: (status: number) => void, err = io.err): Command {
   const program = new Command('lifeboat')
     .description('Back up the Postgres databases and volumes of a Compose project, and restore them')
     .version(readVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help')
     .exitOverride()
-    .configureOutput({ writeOut: io.out, writeErr: io.err })
+    .configureOutput({ writeOut: io.out, writeErr: err })
     .configureHelp({ subcommandTerm: termOf })
     .showHelpAfterError('(lifeboat --help lists the commands)');
   const builder = createBuilder(program, io, done);
@@ -211,20 +212,31 @@ function bucketCommands({ program, command, act }: Builder): void {
 /** Runs a command line. Resolves to the exit status, and never rejects. */
 async function main(argv: readonly string[], io: Io): Promise<number> {
   let status: number = EXIT.done;
+  const json = argv.includes('--json');
+  const done = (result: number) => {
+    status = result;
+  };
   try {
-    const program = createProgram(io, (result) => {
-      status = result;
-    });
-    await program.parseAsync(argv, { from: 'user' });
+    await createProgram(io, done, json ? () => undefined : io.err).parseAsync(argv, { from: 'user' });
     return status;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT.done;
+      if (json) await io.fail(errorInfo(usageError(error)), json);
+      return EXIT.usage;
+    }
     // A request that was abandoned because the process must end says nothing about the server.
     const hurried = io.signal.aborted && hasCode(error, 'DEST_UNREACHABLE');
     const why: unknown = hurried ? io.signal.reason : error;
-    await io.fail(errorInfo(why), argv.includes('--json'));
+    await io.fail(errorInfo(why), json);
     return exitStatus(why);
   }
+}
+
+/** Commander's message is its text for a terminal: `error: unknown option '--jsn'`, then a suggestion in a second line. */
+function usageError({ message }: CommanderError): LifeboatError {
+  const text = message.replace(/^error: /, '').replace(/\s+/g, ' ');
+  return new LifeboatError('USAGE', text, { hint: '`lifeboat --help` lists the commands.' });
 }
 
 if (import.meta.main) {

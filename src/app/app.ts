@@ -1,8 +1,8 @@
 import { backup } from '../backup/backup.ts';
 import type { BackupRequest } from '../backup/context.ts';
-import { hasCode } from '../base/errors.ts';
-import { createLog } from '../base/log.ts';
-import { probeRun } from '../check/probe.ts';
+import { hasCode, LifeboatError } from '../base/errors.ts';
+import { createLog, readable, textLine } from '../base/log.ts';
+import { probe, probeRun } from '../check/probe.ts';
 import { type CopyRequest, copyAlone } from '../copy/alone.ts';
 import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
 import { watch } from '../docker/discover.ts';
@@ -10,12 +10,13 @@ import type { ExportReport, ExportRequest } from '../export/export.ts';
 import type { ImportReport, ImportRequest } from '../import/import.ts';
 import { type KeptRestore, listKeptRestores } from '../kept/list.ts';
 import { keptIn, volumePlace } from '../kept/volumes.ts';
+import type { Plan } from '../plan/model.ts';
 import type { PruneRequest } from '../prune/prune.ts';
 import { createDispatcher } from '../report/dispatch.ts';
 import type { CopyReport, Listener, RestoreReport, RunReport } from '../report/events.ts';
 import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
 import type { RollbackRequest } from '../restore/rollback.ts';
-import { isLocked } from '../run/process-lock.ts';
+import { isLocked, takeLock } from '../run/process-lock.ts';
 import type { Rollback } from '../run/state.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
 import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
@@ -25,10 +26,18 @@ import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDep
 
 const ALIVE_FILE = '/run/lifeboat/alive';
 
-/** Reads the settings and creates the log. Throws like {@link readSettings}. */
-export function createBase(env: NodeJS.ProcessEnv, writeLog?: (line: string) => void): Base {
+/**
+ * Reads the settings and creates the log. Throws like {@link readSettings}.
+ *
+ * @param forPeople shows a person at a terminal only the essence of each line, whatever `LOG_FORMAT` is
+ */
+export function createBase(
+  env: NodeJS.ProcessEnv,
+  { write, forPeople }: { write: (text: string) => void; forPeople: boolean },
+): Base {
   const settings = readSettings(env);
-  return { settings, log: createLog(settings.logLevel, writeLog) };
+  const asText = forPeople ? readable : settings.logFormat === 'text' ? textLine : undefined;
+  return { settings, log: createLog(settings.logLevel, asText ? (line) => write(asText(line)) : write) };
 }
 
 /** The whole program, for the commands. */
@@ -44,6 +53,8 @@ export interface App extends Environment {
   rollback(request: RollbackRequest): Promise<RestoreReport>;
   forget(request: RollbackRequest): Promise<Rollback>;
   listKeptRestores(): Promise<KeptRestore[]>;
+  /** reads what each source of the plan holds now; see probe.ts */
+  probe(plan: Plan): ReturnType<typeof probe>;
   prune(request: PruneRequest, signal: AbortSignal): Promise<Pruning[]>;
   copy(request: CopyRequest): Promise<CopyReport[]>;
   daemon(signal: AbortSignal): Promise<void>;
@@ -82,6 +93,11 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
         (source, signal) => environment.openToLook(source, probeRun(), signal),
         ({ mount }, signal) => keptIn(treeStore, volumePlace(mount, self.facts.mounts), probeRun(), signal),
       ),
+    probe: (of) =>
+      probe(of, {
+        ...{ project, treeStore, state, agentMounts: self.facts.mounts },
+        openTools: (source, context) => app.openTools(source, { ...context, recordHelper: () => undefined }),
+      }),
     prune: (request, signal) => pruneEverywhere(pruneEverywhereDeps(environment), request, signal),
     copy: (request) => copyAlone(copyAloneDeps(environment), request),
     daemon: (signal) => runDaemon(environment, app, signal),
@@ -95,6 +111,11 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
     import('../daemon/daemon.ts'),
     import('../daemon/every-minute.ts'),
   ]);
+  const only = await takeLock(`daemon of ${environment.project}`).catch((cause: unknown) => {
+    if (!hasCode(cause, 'LOCKED')) throw cause;
+    const hint = 'The Lifeboat container runs it already. `lifeboat backup` makes a run now.';
+    throw new LifeboatError('LOCKED', 'another daemon of this project runs', { cause, hint });
+  });
   await daemon(
     {
       state,
@@ -113,7 +134,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
       everyMinute,
     },
     signal,
-  );
+  ).finally(() => only.release());
 }
 
 /** Recovers dead runs, unless another run has the lock: that run has already done so. */

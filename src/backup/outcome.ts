@@ -1,8 +1,9 @@
-import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo } from '../base/errors.ts';
+import { stoppedDatabase } from '../plan/job.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import { formatKeep } from '../plan/retention.ts';
 import type { SourceReport, Trigger } from '../report/events.ts';
-import { type LastGood, lastGoodReport } from '../run/history.ts';
+import { type LastGood, lastGoodReport, type VanishedSource } from '../run/history.ts';
 import { missingError } from '../sources/postgres/server/missing-error.ts';
 import type { CapturedTree } from '../sources/source.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
@@ -90,11 +91,17 @@ function nameLastGood(lastGood: LastGood | undefined): Pick<SourceReport, 'lastG
 }
 
 /** Returns the outcome of a source that snapshots hold and the plan lacks. */
-export function vanishedOutcome(source: { name: string; kind: SourceReport['kind']; lastGood?: LastGood }): Captured {
-  const error = new LifeboatError('SOURCE_VANISHED', `${source.name} was backed up before and is not there any more`, {
-    hint: `Start its container and check its labels; if it is gone on purpose, run \`lifeboat accept ${source.name}\`.`,
-  });
-  return failedOutcome(source, errorInfo(error), { durationMs: 0, lastGood: source.lastGood });
+export function vanishedOutcome(source: VanishedSource): Captured {
+  return failedOutcome(source, vanishedError(source), { durationMs: 0, lastGood: source.lastGood });
+}
+
+function vanishedError({ name, stopped }: VanishedSource): ErrorInfo {
+  if (stopped !== undefined) return stoppedDatabase(stopped);
+  return {
+    code: 'SOURCE_VANISHED',
+    message: `${name} was backed up before and is not there any more`,
+    hint: `Start its container and check its labels; if it is gone on purpose, run \`lifeboat accept ${name}\`.`,
+  };
 }
 
 /** Returns the outcome of a source that stored nothing. */

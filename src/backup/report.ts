@@ -18,7 +18,7 @@ const INTERRUPTED_FLUSH_MS = 4000;
 /** Ends a run: saves its report and sends it to every listener. Resolves when they are done or their time is up. */
 export async function finish(deps: BackupDeps, request: BackupRequest, run: Run, ending: Ending): Promise<RunReport> {
   const { start, plan, prepared, log } = run;
-  log.info('run ended', { run: start.id, status: ending.status });
+  log.debug('run ended', { run: start.id, status: ending.status });
   const previous = await deps.state.lastRun().catch(() => undefined);
   const next = deps.nextRun();
   const own: RunReport = {

@@ -1,5 +1,5 @@
 import { type ErrorInfo, LifeboatError } from '../base/errors.ts';
-import { type Accepted, isAccepted } from '../plan/accepted.ts';
+import { type Accepted, coversLoss, isAccepted } from '../plan/accepted.ts';
 import type { PlannedSource, Problem } from '../plan/model.ts';
 import { encryptionOf, encryptionOfName, type SealKeys } from '../plan/seal-keys.ts';
 import { isFuture } from '../plan/values/clock.ts';
@@ -117,7 +117,7 @@ export function judgeEmpty(
   const last = snapshots.find(({ id }) => id === lastStored?.snapshot);
   const acceptance = accepted[planned.name];
   const neverFilled = lastStored === undefined || lastStored.entry.files === 0;
-  if (acceptance && (neverFilled || (last && isAccepted(acceptance, last)))) return 'accepted';
+  if (coversLoss(acceptance, 'empty') && (neverFilled || (last && isAccepted(acceptance, last)))) return 'accepted';
   if (!neverFilled) return 'lost';
   if (planned.kind === 'volume' && planned.all) return 'never filled';
   const { createdAt } = planned.life ?? {};

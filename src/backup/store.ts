@@ -1,4 +1,4 @@
-import { errorInfo } from '../base/errors.ts';
+import { errorInfo, hasCode } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { Problem } from '../plan/model.ts';
 import { vanishedSources } from '../run/history.ts';
@@ -8,11 +8,12 @@ import { spoolError } from '../run/spool.ts';
 import { FORMAT, isRegular, type Manifest } from '../store/objects/manifest.ts';
 import { nextPlace } from '../store/repository/chain.ts';
 import { isCertainFailure } from '../store/repository/commit.ts';
-import { refuseEmptied } from '../store/repository/emptied.ts';
+import { emptiedProblem, listEmptiedSources, refuseEmptied } from '../store/repository/emptied.ts';
 import { placeOf } from '../store/repository/seen-chain.ts';
 import { chosenSources, type Prepared, type Run, rememberChain } from './begin.ts';
 import { captureAll, failTooLarge } from './capture-all.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './context.ts';
+import { failIncomplete } from './fail-incomplete.ts';
 import { type Captured, vanishedOutcome } from './outcome.ts';
 import type { Ending } from './report.ts';
 import { clockProblems, emptyRunError, refuseClear, refuseUnsigned, runStatus } from './rules.ts';
@@ -31,17 +32,23 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
   try {
     problems.push(...list.damaged.map(damagedProblem), ...clockProblems(list.snapshots, deps.now()));
     context = await takePlace(deps, request, run, prepared);
+    problems.push(...(await findEmptied(deps, prepared)));
     const sources = chosenSources(prepared.plan, request);
     await captureAll({ deps, context, sources, captured, problems });
     captured.push(...(await listVanished(deps, request, prepared)));
     request.signal.throwIfAborted();
     await failTooLarge(deps.capturer(context), captured);
-    return await commit(
-      deps,
-      { ...context, ...(request.imported ? { imported: request.imported } : {}) },
-      captured,
-      problems,
-    );
+    const committing = { ...context, ...(request.imported ? { imported: request.imported } : {}) };
+    const known = [...problems];
+    try {
+      return await commit(deps, committing, captured, problems);
+    } catch (error) {
+      if (!hasCode(error, 'OBJECT_MISSING', 'OBJECT_DAMAGED') || (await wasSent(journal))) throw error;
+      const { repository } = context;
+      if (!(await failIncomplete({ ...{ capturer: deps.capturer(context), captured, repository }, state: deps.state })))
+        throw error;
+      return await commit(deps, committing, captured, known);
+    }
   } catch (error) {
     const mayArrive = (await wasSent(journal)) && !isCertainFailure(error);
     if (context && !mayArrive) await removeObjects(context);
@@ -82,6 +89,15 @@ async function takePlace(
   await refuseEmptied(repository, snapshots, new Set(await state.damaged()));
   const place = await nextPlace(repository, list, Math.max(lease.claimed ?? 0, takenSequence));
   return { run: start, ended, journal, repository, lease, snapshots, place, log, signal };
+}
+
+/** Finds sources whose packs are all gone, and lets this run store their content again. Returns a problem for each. */
+async function findEmptied({ state }: BackupDeps, { repository, list }: Prepared): Promise<Problem[]> {
+  const damaged = await state.damaged();
+  const emptied = await listEmptiedSources(repository, list.snapshots, new Set(damaged));
+  const keys = emptied.flatMap((one) => one.keys);
+  if (keys.length > 0) await state.saveDamaged([...new Set([...damaged, ...keys])]);
+  return emptied.map((one) => emptiedProblem(repository, one));
 }
 
 /** Returns the problem of the run for a manifest that cannot be used. */

@@ -87,6 +87,7 @@ export const ERROR_CODES = {
   LEASE_LOST: 'another agent took over the repository in the middle of a run',
   NOT_CONFIRMED: 'data would be replaced, and nobody confirmed it',
   RESTORE_UNHEALTHY: 'the data was restored, but the application does not work',
+  NOTHING_TO_ACCEPT: 'a source has no loss to accept',
   NOTHING_TO_ROLL_BACK: 'no restore can be rolled back',
   INTERRUPTED: 'the run was interrupted',
   CLOCK_JUMPED: 'the clock does not match the times of the snapshots',
@@ -134,14 +135,18 @@ export function toLifeboatError(error: unknown, code: ErrorCode = 'INTERNAL'): L
   return new LifeboatError(code, message, { cause: error });
 }
 
-/** Flattens an error for reports. `cause` joins the messages of up to five nested causes that differ from its own message. */
+/**
+ * Flattens an error for reports. `cause` joins the messages of up to five nested causes, without those that repeat its own
+ * message or are a part of the cause before.
+ */
 export function errorInfo(error: unknown): ErrorInfo {
   const own = toLifeboatError(error);
   const info: ErrorInfo = { code: own.code, message: own.message };
   if (own.hint !== undefined) info.hint = own.hint;
   const causes: string[] = [];
   for (let c = own.cause; c instanceof Error && causes.length < 5; c = c.cause) {
-    if (c.message && c.message !== own.message && !causes.includes(c.message)) causes.push(c.message);
+    if (c.message && c.message !== own.message && !causes.some((one) => one.includes(c.message)))
+      causes.push(c.message);
   }
   if (causes.length > 0) info.cause = causes.join(': ');
   return info;

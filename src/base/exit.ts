@@ -13,6 +13,7 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   NOTHING_LABELLED: EXIT.nothing,
   NOT_CONFIRMED: EXIT.usage,
   RESTORE_UNHEALTHY: EXIT.partial,
+  NOTHING_TO_ACCEPT: EXIT.nothing,
   NOTHING_TO_ROLL_BACK: EXIT.nothing,
   LOCKED: EXIT.locked,
   INTERRUPTED: EXIT.interrupted,

@@ -35,8 +35,27 @@ export function createLog(level: LogLevel, write: (line: string) => void = (line
 /** Renders a line of the log for a terminal: `warning: a notifier failed: … (NOTIFY_FAILED)`. */
 export function readable(line: string): string {
   const { level, msg, message, code } = JSON.parse(line) as Record<'level' | 'msg' | 'message' | 'code', string>;
-  const more = message === undefined ? '' : `: ${message}`;
+  const more = message === undefined || message === msg ? '' : `: ${message}`;
   return `${level === 'warn' ? 'warning' : level}: ${msg}${more}${code === undefined ? '' : ` (${code})`}\n`;
+}
+
+/** The values of `LOG_FORMAT`. */
+export const LOG_FORMATS = ['json', 'text'] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+/**
+ * Renders a line of the log as text, with its time and all fields:
+ * `2026-11-20T03:00:41.000Z error: db.postgres: failed: no answer (PG_UNREACHABLE) run=… hint="…"`.
+ */
+export function textLine(line: string): string {
+  const { level, msg, message, code, time, ...fields } = JSON.parse(line) as Record<string, unknown>;
+  const more = Object.entries(fields).map(([name, value]) => ` ${name}=${fieldText(value)}`);
+  return `${String(time)} ${readable(line).trimEnd().replace(/\s+/g, ' ')}${more.join('')}\n`;
+}
+
+function fieldText(value: unknown): string {
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  return typeof value !== 'string' || /^[\w.:/+-]+$/.test(text) ? text : JSON.stringify(text);
 }
 
 /** Wraps a log. The wrapper also keeps the last `limit` lines as plain text, for the body of pings and messages. */

@@ -10,7 +10,7 @@ import { formatBytes } from '../report/format.ts';
 import { vanishedSources } from '../run/history.ts';
 import type { CopyState, State } from '../run/state.ts';
 import { objectsOf } from '../store/objects/manifest.ts';
-import { refuseEmptied } from '../store/repository/emptied.ts';
+import { emptiedProblem, listEmptiedSources, refuseEmptied } from '../store/repository/emptied.ts';
 import type { Repository, SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 
@@ -94,6 +94,7 @@ async function repositoryProblems(
     ['LIFEBOAT_ENCRYPTION', () => refuseClear(repository.keys, list.snapshots)],
   ];
   const problems = list.damaged.map(damagedProblem);
+  const emptied = await listEmptiedSources(repository, list.snapshots, new Set(await state.damaged()));
   for (const [subject, check] of checks) {
     try {
       await check();
@@ -101,7 +102,9 @@ async function repositoryProblems(
       problems.push(errorAt(subject, error));
     }
   }
-  return problems;
+  // If nothing is left at all, that is one problem.
+  const single = problems.some(({ code }) => code === 'DEST_FOREIGN') ? [] : emptied;
+  return [...problems, ...single.map((one) => emptiedProblem(repository, one))];
 }
 
 /** Returns why the repository cannot be used, unless the plan already contains that problem. */
@@ -175,7 +178,9 @@ async function vanished({ plan, state }: ForeseeDeps, { snapshots }: SnapshotLis
   const gone = vanishedSources(manifests, plan, await state.accepted().catch(() => ({})));
   return gone.flatMap((source) => {
     const { error } = vanishedOutcome(source).report;
-    return error ? [{ severity: 'error', subject: source.name, ...error, code: 'SOURCE_VANISHED' } as const] : [];
+    // The plan itself has the error of a database that does not run.
+    if (!error || source.stopped !== undefined) return [];
+    return [{ severity: 'error', subject: source.name, ...error, code: 'SOURCE_VANISHED' } as const];
   });
 }
 

@@ -1,5 +1,5 @@
 import { unlessAborted } from '../base/abort.ts';
-import { type ErrorInfo, errorInfo, hasCode } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo } from '../base/errors.ts';
 import { PROBE_RUN } from '../docker/helper-labels.ts';
 import { keptDatabases } from '../kept/databases.ts';
 import type { Mount, Note, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from '../plan/model.ts';
@@ -14,8 +14,8 @@ import {
 } from '../sources/postgres/facts/databases.ts';
 import { readServerFacts } from '../sources/postgres/facts/facts.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
-import { isCrashLoop } from '../sources/postgres/server/restarted.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
+import { mayBeStarting } from '../sources/postgres/server/when-up.ts';
 import { HELPER_ROOT, leftOutOf, pathInAgent } from '../sources/volume.ts';
 import type { MeasuredTree } from '../store/content/measure-tree.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
@@ -87,7 +87,7 @@ type Look = Probed & {
 
 /** Returns true for a server that does not respond shortly after its container's start. A first start takes a while. */
 function isStarting({ kind, life }: PlannedSource, error: unknown, now: Date): boolean {
-  if (kind !== 'postgres' || !life || !hasCode(error, 'PG_UNREACHABLE') || isCrashLoop(error)) return false;
+  if (kind !== 'postgres' || !life || !mayBeStarting(error)) return false;
   return now.getTime() - Date.parse(life.startedAt) < STARTING_MS;
 }
 

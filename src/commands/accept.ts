@@ -1,7 +1,12 @@
+import type { App } from '../app/app.ts';
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { highestCopied } from '../copy/highest-copied.ts';
+import type { Loss } from '../plan/accepted.ts';
+import type { Plan } from '../plan/model.ts';
 import { plural } from '../report/format.ts';
+import { listSourceStatuses } from '../run/source-status.ts';
+import type { Manifest } from '../store/objects/manifest.ts';
 import { listEmptied } from '../store/repository/emptied.ts';
 import { type Acceptance, shortId } from '../store/repository/repository-info.ts';
 import { highestSequence, placeOf, rememberList } from '../store/repository/seen-chain.ts';
@@ -14,22 +19,60 @@ export async function accept(call: Call): Promise<number> {
   if (source === 'destination') return acceptDestination(call);
   if (app.settings.copies.some(({ name }) => name === source)) return acceptCopy(call, source);
   const { snapshots } = await (await app.repository({ create: false })).snapshots(call.io.signal);
-  const seen = snapshots.some(({ manifest }) => source in manifest.sources);
-  const planned = (await app.plan()).sources.some(({ name }) => name === source);
-  if (!seen && !planned) {
+  const losses = await findLosses(call, source, snapshots);
+  const at = new Date().toISOString();
+  const sequence = snapshots[0]?.manifest.sequence ?? 0;
+  await app.state.saveAccepted({ ...(await app.state.accepted()), [source]: { at, sequence, losses } });
+  const words = losses.map((loss) => LOSS_WORDS[loss]).join(' and ');
+  print(
+    call,
+    { accepted: source, losses },
+    () => `Accepted: ${source} ${words}. Lifeboat keeps its newest good snapshot.`,
+  );
+  return EXIT.done;
+}
+
+const LOSS_WORDS: Record<Loss, string> = {
+  gone: 'may be gone',
+  empty: 'may be empty',
+  fall: 'may be smaller than before',
+};
+
+/**
+ * Returns what there is to accept of a source now. An acceptance in advance would hide the next loss.
+ *
+ * @throws SOURCE_UNKNOWN, NOTHING_TO_ACCEPT
+ */
+async function findLosses(
+  { app }: Call,
+  source: string,
+  snapshots: readonly { manifest: Manifest }[],
+): Promise<Loss[]> {
+  const [plan, results] = await Promise.all([app.plan(), app.state.results()]);
+  const manifests = snapshots.map(({ manifest }) => manifest);
+  const input = { plan, manifests, results, accepted: {}, zone: app.settings.timeZone, now: app.now() };
+  const status = listSourceStatuses(input).find(({ name }) => name === source);
+  if (!status) {
     throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot has a source ${source}, nor does the plan`, {
       hint: '`lifeboat plan` and `lifeboat snapshots` list the sources.',
     });
   }
-  const at = new Date().toISOString();
-  const sequence = snapshots[0]?.manifest.sequence ?? 0;
-  await app.state.saveAccepted({ ...(await app.state.accepted()), [source]: { at, sequence } });
-  print(
-    call,
-    { accepted: source },
-    () => `Accepted: ${source} may be gone, empty or smaller than before. Lifeboat keeps its newest good snapshot.`,
-  );
-  return EXIT.done;
+  const isGone = status.attention === 'vanished';
+  const losses: Loss[] = [
+    ...(isGone ? (['gone'] as const) : []),
+    ...(!isGone && (await isEmpty(app, plan, source)) ? (['empty'] as const) : []),
+    ...(status.beforeFall === undefined ? [] : (['fall'] as const)),
+  ];
+  if (losses.length > 0) return losses;
+  throw new LifeboatError('NOTHING_TO_ACCEPT', `${source} is neither gone nor empty nor smaller than before`, {
+    hint: 'Run `lifeboat accept` after the change. The next run, `lifeboat plan` and `lifeboat status` say what there is to accept.',
+  });
+}
+
+async function isEmpty(app: App, plan: Plan, source: string): Promise<boolean> {
+  const sources = plan.sources.filter(({ name, kind }) => name === source && kind !== 'postgres');
+  const { empty } = await app.probe({ ...plan, sources });
+  return empty.includes(source);
 }
 
 /** Forgets that the copy was complete, so the next run may fill it again. */

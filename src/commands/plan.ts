@@ -45,14 +45,7 @@ export async function showPlan(call: Call): Promise<number> {
 /** Adds to a plan what its sources, the destination and the copies show, and what the next run would fail with. */
 async function completePlan({ app, io }: Call, plan: Plan): Promise<Map<string, Probed>> {
   const { foresee } = await import('../check/foresee.ts');
-  const { probe } = await import('../check/probe.ts');
-  const { probes, problems, notes, empty } = await probe(plan, {
-    project: app.project,
-    agentMounts: app.self.facts.mounts,
-    treeStore: app.treeStore,
-    state: app.state,
-    openTools: (source, context) => app.openTools(source, { ...context, recordHelper: () => undefined }),
-  });
+  const { probes, problems, notes, empty } = await app.probe(plan);
   const { bucketProblems } = await import('./bucket.ts');
   const held = heldProblems(await heldServices(app.journals, await app.runsUnderWay()));
   const own = await app.own.look().catch((error: unknown) => ({ error: toLifeboatError(error) }));

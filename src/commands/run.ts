@@ -1,7 +1,6 @@
 import { hintAtCopies, type OtherRepository } from '../app/other-repository.ts';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
-import { readable } from '../base/log.ts';
 import { redactDeep } from '../base/redact.ts';
 import { ansiPaint, plainPaint } from '../report/paint.ts';
 import type { Call, Io, Operands, Options } from './call.ts';
@@ -50,8 +49,8 @@ export async function run(name: string, operands: Operands, options: Options, io
   const level = io.env.LOG_LEVEL ?? (name === 'daemon' ? undefined : 'warn');
   // JSON lines would break up the progress display of a terminal. Debugging needs all their fields.
   const forPeople = name !== 'daemon' && io.terminal.isTTY && level !== 'debug' && level !== 'trace';
-  const write = forPeople ? (line: string) => io.err(readable(line)) : io.err;
-  const base = createBase(level === undefined ? io.env : { ...io.env, LOG_LEVEL: level }, write);
+  const env = level === undefined ? io.env : { ...io.env, LOG_LEVEL: level };
+  const base = createBase(env, { write: io.err, forPeople });
   const json = options.json === true;
   if (name.startsWith('bucket-')) {
     const { bringBack, policy, setup } = await import('./bucket.ts');

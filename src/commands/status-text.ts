@@ -1,3 +1,4 @@
+import { stoppedDatabase } from '../plan/job.ts';
 import { formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
 import { problemLines } from '../report/text.ts';
@@ -21,16 +22,16 @@ function goodness({ entry }: LastGood): string {
 
 /** Renders the sources for `status`: a table, then the reason for each source that needs attention. */
 export function renderSourceStatuses(all: readonly SourceStatus[], now: Date, paint: Paint): string[] {
-  const rows = all.map(({ name, attention, last, lastGood }) => [
+  const rows = all.map(({ name, attention, last, lastGood, stopped }) => [
     oneLine(name),
-    attention === null ? 'ok' : WORDS[attention],
+    attention === null ? 'ok' : stopped === undefined ? WORDS[attention] : 'not running',
     last ? formatAgo(new Date(last.at), now) : '',
     lastGood ? `${goodness(lastGood)} ${formatAgo(new Date(lastGood.at), now)}` : 'never backed up',
     lastGood ? formatBytes(lastGood.entry.bytes) : '',
     lastGood?.snapshot ?? '',
   ]);
   const lines = table(rows, { indent: 2, align: ['left', 'left', 'left', 'left', 'right'] });
-  const why = all.flatMap(({ name, attention, last, lastGood, beforeFall }) => {
+  const why = all.flatMap(({ name, attention, last, lastGood, beforeFall, stopped }) => {
     if (attention === 'late')
       return [`  ${paint.bad('!')} ${oneLine(name)}: not backed up at its last two scheduled times`];
     if (attention === 'ahead') {
@@ -42,6 +43,8 @@ export function renderSourceStatuses(all: readonly SourceStatus[], now: Date, pa
       const what = 'much smaller than before, without a database that it had, or on another server';
       return [`  ${paint.bad('!')} ${oneLine(name)}: ${what}. ${before}`];
     }
+    if (stopped !== undefined)
+      return problemLines({ severity: 'error', subject: name, ...stoppedDatabase(stopped) }, paint);
     if (attention === 'vanished') {
       const hint = `start its container and check its labels, or \`lifeboat accept ${name}\``;
       return problemLines(

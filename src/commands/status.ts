@@ -3,8 +3,10 @@ import { EXIT } from '../base/exit.ts';
 import { heldProblems, heldServices } from '../daemon/held-services.ts';
 import { keptLines } from '../kept/list.ts';
 import { copyStateLines } from '../report/copy-text.ts';
+import type { RunReport } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
-import { retentionLines } from '../report/prune-text.ts';
+import type { Paint } from '../report/paint.ts';
+import { PRUNE, retentionLines } from '../report/prune-text.ts';
 import { headline, nextRun, nextTry, problemLines } from '../report/text.ts';
 import { lastGoodReport } from '../run/history.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
@@ -59,7 +61,7 @@ export async function status(call: Call): Promise<number> {
           : 'No run yet.',
         ...destinationLines(found),
         ...renderSourceStatuses(all, now, call.io.paint),
-        ...(last ? retentionLines(last, call.io.paint) : []),
+        ...(last ? lastRunLines(last, call.io.paint) : []),
         ...copyStateLines(copies, now, call.io.paint),
         ...heldProblems(services).flatMap((problem) => problemLines(problem, call.io.paint)),
         ...keptLines(held, now),
@@ -126,6 +128,12 @@ function destinationLines({ problem, damaged }: Found): string[] {
     `! ${problem ? 'destination: ' : ''}${message} (${code})`,
     ...(hint ? [`  ${hint}`] : []),
   ]);
+}
+
+/** Renders what the last run reported apart from its sources and copies. */
+function lastRunLines(last: RunReport, paint: Paint): string[] {
+  const problems = last.problems.filter(({ subject }) => subject !== PRUNE);
+  return [...problems.flatMap((problem) => problemLines(problem, paint)), ...retentionLines(last, paint)];
 }
 
 function because(error: ErrorInfo | undefined): string {

@@ -9,6 +9,8 @@ import { missedRun, nextRun } from '../plan/values/schedule.ts';
 import type { RunReport, Trigger } from '../report/events.ts';
 import { openJournals } from '../run/journal.ts';
 import type { State } from '../run/state.ts';
+import { createRunLogger } from './log-runs.ts';
+import { refreshPlan } from './refresh-plan.ts';
 import { beginTry, dueRetry, type Try } from './retries.ts';
 import { stopOthers } from './stop-others.ts';
 
@@ -60,17 +62,13 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   let looks = 0;
 
   const replan = async () => {
-    try {
-      const next = await deps.plan();
-      logChanges(log, plan, next);
-      plan = next;
-    } catch (error) {
-      log.warn('containers cannot be listed; trying again when the engine answers', { ...errorInfo(error) });
-    }
+    plan = await refreshPlan(deps, plan);
   };
+  const logRun = createRunLogger(deps);
   const tick = () => {
     running ??= serve()
       .catch((error: unknown) => log.error('a scheduled run could not be started', { ...errorInfo(error) }))
+      .then(logRun)
       .finally(async () => {
         running = undefined;
         await lookSoon();
@@ -98,6 +96,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   await deps.recover();
   await replan();
   logStart(deps, plan);
+  await logRun();
   const stopTicking = deps.everyMinute(tick);
   const watching = deps.watch(replan, signal);
   void tick();
@@ -227,19 +226,6 @@ function logStart(deps: DaemonDeps, plan: Plan | undefined): void {
     nextRun: next.toISOString(),
     zone: deps.zone,
   });
-}
-
-function logChanges(log: Log, before: Plan | undefined, after: Plan): void {
-  const names = (plan: Plan | undefined) => new Set(plan?.sources.map(({ name }) => name));
-  const [old, now] = [names(before), names(after)];
-  const added = [...now].filter((name) => !old.has(name));
-  const removed = [...old].filter((name) => !now.has(name));
-  if (before && (added.length > 0 || removed.length > 0)) log.info('sources changed', { added, removed });
-  const known = new Set(before?.problems.map((problem) => JSON.stringify(problem)));
-  for (const problem of after.problems) {
-    if (known.has(JSON.stringify(problem))) continue;
-    log[problem.severity === 'error' ? 'error' : 'warn'](problem.message, { ...problem });
-  }
 }
 
 async function beat({ aliveFile, log }: DaemonDeps): Promise<void> {

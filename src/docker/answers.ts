@@ -55,7 +55,7 @@ export interface ContainerDetails {
   createdAt: string;
   /** seconds until a stop kills the container, if it was created with that setting (`stop_grace_period` in Compose) */
   stopTimeout: number | undefined;
-  networks: Record<string, { ip: string; aliases: string[] }>;
+  networks: Record<string, { addresses: string[]; aliases: string[] }>;
 }
 
 /** The engine's details of an image. */
@@ -148,6 +148,11 @@ function healthOf(status: string | undefined): Pick<ContainerDetails, 'health'> 
   return status === 'starting' || status === 'healthy' || status === 'unhealthy' ? { health: status } : {};
 }
 
+const network = z.object({ IPAddress: text, GlobalIPv6Address: text, Aliases: list }).transform((n) => ({
+  addresses: [n.IPAddress, n.GlobalIPv6Address].filter((one) => one !== ''),
+  aliases: n.Aliases,
+}));
+
 export const container = z
   .object({
     Id: id,
@@ -182,9 +187,7 @@ export const container = z
       .array(mount)
       .nullish()
       .transform((value) => value ?? []),
-    NetworkSettings: z
-      .object({ Networks: z.record(z.string(), z.object({ IPAddress: text, Aliases: list })).nullish() })
-      .nullish(),
+    NetworkSettings: z.object({ Networks: z.record(z.string(), network).nullish() }).nullish(),
   })
   .transform(
     (c): ContainerDetails => ({
@@ -212,12 +215,7 @@ export const container = z
       restarts: c.RestartCount,
       createdAt: c.Created,
       stopTimeout: c.Config.StopTimeout ?? undefined,
-      networks: Object.fromEntries(
-        Object.entries(c.NetworkSettings?.Networks ?? {}).map(([name, n]) => [
-          name,
-          { ip: n.IPAddress, aliases: n.Aliases },
-        ]),
-      ),
+      networks: c.NetworkSettings?.Networks ?? {},
     }),
   );
 

@@ -96,6 +96,8 @@ function toFacts(details: ContainerDetails, labels: Record<string, string>): Con
     env: details.env,
     command: details.command,
     mounts: details.mounts,
+    networkMode: details.networkMode,
+    networks: details.networks,
     ...(details.stopTimeout === undefined ? {} : { stopTimeout: details.stopTimeout }),
   };
 }

@@ -25,6 +25,8 @@ export interface HelperKind<Role extends string = string> {
   /** the reason for each capability, by its name */
   capabilities: Readonly<Record<string, string>>;
   tmpfs?: Readonly<Record<string, string>>;
+  /** for programs of a stranger: memory in MiB, and the number of processes */
+  limits?: { memoryMib: number; pids: number };
 }
 
 const defineKind = <Role extends string>(kind: HelperKind<Role>): HelperKind<Role> => kind;
@@ -62,6 +64,7 @@ export const HELPER_KINDS = {
     network: 'none',
     mounts: { dump: { doc: 'The directory of the spool that holds the dump.', access: 'read-only' } },
     capabilities: {},
+    limits: { memoryMib: 2048, pids: 512 },
   }),
   volume: defineKind({
     purpose: 'volume',
@@ -105,7 +108,7 @@ export interface RoleMount {
 export function kindSpec<Role extends string>(
   kind: HelperKind<Role>,
   mounts: Partial<Record<Role, readonly RoleMount[]>>,
-): Pick<HelperSpec, 'purpose' | 'mounts' | 'user' | 'capAdd' | 'tmpfs'> {
+): Pick<HelperSpec, 'purpose' | 'mounts' | 'user' | 'capAdd' | 'tmpfs' | 'memory' | 'pids'> {
   const all = Object.entries(mounts) as [Role, readonly RoleMount[] | undefined][];
   return {
     purpose: kind.purpose,
@@ -113,6 +116,7 @@ export function kindSpec<Role extends string>(
     capAdd: Object.keys(kind.capabilities),
     mounts: all.flatMap(([role, list = []]) => list.map((one) => toMount(kind.mounts[role], one))),
     ...(kind.tmpfs ? { tmpfs: kind.tmpfs } : {}),
+    ...(kind.limits ? { memory: kind.limits.memoryMib * 1024 ** 2, pids: kind.limits.pids } : {}),
   };
 }
 

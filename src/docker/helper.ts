@@ -51,6 +51,10 @@ export interface HelperSpec {
   capAdd?: readonly string[];
   /** bytes; default is the engine's 64 MiB */
   shmSize?: number;
+  /** bytes; default: no limit */
+  memory?: number;
+  /** number of processes and threads; default: no limit */
+  pids?: number;
   labels?: Record<string, string>;
 }
 
@@ -189,6 +193,8 @@ export function createBody(
       CpuShares: 256,
       ...(blkio ? { BlkioWeight: 100 } : {}),
       ...(spec.shmSize === undefined ? {} : { ShmSize: spec.shmSize }),
+      ...(spec.memory === undefined ? {} : { Memory: spec.memory }),
+      ...(spec.pids === undefined ? {} : { PidsLimit: spec.pids }),
       // Attached and idle helpers log nothing. Other logs stay small, and stay out of the user's log shipping.
       LogConfig:
         attached || !spec.cmd

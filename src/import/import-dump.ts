@@ -1,9 +1,7 @@
-import { createWriteStream } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { type Readable, Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { errorInfo, hasErrno, LifeboatError } from '../base/errors.ts';
+import type { Readable } from 'node:stream';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
 import type { PostgresSource } from '../plan/model.ts';
 import { plural } from '../report/format.ts';
 import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
@@ -12,6 +10,7 @@ import { conninfo, quoteIdentifier, quoteLiteral } from '../sources/postgres/ser
 import type { AgentContext } from '../sources/postgres/server/tools.ts';
 import type { CaptureContext, CapturedTree } from '../sources/source.ts';
 import { unreadable } from '../store/archive/import-errors.ts';
+import { writeSpoolFile } from '../store/archive/spool-space.ts';
 import { type DumpScan, DumpScanner } from './dump-scan.ts';
 import { type ProgramResult, ThrowawayServer } from './throwaway-server.ts';
 
@@ -79,23 +78,15 @@ async function spoolDump(
 ): Promise<DumpScan> {
   const scanner = new DumpScanner();
   let done = 0;
-  const scanned = new Transform({
-    transform(chunk: Buffer, _encoding, callback) {
+  async function* scanned(): AsyncGenerator<Buffer> {
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
       done += chunk.length;
       progress({ phase: 'unpacking', done });
       if (form === 'text') scanner.add(chunk);
-      callback(null, chunk);
-    },
-  });
-  try {
-    await pipeline(stream, scanned, createWriteStream(file, { flags: 'wx', mode: 0o444 }), { signal });
-  } catch (error) {
-    if (!hasErrno(error, 'ENOSPC', 'EDQUOT')) throw error;
-    throw new LifeboatError('SPOOL_FULL', 'the spool is full', {
-      cause: error,
-      hint: 'A dump needs space for its uncompressed size in the volume mounted at /spool.',
-    });
+      yield chunk;
+    }
   }
+  await writeSpoolFile(scanned(), file, { mode: 0o444, what: 'the uncompressed dump', signal });
   const scan = scanner.end();
   if (form === 'text' && !scan.complete) {
     throw unreadable(

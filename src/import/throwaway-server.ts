@@ -9,6 +9,7 @@ import { readOnlyMount } from '../sources/postgres/server/helper-mounts.ts';
 import type { AgentContext } from '../sources/postgres/server/tools.ts';
 import { withWatchdog } from '../sources/postgres/server/watchdog.ts';
 import type { CaptureContext } from '../sources/source.ts';
+import { watchDisk } from './disk-watch.ts';
 
 const DIRECTORY = '/tmp/lifeboat-import';
 const DATA = `${DIRECTORY}/data`;
@@ -52,15 +53,18 @@ interface ThrowawayOptions {
 
 /**
  * A Postgres server of a source's own image, empty, without network and without any data of the user. SQL from a stranger
- * can run in it: its programs run as the image's `postgres` user without capabilities, and see one directory, read-only.
+ * can run in it: its programs run as the image's `postgres` user without capabilities, with limits for memory,
+ * processes and the disk, and see one directory, read-only.
  */
 export class ThrowawayServer {
   readonly #options: ThrowawayOptions;
   readonly #helper: Helper;
+  readonly #full: AbortSignal;
 
-  private constructor(options: ThrowawayOptions, helper: Helper) {
+  private constructor(options: ThrowawayOptions, helper: Helper, full: AbortSignal) {
     this.#options = options;
     this.#helper = helper;
+    this.#full = full;
   }
 
   /**
@@ -85,7 +89,8 @@ export class ThrowawayServer {
     try {
       const argv = ['sh', '-c', START_SCRIPT, planned.user, settings.join(' ')];
       await execText(engine, helper.id, { argv, user: USER, heartbeat: HEARTBEAT_S, signal });
-      return new ThrowawayServer(options, helper);
+      const full = await watchDisk(agent, { container: helper.id, directory: DIRECTORY, signal });
+      return new ThrowawayServer(options, helper, full);
     } catch (error) {
       await helper.remove();
       if (!(error instanceof LifeboatError) || error.code !== 'EXEC_FAILED') throw error;
@@ -124,7 +129,7 @@ export class ThrowawayServer {
   /**
    * Runs a program of Postgres to its end, whatever its exit status. `onOutput` gets its stdout.
    *
-   * @throws PG_STALLED when the databases have not changed for the stall timeout; ENGINE_*
+   * @throws PG_STALLED when the databases have not changed for the stall timeout; PG_NO_SPACE; ENGINE_*
    */
   async run(
     name: 'psql' | 'pg_restore',
@@ -134,7 +139,8 @@ export class ThrowawayServer {
     const { agent, context } = this.#options;
     const said = new Said();
     const watch = {
-      ...{ timeoutMs: agent.stallTimeoutMs, intervalMs: 5000, signal: context.signal, what: 'loading the dump' },
+      ...{ timeoutMs: agent.stallTimeoutMs, intervalMs: 5000, what: 'loading the dump' },
+      signal: AbortSignal.any([context.signal, this.#full]),
       pulses: [() => this.#pulse()],
     };
     const exitCode = await withWatchdog(watch, async (signal) => {

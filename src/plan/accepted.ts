@@ -1,13 +1,24 @@
+/** What a person can accept of a source: it is gone, it is empty, or it is smaller than before (a fall). */
+export type Loss = 'gone' | 'empty' | 'fall';
+
 /** The record of a person's `lifeboat accept`: a source may be gone, empty, or smaller than before. */
 interface AcceptedAt {
   /** ISO time of the command, by the clock of that moment */
   at: string;
   /** sequence of the newest snapshot at that time */
   sequence: number;
+  /** the losses that existed at that time; a later loss of another kind is not accepted. Absent in older records: any */
+  losses?: readonly Loss[];
 }
 
 /** Acceptances by source name. Older versions recorded the time alone, as a string. */
 export type Accepted = Readonly<Record<string, string | AcceptedAt>>;
+
+/** Returns whether the acceptance is about losses of this kind. */
+export function coversLoss(accepted: string | AcceptedAt | undefined, loss: Loss): boolean {
+  if (accepted === undefined) return false;
+  return typeof accepted === 'string' || (accepted.losses?.includes(loss) ?? true);
+}
 
 /** Returns whether the acceptance came after the snapshot. Compares places in the chain where they are known, because a clock may be wrong. */
 export function isAccepted(

@@ -32,6 +32,8 @@ interface ServicePlan {
   problems: Problem[];
   missing: ServiceVolumes['missing'];
   notes: Note[];
+  /** databases whose container does not run, see {@link Plan} */
+  stopped: Plan['stopped'];
 }
 
 /** Decides what is backed up, and reports what is not as the user may have meant it. Never throws for bad input. */
@@ -44,6 +46,7 @@ export function buildPlan(input: PlanInput): Plan {
   const problems = [...planned, ...missing].flatMap((one) => one.problems);
   const notes = [...planned, ...missing].flatMap((one) => one.notes);
   const candidates = planned.flatMap((one) => one.candidates);
+  const stopped = Object.assign({}, ...planned.map((one) => one.stopped)) as NonNullable<Plan['stopped']>;
   const volumes = shareVolumes(candidates.filter(isVolume), input.known ?? []);
   problems.push(...volumes.problems);
   notes.push(...volumes.notes);
@@ -71,6 +74,7 @@ export function buildPlan(input: PlanInput): Plan {
     problems: ordered(problems),
     ...(notes.length > 0 ? { notes: orderedNotes(notes) } : {}),
     ...(Object.keys(volumes.shared).length > 0 ? { shared: volumes.shared } : {}),
+    ...(Object.keys(stopped).length > 0 ? { stopped } : {}),
   };
 }
 
@@ -103,6 +107,7 @@ function planService(service: Service, slug: string, input: PlanInput): ServiceP
     problems,
     missing: volumes.missing,
     notes: volumes.notes.map((message) => ({ subject, message })),
+    stopped: postgres.stopped,
   };
 }
 
@@ -149,6 +154,16 @@ function keepDoubt({ containers }: Service): Pick<PlannedSource, 'keepInDoubt'> 
 interface Part {
   sources: PlannedSource[];
   problems: Omit<Problem, 'subject'>[];
+  stopped?: Plan['stopped'];
+}
+
+/** Returns the error about a database whose container does not run. */
+export function stoppedDatabase(container: string) {
+  return {
+    code: 'CONTAINER_STOPPED' as const,
+    message: `container ${container} is not running, so its databases cannot be backed up`,
+    hint: 'start it, or remove lifeboat.postgres',
+  };
 }
 
 function planPostgres(containers: readonly Asked[], slug: string, settings: Settings): Part {
@@ -157,9 +172,8 @@ function planPostgres(containers: readonly Asked[], slug: string, settings: Sett
   if (first === undefined) return { sources: [], problems: [] };
   const { container, values } = first;
   if (!container.running) {
-    const message = `container ${container.name} is not running, so its databases cannot be backed up`;
-    const hint = 'start it, or remove lifeboat.postgres';
-    return { sources: [], problems: [{ severity: 'error', code: 'CONTAINER_STOPPED', message, hint }] };
+    const problem = { severity: 'error', ...stoppedDatabase(container.name) } as const;
+    return { sources: [], problems: [problem], stopped: { [`${slug}.postgres`]: container.name } };
   }
   if (wanted.length > 1) {
     const names = wanted.map((each) => each.container.name).join(' and ');

@@ -98,8 +98,8 @@ export const LABELS = {
   },
   'lifeboat.stop': {
     parse: boolean,
-    form: '`true`',
-    doc: 'stop this container while Lifeboat reads its volumes, and while a restore replaces its volumes or a database that its environment or command names',
+    form: '`true` or `false`',
+    doc: 'stop this container while Lifeboat reads its volumes, and while a restore replaces its volumes or a database that its environment or command names. `false`: a restore of a database does not stop it, although it uses the database',
     needs: VOLUMES,
   },
   'lifeboat.exec.pre': {
@@ -153,7 +153,12 @@ const EXCLUDE = 'lifeboat.postgres.exclude-databases';
 
 /** Parses the labels of one container, as {@link ownLabels} returns them. */
 export function readLabels(given: ReadonlyMap<string, string>): { values: LabelValues; mistakes: Mistake[] } {
-  const { values, mistakes } = readFields('label', LABELS, given);
+  const { values: read, mistakes: found } = readFields('label', LABELS, given);
+  // `false` keeps a restore of a database from stopping a container, which needs no other label.
+  const stop = boolean(given.get('lifeboat.stop') ?? '');
+  const isExcluded = 'value' in stop && !stop.value;
+  const values = isExcluded ? { ...read, 'lifeboat.stop': false } : read;
+  const mistakes = found.filter(({ key, kind }) => !(isExcluded && key === 'lifeboat.stop' && kind === 'unused'));
   const both = values['lifeboat.postgres.databases']?.find((name) => values[EXCLUDE]?.includes(name));
   if (both === undefined) return { values, mistakes };
   const message = `${EXCLUDE} names ${quote(both)}, and so does lifeboat.postgres.databases`;

@@ -48,6 +48,10 @@ export interface ContainerFacts {
   mounts: Mount[];
   /** time that the container has to stop, seconds; absent if it sets none */
   stopTimeout?: number;
+  /** `bridge`, `container:<id>`, a network's name…; absent if it is unknown */
+  networkMode?: string;
+  /** networks by name; absent if they are unknown, empty in the network namespace of another container */
+  networks?: Record<string, { addresses: string[]; aliases: string[] }>;
 }
 
 /** A retention policy. The newest snapshot is kept of so many days, weeks, months and years, as in restic. */
@@ -178,6 +182,8 @@ export interface Plan {
   notes?: Note[];
   /** for volumes that services share: names that other services would give the source, with its actual name */
   shared?: Readonly<Record<string, string>>;
+  /** databases whose container does not run: the containers' names by source name; absent if there are none */
+  stopped?: Readonly<Record<string, string>>;
   /** labelled containers that are about to start, see awaited.ts; absent if there are none */
   awaited?: string[];
 }

@@ -1,4 +1,4 @@
-import type { LogLevel } from '../base/log.ts';
+import { LOG_FORMATS, type LogLevel } from '../base/log.ts';
 import { parseCopies, parseLocation } from './location.ts';
 import { pgCredentials } from './pg-credentials.ts';
 import { parseKeep } from './retention.ts';
@@ -209,8 +209,14 @@ export const SETTINGS = {
   LOG_LEVEL: {
     parse: oneOf(LEVELS),
     form: LEVELS.map((level) => `\`${level}\``).join(', '),
-    doc: 'how much Lifeboat logs. If it is not set, commands other than `daemon` log only warnings and errors. At a terminal, these commands log plain text, except at `debug` and `trace`. All other logs are JSON',
+    doc: 'how much Lifeboat logs. If it is not set, commands other than `daemon` log only warnings and errors',
     default: 'info',
+  },
+  LOG_FORMAT: {
+    parse: oneOf(LOG_FORMATS),
+    form: LOG_FORMATS.map((format) => `\`${format}\``).join(', '),
+    doc: 'how Lifeboat logs: one JSON object per line, or one line of text with the same fields. At a terminal, commands other than `daemon` always log plain text, except at the levels `debug` and `trace`',
+    default: 'json',
   },
   TZ: { parse: parseZone, form: 'time zone', doc: 'IANA time zone of schedules and displayed times', default: 'UTC' },
 } as const satisfies Fields;

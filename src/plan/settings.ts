@@ -1,5 +1,5 @@
 import { LifeboatError } from '../base/errors.ts';
-import type { LogLevel } from '../base/log.ts';
+import type { LogFormat, LogLevel } from '../base/log.ts';
 import { type CopyLocation, misplaced } from './location.ts';
 import type { KeepPolicy } from './model.ts';
 import type { SourceCredentials } from './pg-credentials.ts';
@@ -44,6 +44,7 @@ export interface Settings {
   /** at most one for each source */
   readonly pgCredentials: readonly SourceCredentials[];
   readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
   /** IANA name */
   readonly timeZone: string;
 }
@@ -201,6 +202,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     pgPassword: values.LIFEBOAT_PGPASSWORD,
     pgCredentials: values.LIFEBOAT_PGCREDENTIALS ?? [],
     logLevel: values.LOG_LEVEL,
+    logFormat: values.LOG_FORMAT,
     timeZone: values.TZ,
   });
 }

@@ -1,4 +1,4 @@
-import type { Accepted } from '../plan/accepted.ts';
+import { type Accepted, coversLoss } from '../plan/accepted.ts';
 import { eitherPolicy, type KeepRule, type KeepSnapshot } from '../plan/keep.ts';
 import type { KeepEntry } from '../plan/keep-databases.ts';
 import type { KeepPolicy, Plan } from '../plan/model.ts';
@@ -59,7 +59,7 @@ function isStored(entry: ManifestSource | undefined): boolean {
 }
 
 function acceptedOf(accepted: Accepted[string] | undefined): Pick<KeepRule, 'acceptedUntil' | 'acceptedSequence'> {
-  if (accepted === undefined) return {};
+  if (accepted === undefined || !coversLoss(accepted, 'fall')) return {};
   return typeof accepted === 'string'
     ? { acceptedUntil: Date.parse(accepted) }
     : { acceptedSequence: accepted.sequence };

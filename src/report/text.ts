@@ -99,7 +99,9 @@ export function renderError(
   { paint = plainPaint, safe }: { paint?: Paint; safe?: string } = {},
 ): string {
   const clean = cleanReport(error);
-  const lines = [`${paint.bad('error:')} ${oneLine(clean.message)} (${clean.code})`];
+  // A message with several lines lists what is wrong, one mistake a line.
+  const [first = '', ...listed] = clean.message.split('\n').map(oneLine);
+  const lines = [`${paint.bad('error:')} ${first} (${clean.code})`, ...listed.map((line) => `  ${line}`)];
   for (const detail of details(clean, safe)) lines.push(`  ${detail}`);
   return lines.join('\n');
 }

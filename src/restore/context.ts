@@ -8,6 +8,7 @@ import type { Journal } from '../run/journal.ts';
 import type { Lock } from '../run/process-lock.ts';
 import type { HoldDeps } from '../run/release.ts';
 import type { Rollback, State } from '../run/state.ts';
+import type { Clients } from '../sources/postgres/facts/clients.ts';
 import type { SharedDirectory } from '../sources/postgres/server/helper-mounts.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
@@ -111,6 +112,8 @@ export interface RestoreRequest extends Consent {
 export interface RestorePreview {
   /** the source whose data is replaced or added to; absent for a restore to a directory */
   target?: PlannedSource;
+  /** who is connected to the databases that are replaced */
+  clients?: Clients;
   /** the data that is replaced: a name, and a description of its present content */
   replaces: { name: string; detail: string }[];
   /** what the restore creates under unused names */
@@ -122,6 +125,14 @@ export interface RestorePreview {
   space?: { where: string; needed: number; free: number | undefined };
   /** notes that the user should read before confirming */
   notes: string[];
+}
+
+/** The part of a preview that the result of a restore repeats, also of a dry run. */
+export interface PreviewSummary extends Pick<RestorePreview, 'replaces' | 'creates'> {
+  /** containers that are stopped and started again */
+  stops: string[];
+  /** connected to a database that is replaced, and not stopped */
+  alsoConnected: { name: string; reason: string }[];
 }
 
 /** The result of a restore. */
@@ -154,12 +165,16 @@ export type KeptData = Pick<Rollback, 'databases' | 'volume'>;
 /** The report of a restore, with the databases that stay as they are. */
 export interface RestoreResult extends RestoreReport {
   left: { database: string; reason: string }[];
+  /** what the preview showed */
+  preview: PreviewSummary;
   durationMs: number;
 }
 
 /** The state of one restore. */
 export interface RestoreContext {
   id: string;
+  /** id of the restore of all sources that it belongs to, if any */
+  group?: string;
   journal: Journal;
   directory: string;
   /** receives the progress */

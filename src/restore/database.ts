@@ -4,6 +4,7 @@ import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { restoreTarget } from '../kept/target.ts';
 import { formatBytes, plural } from '../report/format.ts';
 import { restoreJobs } from '../sources/postgres/dump/jobs.ts';
+import { readClients } from '../sources/postgres/facts/clients.ts';
 import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
 import {
   describePresent,
@@ -117,7 +118,6 @@ async function look(
   facts: PostgresFacts,
   plan: LoadPlan,
 ): Promise<RestorePreview> {
-  const { signal } = request;
   const preview: RestorePreview = { replaces: [], creates: [], left: plan.left, bytes: 0, notes: [] };
   for (const { database, target, state } of plan.load) {
     preview.notes.push(...careFor(recordedDatabase(facts, database), 1).warnings);
@@ -125,21 +125,20 @@ async function look(
       preview.creates.push(target);
       continue;
     }
-    const present = await describePresent(tools, target, recordedDatabase(facts, database), signal);
+    const present = await describePresent(tools, target, recordedDatabase(facts, database), request.signal);
     preview.replaces.push({ name: target, detail: describe(present) });
     preview.notes.push(...present.notes);
   }
   preview.notes.push(...configNotes(facts.server.config, await readServerConfig(await tools.control())));
+  preview.clients = await readClients(await tools.control(), preview.replaces);
   const needed = neededSpace(plan.load.map(({ database }) => recordedDatabase(facts, database).size));
-  const free = await freeDataSpace(tools, signal);
+  const free = await freeDataSpace(tools, request.signal);
   preview.space = { where: tools.container, needed, free };
   if (free !== undefined && plan.load.length > 0 && free < needed) {
     throw new LifeboatError(
       'PG_NO_SPACE',
       `${tools.container} has ${formatBytes(free)} free, the restore alongside the present data needs ${formatBytes(needed)}`,
-      {
-        hint: 'Free space first: `lifeboat status` shows the data that earlier restores put aside. Nothing was changed.',
-      },
+      { hint: 'Free space first: `lifeboat status` shows data that earlier restores put aside. Nothing was changed.' },
     );
   }
   return preview;

@@ -1,24 +1,20 @@
 import { formatBytes } from '../report/format.ts';
-import type { RestorePreview, RestoreRequest } from './context.ts';
+import type { PreviewSummary, RestorePreview, RestoreRequest } from './context.ts';
+import type { Services } from './services.ts';
 
 /** Formats the preview of a restore for the user. */
 export function previewLines(
   { dryRun, safety, source }: Pick<RestoreRequest, 'dryRun' | 'safety' | 'source'>,
   { replaces, creates, left, bytes, space, notes, target }: RestorePreview,
-  services: { using: readonly { name: string }[]; notes: readonly string[] },
+  services: Services,
 ): string[] {
-  const row = (label: string, text: string) => `  ${label.padEnd(14)} ${text}`;
   const will = (verb: string) => `${dryRun ? 'would' : 'will'} ${verb}`;
   const lines: string[] = [];
   if (target && target.name !== source) lines.push(row('into', `${target.name} (${target.containerName})`));
   for (const { name, detail } of replaces) lines.push(row(will('replace'), `${name} (${detail})`));
   for (const name of creates) lines.push(row(will('create'), name));
   for (const { database, reason } of left) lines.push(row('leaves', `${database} as it is: ${reason}`));
-  if (services.using.length > 0) {
-    const names = services.using.map(({ name }) => name).join(', ');
-    lines.push(row(will('stop'), `${names} (they use it), and start them again`));
-  }
-  for (const note of services.notes) lines.push(row('note', note));
+  lines.push(...serviceLines(services, dryRun ? 'would' : 'will'));
   for (const note of notes) lines.push(row('note', note));
   if (replaces.length > 0) {
     const kept = safety
@@ -28,6 +24,25 @@ export function previewLines(
   }
   lines.push(row('reads', `at most ${formatBytes(bytes)}${spaceText(space)}`));
   return lines;
+}
+
+function row(label: string, text: string): string {
+  return `  ${label.padEnd(14)} ${text}`;
+}
+
+/** Formats which services are stopped, and who stays connected. */
+export function serviceLines({ using, kept, others }: Services, will: 'will' | 'would'): string[] {
+  const names = using.map(({ name }) => name).join(', ');
+  return [
+    ...(using.length > 0 ? [row(`${will} stop`, `${names} (they use it), and start them again`)] : []),
+    ...others.map(({ name, reason }) => row('also connected', `${name}, not stopped: ${reason}`)),
+    ...kept.map(({ name, reason }) => row('note', `${name} is not stopped: ${reason}`)),
+  ];
+}
+
+/** Returns what a result repeats of a preview. */
+export function summarise({ replaces, creates }: RestorePreview, { using, others }: Services): PreviewSummary {
+  return { replaces, creates, stops: using.map(({ name }) => name), alsoConnected: others };
 }
 
 function spaceText(space: RestorePreview['space']): string {

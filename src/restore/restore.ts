@@ -1,33 +1,18 @@
-import { mkdir } from 'node:fs/promises';
-import path from 'node:path';
 import { LifeboatError, toLifeboatError } from '../base/errors.ts';
-import { presentName } from '../kept/target.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
-import type { RestoreReport, RestoreStart } from '../report/events.ts';
+import type { RestoreReport } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
-import { Journal } from '../run/journal.ts';
 import { startTimer } from '../run/timer.ts';
 import { heldAt } from '../store/objects/manifest.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
-import { requireKeys } from '../store/seal/encryption.ts';
-import type {
-  PreparedRestore,
-  RestoreContext,
-  RestoreDeps,
-  Restored,
-  RestoreRequest,
-  RestoreResult,
-} from './context.ts';
-import { prepareDatabases } from './database.ts';
-import { endJournal } from './end-journal.ts';
-import { findSnapshot } from './find.ts';
+import type { PreparedRestore, RestoreContext, RestoreDeps, RestoreRequest, RestoreResult } from './context.ts';
 import { conclude } from './finish.ts';
 import { lockForRestore } from './lock.ts';
-import { previewLines } from './preview.ts';
+import { emptyReport, findReadable, loadPart, type Opened, openPart, prepare, timed } from './part.ts';
+import { previewLines, summarise } from './preview.ts';
 import { warningsFor } from './recorded-warnings.ts';
 import { takeSafetySnapshot } from './safety.ts';
-import { answersWell, containersUsing, withStopped } from './services.ts';
-import { prepareVolume } from './volume.ts';
+import { answersWell, containersUsing, type Services, serviceNotes, withStopped } from './services.ts';
 
 /**
  * Restores data from a snapshot, with the steps of backup.ts in reverse: resolve → preview → confirm → fetch → safety snapshot → stop →
@@ -50,80 +35,45 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(heldAt(snapshot)), startedAt)})`);
     for (const note of notes) request.say(`  ${note}`);
     for (const warning of warningsFor(entry, request.database)) request.say(`  warning, recorded then: ${warning}`);
-    const id = newSnapshotId(startedAt);
-    const start: RestoreStart = {
-      id,
-      project: deps.project,
-      verb: 'restore',
-      source: request.source,
-      target: request.toDirectory ?? request.to ?? request.source,
-      snapshot: snapshot.id,
-      start: startedAt.toISOString(),
-    };
-    const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
-    const directory = path.join(deps.spool, id);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const opened = await openPart(
+      deps,
+      request,
+      { repository, snapshot, entry },
+      { id: newSnapshotId(startedAt), startedAt },
+    );
     try {
-      const progress: RestoreContext['progress'] = (update) =>
-        deps.dispatcher.emit({ type: 'progress', progress: { source: request.source, ...update } });
-      return await attempt(
-        { ...deps, ended },
-        request,
-        { id, journal, directory, progress, repository, snapshot, entry },
-        start,
-      );
+      return await attempt({ ...deps, ended }, request, opened);
     } finally {
-      // Recovery removes what cannot be removed now. The journal ends in either case.
-      await deps.clear(directory, id);
-      await endJournal(deps, journal);
+      await opened.close();
     }
   } finally {
     await lock.release();
   }
 }
 
-/** Finds the snapshot, and checks that the keys for its objects are there. Throws like {@link findSnapshot}; KEY_MISSING. */
-async function findReadable(deps: RestoreDeps, request: RestoreRequest) {
-  const repository = await deps.repository();
-  const storedAs = request.snapshot === 'latest' ? await presentName(deps.plan, request.source) : undefined;
-  const found = await findSnapshot(repository, { ...request, storedAs });
-  const { index, facts, packs } = found.entry;
-  requireKeys([index, facts, ...packs], repository.keys);
-  return { repository, ...found };
-}
-
 /** `ended`: returns when the restore ends, if it ends now. */
 type TimedDeps = RestoreDeps & { ended(): Date };
 
-async function attempt(
-  deps: TimedDeps,
-  request: RestoreRequest,
-  context: RestoreContext,
-  start: RestoreStart,
-): Promise<RestoreResult> {
+async function attempt(deps: TimedDeps, request: RestoreRequest, { context, start }: Opened): Promise<RestoreResult> {
   const prepared = await prepare(deps, request, context);
   try {
     const { preview } = prepared;
     const services = await servicesToStop(deps, request, prepared);
     const safety = request.safety && !deps.otherRepository;
     for (const line of previewLines({ ...request, safety }, preview, services)) request.say(line);
-    const report = emptyReport(deps, start, [...services.notes]);
+    const report = emptyReport(deps, start, serviceNotes(services));
     const nothing = preview.replaces.length === 0 && preview.creates.length === 0;
-    if (request.dryRun || nothing) return { ...report, left: preview.left, durationMs: 0 };
+    const shown = { left: preview.left, preview: summarise(preview, services) };
+    if (request.dryRun || nothing) return { ...report, ...shown, durationMs: 0 };
     if (preview.replaces.length > 0) await request.confirm(preview.target?.name ?? request.source);
     context.journal.record({ type: 'begun', restore: start });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
     const error = await perform(deps, request, context, { prepared, services: services.using, report });
     report.warnings.push(...journalWarnings(context.journal, report));
-    return await finish(deps, context, { report, left: preview.left }, error);
+    return await finish(deps, context, { report, shown }, error);
   } finally {
     await prepared.close();
   }
-}
-
-function prepare(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext): Promise<PreparedRestore> {
-  const isDatabase = context.entry.kind === 'postgres';
-  return isDatabase ? prepareDatabases(deps, request, context) : prepareVolume(deps, request, context);
 }
 
 /** Runs the steps that change something, and fills the report. Resolves to the error that ended them, if any. */
@@ -134,26 +84,9 @@ async function perform(
   { prepared, services, report }: { prepared: PreparedRestore; services: Services['using']; report: RestoreReport },
 ): Promise<unknown> {
   const { preview } = prepared;
-  const step = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
-    const begin = performance.now();
-    try {
-      return await work();
-    } finally {
-      report.steps.push({ name, durationMs: Math.round(performance.now() - begin) });
-    }
-  };
-  const keep = async (kept: Parameters<Parameters<PreparedRestore['load']>[0]>[0]) => {
-    const target = preview.target?.name ?? request.source;
-    const rest = (await deps.state.rollbacks()).filter(({ id }) => id !== context.id);
-    const safety = report.safety === undefined ? {} : { safety: report.safety };
-    const rollback = { id: context.id, at: report.start, source: target, snapshot: context.snapshot.id, ...safety };
-    // None: the only database that was about to be put aside kept its name.
-    const none = kept.databases?.length === 0;
-    await deps.state.saveRollbacks(none ? rest : [...rest, { ...rollback, inUse: 'restored', ...kept }]);
-    report.canRollBack = !none;
-  };
+  const step = <T>(name: string, work: () => Promise<T>) => timed(report, name, work);
   const load = async () => {
-    noteLoaded(report, await step('restore', () => prepared.load(keep)));
+    await step('restore', () => loadPart(deps, request, context, { prepared, report }));
     if (report.failed) request.signal.throwIfAborted();
   };
   try {
@@ -182,36 +115,15 @@ async function perform(
   }
 }
 
-/** Fills the report at once: the data is in place, whatever fails later. */
-function noteLoaded(report: RestoreReport, { restored, warnings, withoutDataMs, ...more }: Restored): void {
-  report.restored = restored;
-  report.warnings.push(...warnings);
-  report.steps.push(...(more.steps ?? []));
-  if (withoutDataMs !== undefined) report.withoutDataMs = Math.round(withoutDataMs);
-  if (more.skipped && more.skipped.length > 0) report.skipped = more.skipped;
-  if (!more.failed || more.failed.length === 0) return;
-  report.failed = more.failed;
-  report.canRollBack &&= restored.some(({ kept }) => kept !== undefined);
-}
-
-interface Services {
-  using: Awaited<ReturnType<typeof containersUsing>>['using'];
-  notes: string[];
-}
+const NONE: Services = { using: [], kept: [], others: [] };
 
 async function servicesToStop(
   deps: RestoreDeps,
   request: RestoreRequest,
-  { preview }: PreparedRestore,
+  { preview: { target, clients, replaces } }: PreparedRestore,
 ): Promise<Services> {
-  if (!preview.target || preview.replaces.length === 0 || !request.stopServices) return { using: [], notes: [] };
-  const { using, kept } = await containersUsing(deps.engine, preview.target, deps.agentId);
-  return { using, notes: kept.map(({ name, reason }) => `${name} is not stopped: ${reason}`) };
-}
-
-function emptyReport(deps: RestoreDeps, start: RestoreStart, warnings: string[]): RestoreReport {
-  const end = deps.now().toISOString();
-  return { ...start, end, status: 'ok', restored: [], steps: [], checks: [], canRollBack: false, warnings };
+  if (!target || replaces.length === 0 || !request.stopServices) return NONE;
+  return containersUsing(deps.engine, [{ target, clients }], deps.agentId);
 }
 
 /** Warns if the spool was full after the swap. The restore is complete, and only the journal lacks entries. */
@@ -241,11 +153,11 @@ function whileInPlace(error: unknown, { id, canRollBack, restored, failed = [] }
 async function finish(
   deps: TimedDeps,
   { repository }: RestoreContext,
-  { report, left }: { report: RestoreReport; left: RestoreResult['left'] },
+  { report, shown }: { report: RestoreReport; shown: Pick<RestoreResult, 'left' | 'preview'> },
   error: unknown,
 ): Promise<RestoreResult> {
   const failure = error !== undefined && report.restored.length > 0 ? whileInPlace(error, report) : error;
   await conclude(deps, async () => repository, report, failure);
   if (failure !== undefined) throw failure;
-  return { ...report, left, durationMs: Date.parse(report.end) - Date.parse(report.start) };
+  return { ...report, ...shown, durationMs: Date.parse(report.end) - Date.parse(report.start) };
 }

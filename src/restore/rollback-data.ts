@@ -15,6 +15,7 @@ import type { PlannedSource } from '../plan/model.ts';
 import type { RestoredItem } from '../report/events.ts';
 import type { Journal } from '../run/journal.ts';
 import type { KeptDatabase, Rollback } from '../run/state.ts';
+import { type Clients, readClients } from '../sources/postgres/facts/clients.ts';
 import { dropDatabase } from '../sources/postgres/load/drop-database.ts';
 import { checkRenamable } from '../sources/postgres/load/load-plan.ts';
 import { readDatabases, renameDatabases, workingName } from '../sources/postgres/load/swap.ts';
@@ -30,6 +31,8 @@ export interface KeptData {
   refresh(): Promise<void>;
   /** Checks that the data can be swapped now, before services are stopped for it. */
   check(chosen: Rollback): Promise<void>;
+  /** Reads who is connected to the databases. Absent for a volume. */
+  clients?(chosen: Rollback): Promise<Clients>;
   /** Swaps the put-aside data and the data in use. `now`: the new record; absent if no data is put aside any more. */
   swap(chosen: Rollback): Promise<{ swapMs?: number; restored: RestoredItem[]; now?: Rollback }>;
   /** Drops the put-aside data. */
@@ -72,6 +75,7 @@ export async function withServer<T>(
         for (const name of databases.flatMap(({ name, before }) => [name, before]))
           await checkRenamable(control, name, tools.container);
       },
+      clients: async (chosen) => readClients(await tools.control(), chosen.databases ?? []),
       async swap(chosen) {
         const swapMs = await swapDatabases(tools, chosen, signal);
         const restored = (chosen.databases ?? []).map(({ name, before }) => ({ target: name, kept: before }));

@@ -9,8 +9,9 @@ import type { Consent, RestoreDeps } from './context.ts';
 import { endJournal } from './end-journal.ts';
 import { conclude } from './finish.ts';
 import { lockForRestore } from './lock.ts';
+import { serviceLines } from './preview.ts';
 import { type KeptData, withServer, withVolume } from './rollback-data.ts';
-import { answersWell, containersUsing, withStopped } from './services.ts';
+import { answersWell, containersUsing, type Services, serviceNotes, withStopped } from './services.ts';
 
 export interface RollbackRequest extends Consent {
   /** id of a restore, or the start of one; absent: the newest restore that can be rolled back */
@@ -40,10 +41,12 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
     await kept.check(chosen);
     const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
     request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
+    const services = await servicesToStop(deps, request, chosen, kept);
+    for (const line of serviceLines(services, 'will')) request.say(line);
     await request.confirm(chosen.source);
     journal.record({ type: 'begun', restore: start, from: { id: chosen.id, inUse: chosen.inUse } });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
-    return swapBack(deps, request, { journal, chosen, kept }, start);
+    return swapBack(deps, request, { journal, chosen, kept, services }, start);
   });
 }
 
@@ -147,10 +150,21 @@ export function refuseOutOfTurn(chosen: Rollback, all: readonly Rollback[]): voi
   });
 }
 
+async function servicesToStop(
+  deps: RestoreDeps,
+  { stopServices }: RollbackRequest,
+  chosen: Rollback,
+  kept: KeptData,
+): Promise<Services> {
+  if (!stopServices) return { using: [], kept: [], others: [] };
+  const clients = await kept.clients?.(chosen);
+  return containersUsing(deps.engine, [{ target: kept.planned, clients }], deps.agentId);
+}
+
 async function swapBack(
   deps: RestoreDeps,
   request: RollbackRequest,
-  { journal, chosen, kept }: Run,
+  { journal, chosen, kept, services }: Run & { services: Services },
   start: RestoreStart,
 ): Promise<RestoreReport> {
   const report: RestoreReport = {
@@ -162,16 +176,13 @@ async function swapBack(
     checks: [],
     canRollBack: true,
     of: chosen.id,
-    warnings: [],
+    warnings: serviceNotes(services),
   };
   const ended = startTimer(deps.now, new Date(start.start));
   let failure: unknown;
   try {
-    const { using } = request.stopServices
-      ? await containersUsing(deps.engine, kept.planned, deps.agentId)
-      : { using: [] };
     const { checks } = await withStopped({
-      containers: using,
+      containers: services.using,
       deps: deps.holdDeps(journal),
       signal: request.signal,
       work: async () => {

@@ -5,12 +5,12 @@ import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { ContainerFacts, PlannedSource, VolumeSource } from '../plan/model.ts';
+
 import { pausedError, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
 import type { HoldDeps } from '../run/release.ts';
-
-/** The label in which Compose records `depends_on`: `db:service_healthy:false,redis:service_started:false`. */
-const DEPENDS_ON = 'com.docker.compose.depends_on';
+import type { Clients } from '../sources/postgres/facts/clients.ts';
+import { findUsers, isLabelled, type OtherClient } from './users.ts';
 
 /** How long a restore waits for services that it started, milliseconds. */
 export interface Patience {
@@ -29,73 +29,83 @@ export interface Patience {
 const PATIENCE: Patience = { healthyMs: 180_000, steadyMs: 2000, endedMs: 3000, answerMs: 60_000, answerPollMs: 1000 };
 const POLL_MS = 250;
 
+/** Data that a restore replaces, and who is connected to it. */
+interface UsedData {
+  target: PlannedSource;
+  /** of a database; absent if the server was not asked */
+  clients?: Clients | undefined;
+}
+
+/** The containers that use data. */
+export interface Services {
+  /** to stop, each after those that it uses */
+  using: ContainerRef[];
+  /** that must not be stopped, with the reason */
+  kept: { name: string; reason: string }[];
+  /** connected to a database, and not stopped */
+  others: OtherClient[];
+}
+
 /**
- * Finds the running containers that use data, without the agent itself. They use a database if they name its service in `depends_on`,
- * and a volume if they mount it writable. Containers of the project with the label `lifeboat.stop` are included if they have to do
- * with the data, see {@link concerns}. A paused container is not stopped, because it would start unpaused.
+ * Finds the running containers that use data, without the agent itself and the servers of the data. They use a volume if they mount it
+ * writable, and a database as {@link findUsers} says. Containers of the project with the label `lifeboat.stop` are included if they
+ * have to do with the data, see {@link concerns}. A paused container is not stopped, because it would start unpaused.
  *
- * @returns `using`: containers to stop; `kept`: those that must not be stopped, with the reason
- * @throws TREE_TARGET_REFUSED if a paused container has the volume mounted writable; ENGINE_*
+ * @throws TREE_TARGET_REFUSED if a paused container has a volume mounted writable; ENGINE_*
  */
-export async function containersUsing(
-  engine: Engine,
-  target: PlannedSource,
-  agentId: string,
-): Promise<{ using: ContainerRef[]; kept: { name: string; reason: string }[] }> {
+export async function containersUsing(engine: Engine, data: readonly UsedData[], agentId: string): Promise<Services> {
   const all = await listFacts(engine);
-  const project = all.find(({ id }) => id === target.containerId)?.project ?? '';
-  const found = all.filter(
-    (container) => container.running && container.id !== agentId && project !== '' && uses(container, target, project),
-  );
-  const using: ContainerRef[] = [];
-  const kept: { name: string; reason: string }[] = [];
-  for (const { id, name, service, project: own } of found) {
+  const servers = data.flatMap(({ target }) => (target.kind === 'postgres' ? [target.containerId] : []));
+  const never = new Set([agentId, ...servers]);
+  const found = new Map<string, ContainerFacts>();
+  const others = new Map<string, OtherClient>();
+  for (const { target, clients } of data) {
+    if (target.kind === 'postgres') {
+      const users = findUsers({ all, target, clients, never });
+      for (const one of users.using) found.set(one.id, one);
+      for (const one of users.others) others.set(one.name, one);
+    } else {
+      for (const one of usingVolume(all, target, agentId)) if (!found.has(one.id)) found.set(one.id, one);
+    }
+  }
+  const volumes = data.flatMap(({ target }) => (target.kind === 'volume' ? [target] : []));
+  const services: Services = {
+    using: [],
+    kept: [],
+    others: [...others.values()].filter(({ name }) => ![...found.values()].some((one) => one.name === name)),
+  };
+  for (const { id, name, service, project } of found.values()) {
     const details = await engine.inspectContainer(id).catch((error: unknown) => {
       if (isNotFound(error)) return undefined;
       throw error;
     });
     if (!details?.running) continue;
     if (details.paused) {
-      if (target.kind === 'volume' && mountsIt(details, target)) throw pausedError(name);
-      kept.push({ name, reason: 'it is paused, and stays paused' });
-    } else if (details.autoRemove) kept.push({ name, reason: 'it would be removed when it is stopped' });
+      if (volumes.some((target) => mountsIt(details, target))) throw pausedError(name);
+      services.kept.push({ name, reason: 'it is paused, and stays paused' });
+    } else if (details.autoRemove) services.kept.push({ name, reason: 'it would be removed when it is stopped' });
     // A container that writes to the volume may belong to another project, by which recovery finds it.
-    else using.push({ id, name, project: own, service });
+    else services.using.push({ id, name, project, service });
   }
-  return { using, kept };
+  return services;
 }
 
-function uses(container: ContainerFacts, target: PlannedSource, project: string): boolean {
-  // Also containers of other projects, which write to the same files.
-  if (target.kind === 'volume' && mountsIt(container, target)) return true;
-  if (container.project !== project || container.id === target.containerId) return false;
-  const labelled = /^(true|yes|1|on)$/i.test(container.labels['lifeboat.stop'] ?? '');
-  if (target.kind === 'postgres' && dependencies(container).includes(target.service)) return true;
-  return labelled && concerns(container, target);
+/** Returns warnings about containers that use data and are not stopped. */
+export function serviceNotes({ kept, others }: Services): string[] {
+  return [
+    ...others.map(({ name, reason }) => `also connected, not stopped: ${name}: ${reason}`),
+    ...kept.map(({ name, reason }) => `${name} is not stopped: ${reason}`),
+  ];
 }
 
-/**
- * Returns whether a container with the label `lifeboat.stop` has to do with a source. The label is about the volumes of its service.
- * A database counts only if a variable or an argument of the container names the database's service.
- */
-export function concerns(
-  { mounts, env, command = [] }: Pick<ContainerFacts, 'mounts' | 'env' | 'command'>,
-  target: PlannedSource,
-): boolean {
-  if (target.kind === 'volume') {
-    const { mount } = target;
-    return mounts.some(
-      ({ type, name, source }) => type === mount.type && (name ?? source) === (mount.name ?? mount.source),
-    );
-  }
-  const hosts = [target.service, target.containerName].filter((host) => host !== '');
-  return [...Object.values(env), ...command].some((text) => hosts.some((host) => namesHost(text, host)));
-}
-
-/** Returns true for `db`, `db:5432`, `postgres://app@db/shop`, `host=db`; not for `dbname` or `/var/db`. */
-function namesHost(text: string, host: string): boolean {
-  const isPath = text.startsWith('/');
-  return !isPath && text.split(/[^\w.-]+/).includes(host);
+/** Containers of other projects count too, because they write to the same files. */
+function usingVolume(all: readonly ContainerFacts[], target: PlannedSource, agentId: string): ContainerFacts[] {
+  const project = all.find(({ id }) => id === target.containerId)?.project ?? '';
+  if (project === '') return [];
+  const isUser = (one: ContainerFacts) =>
+    (target.kind === 'volume' && mountsIt(one, target)) ||
+    (one.project === project && one.id !== target.containerId && isLabelled(one, target));
+  return all.filter((one) => one.running && one.id !== agentId && isUser(one));
 }
 
 /** Returns whether a container can write to the volume of a source. */
@@ -104,11 +114,6 @@ function mountsIt({ mounts }: Pick<ContainerFacts, 'mounts'>, { mount }: VolumeS
     ({ type, name, source, writable }) =>
       writable && type === mount.type && (name ?? source) === (mount.name ?? mount.source),
   );
-}
-
-/** Returns the services that the `depends_on` of a container names. */
-export function dependencies({ labels }: Pick<ContainerFacts, 'labels'>): string[] {
-  return (labels[DEPENDS_ON] ?? '').split(',').flatMap((entry) => entry.split(':')[0] || []);
 }
 
 /** The state of one container after its restart. */

@@ -3,7 +3,6 @@ import path from 'node:path';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { restoreTarget } from '../kept/target.ts';
 import { checkWhole, orTakenBack, undoVolumes, type VolumePlace, volumeName, volumePlace } from '../kept/volumes.ts';
-import type { Mount } from '../plan/model.ts';
 import { formatBytes, plural } from '../report/format.ts';
 import type { TreeDifference } from '../store/content/compare-tree.ts';
 import type { ExtractedTree } from '../store/content/extract-tree.ts';
@@ -20,6 +19,7 @@ import type {
 import { checkTargetDirectory } from './directory.ts';
 import { fetchIndex, keptDirectories } from './fetch.ts';
 import { checkPaths, refuseOptions, withCompanions } from './paths.ts';
+import { oldLogWarnings, singleFile } from './single-file.ts';
 
 /** The target of a restore of files. */
 interface Target extends VolumePlace {
@@ -100,13 +100,6 @@ async function findTarget(deps: RestoreDeps, request: RestoreRequest, context: R
     if (at === path.resolve(first)) break;
   }
   return { root: toDirectory, reach: { kind: 'process' }, name: toDirectory, made };
-}
-
-/** A mounted file cannot be replaced by a rename, which is how a restore puts files in place. */
-function singleFile({ source }: Mount): LifeboatError {
-  return new LifeboatError('TREE_TARGET_REFUSED', `${source} is mounted as a single file, which cannot be swapped`, {
-    hint: 'Restore with --to-directory DIR, then write the content of the file over the old one.',
-  });
 }
 
 function previewOf({ request, context, target, difference }: Work): RestorePreview {
@@ -233,7 +226,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   return {
     restored: [{ target: name, files, bytes, ...kept }],
     ...(swapMs === undefined ? {} : { withoutDataMs: swapMs }),
-    warnings: specialFiles(built),
+    warnings: [...specialFiles(built), ...oldLogWarnings(request, context.entry)],
   };
 }
 

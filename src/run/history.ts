@@ -1,4 +1,4 @@
-import { type Accepted, isAccepted } from '../plan/accepted.ts';
+import { type Accepted, coversLoss, isAccepted } from '../plan/accepted.ts';
 import type { Plan } from '../plan/model.ts';
 import type { LastGoodReport, SourceReport } from '../report/events.ts';
 import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
@@ -50,15 +50,20 @@ export function lastNameOf(snapshots: readonly Manifest[], names: readonly strin
   return undefined;
 }
 
+/** A source that snapshots hold and the plan lacks. */
+export interface VanishedSource {
+  name: string;
+  kind: SourceReport['kind'];
+  lastGood?: LastGood;
+  /** the container of a database that exists and does not run */
+  stopped?: string;
+}
+
 /**
  * Returns the vanished sources: snapshots (newest first) name them and the plan does not. Omits a source that a person
  * accepted after its last backup.
  */
-export function vanishedSources(
-  snapshots: readonly Manifest[],
-  plan: Plan,
-  accepted: Accepted,
-): { name: string; kind: SourceReport['kind']; lastGood?: LastGood }[] {
+export function vanishedSources(snapshots: readonly Manifest[], plan: Plan, accepted: Accepted): VanishedSource[] {
   const known = new Map<string, ManifestSource>();
   for (const { sources } of snapshots) {
     for (const [name, entry] of Object.entries(sources)) if (!known.has(name)) known.set(name, entry);
@@ -70,7 +75,8 @@ export function vanishedSources(
     const lastGood = lastGoodOf(snapshots, name);
     const lastStored = snapshots.find(({ id }) => id === lastStoredOf(snapshots, name)?.snapshot);
     const acceptance = accepted[name];
-    if (acceptance && (lastStored === undefined || isAccepted(acceptance, lastStored))) return [];
-    return [lastGood ? { name, kind, lastGood } : { name, kind }];
+    if (coversLoss(acceptance, 'gone') && (lastStored === undefined || isAccepted(acceptance, lastStored))) return [];
+    const stopped = plan.stopped?.[name];
+    return [{ name, kind, ...(lastGood ? { lastGood } : {}), ...(stopped === undefined ? {} : { stopped }) }];
   });
 }

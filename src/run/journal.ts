@@ -35,7 +35,8 @@ export type Reached = 'nothing' | 'half' | 'swapped' | 'unknown';
 export type JournalEntry =
   /** `earlier`: the results of the tries before this one, which its report covers too */
   | { type: 'start'; verb: 'backup'; run: RunStart; earlier?: Earlier; agent?: string; pid?: number; since?: string }
-  | { type: 'start'; verb: 'restore'; id: string; agent?: string; pid?: number; since?: string }
+  /** `group`: id of the restore or rollback of all sources that it belongs to, whose journal has their stops */
+  | { type: 'start'; verb: 'restore'; id: string; group?: string; agent?: string; pid?: number; since?: string }
   /** a restore or rollback that is confirmed: from here on it changes data and is reported */
   | { type: 'begun'; restore: RestoreStart; from?: RolledBackFrom }
   /** `reached`: how far a dead restore came, if that was found out */

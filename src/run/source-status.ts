@@ -1,5 +1,5 @@
 import type { ErrorInfo } from '../base/errors.ts';
-import { type Accepted, isAccepted } from '../plan/accepted.ts';
+import { type Accepted, coversLoss, isAccepted } from '../plan/accepted.ts';
 import type { Plan } from '../plan/model.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import { previousRun } from '../plan/values/schedule.ts';
@@ -40,6 +40,8 @@ export interface SourceStatus {
   lastGood?: LastGood;
   /** databases that its newest snapshot lacks, each with the last snapshot that holds it */
   missing?: { database: string; lastGood?: { snapshot: string; at: string } }[];
+  /** the container of a vanished database that exists and does not run */
+  stopped?: string;
   /** the snapshot from before a drop, which retention keeps until the drop is accepted */
   beforeFall?: string;
 }
@@ -90,9 +92,9 @@ export function listSourceStatuses(input: StandingInput): SourceStatus[] {
       ...(beforeFall ? { beforeFall } : {}),
     };
   });
-  const vanished = vanishedSources(manifests, plan, accepted).map(({ name, lastGood }): SourceStatus => {
+  const vanished = vanishedSources(manifests, plan, accepted).map(({ name, kind: _, ...vanished }): SourceStatus => {
     const last = newest(lastInManifests(manifests, name), results[name]);
-    return { name, attention: 'vanished', ...(last ? { last } : {}), ...(lastGood ? { lastGood } : {}) };
+    return { name, attention: 'vanished', ...(last ? { last } : {}), ...vanished };
   });
   return [...planned, ...vanished].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
@@ -140,7 +142,7 @@ export function snapshotBeforeFall(
 ): string | undefined {
   const known = new Set(manifests.map(({ id }) => id));
   return manifests
-    .filter((manifest) => !isAccepted(accepted, manifest))
+    .filter((manifest) => !coversLoss(accepted, 'fall') || !isAccepted(accepted, manifest))
     .map(({ sources }) => sources[name]?.fell?.since)
     .findLast((since) => since !== undefined && known.has(since));
 }

@@ -25,6 +25,8 @@ export interface KeptDatabase {
 export interface Rollback {
   /** of the restore */
   id: string;
+  /** id of the restore of all sources that it belongs to, if any */
+  group?: string;
   /** ISO time of the restore */
   at: string;
   /** the source whose data was replaced */

@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { destinationError } from '../../src/app/destinations.ts';
+import { vanishedOutcome } from '../../src/backup/outcome.ts';
 import { emptyRunError, groupByHold, judgeEmpty, refuseClear, runStatus } from '../../src/backup/rules.ts';
 import { shrinkageWarnings } from '../../src/backup/shrinkage.ts';
+import type { Loss } from '../../src/plan/accepted.ts';
 import type { Mount, Plan, PlannedSource, VolumeSource } from '../../src/plan/model.ts';
 import { lastGoodOf, lastStoredOf, vanishedSources } from '../../src/run/history.ts';
 import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
@@ -113,6 +115,24 @@ describe('the outcome of a source', () => {
     expect(names({ gone: '2026-11-20T09:00:00Z' })).toEqual([]);
     // Accepted before it was last stored: it has returned since.
     expect(names({ gone: '2026-11-19T09:00:00Z' })).toEqual(['gone']);
+  });
+
+  test('a loss of another kind than the accepted one is not accepted', () => {
+    const accepted = (...losses: Loss[]) => ({ gone: { at: '2026-11-20T09:00:00Z', sequence: 99, losses } });
+    const inChain = snapshots.map((one) => ({ ...one, sequence: 1 }));
+    const names = (...losses: Loss[]) => vanishedSources(inChain, planOf('a', 'b'), accepted(...losses));
+    expect(names('gone')).toEqual([]);
+    expect(names('fall', 'empty')).toMatchObject([{ name: 'gone' }]);
+  });
+
+  test('a database whose container is stopped is not called gone', () => {
+    const plan = { ...planOf('a', 'b'), stopped: { gone: 'shop-db-1' } };
+    const [source] = vanishedSources(snapshots, plan, {});
+    expect(source).toMatchObject({ name: 'gone', stopped: 'shop-db-1' });
+    expect(vanishedOutcome(source!).report.error).toMatchObject({
+      code: 'CONTAINER_STOPPED',
+      hint: expect.stringContaining('start it'),
+    });
   });
 });
 

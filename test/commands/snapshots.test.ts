@@ -35,7 +35,9 @@ test('show latest SOURCE shows the newest snapshot that has the source', async (
 test('accept creates no repository in an empty place', async () => {
   const asked: unknown[] = [];
   const app = {
-    settings: { copies: [] },
+    settings: { copies: [], timeZone: 'UTC' },
+    state: { results: async () => ({}) },
+    now: () => new Date(),
     repository: async (options: unknown) => {
       asked.push(options);
       return { snapshots: async () => ({ snapshots: [], damaged: [] }) };

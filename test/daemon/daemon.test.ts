@@ -326,3 +326,28 @@ test('a process in the container of another agent, with the id of a local proces
   child.kill('SIGKILL');
   expect((await once(child, 'exit'))[1]).toBe('SIGKILL');
 });
+
+test('each new run is logged with its causes, also a run of another process', async () => {
+  const logged: string[] = [];
+  const note = (level: string) => (message: string, fields?: Record<string, unknown>) =>
+    void logged.push(`${level} ${message} ${fields?.code ?? ''}`.trim());
+  deps.log = { debug: () => undefined, info: note('info'), warn: note('warn'), error: note('error') };
+  const old = makeReport({ id: 'old' });
+  await state.saveLastRun(old, old);
+  await start();
+  expect(logged.filter((line) => line.includes('backup'))).toEqual([]);
+  const report = makeReport({
+    id: 'new',
+    status: 'partial',
+    problems: [{ severity: 'error', code: 'LABEL_UNKNOWN', subject: 'worker', message: 'unknown label x' }],
+  });
+  await state.saveLastRun(report, report);
+  await tick();
+  await tick();
+  const lines = logged.filter((line) => /backup|worker|db\.postgres|web\.media/.test(line));
+  expect(lines).toEqual([
+    'warn shop: backup partly failed',
+    'info web.media: ok · 20,114 files · 3.1 MiB new (17 files)',
+    'error worker: unknown label x LABEL_UNKNOWN',
+  ]);
+});

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, it } from 'vitest';
+import { createBody } from '../../src/docker/helper.ts';
 import { HELPER_KINDS, type HelperKind, kindSpec } from '../../src/docker/helper-kinds.ts';
 
 const START = '<!-- helpers: made from the code by UPDATE_DOCS=1 npm run test:unit -->\n';
@@ -10,7 +11,7 @@ const SRC = path.join(import.meta.dirname, '../../src');
 
 const KINDS: HelperKind[] = Object.values(HELPER_KINDS);
 
-function section({ title, task, image, network, mounts, capabilities }: HelperKind): string {
+function section({ title, task, image, network, mounts, capabilities, limits }: HelperKind): string {
   const seen = Object.values(mounts).map(
     ({ doc, access }) => `    - ${doc}${access === 'either' ? '' : ' Read-only.'}\n`,
   );
@@ -21,6 +22,7 @@ function section({ title, task, image, network, mounts, capabilities }: HelperKi
     `  - Network: ${network}.\n`,
     ...['  - Mounts:\n', ...seen],
     ...(may.length === 0 ? ['  - Capabilities: none.\n'] : ['  - Capabilities:\n', ...may]),
+    ...(limits ? [`  - Limits: ${limits.memoryMib} MiB of memory, ${limits.pids} processes.\n`] : []),
   ].join('');
 }
 
@@ -49,4 +51,10 @@ it('mounts nothing writable that the kind declares read-only', () => {
       ]);
     }
   }
+});
+
+it('limits what the programs of an imported dump can take from the host', () => {
+  const spec = { ...kindSpec(HELPER_KINDS.import, {}), ...{ runId: 'r', project: 'p', agent: 'a', image: 'i' } };
+  const body = createBody(spec, {}, { attached: false, blkio: false });
+  expect(body).toMatchObject({ HostConfig: { Memory: 2 * 1024 ** 3, PidsLimit: 512 } });
 });

@@ -114,6 +114,11 @@ describe('the sources follow the project', () => {
     expect(stopped.code).toBe(3);
     expect(stopped.report.problems).toMatchObject([{ code: 'CONTAINER_STOPPED', severity: 'error' }]);
     expect(stopped.report.problems[0]?.subject).toContain('db');
+    const down = stopped.report.results.find(({ name }) => name === 'db.postgres');
+    expect(down?.error).toMatchObject({ code: 'CONTAINER_STOPPED', hint: expect.not.stringContaining('accept') });
+    // An acceptance in advance would hide the next loss.
+    const early = await stack.lifeboat('accept', 'extra.extra');
+    expect([early.code, early.stderr]).toEqual([4, expect.stringContaining('NOTHING_TO_ACCEPT')]);
 
     await stack.compose('rm', '--stop', '--force', 'extra');
     for (const run of [1, 2]) {
@@ -161,6 +166,8 @@ describe('the sources follow the project', () => {
     for (const source of ['db.postgres', 'web.media']) expect((await stack.lifeboat('accept', source)).code).toBe(0);
     const text = await stack.lifeboat('status');
     expect(text.code, text.stdout).toBe(0);
+    const second = await stack.lifeboat('daemon');
+    expect([second.code, second.stderr]).toEqual([11, expect.stringContaining('another daemon of this project runs')]);
     expect(text.stdout).toMatch(/Last run .* ago|Last run just now/);
     expect(text.stdout).toContain('web.media');
   });

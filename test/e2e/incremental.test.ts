@@ -95,4 +95,18 @@ describe('a second backup', () => {
       SELECT 1 AS t, id, v FROM t07 UNION ALL SELECT 2, id, v FROM a_new_one UNION ALL SELECT 3, id, v FROM t19) x`;
     expect(await stack.psql(all, { database: 'copy' })).toBe(await stack.psql(all, { database: 'app' }));
   });
+
+  it('stores everything of a source again if all of its packs are gone, and reports the loss once', async () => {
+    await stack.exec('lifeboat', ['sh', '-c', 'rm -r /backups/*/packs/web.media']);
+    const plan = await stack.lifeboat('plan');
+    expect(plan.stdout).toContain('holds no packs of web.media any more');
+    const { report, code } = await stack.backup();
+    expect(code).toBe(3);
+    expect(report.problems).toMatchObject([{ severity: 'error', code: 'OBJECT_MISSING', subject: 'web.media' }]);
+    const results = Object.fromEntries(report.results.map((result) => [result.name, result]));
+    expect(results['web.media']).toMatchObject({ status: 'ok', newFiles: FILES });
+    expect(results['db.postgres']).toMatchObject({ status: 'ok' });
+    expect(results['db.postgres']?.newFiles).toBeLessThanOrEqual(ALWAYS_NEW);
+    expect((await backup())['web.media']).toMatchObject({ newFiles: 0 });
+  });
 });

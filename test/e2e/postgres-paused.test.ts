@@ -81,6 +81,27 @@ describe('a Postgres server that is paused during queries', () => {
     expect(await stack.psql(ASK, { database: 'small' })).toBe(small);
   });
 
+  it('is reported as paused at once, by a backup, a plan and a restore', async () => {
+    const db = await stack.id('db');
+    await stack.pause(db);
+    const begun = performance.now();
+    try {
+      const restored = await stack.lifeboat('restore', good.id, 'db.postgres', '--database', 'small', '--yes');
+      expect(restored.code).toBe(1);
+      expect(restored.stderr).toMatch(/is paused, so its server does not answer.*PG_UNREACHABLE[\s\S]*docker unpause/);
+      const { code, report } = await stack.backup();
+      expect(code).toBe(1);
+      const message = expect.stringContaining('is paused');
+      expect(report.results[0]?.error).toMatchObject({ code: 'PG_UNREACHABLE', message });
+      const plan = await stack.lifeboat('plan');
+      expect(plan.stdout + plan.stderr).toContain('is paused');
+      // Each of them waited for 46 s before.
+      expect(performance.now() - begun).toBeLessThan(45_000);
+    } finally {
+      await ok('docker', ['unpause', db]);
+    }
+  });
+
   it('is reported as restarting while its container is in a crash loop', async () => {
     const looping = { ...postgres(17), restart: 'always', command: ['postgres', '-c', 'shared_buffers=lots'] };
     await stack.write({ services: { db: looping } });

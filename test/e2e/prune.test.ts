@@ -221,6 +221,9 @@ describe('pruning', () => {
     // Wrong labels are ignored, so the settings apply to the source.
     expect({ code, wrong }).toEqual({ code: 3, wrong: ['LABEL_INVALID', 'LABEL_INVALID'] });
     expect(report.results.map(({ name, status }) => `${name} ${status}`)).toContain('typo.notes ok');
+    const shown = await stack.lifeboat('status');
+    expect(shown.code).toBe(3);
+    expect(shown.stdout).toMatch(/! typo: lifeboat\.keep.*\(LABEL_INVALID\)/);
     expect(report.pruned?.snapshots).toBeGreaterThanOrEqual(2);
     await stack.compose('rm', '--stop', '--force', 'typo');
     expect((await stack.lifeboat('accept', 'typo.notes')).code).toBe(0);

@@ -90,6 +90,13 @@ describe('runs by schedule', () => {
       180_000,
       500,
     );
+    // The daemon logs the run of another process, and its own.
+    await until(
+      'both runs are in the log',
+      async () => (await logs(`${stack.project}: backup ok`)).length === 2,
+      90_000,
+    );
+    expect(await logs('web.media: ok')).toHaveLength(2);
   });
 
   it('a project without labels is a failure that is reported at the scheduled time', async () => {

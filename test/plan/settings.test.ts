@@ -41,6 +41,7 @@ describe('settings', () => {
       stallTimeoutMs: 900_000,
       pgCredentials: [],
       logLevel: 'info',
+      logFormat: 'json',
       timeZone: 'UTC',
     });
   });
@@ -64,6 +65,7 @@ describe('settings', () => {
       LIFEBOAT_PGUSER: 'backup',
       LIFEBOAT_PGPASSWORD: ' with spaces ',
       LOG_LEVEL: 'DEBUG',
+      LOG_FORMAT: 'text',
       TZ: 'Europe/Berlin',
     };
     const settings = parse(env);
@@ -87,6 +89,7 @@ describe('settings', () => {
       pgPassword: ' with spaces ',
       pgCredentials: [],
       logLevel: 'debug',
+      logFormat: 'text',
       timeZone: 'Europe/Berlin',
     });
     expect(secretValues(settings)).toEqual([

@@ -60,13 +60,20 @@ const PASSING = new Set([
   'TooManyRequestsException',
   'RequestLimitExceeded',
   'RequestTimeout',
-  'RequestTimeTooSkewed',
   'InternalError',
   'ServiceUnavailable',
   'OperationAborted',
   'ConditionalRequestConflict',
   NOT_S3,
 ]);
+
+/**
+ * Returns true if the server's clock differs from the one that signed the request. The SDK corrects its clock from this
+ * response, so a second attempt succeeds or none does.
+ */
+function isSkewed(error: unknown): boolean {
+  return error instanceof Error && error.name === 'RequestTimeTooSkewed';
+}
 
 /** Error names that mean: the bytes did not arrive as they were sent. */
 const MANGLED = new Set(['BadDigest', 'XAmzContentSHA256Mismatch', 'IncompleteBody']);
@@ -143,8 +150,9 @@ export async function withRetries<T>(
       return await attempt(number);
     } catch (error) {
       signal?.throwIfAborted();
+      const again = passing(error) || (number === 1 && isSkewed(error));
       const most = isNotS3(error) ? Math.min(NOT_S3_ATTEMPTS, limits.attempts) : limits.attempts;
-      if (number >= most || !passing(error) || isOver()) throw error;
+      if (number >= most || !again || isOver()) throw error;
       await pause(number, limits, signal, hurry);
     }
   }

@@ -1,4 +1,4 @@
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
@@ -9,6 +9,7 @@ import type { ArchiveMember } from './archive-member.ts';
 import { unreadable } from './import-errors.ts';
 import { readTar } from './read-tar.ts';
 import { readZip } from './read-zip.ts';
+import { writeSpoolFile } from './spool-space.ts';
 
 /** The content of a file without its compression and encryption. */
 export type Inside =
@@ -35,7 +36,7 @@ type Layer = 'gzip' | 'zstd' | 'age' | 'gpg';
  * Recognizes a file by its first bytes, and removes gzip, zstd, age and OpenPGP with the keys of the settings. The name of the
  * file does not matter.
  *
- * @throws KEY_MISSING, KEY_WRONG, IMPORT_UNREADABLE
+ * @throws KEY_MISSING, KEY_WRONG, IMPORT_UNREADABLE, SPOOL_FULL
  */
 export async function openArchive({ file, stream, keys, spooled }: OpenArchiveOptions): Promise<Inside> {
   let { head, rest } = await peek(stream);
@@ -57,7 +58,7 @@ export async function openArchive({ file, stream, keys, spooled }: OpenArchiveOp
   }
   if (isZip(head)) {
     if (file !== undefined) rest.destroy();
-    else await pipeline(rest, createWriteStream(spooled, { flags: 'wx', mode: 0o600 }));
+    else await writeSpoolFile(rest, spooled, { mode: 0o600, what: 'the zip' });
     return { form: 'zip', members: readZip(file ?? spooled) };
   }
   if (head.length >= PEEK && head.toString('latin1', 257, 262) === 'ustar')

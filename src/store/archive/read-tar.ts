@@ -1,10 +1,11 @@
 import type { Readable } from 'node:stream';
 import { extract, type Header } from 'tar-stream';
 import { LifeboatError } from '../../base/errors.ts';
-import { pathFromText, type TreePath } from '../filesystem/path.ts';
+import { shortPath } from '../filesystem/path.ts';
 import type { ArchiveMember } from './archive-member.ts';
 import { refused, unreadable } from './import-errors.ts';
 import { decodeOddNames, PAX_KEYWORD } from './names.ts';
+import { readPaxAsBytes } from './pax-records.ts';
 import { BLOCK } from './tar.ts';
 
 const TYPES: Record<string, ArchiveMember['type']> = {
@@ -22,10 +23,11 @@ const TYPES: Record<string, ArchiveMember['type']> = {
  * @throws IMPORT_UNREADABLE; IMPORT_REFUSED for files that GNU tar's --sparse writes; the errors of the stream
  */
 export async function* readTar(stream: Readable): AsyncGenerator<ArchiveMember> {
-  // Names are read as bytes. Names from pax records are UTF-8, and are recognised by their record.
+  // Names are read as bytes, one character for each.
   const reading = (extract as (options: { filenameEncoding: string }) => ReturnType<typeof extract>)({
     filenameEncoding: 'latin1',
   });
+  readPaxAsBytes(reading);
   let last: Buffer = Buffer.alloc(0);
   let failure: unknown;
   const why = (error: unknown) =>
@@ -79,31 +81,38 @@ function memberOf(header: Header, content: AsyncIterable<Buffer>): ArchiveMember
   const pax = (header.pax ?? {}) as Record<string, string>;
   const isSparse = header.type === null || Object.keys(pax).some((key) => key.startsWith('GNU.sparse.'));
   if (isSparse) {
-    throw refused(`the tar holds ${header.name} in a form that Lifeboat cannot import, such as that of --sparse`, {
-      hint: 'Unpack it with tar, and pack it again without --sparse.',
-    });
+    throw refused(
+      `the tar holds ${shortPath(header.name)} in a form that Lifeboat cannot import, such as that of --sparse`,
+      {
+        hint: 'Unpack it with tar, and pack it again without --sparse.',
+      },
+    );
   }
   const odd = decodeOddNames(pax[PAX_KEYWORD] ?? '') ?? {};
-  const name = odd.path ?? textOr(pax.path, header.name);
-  const linkname = odd.target ?? textOr(pax.linkpath, header.linkname ?? '');
+  const name = odd.path ?? (pax.path || header.name);
   const type = TYPES[header.type ?? ''] ?? 'other';
+  const id = (kind: 'uid' | 'gid') => {
+    const value = whole(pax[kind]) ?? header[kind] ?? 0;
+    if (Number.isInteger(value) && value >= 0 && value < MAX_ID) return value;
+    throw refused(`the tar has ${shortPath(name)} with a ${kind} that Linux does not have`);
+  };
   return {
     name,
     type,
-    mode: (header.mode ?? 0o644) & 0o7777,
-    uid: whole(pax.uid) ?? header.uid ?? 0,
-    gid: whole(pax.gid) ?? header.gid ?? 0,
-    mtime: nanoseconds(pax.mtime) ?? BigInt(Math.trunc(header.mtime?.getTime() ?? 0)) * 1_000_000n,
+    mode: (Number.isInteger(header.mode) ? (header.mode ?? 0) : 0o644) & 0o7777,
+    uid: id('uid'),
+    gid: id('gid'),
+    mtime: nanoseconds(pax.mtime) ?? BigInt(Math.trunc(header.mtime?.getTime() || 0)) * 1_000_000n,
     size: header.size ?? 0,
-    ...(type === 'symlink' || type === 'hardlink' ? { target: linkname } : {}),
+    ...(type === 'symlink' || type === 'hardlink'
+      ? { target: odd.target ?? (pax.linkpath || header.linkname || '') }
+      : {}),
     content: () => content,
   };
 }
 
-/** Returns the text of a pax record, or else the name in the header, which was read as bytes. */
-function textOr(text: string | undefined, bytes: string): TreePath {
-  return text === undefined ? bytes : pathFromText(text);
-}
+/** The highest id has the meaning "unchanged" (chown(2)). */
+const MAX_ID = 2 ** 32 - 1;
 
 function whole(text: string | undefined): number | undefined {
   return text !== undefined && /^\d{1,10}$/.test(text) ? Number(text) : undefined;

@@ -1,6 +1,4 @@
-import { statfs } from 'node:fs/promises';
-import { hasErrno, LifeboatError } from '../../base/errors.ts';
-import { plural } from '../../report/format.ts';
+import { hasErrno } from '../../base/errors.ts';
 import { Directory } from '../filesystem/directory.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { OpenDirectories, within } from '../filesystem/open-directories.ts';
@@ -9,6 +7,8 @@ import { createTimeSetter, type TimeSetter } from '../filesystem/times.ts';
 import { type NewName, writeLargeFile } from '../filesystem/write-file.ts';
 import type { ArchiveMember } from './archive-member.ts';
 import { refused, unreadable } from './import-errors.ts';
+import { LostMembers } from './lost-members.ts';
+import { SpoolSpace } from './spool-space.ts';
 
 /** Owner, mode and time of the root of the tree. */
 export type RootMeta = Pick<IndexEntry, 'mode' | 'uid' | 'gid' | 'mtime'>;
@@ -32,11 +32,6 @@ interface Unpacked {
   warnings: string[];
 }
 
-/** Space that stays free on the disk whatever an archive contains, for other programs. Bytes. */
-const RESERVE = 64 * 1024 * 1024;
-/** Bytes written between two checks of the free space. */
-const CHECK_EVERY = 32 * 1024 * 1024;
-
 /**
  * Unpacks an untrusted archive. Everything is created through open directories and by one name at a time, so nothing
  * outside the target can be reached: an absolute name, `..`, and a name below a symlink are refused. Symlinks are
@@ -48,12 +43,13 @@ const CHECK_EVERY = 32 * 1024 * 1024;
 export async function unpack(options: UnpackOptions): Promise<Unpacked> {
   const target = Directory.open(options.target);
   const times = await createTimeSetter(target);
-  const work = new Unpacking(options, target, times);
+  const space = new SpoolSpace(options.target, 'the content of the archive');
+  const work = new Unpacking(options, target, times, space);
   try {
     return await work.run();
   } catch (error) {
     times.abort();
-    throw hasErrno(error, 'ENOSPC', 'EDQUOT') ? full(error) : error;
+    throw space.explain(error);
   } finally {
     work.close();
     target.close();
@@ -67,11 +63,12 @@ class Unpacking {
   private readonly open: OpenDirectories;
   private readonly directories = new Map<TreePath, RootMeta>();
   private readonly result: Unpacked = { files: 0, bytes: 0, warnings: [] };
-  private skipped = 0;
-  private unchecked = CHECK_EVERY;
+  private readonly lost = new LostMembers();
+  private readonly space: SpoolSpace;
 
-  constructor(options: UnpackOptions, target: Directory, times: TimeSetter) {
+  constructor(options: UnpackOptions, target: Directory, times: TimeSetter, space: SpoolSpace) {
     this.options = options;
+    this.space = space;
     this.target = target;
     this.times = times;
     this.open = new OpenDirectories(target);
@@ -83,6 +80,7 @@ class Unpacking {
       signal?.throwIfAborted();
       const path = this.pathOf(member.name, member.name);
       if (path !== undefined) await this.make(path, member);
+      else if (member.type !== 'directory') this.lost.add('stripped', member.name);
       this.options.progress?.({ done: this.result.bytes, files: this.result.files });
     }
     if (!this.directories.has('')) {
@@ -91,10 +89,7 @@ class Unpacking {
       this.result.warnings.push(`the archive does not contain the owner and mode of the top directory: ${from}`);
     }
     await this.finishDirectories();
-    if (this.skipped > 0)
-      this.result.warnings.push(
-        `${plural(this.skipped, 'device, FIFO or socket', 'devices, FIFOs or sockets')} left out`,
-      );
+    this.result.warnings.push(...this.lost.warnings());
     return this.result;
   }
 
@@ -117,7 +112,7 @@ class Unpacking {
   private async make(path: TreePath, member: ArchiveMember): Promise<void> {
     const { type, mode, uid = 0, gid = 0, mtime } = member;
     if (type === 'other') {
-      this.skipped++;
+      this.lost.add('special', member.name);
       return;
     }
     if (type === 'directory') {
@@ -125,7 +120,10 @@ class Unpacking {
       return;
     }
     // `strip` leaves nothing of it, so it is left out, as tar does.
-    if (path === '' && this.options.strip > 0) return;
+    if (path === '' && this.options.strip > 0) {
+      this.lost.add('stripped', member.name);
+      return;
+    }
     if (path === '') throw refused('the archive has a file as its top directory');
     const entry = { path, type: 'file', mode: mode ?? 0o644, uid, gid, mtime, sparse: true } satisfies IndexEntry;
     await this.place(entry, async (to) => {
@@ -165,7 +163,10 @@ class Unpacking {
       await this.open.need(parent, async (directory) => {
         const there = directory.look(name);
         if (there?.isDirectory()) throw refused(`the archive has ${shortPath(path)} twice, once as a directory`);
-        if (there) directory.unlink(name);
+        if (there) {
+          directory.unlink(name);
+          this.lost.add('replaced', path);
+        }
         await work({ directory, name });
       });
     } catch (error) {
@@ -184,16 +185,9 @@ class Unpacking {
     for await (const chunk of member.content()) {
       this.options.signal?.throwIfAborted();
       this.result.bytes += chunk.length;
-      this.unchecked += chunk.length;
-      if (this.unchecked >= CHECK_EVERY) await this.checkSpace();
+      await this.space.take(chunk.length);
       yield chunk;
     }
-  }
-
-  private async checkSpace(): Promise<void> {
-    this.unchecked = 0;
-    const { bavail, bsize } = await statfs(this.options.target);
-    if (bavail * bsize < RESERVE + CHECK_EVERY) throw full();
   }
 
   private link({ directory, name }: NewName, member: ArchiveMember): void {
@@ -226,11 +220,4 @@ class Unpacking {
 function linkText({ target = '', name }: ArchiveMember): TreePath {
   if (target === '' || target.includes('\0')) throw refused(`the archive has a symlink to nothing: ${shortPath(name)}`);
   return target;
-}
-
-function full(cause?: unknown): LifeboatError {
-  return new LifeboatError('SPOOL_FULL', 'the spool has no room for the content of the archive', {
-    ...(cause === undefined ? {} : { cause }),
-    hint: 'Make room on the disk of the volume mounted at /spool. If you expect the archive to be small, do not trust it.',
-  });
 }

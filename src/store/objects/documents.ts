@@ -53,3 +53,15 @@ export async function checkPresence(
   }
   for (const key of missing.keys()) throw new LifeboatError('OBJECT_MISSING', `${key} is not there`);
 }
+
+/** Returns the keys of those objects of a project that are missing or have a wrong size. Throws what the listing throws. */
+export async function listIncomplete(
+  destination: Destination,
+  project: string,
+  refs: readonly ObjectRef[],
+): Promise<Set<string>> {
+  const sizes = new Map(refs.map(({ key, size }) => [key, size]));
+  const wrong = new Set(sizes.keys());
+  for await (const { key, size } of destination.list(`${project}/`)) if (size === sizes.get(key)) wrong.delete(key);
+  return wrong;
+}

@@ -1,5 +1,6 @@
 import { LifeboatError } from '../../base/errors.ts';
 import { type HintByKind, hintFor, UNDELETE_HINT } from '../../destinations/destination.ts';
+import type { Problem } from '../../plan/model.ts';
 import { type Manifest, objectsOf } from '../objects/manifest.ts';
 import type { Repository } from './repository.ts';
 
@@ -48,6 +49,55 @@ export async function listEmptied(place: Place, snapshots: readonly { manifest: 
   for await (const _ of place.destination.list(packsOf(place))) return [];
   const newest = snapshots.map(({ manifest }) => packKeys(place, manifest)).find((keys) => keys.length > 0);
   return [...new Set(newest)];
+}
+
+/** A source whose packs are all gone, with the keys of those that its newest snapshot names. */
+interface EmptiedSource {
+  source: string;
+  keys: string[];
+}
+
+/**
+ * Returns the sources of which the repository holds no pack any more, although their newest snapshot with packs names
+ * some. Somebody deleted their directories. Lists at most one object for each source.
+ *
+ * @param snapshots newest first
+ * @param known keys of packs that are known to be missing or damaged
+ */
+export async function listEmptiedSources(
+  place: Place,
+  snapshots: readonly { manifest: Manifest }[],
+  known: ReadonlySet<string>,
+): Promise<EmptiedSource[]> {
+  const newest = new Map<string, string[]>();
+  for (const { manifest } of snapshots) {
+    for (const [source, { packs }] of Object.entries(manifest.sources))
+      if (packs.length > 0 && !newest.has(source)) newest.set(source, [...new Set(packs.map(({ key }) => key))]);
+  }
+  const emptied: EmptiedSource[] = [];
+  for (const [source, keys] of newest) {
+    const unknown = keys.filter((key) => !known.has(key));
+    if (unknown.length > 0 && !(await holdsAny(place, unknown))) emptied.push({ source, keys: unknown });
+  }
+  return emptied;
+}
+
+/** Returns whether a directory of packs, to which some of these keys belong, holds any object. */
+async function holdsAny(place: Place, keys: readonly string[]): Promise<boolean> {
+  const directories = new Set(keys.map((key) => key.slice(0, key.indexOf('/', packsOf(place).length) + 1)));
+  for (const directory of directories) for await (const _ of place.destination.list(directory)) return true;
+  return false;
+}
+
+/** Returns the problem of a source whose packs are all gone. */
+export function emptiedProblem({ destination }: Pick<Place, 'destination'>, { source }: EmptiedSource): Problem {
+  return {
+    severity: 'error',
+    code: 'OBJECT_MISSING',
+    subject: source,
+    message: `${destination.name} holds no packs of ${source} any more, so its earlier snapshots there cannot be restored`,
+    hint: 'The next backup stores everything of it again. A copy may have the earlier packs: `lifeboat check` names the snapshots, and `lifeboat restore --from` reads a copy.',
+  };
 }
 
 /** Counts distinct packs up to a limit, because there may be many snapshots. */

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { errorInfo } from '../../../src/base/errors.ts';
 import { explainS3, type S3Act } from '../../../src/destinations/s3/errors.ts';
 
 /** An error as the SDK throws it. */
@@ -33,4 +34,11 @@ test('a refused delete is no failure of the destination, however the server word
   expect(codeOf(answer('SlowDown', 503), 'delete')).toBe('DEST_UNREACHABLE');
   expect(codeOf(answer('AccessDenied', 403), 'put')).toBe('DEST_UNWRITABLE');
   expect(codeOf(answer('AccessDenied', 403), 'lock')).toBe('DEST_UNWRITABLE');
+});
+
+test('the cause repeats the sentence of the server once', () => {
+  const error = answer('RequestTimeTooSkewed', 403, 'The difference is too large.');
+  const { code, cause } = errorInfo(explainS3(error, 'get', 's3://acme/shop'));
+  expect(code).toBe('DEST_UNWRITABLE');
+  expect(cause).toBe('RequestTimeTooSkewed: The difference is too large. (HTTP 403)');
 });

@@ -147,6 +147,7 @@ test.each([
   [answer(409, 'ConditionalRequestConflict'), true],
   [answer(200, 'SyntaxError'), true],
   [answer(403, 'AccessDenied'), false],
+  [answer(403, 'RequestTimeTooSkewed'), false],
   [answer(404, 'NoSuchKey'), false],
   [answer(412, 'PreconditionFailed'), false],
   [answer(501, 'NotImplemented'), false],
@@ -164,6 +165,17 @@ test.each([
   [new TypeError('a mistake'), false],
 ])('whether a failure is transient: %s %s', (error, passing) => {
   expect(isPassing(error)).toBe(passing);
+});
+
+test('a request with a skewed clock is sent once more, with the clock that the SDK has corrected', async () => {
+  let made = 0;
+  const skewed = async () => {
+    made++;
+    throw answer(403, 'RequestTimeTooSkewed');
+  };
+  const limits = { ...S3_LIMITS, baseDelayMs: 1, maxDelayMs: 1 };
+  await expect(withRetries(skewed, limits)).rejects.toThrow('RequestTimeTooSkewed');
+  expect(made).toBe(2);
 });
 
 test('attempts are limited, and end at once on request', async () => {

@@ -163,7 +163,7 @@ test('a container is read as it is, and absent fields are empty', async () => {
       { type: 'volume', name: 'v', source: '/var/lib/v', destination: '/data', writable: true },
       { type: 'bind', source: '/srv', destination: '/srv', writable: false },
     ],
-    networks: { net: { ip: '10.0.0.2', aliases: [] } },
+    networks: { net: { addresses: ['10.0.0.2'], aliases: [] } },
   });
 });
 

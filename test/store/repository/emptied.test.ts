@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createLocalDestination } from '../../../src/destinations/local.ts';
 import type { Manifest } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
-import { listEmptied, refuseEmptied } from '../../../src/store/repository/emptied.ts';
+import { listEmptied, listEmptiedSources, refuseEmptied } from '../../../src/store/repository/emptied.ts';
 import { scratchBase } from '../helpers.ts';
 
 let root: string;
@@ -36,6 +36,28 @@ test('a repository without its packs is refused until a person accepts their los
   await refuseEmptied(place, [], new Set());
   expect(await listEmptied(place, snapshots)).toEqual(PACKS);
   await refusing(PACKS);
+});
+
+test('a source whose packs are all gone is named, whatever the others have', async () => {
+  const destination = createLocalDestination({ root });
+  const place = { destination, project: 'shop' };
+  const packs = (...keys: string[]) => ({ packs: keys.map((key) => ({ key })) });
+  const of = (sources: object) => ({ manifest: { sources } as unknown as Manifest });
+  const [first, second, media] = PACKS as [string, string, string];
+  // The newest snapshot of the database stores nothing new, and reuses a pack.
+  const snapshots = [of({ db: packs(first), web: packs() }), of({ db: packs(first, second), web: packs(media) })];
+  const emptied = (known: string[] = []) => listEmptiedSources(place, snapshots, new Set(known));
+  for (const key of PACKS) await destination.put(key, streamOf(key));
+  expect(await emptied()).toEqual([]);
+  await destination.delete(media);
+  expect(await emptied()).toEqual([{ source: 'web', keys: [media] }]);
+  await refuseEmptied(place, snapshots, new Set());
+  // Once it is known, the next run stores the content again.
+  expect(await emptied([media])).toEqual([]);
+  await destination.delete(second);
+  expect(await emptied([media])).toEqual([]);
+  await destination.delete(first);
+  expect(await emptied([media])).toEqual([{ source: 'db', keys: [first] }]);
 });
 
 test('one in which each snapshot names a single pack is refused as well, not one that only ever had one', async () => {

@@ -14,7 +14,13 @@ export interface ServerAddress {
 
 const permanent = new WeakSet<Error>();
 
-/** Returns true for an error of {@link addressOf} that waiting does not resolve. */
+/** Marks an error as one that waiting does not resolve, and returns it. */
+export function markPermanent<E extends Error>(error: E): E {
+  permanent.add(error);
+  return error;
+}
+
+/** Returns true for an error that {@link markPermanent} has marked. */
 export function isPermanent(error: Error): boolean {
   return permanent.has(error);
 }
@@ -45,7 +51,7 @@ export function addressOf(source: PostgresSource, { postmaster }: ContainerServe
     },
   );
   // The entry point of an image first creates the database with a temporary server. The final server has process id 1.
-  if (postmaster.lines[0] === '1') permanent.add(hidden);
+  if (postmaster.lines[0] === '1') markPermanent(hidden);
   throw hidden;
 }
 

@@ -1,4 +1,5 @@
 import { hasCode, LifeboatError } from '../../../base/errors.ts';
+import { markPermanent } from './address.ts';
 import { sqlState } from './sql-state.ts';
 
 /** The details of a connection that errors name. */
@@ -122,12 +123,12 @@ export function connectError(error: unknown, connecting: Connecting): LifeboatEr
   }
   if (state !== undefined)
     return new LifeboatError('PG_UNREACHABLE', `database container ${container} refused the connection`, because);
-  return new LifeboatError('PG_UNREACHABLE', `database container ${container} does not answer`, {
+  const tunnel = tunnelHint(words, connecting);
+  const silent = new LifeboatError('PG_UNREACHABLE', `database container ${container} does not answer`, {
     cause: error,
-    hint:
-      tunnelHint(words, connecting) ??
-      `Check \`docker logs ${container}\`: is Postgres up, and does it listen at ${address}?`,
+    hint: tunnel ?? `Check \`docker logs ${container}\`: is Postgres up, and does it listen at ${address}?`,
   });
+  return tunnel === undefined ? silent : markPermanent(silent);
 }
 
 /**

@@ -44,7 +44,7 @@ export async function explainRestart(error: unknown, container: Watched): Promis
   const { code, message, cause } = errorInfo(error);
   if (['INTERRUPTED', 'PG_RESTARTED', 'PG_STALLED', 'SPOOL_FULL'].includes(code)) return error;
   const looping = await explainCrashLoop(error, container);
-  if (isCrashLoop(looping)) return looping;
+  if (isExplained(looping)) return looping;
   const lost = code === 'PG_UNREACHABLE' || LOST.test(`${message} ${cause}`);
   const until = lost ? await endsBy(container) : 0;
   do {
@@ -84,6 +84,26 @@ async function wentAway({ engine, id, startedAt }: Watched): Promise<boolean | u
   }
 }
 
+/**
+ * Refuses a paused container at once. Its server accepts connections and never responds, so everything else would wait
+ * for its limit.
+ *
+ * @throws PG_UNREACHABLE
+ */
+export async function refusePaused(engine: Pick<Engine, 'inspectContainer'>, id: string): Promise<void> {
+  const details = await engine.inspectContainer(id).catch(() => undefined);
+  if (!details?.paused) return;
+  const paused = new LifeboatError(
+    'PG_UNREACHABLE',
+    `database container ${details.name} is paused, so its server does not answer`,
+    {
+      hint: `Run \`docker unpause ${details.name}\`, then try again.`,
+    },
+  );
+  explained.add(paused);
+  throw paused;
+}
+
 /** A container that the engine has restarted at least this often may restart again and again. */
 const RESTARTS = 2;
 /** A container that runs for longer than this has started successfully, milliseconds. */
@@ -102,11 +122,11 @@ export function isLooping(details: ContainerDetails, now = Date.now()): boolean 
   return (isUp ? now : Date.parse(finishedAt)) - Date.parse(startedAt) < SHORT_MS;
 }
 
-/** Errors that {@link explainCrashLoop} created. */
+/** Errors that {@link explainCrashLoop} and {@link refusePaused} created. */
 const explained = new WeakSet<object>();
 
-/** Returns true for an error that says that a container restarts repeatedly. */
-export function isCrashLoop(error: unknown): boolean {
+/** Returns true for an error that says that a container restarts repeatedly or is paused. Such a server is not starting. */
+export function isExplained(error: unknown): boolean {
   return error instanceof LifeboatError && explained.has(error);
 }
 
@@ -122,7 +142,7 @@ export async function explainCrashLoop(
 ): Promise<unknown> {
   const state = sqlState(error);
   // Class 57: the server is starting, stopping or crashing. Any other state comes from a running server.
-  if (isCrashLoop(error) || (state !== undefined && !state.startsWith('57'))) return error;
+  if (isExplained(error) || (state !== undefined && !state.startsWith('57'))) return error;
   if (hasCode(error, 'INTERRUPTED', 'PG_AUTH', 'PG_WRONG_SERVER', 'PG_STALLED', 'SPOOL_FULL')) return error;
   const details = await engine.inspectContainer(id).catch(() => undefined);
   if (!details || !isLooping(details)) return error;

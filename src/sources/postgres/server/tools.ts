@@ -10,7 +10,7 @@ import { resolveCredentials } from './credentials.ts';
 import { dataMounts, makeScratch, type SharedDirectory, sameMount, sharedMounts } from './helper-mounts.ts';
 import { HelperTools } from './helper-tools.ts';
 import { findServer } from './postmaster.ts';
-import { explainCrashLoop } from './restarted.ts';
+import { explainCrashLoop, refusePaused } from './restarted.ts';
 import type { Session } from './session.ts';
 import { withWatchdog } from './watchdog.ts';
 
@@ -97,6 +97,7 @@ export async function openTools(options: OpenToolsOptions): Promise<Tools> {
 async function open(options: OpenToolsOptions): Promise<Tools> {
   const { agent, source, log, signal } = options;
   const { engine } = agent;
+  await refusePaused(engine, source.containerId);
   const look = {
     timeoutMs: agent.stallTimeoutMs,
     pulses: [],

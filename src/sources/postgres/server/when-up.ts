@@ -3,7 +3,8 @@ import { errorInfo, hasCode, type LifeboatError } from '../../../base/errors.ts'
 import type { Log } from '../../../base/log.ts';
 import type { Engine } from '../../../docker/engine.ts';
 import { isPermanent } from './address.ts';
-import { sqlState } from './sql-state.ts';
+import { isExplained } from './restarted.ts';
+import { serverWords, sqlState } from './sql-state.ts';
 
 /** A server that may be starting. */
 interface StartingServer {
@@ -34,17 +35,17 @@ const LOOPING = 8;
 const FIRST_PAUSE_MS = 500;
 const MAX_PAUSE_MS = 5000;
 
-type Reason = 'starting' | 'refused' | 'restarting';
+type Reason = 'starting' | 'silent' | 'restarting' | 'refused';
 
-const PHASES: Record<Reason, string> = {
+const PHASES: Record<Exclude<Reason, 'refused'>, string> = {
   starting: 'waiting for the database: it is starting up',
-  refused: 'waiting for the database: it does not listen yet',
+  silent: 'waiting for the database: it does not listen yet',
   restarting: 'waiting for the database: its container restarts',
 };
 
 /**
  * Calls `open` until it succeeds, while the server is starting: it reports that (SQLSTATE 57P03, cannot_connect_now),
- * it refuses connections soon after the start of its container, or the engine is restarting its container. Does not
+ * it does not listen or accepts no connection soon after the start of its container, or the engine is restarting its container. Does not
  * wait for a server that has refused connections for long, or that crashes at each start. Throws errors of `open`, and
  * the reason of the signal.
  */
@@ -59,13 +60,29 @@ export async function whenUp<T>(server: StartingServer, open: () => Promise<T>):
       const reason = signal.aborted ? undefined : await reasonToWait(server, error, performance.now() - from, patience);
       if (reason === undefined) throw error;
       if (!reported.has(reason)) {
-        log.info(PHASES[reason], { container: name });
-        onWait(PHASES[reason]);
+        const phase = phaseOf(reason, error);
+        log.info(phase, { container: name });
+        onWait(phase);
       }
       reported.add(reason);
     }
     await sleep(pause, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
+}
+
+function phaseOf(reason: Reason, error: unknown): string {
+  if (reason !== 'refused') return PHASES[reason];
+  return `waiting for the database: it refuses connections: ${serverWords(error)}`;
+}
+
+/**
+ * Returns whether an error can come from a server that is still starting. A server that refuses a connection for a
+ * reason of its own, such as too many connections (SQLSTATE 53300), has started. Class 57: it is starting, stopping or
+ * crashing.
+ */
+export function mayBeStarting(error: unknown): boolean {
+  if (!hasCode(error, 'PG_UNREACHABLE') || isPermanent(error) || isExplained(error)) return false;
+  return sqlState(error)?.startsWith('57') ?? true;
 }
 
 async function reasonToWait(
@@ -82,11 +99,12 @@ async function reasonToWait(
   if (container.state === 'restarting') return container.restarts < LOOPING ? 'restarting' : undefined;
   const ageMs = Date.now() - Date.parse(container.startedAt);
   const isYoung = ageMs < youngMs && container.restarts < LOOPING;
-  return isYoung && isRefused(error) ? 'refused' : undefined;
+  if (!isYoung || !isUnavailable(error)) return undefined;
+  return sqlState(error) === undefined ? 'silent' : 'refused';
 }
 
-/** Returns true if no server listens, or if a connection breaks before it is open. */
-function isRefused(error: LifeboatError): boolean {
+/** Returns true if no server listens, if it accepts no connection, or if a connection breaks before it is open. */
+function isUnavailable(error: LifeboatError): boolean {
   const { message, cause } = errorInfo(error);
   if (isPermanent(error)) return false;
   return error.code === 'PG_UNREACHABLE' || /not running|restarting|No such file/i.test(`${message} ${cause}`);

@@ -228,6 +228,93 @@ describe('the content of an archive', () => {
     expect(readFileSync(join(base, `out-${count - 1}`, 'f'), 'utf8')).toBe('2');
   });
 
+  test('members that --strip removes, and entries that a later one replaces, are listed', async () => {
+    async function* all() {
+      yield* [member('top'), member('a/f'), member('a/f'), member('other', { type: 'directory' })];
+    }
+    const { warnings } = await unpack({ members: all(), target: fresh(), strip: 1 });
+    expect(warnings).toContainEqual(expect.stringMatching(/^1 file left out, because --strip .*: top$/));
+    expect(warnings).toContainEqual(expect.stringMatching(/^1 entry replaced by a later one.*: f$/));
+  });
+
+  /** One header with its content, as in POSIX, pax, "ustar Interchange Format". */
+  const block = (name: string, type: string, content = Buffer.alloc(0), more: Record<number, string> = {}) => {
+    const header = Buffer.alloc(512);
+    header.write(name, 0, 100, 'latin1');
+    header.write(['0000644', '0000000', '0000000', content.length.toString(8).padStart(11, '0')].join('\0'), 100);
+    header.write(`\0${'0'.repeat(11)}\0${' '.repeat(8)}${type}`, 135, 'latin1');
+    header.write('ustar\x0000', 257, 'latin1');
+    for (const [at, text] of Object.entries(more)) header.write(text, Number(at), 'latin1');
+    const sum = header.reduce((total, byte) => total + byte, 0);
+    header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+    return Buffer.concat([header, content, Buffer.alloc((512 - (content.length % 512)) % 512)]);
+  };
+  const pax = (...records: string[]) => {
+    const lines = records.map((record) => {
+      const length = record.length + 2;
+      const digits = String(length + String(length + 1).length).length;
+      return `${length + digits} ${record}\n`;
+    });
+    return block('pax', 'x', Buffer.from(lines.join(''), 'latin1'));
+  };
+  const readBlocks = (...blocks: Buffer[]) => {
+    const file = join(base, `made-${count++}.tar`);
+    writeFileSync(file, Buffer.concat([...blocks, Buffer.alloc(1024)]));
+    return read(file);
+  };
+  const file = (name: string) => block(name, '0', Buffer.from(name, 'latin1'));
+  const names = (target: string) => readdirSync(target, { encoding: 'latin1' }).sort();
+
+  test('names of pax and GNU records keep all their bytes', async () => {
+    const long = 'n'.repeat(150);
+    const { target } = await readBlocks(
+      pax('hdrcharset=BINARY', 'path=caf\xe9'),
+      file('1'),
+      pax('path=caf\xe8', `comment=${long}`),
+      file('2'),
+      pax('path=caf\xc3\xa9'),
+      file('3'),
+      pax('linkpath=to\xff', 'path=link\xfe'),
+      block('4', '2'),
+      block('long', 'L', Buffer.from(`${long}\xe9\0`, 'latin1')),
+      file('5'),
+    );
+    const found = ['caf\xc3\xa9', 'caf\xe8', 'caf\xe9', 'link\xfe', `${long}\xe9`].sort();
+    expect(names(target)).toEqual(found);
+    expect(readFileSync(Buffer.from(`${target}/caf\xe9`, 'latin1'), 'utf8')).toBe('1');
+    expect(describeTree(target).get('link\xfe')).toMatchObject({ target: 'to\xff' });
+  });
+
+  test.each<[string, Buffer[]]>([
+    ['a name with a zero byte', [pax('path=a\0b'), file('1')]],
+    ['an absolute name', [pax('path=/a'), file('1')]],
+    ['a name that leads out', [block('long', 'L', Buffer.from('../a\0')), file('1')]],
+    ['a hard link to a missing file', [block('1', '1', undefined, { 157: 'missing' })]],
+    ['a sparse file of pax', [pax('GNU.sparse.major=1', 'GNU.sparse.minor=0'), file('1')]],
+    ['a sparse file of GNU tar', [block('1', 'S')]],
+    ['an owner that Linux does not have', [pax('uid=4294967295'), file('1')]],
+  ])('a tar with %s is refused', async (_, blocks) => {
+    await expect(readBlocks(...blocks)).rejects.toMatchObject({ code: 'IMPORT_REFUSED' });
+  });
+
+  test.each([
+    ['a length that ends elsewhere', '99 path=a\n'],
+    ['no length', 'path=aaa\n'],
+    ['no value', '7 path\n'],
+  ])('a tar with a damaged pax record, with %s, is refused', async (_, record) => {
+    const given = readBlocks(block('pax', 'x', Buffer.from(record)), file('1'));
+    await expect(given).rejects.toMatchObject({ code: 'IMPORT_UNREADABLE' });
+  });
+
+  test('devices with names are left out with a warning, and an unreadable time is the epoch', async () => {
+    const { warnings, target } = await readBlocks(
+      block('null', '3'),
+      block('1', '0', undefined, { 136: 'xxxxxxxxxxx' }),
+    );
+    expect(warnings).toContainEqual(expect.stringContaining('1 device, FIFO or socket left out: null'));
+    expect(names(target)).toEqual(['1']);
+  });
+
   test('an archive that is cut or damaged anywhere is an error', async () => {
     const tree = join(base, 'tree');
     mkdirSync(tree);

@@ -1,0 +1,43 @@
+import { LifeboatError } from '../base/errors.ts';
+import type { PlannedSource } from '../plan/model.ts';
+import { plural } from '../report/format.ts';
+import type { State } from '../run/state.ts';
+import { listIncomplete } from '../store/objects/documents.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import type { Capturer } from './capture.ts';
+import type { Captured } from './outcome.ts';
+
+interface Incomplete {
+  capturer: Pick<Capturer, 'failed'>;
+  captured: Captured[];
+  repository: Pick<Repository, 'destination' | 'project'>;
+  state: Pick<State, 'damaged' | 'saveDamaged'>;
+}
+
+/**
+ * Fails the sources that reuse packs which the destination has lost, so that the others can be committed. Marks these
+ * packs as damaged: the next run stores their content again.
+ *
+ * @returns whether there is such a source
+ */
+export async function failIncomplete({ capturer, captured, repository, state }: Incomplete): Promise<boolean> {
+  const { destination, project } = repository;
+  const refsOf = ({ entry: { index, facts, packs } }: Captured) => [
+    ...(index ? [index] : []),
+    ...(facts ? [facts] : []),
+    ...packs,
+  ];
+  const wrong = await listIncomplete(destination, project, captured.flatMap(refsOf));
+  if (wrong.size === 0) return false;
+  await state.saveDamaged([...new Set([...(await state.damaged()), ...wrong])]);
+  for (const [i, one] of captured.entries()) {
+    const lacking = refsOf(one).filter(({ key }) => wrong.has(key));
+    if (lacking.length === 0) continue;
+    const { name, kind } = one.report;
+    const message = `${plural(lacking.length, 'object')} that ${name} reuses ${lacking.length === 1 ? 'is' : 'are'} missing at ${destination.name}, or incomplete there`;
+    const hint = 'The next run stores the content again. `lifeboat check` names the snapshots that lost it.';
+    const error = new LifeboatError('OBJECT_MISSING', message, { hint });
+    captured[i] = await capturer.failed({ name, kind: kind as PlannedSource['kind'] }, error);
+  }
+  return true;
+}

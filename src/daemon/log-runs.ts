@@ -1,0 +1,27 @@
+import { errorInfo } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { logReport } from '../report/log-lines.ts';
+import type { State } from '../run/state.ts';
+
+/**
+ * Returns a function that logs the last run when it is a new one. The runs of `docker compose exec` count too: only their
+ * terminal has their output, and `docker compose logs` shows the log of the daemon.
+ */
+export function createRunLogger({ state, log }: { state: Pick<State, 'lastRun'>; log: Log }): () => Promise<void> {
+  let logged: string | undefined;
+  let first = true;
+  return async () => {
+    const last = await state.lastRun().catch(() => undefined);
+    const isNew = last !== undefined && last.id !== logged;
+    logged = last?.id;
+    // At the start of the daemon, the last run is an old one.
+    const isOld = first;
+    first = false;
+    if (!isNew || isOld) return;
+    try {
+      logReport(log, last);
+    } catch (error) {
+      log.warn('the last run cannot be logged', { ...errorInfo(error) });
+    }
+  };
+}

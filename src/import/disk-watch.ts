@@ -1,0 +1,42 @@
+import { LifeboatError } from '../base/errors.ts';
+import { execStream } from '../docker/exec.ts';
+import { HEARTBEAT_S } from '../docker/heartbeat.ts';
+import type { AgentContext } from '../sources/postgres/server/tools.ts';
+
+/** The exit status of the script when too little space remains. */
+const FULL = 3;
+
+/**
+ * Ends when less than 1 GiB of the disk of a directory is free; on a small disk, when less than half of the space is free
+ * that was free at first. Columns are those of POSIX df.
+ */
+export const DISK_SCRIPT = `free() { set -- $(df -Pk "$1" | tail -n 1); echo "$4"; }
+reserve=$(( $(free "$0") / 2 )); [ "$reserve" -lt 1048576 ] || reserve=1048576
+while now=$(free "$0") && [ -n "$now" ]; do [ "$now" -ge "$reserve" ] || exit ${FULL}; sleep 0.5; done`;
+
+/**
+ * Returns a signal that aborts with PG_NO_SPACE before a helper has filled its disk, which is that of the Docker engine.
+ * The command runs as root, so a program of the dump cannot end it. It ends with the helper.
+ */
+export async function watchDisk(
+  { engine }: AgentContext,
+  { container, directory, signal }: { container: string; directory: string; signal: AbortSignal },
+): Promise<AbortSignal> {
+  const full = new AbortController();
+  const argv = ['sh', '-c', DISK_SCRIPT, directory];
+  const watch = await execStream(engine, container, { argv, heartbeat: HEARTBEAT_S, check: false, signal });
+  watch.stdout.on('error', () => undefined).resume();
+  watch.done.then(
+    ({ exitCode }) => {
+      if (exitCode !== FULL) return;
+      full.abort(
+        new LifeboatError('PG_NO_SPACE', 'the disk of the Docker engine has no room for the content of the dump', {
+          hint: 'Nothing was stored. Free space on that disk. If you expect the dump to be small, do not trust it.',
+        }),
+      );
+    },
+    // The helper was removed, or the run was stopped.
+    () => undefined,
+  );
+  return full.signal;
+}

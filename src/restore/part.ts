@@ -1,0 +1,142 @@
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { presentName } from '../kept/target.ts';
+import type { RestoreReport, RestoreStart } from '../report/events.ts';
+import { Journal } from '../run/journal.ts';
+import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import { requireKeys } from '../store/seal/encryption.ts';
+import type { PreparedRestore, RestoreContext, RestoreDeps, Restored, RestoreRequest } from './context.ts';
+import { prepareDatabases } from './database.ts';
+import { endJournal } from './end-journal.ts';
+import { findSnapshot } from './find.ts';
+import { prepareVolume } from './volume.ts';
+
+/** The steps of one source's restore, which a restore of one source and of all sources share. */
+
+/** What a restore reads. */
+interface Readable {
+  repository: Repository;
+  snapshot: Manifest;
+  entry: ManifestSource;
+}
+
+/** Finds the snapshot, and checks that the keys for its objects are there. Throws like {@link findSnapshot}; KEY_MISSING. */
+export async function findReadable(
+  deps: Pick<RestoreDeps, 'repository' | 'plan'>,
+  request: RestoreRequest,
+): Promise<Readable & { notes: string[] }> {
+  const repository = await deps.repository();
+  const storedAs = request.snapshot === 'latest' ? await presentName(deps.plan, request.source) : undefined;
+  const found = await findSnapshot(repository, { ...request, storedAs });
+  const { index, facts, packs } = found.entry;
+  requireKeys([index, facts, ...packs], repository.keys);
+  return { repository, ...found };
+}
+
+/** A restore of one source with its journal and its directory in the spool. */
+export interface Opened {
+  context: RestoreContext;
+  start: RestoreStart;
+  /** Clears the directory and ends the journal. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the journal and the directory of one source's restore.
+ *
+ * @param group id of the restore of all sources that it belongs to, if any
+ */
+export async function openPart(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  { repository, snapshot, entry }: Readable,
+  { id, group, startedAt }: { id: string; group?: string; startedAt: Date },
+): Promise<Opened> {
+  const start: RestoreStart = {
+    id,
+    project: deps.project,
+    verb: 'restore',
+    source: request.source,
+    target: request.toDirectory ?? request.to ?? request.source,
+    snapshot: snapshot.id,
+    start: startedAt.toISOString(),
+  };
+  const own = group === undefined ? {} : { group };
+  const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId, ...own });
+  const directory = path.join(deps.spool, id);
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const progress: RestoreContext['progress'] = (update) =>
+    deps.dispatcher.emit({ type: 'progress', progress: { source: request.source, ...update } });
+  return {
+    context: { id, ...own, journal, directory, progress, repository, snapshot, entry },
+    start,
+    async close() {
+      // Recovery removes what cannot be removed now. The journal ends in either case.
+      await deps.clear(directory, id);
+      await endJournal(deps, journal);
+    },
+  };
+}
+
+/** Inspects the target of a restore. Changes nothing. */
+export function prepare(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext): Promise<PreparedRestore> {
+  const isDatabase = context.entry.kind === 'postgres';
+  return isDatabase ? prepareDatabases(deps, request, context) : prepareVolume(deps, request, context);
+}
+
+/** Runs a step, and adds its duration to a report. */
+export async function timed<T>(report: RestoreReport, name: string, work: () => Promise<T>): Promise<T> {
+  const begin = performance.now();
+  try {
+    return await work();
+  } finally {
+    report.steps.push({ name, durationMs: Math.round(performance.now() - begin) });
+  }
+}
+
+/** Loads the data of one source, records how to roll it back before anything is put aside, and fills its report. */
+export async function loadPart(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  context: RestoreContext,
+  { prepared, report }: { prepared: PreparedRestore; report: RestoreReport },
+): Promise<void> {
+  const restored = await prepared.load(async (kept) => {
+    const target = prepared.preview.target?.name ?? request.source;
+    const rest = (await deps.state.rollbacks()).filter(({ id }) => id !== context.id);
+    const safety = report.safety === undefined ? {} : { safety: report.safety };
+    const group = context.group === undefined ? {} : { group: context.group };
+    const rollback = {
+      id: context.id,
+      ...group,
+      at: report.start,
+      source: target,
+      snapshot: context.snapshot.id,
+      ...safety,
+    };
+    // None: the only database that was about to be put aside kept its name.
+    const none = kept.databases?.length === 0;
+    await deps.state.saveRollbacks(none ? rest : [...rest, { ...rollback, inUse: 'restored', ...kept }]);
+    report.canRollBack = !none;
+  });
+  noteLoaded(report, restored);
+}
+
+/** Fills the report at once: the data is in place, whatever fails later. */
+function noteLoaded(report: RestoreReport, { restored, warnings, withoutDataMs, ...more }: Restored): void {
+  report.restored = restored;
+  report.warnings.push(...warnings);
+  report.steps.push(...(more.steps ?? []));
+  if (withoutDataMs !== undefined) report.withoutDataMs = Math.round(withoutDataMs);
+  if (more.skipped && more.skipped.length > 0) report.skipped = more.skipped;
+  if (!more.failed || more.failed.length === 0) return;
+  report.failed = more.failed;
+  report.canRollBack &&= restored.some(({ kept }) => kept !== undefined);
+}
+
+/** Returns the report of a restore that has changed nothing yet. */
+export function emptyReport(deps: Pick<RestoreDeps, 'now'>, start: RestoreStart, warnings: string[]): RestoreReport {
+  const end = deps.now().toISOString();
+  return { ...start, end, status: 'ok', restored: [], steps: [], checks: [], canRollBack: false, warnings };
+}

@@ -1,0 +1,137 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RestoreReport } from '../../src/report/events.ts';
+import type { RestoreResult } from '../../src/restore/context.ts';
+import { holder, ok, postgres, Stack, until } from '../harness/stack.ts';
+
+/**
+ * A client that repeats a statement over one connection, and connects again when that ends. No variable names its server. The statement
+ * ends with its client: a loop inside the server would not.
+ */
+function client(server: string, sql: string, extra: Record<string, unknown> = {}): object {
+  const { environment, ...rest } = extra;
+  const psql = '/usr/lib/postgresql/17/bin/psql -XqAt "$$0" >/dev/null 2>&1';
+  const script = `while :; do printf '%s\\n' "$$1" '\\watch 0.05' | ${psql}; sleep 0.2; done`;
+  return {
+    image: 'postgres:17',
+    entrypoint: ['bash', '-c', script, server, sql],
+    environment: {
+      PGPASSWORD: 'canary-pg-password',
+      PGUSER: 'postgres',
+      PGDATABASE: 'app',
+      ...(environment as object),
+    },
+    init: true,
+    stop_grace_period: '2s',
+    ...rest,
+  };
+}
+
+const writes = (who: string) => `INSERT INTO w VALUES ('${who}', clock_timestamp())`;
+
+/** Forwards connections, as a pooler does. */
+const POOL =
+  "require('net').createServer((c)=>{const s=require('net').connect(5432,'db');for(const [a,b] of [[c,s],[s,c]]){a.pipe(b);a.on('error',()=>b.destroy())}}).listen(6432)";
+
+/** A product of many services around one database: some use it without saying so in `depends_on`. */
+describe('a restore of a product', () => {
+  let stack: Stack;
+  const names = (services: string[]) => services.map((one) => `${stack.project}-${one}-1`);
+  const inApp = (sql: string, database = 'app') => stack.psql(sql, { database });
+  const life = async (service: string) => {
+    const format = '{{.State.StartedAt}} {{.State.FinishedAt}}';
+    const [started, finished] = (await ok('docker', ['inspect', '--format', format, await stack.id(service)])).split(
+      ' ',
+    );
+    return { started: started as string, finished: finished as string };
+  };
+  const outsider = () => `${stack.project}-outsider`;
+  const writers = ['worker', 'behind'];
+  const users = ['worker', 'pool', 'behind', 'api', 'sidekiq', 'web'];
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      services: {
+        db: postgres(17, { environment: { POSTGRES_DB: 'app' }, command: ['postgres', '-c', 'fsync=off'] }),
+        worker: client('host=db', writes('worker')),
+        pool: holder([], {}, { command: ['node', '-e', POOL] }),
+        behind: client('host=pool port=6432', writes('behind'), {
+          environment: { DATABASE_URL: 'postgres://postgres@pool:6432/app' },
+        }),
+        api: holder([], {}, { depends_on: { db: { condition: 'service_healthy' } } }),
+        sidekiq: holder([], {}, { depends_on: ['api'] }),
+        web: holder([], {}, { depends_on: ['sidekiq'] }),
+        bystander: holder([], {}),
+        reports: client('host=db', 'SELECT pg_sleep(3600)', { labels: { 'lifeboat.stop': 'false' } }),
+      },
+      receiver: false,
+    });
+    await inApp('CREATE TABLE w (who text, at timestamptz); CREATE TABLE t AS SELECT generate_series(1, 100) AS id');
+    // Compose is not involved: a container that another project would have.
+    await ok('docker', [
+      ...['run', '--detach', '--init', '--name', outsider(), '--network', `${stack.project}_default`],
+      ...['--label', 'com.docker.compose.project=lbt-elsewhere', '--label', 'com.docker.compose.service=bi'],
+      ...['--env', 'PGPASSWORD=canary-pg-password', 'postgres:17'],
+      ...['psql', '-X', 'host=db user=postgres dbname=app application_name=bi', '-c', 'SELECT pg_sleep(3600)'],
+    ]);
+    for (const who of writers)
+      await until(
+        `${who} writes`,
+        async () => (await inApp(`SELECT count(*) FROM w WHERE who = '${who}'`)) !== '0',
+        60_000,
+      );
+    const clients =
+      'SELECT count(DISTINCT client_addr) FROM pg_stat_activity WHERE client_addr IS NOT NULL AND pid <> pg_backend_pid()';
+    await until('all clients are connected', async () => (await inApp(clients)) === '4', 60_000);
+    expect((await stack.backup()).report.status).toBe('ok');
+    await inApp('DELETE FROM t WHERE id > 50');
+  });
+  afterAll(async () => {
+    await ok('docker', ['rm', '--force', '--volumes', outsider()]).catch(() => undefined);
+    await stack?.destroy();
+  });
+
+  it('shows beforehand who is stopped, who is not although connected, and the label that changes it', async () => {
+    const ran = await stack.lifeboat('restore', 'latest', 'db.postgres', '--database', 'app', '--dry-run');
+    const stop = ran.stderr.match(/would stop +(.*) \(they use it\)/)?.[1]?.split(', ') ?? [];
+    expect(stop.toSorted(), ran.stderr).toEqual(names(users).sort());
+    expect(stop.indexOf(`${stack.project}-api-1`)).toBeLessThan(stop.indexOf(`${stack.project}-web-1`));
+    expect(ran.stderr).toMatch(/also connected \S+-reports-1, not stopped: .*lifeboat\.stop/);
+    expect(ran.stderr).toMatch(/also connected \S+-outsider, not stopped: .*project lbt-elsewhere/);
+    const { preview } = await stack.json<RestoreResult>('restore', 'latest', 'db.postgres', '--dry-run');
+    expect(preview.stops).toEqual(stop);
+    expect(preview.alsoConnected.map(({ name }) => name)).toEqual(
+      expect.arrayContaining([outsider(), ...names(['reports'])]),
+    );
+  });
+
+  it('writes nothing between the stop and the start of those that use the database', async () => {
+    const before = { reports: await life('reports'), bystander: await life('bystander') };
+    const ran = await stack.lifeboat('restore', 'latest', 'db.postgres', '--database', 'app', '--yes', '--json');
+    const result = JSON.parse(ran.stdout) as RestoreReport;
+    expect(ran.code, ran.stderr + ran.stdout).toBe(0);
+    expect(result.warnings.join('\n')).toMatch(/also connected, not stopped: \S+-reports-1/);
+    expect(await inApp('SELECT count(*) FROM t')).toBe('100');
+    const kept = result.restored[0]?.kept as string;
+    for (const who of writers) {
+      const { started, finished } = await life(who);
+      const during = `SELECT count(*) FROM w WHERE who = '${who}' AND at > '${finished}' AND at < '${started}'`;
+      expect({ who, old: await inApp(during, kept), new: await inApp(during) }).toEqual({ who, old: '0', new: '0' });
+      await until(
+        `${who} writes again`,
+        async () => (await inApp(`SELECT count(*) FROM w WHERE at > '${started}'`)) !== '0',
+      );
+    }
+    expect({ reports: await life('reports'), bystander: await life('bystander') }).toEqual(before);
+  });
+
+  it('rolls back with the same services stopped', async () => {
+    const { started } = await life('worker');
+    const ran = await stack.lifeboat('rollback', '--yes', '--json');
+    expect(ran.code, ran.stderr + ran.stdout).toBe(0);
+    expect((JSON.parse(ran.stdout) as RestoreReport).checks.map(({ name }) => name).sort()).toEqual(
+      names(users).sort(),
+    );
+    expect(await inApp('SELECT count(*) FROM t')).toBe('50');
+    expect((await life('worker')).started).not.toBe(started);
+  });
+});
