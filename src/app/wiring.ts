@@ -12,7 +12,7 @@ import { recover } from '../daemon/recover.ts';
 import { isRunning } from '../docker/marker.ts';
 import { hasHelpers, reapHelpers } from '../docker/remove-helper.ts';
 import { keptDatabases, reachedBy } from '../kept/databases.ts';
-import { checkWhole, undoVolumes, volumePlace } from '../kept/volumes.ts';
+import { checkWhole, recoverVolumes, volumePlace } from '../kept/volumes.ts';
 import { completeDatabases } from '../kept/working-databases.ts';
 import type { KeepPolicy, Plan, PlannedSource } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
@@ -60,7 +60,7 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
     completeDatabases: (entries, run) =>
       completeDatabases({ project, log, plan, openTools: environment.openTools }, entries, run),
     undoVolumes: (entries, journal) =>
-      undoVolumes({ treeStore, log, agentMounts: self.facts.mounts }, entries, journal),
+      recoverVolumes({ treeStore, log, state, agentMounts: self.facts.mounts }, entries, journal),
     reachedBy: (restore, from) =>
       reachedBy({ state, plan }, restore, from, (source) =>
         environment.openToLook(source, restore.id, AbortSignal.timeout(ASK_LIMIT_MS)),
@@ -245,14 +245,14 @@ export function restoreDepsOf(environment: Environment, listeners: readonly List
     otherRepository: environment.otherRepository,
     repository: () => environment.repository({ create: false }),
     holdDeps: (journal) => environment.holdDeps((entry) => journal.record(entry)),
-    safetyBackup: (source, signal) =>
+    safetyBackup: (sources, signal) =>
       // The restore reports this backup, so the record of the last run stays unchanged.
       backupUnderLock(
         {
           ...backupDepsOf(environment, createDispatcher([], { log })),
           state: { ...state, saveLastRun: async () => undefined },
         },
-        { trigger: 'safety', only: ({ name }) => name === source, signal },
+        { trigger: 'safety', only: ({ name }) => sources.includes(name), signal },
       ),
     openTools: (source, { journal, ...context }) =>
       environment.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),

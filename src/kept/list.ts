@@ -7,12 +7,14 @@ import type { Tools } from '../sources/postgres/server/tools.ts';
 import type { VolumeArea } from '../store/exchange/volume-areas.ts';
 import { asFound, namesOf, type Present, withServer } from './databases.ts';
 import { restoreTarget } from './target.ts';
-import { asInVolume } from './volumes.ts';
+import { areaOf, asInVolume } from './volume-records.ts';
 
 /** A restore whose put-aside data still exists. */
 export interface KeptRestore extends Rollback {
   /** size of the data that is not in use, bytes; undefined if it is not known now */
   bytes?: number;
+  /** the deletion of the data was interrupted */
+  forgotten?: true;
 }
 
 /** How long one server or volume may take to answer, milliseconds. */
@@ -74,14 +76,18 @@ function inVolume(one: Rollback, areas: readonly VolumeArea[] | undefined): Kept
   if (!areas) return [one];
   const now = asInVolume(one, areas);
   if (!now) return [];
-  return [{ ...now, bytes: areas.find(({ restore }) => restore === one.id)?.bytes ?? 0 }];
+  const { bytes = 0, forgotten } = areaOf(one, areas) ?? {};
+  return [{ ...now, bytes, ...(forgotten ? { forgotten } : {}) }];
 }
 
 /** Formats one line for each restore, for `lifeboat status`. */
 export function keptLines(held: readonly KeptRestore[], now: Date): string[] {
-  return held.map(({ id, at, source, bytes, inUse }) => {
+  return held.map(({ id, at, source, bytes, inUse, forgotten }) => {
     const size = bytes === undefined ? '' : `, ${formatBytes(bytes)}`;
     const what = inUse === 'restored' ? 'replaced data kept' : 'rolled back, restored data kept';
-    return `${source} restored ${formatAgo(new Date(at), now)} (${id}): ${what}${size}`;
+    const line = `${source} restored ${formatAgo(new Date(at), now)} (${id})`;
+    if (forgotten)
+      return `${line}: deletion interrupted${size} left; \`lifeboat rollback ${id} --forget\` completes it`;
+    return `${line}: ${what}${size}`;
   });
 }

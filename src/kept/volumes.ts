@@ -2,11 +2,12 @@ import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Mount } from '../plan/model.ts';
 import { appendJournal, type JournalEntry, openJournals, readJournal } from '../run/journal.ts';
-import type { Rollback, State } from '../run/state.ts';
+import type { State } from '../run/state.ts';
 import type { Reach } from '../sources/source.ts';
 import { HELPER_ROOT, pathInAgent } from '../sources/volume.ts';
 import type { Exchanged, VolumeArea } from '../store/exchange/volume-areas.ts';
 import type { TreeStore } from '../trees/runner.ts';
+import { areasOf, withdrawKeptVolume } from './volume-records.ts';
 
 /** Volumes that restores and rollbacks change, and the data that they put aside in them. */
 
@@ -178,25 +179,6 @@ export async function keptIn(
   return treeStore.volume({ kind: 'areas', root }, { reach, runId, signal, progress: () => undefined });
 }
 
-/**
- * Corrects a rollback's record from the areas in its volume. Returns undefined if the put-aside data is gone. The area shows which
- * data is in use: a process that exchanged the data may have died before it updated the record.
- */
-export function asInVolume(one: Rollback, areas: readonly VolumeArea[]): Rollback | undefined {
-  const area = areas.find(({ restore, holds }) => restore === one.id && holds !== undefined);
-  if (!area) return undefined;
-  return { ...one, inUse: area.holds === 'before' ? 'restored' : 'before', volume: { area: area.id } };
-}
-
-/** Corrects the records of the restores into a volume from its areas. The caller must hold the lock. */
-export async function refreshKeptVolume(state: State, source: string, areas: readonly VolumeArea[]): Promise<void> {
-  const all = await state.rollbacks();
-  const now = all.flatMap((one) => {
-    return one.source === source && one.volume ? (asInVolume(one, areas) ?? []) : one;
-  });
-  if (JSON.stringify(now) !== JSON.stringify(all)) await state.saveRollbacks(now);
-}
-
 /** Records a completed step. Without the entry, recovery examines the volume again, which does no harm. */
 function noteDone({ log }: Pick<VolumeDeps, 'log'>, journal: string, entry: JournalEntry): void {
   try {
@@ -239,7 +221,7 @@ export async function undoVolumes(
     try {
       const signal = AbortSignal.timeout(LIMIT_MS);
       const context = { reach, runId: id, journal, signal, progress: () => undefined };
-      const { now } = await treeStore.volume({ kind: 'undo', root, id }, context);
+      const { now } = await treeStore.volume({ kind: 'undo', root, id, areas: areasOf(entries, id) }, context);
       result.now = now;
       noteDone({ log }, journal, { type: 'volume-done', id, now });
     } catch (error) {
@@ -252,4 +234,18 @@ export async function undoVolumes(
   }
   for (const entry of entries) if (entry.type === 'volume-done' && entry.now) result.now ??= entry.now;
   return result;
+}
+
+/**
+ * Like {@link undoVolumes}, for a run that died: removes the record of put-aside data of a restore that was taken back.
+ * The caller must hold the lock.
+ */
+export async function recoverVolumes(
+  deps: VolumeDeps & { state: State },
+  entries: readonly JournalEntry[],
+  journal: string,
+): Promise<{ done: boolean; now?: 'old' | 'new' }> {
+  const undone = await undoVolumes(deps, entries, journal);
+  if (undone.now === 'old') await withdrawKeptVolume(deps.state, entries);
+  return undone;
 }

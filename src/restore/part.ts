@@ -1,12 +1,13 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { presentName } from '../kept/target.ts';
+import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
-import type { PreparedRestore, RestoreContext, RestoreDeps, Restored, RestoreRequest } from './context.ts';
+import type { KeptData, PreparedRestore, RestoreContext, RestoreDeps, Restored, RestoreRequest } from './context.ts';
 import { prepareDatabases } from './database.ts';
 import { endJournal } from './end-journal.ts';
 import { findSnapshot } from './find.ts';
@@ -102,7 +103,9 @@ export async function loadPart(
   context: RestoreContext,
   { prepared, report }: { prepared: PreparedRestore; report: RestoreReport },
 ): Promise<void> {
-  const restored = await prepared.load(async (kept) => {
+  let inVolume = false;
+  const keep = async (kept: KeptData) => {
+    inVolume = kept.volume !== undefined;
     const target = prepared.preview.target?.name ?? request.source;
     const rest = (await deps.state.rollbacks()).filter(({ id }) => id !== context.id);
     const safety = report.safety === undefined ? {} : { safety: report.safety };
@@ -115,11 +118,18 @@ export async function loadPart(
       snapshot: context.snapshot.id,
       ...safety,
     };
-    // None: the only database that was about to be put aside kept its name.
-    const none = kept.databases?.length === 0;
+    // None: the only database that was about to be put aside kept its name, or the volume keeps its data.
+    const none = !kept.volume && !kept.databases?.length;
     await deps.state.saveRollbacks(none ? rest : [...rest, { ...rollback, inUse: 'restored', ...kept }]);
     report.canRollBack = !none;
+  };
+  // If the record cannot be removed now, the next rollback of this source removes it.
+  const withdraw = () => keep({}).catch(() => undefined);
+  const restored = await prepared.load(keep).catch(async (error: unknown) => {
+    if (inVolume && !isHalfRestored(error)) await withdraw();
+    throw error;
   });
+  if (inVolume && restored.restored.every(({ kept }) => kept === undefined)) await withdraw();
   noteLoaded(report, restored);
 }
 

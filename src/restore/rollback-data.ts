@@ -1,12 +1,12 @@
 import { LifeboatError } from '../base/errors.ts';
 import { namesOf, type Present, refreshKept } from '../kept/databases.ts';
 import { restoreTarget } from '../kept/target.ts';
+import { refreshKeptVolume } from '../kept/volume-records.ts';
 import {
   checkRollBack,
   checkWhole,
   forgetVolume,
   keptIn,
-  refreshKeptVolume,
   rollBackVolume,
   volumeName,
   volumePlace,

@@ -185,7 +185,7 @@ async function build({ deps, request, context, target, indexPath, difference }: 
   const { paths, overwrite, signal } = request;
   const snapshot = { indexPath, packs: entry.packs, paths, overwrite };
   return deps.treeStore.volume(
-    { kind: 'build', root, id, spool: directory, needed: difference.needed, ...snapshot },
+    { kind: 'build', root, id, journal: journal.file, spool: directory, needed: difference.needed, ...snapshot },
     { reach, runId: id, journal: journal.file, signal, progress: context.progress },
   );
 }
@@ -207,6 +207,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
     whole,
     empty,
     expected: built.inode,
+    areas: built.areas,
     snapshot: snapshot.id,
     journal: journal.file,
   };

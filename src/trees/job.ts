@@ -82,8 +82,11 @@ export function needsOf(job: TreeJob): JobNeeds {
       const known = job.previous ? { [job.previous.indexPath]: 'read-only' } : {};
       return { spool: { ...known, ...own } as JobNeeds['spool'], repository: 'read-write' };
     }
+    case 'build': {
+      const own = { [job.spool]: 'read-write', [job.journal]: 'read-write' } as const;
+      return { spool: { [job.indexPath]: 'read-only', ...own }, repository: 'read-only' };
+    }
     case 'extract':
-    case 'build':
       return { spool: { [job.indexPath]: 'read-only', [job.spool]: 'read-write' }, repository: 'read-only' };
     case 'compare':
       return { spool: { [job.indexPath]: 'read-only' } };

@@ -3,6 +3,7 @@ import type { SealKeys } from '../plan/seal-keys.ts';
 import { appendJournal } from '../run/journal.ts';
 import { compareTree, type TreeDifference } from '../store/content/compare-tree.ts';
 import { type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
+import type { AreaInodes } from '../store/exchange/own-area.ts';
 import {
   type Exchanged,
   forgetAreas,
@@ -45,6 +46,8 @@ interface CompareJob extends SnapshotJob {
 interface BuildJob extends SnapshotJob {
   kind: 'build';
   id: string;
+  /** records the areas as soon as they exist */
+  journal: string;
   spool: string;
   needed: number;
 }
@@ -61,6 +64,8 @@ interface SwapJob extends Job {
   empty: boolean;
   /** inode of the built content */
   expected: string;
+  /** inodes of the areas */
+  areas: AreaInodes;
   snapshot: string;
 }
 
@@ -68,6 +73,8 @@ interface SwapJob extends Job {
 interface UndoJob extends Job {
   kind: 'undo';
   id: string;
+  /** inodes of its areas, as far as the journal shows them */
+  areas: AreaInodes;
 }
 
 /** Brings back the kept data of `restore`; `id` is the id of the rollback. */
@@ -132,15 +139,23 @@ export async function runVolumeJob(
       return compareTree({ ...rest, index, select: selection(paths), signal, progress: inPhase('comparing') });
     }
     case 'build': {
-      const { kind: _, indexPath, paths, ...rest } = job;
-      const index = () => readIndexFile(indexPath);
-      const told = inPhase('restoring files');
-      return buildTree({ ...rest, index, select: selection(paths), ...repository, signal, progress: told });
+      const { kind: _, indexPath, paths, journal, ...rest } = job;
+      return buildTree({
+        ...rest,
+        index: () => readIndexFile(indexPath),
+        select: selection(paths),
+        ...repository,
+        made: (inodes) => appendJournal(journal, { type: 'volume-areas', id: job.id, areas: inodes }),
+        signal,
+        progress: inPhase('restoring files'),
+      });
     }
     case 'swap':
       return swapBuilt(exchanging(job, often(inPhase('moving into place'))));
     case 'undo':
-      return { now: await undoIncomplete(job.root, job.id, often(inPhase('taking back'))) };
+      return {
+        now: await undoIncomplete(job.root, job.id, { inodes: job.areas, heard: often(inPhase('taking back')) }),
+      };
     case 'roll-back':
       return rollBackArea(exchanging(job, often(inPhase('moving into place'))));
     case 'forget':
@@ -157,7 +172,8 @@ function selection(paths: readonly string[]) {
 
 /** Adds the journal to a job: before its first move, records that the volume may be neither old nor new. */
 function exchanging<J extends SwapJob | RollBackJob>({ kind: _, journal, ...job }: J, heard: () => void) {
-  return { ...job, begun: () => appendJournal(journal, { type: 'volume-swap', id: job.id }), heard };
+  const begun = (area: string) => appendJournal(journal, { type: 'volume-swap', id: job.id, area });
+  return { ...job, begun, heard };
 }
 
 /** Returns a counter of files that reports progress a few times a second. */

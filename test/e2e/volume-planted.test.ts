@@ -37,6 +37,28 @@ for (const end = Date.now() + 60000; Date.now() < end; ) {
 }
 console.log(planted);`;
 
+/**
+ * A program without root's rights that owns the root of the volume. Once both areas exist, it moves the one for replaced
+ * data away and makes its own, with a list that would give it the directory of root. Prints the number of forgeries.
+ */
+const FORGE = `
+const fs = require('fs');
+process.setgid(33); process.setuid(33);
+let forged = 0;
+for (const end = Date.now() + 60000; Date.now() < end && !forged; ) {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+  const restoring = fs.readdirSync('/data').find((name) => name.startsWith('.lifeboat-restoring-'));
+  if (!restoring) continue;
+  const id = restoring.slice('.lifeboat-restoring-'.length), area = '/data/.lifeboat-before-' + id;
+  try { fs.mkdirSync(area); } catch { fs.renameSync(area, '/data/.lifeboat-before-20261128T000000Z-aaaaaa'); fs.mkdirSync(area); }
+  const meta = { mode: 0o777, uid: 33, gid: 33, mtime: '1700000000000000000' };
+  const header = { format: 1, id, restore: id, holds: 'before', at: new Date().toISOString(), incoming: { text: restoring + '/tree' }, whole: true };
+  const step = { type: 'directory', path: { text: 'secret' }, before: meta, after: meta };
+  fs.writeFileSync(area + '/moves.ndjson', [header, step].map((line) => JSON.stringify(line) + '\\n').join(''));
+  forged++;
+}
+console.log(forged);`;
+
 // A helper works on the first volume; the agent mounts the second one.
 describe('an application that plants symlinks in its volume during a restore', () => {
   let stack: Stack;
@@ -109,5 +131,26 @@ describe('an application that plants symlinks in its volume during a restore', (
         /^(\/source r[ow]|\/backups ro|\/spool\/runs\/[^/ ]+(\/index-[^/ ]+)? r[ow]|\/spool\/state\/runs\/[^/ ]+\.ndjson rw|\/spool\/state\/compile-cache ro)$/;
       expect([...mounts].filter((one) => !allowed.test(one))).toEqual([]);
     }
+  });
+
+  it.each(['helped', 'mounted'])('carries out no list of moves that a program forges (%s)', async (service) => {
+    const make =
+      'cd /data; mkdir -p secret; echo k > secret/k; chmod -R go= secret; chown -R 0:0 secret; chown 33:33 .';
+    await stack.exec(service, ['sh', '-c', `${make}; rm -f a/f1`]);
+    const facts = ['sh', '-c', "cut -d ' ' -f 22 /proc/1/stat; cd /data; stat -c '%n %U %a' . secret secret/k; ls -A"];
+    const before = await stack.exec(service, facts);
+    const forging = stack.exec(service, ['node', '-e', FORGE]);
+    const { code, stderr } = await stack.lifeboat('restore', 'latest', `${service}.${service}`, '--yes', '--no-safety');
+    expect(Number(await forging), 'the forgery came too late').toBe(1);
+    expect({ code, stderr }).toMatchObject({ stderr: expect.stringContaining('TREE_TARGET_REFUSED') });
+    expect(stderr).toContain('another program changed the tree');
+    // The forged directory stays. The service was not stopped, and what Lifeboat made is gone under every name.
+    const after = (await stack.exec(service, facts))
+      .split('\n')
+      .filter((line) => !line.startsWith('.lifeboat-before-'));
+    expect(after.join('\n')).toBe(before);
+    const status = await stack.lifeboat('status');
+    expect(status.stdout + status.stderr).not.toContain('replaced data kept');
+    await stack.exec(service, ['sh', '-c', 'rm -rf /data/.lifeboat-before-* /data/secret; chown 0:0 /data']);
   });
 });

@@ -4,15 +4,8 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
-import {
-  asInVolume,
-  checkWhole,
-  isHalfRestored,
-  openVolumes,
-  orTakenBack,
-  refreshKeptVolume,
-  undoVolumes,
-} from '../../src/kept/volumes.ts';
+import { asInVolume, refreshKeptVolume, withdrawKeptVolume } from '../../src/kept/volume-records.ts';
+import { checkWhole, isHalfRestored, openVolumes, orTakenBack, undoVolumes } from '../../src/kept/volumes.ts';
 import type { Mount } from '../../src/plan/model.ts';
 import { checkPaths } from '../../src/restore/paths.ts';
 import { appendJournal, type JournalEntry, readJournal } from '../../src/run/journal.ts';
@@ -151,6 +144,12 @@ test('the area shows which data is in use, not the record', async () => {
   await state.saveRollbacks([...others, rollback('gone'), rollback('r')] as Rollback[]);
   await refreshKeptVolume(state, 'web.media', [area('x', 'r', 'restored')]);
   expect(await state.rollbacks()).toMatchObject([{ id: 'o' }, { id: 'd' }, turned]);
+
+  // A restore that was taken back put nothing aside. A rollback that was taken back has another ID than its record.
+  await withdrawKeptVolume(state, [volume('x')]);
+  expect(await state.rollbacks()).toHaveLength(3);
+  await withdrawKeptVolume(state, [volume('r'), volume('d')]);
+  expect(await state.rollbacks()).toMatchObject([{ id: 'o' }, { id: 'd' }]);
 });
 
 test('every --path must be in the snapshot, and the hint lists similar names', async () => {

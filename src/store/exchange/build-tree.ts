@@ -4,17 +4,28 @@ import { formatBytes } from '../../report/format.ts';
 import { type ExtractedTree, type ExtractTreeOptions, extractTree } from '../content/extract-tree.ts';
 import { areaName, parseAreaName } from '../filesystem/area.ts';
 import { Directory, type DirectoryMeta } from '../filesystem/directory.ts';
+import { disturbed } from '../filesystem/disturbed.ts';
 import type { PathPredicate } from '../filesystem/glob.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { OpenDirectories } from '../filesystem/open-directories.ts';
 import { split, type TreePath } from '../filesystem/path.ts';
-import { removeTree } from '../filesystem/remove-tree.ts';
 import { differing } from './differing.ts';
 import { setMeta } from './directory-meta.ts';
-import { undoExchange } from './exchange.ts';
 import { planMerge, planWhole } from './exchange-plan.ts';
 import { copyEqualFile } from './live-file.ts';
 import { checkChangeable, checkSteps } from './movable.ts';
+import {
+  type AreaInodes,
+  checkInPlace,
+  createOwn,
+  enterArea,
+  findArea,
+  inodeOf,
+  isOwn,
+  makeAreas,
+  removeArea,
+} from './own-area.ts';
+import { undoExchange } from './undo-exchange.ts';
 
 /** Describes the tree to build, and the volume to build it in. */
 export interface BuildOptions
@@ -31,6 +42,8 @@ export interface BuildOptions
   overwrite: boolean;
   /** free space that the build requires, bytes */
   needed: number;
+  /** called when the areas exist, before anything is written into them */
+  made?(inodes: AreaInodes): void;
 }
 
 /** The result of a build. `files` and `bytes` leave out what was not built because the volume holds it already. */
@@ -43,6 +56,8 @@ export interface BuiltTree extends ExtractedTree {
    * out: a network file system gets another one when it is mounted again.
    */
   inode: string;
+  /** the areas of this restore */
+  areas: Required<AreaInodes>;
 }
 
 /** The directory of the built tree, inside its area. */
@@ -66,17 +81,19 @@ export function builtPath(id: string): TreePath {
  *   build leaves nothing behind.
  */
 export async function buildTree(options: BuildOptions): Promise<BuiltTree> {
-  const { root: rootPath, id, select, index, overwrite: _, needed, ...rest } = options;
+  const { root: rootPath, id, select, index, overwrite: _, needed, made, ...rest } = options;
   const root = Directory.open(rootPath);
   const live = new OpenDirectories(root);
   try {
     checkSpace(root, needed);
     checkChangeable(root, '');
-    const area = areaName('restoring', id);
-    const target = makeArea(root, area);
+    const before = root.meta();
+    const { restoring: area, inodes } = makeAreas(root, id);
+    let target: Directory | undefined;
     const counts = { equal: 0, newer: 0 };
     try {
-      const before = root.meta();
+      made?.(inodes);
+      target = prepareArea(root, area, before);
       const { progress, heard } = steady(options.progress);
       // Fails before anything is fetched, and long before any service is stopped.
       if (!select) await checkSteps(root, planWhole(root, target, before), area);
@@ -95,14 +112,16 @@ export async function buildTree(options: BuildOptions): Promise<BuiltTree> {
         durable: true,
       });
       if (select) await checkSteps(root, planMerge(root, target, before), area);
-      return { ...extracted, ...counts, inode: String(target.stat().ino) };
+      checkInPlace(root, id, inodes);
+      return { ...extracted, ...counts, inode: inodeOf(target), areas: inodes };
     } catch (error) {
       // Leftovers that cannot be removed now are removed when the run ends or is recovered.
-      await takeBack(root, id).catch(() => undefined);
+      await takeBack(root, id, { inodes }).catch(() => undefined);
       if (!hasCode(error, 'TREE_TARGET_FULL')) throw error;
       throw new LifeboatError(error.code, `${rootPath} has no space left`, { cause: error.cause, hint: SPACE_HINT });
     } finally {
-      target.close();
+      target?.close();
+      area.close();
     }
   } finally {
     live.close();
@@ -130,6 +149,13 @@ function steady(report: BuildOptions['progress']) {
   return { progress, heard };
 }
 
+/** What is known about a restore or rollback that is taken back. */
+interface TakeBackOptions {
+  /** its areas; absent or partly absent: not known */
+  inodes?: AreaInodes | undefined;
+  heard?: (() => void) | undefined;
+}
+
 /**
  * Takes back the incomplete parts of a restore or rollback: the built tree, and an interrupted exchange. A complete
  * exchange stays. Can be called at any time, and repeatedly.
@@ -139,41 +165,45 @@ function steady(report: BuildOptions['progress']) {
 export async function undoIncomplete(
   rootPath: string,
   id: string,
-  heard: () => void = () => undefined,
+  options: TakeBackOptions = {},
 ): Promise<'old' | 'new'> {
   const root = Directory.open(rootPath);
   try {
-    return await takeBack(root, id, heard);
+    return await takeBack(root, id, options);
   } finally {
     root.close();
   }
 }
 
-async function takeBack(root: Directory, id: string, heard: () => void = () => undefined): Promise<'old' | 'new'> {
-  const state = await undoExchange(root, id, heard);
-  const name = areaName('restoring', id);
-  if (!root.look(name)) return state;
-  const area = root.enter(name);
-  const base = area && readBase(area);
-  // The area is removed last: after an interrupted removal, the next one still finds the metadata of the root in it.
-  if (area) removeTree(area, BUILT, heard);
-  area?.close();
-  removeTree(root, name, heard);
-  if (base && state === 'old') await setMeta(root, base);
+async function takeBack(root: Directory, id: string, { inodes, heard = () => undefined }: TakeBackOptions) {
+  const state = await undoExchange(root, id, { inodes, heard });
+  const found = findArea(root, 'restoring', id, inodes?.restoring);
+  if (!found) return state;
+  try {
+    const base = readBase(found.area);
+    // Removed last: after an interrupted removal, the next one still finds the metadata of the root.
+    removeArea(root, found, heard, [BASE]);
+    if (base && state === 'old') await setMeta(root, base);
+  } finally {
+    found.area.close();
+  }
   root.sync();
   return state;
 }
 
 /**
- * Returns the owner, mode and time that the root had before the area was made. Throws OBJECT_MISSING if the area is
- * gone.
+ * Returns the owner, mode and time that the root had before the areas were made.
+ *
+ * @throws TREE_TARGET_REFUSED if another program has moved or changed an area
  */
-export function rootBefore(root: Directory, id: string): DirectoryMeta {
-  const area = root.enter(areaName('restoring', id));
+export function rootBefore(root: Directory, id: string, inodes: AreaInodes): DirectoryMeta {
+  checkInPlace(root, id, inodes);
+  const name = areaName('restoring', id);
+  const area = enterArea(root, name, inodes.restoring);
   const base = area && readBase(area);
   area?.close();
   if (base) return base;
-  throw new LifeboatError('OBJECT_MISSING', `the tree that restore ${id} built is gone`);
+  throw disturbed(`${name} lacks the file ${BASE} that Lifeboat made`);
 }
 
 function checkSpace(root: Directory, needed: number): void {
@@ -189,32 +219,26 @@ function checkSpace(root: Directory, needed: number): void {
 const SPACE_HINT =
   'Restore only a part with --path, elsewhere with --to-directory, or free some space: `lifeboat status` shows the data that earlier restores keep.';
 
-/** Makes an area that records the root's metadata, and returns the directory in it for the tree. */
-function makeArea(root: Directory, name: string): Directory {
-  const base = root.meta();
-  const area = root.make(name);
+/** Records the root's metadata in an area, and returns the directory in it for the tree. */
+function prepareArea(root: Directory, area: Directory, base: DirectoryMeta): Directory {
+  const file = area.createFile(BASE);
   try {
-    const file = area.createFile(BASE);
-    try {
-      writeFileSync(file, JSON.stringify({ ...base, mtime: String(base.mtime) }));
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    root.sync();
-    return area.make(BUILT);
+    writeFileSync(file, JSON.stringify({ ...base, mtime: String(base.mtime) }));
+    fsyncSync(file);
   } finally {
-    area.close();
+    closeSync(file);
   }
+  root.sync();
+  return createOwn(area, BUILT);
 }
 
-/** Returns the recorded metadata of the root, or undefined if the file is not valid: other programs may write there. */
+/** Returns the recorded metadata of the root, or undefined if Lifeboat did not write the file. */
 function readBase(area: Directory): DirectoryMeta | undefined {
   let file: number | undefined;
   try {
     file = area.openFile(BASE);
-    const stat = fstatSync(file);
-    if (!stat.isFile() || stat.size > MAX_BASE) return undefined;
+    const stat = fstatSync(file, { bigint: true });
+    if (!stat.isFile() || stat.size > MAX_BASE || stat.nlink > 1n || !isOwn(area, stat)) return undefined;
     const { mode, uid, gid, mtime } = JSON.parse(readFileSync(file, 'utf8')) as DirectoryMeta;
     if (![mode, uid, gid].every((number) => Number.isSafeInteger(number) && number >= 0)) return undefined;
     return { mode: mode & 0o7777, uid, gid, mtime: BigInt(mtime) };

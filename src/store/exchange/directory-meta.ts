@@ -8,37 +8,41 @@ import type { ExchangeStep } from './move-list.ts';
 export const KEPT = 'tree';
 
 /**
- * Sets owners, modes and times of the directories in which something moved. With `after`, the directories in the area
- * get the metadata from before.
- *
- * @param area name of the area
+ * Sets the times of the directories in which something moved, and the owner, mode and time of the root. With `after`,
+ * the directories in the area get the metadata from before. A rename does not change the owner or mode of the directory
+ * around it. They are set only where no other program can put its own directory in the way meanwhile.
  */
 export async function setDirectoryMeta(
   root: Directory,
-  area: string,
+  area: Directory,
   steps: AsyncGenerator<ExchangeStep>,
   which: 'before' | 'after',
 ): Promise<void> {
-  const times = await createTimeSetter(root);
-  const kept = `${area}/${KEPT}`;
+  const setters = await Promise.all([createTimeSetter(root), createTimeSetter(area)]);
+  const [times, keptTimes] = setters;
   try {
     for await (const step of steps) {
       if (step.type === 'move') continue;
       if (step.type === 'make' && which === 'before') continue;
-      const meta = step.type === 'make' ? step.meta : step[which];
-      const set = (at: TreePath, wanted: DirectoryMeta) =>
-        within(root, at, (directory) => {
-          directory.own(wanted);
-          return times.set(at, wanted.mtime);
-        });
-      await set(step.path, meta);
-      if (which === 'after' && step.type === 'directory') await set(joined(kept, step.path), step.before);
+      const { mtime, ...owner } = step.type === 'make' ? step.meta : step[which];
+      if (step.path === '') root.own({ mtime, ...owner });
+      await within(root, step.path, () => times.set(step.path, mtime));
+      if (which !== 'after' || step.type !== 'directory') continue;
+      const kept = joined(KEPT, step.path);
+      await within(area, kept, (directory) => {
+        directory.own(step.before);
+        return keptTimes.set(kept, step.before.mtime);
+      });
     }
-    await times.finish();
   } catch (error) {
-    await times.abort();
+    await Promise.all(setters.map((one) => one.abort()));
+    throw error;
+  }
+  for (const one of setters) {
     // An application has removed or moved a directory since: its time no longer matters.
-    if (!(error instanceof PathChanged)) throw error;
+    await one.finish().catch((error: unknown) => {
+      if (!(error instanceof PathChanged)) throw error;
+    });
   }
 }
 

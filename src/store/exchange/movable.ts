@@ -3,6 +3,7 @@ import type { Directory } from '../filesystem/directory.ts';
 import { remoteFileSystem } from '../filesystem/file-system.ts';
 import { within } from '../filesystem/open-directories.ts';
 import { shortPath, split, type TreePath } from '../filesystem/path.ts';
+import { removeTree } from '../filesystem/remove-tree.ts';
 import type { ExchangeStep } from './move-list.ts';
 
 /** Why a name cannot be moved or deleted, by the error code of the system. */
@@ -31,14 +32,14 @@ export function checkChangeable(root: Directory, path: TreePath): void {
  * Checks whether a name can be moved, without moving it: the kernel checks a rename onto a directory that is not empty
  * like any other, and then refuses it.
  *
- * @param occupied name of a directory at the top of the volume that is not empty
+ * @param area holds the directory {@link OCCUPIED}, which is not empty
  * @throws TREE_TARGET_REFUSED
  */
-function checkMovable(root: Directory, path: TreePath, occupied: string): void {
+function checkMovable(root: Directory, path: TreePath, area: Directory): void {
   const { parent, name } = split(path);
   within(root, parent, (directory) => {
     try {
-      directory.replace(name, root, occupied);
+      directory.replace(name, area, OCCUPIED);
     } catch (error) {
       if (hasErrno(error, 'EISDIR', 'ENOTDIR', 'ENOTEMPTY', 'EEXIST', 'ENOENT')) return;
       throw unmovable(error, root, path, 'moved');
@@ -67,19 +68,26 @@ export function unmovable(error: unknown, root: Directory, path: TreePath, what:
   });
 }
 
+const OCCUPIED = 'occupied';
+
 /**
  * Checks whether the steps of an exchange can be made, without making any.
  *
- * @param occupied see {@link checkMovable}
+ * @param area an area of this restore: no other program can replace a directory in it
  * @throws TREE_TARGET_REFUSED
  */
 export async function checkSteps(
   root: Directory,
   steps: Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
-  occupied: string,
+  area: Directory,
 ): Promise<void> {
-  for await (const step of steps) {
-    if (step.type === 'directory') checkChangeable(root, step.path);
-    if (step.type === 'move' && step.out) checkMovable(root, step.path, occupied);
+  within(area, `${OCCUPIED}/${OCCUPIED}`, () => undefined, { make: true });
+  try {
+    for await (const step of steps) {
+      if (step.type === 'directory') checkChangeable(root, step.path);
+      if (step.type === 'move' && step.out) checkMovable(root, step.path, area);
+    }
+  } finally {
+    removeTree(area, OCCUPIED);
   }
 }

@@ -1,9 +1,11 @@
 import { closeSync, createReadStream, fstatSync, fsyncSync, writeSync } from 'node:fs';
+import { z } from 'zod';
 import { LifeboatError } from '../../base/errors.ts';
 import { parseAreaName } from '../filesystem/area.ts';
 import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
 import { readLines } from '../filesystem/index-file.ts';
 import { decodePath, type EncodedPath, encodePath, isSafePath, type TreePath } from '../filesystem/path.ts';
+import { isOwn } from './own-area.ts';
 
 /** Describes an exchange, as the first line of its list. */
 export interface ExchangeHeader {
@@ -79,17 +81,23 @@ export function markDone(area: Directory): void {
   area.sync();
 }
 
-/** Reads the list of an area, finished or not. The area must stay open while steps are read. Throws OBJECT_DAMAGED. */
+/**
+ * Reads the list of an area, finished or not. The area must stay open while steps are read.
+ *
+ * @param id of the restore or rollback that made the area
+ * @throws OBJECT_DAMAGED also if Lifeboat did not write the list, or wrote it for another area
+ */
 export async function readMoves(
   area: Directory,
+  id: string,
 ): Promise<{ header: ExchangeHeader; steps: () => AsyncGenerator<ExchangeStep> }> {
   const name = exchangeState(area) === 'done' ? DONE : UNDER_WAY;
   const lines = () => readLines(streamOf(area, name));
   for await (const line of lines()) {
-    const { incoming, ...rest } = JSON.parse(line.toString('utf8')) as ExchangeHeader & { incoming: EncodedPath };
-    const header = { ...rest, incoming: checked(incoming) };
-    // Other programs can write to the list. Incoming content is always inside an area.
-    if (!parseAreaName(header.incoming.split('/')[0] ?? '')) throw damaged();
+    const { incoming, snapshot, ...rest } = parsed(HEADER, line);
+    const header = { ...rest, incoming: checked(incoming), ...(snapshot === undefined ? {} : { snapshot }) };
+    // Incoming content is always inside an area.
+    if (header.id !== id || !parseAreaName(header.incoming.split('/')[0] ?? '')) throw damaged();
     return {
       header,
       steps: async function* () {
@@ -106,9 +114,44 @@ export async function readMoves(
 
 function streamOf(area: Directory, name: string): AsyncIterable<Buffer> {
   const fd = area.openFile(name);
-  if (fstatSync(fd).isFile()) return createReadStream('', { fd });
+  const stat = fstatSync(fd, { bigint: true });
+  if (stat.isFile() && stat.nlink === 1n && isOwn(area, stat)) return createReadStream('', { fd });
   closeSync(fd);
   throw damaged();
+}
+
+const PATH = z.union([z.strictObject({ text: z.string() }), z.strictObject({ base64: z.string() })]);
+
+const HEADER = z.object({
+  id: z.string(),
+  restore: z.string(),
+  holds: z.enum(['before', 'restored']),
+  at: z.string(),
+  incoming: PATH,
+  whole: z.boolean(),
+  snapshot: z.string().optional(),
+});
+
+const META = z.object({
+  mode: z.int().min(0).max(0o7777),
+  uid: z.int().min(0),
+  gid: z.int().min(0),
+  mtime: z.string().regex(/^-?\d{1,20}$/),
+});
+
+const STEP = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('move'), path: PATH, out: z.boolean(), in: z.boolean() }),
+  z.object({ type: z.literal('make'), path: PATH, meta: META }),
+  z.object({ type: z.literal('directory'), path: PATH, before: META, after: META }),
+]);
+
+/** Parses a line. Throws OBJECT_DAMAGED if it is not what {@link writeMoves} writes. */
+function parsed<T>(shape: z.ZodType<T>, line: Buffer): T {
+  try {
+    return shape.parse(JSON.parse(line.toString('utf8')));
+  } catch (error) {
+    throw damaged(error);
+  }
 }
 
 function encodeStep(step: ExchangeStep): string {
@@ -117,21 +160,21 @@ function encodeStep(step: ExchangeStep): string {
 }
 
 function decodeStep(line: Buffer): ExchangeStep {
-  const step = JSON.parse(line.toString('utf8')) as ExchangeStep & { path: unknown };
-  const meta = (value: DirectoryMeta) => ({ ...value, mtime: BigInt(value.mtime) });
-  const at = { path: checked(step.path as unknown as EncodedPath) };
-  if (step.type === 'move') return { ...step, ...at };
-  if (step.type === 'make') return { ...step, ...at, meta: meta(step.meta) };
-  return { ...step, ...at, before: meta(step.before), after: meta(step.after) };
+  const step = parsed(STEP, line);
+  const meta = (value: z.infer<typeof META>): DirectoryMeta => ({ ...value, mtime: BigInt(value.mtime) });
+  const path = checked(step.path);
+  if (step.type === 'move') return { ...step, path };
+  if (step.type === 'make') return { ...step, path, meta: meta(step.meta) };
+  return { ...step, path, before: meta(step.before), after: meta(step.after) };
 }
 
-/** Decodes a path, and refuses one that leaves the volume: other programs can write to the list. */
+/** Decodes a path, and refuses one that leaves the volume. */
 function checked(encoded: EncodedPath): TreePath {
   const decoded = decodePath(encoded);
   if (decoded === undefined || !isSafePath(decoded)) throw damaged();
   return decoded;
 }
 
-function damaged(): LifeboatError {
-  return new LifeboatError('OBJECT_DAMAGED', 'the list of moves that a restore recorded is damaged');
+function damaged(cause?: unknown): LifeboatError {
+  return new LifeboatError('OBJECT_DAMAGED', 'the list of moves that a restore recorded is damaged', { cause });
 }

@@ -10,6 +10,7 @@ import { exchange } from './exchange.ts';
 import { planBack, planMerge, planWhole } from './exchange-plan.ts';
 import { checkSteps, unmovable } from './movable.ts';
 import { exchangeState, readMoves } from './move-list.ts';
+import { type AreaInodes, enterArea, removeArea } from './own-area.ts';
 
 /** An area that a restore or rollback left in a volume, next to the data. */
 export interface VolumeArea {
@@ -24,6 +25,8 @@ export interface VolumeArea {
   snapshot?: string;
   files: number;
   bytes: number;
+  /** its deletion was interrupted, so that nothing can be brought back from it */
+  forgotten?: true;
 }
 
 /** The result of an exchange. `area`: ID of the area that holds the replaced data; absent if nothing was replaced. */
@@ -41,28 +44,35 @@ interface Swap {
   id: string;
   at: string;
   /** see `ExchangeRequest` */
-  begun?(): void;
+  begun?(inode: string): void;
   heard?(): void;
 }
 
 /**
  * Moves a tree that {@link buildTree} built under the same ID into place. `whole`: replaces everything in the volume.
- * `empty`: only if the volume is empty. `expected`: the inode that `buildTree` returned; a directory that was put there
- * since is refused.
+ * `empty`: only if the volume is empty. `expected` and `areas`: the inodes that `buildTree` returned; a directory that
+ * was put there since is refused.
  *
  * @throws TREE_TARGET_NOT_EMPTY with `empty`; everything that {@link exchange} throws. Nothing has changed then.
  */
 export async function swapBuilt({
   empty,
+  areas: made = {},
   ...swap
-}: Swap & { whole: boolean; empty?: boolean; snapshot: string; expected?: string }): Promise<Exchanged> {
+}: Swap & {
+  whole: boolean;
+  empty?: boolean;
+  snapshot: string;
+  expected?: string;
+  areas?: AreaInodes;
+}): Promise<Exchanged> {
   return inVolume(swap.root, async (root) => {
     if (empty) checkEmpty(root);
-    const before = rootBefore(root, swap.id);
+    const before = rootBefore(root, swap.id, made);
     const plan = swap.whole ? planWhole : planMerge;
     const about = { restore: swap.id, holds: 'before' as const, incoming: builtPath(swap.id) };
     return exchanged(swap, about.holds, () =>
-      exchange({ ...swap, ...about, root }, (_, incoming) => plan(root, incoming, before)),
+      exchange({ ...swap, ...about, made, root }, (_, incoming) => plan(root, incoming, before)),
     );
   });
 }
@@ -92,11 +102,11 @@ export async function rollBackArea(swap: Swap & { restore: string; check?: boole
     if (!found) throw gone(restore);
     const name = areaName('before', found.id);
     const before = root.meta();
-    const area = root.enter(name);
+    if (found.forgotten) throw halfForgotten(restore);
+    const area = enterArea(root, name);
     if (!area) throw gone(restore);
     try {
-      if (area.look(FORGOTTEN)) throw gone(restore);
-      const { header, steps } = await readMoves(area);
+      const { header, steps } = await readMoves(area, found.id);
       // A merge that replaced nothing has no tree, but files that it brought in can still be taken back.
       area.make(KEPT).close();
       const holds = header.holds === 'before' ? ('restored' as const) : ('before' as const);
@@ -106,7 +116,7 @@ export async function rollBackArea(swap: Swap & { restore: string; check?: boole
         whole ? planWhole(root, incoming, before) : planBack(root, incoming, steps(), before);
       if (swap.check) {
         const kept = area.enter(KEPT) as Directory;
-        await checkSteps(root, plan(kept), name).finally(() => kept.close());
+        await checkSteps(root, plan(kept), area).finally(() => kept.close());
         return { holds, swapMs: 0 };
       }
       return await exchanged(swap, holds, () => exchange({ ...rest, ...about, root }, (_, incoming) => plan(incoming)));
@@ -121,7 +131,7 @@ export async function forgetAreas(rootPath: string, restore: string, heard: () =
   await inVolume(rootPath, async (root) => {
     const areas = await areasIn(root, { measure: false });
     const meta = root.meta();
-    const found = areas.filter((area) => area.kind === 'before' && (area.restore ?? area.id) === restore);
+    const found = areas.filter((area) => area.restore === restore || (area.forgotten && area.id === restore));
     for (const { id } of found) forgetArea(root, areaName('before', id), heard);
     if (found.length > 0) await setMeta(root, meta);
     root.sync();
@@ -132,21 +142,22 @@ export async function forgetAreas(rootPath: string, restore: string, heard: () =
 const FORGOTTEN = 'forgotten';
 
 function forgetArea(root: Directory, name: string, heard: () => void): void {
-  const area = root.enter(name);
+  const area = enterArea(root, name);
+  if (!area) return;
   try {
-    if (area && !area.look(FORGOTTEN)) closeSync(area.createFile(FORGOTTEN));
-    area?.sync();
+    if (!area.look(FORGOTTEN)) closeSync(area.createFile(FORGOTTEN));
+    area.sync();
     // The area's own files are removed last, so that an interrupted removal can be repeated.
-    if (area) removeTree(area, KEPT, heard);
+    removeTree(area, KEPT, heard);
+    removeArea(root, { area, name }, heard, [FORGOTTEN]);
   } catch (error) {
     throw unmovable(error, root, name, 'deleted');
   } finally {
-    area?.close();
+    area.close();
   }
-  removeTree(root, name, heard);
 }
 
-/** Lists all areas in a volume. Counts the files and bytes in them unless `measure` is false. */
+/** Lists all areas that Lifeboat made in a volume. Counts the files and bytes in them unless `measure` is false. */
 export function listAreas(root: string, options: ListOptions = {}): Promise<VolumeArea[]> {
   return inVolume(root, (top) => areasIn(top, options));
 }
@@ -160,7 +171,7 @@ async function areasIn(root: Directory, { measure = true, signal }: ListOptions)
   const areas: VolumeArea[] = [];
   for (const name of root.names()) {
     const parsed = parseAreaName(name);
-    const directory = parsed && root.enter(name);
+    const directory = parsed && enterArea(root, name);
     if (!parsed || !directory) continue;
     try {
       areas.push(await describeArea(directory, parsed, measure, signal));
@@ -180,12 +191,13 @@ async function describeArea(
   const area: VolumeArea = { ...parsed, files: 0, bytes: 0 };
   if (exchangeState(directory) === 'done') {
     // A damaged list is ignored, so that the other areas are still listed.
-    const { header } = await readMoves(directory).catch(() => ({ header: undefined }));
+    const { header } = await readMoves(directory, parsed.id).catch(() => ({ header: undefined }));
     if (header) {
       const { at, restore, holds, snapshot } = header;
       Object.assign(area, { at, restore, holds, ...(snapshot ? { snapshot } : {}) });
     }
   }
+  if (directory.look(FORGOTTEN)) area.forgotten = true;
   if (!measure) return area;
   for await (const { path: inside, stat } of walk(directory, signal ? { signal } : {})) {
     if (!inside.startsWith(`${KEPT}/`) || !stat || stat.type === 'directory') continue;
@@ -216,5 +228,11 @@ async function exchanged(
 function gone(restore: string): LifeboatError {
   return new LifeboatError('NOTHING_TO_ROLL_BACK', `the volume holds no data for a rollback of restore ${restore}`, {
     hint: 'The data was removed or forgotten. Restore a snapshot instead.',
+  });
+}
+
+function halfForgotten(restore: string): LifeboatError {
+  return new LifeboatError('NOTHING_TO_ROLL_BACK', `the deletion of the data of restore ${restore} was interrupted`, {
+    hint: `A part of it is gone, so it cannot be brought back. Run \`lifeboat rollback ${restore} --forget\` to delete the rest.`,
   });
 }
