@@ -8,6 +8,7 @@ import { spoolError } from '../run/spool.ts';
 import { FORMAT, isRegular, type Manifest } from '../store/objects/manifest.ts';
 import { nextPlace } from '../store/repository/chain.ts';
 import { isCertainFailure } from '../store/repository/commit.ts';
+import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { emptiedProblem, listEmptiedSources, refuseEmptied } from '../store/repository/emptied.ts';
 import { placeOf } from '../store/repository/seen-chain.ts';
 import { chosenSources, type Prepared, type Run, rememberChain } from './begin.ts';
@@ -30,7 +31,7 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
   const { journal, list } = prepared;
   let context: RunContext | undefined;
   try {
-    problems.push(...list.damaged.map(damagedProblem), ...clockProblems(list.snapshots, deps.now()));
+    problems.push(...damagedProblems(list.damaged), ...clockProblems(list.snapshots, deps.now()));
     context = await takePlace(deps, request, run, prepared);
     problems.push(...(await findEmptied(deps, prepared)));
     const sources = chosenSources(prepared.plan, request);
@@ -100,17 +101,19 @@ async function findEmptied({ state }: BackupDeps, { repository, list }: Prepared
   return emptied.map((one) => emptiedProblem(repository, one));
 }
 
-/** Returns the problem of the run for a manifest that cannot be used. */
-export function damagedProblem({ id, error }: Prepared['list']['damaged'][number]): Problem {
-  return {
-    severity: 'error',
-    code: error.code,
-    subject: id,
-    message: error.code === 'CHAIN_BROKEN' ? error.message : `the manifest cannot be used: ${error.message}`,
-    hint:
-      (error.code === 'CHAIN_BROKEN' && error.hint) ||
-      'Run `lifeboat check`. Content that only this snapshot held cannot be restored.',
-  };
+/** Returns the problems of the run for manifests that cannot be used, one for each reason. */
+export function damagedProblems(damaged: Prepared['list']['damaged']): Problem[] {
+  return groupDamaged(damaged).map(({ id, error: { code, message, hint } }) => {
+    // These say by themselves what to do, and nothing is damaged.
+    const isKnown = code === 'CHAIN_BROKEN' || code === 'SIGNATURE_KEY';
+    return {
+      severity: 'error',
+      code,
+      subject: id,
+      message: isKnown ? message : `the manifest cannot be used: ${message}`,
+      hint: (isKnown && hint) || 'Run `lifeboat check`. Content that only this snapshot held cannot be restored.',
+    };
+  });
 }
 
 /** Returns outcomes for sources that vanished. A manual run of some sources does not check for others. */

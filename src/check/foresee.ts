@@ -1,7 +1,7 @@
 import { access, constants, statfs } from 'node:fs/promises';
 import { vanishedOutcome } from '../backup/outcome.ts';
 import { emptyError, judgeEmpty, refuseClear, refuseUnsigned } from '../backup/rules.ts';
-import { damagedProblem } from '../backup/store.ts';
+import { damagedProblems } from '../backup/store.ts';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import type { CopyPlace } from '../copy/copy.ts';
 import type { Note, Plan, PlannedSource, Problem } from '../plan/model.ts';
@@ -93,7 +93,7 @@ async function repositoryProblems(
     ['LIFEBOAT_SIGNING_KEY', () => refuseUnsigned(repository.signing, list.snapshots)],
     ['LIFEBOAT_ENCRYPTION', () => refuseClear(repository.keys, list.snapshots)],
   ];
-  const problems = list.damaged.map(damagedProblem);
+  const problems = damagedProblems(list.damaged);
   const emptied = await listEmptiedSources(repository, list.snapshots, new Set(await state.damaged()));
   for (const [subject, check] of checks) {
     try {

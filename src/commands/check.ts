@@ -4,6 +4,7 @@ import { type CheckResult, check } from '../check/check.ts';
 import { formatBytes, formatCount, plural } from '../report/format.ts';
 import { createMeterLine } from '../report/meter-line.ts';
 import { SPOOL } from '../run/mounts.ts';
+import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { bucketProblems } from './bucket.ts';
 import { type Call, print } from './call.ts';
 
@@ -67,6 +68,7 @@ function signatureLines({ snapshots, signatures: { checked, signed, unsigned, ke
       `${formatCount(signed)} signed with ${keys.map((key) => `key ${key}`).join(', ')}: not checked (LIFEBOAT_SIGNING_KEY is not set)`,
     ];
   }
+  if (snapshots === 0) return [];
   const lines = [`${formatCount(signed)} of ${plural(snapshots, 'snapshot')} signed, with valid signatures`];
   if (unsigned.length > 0) {
     const some = unsigned.slice(0, 3).join(', ') + (unsigned.length > 3 ? ', …' : '');
@@ -99,7 +101,7 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
     lines.push(`Dated in the future, because a clock was wrong: ${ids}. The order of the snapshots is not affected.`);
   }
   for (const { error } of result.records) lines.push(`! ${error.message} (${error.code})`, `  ${error.hint}`);
-  for (const { error } of manifests) {
+  for (const { error } of groupDamaged(manifests.map(({ snapshot: id, error }) => ({ id, error })))) {
     lines.push(`! ${error.message} (${error.code})`, ...(error.hint ? [`  ${error.hint}`] : []));
   }
   for (const { error } of [...damaged, ...unread]) lines.push(`! ${error.message} (${error.code})`);
@@ -133,10 +135,17 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
       'If `lifeboat check` finds no problem at the destination, delete the damaged objects here. `lifeboat copy` then stores them again.';
     return [...lines, ...(damaged.length > 0 ? [repair] : [])].join('\n');
   }
+  // Nothing is damaged: the key is missing here and there.
+  if (damaged.length === 0 && manifests.every(isAboutKey)) return lines.join('\n');
   const elsewhere = copies.map(({ name }) => `\`--from ${name}\``).join(' or ');
   if (elsewhere !== '') lines.push(`A copy may have the data: restore with ${elsewhere}.`);
   lines.push(...repairLines(result, copies));
   return lines.join('\n');
+}
+
+/** Returns true for a sound snapshot whose signature cannot be verified without another key. */
+function isAboutKey({ error }: CheckResult['manifests'][number]): boolean {
+  return error.code === 'SIGNATURE_KEY';
 }
 
 /** Says how to repair the destination. A backup stores damaged content again, but does not bring back a lost snapshot. */
@@ -149,6 +158,6 @@ export function repairLines(
   const again = 'Back up now: the next backup stores the damaged content again. Keep the damaged snapshots until then.';
   return [
     ...(lost.length > 0 && from !== '' ? [`To bring back lost snapshots that a copy has: ${from}.`] : []),
-    ...(damaged.length > 0 || lost.length < manifests.length ? [again] : []),
+    ...(damaged.length > 0 || manifests.some((one) => !lost.includes(one) && !isAboutKey(one)) ? [again] : []),
   ];
 }

@@ -1,6 +1,7 @@
 import { EXIT } from '../base/exit.ts';
 import { renderSnapshots, type SnapshotRow } from '../report/listing.ts';
 import { heldAt, type Manifest } from '../store/objects/manifest.ts';
+import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { readPins } from '../store/repository/pins.ts';
 import { missingDatabases } from '../store/repository/stored-databases.ts';
 import { type Call, print } from './call.ts';
@@ -16,7 +17,7 @@ export async function listSnapshots(call: Call): Promise<number> {
   });
   sortIn(rows);
   print(call, { snapshots: rows, damaged: damaged.map(({ id, error }) => ({ id, code: error.code })) }, () => {
-    const bad = damaged.map(({ id, error }) => `! ${id}: ${error.message} (${error.code})`);
+    const bad = groupDamaged(damaged).map(({ id, error }) => `! ${id}: ${error.message} (${error.code})`);
     return [renderSnapshots(rows, new Date()), ...bad].join('\n');
   });
   return rows.length > 0 ? EXIT.done : EXIT.nothing;

@@ -12,6 +12,7 @@ import { lastGoodReport } from '../run/history.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
+import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { type Call, print } from './call.ts';
@@ -123,7 +124,7 @@ function destinationView({ problem, damaged }: Found) {
 }
 
 function destinationLines({ problem, damaged }: Found): string[] {
-  const errors = [...(problem ? [problem] : []), ...damaged.map(({ error }) => error)];
+  const errors = [...(problem ? [errorInfo(problem)] : []), ...groupDamaged(damaged).map(({ error }) => error)];
   return errors.flatMap(({ message, code, hint }) => [
     `! ${problem ? 'destination: ' : ''}${message} (${code})`,
     ...(hint ? [`  ${hint}`] : []),

@@ -124,13 +124,9 @@ function refuseDamaged(damaged: readonly { id: string; error: LifeboatError }[])
   const [first] = damaged;
   if (!first) return;
   // It could name any object.
-  if (first.error.code === 'CHAIN_BROKEN') {
-    const { message, hint } = first.error;
-    throw new LifeboatError(
-      'CHAIN_BROKEN',
-      `${message}, so nothing may be deleted`,
-      hint === undefined ? {} : { hint },
-    );
+  const { code, message, hint } = first.error;
+  if (code === 'CHAIN_BROKEN' || code === 'SIGNATURE_KEY') {
+    throw new LifeboatError(code, `${message}, so nothing may be deleted`, hint === undefined ? {} : { hint });
   }
   throw new LifeboatError('OBJECT_DAMAGED', `the manifest of ${first.id} cannot be used, so nothing may be deleted`, {
     cause: first.error,

@@ -46,8 +46,8 @@ export interface RestoreDeps {
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
   holdDeps(journal: Journal): HoldDeps;
-  /** Backs up one source under the lock that the restore holds. Notifies nobody. */
-  safetyBackup(source: string, signal: AbortSignal): Promise<RunReport>;
+  /** Backs up sources under the lock that the restore holds. Notifies nobody. */
+  safetyBackup(sources: readonly string[], signal: AbortSignal): Promise<RunReport>;
   openTools(
     source: PostgresSource,
     context: {
@@ -167,6 +167,8 @@ export interface RestoreResult extends RestoreReport {
   left: { database: string; reason: string }[];
   /** what the preview showed */
   preview: PreviewSummary;
+  /** of a restore of all sources: its restore, its error, or why it stays as it is */
+  sources?: { source: string; snapshot?: string; restore?: string; error?: ErrorInfo; unchanged?: string }[];
   durationMs: number;
 }
 

@@ -6,7 +6,7 @@ import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import { gapAfter, unreadAfter } from '../store/repository/chain.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
-import { unsigned } from '../store/repository/signing.ts';
+import { unsigned, visibleId } from '../store/repository/signing.ts';
 import { closedDatabases, lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
 
 /** A snapshot, and its entry for a source. */
@@ -65,7 +65,15 @@ export async function findSnapshot(repository: Repository, request: FindRequest)
   const lacking = [...missingDatabases(entry), ...closedDatabases(entry)].find(({ name }) => name === database);
   if (lacking) throw lacksDatabase(snapshot, before, source, lacking);
   const gaps = database === undefined ? gapsOf(entry, before, source) : [];
-  return { snapshot, entry, notes: [...gaps, ...datesOf(snapshot, request)] };
+  return { snapshot, entry, notes: [...unverified(repository, snapshot), ...gaps, ...datesOf(snapshot, request)] };
+}
+
+/** Notes that a signed snapshot is used without its key, so that nobody takes it for verified. */
+function unverified({ signing }: Repository, { signature }: Manifest): string[] {
+  if (signing.active || signature === undefined) return [];
+  return [
+    `the snapshot is signed with key ${visibleId(signature.keyId)}, but nothing was verified: LIFEBOAT_SIGNING_KEY is not set`,
+  ];
 }
 
 /** Reads the older snapshots, newest first, if they are needed to find a missing database. */
@@ -114,9 +122,12 @@ async function findLatest(
       `the manifest of ${newer.id} cannot be used, so the newest snapshot is not certain`,
       {
         cause: newer.error,
-        hint: found
-          ? `The newest one that can be used is ${found.id}: name it to restore it.`
-          : 'No other snapshot holds the source.',
+        hint: [
+          ...(newer.error.code === 'SIGNATURE_KEY' && newer.error.hint ? [newer.error.hint] : []),
+          found
+            ? `The newest one that can be used is ${found.id}: name it to restore it.`
+            : 'No other snapshot holds the source.',
+        ].join(' '),
       },
     );
   }
@@ -134,7 +145,8 @@ async function findLatest(
     const stored = lastStoredOf(manifests, source);
     const beyond = stored && stored.snapshot !== found.id ? [leftAside(stored, database)] : [];
     const gaps = ofDatabase ? [] : gapsOf(lastGood.entry, manifests, source);
-    return { snapshot: found, entry: lastGood.entry, notes: [...gaps, ...datesOf(found, { now }), ...beyond] };
+    const notes = [...unverified(repository, found), ...gaps, ...datesOf(found, { now }), ...beyond];
+    return { snapshot: found, entry: lastGood.entry, notes };
   }
   const names = new Set(manifests.flatMap(({ sources }) => Object.keys(sources)));
   throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, { hint: sourceHint([...names]) });

@@ -41,7 +41,10 @@ export function serviceLines({ using, kept, others }: Services, will: 'will' | '
 }
 
 /** Returns what a result repeats of a preview. */
-export function summarise({ replaces, creates }: RestorePreview, { using, others }: Services): PreviewSummary {
+export function summarise(
+  { replaces, creates }: Pick<RestorePreview, 'replaces' | 'creates'>,
+  { using, others }: Services,
+): PreviewSummary {
   return { replaces, creates, stops: using.map(({ name }) => name), alsoConnected: others };
 }
 

@@ -12,7 +12,7 @@ import { emptyReport, findReadable, loadPart, type Opened, openPart, prepare, ti
 import { previewLines, summarise } from './preview.ts';
 import { warningsFor } from './recorded-warnings.ts';
 import { takeSafetySnapshot } from './safety.ts';
-import { answersWell, containersUsing, type Services, serviceNotes, withStopped } from './services.ts';
+import { answersWell, containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
 /**
  * Restores data from a snapshot, with the steps of backup.ts in reverse: resolve → preview → confirm → fetch → safety snapshot → stop →
@@ -115,14 +115,12 @@ async function perform(
   }
 }
 
-const NONE: Services = { using: [], kept: [], others: [] };
-
 async function servicesToStop(
   deps: RestoreDeps,
   request: RestoreRequest,
   { preview: { target, clients, replaces } }: PreparedRestore,
 ): Promise<Services> {
-  if (!target || replaces.length === 0 || !request.stopServices) return NONE;
+  if (!target || replaces.length === 0 || !request.stopServices) return NO_SERVICES;
   return containersUsing(deps.engine, [{ target, clients }], deps.agentId);
 }
 

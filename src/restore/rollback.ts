@@ -11,7 +11,7 @@ import { conclude } from './finish.ts';
 import { lockForRestore } from './lock.ts';
 import { serviceLines } from './preview.ts';
 import { type KeptData, withServer, withVolume } from './rollback-data.ts';
-import { answersWell, containersUsing, type Services, serviceNotes, withStopped } from './services.ts';
+import { answersWell, containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
 export interface RollbackRequest extends Consent {
   /** id of a restore, or the start of one; absent: the newest restore that can be rolled back */
@@ -156,7 +156,7 @@ async function servicesToStop(
   chosen: Rollback,
   kept: KeptData,
 ): Promise<Services> {
-  if (!stopServices) return { using: [], kept: [], others: [] };
+  if (!stopServices) return NO_SERVICES;
   const clients = await kept.clients?.(chosen);
   return containersUsing(deps.engine, [{ target: kept.planned, clients }], deps.agentId);
 }

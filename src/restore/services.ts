@@ -46,6 +46,8 @@ export interface Services {
   others: OtherClient[];
 }
 
+export const NO_SERVICES: Services = { using: [], kept: [], others: [] };
+
 /**
  * Finds the running containers that use data, without the agent itself and the servers of the data. They use a volume if they mount it
  * writable, and a database as {@link findUsers} says. Containers of the project with the label `lifeboat.stop` are included if they
@@ -148,6 +150,31 @@ export async function withStopped<T>({
   const result = await withHold(hold, deps, signal, work);
   const checks = await Promise.all(containers.map((one) => becomesWell(deps.engine, one, signal, patience)));
   return { result, checks };
+}
+
+interface WithServersLastOptions extends Pick<WithStoppedOptions<void>, 'deps' | 'signal'> {
+  services: Services;
+  /** ids of the containers of the databases */
+  servers: readonly string[];
+  databases: () => Promise<void>;
+  volumes: () => Promise<void>;
+}
+
+/**
+ * Stops services once for databases and volumes. Servers run while their databases are changed. One that uses a volume is stopped for
+ * the volumes.
+ */
+export async function withServersLast(options: WithServersLastOptions): Promise<ServiceCheck[]> {
+  const { services, servers, deps, signal, databases, volumes } = options;
+  const [inner, outer] = [true, false].map((isServer) =>
+    services.using.filter(({ id }) => servers.includes(id) === isServer),
+  ) as [ContainerRef[], ContainerRef[]];
+  const work = async () => {
+    await databases();
+    return withStopped({ containers: inner, deps, signal, work: volumes });
+  };
+  const { result, checks } = await withStopped({ containers: outer, deps, signal, work });
+  return [...result.checks, ...checks];
 }
 
 /**

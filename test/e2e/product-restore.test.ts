@@ -35,6 +35,7 @@ const POOL =
 /** A product of many services around one database: some use it without saying so in `depends_on`. */
 describe('a restore of a product', () => {
   let stack: Stack;
+  let snapshot: string;
   const names = (services: string[]) => services.map((one) => `${stack.project}-${one}-1`);
   const inApp = (sql: string, database = 'app') => stack.psql(sql, { database });
   const life = async (service: string) => {
@@ -59,12 +60,16 @@ describe('a restore of a product', () => {
         }),
         api: holder([], {}, { depends_on: { db: { condition: 'service_healthy' } } }),
         sidekiq: holder([], {}, { depends_on: ['api'] }),
-        web: holder([], {}, { depends_on: ['sidekiq'] }),
+        web: holder(['media:/media'], { 'lifeboat.volumes': 'media' }, { depends_on: ['sidekiq'] }),
+        files: holder(['docs:/docs'], { 'lifeboat.volumes': 'docs' }),
         bystander: holder([], {}),
         reports: client('host=db', 'SELECT pg_sleep(3600)', { labels: { 'lifeboat.stop': 'false' } }),
       },
+      volumes: { media: {}, docs: {} },
       receiver: false,
     });
+    await stack.exec('web', ['sh', '-c', 'echo one >/media/one']);
+    await stack.exec('files', ['sh', '-c', 'echo one >/docs/one']);
     await inApp('CREATE TABLE w (who text, at timestamptz); CREATE TABLE t AS SELECT generate_series(1, 100) AS id');
     // Compose is not involved: a container that another project would have.
     await ok('docker', [
@@ -82,7 +87,9 @@ describe('a restore of a product', () => {
     const clients =
       'SELECT count(DISTINCT client_addr) FROM pg_stat_activity WHERE client_addr IS NOT NULL AND pid <> pg_backend_pid()';
     await until('all clients are connected', async () => (await inApp(clients)) === '4', 60_000);
-    expect((await stack.backup()).report.status).toBe('ok');
+    const { report } = await stack.backup();
+    expect(report.status).toBe('ok');
+    snapshot = report.snapshot as string;
     await inApp('DELETE FROM t WHERE id > 50');
   });
   afterAll(async () => {
@@ -133,5 +140,59 @@ describe('a restore of a product', () => {
     );
     expect(await inApp('SELECT count(*) FROM t')).toBe('50');
     expect((await life('worker')).started).not.toBe(started);
+  });
+
+  describe('of all sources', () => {
+    const state = async () => [
+      await inApp('SELECT count(*) FROM t'),
+      await stack.exec('web', ['cat', '/media/one']),
+      await stack.exec('files', ['cat', '/docs/one']),
+    ];
+    const all = (...more: string[]) => stack.lifeboat('restore', snapshot, '--all', '--json', ...more);
+
+    it('is shown beforehand, and asks once', async () => {
+      for (const [service, file] of [
+        ['web', '/media/one'],
+        ['files', '/docs/one'],
+      ] as const)
+        await stack.exec(service, ['sh', '-c', `echo changed >${file}`]);
+      const ran = await all('--dry-run');
+      expect(ran.code, ran.stderr + ran.stdout).toBe(0);
+      const { preview, sources } = JSON.parse(ran.stdout) as RestoreResult;
+      expect(preview.stops.toSorted()).toEqual(names([...users, 'files']).sort());
+      expect(sources?.map(({ source }) => source)).toEqual(['db.postgres', 'files.docs', 'web.media']);
+      expect((await all()).code).toBe(2);
+      expect(await state()).toEqual(['50', 'changed\n', 'changed\n']);
+    });
+
+    it('stops each service once, and rolls back as a whole', async () => {
+      const ran = await all('--yes');
+      const result = JSON.parse(ran.stdout) as RestoreResult;
+      expect(ran.code, ran.stderr + ran.stdout).toBe(0);
+      expect(await state()).toEqual(['100', 'one\n', 'one\n']);
+      expect(result.checks.map(({ name }) => name).sort()).toEqual(names([...users, 'files']).sort());
+      expect(result.restored.map(({ target }) => target.split(':')[0])).toEqual([
+        ...['db.postgres', 'files.docs', 'web.media'],
+      ]);
+      const back = await stack.lifeboat('rollback', result.id, '--yes', '--json');
+      expect(back.code, back.stderr + back.stdout).toBe(0);
+      expect(await state()).toEqual(['50', 'changed\n', 'changed\n']);
+      const again = await stack.lifeboat('rollback', '--yes', '--json');
+      expect(again.code, again.stderr + again.stdout).toBe(0);
+      expect(await state()).toEqual(['100', 'one\n', 'one\n']);
+    });
+
+    it('restores the others if one source cannot be restored', async () => {
+      await inApp('DELETE FROM t WHERE id > 30');
+      await stack.exec('web', ['sh', '-c', 'echo changed >/media/one']);
+      await stack.exec('lifeboat', ['sh', '-c', 'rm -r /backups/*/packs/files.docs']);
+      const ran = await all('--yes', '--no-safety');
+      const result = JSON.parse(ran.stdout) as RestoreResult;
+      expect(ran.code, ran.stderr + ran.stdout).toBe(3);
+      expect(result.failed).toEqual([
+        { target: 'files.docs', error: expect.objectContaining({ code: 'OBJECT_MISSING' }) },
+      ]);
+      expect(await state()).toEqual(['100', 'one\n', 'one\n']);
+    });
   });
 });

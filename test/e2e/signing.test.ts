@@ -104,5 +104,27 @@ describe('signed snapshots', () => {
       cwd: stack.directory,
     });
     expect(stdout).toContain('not checked (LIFEBOAT_SIGNING_KEY is not set)');
+    const read = await stack.lifeboat('restore', 'latest', 'web.media', '--dry-run');
+    expect([read.code, read.stdout + read.stderr]).toEqual([0, expect.stringContaining('nothing was verified')]);
+  });
+
+  it('are sound if their key was replaced: every command says which key is missing, and none advises to give data up', async () => {
+    await apply({ LIFEBOAT_SIGNING_KEY: KEY });
+    expect((await stack.lifeboat('accept', 'destination')).code).toBe(0);
+    await apply({ LIFEBOAT_SIGNING_KEY: 'another-key-that-nobody-knows' });
+    const advice = /Add that key to LIFEBOAT_SIGNING_KEY on a further line/;
+    const commands = [['plan'], ['status'], ['check'], ['restore', 'latest', 'web.media', '--dry-run'], ['prune']];
+    for (const args of commands) {
+      const ran = await stack.lifeboat(...args);
+      const said = ran.stdout + ran.stderr;
+      expect(ran.code, said).not.toBe(0);
+      expect(said, args.join(' ')).toMatch(advice);
+      expect(said, args.join(' ')).toMatch(/SIGNATURE_KEY/);
+      expect(said, args.join(' ')).not.toMatch(
+        /Back up now|damaged content|Content that only|OBJECT_DAMAGED|[Dd]elete (what|the)|A copy may/,
+      );
+    }
+    await apply({ LIFEBOAT_SIGNING_KEY: `another-key-that-nobody-knows\n${KEY}` });
+    expect(await restore('latest', 'web.media')).toEqual({ code: 0, error: undefined });
   });
 });

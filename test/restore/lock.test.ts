@@ -17,6 +17,7 @@ beforeEach(() => {
 const entry = { status: 'ok', packs: [] };
 const manifest = { id: '20261120T030000Z-000001', end: '2026-11-20T03:00:00.000Z', sources: { 'web.media': entry } };
 const repository = {
+  signing: { active: false },
   keys: {},
   async resolve(snapshot: string) {
     if (snapshot !== manifest.id) throw new LifeboatError('SNAPSHOT_UNKNOWN', 'no such snapshot');

@@ -118,6 +118,7 @@ function keyId(secret: string): string {
   return createHmac('sha256', secret).update('lifeboat signing key').digest('hex').slice(0, 8);
 }
 
-function visibleId(id: string): string {
+/** Returns the id of a key as messages show it. A manifest that was not verified may contain any text. */
+export function visibleId(id: string): string {
   return /^[0-9a-f]{1,16}$/.test(id) ? id : 'of an unknown form';
 }
