@@ -105,6 +105,7 @@ function restoreCommands({ command, reading, act }: Builder): void {
     .action(act('restore'));
   command('rollback [restore]', 'Bring back the data that a restore replaced (repeat to undo)', 'rollback')
     .option('--forget', 'permanently delete the data that is not in use')
+    .option('--dry-run', 'show what would change, and change nothing')
     .option('--no-stop', 'do not stop the services that use the data')
     .option('--health-url <url>', 'request this URL afterwards, and expect a 2xx response', webAddress)
     .option('--yes', 'do not ask for confirmation')

@@ -13,9 +13,9 @@ import { keptIn, volumePlace } from '../kept/volumes.ts';
 import type { Plan } from '../plan/model.ts';
 import type { PruneRequest } from '../prune/prune.ts';
 import { createDispatcher } from '../report/dispatch.ts';
-import type { CopyReport, Listener, RestoreReport, RunReport } from '../report/events.ts';
+import type { CopyReport, Listener, RunReport } from '../report/events.ts';
 import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
-import type { RollbackRequest } from '../restore/rollback.ts';
+import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
 import type { Rollback } from '../run/state.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
@@ -54,7 +54,7 @@ export interface App extends Environment {
   ): Promise<RestoreResult>;
   export(request: ExportRequest, listeners?: Listener[]): Promise<ExportReport>;
   import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
-  rollback(request: RollbackRequest): Promise<RestoreReport>;
+  rollback(request: RollbackRequest): Promise<RollbackResult>;
   forget(request: RollbackRequest): Promise<Rollback>;
   listKeptRestores(): Promise<KeptRestore[]>;
   /** reads what each source of the plan holds now; see probe.ts */

@@ -128,7 +128,7 @@ export interface RestorePreview {
 }
 
 /** The part of a preview that the result of a restore repeats, also of a dry run. */
-export interface PreviewSummary extends Pick<RestorePreview, 'replaces' | 'creates'> {
+export interface PreviewSummary extends Pick<RestorePreview, 'replaces' | 'creates' | 'bytes' | 'notes' | 'space'> {
   /** containers that are stopped and started again */
   stops: string[];
   /** connected to a database that is replaced, and not stopped */

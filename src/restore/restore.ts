@@ -106,6 +106,7 @@ async function perform(
         withStopped({ containers: services, deps: held, signal: request.signal, work: load }),
       );
       report.checks.push(...ran.checks);
+      if (ran.stoppedMs !== undefined) report.stoppedMs = ran.stoppedMs;
     }
     const { healthUrl } = request;
     if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));

@@ -136,6 +136,8 @@ interface WithStoppedOptions<T> {
 /**
  * Stops containers, runs `work`, and starts them again whether it succeeds or not. Each stop is recorded first, so recovery starts
  * the containers after a crash. Resolves when all of them are healthy or have timed out.
+ *
+ * @returns `stoppedMs`: from the first stop to the last start, milliseconds; absent if there was nothing to stop
  */
 export async function withStopped<T>({
   containers,
@@ -143,13 +145,15 @@ export async function withStopped<T>({
   signal,
   work,
   patience = PATIENCE,
-}: WithStoppedOptions<T>): Promise<{ result: T; checks: ServiceCheck[] }> {
+}: WithStoppedOptions<T>): Promise<{ result: T; checks: ServiceCheck[]; stoppedMs?: number }> {
   const [container] = containers;
   if (!container) return { result: await work(), checks: [] };
   const hold = { container, stop: [...containers], leftHeld: isHalfRestored, refusePaused: true as const };
+  const begin = performance.now();
   const result = await withHold(hold, deps, signal, work);
+  const stoppedMs = Math.round(performance.now() - begin);
   const checks = await Promise.all(containers.map((one) => becomesWell(deps.engine, one, signal, patience)));
-  return { result, checks };
+  return { result, checks, stoppedMs };
 }
 
 interface WithServersLastOptions extends Pick<WithStoppedOptions<void>, 'deps' | 'signal'> {
@@ -164,7 +168,9 @@ interface WithServersLastOptions extends Pick<WithStoppedOptions<void>, 'deps' |
  * Stops services once for databases and volumes. Servers run while their databases are changed. One that uses a volume is stopped for
  * the volumes.
  */
-export async function withServersLast(options: WithServersLastOptions): Promise<ServiceCheck[]> {
+export async function withServersLast(
+  options: WithServersLastOptions,
+): Promise<{ checks: ServiceCheck[]; stoppedMs?: number }> {
   const { services, servers, deps, signal, databases, volumes } = options;
   const [inner, outer] = [true, false].map((isServer) =>
     services.using.filter(({ id }) => servers.includes(id) === isServer),
@@ -173,8 +179,8 @@ export async function withServersLast(options: WithServersLastOptions): Promise<
     await databases();
     return withStopped({ containers: inner, deps, signal, work: volumes });
   };
-  const { result, checks } = await withStopped({ containers: outer, deps, signal, work });
-  return [...result.checks, ...checks];
+  const { result, checks, stoppedMs = result.stoppedMs } = await withStopped({ containers: outer, deps, signal, work });
+  return { checks: [...result.checks, ...checks], ...(stoppedMs !== undefined && { stoppedMs }) };
 }
 
 /**

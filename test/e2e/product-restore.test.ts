@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RestoreReport } from '../../src/report/events.ts';
 import type { RestoreResult } from '../../src/restore/context.ts';
+import type { RollbackResult } from '../../src/restore/rollback.ts';
 import { holder, ok, postgres, Stack, until } from '../harness/stack.ts';
 
 /**
@@ -105,7 +106,11 @@ describe('a restore of a product', () => {
     expect(ran.stderr).toMatch(/also connected \S+-reports-1, not stopped: .*lifeboat\.stop/);
     expect(ran.stderr).toMatch(/also connected \S+-outsider, not stopped: .*project lbt-elsewhere/);
     const { preview } = await stack.json<RestoreResult>('restore', 'latest', 'db.postgres', '--dry-run');
-    expect(preview.stops).toEqual(stop);
+    expect(preview).toMatchObject({
+      stops: stop,
+      replaces: expect.arrayContaining([expect.objectContaining({ name: 'app' })]),
+    });
+    expect(preview.bytes).toBeGreaterThan(0);
     expect(preview.alsoConnected.map(({ name }) => name)).toEqual(
       expect.arrayContaining([outsider(), ...names(['reports'])]),
     );
@@ -117,6 +122,7 @@ describe('a restore of a product', () => {
     const result = JSON.parse(ran.stdout) as RestoreReport;
     expect(ran.code, ran.stderr + ran.stdout).toBe(0);
     expect(result.warnings.join('\n')).toMatch(/also connected, not stopped: \S+-reports-1/);
+    expect(result.stoppedMs).toBeGreaterThan(result.withoutDataMs as number);
     expect(await inApp('SELECT count(*) FROM t')).toBe('100');
     const kept = result.restored[0]?.kept as string;
     for (const who of writers) {
@@ -133,6 +139,20 @@ describe('a restore of a product', () => {
 
   it('rolls back with the same services stopped', async () => {
     const { started } = await life('worker');
+    expect((await stack.lifeboat('rollback')).stderr).toMatch(/NOT_CONFIRMED.*--dry-run/s);
+    const dry = await stack.lifeboat('rollback', '--dry-run');
+    expect(dry.code, dry.stderr).toBe(0);
+    expect(dry.stderr).toMatch(/would stop .*-worker-1/);
+    const { preview, restored } = await stack.json<RollbackResult>('rollback', '--dry-run');
+    expect(preview.stops.toSorted()).toEqual(names(users).sort());
+    expect(preview.replaces).toMatchObject([{ name: 'app' }]);
+    const forget = await stack.lifeboat('rollback', '--forget', '--dry-run', '--json');
+    expect(JSON.parse(forget.stdout)).toMatchObject({ wouldForget: { source: 'db.postgres' } });
+    expect(restored).toEqual([]);
+    expect({ count: await inApp('SELECT count(*) FROM t'), started: (await life('worker')).started }).toEqual({
+      count: '100',
+      started,
+    });
     const ran = await stack.lifeboat('rollback', '--yes', '--json');
     expect(ran.code, ran.stderr + ran.stdout).toBe(0);
     expect((JSON.parse(ran.stdout) as RestoreReport).checks.map(({ name }) => name).sort()).toEqual(
@@ -177,6 +197,10 @@ describe('a restore of a product', () => {
       expect(result.restored.map(({ target }) => target.split(':')[0])).toEqual([
         ...['db.postgres', 'files.docs', 'web.media'],
       ]);
+      expect(result.stoppedMs).toBeGreaterThan(result.withoutDataMs as number);
+      const dry = await stack.json<RollbackResult>('rollback', result.id, '--dry-run');
+      expect(dry.preview.replaces.map(({ name }) => name)).toEqual(expect.arrayContaining(['app', 'web.media']));
+      expect(await state()).toEqual(['100', 'one\n', 'one\n']);
       const back = await stack.lifeboat('rollback', result.id, '--yes', '--json');
       expect(back.code, back.stderr + back.stdout).toBe(0);
       expect(await state()).toEqual(['50', 'changed\n', 'changed\n']);

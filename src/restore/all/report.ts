@@ -36,7 +36,12 @@ export function describe(
   return {
     left: previews.flatMap((one) => one.left),
     preview: summarise(
-      { replaces: previews.flatMap((one) => one.replaces), creates: previews.flatMap((one) => one.creates) },
+      {
+        replaces: previews.flatMap((one) => one.replaces),
+        creates: previews.flatMap((one) => one.creates),
+        bytes: previews.reduce((sum, one) => sum + one.bytes, 0),
+        notes: previews.flatMap((one) => one.notes),
+      },
       services,
     ),
     sources: [

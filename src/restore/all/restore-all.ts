@@ -158,7 +158,7 @@ async function perform(whole: Whole, services: Services): Promise<void> {
   };
   const databases = whole.parts.filter(({ opened }) => opened.context.entry.kind === 'postgres');
   if (services.using.length > 0) request.say(`  stopping ${services.using.map(({ name }) => name).join(', ')}`);
-  const checks = await step('with services stopped', () =>
+  const { checks, stoppedMs } = await step('with services stopped', () =>
     withServersLast({
       services,
       servers: databases.flatMap(({ prepared: { preview } }) => preview.target?.containerId ?? []),
@@ -176,6 +176,7 @@ async function perform(whole: Whole, services: Services): Promise<void> {
     }),
   );
   report.checks.push(...checks);
+  if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
   const { healthUrl } = request;
   if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
 }

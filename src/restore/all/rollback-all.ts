@@ -12,8 +12,8 @@ import { endJournal } from '../end-journal.ts';
 import { conclude } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
 import { emptyReport } from '../part.ts';
-import { serviceLines } from '../preview.ts';
-import { type RollbackRequest, refuseOutOfTurn } from '../rollback.ts';
+import { serviceLines, summariseServices } from '../preview.ts';
+import { namesReplaced, type RollbackRequest, type RollbackResult, refuseOutOfTurn } from '../rollback.ts';
 import { type KeptData, withServer, withVolume } from '../rollback-data.ts';
 import {
   answersWell,
@@ -59,8 +59,8 @@ export function groupOf(all: readonly Rollback[], { id, source }: RollbackReques
  *
  * @throws NOT_CONFIRMED; the first error of a source if none could be rolled back
  */
-export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, group: string): Promise<RestoreReport> {
-  const lock = await lockForRestore(deps, { ask: request.canConfirm, check: async () => undefined });
+export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, group: string): Promise<RollbackResult> {
+  const lock = await lockForRestore(deps, { ask: request.canConfirm && !request.dryRun, check: async () => undefined });
   try {
     await deps.recover();
     const startedAt = deps.now();
@@ -82,6 +82,12 @@ export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, g
         await ofOne(whole, source, () => inspect(whole, record, own));
       }
       const services = await ask(whole, group, restored.length > 0);
+      const result = (): RollbackResult => ({ ...report, preview: previewOfAll(whole, services) });
+      if (request.dryRun) {
+        if (whole.failed.length === 0) return result();
+        Object.assign(report, { status: 'partial', failed: whole.failed, error: errorInfo(failure(whole)) });
+        return result();
+      }
       deps.dispatcher.emit({ type: 'restore-started', restore: start });
       const error = await perform(whole, services).then(
         () => undefined,
@@ -91,7 +97,7 @@ export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, g
       const why = error ?? (whole.failed.length > 0 ? failure(whole) : undefined);
       await conclude({ ...deps, ended }, deps.repository, report, why);
       if (error !== undefined || (why !== undefined && report.restored.length === 0)) throw why;
-      return report;
+      return result();
     } finally {
       // If the end of one journal needs a recovery, that reads the others too, and must not report them as dead.
       for (const journal of whole.journals) journal.record({ type: 'reported' });
@@ -133,6 +139,10 @@ async function inspect(whole: Whole, record: Rollback, start: RestoreStart): Pro
   });
 }
 
+function previewOfAll({ parts }: Whole, services: Services): RollbackResult['preview'] {
+  return { ...summariseServices(services), replaces: parts.flatMap(({ record }) => namesReplaced(record)) };
+}
+
 /** Shows what happens, and asks. @returns the services to stop */
 async function ask(whole: Whole, group: string, isRestored: boolean): Promise<Services> {
   const { deps, request, report, parts, failed } = whole;
@@ -143,8 +153,9 @@ async function ask(whole: Whole, group: string, isRestored: boolean): Promise<Se
   const names = parts.map(({ record }) => record.source).join(', ');
   request.say(`Rollback of ${names}: brings back ${now} (restore ${group})`);
   for (const { target, error } of failed) request.say(`  ${target} stays as it is: ${error.message} (${error.code})`);
-  for (const line of serviceLines(services, 'will')) request.say(line);
+  for (const line of serviceLines(services, request.dryRun ? 'would' : 'will')) request.say(line);
   report.warnings.push(...serviceNotes(services));
+  if (request.dryRun) return services;
   await request.confirm(deps.project);
   for (const { journal, start, record } of parts) {
     journal.record({ type: 'begun', restore: start, from: { id: record.id, inUse: record.inUse } });
@@ -162,7 +173,7 @@ async function perform(whole: Whole, services: Services): Promise<void> {
     }
     if (kind === 'volume' && half !== undefined) throw half;
   };
-  const checks = await withServersLast({
+  const { checks, stoppedMs } = await withServersLast({
     services,
     servers: parts.flatMap(({ planned }) => (planned.kind === 'postgres' ? [planned.containerId] : [])),
     deps: deps.holdDeps(openJournal(whole, report.id)),
@@ -171,6 +182,7 @@ async function perform(whole: Whole, services: Services): Promise<void> {
     volumes: () => swap('volume'),
   });
   report.checks.push(...checks);
+  if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
   if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));
 }
 
