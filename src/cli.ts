@@ -80,11 +80,12 @@ function inspectCommands({ command, reading, act }: Builder): void {
 function restoreCommands({ command, reading, act }: Builder): void {
   reading(
     command(
-      'restore <snapshot> <source>',
+      'restore <snapshot> [source]',
       'Restore a source alongside the live data, compare it, then swap the two',
       'restore latest db.postgres --database shop --to-database shop_then',
     ),
   )
+    .option('--all', 'restore all sources of the project, with its services stopped once')
     .option('--database <name>', 'restore only this database')
     .option('--to-database <name>', 'restore the database under this name, and leave the current one alone')
     .option('--to-directory <dir>', 'restore files into this empty directory of the Lifeboat container', absolute)
@@ -104,6 +105,7 @@ function restoreCommands({ command, reading, act }: Builder): void {
     .action(act('restore'));
   command('rollback [restore]', 'Bring back the data that a restore replaced (repeat to undo)', 'rollback')
     .option('--forget', 'permanently delete the data that is not in use')
+    .option('--dry-run', 'show what would change, and change nothing')
     .option('--no-stop', 'do not stop the services that use the data')
     .option('--health-url <url>', 'request this URL afterwards, and expect a 2xx response', webAddress)
     .option('--yes', 'do not ask for confirmation')

@@ -13,9 +13,9 @@ import { keptIn, volumePlace } from '../kept/volumes.ts';
 import type { Plan } from '../plan/model.ts';
 import type { PruneRequest } from '../prune/prune.ts';
 import { createDispatcher } from '../report/dispatch.ts';
-import type { CopyReport, Listener, RestoreReport, RunReport } from '../report/events.ts';
+import type { CopyReport, Listener, RunReport } from '../report/events.ts';
 import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
-import type { RollbackRequest } from '../restore/rollback.ts';
+import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
 import type { Rollback } from '../run/state.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
@@ -47,10 +47,14 @@ export interface App extends Environment {
   /** backups and restores in progress, oldest first */
   runsUnderWay(): Promise<UnderWay[]>;
   backup(request: BackupRequest, listeners?: Listener[]): Promise<RunReport>;
-  restore(request: RestoreRequest, listeners?: Listener[]): Promise<RestoreResult>;
+  /** without `source`: all sources of the project */
+  restore(
+    request: Omit<RestoreRequest, 'source'> & { source?: string },
+    listeners?: Listener[],
+  ): Promise<RestoreResult>;
   export(request: ExportRequest, listeners?: Listener[]): Promise<ExportReport>;
   import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
-  rollback(request: RollbackRequest): Promise<RestoreReport>;
+  rollback(request: RollbackRequest): Promise<RollbackResult>;
   forget(request: RollbackRequest): Promise<Rollback>;
   listKeptRestores(): Promise<KeptRestore[]>;
   /** reads what each source of the plan holds now; see probe.ts */
@@ -71,8 +75,12 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
     backup: (request, listeners = []) =>
       backup(backupDepsOf(environment, createDispatcher([...notifiers, ...listeners], { log })), request),
     // Loaded on use, so that a backup starts without them.
-    restore: async (request, listeners) =>
-      (await import('../restore/restore.ts')).restore(restoreDepsOf(environment, listeners), request),
+    restore: async (request, listeners) => {
+      const deps = restoreDepsOf(environment, listeners);
+      return request.source === undefined
+        ? (await import('../restore/all/restore-all.ts')).restoreAll(deps, { ...request, source: '' })
+        : (await import('../restore/restore.ts')).restore(deps, { ...request, source: request.source });
+    },
     export: async (request, listeners = []) => {
       const { now, runs } = environment;
       const repository = () => environment.repository({ create: false });
@@ -85,7 +93,14 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
       const { importDepsOf } = await import('./import-wiring.ts');
       return (await import('../import/import.ts')).importArchive(importDepsOf(environment, listeners), request);
     },
-    rollback: async (request) => (await import('../restore/rollback.ts')).rollback(restoreDepsOf(environment), request),
+    rollback: async (request) => {
+      const deps = restoreDepsOf(environment);
+      const { groupOf, rollbackAll } = await import('../restore/all/rollback-all.ts');
+      const group = groupOf(await state.rollbacks(), request);
+      return group === undefined
+        ? (await import('../restore/rollback.ts')).rollback(deps, request)
+        : rollbackAll(deps, request, group);
+    },
     forget: async (request) => (await import('../restore/rollback.ts')).forget(restoreDepsOf(environment), request),
     listKeptRestores: () =>
       listKeptRestores(

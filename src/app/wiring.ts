@@ -245,14 +245,14 @@ export function restoreDepsOf(environment: Environment, listeners: readonly List
     otherRepository: environment.otherRepository,
     repository: () => environment.repository({ create: false }),
     holdDeps: (journal) => environment.holdDeps((entry) => journal.record(entry)),
-    safetyBackup: (source, signal) =>
+    safetyBackup: (sources, signal) =>
       // The restore reports this backup, so the record of the last run stays unchanged.
       backupUnderLock(
         {
           ...backupDepsOf(environment, createDispatcher([], { log })),
           state: { ...state, saveLastRun: async () => undefined },
         },
-        { trigger: 'safety', only: ({ name }) => name === source, signal },
+        { trigger: 'safety', only: ({ name }) => sources.includes(name), signal },
       ),
     openTools: (source, { journal, ...context }) =>
       environment.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),

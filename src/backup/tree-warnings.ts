@@ -36,7 +36,7 @@ export function treeErrors(source: PlannedSource, stored: StoredTree): LifeboatE
     const message = `${plural(unreadableCount, 'path')} of ${source.name} could not be read: ${shown(unreadable)}`;
     errors.push(
       new LifeboatError('TREE_UNREADABLE', message, {
-        hint: 'Everything else is stored. Look at the file system and the permissions of these paths.',
+        hint: `Everything else is stored. ${unreadableHint(unreadable)}`,
       }),
     );
   }
@@ -109,6 +109,13 @@ function shown(issues: readonly TreeIssue[]): string {
     .slice(0, SHOWN)
     .map(({ path, message }) => `${path} (${message})`)
     .join(', ');
+}
+
+function unreadableHint(issues: readonly TreeIssue[]): string {
+  const long = issues.filter(({ cause }) => cause === 'length').length;
+  const shorten = long > 0 ? ['Rename or move directories until no path is longer than 4,095 bytes.'] : [];
+  const look = long < issues.length ? ['Look at the file system and the permissions of these paths.'] : [];
+  return [...look, ...shorten].join(' ');
 }
 
 /** Returns the hint for the first database. Others may have other causes, which their own lines name. */

@@ -1,3 +1,4 @@
+import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { redact } from '../base/redact.ts';
 import { createProgress } from '../report/progress.ts';
@@ -9,11 +10,12 @@ import { consent, list, texts } from './consent.ts';
 /** `lifeboat restore` */
 export async function restore(call: Call): Promise<number> {
   const { app, operands, options } = call;
-  const [snapshot, source] = operands as [string, string];
-  const request: RestoreRequest = {
+  const [snapshot, source] = operands as [string, string | undefined];
+  checkScope(call, source);
+  const request: Omit<RestoreRequest, 'source'> & { source?: string } = {
     ...consent(call),
     snapshot,
-    source,
+    ...(source === undefined ? {} : { source }),
     ...texts(options, 'to', 'database', 'toDatabase', 'toDirectory', 'as'),
     tables: list(options.table),
     paths: list(options.path),
@@ -43,4 +45,22 @@ export async function restore(call: Call): Promise<number> {
   });
   if (result.status === 'partial') return EXIT.partial;
   return request.dryRun || result.restored.length > 0 || options.globals === true ? EXIT.done : EXIT.nothing;
+}
+
+/** Options that are about one source. */
+const OF_ONE = ['database', 'toDatabase', 'toDirectory', 'to', 'table', 'as', 'path', 'overwrite'];
+
+/** Checks that the command names either one source or all. @throws USAGE */
+function checkScope({ options }: Call, source: string | undefined): void {
+  const all = options.all === true;
+  if (all === (source === undefined)) {
+    const given = OF_ONE.filter((name) => options[name] !== undefined);
+    if (!all || given.length === 0) return;
+    throw new LifeboatError('USAGE', '--all takes no options that are about one source', {
+      hint: 'Name the source instead of --all.',
+    });
+  }
+  throw new LifeboatError('USAGE', all ? '--all and a source exclude each other' : 'name a source, or all with --all', {
+    hint: '`lifeboat show latest` lists the sources.',
+  });
 }

@@ -4,6 +4,7 @@ import { errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type HelperLabels, PROBE_RUN } from '../docker/helper-labels.ts';
 import { requireGone } from '../docker/remove-helper.ts';
+import { isGroupHalf } from '../kept/group.ts';
 import { halfSwapped } from '../kept/volumes.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreStart, RunReport, RunStart } from '../report/events.ts';
@@ -153,7 +154,8 @@ async function undoInVolumes(
   id: string,
 ): Promise<{ done: boolean; half?: boolean; reached?: Reached }> {
   const entries = await readJournal(file);
-  if (!entries.some(({ type }) => type === 'volume')) return { done: true };
+  if (!entries.some(({ type }) => type === 'volume'))
+    return { done: true, half: await isGroupHalf(deps.journals, file) };
   try {
     // First, because a helper of the dead run continues to move files.
     requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);

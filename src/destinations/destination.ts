@@ -18,6 +18,21 @@ export interface Stored {
   sha256: string;
 }
 
+/** Hints for a failure of a destination: one for a directory, and one for a bucket, which has no disk. */
+export interface HintByKind {
+  directory: string;
+  bucket: string;
+}
+
+/** Returns the hint that is true for a destination with this display name. */
+export function hintFor({ name }: { name: string }, { directory, bucket }: HintByKind): string {
+  return name.startsWith('s3://') ? bucket : directory;
+}
+
+/** How to get deleted or overwritten objects back. */
+export const UNDELETE_HINT =
+  'If the bucket keeps versions, `lifeboat bucket undelete --before TIME` restores what was deleted since that time.';
+
 /** Part of an object, in bytes: `start` inclusive, `end` exclusive. */
 export interface ByteRange {
   start: number;

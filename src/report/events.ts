@@ -149,6 +149,8 @@ export interface Progress {
   done: number;
   /** bytes, if known */
   total?: number;
+  /** size of the data that is dumped, bytes: a dump is compressed and has no indexes, so it is often much smaller */
+  from?: number;
   files?: number;
   /** true while the run waits for something other than its own work, which `phase` names */
   waits?: boolean;
@@ -208,7 +210,9 @@ export interface RestoreReport extends RestoreStart {
   steps: { name: string; durationMs: number }[];
   /** the checks after the restore */
   checks: { name: string; ok: boolean; detail?: string }[];
-  /** how long the target had no usable data, in milliseconds */
+  /** how long services were stopped, in milliseconds; absent if none was */
+  stoppedMs?: number;
+  /** how long the data was being swapped and could not be used, in milliseconds; absent if nothing was replaced */
   withoutDataMs?: number;
   /** id of the pinned snapshot of the replaced data */
   safety?: string;

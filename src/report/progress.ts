@@ -29,7 +29,7 @@ const widthOf = (name: string) => displayWidth(oneLine(redact(name)));
 
 /**
  * Creates a progress display. On a terminal, it shows one status line for each running source, with rate and time left.
- * Elsewhere, it prints one plain line when a source starts and one when it finishes.
+ * Elsewhere, it prints one plain line when a source starts, when its size becomes known, and when it finishes.
  */
 export function createProgress(
   stream: ProgressStream,
@@ -43,6 +43,8 @@ interface Running {
   line: string;
   meter: Meter;
   last?: Progress;
+  /** the size that was printed last, where the output is no terminal */
+  size?: number | undefined;
 }
 
 class Display implements ProgressDisplay {
@@ -95,9 +97,11 @@ class Display implements ProgressDisplay {
   private update(progress: Progress): void {
     const entry = this.running.get(progress.source) ?? { line: '', meter: createMeter(this.now) };
     entry.meter.add(progress);
-    this.running.set(progress.source, { ...entry, last: progress });
+    const size = progress.total ?? progress.from ?? entry.size;
+    this.running.set(progress.source, { ...entry, last: progress, size });
     if (this.live) this.drawSoon();
-    else if (progress.waits && entry.last?.phase !== progress.phase) this.say(renderProgress(progress));
+    else if (size !== entry.size || (progress.waits && entry.last?.phase !== progress.phase))
+      this.say(renderProgress(progress));
   }
 
   private erase(): string {

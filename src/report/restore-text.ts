@@ -38,7 +38,7 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
     lines.push(paint.bad(`  not restored: ${oneLine(target)}: ${oneLine(error.message)} (${error.code})${hint}`));
   }
   lines.push(...skippedLines(report.skipped ?? []).map((line) => paint.warn(line)));
-  if (report.withoutDataMs !== undefined) lines.push(`  unavailable for ${formatMs(report.withoutDataMs)}`);
+  lines.push(...downtimeLines(report));
   for (const { name, ok, detail } of report.checks) {
     const words = `  ${ok ? 'checked' : 'failed'}: ${oneLine(name)}${detail === undefined ? '' : ` (${oneLine(detail)})`}`;
     lines.push(ok ? words : paint.bad(words));
@@ -48,6 +48,13 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
   if (report.safety !== undefined) lines.push(`  safety snapshot ${report.safety}, pinned`);
   if (report.canRollBack) lines.push(`  to undo it: lifeboat rollback ${report.of ?? report.id}`);
   return lines;
+}
+
+/** Returns how long services were stopped, and how much of that the swap of the data took. */
+function downtimeLines({ stoppedMs, withoutDataMs }: RestoreReport): string[] {
+  const swap = withoutDataMs === undefined ? undefined : `the swap of the data took ${formatMs(withoutDataMs)}`;
+  if (stoppedMs === undefined) return swap === undefined ? [] : [`  ${swap}`];
+  return [`  services were stopped for ${formatMs(stoppedMs)}${swap === undefined ? '' : `; ${swap}`}`];
 }
 
 /** The number of objects that are listed. One missing object may make hundreds fail. */

@@ -204,6 +204,7 @@ export function renderProgress(progress: Progress, rate?: RateInfo, nameWidth = 
   const amount = [formatBytes(clean.done)];
   if (clean.total !== undefined && clean.total > 0)
     amount.push(`of ~${formatBytes(Math.max(clean.total, clean.done))}`);
+  if (clean.from !== undefined) amount.push(`from ${formatBytes(clean.from)} of data`);
   const parts = [`${oneLine(clean.phase)} ${amount.join(' ')}`];
   if (clean.files !== undefined) parts.push(plural(clean.files, 'file'));
   if (rate !== undefined && rate.bytesPerSecond > 0) parts.push(formatRate(rate.bytesPerSecond));

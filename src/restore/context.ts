@@ -46,8 +46,8 @@ export interface RestoreDeps {
   plan(): Promise<Plan>;
   repository(): Promise<Repository>;
   holdDeps(journal: Journal): HoldDeps;
-  /** Backs up one source under the lock that the restore holds. Notifies nobody. */
-  safetyBackup(source: string, signal: AbortSignal): Promise<RunReport>;
+  /** Backs up sources under the lock that the restore holds. Notifies nobody. */
+  safetyBackup(sources: readonly string[], signal: AbortSignal): Promise<RunReport>;
   openTools(
     source: PostgresSource,
     context: {
@@ -128,7 +128,7 @@ export interface RestorePreview {
 }
 
 /** The part of a preview that the result of a restore repeats, also of a dry run. */
-export interface PreviewSummary extends Pick<RestorePreview, 'replaces' | 'creates'> {
+export interface PreviewSummary extends Pick<RestorePreview, 'replaces' | 'creates' | 'bytes' | 'notes' | 'space'> {
   /** containers that are stopped and started again */
   stops: string[];
   /** connected to a database that is replaced, and not stopped */
@@ -167,6 +167,8 @@ export interface RestoreResult extends RestoreReport {
   left: { database: string; reason: string }[];
   /** what the preview showed */
   preview: PreviewSummary;
+  /** of a restore of all sources: its restore, its error, or why it stays as it is */
+  sources?: { source: string; snapshot?: string; restore?: string; error?: ErrorInfo; unchanged?: string }[];
   durationMs: number;
 }
 

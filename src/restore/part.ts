@@ -131,6 +131,8 @@ export async function loadPart(
   });
   if (inVolume && restored.restored.every(({ kept }) => kept === undefined)) await withdraw();
   noteLoaded(report, restored);
+  // Nothing was in use that could have been unavailable.
+  if (prepared.preview.replaces.length === 0) delete report.withoutDataMs;
 }
 
 /** Fills the report at once: the data is in place, whatever fails later. */

@@ -41,8 +41,17 @@ export function serviceLines({ using, kept, others }: Services, will: 'will' | '
 }
 
 /** Returns what a result repeats of a preview. */
-export function summarise({ replaces, creates }: RestorePreview, { using, others }: Services): PreviewSummary {
-  return { replaces, creates, stops: using.map(({ name }) => name), alsoConnected: others };
+export function summarise(
+  preview: Pick<RestorePreview, 'replaces' | 'creates' | 'bytes' | 'notes' | 'space'>,
+  services: Services,
+): PreviewSummary {
+  const { replaces, creates, bytes, notes, space } = preview;
+  return { replaces, creates, bytes, notes, ...(space && { space }), ...summariseServices(services) };
+}
+
+/** Returns what a result repeats of the services: the names of those to stop, and who stays connected. */
+export function summariseServices({ using, others }: Services): Pick<PreviewSummary, 'stops' | 'alsoConnected'> {
+  return { stops: using.map(({ name }) => name), alsoConnected: others };
 }
 
 function spaceText(space: RestorePreview['space']): string {

@@ -12,7 +12,7 @@ import { emptyReport, findReadable, loadPart, type Opened, openPart, prepare, ti
 import { previewLines, summarise } from './preview.ts';
 import { warningsFor } from './recorded-warnings.ts';
 import { takeSafetySnapshot } from './safety.ts';
-import { answersWell, containersUsing, type Services, serviceNotes, withStopped } from './services.ts';
+import { answersWell, containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
 /**
  * Restores data from a snapshot, with the steps of backup.ts in reverse: resolve → preview → confirm → fetch → safety snapshot → stop →
@@ -106,6 +106,7 @@ async function perform(
         withStopped({ containers: services, deps: held, signal: request.signal, work: load }),
       );
       report.checks.push(...ran.checks);
+      if (ran.stoppedMs !== undefined) report.stoppedMs = ran.stoppedMs;
     }
     const { healthUrl } = request;
     if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
@@ -115,14 +116,12 @@ async function perform(
   }
 }
 
-const NONE: Services = { using: [], kept: [], others: [] };
-
 async function servicesToStop(
   deps: RestoreDeps,
   request: RestoreRequest,
   { preview: { target, clients, replaces } }: PreparedRestore,
 ): Promise<Services> {
-  if (!target || replaces.length === 0 || !request.stopServices) return NONE;
+  if (!target || replaces.length === 0 || !request.stopServices) return NO_SERVICES;
   return containersUsing(deps.engine, [{ target, clients }], deps.agentId);
 }
 

@@ -5,19 +5,28 @@ import { Journal } from '../run/journal.ts';
 import type { Rollback } from '../run/state.ts';
 import { startTimer } from '../run/timer.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
-import type { Consent, RestoreDeps } from './context.ts';
+import type { Consent, PreviewSummary, RestoreDeps } from './context.ts';
 import { endJournal } from './end-journal.ts';
 import { conclude } from './finish.ts';
 import { lockForRestore } from './lock.ts';
-import { serviceLines } from './preview.ts';
+import { emptyReport } from './part.ts';
+import { serviceLines, summariseServices } from './preview.ts';
 import { type KeptData, withServer, withVolume } from './rollback-data.ts';
-import { answersWell, containersUsing, type Services, serviceNotes, withStopped } from './services.ts';
+import { answersWell, containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
 export interface RollbackRequest extends Consent {
   /** id of a restore, or the start of one; absent: the newest restore that can be rolled back */
   id?: string;
   /** only of this source */
   source?: string;
+  /** show the effects, and change nothing */
+  dryRun?: boolean;
+}
+
+/** The result of a rollback. */
+export interface RollbackResult extends RestoreReport {
+  /** what the preview showed */
+  preview: Pick<PreviewSummary, 'replaces' | 'stops' | 'alsoConnected'>;
 }
 
 /**
@@ -26,7 +35,7 @@ export interface RollbackRequest extends Consent {
  * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED, PG_TARGET_BUSY; USAGE if another restore has to be rolled back first (see
  * {@link refuseOutOfTurn}); the errors of a session
  */
-export async function rollback(deps: RestoreDeps, request: RollbackRequest): Promise<RestoreReport> {
+export async function rollback(deps: RestoreDeps, request: RollbackRequest): Promise<RollbackResult> {
   return withRollback(deps, request, async ({ journal, chosen, kept }) => {
     const start: RestoreStart = {
       id: journalId(journal),
@@ -42,12 +51,21 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
     const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
     request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
     const services = await servicesToStop(deps, request, chosen, kept);
-    for (const line of serviceLines(services, 'will')) request.say(line);
+    for (const line of serviceLines(services, request.dryRun ? 'would' : 'will')) request.say(line);
+    const preview = { ...summariseServices(services), replaces: namesReplaced(chosen) };
+    if (request.dryRun) return { ...emptyReport(deps, start, serviceNotes(services)), of: chosen.id, preview };
     await request.confirm(chosen.source);
     journal.record({ type: 'begun', restore: start, from: { id: chosen.id, inUse: chosen.inUse } });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
-    return swapBack(deps, request, { journal, chosen, kept, services }, start);
+    return { ...(await swapBack(deps, request, { journal, chosen, kept, services }, start)), preview };
   });
+}
+
+/** Returns the names whose data a rollback replaces, and which data comes back. */
+export function namesReplaced({ source, databases, inUse }: Rollback): RollbackResult['preview']['replaces'] {
+  const names = databases?.map(({ name }) => name) ?? [source];
+  const detail = inUse === 'restored' ? 'by the data from before the restore' : 'by the restored data';
+  return names.map((name) => ({ name, detail }));
 }
 
 /**
@@ -59,6 +77,7 @@ export async function forget(deps: RestoreDeps, request: RollbackRequest): Promi
   return withRollback(deps, request, async ({ chosen, kept }) => {
     const what = chosen.inUse === 'restored' ? 'the data that it replaced' : 'the restored data';
     request.say(`Forget restore ${chosen.id} of ${chosen.source}: permanently drops ${what}`);
+    if (request.dryRun) return chosen;
     await request.confirm(chosen.source);
     await kept.drop(chosen);
     await deps.state.saveRollbacks((await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id));
@@ -80,7 +99,7 @@ async function withRollback<T>(
   work: (run: Run) => Promise<T>,
 ): Promise<T> {
   const lock = await lockForRestore(deps, {
-    ask: request.canConfirm,
+    ask: request.canConfirm && !request.dryRun,
     check: async () => choose(await deps.state.rollbacks(), request),
   });
   try {
@@ -156,7 +175,7 @@ async function servicesToStop(
   chosen: Rollback,
   kept: KeptData,
 ): Promise<Services> {
-  if (!stopServices) return { using: [], kept: [], others: [] };
+  if (!stopServices) return NO_SERVICES;
   const clients = await kept.clients?.(chosen);
   return containersUsing(deps.engine, [{ target: kept.planned, clients }], deps.agentId);
 }
@@ -181,7 +200,7 @@ async function swapBack(
   const ended = startTimer(deps.now, new Date(start.start));
   let failure: unknown;
   try {
-    const { checks } = await withStopped({
+    const { checks, stoppedMs } = await withStopped({
       containers: services.using,
       deps: deps.holdDeps(journal),
       signal: request.signal,
@@ -201,6 +220,7 @@ async function swapBack(
       },
     });
     report.checks.push(...checks);
+    if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
     if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));
   } catch (error) {
     failure = request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;

@@ -16,33 +16,64 @@ interface SafetyDeps {
   context: Pick<RestoreContext, 'repository' | 'id'>;
 }
 
+/** A source whose data is replaced, and which of its databases; none for a volume. */
+interface SafetyTarget {
+  target: string;
+  databases: readonly string[];
+}
+
 /**
  * Stores the data that a restore is about to replace as a snapshot, and pins that.
  *
- * @param target source whose data is replaced, and which of its databases; none for a volume
  * @returns id of the snapshot
  * @throws the code of what kept the source, or one of the databases, from being stored
  */
-export async function takeSafetySnapshot(
+export async function takeSafetySnapshot(safety: SafetyDeps, target: SafetyTarget): Promise<string> {
+  const { snapshot, failed } = await takeSafetySnapshots(safety, [target]);
+  const why = failed.get(target.target);
+  if (why) throw why;
+  return snapshot;
+}
+
+/**
+ * Stores the data of several sources as one snapshot, and pins that if it holds all that is replaced of any source.
+ *
+ * @returns id of the snapshot, and why it does not protect a source
+ * @throws the code of what kept all sources from being stored
+ */
+export async function takeSafetySnapshots(
   { deps, request, context }: SafetyDeps,
-  { target, databases }: { target: string; databases: readonly string[] },
-): Promise<string> {
+  targets: readonly SafetyTarget[],
+): Promise<{ snapshot: string; failed: Map<string, LifeboatError> }> {
   const { repository, id } = context;
-  request.say(`  taking a safety snapshot of ${target}`);
-  const run = await deps.safetyBackup(target, request.signal);
-  const failed = run.results.find(({ name }) => name === target)?.error ?? run.error;
-  if (run.snapshot === undefined) throw safetyError('no safety snapshot could be taken', failed);
-  const entry = databases.length === 0 ? undefined : await entryOf(repository, run.snapshot, target);
-  const missing = databases.filter((name) => !entry || !holdsDatabase(entry, name));
-  if (missing.length > 0) {
-    const causes = (entry?.databases ?? []).filter(({ name }) => missing.includes(name));
-    const cause = causes.find(({ error }) => error !== undefined)?.error ?? failed ?? leftOut(missing);
-    throw safetyError(`the safety snapshot does not hold ${missing.join(', ')}`, cause);
+  const names = targets.map(({ target }) => target);
+  request.say(`  taking a safety snapshot of ${names.join(', ')}`);
+  const run = await deps.safetyBackup(names, request.signal);
+  const { snapshot } = run;
+  if (snapshot === undefined) {
+    const why = run.results.find(({ name, error }) => error && names.includes(name))?.error ?? run.error;
+    throw safetyError('no safety snapshot could be taken', why);
   }
-  const at = deps.now().toISOString();
-  await putPin(repository, run.snapshot, { reason: `before restore ${id}`, at });
-  request.say(`  safety snapshot ${run.snapshot} is stored and pinned`);
-  return run.snapshot;
+  const failed = new Map<string, LifeboatError>();
+  for (const { target, databases } of targets) {
+    const result = run.results.find(({ name }) => name === target);
+    const entry = databases.length === 0 ? undefined : await entryOf(repository, snapshot, target);
+    const missing = databases.filter((name) => !entry || !holdsDatabase(entry, name));
+    if (missing.length > 0) {
+      const causes = (entry?.databases ?? []).filter(({ name }) => missing.includes(name));
+      const cause =
+        causes.find(({ error }) => error !== undefined)?.error ?? result?.error ?? run.error ?? leftOut(missing);
+      failed.set(target, safetyError(`the safety snapshot does not hold ${missing.join(', ')}`, cause));
+    } else if (databases.length === 0 && !(await entryOf(repository, snapshot, target))) {
+      failed.set(target, safetyError(`the safety snapshot does not hold ${target}`, result?.error ?? run.error));
+    }
+  }
+  if (failed.size < targets.length) {
+    const at = deps.now().toISOString();
+    await putPin(repository, snapshot, { reason: `before restore ${id}`, at });
+    request.say(`  safety snapshot ${snapshot} is stored and pinned`);
+  }
+  return { snapshot, failed };
 }
 
 /** A run stores what it can, and leaves out what labels exclude. */

@@ -46,6 +46,8 @@ export interface Services {
   others: OtherClient[];
 }
 
+export const NO_SERVICES: Services = { using: [], kept: [], others: [] };
+
 /**
  * Finds the running containers that use data, without the agent itself and the servers of the data. They use a volume if they mount it
  * writable, and a database as {@link findUsers} says. Containers of the project with the label `lifeboat.stop` are included if they
@@ -134,6 +136,8 @@ interface WithStoppedOptions<T> {
 /**
  * Stops containers, runs `work`, and starts them again whether it succeeds or not. Each stop is recorded first, so recovery starts
  * the containers after a crash. Resolves when all of them are healthy or have timed out.
+ *
+ * @returns `stoppedMs`: from the first stop to the last start, milliseconds; absent if there was nothing to stop
  */
 export async function withStopped<T>({
   containers,
@@ -141,13 +145,42 @@ export async function withStopped<T>({
   signal,
   work,
   patience = PATIENCE,
-}: WithStoppedOptions<T>): Promise<{ result: T; checks: ServiceCheck[] }> {
+}: WithStoppedOptions<T>): Promise<{ result: T; checks: ServiceCheck[]; stoppedMs?: number }> {
   const [container] = containers;
   if (!container) return { result: await work(), checks: [] };
   const hold = { container, stop: [...containers], leftHeld: isHalfRestored, refusePaused: true as const };
+  const begin = performance.now();
   const result = await withHold(hold, deps, signal, work);
+  const stoppedMs = Math.round(performance.now() - begin);
   const checks = await Promise.all(containers.map((one) => becomesWell(deps.engine, one, signal, patience)));
-  return { result, checks };
+  return { result, checks, stoppedMs };
+}
+
+interface WithServersLastOptions extends Pick<WithStoppedOptions<void>, 'deps' | 'signal'> {
+  services: Services;
+  /** ids of the containers of the databases */
+  servers: readonly string[];
+  databases: () => Promise<void>;
+  volumes: () => Promise<void>;
+}
+
+/**
+ * Stops services once for databases and volumes. Servers run while their databases are changed. One that uses a volume is stopped for
+ * the volumes.
+ */
+export async function withServersLast(
+  options: WithServersLastOptions,
+): Promise<{ checks: ServiceCheck[]; stoppedMs?: number }> {
+  const { services, servers, deps, signal, databases, volumes } = options;
+  const [inner, outer] = [true, false].map((isServer) =>
+    services.using.filter(({ id }) => servers.includes(id) === isServer),
+  ) as [ContainerRef[], ContainerRef[]];
+  const work = async () => {
+    await databases();
+    return withStopped({ containers: inner, deps, signal, work: volumes });
+  };
+  const { result, checks, stoppedMs = result.stoppedMs } = await withStopped({ containers: outer, deps, signal, work });
+  return { checks: [...result.checks, ...checks], ...(stoppedMs !== undefined && { stoppedMs }) };
 }
 
 /**

@@ -142,16 +142,34 @@ export async function runTreeJob(
     });
   }
   const { journal, spool, sqlite, ...rest } = job;
+  const total = job.previous && sqlite ? undefined : await sizeOf(job, signal);
   return storeTree({
     ...rest,
     ...(sqlite ? { spool } : {}),
     ...repository,
     recordObject: async (key) => appendJournal(journal, { type: 'object', key }),
     signal,
-    progress: inPhase('storing'),
+    progress: (update) => progress({ phase: 'storing', ...update, ...(total !== undefined && { total }) }),
   }).catch((error: unknown) => {
     throw spoolError(error);
   });
+}
+
+/** How long measuring a tree for the display may take, milliseconds. Services may be stopped meanwhile. */
+const MEASURE_MS = 1000;
+
+/** Returns the size of a tree for the display, bytes; undefined if it takes long to measure. */
+async function sizeOf(
+  { root, include, exclude, leaveOut }: StoreJob,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  try {
+    const { bytes, whole } = await measureTree(root, { include, exclude, leaveOut, signal, limitMs: MEASURE_MS });
+    return whole ? bytes : undefined;
+  } catch {
+    // Storing the tree reports the error.
+    return undefined;
+  }
 }
 
 /**

@@ -92,3 +92,13 @@ describe('the warnings about a tree', () => {
     expect(treeErrors(source, { ...emptyResult(), torn, tornCount: 1 })[0]?.hint).toMatch(hint);
   });
 });
+
+test.each([
+  [['length'], /^Everything else is stored\. Rename or move/],
+  [[undefined], /^Everything else is stored\. Look at the file system and the permissions of these paths\.$/],
+  [[undefined, 'length'], /permissions.*Rename or move/],
+] as const)('the hint about unreadable paths follows from their causes: %j', (causes, hint) => {
+  const unreadable = causes.map((cause) => ({ path: 'f', message: 'why', ...(cause && { cause }) }));
+  const [error] = treeErrors(source, { ...treeOf(0), unreadable, unreadableCount: unreadable.length });
+  expect(error?.hint).toMatch(hint);
+});

@@ -459,3 +459,24 @@ test('a helper of `plan` is not removed early', async () => {
   await recover(deps);
   expect(kept).toEqual([true, false]);
 });
+
+test('services of a restore of all sources stay stopped until each of its volumes is old or new', async () => {
+  const [group, source] = ['20261120T030000Z-ffffff', '20261120T030000Z-000001'];
+  const part = new Journal(journals, { type: 'start', verb: 'restore', id: source, group, agent: 'a1' });
+  part.record({ type: 'volume', id: source, root: '/volume', reach: { kind: 'process' } });
+  part.record({ type: 'volume-swap', id: source });
+  const whole = new Journal(journals, { type: 'start', verb: 'restore', id: group, group, agent: 'a1' });
+  whole.record({ type: 'stop', container: { id: 'c1', name: 'web', project: 'shop', service: 'web' } });
+  const undo = deps.undoVolumes;
+  deps.undoVolumes = async () => ({ done: false });
+  await recover(deps);
+  expect(done).not.toContain('start c1');
+  expect(readdirSync(journals)).toHaveLength(2);
+  deps.undoVolumes = async (...given) => {
+    part.record({ type: 'volume-done', id: source, now: 'old' });
+    return undo(...given);
+  };
+  await recover(deps);
+  expect(done.indexOf('start c1')).toBeGreaterThan(done.indexOf('undo volumes'));
+  expect(readdirSync(journals)).toEqual([]);
+});

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RestoreReport } from '../../src/report/events.ts';
 import type { RestoreResult } from '../../src/restore/context.ts';
+import type { RollbackResult } from '../../src/restore/rollback.ts';
 import { holder, ok, postgres, Stack, until } from '../harness/stack.ts';
 
 /**
@@ -35,6 +36,7 @@ const POOL =
 /** A product of many services around one database: some use it without saying so in `depends_on`. */
 describe('a restore of a product', () => {
   let stack: Stack;
+  let snapshot: string;
   const names = (services: string[]) => services.map((one) => `${stack.project}-${one}-1`);
   const inApp = (sql: string, database = 'app') => stack.psql(sql, { database });
   const life = async (service: string) => {
@@ -59,12 +61,16 @@ describe('a restore of a product', () => {
         }),
         api: holder([], {}, { depends_on: { db: { condition: 'service_healthy' } } }),
         sidekiq: holder([], {}, { depends_on: ['api'] }),
-        web: holder([], {}, { depends_on: ['sidekiq'] }),
+        web: holder(['media:/media'], { 'lifeboat.volumes': 'media' }, { depends_on: ['sidekiq'] }),
+        files: holder(['docs:/docs'], { 'lifeboat.volumes': 'docs' }),
         bystander: holder([], {}),
         reports: client('host=db', 'SELECT pg_sleep(3600)', { labels: { 'lifeboat.stop': 'false' } }),
       },
+      volumes: { media: {}, docs: {} },
       receiver: false,
     });
+    await stack.exec('web', ['sh', '-c', 'echo one >/media/one']);
+    await stack.exec('files', ['sh', '-c', 'echo one >/docs/one']);
     await inApp('CREATE TABLE w (who text, at timestamptz); CREATE TABLE t AS SELECT generate_series(1, 100) AS id');
     // Compose is not involved: a container that another project would have.
     await ok('docker', [
@@ -82,7 +88,9 @@ describe('a restore of a product', () => {
     const clients =
       'SELECT count(DISTINCT client_addr) FROM pg_stat_activity WHERE client_addr IS NOT NULL AND pid <> pg_backend_pid()';
     await until('all clients are connected', async () => (await inApp(clients)) === '4', 60_000);
-    expect((await stack.backup()).report.status).toBe('ok');
+    const { report } = await stack.backup();
+    expect(report.status).toBe('ok');
+    snapshot = report.snapshot as string;
     await inApp('DELETE FROM t WHERE id > 50');
   });
   afterAll(async () => {
@@ -98,7 +106,11 @@ describe('a restore of a product', () => {
     expect(ran.stderr).toMatch(/also connected \S+-reports-1, not stopped: .*lifeboat\.stop/);
     expect(ran.stderr).toMatch(/also connected \S+-outsider, not stopped: .*project lbt-elsewhere/);
     const { preview } = await stack.json<RestoreResult>('restore', 'latest', 'db.postgres', '--dry-run');
-    expect(preview.stops).toEqual(stop);
+    expect(preview).toMatchObject({
+      stops: stop,
+      replaces: expect.arrayContaining([expect.objectContaining({ name: 'app' })]),
+    });
+    expect(preview.bytes).toBeGreaterThan(0);
     expect(preview.alsoConnected.map(({ name }) => name)).toEqual(
       expect.arrayContaining([outsider(), ...names(['reports'])]),
     );
@@ -110,6 +122,7 @@ describe('a restore of a product', () => {
     const result = JSON.parse(ran.stdout) as RestoreReport;
     expect(ran.code, ran.stderr + ran.stdout).toBe(0);
     expect(result.warnings.join('\n')).toMatch(/also connected, not stopped: \S+-reports-1/);
+    expect(result.stoppedMs).toBeGreaterThan(result.withoutDataMs as number);
     expect(await inApp('SELECT count(*) FROM t')).toBe('100');
     const kept = result.restored[0]?.kept as string;
     for (const who of writers) {
@@ -126,6 +139,20 @@ describe('a restore of a product', () => {
 
   it('rolls back with the same services stopped', async () => {
     const { started } = await life('worker');
+    expect((await stack.lifeboat('rollback')).stderr).toMatch(/NOT_CONFIRMED.*--dry-run/s);
+    const dry = await stack.lifeboat('rollback', '--dry-run');
+    expect(dry.code, dry.stderr).toBe(0);
+    expect(dry.stderr).toMatch(/would stop .*-worker-1/);
+    const { preview, restored } = await stack.json<RollbackResult>('rollback', '--dry-run');
+    expect(preview.stops.toSorted()).toEqual(names(users).sort());
+    expect(preview.replaces).toMatchObject([{ name: 'app' }]);
+    const forget = await stack.lifeboat('rollback', '--forget', '--dry-run', '--json');
+    expect(JSON.parse(forget.stdout)).toMatchObject({ wouldForget: { source: 'db.postgres' } });
+    expect(restored).toEqual([]);
+    expect({ count: await inApp('SELECT count(*) FROM t'), started: (await life('worker')).started }).toEqual({
+      count: '100',
+      started,
+    });
     const ran = await stack.lifeboat('rollback', '--yes', '--json');
     expect(ran.code, ran.stderr + ran.stdout).toBe(0);
     expect((JSON.parse(ran.stdout) as RestoreReport).checks.map(({ name }) => name).sort()).toEqual(
@@ -133,5 +160,66 @@ describe('a restore of a product', () => {
     );
     expect(await inApp('SELECT count(*) FROM t')).toBe('50');
     expect((await life('worker')).started).not.toBe(started);
+    // A later restore could not be rolled back and forth while this one is rolled back.
+    const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
+    expect(forgotten.code, forgotten.stderr).toBe(0);
+  });
+
+  describe('of all sources', () => {
+    const state = async () => [
+      await inApp('SELECT count(*) FROM t'),
+      await stack.exec('web', ['cat', '/media/one']),
+      await stack.exec('files', ['cat', '/docs/one']),
+    ];
+    const all = (...more: string[]) => stack.lifeboat('restore', snapshot, '--all', '--json', ...more);
+
+    it('is shown beforehand, and asks once', async () => {
+      for (const [service, file] of [
+        ['web', '/media/one'],
+        ['files', '/docs/one'],
+      ] as const)
+        await stack.exec(service, ['sh', '-c', `echo changed >${file}`]);
+      const ran = await all('--dry-run');
+      expect(ran.code, ran.stderr + ran.stdout).toBe(0);
+      const { preview, sources } = JSON.parse(ran.stdout) as RestoreResult;
+      expect(preview.stops.toSorted()).toEqual(names([...users, 'files']).sort());
+      expect(sources?.map(({ source }) => source)).toEqual(['db.postgres', 'files.docs', 'web.media']);
+      expect((await all()).code).toBe(2);
+      expect(await state()).toEqual(['50', 'changed\n', 'changed\n']);
+    });
+
+    it('stops each service once, and rolls back as a whole', async () => {
+      const ran = await all('--yes');
+      const result = JSON.parse(ran.stdout) as RestoreResult;
+      expect(ran.code, ran.stderr + ran.stdout).toBe(0);
+      expect(await state()).toEqual(['100', 'one\n', 'one\n']);
+      expect(result.checks.map(({ name }) => name).sort()).toEqual(names([...users, 'files']).sort());
+      expect(result.restored.map(({ target }) => target.split(':')[0])).toEqual([
+        ...['db.postgres', 'files.docs', 'web.media'],
+      ]);
+      expect(result.stoppedMs).toBeGreaterThan(result.withoutDataMs as number);
+      const dry = await stack.json<RollbackResult>('rollback', result.id, '--dry-run');
+      expect(dry.preview.replaces.map(({ name }) => name)).toEqual(expect.arrayContaining(['app', 'web.media']));
+      expect(await state()).toEqual(['100', 'one\n', 'one\n']);
+      const back = await stack.lifeboat('rollback', result.id, '--yes', '--json');
+      expect(back.code, back.stderr + back.stdout).toBe(0);
+      expect(await state()).toEqual(['50', 'changed\n', 'changed\n']);
+      const again = await stack.lifeboat('rollback', '--yes', '--json');
+      expect(again.code, again.stderr + again.stdout).toBe(0);
+      expect(await state()).toEqual(['100', 'one\n', 'one\n']);
+    });
+
+    it('restores the others if one source cannot be restored', async () => {
+      await inApp('DELETE FROM t WHERE id > 30');
+      await stack.exec('web', ['sh', '-c', 'echo changed >/media/one']);
+      await stack.exec('lifeboat', ['sh', '-c', 'rm -r /backups/*/packs/files.docs']);
+      const ran = await all('--yes', '--no-safety');
+      const result = JSON.parse(ran.stdout) as RestoreResult;
+      expect(ran.code, ran.stderr + ran.stdout).toBe(3);
+      expect(result.failed).toEqual([
+        { target: 'files.docs', error: expect.objectContaining({ code: 'OBJECT_MISSING' }) },
+      ]);
+      expect(await state()).toEqual(['100', 'one\n', 'one\n']);
+    });
   });
 });

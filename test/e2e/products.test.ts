@@ -156,6 +156,7 @@ describe('the Compose files of real products', () => {
   it('a single file is restored as a file', async () => {
     const into = await stack.lifeboat('restore', 'latest', 'web.acme-json', '--to-directory', '/restored/acme');
     expect(into.code, into.stderr).toBe(0);
+    expect(into.stdout).not.toMatch(/unavailable|stopped|swap/);
     expect(await stack.exec('lifeboat', ['cat', '/restored/acme/acme.json'])).toBe('{"certificates": 1}');
     const inPlace = await stack.lifeboat('restore', 'latest', 'web.acme-json', '--yes');
     expect(inPlace.code).toBe(1);

@@ -260,6 +260,33 @@ describe('a project whose backups go to an S3 server', () => {
     expect((await stack.backup('web.media')).code).toBe(0);
   });
 
+  it('a page of a portal is no list, no object and no lease', async () => {
+    const stored = async () => (await server.keys(bucket)).sort();
+    const before = await stored();
+    const pages = ['ListObjectsV2', 'HeadObject', 'all', 'redirect'];
+    for (const which of pages) {
+      proxy.forget();
+      proxy.script(({ operation }) => {
+        if (which === 'redirect') return 'redirect';
+        return which === 'all' || which === operation ? 'portal' : undefined;
+      });
+      const commands = which === 'HeadObject' ? [['backup', 'web.media']] : [['snapshots'], ['check'], ['backup']];
+      for (const ran of await Promise.all(commands.map((command) => stack.lifeboat(...command)))) {
+        const printed = ran.stdout + ran.stderr;
+        heard.push(printed);
+        expect(ran.code, which + printed).toBe(1);
+        expect(printed, which).toContain(`s3://${bucket}/base did not answer like an S3 server (HTTP `);
+        expect(printed, which).toContain(which === 'redirect' ? 'http://portal.example/login' : 'text/html');
+        expect(printed, which).not.toMatch(
+          /OBJECT_DAMAGED|LOCKED|CHAIN_BROKEN|accept destination|Deserialization|canary/,
+        );
+      }
+    }
+    proxy.forget();
+    expect(await stored()).toEqual(before);
+    expect((await stack.backup('web.media')).code).toBe(0);
+  });
+
   it('a wrong key is reported as such, and nothing is listed', async () => {
     const wrong = ['--env', 'AWS_SECRET_ACCESS_KEY_FILE=', '--env', 'AWS_SECRET_ACCESS_KEY=canary-wrong-secret'];
     for (const command of [['snapshots'], ['check'], ['backup']]) {

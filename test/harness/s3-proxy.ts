@@ -26,6 +26,8 @@ export type S3Operation =
  * - `short`: half of the response body, then the connection is cut
  * - `damage-request`, `damage-answer`: one bit of the body is flipped
  * - `lie`: the response reports the object as one byte shorter than it is
+ * - `portal`: the proxy responds with a page and status 200, as the login page of a network does; `redirect`: it
+ *   redirects to such a page
  * - `hold`: the server receives the request when that promise resolves
  */
 export type S3Fault =
@@ -37,6 +39,8 @@ export type S3Fault =
   | 'damage-request'
   | 'damage-answer'
   | 'lie'
+  | 'portal'
+  | 'redirect'
   | 403
   | 429
   | 500
@@ -143,6 +147,7 @@ async function handle(
   const body = await buffer(incoming);
   if (fault === 'hang') return;
   if (typeof fault === 'object') await fault.hold;
+  if (fault === 'portal' || fault === 'redirect') return showPortal(answer, fault, incoming.method === 'HEAD');
   if (typeof fault === 'number') return refuse(answer, fault, incoming.method === 'HEAD');
   if (fault === 'damage-request') flip(body);
   const { status, headers, content } = await forward(server, incoming, body);
@@ -152,6 +157,14 @@ async function handle(
   answer.writeHead(status, headers);
   if (fault === 'short') return void answer.write(content.subarray(0, content.length / 2), cut);
   answer.end(content);
+}
+
+function showPortal(answer: ServerResponse, how: 'portal' | 'redirect', head: boolean): void {
+  const page = '<!DOCTYPE html><html><body><form>Log in<br></form></body></html>';
+  const type = { 'content-type': 'text/html; charset=utf-8', 'content-length': page.length };
+  if (how === 'portal') answer.writeHead(200, type);
+  else answer.writeHead(307, { ...type, location: 'http://portal.example/login?from=canary' });
+  answer.end(head ? undefined : page);
 }
 
 function refuse(answer: ServerResponse, status: number, head: boolean): void {

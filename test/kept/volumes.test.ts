@@ -4,9 +4,10 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
+import { keptLines, listKeptRestores } from '../../src/kept/list.ts';
 import { asInVolume, refreshKeptVolume, withdrawKeptVolume } from '../../src/kept/volume-records.ts';
 import { checkWhole, isHalfRestored, openVolumes, orTakenBack, undoVolumes } from '../../src/kept/volumes.ts';
-import type { Mount } from '../../src/plan/model.ts';
+import type { Mount, Plan, VolumeSource } from '../../src/plan/model.ts';
 import { checkPaths } from '../../src/restore/paths.ts';
 import { appendJournal, type JournalEntry, readJournal } from '../../src/run/journal.ts';
 import { openState, type Rollback } from '../../src/run/state.ts';
@@ -150,6 +151,22 @@ test('the area shows which data is in use, not the record', async () => {
   expect(await state.rollbacks()).toHaveLength(3);
   await withdrawKeptVolume(state, [volume('r'), volume('d')]);
   expect(await state.rollbacks()).toMatchObject([{ id: 'o' }, { id: 'd' }]);
+});
+
+test('status shows that a deletion was interrupted, and how to complete it', async () => {
+  const state = openState(directory);
+  await state.saveRollbacks([rollback('r'), rollback('s')]);
+  const planned = { kind: 'volume', name: 'web.media' } as unknown as VolumeSource;
+  const plan = async () => ({ sources: [planned], problems: [] }) as unknown as Plan;
+  const areas = async () => [{ ...area('r', 'r', 'before'), forgotten: true as const }, area('s', 's', 'before')];
+  const none = async () => {
+    throw new Error('there is no server');
+  };
+  const lines = keptLines(await listKeptRestores({ state, plan }, none, areas), new Date('2026-11-20T03:00:00Z'));
+  expect(lines).toEqual([
+    expect.stringMatching(/\(s\): replaced data kept, 2 B$/),
+    expect.stringMatching(/\(r\): deletion interrupted, 2 B left; `lifeboat rollback r --forget` completes it$/),
+  ]);
 });
 
 test('every --path must be in the snapshot, and the hint lists similar names', async () => {

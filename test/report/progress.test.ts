@@ -23,6 +23,22 @@ function screen(text: string): string[] {
   return lines.filter((line) => line !== '');
 }
 
+test('not on a terminal: a line when the size becomes known, or another one does', () => {
+  const out = stream();
+  const display = createProgress(out);
+  const show = (progress: object) =>
+    display.handle({ type: 'progress', progress: { source: 'db', phase: 'dumping app', done: 0, ...progress } }, NEVER);
+  display.handle({ type: 'source-started', source: 'db' }, NEVER);
+  for (let done = 0; done < 50; done++) show({ done: done * MIB, from: 100 * MIB });
+  for (let done = 0; done < 50; done++) show({ phase: 'storing', done, total: 50 * MIB });
+  expect(out.text().split('\n')).toEqual([
+    'db   started',
+    'db   dumping app 0 B from 100 MiB of data',
+    'db   storing 0 B of ~50.0 MiB',
+    '',
+  ]);
+});
+
 test('not on a terminal: one line at the start and end of each source', () => {
   const out = stream();
   const display = createProgress(out);

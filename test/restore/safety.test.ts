@@ -1,7 +1,7 @@
 import { expect, it, test } from 'vitest';
 import type { ErrorInfo } from '../../src/base/errors.ts';
 import { warningsFor } from '../../src/restore/recorded-warnings.ts';
-import { takeSafetySnapshot } from '../../src/restore/safety.ts';
+import { takeSafetySnapshot, takeSafetySnapshots } from '../../src/restore/safety.ts';
 
 type Given = Parameters<typeof takeSafetySnapshot>[0];
 
@@ -58,6 +58,19 @@ it.each<[string, Given, string, RegExp, RegExp]>([
 ])('a failed safety snapshot has the code of its cause: %s', async (_, state, code, message, hint) => {
   const error = await take(state).catch((caught: unknown) => caught);
   expect(error).toMatchObject({ code, message: expect.stringMatching(message), hint: expect.stringMatching(hint) });
+});
+
+test('a volume that the run did not store is not protected, and the others are', async () => {
+  const state = given([{ name: 'app', status: 'ok' }]);
+  const signing = { sign: (_: string, record: object) => record };
+  Object.assign(state.context.repository, { project: 'shop', destination: { put: async () => undefined }, signing });
+  const targets = [
+    { target: 'db.postgres', databases: ['app'] },
+    { target: 'web.media', databases: [] },
+  ];
+  const { failed } = await takeSafetySnapshots(state, targets);
+  expect([...failed.keys()]).toEqual(['web.media']);
+  expect(failed.get('web.media')?.message).toMatch(/does not hold web\.media/);
 });
 
 test('a restore of one database shows the recorded warnings about the database and the server', () => {

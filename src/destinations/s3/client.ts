@@ -5,6 +5,7 @@ import { registerSecret } from '../../base/redact.ts';
 import type { S3Location } from '../../plan/s3-location.ts';
 import { isUncertain, markUncertain } from '../destination.ts';
 import { explainS3, type S3Act } from './errors.ts';
+import { refuseNotS3 } from './not-s3.ts';
 import { S3Outage } from './outage.ts';
 import { inPieces } from './pieces.ts';
 import { isMangled, isPassing, pause, type S3Limits, statusOf, withRetries } from './retry.ts';
@@ -169,6 +170,7 @@ export class S3Connection {
       },
       { step: 'build', priority: 'low', name: 'lifeboatMd5' },
     );
+    refuseNotS3(client);
     const { requestHandler } = client.config;
     const handle = requestHandler.handle.bind(requestHandler);
     requestHandler.handle = (request, options: { abortSignal?: object } = {}) => {

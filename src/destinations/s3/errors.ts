@@ -1,4 +1,5 @@
 import { type ErrorCode, LifeboatError } from '../../base/errors.ts';
+import { isNotS3, locationOf } from './not-s3.ts';
 import { isMangled, isPassing, type S3Failure, statusOf } from './retry.ts';
 
 /** The operations, worded for a sentence, and the permission that each needs. */
@@ -22,6 +23,8 @@ const FULL = /quota|StorageFull|InsufficientStorage|InsufficientCapacity|cap_exc
 const BAD_KEY = /^(InvalidAccessKeyId|SignatureDoesNotMatch|AuthFailure|Unauthorized)$/;
 const OLD_KEY = /^(ExpiredToken|TokenRefreshRequired|InvalidToken|ExpiredTokenException)$/;
 const OTHER_REGION = /^(PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
+const NOT_S3_HINT =
+  'Something else answers at that address: a login page of the network, a firewall, a proxy, or another port of the server. Check the endpoint, the network of the Lifeboat container, and HTTPS_PROXY and NO_PROXY.';
 const NETWORK_HINT = 'Check the endpoint, the network of the Lifeboat container, and HTTPS_PROXY and NO_PROXY.';
 
 /**
@@ -52,7 +55,11 @@ interface Failure {
 type Explanation = [code: ErrorCode, message: string, hint: string];
 
 /** Explains a failure by the name of the error, where servers agree on one. */
-function explainByName({ kind, text, status, name }: Failure): Explanation | undefined {
+function explainByName({ error, kind, text, status, name }: Failure): Explanation | undefined {
+  if (isNotS3(error)) {
+    const message = `${name} did not answer like an S3 server (${(error as Error).message})`;
+    return ['DEST_UNREACHABLE', message, NOT_S3_HINT];
+  }
   if (status === 507 || (status !== undefined && status >= 400 && FULL.test(text))) {
     return ['DEST_FULL', `${name} has no space left`, 'Raise the quota of the bucket or account, or free space there.'];
   }
@@ -101,8 +108,13 @@ function explainByStatus({ error, act, name, text, status }: Failure): Explanati
     return ['DEST_UNREACHABLE', `${name} kept failing (HTTP ${status})`, hint];
   }
   if (status === undefined) return ['DEST_UNREACHABLE', `${name} cannot be reached`, tlsHint(error)];
+  const where = locationOf(error);
+  if (status >= 300 && status < 400 && where) {
+    const hint = 'Set the endpoint in the location of the destination to the address of the server itself.';
+    return ['DEST_UNWRITABLE', `${name} redirects to ${where} (HTTP ${status})`, hint];
+  }
   const message = `${name} refused to ${S3_ACTS[act].words} (HTTP ${status})`;
-  return ['DEST_UNWRITABLE', message, 'The cause contains the response of the server.'];
+  return ['DEST_UNWRITABLE', message, 'Look at the cause, and at the log of the server and of every proxy before it.'];
 }
 
 /**
@@ -131,6 +143,9 @@ function tlsHint(error: unknown): string {
 function named(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const status = statusOf(error);
-  const known = error.name !== 'Error' && !error.message.includes(error.name) ? `${error.name}: ` : '';
-  return new Error(`${known}${error.message}${status === undefined ? '' : ` (HTTP ${status})`}`, { cause: error });
+  // The SDK's text about a response that it cannot parse is for programmers, and other text may follow.
+  const message = /Deserialization error/.test(error.message) ? 'the response is not XML' : error.message;
+  const known = error.name !== 'Error' && !message.includes(error.name) ? `${error.name}: ` : '';
+  const cause = message === error.message ? { cause: error } : {};
+  return new Error(`${known}${message}${status === undefined ? '' : ` (HTTP ${status})`}`, cause);
 }

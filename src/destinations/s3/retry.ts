@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isNotS3, NOT_S3 } from './not-s3.ts';
 
 /** The limits of requests to an S3 server. */
 export interface S3Limits {
@@ -35,6 +36,9 @@ export const S3_LIMITS: S3Limits = {
   leftMs: 5000,
 };
 
+/** Attempts, over a few seconds, if something other than an S3 server answers: usually its address is wrong. */
+const NOT_S3_ATTEMPTS = 5;
+
 /** The common properties of SDK errors. */
 export interface S3Failure extends Error {
   code?: unknown;
@@ -60,6 +64,7 @@ const PASSING = new Set([
   'ServiceUnavailable',
   'OperationAborted',
   'ConditionalRequestConflict',
+  NOT_S3,
 ]);
 
 /**
@@ -146,7 +151,8 @@ export async function withRetries<T>(
     } catch (error) {
       signal?.throwIfAborted();
       const again = passing(error) || (number === 1 && isSkewed(error));
-      if (number >= limits.attempts || !again || isOver()) throw error;
+      const most = isNotS3(error) ? Math.min(NOT_S3_ATTEMPTS, limits.attempts) : limits.attempts;
+      if (number >= most || !again || isOver()) throw error;
       await pause(number, limits, signal, hurry);
     }
   }

@@ -1,22 +1,14 @@
 import { createHash } from 'node:crypto';
 import { unlessAborted } from '../../base/abort.ts';
-import { errorInfo, LifeboatError } from '../../base/errors.ts';
+import { LifeboatError } from '../../base/errors.ts';
 import { hasHelpers, REMOVE_HINT } from '../../docker/remove-helper.ts';
 import type { PostgresSource } from '../../plan/model.ts';
-import type { CaptureContext, CapturedDatabase, CapturedTree, Source } from '../source.ts';
-import { withoutGlobalsError } from './dump/dump-globals.ts';
+import type { CaptureContext, CapturedTree, Source } from '../source.ts';
 import { dumpServer } from './dump/dump-server.ts';
-import {
-  type Aside,
-  chooseDatabases,
-  type DatabaseListing,
-  listDatabases,
-  type MissingDatabase,
-  missingNamed,
-} from './facts/databases.ts';
-import { type PostgresFacts, readServerFacts, type ServerFacts } from './facts/facts.ts';
+import { type DumpedServer, leaveOutUnsound, toTree } from './dump/dumped-server.ts';
+import { type Aside, chooseDatabases, type DatabaseListing, listDatabases, missingNamed } from './facts/databases.ts';
+import { readServerFacts, type ServerFacts } from './facts/facts.ts';
 import { restoreWarnings } from './facts/rights.ts';
-import { collationWarnings, rowsOf, summarise } from './facts/summary.ts';
 import { readMemberships } from './load/globals.ts';
 import { explainRestart, restarted, type Watched } from './server/restarted.ts';
 import { readServerConfig } from './server/server-config.ts';
@@ -69,10 +61,11 @@ export async function capturePostgres(
   context: CaptureContext,
   done: () => Promise<void> = async () => undefined,
 ): Promise<CapturedTree> {
-  const tree = await dumpAll(options, context).finally(done);
+  const server = await dumpAll(options, context).finally(done);
   await refuseLivingHelper(options, context);
-  await refuseStrangeFiles(tree.root, 'PG_DUMP_FAILED');
-  return tree;
+  const sound = await leaveOutUnsound(options.planned, context, server);
+  await refuseStrangeFiles(context.spool, 'PG_DUMP_FAILED');
+  return toTree(options.planned, context, sound);
 }
 
 /**
@@ -88,7 +81,7 @@ async function refuseLivingHelper({ agent, planned }: PostgresSourceOptions, { r
   );
 }
 
-async function dumpAll(options: PostgresSourceOptions, context: CaptureContext): Promise<CapturedTree> {
+async function dumpAll(options: PostgresSourceOptions, context: CaptureContext): Promise<DumpedServer> {
   const { planned, agent } = options;
   const { containerId: id, containerName: name } = planned;
   const { engine } = agent;
@@ -101,47 +94,17 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
       if (!options.alongsideRun) await endLeftovers(tools, agent.project, tools.connection.application);
       return { server, config: await readServerConfig(control), listed: await listDatabases(control) };
     });
-    const {
-      databases,
-      missing,
-      closed,
-      templates,
-      warnings: unasked,
-    } = chooseDatabases(planned, listed, await options.putAside(listed));
+    const chosen = chooseDatabases(planned, listed, await options.putAside(listed));
     const { stallTimeoutMs } = agent;
+    const { databases } = chosen;
     const dump = await dumpServer({ tools, server, source: planned, context, databases, stallTimeoutMs });
-    const { compression, warnings } = dump;
-    const rows = rowsOf(dump.databases);
-    const facts: PostgresFacts = {
-      kind: 'postgres',
-      server: { ...server, config },
-      compression,
-      databases: dump.databases,
-      rows,
-      memberships: await askQuickly(options, context, async () => readMemberships(await tools.control())),
-    };
-    const rights = await askQuickly(options, context, async () => {
+    const memberships = await askQuickly(options, context, async () => readMemberships(await tools.control()));
+    const after = await askQuickly(options, context, async () => {
       await checkNotRestarted(options, tools, server);
       return restoreWarnings(await tools.control(), dump.databases);
     });
-    return {
-      root: context.spool,
-      reach: { kind: 'here' },
-      include: [],
-      exclude: [],
-      facts,
-      summary: summarise(facts, templates),
-      warnings: [
-        ...missingNamed(planned, tools.named, listed),
-        ...unasked,
-        ...warnings,
-        ...rights,
-        ...collationWarnings(facts),
-      ],
-      image: planned.imageId,
-      ...(dump.withoutGlobals ? { withoutGlobals: withoutGlobalsError(errorInfo(dump.withoutGlobals)) } : {}),
-      databases: outcomesOf(facts, [...missing, ...dump.missing], closed),
-    };
+    const before = [...missingNamed(planned, tools.named, listed), ...chosen.warnings];
+    return { dump, facts: { server: { ...server, config }, memberships }, chosen, warnings: { before, after } };
   } catch (error) {
     throw await explainRestart(error, { ...watched, startedAt });
   } finally {
@@ -178,18 +141,6 @@ function openWhenUp(
   return whenUp({ ...watched, log, onWait }, attempt).catch(async (error: unknown) => {
     throw startedAt === undefined ? error : await explainRestart(error, { ...watched, startedAt });
   });
-}
-
-function outcomesOf(
-  facts: PostgresFacts,
-  missing: readonly MissingDatabase[],
-  closed: readonly MissingDatabase[],
-): CapturedDatabase[] {
-  return [
-    ...facts.databases.map(({ name }) => ({ name })),
-    ...missing.map(({ name, error }) => ({ name, error: errorInfo(error) })),
-    ...closed.map(({ name, error }) => ({ name, error: errorInfo(error), closed: true as const })),
-  ];
 }
 
 /**

@@ -23,7 +23,7 @@ export interface MeasuredTree {
   dataDirectories: DataDirectory[];
 }
 
-/** Upper bound for the time that counting takes, milliseconds. */
+/** Default of the upper bound for the time that counting takes, milliseconds. */
 const LIMIT_MS = 5000;
 const EXAMPLES = 3;
 /** Magic numbers of NFS, SMB, SMB 2, FUSE, 9P and Ceph, see statfs(2). */
@@ -32,7 +32,7 @@ const REMOTE = [0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x65735546, 0x01021997, 
 /** Counts files and databases in bounded time, without reading the files. Throws TREE_UNREADABLE. */
 export async function measureTree(
   root: string,
-  { leaveOut, ...options }: WalkOptions & { leaveOut?: LeftOutData | undefined },
+  { leaveOut, limitMs = LIMIT_MS, ...options }: WalkOptions & { leaveOut?: LeftOutData | undefined; limitMs?: number },
 ): Promise<MeasuredTree> {
   const dataDirectories: DataDirectory[] = [];
   const measured: MeasuredTree = {
@@ -41,7 +41,7 @@ export async function measureTree(
   };
   const enter = findDataDirectories(dataDirectories, leaveOut);
   const absolute = pathUnder(await realpath(root).catch(() => root));
-  const end = performance.now() + LIMIT_MS;
+  const end = performance.now() + limitMs;
   for await (const { path, stat } of walk(root, { ...options, enter })) {
     if (stat?.type === 'file') {
       measured.files += 1;

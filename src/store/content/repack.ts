@@ -2,17 +2,19 @@ import { createReadStream } from 'node:fs';
 import { storedSize } from '../filesystem/data-ranges.ts';
 import { decodeIndexEntry, readLines } from '../filesystem/index-file.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
+import { EMPTY_ZIP, headersSize } from '../packs/zip.ts';
 import { valueAfter } from './known.ts';
 
-/** Packs may hold up to this many times the content that a source still uses before some are renewed. */
+/** Packs may be up to this many times as large as packs with only the content in use before some are renewed. */
 const TOLERATED = 1.25;
-/** A pack is renewed if less than this share of its content is in use. */
+/** A pack is renewed if a pack with only its content in use would be smaller than this share of it. */
 const MOSTLY_DEAD = 0.25;
 /** Upper bound of the content that one run stores again, bytes. */
 const AT_ONCE = 256 * 1024 * 1024;
 
 // Inside a JSON string the quotes would be escaped, so these bytes can only be keys.
 const PACK_KEY = Buffer.from('"pack":"');
+const ENTRY_KEY = Buffer.from('"entry":"');
 const SIZE_KEY = Buffer.from('"size":');
 const RANGES_KEY = Buffer.from('"ranges":');
 
@@ -31,7 +33,7 @@ export async function packsToRenew(
 ): Promise<Set<string>> {
   const renewed = new Set<string>();
   const held = packs.reduce((sum, { plainSize }) => sum + plainSize, 0);
-  const used = await usedBytes(indexPath);
+  const used = await neededBytes(indexPath);
   const needed = packs.reduce((sum, { id }) => sum + (used.get(id) ?? 0), 0);
   if (held <= needed * TOLERATED) return renewed;
   const share = ({ id, plainSize }: PackRef) => (used.get(id) ?? 0) / plainSize;
@@ -46,10 +48,11 @@ export async function packsToRenew(
 }
 
 /**
- * Returns the used bytes of each pack, without holes. Content of several files counts for each of them, so a pack can
- * seem fuller.
+ * Returns for each pack the size of a pack with only its content in use, without holes, bytes. Headers count as well:
+ * in a pack of tiny files, they are most of it. Content of several files counts for each of them, so a pack can seem
+ * fuller.
  */
-async function usedBytes(indexPath: string): Promise<Map<string, number>> {
+async function neededBytes(indexPath: string): Promise<Map<string, number>> {
   const used = new Map<string, number>();
   for await (const line of readLines(createReadStream(indexPath, { highWaterMark: 256 * 1024 }))) {
     const pack = valueAfter(line, PACK_KEY, 32);
@@ -57,7 +60,18 @@ async function usedBytes(indexPath: string): Promise<Map<string, number>> {
     const size = line.includes(RANGES_KEY)
       ? storedSize(decodeIndexEntry(line))
       : Number.parseInt(valueAfter(line, SIZE_KEY, 16) ?? '0', 10);
-    used.set(pack, (used.get(pack) ?? 0) + size);
+    const headers = headersSize(textLength(line, ENTRY_KEY));
+    used.set(pack, (used.get(pack) ?? EMPTY_ZIP) + headers + size);
   }
   return used;
+}
+
+/** Returns the length of the text after a key in an index line, bytes. An escaped quote counts twice. */
+function textLength(line: Buffer, key: Buffer): number {
+  const at = line.indexOf(key);
+  if (at < 0) return 0;
+  const from = at + key.length;
+  let end = line.indexOf('"', from);
+  while (end > 0 && line[end - 1] === 0x5c) end = line.indexOf('"', end + 1);
+  return Math.max(end, from) - from;
 }

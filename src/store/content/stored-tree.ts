@@ -8,13 +8,13 @@ export interface TreeIssue {
   path: string;
   message: string;
   /**
-   * the reason, if it is not a writing application: no `space` in the spool, another `name` of the file, or a `mount`
-   * without the log
+   * the reason, if it is not a writing application: no `space` in the spool, another `name` of the file, a `mount`
+   * without the log, or the `length` of the path
    */
   cause?: IssueCause;
 }
 
-export type IssueCause = 'space' | 'name' | 'mount';
+export type IssueCause = 'space' | 'name' | 'mount' | 'length';
 
 /** The stored tree. `files` includes hard links; `bytes` counts the content of a file once for each of its names. */
 export interface StoredTree {

@@ -5,7 +5,7 @@ import type { FileStat } from '../filesystem/file-stat.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { pathUnder, type TreePath } from '../filesystem/path.ts';
 import type { SmallRead } from '../filesystem/read-file.ts';
-import { messageWithoutPath } from '../filesystem/system-error.ts';
+import { isTooLong, messageWithoutPath } from '../filesystem/system-error.ts';
 import { openRoot, type WalkItem, walk } from '../filesystem/walk.ts';
 import { lastWritten } from '../sqlite/sqlite-file.ts';
 import { type Content, ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
@@ -101,7 +101,7 @@ export class TreeStoring {
     const enter = findDataDirectories(this.result.dataDirectories, leaveOut);
     for await (const item of walk(this.root, { include, exclude, enter, signal })) {
       if (item.stat) this.queue.push(this.start(item, await this.previous.at(item.path)));
-      else addIssue(this.result, 'unreadable', { path: item.path, message: messageWithoutPath(item.error) });
+      else this.noteUnreadable(item.path, item.error);
       while (this.queue.length >= MAX_JOBS || this.reads >= MAX_READS || this.readBytes >= MAX_READ_BYTES) {
         await this.finishJob(this.queue.shift()!);
       }
@@ -212,9 +212,13 @@ export class TreeStoring {
         : plain());
       this.underWay = 0;
       if (stored.outcome === 'stored') this.emitFile(path, stored);
-      else if (stored.outcome === 'unreadable')
-        addIssue(this.result, 'unreadable', { path, message: messageWithoutPath(stored.error) });
+      else if (stored.outcome === 'unreadable') this.noteUnreadable(path, stored.error);
     }
+  }
+
+  private noteUnreadable(path: TreePath, error: Error): void {
+    const cause = isTooLong(error) ? 'length' : undefined;
+    addIssue(this.result, 'unreadable', { path, message: messageWithoutPath(error), cause });
   }
 
   private emitFile(

@@ -2,7 +2,7 @@ import { closeSync, fstatSync, fsyncSync, readFileSync, writeFileSync } from 'no
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import { formatBytes } from '../../report/format.ts';
 import { type ExtractedTree, type ExtractTreeOptions, extractTree } from '../content/extract-tree.ts';
-import { areaName, parseAreaName } from '../filesystem/area.ts';
+import { areaName } from '../filesystem/area.ts';
 import { Directory, type DirectoryMeta } from '../filesystem/directory.ts';
 import { disturbed } from '../filesystem/disturbed.ts';
 import type { PathPredicate } from '../filesystem/glob.ts';
@@ -18,12 +18,14 @@ import {
   type AreaInodes,
   checkInPlace,
   createOwn,
+  emptyMoved,
   enterArea,
   findArea,
   inodeOf,
   isOwn,
   makeAreas,
   removeArea,
+  withoutAreas,
 } from './own-area.ts';
 import { undoExchange } from './undo-exchange.ts';
 
@@ -117,6 +119,7 @@ export async function buildTree(options: BuildOptions): Promise<BuiltTree> {
     } catch (error) {
       // Leftovers that cannot be removed now are removed when the run ends or is recovered.
       await takeBack(root, id, { inodes }).catch(() => undefined);
+      emptyMoved(area);
       if (!hasCode(error, 'TREE_TARGET_FULL')) throw error;
       throw new LifeboatError(error.code, `${rootPath} has no space left`, { cause: error.cause, hint: SPACE_HINT });
     } finally {
@@ -246,15 +249,5 @@ function readBase(area: Directory): DirectoryMeta | undefined {
     return undefined;
   } finally {
     if (file !== undefined) closeSync(file);
-  }
-}
-
-/** Refuses an index that lists an area: its content would end up where areas are trusted. */
-async function* withoutAreas(index: AsyncIterable<IndexEntry>): AsyncGenerator<IndexEntry> {
-  for await (const entry of index) {
-    if (parseAreaName(entry.path.split('/')[0] ?? '')) {
-      throw new LifeboatError('OBJECT_DAMAGED', 'the index is damaged: it lists an area of a restore');
-    }
-    yield entry;
   }
 }

@@ -1,9 +1,10 @@
 import type { BigIntStats } from 'node:fs';
-import { hasErrno } from '../../base/errors.ts';
-import { type AreaKind, areaName } from '../filesystem/area.ts';
+import { hasErrno, LifeboatError } from '../../base/errors.ts';
+import { type AreaKind, areaName, parseAreaName } from '../filesystem/area.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import { disturbed } from '../filesystem/disturbed.ts';
 import { remoteFileSystem } from '../filesystem/file-system.ts';
+import type { IndexEntry } from '../filesystem/index-file.ts';
 import { shortPath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
 
@@ -152,4 +153,23 @@ export function removeArea(
     if (!hasErrno(error, 'ENOENT', 'ENOTDIR', 'ENOTEMPTY')) throw error;
   }
   heard();
+}
+
+/** Removes the content of an area that another program has moved into another directory. */
+export function emptyMoved(area: Directory): void {
+  try {
+    for (const name of area.names()) removeTree(area, name);
+  } catch {
+    // It is removed already.
+  }
+}
+
+/** Refuses an index that lists an area: its content would end up where areas are trusted. */
+export async function* withoutAreas(index: AsyncIterable<IndexEntry>): AsyncGenerator<IndexEntry> {
+  for await (const entry of index) {
+    if (parseAreaName(entry.path.split('/')[0] ?? '')) {
+      throw new LifeboatError('OBJECT_DAMAGED', 'the index is damaged: it lists an area of a restore');
+    }
+    yield entry;
+  }
 }

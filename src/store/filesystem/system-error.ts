@@ -1,4 +1,4 @@
-import { isSystemError } from '../../base/errors.ts';
+import { hasErrno, isSystemError } from '../../base/errors.ts';
 import { shorten } from './path.ts';
 
 /** Replaces a path in `/proc/self/fd` by the path that users know, in the message of a system error. */
@@ -7,6 +7,11 @@ export function nameDescriptor(error: unknown, known: string): unknown {
     error.message = error.message.replace(/'\/proc\/self\/fd\/.*?'(?= -> |$)/s, () => `'${shorten(known)}'`);
   }
   return error;
+}
+
+/** Returns whether a path was too long for the system, also for an error that crossed a thread as its message. */
+export function isTooLong(error: Error): boolean {
+  return hasErrno(error, 'ENAMETOOLONG') || error.message.startsWith('ENAMETOOLONG');
 }
 
 /**

@@ -41,7 +41,7 @@ type WalkStep = WalkItem | undefined;
 
 /** Length of the longest path that a system call accepts: PATH_MAX of Linux, without the NUL. Bytes. */
 const MAX_PATH = 4095;
-const TOO_LONG = 'it holds paths that are too long for the system, which are left out';
+const TOO_LONG = 'it holds paths of more than 4,095 bytes, which Linux does not open';
 const LSTAT_BATCH = 64;
 /** A disk that takes longer for each name does not answer from memory, milliseconds. */
 const SLOW_LSTAT_MS = 0.1;
@@ -81,7 +81,8 @@ export async function* walk(root: Directory | string, options: WalkOptions = {})
       const item = frame.ahead.shift();
       if (!item) continue;
       if (item.path.length > MAX_PATH) {
-        if (!frame.tooLong) yield { path: frame.path, error: new Error(TOO_LONG) };
+        if (!frame.tooLong)
+          yield { path: frame.path, error: Object.assign(new Error(TOO_LONG), { code: 'ENAMETOOLONG' }) };
         frame.tooLong = true;
         continue;
       }

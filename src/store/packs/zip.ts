@@ -40,6 +40,17 @@ const MAX_32 = 0xffffffff;
 const ZIP64_EXTRA = 0x0001;
 const ZIP64_EXTRA_SIZE = 28;
 
+const LOCAL_SIZE = 30;
+const DIRECTORY_SIZE = 46;
+
+/** Size of a zip without entries, bytes: the end records of zip64 and of a zip. */
+export const EMPTY_ZIP = 56 + 20 + 22;
+
+/** Returns the size of the headers of a small content, bytes. `nameLength`: bytes of its name. */
+export function headersSize(nameLength: number): number {
+  return LOCAL_SIZE + DIRECTORY_SIZE + 2 * nameLength;
+}
+
 /**
  * Builds the headers of a zip whose contents are stored, not deflated (APPNOTE.TXT 6.3.9, sections 4.3 and 4.5.3). Each
  * method returns the bytes to write next. The caller writes the contents between them and passes their CRC-32, which it
@@ -96,7 +107,7 @@ export class ZipHeaders {
     const content = known ?? { size: 0, crc32: 0 };
     const time = dosTime(mtime);
     this.entries.push({ name, flags, time, offset: this.offset, content });
-    const header = Buffer.alloc(30 + name.length);
+    const header = Buffer.alloc(LOCAL_SIZE + name.length);
     header.writeUInt32LE(LOCAL_HEADER, 0);
     header.writeUInt16LE(known ? VERSION_PLAIN : VERSION_DESCRIPTOR, 4);
     header.writeUInt16LE(flags, 6);
@@ -105,7 +116,7 @@ export class ZipHeaders {
     header.writeUInt32LE(content.size, 18);
     header.writeUInt32LE(content.size, 22);
     header.writeUInt16LE(name.length, 26);
-    name.copy(header, 30);
+    name.copy(header, LOCAL_SIZE);
     this.offset += header.length + content.size;
     return header;
   }
@@ -114,7 +125,7 @@ export class ZipHeaders {
 function directoryEntry({ name, flags, time, offset, content }: ZipEntry): Buffer {
   const { size, crc32 } = content;
   const large = size > MAX_32 || offset > MAX_32;
-  const record = Buffer.alloc(46 + name.length + (large ? ZIP64_EXTRA_SIZE : 0));
+  const record = Buffer.alloc(DIRECTORY_SIZE + name.length + (large ? ZIP64_EXTRA_SIZE : 0));
   const version = flags & DESCRIBED_AFTER ? VERSION_DESCRIPTOR : VERSION_PLAIN;
   record.writeUInt32LE(DIRECTORY_ENTRY, 0);
   record.writeUInt16LE(MADE_BY, 4);
@@ -128,9 +139,9 @@ function directoryEntry({ name, flags, time, offset, content }: ZipEntry): Buffe
   record.writeUInt16LE(large ? ZIP64_EXTRA_SIZE : 0, 30);
   record.writeUInt32LE(ATTRIBUTES, 38);
   record.writeUInt32LE(large ? MAX_32 : offset, 42);
-  name.copy(record, 46);
+  name.copy(record, DIRECTORY_SIZE);
   if (!large) return record;
-  const extra = 46 + name.length;
+  const extra = DIRECTORY_SIZE + name.length;
   record.writeUInt16LE(ZIP64_EXTRA, extra);
   record.writeUInt16LE(ZIP64_EXTRA_SIZE - 4, extra + 2);
   record.writeBigUInt64LE(BigInt(size), extra + 4);
@@ -140,7 +151,7 @@ function directoryEntry({ name, flags, time, offset, content }: ZipEntry): Buffe
 }
 
 function endRecords(count: number, length: number, offset: number): Buffer {
-  const end = Buffer.alloc(56 + 20 + 22);
+  const end = Buffer.alloc(EMPTY_ZIP);
   end.writeUInt32LE(ZIP64_END, 0);
   end.writeBigUInt64LE(44n, 4);
   end.writeUInt16LE(VERSION_ZIP64, 12);

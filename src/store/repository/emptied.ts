@@ -1,4 +1,5 @@
 import { LifeboatError } from '../../base/errors.ts';
+import { type HintByKind, hintFor, UNDELETE_HINT } from '../../destinations/destination.ts';
 import type { Problem } from '../../plan/model.ts';
 import { type Manifest, objectsOf } from '../objects/manifest.ts';
 import type { Repository } from './repository.ts';
@@ -7,6 +8,11 @@ type Place = Pick<Repository, 'destination' | 'project'>;
 
 /** From this number of packs on, the loss of all of them at once is not taken for damage to single objects. */
 const SEVERAL = 2;
+
+const PACKS_GONE: HintByKind = {
+  directory: 'If a disk or share belongs there, mount it: nothing is lost then.',
+  bucket: UNDELETE_HINT,
+};
 
 /**
  * Refuses a repository that has no packs although its snapshots name several. The disk or share is not mounted,
@@ -27,7 +33,7 @@ export async function refuseEmptied(
     'DEST_FOREIGN',
     `${destination.name} holds no packs any more: ${project}/packs is empty or missing`,
     {
-      hint: 'If a disk or share belongs there, mount it: nothing is lost then. If the packs are lost for good, run `lifeboat accept destination`: the next backup stores everything again.',
+      hint: `${hintFor(destination, PACKS_GONE)} If the packs are lost for good, run \`lifeboat accept destination\`: the next backup stores everything again.`,
     },
   );
 }

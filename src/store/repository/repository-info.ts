@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
-import type { Destination } from '../../destinations/destination.ts';
+import { type Destination, type HintByKind, hintFor, UNDELETE_HINT } from '../../destinations/destination.ts';
 import { until } from '../../destinations/until.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { decodeRepositoryInfo, encodeRepositoryInfo, FORMAT, type RepositoryInfo } from '../objects/manifest.ts';
@@ -49,7 +49,7 @@ export async function readOrCreateInfo(
 ): Promise<RepositoryInfo> {
   const destination = signal ? until(at, signal) : at;
   const found = await readInfo(destination).catch((error: unknown) => {
-    throw known?.info && hasCode(error, 'OBJECT_DAMAGED') ? withAcceptHint(error) : error;
+    throw known?.info && hasCode(error, 'OBJECT_DAMAGED') ? withAcceptHint(destination, error) : error;
   });
   if (found && copyOf && found.id !== copyOf.id) throw otherRepository(destination);
   if (found && known?.info && found.id !== known.info.id) throw notTheKnown(destination, found, known.info);
@@ -58,12 +58,12 @@ export async function readOrCreateInfo(
   if (known) throw emptied(destination, known);
   if (!create && copyOf) {
     throw new LifeboatError('DEST_FOREIGN', `${destination.name} is empty, so it holds no copy`, {
-      hint: `Check that the right disk is mounted. To fill it again, run \`lifeboat accept ${destination.name}\`: the next run copies everything.`,
+      hint: `${hintFor(destination, RIGHT_PLACE)} To fill it again, run \`lifeboat accept ${destination.name}\`: the next run copies everything.`,
     });
   }
   if (!create) {
     throw new LifeboatError('DEST_FOREIGN', `${destination.name} is empty, not a Lifeboat repository`, {
-      hint: 'Check that the right directory is mounted. The first backup creates a repository in it.',
+      hint: `${hintFor(destination, RIGHT_EMPTY_PLACE)} The first backup creates a repository in it.`,
     });
   }
   return createInfo(destination, copyOf);
@@ -77,7 +77,10 @@ export async function expectInfo(destination: Destination, info: RepositoryInfo)
   if (found?.id === info.id) return;
   if (found) throw notTheKnown(destination, found, info);
   throw new LifeboatError('DEST_FOREIGN', `${destination.name} does not hold repository ${shortId(info)} any more`, {
-    hint: 'It was emptied or unmounted during the run. Mount it, restart Lifeboat, and run the command again.',
+    hint: hintFor(destination, {
+      directory: 'It was emptied or unmounted during the run. Mount it, restart Lifeboat, and run the command again.',
+      bucket: `Somebody emptied it during the run. ${UNDELETE_HINT}`,
+    }),
   });
 }
 
@@ -124,10 +127,11 @@ async function hasSnapshots(destination: Destination, project: string): Promise<
   return false;
 }
 
-function withAcceptHint(error: LifeboatError): LifeboatError {
+function withAcceptHint(destination: Destination, error: LifeboatError): LifeboatError {
+  const first = hintFor(destination, { directory: 'Check the disk.', bucket: UNDELETE_HINT });
   return new LifeboatError(error.code, error.message, {
     cause: error.cause,
-    hint: 'Check the disk. If these are your backups, `lifeboat accept destination` writes lifeboat.json again.',
+    hint: `${first} If these are your backups, \`lifeboat accept destination\` writes lifeboat.json again.`,
   });
 }
 
@@ -145,7 +149,13 @@ async function refuseOtherThings(
         'DEST_FOREIGN',
         `${destination.name} has no lifeboat.json but holds other things, such as ${key}`,
         {
-          hint: 'If these are your backups, `lifeboat accept destination` writes lifeboat.json again. If they are not, mount the right directory or correct LIFEBOAT_DESTINATION.',
+          hint: `If these are your backups, \`lifeboat accept destination\` writes lifeboat.json again. If they are not, ${hintFor(
+            destination,
+            {
+              directory: 'mount the right directory or correct LIFEBOAT_DESTINATION.',
+              bucket: 'correct LIFEBOAT_DESTINATION.',
+            },
+          )}`,
         },
       );
     }
@@ -173,17 +183,37 @@ async function createInfo(destination: Destination, copyOf?: RepositoryInfo): Pr
   }
 }
 
+const RIGHT_PLACE: HintByKind = {
+  directory: 'Check that the right disk is mounted.',
+  bucket: `Check its bucket, prefix and endpoint. ${UNDELETE_HINT}`,
+};
+
+const RIGHT_EMPTY_PLACE: HintByKind = {
+  directory: 'Check that the right directory is mounted.',
+  bucket: 'Check its bucket, prefix and endpoint.',
+};
+
+const RIGHT_DESTINATION: HintByKind = {
+  directory: 'Check that the right disk is mounted and LIFEBOAT_DESTINATION is right.',
+  bucket: 'Check the bucket, prefix and endpoint in LIFEBOAT_DESTINATION.',
+};
+
+const EMPTIED: HintByKind = {
+  directory: 'Check LIFEBOAT_DESTINATION, mount the disk and restart Lifeboat.',
+  bucket: `Check LIFEBOAT_DESTINATION and its endpoint. ${UNDELETE_HINT}`,
+};
+
 function emptied({ name }: Destination, known: KnownRepository): LifeboatError {
   const which = known.info ? `repository ${shortId(known.info)}` : 'a repository';
   const before = known.name !== undefined && known.name !== name ? `, which was at ${known.name}` : '';
   return new LifeboatError('DEST_FOREIGN', `${name} is empty but should hold ${which}${before}`, {
-    hint: 'Check LIFEBOAT_DESTINATION, mount the disk and restart Lifeboat. If the destination is empty on purpose, `lifeboat accept destination` creates a new repository there; `lifeboat copy --from` restores one from a copy.',
+    hint: `${hintFor({ name }, EMPTIED)} If the destination is empty on purpose, \`lifeboat accept destination\` creates a new repository there; \`lifeboat copy --from\` restores one from a copy.`,
   });
 }
 
 function notTheKnown({ name }: Destination, found: RepositoryInfo, known: RepositoryInfo): LifeboatError {
   return new LifeboatError('DEST_FOREIGN', `${name} holds repository ${shortId(found)} instead of ${shortId(known)}`, {
-    hint: 'Check that the right disk is mounted and LIFEBOAT_DESTINATION is right. To use this repository from now on, run `lifeboat accept destination`. To only read from it, name it with --from.',
+    hint: `${hintFor({ name }, RIGHT_DESTINATION)} To use this repository from now on, run \`lifeboat accept destination\`. To only read from it, name it with --from.`,
   });
 }
 

@@ -16,7 +16,7 @@ async function prolong(status: number, name: string, head: number | string) {
   const stub = await startStubS3(({ method }, answer) => {
     if (method !== 'HEAD') answer.writeHead(status).end(s3Error(name));
     else if (typeof head === 'number') answer.writeHead(head).end();
-    else answer.writeHead(200, head === '' ? {} : { 'x-amz-object-lock-mode': head }).end();
+    else answer.writeHead(200, { etag: '"a"', ...(head === '' ? {} : { 'x-amz-object-lock-mode': head }) }).end();
   });
   const limits = { attempts: 2, baseDelayMs: 1 };
   const { location, credentials } = stub;

@@ -125,8 +125,9 @@ describe('services that were stopped for a restore', () => {
     ],
     ['removed', () => undefined, { ok: false, detail: 'it has been removed' }],
   ])('fail their check if they are %s', async (_, after, check) => {
-    const { result, checks } = await restart(after);
+    const { result, checks, stoppedMs } = await restart(after);
     expect(result).toBe('done');
+    expect(stoppedMs).toBeGreaterThanOrEqual(0);
     expect(checks).toEqual([{ name: 'shop-web-1', ...check }]);
   });
 

@@ -70,3 +70,25 @@ test('holes do not count as used content', async () => {
   expect(second.bytes).toBeGreaterThan(60 * 1024 * 1024);
   expect([...(await packsToRenew(previousIndex, second.packs))]).toEqual(first.packs.map(({ id }) => id));
 });
+
+test.each([
+  ['2,000 tiny files', 2000, 20],
+  ['a single byte', 1, 1],
+])('headers do not count as unused content: %s', async (_, count, size) => {
+  for (const name of names(0, count)) writeFileSync(join(bench.tree, `"${name}" ä`), randomBytes(size));
+  const first = await storeAgain();
+  expect(await packsToRenew(previousIndex, first.packs)).toEqual(new Set());
+  // So the next run stores nothing.
+  expect(await storeAgain(first)).toMatchObject({ newFiles: 0, newBytes: 0, unchangedFiles: count });
+});
+
+test('a pack of tiny files is renewed once most of them are gone', async () => {
+  for (const name of names(0, 200)) writeFileSync(join(bench.tree, name), randomBytes(20));
+  const first = await storeAgain();
+  for (const name of names(0, 100)) rmSync(join(bench.tree, name));
+  const second = await storeAgain(first);
+  expect(await packsToRenew(previousIndex, second.packs)).toEqual(new Set());
+  for (const name of names(100, 160)) rmSync(join(bench.tree, name));
+  const third = await storeAgain(second);
+  expect([...(await packsToRenew(previousIndex, third.packs))]).toEqual(first.packs.map(({ id }) => id));
+});

@@ -60,7 +60,7 @@ test('paths that are too long for the system are reported once, and everything e
   for await (const item of walk(root)) found.push(item);
   const wrong = found.filter(({ error }) => error);
   expect(wrong).toHaveLength(1);
-  expect(wrong[0]?.error?.message).toContain('too long');
+  expect(wrong[0]?.error?.message).toContain('4,095 bytes');
   expect(found.at(-1)?.path).toBe('z');
   expect(Math.max(...found.map(({ path }) => path.length))).toBeLessThanOrEqual(4095);
 });
@@ -70,7 +70,8 @@ test('storing such a tree reports issues in short lines that name no path of a h
   const bench = createBench();
   const stored = await bench.store({ root });
   expect(stored.unreadableCount).toBe(1);
-  for (const { path, message } of stored.unreadable) {
+  for (const { path, message, cause } of stored.unreadable) {
+    expect(cause).toBe('length');
     expect(path.length).toBeLessThanOrEqual(240);
     expect(message.length).toBeLessThanOrEqual(240);
     expect(message).not.toContain(root);

@@ -10,6 +10,8 @@ import type { Session } from '../server/session.ts';
 export interface DatabaseDump {
   facts: DatabaseFacts;
   warnings: string[];
+  /** ids of the entries in its table of contents */
+  dumpIds: ReadonlySet<number>;
 }
 
 /** The row counts that were taken during a dump. */

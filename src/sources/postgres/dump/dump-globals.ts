@@ -18,7 +18,7 @@ interface DumpGlobalsOptions {
 }
 
 /** The file in a tree that has the roles, memberships and tablespaces. */
-const GLOBALS = 'globals.sql';
+export const GLOBALS = 'globals.sql';
 
 /** Warning about roles that were dumped without passwords. */
 const NO_PASSWORDS =

@@ -30,10 +30,15 @@ export interface DumpServerOptions {
 /** The dumped databases of a server, and those that could not be dumped. */
 interface ServerDump extends Pick<PostgresFacts, 'compression' | 'databases'> {
   missing: MissingDatabase[];
+  /** ids of the entries in the tables of contents, by database */
+  dumpIds: Map<string, ReadonlySet<number>>;
   /** why the tree has no roles and tablespaces */
   withoutGlobals?: LifeboatError;
   warnings: string[];
 }
+
+/** The directory in a tree that has a directory for each database. */
+export const DATABASES = 'databases';
 
 /** The largest small database: starting its dump takes longer than dumping its data. 64 MiB. */
 const SMALL = 64 * 1024 ** 2;
@@ -71,7 +76,7 @@ export async function dumpServer(options: DumpServerOptions): Promise<ServerDump
 }
 
 function databasesOf(context: CaptureContext): string {
-  return path.posix.join(context.spool, 'databases');
+  return path.posix.join(context.spool, DATABASES);
 }
 
 async function dumpAs(options: DumpServerOptions, compression: DumpCompression): Promise<ServerDump> {
@@ -80,12 +85,14 @@ async function dumpAs(options: DumpServerOptions, compression: DumpCompression):
   const outcomes = await dumpDatabases(options, compression);
   const missing: MissingDatabase[] = [];
   const facts: DatabaseFacts[] = [];
+  const dumpIds: ServerDump['dumpIds'] = new Map();
   const warnings = [...outcomes.warnings];
   for (const { name } of databases) {
     const outcome = outcomes.dumps.get(name);
     if (outcome instanceof Error) missing.push({ name, error: outcome });
     else if (outcome) {
       facts.push(outcome.facts);
+      dumpIds.set(name, outcome.dumpIds);
       warnings.push(...outcome.warnings);
     }
   }
@@ -96,7 +103,7 @@ async function dumpAs(options: DumpServerOptions, compression: DumpCompression):
   warnings.push(...late.filter((text) => !warnings.includes(text)));
   if (!databases.some(({ name }) => name === 'template1'))
     warnings.push(...(await findInTemplate(options.tools, context.signal)));
-  return { compression, databases: facts, missing, warnings, ...(withoutGlobals ? { withoutGlobals } : {}) };
+  return { compression, databases: facts, missing, dumpIds, warnings, ...(withoutGlobals ? { withoutGlobals } : {}) };
 }
 
 /**
@@ -138,21 +145,24 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
   const dumps: Outcomes['dumps'] = new Map();
   const counting = new CountBudget(stallTimeoutMs);
   const sizes = new Map<string, number>();
+  const from = databases.reduce((sum, { size }) => sum + size, 0);
   const dump =
     (name: string, jobs: number): Task =>
     async (signal) => {
       const progress = (bytes: number) => {
         sizes.set(name, bytes);
         const done = [...sizes.values()].reduce((sum, one) => sum + one, 0);
-        context.progress({ phase: `dumping ${name}`, done });
+        context.progress({ phase: `dumping ${name}`, done, from });
       };
+      progress(0);
       const { excludeTableData } = source;
       const settings = { parent, jobs, compression, excludeTableData, stallTimeoutMs, counting };
       try {
         dumps.set(name, await dumpDatabase({ tools, database: name, ...settings, signal, progress }));
       } catch (error) {
         if (!(await isOfDatabase(options, error, signal))) throw error;
-        await removeDump(tools, path.posix.join(parent, databaseDirectory(name)), error);
+        // Files that stay are removed once the helper is gone: see dump-files.ts.
+        await removeDump(tools, path.posix.join(parent, databaseDirectory(name)), error).catch(() => undefined);
         context.log.warn('a database could not be dumped', {
           source: source.name,
           database: name,

@@ -111,11 +111,11 @@ async function dumpOnce(options: DumpDatabaseOptions, directory: string): Promis
   );
   checkDump(facts, list, leftOut, await readdir(directory));
   options.progress(await directorySize(directory));
-  return { facts, warnings };
+  return { facts, warnings, dumpIds: new Set(parseToc(list).map(({ dumpId }) => dumpId)) };
 }
 
 /** The result of a dump. */
-interface Dumped extends DatabaseDump {
+interface Dumped extends Omit<DatabaseDump, 'dumpIds'> {
   /** table of contents, as `pg_restore --list` prints it */
   list: string;
   /** the tables whose rows are left out on request, in the same format */

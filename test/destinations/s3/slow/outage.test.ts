@@ -17,7 +17,7 @@ class Server {
   async open(limits: Partial<S3Limits>, hurry?: AbortSignal): Promise<Destination> {
     const answer: RequestListener = ({ url = '' }, response) => {
       this.requests++;
-      if (!this.silent(url)) response.end('x');
+      if (!this.silent(url)) response.setHeader('etag', '"x"').end('x');
     };
     const { location, credentials, stop } = await startStubS3(answer);
     this.stop = stop;

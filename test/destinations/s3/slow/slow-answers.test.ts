@@ -40,7 +40,7 @@ async function store(rate: number, end?: number) {
     const { method, url = '' } = request;
     const start = performance.now();
     const size = await takeSlowly(request, rate, end).catch(() => 0);
-    if (method === 'HEAD') answer.writeHead(stored > 0 ? 200 : 404, { 'content-length': stored }).end();
+    if (method === 'HEAD') answer.writeHead(stored > 0 ? 200 : 404, { 'content-length': stored, etag: '"all"' }).end();
     else if (method === 'PUT') {
       taken += size;
       slowest = Math.max(slowest, performance.now() - start);

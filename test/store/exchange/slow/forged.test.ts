@@ -171,6 +171,13 @@ describe('a name of an area', () => {
     },
   );
 
+  test('an area that is moved into another directory during the build is emptied there', async () => {
+    const move = () => renameSync(inVolume(RESTORING), inVolume('d/moved'));
+    await expect(build(move)).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+    expect(readdirSync(inVolume('d/moved'))).toEqual([]);
+    expect(areas()).toEqual([]);
+  });
+
   test('a program that replaces an area before the swap is refused; recovery removes what Lifeboat made', async () => {
     for (const name of [BEFORE, RESTORING]) {
       await build();

@@ -1,0 +1,85 @@
+import { type ErrorInfo, errorInfo, LifeboatError } from '../../base/errors.ts';
+import { isHalfRestored } from '../../kept/volumes.ts';
+import type { RestoreReport } from '../../report/events.ts';
+import type { Journal } from '../../run/journal.ts';
+import type { PreparedRestore, RestoreDeps, RestoreRequest } from '../context.ts';
+import type { Opened } from '../part.ts';
+
+/** One source of a restore of all. */
+export interface Part {
+  request: RestoreRequest;
+  opened: Opened;
+  prepared: PreparedRestore;
+  report: RestoreReport;
+  closed?: true;
+}
+
+/** Closes the sessions or the helper of a source. */
+export async function closeData(part: Part): Promise<void> {
+  if (part.closed) return;
+  part.closed = true;
+  await part.prepared.close();
+}
+
+/** A restore of all sources in progress. */
+export interface Whole {
+  deps: RestoreDeps;
+  request: RestoreRequest;
+  report: RestoreReport;
+  parts: Part[];
+  failed: { target: string; error: ErrorInfo }[];
+  /** the journal of the group, which has the stops */
+  journal: Journal;
+  startedAt: Date;
+  /** returns when the restore ends, if it ends now */
+  ended(): Date;
+  /** a volume is neither old nor new, so services stay stopped */
+  half?: unknown;
+}
+
+/** Runs a step of one source. A failure takes the source out, and nothing else. */
+export async function ofOne(whole: Whole, source: string, work: () => Promise<void>): Promise<void> {
+  whole.request.signal.throwIfAborted();
+  try {
+    await work();
+  } catch (error) {
+    if (whole.request.signal.aborted && !isHalfRestored(error)) throw whole.request.signal.reason;
+    const info = errorInfo(error);
+    whole.failed.push({ target: source, error: info });
+    whole.request.say(`  ${source} is not restored: ${info.message} (${info.code})`);
+    if (isHalfRestored(error)) whole.half ??= error;
+  }
+}
+
+/** Returns the parts that still change something. */
+export function active({ parts, failed }: Whole): Part[] {
+  return parts.filter(({ request, prepared: { preview } }) => {
+    const isOut = failed.some(({ target }) => target === request.source);
+    return !isOut && preview.replaces.length + preview.creates.length > 0;
+  });
+}
+
+/** Returns whether a source has data that is put aside. */
+export function replaces({ prepared }: Part): boolean {
+  return prepared.preview.replaces.length > 0;
+}
+
+/** Two sources of one volume differ in what they leave out. A restore of one moves the files of the other away. */
+export function refuseSharedVolumes(whole: Whole): void {
+  const keyOf = ({ prepared }: Part) => {
+    const { target } = prepared.preview;
+    return target?.kind === 'volume' ? (target.mount.name ?? target.mount.source) : undefined;
+  };
+  for (const [volume, sharing] of Map.groupBy(whole.parts, keyOf)) {
+    if (volume === undefined || sharing.length === 1) continue;
+    for (const { request } of sharing) {
+      const others = sharing.map((one) => one.request.source).filter((name) => name !== request.source);
+      const error = new LifeboatError(
+        'TREE_TARGET_REFUSED',
+        `${request.source} shares its volume with ${others.join(', ')}, and the restore of one would move the files of the other away`,
+        { hint: `Restore each with --path, for example \`lifeboat restore latest ${request.source} --path '**'\`.` },
+      );
+      whole.failed.push({ target: request.source, error: errorInfo(error) });
+    }
+  }
+}

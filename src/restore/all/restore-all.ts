@@ -1,0 +1,202 @@
+import { errorInfo } from '../../base/errors.ts';
+import { isHalfRestored } from '../../kept/volumes.ts';
+import type { RestoreStart } from '../../report/events.ts';
+import { Journal } from '../../run/journal.ts';
+import { startTimer } from '../../run/timer.ts';
+import { newSnapshotId } from '../../store/objects/snapshot-id.ts';
+import type { RestoreDeps, RestoreRequest, RestoreResult } from '../context.ts';
+import { endJournal } from '../end-journal.ts';
+import { conclude } from '../finish.ts';
+import { lockForRestore } from '../lock.ts';
+import { emptyReport, findReadable, loadPart, openPart, prepare, timed } from '../part.ts';
+import { takeSafetySnapshots } from '../safety.ts';
+import {
+  answersWell,
+  containersUsing,
+  NO_SERVICES,
+  type Services,
+  serviceNotes,
+  withServersLast,
+} from '../services.ts';
+import { active, closeData, ofOne, refuseSharedVolumes, replaces, type Whole } from './parts.ts';
+import { combine, describe, failure, showPreview } from './report.ts';
+import { chooseSources, type Unchanged } from './sources.ts';
+
+/** The name of a restore of all sources in reports. */
+export const ALL = 'all sources';
+
+/**
+ * Restores all sources of the project: prepares each like {@link restore}, asks once, stops the services once, loads databases and
+ * then volumes, and starts the services once. Each source has its own journal and its own record for a rollback; the group's id
+ * rolls all of them back. A source that fails is unchanged and named, and the others are restored.
+ *
+ * @throws NOT_CONFIRMED, SNAPSHOT_UNKNOWN; the first error of a source if nothing could be restored
+ */
+export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
+  const ask = !request.dryRun && request.canConfirm;
+  const lock = await lockForRestore(deps, { ask, check: () => chooseSources(deps, request) });
+  try {
+    await deps.recover();
+    const startedAt = deps.now();
+    const ended = startTimer(deps.now, startedAt);
+    const { names, unchanged } = await chooseSources(deps, request);
+    // The journal of the group has the stops. Recovery reads journals in the order of their ids, so it must be the last.
+    const ids = [...names, ALL].map(() => newSnapshotId(startedAt)).sort();
+    const group = ids.pop() as string;
+    const base = { project: deps.project, verb: 'restore' as const, snapshot: request.snapshot };
+    const start: RestoreStart = { ...base, id: group, source: ALL, target: ALL, start: startedAt.toISOString() };
+    const journal = new Journal(deps.journals, {
+      ...{ type: 'start', verb: 'restore', id: group, group, agent: deps.agentId },
+    });
+    const whole: Whole = {
+      deps,
+      request,
+      report: emptyReport(deps, start, []),
+      parts: [],
+      failed: [],
+      journal,
+      startedAt,
+      ended,
+    };
+    try {
+      for (const [i, name] of names.entries()) {
+        await ofOne(whole, name, () => preparePart(whole, { ...request, source: name }, ids[i] as string));
+      }
+      return await attempt(whole, start, unchanged);
+    } finally {
+      await closeAll(whole);
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+/** Ends the journals of the sources, then the journal of the group, whose end may start containers. */
+async function closeAll({ deps, parts, journal }: Whole): Promise<void> {
+  const journals = [...parts.map(({ opened }) => opened.context.journal), journal];
+  // If the end of one journal needs a recovery, that reads the others too, and must not report them as dead.
+  for (const one of journals) one.record({ type: 'reported' });
+  for (const part of parts) {
+    await closeData(part).catch((error: unknown) => deps.log.warn('a session did not close', { ...errorInfo(error) }));
+    await part.opened.close();
+  }
+  await endJournal(deps, journal);
+}
+
+async function preparePart(
+  { deps, parts, report, startedAt }: Whole,
+  request: RestoreRequest,
+  id: string,
+): Promise<void> {
+  const { notes, ...found } = await findReadable(deps, request);
+  const opened = await openPart(deps, request, found, { id, group: report.id, startedAt });
+  try {
+    const prepared = await prepare(deps, request, opened.context);
+    parts.push({ request, opened, prepared, report: emptyReport(deps, opened.start, []) });
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+  for (const note of notes) request.say(`${request.source}: ${note}`);
+}
+
+async function attempt(whole: Whole, start: RestoreStart, unchanged: Unchanged[]): Promise<RestoreResult> {
+  const { deps, request, report, failed } = whole;
+  refuseSharedVolumes(whole);
+  const parts = active(whole);
+  const services = await servicesToStop(whole);
+  showPreview(whole, unchanged, services);
+  report.warnings.push(...serviceNotes(services));
+  const snapshots = [...new Set(parts.map(({ opened }) => opened.context.snapshot.id))].sort();
+  if (snapshots.length === 1) start.snapshot = report.snapshot = snapshots[0] as string;
+  if (snapshots.length > 1) report.warnings.push(`the sources are from different snapshots: ${snapshots.join(', ')}`);
+  const result = (): RestoreResult => ({ ...report, ...describe(whole, parts, unchanged, services) });
+  if (request.dryRun || parts.length === 0) {
+    if (failed.length === 0) return result();
+    if (parts.length === 0) throw failure(whole);
+    Object.assign(report, { status: 'partial', failed, error: errorInfo(failure(whole)) });
+    return result();
+  }
+  if (parts.some(replaces)) await request.confirm(deps.project);
+  for (const { opened } of parts) opened.context.journal.record({ type: 'begun', restore: opened.start });
+  deps.dispatcher.emit({ type: 'restore-started', restore: start });
+  const error = await perform(whole, services).then(
+    () => undefined,
+    (reason: unknown) => (request.signal.aborted && !isHalfRestored(reason) ? request.signal.reason : reason),
+  );
+  combine(whole);
+  const why = error ?? (failed.length > 0 ? failure(whole) : undefined);
+  await conclude({ ...deps, ended: whole.ended }, deps.repository, report, why);
+  if (error !== undefined || (why !== undefined && report.restored.length === 0)) throw why;
+  return result();
+}
+
+function servicesToStop(whole: Whole): Promise<Services> | Services {
+  const { deps, request } = whole;
+  if (!request.stopServices) return NO_SERVICES;
+  const data = active(whole).flatMap(({ prepared: { preview } }) =>
+    preview.target && preview.replaces.length > 0 ? [{ target: preview.target, clients: preview.clients }] : [],
+  );
+  return data.length === 0 ? NO_SERVICES : containersUsing(deps.engine, data, deps.agentId);
+}
+
+/** Runs the steps that change something. */
+async function perform(whole: Whole, services: Services): Promise<void> {
+  const { deps, request, report } = whole;
+  const step = <T>(name: string, work: () => Promise<T>) => timed(report, name, work);
+  await step('fetch', async () => {
+    for (const { request: own, prepared } of active(whole)) {
+      if (prepared.fetch) await ofOne(whole, own.source, prepared.fetch);
+    }
+  });
+  if (request.safety && !deps.otherRepository) await step('safety snapshot', () => protect(whole));
+  const load = async (kind: 'postgres' | 'volume') => {
+    for (const { request: own, opened, prepared, report: one } of active(whole)) {
+      if (opened.context.entry.kind !== kind) continue;
+      await ofOne(whole, own.source, () => loadPart(deps, own, opened.context, { prepared, report: one }));
+    }
+  };
+  const databases = whole.parts.filter(({ opened }) => opened.context.entry.kind === 'postgres');
+  if (services.using.length > 0) request.say(`  stopping ${services.using.map(({ name }) => name).join(', ')}`);
+  const { checks, stoppedMs } = await step('with services stopped', () =>
+    withServersLast({
+      services,
+      servers: databases.flatMap(({ prepared: { preview } }) => preview.target?.containerId ?? []),
+      deps: deps.holdDeps(whole.journal),
+      signal: request.signal,
+      async databases() {
+        await load('postgres');
+        // Their servers may be stopped next.
+        for (const part of databases) await closeData(part);
+      },
+      async volumes() {
+        await load('volume');
+        if (whole.half !== undefined) throw whole.half;
+      },
+    }),
+  );
+  report.checks.push(...checks);
+  if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
+  const { healthUrl } = request;
+  if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
+}
+
+/** Stores the data of all sources that is replaced, as one pinned snapshot. A source that it does not hold is not restored. */
+async function protect(whole: Whole): Promise<void> {
+  const { deps, request, report } = whole;
+  const parts = active(whole).filter(replaces);
+  const targets = parts.map(({ request: own, prepared: { preview } }) => ({
+    target: preview.target?.name ?? own.source,
+    databases: preview.target?.kind === 'postgres' ? preview.replaces.map(({ name }) => name) : [],
+  }));
+  const [first] = parts;
+  if (!first) return;
+  const context = { ...first.opened.context, id: report.id };
+  const taken = await takeSafetySnapshots({ deps, request, context }, targets);
+  for (const part of parts) {
+    const why = taken.failed.get(part.prepared.preview.target?.name ?? part.request.source);
+    if (why) await ofOne(whole, part.request.source, () => Promise.reject(why));
+    else part.report.safety = taken.snapshot;
+  }
+  report.safety = taken.snapshot;
+}

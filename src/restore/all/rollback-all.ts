@@ -1,0 +1,224 @@
+import { type ErrorInfo, errorInfo, LifeboatError } from '../../base/errors.ts';
+import { isHalfRestored } from '../../kept/volumes.ts';
+import type { PlannedSource } from '../../plan/model.ts';
+import type { RestoreReport, RestoreStart } from '../../report/events.ts';
+import { Journal } from '../../run/journal.ts';
+import type { Rollback } from '../../run/state.ts';
+import { startTimer } from '../../run/timer.ts';
+import type { Clients } from '../../sources/postgres/facts/clients.ts';
+import { newSnapshotId } from '../../store/objects/snapshot-id.ts';
+import type { RestoreDeps } from '../context.ts';
+import { endJournal } from '../end-journal.ts';
+import { conclude } from '../finish.ts';
+import { lockForRestore } from '../lock.ts';
+import { emptyReport } from '../part.ts';
+import { serviceLines, summariseServices } from '../preview.ts';
+import { namesReplaced, type RollbackRequest, type RollbackResult, refuseOutOfTurn } from '../rollback.ts';
+import { type KeptData, withServer, withVolume } from '../rollback-data.ts';
+import {
+  answersWell,
+  containersUsing,
+  NO_SERVICES,
+  type Services,
+  serviceNotes,
+  withServersLast,
+} from '../services.ts';
+import { ALL } from './restore-all.ts';
+
+/** One restore of the group. */
+interface Part {
+  record: Rollback;
+  journal: Journal;
+  start: RestoreStart;
+  planned: PlannedSource;
+  clients?: Clients | undefined;
+}
+
+/** A rollback of a restore of all sources in progress. */
+interface Whole {
+  deps: RestoreDeps;
+  request: RollbackRequest;
+  report: RestoreReport;
+  parts: Part[];
+  failed: { target: string; error: ErrorInfo }[];
+  journals: Journal[];
+}
+
+/** Returns the restores of all sources that a rollback means: by the id of the group, or the newest restore without an id. */
+export function groupOf(all: readonly Rollback[], { id, source }: RollbackRequest): string | undefined {
+  if (source !== undefined) return undefined;
+  if (id === undefined) return all.at(-1)?.group;
+  if (all.some((one) => one.id.startsWith(id))) return undefined;
+  const groups = new Set(all.flatMap(({ group }) => (group?.startsWith(id) ? [group] : [])));
+  return groups.size === 1 ? [...groups][0] : undefined;
+}
+
+/**
+ * Brings back what a restore of all sources replaced, with the services stopped once. The same command reverses that. A source that
+ * fails is named, and the others are rolled back.
+ *
+ * @throws NOT_CONFIRMED; the first error of a source if none could be rolled back
+ */
+export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, group: string): Promise<RollbackResult> {
+  const lock = await lockForRestore(deps, { ask: request.canConfirm && !request.dryRun, check: async () => undefined });
+  try {
+    await deps.recover();
+    const startedAt = deps.now();
+    const ended = startTimer(deps.now, startedAt);
+    const members = (await deps.state.rollbacks()).filter((one) => one.group === group);
+    const restored = members.filter(({ inUse }) => inUse === 'restored');
+    const chosen = restored.length > 0 ? restored.toReversed() : members;
+    // As in a restore of all sources, the last journal has the stops.
+    const ids = [...chosen, ALL].map(() => newSnapshotId(startedAt)).sort();
+    const id = ids.pop() as string;
+    const base = { project: deps.project, verb: 'rollback' as const, start: startedAt.toISOString() };
+    const start: RestoreStart = { ...base, id, source: ALL, target: ALL, snapshot: chosen[0]?.snapshot ?? group };
+    const report: RestoreReport = { ...emptyReport(deps, start, []), of: group };
+    const whole: Whole = { deps, request, report, parts: [], failed: [], journals: [] };
+    try {
+      for (const [i, record] of chosen.entries()) {
+        const { source, snapshot } = record;
+        const own = { ...base, id: ids[i] as string, source, target: source, snapshot };
+        await ofOne(whole, source, () => inspect(whole, record, own));
+      }
+      const services = await ask(whole, group, restored.length > 0);
+      const result = (): RollbackResult => ({ ...report, preview: previewOfAll(whole, services) });
+      if (request.dryRun) {
+        if (whole.failed.length === 0) return result();
+        Object.assign(report, { status: 'partial', failed: whole.failed, error: errorInfo(failure(whole)) });
+        return result();
+      }
+      deps.dispatcher.emit({ type: 'restore-started', restore: start });
+      const error = await perform(whole, services).then(
+        () => undefined,
+        (reason: unknown) => reason,
+      );
+      if (whole.failed.length > 0) report.failed = whole.failed;
+      const why = error ?? (whole.failed.length > 0 ? failure(whole) : undefined);
+      await conclude({ ...deps, ended }, deps.repository, report, why);
+      if (error !== undefined || (why !== undefined && report.restored.length === 0)) throw why;
+      return result();
+    } finally {
+      // If the end of one journal needs a recovery, that reads the others too, and must not report them as dead.
+      for (const journal of whole.journals) journal.record({ type: 'reported' });
+      for (const journal of whole.journals) await endJournal(deps, journal);
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+/** Runs a step of one source. A failure takes out that source alone, and is returned. */
+async function ofOne({ request, failed }: Whole, source: string, work: () => Promise<void>): Promise<unknown> {
+  request.signal.throwIfAborted();
+  try {
+    await work();
+    return undefined;
+  } catch (error) {
+    failed.push({ target: source, error: errorInfo(error) });
+    return error;
+  }
+}
+
+function openJournal({ deps, journals, report }: Whole, id: string): Journal {
+  const start = { type: 'start' as const, verb: 'restore' as const, id, group: report.id, agent: deps.agentId };
+  const journal = new Journal(deps.journals, start);
+  journals.push(journal);
+  return journal;
+}
+
+/** Checks that one source can be rolled back. Changes nothing. */
+async function inspect(whole: Whole, record: Rollback, start: RestoreStart): Promise<void> {
+  const { deps, request, parts } = whole;
+  const journal = openJournal(whole, start.id);
+  refuseOutOfTurn(record, await deps.state.rollbacks());
+  await withKept(deps, request, { record, journal, id: start.id }, async (kept) => {
+    await kept.refresh();
+    await kept.check(record);
+    parts.push({ record, journal, start, planned: kept.planned, clients: await kept.clients?.(record) });
+  });
+}
+
+function previewOfAll({ parts }: Whole, services: Services): RollbackResult['preview'] {
+  return { ...summariseServices(services), replaces: parts.flatMap(({ record }) => namesReplaced(record)) };
+}
+
+/** Shows what happens, and asks. @returns the services to stop */
+async function ask(whole: Whole, group: string, isRestored: boolean): Promise<Services> {
+  const { deps, request, report, parts, failed } = whole;
+  if (parts.length === 0) throw failed.length > 0 ? failure(whole) : nothing(group);
+  const data = parts.map(({ planned, clients }) => ({ target: planned, clients }));
+  const services = request.stopServices ? await containersUsing(deps.engine, data, deps.agentId) : NO_SERVICES;
+  const now = isRestored ? 'the data from before that restore' : 'the restored data';
+  const names = parts.map(({ record }) => record.source).join(', ');
+  request.say(`Rollback of ${names}: brings back ${now} (restore ${group})`);
+  for (const { target, error } of failed) request.say(`  ${target} stays as it is: ${error.message} (${error.code})`);
+  for (const line of serviceLines(services, request.dryRun ? 'would' : 'will')) request.say(line);
+  report.warnings.push(...serviceNotes(services));
+  if (request.dryRun) return services;
+  await request.confirm(deps.project);
+  for (const { journal, start, record } of parts) {
+    journal.record({ type: 'begun', restore: start, from: { id: record.id, inUse: record.inUse } });
+  }
+  return services;
+}
+
+async function perform(whole: Whole, services: Services): Promise<void> {
+  const { deps, request, report, parts } = whole;
+  let half: unknown;
+  const swap = async (kind: 'postgres' | 'volume') => {
+    for (const part of parts.filter(({ planned }) => planned.kind === kind)) {
+      const error = await ofOne(whole, part.record.source, () => swapOne(whole, part));
+      if (isHalfRestored(error)) half ??= error;
+    }
+    if (kind === 'volume' && half !== undefined) throw half;
+  };
+  const { checks, stoppedMs } = await withServersLast({
+    services,
+    servers: parts.flatMap(({ planned }) => (planned.kind === 'postgres' ? [planned.containerId] : [])),
+    deps: deps.holdDeps(openJournal(whole, report.id)),
+    signal: request.signal,
+    databases: () => swap('postgres'),
+    volumes: () => swap('volume'),
+  });
+  report.checks.push(...checks);
+  if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
+  if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));
+}
+
+async function withKept<T>(
+  deps: RestoreDeps,
+  request: RollbackRequest,
+  { record, journal, id }: { record: Rollback; journal: Journal; id: string },
+  work: (kept: KeptData) => Promise<T>,
+): Promise<T> {
+  const open = record.volume ? withVolume : withServer;
+  return open({ deps, request, journal, id }, record.source, work);
+}
+
+async function swapOne({ deps, request, report }: Whole, { record, journal, start }: Part): Promise<void> {
+  await withKept(deps, request, { record, journal, id: start.id }, async (kept) => {
+    const { swapMs, restored, now } = await kept.swap(record);
+    if (swapMs !== undefined) report.withoutDataMs = Math.max(report.withoutDataMs ?? 0, Math.round(swapMs));
+    report.restored.push(...restored.map((item) => ({ ...item, target: `${record.source}: ${item.target}` })));
+    report.canRollBack ||= now !== undefined;
+    const others = (await deps.state.rollbacks()).filter(({ id }) => id !== record.id);
+    await deps.state.saveRollbacks(now ? [...others, now] : others);
+  });
+}
+
+function failure({ failed }: Whole): LifeboatError {
+  const [first] = failed;
+  const names = failed.map(({ target }) => target).join(', ');
+  return new LifeboatError(
+    first?.error.code ?? 'INTERNAL',
+    `could not be rolled back: ${names}: ${first?.error.message}`,
+    {
+      hint: first?.error.hint ?? 'They are unchanged.',
+    },
+  );
+}
+
+function nothing(group: string): LifeboatError {
+  return new LifeboatError('NOTHING_TO_ROLL_BACK', `no data of restore ${group} is put aside any more`);
+}

@@ -1,0 +1,39 @@
+import type { RestoreDeps, RestoreRequest } from '../context.ts';
+
+/** A source that a restore of all sources leaves alone. */
+export interface Unchanged {
+  source: string;
+  reason: string;
+}
+
+/**
+ * Chooses the sources of a restore of all: those of the snapshot. For `latest`, the sources of the plan, each with its own latest
+ * snapshot, and those that the newest snapshot holds and the plan lacks, which then fail by name.
+ *
+ * @throws SNAPSHOT_UNKNOWN, the errors of the destination
+ */
+export async function chooseSources(
+  deps: Pick<RestoreDeps, 'plan' | 'repository'>,
+  { snapshot: wanted, signal }: RestoreRequest,
+): Promise<{ names: string[]; unchanged: Unchanged[] }> {
+  const repository = await deps.repository();
+  const plan = await deps.plan();
+  const isLatest = wanted === 'latest';
+  const { snapshots } = isLatest
+    ? await repository.snapshots(signal)
+    : { snapshots: [await repository.resolve(wanted)] };
+  const manifests = snapshots.map(({ manifest }) => manifest);
+  const kinds = new Map(plan.sources.map(({ name, kind }): [string, string] => [name, kind]));
+  for (const [name, { kind }] of Object.entries(manifests[0]?.sources ?? {}))
+    if (!kinds.has(name)) kinds.set(name, kind);
+  const holds = (name: string) => manifests.some(({ sources }) => sources[name] !== undefined);
+  const names: string[] = [];
+  const unchanged: Unchanged[] = [];
+  for (const [source, kind] of [...kinds].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    if (!holds(source))
+      unchanged.push({ source, reason: isLatest ? 'no snapshot holds it' : 'the snapshot does not hold it' });
+    else if (kind === 'files') unchanged.push({ source, reason: 'restore it with --to-directory' });
+    else names.push(source);
+  }
+  return { names, unchanged };
+}
