@@ -20,18 +20,35 @@ function goodness({ entry }: LastGood): string {
   return entry.status === 'partial' ? 'none whole, newest' : 'last good';
 }
 
-/** Renders the sources for `status`: a table, then the reason for each source that needs attention. */
-export function renderSourceStatuses(all: readonly SourceStatus[], now: Date, paint: Paint): string[] {
-  const rows = all.map(({ name, attention, last, lastGood, stopped }) => [
-    oneLine(name),
-    attention === null ? 'ok' : stopped === undefined ? WORDS[attention] : 'not running',
-    last ? formatAgo(new Date(last.at), now) : '',
-    lastGood ? `${goodness(lastGood)} ${formatAgo(new Date(lastGood.at), now)}` : 'never backed up',
-    lastGood ? formatBytes(lastGood.entry.bytes) : '',
-    lastGood?.snapshot ?? '',
-  ]);
+/** What only the snapshots can tell. */
+const NEEDS_SNAPSHOTS: ReadonlySet<Attention | null> = new Set<Attention>(['late', 'never']);
+
+function word({ attention, stopped }: SourceStatus, unread: boolean): string {
+  if (stopped !== undefined) return 'not running';
+  if (unread && NEEDS_SNAPSHOTS.has(attention)) return 'unknown';
+  return attention === null ? 'ok' : WORDS[attention];
+}
+
+/**
+ * Renders the sources for `status`: a table, then the reason for each source that needs attention.
+ *
+ * @param unread the destination cannot be read, so the snapshots are unknown
+ */
+export function renderSourceStatuses(
+  all: readonly SourceStatus[],
+  { now, paint, unread }: { now: Date; paint: Paint; unread: boolean },
+): string[] {
+  const rows = all.map((source) => {
+    const { name, last, lastGood } = source;
+    const ago = last ? formatAgo(new Date(last.at), now) : '';
+    const good = lastGood ? `${goodness(lastGood)} ${formatAgo(new Date(lastGood.at), now)}` : undefined;
+    const none = unread ? 'snapshots unknown' : 'never backed up';
+    const size = lastGood ? formatBytes(lastGood.entry.bytes) : '';
+    return [oneLine(name), word(source, unread), ago, good ?? none, size, lastGood?.snapshot ?? ''];
+  });
   const lines = table(rows, { indent: 2, align: ['left', 'left', 'left', 'left', 'right'] });
   const why = all.flatMap(({ name, attention, last, lastGood, beforeFall, stopped }) => {
+    if (unread && NEEDS_SNAPSHOTS.has(attention)) return [];
     if (attention === 'late')
       return [`  ${paint.bad('!')} ${oneLine(name)}: not backed up at its last two scheduled times`];
     if (attention === 'ahead') {

@@ -61,7 +61,7 @@ export async function status(call: Call): Promise<number> {
           ? `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${because(last.error)}`
           : 'No run yet.',
         ...destinationLines(found),
-        ...renderSourceStatuses(all, now, call.io.paint),
+        ...renderSourceStatuses(all, { now, paint: call.io.paint, unread: problem !== undefined }),
         ...(last ? lastRunLines(last, call.io.paint) : []),
         ...copyStateLines(copies, now, call.io.paint),
         ...heldProblems(services).flatMap((problem) => problemLines(problem, call.io.paint)),

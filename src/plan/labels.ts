@@ -2,7 +2,7 @@ import { parseCommand } from './command.ts';
 import { parseKeep } from './retention.ts';
 import { type Fields, type Mistake, mistake, quote, readFields, type Values } from './values/fields.ts';
 import { parseSchedule } from './values/schedule.ts';
-import { suggest } from './values/suggest.ts';
+import { hasLikePrefix, suggest } from './values/suggest.ts';
 import { boolean, booleanOrList, globs, list, matching, patterns, text } from './values/values.ts';
 
 const POSTGRES = ['lifeboat.postgres'] as const;
@@ -136,7 +136,8 @@ export type LabelValues = Values<typeof LABELS>;
 /** Returns true for a key that is meant for Lifeboat, even if it is misspelt. */
 function isOurs(key: string): boolean {
   if (/^lifeboat(\.|$)/i.test(key)) return true;
-  return /^lifeboat[_-]/i.test(key) && suggest(key, Object.keys(LABELS)) !== undefined;
+  // Other programs have prefixes that are similar. A name that is similar too is no coincidence.
+  return hasLikePrefix(key) && suggest(key, Object.keys(LABELS)) !== undefined;
 }
 
 /** Returns the labels that a user set for Lifeboat, without those inherited from the image. Sorted by key. */

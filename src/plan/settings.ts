@@ -6,6 +6,7 @@ import type { SourceCredentials } from './pg-credentials.ts';
 import { encryptionOf, type SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './values/fields.ts';
+import { hasLikePrefix, suggest } from './values/suggest.ts';
 
 /** The settings of the operator, validated and typed. */
 export interface Settings {
@@ -72,7 +73,7 @@ export const AWS_ENVIRONMENT = [
 const names = Object.keys(SETTINGS);
 
 function isOurs(name: string): boolean {
-  return /^LIFEBOAT_/i.test(name);
+  return /^LIFEBOAT_/i.test(name) || (hasLikePrefix(name) && suggest(name.replace(/_FILE$/i, ''), names) !== undefined);
 }
 
 /** Returns the row of a variable, and whether the variable names a file that holds the value. */

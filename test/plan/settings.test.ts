@@ -162,6 +162,8 @@ describe('mistakes', () => {
     ['LIFEBOAT_PG_PASSWORD_FILE', 'did you mean LIFEBOAT_PGPASSWORD_FILE?'],
     ['LIFEBOAT_LOG_LEVEL', 'did you mean LOG_LEVEL?'],
     ['LIFEBOAT_TZ', 'did you mean TZ?'],
+    ['LIFEBAOT_SCHEDULE', 'did you mean LIFEBOAT_SCHEDULE?'],
+    ['LIFE_BOAT_KEEP', 'did you mean LIFEBOAT_KEEP?'],
     ['LIFEBOAT_ELEPHANT', undefined],
     ['LIFEBOAT___proto__', undefined],
   ])('unknown %s', (name, hint) => {

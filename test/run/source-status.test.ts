@@ -137,7 +137,9 @@ test('status shows each source with its result, its last good backup, and why it
     manifests: [manifest(20, { a: 'ok' }), manifest(18, { b: 'ok' })],
     results: { b: result(19, 'failed') },
   });
-  expect(renderSourceStatuses(all, new Date('2026-11-20T09:00:00Z'), plainPaint)).toEqual([
+  expect(
+    renderSourceStatuses(all, { now: new Date('2026-11-20T09:00:00Z'), paint: plainPaint, unread: false }),
+  ).toEqual([
     '  a   ok       5h ago    last good 5h ago       1.0 KiB   20261120T030000Z-aaaaaa',
     '  b   failed   25h ago   last good 2 days ago   1.0 KiB   20261118T030000Z-aaaaaa',
     '  ! b: refused (PG_AUTH)',
@@ -154,7 +156,11 @@ test('a drop in a source needs attention until a user accepts it, and does not f
   expect(standing).toMatchObject({ attention: 'fell', beforeFall: before.id });
   expect(othersOf(standing ? [standing] : [], [])).toEqual([]);
   expect(
-    renderSourceStatuses(standing ? [standing] : [], new Date('2026-11-20T09:00:00Z'), plainPaint).join('\n'),
+    renderSourceStatuses(standing ? [standing] : [], {
+      now: new Date('2026-11-20T09:00:00Z'),
+      paint: plainPaint,
+      unread: false,
+    }).join('\n'),
   ).toContain(`Lifeboat keeps ${before.id} until \`lifeboat accept a\``);
   expect(attention({ ...over, accepted: { a: '2026-11-19T09:00:00.000Z' } })).toEqual({ a: null });
   // After a second drop, the snapshot between them may be empty.
@@ -168,7 +174,7 @@ test('a drop in a source needs attention until a user accepts it, and does not f
 
 test('a source without a complete snapshot has no last good snapshot; its newest is called partly failed', () => {
   const all = ask({ plan: plan('a'), manifests: [manifest(20, { a: 'partial' }), manifest(19, { a: 'partial' })] });
-  const [row] = renderSourceStatuses(all, new Date('2026-11-20T09:00:00Z'), plainPaint);
+  const [row] = renderSourceStatuses(all, { now: new Date('2026-11-20T09:00:00Z'), paint: plainPaint, unread: false });
   expect(row).toContain('none whole, newest 5h ago');
   expect(row).not.toContain('last good');
   const [other] = othersOf(all, []);
@@ -181,4 +187,10 @@ test('a source without a complete snapshot has no last good snapshot; its newest
     [],
   );
   expect(good?.lastGood).toEqual({ snapshot: '20261119T030000Z-aaaaaa', at: '2026-11-19T03:05:00.000Z' });
+});
+
+test('without the snapshots, status does not say that a source was never backed up', () => {
+  const options = { now: new Date('2026-11-20T09:00:00Z'), paint: plainPaint, unread: true };
+  const lines = renderSourceStatuses([{ name: 'web.media', attention: 'late' }], options).map((line) => line.trim());
+  expect(lines).toEqual([expect.stringMatching(/^web\.media +unknown +snapshots unknown/)]);
 });

@@ -22,9 +22,23 @@ export function distance(a: string, b: string): number {
   return rows[a.length]![b.length]!;
 }
 
+const PREFIX = 'lifeboat';
+/** How many characters of the prefix may be wrong. */
+const PREFIX_TYPOS = 2;
+
+/** Returns whether the word begins with the prefix of all names, misspelt or not: `lifebaot.volumes`, `life-boat.keep`. */
+export function hasLikePrefix(word: string): boolean {
+  return core(word) !== word.toLowerCase();
+}
+
 /** Removes the prefix that all names share, which would make short names similar. */
 function core(word: string): string {
-  return word.toLowerCase().replace(/^lifeboat[._-]/, '');
+  const lower = word.toLowerCase();
+  const [, prefix = '', rest = ''] =
+    /^([a-z]+(?:[-_][a-z]+)?)\.(.+)$/.exec(lower) ?? /^([a-z]+)[-_](.+)$/.exec(lower) ?? [];
+  const letters = prefix.replace(/[-_]/, '');
+  const isLike = Math.abs(letters.length - PREFIX.length) <= PREFIX_TYPOS && distance(letters, PREFIX) <= PREFIX_TYPOS;
+  return isLike ? rest : lower;
 }
 
 /** Longest input that is compared. Longer input is no typo of a name. */

@@ -43,7 +43,10 @@ async function stands() {
   const state = bench.state('a');
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
   const all = listSourceStatuses({ plan: bench.plan, manifests, results, accepted, zone: 'UTC', now: bench.now });
-  return { attention: all[0]?.attention, text: renderSourceStatuses(all, bench.now, plainPaint).join('\n') };
+  return {
+    attention: all[0]?.attention,
+    text: renderSourceStatuses(all, { now: bench.now, paint: plainPaint, unread: false }).join('\n'),
+  };
 }
 
 /** Times of the snapshots, newest first. */

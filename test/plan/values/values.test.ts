@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseCommand } from '../../../src/plan/command.ts';
+import { ownLabels } from '../../../src/plan/labels.ts';
 import { slugOf, uniqueSlugs } from '../../../src/plan/names.ts';
 import { quote } from '../../../src/plan/values/fields.ts';
 import { checkGlob } from '../../../src/plan/values/glob.ts';
@@ -230,6 +231,10 @@ describe('suggestions', () => {
     ['lifeboat.vloumes', 'lifeboat.volumes'],
     ['lifeboat.databases', 'lifeboat.postgres.databases'],
     ['keep', 'lifeboat.keep'],
+    ['lifebaot.volumes', 'lifeboat.volumes'],
+    ['life-boat.keep', 'lifeboat.keep'],
+    ['liveboat.volumes.exclude', 'lifeboat.volumes.exclude'],
+    ['traefik.volumes', undefined],
     ['lifeboat.elephant', undefined],
     ['lifeboat.', undefined],
     ['x'.repeat(10_000), undefined],
@@ -251,4 +256,17 @@ test.each([
 ])('patterns %j', (text, expected) => {
   const result = patterns(text);
   expect('value' in result ? result.value : result.problem).toEqual(expected);
+});
+
+describe('labels meant for Lifeboat', () => {
+  const own = (...keys: string[]) => [...ownLabels(Object.fromEntries(keys.map((key) => [key, 'x'])), {}).keys()];
+  test('include those whose prefix is misspelt', () => {
+    const typos = ['lifebaot.volumes', 'life-boat.keep', 'lifeboat_volumes', 'Lifeboat.Postgres', 'lifebot.exec.pre'];
+    expect(own(...typos)).toEqual([...typos].sort());
+  });
+  test('do not include those of other programs', () => {
+    expect(own('lifeboats.example.org/owner', 'traefik.enable', 'liveboard.title', 'com.example.keep', 'keep')).toEqual(
+      [],
+    );
+  });
 });
