@@ -163,7 +163,7 @@ describe('mistakes', () => {
     ['LIFEBOAT_LOG_LEVEL', 'did you mean LOG_LEVEL?'],
     ['LIFEBOAT_TZ', 'did you mean TZ?'],
     ['LIFEBAOT_SCHEDULE', 'did you mean LIFEBOAT_SCHEDULE?'],
-    ['LIFE_BOAT_KEEP', 'did you mean LIFEBOAT_KEEP?'],
+    ['LIFBOAT_KEEP', 'did you mean LIFEBOAT_KEEP?'],
     ['LIFEBOAT_ELEPHANT', undefined],
     ['LIFEBOAT___proto__', undefined],
   ])('unknown %s', (name, hint) => {
