@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RestoreReport } from '../../src/report/events.ts';
 import type { RestoreResult } from '../../src/restore/context.ts';
 import type { RollbackResult } from '../../src/restore/rollback.ts';
-import { holder, ok, postgres, Stack, until } from '../harness/stack.ts';
+import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 
 /**
  * A client that repeats a statement over one connection, and connects again when that ends. No variable names its server. The statement
@@ -32,6 +32,12 @@ const writes = (who: string) => `INSERT INTO w VALUES ('${who}', clock_timestamp
 /** Forwards connections, as a pooler does. */
 const POOL =
   "require('net').createServer((c)=>{const s=require('net').connect(5432,'db');for(const [a,b] of [[c,s],[s,c]]){a.pipe(b);a.on('error',()=>b.destroy())}}).listen(6432)";
+
+/** Waits until the databases are swapped, then kills the restore before it changes the volumes. */
+const KILL_AFTER_DATABASES = `until grep -qs '"type":"swapped"' /spool/state/runs/*.ndjson; do :; done
+  for p in /proc/[0-9]*; do
+    if tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js restore '; then kill -KILL "\${p#/proc/}" && echo killed; fi
+  done 2>/dev/null; true`;
 
 /** A product of many services around one database: some use it without saying so in `depends_on`. */
 describe('a restore of a product', () => {
@@ -161,7 +167,7 @@ describe('a restore of a product', () => {
     expect(await inApp('SELECT count(*) FROM t')).toBe('50');
     expect((await life('worker')).started).not.toBe(started);
     // A later restore could not be rolled back and forth while this one is rolled back.
-    const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
+    const forgotten = await stack.lifeboat('forget', '--yes');
     expect(forgotten.code, forgotten.stderr).toBe(0);
   });
 
@@ -205,6 +211,48 @@ describe('a restore of a product', () => {
       expect(back.code, back.stderr + back.stdout).toBe(0);
       expect(await state()).toEqual(['50', 'changed\n', 'changed\n']);
       const again = await stack.lifeboat('rollback', '--yes', '--json');
+      expect(again.code, again.stderr + again.stdout).toBe(0);
+      expect(await state()).toEqual(['100', 'one\n', 'one\n']);
+    });
+
+    it('leaves each source old or new and names it, if it is killed between databases and volumes', async () => {
+      await inApp('DELETE FROM t WHERE id > 50');
+      for (const [service, file] of [
+        ['web', '/media/one'],
+        ['files', '/docs/one'],
+      ] as const)
+        await stack.exec(service, ['sh', '-c', `echo changed >${file}`]);
+      const since = new Date().toISOString();
+      const killed = stack.exec('lifeboat', ['sh', '-c', KILL_AFTER_DATABASES]);
+      const child = stack.spawn('restore', snapshot, '--all', '--yes', '--no-safety');
+      child.stdout?.resume();
+      child.stderr?.resume();
+      const ended = new Promise((resolve) => child.once('close', resolve));
+      expect(await killed).toContain('killed');
+      await ended;
+      // The daemon may recover first: it looks at each full minute.
+      const next = await stack.lifeboatInTurn('restore', 'no-such-snapshot', 'db.postgres', '--json');
+      expect(next.stdout).toContain('SNAPSHOT_UNKNOWN');
+      const stopped = names([...users, 'files']);
+      const running = async () =>
+        (await ok('docker', ['inspect', '--format', '{{.State.Running}}', ...stopped])).match(/true/g)?.length ===
+        stopped.length;
+      await until('the services run again', running, 60_000);
+      const [rows, media, docs] = await state();
+      expect(rows).toBe('100');
+      for (const content of [media, docs]) expect(['one\n', 'changed\n']).toContain(content);
+      const logs = await sh('docker', ['logs', '--since', since, await stack.id('lifeboat')]);
+      const said = `${next.stderr}${logs.stderr}`.split('\n').filter((line) => line.includes('RUN_DIED'));
+      for (const [source, isNew] of [
+        ['db.postgres', true],
+        ['web.media', media === 'one\n'],
+        ['files.docs', docs === 'one\n'],
+      ] as const) {
+        const about = said.filter((line) => line.includes(source));
+        expect(about, said.join('\n')).toHaveLength(1);
+        expect(about[0]).toContain(isNew ? 'in place' : 'Nothing was replaced');
+      }
+      const again = await all('--yes', '--no-safety');
       expect(again.code, again.stderr + again.stdout).toBe(0);
       expect(await state()).toEqual(['100', 'one\n', 'one\n']);
     });
