@@ -1,13 +1,14 @@
 import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { PlannedSource, Problem } from '../plan/model.ts';
-import { type FindStarted, withHold } from '../run/hold.ts';
+import { type FindStarted, type Hold, withHold } from '../run/hold.ts';
 import { tooLarge } from '../store/objects/documents.ts';
 import { canonicalJson } from '../store/objects/manifest.ts';
 import { MAX_DOCUMENT } from '../store/objects/objects.ts';
 import { readInfo } from '../store/repository/repository-info.ts';
 import type { Capturer } from './capture.ts';
 import type { BackupDeps, RunContext } from './context.ts';
+import { type Freeze, type HoldGroup, joinFreezes } from './freeze.ts';
 import type { Captured } from './outcome.ts';
 import { groupByHold } from './rules.ts';
 
@@ -20,52 +21,91 @@ interface CaptureAllOptions {
 }
 
 /** Captures and stores every source. A failing source does not stop the others. */
-export async function captureAll({ deps, context, sources, captured, problems }: CaptureAllOptions): Promise<void> {
-  const capturer = deps.capturer(context);
-  const emit = deps.dispatcher.emit;
-  const captureOne = async (source: PlannedSource, work: () => Promise<Captured>) => {
-    emit({ type: 'source-started', source: source.name });
-    const one = await work();
-    captured.push(one);
-    emit({ type: 'source-finished', result: redactDeep(one.report) });
-  };
-  for (const { hold, sources: group } of groupByHold(sources)) {
-    context.signal.throwIfAborted();
-    const waiting = [...group];
-    const captureGroup = async (warnings: string[], started: FindStarted = async () => undefined) => {
-      for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) {
-        const planned = source;
-        const gone = await whyGone(context, captured);
-        await captureOne(planned, async () => {
-          if (gone) return capturer.failed(planned, gone);
-          const one = await capturer.capture(planned, warnings);
-          const stop = planned.kind === 'volume' ? planned.stop.map(({ id }) => id) : [];
-          return withLoss(one, stop.length > 0 ? await started(stop) : undefined);
-        });
-      }
-    };
-    try {
-      const gone = await whyGone(context, captured);
-      // Without a destination, no container is stopped and nothing is dumped.
-      if (gone) throw gone;
-      if (hold) await withHold(hold, deps.holdDeps(context.journal, context.log), context.signal, captureGroup);
-      else await captureGroup([]);
-    } catch (error) {
-      // Sources that were not captured fail with the error. Stored sources stay stored, and the failure becomes a
-      // problem of the run.
-      const { code, message, hint } = errorInfo(error);
-      if (waiting.length < group.length) {
-        problems.push({
-          severity: 'error',
-          code,
-          subject: hold?.container.name ?? '',
-          message,
-          ...(hint ? { hint } : {}),
-        });
-      }
-      for (const source of waiting) await captureOne(source, () => capturer.failed(source, error));
-    }
+export async function captureAll({ sources, ...options }: CaptureAllOptions): Promise<void> {
+  const capturing: Capturing = { ...options, capturer: options.deps.capturer(options.context) };
+  for (const freeze of joinFreezes(groupByHold(sources))) await captureFreeze(capturing, freeze);
+}
+
+interface Capturing extends Omit<CaptureAllOptions, 'sources'> {
+  capturer: Capturer;
+}
+
+/**
+ * Captures groups while the hooks surround them. If `pre` fails, the sources of its own service fail, and the others are captured
+ * without it.
+ */
+async function captureFreeze(capturing: Capturing, { hooks: [first, ...hooks], groups }: Freeze): Promise<void> {
+  const { deps, context, problems } = capturing;
+  if (!first) {
+    for (const group of groups) await captureGroup(capturing, group);
+    return;
   }
+  context.signal.throwIfAborted();
+  let isBegun = false;
+  try {
+    const gone = await whyGone(context, capturing.captured);
+    // Without a destination, no command runs.
+    if (gone) throw gone;
+    await withHold(first.hold, deps.holdDeps(context.journal, context.log), context.signal, async () => {
+      isBegun = true;
+      await captureFreeze(capturing, { hooks, groups });
+    });
+  } catch (error) {
+    context.signal.throwIfAborted();
+    if (isBegun) {
+      problems.push(problemOf(first.hold, error));
+      return;
+    }
+    for (const source of first.group.sources)
+      await captureOne(capturing, source, () => capturing.capturer.failed(source, error));
+    await captureFreeze(capturing, { hooks, groups: groups.filter((group) => group !== first.group) });
+  }
+}
+
+async function captureOne(
+  { deps, captured }: Capturing,
+  source: PlannedSource,
+  work: () => Promise<Captured>,
+): Promise<void> {
+  deps.dispatcher.emit({ type: 'source-started', source: source.name });
+  const one = await work();
+  captured.push(one);
+  deps.dispatcher.emit({ type: 'source-finished', result: redactDeep(one.report) });
+}
+
+async function captureGroup(capturing: Capturing, { hold, sources: group }: HoldGroup): Promise<void> {
+  const { deps, context, captured, problems, capturer } = capturing;
+  context.signal.throwIfAborted();
+  const waiting = [...group];
+  const captureEach = async (warnings: string[], started: FindStarted = async () => undefined) => {
+    for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) {
+      const planned = source;
+      const gone = await whyGone(context, captured);
+      await captureOne(capturing, planned, async () => {
+        if (gone) return capturer.failed(planned, gone);
+        const one = await capturer.capture(planned, warnings);
+        const stop = planned.kind === 'volume' ? planned.stop.map(({ id }) => id) : [];
+        return withLoss(one, stop.length > 0 ? await started(stop) : undefined);
+      });
+    }
+  };
+  try {
+    const gone = await whyGone(context, captured);
+    // Without a destination, no container is stopped and nothing is dumped.
+    if (gone) throw gone;
+    if (hold) await withHold(hold, deps.holdDeps(context.journal, context.log), context.signal, captureEach);
+    else await captureEach([]);
+  } catch (error) {
+    // Sources that were not captured fail with the error. Stored sources stay stored, and the failure becomes a
+    // problem of the run.
+    if (waiting.length < group.length) problems.push(problemOf(hold, error));
+    for (const source of waiting) await captureOne(capturing, source, () => capturer.failed(source, error));
+  }
+}
+
+function problemOf(hold: Hold | undefined, error: unknown): Problem {
+  const { code, message, hint } = errorInfo(error);
+  return { severity: 'error', code, subject: hold?.container.name ?? '', message, ...(hint ? { hint } : {}) };
 }
 
 /** Returns the outcome of a source as partial if `why` says that its files may be inconsistent. */

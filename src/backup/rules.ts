@@ -9,14 +9,9 @@ import { type Hold, holdOf } from '../run/hold.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { objectsOf } from '../store/objects/manifest.ts';
 import type { Signing } from '../store/repository/signing.ts';
+import type { HoldGroup } from './freeze.ts';
 
 /** Decisions of a run that need no I/O. */
-
-/** Sources that share one hold of their container, which is stopped once for all its volumes. */
-interface HoldGroup {
-  hold?: Hold;
-  sources: PlannedSource[];
-}
 
 /**
  * Groups sources by hold. Databases come first: rows refer to files, so a file is stored after the row that names it.

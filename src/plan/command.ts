@@ -1,4 +1,3 @@
-import type { Hook } from './model.ts';
 import type { Parsed } from './values/fields.ts';
 
 const SHELL_HINT = `nothing expands or connects commands here; write sh -c '…' for that`;
@@ -8,7 +7,7 @@ const SHELL_HINT = `nothing expands or connects commands here; write sh -c '…'
  * spaces, with quotes and backslashes as in sh. Syntax that needs a shell (`|`, `>`, `&&`, `$NAME`) is refused: nothing here would
  * execute it.
  */
-export function parseCommand(text: string): Parsed<Hook> {
+export function parseCommand(text: string): Parsed<readonly string[]> {
   if (text.includes('\0')) return { problem: 'has a NUL byte' };
   const trimmed = text.trim();
   const parsed = /^\[\s*("|\])/.test(trimmed) ? jsonArray(trimmed) : split(trimmed);

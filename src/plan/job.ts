@@ -1,6 +1,7 @@
 import { planConfig } from './config.ts';
+import { allDependencies } from './depends-on.ts';
 import { blocksAll, isAboutKeep, labelProblem, nothingLabelled } from './label-problems.ts';
-import type { Note, Plan, PlannedSource, Problem, VolumeSource } from './model.ts';
+import type { Hook, Note, Plan, PlannedSource, Problem, VolumeSource } from './model.ts';
 import { postgresSource } from './postgres.ts';
 import {
   type Asked,
@@ -94,8 +95,8 @@ function planService(service: Service, slug: string, input: PlanInput): ServiceP
     );
     if (!asked.mistakes.some(blocksAll)) usable.push(asked);
   }
-  const postgres = planPostgres(usable, slug, input.settings);
-  const volumes = planVolumes(usable, slug, input, (asked) => baseOf(asked, input.settings));
+  const postgres = planPostgres(usable, slug, input);
+  const volumes = planVolumes(usable, slug, input, (asked) => baseOf(asked, input));
   problems.push(...[...postgres.problems, ...volumes.problems].map((problem) => ({ ...problem, subject })));
   const doubt = keepDoubt(service);
   return {
@@ -166,7 +167,7 @@ export function stoppedDatabase(container: string) {
   };
 }
 
-function planPostgres(containers: readonly Asked[], slug: string, settings: Settings): Part {
+function planPostgres(containers: readonly Asked[], slug: string, input: PlanInput): Part {
   const wanted = containers.filter(({ values }) => values['lifeboat.postgres']);
   const [first] = wanted;
   if (first === undefined) return { sources: [], problems: [] };
@@ -181,15 +182,19 @@ function planPostgres(containers: readonly Asked[], slug: string, settings: Sett
     const hint = 'run the service with one container';
     return { sources: [], problems: [{ severity: 'error', code: 'SOURCE_DUPLICATE', message, hint }] };
   }
-  const base = baseOf(first, settings);
+  const base = baseOf(first, input);
   return {
-    sources: [postgresSource({ ...base, name: `${slug}.postgres` }, container, values, settings)],
+    sources: [postgresSource({ ...base, name: `${slug}.postgres` }, container, values, input.settings)],
     problems: [],
   };
 }
 
-function baseOf({ container, values }: Asked, settings: Settings) {
+function baseOf({ container, values }: Asked, { settings, containers }: PlanInput) {
+  const user = values['lifeboat.exec.user'];
+  const hook = (argv: readonly string[]): Hook => ({ argv, ...(user === undefined ? {} : { user }) });
   const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
+  const restored = values['lifeboat.exec.restored'];
+  const dependsOn = pre || post || restored ? allDependencies(container, containers) : [];
   return {
     project: container.project,
     service: container.service,
@@ -198,8 +203,10 @@ function baseOf({ container, values }: Asked, settings: Settings) {
     schedule: values['lifeboat.schedule'] ?? settings.schedule,
     keep: values['lifeboat.keep'] ?? settings.keep,
     ...(container.life ? { life: container.life } : {}),
-    ...(pre !== undefined && container.running ? { pre } : {}),
-    ...(post !== undefined && container.running ? { post } : {}),
+    ...(pre !== undefined && container.running ? { pre: hook(pre) } : {}),
+    ...(post !== undefined && container.running ? { post: hook(post) } : {}),
+    ...(restored === undefined ? {} : { restored: hook(restored) }),
+    ...(dependsOn.length > 0 ? { dependsOn } : {}),
   };
 }
 

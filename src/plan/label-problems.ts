@@ -27,6 +27,8 @@ const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
   'lifeboat.name': NOT_BACKED_UP,
   'lifeboat.exec.pre': NOT_BACKED_UP,
   'lifeboat.exec.post': NOT_BACKED_UP,
+  'lifeboat.exec.user': NOT_BACKED_UP,
+  'lifeboat.exec.restored': 'it does not run after a restore',
 };
 
 /** Returns true for a mistake that prevents every backup of the container. */

@@ -7,6 +7,7 @@ import { boolean, booleanOrList, globs, list, matching, patterns, text } from '.
 
 const POSTGRES = ['lifeboat.postgres'] as const;
 const VOLUMES = ['lifeboat.volumes'] as const;
+const HOOKS = ['lifeboat.exec.pre', 'lifeboat.exec.post', 'lifeboat.exec.restored'] as const;
 const EITHER = ['lifeboat.postgres', 'lifeboat.volumes'] as const;
 
 /** Every label that a container can carry. docs/labels.md is generated from this table. */
@@ -105,14 +106,26 @@ export const LABELS = {
   'lifeboat.exec.pre': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container before its backup. If the command fails, the backup fails',
+    doc: 'command to run in this container before its backup, and before that of the databases that it `depends_on`. If the command fails, the backup of this container fails',
     needs: EITHER,
   },
   'lifeboat.exec.post': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container after its backup, even after a failure',
+    doc: 'command to run in this container after its backup and that of those databases, even after a failure',
     needs: EITHER,
+  },
+  'lifeboat.exec.restored': {
+    parse: parseCommand,
+    form: 'command',
+    doc: 'command to run in this container after a restore has replaced its data and all services run again, such as `./manage.py migrate`. If the command fails, the restored data stays',
+    needs: EITHER,
+  },
+  'lifeboat.exec.user': {
+    parse: matching(/^[A-Za-z0-9_][\w.-]{0,63}(:[A-Za-z0-9_][\w.-]{0,63})?$/, 'write a user, or user:group'),
+    form: 'user, or `user:group`',
+    doc: 'the user that the commands of `lifeboat.exec` run as, by name or number, instead of the user of the container',
+    needs: HOOKS,
   },
   'lifeboat.drill.assert': {
     parse: text,

@@ -65,8 +65,13 @@ export interface KeepPolicy {
   yearly?: number;
 }
 
-/** A command to run inside a container: an argument vector. No shell is involved. */
-export type Hook = readonly string[];
+/** A command to run inside a container. */
+export interface Hook {
+  /** the argument vector; no shell is involved */
+  argv: readonly string[];
+  /** `user` or `user:group`, as names or numbers; absent: the user of the container */
+  user?: string;
+}
 
 interface SourceBase {
   /** `db.postgres`, `web.media`, `config`: unique in a project */
@@ -83,6 +88,10 @@ interface SourceBase {
   keepInDoubt?: string;
   pre?: Hook;
   post?: Hook;
+  /** after a restore into the source */
+  restored?: Hook;
+  /** services of the project that the service of a hook depends on, directly or not; absent without hooks */
+  dependsOn?: string[];
   /** when the container was created and started; absent for `config` */
   life?: ContainerLife;
 }

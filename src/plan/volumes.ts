@@ -166,10 +166,14 @@ function merged(first: VolumeSource, others: readonly AskedVolume[]): VolumeSour
   };
 }
 
+function hasHooks({ pre, post, restored }: VolumeSource): boolean {
+  return pre !== undefined || post !== undefined || restored !== undefined;
+}
+
 /** Warns of labels of the other services that have no effect on the shared source. */
 function differences<T extends AskedVolume>({ source, subject }: T, others: readonly T[]): Problem[] {
-  const asks = ({ pre, post, schedule, keep }: VolumeSource) => ({
-    'lifeboat.exec': [pre ?? [], post ?? []],
+  const asks = ({ pre, post, restored, schedule, keep }: VolumeSource) => ({
+    'lifeboat.exec': [pre ?? null, post ?? null, restored ?? null],
     'lifeboat.schedule': schedule,
     'lifeboat.keep': keep,
   });
@@ -177,7 +181,7 @@ function differences<T extends AskedVolume>({ source, subject }: T, others: read
   return others.flatMap((other) => {
     const theirs = asks(other.source);
     const different = (Object.keys(own) as (keyof typeof own)[])
-      .filter((label) => label !== 'lifeboat.exec' || other.source.pre !== undefined || other.source.post !== undefined)
+      .filter((label) => label !== 'lifeboat.exec' || hasHooks(other.source))
       .filter((label) => JSON.stringify(own[label]) !== JSON.stringify(theirs[label]));
     if (different.length === 0) return [];
     const what = labelOf(source.mount, source.project);

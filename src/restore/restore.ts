@@ -2,6 +2,7 @@ import { LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
+import { runRestoredHooks } from '../run/restored-hooks.ts';
 import { startTimer } from '../run/timer.ts';
 import { heldAt } from '../store/objects/manifest.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
@@ -108,12 +109,25 @@ async function perform(
       report.checks.push(...ran.checks);
       if (ran.stoppedMs !== undefined) report.stoppedMs = ran.stoppedMs;
     }
+    await runHooks(deps, request, prepared, report);
     const { healthUrl } = request;
     if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
     return undefined;
   } catch (error) {
     return request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
   }
+}
+
+/** Runs `lifeboat.exec.restored` of the services whose data was replaced. */
+async function runHooks(
+  { engine, plan }: RestoreDeps,
+  { signal }: RestoreRequest,
+  { preview: { target, replaces } }: PreparedRestore,
+  report: RestoreReport,
+): Promise<void> {
+  if (!target || replaces.length === 0 || report.restored.length === 0) return;
+  const { sources: planned } = await plan();
+  report.checks.push(...(await runRestoredHooks(engine, { planned, replaced: [target] }, signal)));
 }
 
 async function servicesToStop(

@@ -1,10 +1,8 @@
+import { dependencies } from '../plan/depends-on.ts';
 import { ownLabels } from '../plan/labels.ts';
 import type { ContainerFacts, PlannedSource, PostgresSource } from '../plan/model.ts';
 import type { Client, Clients } from '../sources/postgres/facts/clients.ts';
 import { concerns, namedServers } from './naming.ts';
-
-/** The label in which Compose records `depends_on`: `db:service_healthy:false,redis:service_started:false`. */
-const DEPENDS_ON = 'com.docker.compose.depends_on';
 
 /** A client of a database that a restore does not stop. */
 export interface OtherClient {
@@ -104,11 +102,6 @@ export function isLabelled(container: ContainerFacts, target: PlannedSource): bo
 
 function stopLabel({ labels, imageLabels }: ContainerFacts): string {
   return ownLabels(labels, imageLabels).get('lifeboat.stop')?.trim() ?? '';
-}
-
-/** Returns the services that the `depends_on` of a container names. */
-export function dependencies({ labels }: Pick<ContainerFacts, 'labels'>): string[] {
-  return (labels[DEPENDS_ON] ?? '').split(',').flatMap((entry) => entry.split(':')[0] || []);
 }
 
 /** Returns whether the user excludes a container from being stopped for a restore of a database. */

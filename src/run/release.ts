@@ -220,7 +220,7 @@ export async function runPre(deps: HoldDeps, container: ContainerRef, pre: Hook,
 interface RunHookOptions {
   engine: Engine;
   container: ContainerRef;
-  which: 'pre' | 'post';
+  which: 'pre' | 'post' | 'restored';
   hook: Hook;
   signal?: AbortSignal | undefined;
   onCreated?: ((execId: string) => void) | undefined;
@@ -232,11 +232,11 @@ interface RunHookOptions {
  *
  * @throws HOOK_FAILED when the command fails; ENGINE_UNREACHABLE when it is unknown whether it ran; the reason of `signal`
  */
-async function runHook({ engine, container, which, hook, signal, onCreated }: RunHookOptions): Promise<void> {
+export async function runHook({ engine, container, which, hook, signal, onCreated }: RunHookOptions): Promise<void> {
   const limit = AbortSignal.timeout(HOOK_LIMIT_MS);
   const bounded = signal ? AbortSignal.any([signal, limit]) : limit;
   try {
-    await execText(engine, container.id, { argv: hook, signal: bounded, ...(onCreated ? { onCreated } : {}) });
+    await execText(engine, container.id, { ...hook, signal: bounded, ...(onCreated ? { onCreated } : {}) });
   } catch (error) {
     // It is unknown whether the command ran, so this is no failure of the command.
     const away = hasCode(error, 'ENGINE_UNREACHABLE') && !limit.aborted;
@@ -244,7 +244,7 @@ async function runHook({ engine, container, which, hook, signal, onCreated }: Ru
     throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.${which} in ${container.name} failed`, {
       cause: error,
       // The hint omits the arguments, because they may contain a password.
-      hint: `Look at the command ${JSON.stringify(hook[0])} of the label lifeboat.exec.${which}, and try it with docker exec.`,
+      hint: `Look at the command ${JSON.stringify(hook.argv[0])} of the label lifeboat.exec.${which}, and try it with docker exec.`,
     });
   }
 }

@@ -78,6 +78,6 @@ test('a container that a run holds stopped is planned as if it ran; another stop
     });
     return { pre: sources.map(({ pre }) => pre), stopped: problems.some(({ code }) => code === 'CONTAINER_STOPPED') };
   };
-  expect(await plan(['c1'])).toEqual({ pre: [['freeze']], stopped: false });
+  expect(await plan(['c1'])).toEqual({ pre: [{ argv: ['freeze'] }], stopped: false });
   expect(await plan([])).toEqual({ pre: [undefined], stopped: true });
 });

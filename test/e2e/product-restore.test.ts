@@ -55,11 +55,20 @@ describe('a restore of a product', () => {
   const outsider = () => `${stack.project}-outsider`;
   const writers = ['worker', 'behind'];
   const users = ['worker', 'pool', 'behind', 'api', 'sidekiq', 'web'];
+  const hooks = {
+    'lifeboat.exec.pre': "sh -c 'date +%s%N >/tmp/pre'",
+    'lifeboat.exec.post': "sh -c 'date +%s%N >/tmp/post'",
+  };
+  const restoredHook = () => `lifeboat.exec.restored in ${names(['web'])}`;
 
   beforeAll(async () => {
     stack = await Stack.start({
       services: {
-        db: postgres(17, { environment: { POSTGRES_DB: 'app' }, command: ['postgres', '-c', 'fsync=off'] }),
+        db: postgres(17, {
+          environment: { POSTGRES_DB: 'app' },
+          command: ['postgres', '-c', 'fsync=off'],
+          labels: { 'lifeboat.postgres': 'true', ...hooks },
+        }),
         worker: client('host=db', writes('worker')),
         pool: holder([], {}, { command: ['node', '-e', POOL] }),
         behind: client('host=pool port=6432', writes('behind'), {
@@ -67,7 +76,16 @@ describe('a restore of a product', () => {
         }),
         api: holder([], {}, { depends_on: { db: { condition: 'service_healthy' } } }),
         sidekiq: holder([], {}, { depends_on: ['api'] }),
-        web: holder(['media:/media'], { 'lifeboat.volumes': 'media' }, { depends_on: ['sidekiq'] }),
+        web: holder(
+          ['media:/media'],
+          {
+            'lifeboat.volumes': 'media',
+            ...hooks,
+            'lifeboat.exec.restored': "sh -c 'id -un >>/tmp/restored'",
+            'lifeboat.exec.user': 'node',
+          },
+          { depends_on: ['sidekiq'] },
+        ),
         files: holder(['docs:/docs'], { 'lifeboat.volumes': 'docs' }),
         bystander: holder([], {}),
         reports: client('host=db', 'SELECT pg_sleep(3600)', { labels: { 'lifeboat.stop': 'false' } }),
@@ -104,6 +122,18 @@ describe('a restore of a product', () => {
     await stack?.destroy();
   });
 
+  it('runs the commands of a service around the backup of the database that it depends on', async () => {
+    const time = async (service: string, hook: string) => BigInt(await stack.exec(service, ['cat', `/tmp/${hook}`]));
+    const times = [
+      await time('web', 'pre'),
+      await time('db', 'pre'),
+      await time('db', 'post'),
+      await time('web', 'post'),
+    ];
+    expect(times).toEqual(times.toSorted((a, b) => (a < b ? -1 : 1)));
+    expect((await stack.exec('web', ['stat', '--format', '%U', '/tmp/pre'])).trim()).toBe('node');
+  });
+
   it('shows beforehand who is stopped, who is not although connected, and the label that changes it', async () => {
     const ran = await stack.lifeboat('restore', 'latest', 'db.postgres', '--database', 'app', '--dry-run');
     const stop = ran.stderr.match(/would stop +(.*) \(they use it\)/)?.[1]?.split(', ') ?? [];
@@ -130,6 +160,8 @@ describe('a restore of a product', () => {
     expect(result.warnings.join('\n')).toMatch(/also connected, not stopped: \S+-reports-1/);
     expect(result.stoppedMs).toBeGreaterThan(result.withoutDataMs as number);
     expect(await inApp('SELECT count(*) FROM t')).toBe('100');
+    expect(result.checks).toContainEqual({ name: restoredHook(), ok: true });
+    expect(await stack.exec('web', ['cat', '/tmp/restored'])).toBe('node\n');
     const kept = result.restored[0]?.kept as string;
     for (const who of writers) {
       const { started, finished } = await life(who);
@@ -167,7 +199,7 @@ describe('a restore of a product', () => {
     expect(await inApp('SELECT count(*) FROM t')).toBe('50');
     expect((await life('worker')).started).not.toBe(started);
     // A later restore could not be rolled back and forth while this one is rolled back.
-    const forgotten = await stack.lifeboat('forget', '--yes');
+    const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
     expect(forgotten.code, forgotten.stderr).toBe(0);
   });
 
@@ -199,7 +231,9 @@ describe('a restore of a product', () => {
       const result = JSON.parse(ran.stdout) as RestoreResult;
       expect(ran.code, ran.stderr + ran.stdout).toBe(0);
       expect(await state()).toEqual(['100', 'one\n', 'one\n']);
-      expect(result.checks.map(({ name }) => name).sort()).toEqual(names([...users, 'files']).sort());
+      expect(result.checks.map(({ name }) => name).sort()).toEqual(
+        [restoredHook(), ...names([...users, 'files'])].sort(),
+      );
       expect(result.restored.map(({ target }) => target.split(':')[0])).toEqual([
         ...['db.postgres', 'files.docs', 'web.media'],
       ]);

@@ -166,7 +166,10 @@ function details(source: PlannedSource, settings: PlanInput['settings']): string
   if (source.schedule !== settings.schedule) lines.push(`schedule ${source.schedule}`);
   const keep = formatKeep(source.keep);
   if (keep !== formatKeep(settings.keep)) lines.push(`keep ${keep}`);
-  list('pre', source.pre);
-  list('post', source.post);
+  list('pre', source.pre?.argv);
+  list('post', source.post?.argv);
+  list('restored', source.restored?.argv);
+  const user = (source.pre ?? source.post ?? source.restored)?.user;
+  if (user !== undefined) lines.push(`hooks as ${user}`);
   return lines;
 }

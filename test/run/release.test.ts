@@ -123,7 +123,7 @@ beforeEach(() => {
   };
 });
 
-const held: Hold = { container, stop: [container], pre: ['freeze'], post: ['thaw'] };
+const held: Hold = { container, stop: [container], pre: { argv: ['freeze'] }, post: { argv: ['thaw'] } };
 const work = async () => {
   fake.done.push('work');
   return 'result';
@@ -264,7 +264,7 @@ describe('a hold', () => {
   test('a step that cannot be undone is reported, and stays open in the journal', async () => {
     fake.failures.set('start', away());
     await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'ENGINE_UNREACHABLE' });
-    expect(openHolds(journal)).toMatchObject([{ container, stop: { type: 'stop' }, post: ['thaw'] }]);
+    expect(openHolds(journal)).toMatchObject([{ container, stop: { type: 'stop' }, post: { argv: ['thaw'] } }]);
 
     fake.failures.clear();
     fake.done = [];
@@ -293,7 +293,7 @@ describe('a hold', () => {
       fake.containers.clear();
       for (const id of others) fake.containers.set(id, { running: false, autoRemove: false, startedAt: MONDAY });
       const entries: JournalEntry[] = [
-        { type: 'hook', container, post: ['thaw'] },
+        { type: 'hook', container, post: { argv: ['thaw'] } },
         { type: 'stop', container },
       ];
       const { failures, again } = await releaseHolds(entries, deps);
@@ -308,7 +308,7 @@ describe('a hold', () => {
     fake.failures.set('exec', away());
     const { again } = await releaseHolds(
       [
-        { type: 'hook', container, post: ['thaw'] },
+        { type: 'hook', container, post: { argv: ['thaw'] } },
         { type: 'stop', container: second },
       ],
       deps,
@@ -369,7 +369,7 @@ describe('a decision of a user about a container while it was held', () => {
       return execStart(...options);
     };
     const begin = async (_: string[], started: FindStarted) => started(['c1']);
-    expect(await withHold({ ...stopped, pre: ['freeze'] }, deps, signal, begin)).toBeUndefined();
+    expect(await withHold({ ...stopped, pre: { argv: ['freeze'] } }, deps, signal, begin)).toBeUndefined();
     expect(starts()).toEqual(['start c1']);
     expect(asked().running).toBe(true);
   });
@@ -436,7 +436,9 @@ describe('a decision of a user about a container while it was held', () => {
     beforeEach(async () => {
       fake.containers.set('agent', { ...other, running: true });
       fake.containers.set('db', { ...other, running: true });
-      await withHold({ ...stopped, post: ['thaw'] }, deps, signal, async () => ['agent', 'db'].map((id) => kill(id)));
+      await withHold({ ...stopped, post: { argv: ['thaw'] } }, deps, signal, async () =>
+        ['agent', 'db'].map((id) => kill(id)),
+      );
     });
     /** Starts the agent again after some seconds. The engine forgets earlier events. */
     const back = (seconds = 0) => {
@@ -653,7 +655,7 @@ describe('a run that is interrupted while pre runs', () => {
     fake.lasting.freeze = 1;
     await interrupt();
     expect(fake.done).toEqual(['exec c1 freeze']);
-    expect(openHolds(journal)).toMatchObject([{ post: ['thaw'] }]);
+    expect(openHolds(journal)).toMatchObject([{ post: { argv: ['thaw'] } }]);
     expect(await releaseHolds(journal, deps)).toEqual({ failures: [], again: false });
     expect(fake.done).toEqual(['exec c1 freeze', 'exec c1 thaw']);
   });
@@ -661,7 +663,7 @@ describe('a run that is interrupted while pre runs', () => {
   test('the wait for a hanging hook is limited', async () => {
     fake.lasting.freeze = 100;
     const over: JournalEntry[] = [
-      { type: 'hook', container, post: ['thaw'] },
+      { type: 'hook', container, post: { argv: ['thaw'] } },
       { type: 'pre', container, exec: 'freeze', until: '2026-01-01T00:00:00Z' },
     ];
     expect(await releaseHolds(over, deps)).toEqual({ failures: [], again: false });

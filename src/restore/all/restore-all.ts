@@ -2,6 +2,7 @@ import { errorInfo } from '../../base/errors.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
 import type { RestoreStart } from '../../report/events.ts';
 import { Journal } from '../../run/journal.ts';
+import { runRestoredHooks } from '../../run/restored-hooks.ts';
 import { startTimer } from '../../run/timer.ts';
 import { newSnapshotId } from '../../store/objects/snapshot-id.ts';
 import type { RestoreDeps, RestoreRequest, RestoreResult } from '../context.ts';
@@ -177,6 +178,10 @@ async function perform(whole: Whole, services: Services): Promise<void> {
   );
   report.checks.push(...checks);
   if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
+  const done = active(whole).filter((part) => replaces(part) && part.report.restored.length > 0);
+  const replaced = done.flatMap(({ prepared: { preview } }) => preview.target ?? []);
+  const { sources: planned } = await deps.plan();
+  report.checks.push(...(await runRestoredHooks(deps.engine, { planned, replaced }, request.signal)));
   const { healthUrl } = request;
   if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
 }

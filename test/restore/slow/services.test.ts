@@ -2,10 +2,10 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../../src/base/errors.ts';
 import { silentLog } from '../../../src/base/log.ts';
 import type { Engine } from '../../../src/docker/engine.ts';
+import { dependencies } from '../../../src/plan/depends-on.ts';
 import type { PostgresSource, VolumeSource } from '../../../src/plan/model.ts';
 import { concerns } from '../../../src/restore/naming.ts';
 import { answersWell, type Patience, withStopped } from '../../../src/restore/services.ts';
-import { dependencies } from '../../../src/restore/users.ts';
 import type { HoldDeps } from '../../../src/run/release.ts';
 import { type Receiver, startReceiver } from '../../harness/receiver.ts';
 
