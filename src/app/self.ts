@@ -1,4 +1,5 @@
 import { readdir } from 'node:fs/promises';
+import { unlessAborted } from '../base/abort.ts';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { listFacts, type Self } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
@@ -46,6 +47,9 @@ interface PlanContext {
   held(): Promise<ReadonlySet<string>>;
 }
 
+/** How long the destination may take to list snapshots for a plan, milliseconds. */
+const RECORDED_MS = 10_000;
+
 /**
  * Lists the containers that exist now, and plans for them. A container that a run holds stopped counts as running, because it ran
  * before and will run again.
@@ -72,7 +76,7 @@ export async function planNow(
   const unknown = namesOfShared(plan).filter((names) => !names.some((name) => known.includes(name)));
   if (unknown.length > 0) {
     // The spool is new, so it knows no names. A volume that changed its name would begin a second history.
-    const manifests = await recorded().catch(() => []);
+    const manifests = await unlessAborted(recorded(), AbortSignal.timeout(RECORDED_MS)).catch(() => []);
     const last = unknown.flatMap((names) => lastNameOf(manifests, names) ?? []);
     if (last.length > 0) plan = buildPlan({ ...input, known: [...known, ...last] });
   }

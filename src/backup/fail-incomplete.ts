@@ -34,8 +34,8 @@ export async function failIncomplete({ capturer, captured, repository, state }: 
     const lacking = refsOf(one).filter(({ key }) => wrong.has(key));
     if (lacking.length === 0) continue;
     const { name, kind } = one.report;
-    const message = `${plural(lacking.length, 'object')} that ${name} reuses ${lacking.length === 1 ? 'is' : 'are'} missing at ${destination.name}, or incomplete there`;
-    const hint = 'The next run stores the content again. `lifeboat check` names the snapshots that lost it.';
+    const message = `${plural(lacking.length, 'object')} of ${name} ${lacking.length === 1 ? 'is' : 'are'} missing at ${destination.name}, or incomplete there`;
+    const hint = 'The next run stores the content again. `lifeboat check` names earlier snapshots that lost it too.';
     const error = new LifeboatError('OBJECT_MISSING', message, { hint });
     captured[i] = await capturer.failed({ name, kind: kind as PlannedSource['kind'] }, error);
   }

@@ -1,6 +1,6 @@
 import { type ErrorInfo, errorInfo } from '../base/errors.ts';
-import { stoppedDatabase } from '../plan/job.ts';
 import type { PlannedSource } from '../plan/model.ts';
+import { stoppedDatabase } from '../plan/postgres.ts';
 import { formatKeep } from '../plan/retention.ts';
 import type { SourceReport, Trigger } from '../report/events.ts';
 import { type LastGood, lastGoodReport, type VanishedSource } from '../run/history.ts';

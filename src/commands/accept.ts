@@ -22,7 +22,13 @@ export async function accept(call: Call): Promise<number> {
   const losses = await findLosses(call, source, snapshots);
   const at = new Date().toISOString();
   const sequence = snapshots[0]?.manifest.sequence ?? 0;
-  await app.state.saveAccepted({ ...(await app.state.accepted()), [source]: { at, sequence, losses } });
+  // A run in progress, or another command, may write the same state.
+  const held = await app.lock();
+  try {
+    await app.state.saveAccepted({ ...(await app.state.accepted()), [source]: { at, sequence, losses } });
+  } finally {
+    await held.release();
+  }
   const words = losses.map((loss) => LOSS_WORDS[loss]).join(' and ');
   print(
     call,
@@ -55,6 +61,11 @@ async function findLosses(
   if (!status) {
     throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot has a source ${source}, nor does the plan`, {
       hint: '`lifeboat plan` and `lifeboat snapshots` list the sources.',
+    });
+  }
+  if (status.stopped !== undefined) {
+    throw new LifeboatError('NOTHING_TO_ACCEPT', `the container ${status.stopped} of ${source} only does not run`, {
+      hint: 'Start it. If the database is gone for good, remove the container or its label, then run `lifeboat accept` again.',
     });
   }
   const isGone = status.attention === 'vanished';

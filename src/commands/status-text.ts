@@ -1,4 +1,4 @@
-import { stoppedDatabase } from '../plan/job.ts';
+import { stoppedDatabase } from '../plan/postgres.ts';
 import { formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
 import { problemLines } from '../report/text.ts';

@@ -1,18 +1,13 @@
 import { unlessAborted } from '../base/abort.ts';
 import { hasCode } from '../base/errors.ts';
 import type { CopyState, State } from '../run/state.ts';
+import { SKIPPED_SEQUENCES } from '../store/repository/chain.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
 import type { CopyPlace } from './copy.ts';
 
 /** How long the copies may take to respond, milliseconds. */
 const LIMIT_MS = 30_000;
-
-/**
- * The sequence skips so many numbers if it is unknown which ones a copy has. No destination loses that many snapshots,
- * and a chain may have gaps.
- */
-const SKIPPED = 1_000_000;
 
 /** The sequences that copies may have. */
 interface Copied {
@@ -51,7 +46,7 @@ export async function highestCopied({ copies, main, end, state, signal: stop }: 
       if (hasCode(error, 'DEST_FOREIGN')) return 0;
       const remembered = states[place.name]?.highest;
       if (remembered === undefined) unknown.push(place.name);
-      return remembered ?? end + SKIPPED;
+      return remembered ?? end + SKIPPED_SEQUENCES;
     }),
   );
   return { taken: Math.max(0, ...(await Promise.all(all))), unknown };

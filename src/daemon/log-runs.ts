@@ -12,12 +12,12 @@ export function createRunLogger({ state, log }: { state: Pick<State, 'lastRun'>;
   let first = true;
   return async () => {
     const last = await state.lastRun().catch(() => undefined);
-    const isNew = last !== undefined && last.id !== logged;
-    logged = last?.id;
     // At the start of the daemon, the last run is an old one.
     const isOld = first;
     first = false;
-    if (!isNew || isOld) return;
+    if (!last || last.id === logged) return;
+    logged = last.id;
+    if (isOld) return;
     try {
       logReport(log, last);
     } catch (error) {

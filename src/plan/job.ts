@@ -1,8 +1,7 @@
 import { planConfig } from './config.ts';
-import { allDependencies } from './depends-on.ts';
 import { blocksAll, isAboutKeep, labelProblem, nothingLabelled } from './label-problems.ts';
 import type { Hook, Note, Plan, PlannedSource, Problem, VolumeSource } from './model.ts';
-import { postgresSource } from './postgres.ts';
+import { postgresSource, stoppedDatabase } from './postgres.ts';
 import {
   type Asked,
   asks,
@@ -14,6 +13,7 @@ import {
   serviceSlugs,
 } from './services.ts';
 import type { Settings } from './settings.ts';
+import { allDependencies } from './values/depends-on.ts';
 import { visible } from './values/fields.ts';
 import { didYouMean } from './values/suggest.ts';
 import { otherWriters, planVolumes, type ServiceVolumes, shareVolumes, withWriters } from './volumes.ts';
@@ -156,15 +156,6 @@ interface Part {
   sources: PlannedSource[];
   problems: Omit<Problem, 'subject'>[];
   stopped?: Plan['stopped'];
-}
-
-/** Returns the error about a database whose container does not run. */
-export function stoppedDatabase(container: string) {
-  return {
-    code: 'CONTAINER_STOPPED' as const,
-    message: `container ${container} is not running, so its databases cannot be backed up`,
-    hint: 'start it, or remove lifeboat.postgres',
-  };
 }
 
 function planPostgres(containers: readonly Asked[], slug: string, input: PlanInput): Part {

@@ -78,3 +78,12 @@ function ofSettings({ pgUser, pgPassword }: Settings): Claim {
     passwordFrom: 'LIFEBOAT_PGPASSWORD',
   };
 }
+
+/** Returns the error about a database whose container does not run. */
+export function stoppedDatabase(container: string) {
+  return {
+    code: 'CONTAINER_STOPPED' as const,
+    message: `container ${container} is not running, so its databases cannot be backed up`,
+    hint: 'start it, or remove lifeboat.postgres',
+  };
+}

@@ -9,7 +9,7 @@ import type { Repository } from '../store/repository/repository.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
 import type { KeptData, PreparedRestore, RestoreContext, RestoreDeps, Restored, RestoreRequest } from './context.ts';
 import { prepareDatabases } from './database.ts';
-import { endJournal } from './end-journal.ts';
+import { endJournals } from './end-journal.ts';
 import { findSnapshot } from './find.ts';
 import { prepareVolume } from './volume.ts';
 
@@ -39,6 +39,8 @@ export async function findReadable(
 export interface Opened {
   context: RestoreContext;
   start: RestoreStart;
+  /** Clears the directory, and leaves the journal open. */
+  clear(): Promise<void>;
   /** Clears the directory and ends the journal. */
   close(): Promise<void>;
 }
@@ -69,13 +71,15 @@ export async function openPart(
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const progress: RestoreContext['progress'] = (update) =>
     deps.dispatcher.emit({ type: 'progress', progress: { source: request.source, ...update } });
+  // Recovery removes what cannot be removed now. The journal ends in either case.
+  const clear = () => deps.clear(directory, id);
   return {
     context: { id, ...own, journal, directory, progress, repository, snapshot, entry },
     start,
+    clear,
     async close() {
-      // Recovery removes what cannot be removed now. The journal ends in either case.
-      await deps.clear(directory, id);
-      await endJournal(deps, journal);
+      await clear();
+      await endJournals(deps, [journal]);
     },
   };
 }

@@ -6,7 +6,7 @@ import type { Rollback } from '../run/state.ts';
 import { startTimer } from '../run/timer.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Consent, PreviewSummary, RestoreDeps } from './context.ts';
-import { endJournal } from './end-journal.ts';
+import { endJournals } from './end-journal.ts';
 import { conclude } from './finish.ts';
 import { lockForRestore } from './lock.ts';
 import { emptyReport } from './part.ts';
@@ -37,6 +37,8 @@ export interface RollbackResult extends RestoreReport {
  */
 export async function rollback(deps: RestoreDeps, request: RollbackRequest): Promise<RollbackResult> {
   return withRollback(deps, request, async ({ journal, chosen, kept }) => {
+    const startedAt = deps.now();
+    const ended = startTimer(deps.now, startedAt);
     const start: RestoreStart = {
       id: journalId(journal),
       project: deps.project,
@@ -44,7 +46,7 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
       source: chosen.source,
       target: chosen.source,
       snapshot: chosen.snapshot,
-      start: deps.now().toISOString(),
+      start: startedAt.toISOString(),
     };
     refuseOutOfTurn(chosen, await deps.state.rollbacks());
     await kept.check(chosen);
@@ -57,7 +59,7 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
     await request.confirm(chosen.source);
     journal.record({ type: 'begun', restore: start, from: { id: chosen.id, inUse: chosen.inUse } });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
-    return { ...(await swapBack(deps, request, { journal, chosen, kept, services }, start)), preview };
+    return { ...(await swapBack({ ...deps, ended }, request, { journal, chosen, kept, services }, start)), preview };
   });
 }
 
@@ -120,7 +122,7 @@ async function withRollback<T>(
         if (done) return done.result;
       }
     } finally {
-      await endJournal(deps, journal);
+      await endJournals(deps, [journal]);
     }
   } finally {
     await lock.release();
@@ -137,7 +139,8 @@ function choose(all: readonly Rollback[], { id, source }: RollbackRequest): Roll
   );
   const [newest] = matching.toReversed();
   if (newest && (id === undefined || matching.length === 1 || newest.id === id)) return newest;
-  const names = all.map((one) => `${one.id} (${one.source})`).join(', ');
+  const members = all.filter(({ group }) => id !== undefined && group?.startsWith(id));
+  const names = (members.length > 0 ? members : all).map((one) => `${one.id} (${one.source})`).join(', ');
   throw new LifeboatError(
     'NOTHING_TO_ROLL_BACK',
     newest ? `more than one restore starts with ${id}` : 'no such restore',
@@ -181,7 +184,7 @@ async function servicesToStop(
 }
 
 async function swapBack(
-  deps: RestoreDeps,
+  deps: RestoreDeps & { ended(): Date },
   request: RollbackRequest,
   { journal, chosen, kept, services }: Run & { services: Services },
   start: RestoreStart,
@@ -197,7 +200,6 @@ async function swapBack(
     of: chosen.id,
     warnings: serviceNotes(services),
   };
-  const ended = startTimer(deps.now, new Date(start.start));
   let failure: unknown;
   try {
     const { checks, stoppedMs } = await withStopped({
@@ -225,7 +227,7 @@ async function swapBack(
   } catch (error) {
     failure = request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
   }
-  await conclude({ ...deps, ended }, deps.repository, report, failure);
+  await conclude(deps, deps.repository, report, failure);
   if (failure !== undefined) throw failure;
   return report;
 }

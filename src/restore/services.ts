@@ -38,7 +38,7 @@ interface UsedData {
 
 /** The containers that use data. */
 export interface Services {
-  /** to stop, each after those that it uses */
+  /** to stop; among the users of one database, each after those that it uses */
   using: ContainerRef[];
   /** that must not be stopped, with the reason */
   kept: { name: string; reason: string }[];

@@ -1,6 +1,6 @@
-import { dependencies } from '../plan/depends-on.ts';
 import { ownLabels } from '../plan/labels.ts';
 import type { ContainerFacts, PlannedSource, PostgresSource } from '../plan/model.ts';
+import { dependencies } from '../plan/values/depends-on.ts';
 import type { Client, Clients } from '../sources/postgres/facts/clients.ts';
 import { concerns, namedServers } from './naming.ts';
 

@@ -44,7 +44,7 @@ test('a pack that the destination lost fails the source that reuses it, not the 
   const failed: string[] = [];
   await bench.destination().delete(key('b'));
   const report = await bench.run('a', { plan, capturer: reusing({ ...packs, b: [...packs.b, other] }, failed) });
-  expect(failed).toEqual([`b: 1 object that b reuses is missing at ${bench.destination().name}, or incomplete there`]);
+  expect(failed).toEqual([`b: 1 object of b is missing at ${bench.destination().name}, or incomplete there`]);
   expect(report).toMatchObject({
     status: 'partial',
     results: [

@@ -6,6 +6,9 @@ export const NOT_S3 = 'NotS3';
 /** Error statuses that a proxy in front of a working S3 server sends with a page of its own. */
 const OF_PROXIES = new Set([408, 413, 429]);
 
+/** Headers of Amazon S3 and compatible servers, Google Cloud Storage, and Alibaba OSS. */
+const SERVER_HEADERS = /^x-(amz|goog|guploader|oss)-/;
+
 /** The longest redirect address that a message shows, characters. */
 const SHOWN = 200;
 
@@ -68,8 +71,10 @@ function findForeign({ statusCode, headers }: HttpAnswer, operation: string): st
   const isSuccess = statusCode < 300;
   const isRedirect = statusCode >= 300 && statusCode < 400;
   const type = (headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
-  const hasAmz = Object.keys(headers).some((name) => name.startsWith('x-amz-'));
-  const isPage = type === 'text/html' || type === 'application/xhtml+xml';
+  const hasAmz = Object.keys(headers).some((name) => SERVER_HEADERS.test(name));
+  // Google Cloud Storage sends empty responses with the type of a page.
+  const isEmpty = statusCode === 204 || headers['content-length'] === '0';
+  const isPage = !isEmpty && (type === 'text/html' || type === 'application/xhtml+xml');
   const { location } = headers;
   const redirect = location === undefined ? '' : `redirect to ${showAddress(location)}`;
   const what = [`HTTP ${statusCode}`, type, redirect].filter((part) => part !== '').join(', ');

@@ -27,6 +27,8 @@ export interface Whole {
   request: RestoreRequest;
   report: RestoreReport;
   parts: Part[];
+  /** every source that was opened, also one that could not be prepared */
+  opened: Opened[];
   failed: { target: string; error: ErrorInfo }[];
   /** the journal of the group, which has the stops */
   journal: Journal;

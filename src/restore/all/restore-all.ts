@@ -6,7 +6,7 @@ import { runRestoredHooks } from '../../run/restored-hooks.ts';
 import { startTimer } from '../../run/timer.ts';
 import { newSnapshotId } from '../../store/objects/snapshot-id.ts';
 import type { RestoreDeps, RestoreRequest, RestoreResult } from '../context.ts';
-import { endJournal } from '../end-journal.ts';
+import { endJournals } from '../end-journal.ts';
 import { conclude } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
 import { emptyReport, findReadable, loadPart, openPart, prepare, timed } from '../part.ts';
@@ -54,6 +54,7 @@ export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Pr
       request,
       report: emptyReport(deps, start, []),
       parts: [],
+      opened: [],
       failed: [],
       journal,
       startedAt,
@@ -72,32 +73,25 @@ export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Pr
   }
 }
 
-/** Ends the journals of the sources, then the journal of the group, whose end may start containers. */
-async function closeAll({ deps, parts, journal }: Whole): Promise<void> {
-  const journals = [...parts.map(({ opened }) => opened.context.journal), journal];
-  // If the end of one journal needs a recovery, that reads the others too, and must not report them as dead.
-  for (const one of journals) one.record({ type: 'reported' });
+/** Ends the journals of the sources, and the journal of the group, whose end may start containers. */
+async function closeAll({ deps, parts, opened, journal }: Whole): Promise<void> {
   for (const part of parts) {
     await closeData(part).catch((error: unknown) => deps.log.warn('a session did not close', { ...errorInfo(error) }));
-    await part.opened.close();
   }
-  await endJournal(deps, journal);
+  for (const one of opened) await one.clear();
+  await endJournals(deps, [...opened.map(({ context }) => context.journal), journal]);
 }
 
 async function preparePart(
-  { deps, parts, report, startedAt }: Whole,
+  { deps, parts, opened: all, report, startedAt }: Whole,
   request: RestoreRequest,
   id: string,
 ): Promise<void> {
   const { notes, ...found } = await findReadable(deps, request);
   const opened = await openPart(deps, request, found, { id, group: report.id, startedAt });
-  try {
-    const prepared = await prepare(deps, request, opened.context);
-    parts.push({ request, opened, prepared, report: emptyReport(deps, opened.start, []) });
-  } catch (error) {
-    await opened.close();
-    throw error;
-  }
+  all.push(opened);
+  const prepared = await prepare(deps, request, opened.context);
+  parts.push({ request, opened, prepared, report: emptyReport(deps, opened.start, []) });
   for (const note of notes) request.say(`${request.source}: ${note}`);
 }
 

@@ -8,7 +8,7 @@ import { startTimer } from '../../run/timer.ts';
 import type { Clients } from '../../sources/postgres/facts/clients.ts';
 import { newSnapshotId } from '../../store/objects/snapshot-id.ts';
 import type { RestoreDeps } from '../context.ts';
-import { endJournal } from '../end-journal.ts';
+import { endJournals } from '../end-journal.ts';
 import { conclude } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
 import { emptyReport } from '../part.ts';
@@ -44,10 +44,17 @@ interface Whole {
   journals: Journal[];
 }
 
-/** Returns the restores of all sources that a rollback means: by the id of the group, or the newest restore without an id. */
+/**
+ * Returns the restores of all sources that a rollback means: by the id of the group. Without an id, the newest restore counts, unless
+ * one of its sources was rolled back alone: then the command reverses that.
+ */
 export function groupOf(all: readonly Rollback[], { id, source }: RollbackRequest): string | undefined {
   if (source !== undefined) return undefined;
-  if (id === undefined) return all.at(-1)?.group;
+  if (id === undefined) {
+    const newest = all.at(-1)?.group;
+    const members = all.filter(({ group }) => group === newest);
+    return new Set(members.map(({ inUse }) => inUse)).size === 1 ? newest : undefined;
+  }
   if (all.some((one) => one.id.startsWith(id))) return undefined;
   const groups = new Set(all.flatMap(({ group }) => (group?.startsWith(id) ? [group] : [])));
   return groups.size === 1 ? [...groups][0] : undefined;
@@ -99,9 +106,7 @@ export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, g
       if (error !== undefined || (why !== undefined && report.restored.length === 0)) throw why;
       return result();
     } finally {
-      // If the end of one journal needs a recovery, that reads the others too, and must not report them as dead.
-      for (const journal of whole.journals) journal.record({ type: 'reported' });
-      for (const journal of whole.journals) await endJournal(deps, journal);
+      await endJournals(deps, whole.journals);
     }
   } finally {
     await lock.release();

@@ -1,3 +1,4 @@
+import { isRegular } from '../../store/objects/manifest.ts';
 import type { RestoreDeps, RestoreRequest } from '../context.ts';
 
 /** A source that a restore of all sources leaves alone. */
@@ -24,8 +25,9 @@ export async function chooseSources(
     : { snapshots: [await repository.resolve(wanted)] };
   const manifests = snapshots.map(({ manifest }) => manifest);
   const kinds = new Map(plan.sources.map(({ name, kind }): [string, string] => [name, kind]));
-  for (const [name, { kind }] of Object.entries(manifests[0]?.sources ?? {}))
-    if (!kinds.has(name)) kinds.set(name, kind);
+  // A safety snapshot or an import holds some sources only.
+  const newest = manifests.find((one) => !isLatest || isRegular(one));
+  for (const [name, { kind }] of Object.entries(newest?.sources ?? {})) if (!kinds.has(name)) kinds.set(name, kind);
   const holds = (name: string) => manifests.some(({ sources }) => sources[name] !== undefined);
   const names: string[] = [];
   const unchanged: Unchanged[] = [];

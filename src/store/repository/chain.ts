@@ -8,6 +8,12 @@ import { type Place, refuseLostEnd } from './seen-chain.ts';
 import { unsigned } from './signing.ts';
 import { readTombstones, sortOut, type Tombstone } from './tombstones.ts';
 
+/**
+ * The sequence skips so many numbers if it is unknown which ones a copy has. No destination loses that many snapshots,
+ * and a chain may have gaps.
+ */
+export const SKIPPED_SEQUENCES = 1_000_000;
+
 /** A problem with the documents of one snapshot. */
 interface Finding {
   snapshot: string;
@@ -168,9 +174,16 @@ export async function unreadAfter(
   const older = damaged.filter((one) => !isLater(one));
   const unread = new Set(damaged.map(({ id }) => id));
   const tombstones = (await readTombstones(repository)).filter(({ id }) => !unread.has(id));
-  const known = chainOf(snapshots, tombstones).filter(({ sequence }) => sequence < than.sequence);
-  const places = than.sequence - 1 - new Set(known.map(({ sequence }) => sequence)).size;
+  const known = chainOf(snapshots, tombstones).map(({ sequence }) => sequence);
+  const places = countFree(known, than.sequence);
   return damaged.find(isLater) ?? (older.length > places ? older[0] : undefined);
+}
+
+/** Counts the numbers from 1 that are free before `end`. Numbers that the sequence has skipped on purpose are not free. */
+function countFree(taken: readonly number[], end: number): number {
+  const sorted = [...new Set([0, ...taken.filter((one) => one < end), end])].sort((a, b) => a - b);
+  const gaps = sorted.slice(1).map((one, i) => one - (sorted[i] as number) - 1);
+  return gaps.reduce((sum, gap) => sum + (gap % SKIPPED_SEQUENCES), 0);
 }
 
 /**

@@ -129,3 +129,22 @@ test('responses of S3 servers with few headers are accepted', async () => {
   const stored = page(200, { etag: '"a"', 'x-amz-request-id': '1', 'content-length': String(PAGE.length) });
   expect(await outcome(stored, async (at) => String(await read(at, 'page')))).toBe(PAGE);
 });
+
+test('the empty responses of Google Cloud Storage, which have the type of a page, are accepted', async () => {
+  const stored = new Map<string, string>();
+  const google: Answer = ({ method }, response) => {
+    const headers = { 'content-type': 'text/html; charset=UTF-8', 'content-length': '0' };
+    if (method === 'PUT') stored.set('a', 'a');
+    if (method === 'HEAD' && stored.size === 0) response.writeHead(404, headers).end();
+    else if (method === 'HEAD')
+      response.writeHead(200, { 'content-type': 'text/plain', 'content-length': '1', etag: '"a"' }).end();
+    else if (method === 'GET')
+      response
+        .writeHead(200, { 'content-type': 'text/html', 'content-length': '1', etag: '"a"', 'x-goog-hash': 'x' })
+        .end('a');
+    else if (method === 'DELETE') response.writeHead(204, headers).end();
+    else response.writeHead(200, { ...headers, etag: '"a"', 'x-guploader-uploadid': 'u' }).end();
+  };
+  expect(await outcome(google, ACTS[3]![1])).toBeUndefined();
+  expect(await outcome(google, ACTS[2]![1])).not.toMatchObject({ code: 'DEST_UNREACHABLE' });
+});

@@ -25,6 +25,7 @@ interface DumpedServer {
   /** databases whose dumps failed: files that remain of them are removed without a warning */
   failed: readonly string[];
   compression: DumpCompression;
+  signal: AbortSignal;
 }
 
 /** The databases that cannot be stored, and warnings about other files. */
@@ -42,7 +43,8 @@ interface Refusals {
  *
  * @throws the error of a file that cannot be removed
  */
-export async function refuseUnsoundDumps({ root, dumps, failed, compression }: DumpedServer): Promise<Refusals> {
+export async function refuseUnsoundDumps(server: DumpedServer): Promise<Refusals> {
+  const { root, dumps, failed, signal } = server;
   const refused: MissingDatabase[] = [];
   const surplus = await removeSurplus(root, '', (name) => name === GLOBALS || name === DATABASES);
   // If this is no directory, the tree is refused later.
@@ -53,8 +55,9 @@ export async function refuseUnsoundDumps({ root, dumps, failed, compression }: D
   surplus.push(...(await removeSurplus(parent, `${DATABASES}/`, (name) => known.has(name))));
   for (const dump of dumps) {
     try {
-      await checkDump(parent, dump, compression);
+      await checkDump(parent, dump, server);
     } catch (error) {
+      signal.throwIfAborted();
       await removePath(parent, databaseDirectory(dump.name));
       refused.push({ name: dump.name, error: toLifeboatError(error) });
     }
@@ -85,7 +88,11 @@ async function isDirectory(parent: string, name: string): Promise<boolean> {
 }
 
 /** @throws PG_DUMP_FAILED for a file that does not belong in the dump; PG_DUMP_INCOMPLETE */
-async function checkDump(parent: string, { name, dumpIds }: Dump, compression: DumpCompression): Promise<void> {
+async function checkDump(
+  parent: string,
+  { name, dumpIds }: Dump,
+  { compression, signal }: DumpedServer,
+): Promise<void> {
   const fail = (what: string, code: 'PG_DUMP_FAILED' | 'PG_DUMP_INCOMPLETE' = 'PG_DUMP_FAILED') =>
     new LifeboatError(code, `the dump of ${name} ${what}`, { hint: HINT });
   const directory = path.join(parent, databaseDirectory(name));
@@ -101,7 +108,7 @@ async function checkDump(parent: string, { name, dumpIds }: Dump, compression: D
     if (kind === 'contents' && (await lstat(file)).size > MAX_CONTENTS) throw fail('has a huge table of contents');
     if (kind === 'list') lists.push(file);
     if (kind === 'large object') largeObjects++;
-    if (compression === 'zstd' && !(await isWhole(file, kind))) {
+    if (compression === 'zstd' && !(await isWhole(file, kind, signal))) {
       throw fail(`is damaged: ${shown} is not a complete zstd file`, 'PG_DUMP_INCOMPLETE');
     }
   }
@@ -112,9 +119,9 @@ async function checkDump(parent: string, { name, dumpIds }: Dump, compression: D
 }
 
 /** Returns true if a file is what `pg_dump` writes with zstd: only an empty large object has no frame. */
-async function isWhole(file: string, kind: FileKind): Promise<boolean> {
+async function isWhole(file: string, kind: FileKind, signal: AbortSignal): Promise<boolean> {
   if (kind === 'large object' && (await lstat(file)).size === 0) return true;
-  return kind === 'contents' || kind === 'list' || hasWholeFrames(file);
+  return kind === 'contents' || kind === 'list' || hasWholeFrames(file, signal);
 }
 
 /** The largest table of contents, bytes. A restore reads it into memory. 2 GiB. */

@@ -34,6 +34,7 @@ export async function leaveOutUnsound(
     dumps: [...dump.dumpIds].map(([name, dumpIds]) => ({ name, dumpIds })),
     failed: dump.missing.map(({ name }) => name),
     compression: dump.compression,
+    signal: context.signal,
   });
   for (const { name, error } of refused) {
     const about = { source: planned.name, database: name, ...errorInfo(error) };

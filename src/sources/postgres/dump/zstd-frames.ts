@@ -14,12 +14,14 @@ const CONTENT_SIZES = [0, 2, 4, 8] as const;
 /**
  * Returns true if a file consists of complete zstd frames (RFC 8878, 3.1.1), and has at least one. Follows the sizes of
  * the blocks without decompressing them, so other bytes within a block are not found.
+ *
+ * @throws the reason of `signal`: a hostile file may consist of blocks of a few bytes
  */
-export async function hasWholeFrames(file: string): Promise<boolean> {
+export async function hasWholeFrames(file: string, signal?: AbortSignal): Promise<boolean> {
   const handle = await open(file, READ_FLAGS);
   try {
     const { size } = await handle.stat();
-    const reader = new WindowReader(handle);
+    const reader = new WindowReader(handle, signal);
     let at: number | undefined = 0;
     do at = await endOfFrame(reader, at);
     while (at !== undefined && at < size);
@@ -55,13 +57,17 @@ class WindowReader {
   private start = 0;
   private filled = 0;
 
-  constructor(handle: FileHandle) {
+  private readonly signal: AbortSignal | undefined;
+
+  constructor(handle: FileHandle, signal: AbortSignal | undefined) {
     this.handle = handle;
+    this.signal = signal;
   }
 
   /** Returns `length` bytes at a position; undefined beyond the end of the file. */
   async read(at: number, length: number): Promise<Buffer | undefined> {
     if (at < this.start || at + length > this.start + this.filled) {
+      this.signal?.throwIfAborted();
       this.start = at;
       this.filled = (await this.handle.read(this.window, 0, WINDOW, at)).bytesRead;
     }

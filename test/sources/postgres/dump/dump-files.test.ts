@@ -31,7 +31,10 @@ const at = (...names: string[]) => path.join(root, 'databases', ...names);
 
 /** Checks the tree. Returns the messages about each refused database, and the warnings. */
 async function check(): Promise<{ refused: string[]; warnings: string[] }> {
-  const { refused, warnings } = await refuseUnsoundDumps({ root, dumps, failed: ['broken'], compression: 'zstd' });
+  const { refused, warnings } = await refuseUnsoundDumps({
+    ...{ root, dumps, failed: ['broken'], compression: 'zstd' as const },
+    signal: new AbortController().signal,
+  });
   return { refused: refused.map(({ error }) => (error as Error).message), warnings };
 }
 

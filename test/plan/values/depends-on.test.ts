@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest';
-import { allDependencies } from '../../src/plan/depends-on.ts';
-import type { ContainerFacts } from '../../src/plan/model.ts';
+import { allDependencies } from '../../../src/plan/values/depends-on.ts';
 
-const container = (service: string, dependsOn: string, project = 'shop') =>
-  ({ project, service, labels: { 'com.docker.compose.depends_on': dependsOn } }) as unknown as ContainerFacts;
+const container = (service: string, dependsOn: string, project = 'shop') => ({
+  project,
+  service,
+  labels: { 'com.docker.compose.depends_on': dependsOn },
+});
 
 test('a service depends on what its dependencies depend on, in its own project, whatever circles there are', () => {
   const web = container('web', 'sidekiq:service_started:false');

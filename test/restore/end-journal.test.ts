@@ -1,0 +1,40 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { endJournals } from '../../src/restore/end-journal.ts';
+import { Journal, readJournal } from '../../src/run/journal.ts';
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-end-journal-'));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const journalOf = (id: string) => new Journal(directory, { type: 'start', verb: 'restore', id });
+const container = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
+const stop = { type: 'stop' as const, container, startedAt: '2026-11-20T03:00:00Z', at: '2026-11-20T03:00:00Z' };
+
+test('one recovery ends all journals with open work, also those that it removes itself', async () => {
+  const [done, open, group] = ['a', 'b', 'c'].map(journalOf) as [Journal, Journal, Journal];
+  for (const journal of [open, group]) journal.record({ ...stop, timeout: 10, until: '2026-11-20T03:01:00Z' });
+  const seen: string[][] = [];
+  const recover = async () => {
+    for (const { file } of [open, group]) {
+      seen.push((await readJournal(file)).map(({ type }) => type));
+      rmSync(file);
+    }
+  };
+  await endJournals({ recover }, [done, open, group]);
+  expect(seen).toEqual([
+    ['start', 'stop', 'reported'],
+    ['start', 'stop', 'reported'],
+  ]);
+  expect(existsSync(done.file)).toBe(false);
+});
+
+test('without open work, nothing is recovered', async () => {
+  const journal = journalOf('a');
+  await endJournals({ recover: () => expect.fail('there is nothing to recover') }, [journal]);
+  expect(existsSync(journal.file)).toBe(false);
+});
