@@ -21,7 +21,7 @@ export interface KeptRestore extends Rollback {
   refused?: string;
 }
 
-/** Reads the areas in a volume. `known`: the recorded ones, of any volume. */
+/** Reads the areas in a volume. `known`: the recorded ones. */
 type ReadAreas = (source: VolumeSource, signal: AbortSignal, known: KnownArea[]) => Promise<VolumeArea[]>;
 
 /** How long one server or volume may take to answer, milliseconds. */
@@ -73,7 +73,7 @@ async function readAreas(
   const found = new Map<string, VolumeArea[]>();
   const read = async (source: string) => {
     const planned = await restoreTarget(deps, source, 'volume');
-    found.set(source, await areasOf(planned, AbortSignal.timeout(LIMIT_MS), knownAreas(all)));
+    found.set(source, await areasOf(planned, AbortSignal.timeout(LIMIT_MS), knownAreas(all, source)));
   };
   await Promise.allSettled(sources.map(read));
   return found;

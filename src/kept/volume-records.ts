@@ -26,9 +26,9 @@ export function asInVolume(one: Rollback, areas: readonly VolumeArea[]): Rollbac
   return { ...one, inUse: holds === 'before' ? 'restored' : 'before', volume: { area: id, ...known } };
 }
 
-/** Returns the recorded areas. */
-export function knownAreas(rollbacks: readonly Rollback[]): KnownArea[] {
-  return rollbacks.flatMap(({ volume }) => volume ?? []);
+/** Returns the recorded areas in the volume of a source. */
+export function knownAreas(rollbacks: readonly Rollback[], source: string): KnownArea[] {
+  return rollbacks.flatMap((one) => (one.source === source && one.volume ? [one.volume] : []));
 }
 
 /** Corrects the records of the restores into a volume from its areas. The caller must hold the lock. */

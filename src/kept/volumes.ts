@@ -177,7 +177,7 @@ export async function forgetVolume(
   await treeStore.volume({ kind: 'forget', root, ...named(chosen) }, context);
 }
 
-/** Reads the areas of put-aside data in a volume. `known`: the recorded ones, of any volume. */
+/** Reads the areas of put-aside data in a volume. `known`: the recorded ones. */
 export async function keptIn(
   treeStore: TreeStore,
   { root, reach }: VolumePlace,

@@ -112,7 +112,7 @@ export async function withVolume<T>(
   return work({
     planned,
     async refresh() {
-      const known = knownAreas(await state.rollbacks());
+      const known = knownAreas(await state.rollbacks(), source);
       const areas = await keptIn(treeStore, place, { runId: id, signal: request.signal }, known);
       await refreshKeptVolume(state, source, areas);
     },

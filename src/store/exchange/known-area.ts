@@ -59,7 +59,7 @@ export async function reclaim(root: Directory, { area, name }: FoundArea, known:
 }
 
 /** Gives an area to this process's user again, and locks out all others. */
-export function takeOwnership(root: Directory, { area, name }: FoundArea): void {
+function takeOwnership(root: Directory, { area, name }: FoundArea): void {
   if (isOwn(root, area.stat())) return;
   try {
     area.chown({ uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 });

@@ -1,5 +1,6 @@
 import { type AreaKind, parseAreaName } from '../filesystem/area.ts';
 import { Directory } from '../filesystem/directory.ts';
+import { shortPath } from '../filesystem/path.ts';
 import { walk } from '../filesystem/walk.ts';
 import { KEPT } from './directory-meta.ts';
 import { FORGOTTEN, type KnownArea, whyUntrusted } from './known-area.ts';
@@ -59,7 +60,27 @@ export async function areasIn(root: Directory, options: ListOptions): Promise<Vo
       directory.close();
     }
   }
+  for (const known of options.known ?? []) {
+    if (areas.some(({ kind, id }) => kind === 'before' && id === known.area)) continue;
+    const name = await findRenamed(root, known);
+    if (name === undefined) continue;
+    const refused = `it is now called ${shortPath(name)}. Rename it back`;
+    areas.push({ kind: 'before', id: known.area, files: 0, bytes: 0, refused });
+  }
   return areas;
+}
+
+/** Returns the present name of a recorded area that another program has renamed; undefined if there is none. */
+async function findRenamed(root: Directory, { inode, list }: KnownArea): Promise<string | undefined> {
+  if (inode === undefined || !list) return undefined;
+  for (const name of root.names()) {
+    const directory = String(root.look(name)?.ino) === inode ? root.enter(name) : undefined;
+    if (!directory) continue;
+    // The inode may have been used again.
+    const sum = await sumMoves(directory).finally(() => directory.close());
+    if (sum === list) return name;
+  }
+  return undefined;
 }
 
 async function describeArea(
