@@ -2,7 +2,7 @@ import { hasErrno, LifeboatError } from '../../base/errors.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import { unmovable } from './movable.ts';
 import { exchangeState, secureMoves, sumMoves } from './move-list.ts';
-import { type FoundArea, isOwn } from './own-area.ts';
+import { type FoundArea, isOwn, isOwnMade } from './own-area.ts';
 
 /**
  * Recognises put-aside data by a record outside the volume. Many images run `chown -R` or `chmod -R` on their volume at
@@ -60,7 +60,7 @@ export async function reclaim(root: Directory, { area, name }: FoundArea, known:
 
 /** Gives an area to this process's user again, and locks out all others. */
 function takeOwnership(root: Directory, { area, name }: FoundArea): void {
-  if (isOwn(root, area.stat())) return;
+  if (isOwnMade(root, area)) return;
   try {
     area.chown({ uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 });
     area.chmod(0o700);

@@ -78,7 +78,7 @@ function learnUser(directory: Directory): void {
 }
 
 /** Like {@link isOwn}, for a directory that this process's user made. Learns who that is first. */
-function isOwnMade(parent: Directory, made: Directory): boolean {
+export function isOwnMade(parent: Directory, made: Directory): boolean {
   if (isOwn(parent, made.stat())) return true;
   learnUser(made);
   return isOwn(parent, made.stat());

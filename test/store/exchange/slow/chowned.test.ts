@@ -349,6 +349,22 @@ describe('a file system', () => {
     root.close();
   });
 
+  test('whose server replaces root keeps put-aside data, and takes back a swap that was killed', async () => {
+    vi.spyOn(process, 'geteuid').mockReturnValue(4242);
+    isOf('nfs');
+    await build();
+    const { kept: known } = await swap();
+    const { kept: second } = await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID, known });
+    expect(live()).toBe('old');
+    await killed(
+      rollBackArea({ root: volume, id: THIRD, at: AT, restore: ID, known: second, begun, heard: killAt(2) }),
+    );
+    expect(await undo(THIRD)).toBe('old');
+    expect(live()).toBe('old');
+    // Such a server refuses a change of owners, so none is tried.
+    expect(lstatSync(inVolume(`.lifeboat-before-${SECOND}`)).uid).toBe(0);
+  });
+
   test.each(['vfat', 'exfat', 'vboxsf'])('that stores no owners (%s) is used', (name) => {
     vi.spyOn(process, 'geteuid').mockReturnValue(4242);
     isOf(name);
