@@ -106,7 +106,8 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
       listKeptRestores(
         { state, plan },
         (source, signal) => environment.openToLook(source, probeRun(), signal),
-        ({ mount }, signal) => keptIn(treeStore, volumePlace(mount, self.facts.mounts), probeRun(), signal),
+        ({ mount }, signal, known) =>
+          keptIn(treeStore, volumePlace(mount, self.facts.mounts), { runId: probeRun(), signal }, known),
       ),
     probe: (of) =>
       probe(of, {

@@ -4,10 +4,12 @@ import { formatAgo, formatBytes } from '../report/format.ts';
 import type { Rollback, State } from '../run/state.ts';
 import { readDatabases } from '../sources/postgres/load/swap.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
-import type { VolumeArea } from '../store/exchange/volume-areas.ts';
+import type { KnownArea } from '../store/exchange/known-area.ts';
+import type { VolumeArea } from '../store/exchange/list-areas.ts';
+import { areaName } from '../store/filesystem/area.ts';
 import { asFound, namesOf, type Present, withServer } from './databases.ts';
 import { restoreTarget } from './target.ts';
-import { areaOf, asInVolume } from './volume-records.ts';
+import { areaOf, asInVolume, knownAreas } from './volume-records.ts';
 
 /** A restore whose put-aside data still exists. */
 export interface KeptRestore extends Rollback {
@@ -15,7 +17,12 @@ export interface KeptRestore extends Rollback {
   bytes?: number;
   /** the deletion of the data was interrupted */
   forgotten?: true;
+  /** the data is not as Lifeboat left it: why, for a message */
+  refused?: string;
 }
+
+/** Reads the areas in a volume. `known`: the recorded ones. */
+type ReadAreas = (source: VolumeSource, signal: AbortSignal, known: KnownArea[]) => Promise<VolumeArea[]>;
 
 /** How long one server or volume may take to answer, milliseconds. */
 const LIMIT_MS = 10_000;
@@ -28,7 +35,7 @@ const LIMIT_MS = 10_000;
 export async function listKeptRestores(
   deps: { state: Pick<State, 'rollbacks'>; plan(): Promise<Plan> },
   openTools: (source: PostgresSource, signal: AbortSignal) => Promise<Tools>,
-  areasOf: (source: VolumeSource, signal: AbortSignal) => Promise<VolumeArea[]>,
+  areasOf: ReadAreas,
 ): Promise<KeptRestore[]> {
   const all = (await deps.state.rollbacks()).toReversed();
   const sources = [...new Set(all.flatMap(({ source, databases }) => (databases ? [source] : [])))];
@@ -60,13 +67,13 @@ export async function listKeptRestores(
 async function readAreas(
   deps: { plan(): Promise<Plan> },
   all: readonly Rollback[],
-  areasOf: (source: VolumeSource, signal: AbortSignal) => Promise<VolumeArea[]>,
+  areasOf: ReadAreas,
 ): Promise<Map<string, VolumeArea[]>> {
   const sources = [...new Set(all.flatMap(({ source, volume }) => (volume ? [source] : [])))];
   const found = new Map<string, VolumeArea[]>();
   const read = async (source: string) => {
     const planned = await restoreTarget(deps, source, 'volume');
-    found.set(source, await areasOf(planned, AbortSignal.timeout(LIMIT_MS)));
+    found.set(source, await areasOf(planned, AbortSignal.timeout(LIMIT_MS), knownAreas(all, source)));
   };
   await Promise.allSettled(sources.map(read));
   return found;
@@ -76,16 +83,19 @@ function inVolume(one: Rollback, areas: readonly VolumeArea[] | undefined): Kept
   if (!areas) return [one];
   const now = asInVolume(one, areas);
   if (!now) return [];
-  const { bytes = 0, forgotten } = areaOf(one, areas) ?? {};
+  const { bytes = 0, forgotten, refused } = areaOf(one, areas) ?? {};
+  if (refused !== undefined) return [{ ...now, refused }];
   return [{ ...now, bytes, ...(forgotten ? { forgotten } : {}) }];
 }
 
 /** Formats one line for each restore, for `lifeboat status`. */
 export function keptLines(held: readonly KeptRestore[], now: Date): string[] {
-  return held.map(({ id, at, source, bytes, inUse, forgotten }) => {
+  return held.map(({ id, at, source, bytes, inUse, forgotten, refused, volume }) => {
     const size = bytes === undefined ? '' : `, ${formatBytes(bytes)}`;
     const what = inUse === 'restored' ? 'replaced data kept' : 'rolled back, restored data kept';
     const line = `${source} restored ${formatAgo(new Date(at), now)} (${id})`;
+    if (refused !== undefined)
+      return `${line}: put-aside data not recognised, because ${areaName('before', volume?.area ?? id)} has changed: ${refused}; \`lifeboat rollback ${id}\` says what to do`;
     if (forgotten)
       return `${line}: deletion interrupted${size} left; \`lifeboat rollback ${id} --forget\` completes it`;
     return `${line}: ${what}${size}`;

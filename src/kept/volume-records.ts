@@ -1,23 +1,34 @@
 import type { JournalEntry } from '../run/journal.ts';
 import type { Rollback, State } from '../run/state.ts';
-import type { AreaInodes } from '../store/exchange/own-area.ts';
-import type { VolumeArea } from '../store/exchange/volume-areas.ts';
+import type { KnownArea } from '../store/exchange/known-area.ts';
+import type { VolumeArea } from '../store/exchange/list-areas.ts';
+import type { AreaRecord } from '../store/exchange/own-area.ts';
 
 /** The agent's records of the data that restores put aside in volumes. The areas in the volumes are authoritative. */
 
-/** Returns the area with the put-aside data of a restore. */
+/** Returns the area with the put-aside data of a restore, whatever its condition. */
 export function areaOf(one: Rollback, areas: readonly VolumeArea[]): VolumeArea | undefined {
-  return areas.find(({ restore, holds }) => restore === one.id && holds !== undefined);
+  const whole = areas.find(({ restore, holds }) => restore === one.id && holds !== undefined);
+  return whole ?? areas.find(({ kind, id }) => kind === 'before' && id === one.volume?.area);
 }
 
 /**
  * Corrects a rollback's record from the areas in its volume. Returns undefined if the put-aside data is gone. The area shows which
- * data is in use: a process that exchanged the data may have died before it updated the record.
+ * data is in use: a process that exchanged the data may have died before it updated the record. A record of an area that exists and
+ * does not show that stays as it is.
  */
 export function asInVolume(one: Rollback, areas: readonly VolumeArea[]): Rollback | undefined {
   const area = areaOf(one, areas);
   if (!area) return undefined;
-  return { ...one, inUse: area.holds === 'before' ? 'restored' : 'before', volume: { area: area.id } };
+  const { id, restore, holds, inode, list } = area;
+  if (restore !== one.id || holds === undefined) return one;
+  const known = { ...(inode === undefined ? {} : { inode }), ...(list === undefined ? {} : { list }) };
+  return { ...one, inUse: holds === 'before' ? 'restored' : 'before', volume: { area: id, ...known } };
+}
+
+/** Returns the recorded areas in the volume of a source. */
+export function knownAreas(rollbacks: readonly Rollback[], source: string): KnownArea[] {
+  return rollbacks.flatMap((one) => (one.source === source && one.volume ? [one.volume] : []));
 }
 
 /** Corrects the records of the restores into a volume from its areas. The caller must hold the lock. */
@@ -42,12 +53,40 @@ export async function withdrawKeptVolume(state: State, entries: readonly Journal
   if (now.length < all.length) await state.saveRollbacks(now);
 }
 
-/** Returns the inodes of the areas that a restore or rollback made, as far as its journal shows them. */
-export function areasOf(entries: readonly JournalEntry[], id: string): AreaInodes {
-  const areas: AreaInodes = {};
+/**
+ * Completes the record of the put-aside data of a restore or rollback that died after its exchange: services may change
+ * the owners of that data as soon as they start. The caller must hold the lock.
+ *
+ * @param entries its journal
+ */
+export async function completeKeptVolume(state: State, entries: readonly JournalEntry[]): Promise<void> {
+  const of = entries.find((entry) => entry.type === 'begun')?.from;
+  const all = await state.rollbacks();
+  const now = all.map((one): Rollback => {
+    if (!one.volume) return one;
+    for (const { id } of entries.filter((entry) => entry.type === 'volume')) {
+      const volume = keptAreaOf(entries, id);
+      if (!volume || one.id !== (of?.id ?? id)) continue;
+      return { ...one, ...(of ? { inUse: of.inUse === 'restored' ? 'before' : 'restored' } : {}), volume };
+    }
+    return one;
+  });
+  if (JSON.stringify(now) !== JSON.stringify(all)) await state.saveRollbacks(now);
+}
+
+/** Returns the area that holds the replaced data of a restore or rollback, if its journal shows that it moved any. */
+export function keptAreaOf(entries: readonly JournalEntry[], id: string): KnownArea | undefined {
+  const { before, list } = areasOf(entries, id);
+  return before !== undefined && list ? { area: id, inode: before, list } : undefined;
+}
+
+/** Returns the areas that a restore or rollback made, as far as its journal shows them. */
+export function areasOf(entries: readonly JournalEntry[], id: string): AreaRecord {
+  const areas: AreaRecord = {};
   for (const entry of entries) {
     if (entry.type === 'volume-areas' && entry.id === id) Object.assign(areas, entry.areas);
-    if (entry.type === 'volume-swap' && entry.id === id && entry.area) areas.before = entry.area;
+    if (entry.type === 'volume-swap' && entry.id === id)
+      Object.assign(areas, { ...(entry.area ? { before: entry.area } : {}), list: entry.list ?? '' });
   }
   return areas;
 }

@@ -2,12 +2,14 @@ import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Mount } from '../plan/model.ts';
 import { appendJournal, type JournalEntry, openJournals, readJournal } from '../run/journal.ts';
-import type { State } from '../run/state.ts';
+import type { Rollback, State } from '../run/state.ts';
 import type { Reach } from '../sources/source.ts';
 import { HELPER_ROOT, pathInAgent } from '../sources/volume.ts';
-import type { Exchanged, VolumeArea } from '../store/exchange/volume-areas.ts';
+import type { KnownArea } from '../store/exchange/known-area.ts';
+import type { VolumeArea } from '../store/exchange/list-areas.ts';
+import type { Exchanged } from '../store/exchange/volume-areas.ts';
 import type { TreeStore } from '../trees/runner.ts';
-import { areasOf, withdrawKeptVolume } from './volume-records.ts';
+import { areasOf, completeKeptVolume, keptAreaOf, withdrawKeptVolume } from './volume-records.ts';
 
 /** Volumes that restores and rollbacks change, and the data that they put aside in them. */
 
@@ -42,25 +44,30 @@ export function volumeName({ name, source }: Mount): string {
   return name ?? source;
 }
 
-/** The dependencies of work in a volume. */
 interface VolumeDeps {
   treeStore: TreeStore;
   log: Log;
   agentMounts: readonly Mount[];
 }
 
-/** Returns the name of a volume or directory as messages show it. */
 function placeName({ root, mount }: VolumePlace): string {
   return mount ? volumeName(mount) : root;
 }
 
 /** The result of an exchange in a volume. It is incomplete if the exchange was cut off at its end. */
-type VolumeExchange = Pick<Exchanged, 'area'> & Partial<Pick<Exchanged, 'swapMs'>>;
+type VolumeExchange = Partial<Pick<Exchanged, 'kept' | 'swapMs'>>;
+
+/** The restore whose put-aside data is meant, and the record of that data. */
+type KeptInVolume = Pick<Rollback, 'id' | 'volume'>;
+
+function named({ id, volume }: KeptInVolume) {
+  return { restore: id, ...(volume ? { known: volume } : {}) };
+}
 
 interface RollBackVolumeOptions {
   deps: VolumeDeps;
   place: VolumePlace;
-  restore: string;
+  chosen: KeptInVolume;
   run: VolumeRun;
   now: Date;
 }
@@ -73,13 +80,13 @@ interface RollBackVolumeOptions {
 export async function rollBackVolume({
   deps,
   place,
-  restore,
+  chosen,
   run,
   now,
 }: RollBackVolumeOptions): Promise<VolumeExchange> {
   const { id, journal, signal } = run;
   appendJournal(journal, { type: 'volume', id, ...place });
-  const job = { kind: 'roll-back' as const, root: place.root, id, at: now.toISOString(), journal, restore };
+  const job = { kind: 'roll-back' as const, root: place.root, id, at: now.toISOString(), journal, ...named(chosen) };
   const context = { reach: place.reach, runId: id, journal, signal, progress: () => undefined };
   const done = await orTakenBack(deps, place, run, () => deps.treeStore.volume(job, context));
   noteDone(deps, journal, { type: 'volume-done', id });
@@ -94,10 +101,10 @@ export async function rollBackVolume({
 export async function checkRollBack(
   { treeStore }: Pick<VolumeDeps, 'treeStore'>,
   { root, reach }: VolumePlace,
-  restore: string,
+  chosen: KeptInVolume,
   { id, journal, signal }: VolumeRun,
 ): Promise<void> {
-  const job = { kind: 'roll-back' as const, root, id, at: '', journal, restore, check: true };
+  const job = { kind: 'roll-back' as const, root, id, at: '', journal, ...named(chosen), check: true };
   await treeStore.volume(job, { reach, runId: id, journal, signal, progress: () => undefined });
 }
 
@@ -121,9 +128,10 @@ export async function orTakenBack(
     if (!done) throw halfSwapped(await readJournal(journal)).length > 0 ? halfRestored(place, error) : error;
     if (now !== 'new') throw error;
     // The exchange was complete, and only its cleanup was cut off.
-    const areas = await keptIn(deps.treeStore, place, id, AbortSignal.timeout(LIMIT_MS));
-    const kept = areas.some((area) => area.kind === 'before' && area.id === id);
-    return kept ? { area: id } : {};
+    const known = keptAreaOf(await readJournal(journal), id) ?? { area: id };
+    const run = { runId: id, signal: AbortSignal.timeout(LIMIT_MS) };
+    const areas = await keptIn(deps.treeStore, place, run, [known]);
+    return areas.some((area) => area.kind === 'before' && area.id === id) ? { kept: known } : {};
   }
 }
 
@@ -162,21 +170,21 @@ export async function checkWhole(journals: string, own: string, place: VolumePla
 export async function forgetVolume(
   treeStore: TreeStore,
   { root, reach }: VolumePlace,
-  restore: string,
+  chosen: KeptInVolume,
   { id, journal, signal }: VolumeRun,
 ): Promise<void> {
   const context = { reach, runId: id, journal, signal, progress: () => undefined };
-  await treeStore.volume({ kind: 'forget', root, restore }, context);
+  await treeStore.volume({ kind: 'forget', root, ...named(chosen) }, context);
 }
 
-/** Reads the areas of put-aside data in a volume. */
+/** Reads the areas of put-aside data in a volume. `known`: the recorded ones. */
 export async function keptIn(
   treeStore: TreeStore,
   { root, reach }: VolumePlace,
-  runId: string,
-  signal: AbortSignal,
+  run: { runId: string; signal: AbortSignal },
+  known: readonly KnownArea[],
 ): Promise<VolumeArea[]> {
-  return treeStore.volume({ kind: 'areas', root }, { reach, runId, signal, progress: () => undefined });
+  return treeStore.volume({ kind: 'areas', root, known }, { reach, ...run, progress: () => undefined });
 }
 
 /** Records a completed step. Without the entry, recovery examines the volume again, which does no harm. */
@@ -237,8 +245,8 @@ export async function undoVolumes(
 }
 
 /**
- * Like {@link undoVolumes}, for a run that died: removes the record of put-aside data of a restore that was taken back.
- * The caller must hold the lock.
+ * Like {@link undoVolumes}, for a run that died: removes the record of put-aside data of a restore that was taken back,
+ * and completes the one of an exchange that was complete. The caller must hold the lock.
  */
 export async function recoverVolumes(
   deps: VolumeDeps & { state: State },
@@ -247,5 +255,6 @@ export async function recoverVolumes(
 ): Promise<{ done: boolean; now?: 'old' | 'new' }> {
   const undone = await undoVolumes(deps, entries, journal);
   if (undone.now === 'old') await withdrawKeptVolume(deps.state, entries);
+  if (undone.now === 'new') await completeKeptVolume(deps.state, entries);
   return undone;
 }

@@ -1,7 +1,7 @@
 import { LifeboatError } from '../base/errors.ts';
 import { namesOf, type Present, refreshKept } from '../kept/databases.ts';
 import { restoreTarget } from '../kept/target.ts';
-import { refreshKeptVolume } from '../kept/volume-records.ts';
+import { knownAreas, refreshKeptVolume } from '../kept/volume-records.ts';
 import {
   checkRollBack,
   checkWhole,
@@ -111,16 +111,20 @@ export async function withVolume<T>(
   await checkWhole(deps.journals, journal.file, place);
   return work({
     planned,
-    refresh: async () => refreshKeptVolume(state, source, await keptIn(treeStore, place, id, request.signal)),
-    check: (chosen) => checkRollBack(deps, place, chosen.id, run),
+    async refresh() {
+      const known = knownAreas(await state.rollbacks(), source);
+      const areas = await keptIn(treeStore, place, { runId: id, signal: request.signal }, known);
+      await refreshKeptVolume(state, source, areas);
+    },
+    check: (chosen) => checkRollBack(deps, place, chosen, run),
     async swap(chosen) {
-      const { area, ...took } = await rollBackVolume({ deps, place, restore: chosen.id, run, now: deps.now() });
-      if (area === undefined) return { ...took, restored: [{ target: name }] };
-      const restored = [{ target: name, kept: areaName('before', area) }];
-      return { ...took, restored, now: { ...chosen, inUse: other(chosen), volume: { area } } };
+      const { kept, ...took } = await rollBackVolume({ deps, place, chosen, run, now: deps.now() });
+      if (kept === undefined) return { ...took, restored: [{ target: name }] };
+      const restored = [{ target: name, kept: areaName('before', kept.area) }];
+      return { ...took, restored, now: { ...chosen, inUse: other(chosen), volume: kept } };
     },
     async drop(chosen) {
-      await forgetVolume(treeStore, place, chosen.id, run);
+      await forgetVolume(treeStore, place, chosen, run);
       request.say(`  deleted the put-aside data in ${name}`);
     },
   });

@@ -213,10 +213,12 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   };
   const run = { id, journal: journal.file, signal: request.signal };
   const exchange = () => deps.treeStore.volume(job, { ...run, reach, runId: id, progress: context.progress });
-  const { area, swapMs } = await orTakenBack(deps, target, run, exchange);
+  const { kept: aside, swapMs } = await orTakenBack(deps, target, run, exchange);
+  // Before services start, which may change its owner. The data is in place, and the next rollback corrects the record.
+  if (aside && planned) await keep({ volume: aside }).catch(() => undefined);
   journal.record({ type: 'volume-done', id, now: 'new' });
   target.made = [];
-  const kept = area === undefined ? {} : { kept: areaName('before', area) };
+  const kept = aside === undefined ? {} : { kept: areaName('before', aside.area) };
   const { files, bytes } = built;
   request.say(`  ${plural(files, 'file')}, ${formatBytes(bytes)} are in ${name}, each compared with its recorded hash`);
   const left = [

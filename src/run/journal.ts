@@ -5,7 +5,7 @@ import type { Hook, Mount } from '../plan/model.ts';
 import type { RestoreStart, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
 import type { Reach } from '../sources/source.ts';
-import type { AreaInodes } from '../store/exchange/own-area.ts';
+import type { AreaRecord } from '../store/exchange/own-area.ts';
 import { spoolError } from './spool.ts';
 
 /** A container of the user, with the names that stay when it is recreated. */
@@ -62,13 +62,13 @@ export type JournalEntry =
   | { type: 'copying'; tables: string[] }
   /** from here on the run works in a volume, see kept/volumes.ts */
   | { type: 'volume'; id: string; root: string; reach: Reach; mount?: Mount }
-  /** inodes of the areas that a restore has made in the volume, see store/exchange/own-area.ts */
-  | { type: 'volume-areas'; id: string; areas: AreaInodes }
+  /** the areas that a restore has made in the volume, see store/exchange/own-area.ts */
+  | { type: 'volume-areas'; id: string; areas: AreaRecord }
   /**
    * from here to `volume-done`, the volume may hold neither the old nor the new data; `area`: inode of the area for the
-   * replaced data
+   * replaced data; `list`: SHA-256 of the list of moves in it
    */
-  | { type: 'volume-swap'; id: string; area?: string }
+  | { type: 'volume-swap'; id: string; area?: string; list?: string }
   /** `now`: the data that is in place */
   | { type: 'volume-done'; id: string; now?: 'old' | 'new' }
   /**

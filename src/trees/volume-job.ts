@@ -3,15 +3,10 @@ import type { SealKeys } from '../plan/seal-keys.ts';
 import { appendJournal } from '../run/journal.ts';
 import { compareTree, type TreeDifference } from '../store/content/compare-tree.ts';
 import { type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
-import type { AreaInodes } from '../store/exchange/own-area.ts';
-import {
-  type Exchanged,
-  forgetAreas,
-  listAreas,
-  rollBackArea,
-  swapBuilt,
-  type VolumeArea,
-} from '../store/exchange/volume-areas.ts';
+import type { KnownArea } from '../store/exchange/known-area.ts';
+import { listAreas, type VolumeArea } from '../store/exchange/list-areas.ts';
+import type { AreaRecord } from '../store/exchange/own-area.ts';
+import { type Exchanged, forgetAreas, rollBackArea, swapBuilt } from '../store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFile } from '../store/filesystem/index-file.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
@@ -64,8 +59,8 @@ interface SwapJob extends Job {
   empty: boolean;
   /** inode of the built content */
   expected: string;
-  /** inodes of the areas */
-  areas: AreaInodes;
+  /** the areas of the build */
+  areas: AreaRecord;
   snapshot: string;
 }
 
@@ -73,8 +68,8 @@ interface SwapJob extends Job {
 interface UndoJob extends Job {
   kind: 'undo';
   id: string;
-  /** inodes of its areas, as far as the journal shows them */
-  areas: AreaInodes;
+  /** its areas, as far as the journal shows them */
+  areas: AreaRecord;
 }
 
 /** Brings back the kept data of `restore`; `id` is the id of the rollback. */
@@ -85,6 +80,8 @@ interface RollBackJob extends Job {
   journal: string;
   at: string;
   restore: string;
+  /** the record of the put-aside data */
+  known?: KnownArea;
   /** only checks whether it is possible */
   check?: boolean;
 }
@@ -92,10 +89,13 @@ interface RollBackJob extends Job {
 interface ForgetJob extends Job {
   kind: 'forget';
   restore: string;
+  known?: KnownArea;
 }
 
 interface AreasJob extends Job {
   kind: 'areas';
+  /** the recorded areas */
+  known: readonly KnownArea[];
 }
 
 export type VolumeJob = CompareJob | BuildJob | SwapJob | UndoJob | RollBackJob | ForgetJob | AreasJob;
@@ -145,7 +145,7 @@ export async function runVolumeJob(
         index: () => readIndexFile(indexPath),
         select: selection(paths),
         ...repository,
-        made: (inodes) => appendJournal(journal, { type: 'volume-areas', id: job.id, areas: inodes }),
+        made: (areas) => appendJournal(journal, { type: 'volume-areas', id: job.id, areas }),
         signal,
         progress: inPhase('restoring files'),
       });
@@ -154,15 +154,15 @@ export async function runVolumeJob(
       return swapBuilt(exchanging(job, often(inPhase('moving into place'))));
     case 'undo':
       return {
-        now: await undoIncomplete(job.root, job.id, { inodes: job.areas, heard: often(inPhase('taking back')) }),
+        now: await undoIncomplete(job.root, job.id, { record: job.areas, heard: often(inPhase('taking back')) }),
       };
     case 'roll-back':
       return rollBackArea(exchanging(job, often(inPhase('moving into place'))));
     case 'forget':
-      await forgetAreas(job.root, job.restore, often(inPhase('deleting')));
+      await forgetAreas(job.root, job.restore, often(inPhase('deleting')), { known: job.known });
       return { forgotten: true };
     case 'areas':
-      return listAreas(job.root, { signal });
+      return listAreas(job.root, { signal, known: job.known });
   }
 }
 
@@ -172,7 +172,12 @@ function selection(paths: readonly string[]) {
 
 /** Adds the journal to a job: before its first move, records that the volume may be neither old nor new. */
 function exchanging<J extends SwapJob | RollBackJob>({ kind: _, journal, ...job }: J, heard: () => void) {
-  const begun = (area: string) => appendJournal(journal, { type: 'volume-swap', id: job.id, area });
+  const begun = ({ inode, list }: KnownArea) =>
+    appendJournal(journal, {
+      ...{ type: 'volume-swap', id: job.id },
+      ...(inode === undefined ? {} : { area: inode }),
+      ...(list === undefined ? {} : { list }),
+    });
   return { ...job, begun, heard };
 }
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { holder, Stack, sh } from '../harness/stack.ts';
+import { holder, Stack, sh, until } from '../harness/stack.ts';
 
 /** Directories of a snapshot, and the targets of the symlinks that an application plants in their places. */
 const LEADS = { a: '/canary', b: '/backups', c: '/spool' };
@@ -69,14 +69,20 @@ describe('an application that plants symlinks in its volume during a restore', (
       services: {
         helped: holder(['helped:/data'], { 'lifeboat.volumes': 'true' }),
         mounted: holder(['mounted:/data'], { 'lifeboat.volumes': 'true' }),
+        chowning: holder(
+          ['chowned:/data'],
+          { 'lifeboat.volumes': 'true' },
+          { command: ['sh', '-c', 'chown -R 33:33 /data && chmod -R g+w /data && touch /ready && exec sleep 86400'] },
+        ),
       },
-      volumes: { helped: {}, mounted: {} },
+      volumes: { helped: {}, mounted: {}, chowned: {} },
       agent: { volumes: ['mounted:/volumes/mounted', './canary:/canary'] },
       receiver: false,
     });
     const canary = `cd /canary; mkdir -p sub; for i in 1 2 3; do echo canary > f$i; done; chmod 640 f*; chmod 751 . sub; touch -d '2001-01-01' f* sub .`;
     await stack.exec('lifeboat', ['sh', '-c', canary]);
     for (const service of ['helped', 'mounted']) await stack.exec(service, ['sh', '-c', MAKE]);
+    await stack.exec('chowning', ['sh', '-c', 'cd /data; mkdir d; echo then > d/f; echo then > top']);
     expect(await stack.backup()).toMatchObject({ code: 0 });
   }, 300_000);
   afterAll(() => stack?.destroy());
@@ -152,5 +158,53 @@ describe('an application that plants symlinks in its volume during a restore', (
     const status = await stack.lifeboat('status');
     expect(status.stdout + status.stderr).not.toContain('replaced data kept');
     await stack.exec(service, ['sh', '-c', 'rm -rf /data/.lifeboat-before-* /data/secret; chown 0:0 /data']);
+  });
+
+  // Like the entrypoints of redis, mariadb, ghost and many others.
+  it('recognises its put-aside data after a service has changed all owners and modes', async () => {
+    await stack.exec('chowning', ['sh', '-c', 'cd /data; echo now > d/f; echo now > top; echo now > extra']);
+    const data = () => stack.exec('chowning', ['sh', '-c', 'cd /data; cat d/f top; ls']);
+    /** Waits until the service has changed the owner of the area, and returns the area's name. */
+    const changed = async () => {
+      let name = '';
+      await until('the service has changed the owners', async () => {
+        const script = "cd /data; stat -c '%u %a %n' .lifeboat-* .lifeboat-*/list.ndjson";
+        const lines = (await stack.exec('chowning', ['sh', '-c', script]).catch(() => '')).trim().split('\n');
+        name = lines[0]?.split(' ')[2] ?? '';
+        return lines.length === 2 && lines.every((line) => /^33 (720|620) /.test(line));
+      });
+      return name;
+    };
+    const restored = await stack.lifeboat('restore', 'latest', 'chowning.chowned', '--yes', '--no-safety');
+    expect(restored.code, restored.stderr).toBe(0);
+    expect(await data()).toBe('then\nthen\nd\ntop\n');
+    const name = await changed();
+    const status = await stack.lifeboat('status');
+    expect(status.stdout).toMatch(/chowning\.chowned restored .*: replaced data kept, 12 B/);
+    const back = await stack.lifeboat('rollback', '--yes');
+    expect(back.code, back.stderr).toBe(0);
+    expect(await data()).toBe('now\nnow\nd\nextra\ntop\n');
+    expect(await changed()).not.toBe(name);
+    const again = await stack.lifeboat('rollback', '--yes');
+    expect(again.code, again.stderr).toBe(0);
+    expect(await data()).toBe('then\nthen\nd\ntop\n');
+
+    // A service that changes the list itself gets nothing, and the record stays until somebody has moved the data.
+    const area = `/data/${await changed()}`;
+    await stack.exec('chowning', ['sh', '-c', `echo >> ${area}/list.ndjson`]);
+    for (const command of [
+      ['rollback', '--yes'],
+      ['rollback', '--forget', '--yes'],
+    ]) {
+      const refused = await stack.lifeboat(...command);
+      expect(refused.stderr).toContain('TREE_TARGET_REFUSED');
+      expect(refused.stderr).toContain('its list of moves has changed');
+    }
+    expect((await stack.lifeboat('status')).stdout).toContain('put-aside data not recognised');
+    await stack.exec('chowning', ['sh', '-c', `sed -i '$d' ${area}/list.ndjson`]);
+    const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
+    expect(forgotten.code, forgotten.stderr).toBe(0);
+    expect(await data()).toBe('then\nthen\nd\ntop\n');
+    expect(await stack.exec('chowning', ['sh', '-c', 'ls -A /data'])).not.toContain('.lifeboat');
   });
 });

@@ -5,13 +5,19 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { keptLines, listKeptRestores } from '../../src/kept/list.ts';
-import { asInVolume, refreshKeptVolume, withdrawKeptVolume } from '../../src/kept/volume-records.ts';
+import {
+  areasOf,
+  asInVolume,
+  completeKeptVolume,
+  refreshKeptVolume,
+  withdrawKeptVolume,
+} from '../../src/kept/volume-records.ts';
 import { checkWhole, isHalfRestored, openVolumes, orTakenBack, undoVolumes } from '../../src/kept/volumes.ts';
 import type { Mount, Plan, VolumeSource } from '../../src/plan/model.ts';
 import { checkPaths } from '../../src/restore/paths.ts';
 import { appendJournal, type JournalEntry, readJournal } from '../../src/run/journal.ts';
 import { openState, type Rollback } from '../../src/run/state.ts';
-import type { VolumeArea } from '../../src/store/exchange/volume-areas.ts';
+import type { VolumeArea } from '../../src/store/exchange/list-areas.ts';
 import { encodeIndexEntry, type IndexEntry } from '../../src/store/filesystem/index-file.ts';
 import type { TreeStore } from '../../src/trees/runner.ts';
 
@@ -77,7 +83,7 @@ function cutOff(
   const place = { root: '/v', reach: { kind: 'process' as const } };
   const run = { id: 'a', journal, signal: new AbortController().signal };
   const killed = async () => {
-    if (moved) appendJournal(journal, { type: 'volume-swap', id: 'a' });
+    if (moved) appendJournal(journal, { type: 'volume-swap', id: 'a', area: '5', list: 'sum' });
     throw new LifeboatError('TREE_STALLED', 'killed');
   };
   return { place, result: orTakenBack({ treeStore, log: silentLog, agentMounts: [] }, place, run, killed) };
@@ -90,7 +96,9 @@ test('a swap that is cut off is reversed at once, and fails with its own error',
 });
 
 test('a swap that was complete when it was cut off succeeds', async () => {
-  expect(await cutOff('new', { areas: [area('a', 'a', 'before')] }).result).toEqual({ area: 'a' });
+  expect(await cutOff('new', { areas: [area('a', 'a', 'before')] }).result).toEqual({
+    kept: { area: 'a', inode: '5', list: 'sum' },
+  });
   expect(await cutOff('new').result).toEqual({});
 });
 
@@ -151,6 +159,55 @@ test('the area shows which data is in use, not the record', async () => {
   expect(await state.rollbacks()).toHaveLength(3);
   await withdrawKeptVolume(state, [volume('r'), volume('d')]);
   expect(await state.rollbacks()).toMatchObject([{ id: 'o' }, { id: 'd' }]);
+});
+
+test('a record of an area that exists is not dropped, and status says why the area is not recognised', async () => {
+  const state = openState(directory);
+  const known = { area: 'r', inode: '5', list: 'sum' };
+  await state.saveRollbacks([{ ...rollback('r'), volume: known }, rollback('s')]);
+  const refused: VolumeArea = { kind: 'before', id: 'r', files: 0, bytes: 0, refused: 'its list of moves has changed' };
+  // The deletion of the second one was interrupted, and its list is gone.
+  const half: VolumeArea = { kind: 'before', id: 's', files: 0, bytes: 0, forgotten: true };
+  await refreshKeptVolume(state, 'web.media', [refused, half]);
+  expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: known }, rollback('s')]);
+  const planned = { kind: 'volume', name: 'web.media' } as unknown as VolumeSource;
+  const plan = async () => ({ sources: [planned], problems: [] }) as unknown as Plan;
+  const asked: unknown[] = [];
+  const areas = async (_: unknown, __: unknown, recorded: unknown) => {
+    asked.push(recorded);
+    return [refused, half];
+  };
+  const none = async () => {
+    throw new Error('there is no server');
+  };
+  const lines = keptLines(await listKeptRestores({ state, plan }, none, areas), new Date('2026-11-20T03:00:00Z'));
+  expect(asked).toEqual([[{ area: 's' }, known]]);
+  expect(lines).toEqual([
+    expect.stringMatching(/\(s\): deletion interrupted/),
+    expect.stringMatching(
+      /\(r\): .*\.lifeboat-before-r has changed: its list of moves has changed; `lifeboat rollback r`/,
+    ),
+  ]);
+  await refreshKeptVolume(state, 'web.media', []);
+  expect(await state.rollbacks()).toEqual([]);
+});
+
+test('recovery completes the record of a restore or rollback whose exchange was complete', async () => {
+  const state = openState(directory);
+  await state.saveRollbacks([rollback('r'), rollback('s')]);
+  const swapped: JournalEntry = { type: 'volume-swap', id: 'r', area: '5', list: 'sum' };
+  await completeKeptVolume(state, [volume('r'), { type: 'volume-areas', id: 'r', areas: { before: '4' } }, swapped]);
+  const known = { area: 'r', inode: '5', list: 'sum' };
+  expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: known }, rollback('s')]);
+  const begun = { type: 'begun', from: { id: 'r', inUse: 'restored' } } as JournalEntry;
+  const back: JournalEntry = { type: 'volume-swap', id: 'b', area: '6', list: 'other' };
+  await completeKeptVolume(state, [begun, volume('b'), back]);
+  const now = { ...rollback('r'), inUse: 'before', volume: { area: 'b', inode: '6', list: 'other' } };
+  expect(await state.rollbacks()).toEqual([now, rollback('s')]);
+  // An older version recorded no list.
+  await completeKeptVolume(state, [volume('s'), { type: 'volume-swap', id: 's', area: '7' }]);
+  expect(await state.rollbacks()).toEqual([now, rollback('s')]);
+  expect(areasOf([{ type: 'volume-swap', id: 's', area: '7' }], 's')).toEqual({ before: '7', list: '' });
 });
 
 test('status shows that a deletion was interrupted, and how to complete it', async () => {

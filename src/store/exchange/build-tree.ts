@@ -1,10 +1,8 @@
-import { closeSync, fstatSync, fsyncSync, readFileSync, writeFileSync } from 'node:fs';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import { formatBytes } from '../../report/format.ts';
 import { type ExtractedTree, type ExtractTreeOptions, extractTree } from '../content/extract-tree.ts';
 import { areaName } from '../filesystem/area.ts';
-import { Directory, type DirectoryMeta } from '../filesystem/directory.ts';
-import { disturbed } from '../filesystem/disturbed.ts';
+import { Directory } from '../filesystem/directory.ts';
 import type { PathPredicate } from '../filesystem/glob.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { OpenDirectories } from '../filesystem/open-directories.ts';
@@ -15,18 +13,17 @@ import { planMerge, planWhole } from './exchange-plan.ts';
 import { copyEqualFile } from './live-file.ts';
 import { checkChangeable, checkSteps } from './movable.ts';
 import {
-  type AreaInodes,
+  type AreaRecord,
   checkInPlace,
   createOwn,
   emptyMoved,
-  enterArea,
   findArea,
   inodeOf,
-  isOwn,
   makeAreas,
   removeArea,
   withoutAreas,
 } from './own-area.ts';
+import { BASE, encodeBase, readBase, sumBase, writeBase } from './root-base.ts';
 import { undoExchange } from './undo-exchange.ts';
 
 /** Describes the tree to build, and the volume to build it in. */
@@ -45,7 +42,7 @@ export interface BuildOptions
   /** free space that the build requires, bytes */
   needed: number;
   /** called when the areas exist, before anything is written into them */
-  made?(inodes: AreaInodes): void;
+  made?(record: AreaRecord): void;
 }
 
 /** The result of a build. `files` and `bytes` leave out what was not built because the volume holds it already. */
@@ -59,14 +56,11 @@ export interface BuiltTree extends ExtractedTree {
    */
   inode: string;
   /** the areas of this restore */
-  areas: Required<AreaInodes>;
+  areas: Required<Omit<AreaRecord, 'list'>>;
 }
 
 /** The directory of the built tree, inside its area. */
 const BUILT = 'tree';
-const BASE = 'base.json';
-/** Upper bound for the size of {@link BASE}, bytes. */
-const MAX_BASE = 4096;
 
 /** Returns the path of the built tree, relative to the volume's root. */
 export function builtPath(id: string): TreePath {
@@ -83,19 +77,21 @@ export function builtPath(id: string): TreePath {
  *   build leaves nothing behind.
  */
 export async function buildTree(options: BuildOptions): Promise<BuiltTree> {
-  const { root: rootPath, id, select, index, overwrite: _, needed, made, ...rest } = options;
+  const { root: rootPath, id, select, index, overwrite: _, needed, made: __, ...rest } = options;
   const root = Directory.open(rootPath);
   const live = new OpenDirectories(root);
   try {
     checkSpace(root, needed);
     checkChangeable(root, '');
     const before = root.meta();
-    const { restoring: area, inodes } = makeAreas(root, id);
+    const base = encodeBase(before);
+    const { restoring: area, inodes: made } = makeAreas(root, id);
+    const record = { ...made, base: sumBase(base) };
     let target: Directory | undefined;
     const counts = { equal: 0, newer: 0 };
     try {
-      made?.(inodes);
-      target = prepareArea(root, area, before);
+      options.made?.(record);
+      target = prepareArea(root, area, base);
       const { progress, heard } = steady(options.progress);
       // Fails before anything is fetched, and long before any service is stopped.
       if (!select) await checkSteps(root, planWhole(root, target, before), area);
@@ -114,11 +110,11 @@ export async function buildTree(options: BuildOptions): Promise<BuiltTree> {
         durable: true,
       });
       if (select) await checkSteps(root, planMerge(root, target, before), area);
-      checkInPlace(root, id, inodes);
-      return { ...extracted, ...counts, inode: inodeOf(target), areas: inodes };
+      checkInPlace(root, id, record);
+      return { ...extracted, ...counts, inode: inodeOf(target), areas: record };
     } catch (error) {
       // Leftovers that cannot be removed now are removed when the run ends or is recovered.
-      await takeBack(root, id, { inodes }).catch(() => undefined);
+      await takeBack(root, id, { record }).catch(() => undefined);
       emptyMoved(area);
       if (!hasCode(error, 'TREE_TARGET_FULL')) throw error;
       throw new LifeboatError(error.code, `${rootPath} has no space left`, { cause: error.cause, hint: SPACE_HINT });
@@ -155,7 +151,7 @@ function steady(report: BuildOptions['progress']) {
 /** What is known about a restore or rollback that is taken back. */
 interface TakeBackOptions {
   /** its areas; absent or partly absent: not known */
-  inodes?: AreaInodes | undefined;
+  record?: AreaRecord | undefined;
   heard?: (() => void) | undefined;
 }
 
@@ -178,35 +174,21 @@ export async function undoIncomplete(
   }
 }
 
-async function takeBack(root: Directory, id: string, { inodes, heard = () => undefined }: TakeBackOptions) {
-  const state = await undoExchange(root, id, { inodes, heard });
-  const found = findArea(root, 'restoring', id, inodes?.restoring);
+async function takeBack(root: Directory, id: string, { record, heard = () => undefined }: TakeBackOptions) {
+  const state = await undoExchange(root, id, { record, heard });
+  const found = findArea(root, 'restoring', id, record?.restoring);
   if (!found) return state;
   try {
-    const base = readBase(found.area);
+    const base = readBase(found.area, record?.base);
     // Removed last: after an interrupted removal, the next one still finds the metadata of the root.
     removeArea(root, found, heard, [BASE]);
-    if (base && state === 'old') await setMeta(root, base);
+    // The owner and mode are in place: the exchange has restored them, or a service has changed them since.
+    if (base && state === 'old') await setMeta(root, { ...root.meta(), mtime: base.mtime });
   } finally {
     found.area.close();
   }
   root.sync();
   return state;
-}
-
-/**
- * Returns the owner, mode and time that the root had before the areas were made.
- *
- * @throws TREE_TARGET_REFUSED if another program has moved or changed an area
- */
-export function rootBefore(root: Directory, id: string, inodes: AreaInodes): DirectoryMeta {
-  checkInPlace(root, id, inodes);
-  const name = areaName('restoring', id);
-  const area = enterArea(root, name, inodes.restoring);
-  const base = area && readBase(area);
-  area?.close();
-  if (base) return base;
-  throw disturbed(`${name} lacks the file ${BASE} that Lifeboat made`);
 }
 
 function checkSpace(root: Directory, needed: number): void {
@@ -223,31 +205,8 @@ const SPACE_HINT =
   'Restore only a part with --path, elsewhere with --to-directory, or free some space: `lifeboat status` shows the data that earlier restores keep.';
 
 /** Records the root's metadata in an area, and returns the directory in it for the tree. */
-function prepareArea(root: Directory, area: Directory, base: DirectoryMeta): Directory {
-  const file = area.createFile(BASE);
-  try {
-    writeFileSync(file, JSON.stringify({ ...base, mtime: String(base.mtime) }));
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
+function prepareArea(root: Directory, area: Directory, base: string): Directory {
+  writeBase(area, base);
   root.sync();
   return createOwn(area, BUILT);
-}
-
-/** Returns the recorded metadata of the root, or undefined if Lifeboat did not write the file. */
-function readBase(area: Directory): DirectoryMeta | undefined {
-  let file: number | undefined;
-  try {
-    file = area.openFile(BASE);
-    const stat = fstatSync(file, { bigint: true });
-    if (!stat.isFile() || stat.size > MAX_BASE || stat.nlink > 1n || !isOwn(area, stat)) return undefined;
-    const { mode, uid, gid, mtime } = JSON.parse(readFileSync(file, 'utf8')) as DirectoryMeta;
-    if (![mode, uid, gid].every((number) => Number.isSafeInteger(number) && number >= 0)) return undefined;
-    return { mode: mode & 0o7777, uid, gid, mtime: BigInt(mtime) };
-  } catch {
-    return undefined;
-  } finally {
-    if (file !== undefined) closeSync(file);
-  }
 }

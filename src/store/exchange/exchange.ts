@@ -1,15 +1,16 @@
 import { LifeboatError } from '../../base/errors.ts';
-import { areaName } from '../filesystem/area.ts';
+import { areaName, parseAreaName } from '../filesystem/area.ts';
 import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
 import { disturbed, isOfChange } from '../filesystem/disturbed.ts';
 import { within } from '../filesystem/open-directories.ts';
 import { shortPath, split, type TreePath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
 import { joined, KEPT, setDirectoryMeta } from './directory-meta.ts';
+import type { KnownArea } from './known-area.ts';
 import { unmovable } from './movable.ts';
 import { type ExchangeHeader, type ExchangeStep, markDone, readMoves, writeMoves } from './move-list.ts';
-import { type AreaInodes, createOwn, enterArea, inodeOf, notOurs, RESERVED } from './own-area.ts';
-import { finishExchange, openIncoming, undoFound } from './undo-exchange.ts';
+import { type AreaRecord, createOwn, enterArea, inodeOf, notOurs, RESERVED } from './own-area.ts';
+import { finishExchange, undoFound } from './undo-exchange.ts';
 
 /**
  * Describes an exchange of content in a volume with a directory inside the same volume, by renames alone. Replaced
@@ -22,10 +23,10 @@ interface ExchangeRequest extends ExchangeHeader {
   root: Directory;
   /** inode of the incoming directory, as a decimal number; absent: not compared */
   expected?: string | undefined;
-  /** the area was made before, see {@link makeAreas}; absent: the exchange makes it */
-  made?: AreaInodes | undefined;
-  /** called before the first move, with the inode of the area */
-  begun?(inode: string): void;
+  /** the areas were made before, see {@link makeAreas}; absent: the exchange makes its own */
+  made?: AreaRecord | undefined;
+  /** called before the first move, with the area as a later undo or rollback has to find it */
+  begun?(known: KnownArea): void;
   /** called for each step; tests throw in it to interrupt the exchange */
   heard?(): void;
 }
@@ -36,30 +37,31 @@ const MAKE = { make: true };
  * Runs an exchange.
  *
  * @param plan returns the steps, given the root and the incoming directory; runs before anything is moved
- * @returns `kept`: whether the area holds replaced content, otherwise it is removed; `swapMs`: how long the moves took,
+ * @returns `kept`: the area, if it holds replaced content; otherwise it is removed; `swapMs`: how long the moves took,
  *   milliseconds
  * @throws the error of a failed rename, after everything has moved back; TREE_TARGET_REFUSED
  */
 export async function exchange(
   request: ExchangeRequest,
   plan: (root: Directory, incoming: Directory) => Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
-): Promise<{ kept: boolean; swapMs: number }> {
-  const { root, begun, heard, expected: _, made, ...header } = request;
-  const name = areaName('before', header.id);
+): Promise<{ kept?: KnownArea; swapMs: number }> {
+  const { root, begun, heard, expected: _, made, ...about } = request;
+  const name = areaName('before', about.id);
   let swapMs = 0;
-  const incoming = openIncoming(root, header, made);
-  if (!incoming) throw notOurs(shortPath(header.incoming));
+  const { incoming, source } = openIncoming(request);
+  const header = { ...about, source };
   try {
-    if (request.expected !== undefined && request.expected !== String(incoming.stat().ino))
-      throw notOurs(shortPath(header.incoming));
     const area = made ? enterArea(root, name, made.before) : createOwn(root, name);
     if (!area) throw notOurs(name);
-    const inodes = { ...made, before: inodeOf(area) };
+    const record: AreaRecord = { ...made, before: inodeOf(area) };
+    let known: KnownArea;
     try {
-      await writeMoves(area, header, plan(root, incoming));
+      const list = await writeMoves(area, header, plan(root, incoming));
       removeTree(area, RESERVED);
       const { steps } = await readMoves(area, header.id);
-      begun?.(inodes.before);
+      known = { area: header.id, inode: inodeOf(area), list };
+      begun?.(known);
+      record.list = list;
       const begin = performance.now();
       for await (const step of steps()) {
         heard?.();
@@ -72,15 +74,32 @@ export async function exchange(
       heard?.();
       markDone(area);
     } catch (error) {
-      await undoFound(root, { area, name }, header.id, { inodes }).finally(() => area.close());
+      await undoFound(root, { area, name }, header.id, { record }).finally(() => area.close());
       throw error;
     }
     heard?.();
-    const kept = await finishExchange(root, { area, name }, header.id, inodes).finally(() => area.close());
-    return { kept, swapMs };
+    const kept = await finishExchange(root, { area, name }, header.id, record).finally(() => area.close());
+    return { ...(kept ? { kept: known } : {}), swapMs };
   } finally {
     incoming.close();
   }
+}
+
+/**
+ * Opens the incoming directory, and returns the inode of its area with it.
+ *
+ * @throws TREE_TARGET_REFUSED if either is not the directory that Lifeboat made
+ */
+function openIncoming({ root, incoming: path, expected, made }: ExchangeRequest) {
+  const [name = '', ...rest] = path.split('/');
+  const area = enterArea(root, name, parseAreaName(name)?.kind === 'restoring' ? made?.restoring : undefined);
+  const incoming = area && within(area, rest.join('/'), (found) => found.enter('.'));
+  const source = area && inodeOf(area);
+  area?.close();
+  if (incoming && source !== undefined && (expected === undefined || expected === inodeOf(incoming)))
+    return { incoming, source };
+  incoming?.close();
+  throw notOurs(shortPath(path));
 }
 
 function forward(root: Directory, incoming: Directory, area: Directory, step: ExchangeStep): void {

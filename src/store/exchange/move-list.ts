@@ -1,10 +1,12 @@
-import { closeSync, createReadStream, fstatSync, fsyncSync, writeSync } from 'node:fs';
+import { createHash, type Hash } from 'node:crypto';
+import { type BigIntStats, closeSync, createReadStream, fstatSync, fsyncSync, writeSync } from 'node:fs';
 import { z } from 'zod';
 import { LifeboatError } from '../../base/errors.ts';
 import { parseAreaName } from '../filesystem/area.ts';
 import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
 import { readLines } from '../filesystem/index-file.ts';
 import { decodePath, type EncodedPath, encodePath, isSafePath, type TreePath } from '../filesystem/path.ts';
+import { removeTree } from '../filesystem/remove-tree.ts';
 import { isOwn } from './own-area.ts';
 
 /** Describes an exchange, as the first line of its list. */
@@ -19,6 +21,8 @@ export interface ExchangeHeader {
   at: string;
   /** the directory whose content moves in, relative to the volume's root */
   incoming: TreePath;
+  /** inode of the area that holds the incoming directory, as a decimal number; absent in lists of older versions */
+  source?: string;
   /** true: everything at the top of the volume is exchanged; false: only the listed names */
   whole: boolean;
   /** ID of the restored snapshot */
@@ -35,10 +39,11 @@ export type ExchangeStep =
   | { type: 'directory'; path: TreePath; before: DirectoryMeta; after: DirectoryMeta };
 
 /** Name of the list while moves may be in progress. The list gets this name only once it is complete and durable. */
-const UNDER_WAY = 'moves.ndjson';
+export const UNDER_WAY = 'moves.ndjson';
 /** Name of the list after all moves. */
 const DONE = 'list.ndjson';
 const UNFINISHED = 'moves.tmp';
+const COPY = 'moves.copy';
 
 /** Returns the state of an exchange, from its area. `none`: no move has been made yet. */
 export function exchangeState(area: Directory): 'none' | 'under way' | 'done' {
@@ -46,17 +51,15 @@ export function exchangeState(area: Directory): 'none' | 'under way' | 'done' {
   return area.look(DONE) ? 'done' : 'none';
 }
 
-/** Writes a list of steps. The list is complete and durable when this resolves. */
+/** Writes a list of steps, complete and durable. Resolves to its SHA-256, hexadecimal. */
 export async function writeMoves(
   area: Directory,
   header: ExchangeHeader,
   steps: Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
-): Promise<void> {
+): Promise<string> {
   const file = area.createFile(UNFINISHED);
-  const write = (lines: readonly string[]) => {
-    const data = Buffer.from(lines.join(''));
-    for (let at = 0; at < data.length; ) at += writeSync(file, data, at);
-  };
+  const hash = createHash('sha256');
+  const write = (lines: readonly string[]) => writeAll(file, Buffer.from(lines.join('')), hash);
   try {
     let pending = [`${JSON.stringify({ format: 1, ...header, incoming: encodePath(header.incoming) })}\n`];
     for await (const step of steps) {
@@ -73,6 +76,52 @@ export async function writeMoves(
   }
   area.move(UNFINISHED, area, UNDER_WAY);
   area.sync();
+  return hash.digest('hex');
+}
+
+function writeAll(file: number, data: Buffer, hash: Hash): void {
+  hash.update(data);
+  for (let at = 0; at < data.length; ) at += writeSync(file, data, at);
+}
+
+/** Returns the SHA-256 of the list of an area, hexadecimal; undefined without a list that is a regular file. */
+export async function sumMoves(area: Directory): Promise<string | undefined> {
+  const name = listName(area);
+  if (!area.look(name)?.isFile()) return undefined;
+  const hash = createHash('sha256');
+  for await (const chunk of streamOf(area, name, true)) hash.update(chunk);
+  return hash.digest('hex');
+}
+
+/**
+ * Replaces a list that other users may write to by a copy that only this process's user can write to. The copy is the
+ * one that is verified: a program that has the old file open can still change that.
+ *
+ * @param sha256 of the list, hexadecimal
+ * @returns false if the list has another hash; it stays then
+ */
+export async function secureMoves(area: Directory, sha256: string): Promise<boolean> {
+  const name = listName(area);
+  const stat = area.look(name);
+  if (stat && isOwnFile(area, stat)) return (await sumMoves(area)) === sha256;
+  if (area.look(COPY)) removeTree(area, COPY);
+  const copy = area.createFile(COPY);
+  const hash = createHash('sha256');
+  try {
+    for await (const chunk of streamOf(area, name, true)) writeAll(copy, chunk, hash);
+    fsyncSync(copy);
+  } finally {
+    closeSync(copy);
+  }
+  const same = hash.digest('hex') === sha256;
+  if (same) area.replace(COPY, area, name);
+  else area.unlink(COPY);
+  area.sync();
+  return same;
+}
+
+function listName(area: Directory): string {
+  return exchangeState(area) === 'done' ? DONE : UNDER_WAY;
 }
 
 /** Marks all moves of the list as made. */
@@ -85,17 +134,20 @@ export function markDone(area: Directory): void {
  * Reads the list of an area, finished or not. The area must stay open while steps are read.
  *
  * @param id of the restore or rollback that made the area
+ * @param verified the list has its recorded hash, whoever owns it
  * @throws OBJECT_DAMAGED also if Lifeboat did not write the list, or wrote it for another area
  */
 export async function readMoves(
   area: Directory,
   id: string,
+  verified = false,
 ): Promise<{ header: ExchangeHeader; steps: () => AsyncGenerator<ExchangeStep> }> {
-  const name = exchangeState(area) === 'done' ? DONE : UNDER_WAY;
-  const lines = () => readLines(streamOf(area, name));
+  const name = listName(area);
+  const lines = () => readLines(streamOf(area, name, verified));
   for await (const line of lines()) {
-    const { incoming, snapshot, ...rest } = parsed(HEADER, line);
-    const header = { ...rest, incoming: checked(incoming), ...(snapshot === undefined ? {} : { snapshot }) };
+    const { incoming, source, snapshot, ...rest } = parsed(HEADER, line);
+    const optional = { ...(source === undefined ? {} : { source }), ...(snapshot === undefined ? {} : { snapshot }) };
+    const header = { ...rest, incoming: checked(incoming), ...optional };
     // Incoming content is always inside an area.
     if (header.id !== id || !parseAreaName(header.incoming.split('/')[0] ?? '')) throw damaged();
     return {
@@ -112,12 +164,16 @@ export async function readMoves(
   throw damaged();
 }
 
-function streamOf(area: Directory, name: string): AsyncIterable<Buffer> {
+function streamOf(area: Directory, name: string, anyOwner: boolean): AsyncIterable<Buffer> {
   const fd = area.openFile(name);
   const stat = fstatSync(fd, { bigint: true });
-  if (stat.isFile() && stat.nlink === 1n && isOwn(area, stat)) return createReadStream('', { fd });
+  if (anyOwner ? stat.isFile() : isOwnFile(area, stat)) return createReadStream('', { fd });
   closeSync(fd);
   throw damaged();
+}
+
+function isOwnFile(area: Directory, stat: BigIntStats): boolean {
+  return stat.isFile() && stat.nlink === 1n && isOwn(area, stat);
 }
 
 const PATH = z.union([z.strictObject({ text: z.string() }), z.strictObject({ base64: z.string() })]);
@@ -128,6 +184,7 @@ const HEADER = z.object({
   holds: z.enum(['before', 'restored']),
   at: z.string(),
   incoming: PATH,
+  source: z.string().optional(),
   whole: z.boolean(),
   snapshot: z.string().optional(),
 });

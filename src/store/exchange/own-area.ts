@@ -1,4 +1,4 @@
-import type { BigIntStats } from 'node:fs';
+import { type BigIntStats, closeSync, fstatSync } from 'node:fs';
 import { hasErrno, LifeboatError } from '../../base/errors.ts';
 import { type AreaKind, areaName, parseAreaName } from '../filesystem/area.ts';
 import type { Directory } from '../filesystem/directory.ts';
@@ -11,14 +11,25 @@ import { removeTree } from '../filesystem/remove-tree.ts';
 /**
  * Which areas Lifeboat trusts. The application often owns the root of its volume. Without being root, it can then rename
  * and replace everything at the top, including areas, and make directories with the names of areas. It cannot create
- * a directory that root owns, and it cannot write into an area, which only its owner may enter.
+ * a directory that root owns, and it cannot write into an area, which only its owner may enter. An entrypoint that runs
+ * as root may change the owners and modes of areas. Then only a record outside the volume shows which they are, see
+ * known-area.ts.
  */
 
-/** Inodes of the areas of a restore or rollback, as decimal numbers. The agent records them outside the volume. */
-export interface AreaInodes {
+/**
+ * What the agent records outside the volume about the areas of a restore or rollback. `restoring` and `before`: their
+ * inodes, as decimal numbers.
+ */
+export interface AreaRecord {
   restoring?: string;
   before?: string;
+  /** SHA-256 of the list of moves, hexadecimal; absent: nothing has moved; empty: an older version did not record it */
+  list?: string;
+  /** SHA-256 of the file with the metadata that the root had, hexadecimal */
+  base?: string;
 }
+
+type MadeAreas = Required<Pick<AreaRecord, 'restoring' | 'before'>>;
 
 /** An open area, and its name at the top of the volume. */
 export interface FoundArea {
@@ -26,13 +37,51 @@ export interface FoundArea {
   name: string;
 }
 
-/** File systems whose server decides who owns a new file. A directory of Lifeboat may have any owner there. */
-const FOREIGN_OWNERS = ['fuse', 'cifs', 'smb', '9p'];
+/**
+ * File systems that do not store owners, or whose server decides who owns a new file. A directory of Lifeboat may have
+ * any owner there, and its inode can change.
+ */
+const FOREIGN_OWNERS = ['fuse', 'cifs', 'smb', '9p', 'vfat', 'exfat', 'vboxsf'];
+
+/** Returns whether owners and inodes mean nothing on a file system. */
+function isForeign(at: Directory): boolean {
+  return FOREIGN_OWNERS.includes(remoteFileSystem(at) ?? '');
+}
+
+/** The users that own new files of this process, by device, on servers that replace root by another user. */
+const users = new Map<bigint, bigint>();
 
 /** Returns whether only this process's user can have created a file or directory, and only that user can write to it. */
-export function isOwn(at: Directory, { uid, mode }: BigIntStats): boolean {
-  const user = BigInt(process.geteuid?.() ?? 0);
-  return (uid === user && (mode & 0o022n) === 0n) || FOREIGN_OWNERS.includes(remoteFileSystem(at) ?? '');
+export function isOwn(at: Directory, { dev, uid, mode }: BigIntStats): boolean {
+  const user = users.get(dev) ?? BigInt(process.geteuid?.() ?? 0);
+  return (uid === user && (mode & 0o022n) === 0n) || isForeign(at);
+}
+
+/** The file that {@link learnUser} creates for a moment. */
+const PROBE = 'probe';
+
+/**
+ * Learns which user owns new files of this process on NFS: a server with `all_squash` replaces root. The open file
+ * shows it, because no other program can replace that.
+ */
+function learnUser(directory: Directory): void {
+  if (remoteFileSystem(directory) !== 'nfs') return;
+  const { dev } = directory.stat();
+  if (users.has(dev)) return;
+  const file = directory.createFile(PROBE);
+  try {
+    users.set(dev, fstatSync(file, { bigint: true }).uid);
+  } finally {
+    closeSync(file);
+    directory.unlink(PROBE);
+  }
+}
+
+/** Like {@link isOwn}, for a directory that this process's user made. Learns who that is first. */
+export function isOwnMade(parent: Directory, made: Directory): boolean {
+  if (isOwn(parent, made.stat())) return true;
+  learnUser(made);
+  return isOwn(parent, made.stat());
 }
 
 /**
@@ -48,43 +97,68 @@ export function createOwn(parent: Directory, name: string): Directory {
     throw error;
   }
   const made = parent.enter(name);
-  if (made && isOwn(parent, made.stat()) && made.names().length === 0) return made;
-  made?.close();
-  throw notOurs(name);
+  try {
+    if (made && isOwnMade(parent, made) && made.names().length === 0) return made;
+    throw made ? notOurs(name, made.stat().uid) : notOurs(name);
+  } catch (error) {
+    made?.close();
+    removeEmpty(parent, name);
+    throw error;
+  }
 }
 
-/** Returns the error for a name that no longer belongs to the directory that Lifeboat made. */
-export function notOurs(name: string): Error {
-  return disturbed(`${name} is not the directory that Lifeboat made`);
+/** Removes a directory that is empty. */
+function removeEmpty(parent: Directory, name: string): void {
+  try {
+    parent.removeDirectory(name);
+  } catch {
+    // Another program has put something else there, which stays.
+  }
 }
 
 /**
- * Opens an area by its name. Returns undefined if nothing has that name, or if Lifeboat did not make what has it.
+ * Returns the error for a name that no longer belongs to the directory that Lifeboat made. `uid`: the owner of a
+ * directory that should belong to this process's user.
+ */
+export function notOurs(name: string, uid?: bigint): LifeboatError {
+  const found = `${name} is not the directory that Lifeboat made`;
+  if (uid === undefined) return disturbed(found);
+  return new LifeboatError('TREE_TARGET_REFUSED', `${found}, or the file system gave it to user ${uid}`, {
+    hint: 'Nothing was replaced. Stop the program that writes to the volume, then restore again. If the file system decides who owns new files, check the export options of its server (`no_root_squash`) or its mount options (`uid`), or restore with --to-directory.',
+  });
+}
+
+/**
+ * Opens an area by its name. Returns undefined if nothing has that name, or if Lifeboat did not make what has it, or
+ * another program has changed its owner.
  *
  * @param inode of the area, if it is known
  */
 export function enterArea(root: Directory, name: string, inode?: string): Directory | undefined {
   const area = root.enter(name);
   if (!area) return undefined;
-  const stat = area.stat();
-  if (isOwn(root, stat) && (inode === undefined || inode === String(stat.ino))) return area;
+  const isRecorded = inode !== undefined && inode === String(area.stat().ino);
+  const own = isRecorded ? isOwnMade(root, area) : inode === undefined && isOwn(root, area.stat());
+  if (own) return area;
   area.close();
   return undefined;
 }
 
 /**
- * Opens an area. If its inode is known, finds it also under another name at the top of the volume: another program may
- * have renamed it.
+ * Opens an area. If its inode is known, finds it whatever its owner and name at the top of the volume are by now:
+ * another program may have changed both.
  */
 export function findArea(root: Directory, kind: AreaKind, id: string, inode?: string): FoundArea | undefined {
   const name = areaName(kind, id);
-  const area = enterArea(root, name, inode);
-  if (area) return { area, name };
-  if (inode === undefined) return undefined;
-  for (const other of root.names()) {
+  if (inode === undefined) {
+    const area = enterArea(root, name);
+    return area && { area, name };
+  }
+  for (const other of [name, ...root.names()]) {
     if (String(root.look(other)?.ino) !== inode) continue;
-    const renamed = enterArea(root, other, inode);
-    if (renamed) return { area: renamed, name: other };
+    const area = root.enter(other);
+    if (area && inodeOf(area) === inode) return { area, name: other };
+    area?.close();
   }
   return undefined;
 }
@@ -95,7 +169,7 @@ export function findArea(root: Directory, kind: AreaKind, id: string, inode?: st
  *
  * @throws TREE_TARGET_REFUSED if a name exists
  */
-export function makeAreas(root: Directory, id: string): { restoring: Directory; inodes: Required<AreaInodes> } {
+export function makeAreas(root: Directory, id: string): { restoring: Directory; inodes: MadeAreas } {
   const before = createOwn(root, areaName('before', id));
   try {
     // An empty directory can be removed by another program.
@@ -123,12 +197,14 @@ export function inodeOf(directory: Directory): string {
  *
  * @throws TREE_TARGET_REFUSED with the present name of an area that another program has moved
  */
-export function checkInPlace(root: Directory, id: string, inodes: AreaInodes): void {
+export function checkInPlace(root: Directory, id: string, inodes: AreaRecord): void {
   for (const kind of ['restoring', 'before'] as const) {
     const name = areaName(kind, id);
     const found = findArea(root, kind, id, inodes[kind]);
+    const uid = found && !isOwnMade(root, found.area) ? found.area.stat().uid : undefined;
     found?.area.close();
     if (found?.name !== name) throw disturbed(found ? `${name} is now ${shortPath(found.name)}` : `${name} is gone`);
+    if (uid !== undefined) throw disturbed(`the owner or mode of ${name} has changed (user ${uid})`);
   }
 }
 

@@ -1,57 +1,110 @@
 import { LifeboatError } from '../../base/errors.ts';
-import { parseAreaName } from '../filesystem/area.ts';
+import { areaName, parseAreaName } from '../filesystem/area.ts';
 import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
 import { within } from '../filesystem/open-directories.ts';
 import { split, type TreePath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
 import { joined, KEPT, setDirectoryMeta, setMeta } from './directory-meta.ts';
-import { type ExchangeHeader, type ExchangeStep, exchangeState, readMoves } from './move-list.ts';
-import { type AreaInodes, enterArea, type FoundArea, findArea, removeArea } from './own-area.ts';
+import { type KnownArea, reclaim, untrusted } from './known-area.ts';
+import { type ExchangeHeader, type ExchangeStep, exchangeState, readMoves, UNDER_WAY } from './move-list.ts';
+import { type AreaRecord, type FoundArea, findArea, isOwn, removeArea } from './own-area.ts';
+import { BASE } from './root-base.ts';
 
 /** The directory, inside the area, for names that were in the way when an exchange was taken back. */
 const LATE = 'late';
 
 const MAKE = { make: true };
 
-/** Opens the incoming directory, which is inside an area. Returns undefined if Lifeboat did not make that area. */
-export function openIncoming(
-  root: Directory,
-  { incoming }: ExchangeHeader,
-  { restoring }: AreaInodes = {},
-  options?: { make: boolean },
-): Directory | undefined {
-  const [name = '', ...rest] = incoming.split('/');
-  const isBuilt = parseAreaName(name)?.kind === 'restoring';
-  const area = enterArea(root, name, isBuilt ? restoring : undefined);
+/** Finds the area with the incoming directory. Returns undefined if Lifeboat did not make it, or if it is gone. */
+function findSource(root: Directory, header: ExchangeHeader, { restoring }: AreaRecord): FoundArea | undefined {
+  const parsed = parseAreaName(header.incoming.split('/')[0] as string);
+  if (!parsed) return undefined;
+  const { kind, id } = parsed;
+  const found = findArea(root, kind, id, header.source ?? (kind === 'restoring' ? restoring : undefined));
+  if (found) return found;
+  // A copy of the volume has other inodes. Another directory of root that was given this name is not an area.
+  const named = findArea(root, kind, id);
+  if (!named || named.area.look(BASE) || exchangeState(named.area) !== 'none') return named;
+  named.area.close();
+  return undefined;
+}
+
+/** Opens the incoming directory for an undo, and makes it if it is missing in its area. */
+function openSource(root: Directory, header: ExchangeHeader, record: AreaRecord): Directory | undefined {
+  const source = findSource(root, header, record);
+  const inside = header.incoming.split('/').slice(1).join('/');
   try {
-    return area && within(area, rest.join('/'), (found) => found.enter('.'), options);
+    return source && within(source.area, inside, (found) => found.enter('.'), MAKE);
   } finally {
-    area?.close();
+    source?.area.close();
   }
 }
 
 /** What an undo knows about an exchange. */
 interface UndoOptions {
   /** absent or partly absent: not known */
-  inodes?: AreaInodes | undefined;
+  record?: AreaRecord | undefined;
   heard?(): void;
 }
 
 /**
  * Takes back an unfinished exchange and removes its area, or completes the cleanup of a finished one. Can be called
- * again after an interruption, and for an ID without an exchange. Ignores an area that Lifeboat did not make.
+ * again after an interruption, and for an ID without an exchange. Ignores an area that Lifeboat did not make, unless
+ * the record says that moves have begun: the volume may be a mixture then.
  *
  * @returns whether the volume holds the old or the new data
- * @throws OBJECT_DAMAGED if the area holds data, but its list of moves is gone or damaged
+ * @throws OBJECT_DAMAGED if the area holds data, but its list of moves is gone or damaged; TREE_TARGET_REFUSED if the
+ *   area is not as Lifeboat left it. Nothing has changed then.
  */
 export async function undoExchange(
   root: Directory,
   id: string,
-  { inodes = {}, heard = () => undefined }: UndoOptions = {},
+  { record = {}, heard = () => undefined }: UndoOptions = {},
 ): Promise<'old' | 'new'> {
-  const found = findArea(root, 'before', id, inodes.before);
+  const { before, list } = record;
+  const found = findArea(root, 'before', id, before) ?? (list === undefined ? undefined : findNamed(root, id));
   if (!found) return 'old';
-  return undoFound(root, found, id, { inodes, heard }).finally(() => found.area.close());
+  try {
+    if (list === undefined && !isOwn(root, found.area.stat())) {
+      // Another program has changed the owner. Nothing has moved yet.
+      removeArea(root, found, heard);
+      return 'old';
+    }
+    if (list !== undefined)
+      await checkRecorded(root, found, { ...(before === undefined ? {} : { inode: before }), list });
+    return await undoFound(root, found, id, { record, heard });
+  } finally {
+    found.area.close();
+  }
+}
+
+/** Checks the area of an exchange that has begun, and locks other programs out of it. */
+async function checkRecorded(root: Directory, found: FoundArea, known: Partial<KnownArea>): Promise<void> {
+  const { area, name } = found;
+  if (exchangeState(area) !== 'none') return reclaim(root, found, known);
+  // An interrupted removal: the list is removed last.
+  if (area.names().some((child) => child !== LATE)) throw listGone(name);
+}
+
+function listGone(name: string): LifeboatError {
+  return new LifeboatError('OBJECT_DAMAGED', `${name} holds data, but its list of moves is gone`, {
+    hint: `Inspect it as root: its directory \`tree\` holds the data from before. Move what you need back, then move ${name} out of the volume or delete it.`,
+  });
+}
+
+/**
+ * Opens what has the name of an area, although it is not the recorded directory: inodes are not stable on every file
+ * system, and a copy of a volume has others. Returns undefined if nothing has that name.
+ *
+ * @throws TREE_TARGET_REFUSED if it cannot be an area of Lifeboat
+ */
+function findNamed(root: Directory, id: string): FoundArea | undefined {
+  const name = areaName('before', id);
+  const area = root.enter(name);
+  if (area && isOwn(root, area.stat()) && exchangeState(area) !== 'none') return { area, name };
+  area?.close();
+  if (root.look(name)) throw untrusted(name, 'it is another directory than the recorded one');
+  return undefined;
 }
 
 /** Like {@link undoExchange}, with its area. */
@@ -59,19 +112,19 @@ export async function undoFound(
   root: Directory,
   found: FoundArea,
   id: string,
-  { inodes = {}, heard = () => undefined }: UndoOptions,
+  { record = {}, heard = () => undefined }: UndoOptions,
 ): Promise<'old' | 'new'> {
   const { area, name } = found;
   const state = exchangeState(area);
   if (state === 'done') {
-    await finishExchange(root, found, id, inodes);
+    await finishExchange(root, found, id, record);
     return 'new';
   }
-  const before = state === 'under way' ? await takeBack(root, area, id, { inodes, heard }) : undefined;
+  const before = state === 'under way' ? await takeBack(root, area, id, { record, heard }) : undefined;
   if (state === 'none' && area.look(KEPT)) {
     // Moves are listed before they are made. A missing list means that someone removed it, and this area may be the
     // only copy of the data.
-    throw new LifeboatError('OBJECT_DAMAGED', `${name} holds data, but its list of moves is gone`);
+    throw listGone(name);
   }
   removeEmptied(root, found, heard);
   if (before) await setMeta(root, before);
@@ -84,12 +137,12 @@ async function takeBack(
   root: Directory,
   area: Directory,
   id: string,
-  { inodes, heard }: Required<UndoOptions>,
+  { record, heard }: { record: AreaRecord; heard(): void },
 ): Promise<DirectoryMeta | undefined> {
   let before: DirectoryMeta | undefined;
   const { header, steps } = await readMoves(area, id);
   // Another program may have moved the incoming directory away. What came from it is put aside then.
-  const incoming = openIncoming(root, header, inodes, MAKE) ?? within(area, LATE, (late) => late.enter('.'), MAKE);
+  const incoming = openSource(root, header, record) ?? within(area, LATE, (late) => late.enter('.'), MAKE);
   try {
     for await (const step of steps()) {
       heard();
@@ -132,8 +185,12 @@ function backward(root: Directory, incoming: Directory, area: Directory, step: E
 
 /** Removes an area whose content is back in place. Names that other programs created meanwhile stay in it. */
 function removeEmptied(root: Directory, { area, name }: FoundArea, heard: () => void): void {
-  if (!area.look(LATE)) removeArea(root, { area, name }, heard);
-  else for (const child of area.names()) if (child !== LATE) removeTree(area, child, heard);
+  // The list is removed last, so that an interrupted removal can be repeated.
+  if (!area.look(LATE)) removeArea(root, { area, name }, heard, [UNDER_WAY]);
+  else {
+    for (const child of area.names()) if (child !== LATE && child !== UNDER_WAY) removeTree(area, child, heard);
+    removeTree(area, UNDER_WAY, heard);
+  }
 }
 
 async function unmake(root: Directory, steps: AsyncGenerator<ExchangeStep>): Promise<void> {
@@ -158,7 +215,7 @@ export async function finishExchange(
   root: Directory,
   found: FoundArea,
   id: string,
-  { restoring }: AreaInodes,
+  record: AreaRecord,
 ): Promise<boolean> {
   let kept = false;
   let after: DirectoryMeta = root.meta();
@@ -167,9 +224,7 @@ export async function finishExchange(
     if (step.type === 'move' && (step.out || !header.whole)) kept = true;
     if (step.type === 'directory' && step.path === '') after = step.after;
   }
-  const emptied = parseAreaName(header.incoming.split('/')[0] as string);
-  const isBuilt = emptied?.kind === 'restoring';
-  const used = emptied && findArea(root, emptied.kind, emptied.id, isBuilt ? restoring : undefined);
+  const used = findSource(root, header, record);
   if (used) removeArea(root, used);
   used?.area.close();
   // Nothing was replaced, so there is nothing to roll back to. The area would only clutter the application's directory.

@@ -1,37 +1,22 @@
 import { closeSync } from 'node:fs';
 import { LifeboatError } from '../../base/errors.ts';
-import { type AreaKind, areaName, parseAreaName } from '../filesystem/area.ts';
-import { Directory } from '../filesystem/directory.ts';
+import { areaName, parseAreaName } from '../filesystem/area.ts';
+import type { Directory } from '../filesystem/directory.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
-import { walk } from '../filesystem/walk.ts';
-import { builtPath, rootBefore } from './build-tree.ts';
+import { builtPath } from './build-tree.ts';
 import { KEPT, setMeta } from './directory-meta.ts';
 import { exchange } from './exchange.ts';
 import { planBack, planMerge, planWhole } from './exchange-plan.ts';
+import { FORGOTTEN, type KnownArea, reclaim, untrusted } from './known-area.ts';
+import { areasIn, inVolume, type VolumeArea } from './list-areas.ts';
 import { checkSteps, unmovable } from './movable.ts';
-import { exchangeState, readMoves } from './move-list.ts';
-import { type AreaInodes, enterArea, removeArea } from './own-area.ts';
+import { readMoves } from './move-list.ts';
+import { type AreaRecord, removeArea } from './own-area.ts';
+import { rootBefore } from './root-base.ts';
 
-/** An area that a restore or rollback left in a volume, next to the data. */
-export interface VolumeArea {
-  kind: AreaKind;
-  /** ID of the restore or rollback that made the area */
-  id: string;
-  /** ID of the restore that this area can roll back, and which data it holds; absent if unknown */
-  restore?: string;
-  holds?: 'before' | 'restored';
-  /** ISO time; absent if unknown */
-  at?: string;
-  snapshot?: string;
-  files: number;
-  bytes: number;
-  /** its deletion was interrupted, so that nothing can be brought back from it */
-  forgotten?: true;
-}
-
-/** The result of an exchange. `area`: ID of the area that holds the replaced data; absent if nothing was replaced. */
+/** The result of an exchange. `kept`: the area that holds the replaced data; absent if nothing was replaced. */
 export interface Exchanged {
-  area?: string;
+  kept?: KnownArea;
   /** the data in the area */
   holds: 'before' | 'restored';
   /** how long the volume was between the old and the new state, milliseconds */
@@ -44,7 +29,7 @@ interface Swap {
   id: string;
   at: string;
   /** see `ExchangeRequest` */
-  begun?(inode: string): void;
+  begun?(known: KnownArea): void;
   heard?(): void;
 }
 
@@ -64,16 +49,15 @@ export async function swapBuilt({
   empty?: boolean;
   snapshot: string;
   expected?: string;
-  areas?: AreaInodes;
+  areas?: AreaRecord;
 }): Promise<Exchanged> {
   return inVolume(swap.root, async (root) => {
     if (empty) checkEmpty(root);
     const before = rootBefore(root, swap.id, made);
     const plan = swap.whole ? planWhole : planMerge;
     const about = { restore: swap.id, holds: 'before' as const, incoming: builtPath(swap.id) };
-    return exchanged(swap, about.holds, () =>
-      exchange({ ...swap, ...about, made, root }, (_, incoming) => plan(root, incoming, before)),
-    );
+    const done = await exchange({ ...swap, ...about, made, root }, (_, incoming) => plan(root, incoming, before));
+    return { ...done, holds: about.holds };
   });
 }
 
@@ -91,21 +75,25 @@ function checkEmpty(root: Directory): void {
 
 /**
  * Brings back the data that a restore replaced. The data that this replaces moves to a new area, so the same call
- * undoes it. `check`: only checks whether the rollback is possible.
+ * undoes it. `check`: only checks whether the rollback is possible. `known`: the record of the area; without one, the
+ * area is found by its name, and its owner shows who made it.
  *
  * @throws NOTHING_TO_ROLL_BACK if the volume holds no data of that restore; TREE_TARGET_REFUSED
  */
-export async function rollBackArea(swap: Swap & { restore: string; check?: boolean }): Promise<Exchanged> {
-  const { restore, check: _, ...rest } = swap;
+export async function rollBackArea(swap: Swap & { restore: string; check?: boolean } & Recorded): Promise<Exchanged> {
+  const { restore, check: _, known, ...rest } = swap;
   return inVolume(swap.root, async (root) => {
-    const found = (await areasIn(root, { measure: false })).find((one) => one.restore === restore);
+    const areas = await areasIn(root, { measure: false, known: known ? [known] : [] });
+    const found = areas.find((one) => one.restore === restore || refersTo(known, one));
     if (!found) throw gone(restore);
     const name = areaName('before', found.id);
     const before = root.meta();
+    if (found.refused !== undefined) throw untrusted(name, found.refused);
     if (found.forgotten) throw halfForgotten(restore);
-    const area = enterArea(root, name);
+    const area = root.enter(name);
     if (!area) throw gone(restore);
     try {
+      await reclaim(root, { area, name }, recordOf(found, known));
       const { header, steps } = await readMoves(area, found.id);
       // A merge that replaced nothing has no tree, but files that it brought in can still be taken back.
       area.make(KEPT).close();
@@ -119,32 +107,62 @@ export async function rollBackArea(swap: Swap & { restore: string; check?: boole
         await checkSteps(root, plan(kept), area).finally(() => kept.close());
         return { holds, swapMs: 0 };
       }
-      return await exchanged(swap, holds, () => exchange({ ...rest, ...about, root }, (_, incoming) => plan(incoming)));
+      return { ...(await exchange({ ...rest, ...about, root }, (_, incoming) => plan(incoming))), holds };
     } finally {
       area.close();
     }
   });
 }
 
-/** Permanently deletes the data that a restore replaced. Succeeds if there is none. */
-export async function forgetAreas(rootPath: string, restore: string, heard: () => void): Promise<void> {
+/** Names the recorded area of a restore; absent: the spool has no record. */
+interface Recorded {
+  known?: KnownArea | undefined;
+}
+
+function refersTo(known: KnownArea | undefined, { kind, id }: VolumeArea): boolean {
+  return kind === 'before' && id === known?.area;
+}
+
+/** Returns what is recorded about an area; nothing if the record is of another one. */
+function recordOf(area: VolumeArea, known: KnownArea | undefined): Partial<KnownArea> {
+  return known && refersTo(known, area) ? known : {};
+}
+
+/**
+ * Permanently deletes the data that a restore replaced. Succeeds if there is none.
+ *
+ * @throws TREE_TARGET_REFUSED if the recorded area is not as Lifeboat left it
+ */
+export async function forgetAreas(
+  rootPath: string,
+  restore: string,
+  heard: () => void,
+  { known }: Recorded = {},
+): Promise<void> {
   await inVolume(rootPath, async (root) => {
-    const areas = await areasIn(root, { measure: false });
+    const areas = await areasIn(root, { measure: false, known: known ? [known] : [] });
     const meta = root.meta();
-    const found = areas.filter((area) => area.restore === restore || (area.forgotten && area.id === restore));
-    for (const { id } of found) forgetArea(root, areaName('before', id), heard);
+    const isMeant = (area: VolumeArea) =>
+      area.restore === restore || refersTo(known, area) || (area.forgotten && area.id === restore);
+    const found = areas.filter(isMeant);
+    for (const area of found) await forgetArea(root, area, recordOf(area, known), heard);
     if (found.length > 0) await setMeta(root, meta);
     root.sync();
   });
 }
 
-/** Marks an area that is being deleted: nothing is brought back from it. */
-const FORGOTTEN = 'forgotten';
-
-function forgetArea(root: Directory, name: string, heard: () => void): void {
-  const area = enterArea(root, name);
+async function forgetArea(
+  root: Directory,
+  { id, refused }: VolumeArea,
+  known: Partial<KnownArea>,
+  heard: () => void,
+): Promise<void> {
+  const name = areaName('before', id);
+  if (refused !== undefined) throw untrusted(name, refused);
+  const area = root.enter(name);
   if (!area) return;
   try {
+    await reclaim(root, { area, name }, known);
     if (!area.look(FORGOTTEN)) closeSync(area.createFile(FORGOTTEN));
     area.sync();
     // The area's own files are removed last, so that an interrupted removal can be repeated.
@@ -155,74 +173,6 @@ function forgetArea(root: Directory, name: string, heard: () => void): void {
   } finally {
     area.close();
   }
-}
-
-/** Lists all areas that Lifeboat made in a volume. Counts the files and bytes in them unless `measure` is false. */
-export function listAreas(root: string, options: ListOptions = {}): Promise<VolumeArea[]> {
-  return inVolume(root, (top) => areasIn(top, options));
-}
-
-interface ListOptions {
-  measure?: boolean;
-  signal?: AbortSignal;
-}
-
-async function areasIn(root: Directory, { measure = true, signal }: ListOptions): Promise<VolumeArea[]> {
-  const areas: VolumeArea[] = [];
-  for (const name of root.names()) {
-    const parsed = parseAreaName(name);
-    const directory = parsed && enterArea(root, name);
-    if (!parsed || !directory) continue;
-    try {
-      areas.push(await describeArea(directory, parsed, measure, signal));
-    } finally {
-      directory.close();
-    }
-  }
-  return areas;
-}
-
-async function describeArea(
-  directory: Directory,
-  parsed: { kind: AreaKind; id: string },
-  measure: boolean,
-  signal?: AbortSignal,
-): Promise<VolumeArea> {
-  const area: VolumeArea = { ...parsed, files: 0, bytes: 0 };
-  if (exchangeState(directory) === 'done') {
-    // A damaged list is ignored, so that the other areas are still listed.
-    const { header } = await readMoves(directory, parsed.id).catch(() => ({ header: undefined }));
-    if (header) {
-      const { at, restore, holds, snapshot } = header;
-      Object.assign(area, { at, restore, holds, ...(snapshot ? { snapshot } : {}) });
-    }
-  }
-  if (directory.look(FORGOTTEN)) area.forgotten = true;
-  if (!measure) return area;
-  for await (const { path: inside, stat } of walk(directory, signal ? { signal } : {})) {
-    if (!inside.startsWith(`${KEPT}/`) || !stat || stat.type === 'directory') continue;
-    area.files++;
-    area.bytes += stat.size;
-  }
-  return area;
-}
-
-async function inVolume<T>(path: string, work: (root: Directory) => Promise<T>): Promise<T> {
-  const root = Directory.open(path);
-  try {
-    return await work(root);
-  } finally {
-    root.close();
-  }
-}
-
-async function exchanged(
-  { id }: Swap,
-  holds: Exchanged['holds'],
-  work: () => Promise<{ kept: boolean; swapMs: number }>,
-): Promise<Exchanged> {
-  const { kept, swapMs } = await work();
-  return { ...(kept ? { area: id } : {}), holds, swapMs };
 }
 
 function gone(restore: string): LifeboatError {

@@ -1,7 +1,10 @@
 import { statfsSync } from 'node:fs';
 import type { Directory } from './directory.ts';
 
-/** Magic numbers of file systems that a server or a program implements, from statfs(2) and magic.h of Linux. */
+/**
+ * Magic numbers of file systems that a server or a program implements, or that do not store owners, from statfs(2) and
+ * magic.h of Linux.
+ */
 const REMOTE: Record<number, string> = {
   26985: 'nfs',
   1702057286: 'fuse',
@@ -13,11 +16,14 @@ const REMOTE: Record<number, string> = {
   1397113167: 'afs',
   1196443219: 'gpfs',
   198183888: 'lustre',
+  19780: 'vfat',
+  538032816: 'exfat',
+  2020557398: 'vboxsf',
 };
 
 /**
- * Returns the name of a file system that a server or a program implements; undefined for one of the kernel's own, on a
- * disk or in memory.
+ * Returns the name of a file system that a server or a program implements, or that does not store owners; undefined for
+ * any other one, on a disk or in memory.
  */
 export function remoteFileSystem(directory: Directory): string | undefined {
   return REMOTE[statfsSync(directory.at('.')).type >>> 0];

@@ -18,8 +18,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Destination } from '../../../../src/destinations/destination.ts';
 import { type BuildOptions, buildTree, undoIncomplete } from '../../../../src/store/exchange/build-tree.ts';
-import type { AreaInodes } from '../../../../src/store/exchange/own-area.ts';
-import { forgetAreas, listAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
+import { listAreas } from '../../../../src/store/exchange/list-areas.ts';
+import type { AreaRecord } from '../../../../src/store/exchange/own-area.ts';
+import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
 import { type Bench, createBench } from '../../helpers.ts';
@@ -38,7 +39,7 @@ const RESTORING = `.lifeboat-restoring-${ID}`;
 
 let bench: Bench;
 let volume: string;
-let inodes: AreaInodes;
+let inodes: AreaRecord;
 const inVolume = (...parts: string[]) => join(volume, ...parts);
 
 beforeEach(() => {
@@ -123,7 +124,7 @@ async function build(disturb: () => void = () => undefined, options: Partial<Bui
 
 const swap = (options: { heard?: () => void; whole?: boolean } = {}) =>
   swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 'snap', areas: inodes, ...options });
-const undo = () => undoIncomplete(volume, ID, { inodes });
+const undo = () => undoIncomplete(volume, ID, { record: inodes });
 const areas = () => readdirSync(volume).filter((name) => name.startsWith('.lifeboat-'));
 const live = () => readFileSync(inVolume('top'), 'utf8');
 

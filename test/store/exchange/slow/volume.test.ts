@@ -23,7 +23,8 @@ import type { Destination } from '../../../../src/destinations/destination.ts';
 import { compareTree } from '../../../../src/store/content/compare-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
 import { type BuildOptions, buildTree, undoIncomplete } from '../../../../src/store/exchange/build-tree.ts';
-import { forgetAreas, listAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
+import { listAreas } from '../../../../src/store/exchange/list-areas.ts';
+import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { type IndexEntry, readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
 import { walk } from '../../../../src/store/filesystem/walk.ts';
@@ -141,10 +142,10 @@ describe('a whole volume', () => {
         const wanted = data(bench.tree);
         const former = data();
         const stored = await bench.store();
-        const { area } = await restore(stored);
+        const { kept } = await restore(stored);
         expect(data()).toEqual(wanted);
-        expect(area).toBe(former.size > 1 ? ID : undefined);
-        if (area === undefined) return;
+        expect(kept?.area).toBe(former.size > 1 ? ID : undefined);
+        if (!kept) return;
         await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
         expect(data()).toEqual(former);
         if (wanted.size === 1) return;
@@ -306,13 +307,13 @@ describe('a part of a volume', () => {
         const wanted = data(bench.tree);
         const glob = select(Buffer.from(name, 'latin1').toString('utf8') === name ? name : '*');
         const stored = await bench.store();
-        const { area } = await restore(stored, { select: glob, overwrite: true });
+        const { kept } = await restore(stored, { select: glob, overwrite: true });
         for (const [path, facts] of wanted) {
           if (path === '' || 'target' in facts || !('size' in facts) || !glob(path, false)) continue;
           const { link: _, ...rest } = facts;
           expect(data().get(path)).toMatchObject(rest);
         }
-        if (area !== undefined) await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+        if (kept) await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
         expect(data()).toEqual(former);
       }),
       { numRuns: 8 },
