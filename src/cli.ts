@@ -71,7 +71,7 @@ function inspectCommands({ command, reading, act }: Builder): void {
   reading(command('check', 'Verify that the repository is complete and undamaged', 'check --read-data 10%'))
     .option(
       '--read-data [share]',
-      'also read and hash all data, or a share such as 10%, another one in each check',
+      'also read and hash all data, or a share such as 10%, a different one in each check',
       share,
     )
     .action(act('check'));

@@ -78,7 +78,7 @@ async function refuseIfOtherWorks({ engine, project, agent }: MarkerDeps): Promi
     const owner = labels[AGENT_LABEL];
     const other = owner && owner !== agent.id ? await runningName(engine, owner) : undefined;
     if (other !== undefined) {
-      throw new LifeboatError('LOCKED', `another agent is at work on project ${project}: ${other}`, {
+      throw new LifeboatError('LOCKED', `another Lifeboat instance works on project ${project}: ${other}`, {
         hint: `Wait until the run in container ${other} has ended, then try again. One Lifeboat for each project is enough.`,
       });
     }

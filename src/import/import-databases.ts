@@ -104,7 +104,7 @@ async function readManifest(root: string): Promise<Omit<z.infer<typeof manifest>
   const size = await stat(file).then(
     ({ size }) => size,
     (error: unknown) => {
-      throw unreadable('the archive is no export of databases: it has no manifest.json', error, HOW);
+      throw unreadable('the archive is not an export of databases: it has no manifest.json', error, HOW);
     },
   );
   if (size > MAX_MANIFEST) throw refused('the manifest.json of the export is too large', { hint: HOW });

@@ -16,7 +16,8 @@ export function namedServers(container: ContainerFacts, others: readonly Contain
   if (hosts.size === 0) return new Set();
   const named = others.filter((other) => {
     const networks = Object.keys(container.networks ?? {}).filter((name) => Object.hasOwn(other.networks ?? {}, name));
-    // Without a shared network, the names resolve to something else. A container in another one's namespace has no networks.
+    // Without a shared network, the names resolve to something else. A container that uses another one's namespace has
+    // no networks of its own.
     const apart = Object.keys(container.networks ?? {}).length > 0 && Object.keys(other.networks ?? {}).length > 0;
     if (apart && networks.length === 0) return false;
     const aliases = networks.flatMap((name) => other.networks?.[name]?.aliases ?? []);
@@ -42,8 +43,8 @@ function hostsOf(text: string): string[] {
 }
 
 /**
- * Returns whether a container with the label `lifeboat.stop` has to do with a source. The label is about the volumes of its service.
- * A database counts only if a variable or an argument of the container names the database's service.
+ * Returns whether a container with the label `lifeboat.stop` has to do with a source: it mounts the volume, or one of
+ * its variables or arguments names the service of the database.
  */
 export function concerns(
   { mounts, env, command = [] }: Pick<ContainerFacts, 'mounts' | 'env' | 'command'>,

@@ -44,7 +44,9 @@ interface Whole {
   journals: Journal[];
 }
 
-/** Returns the restores of all sources that a rollback means: by the id of the group, or the newest restore without an id. */
+/**
+ * Returns the id of the restore of all sources that a request selects: by that id, or without one, the newest restore.
+ */
 export function groupOf(all: readonly Rollback[], { id, source }: RollbackRequest): string | undefined {
   if (source !== undefined) return undefined;
   if (id === undefined) return all.at(-1)?.group;
@@ -54,8 +56,8 @@ export function groupOf(all: readonly Rollback[], { id, source }: RollbackReques
 }
 
 /**
- * Brings back what a restore of all sources replaced, with the services stopped once. The same command reverses that. A source that
- * fails is named, and the others are rolled back.
+ * Brings back the data that a restore of all sources replaced, with the services stopped once. The same command
+ * reverses that. A source that fails is reported, and the others are rolled back.
  *
  * @throws NOT_CONFIRMED; the first error of a source if none could be rolled back
  */
@@ -68,7 +70,7 @@ export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, g
     const members = (await deps.state.rollbacks()).filter((one) => one.group === group);
     const restored = members.filter(({ inUse }) => inUse === 'restored');
     const chosen = restored.length > 0 ? restored.toReversed() : members;
-    // As in a restore of all sources, the last journal has the stops.
+    // As in a restore of all sources, the last journal records the stops.
     const ids = [...chosen, ALL].map(() => newSnapshotId(startedAt)).sort();
     const id = ids.pop() as string;
     const base = { project: deps.project, verb: 'rollback' as const, start: startedAt.toISOString() };
@@ -99,7 +101,7 @@ export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, g
       if (error !== undefined || (why !== undefined && report.restored.length === 0)) throw why;
       return result();
     } finally {
-      // If the end of one journal needs a recovery, that reads the others too, and must not report them as dead.
+      // If the end of one journal triggers a recovery, that reads the others too, and must not report them as dead.
       for (const journal of whole.journals) journal.record({ type: 'reported' });
       for (const journal of whole.journals) await endJournal(deps, journal);
     }
@@ -108,7 +110,7 @@ export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, g
   }
 }
 
-/** Runs a step of one source. A failure takes out that source alone, and is returned. */
+/** Runs a step of one source. A failure excludes only that source. Returns the error, if any. */
 async function ofOne({ request, failed }: Whole, source: string, work: () => Promise<void>): Promise<unknown> {
   request.signal.throwIfAborted();
   try {
@@ -143,7 +145,7 @@ function previewOfAll({ parts }: Whole, services: Services): RollbackResult['pre
   return { ...summariseServices(services), replaces: parts.flatMap(({ record }) => namesReplaced(record)) };
 }
 
-/** Shows what happens, and asks. @returns the services to stop */
+/** Shows what the rollback does, and asks for confirmation. @returns the services to stop */
 async function ask(whole: Whole, group: string, isRestored: boolean): Promise<Services> {
   const { deps, request, report, parts, failed } = whole;
   if (parts.length === 0) throw failed.length > 0 ? failure(whole) : nothing(group);

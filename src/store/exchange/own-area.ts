@@ -29,7 +29,7 @@ export interface FoundArea {
 /** File systems whose server decides who owns a new file. A directory of Lifeboat may have any owner there. */
 const FOREIGN_OWNERS = ['fuse', 'cifs', 'smb', '9p'];
 
-/** Returns whether only this process's user can have created a file or directory, and only that user can write to it. */
+/** Returns whether only this process's user can have created a file or directory and can write to it. */
 export function isOwn(at: Directory, { uid, mode }: BigIntStats): boolean {
   const user = BigInt(process.geteuid?.() ?? 0);
   return (uid === user && (mode & 0o022n) === 0n) || FOREIGN_OWNERS.includes(remoteFileSystem(at) ?? '');
@@ -59,7 +59,7 @@ export function notOurs(name: string): Error {
 }
 
 /**
- * Opens an area by its name. Returns undefined if nothing has that name, or if Lifeboat did not make what has it.
+ * Opens an area by its name. Returns undefined if nothing has that name, or if Lifeboat did not make it.
  *
  * @param inode of the area, if it is known
  */
@@ -73,8 +73,8 @@ export function enterArea(root: Directory, name: string, inode?: string): Direct
 }
 
 /**
- * Opens an area. If its inode is known, finds it also under another name at the top of the volume: another program may
- * have renamed it.
+ * Opens an area. If its inode is known, also finds it under another name at the top of the volume, because another
+ * program may have renamed it.
  */
 export function findArea(root: Directory, kind: AreaKind, id: string, inode?: string): FoundArea | undefined {
   const name = areaName(kind, id);
@@ -119,7 +119,7 @@ export function inodeOf(directory: Directory): string {
 }
 
 /**
- * Checks that both areas have their names still.
+ * Checks that both areas still have their names.
  *
  * @throws TREE_TARGET_REFUSED with the present name of an area that another program has moved
  */
@@ -133,8 +133,8 @@ export function checkInPlace(root: Directory, id: string, inodes: AreaInodes): v
 }
 
 /**
- * Removes an area, without removing anything that replaces it meanwhile: its content is removed through the open
- * directory, and its name only if the directory is empty.
+ * Removes an area. Leaves anything that replaces the area meanwhile: removes the content through the open directory,
+ * and the name only if its directory is empty.
  *
  * @param last names in the area that are removed after everything else, so that an interrupted removal can be repeated
  */

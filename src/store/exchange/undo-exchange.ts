@@ -8,7 +8,7 @@ import { joined, KEPT, setDirectoryMeta, setMeta } from './directory-meta.ts';
 import { type ExchangeHeader, type ExchangeStep, exchangeState, readMoves } from './move-list.ts';
 import { type AreaInodes, enterArea, type FoundArea, findArea, removeArea } from './own-area.ts';
 
-/** The directory, inside the area, for names that were in the way when an exchange was taken back. */
+/** The directory, inside the area, for files that other programs created in the place of moved ones. */
 const LATE = 'late';
 
 const MAKE = { make: true };

@@ -79,7 +79,7 @@ export async function takeLease(deps: LeaseDeps): Promise<Lease> {
     const own = { token, sequence: newest.lease?.sequence ?? 0 };
     if ((await putNext(deps, number, own)) && (await confirm(deps, number, token))) return hold(deps, own, number);
     if (tried === TRIES) {
-      throw new LifeboatError('LOCKED', 'other agents keep taking the lease of the repository', {
+      throw new LifeboatError('LOCKED', 'other Lifeboat instances keep taking the lease of the repository', {
         hint: `Run one Lifeboat for each project: more than one host backs up ${deps.project} to ${deps.destination.name}.`,
       });
     }
@@ -246,15 +246,19 @@ function locked(
   { number, lease: { holder }, end }: { number: number; lease: LeaseObject; end: number },
 ): LifeboatError {
   const ends = new Date(end).toISOString();
-  return new LifeboatError('LOCKED', `another agent works on ${project} at ${destination.name}: ${holder}`, {
-    hint: `Wait until it has finished. If it is gone for good, its lease ${leaseKey(project, number)} expires at ${ends}.`,
-  });
+  return new LifeboatError(
+    'LOCKED',
+    `another Lifeboat instance works on ${project} at ${destination.name}: ${holder}`,
+    {
+      hint: `Wait until it has finished. If it is gone for good, its lease ${leaseKey(project, number)} expires at ${ends}.`,
+    },
+  );
 }
 
 async function lostTo(deps: LeaseDeps): Promise<LifeboatError> {
   const { lease: found } = await readNewestLease(deps);
   const by = found ? `: ${found.holder}` : '';
-  return new LifeboatError('LEASE_LOST', `another agent took over the repository${by}`, {
-    hint: 'This agent was held up for longer than its lease, or a clock is wrong. Run the command again, and run one Lifeboat for each project.',
+  return new LifeboatError('LEASE_LOST', `another Lifeboat instance took over the repository${by}`, {
+    hint: 'This run was held up for longer than its lease, or a clock is wrong. Run the command again, and run only one Lifeboat instance for each project.',
   });
 }

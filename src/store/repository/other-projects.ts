@@ -4,8 +4,8 @@ import type { Repository } from './repository.ts';
 const MAX_KEYS = 10_000;
 
 /**
- * Finds other Compose projects in the place of a repository, to explain why it has no snapshot of a renamed project. Reads
- * a limited number of keys, so it may miss projects. Never rejects, because an explanation must not hide the error itself.
+ * Finds other Compose projects in a repository, to explain why it has no snapshot of a renamed project. Reads a limited
+ * number of keys, so it may miss projects. Never rejects, because this explanation must not hide the original error.
  *
  * @returns their names, sorted
  */

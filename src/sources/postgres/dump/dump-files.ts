@@ -76,7 +76,10 @@ async function removeSurplus(parent: string, prefix: string, belongs: (name: str
 function warnOf([first, ...more]: readonly string[]): string[] {
   if (first === undefined) return [];
   const others = more.length === 0 ? 'which' : `and ${plural(more.length, 'other')}, which`;
-  return [`not stored: the tools in the image of the database left ${JSON.stringify(first)} ${others} no dump has`];
+  const belong = more.length === 0 ? 'does' : 'do';
+  return [
+    `not stored: the tools in the image of the database left ${JSON.stringify(first)} ${others} ${belong} not belong in a dump`,
+  ];
 }
 
 async function isDirectory(parent: string, name: string): Promise<boolean> {

@@ -85,8 +85,8 @@ async function wentAway({ engine, id, startedAt }: Watched): Promise<boolean | u
 }
 
 /**
- * Refuses a paused container at once. Its server accepts connections and never responds, so everything else would wait
- * for its limit.
+ * Refuses a paused container at once. Its server accepts connections and never responds, so every other step would wait
+ * until its time limit.
  *
  * @throws PG_UNREACHABLE
  */
