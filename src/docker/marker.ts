@@ -79,7 +79,7 @@ async function refuseIfOtherWorks({ engine, project, agent }: MarkerDeps): Promi
     const other = owner && owner !== agent.id ? await runningName(engine, owner) : undefined;
     if (other !== undefined) {
       throw new LifeboatError('LOCKED', `another Lifeboat instance works on project ${project}: ${other}`, {
-        hint: `Wait until the run in container ${other} has ended, then try again. One Lifeboat for each project is enough.`,
+        hint: `Wait until the run in container ${other} has ended, then try again. Run only one Lifeboat instance for each project.`,
       });
     }
     if (run === MARKER_RUN) await removeIfThere(engine, id);

@@ -80,7 +80,7 @@ export async function takeLease(deps: LeaseDeps): Promise<Lease> {
     if ((await putNext(deps, number, own)) && (await confirm(deps, number, token))) return hold(deps, own, number);
     if (tried === TRIES) {
       throw new LifeboatError('LOCKED', 'other Lifeboat instances keep taking the lease of the repository', {
-        hint: `Run one Lifeboat for each project: more than one host backs up ${deps.project} to ${deps.destination.name}.`,
+        hint: `Run only one Lifeboat instance for each project: more than one host backs up ${deps.project} to ${deps.destination.name}.`,
       });
     }
   }
@@ -138,7 +138,7 @@ function hold(held: LeaseDeps, own: Own, first: number): Lease {
   };
   const timer = setInterval(() => {
     inTurn(() => next(false)).catch((error: unknown) =>
-      deps.log.warn('the lease of the repository could not be prolonged', { ...errorInfo(error) }),
+      deps.log.warn('the lease of the repository could not be extended', { ...errorInfo(error) }),
     );
   }, PROLONG_MS);
   timer.unref();
@@ -164,7 +164,7 @@ function hold(held: LeaseDeps, own: Own, first: number): Lease {
   };
 }
 
-/** Aborts the holder's requests when its lease is lost or was not prolonged in time. */
+/** Aborts the holder's requests when its lease is lost or was not extended in time. */
 class Validity {
   private controller = new AbortController();
   private timer: NodeJS.Timeout | undefined;
@@ -189,7 +189,7 @@ class Validity {
 }
 
 function ranOut(): LifeboatError {
-  return new LifeboatError('LEASE_LOST', 'the lease of the repository expired and could not be prolonged', {
+  return new LifeboatError('LEASE_LOST', 'the lease of the repository expired and could not be extended', {
     hint: 'Check the disk, server or network of the destination, then run the command again.',
   });
 }
