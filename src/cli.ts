@@ -53,7 +53,7 @@ function backupCommands({ program, command, act }: Builder): void {
     .command('daemon')
     .description('Back up on schedule until stopped (the container runs this command)')
     .helpOption('-h, --help', 'print help')
-    .option('--json', 'accepted for consistency; the log is always JSON lines')
+    .option('--json', 'accepted for consistency; LOG_FORMAT sets the format of the log')
     .addHelpText('after', '\nExample:\n  docker compose up --detach lifeboat')
     .action(act('daemon'));
 }
