@@ -235,7 +235,9 @@ async function main(argv: readonly string[], io: Io): Promise<number> {
   }
 }
 
-/** Commander's message is its text for a terminal: `error: unknown option '--jsn'`, then a suggestion in a second line. */
+/**
+ * Commander's message is its text for a terminal: `error: unknown option '--jsn'`, then a suggestion in a second line.
+ */
 function usageError({ message }: CommanderError): LifeboatError {
   const text = message.replace(/^error: /, '').replace(/\s+/g, ' ');
   return new LifeboatError('USAGE', text, { hint: '`lifeboat --help` lists the commands.' });

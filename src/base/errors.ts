@@ -136,8 +136,8 @@ export function toLifeboatError(error: unknown, code: ErrorCode = 'INTERNAL'): L
 }
 
 /**
- * Flattens an error for reports. `cause` joins the messages of up to five nested causes, without those that repeat its own
- * message or are a part of the cause before.
+ * Flattens an error for reports. `cause` joins the messages of up to five nested causes, without those that repeat its
+ * own message or are a part of the cause before.
  */
 export function errorInfo(error: unknown): ErrorInfo {
   const own = toLifeboatError(error);

@@ -11,8 +11,8 @@ export function areaOf(one: Rollback, areas: readonly VolumeArea[]): VolumeArea 
 }
 
 /**
- * Corrects a rollback's record from the areas in its volume. Returns undefined if the put-aside data is gone. The area shows which
- * data is in use: a process that exchanged the data may have died before it updated the record.
+ * Corrects a rollback's record from the areas in its volume. Returns undefined if the put-aside data is gone. The area
+ * shows which data is in use: a process that exchanged the data may have died before it updated the record.
  */
 export function asInVolume(one: Rollback, areas: readonly VolumeArea[]): Rollback | undefined {
   const area = areaOf(one, areas);

@@ -1,10 +1,15 @@
 import type { ContainerFacts, PlannedSource } from '../plan/model.ts';
 
-/** Variables that hold the host of a database server: `PGHOST`, `DB_HOST`, `POSTGRES_HOST`, `TYPEORM_HOST`, `DATABASE_SERVER`. */
+/**
+ * Variables that hold the host of a database server: `PGHOST`, `DB_HOST`, `POSTGRES_HOST`, `TYPEORM_HOST`,
+ * `DATABASE_SERVER`.
+ */
 const HOST_VARIABLE =
   /(^|_)(PG|PGSQL|DB|SQL|DATABASE|POSTGRES|POSTGRESQL|TYPEORM|PGBOUNCER|PGPOOL|POOLER)\w*_?(HOST|HOSTNAME|SERVER|ADDR|ADDRESS|URL|URI|DSN)S?$|^(PG)?HOST(ADDR)?$/i;
 
-/** `postgres://user:secret@db:5432/shop`, `postgresql+asyncpg://db/shop`, `jdbc:postgresql://db/shop`, `postgis://…`. */
+/**
+ * `postgres://user:secret@db:5432/shop`, `postgresql+asyncpg://db/shop`, `jdbc:postgresql://db/shop`, `postgis://…`.
+ */
 const URL_HOSTS = /\b(?:postgres|postgresql|postgis|pgsql|psql|pg)(?:\+\w+)?:\/\/(?:[^\s/@]*@)?([^\s/?#]+)/gi;
 
 /** `host=db port=5432` of a libpq connection string; `Host=db;Database=shop` of .NET. */

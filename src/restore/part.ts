@@ -22,7 +22,10 @@ interface Readable {
   entry: ManifestSource;
 }
 
-/** Finds the snapshot, and checks that the keys for its objects are there. Throws like {@link findSnapshot}; KEY_MISSING. */
+/**
+ * Finds the snapshot, and checks that the keys for its objects are there. Throws like {@link findSnapshot};
+ * KEY_MISSING.
+ */
 export async function findReadable(
   deps: Pick<RestoreDeps, 'repository' | 'plan'>,
   request: RestoreRequest,

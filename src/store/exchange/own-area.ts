@@ -9,9 +9,9 @@ import { shortPath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
 
 /**
- * Which areas Lifeboat trusts. The application often owns the root of its volume. Without being root, it can then rename
- * and replace everything at the top, including areas, and make directories with the names of areas. It cannot create
- * a directory that root owns, and it cannot write into an area, which only its owner may enter.
+ * Which areas Lifeboat trusts. The application often owns the root of its volume. Without being root, it can then
+ * rename and replace everything at the top, including areas, and make directories with the names of areas. It cannot
+ * create a directory that root owns, and it cannot write into an area, which only its owner may enter.
  */
 
 /** Inodes of the areas of a restore or rollback, as decimal numbers. The agent records them outside the volume. */

@@ -245,14 +245,10 @@ function locked(
   { destination, project }: LeaseDeps,
   { number, lease: { holder }, end }: { number: number; lease: LeaseObject; end: number },
 ): LifeboatError {
-  const ends = new Date(end).toISOString();
-  return new LifeboatError(
-    'LOCKED',
-    `another Lifeboat instance works on ${project} at ${destination.name}: ${holder}`,
-    {
-      hint: `Wait until it has finished. If it is gone for good, its lease ${leaseKey(project, number)} expires at ${ends}.`,
-    },
-  );
+  const message = `another Lifeboat instance works on ${project} at ${destination.name}: ${holder}`;
+  return new LifeboatError('LOCKED', message, {
+    hint: `Wait until it has finished. If it is gone for good, its lease ${leaseKey(project, number)} expires at ${new Date(end).toISOString()}.`,
+  });
 }
 
 async function lostTo(deps: LeaseDeps): Promise<LifeboatError> {

@@ -28,7 +28,10 @@ export async function findOtherProjects(
   return [...found].sort();
 }
 
-/** `/backups also holds project shop. If this project was renamed, add --from /backups --project shop`; undefined without other projects. */
+/**
+ * `/backups also holds project shop. If this project was renamed, add --from /backups --project shop`; undefined
+ * without other projects.
+ */
 export function otherProjectsText(destination: string, names: readonly string[]): string | undefined {
   const [first] = names;
   if (first === undefined) return undefined;

@@ -153,8 +153,8 @@ function kindOf(name: string, dumpIds: ReadonlySet<number>, compression: DumpCom
 }
 
 /**
- * Counts the lines of the lists of large objects, which are never compressed. Returns infinity without reading the lists
- * if they are too long for that many objects.
+ * Counts the lines of the lists of large objects, which are never compressed. Returns infinity without reading the
+ * lists if they are too long for that many objects.
  */
 async function countNamed(lists: readonly string[], largeObjects: number): Promise<number> {
   let bytes = 0;

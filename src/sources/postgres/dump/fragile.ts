@@ -28,8 +28,8 @@ const named = (id: string) =>
 
 /**
  * Functions in SQL and PL/pgSQL that indexes, stored generated columns, constraints and materialised views call
- * (pg_depend), directly or through views. Leaves out those that cannot depend on the path of their caller: functions with
- * a `search_path` of their own, or with a body that was parsed at their creation (Postgres docs, CREATE FUNCTION:
+ * (pg_depend), directly or through views. Leaves out those that cannot depend on the path of their caller: functions
+ * with a `search_path` of their own, or with a body that was parsed at their creation (Postgres docs, CREATE FUNCTION:
  * sql_body).
  */
 const calls = (versionNumber: number) => `WITH RECURSIVE seen(root, rel) AS (
@@ -66,8 +66,8 @@ const MAX_WARNINGS = 10;
 /**
  * Finds objects of a dump that a restore cannot build, as far as that shows without running foreign code: objects whose
  * functions find names by the `search_path`, which is empty while they are built, indexes that are not valid, and rows
- * without a parent. Call this in a transaction. Resolves to warnings, each with the object and a remedy. Does not reject
- * if the server refuses a query.
+ * without a parent. Call this in a transaction. Resolves to warnings, each with the object and a remedy. Does not
+ * reject if the server refuses a query.
  */
 export async function findFragile(session: Session, database: string): Promise<string[]> {
   const warnings: string[] = [];

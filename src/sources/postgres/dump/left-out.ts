@@ -5,10 +5,10 @@ const OTHER_MEMBERS = `pg_depend o WHERE o.deptype = 'e' AND o.refclassid = 'pg_
     AND o.classid NOT IN ('pg_class'::regclass, 'pg_type'::regclass, 'pg_namespace'::regclass)`;
 
 /**
- * True for a member of an extension that somebody added with ALTER EXTENSION … ADD. A script of the extension creates all
- * its members in one transaction, which also updates the extension or creates functions and other objects. A table comes
- * with its row type. pg_upgrade adds each member in a separate transaction, so an extension without two members of one
- * transaction shows nothing.
+ * True for a member of an extension that somebody added with ALTER EXTENSION … ADD. A script of the extension creates
+ * all its members in one transaction, which also updates the extension or creates functions and other objects. A table
+ * comes with its row type. pg_upgrade adds each member in a separate transaction, so an extension without two members
+ * of one transaction shows nothing.
  */
 const ADDED = `d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid AND d.xmin <> e.xmin
   AND NOT EXISTS (SELECT FROM ${OTHER_MEMBERS} AND o.xmin = d.xmin)
@@ -38,7 +38,10 @@ const ADDED_SCHEMAS = `SELECT format('schema %I was added to extension %I, so it
   FROM pg_depend d JOIN pg_extension e ON true JOIN pg_namespace n ON d.classid = 'pg_namespace'::regclass AND n.oid = d.objid
   WHERE ${ADDED} ORDER BY 1`;
 
-/** Queries for objects that pg_dump leaves out and a restore cannot bring back, as `warning`: the object, why, and what helps. */
+/**
+ * Queries for objects that pg_dump leaves out and a restore cannot bring back, as `warning`: the object, why, and what
+ * helps.
+ */
 export const LEFT_OUT: readonly string[] = [IN_SYSTEM_SCHEMAS, ADDED_TABLES, ADDED_SCHEMAS];
 
 /**

@@ -49,7 +49,9 @@ export interface LoadOptions {
   keepBefore(databases: readonly KeptBefore[]): Promise<void>;
   /** Called when a restored database has its final name. */
   recordSwapped(target: string): void;
-  /** Called before the swap of a database with content to compute again afterwards. `oid` is that of the new database. */
+  /**
+   * Called before the swap of a database with content to compute again afterwards. `oid` is that of the new database.
+   */
   recordDependents(target: string, oid: string): void;
   /** Called when that content is computed again, or warnings name it. */
   forgetDependents(target: string): void;

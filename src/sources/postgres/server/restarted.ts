@@ -125,7 +125,9 @@ export function isLooping(details: ContainerDetails, now = Date.now()): boolean 
 /** Errors that {@link explainCrashLoop} and {@link refusePaused} created. */
 const explained = new WeakSet<object>();
 
-/** Returns true for an error that says that a container restarts repeatedly or is paused. Such a server is not starting. */
+/**
+ * Returns true for an error that says that a container restarts repeatedly or is paused. Such a server is not starting.
+ */
 export function isExplained(error: unknown): boolean {
   return error instanceof LifeboatError && explained.has(error);
 }
