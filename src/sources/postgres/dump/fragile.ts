@@ -64,10 +64,10 @@ const MAX_FUNCTIONS = 500;
 const MAX_WARNINGS = 10;
 
 /**
- * Finds objects of a dump that a restore cannot build, as far as that shows without running foreign code: objects whose
- * functions find names by the `search_path`, which is empty while they are built, indexes that are not valid, and rows
- * without a parent. Call this in a transaction. Resolves to warnings, each with the object and a remedy. Does not
- * reject if the server refuses a query.
+ * Finds objects of a dump that a restore cannot build, as far as that shows without running foreign code: indexes that
+ * are not valid, rows without a parent, and objects whose functions find names by the `search_path`. That path is empty
+ * while a restore builds them. Call this in a transaction. Resolves to warnings, each with the object and a remedy. Does
+ * not reject if the server refuses a query.
  */
 export async function findFragile(session: Session, database: string): Promise<string[]> {
   const warnings: string[] = [];
