@@ -53,7 +53,7 @@ function backupCommands({ program, command, act }: Builder): void {
     .command('daemon')
     .description('Back up on schedule until stopped (the container runs this command)')
     .helpOption('-h, --help', 'print help')
-    .option('--json', 'accepted for consistency; the log is always JSON lines')
+    .option('--json', 'accepted for consistency; LOG_FORMAT sets the format of the log')
     .addHelpText('after', '\nExample:\n  docker compose up --detach lifeboat')
     .action(act('daemon'));
 }
@@ -71,7 +71,7 @@ function inspectCommands({ command, reading, act }: Builder): void {
   reading(command('check', 'Verify that the repository is complete and undamaged', 'check --read-data 10%'))
     .option(
       '--read-data [share]',
-      'also read and hash all data, or a share such as 10%, another one in each check',
+      'also read and hash all data, or a share such as 10%, a different one in each check',
       share,
     )
     .action(act('check'));
@@ -235,7 +235,9 @@ async function main(argv: readonly string[], io: Io): Promise<number> {
   }
 }
 
-/** Commander's message is its text for a terminal: `error: unknown option '--jsn'`, then a suggestion in a second line. */
+/**
+ * Commander's message is its text for a terminal: `error: unknown option '--jsn'`, then a suggestion in a second line.
+ */
 function usageError({ message }: CommanderError): LifeboatError {
   const text = message.replace(/^error: /, '').replace(/\s+/g, ' ');
   return new LifeboatError('USAGE', text, { hint: '`lifeboat --help` lists the commands.' });

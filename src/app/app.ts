@@ -29,7 +29,7 @@ const ALIVE_FILE = '/run/lifeboat/alive';
 /**
  * Reads the settings and creates the log. Throws like {@link readSettings}.
  *
- * @param forPeople shows a person at a terminal only the essence of each line, whatever `LOG_FORMAT` is
+ * @param forPeople at a terminal, shows only the essential part of each line, whatever `LOG_FORMAT` is
  */
 export function createBase(
   env: NodeJS.ProcessEnv,
@@ -129,7 +129,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
   ]);
   const only = await takeLock(`daemon of ${environment.project}`).catch((cause: unknown) => {
     if (!hasCode(cause, 'LOCKED')) throw cause;
-    const hint = 'The Lifeboat container runs it already. `lifeboat backup` makes a run now.';
+    const hint = 'The Lifeboat container runs it already. To back up now, run `lifeboat backup`.';
     throw new LifeboatError('LOCKED', 'another daemon of this project runs', { cause, hint });
   });
   await daemon(

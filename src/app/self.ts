@@ -21,7 +21,7 @@ import { destinationError } from './destinations.ts';
 export function projectOf(self: Self, settings: Settings): string {
   const project = self.facts.project || settings.project;
   if (project) return project;
-  throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'Compose did not start the agent, so its project is not known', {
+  throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'Compose did not start Lifeboat, so its project is not known', {
     hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.',
   });
 }
@@ -30,7 +30,7 @@ export function projectOf(self: Self, settings: Settings): string {
 export function spoolMountOf(self: Self): Mount {
   const mount = self.facts.mounts.find(({ destination }) => destination === SPOOL);
   if (mount) return mount;
-  throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'the agent has no volume at /spool', {
+  throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'the Lifeboat container has no volume at /spool', {
     hint: 'Use the image unchanged: it declares the volume.',
   });
 }

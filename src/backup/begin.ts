@@ -46,7 +46,7 @@ export interface Run {
   failure?: LifeboatError;
   /** returns an error if the clock was set since the run began */
   clockJump: ClockWatch;
-  /** returns when the run ends, if it ends now; see {@link startTimer} */
+  /** returns the end time of the run if it ends now; see {@link startTimer} */
   ended(): Date;
   /** Releases the lease, if the run holds one. */
   release(): Promise<void>;
@@ -108,8 +108,8 @@ export async function beginRun(
 }
 
 /**
- * Returns the highest sequence of snapshots that the destination may have lost and a copy may have. An agent without a
- * memory, for example on a new host, asks the copies, and remembers the result even if the run fails.
+ * Returns the highest sequence that a copy may have although the destination may have lost it. An agent without saved
+ * state, for example on a new host, asks the copies. It saves the result even if the run fails.
  */
 async function findTakenSequence(
   { state, project, highestCopied }: BackupDeps,

@@ -47,8 +47,8 @@ export interface BackupDeps {
   capturer(run: RunContext): Capturer;
   nextRun(): Date | undefined;
   /**
-   * returns the highest sequence that a snapshot of any copy may have, and the copies of which that is not known;
-   * `end`: the highest sequence at the destination. Never rejects
+   * returns the highest sequence that a snapshot of any copy may have, and the names of the copies for which it is
+   * unknown; `end`: the highest sequence at the destination. Never rejects
    */
   highestCopied(
     repository: Repository,
@@ -97,7 +97,7 @@ export interface BackupRequest {
 /** The parts of one run. */
 export interface RunContext {
   run: RunStart;
-  /** returns when the run ends, if it ends now */
+  /** returns the end time of the run if it ends now */
   ended(): Date;
   journal: Journal;
   repository: Repository;

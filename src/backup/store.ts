@@ -104,7 +104,7 @@ async function findEmptied({ state }: BackupDeps, { repository, list }: Prepared
 /** Returns the problems of the run for manifests that cannot be used, one for each reason. */
 export function damagedProblems(damaged: Prepared['list']['damaged']): Problem[] {
   return groupDamaged(damaged).map(({ id, error: { code, message, hint } }) => {
-    // These say by themselves what to do, and nothing is damaged.
+    // These messages say what to do, and nothing is damaged.
     const isKnown = code === 'CHAIN_BROKEN' || code === 'SIGNATURE_KEY';
     return {
       severity: 'error',

@@ -114,7 +114,7 @@ function shown(issues: readonly TreeIssue[]): string {
 function unreadableHint(issues: readonly TreeIssue[]): string {
   const long = issues.filter(({ cause }) => cause === 'length').length;
   const shorten = long > 0 ? ['Rename or move directories until no path is longer than 4,095 bytes.'] : [];
-  const look = long < issues.length ? ['Look at the file system and the permissions of these paths.'] : [];
+  const look = long < issues.length ? ['Check the file system and the permissions of these paths.'] : [];
   return [...look, ...shorten].join(' ');
 }
 

@@ -23,7 +23,7 @@ export const ERROR_CODES = {
   EXEC_FAILED: 'a command in a container failed',
   HELPER_FAILED: 'a helper container could not be started, ended early or could not be removed',
   HOOK_FAILED: 'a lifeboat.exec command failed',
-  AGENT_NOT_IN_CONTAINER: 'the agent cannot find its own container',
+  AGENT_NOT_IN_CONTAINER: 'Lifeboat cannot find its own container',
   // postgres
   PG_AUTH: 'the database refused the credentials',
   PG_UNREACHABLE: 'the database does not answer',
@@ -62,7 +62,7 @@ export const ERROR_CODES = {
   DEST_FULL: 'the destination has no space left',
   DEST_UNWRITABLE: 'the destination cannot be written',
   DEST_UNREACHABLE: 'the destination does not answer',
-  DEST_NOT_MOUNTED: 'the destination is inside the agent container, not on a mount',
+  DEST_NOT_MOUNTED: 'the destination is inside the Lifeboat container, not on a mount',
   DEST_FOREIGN: 'the destination does not hold the expected repository',
   DEST_EXISTS: 'an object with that name already exists',
   DEST_RULES: 'a lifecycle rule of the bucket removes or archives objects that backups need',
@@ -84,14 +84,14 @@ export const ERROR_CODES = {
   TOOL_FAILED: 'a program that Lifeboat runs failed',
   // runs
   LOCKED: 'another run is in progress',
-  LEASE_LOST: 'another agent took over the repository in the middle of a run',
+  LEASE_LOST: 'another Lifeboat instance took over the repository in the middle of a run',
   NOT_CONFIRMED: 'data would be replaced, and nobody confirmed it',
   RESTORE_UNHEALTHY: 'the data was restored, but the application does not work',
   NOTHING_TO_ACCEPT: 'a source has no loss to accept',
   NOTHING_TO_ROLL_BACK: 'no restore can be rolled back',
   INTERRUPTED: 'the run was interrupted',
   CLOCK_JUMPED: 'the clock does not match the times of the snapshots',
-  RUN_DIED: 'the agent ended in the middle of a run',
+  RUN_DIED: 'Lifeboat ended in the middle of a run',
   NOTIFY_FAILED: 'a notification could not be sent',
   INTERNAL: 'an unexpected error in Lifeboat',
 } as const;
@@ -136,8 +136,8 @@ export function toLifeboatError(error: unknown, code: ErrorCode = 'INTERNAL'): L
 }
 
 /**
- * Flattens an error for reports. `cause` joins the messages of up to five nested causes, without those that repeat its own
- * message or are a part of the cause before.
+ * Flattens an error for reports. `cause` joins the messages of up to five nested causes, without those that repeat its
+ * own message or are a part of the cause before.
  */
 export function errorInfo(error: unknown): ErrorInfo {
   const own = toLifeboatError(error);

@@ -66,7 +66,10 @@ export async function foresee(deps: ForeseeDeps): Promise<{ problems: Problem[];
   return { problems: [...found.flat(), ...empty.problems], notes: [...empty.notes, ...renamed] };
 }
 
-/** Notes that the place holds other projects, as long as this one has no snapshot: a renamed project begins a new history. */
+/**
+ * Notes that the place holds other projects, as long as this one has no snapshot: a renamed project begins a new
+ * history.
+ */
 async function renamedNotes({ destination }: ForeseeDeps, { repository, list }: Main): Promise<Note[]> {
   if (list.snapshots.length + list.damaged.length > 0) return [];
   const others = await findOtherProjects(repository, AbortSignal.timeout(LIMIT_MS)).catch(() => []);

@@ -45,7 +45,7 @@ const LOSS_WORDS: Record<Loss, string> = {
 };
 
 /**
- * Returns what there is to accept of a source now. An acceptance in advance would hide the next loss.
+ * Returns the losses of a source that can be accepted now. An acceptance in advance would hide the next loss.
  *
  * @throws SOURCE_UNKNOWN, NOTHING_TO_ACCEPT
  */
@@ -59,7 +59,7 @@ async function findLosses(
   const input = { plan, manifests, results, accepted: {}, zone: app.settings.timeZone, now: app.now() };
   const status = listSourceStatuses(input).find(({ name }) => name === source);
   if (!status) {
-    throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot has a source ${source}, nor does the plan`, {
+    throw new LifeboatError('SOURCE_UNKNOWN', `neither a snapshot nor the plan has a source ${source}`, {
       hint: '`lifeboat plan` and `lifeboat snapshots` list the sources.',
     });
   }
@@ -140,7 +140,7 @@ async function acceptDestination(call: Call): Promise<number> {
 }
 
 function skips(unknown: readonly string[]): string {
-  return `Not asked, because there was no answer: ${unknown.join(', ')}. New snapshots skip the numbers that snapshots there may have.`;
+  return `These copies did not answer: ${unknown.join(', ')}. New snapshots skip the numbers that snapshots there may have.`;
 }
 
 const NEW_HAS_COPIES =

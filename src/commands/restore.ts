@@ -47,20 +47,20 @@ export async function restore(call: Call): Promise<number> {
   return request.dryRun || result.restored.length > 0 || options.globals === true ? EXIT.done : EXIT.nothing;
 }
 
-/** Options that are about one source. */
+/** Options that apply to a single source. */
 const OF_ONE = ['database', 'toDatabase', 'toDirectory', 'to', 'table', 'as', 'path', 'overwrite'];
 
-/** Checks that the command names either one source or all. @throws USAGE */
+/** Checks that the command names either one source or all sources. @throws USAGE */
 function checkScope({ options }: Call, source: string | undefined): void {
   const all = options.all === true;
   if (all === (source === undefined)) {
     const given = OF_ONE.filter((name) => options[name] !== undefined);
     if (!all || given.length === 0) return;
-    throw new LifeboatError('USAGE', '--all takes no options that are about one source', {
+    throw new LifeboatError('USAGE', '--all cannot be combined with options for a single source', {
       hint: 'Name the source instead of --all.',
     });
   }
-  throw new LifeboatError('USAGE', all ? '--all and a source exclude each other' : 'name a source, or all with --all', {
+  throw new LifeboatError('USAGE', all ? 'use either --all or a source' : 'name a source, or use --all', {
     hint: '`lifeboat show latest` lists the sources.',
   });
 }

@@ -20,7 +20,7 @@ function goodness({ entry }: LastGood): string {
   return entry.status === 'partial' ? 'none whole, newest' : 'last good';
 }
 
-/** What only the snapshots can tell. */
+/** States that only the snapshots show. */
 const NEEDS_SNAPSHOTS: ReadonlySet<Attention | null> = new Set<Attention>(['late', 'never']);
 
 function word({ attention, stopped }: SourceStatus, unread: boolean): string {

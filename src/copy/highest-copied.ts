@@ -11,9 +11,9 @@ const LIMIT_MS = 30_000;
 
 /** The sequences that copies may have. */
 interface Copied {
-  /** a new snapshot gets a higher sequence; 0: no copy has a snapshot */
+  /** the highest of them; 0: no copy has a snapshot. A new snapshot gets a higher sequence */
   taken: number;
-  /** names of the copies that could not be asked, and whose highest sequence the agent does not remember */
+  /** names of the copies that did not answer, and whose highest sequence is not in the agent's state */
   unknown: string[];
 }
 
@@ -27,10 +27,10 @@ interface Asked {
 }
 
 /**
- * Returns the highest sequence that a snapshot of any copy may have. An agent calls it before it continues a chain that
- * may have lost its end, because a new snapshot must not get the sequence of one that a copy has. An empty copy and one
- * of another repository have none. For a copy that does not respond in time, the highest sequence that it ever had
- * counts. If that is not known, the result is far beyond all others.
+ * Returns the highest sequence that a snapshot of any copy may have. Call this before continuing a chain that may have
+ * lost its end: a new snapshot must not get the sequence of a snapshot in a copy. An empty copy, and one of another
+ * repository, count as 0. A copy that does not respond in time counts with the highest sequence that it ever had. If
+ * that is unknown, it counts with a number far above all others.
  */
 export async function highestCopied({ copies, main, end, state, signal: stop }: Asked): Promise<Copied> {
   const signal = AbortSignal.any([stop, AbortSignal.timeout(LIMIT_MS)]);

@@ -31,6 +31,6 @@ export function lostProblem(copy: string, { repository }: Side, [newest = '', ..
     code: 'CHAIN_BROKEN',
     subject: copy,
     message: `it has ${newest}${more}, which ${name} lost: Lifeboat did not remove ${others.length === 0 ? 'it' : 'them'} there`,
-    hint: `To bring them back, run \`lifeboat copy --from ${copy}\`. To go on without them, run \`lifeboat accept destination\`.`,
+    hint: `To bring them back, run \`lifeboat copy --from ${copy}\`. To continue without them, run \`lifeboat accept destination\`.`,
   };
 }

@@ -63,7 +63,7 @@ interface Copying {
  * Updates one copy: snapshots and tombstones, oldest first, then pins. The caller holds the copy's lease.
  *
  * @returns `error`: why some snapshots are missing, while all others are there. The destination does not have them
- * whole, or the copy does not let a wrong object be replaced. `problems`: locks that could not be prolonged
+ * whole, or the copy does not let a wrong object be replaced. `problems`: locks that could not be extended
  * @throws what the copy's destination throws; LEASE_LOST; the signal's reason
  */
 export async function bringUpToDate(

@@ -4,8 +4,8 @@ import { logReport } from '../report/log-lines.ts';
 import type { State } from '../run/state.ts';
 
 /**
- * Returns a function that logs the last run when it is a new one. The runs of `docker compose exec` count too: only their
- * terminal has their output, and `docker compose logs` shows the log of the daemon.
+ * Returns a function that logs the last run if it has not logged it before. This includes runs of `docker compose
+ * exec`. Their output is only on their terminal, and `docker compose logs` shows only the log of the daemon.
  */
 export function createRunLogger({ state, log }: { state: Pick<State, 'lastRun'>; log: Log }): () => Promise<void> {
   let logged: string | undefined;

@@ -234,7 +234,7 @@ async function reportDead(
   { run, earlier }: { run: RunStart; earlier?: Earlier },
   left: Cleared['left'],
 ): Promise<void> {
-  const error = new LifeboatError('RUN_DIED', 'the agent ended in the middle of the run', {
+  const error = new LifeboatError('RUN_DIED', 'Lifeboat ended in the middle of the run', {
     hint: LEFT_HINTS[left],
   });
   const last = await deps.state.lastRun();

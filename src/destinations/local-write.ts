@@ -107,7 +107,7 @@ export async function readBack(file: string, size: number, alive?: () => void): 
     return await hashFile(file, size, alive);
   } catch (cause) {
     if (!isDiskError(cause)) throw cause;
-    throw new LifeboatError('DEST_DAMAGED', 'what was stored cannot be read back', { cause });
+    throw new LifeboatError('DEST_DAMAGED', 'the stored object cannot be read back', { cause });
   }
 }
 

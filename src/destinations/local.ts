@@ -106,7 +106,7 @@ function unreadable(key: string, cause: unknown): LifeboatError {
 /** Returns the error for an object whose content may be intact. */
 function notReadable(key: string, cause: unknown): LifeboatError {
   const hint = hasErrno(cause, 'EACCES', 'EPERM')
-    ? 'Check who owns it, and that the agent may read it.'
+    ? 'Check who owns it, and that Lifeboat may read it.'
     : 'Check that the file system of the destination is mounted and answers.';
   return new LifeboatError('DEST_UNREACHABLE', `${key} cannot be read`, { cause, hint });
 }
@@ -225,7 +225,7 @@ function explain(error: unknown, root: string): unknown {
   if (isDiskError(error) || hasErrno(error, 'EROFS', 'EACCES', 'EPERM', 'ENOENT', 'ENOTDIR', 'ENODEV', 'ESTALE')) {
     return new LifeboatError('DEST_UNWRITABLE', `${root} cannot be written`, {
       cause: error,
-      hint: 'Check that the directory is mounted, not read-only, and that the agent may write to it.',
+      hint: 'Check that the directory is mounted, not read-only, and that Lifeboat may write to it.',
     });
   }
   return error;

@@ -128,8 +128,8 @@ export async function findSelf(engine: Engine, options: CallOptions & { clues?: 
     const facts = await factsOf(engine, id, options);
     if (facts?.id.startsWith(id)) return { facts };
   }
-  throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'the agent cannot find its own container on this engine', {
-    hint: 'Run the agent with docker compose, on the engine whose socket it uses, and do not set a hostname for it.',
+  throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'Lifeboat cannot find its own container on this engine', {
+    hint: 'Run Lifeboat with docker compose, on the engine whose socket it uses, and do not set a hostname for it.',
   });
 }
 

@@ -30,7 +30,7 @@ function certificates(directory: string): Record<string, Buffer> {
     return { ca: read('ca.pem'), cert: read('cert.pem'), key: read('key.pem') };
   } catch (cause) {
     throw new LifeboatError('ENGINE_UNREACHABLE', `the certificates in DOCKER_CERT_PATH cannot be read: ${directory}`, {
-      hint: 'Mount a directory with ca.pem, cert.pem and key.pem that the agent may read.',
+      hint: 'Mount a directory with ca.pem, cert.pem and key.pem that Lifeboat may read.',
       cause,
     });
   }

@@ -25,7 +25,7 @@ export interface HelperKind<Role extends string = string> {
   /** the reason for each capability, by its name */
   capabilities: Readonly<Record<string, string>>;
   tmpfs?: Readonly<Record<string, string>>;
-  /** for programs of a stranger: memory in MiB, and the number of processes */
+  /** for untrusted programs: memory in MiB, and the number of processes */
   limits?: { memoryMib: number; pids: number };
 }
 

@@ -78,8 +78,8 @@ async function refuseIfOtherWorks({ engine, project, agent }: MarkerDeps): Promi
     const owner = labels[AGENT_LABEL];
     const other = owner && owner !== agent.id ? await runningName(engine, owner) : undefined;
     if (other !== undefined) {
-      throw new LifeboatError('LOCKED', `another agent is at work on project ${project}: ${other}`, {
-        hint: `Wait until the run in container ${other} has ended, then try again. One Lifeboat for each project is enough.`,
+      throw new LifeboatError('LOCKED', `another Lifeboat instance works on project ${project}: ${other}`, {
+        hint: `Wait until the run in container ${other} has ended, then try again. Run only one Lifeboat instance for each project.`,
       });
     }
     if (run === MARKER_RUN) await removeIfThere(engine, id);

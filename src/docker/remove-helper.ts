@@ -7,7 +7,7 @@ import { AGENT_LABEL, type HelperLabels, MARKER_RUN, PROJECT_LABEL, RUN_LABEL } 
 
 /** The hint of errors about a helper that still exists. */
 export const REMOVE_HINT =
-  'Look at it with `docker ps --filter label=dev.lifeboat.run`: a process that waits for a disk outlives a kill. Restart the Docker engine, or remove it with `docker rm -f`.';
+  'Find it with `docker ps --filter label=dev.lifeboat.run`. A process that waits for a disk cannot be killed. Restart the Docker engine, or remove it with `docker rm -f`.';
 
 /** The pause between two requests to remove a container, milliseconds. */
 const REMOVE_PAUSE_MS = 200;
@@ -85,7 +85,7 @@ export async function reapHelpers(
 /** Checks that no helper of the run still exists. @throws HELPER_FAILED */
 export function requireGone(living: ReadonlySet<string>, runId: string): void {
   if (!living.has(runId)) return;
-  throw new LifeboatError('HELPER_FAILED', 'a helper of the run could not be removed and may still be at work', {
+  throw new LifeboatError('HELPER_FAILED', 'a helper of the run could not be removed and may still be running', {
     hint: REMOVE_HINT,
   });
 }

@@ -112,7 +112,9 @@ async function checkName({ file, overwrite, repository }: FileTarget): Promise<v
 
 function exists(file: string, isFile = true): LifeboatError {
   return new LifeboatError('FILE_EXISTS', `${file} exists`, {
-    hint: isFile ? 'Choose another name, or replace it with --overwrite.' : 'It is no plain file: choose another name.',
+    hint: isFile
+      ? 'Choose another name, or replace it with --overwrite.'
+      : 'It is not a plain file: choose another name.',
   });
 }
 

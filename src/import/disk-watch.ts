@@ -7,15 +7,15 @@ import type { AgentContext } from '../sources/postgres/server/tools.ts';
 const FULL = 3;
 
 /**
- * Ends when less than 1 GiB of the disk of a directory is free; on a small disk, when less than half of the space is free
- * that was free at first. Columns are those of POSIX df.
+ * Ends when the disk of a directory has less than 1 GiB free, or on a small disk, less than half of the space that was
+ * free at the start. The columns are those of POSIX df.
  */
 export const DISK_SCRIPT = `free() { set -- $(df -Pk "$1" | tail -n 1); echo "$4"; }
 reserve=$(( $(free "$0") / 2 )); [ "$reserve" -lt 1048576 ] || reserve=1048576
 while now=$(free "$0") && [ -n "$now" ]; do [ "$now" -ge "$reserve" ] || exit ${FULL}; sleep 0.5; done`;
 
 /**
- * Returns a signal that aborts with PG_NO_SPACE before a helper has filled its disk, which is that of the Docker engine.
+ * Returns a signal that aborts with PG_NO_SPACE before a helper fills the disk of the Docker engine.
  * The command runs as root, so a program of the dump cannot end it. It ends with the helper.
  */
 export async function watchDisk(

@@ -10,7 +10,7 @@ export interface DumpScan {
   complete: boolean;
 }
 
-/** An identifier has at most 63 bytes. The bound also keeps the search for a name linear, whatever the text is. */
+/** An identifier has at most 63 bytes. This bound also keeps the search for a name linear, whatever the text is. */
 const NAME = String.raw`("(?:[^"]|""){1,63}"|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]{0,62})`;
 
 /** A statement of pg_dump or pg_dumpall that names roles, on one line. */
@@ -19,7 +19,7 @@ interface RolePattern {
   start: string;
   /** and contains this */
   contains?: string;
-  /** finds names; has no `.*`, because the time of two of them grows with the square of the line */
+  /** finds names; never has `.*`, because two of them take time that grows with the square of the line */
   names: RegExp;
 }
 
@@ -49,14 +49,14 @@ const PREDEFINED = /^(?:public|current_user|session_user|current_role|default|no
 /** Bytes kept of the start and of the end of a line. Everything of interest is there. */
 const HEAD = 4096;
 const TAIL = 1024;
-/** More roles or databases than these are refused. */
+/** The most roles, and the most databases, that a dump may name. */
 const MAX_NAMES = 20_000;
 const NEWLINE = 10;
 
 /**
- * Reads the text of a dump as it passes, line by line. Memory and the time for a byte stay constant, whatever the text is:
- * the middle of a long line is skipped, and so are the rows of COPY. The text remains a stranger's claim: a name that is
- * missed leads to an error of the load, one too many to a role that nothing uses.
+ * Reads the text of a dump as it passes, line by line. Memory, and the time for each byte, stay constant whatever the
+ * text is: the scan skips the middle of long lines, and the rows of COPY. The text is untrusted. If the scan misses a
+ * name, the load reports an error. If it finds one too many, the server has a role that nothing uses.
  */
 export class DumpScanner {
   readonly #named = new Set<string>();
@@ -99,7 +99,7 @@ export class DumpScanner {
     const room = Math.max(0, HEAD - this.#length);
     part.copy(this.#head, HEAD - room, 0, room);
     this.#length += part.length;
-    // Of a row of COPY, only the length counts, and whether it is the end of the rows.
+    // The only thing to know about a row of COPY is whether it ends the rows.
     if (part.length > room && !this.#isCopying) {
       this.#tail = Buffer.concat([this.#tail, part.subarray(Math.max(room, part.length - TAIL))]).subarray(-TAIL);
     }

@@ -74,7 +74,7 @@ const manifest = z.object({
 export async function databasesOf(root: string): Promise<CapturedTree> {
   await refuseStrangeFiles(root, 'IMPORT_REFUSED').catch((error: unknown) => {
     const what = error instanceof LifeboatError ? error.message : String(error);
-    throw refused(`the archive is no export of databases: ${what}`, { hint: HOW });
+    throw refused(`the archive is not an export of databases: ${what}`, { hint: HOW });
   });
   const { facts, source, snapshot, end } = await readManifest(root);
   const expected = new Map(facts.databases.map(({ name }) => [databaseDirectory(name), name]));
@@ -104,7 +104,7 @@ async function readManifest(root: string): Promise<Omit<z.infer<typeof manifest>
   const size = await stat(file).then(
     ({ size }) => size,
     (error: unknown) => {
-      throw unreadable('the archive is no export of databases: it has no manifest.json', error, HOW);
+      throw unreadable('the archive is not an export of databases: it has no manifest.json', error, HOW);
     },
   );
   if (size > MAX_MANIFEST) throw refused('the manifest.json of the export is too large', { hint: HOW });

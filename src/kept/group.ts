@@ -2,8 +2,8 @@ import { type JournalEntry, openJournals, readJournal } from '../run/journal.ts'
 import { halfSwapped } from './volumes.ts';
 
 /**
- * Returns whether a volume of the same restore or rollback of all sources is neither old nor new. The journal of the
- * group, which has the stops, is recovered after those of the sources.
+ * Returns whether a volume of the same restore or rollback of all sources is neither old nor new. Recovery reads the
+ * journals of the sources first, then that of the group, which records the stops.
  */
 export async function isGroupHalf(journals: string, own: string): Promise<boolean> {
   const groupOf = (entries: readonly JournalEntry[]) =>

@@ -28,11 +28,11 @@ interface DropDeps {
 interface LeftDatabases {
   /** databases that it created and did not drop */
   working: WorkingDatabase[];
-  /** databases with content that depends on their name and is not computed again, by their oid */
+  /** databases with content that depends on their name and still has to be computed again, by their oid */
   dependents: { target: string; oid: string }[];
 }
 
-/** Returns what a journal shows as begun and not done in databases, by source. */
+/** Returns the steps on databases that a journal shows as started but not finished, by source. */
 export function openDatabases(entries: readonly JournalEntry[]): Map<string, LeftDatabases> {
   const open = new Map<string, { working: Map<string, WorkingDatabase>; dependents: Map<string, string> }>();
   for (const entry of entries) {
@@ -104,7 +104,7 @@ async function completeIn(
       if (outcome === 'gone') deps.log.info('dropped a database that a dead restore was building', fields);
       if (outcome === 'kept') deps.log.warn('a database that a dead restore renamed is not empty, and stays', fields);
     }
-    // After the drops, which end the sessions of the dead run: a rename may still be under way until then.
+    // The drops come first, because they end the sessions of the dead run, which may still be renaming a database.
     if (!done) return false;
     for (const { target, oid } of dependents) {
       const warnings = await recomputeLeft(tools, target, oid, signal);

@@ -7,7 +7,9 @@ interface AcceptedAt {
   at: string;
   /** sequence of the newest snapshot at that time */
   sequence: number;
-  /** the losses that existed at that time; a later loss of another kind is not accepted. Absent in older records: any */
+  /**
+   * the losses that existed at that time; a later loss of another kind is not accepted. Absent in older records: any
+   */
   losses?: readonly Loss[];
 }
 

@@ -100,7 +100,7 @@ export const LABELS = {
   'lifeboat.stop': {
     parse: boolean,
     form: '`true` or `false`',
-    doc: 'stop this container while Lifeboat reads its volumes, and while a restore replaces its volumes or a database that its environment or command names. `false`: a restore of a database does not stop it, although it uses the database',
+    doc: '`true`: stop this container while Lifeboat reads its volumes, and while a restore replaces its volumes or a database that its environment or command names. `false`: do not stop this container for a restore of a database, even if it [uses the database](runbook.md#a-database)',
     needs: VOLUMES,
   },
   'lifeboat.exec.pre': {
@@ -149,7 +149,7 @@ export type LabelValues = Values<typeof LABELS>;
 /** Returns true for a key that is meant for Lifeboat, even if it is misspelt. */
 function isOurs(key: string): boolean {
   if (/^lifeboat(\.|$)/i.test(key)) return true;
-  // Other programs have prefixes that are similar. A name that is similar too is no coincidence.
+  // Other programs use similar prefixes. A label whose name is similar too is most likely a misspelt one.
   return hasLikePrefix(key) && suggest(key, Object.keys(LABELS)) !== undefined;
 }
 
@@ -168,7 +168,7 @@ const EXCLUDE = 'lifeboat.postgres.exclude-databases';
 /** Parses the labels of one container, as {@link ownLabels} returns them. */
 export function readLabels(given: ReadonlyMap<string, string>): { values: LabelValues; mistakes: Mistake[] } {
   const { values: read, mistakes: found } = readFields('label', LABELS, given);
-  // `false` keeps a restore of a database from stopping a container, which needs no other label.
+  // `false` prevents a restore of a database from stopping the container. It needs no other label.
   const stop = boolean(given.get('lifeboat.stop') ?? '');
   const isExcluded = 'value' in stop && !stop.value;
   const values = isExcluded ? { ...read, 'lifeboat.stop': false } : read;

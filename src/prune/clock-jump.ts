@@ -1,15 +1,15 @@
 import { LifeboatError } from '../base/errors.ts';
 import { formatDuration } from '../report/format.ts';
 
-/** The clock of a host is corrected by less than this while it runs, milliseconds. */
+/** While a host runs, its clock is corrected by less than this, milliseconds. */
 const LARGEST_CORRECTION_MS = 3_600_000;
 
 /** Returns an error if the clock was set since the watch began, else undefined. */
 export type ClockWatch = () => LifeboatError | undefined;
 
 /**
- * Compares the clock with the monotonic time from now on. If the clock was set by more than an hour, the age of a
- * snapshot is in doubt, so nothing may be removed.
+ * Compares the clock with the monotonic time from now on. If the clock was set by more than an hour, the ages of the
+ * snapshots are in doubt, so nothing may be removed.
  *
  * @returns a function that returns the error, CLOCK_JUMPED
  */

@@ -92,7 +92,7 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
   const decisions = await decide(deps, snapshots, pins, request.clockIsRight === true);
   const toRemove = new Set(snapshots.filter((_, i) => !decisions[i]?.keep));
   const garbage = await findGarbage(deps, snapshots, toRemove);
-  // After the last look at the clock that decides about anything.
+  // All decisions are made by now, so a later change of the clock does no harm.
   const jump = request.clockIsRight ? undefined : deps.clockJump();
   if (jump) throw jump;
   if (!request.dryRun) {

@@ -50,7 +50,7 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
   return lines;
 }
 
-/** Returns how long services were stopped, and how much of that the swap of the data took. */
+/** Returns lines with the time for which services were stopped, and the time that the swap of the data took. */
 function downtimeLines({ stoppedMs, withoutDataMs }: RestoreReport): string[] {
   const swap = withoutDataMs === undefined ? undefined : `the swap of the data took ${formatMs(withoutDataMs)}`;
   if (stoppedMs === undefined) return swap === undefined ? [] : [`  ${swap}`];

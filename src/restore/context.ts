@@ -131,7 +131,7 @@ export interface RestorePreview {
 export interface PreviewSummary extends Pick<RestorePreview, 'replaces' | 'creates' | 'bytes' | 'notes' | 'space'> {
   /** containers that are stopped and started again */
   stops: string[];
-  /** connected to a database that is replaced, and not stopped */
+  /** clients that are connected to a replaced database, and are not stopped */
   alsoConnected: { name: string; reason: string }[];
 }
 

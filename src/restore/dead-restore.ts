@@ -55,7 +55,7 @@ export async function reportDeadRestore(
     canRollBack: reached === 'swapped',
     warnings: [...warnings],
     error: errorInfo(
-      new LifeboatError('RUN_DIED', `the agent ended in the middle of the ${restore.verb}`, {
+      new LifeboatError('RUN_DIED', `Lifeboat ended in the middle of the ${restore.verb}`, {
         hint:
           copying.length > 0
             ? copyingHint(copying)

@@ -187,7 +187,7 @@ function refuseLacking({ id }: Manifest, entry: ManifestSource, manifests: reado
   const message = `${id} is the newest snapshot of ${source} and lacks databases that older ones hold: ${shorten(lacked)}`;
   throw new LifeboatError('SNAPSHOT_PARTIAL', message, {
     hint: [
-      `Nothing was changed; choose. \`restore ${id} ${source}\` restores ${shorten(held)} and leaves the others as they are.`,
+      `Nothing was changed. Choose: \`restore ${id} ${source}\` restores ${shorten(held)} and leaves the others as they are.`,
       ...single,
       ...older,
     ].join(' '),
@@ -231,5 +231,5 @@ function datesOf({ id, start }: Manifest, { now = new Date() }: Pick<FindRequest
 function sourceHint(names: string[], project: string): string {
   return names.length === 0
     ? `There is no snapshot of project ${project} yet.`
-    : `There is: ${names.sort().join(', ')}.`;
+    : `The sources are: ${names.sort().join(', ')}.`;
 }

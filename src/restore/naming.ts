@@ -1,10 +1,15 @@
 import type { ContainerFacts, PlannedSource } from '../plan/model.ts';
 
-/** Variables that hold the host of a database server: `PGHOST`, `DB_HOST`, `POSTGRES_HOST`, `TYPEORM_HOST`, `DATABASE_SERVER`. */
+/**
+ * Variables that hold the host of a database server: `PGHOST`, `DB_HOST`, `POSTGRES_HOST`, `TYPEORM_HOST`,
+ * `DATABASE_SERVER`.
+ */
 const HOST_VARIABLE =
   /(^|_)(PG|PGSQL|DB|SQL|DATABASE|POSTGRES|POSTGRESQL|TYPEORM|PGBOUNCER|PGPOOL|POOLER)\w*_?(HOST|HOSTNAME|SERVER|ADDR|ADDRESS|URL|URI|DSN)S?$|^(PG)?HOST(ADDR)?$/i;
 
-/** `postgres://user:secret@db:5432/shop`, `postgresql+asyncpg://db/shop`, `jdbc:postgresql://db/shop`, `postgis://…`. */
+/**
+ * `postgres://user:secret@db:5432/shop`, `postgresql+asyncpg://db/shop`, `jdbc:postgresql://db/shop`, `postgis://…`.
+ */
 const URL_HOSTS = /\b(?:postgres|postgresql|postgis|pgsql|psql|pg)(?:\+\w+)?:\/\/(?:[^\s/@]*@)?([^\s/?#]+)/gi;
 
 /** `host=db port=5432` of a libpq connection string; `Host=db;Database=shop` of .NET. */
@@ -16,7 +21,8 @@ export function namedServers(container: ContainerFacts, others: readonly Contain
   if (hosts.size === 0) return new Set();
   const named = others.filter((other) => {
     const networks = Object.keys(container.networks ?? {}).filter((name) => Object.hasOwn(other.networks ?? {}, name));
-    // Without a shared network, the names resolve to something else. A container in another one's namespace has no networks.
+    // Without a shared network, the names resolve to something else. A container that uses another one's namespace has
+    // no networks of its own.
     const apart = Object.keys(container.networks ?? {}).length > 0 && Object.keys(other.networks ?? {}).length > 0;
     if (apart && networks.length === 0) return false;
     const aliases = networks.flatMap((name) => other.networks?.[name]?.aliases ?? []);
@@ -42,8 +48,8 @@ function hostsOf(text: string): string[] {
 }
 
 /**
- * Returns whether a container with the label `lifeboat.stop` has to do with a source. The label is about the volumes of its service.
- * A database counts only if a variable or an argument of the container names the database's service.
+ * Returns whether a container with the label `lifeboat.stop` has to do with a source: it mounts the volume, or one of
+ * its variables or arguments names the service of the database.
  */
 export function concerns(
   { mounts, env, command = [] }: Pick<ContainerFacts, 'mounts' | 'env' | 'command'>,

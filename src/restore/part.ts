@@ -13,16 +13,19 @@ import { endJournals } from './end-journal.ts';
 import { findSnapshot } from './find.ts';
 import { prepareVolume } from './volume.ts';
 
-/** The steps of one source's restore, which a restore of one source and of all sources share. */
+/** The steps of restoring one source. A restore of one source and a restore of all sources share them. */
 
-/** What a restore reads. */
+/** The input of a restore: a snapshot, and its entry for the source. */
 interface Readable {
   repository: Repository;
   snapshot: Manifest;
   entry: ManifestSource;
 }
 
-/** Finds the snapshot, and checks that the keys for its objects are there. Throws like {@link findSnapshot}; KEY_MISSING. */
+/**
+ * Finds the snapshot, and checks that the keys for its objects are there. Throws like {@link findSnapshot};
+ * KEY_MISSING.
+ */
 export async function findReadable(
   deps: Pick<RestoreDeps, 'repository' | 'plan'>,
   request: RestoreRequest,
@@ -122,7 +125,7 @@ export async function loadPart(
       snapshot: context.snapshot.id,
       ...safety,
     };
-    // None: the only database that was about to be put aside kept its name, or the volume keeps its data.
+    // Nothing is put aside if the only database kept its name, or the volume keeps its data.
     const none = !kept.volume && !kept.databases?.length;
     await deps.state.saveRollbacks(none ? rest : [...rest, { ...rollback, inUse: 'restored', ...kept }]);
     report.canRollBack = !none;
@@ -135,7 +138,7 @@ export async function loadPart(
   });
   if (inVolume && restored.restored.every(({ kept }) => kept === undefined)) await withdraw();
   noteLoaded(report, restored);
-  // Nothing was in use that could have been unavailable.
+  // Without replaced data, nothing in use was unavailable.
   if (prepared.preview.replaces.length === 0) delete report.withoutDataMs;
 }
 

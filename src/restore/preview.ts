@@ -30,7 +30,7 @@ function row(label: string, text: string): string {
   return `  ${label.padEnd(14)} ${text}`;
 }
 
-/** Formats which services are stopped, and who stays connected. */
+/** Formats the services that are stopped, and the clients that stay connected. */
 export function serviceLines({ using, kept, others }: Services, will: 'will' | 'would'): string[] {
   const names = using.map(({ name }) => name).join(', ');
   return [
@@ -40,7 +40,7 @@ export function serviceLines({ using, kept, others }: Services, will: 'will' | '
   ];
 }
 
-/** Returns what a result repeats of a preview. */
+/** Returns the part of a preview that a result repeats. */
 export function summarise(
   preview: Pick<RestorePreview, 'replaces' | 'creates' | 'bytes' | 'notes' | 'space'>,
   services: Services,
@@ -49,7 +49,10 @@ export function summarise(
   return { replaces, creates, bytes, notes, ...(space && { space }), ...summariseServices(services) };
 }
 
-/** Returns what a result repeats of the services: the names of those to stop, and who stays connected. */
+/**
+ * Returns the part of the services that a result repeats: the names of those to stop, and the clients that stay
+ * connected.
+ */
 export function summariseServices({ using, others }: Services): Pick<PreviewSummary, 'stops' | 'alsoConnected'> {
   return { stops: using.map(({ name }) => name), alsoConnected: others };
 }

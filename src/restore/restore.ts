@@ -52,7 +52,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
   }
 }
 
-/** `ended`: returns when the restore ends, if it ends now. */
+/** `ended`: returns the end time of the restore if it ends now. */
 type TimedDeps = RestoreDeps & { ended(): Date };
 
 async function attempt(deps: TimedDeps, request: RestoreRequest, { context, start }: Opened): Promise<RestoreResult> {

@@ -145,7 +145,7 @@ function choose(all: readonly Rollback[], { id, source }: RollbackRequest): Roll
     'NOTHING_TO_ROLL_BACK',
     newest ? `more than one restore starts with ${id}` : 'no such restore',
     {
-      hint: names === '' ? 'No restore has put-aside data that still exists.' : `There is: ${names}.`,
+      hint: names === '' ? 'No restore has put-aside data that still exists.' : `The restores are: ${names}.`,
     },
   );
 }

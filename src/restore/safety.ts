@@ -16,7 +16,7 @@ interface SafetyDeps {
   context: Pick<RestoreContext, 'repository' | 'id'>;
 }
 
-/** A source whose data is replaced, and which of its databases; none for a volume. */
+/** A source whose data is replaced, and the replaced databases; none for a volume. */
 interface SafetyTarget {
   target: string;
   databases: readonly string[];
@@ -36,10 +36,11 @@ export async function takeSafetySnapshot(safety: SafetyDeps, target: SafetyTarge
 }
 
 /**
- * Stores the data of several sources as one snapshot, and pins that if it holds all that is replaced of any source.
+ * Stores the data of several sources as one snapshot. Pins the snapshot if it holds all replaced data of at least one
+ * source.
  *
- * @returns id of the snapshot, and why it does not protect a source
- * @throws the code of what kept all sources from being stored
+ * @returns id of the snapshot, and for each source that it does not protect, the reason
+ * @throws the code of the reason if no source could be stored
  */
 export async function takeSafetySnapshots(
   { deps, request, context }: SafetyDeps,

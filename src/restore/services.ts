@@ -49,9 +49,10 @@ export interface Services {
 export const NO_SERVICES: Services = { using: [], kept: [], others: [] };
 
 /**
- * Finds the running containers that use data, without the agent itself and the servers of the data. They use a volume if they mount it
- * writable, and a database as {@link findUsers} says. Containers of the project with the label `lifeboat.stop` are included if they
- * have to do with the data, see {@link concerns}. A paused container is not stopped, because it would start unpaused.
+ * Finds the running containers that use data, except the agent and the servers of the data. A container uses a volume
+ * if it mounts the volume writable. {@link findUsers} finds the users of a database. Containers of the project with the
+ * label `lifeboat.stop` are included if they have to do with the data, see {@link concerns}. A paused container is not
+ * stopped, because it would start unpaused.
  *
  * @throws TREE_TARGET_REFUSED if a paused container has a volume mounted writable; ENGINE_*
  */
@@ -86,7 +87,7 @@ export async function containersUsing(engine: Engine, data: readonly UsedData[],
       if (volumes.some((target) => mountsIt(details, target))) throw pausedError(name);
       services.kept.push({ name, reason: 'it is paused, and stays paused' });
     } else if (details.autoRemove) services.kept.push({ name, reason: 'it would be removed when it is stopped' });
-    // A container that writes to the volume may belong to another project, by which recovery finds it.
+    // A container that writes to the volume may belong to another project. Recovery finds it by that project.
     else services.using.push({ id, name, project, service });
   }
   return services;
@@ -165,8 +166,8 @@ interface WithServersLastOptions extends Pick<WithStoppedOptions<void>, 'deps' |
 }
 
 /**
- * Stops services once for databases and volumes. Servers run while their databases are changed. One that uses a volume is stopped for
- * the volumes.
+ * Stops services once for databases and volumes. The database servers run while their databases are changed. A server
+ * that uses a volume is stopped afterwards, while the volumes are changed.
  */
 export async function withServersLast(
   options: WithServersLastOptions,

@@ -15,7 +15,7 @@ const MOVE_LOGS =
 /** Returns the error for a mounted file, which no rename can replace, although that is how a restore swaps files. */
 export function singleFile({ source }: Mount): LifeboatError {
   return new LifeboatError('TREE_TARGET_REFUSED', `${source} is mounted as a single file, which cannot be swapped`, {
-    hint: `Restore with --to-directory DIR. Then stop the service, and write the content of the file over the old one. If it is a SQLite database, first ${MOVE_LOGS}`,
+    hint: `Restore with --to-directory DIR. Then stop the service, and write the content of the file over the old one. If it is an SQLite database, first ${MOVE_LOGS}`,
   });
 }
 
@@ -28,6 +28,6 @@ export function oldLogWarnings(
   const [name] = readdirSync(toDirectory);
   if (name === undefined || !isSqliteAt(Buffer.from(path.join(toDirectory, name)))) return [];
   return [
-    `${source} is a SQLite database. Before you write it over the present file, stop its service, and ${MOVE_LOGS}`,
+    `${source} is an SQLite database. Before you write it over the present file, stop its service, and ${MOVE_LOGS}`,
   ];
 }

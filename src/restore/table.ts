@@ -114,7 +114,7 @@ function checkName(as: string, { tables }: TableParts): void {
   }
   if (!as.startsWith(`${schema}.`)) return;
   throw new LifeboatError('USAGE', `--as is a name without a schema: the table stays in ${schema}`, {
-    hint: `Say --as ${as.slice(schema.length + 1)}.`,
+    hint: `Use --as ${as.slice(schema.length + 1)}.`,
   });
 }
 
@@ -152,7 +152,7 @@ async function chooseTables(
   if (others.length > 0) {
     const names = having.map(({ recorded }) => recorded.name).join(', ');
     throw new LifeboatError('USAGE', `several databases have ${request.tables.join(', ')}: ${names}`, {
-      hint: 'Say which one with --database NAME.',
+      hint: 'Choose one with --database NAME.',
     });
   }
   const care = careFor(one.recorded, restoreJobs());

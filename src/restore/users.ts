@@ -34,10 +34,11 @@ interface UsersInput {
  *
  * 1. those that name its service in `depends_on`, or name it as a Postgres server in a variable or argument,
  * 2. those that are connected, by the addresses of the sessions,
- * 3. those that use one of these (a connection pooler, an API), for the same two reasons as in 1.
+ * 3. those with the label `lifeboat.stop: "true"` that have to do with the database, see {@link concerns},
+ * 4. those that name one of these (a connection pooler, an API) in one of the two ways of 1.
  *
- * Containers of other projects, and those with `lifeboat.stop: "false"`, are not stopped. They are returned as others if they are
- * connected. A shared network alone means nothing.
+ * Containers of other projects, and those with `lifeboat.stop: "false"`, are not stopped. If they are connected, they
+ * are returned as others. A shared network alone is no reason to stop a container.
  */
 export function findUsers({ all, target, clients, never }: UsersInput): DatabaseUsers {
   const server = all.find(({ id }) => id === target.containerId);
@@ -54,7 +55,7 @@ export function findUsers({ all, target, clients, never }: UsersInput): Database
   const uses = usesAmong([...members, server]);
   const isFirst = (one: ContainerFacts) => connected.has(one.id) || uses(one, server) || isLabelled(one, target);
   const found = new Set<ContainerFacts>(members.filter(isFirst));
-  // A set is visited in the order of insertion, so this goes on with what it adds.
+  // A set is visited in the order of insertion, so the loop also visits what it adds.
   for (const user of found) for (const one of members) if (uses(one, user)) found.add(one);
   const using = inOrder([...found], uses).filter((one) => one.running && !isExcluded(one));
   const stopped = new Set(using.map(({ id }) => id));
@@ -110,8 +111,9 @@ function isExcluded(container: ContainerFacts): boolean {
 }
 
 /**
- * Returns the running containers that a session may belong to. Containers that share a network namespace (`network_mode: service:…`)
- * have the same address; then those that are configured to use the server count, or all of them if none is.
+ * Returns the running containers that a session may belong to. Containers that share a network namespace
+ * (`network_mode: service:…`) have the same address. Of these, the function returns those that are configured to use
+ * the server, or all of them if none is.
  */
 function holdersOf(
   { address, hidden }: Client,
@@ -133,7 +135,7 @@ function holdersOf(
   return configured.length > 0 ? configured : candidates;
 }
 
-/** Networks of the server first: another network may use the same addresses. */
+/** Searches the networks of the server first, because another network may use the same addresses. */
 function atAddress(
   address: string,
   home: ContainerFacts,
@@ -152,7 +154,7 @@ function atAddress(
 function namespaceOf(container: ContainerFacts, all: readonly ContainerFacts[]): ContainerFacts {
   const key = container.networkMode?.match(/^container:(.+)$/)?.[1];
   if (key === undefined) return container;
-  // The engine refuses a namespace of a container that uses another one's, so one step is enough.
+  // The engine does not allow a container to use the namespace of one that itself uses another, so one step is enough.
   return all.find(({ id, name }) => id === key || name === key) ?? container;
 }
 
@@ -194,7 +196,7 @@ function describeContainer(container: ContainerFacts, server: ContainerFacts): O
   const { name, project } = container;
   if (project === '' || project !== server.project) {
     const where = project === '' ? 'no Compose project' : `project ${project}`;
-    const reason = `it is of ${where}, and no label lets a restore stop it: stop it yourself before you confirm`;
+    const reason = `it belongs to ${where}, so a restore does not stop it: stop it yourself before you confirm`;
     return { name, reason };
   }
   if (isExcluded(container)) {
@@ -209,7 +211,7 @@ function describeStranger(
 ): OtherClient {
   const what = [application, role === '' ? '' : `role ${role}`, `database ${database}`].filter((one) => one !== '');
   if (hidden) {
-    const reason = `the role of Lifeboat may not see where it is connected from; grant it pg_read_all_stats`;
+    const reason = `Lifeboat's role may not see its address; grant that role pg_read_all_stats`;
     return { name: `a client (${what.join(', ')})`, reason };
   }
   if (address === null || isLocal(address, server)) {

@@ -48,7 +48,7 @@ export type JournalEntry =
   | { type: 'commit' }
   | { type: 'database'; source: string; name: string; what: 'restoring' | 'before' }
   | { type: 'database-done'; source: string; name: string }
-  /** from its swap on, the database with that oid has content to compute again under its final name */
+  /** once the database with that oid is swapped, it has content to compute again under its final name */
   | { type: 'dependents'; source: string; target: string; oid: string }
   /** `warnings`: content that a recovery could not compute again */
   | { type: 'dependents-done'; source: string; target: string; warnings?: string[] }
@@ -166,7 +166,7 @@ export class Journal {
 
   /**
    * Writes an entry. If the entry announces a step and cannot be written, throws, and the step must not be taken. If
-   * the step is complete, keeps the entry in memory: a full spool does not make a failure of a success.
+   * the step is complete, keeps the entry in memory: a full spool does not turn a success into a failure.
    */
   record(entry: JournalEntry): void {
     try {

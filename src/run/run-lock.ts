@@ -30,6 +30,6 @@ export async function takeRunLock(deps: MarkerDeps, options?: { ask: boolean }):
 function withoutMarker({ log }: MarkerDeps, error: unknown): () => Promise<void> {
   if (hasCode(error, 'LOCKED')) throw error;
   const say = statusOf(error) === 403 ? log.info : log.warn;
-  say('other agents cannot see that a run is under way', { ...errorInfo(error) });
+  say('other Lifeboat instances cannot see that a run is in progress', { ...errorInfo(error) });
   return async () => undefined;
 }

@@ -1,12 +1,12 @@
 import { uptime } from 'node:os';
 
-/** A clock that differs by less from the time since the host booted was corrected or read late, milliseconds. */
+/** A smaller difference between the clock and the time since the boot is a correction or a late read, milliseconds. */
 const TOLERANCE_MS = 5000;
 
 /**
- * Starts to measure a run. The returned function returns the time at which the run ends, which is never before its
- * start. If the clock was set meanwhile, it is the start plus the time that passed, as the kernel counts it since the
- * boot (proc(5), /proc/uptime; that includes the time for which the host slept).
+ * Starts to measure a run. The returned function returns the end time of the run, which is never before its start. If
+ * the clock was set meanwhile, the end is the start plus the time that has passed by the kernel's count since the boot.
+ * That count includes the time for which the host slept (proc(5), /proc/uptime).
  *
  * @param start when the run began; default: now
  */

@@ -2,9 +2,9 @@ import { hasErrno } from '../base/errors.ts';
 import { type JournalEntry, openJournals, processStart, readJournal } from './journal.ts';
 import { openHolds } from './release.ts';
 
-/** Tells the runs under way from those that have died or are being undone, by their journals. */
+/** Distinguishes runs in progress from those that have died or are being undone, by their journals. */
 
-/** The agent that asks. */
+/** The agent that calls these functions. */
 export interface Here {
   /** id of the agent's own container */
   agentId: string;

@@ -161,7 +161,7 @@ function watchedJob<T>(
 ) {
   const message = `${place} made no progress for ${Math.round(limitMs / 1000)} s`;
   const stalled = () =>
-    new LifeboatError('TREE_STALLED', message, { hint: 'Look at the disk or network file system behind it.' });
+    new LifeboatError('TREE_STALLED', message, { hint: 'Check the disk or network file system behind it.' });
   return watched({ limitMs, stalled, signal: context.signal }, (signal, alive) => {
     const progress: ProgressSink = (update) => {
       alive();

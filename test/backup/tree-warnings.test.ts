@@ -95,7 +95,7 @@ describe('the warnings about a tree', () => {
 
 test.each([
   [['length'], /^Everything else is stored\. Rename or move/],
-  [[undefined], /^Everything else is stored\. Look at the file system and the permissions of these paths\.$/],
+  [[undefined], /^Everything else is stored\. Check the file system and the permissions of these paths\.$/],
   [[undefined, 'length'], /permissions.*Rename or move/],
 ] as const)('the hint about unreadable paths follows from their causes: %j', (causes, hint) => {
   const unreadable = causes.map((cause) => ({ path: 'f', message: 'why', ...(cause && { cause }) }));

@@ -144,7 +144,7 @@ test('for one database, latest is the newest snapshot that holds it, whatever el
     code: 'SNAPSHOT_PARTIAL',
     message: `${ID.tuesday} is the newest snapshot of db.postgres and lacks databases that older ones hold: blog (broken)`,
     hint: [
-      `Nothing was changed; choose. \`restore ${ID.tuesday} db.postgres\` restores app and leaves the others as they are.`,
+      `Nothing was changed. Choose: \`restore ${ID.tuesday} db.postgres\` restores app and leaves the others as they are.`,
       `\`restore latest db.postgres --database blog\` restores blog from ${ID.monday}.`,
       `\`restore ${ID.sunday} db.postgres\` takes all databases of ${ID.sunday} back to that time.`,
     ].join(' '),

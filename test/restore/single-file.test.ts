@@ -15,7 +15,7 @@ afterEach(() => rmSync(directory, { recursive: true }));
 const warnings = (files = 1, to: { toDirectory?: string } = { toDirectory: directory }) =>
   oldLogWarnings({ source: 'web.db', ...to } as RestoreRequest, { files });
 
-test('a SQLite file that was restored alone has a warning about the old log', () => {
+test('an SQLite file that was restored alone has a warning about the old log', () => {
   const database = new DatabaseSync(path.join(directory, 'app.db'));
   database.exec('CREATE TABLE t (i int)');
   database.close();

@@ -24,7 +24,7 @@ const BAD_KEY = /^(InvalidAccessKeyId|SignatureDoesNotMatch|AuthFailure|Unauthor
 const OLD_KEY = /^(ExpiredToken|TokenRefreshRequired|InvalidToken|ExpiredTokenException)$/;
 const OTHER_REGION = /^(PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
 const NOT_S3_HINT =
-  'Something else answers at that address: a login page of the network, a firewall, a proxy, or another port of the server. Check the endpoint, the network of the Lifeboat container, and HTTPS_PROXY and NO_PROXY.';
+  'The port is wrong, or something else answers at that address: a login page of the network, a firewall or a proxy. Check the endpoint, the network of the Lifeboat container, and HTTPS_PROXY and NO_PROXY.';
 const NETWORK_HINT = 'Check the endpoint, the network of the Lifeboat container, and HTTPS_PROXY and NO_PROXY.';
 
 /**
@@ -114,7 +114,7 @@ function explainByStatus({ error, act, name, text, status }: Failure): Explanati
     return ['DEST_UNWRITABLE', `${name} redirects to ${where} (HTTP ${status})`, hint];
   }
   const message = `${name} refused to ${S3_ACTS[act].words} (HTTP ${status})`;
-  return ['DEST_UNWRITABLE', message, 'Look at the cause, and at the log of the server and of every proxy before it.'];
+  return ['DEST_UNWRITABLE', message, 'Read the cause, and the logs of the server and of every proxy in front of it.'];
 }
 
 /**

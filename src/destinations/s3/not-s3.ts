@@ -1,6 +1,6 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 
-/** The name of an error that means: the response is not from an S3 server. */
+/** The name of the error for a response that does not come from an S3 server. */
 export const NOT_S3 = 'NotS3';
 
 /** Error statuses that a proxy in front of a working S3 server sends with a page of its own. */
@@ -16,7 +16,7 @@ const SHOWN = 200;
 const WITH_ETAG = new Set(['GetObject', 'HeadObject', 'PutObject', 'UploadPart']);
 
 /**
- * Elements of successful responses. Each server sends at least one of them, also in an empty list. The SDK reads
+ * Elements of successful responses. Each server sends at least one of them, even in an empty list. The SDK reads
  * unrelated XML, or an empty body, as a response without any element.
  */
 const ELEMENTS: Partial<Record<string, readonly string[]>> = {
@@ -49,7 +49,7 @@ export function refuseNotS3(client: S3Client): void {
       discardBody(answer.body);
       throw notS3(reason);
     },
-    // Next to the connection: this sees the response before the SDK parses it.
+    // This step is next to the connection, so it sees the response before the SDK parses it.
     { step: 'deserialize', priority: 'low', name: 'lifeboatNotS3' },
   );
   client.middlewareStack.add(
@@ -78,7 +78,7 @@ function findForeign({ statusCode, headers }: HttpAnswer, operation: string): st
   const { location } = headers;
   const redirect = location === undefined ? '' : `redirect to ${showAddress(location)}`;
   const what = [`HTTP ${statusCode}`, type, redirect].filter((part) => part !== '').join(', ');
-  // A proxy that is overloaded, or cannot reach the server, also sends pages: their status says enough.
+  // A proxy that is overloaded, or cannot reach the server, also sends pages. Their status is enough to know that.
   if (isPage && !hasAmz && statusCode < 500 && !OF_PROXIES.has(statusCode)) return what;
   if (isRedirect && !hasAmz && !type.endsWith('/xml')) return what;
   if (isSuccess && WITH_ETAG.has(operation) && !headers.etag) return `${what}, without an ETag`;

@@ -30,14 +30,14 @@ export function checkClock(starts: readonly number[], now: number): void {
   if (gap(newest, now)) {
     throw new LifeboatError(
       'CLOCK_JUMPED',
-      `the newest snapshot is of ${iso(newest)}, and the clock shows ${iso(now)}`,
+      `the newest snapshot is from ${iso(newest)}, but the clock shows ${iso(now)}`,
       {
         hint: 'Check the clock of the host. If it is right, run a backup first.',
       },
     );
   }
   if (before !== undefined && gap(before, newest)) {
-    throw new LifeboatError('CLOCK_JUMPED', `the newest two snapshots are more than ${LONGEST_GAP_DAYS} days apart`, {
+    throw new LifeboatError('CLOCK_JUMPED', `the two newest snapshots are more than ${LONGEST_GAP_DAYS} days apart`, {
       hint: 'Check the clock of the host. If it is right, prunes continue after the next backup.',
     });
   }

@@ -26,7 +26,9 @@ const PREFIX = 'lifeboat';
 /** How many characters of the prefix may be wrong. */
 const PREFIX_TYPOS = 2;
 
-/** Returns whether the word begins with the prefix of all names, misspelt or not: `lifebaot.volumes`, `life-boat.keep`. */
+/**
+ * Returns whether the word begins with the prefix of all names, misspelt or not: `lifebaot.volumes`, `life-boat.keep`.
+ */
 export function hasLikePrefix(word: string): boolean {
   return core(word) !== word.toLowerCase();
 }

@@ -5,7 +5,7 @@ import type { Journal } from '../../run/journal.ts';
 import type { PreparedRestore, RestoreDeps, RestoreRequest } from '../context.ts';
 import type { Opened } from '../part.ts';
 
-/** One source of a restore of all. */
+/** One source of a restore of all sources. */
 export interface Part {
   request: RestoreRequest;
   opened: Opened;
@@ -30,16 +30,16 @@ export interface Whole {
   /** every source that was opened, also one that could not be prepared */
   opened: Opened[];
   failed: { target: string; error: ErrorInfo }[];
-  /** the journal of the group, which has the stops */
+  /** the journal of the group, which records the stops of services */
   journal: Journal;
   startedAt: Date;
-  /** returns when the restore ends, if it ends now */
+  /** returns the end time of the restore if it ends now */
   ended(): Date;
-  /** a volume is neither old nor new, so services stay stopped */
+  /** the error that left a volume neither old nor new, so services stay stopped */
   half?: unknown;
 }
 
-/** Runs a step of one source. A failure takes the source out, and nothing else. */
+/** Runs a step of one source. A failure excludes that source from the rest of the restore, and no other. */
 export async function ofOne(whole: Whole, source: string, work: () => Promise<void>): Promise<void> {
   whole.request.signal.throwIfAborted();
   try {
@@ -61,12 +61,15 @@ export function active({ parts, failed }: Whole): Part[] {
   });
 }
 
-/** Returns whether a source has data that is put aside. */
+/** Returns whether the restore of a source puts data aside. */
 export function replaces({ prepared }: Part): boolean {
   return prepared.preview.replaces.length > 0;
 }
 
-/** Two sources of one volume differ in what they leave out. A restore of one moves the files of the other away. */
+/**
+ * Refuses sources that share a volume. They differ in what they leave out, so a restore of one moves the other's files
+ * away.
+ */
 export function refuseSharedVolumes(whole: Whole): void {
   const keyOf = ({ prepared }: Part) => {
     const { target } = prepared.preview;

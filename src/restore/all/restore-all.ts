@@ -27,9 +27,10 @@ import { chooseSources, type Unchanged } from './sources.ts';
 export const ALL = 'all sources';
 
 /**
- * Restores all sources of the project: prepares each like {@link restore}, asks once, stops the services once, loads databases and
- * then volumes, and starts the services once. Each source has its own journal and its own record for a rollback; the group's id
- * rolls all of them back. A source that fails is unchanged and named, and the others are restored.
+ * Restores all sources of the project: prepares each as {@link restore} does, asks for confirmation once, stops the
+ * services once, loads databases and then volumes, and starts the services once. Each source has its own journal and
+ * its own record for a rollback. The group's id rolls all of them back. A source that fails stays unchanged and is
+ * reported. The others are restored.
  *
  * @throws NOT_CONFIRMED, SNAPSHOT_UNKNOWN; the first error of a source if nothing could be restored
  */
@@ -41,7 +42,7 @@ export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Pr
     const startedAt = deps.now();
     const ended = startTimer(deps.now, startedAt);
     const { names, unchanged } = await chooseSources(deps, request);
-    // The journal of the group has the stops. Recovery reads journals in the order of their ids, so it must be the last.
+    // Recovery reads journals in the order of their ids. The group's journal, which records the stops, must come last.
     const ids = [...names, ALL].map(() => newSnapshotId(startedAt)).sort();
     const group = ids.pop() as string;
     const base = { project: deps.project, verb: 'restore' as const, snapshot: request.snapshot };
@@ -161,7 +162,7 @@ async function perform(whole: Whole, services: Services): Promise<void> {
       signal: request.signal,
       async databases() {
         await load('postgres');
-        // Their servers may be stopped next.
+        // The servers may be stopped next.
         for (const part of databases) await closeData(part);
       },
       async volumes() {
@@ -180,7 +181,9 @@ async function perform(whole: Whole, services: Services): Promise<void> {
   if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
 }
 
-/** Stores the data of all sources that is replaced, as one pinned snapshot. A source that it does not hold is not restored. */
+/**
+ * Stores all data that the restore replaces as one pinned snapshot. Excludes sources that the snapshot does not hold.
+ */
 async function protect(whole: Whole): Promise<void> {
   const { deps, request, report } = whole;
   const parts = active(whole).filter(replaces);

@@ -61,8 +61,8 @@ export function groupOf(all: readonly Rollback[], { id, source }: RollbackReques
 }
 
 /**
- * Brings back what a restore of all sources replaced, with the services stopped once. The same command reverses that. A source that
- * fails is named, and the others are rolled back.
+ * Brings back the data that a restore of all sources replaced, with the services stopped once. The same command
+ * reverses that. A source that fails is reported, and the others are rolled back.
  *
  * @throws NOT_CONFIRMED; the first error of a source if none could be rolled back
  */
@@ -75,7 +75,7 @@ export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, g
     const members = (await deps.state.rollbacks()).filter((one) => one.group === group);
     const restored = members.filter(({ inUse }) => inUse === 'restored');
     const chosen = restored.length > 0 ? restored.toReversed() : members;
-    // As in a restore of all sources, the last journal has the stops.
+    // As in a restore of all sources, the last journal records the stops.
     const ids = [...chosen, ALL].map(() => newSnapshotId(startedAt)).sort();
     const id = ids.pop() as string;
     const base = { project: deps.project, verb: 'rollback' as const, start: startedAt.toISOString() };
@@ -113,7 +113,7 @@ export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, g
   }
 }
 
-/** Runs a step of one source. A failure takes out that source alone, and is returned. */
+/** Runs a step of one source. A failure excludes only that source. Returns the error, if any. */
 async function ofOne({ request, failed }: Whole, source: string, work: () => Promise<void>): Promise<unknown> {
   request.signal.throwIfAborted();
   try {
@@ -148,7 +148,7 @@ function previewOfAll({ parts }: Whole, services: Services): RollbackResult['pre
   return { ...summariseServices(services), replaces: parts.flatMap(({ record }) => namesReplaced(record)) };
 }
 
-/** Shows what happens, and asks. @returns the services to stop */
+/** Shows what the rollback does, and asks for confirmation. @returns the services to stop */
 async function ask(whole: Whole, group: string, isRestored: boolean): Promise<Services> {
   const { deps, request, report, parts, failed } = whole;
   if (parts.length === 0) throw failed.length > 0 ? failure(whole) : nothing(group);

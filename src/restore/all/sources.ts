@@ -8,8 +8,9 @@ export interface Unchanged {
 }
 
 /**
- * Chooses the sources of a restore of all: those of the snapshot. For `latest`, the sources of the plan, each with its own latest
- * snapshot, and those that the newest snapshot holds and the plan lacks, which then fail by name.
+ * Chooses the sources of a restore of all: those of the plan, and those of the snapshot (for `latest`, of the newest
+ * one). A source stays unchanged if the snapshot lacks it (for `latest`, if every snapshot lacks it), or if it consists
+ * of mounted files. A source that the plan lacks fails later, and is reported by its name.
  *
  * @throws SNAPSHOT_UNKNOWN, the errors of the destination
  */

@@ -10,9 +10,9 @@ interface Internals {
 
 /**
  * Makes a reader of the library return pax records as bytes, one character for each. The library decodes them as UTF-8.
- * Names in records may have other bytes (`hdrcharset=BINARY`, and GNU tar in a C locale), and two such names can become
- * the same text, so that one file replaces the other. The library also passes over a damaged record, which would give a
- * file the short name of its header.
+ * Names in records may have other bytes (`hdrcharset=BINARY`, and GNU tar in a C locale). Two such names can then
+ * become the same text, and one file would replace the other. The library also ignores a damaged record, and would give
+ * the file the short name of its header.
  */
 export function readPaxAsBytes(reading: Extract): void {
   const reader = reading as unknown as Internals;

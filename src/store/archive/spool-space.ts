@@ -4,7 +4,7 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { hasErrno, LifeboatError } from '../../base/errors.ts';
 
-/** Space that stays free on the disk of the spool whatever an import contains, for other programs. Bytes. */
+/** Space that every import leaves free on the disk of the spool, for other programs. Bytes. */
 const RESERVE = 64 * 1024 * 1024;
 /** Bytes written between two checks of the free space. */
 const CHECK_EVERY = 32 * 1024 * 1024;
@@ -17,7 +17,7 @@ export class SpoolSpace {
   private unchecked = CHECK_EVERY;
 
   /**
-   * @param what what is written: `the content of the archive`
+   * @param what names the data that is written: `the content of the archive`
    * @param reserve bytes; only tests set another value
    */
   constructor(directory: string, what: string, reserve = RESERVE) {
@@ -50,7 +50,7 @@ export class SpoolSpace {
 
 interface SpoolFile {
   mode: number;
-  /** what is written, for errors */
+  /** names the data that is written, for errors */
   what: string;
   signal?: AbortSignal;
   /** bytes that stay free; only tests set another value */

@@ -102,7 +102,7 @@ async function extractInto(target: Directory, options: ExtractTreeOptions): Prom
 async function syncFileSystem(target: Directory): Promise<void> {
   const child = spawn('sync', ['-f', '--', '/proc/self/fd/3'], { stdio: ['ignore', 'ignore', 'ignore', target.fd] });
   const failed = (cause: unknown) =>
-    new LifeboatError('TOOL_FAILED', `what was restored to ${target.place} could not be written to the disk`, {
+    new LifeboatError('TOOL_FAILED', `the files restored to ${target.place} could not be written to the disk`, {
       cause,
     });
   const [status, signal] = await once(child, 'close').catch((error: unknown) => {

@@ -5,9 +5,9 @@ import type { PackRef } from '../packs/pack-stream.ts';
 import { EMPTY_ZIP, headersSize } from '../packs/zip.ts';
 import { valueAfter } from './known.ts';
 
-/** Packs may be up to this many times as large as packs with only the content in use before some are renewed. */
+/** Packs are renewed only if they are together more than this many times as large as their content in use. */
 const TOLERATED = 1.25;
-/** A pack is renewed if a pack with only its content in use would be smaller than this share of it. */
+/** A pack is renewed only if its content in use is smaller than this share of it. */
 const MOSTLY_DEAD = 0.25;
 /** Upper bound of the content that one run stores again, bytes. */
 const AT_ONCE = 256 * 1024 * 1024;
@@ -48,9 +48,9 @@ export async function packsToRenew(
 }
 
 /**
- * Returns for each pack the size of a pack with only its content in use, without holes, bytes. Headers count as well:
- * in a pack of tiny files, they are most of it. Content of several files counts for each of them, so a pack can seem
- * fuller.
+ * Returns the size of the content in use of each pack, without holes, bytes. Headers count as well: in a pack of tiny
+ * files, they take most of the space. Content that several files share counts once for each of them, so a pack can seem
+ * fuller than it is.
  */
 async function neededBytes(indexPath: string): Promise<Map<string, number>> {
   const used = new Map<string, number>();

@@ -9,8 +9,8 @@ export const KEPT = 'tree';
 
 /**
  * Sets the times of the directories in which something moved, and the owner, mode and time of the root. With `after`,
- * the directories in the area get the metadata from before. A rename does not change the owner or mode of the directory
- * around it. They are set only where no other program can put its own directory in the way meanwhile.
+ * the directories in the area get the metadata from before the exchange. Owners and modes of other directories are not
+ * set: a rename does not change them, and another program could replace such a directory meanwhile.
  */
 export async function setDirectoryMeta(
   root: Directory,

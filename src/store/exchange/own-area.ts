@@ -193,7 +193,7 @@ export function inodeOf(directory: Directory): string {
 }
 
 /**
- * Checks that both areas have their names still.
+ * Checks that both areas still have their names.
  *
  * @throws TREE_TARGET_REFUSED with the present name of an area that another program has moved
  */
@@ -209,8 +209,8 @@ export function checkInPlace(root: Directory, id: string, inodes: AreaRecord): v
 }
 
 /**
- * Removes an area, without removing anything that replaces it meanwhile: its content is removed through the open
- * directory, and its name only if the directory is empty.
+ * Removes an area. Leaves anything that replaces the area meanwhile: removes the content through the open directory,
+ * and the name only if its directory is empty.
  *
  * @param last names in the area that are removed after everything else, so that an interrupted removal can be repeated
  */

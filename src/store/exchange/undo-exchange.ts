@@ -10,7 +10,7 @@ import { type ExchangeHeader, type ExchangeStep, exchangeState, readMoves, UNDER
 import { type AreaRecord, type FoundArea, findArea, isOwn, removeArea } from './own-area.ts';
 import { BASE } from './root-base.ts';
 
-/** The directory, inside the area, for names that were in the way when an exchange was taken back. */
+/** The directory, inside the area, for files that other programs created in the place of moved ones. */
 const LATE = 'late';
 
 const MAKE = { make: true };

@@ -35,8 +35,8 @@ interface Swap {
 
 /**
  * Moves a tree that {@link buildTree} built under the same ID into place. `whole`: replaces everything in the volume.
- * `empty`: only if the volume is empty. `expected` and `areas`: the inodes that `buildTree` returned; a directory that
- * was put there since is refused.
+ * `empty`: only if the volume is empty. `expected` and `areas`: the inodes that `buildTree` returned. Refuses a
+ * directory that replaced one of them since.
  *
  * @throws TREE_TARGET_NOT_EMPTY with `empty`; everything that {@link exchange} throws. Nothing has changed then.
  */

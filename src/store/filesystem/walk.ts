@@ -41,7 +41,7 @@ type WalkStep = WalkItem | undefined;
 
 /** Length of the longest path that a system call accepts: PATH_MAX of Linux, without the NUL. Bytes. */
 const MAX_PATH = 4095;
-const TOO_LONG = 'it holds paths of more than 4,095 bytes, which Linux does not open';
+const TOO_LONG = 'it holds paths of more than 4,095 bytes, which Linux cannot open';
 const LSTAT_BATCH = 64;
 /** A disk that takes longer for each name does not answer from memory, milliseconds. */
 const SLOW_LSTAT_MS = 0.1;
@@ -153,7 +153,7 @@ function readRoot(root: Directory): Frame {
 function unreadable(root: string, cause: unknown): LifeboatError {
   return new LifeboatError('TREE_UNREADABLE', `cannot read the directory ${root}`, {
     cause,
-    hint: 'Check that the directory exists and that the agent may read it.',
+    hint: 'Check that the directory exists and that Lifeboat may read it.',
   });
 }
 

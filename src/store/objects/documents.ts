@@ -54,7 +54,9 @@ export async function checkPresence(
   for (const key of missing.keys()) throw new LifeboatError('OBJECT_MISSING', `${key} is not there`);
 }
 
-/** Returns the keys of those objects of a project that are missing or have a wrong size. Throws what the listing throws. */
+/**
+ * Returns the keys of those objects of a project that are missing or have a wrong size. Throws what the listing throws.
+ */
 export async function listIncomplete(
   destination: Destination,
   project: string,

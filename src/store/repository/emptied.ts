@@ -58,8 +58,8 @@ interface EmptiedSource {
 }
 
 /**
- * Returns the sources of which the repository holds no pack any more, although their newest snapshot with packs names
- * some. Somebody deleted their directories. Lists at most one object for each source.
+ * Returns the sources whose packs are all gone, although their newest snapshot with packs names some: somebody deleted
+ * their directories. Lists at most one object for each source.
  *
  * @param snapshots newest first
  * @param known keys of packs that are known to be missing or damaged

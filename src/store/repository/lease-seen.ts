@@ -58,7 +58,7 @@ async function recall({ sightings, place }: Look): Promise<LeaseSighting | undef
 
 async function remember({ sightings, place, log }: Look, sighting: LeaseSighting): Promise<void> {
   await sightings.saveLeaseSighting(place, sighting).catch((error: unknown) => {
-    log?.warn("the agent's state could not be written, so the next command may wait for the same lease again", {
+    log?.warn("Lifeboat's state could not be written, so the next command may wait for the same lease again", {
       ...errorInfo(error),
     });
   });

@@ -79,8 +79,8 @@ export async function takeLease(deps: LeaseDeps): Promise<Lease> {
     const own = { token, sequence: newest.lease?.sequence ?? 0 };
     if ((await putNext(deps, number, own)) && (await confirm(deps, number, token))) return hold(deps, own, number);
     if (tried === TRIES) {
-      throw new LifeboatError('LOCKED', 'other agents keep taking the lease of the repository', {
-        hint: `Run one Lifeboat for each project: more than one host backs up ${deps.project} to ${deps.destination.name}.`,
+      throw new LifeboatError('LOCKED', 'other Lifeboat instances keep taking the lease of the repository', {
+        hint: `Run only one Lifeboat instance for each project: more than one host backs up ${deps.project} to ${deps.destination.name}.`,
       });
     }
   }
@@ -138,7 +138,7 @@ function hold(held: LeaseDeps, own: Own, first: number): Lease {
   };
   const timer = setInterval(() => {
     inTurn(() => next(false)).catch((error: unknown) =>
-      deps.log.warn('the lease of the repository could not be prolonged', { ...errorInfo(error) }),
+      deps.log.warn('the lease of the repository could not be extended', { ...errorInfo(error) }),
     );
   }, PROLONG_MS);
   timer.unref();
@@ -164,7 +164,7 @@ function hold(held: LeaseDeps, own: Own, first: number): Lease {
   };
 }
 
-/** Aborts the holder's requests when its lease is lost or was not prolonged in time. */
+/** Aborts the holder's requests when its lease is lost or was not extended in time. */
 class Validity {
   private controller = new AbortController();
   private timer: NodeJS.Timeout | undefined;
@@ -189,7 +189,7 @@ class Validity {
 }
 
 function ranOut(): LifeboatError {
-  return new LifeboatError('LEASE_LOST', 'the lease of the repository expired and could not be prolonged', {
+  return new LifeboatError('LEASE_LOST', 'the lease of the repository expired and could not be extended', {
     hint: 'Check the disk, server or network of the destination, then run the command again.',
   });
 }
@@ -245,16 +245,16 @@ function locked(
   { destination, project }: LeaseDeps,
   { number, lease: { holder }, end }: { number: number; lease: LeaseObject; end: number },
 ): LifeboatError {
-  const ends = new Date(end).toISOString();
-  return new LifeboatError('LOCKED', `another agent works on ${project} at ${destination.name}: ${holder}`, {
-    hint: `Wait until it has finished. If it is gone for good, its lease ${leaseKey(project, number)} expires at ${ends}.`,
+  const message = `another Lifeboat instance works on ${project} at ${destination.name}: ${holder}`;
+  return new LifeboatError('LOCKED', message, {
+    hint: `Wait until it has finished. If it is gone for good, its lease ${leaseKey(project, number)} expires at ${new Date(end).toISOString()}.`,
   });
 }
 
 async function lostTo(deps: LeaseDeps): Promise<LifeboatError> {
   const { lease: found } = await readNewestLease(deps);
   const by = found ? `: ${found.holder}` : '';
-  return new LifeboatError('LEASE_LOST', `another agent took over the repository${by}`, {
-    hint: 'This agent was held up for longer than its lease, or a clock is wrong. Run the command again, and run one Lifeboat for each project.',
+  return new LifeboatError('LEASE_LOST', `another Lifeboat instance took over the repository${by}`, {
+    hint: 'This run was held up for longer than its lease, or a clock is wrong. Run the command again, and run only one Lifeboat instance for each project.',
   });
 }

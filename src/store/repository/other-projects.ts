@@ -4,8 +4,8 @@ import type { Repository } from './repository.ts';
 const MAX_KEYS = 10_000;
 
 /**
- * Finds other Compose projects in the place of a repository, to explain why it has no snapshot of a renamed project. Reads
- * a limited number of keys, so it may miss projects. Never rejects, because an explanation must not hide the error itself.
+ * Finds other Compose projects in a repository, to explain why it has no snapshot of a renamed project. Reads a limited
+ * number of keys, so it may miss projects. Never rejects, because this explanation must not hide the original error.
  *
  * @returns their names, sorted
  */
@@ -28,7 +28,10 @@ export async function findOtherProjects(
   return [...found].sort();
 }
 
-/** `/backups also holds project shop. If this project was renamed, add --from /backups --project shop`; undefined without other projects. */
+/**
+ * `/backups also holds project shop. If this project was renamed, add --from /backups --project shop`; undefined
+ * without other projects.
+ */
 export function otherProjectsText(destination: string, names: readonly string[]): string | undefined {
   const [first] = names;
   if (first === undefined) return undefined;

@@ -31,7 +31,7 @@ export function highestSequence(places: readonly Pick<Place, 'sequence'>[]): num
 /** Returns CHAIN_BROKEN if a manifest differs from the one that the agent has seen under the same id. */
 export function changedSince({ id, hash }: Pick<Place, 'id' | 'hash'>, seen: SeenChain): LifeboatError | undefined {
   if (!seen.some((one) => one.id === id && one.hash !== hash)) return undefined;
-  return new LifeboatError('CHAIN_BROKEN', `the manifest of ${id} was changed since the agent last read it`, {
+  return new LifeboatError('CHAIN_BROKEN', `the manifest of ${id} was changed since Lifeboat last read it`, {
     hint: `Somebody edited or replaced it. Delete it first. ${RECOVER}`,
   });
 }

@@ -193,7 +193,7 @@ export async function readTombstone(
   return undefined;
 }
 
-/** Returns whether a tombstone is not that of the snapshot: somebody else put it there. */
+/** Returns whether a tombstone does not belong to a snapshot: somebody other than Lifeboat put it there. */
 export function isOfAnother({ sha256, verdict }: ReadTombstone, snapshot: Snapshot | undefined): boolean {
   if (!snapshot) return false;
   return sha256 !== snapshot.hash || (verdict === 'unsigned' && snapshot.manifest.signature !== undefined);
@@ -202,7 +202,7 @@ export function isOfAnother({ sha256, verdict }: ReadTombstone, snapshot: Snapsh
 /** A deletion that a prune has sent arrives within this time, milliseconds. */
 const ARRIVES_MS = 24 * 3_600_000;
 
-/** Returns whether a prune may have written the tombstone just now, so that its deletion is still on its way. */
+/** Returns whether a prune may have written the tombstone recently, so that the deletion may still be on its way. */
 export function isYoung({ removed }: Pick<Tombstone, 'removed'>, now: Date): boolean {
   const age = now.getTime() - Date.parse(removed);
   return age >= 0 && age < ARRIVES_MS;

@@ -56,7 +56,10 @@ export function inStages(
   return [...load, ...later].filter(({ ids }) => ids.length > 0);
 }
 
-/** Returns the stage of each entry that does not belong to the first one. Comments and the like come with their object. */
+/**
+ * Returns the stage of each entry that does not belong to the first one. Entries such as comments come with their
+ * object.
+ */
 function laterStages(entries: readonly ArchiveEntry[]): Map<number, Stage> {
   const foreign = new Set(entries.filter(({ kind }) => kind === 'FOREIGN TABLE').map(({ dumpId }) => dumpId));
   const stages = new Map<number, Stage>();

@@ -62,7 +62,7 @@ function refusedWarning(database: string, refused: readonly RefusedCount[]): str
     .slice(0, NAMED)
     .map(({ table: { schema, name }, error }) => `${schema}.${name} (${describe(error)})`);
   return [
-    `database ${database}: ${plural(refused.length, 'table')} not counted, so a restore cannot compare the rows; the dump has them: ${listed(named, refused.length)}`,
+    `database ${database}: ${plural(refused.length, 'table')} not counted, so a restore cannot compare the rows, although the dump has them: ${listed(named, refused.length)}`,
   ];
 }
 

@@ -79,7 +79,10 @@ async function removeSurplus(parent: string, prefix: string, belongs: (name: str
 function warnOf([first, ...more]: readonly string[]): string[] {
   if (first === undefined) return [];
   const others = more.length === 0 ? 'which' : `and ${plural(more.length, 'other')}, which`;
-  return [`not stored: the tools in the image of the database left ${JSON.stringify(first)} ${others} no dump has`];
+  const belong = more.length === 0 ? 'does' : 'do';
+  return [
+    `not stored: the tools in the image of the database left ${JSON.stringify(first)} ${others} ${belong} not belong in a dump`,
+  ];
 }
 
 async function isDirectory(parent: string, name: string): Promise<boolean> {
@@ -157,8 +160,8 @@ function kindOf(name: string, dumpIds: ReadonlySet<number>, compression: DumpCom
 }
 
 /**
- * Counts the lines of the lists of large objects, which are never compressed. Returns infinity without reading the lists
- * if they are too long for that many objects.
+ * Counts the lines of the lists of large objects, which are never compressed. Returns infinity without reading the
+ * lists if they are too long for that many objects.
  */
 async function countNamed(lists: readonly string[], largeObjects: number): Promise<number> {
   let bytes = 0;

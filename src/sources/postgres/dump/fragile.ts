@@ -27,9 +27,10 @@ const named = (id: string) =>
   `(SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE pg_class.oid = ${id})`;
 
 /**
- * Functions in SQL and PL/pgSQL that indexes, stored generated columns, constraints and materialised views call (pg_depend), also
- * by way of views. Left out are those that cannot depend on the path of whoever calls them: with a `search_path` of their
- * own, or with a body that was parsed when they were made (Postgres docs, CREATE FUNCTION: sql_body).
+ * Functions in SQL and PL/pgSQL that indexes, stored generated columns, constraints and materialised views call
+ * (pg_depend), directly or through views. Leaves out those that cannot depend on the path of their caller: functions
+ * with a `search_path` of their own, or with a body that was parsed at their creation (Postgres docs, CREATE FUNCTION:
+ * sql_body).
  */
 const calls = (versionNumber: number) => `WITH RECURSIVE seen(root, rel) AS (
     SELECT oid, oid FROM pg_class WHERE relkind = 'm' AND relispopulated
@@ -58,18 +59,19 @@ const calls = (versionNumber: number) => `WITH RECURSIVE seen(root, rel) AS (
      AND NOT EXISTS (SELECT FROM unnest(proconfig) c WHERE c LIKE 'search_path=%')
    ORDER BY kind, object, function`;
 
-/** At most that many functions are looked at, and that many warnings given, of one database. */
+/** The most functions that are examined for one database, and the most warnings about it. */
 const MAX_FUNCTIONS = 500;
 const MAX_WARNINGS = 10;
 
 /**
- * Finds what a dump has and a restore cannot build, where that can be known without running code of others: objects whose
- * functions find names by the `search_path`, which is empty while they are built, indexes that are not valid, and orphans. To be called in a transaction. Resolves to
- * warnings, each with the object and what helps; never rejects for what the server refuses.
+ * Finds objects of a dump that a restore cannot build, as far as that shows without running foreign code: indexes that
+ * are not valid, rows without a parent, and objects whose functions find names by the `search_path`. That path is empty
+ * while a restore builds them. Call this in a transaction. Resolves to warnings, each with the object and a remedy. Does
+ * not reject if the server refuses a query.
  */
 export async function findFragile(session: Session, database: string): Promise<string[]> {
   const warnings: string[] = [];
-  // First, because only some warnings are given: what is lost matters more than what a restore has to repair.
+  // First, because the number of warnings is limited: lost data matters more than objects that a restore has to repair.
   for (const query of LEFT_OUT) warnings.push(...(await readWarnings(session, database, query)));
   const found = await inSavepoint(session, () => session.all<Call>(calls(session.versionNumber)));
   const verdicts = new Map<string, string | undefined>();
@@ -87,15 +89,15 @@ export async function findFragile(session: Session, database: string): Promise<s
   for (const query of [INVALID_INDEXES, COLLATIONS, LOGIN_TRIGGERS]) {
     warnings.push(...(await readWarnings(session, database, query)));
   }
-  warnings.push(...(await findOrphans(session)).map((told) => `database ${database}: ${told}`));
+  warnings.push(...(await findOrphans(session)).map((warning) => `database ${database}: ${warning}`));
   const more = warnings.length - MAX_WARNINGS;
   return more > 0 ? [...warnings.slice(0, MAX_WARNINGS), `database ${database}: ${more} more like these`] : warnings;
 }
 
-/** Returns the texts that a query finds; none if the server refuses the query. */
+/** Returns the warnings that a query finds; none if the server refuses the query. */
 async function readWarnings(session: Session, database: string, query: string): Promise<string[]> {
-  const rows = await inSavepoint(session, () => session.all<{ told: string }>(query));
-  return Array.isArray(rows) ? rows.map(({ told }) => `database ${database}: ${told}`) : [];
+  const rows = await inSavepoint(session, () => session.all<{ warning: string }>(query));
+  return Array.isArray(rows) ? rows.map(({ warning }) => `database ${database}: ${warning}`) : [];
 }
 
 /** Warns of what a restore, which builds a database under another name, can not compute again or may refuse. */
@@ -108,7 +110,7 @@ function nameWarning(database: string, { kind, object, statement }: NameDependen
 }
 
 /** Indexes that pg_dump leaves out; not those that are being built. */
-const INVALID_INDEXES = `SELECT format('index %I.%I is not valid, so it is not in the dump: REINDEX it, or drop it', nspname, relname) AS told
+const INVALID_INDEXES = `SELECT format('index %I.%I is not valid, so it is not in the dump: REINDEX it, or drop it', nspname, relname) AS warning
   FROM pg_index i JOIN pg_class c ON c.oid = indexrelid JOIN pg_namespace n ON n.oid = relnamespace
   WHERE NOT indisvalid AND relkind = 'i' AND ${OWN} AND NOT EXISTS
     (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = indexrelid OR p.relid = indrelid)
@@ -116,13 +118,13 @@ const INVALID_INDEXES = `SELECT format('index %I.%I is not valid, so it is not i
 
 /** Collations of indexes that the operating system sorts by in another way now: equal keys may have come in. */
 const COLLATIONS = `SELECT format('collation %I.%I is of version %s now, and was of %s: its %s may hold keys twice, and a restore refuses those; REINDEX, then ALTER COLLATION … REFRESH VERSION',
-    nspname, collname, pg_collation_actual_version(c.oid), collversion, CASE WHEN count(*) = 1 THEN '1 index' ELSE count(*) || ' indexes' END) AS told
+    nspname, collname, pg_collation_actual_version(c.oid), collversion, CASE WHEN count(*) = 1 THEN '1 index' ELSE count(*) || ' indexes' END) AS warning
   FROM pg_collation c JOIN pg_namespace n ON n.oid = collnamespace JOIN pg_index i ON c.oid = ANY (i.indcollation::oid[])
   WHERE collversion IS NOT NULL AND collversion <> pg_collation_actual_version(c.oid) GROUP BY c.oid, nspname, collname, collversion`;
 
 /** Login event triggers (17 and newer) that a role without the right to switch them off fires: see {@link SessionStart}. */
 const LOGIN_TRIGGERS = `SELECT format('login event trigger %I fires whenever Lifeboat connects, since role %I may not switch it off, and what it writes is in the backup: GRANT SET ON PARAMETER event_triggers TO %I',
-    evtname, current_user, current_user) AS told
+    evtname, current_user, current_user) AS warning
   FROM pg_event_trigger WHERE evtevent = 'login' AND evtenabled IN ('O', 'A')
    AND current_setting('event_triggers', true) IS DISTINCT FROM 'off' ORDER BY 1`;
 

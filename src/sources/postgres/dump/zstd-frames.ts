@@ -1,7 +1,9 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { READ_FLAGS } from '../../../store/filesystem/read-file.ts';
 
-/** Bytes of one read. A small file needs one read, and a large one a read for each block of up to 128 KiB of content. */
+/**
+ * Bytes of one read. A small file needs one read, and a large one a read for each block of up to 128 KiB of content.
+ */
 const WINDOW = 4096;
 
 const MAGIC = 0xfd2fb528;

@@ -36,8 +36,8 @@ interface Lead {
 export const SIGNATURE = "format('%I.%I(%s)', n.nspname, p.proname, oidvectortypes(p.proargtypes))";
 
 /**
- * Returns statements that give functions the search_path of the recorded database, followed by the schema of the function.
- * Functions with a search_path of their own are left out: RESET would not bring it back.
+ * Returns statements that give functions the search_path of the recorded database, followed by the schema of the
+ * function. Functions with a search_path of their own are left out: RESET would not bring it back.
  *
  * @param session on the database that holds the functions to alter
  * @param only signatures as in {@link SIGNATURE}; absent: all functions of the database that belong to no extension

@@ -49,7 +49,9 @@ export interface LoadOptions {
   keepBefore(databases: readonly KeptBefore[]): Promise<void>;
   /** Called when a restored database has its final name. */
   recordSwapped(target: string): void;
-  /** Called before the swap of a database with content to compute again afterwards. `oid` is that of the new database. */
+  /**
+   * Called before the swap of a database with content to compute again afterwards. `oid` is that of the new database.
+   */
   recordDependents(target: string, oid: string): void;
   /** Called when that content is computed again, or warnings name it. */
   forgetDependents(target: string): void;
@@ -89,10 +91,10 @@ interface Building extends PlannedLoad {
 const DROP_LIMIT_MS = 60_000;
 
 /**
- * Restores one database of a dump tree. It is built as `<target>__restoring_<id>`, compared with the record, and analysed. Then one
- * transaction renames it to `<target>`, and a database with data under that name to `<target>__before_<id>`. What depends on the name of
- * the database is computed again afterwards. So the database is either
- * unchanged or restored. On failure, the working database is dropped.
+ * Restores one database of a dump tree. Builds it as `<target>__restoring_<id>`, compares it with the record, and
+ * analyses it. Then one transaction renames it to `<target>`, and a database with data under that name to
+ * `<target>__before_<id>`. Content that depends on the name of the database is computed again afterwards. The database
+ * is therefore either unchanged or restored. On failure, the working database is dropped.
  *
  * @param kept databases that the same restore has put aside; the function adds its own
  * @throws PG_TARGET_EXISTS, PG_DATABASE_UNKNOWN, PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; the errors of a session
@@ -177,7 +179,7 @@ async function swap(
     const named = replaces ? await readDatabases(control, [before]).catch(() => undefined) : undefined;
     if (named?.size === 0) {
       kept.pop();
-      // The error of the rename says more than one about this record, which the next command corrects.
+      // The next command corrects the record. The error of the rename is more useful than one about the record.
       await options.keepBefore(kept).catch(() => undefined);
     }
     throw error;

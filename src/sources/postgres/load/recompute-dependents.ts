@@ -43,7 +43,7 @@ export async function recomputeDependents(
         warnings.push(notRun(statement, error));
       }
     }
-    // Autovacuum analyses later what cannot be analysed now.
+    // If a relation cannot be analysed now, autovacuum analyses it later.
     for (const relation of outdated) await session.run(`ANALYZE ${relation}`).catch(() => undefined);
   } finally {
     await session.close();

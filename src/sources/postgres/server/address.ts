@@ -14,7 +14,7 @@ export interface ServerAddress {
 
 const permanent = new WeakSet<Error>();
 
-/** Marks an error as one that waiting does not resolve, and returns it. */
+/** Marks an error that waiting does not resolve, and returns it. */
 export function markPermanent<E extends Error>(error: E): E {
   permanent.add(error);
   return error;

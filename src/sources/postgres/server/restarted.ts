@@ -85,8 +85,8 @@ async function wentAway({ engine, id, startedAt }: Watched): Promise<boolean | u
 }
 
 /**
- * Refuses a paused container at once. Its server accepts connections and never responds, so everything else would wait
- * for its limit.
+ * Refuses a paused container at once. Its server accepts connections and never responds, so every other step would wait
+ * until its time limit.
  *
  * @throws PG_UNREACHABLE
  */
@@ -125,7 +125,9 @@ export function isLooping(details: ContainerDetails, now = Date.now()): boolean 
 /** Errors that {@link explainCrashLoop} and {@link refusePaused} created. */
 const explained = new WeakSet<object>();
 
-/** Returns true for an error that says that a container restarts repeatedly or is paused. Such a server is not starting. */
+/**
+ * Returns true for an error that says that a container restarts repeatedly or is paused. Such a server is not starting.
+ */
 export function isExplained(error: unknown): boolean {
   return error instanceof LifeboatError && explained.has(error);
 }

@@ -45,9 +45,9 @@ const PHASES: Record<Exclude<Reason, 'refused'>, string> = {
 
 /**
  * Calls `open` until it succeeds, while the server is starting: it reports that (SQLSTATE 57P03, cannot_connect_now),
- * it does not listen or accepts no connection soon after the start of its container, or the engine is restarting its container. Does not
- * wait for a server that has refused connections for long, or that crashes at each start. Throws errors of `open`, and
- * the reason of the signal.
+ * it does not listen or accepts no connection soon after the start of its container, or the engine is restarting its
+ * container. Does not wait for a server that has refused connections for long, or that crashes at each start. Throws
+ * errors of `open`, and the reason of the signal.
  */
 export async function whenUp<T>(server: StartingServer, open: () => Promise<T>): Promise<T> {
   const { signal, log, name, onWait, patience = PATIENCE } = server;

@@ -99,9 +99,9 @@ async function make(
 }
 
 /**
- * Runs a statement while functions of the live database have the search_path of the recorded one. Everything happens in one
- * transaction, so other sessions never see that path, and it does not outlive a failure. The live functions decide which of
- * them get it: somebody may have given one a search_path of its own since the backup.
+ * Runs a statement while functions of the live database have the search_path of the recorded database. Everything
+ * happens in one transaction, so other sessions never see that path, and a failure reverts it. Live functions that have
+ * a search_path of their own keep it: somebody may have set it since the backup.
  */
 async function runWithPath(
   session: Session,

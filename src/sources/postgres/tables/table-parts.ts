@@ -19,7 +19,7 @@ export function findTable(entries: readonly ArchiveEntry[], asked: string): Arch
   const [table, ...others] = tables.length > 0 ? tables : found;
   if (table && others.length > 0) {
     throw new LifeboatError('PG_TABLE_UNKNOWN', `${asked} may be any of several tables`, {
-      hint: `Say which one: ${tables.map(quoted).join(' or ')}.`,
+      hint: `Choose one: ${tables.map(quoted).join(' or ')}.`,
     });
   }
   if (table?.kind === 'TABLE') return withOwnRows(entries, table);
@@ -47,7 +47,7 @@ function withOwnRows(entries: readonly ArchiveEntry[], table: ArchiveEntry): Arc
       kind === 'TABLE' && schema.startsWith('_timescaledb_') && dependencies.includes(table.dumpId),
   );
   if (!inChunks) return table;
-  throw new LifeboatError('PG_TABLE_UNKNOWN', `${displayName(table)} is a hypertable, whose rows lie in other tables`, {
+  throw new LifeboatError('PG_TABLE_UNKNOWN', `${displayName(table)} is a hypertable, whose rows are in other tables`, {
     hint: 'Restore the database under another name with --to-database NAME, and copy the rows from there.',
   });
 }

@@ -82,7 +82,7 @@ test('what belongs to no database is removed, and a failed dump without a warnin
   const { refused, warnings } = await check();
   expect(refused).toEqual([]);
   expect(warnings).toEqual([
-    expect.stringMatching(/^not stored: .*"(surplus|globals.d)" and 3 others, which no dump has$/),
+    expect.stringMatching(/^not stored: .*"(surplus|globals.d)" and 3 others, which do not belong in a dump$/),
   ]);
   for (const gone of [
     at('broken'),

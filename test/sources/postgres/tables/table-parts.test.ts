@@ -38,7 +38,7 @@ describe.each(dumps)('a table in a dump of Postgres $version', ({ entries }) => 
     expect(said('"a.b"."c"')).toBe('["a.b","c"]');
     expect(said('"a"."b.c"')).toBe('["a","b.c"]');
     expect(said('a.b.c')).toBe(
-      'PG_TABLE_UNKNOWN: a.b.c may be any of several tables. Say which one: "a"."b.c" or "a.b"."c".',
+      'PG_TABLE_UNKNOWN: a.b.c may be any of several tables. Choose one: "a"."b.c" or "a.b"."c".',
     );
     expect(said('public.order')).toBe(
       'PG_TABLE_UNKNOWN: the snapshot has no table public.order. Did you mean public.orders?',
