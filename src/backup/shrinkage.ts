@@ -4,7 +4,7 @@ import type { Accepted } from '../plan/accepted.ts';
 import { type LastGood, lastGoodOf, lastStoredOf } from '../run/history.ts';
 import { snapshotBeforeFall } from '../run/source-status.ts';
 import type { DatabaseFacts } from '../sources/postgres/facts/facts.ts';
-import { rowsOf as rowsIn } from '../sources/postgres/facts/summary.ts';
+import { rowsOf } from '../sources/postgres/facts/summary.ts';
 import type { CapturedTree } from '../sources/source.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
@@ -67,12 +67,12 @@ export async function findShrinkage(
   const { facts } = captured;
   if (isServer(facts)) return fallsOfServer(deps, { facts, databases: captured.databases ?? [] }, now, former);
   const { good } = former;
-  const warnings = good ? shrinkageWarnings(good.entry, { ...now, ...rowsOf(facts) }, deps.share) : [];
+  const warnings = good ? shrinkageWarnings(good.entry, { ...now, ...recordedRows(facts) }, deps.share) : [];
   return good && warnings.length > 0 ? { warnings, since: good.snapshot } : { warnings };
 }
 
 /** Returns the row count in the facts of a source, if they have one. */
-export function rowsOf({ rows }: Facts): { rows?: number } {
+export function recordedRows({ rows }: Facts): { rows?: number } {
   return typeof rows === 'number' ? { rows } : {};
 }
 
@@ -126,7 +126,7 @@ async function fallsOfServer(
     // With facts, rows were compared by database already.
     const { bytes, status } = stored.entry;
     const before = last === undefined ? stored.entry : { bytes, status, files: 0 };
-    const whole = shrinkageWarnings(before, { ...now, ...rowsOf(facts), likeSizes }, deps.share);
+    const whole = shrinkageWarnings(before, { ...now, ...recordedRows(facts), likeSizes }, deps.share);
     falls.push(...whole.map((text) => ({ text, since: stored.snapshot })));
   }
   const since = falls.map((fall) => fall.since).sort()[0];
@@ -162,7 +162,7 @@ type Database = ServerRecord['databases'][number];
 
 function shrinkageOfDatabase(before: Database, now: Database, share: number, since: string): Shrink[] {
   if (!before.tables || !now.tables) return [];
-  const [was, is] = [rowsIn([before]), rowsIn([now])];
+  const [was, is] = [rowsOf([before]), rowsOf([now])];
   const texts = shrinkageWarnings({ rows: was, bytes: 0, files: 0 }, { rows: is, bytes: 0, files: 0 }, share);
   return texts.map((text) => ({ text: `database ${now.name}: ${text}`, since }));
 }

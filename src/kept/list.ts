@@ -5,7 +5,7 @@ import type { Rollback, State } from '../run/state.ts';
 import { readDatabases } from '../sources/postgres/load/swap.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import type { VolumeArea } from '../store/exchange/volume-areas.ts';
-import { asFound, namesOf, type Present, withServer } from './databases.ts';
+import { asFound, namesOf, type Present, withServerTools } from './databases.ts';
 import { restoreTarget } from './target.ts';
 import { areaOf, asInVolume } from './volume-records.ts';
 
@@ -38,7 +38,7 @@ export async function listKeptRestores(
       const names = namesOf(all.filter((one) => one.source === source));
       const signal = AbortSignal.timeout(LIMIT_MS);
       const open = (planned: PostgresSource) => openTools(planned, signal);
-      const asked = withServer(deps, source, open, async (tools) => readDatabases(await tools.control(), names));
+      const asked = withServerTools(deps, source, open, async (tools) => readDatabases(await tools.control(), names));
       await unlessAborted(asked, signal).then(
         (present) => found.set(source, present),
         () => undefined,

@@ -154,13 +154,13 @@ export interface PreparedRestore {
   /** Fetches the content from the repository, and compares it with the manifest. Absent if `load` does that. */
   fetch?(): Promise<void>;
   /** Builds the data alongside the present data, compares it with the record, and swaps. Calls `keep` before it puts data aside. */
-  load(keep: (rollback: KeptData) => Promise<void>): Promise<Restored>;
+  load(keep: (rollback: KeptRecord) => Promise<void>): Promise<Restored>;
   /** Never rejects. */
   close(): Promise<void>;
 }
 
 /** The record of put-aside data, from which a rollback brings the data back. */
-export type KeptData = Pick<Rollback, 'databases' | 'volume'>;
+export type KeptRecord = Pick<Rollback, 'databases' | 'volume'>;
 
 /** The report of a restore, with the databases that stay as they are. */
 export interface RestoreResult extends RestoreReport {
