@@ -102,7 +102,7 @@ function lengthsOf(text: string): { of: string; lines: number }[] {
     else if (line === '}') inClass = false;
     const [, indent, name] =
       /^()(?:export )?(?:async )?function\*? (\w+)/.exec(line) ??
-      ((inClass && /^( {2})(?:private |static |async |get |\*)*(#?\w+)[(<]/.exec(line)) || []);
+      ((inClass && /^( {2})(?:private |static |async |get |\*)*(\w+)[(<]/.exec(line)) || []);
     if (indent === undefined || name === undefined) continue;
     const end = lines.findIndex((one, at) => at >= i && new RegExp(`^${indent}\\}`).test(one) && !one.endsWith('{'));
     if (end >= 0) found.push({ of: name, lines: end - i + 1 });
@@ -201,6 +201,13 @@ describe('the layers of src/', () => {
         ).map((clock) => `${name}: ${clock}`),
       ]);
     expect(wrong).toEqual([]);
+  });
+
+  test('members are private, never #private: one style', () => {
+    const hash = /^ {2}(?:static |readonly |async |get |set |\*)*#\w+/m;
+    expect(files.filter(({ text }) => hash.test(text)).map(({ name }) => name)).toEqual([]);
+    // So that members are really found.
+    expect(files.filter(({ text }) => /^ {2}private /m.test(text)).length).toBeGreaterThan(20);
   });
 
   test('files are short', () => {
