@@ -54,8 +54,6 @@ const MAX_FUNCTION_LINES = 60;
 
 interface Import {
   target: string;
-  /** erased when the file is run */
-  typeOnly: boolean;
   names: string;
 }
 
@@ -76,12 +74,11 @@ const files: Source[] = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
 function importsOf(name: string, text: string): Import[] {
   const found: Import[] = [];
   const statements =
-    /^\s*(?:import|export)\s+(type\s+)?([^'";]*?)\s*from\s*'([^']+)'|\bimport\(\s*'([^']+)'\s*\)|^import\s*'([^']+)'/gm;
-  for (const [, type, names = '', from, dynamic, bare] of text.matchAll(statements)) {
+    /^\s*(?:import|export)\s+(?:type\s+)?([^'";]*?)\s*from\s*'([^']+)'|\bimport\(\s*'([^']+)'\s*\)|^import\s*'([^']+)'/gm;
+  for (const [, names = '', from, dynamic, bare] of text.matchAll(statements)) {
     const target = from ?? dynamic ?? bare ?? '';
     found.push({
       target: target.startsWith('.') ? path.posix.join(path.posix.dirname(name), target) : target,
-      typeOnly: type !== undefined,
       names,
     });
   }
@@ -143,11 +140,11 @@ describe('the layers of src/', () => {
     expect(LAYERS.flat().filter((folder) => count(folder) > MAX_FILES)).toEqual([]);
   });
 
-  test('no file imports itself, directly or through others', () => {
+  test('no file imports itself, directly or through others, not even a type', () => {
     const edges = new Map(
       files.map(({ name, imports }) => [
         name,
-        imports.filter(({ typeOnly, target }) => !typeOnly && inside(target)).map(({ target }) => target),
+        imports.filter(({ target }) => inside(target)).map(({ target }) => target),
       ]),
     );
     const cycles: string[] = [];

@@ -4,7 +4,8 @@ import { createCapturer } from '../backup/capture.ts';
 import type { BackupDeps, RunContext } from '../backup/context.ts';
 import { LifeboatError } from '../base/errors.ts';
 import type { CopyAloneDeps } from '../copy/alone.ts';
-import { type CopyDeps, copyAll } from '../copy/copy.ts';
+import type { CopyDeps } from '../copy/context.ts';
+import { copyAll } from '../copy/copy.ts';
 import { highestCopied } from '../copy/highest-copied.ts';
 import { planWithKeep } from '../copy/plan.ts';
 import type { PruneEverywhereDeps } from '../copy/prune-everywhere.ts';
@@ -206,13 +207,12 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
     highestCopied: (main, end, signal) => highestCopied({ copies: environment.copies, main, end, state, signal }),
     copy: async (plan, repository, { lease, prune: wanted, signal }) => {
       const deps = { ...copyDepsOf(environment, plan), main: async () => repository, lease, signal };
-      const progress: CopyDeps['progress'] = (name, done, total) =>
-        dispatcher.emit({ type: 'progress', progress: { source: name, phase: 'copying', done, total } });
       return environment.copies.length === 0
         ? []
         : copyAll({
             ...deps,
-            progress,
+            progress: (name, done, total) =>
+              dispatcher.emit({ type: 'progress', progress: { source: name, phase: 'copying', done, total } }),
             ...(wanted ? { prune: pruneCopyOf(environment, plan, wanted.clockJump) } : {}),
           });
     },

@@ -6,8 +6,7 @@ import { tooLarge } from '../store/objects/documents.ts';
 import { canonicalJson } from '../store/objects/manifest.ts';
 import { MAX_DOCUMENT } from '../store/objects/objects.ts';
 import { readInfo } from '../store/repository/repository-info.ts';
-import type { Capturer } from './capture.ts';
-import type { BackupDeps, RunContext } from './context.ts';
+import type { BackupDeps, Capturer, RunContext } from './context.ts';
 import type { Captured } from './outcome.ts';
 import { groupByHold } from './rules.ts';
 

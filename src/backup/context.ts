@@ -11,7 +11,18 @@ import type { State } from '../run/state.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
-import type { Capturer } from './capture.ts';
+import type { Captured } from './outcome.ts';
+
+/** Captures and stores the sources of a run. */
+export interface Capturer {
+  /**
+   * Captures and stores a source. Never rejects: a failure is an outcome, and the objects stored for the source are
+   * removed.
+   */
+  capture(source: PlannedSource, knownWarnings: readonly string[]): Promise<Captured>;
+  /** Returns the outcome of a source that was not begun or cannot be committed. Removes the objects stored for it. */
+  failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
+}
 
 /** The dependencies of a run; wiring.ts makes them. */
 export interface BackupDeps {

@@ -3,7 +3,7 @@ import { vanishedOutcome } from '../backup/outcome.ts';
 import { emptyError, judgeEmpty, refuseClear, refuseUnsigned } from '../backup/rules.ts';
 import { damagedProblems } from '../backup/store.ts';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
-import type { CopyPlace } from '../copy/copy.ts';
+import type { CopyPlace } from '../copy/context.ts';
 import type { Note, Plan, PlannedSource, Problem } from '../plan/model.ts';
 import { isS3 } from '../plan/s3-location.ts';
 import { formatBytes } from '../report/format.ts';

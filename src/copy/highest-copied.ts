@@ -3,7 +3,7 @@ import { hasCode } from '../base/errors.ts';
 import type { CopyState, State } from '../run/state.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
-import type { CopyPlace } from './copy.ts';
+import type { CopyPlace } from './context.ts';
 
 /** How long the copies may take to respond, milliseconds. */
 const LIMIT_MS = 30_000;

@@ -3,7 +3,7 @@ import type { Log } from '../base/log.ts';
 import type { Engine } from '../docker/engine.ts';
 import type { Mount, Plan, PlannedSource, PostgresSource } from '../plan/model.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
-import type { RestoredItem, RestoreReport, RunReport, SkippedObject } from '../report/events.ts';
+import type { ProgressSink, RestoredItem, RestoreReport, RunReport, SkippedObject } from '../report/events.ts';
 import type { Journal } from '../run/journal.ts';
 import type { Lock } from '../run/process-lock.ts';
 import type { HoldDeps } from '../run/release.ts';
@@ -13,7 +13,6 @@ import type { SharedDirectory } from '../sources/postgres/server/helper-mounts.t
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import type { ProgressSink } from '../trees/job.ts';
 import type { TreeStore } from '../trees/runner.ts';
 
 /** The dependencies of a restore or a rollback; wiring.ts creates them. */

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { encodeManifest, type Manifest } from '../../src/store/objects/manifest.ts';
-import { openRepository } from '../../src/store/repository/repository.ts';
+import { openRepository } from '../../src/store/repository/open-repository.ts';
 import { holder, postgres, Stack, until } from '../harness/stack.ts';
 
 interface Shown {

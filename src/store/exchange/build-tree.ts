@@ -1,7 +1,8 @@
 import { closeSync, fstatSync, fsyncSync, readFileSync, writeFileSync } from 'node:fs';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import { formatBytes } from '../../report/format.ts';
-import { type ExtractedTree, type ExtractTreeOptions, extractTree } from '../content/extract-tree.ts';
+import { extractTree } from '../content/extract-tree.ts';
+import type { ExtractedTree, ExtractTreeOptions } from '../content/extracted-tree.ts';
 import { areaName } from '../filesystem/area.ts';
 import { Directory, type DirectoryMeta } from '../filesystem/directory.ts';
 import { disturbed } from '../filesystem/disturbed.ts';

@@ -3,8 +3,8 @@ import { isFuture } from '../../plan/values/clock.ts';
 import type { Manifest } from '../objects/manifest.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import { readPins } from './pins.ts';
-import type { Repository, Snapshot, SnapshotList } from './repository.ts';
-import { type Place, refuseLostEnd } from './seen-chain.ts';
+import type { Place, Repository, Snapshot, SnapshotList } from './repository.ts';
+import { refuseLostEnd } from './seen-chain.ts';
 import { unsigned } from './signing.ts';
 import { readTombstones, sortOut, type Tombstone } from './tombstones.ts';
 

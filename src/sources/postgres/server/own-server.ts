@@ -150,11 +150,7 @@ export class ServerProof {
   }
 
   /** @param why how the server differs; undefined if nothing proves that it is the container's own */
-  private async wrongServer(
-    found: ContainerServer,
-    why: string | undefined,
-    signal: AbortSignal,
-  ): Promise<LifeboatError> {
+  private async wrongServer(found: ContainerServer, why: string | undefined, signal: AbortSignal): Promise<Error> {
     const { source, address, host } = this.context;
     const { containerName } = source;
     const message =
