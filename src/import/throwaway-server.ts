@@ -1,4 +1,4 @@
-import { LifeboatError } from '../base/errors.ts';
+import { hasCode, LifeboatError } from '../base/errors.ts';
 import { execStream, execText } from '../docker/exec.ts';
 import { HEARTBEAT_S } from '../docker/heartbeat.ts';
 import { type Helper, startHelper } from '../docker/helper.ts';
@@ -93,7 +93,7 @@ export class ThrowawayServer {
       return new ThrowawayServer(options, helper, full);
     } catch (error) {
       await helper.remove();
-      if (!(error instanceof LifeboatError) || error.code !== 'EXEC_FAILED') throw error;
+      if (!hasCode(error, 'EXEC_FAILED')) throw error;
       throw new LifeboatError(
         'IMPORT_REFUSED',
         `no server for the dump could be started from the image of ${planned.containerName}`,

@@ -116,8 +116,8 @@ export function asUnread(error: LifeboatError): LifeboatError {
  * object.
  */
 export function isAboutSnapshot(error: unknown): error is LifeboatError {
-  if (isDamage(error)) return true;
-  return error instanceof LifeboatError && (error.code === 'DELETE_REFUSED' || unread.has(error));
+  if (isDamage(error) || hasCode(error, 'DELETE_REFUSED')) return true;
+  return error instanceof LifeboatError && unread.has(error);
 }
 
 /**

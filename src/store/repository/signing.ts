@@ -81,22 +81,24 @@ export class Signing {
 
 /**
  * Verifies the text of a tombstone or pin like {@link Signing.verify}, and that it belongs to the snapshot in `place`.
- * Returns errors instead of throwing them.
+ *
+ * @throws SIGNATURE_WRONG; SIGNATURE_KEY; OBJECT_DAMAGED if the text is not JSON
  */
-export function verdictOf(
+export function verifyText(
   signing: Signing,
   kind: SignedKind,
   text: string,
   place: { id: string; project: string },
-): Verdict | LifeboatError {
+): Verdict {
   const name = `the ${kind} of ${place.id}`;
   try {
     const document: unknown = JSON.parse(text);
     const verdict = signing.verify(kind, name, document);
     const at = z.object({ id: z.literal(place.id), project: z.literal(place.project) }).safeParse(document);
-    return verdict === 'signed' && !at.success ? wrong(name) : verdict;
+    if (verdict === 'signed' && !at.success) throw wrong(name);
+    return verdict;
   } catch (error) {
-    return error instanceof LifeboatError ? error : new LifeboatError('OBJECT_DAMAGED', `${name} cannot be read`);
+    throw error instanceof LifeboatError ? error : new LifeboatError('OBJECT_DAMAGED', `${name} cannot be read`);
   }
 }
 
