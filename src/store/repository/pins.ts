@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { hasCode, LifeboatError, toLifeboatError } from '../../base/errors.ts';
+import { hasCode, type LifeboatError, toLifeboatError } from '../../base/errors.ts';
 import { canonicalJson, FORMAT } from '../objects/manifest.ts';
 import { readEvenDamaged, streamOf } from '../objects/objects.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
@@ -54,12 +54,12 @@ export async function readPins(
   for await (const { key } of destination.list(prefix)) {
     const id = key.slice(prefix.length).replace(/\.json$/, '');
     if (!parseSnapshotId(id)) continue;
-    const bytes = await readEvenDamaged(destination, key);
-    if (bytes === undefined) continue;
-    const text = Buffer.isBuffer(bytes) ? bytes.toString('utf8') : '';
+    const found = await readEvenDamaged(destination, key);
+    if (!found) continue;
+    const text = found.bytes?.toString('utf8') ?? '';
     pins.set(id, decode(text) ?? { reason: 'the pin cannot be read', at: new Date(0).toISOString() });
-    if (bytes instanceof LifeboatError) {
-      on?.wrong(id, bytes);
+    if (found.damage) {
+      on?.wrong(id, found.damage);
       continue;
     }
     if (!on || !signing) continue;

@@ -181,10 +181,10 @@ export async function readTombstone(
   id: string,
   wrong?: (id: string, error: LifeboatError) => void,
 ): Promise<ReadTombstone | undefined> {
-  const bytes = await readEvenDamaged(destination, tombstoneKey(project, id));
-  if (bytes instanceof LifeboatError) wrong?.(id, bytes);
-  if (!Buffer.isBuffer(bytes)) return undefined;
-  const text = bytes.toString('utf8');
+  const found = await readEvenDamaged(destination, tombstoneKey(project, id));
+  if (found?.damage) wrong?.(id, found.damage);
+  if (!found?.bytes) return undefined;
+  const text = found.bytes.toString('utf8');
   const value = decode(text);
   try {
     const verdict = verifyText(signing, 'tombstone', text, { id, project });
