@@ -54,8 +54,6 @@ const MAX_FUNCTION_LINES = 60;
 
 interface Import {
   target: string;
-  /** erased when the file is run */
-  typeOnly: boolean;
   names: string;
 }
 
@@ -76,12 +74,11 @@ const files: Source[] = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
 function importsOf(name: string, text: string): Import[] {
   const found: Import[] = [];
   const statements =
-    /^\s*(?:import|export)\s+(type\s+)?([^'";]*?)\s*from\s*'([^']+)'|\bimport\(\s*'([^']+)'\s*\)|^import\s*'([^']+)'/gm;
-  for (const [, type, names = '', from, dynamic, bare] of text.matchAll(statements)) {
+    /^\s*(?:import|export)\s+(?:type\s+)?([^'";]*?)\s*from\s*'([^']+)'|\bimport\(\s*'([^']+)'\s*\)|^import\s*'([^']+)'/gm;
+  for (const [, names = '', from, dynamic, bare] of text.matchAll(statements)) {
     const target = from ?? dynamic ?? bare ?? '';
     found.push({
       target: target.startsWith('.') ? path.posix.join(path.posix.dirname(name), target) : target,
-      typeOnly: type !== undefined,
       names,
     });
   }
@@ -102,7 +99,7 @@ function lengthsOf(text: string): { of: string; lines: number }[] {
     else if (line === '}') inClass = false;
     const [, indent, name] =
       /^()(?:export )?(?:async )?function\*? (\w+)/.exec(line) ??
-      ((inClass && /^( {2})(?:private |static |async |get |\*)*(#?\w+)[(<]/.exec(line)) || []);
+      ((inClass && /^( {2})(?:private |static |async |get |\*)*(\w+)[(<]/.exec(line)) || []);
     if (indent === undefined || name === undefined) continue;
     const end = lines.findIndex((one, at) => at >= i && new RegExp(`^${indent}\\}`).test(one) && !one.endsWith('{'));
     if (end >= 0) found.push({ of: name, lines: end - i + 1 });
@@ -143,11 +140,11 @@ describe('the layers of src/', () => {
     expect(LAYERS.flat().filter((folder) => count(folder) > MAX_FILES)).toEqual([]);
   });
 
-  test('no file imports itself, directly or through others', () => {
+  test('no file imports itself, directly or through others, not even a type', () => {
     const edges = new Map(
       files.map(({ name, imports }) => [
         name,
-        imports.filter(({ typeOnly, target }) => !typeOnly && inside(target)).map(({ target }) => target),
+        imports.filter(({ target }) => inside(target)).map(({ target }) => target),
       ]),
     );
     const cycles: string[] = [];
@@ -201,6 +198,13 @@ describe('the layers of src/', () => {
         ).map((clock) => `${name}: ${clock}`),
       ]);
     expect(wrong).toEqual([]);
+  });
+
+  test('members are private, never #private: one style', () => {
+    const hash = /^ {2}(?:static |readonly |async |get |set |\*)*#\w+/m;
+    expect(files.filter(({ text }) => hash.test(text)).map(({ name }) => name)).toEqual([]);
+    // So that members are really found.
+    expect(files.filter(({ text }) => /^ {2}private /m.test(text)).length).toBeGreaterThan(20);
   });
 
   test('files are short', () => {

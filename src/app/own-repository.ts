@@ -1,6 +1,6 @@
 import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { CopyPlace } from '../copy/copy.ts';
+import type { CopyPlace } from '../copy/context.ts';
 import type { Destination } from '../destinations/destination.ts';
 import type { State } from '../run/state.ts';
 import type { RepositoryInfo } from '../store/objects/manifest.ts';

@@ -1,5 +1,5 @@
 import type { Log } from '../base/log.ts';
-import type { CopyPlace } from '../copy/copy.ts';
+import type { CopyPlace } from '../copy/context.ts';
 import type { Destination, SweepingDestination } from '../destinations/destination.ts';
 import { until } from '../destinations/until.ts';
 import type { Self } from '../docker/discover.ts';
@@ -7,7 +7,8 @@ import type { CopyLocation } from '../plan/location.ts';
 import type { Settings } from '../plan/settings.ts';
 import type { State } from '../run/state.ts';
 import { isLeasedToOther, type Lease, takeLease } from '../store/repository/lease.ts';
-import { openRepository, type Repository } from '../store/repository/repository.ts';
+import { openRepository } from '../store/repository/open-repository.ts';
+import type { Repository } from '../store/repository/repository.ts';
 import type { RepositoryOptions } from '../store/repository/repository-info.ts';
 import { destinationError, openElsewhere } from './destinations.ts';
 

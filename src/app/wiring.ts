@@ -4,7 +4,8 @@ import { createCapturer } from '../backup/capture.ts';
 import type { BackupDeps, RunContext } from '../backup/context.ts';
 import { LifeboatError } from '../base/errors.ts';
 import type { CopyAloneDeps } from '../copy/alone.ts';
-import { type CopyDeps, copyAll } from '../copy/copy.ts';
+import type { CopyDeps } from '../copy/context.ts';
+import { copyAll } from '../copy/copy.ts';
 import { highestCopied } from '../copy/highest-copied.ts';
 import { planWithKeep } from '../copy/plan.ts';
 import type { PruneEverywhereDeps } from '../copy/prune-everywhere.ts';
@@ -20,6 +21,7 @@ import { prune } from '../prune/prune.ts';
 import { createDispatcher, type Dispatcher } from '../report/dispatch.ts';
 import type { Listener } from '../report/events.ts';
 import type { RestoreDeps } from '../restore/context.ts';
+import type { RunDeps } from '../run/run-deps.ts';
 import { clearDirectory } from '../run/spool.ts';
 import { createFilesSource } from '../sources/files.ts';
 import { createPostgresSource } from '../sources/postgres/postgres-source.ts';
@@ -167,25 +169,28 @@ export function copyAloneDeps(environment: Environment): CopyAloneDeps {
   return { ...alone, lease, deps: (plan) => ({ ...copyDepsOf(environment, plan), copies, state }) };
 }
 
+/** The dependencies that backups and restores share. */
+function runDepsOf(environment: Environment, dispatcher: Dispatcher): RunDeps {
+  const { project, journals, state, log, now, plan } = environment;
+  return {
+    ...{ project, journals, state, dispatcher, log, now, plan },
+    agentVersion: environment.version,
+    agentId: environment.self.facts.id,
+    spool: environment.runs,
+    recover: async () => (environment.found ? recoverOn(environment, dispatcher) : undefined),
+    clear: clearOf(environment),
+  };
+}
+
 export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): BackupDeps {
   const { settings, state, treeStore, now } = environment;
   let planned: Plan | undefined;
   return {
-    project: environment.project,
-    agentVersion: environment.version,
+    ...runDepsOf(environment, dispatcher),
     destination: environment.destination.name,
-    agentId: environment.self.facts.id,
     lock: environment.lock,
-    journals: environment.journals,
-    spool: environment.runs,
-    clear: clearOf(environment),
     sweepTemporary: environment.own.sweep,
-    state,
-    dispatcher,
-    log: environment.log,
-    now,
     zone: settings.timeZone,
-    recover: () => recoverOn(environment, dispatcher),
     plan: async () => {
       planned = await environment.plan();
       return planned;
@@ -206,13 +211,12 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
     highestCopied: (main, end, signal) => highestCopied({ copies: environment.copies, main, end, state, signal }),
     copy: async (plan, repository, { lease, prune: wanted, signal }) => {
       const deps = { ...copyDepsOf(environment, plan), main: async () => repository, lease, signal };
-      const progress: CopyDeps['progress'] = (name, done, total) =>
-        dispatcher.emit({ type: 'progress', progress: { source: name, phase: 'copying', done, total } });
       return environment.copies.length === 0
         ? []
         : copyAll({
             ...deps,
-            progress,
+            progress: (name, done, total) =>
+              dispatcher.emit({ type: 'progress', progress: { source: name, phase: 'copying', done, total } }),
             ...(wanted ? { prune: pruneCopyOf(environment, plan, wanted.clockJump) } : {}),
           });
     },
@@ -225,23 +229,12 @@ export function restoreDepsOf(environment: Environment, listeners: readonly List
   const { log, state, settings, self } = environment;
   const dispatcher = createDispatcher([...environment.notifiers, ...listeners], { log });
   return {
-    project: environment.project,
-    agentVersion: environment.version,
-    agentId: self.facts.id,
+    ...runDepsOf(environment, dispatcher),
     lock: environment.lock,
-    journals: environment.journals,
-    spool: environment.runs,
-    clear: clearOf(environment),
-    log,
-    state,
     engine: environment.engine,
-    dispatcher,
-    now: environment.now,
     stallTimeoutMs: settings.stallTimeoutMs,
     agentMounts: self.facts.mounts,
     treeStore: environment.treeStore,
-    recover: async () => (environment.found ? recoverOn(environment, dispatcher) : undefined),
-    plan: environment.plan,
     otherRepository: environment.otherRepository,
     repository: () => environment.repository({ create: false }),
     holdDeps: (journal) => environment.holdDeps((entry) => journal.record(entry)),

@@ -14,21 +14,11 @@ import type { Manifest } from '../store/objects/manifest.ts';
 import { objectsOfSource } from '../store/repository/source-objects.ts';
 import type { PreviousTree } from '../trees/job.ts';
 import type { TreeStore } from '../trees/runner.ts';
-import type { RunContext } from './context.ts';
+import type { Capturer, RunContext } from './context.ts';
 import { type Captured, failedOutcome, type StoredSource, storedOutcome } from './outcome.ts';
 import { factsReader, previousTree } from './previous-tree.ts';
 import { emptyError, judgeEmpty } from './rules.ts';
 import { findShrinkage, formerSnapshots } from './shrinkage.ts';
-
-export interface Capturer {
-  /**
-   * Captures and stores a source. Never rejects: a failure is an outcome, and the objects stored for the source are
-   * removed.
-   */
-  capture(source: PlannedSource, knownWarnings: readonly string[]): Promise<Captured>;
-  /** Returns the outcome of a source that was not begun or cannot be committed. Removes the objects stored for it. */
-  failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
-}
 
 interface CapturerDeps {
   state: State;

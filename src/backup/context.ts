@@ -1,45 +1,38 @@
 import type { Log } from '../base/log.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 import type { PruneDeps } from '../prune/prune.ts';
-import type { Dispatcher } from '../report/dispatch.ts';
 import type { CopyReport, Pruned, RunStart, Trigger } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
 import type { Journal } from '../run/journal.ts';
 import type { Lock } from '../run/process-lock.ts';
 import type { HoldDeps } from '../run/release.ts';
-import type { State } from '../run/state.ts';
+import type { RunDeps } from '../run/run-deps.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
-import type { Capturer } from './capture.ts';
+import type { Captured } from './outcome.ts';
 
-/** The dependencies of a run; wiring.ts makes them. */
-export interface BackupDeps {
-  project: string;
-  agentVersion: string;
+/** Captures and stores the sources of a run. */
+export interface Capturer {
+  /**
+   * Captures and stores a source. Never rejects: a failure is an outcome, and the objects stored for the source are
+   * removed.
+   */
+  capture(source: PlannedSource, knownWarnings: readonly string[]): Promise<Captured>;
+  /** Returns the outcome of a source that was not begun or cannot be committed. Removes the objects stored for it. */
+  failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
+}
+
+/** The dependencies of a backup. */
+export interface BackupDeps extends RunDeps {
   /** the destination's name in messages */
   destination: string;
-  /** id of the agent's own container */
-  agentId: string;
   /** takes the lock that excludes other runs of this project; throws LOCKED when one is under way */
   lock(): Promise<Lock>;
-  /** directory of the journals */
-  journals: string;
-  /** directory of runs inside the spool */
-  spool: string;
-  state: State;
-  dispatcher: Dispatcher;
-  log: Log;
-  now(): Date;
   /** time zone of the schedules */
   zone: string;
-  /** cleans up after dead runs and reports them as failed; never rejects */
-  recover(): Promise<void>;
-  /** removes a directory of a run in the spool; see `clearDirectory` in spool.ts. Never rejects */
-  clear(directory: string, runId: string): Promise<void>;
   /** removes unfinished files of this project from the destination; only for a caller that holds lock and lease */
   sweepTemporary(): Promise<void>;
-  plan(): Promise<Plan>;
   repository(): Promise<Repository>;
   /** takes the lease that excludes other agents at the destination; throws LOCKED while one of them holds it */
   lease(repository: Repository): Promise<Lease>;

@@ -4,7 +4,7 @@ import { plural } from '../report/format.ts';
 import type { State } from '../run/state.ts';
 import { listIncomplete } from '../store/objects/documents.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import type { Capturer } from './capture.ts';
+import type { Capturer } from './context.ts';
 import type { Captured } from './outcome.ts';
 
 interface Incomplete {

@@ -9,7 +9,7 @@ import type { CapturedTree } from '../sources/source.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
 import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 import { databaseEntry, lastWithDatabase } from '../store/repository/stored-databases.ts';
-import { rowsOf, type Shrinkage } from './shrinkage.ts';
+import { recordedRows, type Shrinkage } from './shrinkage.ts';
 import { leftOutNames, treeErrors, treeSummary, treeWarnings } from './tree-warnings.ts';
 
 /** The outcome of one source: its report, its manifest entry, and the step that keeps its index after the commit. */
@@ -60,7 +60,7 @@ export function storedOutcome(source: StoredSource): Captured {
     },
     entry: {
       ...shared,
-      ...rowsOf(tree.facts),
+      ...recordedRows(tree.facts),
       ...(tree.databases ? { databases: tree.databases.map(databaseEntry) } : {}),
       ...(tree.withoutGlobals ? { withoutGlobals: tree.withoutGlobals } : {}),
       ...(tree.image ? { image: tree.image } : {}),

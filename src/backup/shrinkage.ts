@@ -4,7 +4,7 @@ import type { Accepted } from '../plan/accepted.ts';
 import { type LastGood, lastGoodOf, lastStoredOf } from '../run/history.ts';
 import { snapshotBeforeFall } from '../run/source-status.ts';
 import type { DatabaseFacts } from '../sources/postgres/facts/facts.ts';
-import { rowsOf as rowsIn } from '../sources/postgres/facts/summary.ts';
+import { rowsOf } from '../sources/postgres/facts/summary.ts';
 import type { CapturedTree } from '../sources/source.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
@@ -65,14 +65,14 @@ export async function findShrinkage(
   former: FormerSnapshots,
 ): Promise<Shrinkage> {
   const { facts } = captured;
-  if (isServer(facts)) return fallsOfServer(deps, { facts, databases: captured.databases ?? [] }, now, former);
+  if (isServer(facts)) return shrinkageOfServer(deps, { facts, databases: captured.databases ?? [] }, now, former);
   const { good } = former;
-  const warnings = good ? shrinkageWarnings(good.entry, { ...now, ...rowsOf(facts) }, deps.share) : [];
+  const warnings = good ? shrinkageWarnings(good.entry, { ...now, ...recordedRows(facts) }, deps.share) : [];
   return good && warnings.length > 0 ? { warnings, since: good.snapshot } : { warnings };
 }
 
 /** Returns the row count in the facts of a source, if they have one. */
-export function rowsOf({ rows }: Facts): { rows?: number } {
+export function recordedRows({ rows }: Facts): { rows?: number } {
   return typeof rows === 'number' ? { rows } : {};
 }
 
@@ -91,7 +91,7 @@ interface Shrink {
   since: string;
 }
 
-async function fallsOfServer(
+async function shrinkageOfServer(
   deps: ShrinkageDeps,
   { facts, databases }: { facts: ServerRecord & Facts; databases: NonNullable<CapturedTree['databases']> },
   now: { files: number; bytes: number },
@@ -106,31 +106,31 @@ async function fallsOfServer(
   const lastWith = (name: string) => (named ? former.withDatabase(name) : stored);
   // A database that could not be stored is reported as a failure. The totals then say nothing about the others.
   const isMissing = databases.some(({ error }) => error);
-  const falls: Shrink[] = [];
-  falls.push(...changeOfServer(last, facts, stored.snapshot, former.beforeFall));
+  const drops: Shrink[] = [];
+  drops.push(...changeOfServer(last, facts, stored.snapshot, former.beforeFall));
   const known = new Set([...facts.databases, ...databases].map(({ name }) => name));
   const listed = named ? named.filter(({ status }) => status !== 'closed') : (last?.databases ?? []);
   for (const { name } of listed) {
     const holding = lastWith(name);
     if (known.has(name) || !holding) continue;
     const text = `database ${name} is not in this backup, and was in the last good one`;
-    falls.push({ text, since: holding.snapshot });
+    drops.push({ text, since: holding.snapshot });
   }
   for (const database of facts.databases) {
     const holding = lastWith(database.name);
     const before = holding && (await read(holding))?.databases.find(({ name }) => name === database.name);
-    if (before) falls.push(...shrinkageOfDatabase(before, database, deps.share, holding.snapshot));
+    if (before) drops.push(...shrinkageOfDatabase(before, database, deps.share, holding.snapshot));
   }
   if (!isMissing) {
     const likeSizes = last === undefined || last.compression === facts.compression;
     // With facts, rows were compared by database already.
     const { bytes, status } = stored.entry;
     const before = last === undefined ? stored.entry : { bytes, status, files: 0 };
-    const whole = shrinkageWarnings(before, { ...now, ...rowsOf(facts), likeSizes }, deps.share);
-    falls.push(...whole.map((text) => ({ text, since: stored.snapshot })));
+    const whole = shrinkageWarnings(before, { ...now, ...recordedRows(facts), likeSizes }, deps.share);
+    drops.push(...whole.map((text) => ({ text, since: stored.snapshot })));
   }
-  const since = falls.map((fall) => fall.since).sort()[0];
-  return { warnings: falls.map(({ text }) => text), ...(since === undefined ? {} : { since }) };
+  const since = drops.map((drop) => drop.since).sort()[0];
+  return { warnings: drops.map(({ text }) => text), ...(since === undefined ? {} : { since }) };
 }
 
 /**
@@ -162,7 +162,7 @@ type Database = ServerRecord['databases'][number];
 
 function shrinkageOfDatabase(before: Database, now: Database, share: number, since: string): Shrink[] {
   if (!before.tables || !now.tables) return [];
-  const [was, is] = [rowsIn([before]), rowsIn([now])];
+  const [was, is] = [rowsOf([before]), rowsOf([now])];
   const texts = shrinkageWarnings({ rows: was, bytes: 0, files: 0 }, { rows: is, bytes: 0, files: 0 }, share);
   return texts.map((text) => ({ text: `database ${now.name}: ${text}`, since }));
 }

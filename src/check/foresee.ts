@@ -2,8 +2,8 @@ import { access, constants, statfs } from 'node:fs/promises';
 import { vanishedOutcome } from '../backup/outcome.ts';
 import { emptyError, judgeEmpty, refuseClear, refuseUnsigned } from '../backup/rules.ts';
 import { damagedProblems } from '../backup/store.ts';
-import { errorInfo, LifeboatError } from '../base/errors.ts';
-import type { CopyPlace } from '../copy/copy.ts';
+import { errorInfo, hasErrno, LifeboatError } from '../base/errors.ts';
+import type { CopyPlace } from '../copy/context.ts';
 import type { Note, Plan, PlannedSource, Problem } from '../plan/model.ts';
 import { isS3 } from '../plan/s3-location.ts';
 import { formatBytes } from '../report/format.ts';
@@ -139,7 +139,7 @@ async function placeProblems(
   const free = found.bavail * found.bsize;
   const writable = await access(location, constants.W_OK).then(
     () => true,
-    (error: unknown) => !(error instanceof Error && 'code' in error && error.code === 'EROFS'),
+    (error: unknown) => !hasErrno(error, 'EROFS'),
   );
   if (!writable) {
     const hint =

@@ -34,7 +34,7 @@ export async function checkRepository(call: Call): Promise<number> {
       ...rules.flatMap((one) => [`! ${one.message} (${one.code})`, `  ${one.hint}`]),
     ].join('\n'),
   );
-  return statusOf(result, rules.length);
+  return exitStatusOf(result, rules.length);
 }
 
 /**
@@ -42,7 +42,7 @@ export async function checkRepository(call: Call): Promise<number> {
  *
  * @param rules number of lifecycle rules of buckets that would remove backups
  */
-export function statusOf(result: CheckResult, rules: number): number {
+export function exitStatusOf(result: CheckResult, rules: number): number {
   if (result.snapshots === 0 && result.manifests.length === 0) return EXIT.nothing;
   if (result.stopped) return EXIT.failed;
   if (rules > 0 && result.usable) return EXIT.partial;

@@ -3,7 +3,8 @@ import type { CopyReport } from '../report/events.ts';
 import type { Lock } from '../run/process-lock.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import { type CopyDeps, copyAll } from './copy.ts';
+import type { CopyDeps } from './context.ts';
+import { copyAll } from './copy.ts';
 
 /** Dependencies of `lifeboat copy`. */
 export interface CopyAloneDeps {

@@ -1,66 +1,20 @@
 import { aborted } from '../base/abort.ts';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
 import { until } from '../destinations/until.ts';
 import { withAlive } from '../destinations/with-alive.ts';
-import type { KeepPolicy, Plan } from '../plan/model.ts';
 import { isCopyOk } from '../report/copy-text.ts';
 import type { CopyReport, Pruned } from '../report/events.ts';
-import type { CopyState, State } from '../run/state.ts';
+import type { CopyState } from '../run/state.ts';
 import { patiently, watched } from '../run/watchdog.ts';
 import { refuseEmptied } from '../store/repository/emptied.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import { readPins } from '../store/repository/pins.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { tombstoneIds } from '../store/repository/tombstones.ts';
+import type { CopyDeps, CopyPlace, Side } from './context.ts';
 import { behindSince, type CopyStep } from './plan.ts';
 import { DESTINATION, SamePlace } from './same-place.ts';
-import { bringUpToDate, type Side } from './steps.ts';
-
-/** The place of a copy. */
-export interface CopyPlace {
-  /** the location without its options */
-  name: string;
-  /** absent: the copy has the retention of the destination */
-  keep?: KeepPolicy;
-  /** pins in the copy stay, even if the destination has removed them */
-  keepsPins?: true;
-  /**
-   * Opens the repository there as a copy of `main`. With `create`, an empty place becomes a copy.
-   *
-   * @throws DEST_FOREIGN if the place holds another repository
-   */
-  open(main: Repository, options: { create: boolean; signal?: AbortSignal }): Promise<Repository>;
-  /**
-   * Returns whether nothing is stored there yet. Rejects if the place does not respond or its mount is not suitable.
-   */
-  isEmpty(signal: AbortSignal): Promise<boolean>;
-  lease(repository: Repository): Promise<Lease>;
-  /** Removes unfinished objects of the project. The caller must hold the lease. */
-  sweep(signal?: AbortSignal): Promise<void>;
-}
-
-/** Dependencies of copying. */
-export interface CopyDeps {
-  copies: readonly CopyPlace[];
-  /** the repository to copy; nothing is removed there meanwhile */
-  main(): Promise<Repository>;
-  /** the lease of the destination; a place that has the same lease is the destination itself. Absent: not compared */
-  lease?: Pick<Lease, 'token'>;
-  plan: Plan;
-  /** LIFEBOAT_KEEP */
-  keep: KeepPolicy;
-  state: Pick<State, 'accepted' | 'results' | 'copies' | 'saveCopies' | 'damaged' | 'saveDamaged' | 'abandoned'>;
-  zone: string;
-  now(): Date;
-  log: Log;
-  stallTimeoutMs: number;
-  /** prunes a complete copy; absent: nothing is removed */
-  prune?(place: CopyPlace, repository: Repository, fence: Lease['fence'], signal: AbortSignal): Promise<Pruned>;
-  /** called with the bytes that a copy has received, and the bytes it will receive */
-  progress?(copy: string, done: number, total: number): void;
-  signal: AbortSignal;
-}
+import { bringUpToDate } from './steps.ts';
 
 /**
  * Updates all copies concurrently and independently of each other. Each copy receives the snapshots that it lacks and

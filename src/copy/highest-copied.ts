@@ -4,7 +4,7 @@ import type { CopyState, State } from '../run/state.ts';
 import { SKIPPED_SEQUENCES } from '../store/repository/chain.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
-import type { CopyPlace } from './copy.ts';
+import type { CopyPlace } from './context.ts';
 
 /** How long the copies may take to respond, milliseconds. */
 const LIMIT_MS = 30_000;

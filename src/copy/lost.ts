@@ -3,7 +3,7 @@ import { plural } from '../report/format.ts';
 import type { Snapshot } from '../store/repository/repository.ts';
 import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
 import { findRemoved } from '../store/repository/tombstones.ts';
-import type { Side } from './steps.ts';
+import type { Side } from './context.ts';
 
 /**
  * Returns the ids of snapshots that the copy has and the destination has lost: it has neither their manifest nor a

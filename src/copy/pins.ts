@@ -4,7 +4,7 @@ import { pinKey, putPin, readPins } from '../store/repository/pins.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { placeOf } from '../store/repository/seen-chain.ts';
 import { findRemoved } from '../store/repository/tombstones.ts';
-import type { Side } from './steps.ts';
+import type { Side } from './context.ts';
 
 /** Pins the destination's pinned snapshots at a copy, as far as it has them (`have`). */
 export async function copyPins(

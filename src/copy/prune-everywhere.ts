@@ -6,7 +6,7 @@ import { watched } from '../run/watchdog.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import { takeLeaseOnceThereIsRoom } from '../store/repository/lease-for-room.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import type { CopyPlace } from './copy.ts';
+import type { CopyPlace } from './context.ts';
 import { planWithKeep } from './plan.ts';
 import { DESTINATION, SamePlace } from './same-place.ts';
 

@@ -15,8 +15,8 @@ import {
 } from '../store/repository/copy-objects.ts';
 import { DamageJudge, isDamage } from '../store/repository/damage.ts';
 import type { Lease } from '../store/repository/lease.ts';
-import { type Pin, readPins } from '../store/repository/pins.ts';
-import type { Repository, Snapshot, SnapshotList } from '../store/repository/repository.ts';
+import { readPins } from '../store/repository/pins.ts';
+import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
 import {
   deleteTombstone,
@@ -27,18 +27,10 @@ import {
   tombstoneKey,
 } from '../store/repository/tombstones.ts';
 import { listContent } from '../store/repository/unreferenced.ts';
-import type { CopyDeps, CopyPlace } from './copy.ts';
+import type { CopyDeps, CopyPlace, Side } from './context.ts';
 import { lostProblem, lostSnapshots } from './lost.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
-
-/** The state of the destination, read once for all copies. */
-export interface Side extends SnapshotList {
-  repository: Repository;
-  pins: ReadonlyMap<string, Pin>;
-  /** ids of the snapshots that it has removed */
-  removed: readonly string[];
-}
 
 /** One copy that is being updated. */
 interface Copying {

@@ -52,7 +52,7 @@ export function describe(request: EngineRequest): string {
 }
 
 /** Returns the HTTP status of an ENGINE_REFUSED error, else undefined. */
-export function statusOf(error: unknown): number | undefined {
+export function engineStatusOf(error: unknown): number | undefined {
   if (!hasCode(error, 'ENGINE_REFUSED')) return undefined;
   const cause = error.cause;
   return cause instanceof Error && 'statusCode' in cause && typeof cause.statusCode === 'number'
@@ -62,10 +62,10 @@ export function statusOf(error: unknown): number | undefined {
 
 /** Returns whether the engine reported that the container, image or exec does not exist. */
 export function isNotFound(error: unknown): boolean {
-  return statusOf(error) === 404;
+  return engineStatusOf(error) === 404;
 }
 
 /** Returns whether a proxy of the Docker socket refused this kind of request. */
 export function isForbidden(error: unknown): boolean {
-  return [401, 403, 405].includes(statusOf(error) ?? 0);
+  return [401, 403, 405].includes(engineStatusOf(error) ?? 0);
 }

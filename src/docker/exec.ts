@@ -6,7 +6,7 @@ import { interruption } from './bounds.ts';
 import { Capture, lastWords } from './capture.ts';
 import { frames, writeTo } from './demux.ts';
 import type { Engine, ExecSpec } from './engine.ts';
-import { isNotFound, statusOf } from './engine-errors.ts';
+import { engineStatusOf, isNotFound } from './engine-errors.ts';
 import { beating, withoutBeats } from './heartbeat.ts';
 
 /** A command to run in a running container. */
@@ -114,7 +114,7 @@ async function start(
     return { execId, socket: await engine.execStart(execId, { signal }) };
   } catch (error) {
     // Newer engines refuse here; older ones report this in the stream.
-    if (statusOf(error) !== undefined && /OCI runtime|executable file/.test(String(error))) {
+    if (engineStatusOf(error) !== undefined && /OCI runtime|executable file/.test(String(error))) {
       throw new LifeboatError('EXEC_FAILED', `${name} could not be started`, { cause: error });
     }
     throw error;

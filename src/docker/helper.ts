@@ -4,7 +4,7 @@ import type { Log } from '../base/log.ts';
 import type { Mount } from '../plan/model.ts';
 import { interruption } from './bounds.ts';
 import type { Engine } from './engine.ts';
-import { statusOf } from './engine-errors.ts';
+import { engineStatusOf } from './engine-errors.ts';
 import { AGENT_LABEL, PROJECT_LABEL, RUN_LABEL } from './helper-labels.ts';
 import { removeContainer } from './remove-helper.ts';
 
@@ -128,7 +128,7 @@ export async function createHelper(
 export function helperFailed(spec: HelperSpec, what: string, cause: unknown): unknown {
   if (!hasCode(cause, 'ENGINE_REFUSED')) return cause;
   const hint =
-    statusOf(cause) === 403 ? 'Allow create, start, attach and remove in the Docker socket proxy.' : cause.hint;
+    engineStatusOf(cause) === 403 ? 'Allow create, start, attach and remove in the Docker socket proxy.' : cause.hint;
   return new LifeboatError('HELPER_FAILED', `helper "${spec.purpose}" ${what}: ${cause.message}`, {
     cause,
     ...(hint ? { hint } : {}),
@@ -139,7 +139,11 @@ export function helperFailed(spec: HelperSpec, what: string, cause: unknown): un
  * Returns true the first time that an engine refuses a helper for its block I/O weight. Later helpers do without it.
  */
 export function refusesBlkio(engine: Engine, error: unknown): boolean {
-  if (withoutBlkio.has(engine) || statusOf(error) === undefined || !/blkio|io\.weight|io\.bfq/i.test(String(error))) {
+  if (
+    withoutBlkio.has(engine) ||
+    engineStatusOf(error) === undefined ||
+    !/blkio|io\.weight|io\.bfq/i.test(String(error))
+  ) {
     return false;
   }
   withoutBlkio.add(engine);

@@ -5,7 +5,7 @@ const MAX_LINE = 8 * 1024 * 1024;
 
 /** Splits chunks of bytes into lines of UTF-8, and keeps an unfinished line of limited length. */
 export class LineBuffer {
-  #rest: Buffer[] = [];
+  private rest: Buffer[] = [];
   /** length of the unfinished line, bytes */
   pending = 0;
 
@@ -13,14 +13,14 @@ export class LineBuffer {
   *split(data: Buffer): Generator<string> {
     let from = 0;
     for (let at = data.indexOf(10); at >= 0; at = data.indexOf(10, from)) {
-      const line = Buffer.concat([...this.#rest, data.subarray(from, at)]).toString('utf8');
-      this.#rest = [];
+      const line = Buffer.concat([...this.rest, data.subarray(from, at)]).toString('utf8');
+      this.rest = [];
       this.pending = 0;
       from = at + 1;
       yield line;
     }
     if (from === data.length) return;
-    this.#rest.push(Buffer.from(data.subarray(from)));
+    this.rest.push(Buffer.from(data.subarray(from)));
     this.pending += data.length - from;
     if (this.pending > MAX_LINE)
       throw new LifeboatError('ENGINE_PROTOCOL', `a line of more than ${MAX_LINE} bytes arrived`);

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Engine } from './engine.ts';
-import { isNotFound, statusOf } from './engine-errors.ts';
+import { engineStatusOf, isNotFound } from './engine-errors.ts';
 import { createBody } from './helper.ts';
 import { AGENT_LABEL, MARKER_RUN, PROBE_RUN, PROJECT_LABEL, RUN_LABEL } from './helper-labels.ts';
 
@@ -58,7 +58,7 @@ export async function placeMarker(deps: MarkerDeps): Promise<() => Promise<void>
       return () => removeMarker(engine, id, log);
     } catch (error) {
       // 409: the name is taken, by a faster agent or by a marker that is being removed.
-      if (statusOf(error) !== 409 || tried === TRIES) throw error;
+      if (engineStatusOf(error) !== 409 || tried === TRIES) throw error;
     }
     await sleep(PAUSE_MS);
   }
@@ -99,6 +99,6 @@ async function removeIfThere(engine: Engine, id: string): Promise<void> {
     // By id, because another agent may have placed a marker with that name in the meantime.
     await engine.removeContainer(id, { force: true, volumes: true });
   } catch (error) {
-    if (!isNotFound(error) && statusOf(error) !== 409) throw error;
+    if (!isNotFound(error) && engineStatusOf(error) !== 409) throw error;
   }
 }

@@ -79,34 +79,34 @@ export function execSocket(
 
 /** See {@link execSocket}. Implements the members of net.Socket that pg uses. */
 class ExecSocket extends Duplex {
-  readonly #open: () => Promise<ExecStream>;
-  readonly #opened = Promise.withResolvers<void>();
-  #exec: ExecStream | undefined;
+  private readonly openExec: () => Promise<ExecStream>;
+  private readonly opened = Promise.withResolvers<void>();
+  private exec: ExecStream | undefined;
 
   constructor(open: () => Promise<ExecStream>) {
     super({ allowHalfOpen: false, readableHighWaterMark: BUFFER, writableHighWaterMark: BUFFER });
-    this.#open = open;
+    this.openExec = open;
   }
 
   override _construct(callback: (error?: Error | null) => void): void {
-    this.#open().then((exec) => {
-      this.#exec = exec;
+    this.openExec().then((exec) => {
+      this.exec = exec;
       exec.stdout.on('data', (chunk: Buffer) => {
         if (!this.push(chunk)) exec.stdout.pause();
       });
       exec.stdout.on('end', () => this.push(null));
       exec.stdout.on('error', (error) => this.destroy(error));
       callback();
-      this.#opened.resolve();
+      this.opened.resolve();
     }, callback);
   }
 
   override _read(): void {
-    this.#exec?.stdout.resume();
+    this.exec?.stdout.resume();
   }
 
   override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
-    this.#exec?.stdin.write(chunk, callback);
+    this.exec?.stdin.write(chunk, callback);
   }
 
   // Without this, the messages of a query are sent one by one and wait for delayed acknowledgements: 16 ms instead of
@@ -117,17 +117,17 @@ class ExecSocket extends Duplex {
 
   override _final(callback: () => void): void {
     // If the other side has closed already, closing fails harmlessly. A real failure arrives through stdout.
-    this.#exec?.stdin.end(() => callback());
+    this.exec?.stdin.end(() => callback());
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    this.#exec?.stdout.destroy();
+    this.exec?.stdout.destroy();
     callback(error);
   }
 
   /** The connection is opening already, but pg waits for the event. */
   connect(): this {
-    void this.#opened.promise.then(() => this.emit('connect'));
+    void this.opened.promise.then(() => this.emit('connect'));
     return this;
   }
   setNoDelay(): this {

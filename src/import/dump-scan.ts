@@ -59,31 +59,31 @@ const NEWLINE = 10;
  * name, the load reports an error. If it finds one too many, the server has a role that nothing uses.
  */
 export class DumpScanner {
-  readonly #named = new Set<string>();
-  readonly #created = new Set<string>();
-  readonly #databases = new Set<string>();
-  readonly #head = Buffer.alloc(HEAD);
-  #tail: Buffer = Buffer.alloc(0);
-  #length = 0;
-  #isCopying = false;
-  #isComplete = false;
+  private readonly named = new Set<string>();
+  private readonly created = new Set<string>();
+  private readonly databases = new Set<string>();
+  private readonly head = Buffer.alloc(HEAD);
+  private tail: Buffer = Buffer.alloc(0);
+  private length = 0;
+  private isCopying = false;
+  private isComplete = false;
 
   add(chunk: Buffer): void {
     for (let at = 0; at < chunk.length; ) {
       const end = chunk.indexOf(NEWLINE, at);
-      this.#keep(chunk.subarray(at, end === -1 ? chunk.length : end));
+      this.keep(chunk.subarray(at, end === -1 ? chunk.length : end));
       if (end === -1) return;
-      this.#endLine();
+      this.endLine();
       at = end + 1;
     }
   }
 
   /** @throws IMPORT_REFUSED if the dump names too many roles or databases */
   end(): DumpScan {
-    this.#endLine();
+    this.endLine();
     for (const [names, what] of [
-      ...([this.#named, this.#created] as const).map((names) => [names, 'roles'] as const),
-      [this.#databases, 'databases'] as const,
+      ...([this.named, this.created] as const).map((names) => [names, 'roles'] as const),
+      [this.databases, 'databases'] as const,
     ]) {
       if (names.size > MAX_NAMES) {
         throw refused(`the dump names more than ${MAX_NAMES} ${what}`, {
@@ -91,62 +91,62 @@ export class DumpScanner {
         });
       }
     }
-    const roles = [...this.#named].filter((name) => !this.#created.has(name) && !PREDEFINED.test(name)).sort();
-    return { roles, databases: [...this.#databases].sort(), complete: this.#isComplete };
+    const roles = [...this.named].filter((name) => !this.created.has(name) && !PREDEFINED.test(name)).sort();
+    return { roles, databases: [...this.databases].sort(), complete: this.isComplete };
   }
 
-  #keep(part: Buffer): void {
-    const room = Math.max(0, HEAD - this.#length);
-    part.copy(this.#head, HEAD - room, 0, room);
-    this.#length += part.length;
-    // The only thing to know about a row of COPY is whether it ends the rows.
-    if (part.length > room && !this.#isCopying) {
-      this.#tail = Buffer.concat([this.#tail, part.subarray(Math.max(room, part.length - TAIL))]).subarray(-TAIL);
+  private keep(part: Buffer): void {
+    const room = Math.max(0, HEAD - this.length);
+    part.copy(this.head, HEAD - room, 0, room);
+    this.length += part.length;
+    // Of a row of COPY, only the length counts, and whether it is the end of the rows.
+    if (part.length > room && !this.isCopying) {
+      this.tail = Buffer.concat([this.tail, part.subarray(Math.max(room, part.length - TAIL))]).subarray(-TAIL);
     }
   }
 
-  #endLine(): void {
-    const length = this.#length;
-    const tail = this.#tail;
-    this.#length = 0;
-    if (this.#isCopying) {
-      const start = length <= 3 ? this.#head.toString('latin1', 0, length) : '';
-      this.#isCopying = start !== '\\.' && start !== '\\.\r';
+  private endLine(): void {
+    const length = this.length;
+    const tail = this.tail;
+    this.length = 0;
+    if (this.isCopying) {
+      const start = length <= 3 ? this.head.toString('latin1', 0, length) : '';
+      this.isCopying = start !== '\\.' && start !== '\\.\r';
       return;
     }
     if (length === 0) return;
     const gap = length > HEAD + TAIL ? [Buffer.of(0)] : [];
-    this.#tail = Buffer.alloc(0);
-    const line = Buffer.concat([this.#head.subarray(0, Math.min(length, HEAD)), ...gap, tail]).toString('utf8');
-    this.#read(line.endsWith('\r') ? line.slice(0, -1) : line);
+    this.tail = Buffer.alloc(0);
+    const line = Buffer.concat([this.head.subarray(0, Math.min(length, HEAD)), ...gap, tail]).toString('utf8');
+    this.read(line.endsWith('\r') ? line.slice(0, -1) : line);
   }
 
-  #read(line: string): void {
+  private read(line: string): void {
     if (line === '') return;
     if (line.startsWith('--')) {
-      if (COMPLETE.test(line)) this.#isComplete = true;
+      if (COMPLETE.test(line)) this.isComplete = true;
       return;
     }
     // Since 17.6, a dump ends with `\unrestrict` after that comment.
-    if (!line.startsWith('\\unrestrict ')) this.#isComplete = false;
-    if (line.startsWith('COPY ') && line.endsWith(' FROM stdin;')) this.#isCopying = true;
-    else if (line.startsWith('\\connect ')) this.#readConnect(line);
-    else this.#readRoles(line);
+    if (!line.startsWith('\\unrestrict ')) this.isComplete = false;
+    if (line.startsWith('COPY ') && line.endsWith(' FROM stdin;')) this.isCopying = true;
+    else if (line.startsWith('\\connect ')) this.readConnect(line);
+    else this.readRoles(line);
   }
 
-  #readConnect(line: string): void {
+  private readConnect(line: string): void {
     const match = CONNECT.exec(line);
-    remember(this.#databases, match?.[1]?.replaceAll(/\\(.)/g, '$1') ?? unquote(match?.[2]));
+    remember(this.databases, match?.[1]?.replaceAll(/\\(.)/g, '$1') ?? unquote(match?.[2]));
   }
 
-  #readRoles(line: string): void {
-    remember(this.#created, unquote(CREATED.exec(line)?.[1]));
+  private readRoles(line: string): void {
+    remember(this.created, unquote(CREATED.exec(line)?.[1]));
     for (const { start, contains = '', names } of ROLE_PATTERNS) {
       if (!line.startsWith(start) || !line.includes(contains)) continue;
-      for (const name of names.exec(line)?.slice(1) ?? []) remember(this.#named, unquote(name));
+      for (const name of names.exec(line)?.slice(1) ?? []) remember(this.named, unquote(name));
     }
     if (!line.startsWith('CREATE POLICY ')) return;
-    for (const [name] of POLICY_ROLES.exec(line)?.[1]?.matchAll(EACH_NAME) ?? []) remember(this.#named, unquote(name));
+    for (const [name] of POLICY_ROLES.exec(line)?.[1]?.matchAll(EACH_NAME) ?? []) remember(this.named, unquote(name));
   }
 }
 

@@ -1,4 +1,4 @@
-import { LifeboatError } from '../base/errors.ts';
+import { hasCode, LifeboatError } from '../base/errors.ts';
 import { execStream, execText } from '../docker/exec.ts';
 import { HEARTBEAT_S } from '../docker/heartbeat.ts';
 import { type Helper, startHelper } from '../docker/helper.ts';
@@ -57,14 +57,14 @@ interface ThrowawayOptions {
  * processes and the disk, and see one directory, read-only.
  */
 export class ThrowawayServer {
-  readonly #options: ThrowawayOptions;
-  readonly #helper: Helper;
-  readonly #full: AbortSignal;
+  private readonly options: ThrowawayOptions;
+  private readonly helper: Helper;
+  private readonly full: AbortSignal;
 
   private constructor(options: ThrowawayOptions, helper: Helper, full: AbortSignal) {
-    this.#options = options;
-    this.#helper = helper;
-    this.#full = full;
+    this.options = options;
+    this.helper = helper;
+    this.full = full;
   }
 
   /**
@@ -93,7 +93,7 @@ export class ThrowawayServer {
       return new ThrowawayServer(options, helper, full);
     } catch (error) {
       await helper.remove();
-      if (!(error instanceof LifeboatError) || error.code !== 'EXEC_FAILED') throw error;
+      if (!hasCode(error, 'EXEC_FAILED')) throw error;
       throw new LifeboatError(
         'IMPORT_REFUSED',
         `no server for the dump could be started from the image of ${planned.containerName}`,
@@ -107,11 +107,11 @@ export class ThrowawayServer {
 
   /** The server as a source to dump. `databases` absent: all but those excluded. */
   sourceOf({ databases, exclude = [] }: { databases?: string[]; exclude?: string[] }): PostgresSource {
-    const { name, project, service, schedule, keep, imageId, user } = this.#options.planned;
+    const { name, project, service, schedule, keep, imageId, user } = this.options.planned;
     return {
       kind: 'postgres',
       ...{ name, project, service, schedule, keep, imageId, user, port: PORT },
-      ...{ containerId: this.#helper.id, containerName: 'the server of the import', database: 'postgres' },
+      ...{ containerId: this.helper.id, containerName: 'the server of the import', database: 'postgres' },
       ...{ dataDirectories: [DATA], mounts: [], excludeDatabases: exclude, excludeTableData: [] },
       ...(databases ? { databases } : {}),
     };
@@ -120,10 +120,10 @@ export class ThrowawayServer {
   /** Runs one statement in the database `postgres`. */
   async sql(statement: string): Promise<string> {
     const quiet = ['--no-psqlrc', '--tuples-only', '--no-align', '--quiet', '--set=ON_ERROR_STOP=1'];
-    const argv = this.#program('psql', [...quiet, '--dbname=postgres']);
-    const { engine } = this.#options.agent;
-    const given = { argv, user: USER, input: statement, signal: this.#options.context.signal };
-    return (await execText(engine, this.#helper.id, given)).stdout.trim();
+    const argv = this.program('psql', [...quiet, '--dbname=postgres']);
+    const { engine } = this.options.agent;
+    const given = { argv, user: USER, input: statement, signal: this.options.context.signal };
+    return (await execText(engine, this.helper.id, given)).stdout.trim();
   }
 
   /**
@@ -136,16 +136,16 @@ export class ThrowawayServer {
     args: readonly string[],
     onOutput?: (chunk: Buffer) => void,
   ): Promise<ProgramResult> {
-    const { agent, context } = this.#options;
+    const { agent, context } = this.options;
     const said = new Said();
     const watch = {
       ...{ timeoutMs: agent.stallTimeoutMs, intervalMs: 5000, what: 'loading the dump' },
-      signal: AbortSignal.any([context.signal, this.#full]),
-      pulses: [() => this.#pulse()],
+      signal: AbortSignal.any([context.signal, this.full]),
+      pulses: [() => this.pulse()],
     };
     const exitCode = await withWatchdog(watch, async (signal) => {
-      const command = await execStream(agent.engine, this.#helper.id, {
-        ...{ argv: this.#program(name, args), user: USER, heartbeat: HEARTBEAT_S, check: false, signal },
+      const command = await execStream(agent.engine, this.helper.id, {
+        ...{ argv: this.program(name, args), user: USER, heartbeat: HEARTBEAT_S, check: false, signal },
         onStderr: (chunk) => said.add(chunk),
       });
       if (onOutput) command.stdout.on('data', onOutput);
@@ -157,47 +157,47 @@ export class ThrowawayServer {
 
   /** Never rejects. */
   async remove(): Promise<void> {
-    await this.#helper.remove();
+    await this.helper.remove();
   }
 
-  #program(name: string, args: readonly string[]): string[] {
+  private program(name: string, args: readonly string[]): string[] {
     const where = `PGHOST=127.0.0.1 PGPORT=${PORT} PGUSER="$0" PGOPTIONS="-c client_min_messages=error" LC_ALL=C`;
     const connection = `${TOOLS}; export ${where}; exec ${name} "$@"`;
-    return ['sh', '-c', connection, this.#options.planned.user, ...args];
+    return ['sh', '-c', connection, this.options.planned.user, ...args];
   }
 
-  async #pulse(): Promise<string> {
+  private async pulse(): Promise<string> {
     const now = await this.sql('SELECT sum(pg_database_size(oid)), pg_current_wal_insert_lsn() FROM pg_database');
-    this.#options.context.progress({ phase: 'loading the dump', done: Number(now.split('|')[0]) });
+    this.options.context.progress({ phase: 'loading the dump', done: Number(now.split('|')[0]) });
     return now;
   }
 }
 
 /** Errors of the server among what a program says. */
 class Said {
-  readonly #errors = new Set<string>();
-  #count = 0;
-  #line = '';
-  #tail: string[] = [];
+  private readonly errors = new Set<string>();
+  private count = 0;
+  private line = '';
+  private tail: string[] = [];
 
   add(chunk: Buffer): void {
-    const lines = (this.#line + chunk.toString('utf8')).split('\n');
-    this.#line = (lines.pop() ?? '').slice(0, 2000);
-    for (const line of lines) this.#read(line);
+    const lines = (this.line + chunk.toString('utf8')).split('\n');
+    this.line = (lines.pop() ?? '').slice(0, 2000);
+    for (const line of lines) this.read(line);
   }
 
   end(): Omit<ProgramResult, 'exitCode'> {
-    this.#read(this.#line);
-    return { errors: [...this.#errors], errorCount: this.#count, tail: this.#tail.join('\n') };
+    this.read(this.line);
+    return { errors: [...this.errors], errorCount: this.count, tail: this.tail.join('\n') };
   }
 
-  #read(line: string): void {
+  private read(line: string): void {
     if (line === '') return;
-    this.#tail = [...this.#tail, line.slice(0, 300)].slice(-5);
+    this.tail = [...this.tail, line.slice(0, 300)].slice(-5);
     const message = /(?:ERROR|FATAL): {2}(.*)$/.exec(line)?.[1];
     if (message === undefined || isExpected(message)) return;
-    this.#count++;
-    if (this.#errors.size < KEPT_ERRORS) this.#errors.add(message.slice(0, 300));
+    this.count++;
+    if (this.errors.size < KEPT_ERRORS) this.errors.add(message.slice(0, 300));
   }
 }
 

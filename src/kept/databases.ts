@@ -93,7 +93,7 @@ export async function refreshKept(
 }
 
 /** Starts a helper for the server of a source, and calls `work` with its tools. */
-export async function withServer<T>(
+export async function withServerTools<T>(
   deps: { plan(): Promise<Plan> },
   source: string,
   openTools: (planned: PostgresSource) => Promise<Tools>,
@@ -119,7 +119,7 @@ export async function reachedBy(
   );
   if (ofVolume) return 'unknown';
   const { kept } = await refreshKept(deps.state, target, (names) =>
-    withServer(deps, target, openTools, async (tools) => {
+    withServerTools(deps, target, openTools, async (tools) => {
       const control = await tools.control();
       // A rename that the dead run started may still be in progress.
       await endOwn(control, tools.connection.application);

@@ -7,7 +7,7 @@ import type { Tools } from '../sources/postgres/server/tools.ts';
 import type { KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import { areaName } from '../store/filesystem/area.ts';
-import { asFound, namesOf, type Present, withServer } from './databases.ts';
+import { asFound, namesOf, type Present, withServerTools } from './databases.ts';
 import { restoreTarget } from './target.ts';
 import { areaOf, asInVolume, knownAreas } from './volume-records.ts';
 
@@ -45,7 +45,7 @@ export async function listKeptRestores(
       const names = namesOf(all.filter((one) => one.source === source));
       const signal = AbortSignal.timeout(LIMIT_MS);
       const open = (planned: PostgresSource) => openTools(planned, signal);
-      const asked = withServer(deps, source, open, async (tools) => readDatabases(await tools.control(), names));
+      const asked = withServerTools(deps, source, open, async (tools) => readDatabases(await tools.control(), names));
       await unlessAborted(asked, signal).then(
         (present) => found.set(source, present),
         () => undefined,

@@ -1,4 +1,4 @@
-/** What a person can accept of a source: it is gone, it is empty, or it is smaller than before (a fall). */
+/** What a person can accept of a source: it is gone, it is empty, or it is smaller than before (a drop). */
 export type Loss = 'gone' | 'empty' | 'fall';
 
 /** The record of a person's `lifeboat accept`: a source may be gone, empty, or smaller than before. */

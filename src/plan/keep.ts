@@ -26,7 +26,7 @@ export interface KeepRule {
   policy?: KeepPolicy;
   /** why none of its snapshots may be removed now, such as `its last run failed` */
   hold?: string;
-  /** falls until then are accepted, milliseconds since 1970; `acceptedSequence` says the same by the chain and takes precedence */
+  /** drops until then are accepted, milliseconds since 1970; `acceptedSequence` says the same by the chain and takes precedence */
   acceptedUntil?: number;
   acceptedSequence?: number;
 }
@@ -64,7 +64,7 @@ const HOUR_MS = 3_600_000;
  * which the source is whole. Failed entries do not count.
  *
  * Some snapshots stay whatever the policies say: for each source, the newest that is not failed and the newest that is ok; for each
- * database that a server still has, the newest that holds it; for a fall that nobody accepted, those before and after it. A safety
+ * database that a server still has, the newest that holds it; for a drop that nobody accepted, those before and after it. A safety
  * snapshot without a pin stays only while it is the newest of a source.
  *
  * The chain decides which snapshot is newer. Dates only assign snapshots to days, weeks, months and years. Every snapshot stays for at
@@ -103,7 +103,7 @@ export function decideKept(
     const good = newestFirst.filter(({ sources }) => isGood(sources[source]));
     if (rule.hold !== undefined) for (const { id } of good) keep(id, rule.hold);
     keepNewest(good, source, keep);
-    keepBeforeFalls(good, source, rule, keep);
+    keepBeforeDrops(good, source, rule, keep);
     const regular = good.filter(({ safety }) => !safety);
     if (rule.policy) {
       keepByPolicy(regular, rule.policy, policing, keep);
@@ -173,16 +173,16 @@ function keepNewest(good: readonly KeepSnapshot[], source: string, keep: Keep): 
   for (const [snapshot, why] of newest) if (snapshot) keep(snapshot.id, why);
 }
 
-function keepBeforeFalls(good: readonly KeepSnapshot[], source: string, rule: KeepRule, keep: Keep): void {
+function keepBeforeDrops(good: readonly KeepSnapshot[], source: string, rule: KeepRule, keep: Keep): void {
   const known = new Set(good.map(({ id }) => id));
   const { acceptedSequence, acceptedUntil = -1 } = rule;
   for (const { id, sequence, end, sources } of good) {
     const before = sources[source]?.fellSince;
     const isAccepted = acceptedSequence === undefined ? end <= acceptedUntil : sequence <= acceptedSequence;
     if (before === undefined || !known.has(before) || isAccepted) continue;
-    keep(before, `before the fall of ${source}`);
-    // This snapshot records the fall. Without it, nothing would keep the one before.
-    keep(id, `after the fall of ${source}`);
+    keep(before, `before the drop of ${source}`);
+    // This snapshot records the drop. Without it, nothing would keep the one before.
+    keep(id, `after the drop of ${source}`);
   }
 }
 

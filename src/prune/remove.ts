@@ -1,5 +1,5 @@
 import type { Decision } from '../plan/keep.ts';
-import type { Snapshot } from '../store/repository/repository.ts';
+import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import {
   deleteTombstone,
   isYoung,
@@ -8,7 +8,6 @@ import {
   removeSnapshot,
   tombstoneIds,
 } from '../store/repository/tombstones.ts';
-import type { PruneDeps } from './prune.ts';
 
 /** Why a snapshot stays although no source needs it. */
 export const KEPT = 'no source needs it, and the destination does not let it be deleted';
@@ -18,7 +17,7 @@ export const KEPT = 'no source needs it, and the destination does not let it be 
  * or the destination forbids deletions.
  */
 export async function removeSnapshots(
-  deps: Pick<PruneDeps, 'repository' | 'signal' | 'now'> & { prove(): Promise<void> },
+  deps: { repository: Repository; signal: AbortSignal; now(): Date; prove(): Promise<void> },
   snapshots: readonly Snapshot[],
   toRemove: ReadonlySet<Snapshot>,
 ): Promise<Map<Snapshot, string>> {

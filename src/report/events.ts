@@ -156,6 +156,9 @@ export interface Progress {
   waits?: boolean;
 }
 
+/** Receives the progress of one source. */
+export type ProgressSink = (progress: Omit<Progress, 'source'>) => void;
+
 /** Identifies a restore, or a rollback of one, from the moment it begins to change data. */
 export interface RestoreStart {
   id: string;

@@ -81,7 +81,7 @@ export function withEarlier(report: RunReport, earlier: Earlier | undefined, sin
     ...(copies ? { copies } : {}),
     ...(snapshot === undefined ? {} : { snapshot }),
   };
-  return { ...whole, status: statusOf(whole) };
+  return { ...whole, status: mergedStatus(whole) };
 }
 
 /**
@@ -108,7 +108,7 @@ export function previousStatus(last: RunReport | undefined): Pick<RunReport, 'pr
 }
 
 /** Returns the status of the merged report, by the rule of a single run: `ok` only if everything requested is stored. */
-function statusOf({ results, problems, copies = [], error }: RunReport): RunStatus {
+function mergedStatus({ results, problems, copies = [], error }: RunReport): RunStatus {
   if (results.every(({ status }) => status === 'failed')) return 'failed';
   const isOk =
     error === undefined &&

@@ -1,49 +1,32 @@
 import type { ErrorInfo } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
 import type { Engine } from '../docker/engine.ts';
-import type { Mount, Plan, PlannedSource, PostgresSource } from '../plan/model.ts';
-import type { Dispatcher } from '../report/dispatch.ts';
-import type { RestoredItem, RestoreReport, RunReport, SkippedObject } from '../report/events.ts';
+import type { Mount, PlannedSource, PostgresSource } from '../plan/model.ts';
+import type { ProgressSink, RestoredItem, RestoreReport, RunReport, SkippedObject } from '../report/events.ts';
 import type { Journal } from '../run/journal.ts';
 import type { Lock } from '../run/process-lock.ts';
 import type { HoldDeps } from '../run/release.ts';
-import type { Rollback, State } from '../run/state.ts';
+import type { RunDeps } from '../run/run-deps.ts';
+import type { Rollback } from '../run/state.ts';
 import type { Clients } from '../sources/postgres/facts/clients.ts';
 import type { SharedDirectory } from '../sources/postgres/server/helper-mounts.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import type { ProgressSink } from '../trees/job.ts';
 import type { TreeStore } from '../trees/runner.ts';
 
-/** The dependencies of a restore or a rollback; wiring.ts creates them. */
-export interface RestoreDeps {
-  project: string;
-  agentVersion: string;
-  /** the agent's own container: never stopped by a restore */
-  agentId: string;
+/** The dependencies of a restore or a rollback. */
+export interface RestoreDeps extends RunDeps {
   /**
    * `patient`, default true: waits for a moment if another run is in progress. `ask`, default as `patient`: asks a copy that
    * holds the lock to give way. Throws LOCKED.
    */
   lock(options?: { ask: boolean; patient?: boolean }): Promise<Lock>;
-  journals: string;
-  /** directory of runs in the spool */
-  spool: string;
-  /** Removes the directory of a run there, see `clearDirectory` in spool.ts. Never rejects. */
-  clear(directory: string, runId: string): Promise<void>;
-  log: Log;
-  state: State;
   engine: Engine;
-  dispatcher: Dispatcher;
-  now(): Date;
   stallTimeoutMs: number;
   agentMounts: readonly Mount[];
   treeStore: TreeStore;
-  recover(): Promise<void>;
   /** the repository is not the agent's own, so no safety snapshot is stored there */
   otherRepository: boolean;
-  plan(): Promise<Plan>;
   repository(): Promise<Repository>;
   holdDeps(journal: Journal): HoldDeps;
   /** Backs up sources under the lock that the restore holds. Notifies nobody. */
@@ -154,13 +137,13 @@ export interface PreparedRestore {
   /** Fetches the content from the repository, and compares it with the manifest. Absent if `load` does that. */
   fetch?(): Promise<void>;
   /** Builds the data alongside the present data, compares it with the record, and swaps. Calls `keep` before it puts data aside. */
-  load(keep: (rollback: KeptData) => Promise<void>): Promise<Restored>;
+  load(keep: (rollback: KeptRecord) => Promise<void>): Promise<Restored>;
   /** Never rejects. */
   close(): Promise<void>;
 }
 
 /** The record of put-aside data, from which a rollback brings the data back. */
-export type KeptData = Pick<Rollback, 'databases' | 'volume'>;
+export type KeptRecord = Pick<Rollback, 'databases' | 'volume'>;
 
 /** The report of a restore, with the databases that stay as they are. */
 export interface RestoreResult extends RestoreReport {

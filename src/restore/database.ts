@@ -25,7 +25,7 @@ import type { Tools } from '../sources/postgres/server/tools.ts';
 import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
 import { readFacts, selectedContent } from './content.ts';
 import type {
-  KeptData,
+  KeptRecord,
   PreparedRestore,
   RestoreContext,
   RestoreDeps,
@@ -182,7 +182,7 @@ async function loadAll(
     plan: LoadPlan;
     tree: string;
     warnings: string[];
-    keep: (kept: KeptData) => Promise<void>;
+    keep: (kept: KeptRecord) => Promise<void>;
   },
 ): Promise<Restored> {
   const source = request.to ?? request.source;

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import { CONFIG, SPOOL } from '../run/mounts.ts';
-import type { ExtractedTree } from '../store/content/extract-tree.ts';
+import type { ExtractedTree } from '../store/content/extracted-tree.ts';
 import type { RestoreContext, RestoreDeps, RestoreRequest } from './context.ts';
 import { checkTargetDirectory } from './directory.ts';
 

@@ -7,7 +7,7 @@ import { Journal } from '../run/journal.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
-import type { KeptData, PreparedRestore, RestoreContext, RestoreDeps, Restored, RestoreRequest } from './context.ts';
+import type { KeptRecord, PreparedRestore, RestoreContext, RestoreDeps, Restored, RestoreRequest } from './context.ts';
 import { prepareDatabases } from './database.ts';
 import { endJournals } from './end-journal.ts';
 import { findSnapshot } from './find.ts';
@@ -111,7 +111,7 @@ export async function loadPart(
   { prepared, report }: { prepared: PreparedRestore; report: RestoreReport },
 ): Promise<void> {
   let inVolume = false;
-  const keep = async (kept: KeptData) => {
+  const keep = async (kept: KeptRecord) => {
     inVolume = kept.volume !== undefined;
     const target = prepared.preview.target?.name ?? request.source;
     const rest = (await deps.state.rollbacks()).filter(({ id }) => id !== context.id);

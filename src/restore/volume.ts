@@ -5,7 +5,7 @@ import { restoreTarget } from '../kept/target.ts';
 import { checkWhole, orTakenBack, undoVolumes, type VolumePlace, volumeName, volumePlace } from '../kept/volumes.ts';
 import { formatBytes, plural } from '../report/format.ts';
 import type { TreeDifference } from '../store/content/compare-tree.ts';
-import type { ExtractedTree } from '../store/content/extract-tree.ts';
+import type { ExtractedTree } from '../store/content/extracted-tree.ts';
 import type { BuiltTree } from '../store/exchange/build-tree.ts';
 import { areaName } from '../store/filesystem/area.ts';
 import type {

@@ -1,5 +1,5 @@
 import { errorInfo, hasCode } from '../base/errors.ts';
-import { statusOf } from '../docker/engine-errors.ts';
+import { engineStatusOf } from '../docker/engine-errors.ts';
 import { type MarkerDeps, placeMarker } from '../docker/marker.ts';
 import { type Lock, takeLock } from './process-lock.ts';
 
@@ -29,7 +29,7 @@ export async function takeRunLock(deps: MarkerDeps, options?: { ask: boolean }):
 
 function withoutMarker({ log }: MarkerDeps, error: unknown): () => Promise<void> {
   if (hasCode(error, 'LOCKED')) throw error;
-  const say = statusOf(error) === 403 ? log.info : log.warn;
+  const say = engineStatusOf(error) === 403 ? log.info : log.warn;
   say('other Lifeboat instances cannot see that a run is in progress', { ...errorInfo(error) });
   return async () => undefined;
 }

@@ -46,7 +46,7 @@ export interface SourceStatus {
   beforeFall?: string;
 }
 
-export interface StandingInput {
+export interface SourceStatusInput {
   plan: Plan;
   /** newest first */
   manifests: readonly Manifest[];
@@ -74,7 +74,7 @@ export function resultsOf(report: RunReport): Record<string, LastResult> {
 }
 
 /** Returns the status of every planned source and every vanished one, sorted by name. */
-export function listSourceStatuses(input: StandingInput): SourceStatus[] {
+export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
   const { plan, results, accepted } = input;
   // An import holds old data. It ends no outage, and says nothing about the source now.
   const manifests = input.manifests.filter(({ trigger }) => trigger !== 'import');
@@ -118,7 +118,7 @@ export function othersOf(all: readonly SourceStatus[], done: readonly string[]):
 }
 
 function judge(
-  { zone, now }: StandingInput,
+  { zone, now }: SourceStatusInput,
   schedule: string,
   last: LastResult | undefined,
   lastGood: LastGood | undefined,

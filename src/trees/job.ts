@@ -4,10 +4,11 @@ import { text } from 'node:stream/consumers';
 import { type ErrorInfo, errorInfo } from '../base/errors.ts';
 import { HEARTBEAT_S } from '../docker/heartbeat.ts';
 import type { LeftOutData } from '../plan/model.ts';
-import type { Progress } from '../report/events.ts';
+import type { Progress, ProgressSink } from '../report/events.ts';
 import { appendJournal } from '../run/journal.ts';
 import { spoolError } from '../run/spool.ts';
-import { type ExtractedTree, extractTree } from '../store/content/extract-tree.ts';
+import { extractTree } from '../store/content/extract-tree.ts';
+import type { ExtractedTree } from '../store/content/extracted-tree.ts';
 import { type MeasuredTree, measureTree } from '../store/content/measure-tree.ts';
 import { storeTree } from '../store/content/store-tree.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
@@ -15,8 +16,6 @@ import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFile } from '../store/filesystem/index-file.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
 import { isVolumeJob, type JobRepository, runVolumeJob, type VolumeJob, type VolumeResult } from './volume-job.ts';
-
-export type ProgressSink = (progress: Omit<Progress, 'source'>) => void;
 
 /** The last good snapshot of a source: its index as a plain file, and its packs. */
 export interface PreviousTree {

@@ -8,23 +8,15 @@ import { HELPER_KINDS, kindSpec, type RoleMount } from '../docker/helper-kinds.t
 import { partsOf } from '../docker/mount-part.ts';
 import { runHelper } from '../docker/run-helper.ts';
 import type { Mount } from '../plan/model.ts';
+import type { ProgressSink } from '../report/events.ts';
 import { appendJournal } from '../run/journal.ts';
 import { watched } from '../run/watchdog.ts';
 import type { CapturedTree, Reach } from '../sources/source.ts';
 import { HELPER_ROOT } from '../sources/volume.ts';
-import type { ExtractedTree } from '../store/content/extract-tree.ts';
+import type { ExtractedTree } from '../store/content/extracted-tree.ts';
 import type { MeasuredTree } from '../store/content/measure-tree.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
-import type {
-  ExtractJob,
-  MeasureJob,
-  ProgressSink,
-  StoreJob,
-  TreeJob,
-  TreeJobInput,
-  TreeJobLine,
-  TreeResult,
-} from './job.ts';
+import type { ExtractJob, MeasureJob, StoreJob, TreeJob, TreeJobInput, TreeJobLine, TreeResult } from './job.ts';
 import { type JobNeeds, needsOf, runTreeJob } from './job.ts';
 import { runTreeProcess } from './process.ts';
 import { isVolumeJob, type JobRepository, onlyReads, type VolumeJob, type VolumeResults } from './volume-job.ts';

@@ -1,5 +1,6 @@
 import type { Destination } from '../destinations/destination.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
+import type { ProgressSink } from '../report/events.ts';
 import { appendJournal } from '../run/journal.ts';
 import { compareTree, type TreeDifference } from '../store/content/compare-tree.ts';
 import { type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
@@ -10,7 +11,6 @@ import { type Exchanged, forgetAreas, rollBackArea, swapBuilt } from '../store/e
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFile } from '../store/filesystem/index-file.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
-import type { ProgressSink } from './job.ts';
 
 /** The packs of a tree, and their keys. */
 export interface JobRepository {

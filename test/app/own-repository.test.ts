@@ -6,7 +6,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { openState } from '../../src/run/state.ts';
 import { nextPlace } from '../../src/store/repository/chain.ts';
-import { openRepository } from '../../src/store/repository/repository.ts';
+import { openRepository } from '../../src/store/repository/open-repository.ts';
 import { rememberList } from '../../src/store/repository/seen-chain.ts';
 import { scratchBase } from '../store/helpers.ts';
 

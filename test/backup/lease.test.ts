@@ -6,7 +6,7 @@ import type { Destination } from '../../src/destinations/destination.ts';
 import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
 import { chainBreaks } from '../../src/store/repository/chain.ts';
 import { LEASE_MS } from '../../src/store/repository/lease.ts';
-import { openRepository } from '../../src/store/repository/repository.ts';
+import { openRepository } from '../../src/store/repository/open-repository.ts';
 import { rememberList, type SeenChain } from '../../src/store/repository/seen-chain.ts';
 import { keys } from '../contract/destination.ts';
 import { makeFailure } from '../report/fixtures.ts';

@@ -1,20 +1,20 @@
 import { expect, test } from 'vitest';
 import { aborted, onAbort, unlessAborted } from '../../src/base/abort.ts';
 
-test('what waits for an abort hears of it once, at once where it has been, and not when it was taken back', () => {
-  const heard: string[] = [];
+test('a listener is called once, at once if the signal has aborted already, and never after it was removed', () => {
+  const called: string[] = [];
   const stop = new AbortController();
-  onAbort(stop.signal, () => heard.push('first'));
-  const forget = onAbort(stop.signal, () => heard.push('forgotten'));
-  onAbort(undefined, () => heard.push('without a signal'));
+  onAbort(stop.signal, () => called.push('first'));
+  const forget = onAbort(stop.signal, () => called.push('forgotten'));
+  onAbort(undefined, () => called.push('without a signal'));
   forget();
   stop.abort();
-  expect(heard).toEqual(['first']);
-  onAbort(stop.signal, () => heard.push('late'))();
-  expect(heard).toEqual(['first', 'late']);
+  expect(called).toEqual(['first']);
+  onAbort(stop.signal, () => called.push('late'))();
+  expect(called).toEqual(['first', 'late']);
 });
 
-test('an abort ends what does not hear of it', async () => {
+test('an abort ends a wait for work that ignores the signal', async () => {
   const stop = new AbortController();
   const left = unlessAborted(new Promise(() => {}), stop.signal);
   const reason = new Error('enough');

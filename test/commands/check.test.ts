@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { CheckResult } from '../../src/check/check.ts';
-import { repairLines, restorableLines, statusOf } from '../../src/commands/check.ts';
+import { exitStatusOf, repairLines, restorableLines } from '../../src/commands/check.ts';
 
 const well = { snapshots: 1, damaged: [], unread: [], records: [], manifests: [], usable: true };
 const error = { code: 'OBJECT_DAMAGED', message: 'damaged' } as const;
@@ -16,7 +16,7 @@ test.each<[string, object, number, number]>([
   ['the destination does not answer, and a rule is harmful', { stopped }, 1, 1],
   ['the repository is empty', { snapshots: 0 }, 1, 4],
 ])('the exit status when %s', (_, over, rules, status) => {
-  expect(statusOf({ ...well, ...over } as unknown as CheckResult, rules)).toBe(status);
+  expect(exitStatusOf({ ...well, ...over } as unknown as CheckResult, rules)).toBe(status);
 });
 
 test('a partial snapshot is not called complete', () => {

@@ -4,8 +4,9 @@ import type { Call } from '../../src/commands/call.ts';
 import { pin } from '../../src/commands/pin.ts';
 import { canonicalJson } from '../../src/store/objects/manifest.ts';
 import { streamOf } from '../../src/store/objects/objects.ts';
+import { openRepository } from '../../src/store/repository/open-repository.ts';
 import { readPins } from '../../src/store/repository/pins.ts';
-import { openRepository, type Repository, type Snapshot } from '../../src/store/repository/repository.ts';
+import type { Repository, Snapshot } from '../../src/store/repository/repository.ts';
 import { putTombstone, tombstoneKey } from '../../src/store/repository/tombstones.ts';
 import { inMemory } from '../store/memory-destination.ts';
 

@@ -3,7 +3,7 @@ import type { Call } from '../../src/commands/call.ts';
 import { listSnapshots } from '../../src/commands/snapshots.ts';
 import { keepSnapshot } from '../../src/prune/decide.ts';
 import { lastGoodOf } from '../../src/run/history.ts';
-import { listSourceStatuses, type StandingInput } from '../../src/run/source-status.ts';
+import { listSourceStatuses, type SourceStatusInput } from '../../src/run/source-status.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
 import { resolveSnapshot } from '../../src/store/repository/chain.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
@@ -52,7 +52,7 @@ test('an import does not end an outage, and no retention rule counts it', () => 
     ({
       plan: { project: 'shop', sources: [{ name: 'web.media', schedule: '0 3 * * *' }], problems: [] },
       ...{ manifests: all, results: {}, accepted: {}, zone: 'UTC', now: new Date('2026-11-22T05:00:00Z') },
-    }) as unknown as StandingInput;
+    }) as unknown as SourceStatusInput;
   const before = listSourceStatuses(input([failed]));
   expect(before).toMatchObject([{ attention: 'failed' }]);
   expect(listSourceStatuses(input([imported, failed]))).toEqual(before);

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
-import type { CopyPlace } from '../../src/copy/copy.ts';
+import type { CopyPlace } from '../../src/copy/context.ts';
 import { pruneEverywhere } from '../../src/copy/prune-everywhere.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import { CopyBench, MEDIA } from '../run/copy-bench.ts';

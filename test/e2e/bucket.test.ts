@@ -19,7 +19,7 @@ import type { Problem } from '../../src/plan/model.ts';
 import type { PruneResult } from '../../src/prune/prune.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
 import { manifestKey } from '../../src/store/objects/manifest.ts';
-import { openRepository } from '../../src/store/repository/repository.ts';
+import { openRepository } from '../../src/store/repository/open-repository.ts';
 import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 import { holder, hostAddress, Stack, type StackOptions } from '../harness/stack.ts';

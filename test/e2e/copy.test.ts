@@ -6,7 +6,7 @@ import type { ErrorInfo } from '../../src/base/errors.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { encodeManifest, manifestHash, manifestKey } from '../../src/store/objects/manifest.ts';
-import { openRepository } from '../../src/store/repository/repository.ts';
+import { openRepository } from '../../src/store/repository/open-repository.ts';
 import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 import { holder, hostAddress, ok, Stack, type StackOptions, sh, until, whileRuns } from '../harness/stack.ts';

@@ -54,7 +54,7 @@ describe('a full disk', () => {
     );
   }
 
-  function expectTold(report: RunReport, code: string): void {
+  function expectReported(report: RunReport, code: string): void {
     const pings = stack.receiver?.requests.filter(({ query }) => query.rid === report.rid) ?? [];
     expect(pings.map(({ path }) => path.split('/')[3] ?? '')).toEqual(['start', 'fail']);
     expect(pings[1]?.body).toContain(code);
@@ -83,7 +83,7 @@ describe('a full disk', () => {
         });
         expect((report.error ?? report.results[0]?.error)?.code, told).toBe('DEST_FULL');
         expect(await stored(), told).toBe(before);
-        expectTold(report, 'DEST_FULL');
+        expectReported(report, 'DEST_FULL');
       }
       await agent('rm -f /store/ballast');
     }
@@ -124,7 +124,7 @@ describe('a full disk', () => {
       expect({ code, status: report.status }, told).toEqual({ code: 1, status: 'failed' });
       expect((report.error ?? report.results[0]?.error)?.code, told).toBe('SPOOL_FULL');
       expect(await stored(), told).toBe(before);
-      expectTold(report, 'SPOOL_FULL');
+      expectReported(report, 'SPOOL_FULL');
     }
     expect(failures).toBeGreaterThanOrEqual(2);
     const { code, report } = await stack.backup();

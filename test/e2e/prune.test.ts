@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { encodeManifest, type Manifest } from '../../src/store/objects/manifest.ts';
-import { openRepository } from '../../src/store/repository/repository.ts';
+import { openRepository } from '../../src/store/repository/open-repository.ts';
 import { holder, postgres, Stack, until } from '../harness/stack.ts';
 
 interface Shown {
@@ -240,12 +240,12 @@ describe('pruning', () => {
     await stack.backup();
     const why = async () =>
       (await prune('--dry-run')).decisions.find(({ id }) => id === before)?.sources['db.postgres'];
-    expect(await why()).toContain('before the fall of db.postgres');
+    expect(await why()).toContain('before the drop of db.postgres');
     const status = await stack.lifeboat('status');
     expect(status.code).toBe(3);
     expect(status.stdout).toContain(`Lifeboat keeps ${before} until`);
     expect((await stack.lifeboat('accept', 'db.postgres')).code).toBe(0);
-    expect(await why()).not.toContain('before the fall of db.postgres');
+    expect(await why()).not.toContain('before the drop of db.postgres');
     expect((await stack.lifeboat('status')).code).toBe(0);
   });
 

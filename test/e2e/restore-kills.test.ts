@@ -164,7 +164,7 @@ describe('a restore in place that is killed', () => {
     return JSON.parse(await readFile(path.join(stack.directory, 'backups', key), 'utf8')) as RestoreReport;
   }
 
-  async function expectTold(found: 'restored' | 'changed'): Promise<void> {
+  async function expectReported(found: 'restored' | 'changed'): Promise<void> {
     const record = await newestRecord();
     // A restore that was killed after its end has written the record itself.
     if (record.status === 'ok') return;
@@ -208,7 +208,7 @@ describe('a restore in place that is killed', () => {
       await recovers(what);
       const found = await judge(`${what} after ${Math.round(delay)} of ${Math.round(lengthMs)} ms`);
       seen[found]++;
-      if ((await stack.objects()).length > records) await expectTold(found);
+      if ((await stack.objects()).length > records) await expectReported(found);
       else {
         seen.before++;
         expect({ found, early }).toEqual({ found: 'changed', early: true });
@@ -244,7 +244,7 @@ describe('a restore in place that is killed', () => {
     await sql(`SELECT pg_terminate_backend(pid) ${locks}`, 'app');
     await lock;
     expect(await judge(_)).toBe('changed');
-    await expectTold('changed');
+    await expectReported('changed');
     const { snapshots } = await stack.json<{ snapshots: { id: string; trigger: string }[] }>('snapshots');
     expect(snapshots.map(({ trigger }) => trigger)).toEqual(['manual']);
     expect(await stack.logs('lifeboat')).not.toContain('"msg":"run failed"');
@@ -274,7 +274,7 @@ describe('a restore in place that is killed', () => {
       "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%held%' AND pid <> pg_backend_pid()",
     );
     expect(await judge('while its rename waits')).toBe('changed');
-    await expectTold('changed');
+    await expectReported('changed');
   });
 
   it('leaves the new database if it is killed right after the swap', async () => {
@@ -285,7 +285,7 @@ describe('a restore in place that is killed', () => {
     await restore.ended;
     await recovers('agent');
     expect(await judge('right after the swap')).toBe('restored');
-    await expectTold('restored');
+    await expectReported('restored');
     await rollBack();
   });
 

@@ -67,7 +67,7 @@ describe('two agents in one project, and containers that are slow to stop', () =
     (await ok('docker', ['inspect', '--format', '{{.State.Running}}', id])).trim() === 'true';
   const allRun = async (service: string) => (await Promise.all((await ids(service)).map(runs))).every(Boolean);
   /** Runs `lifeboat …` in a separate container. */
-  const runBeside = (service: string, ...args: string[]): Promise<Ran> =>
+  const runAlongside = (service: string, ...args: string[]): Promise<Ran> =>
     sh('docker', ['compose', '--progress', 'quiet', 'run', '--rm', '--no-TTY', service, ...args], {
       cwd: stack.directory,
     });
@@ -99,9 +99,9 @@ describe('two agents in one project, and containers that are slow to stop', () =
           .code === 0,
     );
     const journal = await journals();
-    const beside = await runBeside(service, 'backup', '--json');
-    expect(beside.code, beside.stderr).toBe(11);
-    expect(JSON.parse(beside.stdout)).toMatchObject({
+    const second = await runAlongside(service, 'backup', '--json');
+    expect(second.code, second.stderr).toBe(11);
+    expect(JSON.parse(second.stdout)).toMatchObject({
       error: { code: 'LOCKED', hint: expect.stringContaining(agentName) },
     });
     expect(await journals()).toBe(journal);
@@ -149,8 +149,8 @@ describe('two agents in one project, and containers that are slow to stop', () =
     await ok('docker', ['kill', agent]);
     await ended;
     expect(await allRun('app')).toBe(false);
-    const beside = await runBeside('lifeboat', 'backup', '--json', 'app.files');
-    expect(beside.code, beside.stdout + beside.stderr).toBe(0);
+    const second = await runAlongside('lifeboat', 'backup', '--json', 'app.files');
+    expect(second.code, second.stdout + second.stderr).toBe(0);
     expect(await allRun('app')).toBe(true);
     expect(stack.receiver?.requests.some(({ body }) => body.includes('RUN_DIED'))).toBe(true);
     expect(await stack.helpers()).toEqual([]);

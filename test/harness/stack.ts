@@ -121,7 +121,7 @@ export class Stack {
   readonly directory: string;
   readonly receiver: Receiver | undefined;
   readonly rid = randomBytes(3).toString('hex');
-  readonly #schedule = farAway();
+  private readonly schedule = farAway();
 
   private constructor(project: string, directory: string, receiver: Receiver | undefined) {
     this.project = project;
@@ -163,7 +163,7 @@ export class Stack {
       volumes: [`${socket}:/var/run/docker.sock`, './backups:/backups', 'spool:/spool', ...extra],
       environment: {
         LOG_LEVEL: 'info',
-        LIFEBOAT_SCHEDULE: this.#schedule,
+        LIFEBOAT_SCHEDULE: this.schedule,
         ...(hooks
           ? {
               LIFEBOAT_HEALTHCHECKS_URL: `${hooks}/ping/${this.rid}-4a1e-4d57-8f6e-000000000000`,
@@ -286,7 +286,7 @@ export class Stack {
 
   /** Returns the names of this project's helpers, running or not, without the mark. */
   async helpers(): Promise<string[]> {
-    return (await this.#containers()).filter((name) => !name.endsWith(MARK));
+    return (await this.containers()).filter((name) => !name.endsWith(MARK));
   }
 
   /**
@@ -294,10 +294,10 @@ export class Stack {
    * dead runs, each minute.
    */
   async isMarked(): Promise<boolean> {
-    return (await this.#containers()).some((name) => name.endsWith(MARK));
+    return (await this.containers()).some((name) => name.endsWith(MARK));
   }
 
-  async #containers(): Promise<string[]> {
+  private async containers(): Promise<string[]> {
     const filter = `label=dev.lifeboat.project=${this.project}`;
     const out = await ok('docker', ['ps', '--all', '--filter', filter, '--format', '{{.Names}}']);
     return out.split('\n').filter((line) => line !== '');
@@ -316,7 +316,7 @@ export class Stack {
     await sh('docker', ['compose', '--progress', 'quiet', 'down', '--volumes', '--timeout', '2', '--remove-orphans'], {
       cwd: this.directory,
     });
-    for (const helper of await this.#containers()) await sh('docker', ['rm', '--force', '--volumes', helper]);
+    for (const helper of await this.containers()) await sh('docker', ['rm', '--force', '--volumes', helper]);
     await this.receiver?.close();
     await rm(this.directory, { recursive: true, force: true });
   }

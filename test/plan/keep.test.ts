@@ -153,8 +153,8 @@ describe('retention', () => {
     const newer = snap('2026-11-12T03:00:00Z');
     const all = [before, after, newer];
     expect(reasons(all, '1d')).toMatchObject({
-      [before.id]: [`before the fall of ${DB}`],
-      [after.id]: [`after the fall of ${DB}`],
+      [before.id]: [`before the drop of ${DB}`],
+      [after.id]: [`after the drop of ${DB}`],
     });
     expect(Object.keys(reasons(all, '1d', { acceptedUntil: after.end - 1 }))).toHaveLength(3);
     expect(Object.keys(reasons(all, '1d', { acceptedUntil: after.end }))).toEqual([newer.id]);

@@ -10,7 +10,7 @@ import type { Plan } from '../../src/plan/model.ts';
 import { createDispatcher } from '../../src/report/dispatch.ts';
 import { openState } from '../../src/run/state.ts';
 import { takeLease } from '../../src/store/repository/lease.ts';
-import { openRepository } from '../../src/store/repository/repository.ts';
+import { openRepository } from '../../src/store/repository/open-repository.ts';
 import { makeResult } from '../report/fixtures.ts';
 import { noSightings, scratchBase } from '../store/helpers.ts';
 

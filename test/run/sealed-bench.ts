@@ -16,7 +16,8 @@ import { lastStoredOf } from '../../src/run/history.ts';
 import { openState } from '../../src/run/state.ts';
 import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
 import { newSnapshotId } from '../../src/store/objects/snapshot-id.ts';
-import { openRepository, type Repository } from '../../src/store/repository/repository.ts';
+import { openRepository } from '../../src/store/repository/open-repository.ts';
+import type { Repository } from '../../src/store/repository/repository.ts';
 import { createTreeStore } from '../../src/trees/runner.ts';
 import { type Bench, createBench } from '../store/helpers.ts';
 

@@ -9,7 +9,7 @@ import {
   listSourceStatuses,
   othersOf,
   resultsOf,
-  type StandingInput,
+  type SourceStatusInput,
 } from '../../src/run/source-status.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
 import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
@@ -34,7 +34,7 @@ const result = (day: number, status: LastResult['status']): LastResult => ({
   status,
   ...(status === 'failed' ? { error: { code: 'PG_AUTH', message: 'refused' } } : {}),
 });
-const ask = (over: Partial<StandingInput>) =>
+const ask = (over: Partial<SourceStatusInput>) =>
   listSourceStatuses({
     plan: plan('a', 'b'),
     manifests: [],
@@ -44,7 +44,7 @@ const ask = (over: Partial<StandingInput>) =>
     now: new Date('2026-11-20T09:00:00Z'),
     ...over,
   });
-const attention = (over: Partial<StandingInput>) =>
+const attention = (over: Partial<SourceStatusInput>) =>
   Object.fromEntries(ask(over).map((one) => [one.name, one.attention]));
 
 test('a successful run of one source does not hide that another has failed, with or without a snapshot', () => {
@@ -152,11 +152,11 @@ test('a drop in a source needs attention until a user accepts it, and does not f
   const entry = after.sources.a;
   if (entry) entry.fell = { since: before.id };
   const over = { plan: plan('a'), manifests: [manifest(20, { a: 'ok' }), after, before] };
-  const [standing] = ask({ ...over, now: new Date('2026-11-20T09:00:00Z') });
-  expect(standing).toMatchObject({ attention: 'fell', beforeFall: before.id });
-  expect(othersOf(standing ? [standing] : [], [])).toEqual([]);
+  const [status] = ask({ ...over, now: new Date('2026-11-20T09:00:00Z') });
+  expect(status).toMatchObject({ attention: 'fell', beforeFall: before.id });
+  expect(othersOf(status ? [status] : [], [])).toEqual([]);
   expect(
-    renderSourceStatuses(standing ? [standing] : [], {
+    renderSourceStatuses(status ? [status] : [], {
       now: new Date('2026-11-20T09:00:00Z'),
       paint: plainPaint,
       unread: false,

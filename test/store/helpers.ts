@@ -13,9 +13,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Destination } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
-import { type ExtractedTree, type ExtractTreeOptions, extractTree } from '../../src/store/content/extract-tree.ts';
-import { type StoreTreeOptions, storeTree } from '../../src/store/content/store-tree.ts';
-import type { StoredTree } from '../../src/store/content/stored-tree.ts';
+import { extractTree } from '../../src/store/content/extract-tree.ts';
+import type { ExtractedTree, ExtractTreeOptions } from '../../src/store/content/extracted-tree.ts';
+import { storeTree } from '../../src/store/content/store-tree.ts';
+import type { StoredTree, StoreTreeOptions } from '../../src/store/content/stored-tree.ts';
 import { type IndexEntry, readIndexFile } from '../../src/store/filesystem/index-file.ts';
 import type { LeaseSightings } from '../../src/store/repository/lease-seen.ts';
 

@@ -10,9 +10,10 @@ import { type Aside, chooseDatabases, type DatabaseListing, listDatabases, missi
 import { readServerFacts, type ServerFacts } from './facts/facts.ts';
 import { restoreWarnings } from './facts/rights.ts';
 import { readMemberships } from './load/globals.ts';
+import { openTools } from './server/helper-tools.ts';
 import { explainRestart, restarted, type Watched } from './server/restarted.ts';
 import { readServerConfig } from './server/server-config.ts';
-import { type AgentContext, openTools, type Tools } from './server/tools.ts';
+import type { AgentContext, Tools } from './server/tools.ts';
 import { withWatchdog } from './server/watchdog.ts';
 import { whenUp } from './server/when-up.ts';
 import { refuseStrangeFiles } from './strange-files.ts';

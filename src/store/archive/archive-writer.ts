@@ -1,6 +1,7 @@
 import type { Stats } from 'node:fs';
 import { PassThrough, type Writable } from 'node:stream';
 import type { Archiver } from 'archiver';
+import { onAbort } from '../../base/abort.ts';
 import type { TreePath } from '../filesystem/path.ts';
 import { adjustLibrary } from './library.ts';
 import { archiveName, encodeOddNames, type OddNames, PAX_KEYWORD, symlinkText, toBase64 } from './names.ts';
@@ -53,6 +54,7 @@ export class ArchiveWriter {
   private readonly explain: ArchiveOutput['explain'];
   private readonly signal: AbortSignal | undefined;
   private readonly pumped: Promise<void>;
+  private readonly ignoreAbort: () => void;
   private waiting: { resolve(): void; reject(error: unknown): void } | undefined;
   private failure: { error: unknown } | undefined;
   private moved: (() => void) | undefined;
@@ -76,8 +78,8 @@ export class ArchiveWriter {
     archive.on('warning', (error) => this.end(error));
     archive.on('error', (error) => this.end(error));
     this.output.on('error', this.onOutputError);
-    signal?.addEventListener('abort', this.onAbort, { once: true });
     this.pumped = this.pump().catch((error: unknown) => this.end(this.explain(error)));
+    this.ignoreAbort = onAbort(signal, () => this.end(signal?.reason));
   }
 
   static async open(format: ArchiveFormat, output: ArchiveOutput, signal?: AbortSignal): Promise<ArchiveWriter> {
@@ -240,11 +242,10 @@ export class ArchiveWriter {
     this.archive.destroy();
   }
 
-  private readonly onAbort = () => this.end(this.signal?.reason);
   private readonly onOutputError = (error: unknown) => this.end(this.explain(error));
 
   private release(): void {
-    this.signal?.removeEventListener('abort', this.onAbort);
+    this.ignoreAbort();
     this.output.off('error', this.onOutputError);
     // A pipe without a reader may still report an error.
     this.output.on('error', () => undefined);

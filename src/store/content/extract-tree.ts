@@ -2,55 +2,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { LifeboatError } from '../../base/errors.ts';
-import type { Destination } from '../../destinations/destination.ts';
-import type { SealKeys } from '../../plan/seal-keys.ts';
 import { Directory } from '../filesystem/directory.ts';
-import type { FileType } from '../filesystem/file-stat.ts';
-import type { PathPredicate } from '../filesystem/glob.ts';
-import type { IndexEntry } from '../filesystem/index-file.ts';
 import { createTimeSetter } from '../filesystem/times.ts';
-import type { NewName } from '../filesystem/write-file.ts';
-import type { PackRef } from '../packs/pack-stream.ts';
+import type { ExtractedTree, ExtractTreeOptions } from './extracted-tree.ts';
 import { TaskLists } from './task-lists.ts';
 import { Extraction } from './tree-extraction.ts';
-
-/** Describes the tree to restore, and where to. */
-export interface ExtractTreeOptions {
-  /** the index as `readIndex` yields it: checked, and in order */
-  index: AsyncIterable<IndexEntry>;
-  packs: readonly PackRef[];
-  destination: Destination;
-  keys: SealKeys;
-  /** an empty directory: open, or as an absolute path that need not exist */
-  target: Directory | string;
-  /** selects paths, together with their parent directories; absent: everything. See `selectByGlobs`. */
-  select?: PathPredicate;
-  /** an existing directory with room for one unpacked pack of small files, and for lists of files */
-  spool: string;
-  /** resolve only once everything is on the disk, and not just in the cache of the operating system */
-  durable?: boolean;
-  /** the limit with which the tree was stored; only tests set another value */
-  smallFile?: number;
-  /** restore user and group (requires root), and the setuid and setgid bits */
-  owner: boolean;
-  /**
-   * Tries to create a file that is not empty from a local source, complete and with its owner and mode. Returns true if
-   * it did, with the hash verified. Returns false if nothing of that name is left; the file is then fetched.
-   */
-  takeOver?(entry: IndexEntry, to: NewName): Promise<boolean>;
-  signal?: AbortSignal;
-  /** called a few times a second at most, and at the end; `done` in bytes */
-  progress?(progress: { done: number; files: number }): void;
-}
-
-/** The restored tree. `files` includes hard links; `bytes` counts their content once. */
-export interface ExtractedTree {
-  entries: number;
-  files: number;
-  bytes: number;
-  /** FIFOs, sockets and devices in the index, which are not created */
-  skipped: Partial<Record<FileType, number>>;
-}
 
 /**
  * Restores a tree into an empty directory: content verified against the index, owners, modes, times to the nanosecond,

@@ -11,7 +11,7 @@ import { restoredMode, writeLargeFile, writeSmallFile } from '../filesystem/writ
 import { PackReader, streamSingle } from '../packs/pack-reader.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import { SMALL_FILE } from './content-store.ts';
-import type { ExtractedTree, ExtractTreeOptions } from './extract-tree.ts';
+import type { ExtractedTree, ExtractTreeOptions } from './extracted-tree.ts';
 import { NewTree } from './new-tree.ts';
 import type { TaskLists } from './task-lists.ts';
 

@@ -13,7 +13,7 @@ import { IndexWriter, RefusedLine } from './index-writer.ts';
 import { PreviousIndex } from './previous-index.ts';
 import { isUnchanged, linkKey, metadata } from './stat-entry.ts';
 import { DatabaseStoring } from './store-database.ts';
-import type { StoreTreeOptions } from './store-tree.ts';
+import type { StoreTreeOptions } from './stored-tree.ts';
 import { addIssue, emptyResult, type StoredTree } from './stored-tree.ts';
 
 const MAX_JOBS = 512;

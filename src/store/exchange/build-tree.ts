@@ -1,6 +1,7 @@
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import { formatBytes } from '../../report/format.ts';
-import { type ExtractedTree, type ExtractTreeOptions, extractTree } from '../content/extract-tree.ts';
+import { extractTree } from '../content/extract-tree.ts';
+import type { ExtractedTree, ExtractTreeOptions } from '../content/extracted-tree.ts';
 import { areaName } from '../filesystem/area.ts';
 import { Directory } from '../filesystem/directory.ts';
 import type { PathPredicate } from '../filesystem/glob.ts';

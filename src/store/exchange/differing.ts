@@ -4,11 +4,11 @@ import type { IndexEntry } from '../filesystem/index-file.ts';
 import type { OpenDirectories } from '../filesystem/open-directories.ts';
 import { split, type TreePath } from '../filesystem/path.ts';
 import { isInParts, lastWritten } from '../sqlite/sqlite-file.ts';
-import type { BuildOptions } from './build-tree.ts';
 import { isEqualFile } from './live-file.ts';
 
 interface DifferingOptions {
-  options: Pick<BuildOptions, 'index' | 'overwrite'>;
+  /** as in the options of the build */
+  options: { index(): AsyncIterable<IndexEntry>; overwrite: boolean };
   select: PathPredicate;
   live: OpenDirectories;
   counts: { equal: number; newer: number };

@@ -166,18 +166,19 @@ export async function readIfThere(destination: Destination, key: string): Promis
   }
 }
 
+/** A document that exists: its bytes, or the reason why they cannot be read. */
+type FoundDocument = { bytes: Buffer; damage?: never } | { bytes?: never; damage: LifeboatError };
+
 /**
- * Reads a document like {@link readIfThere}, and returns the error of a damaged one. A disk or server that does not
- * respond still throws.
+ * Reads a document like {@link readIfThere}. A damaged one is a result too. A disk or server that does not respond
+ * still throws.
  */
-export async function readEvenDamaged(
-  destination: Destination,
-  key: string,
-): Promise<Buffer | LifeboatError | undefined> {
+export async function readEvenDamaged(destination: Destination, key: string): Promise<FoundDocument | undefined> {
   try {
-    return await readIfThere(destination, key);
+    const bytes = await readIfThere(destination, key);
+    return bytes && { bytes };
   } catch (error) {
-    if (hasCode(error, 'OBJECT_DAMAGED')) return error;
+    if (hasCode(error, 'OBJECT_DAMAGED')) return { damage: error };
     throw error;
   }
 }

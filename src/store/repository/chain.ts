@@ -3,9 +3,9 @@ import { isFuture } from '../../plan/values/clock.ts';
 import type { Manifest } from '../objects/manifest.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import { readPins } from './pins.ts';
-import type { Repository, Snapshot, SnapshotList } from './repository.ts';
-import { type Place, refuseLostEnd } from './seen-chain.ts';
-import { unsigned } from './signing.ts';
+import type { Place, Repository, Snapshot, SnapshotList } from './repository.ts';
+import { refuseLostEnd } from './seen-chain.ts';
+import { unsigned, type Verdict } from './signing.ts';
 import { readTombstones, sortOut, type Tombstone } from './tombstones.ts';
 
 /**
@@ -124,10 +124,10 @@ export async function readChain(repository: Repository, snapshots: readonly Snap
   const { usable, forged } = sortOut(snapshots, await readTombstones(repository, { wrong }));
   for (const { id } of forged) wrong(id, unsigned(`the tombstone of ${id}`));
   const old = snapshots.filter((one) => one.unsigned).map(({ manifest }) => manifest.id);
-  await readPins(repository, (id, verdict) => {
-    if (typeof verdict !== 'string') wrong(id, verdict);
-    else if (verdict === 'unsigned') old.push(`the pin of ${id}`);
-  });
+  const seen = (id: string, verdict: Verdict) => {
+    if (verdict === 'unsigned') old.push(`the pin of ${id}`);
+  };
+  await readPins(repository, { seen, wrong });
   const signatures = snapshots.flatMap(({ manifest }) => manifest.signature ?? []);
   return {
     findings: [...findings, ...chainBreaks(snapshots, usable)],

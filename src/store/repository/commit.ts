@@ -2,20 +2,9 @@ import { hasCode, hasErrno, isDiskError } from '../../base/errors.ts';
 import { isUncertain } from '../../destinations/destination.ts';
 import { manifestKey } from '../objects/manifest.ts';
 import { readIfThere, streamOf } from '../objects/objects.ts';
-import type { Lease } from './lease.ts';
-import type { Repository, Snapshot } from './repository.ts';
+import type { CommitOptions, Repository, Snapshot } from './repository.ts';
 import { expectInfo } from './repository-info.ts';
 import { withdrawSnapshot } from './tombstones.ts';
-
-/** Options of a commit. */
-export interface CommitOptions {
-  /**
-   * proves that no other agent writes here, see {@link Lease}; called right before the manifest is put, and again after
-   */
-  fence?: Lease['fence'];
-  /** Called right before the manifest is sent. From then on it may appear at any time, even if the commit fails. */
-  sending?(): void;
-}
 
 /** A manifest to commit. */
 interface Commit {

@@ -116,8 +116,8 @@ export function asUnread(error: LifeboatError): LifeboatError {
  * object.
  */
 export function isAboutSnapshot(error: unknown): error is LifeboatError {
-  if (isDamage(error)) return true;
-  return error instanceof LifeboatError && (error.code === 'DELETE_REFUSED' || unread.has(error));
+  if (isDamage(error) || hasCode(error, 'DELETE_REFUSED')) return true;
+  return error instanceof LifeboatError && unread.has(error);
 }
 
 /**
@@ -181,10 +181,10 @@ async function* readAt(from: Destination, key: string, signal: AbortSignal): Asy
  * @returns false if the document exists at `from` and is damaged
  */
 export async function copyDocument(from: Destination, to: Destination, key: string): Promise<boolean> {
-  const bytes = await readEvenDamaged(from, key);
-  if (!Buffer.isBuffer(bytes)) return bytes === undefined;
+  const found = await readEvenDamaged(from, key);
+  if (!found?.bytes) return found === undefined;
   try {
-    await to.put(key, streamOf(bytes));
+    await to.put(key, streamOf(found.bytes));
   } catch (error) {
     if (!hasCode(error, 'DEST_EXISTS')) throw error;
   }

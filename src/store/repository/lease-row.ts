@@ -58,10 +58,10 @@ export async function readNewestLease(place: RowPlace): Promise<{ number: number
 
 /** Reads a lease. One that is missing or unreadable is undefined and binds nobody: the next number stops its holder. */
 export async function readLease({ destination, project }: RowPlace, number: number): Promise<LeaseObject | undefined> {
-  const bytes = await readEvenDamaged(destination, leaseKey(project, number));
-  if (!Buffer.isBuffer(bytes)) return undefined;
+  const found = await readEvenDamaged(destination, leaseKey(project, number));
+  if (!found?.bytes) return undefined;
   try {
-    return lease.parse(JSON.parse(bytes.toString('utf8')));
+    return lease.parse(JSON.parse(found.bytes.toString('utf8')));
   } catch {
     return undefined;
   }

@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import { hasCode, LifeboatError } from '../../base/errors.ts';
+import { hasCode, type LifeboatError, toLifeboatError } from '../../base/errors.ts';
 import { canonicalJson, FORMAT } from '../objects/manifest.ts';
 import { readEvenDamaged, streamOf } from '../objects/objects.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import type { Repository } from './repository.ts';
-import { type Signing, type Verdict, verdictOf } from './signing.ts';
+import { type Signing, type Verdict, verifyText } from './signing.ts';
 
 /** Why and since when a snapshot is kept regardless of the retention. */
 export interface Pin {
@@ -42,26 +42,33 @@ export async function isPinned({ destination, project }: Omit<Place, 'signing'>,
  * Reads all pins of a project, by snapshot id. A pin that is unreadable or has a wrong signature still counts, because
  * keeping a snapshot is the safe choice.
  *
- * @param seen called for each pin with the verdict on its signature, or the error of an unreadable pin
+ * @param on `seen` is called for each pin with the verdict on its signature, `wrong` for each pin that cannot be read or
+ * verified
  */
 export async function readPins(
   { destination, project, signing }: Omit<Place, 'signing'> & { signing?: Signing },
-  seen?: (id: string, verdict: Verdict | LifeboatError) => void,
+  on?: { seen?(id: string, verdict: Verdict): void; wrong(id: string, error: LifeboatError): void },
 ): Promise<Map<string, Pin>> {
   const pins = new Map<string, Pin>();
   const prefix = `${project}/pins/`;
   for await (const { key } of destination.list(prefix)) {
     const id = key.slice(prefix.length).replace(/\.json$/, '');
     if (!parseSnapshotId(id)) continue;
-    const bytes = await readEvenDamaged(destination, key);
-    if (bytes === undefined) continue;
-    const text = Buffer.isBuffer(bytes) ? bytes.toString('utf8') : '';
+    const found = await readEvenDamaged(destination, key);
+    if (!found) continue;
+    const text = found.bytes?.toString('utf8') ?? '';
     pins.set(id, decode(text) ?? { reason: 'the pin cannot be read', at: new Date(0).toISOString() });
-    if (bytes instanceof LifeboatError) {
-      seen?.(id, bytes);
+    if (found.damage) {
+      on?.wrong(id, found.damage);
       continue;
     }
-    if (seen && signing) seen(id, verdictOf(signing, 'pin', text, { id, project }));
+    if (!on || !signing) continue;
+    try {
+      const verdict = verifyText(signing, 'pin', text, { id, project });
+      on.seen?.(id, verdict);
+    } catch (error) {
+      on.wrong(id, toLifeboatError(error));
+    }
   }
   return pins;
 }

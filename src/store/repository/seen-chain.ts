@@ -1,16 +1,6 @@
 import { LifeboatError } from '../../base/errors.ts';
-import type { Repository, Snapshot, SnapshotList } from './repository.ts';
+import type { Place, Repository, Snapshot, SnapshotList } from './repository.ts';
 import { findRemoved } from './tombstones.ts';
-
-/** A snapshot's place in the chain of manifests. */
-export interface Place {
-  id: string;
-  sequence: number;
-  /** hex SHA-256 of the manifest's bytes */
-  hash: string;
-  /** set if the manifest has a signature: only a signed tombstone explains its loss then */
-  signed?: true;
-}
 
 /** The snapshots that an agent has seen at its destination, and has not seen removed. */
 export type SeenChain = readonly Place[];

@@ -24,25 +24,25 @@ interface Key {
  * changed. Without a key, documents are neither signed nor verified.
  */
 export class Signing {
-  readonly #keys: Key[];
-  readonly #repository: string;
+  private readonly keys: Key[];
+  private readonly repository: string;
 
   /** @param repository the id in lifeboat.json; a document that was moved to another repository fails verification */
   constructor(repository: string, secrets: readonly string[] = []) {
-    this.#repository = repository;
-    this.#keys = secrets.map((secret) => ({ id: keyId(secret), secret }));
+    this.repository = repository;
+    this.keys = secrets.map((secret) => ({ id: keyId(secret), secret }));
   }
 
   /** Returns whether a key is set. */
   get active(): boolean {
-    return this.#keys.length > 0;
+    return this.keys.length > 0;
   }
 
   /** Returns the document with its signature, or unchanged if no key is set. */
   sign<T extends object>(kind: SignedKind, document: T): T & { signature?: Signature } {
-    const [key] = this.#keys;
+    const [key] = this.keys;
     if (!key) return document;
-    const value = this.#code(key, kind, document).toString('hex');
+    const value = this.code(key, kind, document).toString('hex');
     return { ...document, signature: { algorithm: 'hmac-sha256', keyId: key.id, value } };
   }
 
@@ -61,42 +61,44 @@ export class Signing {
     const parsed = signature.safeParse(given);
     if (!parsed.success) throw wrong(name);
     const { keyId: id, value } = parsed.data;
-    const key = this.#keys.find((one) => one.id === id);
+    const key = this.keys.find((one) => one.id === id);
     if (!key) {
       throw new LifeboatError('SIGNATURE_KEY', `${name} was signed with another key (${visibleId(id)})`, {
         hint: 'Add that key to LIFEBOAT_SIGNING_KEY on a further line: the first key signs, all of them verify.',
       });
     }
-    const expected = this.#code(key, kind, signed);
+    const expected = this.code(key, kind, signed);
     const found = Buffer.from(value, 'hex');
     if (found.length !== expected.length || !timingSafeEqual(found, expected)) throw wrong(name);
     return 'signed';
   }
 
-  #code({ secret }: Key, kind: SignedKind, document: object): Buffer {
-    const signed = canonicalJson({ signs: kind, repository: this.#repository, document });
+  private code({ secret }: Key, kind: SignedKind, document: object): Buffer {
+    const signed = canonicalJson({ signs: kind, repository: this.repository, document });
     return createHmac('sha256', secret).update(signed).digest();
   }
 }
 
 /**
  * Verifies the text of a tombstone or pin like {@link Signing.verify}, and that it belongs to the snapshot in `place`.
- * Returns errors instead of throwing them.
+ *
+ * @throws SIGNATURE_WRONG; SIGNATURE_KEY; OBJECT_DAMAGED if the text is not JSON
  */
-export function verdictOf(
+export function verifyText(
   signing: Signing,
   kind: SignedKind,
   text: string,
   place: { id: string; project: string },
-): Verdict | LifeboatError {
+): Verdict {
   const name = `the ${kind} of ${place.id}`;
   try {
     const document: unknown = JSON.parse(text);
     const verdict = signing.verify(kind, name, document);
     const at = z.object({ id: z.literal(place.id), project: z.literal(place.project) }).safeParse(document);
-    return verdict === 'signed' && !at.success ? wrong(name) : verdict;
+    if (verdict === 'signed' && !at.success) throw wrong(name);
+    return verdict;
   } catch (error) {
-    return error instanceof LifeboatError ? error : new LifeboatError('OBJECT_DAMAGED', `${name} cannot be read`);
+    throw error instanceof LifeboatError ? error : new LifeboatError('OBJECT_DAMAGED', `${name} cannot be read`);
   }
 }
 

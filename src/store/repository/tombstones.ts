@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { hasCode, LifeboatError } from '../../base/errors.ts';
+import { hasCode, LifeboatError, toLifeboatError } from '../../base/errors.ts';
 import { canonicalJson, FORMAT, manifestKey } from '../objects/manifest.ts';
 import { deleteUnlessKept, readEvenDamaged, streamOf } from '../objects/objects.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import { isPinned } from './pins.ts';
 import type { Repository, Snapshot } from './repository.ts';
-import { type Verdict, verdictOf } from './signing.ts';
+import { type Verdict, verifyText } from './signing.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
@@ -181,16 +181,19 @@ export async function readTombstone(
   id: string,
   wrong?: (id: string, error: LifeboatError) => void,
 ): Promise<ReadTombstone | undefined> {
-  const bytes = await readEvenDamaged(destination, tombstoneKey(project, id));
-  if (bytes instanceof LifeboatError) wrong?.(id, bytes);
-  if (!Buffer.isBuffer(bytes)) return undefined;
-  const text = bytes.toString('utf8');
+  const found = await readEvenDamaged(destination, tombstoneKey(project, id));
+  if (found?.damage) wrong?.(id, found.damage);
+  if (!found?.bytes) return undefined;
+  const text = found.bytes.toString('utf8');
   const value = decode(text);
-  const verdict = verdictOf(signing, 'tombstone', text, { id, project });
-  if (verdict instanceof LifeboatError) wrong?.(id, verdict);
-  else if (value?.id === id && value.project === project) return { ...value, verdict };
-  else wrong?.(id, unreadable(id));
-  return undefined;
+  try {
+    const verdict = verifyText(signing, 'tombstone', text, { id, project });
+    if (value?.id !== id || value.project !== project) throw unreadable(id);
+    return { ...value, verdict };
+  } catch (error) {
+    wrong?.(id, toLifeboatError(error));
+    return undefined;
+  }
 }
 
 /** Returns whether a tombstone does not belong to a snapshot: somebody other than Lifeboat put it there. */

@@ -46,8 +46,8 @@ export async function* listContent(destination: Destination, project: string): A
 export async function damagedLists(destination: Destination, project: string): Promise<string[]> {
   const damaged: string[] = [];
   for (const key of await listKeys(destination, project)) {
-    const bytes = await readEvenDamaged(destination, key);
-    if (bytes !== undefined && !(Buffer.isBuffer(bytes) && decode(bytes.toString('utf8')))) damaged.push(key);
+    const found = await readEvenDamaged(destination, key);
+    if (found && !(found.bytes && decode(found.bytes.toString('utf8')))) damaged.push(key);
   }
   return damaged;
 }
@@ -55,8 +55,8 @@ export async function damagedLists(destination: Destination, project: string): P
 /** Reads the newest list. An unreadable list counts as empty, because waiting another day is the safe choice. */
 export async function readUnreferenced(destination: Destination, project: string): Promise<Unreferenced> {
   const key = (await listKeys(destination, project)).at(-1);
-  const bytes = key === undefined ? undefined : await readEvenDamaged(destination, key);
-  return (Buffer.isBuffer(bytes) && decode(bytes.toString('utf8'))) || new Map();
+  const found = key === undefined ? undefined : await readEvenDamaged(destination, key);
+  return (found?.bytes && decode(found.bytes.toString('utf8'))) || new Map();
 }
 
 /**

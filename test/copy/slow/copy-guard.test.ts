@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LifeboatError } from '../../../src/base/errors.ts';
-import type { CopyPlace } from '../../../src/copy/copy.ts';
+import type { CopyPlace } from '../../../src/copy/context.ts';
 import { copyLines, copyStateLines } from '../../../src/report/copy-text.ts';
 import type { CopyReport } from '../../../src/report/events.ts';
 import type { CopyState } from '../../../src/run/state.ts';

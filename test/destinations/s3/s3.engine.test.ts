@@ -11,7 +11,7 @@ import type { SweepingDestination } from '../../../src/destinations/destination.
 import { createS3Destination, type S3Options } from '../../../src/destinations/s3/s3.ts';
 import { FORMAT, type Manifest } from '../../../src/store/objects/manifest.ts';
 import { fetchDocument } from '../../../src/store/objects/objects.ts';
-import { openRepository } from '../../../src/store/repository/repository.ts';
+import { openRepository } from '../../../src/store/repository/open-repository.ts';
 import { destinationContract, keys, read } from '../../contract/destination.ts';
 import { type S3Fault, type S3Operation, type S3Proxy, type S3Seen, startS3Proxy } from '../../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../../harness/s3-server.ts';

@@ -3,7 +3,7 @@ import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../../src/base/errors.ts';
 import { type Destination, markUncertain } from '../../../src/destinations/destination.ts';
-import { openRepository } from '../../../src/store/repository/repository.ts';
+import { openRepository } from '../../../src/store/repository/open-repository.ts';
 import { keys } from '../../contract/destination.ts';
 import { RunBench } from '../../run/run-bench.ts';
 

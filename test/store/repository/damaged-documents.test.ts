@@ -46,11 +46,11 @@ test('a damaged tombstone is ignored and reported', async () => {
 
 test('a damaged pin keeps its snapshot and is reported', async () => {
   const destination = await withUnreadable(pinKey(project, ID));
-  const seen: unknown[] = [];
-  const pins = await readPins({ destination, project, signing }, (id, verdict) => seen.push(id, verdict));
+  const wrong: unknown[] = [];
+  const pins = await readPins({ destination, project, signing }, { wrong: (id, error) => wrong.push(id, error) });
   expect([...pins.keys()]).toEqual([ID]);
   expect(await isPinned({ destination, project }, ID)).toBe(true);
-  expect(seen).toEqual([ID, expect.objectContaining({ code: 'OBJECT_DAMAGED' })]);
+  expect(wrong).toEqual([ID, expect.objectContaining({ code: 'OBJECT_DAMAGED' })]);
 });
 
 test('a damaged list of unreferenced objects counts as empty', async () => {

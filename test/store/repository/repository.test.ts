@@ -23,7 +23,7 @@ import {
 } from '../../../src/store/objects/manifest.ts';
 import { newSnapshotId, parseSnapshotId } from '../../../src/store/objects/snapshot-id.ts';
 import { resolveSnapshot } from '../../../src/store/repository/chain.ts';
-import { openRepository } from '../../../src/store/repository/repository.ts';
+import { openRepository } from '../../../src/store/repository/open-repository.ts';
 import { acceptInfo, type KnownRepository, readInfo } from '../../../src/store/repository/repository-info.ts';
 import { keys } from '../../contract/destination.ts';
 import { scratchBase } from '../helpers.ts';

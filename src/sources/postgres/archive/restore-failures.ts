@@ -46,17 +46,17 @@ const FAILURES_LIMIT = 20_000;
  * `from TOC entry 3335; …` names the entry, and its error follows. Of several errors of an entry, the first one counts.
  */
 export class FailureLog {
-  readonly #file: FileHandle;
-  readonly #buffer = Buffer.alloc(READ_SIZE);
-  readonly #parser = createParser();
-  readonly #decoder = new StringDecoder('utf8');
-  #offset = 0;
-  #rest = '';
-  #reading: Promise<Said> | undefined;
+  private readonly file: FileHandle;
+  private readonly buffer = Buffer.alloc(READ_SIZE);
+  private readonly parser = createParser();
+  private readonly decoder = new StringDecoder('utf8');
+  private offset = 0;
+  private rest = '';
+  private reading: Promise<Said> | undefined;
 
   /** @param file open for reading; the caller closes it */
   constructor(file: FileHandle) {
-    this.#file = file;
+    this.file = file;
   }
 
   /**
@@ -65,28 +65,28 @@ export class FailureLog {
    * @throws PG_RESTORE_FAILED for a log that is too large or has too many failures; the signal's reason
    */
   read(signal?: AbortSignal): Promise<Said> {
-    const next = (this.#reading ?? Promise.resolve()).then(() => this.#readOn(signal));
-    this.#reading = next.catch(() => this.#parser.said());
+    const next = (this.reading ?? Promise.resolve()).then(() => this.readOn(signal));
+    this.reading = next.catch(() => this.parser.said());
     return next;
   }
 
-  async #readOn(signal: AbortSignal | undefined): Promise<Said> {
+  private async readOn(signal: AbortSignal | undefined): Promise<Said> {
     // A writer that never stops must not keep a look from ending.
-    const { size } = await this.#file.stat();
-    if (size > LOG_LIMIT || this.#parser.isFull()) throw endless();
-    while (this.#offset < size) {
+    const { size } = await this.file.stat();
+    if (size > LOG_LIMIT || this.parser.isFull()) throw endless();
+    while (this.offset < size) {
       signal?.throwIfAborted();
-      const length = Math.min(READ_SIZE, size - this.#offset);
-      const { bytesRead } = await this.#file.read(this.#buffer, 0, length, this.#offset);
+      const length = Math.min(READ_SIZE, size - this.offset);
+      const { bytesRead } = await this.file.read(this.buffer, 0, length, this.offset);
       if (bytesRead === 0) break;
-      this.#offset += bytesRead;
-      const lines = (this.#rest + this.#decoder.write(this.#buffer.subarray(0, bytesRead))).split('\n');
+      this.offset += bytesRead;
+      const lines = (this.rest + this.decoder.write(this.buffer.subarray(0, bytesRead))).split('\n');
       // A hostile helper may write a line without end.
-      this.#rest = (lines.pop() as string).slice(-READ_SIZE);
-      for (const line of lines) this.#parser.add(line);
-      if (this.#parser.isFull()) throw endless();
+      this.rest = (lines.pop() as string).slice(-READ_SIZE);
+      for (const line of lines) this.parser.add(line);
+      if (this.parser.isFull()) throw endless();
     }
-    return this.#parser.said();
+    return this.parser.said();
   }
 }
 

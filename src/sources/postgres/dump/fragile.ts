@@ -7,7 +7,7 @@ import { findOrphans } from './orphans.ts';
 
 /** A function that something calls while a restore builds it. */
 interface Call {
-  /** `index`, `generated column`, `constraint`, `materialised view` */
+  /** `index`, `generated column`, `constraint`, `materialized view` */
   kind: string;
   /** as SQL writes it, with its schema */
   object: string;
@@ -49,7 +49,7 @@ const calls = (versionNumber: number) => `WITH RECURSIVE seen(root, rel) AS (
     UNION SELECT 'constraint', format('%I', conname) || coalesce(' of ' || ${named('conrelid')}, ''), refobjid
       FROM pg_depend JOIN pg_constraint c ON c.oid = objid AND contype = 'c' AND convalidated
       WHERE classid = 'pg_constraint'::regclass AND refclassid = 'pg_proc'::regclass
-    UNION SELECT 'materialised view', ${named('root')}, refobjid FROM seen JOIN pg_rewrite r ON ev_class = rel
+    UNION SELECT 'materialized view', ${named('root')}, refobjid FROM seen JOIN pg_rewrite r ON ev_class = rel
       JOIN pg_depend d ON classid = 'pg_rewrite'::regclass AND objid = r.oid AND refclassid = 'pg_proc'::regclass
   )
   SELECT kind, object, p.oid::text AS id, format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(p.oid)) AS function,

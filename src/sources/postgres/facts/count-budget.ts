@@ -24,32 +24,32 @@ const GRACE_MS = 60_000;
  * long for them. The waits for locks are measured, and limited for all databases of the source together.
  */
 export class CountBudget {
-  readonly #oneWaitMs: number;
-  readonly #now: () => number;
-  #leftMs = WAIT_MS;
+  private readonly oneWaitMs: number;
+  private readonly now: () => number;
+  private leftMs = WAIT_MS;
 
   /** @param now returns milliseconds of a clock that only moves forward */
   constructor(stallTimeoutMs: number, now: () => number = () => performance.now()) {
-    this.#oneWaitMs = Math.min(ONE_WAIT_MS, stallTimeoutMs / 4);
-    this.#now = now;
+    this.oneWaitMs = Math.min(ONE_WAIT_MS, stallTimeoutMs / 4);
+    this.now = now;
   }
 
   /** Returns the pace of one database, whose dump begins now. */
   begin(): CountPace & { dumpEnded(): void } {
-    const began = this.#now();
+    const began = this.now();
     let until = Number.POSITIVE_INFINITY;
     return {
-      now: this.#now,
+      now: this.now,
       lockWaitMs: (alone) => {
-        if (this.#now() > until) return undefined;
-        const most = alone ? Math.min(ALONE_WAIT_MS, this.#oneWaitMs) : this.#oneWaitMs;
-        return Math.round(Math.max(LEAST_WAIT_MS, Math.min(most, this.#leftMs)));
+        if (this.now() > until) return undefined;
+        const most = alone ? Math.min(ALONE_WAIT_MS, this.oneWaitMs) : this.oneWaitMs;
+        return Math.round(Math.max(LEAST_WAIT_MS, Math.min(most, this.leftMs)));
       },
       waited: (ms) => {
-        this.#leftMs -= ms;
+        this.leftMs -= ms;
       },
       dumpEnded: () => {
-        const ended = this.#now();
+        const ended = this.now();
         until = ended + Math.max(GRACE_MS, ended - began);
       },
     };

@@ -1,5 +1,3 @@
-import type { TableFacts } from './facts.ts';
-
 /** Why the rows of a table are an estimate. */
 export type Uncounted = 'large' | 'name' | 'rewritten' | 'locked' | 'late' | 'refused';
 
@@ -16,12 +14,12 @@ const TEXTS: Readonly<Record<Uncounted, string>> = {
  * Returns why a table was not counted, as text that follows `a table`: `above 1 GiB`. Snapshots of older agents have no
  * reason.
  */
-export function uncountedText({ uncounted }: Pick<TableFacts, 'uncounted'>): string {
+export function uncountedText({ uncounted }: { uncounted?: Uncounted }): string {
   return uncounted === undefined ? 'not counted when the snapshot was made' : TEXTS[uncounted];
 }
 
 /** Marks the count of a table as an estimate. Keeps an earlier reason. */
-export function markUncounted(table: TableFacts, why: Uncounted): void {
+export function markUncounted(table: { exact: boolean; uncounted?: Uncounted }, why: Uncounted): void {
   if (table.exact) table.uncounted = why;
   table.exact = false;
 }

@@ -2,17 +2,23 @@ import { LifeboatError } from '../../../base/errors.ts';
 import type { Log } from '../../../base/log.ts';
 import { execText } from '../../../docker/exec.ts';
 import { HEARTBEAT_S } from '../../../docker/heartbeat.ts';
-import type { Helper } from '../../../docker/helper.ts';
+import { type Helper, startHelper } from '../../../docker/helper.ts';
+import { HELPER_KINDS, kindSpec } from '../../../docker/helper-kinds.ts';
 import { readActivity } from './activity.ts';
+import { addressOf } from './address.ts';
 import { answering, type ProbedServer, whileAnswering } from './answering.ts';
 import { type Connection, toolEnvironment } from './commands.ts';
-import type { Connector } from './connect.ts';
-import type { Credentials } from './credentials.ts';
+import { type Connector, connectThrough } from './connect.ts';
+import { type Credentials, resolveCredentials } from './credentials.ts';
 import { endSessions, within } from './end-sessions.ts';
+import { dataMounts, makeScratch, sameMount, sharedMounts } from './helper-mounts.ts';
 import { withoutContent } from './messages.ts';
+import { findServer } from './postmaster.ts';
+import { explainCrashLoop, refusePaused } from './restarted.ts';
 import { isUnusable, type Session } from './session.ts';
 import { sqlState } from './sql-state.ts';
 import type { OpenToolsOptions, Tools } from './tools.ts';
+import { withWatchdog } from './watchdog.ts';
 
 /** How long the cleanup may take when the server does not respond. */
 const CLOSE_LIMIT_MS = 5000;
@@ -22,8 +28,65 @@ const REMOVE_LIMIT_MS = 60_000;
 /** The longest output of a program, bytes. A table of contents with 100,000 entries has about 15 MiB. */
 const OUTPUT_LIMIT = 256 * 1024 * 1024;
 
+/**
+ * Finds the container's server, reads the credentials, and starts a helper from the image of the database in its
+ * network namespace. The first session proves that the server belongs to the container: see own-server.ts.
+ *
+ * @throws PG_UNREACHABLE, PG_AUTH, PG_STALLED, HELPER_FAILED, ENGINE_*; the first session may also throw
+ * PG_WRONG_SERVER
+ */
+export async function openTools(options: OpenToolsOptions): Promise<Tools> {
+  const { agent, source } = options;
+  return open(options).catch(async (error: unknown) => {
+    throw await explainCrashLoop(error, { engine: agent.engine, id: source.containerId });
+  });
+}
+
+async function open(options: OpenToolsOptions): Promise<Tools> {
+  const { agent, source, log, signal } = options;
+  const { engine } = agent;
+  await refusePaused(engine, source.containerId);
+  const look = {
+    timeoutMs: agent.stallTimeoutMs,
+    pulses: [],
+    signal,
+    what: `the inspection of ${source.containerName}`,
+  };
+  const { found, address, credentials } = await withWatchdog(look, async (watched) => {
+    const [found, credentials] = await Promise.all([
+      findServer(engine, source, { signal: watched }),
+      resolveCredentials(engine, source, watched),
+    ]);
+    return { found, address: addressOf(source, found), credentials };
+  });
+  if (options.share) await makeScratch(options.share);
+  const helper = await startHelper(
+    { engine, recordBefore: async (name) => options.recordHelper(name), log, signal },
+    {
+      ...kindSpec(HELPER_KINDS.postgres, {
+        run: options.share ? sharedMounts(agent.spoolMount, options.share) : [],
+        socket: address.socketMount ? [sameMount(address.socketMount)] : [],
+        data: options.withData ? dataMounts(source, address.socketMount, found.postmaster?.dataDirectory) : [],
+      }),
+      project: agent.project,
+      agent: agent.id,
+      runId: options.runId,
+      image: source.imageId,
+      networkMode: `container:${source.containerId}`,
+    },
+  );
+  try {
+    const { application } = options;
+    const how = { engine, helper, source, found, address, credentials, application, signal };
+    return new HelperTools(helper, options, await connectThrough(how), credentials);
+  } catch (error) {
+    await helper.remove();
+    throw error;
+  }
+}
+
 /** Implements {@link Tools} with a helper that runs. */
-export class HelperTools implements Tools {
+class HelperTools implements Tools {
   readonly container: string;
   readonly connection: Connection;
   readonly log: Log;

@@ -49,17 +49,17 @@ interface ProofContext {
  * a refusal). Elsewhere, a process that only forwards connections would pass.
  */
 export class ServerProof {
-  readonly #context: ProofContext;
-  #others: Promise<boolean> | undefined;
-  #proved: ReachedServer | undefined;
+  private readonly context: ProofContext;
+  private others: Promise<boolean> | undefined;
+  private proved: ReachedServer | undefined;
 
   constructor(context: ProofContext) {
-    this.#context = context;
+    this.context = context;
   }
 
   /** True once a session has proved the server. */
   get isProved(): boolean {
-    return this.#proved !== undefined;
+    return this.proved !== undefined;
   }
 
   /**
@@ -69,10 +69,10 @@ export class ServerProof {
    * @throws PG_WRONG_SERVER if no proof is possible; ENGINE_*
    */
   async mayBeAnother(signal: AbortSignal): Promise<boolean> {
-    const { found } = this.#context;
-    const others = await this.#maySendElsewhere(signal);
+    const { found } = this.context;
+    const others = await this.maySendElsewhere(signal);
     if (!others || this.isProved) return others;
-    if (!found.postmaster) throw await this.#wrongServer(found, undefined, signal);
+    if (!found.postmaster) throw await this.wrongServer(found, undefined, signal);
     return others;
   }
 
@@ -82,44 +82,44 @@ export class ServerProof {
    * @throws PG_WRONG_SERVER, PG_RESTARTED, ENGINE_*, and errors of the session
    */
   async check(session: Session, signal: AbortSignal): Promise<void> {
-    const proved = this.#proved;
-    const { source, found } = this.#context;
+    const proved = this.proved;
+    const { source, found } = this.context;
     if (!proved) {
       const { superuser, ...seen } = await ask(session);
       const reached = { ...seen, ...(superuser ? await askAsSuperuser(session) : {}) };
-      await this.#prove(reached, signal);
-      this.#proved = reached;
+      await this.prove(reached, signal);
+      this.proved = reached;
       return;
     }
     const now = await ask(session);
     if (now.systemIdentifier !== proved.systemIdentifier || now.port !== proved.port)
-      throw await this.#wrongServer(found, 'it differs from the server of the earlier sessions', signal);
+      throw await this.wrongServer(found, 'it differs from the server of the earlier sessions', signal);
     if (now.startedAt !== proved.startedAt) throw restarted(source.containerName);
   }
 
-  async #prove(reached: ReachedServer, signal: AbortSignal): Promise<void> {
-    const { engine, source, found } = this.#context;
+  private async prove(reached: ReachedServer, signal: AbortSignal): Promise<void> {
+    const { engine, source, found } = this.context;
     if (found.postmaster && difference(found, reached) === undefined) return;
     // The server may have restarted after `found` was read.
     const again = await findServer(engine, withReportedDirectory(source, reached), { signal });
     const why = difference(again, reached) ?? (found.postmaster && !again.postmaster ? RECORD_GONE : undefined);
     if (again.postmaster && why === undefined) return;
-    if (!(await this.#maySendElsewhere(signal)) && (await this.#needsNoRecord(again, reached, signal))) return;
-    throw await this.#wrongServer(again, why, signal);
+    if (!(await this.maySendElsewhere(signal)) && (await this.needsNoRecord(again, reached, signal))) return;
+    throw await this.wrongServer(again, why, signal);
   }
 
   /** Returns true if the container has no current record that contradicts a server on its own loopback address. */
-  async #needsNoRecord(again: ContainerServer, reached: ReachedServer, signal: AbortSignal): Promise<boolean> {
+  private async needsNoRecord(again: ContainerServer, reached: ReachedServer, signal: AbortSignal): Promise<boolean> {
     const { postmaster, systemIdentifier } = again;
     if (systemIdentifier !== undefined && systemIdentifier !== reached.systemIdentifier) return false;
-    if (postmaster) return systemIdentifier !== undefined && (await this.#isStale(postmaster, signal));
-    if (this.#context.found.postmaster) return false;
-    return again.unread === true || (await this.#onTmpfs(signal)) !== undefined;
+    if (postmaster) return systemIdentifier !== undefined && (await this.isStale(postmaster, signal));
+    if (this.context.found.postmaster) return false;
+    return again.unread === true || (await this.onTmpfs(signal)) !== undefined;
   }
 
   /** Returns the data directory if it is on a tmpfs, which the engine cannot read (`GET /containers/<id>/archive`). */
-  async #onTmpfs(signal: AbortSignal): Promise<string | undefined> {
-    const { engine, source } = this.#context;
+  private async onTmpfs(signal: AbortSignal): Promise<string | undefined> {
+    const { engine, source } = this.context;
     const { mounts, tmpfs } = await engine.inspectContainer(source.containerId, { signal });
     const bases = [...mounts.filter(({ type }) => type === 'tmpfs').map(({ destination }) => destination), ...tmpfs];
     // The first directory is the most certain one. The image's usual directory does not matter if a setting names
@@ -132,26 +132,26 @@ export class ServerProof {
    * Returns whether the address may lead to another container. Only a loopback address in an unshared network namespace
    * cannot: a volume may hold the sockets of two servers.
    */
-  #maySendElsewhere(signal: AbortSignal): Promise<boolean> {
-    const { engine, source, host } = this.#context;
+  private maySendElsewhere(signal: AbortSignal): Promise<boolean> {
+    const { engine, source, host } = this.context;
     if (!isLoopback(host)) return Promise.resolve(true);
-    this.#others ??= sharesNetwork(engine, source.containerId, { signal }).catch((error: unknown) => {
-      this.#others = undefined;
+    this.others ??= sharesNetwork(engine, source.containerId, { signal }).catch((error: unknown) => {
+      this.others = undefined;
       throw error;
     });
-    return this.#others;
+    return this.others;
   }
 
   /** Returns true for a record that is older than the start of the container: the server that wrote it has ended. */
-  async #isStale({ startedAt }: Postmaster, signal: AbortSignal): Promise<boolean> {
-    const { engine, source } = this.#context;
+  private async isStale({ startedAt }: Postmaster, signal: AbortSignal): Promise<boolean> {
+    const { engine, source } = this.context;
     const container = await engine.inspectContainer(source.containerId, { signal });
     return startedAt < Date.parse(container.startedAt) / 1000 - CLOCK_STEP_S;
   }
 
   /** @param why how the server differs; undefined if nothing proves that it is the container's own */
-  async #wrongServer(found: ContainerServer, why: string | undefined, signal: AbortSignal): Promise<LifeboatError> {
-    const { source, address, host } = this.#context;
+  private async wrongServer(found: ContainerServer, why: string | undefined, signal: AbortSignal): Promise<Error> {
+    const { source, address, host } = this.context;
     const { containerName } = source;
     const message =
       why === undefined
@@ -159,20 +159,20 @@ export class ServerProof {
         : `the server at ${address} does not belong to database container ${containerName}: ${why}`;
     const shared = host.startsWith('/')
       ? `Two containers may share the socket directory ${host}`
-      : (await this.#maySendElsewhere(signal))
+      : (await this.maySendElsewhere(signal))
         ? 'Another container may share the network of this one (network_mode)'
         : 'A process that only forwards connections (a pooler) is not a server: label the container of the server itself';
-    const missing = why === undefined ? await this.#whatIsMissing(found, signal) : undefined;
+    const missing = why === undefined ? await this.whatIsMissing(found, signal) : undefined;
     const advice =
       missing ??
       `Check that the server of ${containerName} is running. Nothing was read from the other server, or changed.`;
     return new LifeboatError('PG_WRONG_SERVER', message, { hint: `${shared}. ${advice}` });
   }
 
-  async #whatIsMissing({ refused, systemIdentifier }: ContainerServer, signal: AbortSignal): Promise<string> {
-    const { containerName, dataDirectories } = this.#context.source;
+  private async whatIsMissing({ refused, systemIdentifier }: ContainerServer, signal: AbortSignal): Promise<string> {
+    const { containerName, dataDirectories } = this.context.source;
     if (refused) return 'Allow GET /containers/<id>/archive in the proxy of the Docker socket.';
-    const onTmpfs = await this.#onTmpfs(signal);
+    const onTmpfs = await this.onTmpfs(signal);
     if (onTmpfs !== undefined)
       return `The data directory ${onTmpfs} is on a tmpfs, which the Docker engine cannot read: move it to a volume, or give the container a network of its own.`;
     if (systemIdentifier !== undefined)

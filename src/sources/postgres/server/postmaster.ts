@@ -2,7 +2,7 @@ import { endianness } from 'node:os';
 import path from 'node:path';
 import { readContainerFile } from '../../../docker/container-file.ts';
 import type { Engine } from '../../../docker/engine.ts';
-import { isForbidden, statusOf } from '../../../docker/engine-errors.ts';
+import { engineStatusOf, isForbidden } from '../../../docker/engine-errors.ts';
 import type { PostgresSource } from '../../../plan/model.ts';
 
 /**
@@ -71,7 +71,7 @@ export async function findServer(
     try {
       return await readContainerFile(engine, source.containerId, file, { signal, limit: 256 * 1024 });
     } catch (error) {
-      if (statusOf(error) === undefined) throw error;
+      if (engineStatusOf(error) === undefined) throw error;
       refused ||= isForbidden(error);
       unread = true;
       return undefined;

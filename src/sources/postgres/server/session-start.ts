@@ -49,29 +49,29 @@ const UNKNOWN = '42704';
  * A server that refuses one of the optional settings is not sent it again.
  */
 export class SessionStart {
-  #optional = OPTIONAL;
-  #isKnown = false;
-  #chooses: boolean | undefined;
+  private optional = OPTIONAL;
+  private isKnown = false;
+  private chooses: boolean | undefined;
 
   /** Opens a session, with the options to start it with. Throws what `connect` throws. */
   async open(connect: (options: string) => Promise<Session>): Promise<Session> {
     for (;;) {
       try {
-        const session = await connect(this.#with(this.#optional));
-        this.#isKnown = true;
+        const session = await connect(this.with(this.optional));
+        this.isKnown = true;
         return session;
       } catch (error) {
-        const refused = this.#optional.find(({ name }) => isAbout(error, name));
+        const refused = this.optional.find(({ name }) => isAbout(error, name));
         if (!refused) throw error;
         const isUnknown = sqlState(error) === UNKNOWN;
-        this.#optional = this.#optional.filter((one) => one !== refused && !(isUnknown && one.since >= refused.since));
+        this.optional = this.optional.filter((one) => one !== refused && !(isUnknown && one.since >= refused.since));
       }
     }
   }
 
   /** The options that the sessions of the tools start with. Optional ones only once the server has accepted them. */
   get options(): string {
-    return this.#with(this.#isKnown ? this.#optional : []);
+    return this.with(this.isKnown ? this.optional : []);
   }
 
   /**
@@ -81,15 +81,15 @@ export class SessionStart {
    * @returns true if the given session lacks that role: open another one
    */
   async lacksChosenRole(session: Session): Promise<boolean> {
-    if (this.#chooses !== undefined) return false;
-    this.#chooses = (await session.one<{ chosen: boolean }>(CHOOSES_ROLE)).chosen;
-    return this.#chooses;
+    if (this.chooses !== undefined) return false;
+    this.chooses = (await session.one<{ chosen: boolean }>(CHOOSES_ROLE)).chosen;
+    return this.chooses;
   }
 
-  #with(optional: readonly Optional[]): string {
+  private with(optional: readonly Optional[]): string {
     const settings = [...Object.entries(EVERYWHERE), ...optional.map(({ name, value }) => [name, value])];
     const options = settings.map(([name, value]) => `-c ${name}=${value}`);
-    return [...options, ...(this.#chooses ? [] : [OWN_ROLE])].join(' ');
+    return [...options, ...(this.chooses ? [] : [OWN_ROLE])].join(' ');
   }
 }
 

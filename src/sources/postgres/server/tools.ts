@@ -1,18 +1,9 @@
 import type { Log } from '../../../base/log.ts';
 import type { Engine } from '../../../docker/engine.ts';
-import { startHelper } from '../../../docker/helper.ts';
-import { HELPER_KINDS, kindSpec } from '../../../docker/helper-kinds.ts';
 import type { Mount, PostgresSource } from '../../../plan/model.ts';
-import { addressOf } from './address.ts';
 import type { Connection } from './commands.ts';
-import { connectThrough } from './connect.ts';
-import { resolveCredentials } from './credentials.ts';
-import { dataMounts, makeScratch, type SharedDirectory, sameMount, sharedMounts } from './helper-mounts.ts';
-import { HelperTools } from './helper-tools.ts';
-import { findServer } from './postmaster.ts';
-import { explainCrashLoop, refusePaused } from './restarted.ts';
+import type { SharedDirectory } from './helper-mounts.ts';
 import type { Session } from './session.ts';
-import { withWatchdog } from './watchdog.ts';
 
 /** The properties of the agent that sources need. */
 export interface AgentContext {
@@ -78,63 +69,6 @@ export interface OpenToolsOptions {
   withData?: boolean;
   log: Log;
   signal: AbortSignal;
-}
-
-/**
- * Finds the container's server, reads the credentials, and starts a helper from the image of the database in its
- * network namespace. The first session proves that the server belongs to the container: see own-server.ts.
- *
- * @throws PG_UNREACHABLE, PG_AUTH, PG_STALLED, HELPER_FAILED, ENGINE_*; the first session may also throw
- * PG_WRONG_SERVER
- */
-export async function openTools(options: OpenToolsOptions): Promise<Tools> {
-  const { agent, source } = options;
-  return open(options).catch(async (error: unknown) => {
-    throw await explainCrashLoop(error, { engine: agent.engine, id: source.containerId });
-  });
-}
-
-async function open(options: OpenToolsOptions): Promise<Tools> {
-  const { agent, source, log, signal } = options;
-  const { engine } = agent;
-  await refusePaused(engine, source.containerId);
-  const look = {
-    timeoutMs: agent.stallTimeoutMs,
-    pulses: [],
-    signal,
-    what: `the inspection of ${source.containerName}`,
-  };
-  const { found, address, credentials } = await withWatchdog(look, async (watched) => {
-    const [found, credentials] = await Promise.all([
-      findServer(engine, source, { signal: watched }),
-      resolveCredentials(engine, source, watched),
-    ]);
-    return { found, address: addressOf(source, found), credentials };
-  });
-  if (options.share) await makeScratch(options.share);
-  const helper = await startHelper(
-    { engine, recordBefore: async (name) => options.recordHelper(name), log, signal },
-    {
-      ...kindSpec(HELPER_KINDS.postgres, {
-        run: options.share ? sharedMounts(agent.spoolMount, options.share) : [],
-        socket: address.socketMount ? [sameMount(address.socketMount)] : [],
-        data: options.withData ? dataMounts(source, address.socketMount, found.postmaster?.dataDirectory) : [],
-      }),
-      project: agent.project,
-      agent: agent.id,
-      runId: options.runId,
-      image: source.imageId,
-      networkMode: `container:${source.containerId}`,
-    },
-  );
-  try {
-    const { application } = options;
-    const how = { engine, helper, source, found, address, credentials, application, signal };
-    return new HelperTools(helper, options, await connectThrough(how), credentials);
-  } catch (error) {
-    await helper.remove();
-    throw error;
-  }
 }
 
 /** Runs work in a session on a database, and closes the session afterwards. */

@@ -107,5 +107,5 @@ async function reasonToWait(
 function isUnavailable(error: LifeboatError): boolean {
   const { message, cause } = errorInfo(error);
   if (isPermanent(error)) return false;
-  return error.code === 'PG_UNREACHABLE' || /not running|restarting|No such file/i.test(`${message} ${cause}`);
+  return hasCode(error, 'PG_UNREACHABLE') || /not running|restarting|No such file/i.test(`${message} ${cause}`);
 }

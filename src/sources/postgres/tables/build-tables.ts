@@ -14,7 +14,7 @@ import { loadedThroughRoot } from '../load/restore-allowance.ts';
 import { SCRATCH } from '../server/helper-mounts.ts';
 import type { Session } from '../server/session.ts';
 import { withSession } from '../server/tools.ts';
-import type { LoadTablesOptions } from './load-tables.ts';
+import type { LoadTablesOptions } from './load-options.ts';
 import { displayName } from './table-parts.ts';
 
 /** The result of {@link buildTables}. */

@@ -6,7 +6,7 @@ import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import { withWatchdog } from '../server/watchdog.ts';
 import { namesOf } from './build-tables.ts';
-import type { LoadTablesOptions } from './load-tables.ts';
+import type { LoadTablesOptions } from './load-options.ts';
 import { copyTablesCommand } from './table-commands.ts';
 import { checkFree, type Shaped } from './table-shape.ts';
 

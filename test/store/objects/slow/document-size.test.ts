@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { FORMAT, type Manifest } from '../../../../src/store/objects/manifest.ts';
 import { MAX_DOCUMENT } from '../../../../src/store/objects/objects.ts';
-import { openRepository } from '../../../../src/store/repository/repository.ts';
+import { openRepository } from '../../../../src/store/repository/open-repository.ts';
 import { inMemory } from '../../memory-destination.ts';
 
 /** Returns the manifest of a volume whose warnings take `bytes` bytes. */

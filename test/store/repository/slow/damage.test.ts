@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { LifeboatError } from '../../../../src/base/errors.ts';
 import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
 import type { Manifest } from '../../../../src/store/objects/manifest.ts';
-import { openRepository } from '../../../../src/store/repository/repository.ts';
+import { openRepository } from '../../../../src/store/repository/open-repository.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
 
 /** The number of faults to try; each takes about 20 ms. Restores remove what a failed extraction leaves behind. */

@@ -7,7 +7,7 @@ import { FORMAT, type Manifest } from '../../../../src/store/objects/manifest.ts
 import { streamOf } from '../../../../src/store/objects/objects.ts';
 import { chainBreaks, nextPlace } from '../../../../src/store/repository/chain.ts';
 import { LEASE_MS, takeLease } from '../../../../src/store/repository/lease.ts';
-import { openRepository } from '../../../../src/store/repository/repository.ts';
+import { openRepository } from '../../../../src/store/repository/open-repository.ts';
 import { numbers } from '../../../plan/histories.ts';
 import { noSightings } from '../../helpers.ts';
 import { inMemory } from '../../memory-destination.ts';

@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { SealKeys } from '../../../../src/plan/seal-keys.ts';
 import type { Manifest, ManifestSource } from '../../../../src/store/objects/manifest.ts';
-import { openRepository } from '../../../../src/store/repository/repository.ts';
+import { openRepository } from '../../../../src/store/repository/open-repository.ts';
 import { at, type Bench, createBench, describeTree } from '../../helpers.ts';
 
 const page = readFileSync(new URL('../../../../docs/restore-without-lifeboat.md', import.meta.url), 'utf8');

@@ -9,8 +9,9 @@ import type { Manifest, ManifestSource, ObjectRef } from '../../../../src/store/
 import { canonicalJson } from '../../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../../src/store/objects/objects.ts';
 import { nextPlace, readChain } from '../../../../src/store/repository/chain.ts';
+import { openRepository } from '../../../../src/store/repository/open-repository.ts';
 import { putPin, readPins } from '../../../../src/store/repository/pins.ts';
-import { openRepository, type Repository, type Snapshot } from '../../../../src/store/repository/repository.ts';
+import type { Repository, Snapshot } from '../../../../src/store/repository/repository.ts';
 import { readTombstones, removeSnapshot } from '../../../../src/store/repository/tombstones.ts';
 import { scratchBase } from '../../helpers.ts';
 
