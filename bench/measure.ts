@@ -39,8 +39,9 @@ export async function measure(work: () => Promise<unknown>, whose?: Whose): Prom
 const SAMPLE_MS = 40;
 
 /**
- * Samples the high-water marks (VmHWM, proc(5)) of the processes that `whose` picks. Sees containers too when it runs on
- * the engine's own machine. Processes that are there from the start do not count: the idle agent is measured by itself.
+ * Samples the high-water marks (VmHWM, proc(5)) of the processes that `whose` picks. Sees containers too when it runs
+ * on the engine's own machine. Processes that are there from the start do not count: the idle agent is measured by
+ * itself.
  */
 function watchMemory(whose: Whose): { stop(): { peakMiB?: number } } {
   const before = new Set(processes().map(({ pid }) => pid));

@@ -17,7 +17,10 @@ const BUDGETS: Budget[] = [
   { contender: LARGE, mostMiB: 250 },
 ];
 
-/** A first backup of a media tree to a real S3 server, against what runbooks pipe into an upload; memory for a large file. */
+/**
+ * A first backup of a media tree to a real S3 server, against what runbooks pipe into an upload; memory for a large
+ * file.
+ */
 export async function benchS3({ rounds, small, image }: BenchOptions): Promise<string> {
   const server = await startS3Server({ bytes: 8 * 1024 ** 3 });
   try {

@@ -29,8 +29,8 @@ export async function expectOk(running: Promise<Ran>): Promise<string> {
 }
 
 /**
- * Gives helpers of the stack the processor weight of every other container. Theirs is low on purpose, so that on a machine
- * with other work they wait; here that would measure the other work. Returns what ends it.
+ * Gives helpers of the stack the processor weight of every other container. Theirs is low on purpose, so that on a
+ * machine with other work they wait; here that would measure the other work. Returns what ends it.
  */
 export function withoutPoliteness(stack: Stack): () => void {
   const filters = ['event=start', `label=dev.lifeboat.project=${stack.project}`].flatMap((one) => ['--filter', one]);

@@ -7,8 +7,8 @@ import { describe, expect, test } from 'vitest';
 const SRC = path.join(import.meta.dirname, '../src');
 
 /**
- * Every folder of src/, from the top down; `''` is src/ itself. The files of a folder may import each other and the files of
- * any lower layer. They never import a folder of their own layer or of a layer above, not even a type.
+ * Every folder of src/, from the top down; `''` is src/ itself. The files of a folder may import each other and the
+ * files of any lower layer. They never import a folder of their own layer or of a layer above, not even a type.
  */
 const LAYERS: string[][] = [
   [''],
@@ -89,7 +89,9 @@ const folderOf = (name: string) => (name.includes('/') ? path.posix.dirname(name
 const rank = (folder: string) => LAYERS.findIndex((layer) => layer.includes(folder));
 const inside = (target: string) => files.some(({ name }) => name === target);
 
-/** The functions of a file, and the methods of its classes, with their lengths: the formatter gives each its own indent. */
+/**
+ * The functions of a file, and the methods of its classes, with their lengths: the formatter gives each its own indent.
+ */
 function lengthsOf(text: string): { of: string; lines: number }[] {
   const lines = text.split('\n');
   const found: { of: string; lines: number }[] = [];
@@ -185,7 +187,8 @@ describe('the layers of src/', () => {
   });
 
   test('plan/ does no I/O and reads no clock', () => {
-    // node-cron only reads expressions and computes times here; the clock is an argument. picomatch only makes expressions.
+    // node-cron only reads expressions and computes times here; the clock is an argument. picomatch only makes
+    // expressions.
     const pure = ['node:path', 'node:util', 'node:crypto', 'node-cron', 'picomatch'];
     const wrong = files
       .filter(({ name }) => name.startsWith('plan/'))
@@ -213,6 +216,15 @@ describe('the layers of src/', () => {
       .filter(({ name, lines }) => lines > (LONG[name] ?? MAX_LINES))
       .map(({ name, lines }) => `${name}: ${lines} lines`);
     expect(long).toEqual([]);
+  });
+
+  test('comments are wrapped at 120 columns', () => {
+    const wide = files.flatMap(({ name, text }) =>
+      text
+        .split('\n')
+        .flatMap((line, i) => (/^\s*(\/\*\*|\*|\/\/)/.test(line) && [...line].length > 120 ? `${name}:${i + 1}` : [])),
+    );
+    expect(wide).toEqual([]);
   });
 
   test('functions are short', () => {

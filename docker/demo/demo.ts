@@ -5,9 +5,9 @@ import { compose, goOffSite, inService, lifeboat, lifeboatWithKey, logLine, PROJ
 import { type Received, slackText } from './receiver-log.ts';
 
 /**
- * `npm run demo`: a shop is backed up by schedule, loses its database and its files, and gets them back. The exit status is 0
- * only if the restored data equals the lost data. `--keep` leaves the project running. `--off-site` also copies everything to
- * a bucket, encrypted, then loses the backups too, and restores from the bucket with the key.
+ * `npm run demo`: a shop is backed up by schedule, loses its database and its files, and gets them back. The exit
+ * status is 0 only if the restored data equals the lost data. `--keep` leaves the project running. `--off-site` also
+ * copies everything to a bucket, encrypted, then loses the backups too, and restores from the bucket with the key.
  */
 
 const WAIT_MS = 180_000;

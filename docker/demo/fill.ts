@@ -2,7 +2,10 @@ import { chmodSync, chownSync, linkSync, symlinkSync, utimesSync } from 'node:fs
 import { setTimeout as sleep } from 'node:timers/promises';
 import { crc32, deflateSync } from 'node:zlib';
 
-/** Runs inside `web`: uploads files as people would, then gives some of them the owners, modes and times that old files have. */
+/**
+ * Runs inside `web`: uploads files as people would, then gives some of them the owners, modes and times that old files
+ * have.
+ */
 
 const SITE = 'http://127.0.0.1:3000';
 const MEDIA = '/srv/media';

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { inService } from './project.ts';
 
 /**
- * The content of a database and a volume, read with their own tools (psql; find and sha256sum) and not with Lifeboat: one line
- * for each part, by name.
+ * The content of a database and a volume, read with their own tools (psql; find and sha256sum) and not with Lifeboat:
+ * one line for each part, by name.
  */
 export type Fingerprint = Map<string, string>;
 

@@ -75,8 +75,8 @@ export async function setUpBucket(bucket: S3Bucket, request: SetupRequest): Prom
 }
 
 /**
- * Returns a repository to an earlier time, from the versions in the bucket. The present objects stay as versions, so nothing
- * is lost.
+ * Returns a repository to an earlier time, from the versions in the bucket. The present objects stay as versions, so
+ * nothing is lost.
  *
  * @throws USAGE for a bucket without versioning, or a time in the future; the errors of listing; the signal's reason
  */

@@ -2,8 +2,9 @@ import { stat } from 'node:fs/promises';
 import type { Mount, Problem } from '../plan/model.ts';
 
 /**
- * Finds single files mounted below `root` that were replaced on the host. The mount of a file keeps showing the original file.
- * If an editor writes a new file and renames it into place, the agent still sees the old one, whose link count is then 0.
+ * Finds single files mounted below `root` that were replaced on the host. The mount of a file keeps showing the
+ * original file. If an editor writes a new file and renames it into place, the agent still sees the old one, whose link
+ * count is then 0.
  */
 export async function staleFiles(mounts: readonly Mount[], root: string): Promise<Problem[]> {
   const problems: Problem[] = [];

@@ -40,8 +40,8 @@ export function openElsewhere(
 }
 
 /**
- * Returns the directory that records unfinished uploads to a place. Each place has its own, because each is swept separately.
- * It does not depend on how the place is reached.
+ * Returns the directory that records unfinished uploads to a place. Each place has its own, because each is swept
+ * separately. It does not depend on how the place is reached.
  */
 export function uploadsAt({ endpoint, bucket, prefix }: S3Location): string {
   const place = JSON.stringify([endpoint ?? null, bucket, prefix]);
@@ -108,7 +108,9 @@ export function helperSettings(settings: Settings, env: NodeJS.ProcessEnv = proc
   };
 }
 
-/** The keys, as settings. They are never part of a container's environment. Public keys would also be too long for it. */
+/**
+ * The keys, as settings. They are never part of a container's environment. Public keys would also be too long for it.
+ */
 function keySettings({ keys }: Settings): Record<string, string> {
   const given = {
     LIFEBOAT_AGE_RECIPIENTS: keys.ageRecipients?.join(),

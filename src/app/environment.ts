@@ -33,7 +33,10 @@ import { type OwnRepository, ownRepository } from './own-repository.ts';
 import { createPlaces, type Places } from './places.ts';
 import { planNow, projectOf, spoolMountOf } from './self.ts';
 
-/** How long a run waits for the lock before it fails with LOCKED, in milliseconds. The daemon takes the lock to look for dead runs. */
+/**
+ * How long a run waits for the lock before it fails with LOCKED, in milliseconds. The daemon takes the lock to look for
+ * dead runs.
+ */
 const LOCK_PATIENCE_MS = 10_000;
 const LOCK_RETRY_MS = 150;
 
@@ -77,8 +80,9 @@ export interface Environment {
   /**
    * Takes the lock of the project. Throws LOCKED when another run is under way.
    *
-   * `patient`, default true: waits for a moment first, because the daemon looks for dead runs under the lock each minute.
-   * `ask`, default as `patient`: asks the holder to give way. Only for work that changes something, because it ends a copy.
+   * `patient`, default true: waits for a moment first, because the daemon looks for dead runs under the lock each
+   * minute. `ask`, default as `patient`: asks the holder to give way. Only for work that changes something, because it
+   * ends a copy.
    */
   lock(options?: { patient?: boolean; ask?: boolean }): Promise<Lock>;
   /** taken while holding the lock; throws LOCKED while another agent works on the project at the destination */
@@ -103,11 +107,11 @@ interface Own extends Pick<OwnRepository, 'look' | 'accept'> {
 type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
 
 /**
- * Finds the agent's own container and opens everything that commands share. With `otherRepository`, no engine is needed,
- * because files can be restored into a directory without one.
+ * Finds the agent's own container and opens everything that commands share. With `otherRepository`, no engine is
+ * needed, because files can be restored into a directory without one.
  *
- * @throws SETTING_INVALID for keys that cannot encrypt, ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with `otherRepository`
- *   USAGE and SNAPSHOT_UNKNOWN
+ * @throws SETTING_INVALID for keys that cannot encrypt, ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with
+ *   `otherRepository` USAGE and SNAPSHOT_UNKNOWN
  */
 export async function openEnvironment(base: Base, otherRepository?: OtherRepository): Promise<Environment> {
   const { log, hurry } = base;

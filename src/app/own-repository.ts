@@ -33,7 +33,10 @@ export interface OwnRepository {
   openAsCopy: CopyPlace['open'];
   /** Opens it for reading. Has neither member before the first backup creates it. `error`: why it cannot be used. */
   look(): Promise<{ repository?: Repository; error?: LifeboatError }>;
-  /** Accepts the present content of the destination. The caller has the lock. Throws like {@link acceptInfo}, and DEST_NOT_MOUNTED. */
+  /**
+   * Accepts the present content of the destination. The caller has the lock. Throws like {@link acceptInfo}, and
+   * DEST_NOT_MOUNTED.
+   */
   accept(): Promise<{ info: RepositoryInfo; how: Acceptance }>;
 }
 

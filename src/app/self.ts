@@ -17,7 +17,9 @@ import { destinationError } from './destinations.ts';
 
 /** The agent's own project and mounts, and the plan made from them. */
 
-/** Returns the Compose project of the agent. Throws AGENT_NOT_IN_CONTAINER if neither Compose nor the settings name one. */
+/**
+ * Returns the Compose project of the agent. Throws AGENT_NOT_IN_CONTAINER if neither Compose nor the settings name one.
+ */
 export function projectOf(self: Self, settings: Settings): string {
   const project = self.facts.project || settings.project;
   if (project) return project;
@@ -51,8 +53,8 @@ interface PlanContext {
 const RECORDED_MS = 10_000;
 
 /**
- * Lists the containers that exist now, and plans for them. A container that a run holds stopped counts as running, because it ran
- * before and will run again.
+ * Lists the containers that exist now, and plans for them. A container that a run holds stopped counts as running,
+ * because it ran before and will run again.
  *
  * @throws ENGINE_*
  */

@@ -30,8 +30,8 @@ interface Capturing extends Omit<CaptureAllOptions, 'sources'> {
 }
 
 /**
- * Captures groups while the hooks surround them. If `pre` fails, the sources of its own service fail, and the others are captured
- * without it.
+ * Captures groups while the hooks surround them. If `pre` fails, the sources of its own service fail, and the others
+ * are captured without it.
  */
 async function captureFreeze(capturing: Capturing, { hooks: [first, ...hooks], groups }: Freeze): Promise<void> {
   const { deps, context, problems } = capturing;

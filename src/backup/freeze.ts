@@ -15,12 +15,12 @@ export interface Freeze {
 }
 
 /**
- * Joins each group that has hooks with the databases that its service depends on. A command that puts an application into
- * maintenance then runs before the dump of its database, and the command that ends maintenance runs after the last of its
- * volumes.
+ * Joins each group that has hooks with the databases that its service depends on. A command that puts an application
+ * into maintenance then runs before the dump of its database, and the command that ends maintenance runs after the last
+ * of its volumes.
  *
- * Databases that no hook surrounds come first, then those with hooks, then everything else: rows refer to files, so a file is
- * stored after the row that names it.
+ * Databases that no hook surrounds come first, then those with hooks, then everything else: rows refer to files, so a
+ * file is stored after the row that names it.
  *
  * @param groups databases first, as `groupByHold` returns them
  */

@@ -193,8 +193,8 @@ function isServer(facts: unknown): facts is ServerRecord & Facts {
 }
 
 /**
- * Returns warnings for a source that has lost more than `share` (0 to 1) since the snapshot that `before` is of. `likeSizes` is
- * false if the two are compressed differently, because their sizes cannot be compared.
+ * Returns warnings for a source that has lost more than `share` (0 to 1) since the snapshot that `before` is of.
+ * `likeSizes` is false if the two are compressed differently, because their sizes cannot be compared.
  */
 export function shrinkageWarnings(
   before: (Pick<ManifestSource, 'bytes' | 'files' | 'rows'> & Partial<Pick<ManifestSource, 'status'>>) | undefined,

@@ -76,7 +76,8 @@ function failedRun(
 /**
  * Finds the position of the new manifest in the chain.
  *
- * @throws SIGNATURE_KEY, KEY_MISSING if the keys of the existing snapshots are no longer set; DEST_FOREIGN if all their packs are gone
+ * @throws SIGNATURE_KEY, KEY_MISSING if the keys of the existing snapshots are no longer set; DEST_FOREIGN if all their
+ * packs are gone
  */
 async function takePlace(
   { state }: Pick<BackupDeps, 'state'>,

@@ -15,8 +15,8 @@ export function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /**
- * Waits for work that ignores the signal. Rejects with the signal's reason as soon as it aborts. The work then continues
- * unattended.
+ * Waits for work that ignores the signal. Rejects with the signal's reason as soon as it aborts. The work then
+ * continues unattended.
  */
 export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const stopped = Promise.withResolvers<never>();

@@ -1,6 +1,6 @@
 /**
- * Lists every failure that a user can meet. The codes are stable, because scripts and alerts rely on them. The text is the
- * meaning in one line. A test keeps docs/errors.md equal to this table.
+ * Lists every failure that a user can meet. The codes are stable, because scripts and alerts rely on them. The text is
+ * the meaning in one line. A test keeps docs/errors.md equal to this table.
  */
 export const ERROR_CODES = {
   // configuration and plan
@@ -108,8 +108,8 @@ export interface ErrorInfo {
 }
 
 /**
- * The only error class of the project. `message` is lower case and has no full stop. `hint` is a sentence that says what to
- * do. `cause` is the error that was caught.
+ * The only error class of the project. `message` is lower case and has no full stop. `hint` is a sentence that says
+ * what to do. `cause` is the error that was caught.
  */
 export class LifeboatError extends Error {
   readonly code: ErrorCode;
@@ -128,7 +128,10 @@ export function hasCode(error: unknown, ...codes: readonly ErrorCode[]): error i
   return error instanceof LifeboatError && codes.includes(error.code);
 }
 
-/** Returns a {@link LifeboatError} as it is. Wraps any other error under `code` (default INTERNAL), with that error as cause. */
+/**
+ * Returns a {@link LifeboatError} as it is. Wraps any other error under `code` (default INTERNAL), with that error as
+ * cause.
+ */
 export function toLifeboatError(error: unknown, code: ErrorCode = 'INTERNAL'): LifeboatError {
   if (error instanceof LifeboatError) return error;
   const message = error instanceof Error ? error.message : String(error);

@@ -38,8 +38,8 @@ function lowerEscapes(url: string): string {
 const MIN_BASE64 = 8;
 
 /**
- * Returns the forms of a secret within the base64 of a longer text (`user:secret`). They depend on where in a group of three
- * bytes the secret starts.
+ * Returns the forms of a secret within the base64 of a longer text (`user:secret`). They depend on where in a group of
+ * three bytes the secret starts.
  */
 function insideBase64(bytes: Buffer): string[] {
   const pieces: string[] = [];
@@ -60,8 +60,8 @@ export function redact(text: string): string {
 }
 
 /**
- * Applies {@link redact} to every string in a JSON-like value, one by one. In the serialised text, a secret of digits could
- * match inside a number, and the result would not be JSON.
+ * Applies {@link redact} to every string in a JSON-like value, one by one. In the serialised text, a secret of digits
+ * could match inside a number, and the result would not be JSON.
  */
 export function redactDeep<T>(value: T): T {
   return JSON.parse(JSON.stringify(value), (_key, part: unknown) =>

@@ -60,8 +60,8 @@ export async function bringBack(call: BucketCall): Promise<number> {
 }
 
 /**
- * Returns the lifecycle rules that would harm backups, in the buckets of the destination and of its copies. A bucket that
- * does not exist or cannot be read yields none.
+ * Returns the lifecycle rules that would harm backups, in the buckets of the destination and of its copies. A bucket
+ * that does not exist or cannot be read yields none.
  */
 export async function bucketProblems(settings: Settings, env: NodeJS.ProcessEnv): Promise<Problem[]> {
   const places = [settings.destination, ...settings.copies.map(({ location }) => location)];

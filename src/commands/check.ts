@@ -51,7 +51,10 @@ export function exitStatusOf(result: CheckResult, rules: number): number {
   return result.usable ? EXIT.partial : EXIT.failed;
 }
 
-/** Remembers damaged objects. A flipped bit does not change the size, so the next backup would refer to the object again. */
+/**
+ * Remembers damaged objects. A flipped bit does not change the size, so the next backup would refer to the object
+ * again.
+ */
 async function rememberDamaged({ app }: Call, result: CheckResult, readData: number): Promise<void> {
   const { damaged, unread, stopped } = result;
   const known = await app.state.damaged();
@@ -148,7 +151,9 @@ function isAboutKey({ error }: CheckResult['manifests'][number]): boolean {
   return error.code === 'SIGNATURE_KEY';
 }
 
-/** Says how to repair the destination. A backup stores damaged content again, but does not bring back a lost snapshot. */
+/**
+ * Says how to repair the destination. A backup stores damaged content again, but does not bring back a lost snapshot.
+ */
 export function repairLines(
   { damaged, manifests }: Pick<CheckResult, 'damaged' | 'manifests'>,
   copies: readonly { name: string }[],

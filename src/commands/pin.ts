@@ -12,8 +12,8 @@ export async function pin(call: Call): Promise<number> {
   const reason = (call.options.reason as string | undefined)?.trim() || 'no reason given';
   const before = (await readPins(repository)).get(id);
   if (!before) await putPin(repository, id, { reason, at: new Date().toISOString() });
-  // A prune writes the tombstone, then looks for a pin. A pin is written before this look for a tombstone. So one of the
-  // two always sees the other. A prune that came first has removed nothing that was pinned before.
+  // A prune writes the tombstone, then looks for a pin. A pin is written before this look for a tombstone. So one of
+  // the two always sees the other. A prune that came first has removed nothing that was pinned before.
   if (!before && (await isBeingRemoved(repository, snapshot, new Date()))) {
     await deletePin(repository, id);
     throw new LifeboatError('SNAPSHOT_UNKNOWN', `a prune is removing ${id}`, {

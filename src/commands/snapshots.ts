@@ -31,7 +31,9 @@ export async function listSnapshots(call: Call): Promise<number> {
   return rows.length > 0 ? EXIT.done : EXIT.nothing;
 }
 
-/** Sorts imports by the date of their data. All other snapshots keep the order of the chain, whatever their dates are. */
+/**
+ * Sorts imports by the date of their data. All other snapshots keep the order of the chain, whatever their dates are.
+ */
 function sortIn(rows: SnapshotRow[]): void {
   const imports = rows.filter(({ imported }) => imported).sort((a, b) => (heldAt(a) < heldAt(b) ? 1 : -1));
   const others = rows.filter(({ imported }) => !imported);

@@ -141,7 +141,9 @@ function because(error: ErrorInfo | undefined): string {
   return error ? ` · ${error.message} (${error.code})` : '';
 }
 
-/** Names the backup or restore in progress. The newest counts, because a restore runs a backup for its safety snapshot. */
+/**
+ * Names the backup or restore in progress. The newest counts, because a restore runs a backup for its safety snapshot.
+ */
 function runningNow(underWay: readonly UnderWay[]): string | null {
   const start = underWay.at(-1)?.start;
   if (!start) return null;

@@ -28,8 +28,8 @@ export interface EventsOptions extends CallOptions {
 export interface ExecSpec {
   argv: readonly string[];
   /**
-   * Never put secrets here: everybody with access to the Docker socket can read them. `undefined` removes a variable that
-   * the container has.
+   * Never put secrets here: everybody with access to the Docker socket can read them. `undefined` removes a variable
+   * that the container has.
    */
   env?: Readonly<Record<string, string | undefined>>;
   user?: string;

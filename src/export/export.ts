@@ -59,11 +59,11 @@ export interface ExportReport extends ExportedTree {
 const EXPORT_FORMAT = 1;
 
 /**
- * Writes a source of a snapshot as a plain zip or tar. It only reads, so it takes neither lock nor lease. Damage ends it. Then
- * there is no file, or the output is not a valid archive.
+ * Writes a source of a snapshot as a plain zip or tar. It only reads, so it takes neither lock nor lease. Damage ends
+ * it. Then there is no file, or the output is not a valid archive.
  *
- * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN, KEY_MISSING, KEY_WRONG, PATH_UNKNOWN, OBJECT_MISSING, OBJECT_DAMAGED,
- * SPOOL_FULL; those of the target; OUTPUT_FAILED
+ * Errors: SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN, KEY_MISSING, KEY_WRONG, PATH_UNKNOWN,
+ * OBJECT_MISSING, OBJECT_DAMAGED, SPOOL_FULL; those of the target; OUTPUT_FAILED
  */
 export async function exportSource(deps: ExportDeps, request: ExportRequest): Promise<ExportReport> {
   const { source, signal } = request;

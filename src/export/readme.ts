@@ -18,8 +18,8 @@ interface Described {
 const OF_SERVER: ReadonlySet<string> = new Set(['postgres', 'template1']);
 
 /**
- * Writes the README.txt of an export of databases, which says how to load it with the programs of Postgres. Names reach a
- * shell only in single quotes.
+ * Writes the README.txt of an export of databases, which says how to load it with the programs of Postgres. Names reach
+ * a shell only in single quotes.
  */
 export function readmeOf({ snapshot, source, facts, databases, notes }: Described): string {
   const major = Math.floor(facts.server.versionNumber / 10000);

@@ -29,9 +29,9 @@ export interface FileTarget {
 }
 
 /**
- * Opens a file in the agent's container. It is written under a temporary name in the same directory, synced, and renamed at the
- * end, so a file with the final name is always complete. Without `overwrite`, an existing file stays, even one that appears
- * meanwhile.
+ * Opens a file in the agent's container. It is written under a temporary name in the same directory, synced, and
+ * renamed at the end, so a file with the final name is always complete. Without `overwrite`, an existing file stays,
+ * even one that appears meanwhile.
  *
  * @throws TREE_TARGET_REFUSED, FILE_EXISTS, TREE_TARGET_FULL
  */

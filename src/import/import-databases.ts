@@ -65,8 +65,8 @@ const manifest = z.object({
 });
 
 /**
- * Turns an unpacked export into the tree of a Postgres source: removes what does not belong to the tree, and checks that the
- * rest is complete. No server is contacted. A restore later compares every table with the record.
+ * Turns an unpacked export into the tree of a Postgres source: removes what does not belong to the tree, and checks
+ * that the rest is complete. No server is contacted. A restore later compares every table with the record.
  *
  * @param root the unpacked export
  * @throws IMPORT_UNREADABLE, IMPORT_REFUSED

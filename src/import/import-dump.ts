@@ -36,11 +36,12 @@ interface Loaded extends Pick<ProgramResult, 'errors' | 'errorCount'> {
 }
 
 /**
- * Turns a dump into the tree of a Postgres source: loads it into a throwaway server of the source's image, and dumps that
- * server as every backup does. The source's own server is not contacted. Statements that fail are listed in the result,
- * which is then incomplete.
+ * Turns a dump into the tree of a Postgres source: loads it into a throwaway server of the source's image, and dumps
+ * that server as every backup does. The source's own server is not contacted. Statements that fail are listed in the
+ * result, which is then incomplete.
  *
- * @throws IMPORT_UNREADABLE for a dump that is cut, no dump, or empty; IMPORT_REFUSED, SPOOL_FULL, PG_*, HELPER_FAILED, ENGINE_*
+ * @throws IMPORT_UNREADABLE for a dump that is cut, no dump, or empty; IMPORT_REFUSED, SPOOL_FULL, PG_*, HELPER_FAILED,
+ * ENGINE_*
  */
 export async function importDump(
   deps: ImportDumpDeps,

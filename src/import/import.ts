@@ -48,11 +48,12 @@ export interface ImportReport extends Pick<SourceReport, 'files' | 'bytes' | 'ne
 }
 
 /**
- * Makes a snapshot from a backup of another program. It takes the path of every backup, under lock and lease, with the trigger
- * `import`. The snapshot is at the end of the chain and records when the backup was made. It is never the latest, see
- * `isRegular`, and it is pinned.
+ * Makes a snapshot from a backup of another program. It takes the path of every backup, under lock and lease, with the
+ * trigger `import`. The snapshot is at the end of the chain and records when the backup was made. It is never the
+ * latest, see `isRegular`, and it is pinned.
  *
- * @throws with nothing stored: USAGE, SOURCE_UNKNOWN, LOCKED, IMPORT_UNREADABLE, IMPORT_REFUSED, KEY_MISSING, KEY_WRONG, SPOOL_FULL, TREE_EMPTY.
+ * @throws with nothing stored: USAGE, SOURCE_UNKNOWN, LOCKED, IMPORT_UNREADABLE, IMPORT_REFUSED, KEY_MISSING,
+ * KEY_WRONG, SPOOL_FULL, TREE_EMPTY.
  */
 export async function importArchive(deps: ImportDeps, request: ImportRequest): Promise<ImportReport> {
   const { source, database, signal } = request;

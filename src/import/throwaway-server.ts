@@ -52,8 +52,8 @@ interface ThrowawayOptions {
 }
 
 /**
- * A Postgres server of a source's own image, empty, without network and without any data of the user. SQL from a stranger
- * can run in it: its programs run as the image's `postgres` user without capabilities, with limits for memory,
+ * A Postgres server of a source's own image, empty, without network and without any data of the user. SQL from a
+ * stranger can run in it: its programs run as the image's `postgres` user without capabilities, with limits for memory,
  * processes and the disk, and see one directory, read-only.
  */
 export class ThrowawayServer {

@@ -19,8 +19,9 @@ export function namesOf(rollbacks: readonly Rollback[]): string[] {
 const WORKING = /__(before|restoring)_([0-9a-f]{6})$/;
 
 /**
- * Lists the databases of a source that restores put aside, by their names there. Those that the agent does not remember, because its
- * spool is gone, are recognised by their names, as long as the database that they were made for is there too.
+ * Lists the databases of a source that restores put aside, by their names there. Those that the agent does not
+ * remember, because its spool is gone, are recognised by their names, as long as the database that they were made for
+ * is there too.
  *
  * @param listed every database of the server
  */
@@ -49,12 +50,13 @@ async function rememberedDatabases(state: Pick<State, 'rollbacks'>, source: stri
 }
 
 /**
- * Corrects a rollback's record from the databases on its server. Returns undefined if the put-aside data is gone, because the
- * restore died before its swap or somebody dropped the data. OIDs show which data is in use: a process that renamed the databases
- * may have died before it updated the record.
+ * Corrects a rollback's record from the databases on its server. Returns undefined if the put-aside data is gone,
+ * because the restore died before its swap or somebody dropped the data. OIDs show which data is in use: a process that
+ * renamed the databases may have died before it updated the record.
  */
 export function asFound(one: Rollback, present: Present): Rollback | undefined {
-  // A restore swaps databases one by one. A database that it did not reach still has its own name, and nothing is put aside.
+  // A restore swaps databases one by one. A database that it did not reach still has its own name, and nothing is put
+  // aside.
   const untouched = ({ name, before, oid }: KeptDatabase) =>
     oid !== undefined && !present.has(before) && present.get(name)?.oid === oid;
   const databases = (one.databases ?? []).filter((database) => !untouched(database));
@@ -70,8 +72,8 @@ function inUseNow(one: Rollback, present: Present): Rollback | undefined {
 }
 
 /**
- * Corrects the records of the restores into a source from its server. The caller must hold the lock, because a restore is recorded
- * before its data is put aside.
+ * Corrects the records of the restores into a source from its server. The caller must hold the lock, because a restore
+ * is recorded before its data is put aside.
  *
  * @returns restores that can be rolled back, and the ids of those whose record named the wrong data as in use
  */
@@ -107,7 +109,9 @@ export async function withServerTools<T>(
   }
 }
 
-/** Determines how far a dead restore or rollback came, and corrects its record. Rejects if the server cannot be queried. */
+/**
+ * Determines how far a dead restore or rollback came, and corrects its record. Rejects if the server cannot be queried.
+ */
 export async function reachedBy(
   deps: { state: State; plan(): Promise<Plan> },
   { id, verb, target }: RestoreStart,

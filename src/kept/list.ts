@@ -28,9 +28,9 @@ type ReadAreas = (source: VolumeSource, signal: AbortSignal, known: KnownArea[])
 const LIMIT_MS = 10_000;
 
 /**
- * Lists the restores that can be rolled back, newest first, with the size of their put-aside data. Queries each server once, and
- * none if there is no such restore. For a server that does not answer, returns the agent's own records. Changes nothing: the holder
- * of the lock removes records of data that no longer exists.
+ * Lists the restores that can be rolled back, newest first, with the size of their put-aside data. Queries each server
+ * once, and none if there is no such restore. For a server that does not answer, returns the agent's own records.
+ * Changes nothing: the holder of the lock removes records of data that no longer exists.
  */
 export async function listKeptRestores(
   deps: { state: Pick<State, 'rollbacks'>; plan(): Promise<Plan> },

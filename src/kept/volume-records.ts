@@ -13,9 +13,9 @@ export function areaOf(one: Rollback, areas: readonly VolumeArea[]): VolumeArea 
 }
 
 /**
- * Corrects a rollback's record from the areas in its volume. Returns undefined if the put-aside data is gone. The area shows which
- * data is in use: a process that exchanged the data may have died before it updated the record. A record of an area that exists and
- * does not show that stays as it is.
+ * Corrects a rollback's record from the areas in its volume. Returns undefined if the put-aside data is gone. The area
+ * shows which data is in use: a process that exchanged the data may have died before it updated the record. A record of
+ * an area that exists and does not show that stays as it is.
  */
 export function asInVolume(one: Rollback, areas: readonly VolumeArea[]): Rollback | undefined {
   const area = areaOf(one, areas);

@@ -29,7 +29,7 @@ interface VolumeRun {
   signal: AbortSignal;
 }
 
-/** Returns where the volume of a mount can be written to: in the agent if the agent has mounted it, else in a helper. */
+/** Returns where the volume of a mount can be written to: in the agent if the agent mounts it, else in a helper. */
 export function volumePlace(mount: Mount, agentMounts: readonly Mount[]): VolumePlace {
   const here = pathInAgent(
     mount,
@@ -109,8 +109,8 @@ export async function checkRollBack(
 }
 
 /**
- * Runs an exchange, and reverses it at once if it is cut off. Services must not start on a volume that mixes old and new data, and
- * the reversal would remove what they write there.
+ * Runs an exchange, and reverses it at once if it is cut off. Services must not start on a volume that mixes old and
+ * new data, and the reversal would remove what they write there.
  *
  * @throws the error of `exchange` if the volume is as it was before; TREE_HALF_RESTORED if the reversal failed
  */
@@ -152,8 +152,8 @@ export function isHalfRestored(error: unknown): boolean {
 }
 
 /**
- * Refuses a volume in which another restore was cut off and is not reversed yet. A backup would store a mixture, and the reversal
- * would remove the files of a new restore.
+ * Refuses a volume in which another restore was cut off and is not reversed yet. A backup would store a mixture, and
+ * the reversal would remove the files of a new restore.
  *
  * @param own the journal of the caller, which is ignored
  * @throws TREE_HALF_RESTORED

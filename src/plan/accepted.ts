@@ -22,7 +22,10 @@ export function coversLoss(accepted: string | AcceptedAt | undefined, loss: Loss
   return typeof accepted === 'string' || (accepted.losses?.includes(loss) ?? true);
 }
 
-/** Returns whether the acceptance came after the snapshot. Compares places in the chain where they are known, because a clock may be wrong. */
+/**
+ * Returns whether the acceptance came after the snapshot. Compares places in the chain where they are known, because a
+ * clock may be wrong.
+ */
 export function isAccepted(
   accepted: string | AcceptedAt | undefined,
   { sequence, end }: { sequence: number; end: string },

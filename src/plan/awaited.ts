@@ -1,7 +1,10 @@
 import type { ContainerFacts, ContainerLife } from './model.ts';
 import { asks, groupByService, isInScope, isOneOff, type PlanInput } from './services.ts';
 
-/** After a boot, the engine starts the containers one after the other. A run waits no longer than this for them, milliseconds. */
+/**
+ * After a boot, the engine starts the containers one after the other. A run waits no longer than this for them,
+ * milliseconds.
+ */
 const BOOT_MS = 180_000;
 /** Longest time between the first and the last container of one `docker compose up` or `start`, milliseconds. */
 const COMPOSE_MS = 30_000;

@@ -3,9 +3,9 @@ import type { Parsed } from './values/fields.ts';
 const SHELL_HINT = `nothing expands or connects commands here; write sh -c '…' for that`;
 
 /**
- * Parses a command for a container into an argument vector. The text is a JSON array (`["sh","-c","…"]`) or words separated by
- * spaces, with quotes and backslashes as in sh. Syntax that needs a shell (`|`, `>`, `&&`, `$NAME`) is refused: nothing here would
- * execute it.
+ * Parses a command for a container into an argument vector. The text is a JSON array (`["sh","-c","…"]`) or words
+ * separated by spaces, with quotes and backslashes as in sh. Syntax that needs a shell (`|`, `>`, `&&`, `$NAME`) is
+ * refused: nothing here would execute it.
  */
 export function parseCommand(text: string): Parsed<readonly string[]> {
   if (text.includes('\0')) return { problem: 'has a NUL byte' };

@@ -14,9 +14,9 @@ interface Other {
 }
 
 /**
- * Plans the source `config`. A project directory mounted there often holds more than configuration: the backups themselves, and
- * directories that are sources of their own. They are left out, with a note. Data directories of databases are recognised only
- * when the files are read, see store/filesystem/data-directory.ts.
+ * Plans the source `config`. A project directory mounted there often holds more than configuration: the backups
+ * themselves, and directories that are sources of their own. They are left out, with a note. Data directories of
+ * databases are recognised only when the files are read, see store/filesystem/data-directory.ts.
  *
  * @param volumes sources of the same plan
  */

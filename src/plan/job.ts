@@ -113,8 +113,8 @@ function planService(service: Service, slug: string, input: PlanInput): ServiceP
 }
 
 /**
- * Splits labels that select nothing into problems and notes. A label on a YAML anchor reaches every service that uses the anchor, so
- * one that selects nothing is no mistake if another service of the project has the same label and a volume for it.
+ * Splits labels that select nothing into problems and notes. A label on a YAML anchor reaches every service that uses
+ * the anchor. It is no mistake if another service of the project has the same label and a volume for it.
  */
 function missingOf(
   { service, missing }: ServicePlan,
@@ -143,7 +143,7 @@ function missingOf(
   };
 }
 
-/** Returns why the keep policy of a service is in doubt. A mistake in one of its containers applies to all of its sources. */
+/** Returns why the keep policy of a service is in doubt. A mistake in one container applies to all of its sources. */
 function keepDoubt({ containers }: Service): Pick<PlannedSource, 'keepInDoubt'> {
   const about = containers.flatMap(({ container, mistakes }) =>
     mistakes.filter((mistake) => isAboutKeep(mistake, container.labels[mistake.key])),
@@ -226,7 +226,7 @@ function describe(source: PlannedSource): string {
   return `${what} of ${source.containerName}`;
 }
 
-/** Warns of credentials for a source that does not exist: a misspelt name leaves the real source with other credentials. */
+/** Warns of credentials for unknown sources: a misspelt name leaves the real source with other credentials. */
 function strayCredentials(sources: readonly PlannedSource[], { pgCredentials }: Settings): Problem[] {
   const names = sources.filter(({ kind }) => kind === 'postgres').map(({ name }) => name);
   const stray = pgCredentials.filter(({ source }) => !names.includes(source));

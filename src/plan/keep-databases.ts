@@ -12,8 +12,9 @@ interface HoldsSources {
 }
 
 /**
- * Lists the databases in the newest snapshot of a server that are missing from at least one snapshot, with the snapshots that hold
- * them. The retention treats each of them like a source. All other databases are in every snapshot that counts.
+ * Lists the databases in the newest snapshot of a server that are missing from at least one snapshot, with the
+ * snapshots that hold them. The retention treats each of them like a source. All other databases are in every snapshot
+ * that counts.
  *
  * @param snapshots of the server, newest first
  */

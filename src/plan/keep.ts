@@ -26,7 +26,10 @@ export interface KeepRule {
   policy?: KeepPolicy;
   /** why none of its snapshots may be removed now, such as `its last run failed` */
   hold?: string;
-  /** drops until then are accepted, milliseconds since 1970; `acceptedSequence` says the same by the chain and takes precedence */
+  /**
+   * drops until then are accepted, milliseconds since 1970; `acceptedSequence` says the same by the chain and takes
+   * precedence
+   */
   acceptedUntil?: number;
   acceptedSequence?: number;
 }
@@ -55,21 +58,21 @@ const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 
 /**
- * Decides which snapshots to keep. A snapshot holds several sources, each with its own policy, and is never split: it is removed when
- * no source needs it.
+ * Decides which snapshots to keep. A snapshot holds several sources, each with its own policy, and is never split: it
+ * is removed when no source needs it.
  *
- * As in restic, a policy counts only days, weeks, months and years that have a good snapshot, and keeps the newest of each. `within`
- * counts back from the newest good snapshot of the source that is a day old by the chain. Time without a backup therefore removes
- * nothing, and neither does a run under a clock that is ahead. Each policy is applied twice: to all stored snapshots, and to those in
- * which the source is whole. Failed entries do not count.
+ * As in restic, a policy counts only days, weeks, months and years that have a good snapshot, and keeps the newest of
+ * each. `within` counts back from the newest good snapshot of the source that is a day old by the chain. Time without a
+ * backup therefore removes nothing, and neither does a run under a clock that is ahead. Each policy is applied twice:
+ * to all stored snapshots, and to those in which the source is whole. Failed entries do not count.
  *
- * Some snapshots stay whatever the policies say: for each source, the newest that is not failed and the newest that is ok; for each
- * database that a server still has, the newest that holds it; for a drop that nobody accepted, those before and after it. A safety
- * snapshot without a pin stays only while it is the newest of a source.
+ * Some snapshots stay whatever the policies say: for each source, the newest that is not failed and the newest that is
+ * ok; for each database that a server still has, the newest that holds it; for a drop that nobody accepted, those
+ * before and after it. A safety snapshot without a pin stays only while it is the newest of a source.
  *
- * The chain decides which snapshot is newer. Dates only assign snapshots to days, weeks, months and years. Every snapshot stays for at
- * least a day by its own date, and until a newer one is a day old by the chain. A snapshot dated in the future stays and is not
- * counted.
+ * The chain decides which snapshot is newer. Dates only assign snapshots to days, weeks, months and years. Every
+ * snapshot stays for at least a day by its own date, and until a newer one is a day old by the chain. A snapshot dated
+ * in the future stays and is not counted.
  *
  * @param snapshots in any order
  * @param rules one for each source of any snapshot

@@ -10,8 +10,8 @@ const NOT_BACKED_UP = 'it is not backed up';
 const NOTHING_PRUNED = 'no snapshot of it is pruned until that is corrected';
 
 /**
- * The consequence of a mistake in each label. If the default is safe, Lifeboat uses it and backs up too much rather than nothing. No
- * default is safe for `lifeboat.keep`: one that keeps less would remove history at once.
+ * The consequence of a mistake in each label. If the default is safe, Lifeboat uses it and backs up too much rather
+ * than nothing. No default is safe for `lifeboat.keep`: one that keeps less would remove history at once.
  */
 const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
   'lifeboat.postgres': 'its databases are not backed up',
@@ -49,7 +49,10 @@ export function isAboutKeep({ key, kind }: Mistake, value: string | undefined): 
   return isNamedSo || (value !== undefined && 'value' in parseKeep(value));
 }
 
-/** Turns a mistake in a label into a problem. `asked`: the container asks for a backup, so the mistake has a consequence. */
+/**
+ * Turns a mistake in a label into a problem. `asked`: the container asks for a backup, so the mistake has a
+ * consequence.
+ */
 export function labelProblem(subject: string, mistake: Mistake, { container, asked }: Labelled): Problem {
   const { key, kind, message, hint } = mistake;
   const known = kind === 'invalid' ? CONSEQUENCES[key as keyof typeof LABELS] : undefined;
@@ -64,7 +67,10 @@ export function labelProblem(subject: string, mistake: Mistake, { container, ask
   };
 }
 
-/** Reports that nothing is labelled, in all of the scope or in one listed project. A run without sources must not succeed. */
+/**
+ * Reports that nothing is labelled, in all of the scope or in one listed project. A run without sources must not
+ * succeed.
+ */
 export function nothingLabelled(services: readonly Service[], input: PlanInput): Problem[] {
   const { scope } = input.settings;
   const labelled = (project?: string) =>

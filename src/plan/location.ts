@@ -32,8 +32,8 @@ export function parseLocation(value: string): Parsed<string> {
 }
 
 /**
- * Parses the locations of copies, separated by white space or commas. Each may have `keep=90d+12m` among its options. Two copies must
- * not overlap or have the same name.
+ * Parses the locations of copies, separated by white space or commas. Each may have `keep=90d+12m` among its options.
+ * Two copies must not overlap or have the same name.
  */
 export function parseCopies(text: string): Parsed<CopyLocation[]> {
   const items = text.split(/[\s,]+/).filter((item) => item !== '');

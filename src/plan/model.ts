@@ -16,7 +16,9 @@ export interface Mount {
   key?: string;
 }
 
-/** The life of a container: shows whether a stopped one is about to start. ISO times; year 1 for what never happened. */
+/**
+ * The life of a container: shows whether a stopped one is about to start. ISO times; year 1 for what never happened.
+ */
 export interface ContainerLife {
   /** `created`, `exited`, `running`… */
   state: string;
@@ -163,8 +165,10 @@ export interface FilesSource extends SourceBase {
 
 export type PlannedSource = PostgresSource | VolumeSource | FilesSource;
 
-/** Something that differs from what the user asked for. `error`: it is not done, or only in part. `warning`: it is done, but may not
- * be what the user meant. */
+/**
+ * Something that differs from what the user asked for. `error`: it is not done, or only in part. `warning`: it is done,
+ * but may not be what the user meant.
+ */
 export interface Problem {
   severity: 'error' | 'warning';
   code: ErrorCode;

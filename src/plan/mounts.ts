@@ -14,7 +14,10 @@ interface MountContext {
 
 type Finding = Omit<Problem, 'subject'>;
 
-/** Why a mount is not backed up. `quiet`: a label that asks for all volumes does not mean it. `note`: the plan mentions that. */
+/**
+ * Why a mount is not backed up. `quiet`: a label that asks for all volumes does not mean it. `note`: the plan mentions
+ * that.
+ */
 interface Unfit {
   why: string;
   quiet: boolean;
@@ -22,7 +25,8 @@ interface Unfit {
 }
 
 /**
- * Returns the mount of the agent that holds `path`, narrowed to that path for a bind, or undefined if no mount holds it.
+ * Returns the mount of the agent that holds `path`, narrowed to that path for a bind, or undefined if no mount holds
+ * it.
  */
 export function mountHolding(path: string, agentMounts: readonly Mount[]): Mount | undefined {
   const holding = agentMounts.filter((mount) => contains(mount.destination, path));

@@ -1,9 +1,12 @@
-/** Parts of source names appear in object names, so they must be safe in paths and URLs. This limits their length, characters. */
+/**
+ * Parts of source names appear in object names, so they must be safe in paths and URLs. This limits their length,
+ * characters.
+ */
 const MAX_LENGTH = 48;
 
 /**
- * Turns any text into a part of a source name: `[a-z0-9][a-z0-9_-]*`, at most 48 characters. `exact` is false if the slug differs
- * from the text, so that another text may have the same slug.
+ * Turns any text into a part of a source name: `[a-z0-9][a-z0-9_-]*`, at most 48 characters. `exact` is false if the
+ * slug differs from the text, so that another text may have the same slug.
  */
 export function slugOf(text: string): { slug: string; exact: boolean } {
   const slug = text
@@ -17,8 +20,8 @@ export function slugOf(text: string): { slug: string; exact: boolean } {
 }
 
 /**
- * Gives each text a unique slug. If several texts have the same slug, those that differ from it get a hash of their text. A text that
- * equals its slug keeps it, so its name never depends on its neighbours.
+ * Gives each text a unique slug. If several texts have the same slug, those that differ from it get a hash of their
+ * text. A text that equals its slug keeps it, so its name never depends on its neighbours.
  */
 export function uniqueSlugs(texts: Iterable<string>): Map<string, string> {
   const slugs = [...new Set(texts)].map((text) => ({ text, ...slugOf(text) }));

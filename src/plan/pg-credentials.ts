@@ -10,7 +10,10 @@ export interface SourceCredentials {
 
 const FORM = 'write a line for each source: source:role:password, with \\: and \\\\ for a colon and a backslash';
 
-/** Parses lines `source:role:password`, escaped as in the password file of libpq (Postgres docs, 34.16). Skips blank and # lines. */
+/**
+ * Parses lines `source:role:password`, escaped as in the password file of libpq (Postgres docs, 34.16). Skips blank and
+ * # lines.
+ */
 export function pgCredentials(text: string): Parsed<readonly SourceCredentials[]> {
   const found = new Map<string, SourceCredentials>();
   for (const [i, line] of text.split(/\r?\n/).entries()) {

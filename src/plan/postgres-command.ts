@@ -9,8 +9,8 @@ interface CommandFacts {
 }
 
 /**
- * Reads the options of `postgres` from a container's command line, after any entry point or shell. If an option is repeated, the last
- * one wins, as for the server.
+ * Reads the options of `postgres` from a container's command line, after any entry point or shell. If an option is
+ * repeated, the last one wins, as for the server.
  */
 export function readPostgresCommand(command: readonly string[]): CommandFacts {
   const settings = new Map<string, string>();

@@ -33,8 +33,9 @@ interface Family {
 }
 
 /**
- * Variables by family. The first family applies of which a container sets a user or a password. The superuser passwords of Bitnami and
- * Red Hat come before those of the application user that these images create, which may have fewer rights.
+ * Variables by family. The first family applies of which a container sets a user or a password. The superuser passwords
+ * of Bitnami and Red Hat come before those of the application user that these images create, which may have fewer
+ * rights.
  */
 const FAMILIES: readonly Family[] = [
   {
@@ -79,8 +80,8 @@ export function containerClaim(env: (name: string) => string | undefined): Conta
 }
 
 /**
- * Chooses the user and the password from several places, the most specific first. A password belongs to the user of its own place, so
- * one from a less specific place than the chosen user counts only if it is for the same user.
+ * Chooses the user and the password from several places, the most specific first. A password belongs to the user of its
+ * own place, so one from a less specific place than the chosen user counts only if it is for the same user.
  */
 export function resolveClaims(
   claims: readonly Claim[],

@@ -15,9 +15,9 @@ const USUAL_DIRECTORIES = [
 ];
 
 /**
- * Builds a Postgres source from its container's command line and environment. An empty variable counts as not set, as in the entry
- * points of common images. Credentials for this source take precedence over the settings for all sources, and those over the
- * container's environment.
+ * Builds a Postgres source from its container's command line and environment. An empty variable counts as not set, as
+ * in the entry points of common images. Credentials for this source take precedence over the settings for all sources,
+ * and those over the container's environment.
  */
 export function postgresSource(
   base: Omit<PlannedSource, 'kind'>,
@@ -61,7 +61,10 @@ function ofSource(name: string, { pgCredentials }: Settings): Claim {
   return { ...found, passwordFrom: 'LIFEBOAT_PGCREDENTIALS' };
 }
 
-/** Reads credentials from labels. The secret is one of the container itself, so a label cannot send foreign secrets to its server. */
+/**
+ * Reads credentials from labels. The secret is one of the container itself, so a label cannot send foreign secrets to
+ * its server.
+ */
 function ofLabels(values: LabelValues): Claim {
   const [user, secret] = [values['lifeboat.postgres.user'], values['lifeboat.postgres.password-secret']];
   return {

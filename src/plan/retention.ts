@@ -9,8 +9,8 @@ const MAX_COUNT = 100_000;
 const HINT = 'write for example 7d 4w 12m, last 5, or within 48h';
 
 /**
- * Parses a keep policy: counts with a unit (`7d 4w 12m 3y`), `last 5`, `within 48h` (also `2d`, `1w`), in any order, each at most
- * once. A count of zero is ignored. {@link formatKeep} is the inverse.
+ * Parses a keep policy: counts with a unit (`7d 4w 12m 3y`), `last 5`, `within 48h` (also `2d`, `1w`), in any order,
+ * each at most once. A count of zero is ignored. {@link formatKeep} is the inverse.
  */
 export function parseKeep(text: string): Parsed<KeepPolicy> {
   const words = text.trim().toLowerCase().split(/\s+/);

@@ -91,7 +91,10 @@ function unknownVariable(name: string): Mistake {
   return mistake(name, 'unknown', `unknown setting ${name.slice(0, 80)}`, hint);
 }
 
-/** Collects the text of each setting. Empty variables count as not set, because Compose passes `${NAME:-}` as an empty one. */
+/**
+ * Collects the text of each setting. Empty variables count as not set, because Compose passes `${NAME:-}` as an empty
+ * one.
+ */
 function gather(
   env: Readonly<Record<string, string | undefined>>,
   readFile: (path: string) => string,
@@ -117,7 +120,10 @@ function gather(
   return { given, mistakes };
 }
 
-/** Reads the file of a setting. Messages do not contain the path: it may be a secret that was set as NAME_FILE by mistake. */
+/**
+ * Reads the file of a setting. Messages do not contain the path: it may be a secret that was set as NAME_FILE by
+ * mistake.
+ */
 function readValue(name: string, path: string, readFile: (path: string) => string): string | Mistake {
   let content: string;
   try {
@@ -135,8 +141,8 @@ function readValue(name: string, path: string, readFile: (path: string) => strin
  * Parses the settings from environment variables and from the files that NAME_FILE variables name.
  *
  * @param readFile returns the text of a file, or throws
- * @throws SETTING_UNKNOWN if all mistakes are unknown names, otherwise SETTING_INVALID. The message lists all mistakes, and contains
- *   no value of a secret or of an unknown name
+ * @throws SETTING_UNKNOWN if all mistakes are unknown names, otherwise SETTING_INVALID. The message lists all mistakes,
+ *   and contains no value of a secret or of an unknown name
  */
 export function parseSettings(
   env: Readonly<Record<string, string | undefined>>,

@@ -107,9 +107,10 @@ interface SharedVolumes<T> {
 }
 
 /**
- * Gives each volume one source, even if several services ask for it, for example with a label on a YAML anchor. Services that ask for
- * different parts of a volume (include, exclude) keep their own sources. The source keeps the name under which the volume is backed up
- * already, or gets that of a service that can write to it. It stops the containers that any of the services wants stopped.
+ * Gives each volume one source, even if several services ask for it, for example with a label on a YAML anchor.
+ * Services that ask for different parts of a volume (include, exclude) keep their own sources. The source keeps the
+ * name under which the volume is backed up already, or gets that of a service that can write to it. It stops the
+ * containers that any of the services wants stopped.
  *
  * @param known names of sources that are backed up already
  */
@@ -206,8 +207,8 @@ function writersOf({ mount, stop }: VolumeSource, { containers, agentId }: PlanI
 }
 
 /**
- * Finds other services that can write to a volume while it is read. With `lifeboat.stop`, they are a warning, because the user expects
- * that nothing writes. Without it, containers of other projects are a note.
+ * Finds other services that can write to a volume while it is read. With `lifeboat.stop`, they are a warning, because
+ * the user expects that nothing writes. Without it, containers of other projects are a note.
  */
 export function otherWriters(
   { source, subject }: AskedVolume,

@@ -13,8 +13,8 @@ import {
 export const KEPT = 'no source needs it, and the destination does not let it be deleted';
 
 /**
- * Removes the snapshots in `toRemove`. Resolves to those that stay, with the reason: somebody has pinned them meanwhile,
- * or the destination forbids deletions.
+ * Removes the snapshots in `toRemove`. Resolves to those that stay, with the reason: somebody has pinned them
+ * meanwhile, or the destination forbids deletions.
  */
 export async function removeSnapshots(
   deps: { repository: Repository; signal: AbortSignal; now(): Date; prove(): Promise<void> },

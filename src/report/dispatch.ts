@@ -8,8 +8,8 @@ export interface Dispatcher {
   /** Returns at once and never throws. */
   emit(event: RunEvent): void;
   /**
-   * Waits until the listeners have handled all events, at most for `limitMs` (milliseconds, default: the dispatcher's limit).
-   * Then aborts and logs the listeners that still hang. Never rejects. The dispatcher stays usable.
+   * Waits until the listeners have handled all events, at most for `limitMs` (milliseconds, default: the dispatcher's
+   * limit). Then aborts and logs the listeners that still hang. Never rejects. The dispatcher stays usable.
    */
   flush(limitMs?: number): Promise<void>;
 }
@@ -37,9 +37,9 @@ interface Rules {
 }
 
 /**
- * Creates a dispatcher. Each listener gets the events in order, one at a time, and a slow one does not delay the others. Of
- * the waiting progress events, only the newest of each source stays. A listener that throws, rejects or takes too long is
- * logged. One that ignores its signal still gets the next event.
+ * Creates a dispatcher. Each listener gets the events in order, one at a time, and a slow one does not delay the
+ * others. Of the waiting progress events, only the newest of each source stays. A listener that throws, rejects or
+ * takes too long is logged. One that ignores its signal still gets the next event.
  */
 export function createDispatcher(
   listeners: readonly Listener[],

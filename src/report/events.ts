@@ -47,7 +47,9 @@ export interface LastGoodReport {
 /** A source that was not part of a run, and needs attention because of its own newest result. */
 export interface OtherSource {
   name: string;
-  /** `late`: two of its scheduled times have passed since its last good backup. `vanished`: the source no longer exists */
+  /**
+   * `late`: two of its scheduled times have passed since its last good backup. `vanished`: the source no longer exists
+   */
   attention: 'failed' | 'partial' | 'late' | 'vanished';
   /** ISO time of that result */
   at?: string;
@@ -129,8 +131,8 @@ export interface RunReport extends RunStart {
   /** ISO time of the next scheduled run, when known */
   nextRun?: string;
   /**
-   * ISO time at which the failed part is tried again. `quiet`: only the last try notifies people, and its report covers this
-   * one. False while the agent stops, because it may not come back.
+   * ISO time at which the failed part is tried again. `quiet`: only the last try notifies people, and its report covers
+   * this one. False while the agent stops, because it may not come back.
    */
   retry?: { at: string; quiet: boolean };
 }

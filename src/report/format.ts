@@ -1,6 +1,8 @@
 import { isFuture } from '../plan/values/clock.ts';
 
-/** Wording shared by everything people read: sizes, durations, ages, times, tables. Pure: time and zone are arguments. */
+/**
+ * Wording shared by everything people read: sizes, durations, ages, times, tables. Pure: time and zone are arguments.
+ */
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;
 const SECOND = 1_000;
@@ -69,7 +71,9 @@ export interface WhenOptions {
   zone?: string | undefined;
 }
 
-/** A moment in local time: `today 14:05 CET`, `tomorrow 03:00 CET`, `Fri 4 Dec 03:00 CET`, `Fri 4 Dec 2027 03:00 CET`. */
+/**
+ * A moment in local time: `today 14:05 CET`, `tomorrow 03:00 CET`, `Fri 4 Dec 03:00 CET`, `Fri 4 Dec 2027 03:00 CET`.
+ */
 export function formatWhen(when: Date, { now, zone }: WhenOptions): string {
   const there = localParts(when, zone);
   const here = localParts(now, zone);
@@ -130,8 +134,8 @@ export function zoneName(when: Date, zone?: string): string {
 }
 
 /**
- * Returns text from strangers (names, errors of other programs) as one harmless line. White space and line breaks become a
- * space. Control characters, terminal escapes and characters that change the direction of writing become `�`.
+ * Returns text from strangers (names, errors of other programs) as one harmless line. White space and line breaks
+ * become a space. Control characters, terminal escapes and characters that change the direction of writing become `�`.
  */
 export function oneLine(text: string): string {
   return text
@@ -154,7 +158,9 @@ function graphemes(text: string): Intl.Segments {
 /** Colour and style escapes, which take no space on a terminal. */
 const STYLE = new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, 'g');
 
-/** Columns of a text on a terminal: two for East Asian wide characters and emoji, none for marks, colours and controls. */
+/**
+ * Columns of a text on a terminal: two for East Asian wide characters and emoji, none for marks, colours and controls.
+ */
 export function displayWidth(text: string): number {
   const bare = text.replace(STYLE, '');
   if (PLAIN.test(bare)) return bare.length;

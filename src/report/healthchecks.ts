@@ -12,8 +12,8 @@ import { headline, renderReport } from './text.ts';
 const HEALTHCHECKS_BASE = 'https://hc-ping.com';
 
 /**
- * The target of pings: the URL of a check, or the ping key of a project and a slug, for which the server creates the check at
- * the first ping. Protocol: https://healthchecks.io/docs/http_api/
+ * The target of pings: the URL of a check, or the ping key of a project and a slug, for which the server creates the
+ * check at the first ping. Protocol: https://healthchecks.io/docs/http_api/
  */
 type PingTarget = { url: URL } | { pingKey: string; slug: string; base?: string | undefined };
 
@@ -37,10 +37,10 @@ interface HealthchecksOptions {
 }
 
 /**
- * Creates a notifier that pings a check at the start and end of every run. It ignores LIFEBOAT_NOTIFY, because a dead-man's
- * switch needs every ping. A partly failed run pings `fail`. So does a good run while a source that was not part of it needs
- * attention, because a success would end an alarm whose cause still exists. A failure that will be tried again is a log
- * entry: the last try decides.
+ * Creates a notifier that pings a check at the start and end of every run. It ignores LIFEBOAT_NOTIFY, because a
+ * dead-man's switch needs every ping. A partly failed run pings `fail`. So does a good run while a source that was not
+ * part of it needs attention, because a success would end an alarm whose cause still exists. A failure that will be
+ * tried again is a log entry: the last try decides.
  */
 export function createHealthchecks(options: HealthchecksOptions): Notifier {
   const { target, project, zone, post = createPost(), now = Date.now } = options;
@@ -129,8 +129,8 @@ function startText(run: RunStart): string {
 }
 
 /**
- * Joins report and log to one redacted body of at most `limit` bytes: the head of the report, and the newest lines of the log
- * that fit.
+ * Joins report and log to one redacted body of at most `limit` bytes: the head of the report, and the newest lines of
+ * the log that fit.
  */
 export function pingBody(report: string, logTail: readonly string[], limit: number): string {
   const head = cutText(redact(report), limit);

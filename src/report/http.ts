@@ -7,7 +7,9 @@ import { oneLine } from './format.ts';
 const MAX_REQUEST = 1024 * 1024;
 /** Only this much of an answer is read. Bytes. */
 const MAX_ANSWER = 64 * 1024;
-/** Limits of the pause between attempts unless the server names one, in milliseconds. The first is at most RETRY_BASE. */
+/**
+ * Limits of the pause between attempts unless the server names one, in milliseconds. The first is at most RETRY_BASE.
+ */
 const RETRY_BASE = 500;
 const RETRY_MAX = 5_000;
 
@@ -46,9 +48,9 @@ interface PostOptions {
 }
 
 /**
- * Creates a poster over undici. It retries (with full jitter) after network errors, 429 and 5xx, and honours `Retry-After`
- * within its limit. An answer can be lost, so a message may in rare cases arrive twice. HTTP_PROXY, HTTPS_PROXY and NO_PROXY
- * apply. Redirects are not followed. A URL is a secret here, so errors name only its host.
+ * Creates a poster over undici. It retries (with full jitter) after network errors, 429 and 5xx, and honours
+ * `Retry-After` within its limit. An answer can be lost, so a message may in rare cases arrive twice. HTTP_PROXY,
+ * HTTPS_PROXY and NO_PROXY apply. Redirects are not followed. A URL is a secret here, so errors name only its host.
  */
 export function createPost({
   attempts = 4,
@@ -182,8 +184,8 @@ function scrub(text: string, url: URL): string {
 const TOKEN_LENGTH = 16;
 
 /**
- * Reads a URL from the settings and registers it as a secret, with its password and the long parts of its path and query.
- * Throws SETTING_INVALID, naming the setting and never the value.
+ * Reads a URL from the settings and registers it as a secret, with its password and the long parts of its path and
+ * query. Throws SETTING_INVALID, naming the setting and never the value.
  */
 export function secretUrl(value: string, setting: string): URL {
   const url = URL.parse(value.trim());

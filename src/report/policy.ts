@@ -1,7 +1,9 @@
 import { overall, type RunReport } from './events.ts';
 import type { Notifier } from './notifier.ts';
 
-/** The values of LIFEBOAT_NOTIFY, which applies to messages for people. Pings of a dead-man's switch are always sent. */
+/**
+ * The values of LIFEBOAT_NOTIFY, which applies to messages for people. Pings of a dead-man's switch are always sent.
+ */
 const NOTIFY_MODES = ['always', 'failure', 'change'] as const;
 export type NotifyMode = (typeof NOTIFY_MODES)[number];
 
@@ -17,13 +19,14 @@ interface LastMessage {
 }
 
 /**
- * Returns whether a run is reported. A failed run that will be tried again never is, see {@link RunReport.retry}. A run in
- * which a source suddenly is much smaller always is. Otherwise, by mode:
+ * Returns whether a run is reported. A failed run that will be tried again never is, see {@link RunReport.retry}. A run
+ * in which a source suddenly is much smaller always is. Otherwise, by mode:
  * - `always`: every run.
  * - `failure`: every run that is not ok.
- * - `change`: a run whose status differs from that of the previous run, and the first run. While the status is not ok, also a
- *   run in which other sources fail than in the last message, a run a day after that message, and the first run of a process.
- * In mode `failure`, the latter three also apply to a run that is ok while a source that was not part of it is not.
+ * - `change`: a run whose status differs from that of the previous run, and the first run. While the status is not ok,
+ *   also a run in which other sources fail than in the last message, a run a day after that message, and the first run
+ *   of a process. In mode `failure`, the latter three also apply to a run that is ok while a source that was not part
+ *   of it is not.
  */
 export function shouldReport(mode: NotifyMode, report: RunReport, last: LastMessage | undefined, now: number): boolean {
   if (report.retry?.quiet) return false;
@@ -43,7 +46,10 @@ export function failedSources({ results, others = [], copies = [] }: RunReport):
   return JSON.stringify([...failed, ...others].map(({ name }) => name).sort());
 }
 
-/** Wraps a notifier so that it receives only the runs that the mode selects. Only a delivered message counts as the last. */
+/**
+ * Wraps a notifier so that it receives only the runs that the mode selects. Only a delivered message counts as the
+ * last.
+ */
 export function withPolicy(notifier: Notifier, mode: NotifyMode, now: () => number = Date.now): Notifier {
   let last: LastMessage | undefined;
   return {

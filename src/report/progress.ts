@@ -14,7 +14,10 @@ export interface ProgressStream {
 
 /** A display of work in progress. */
 interface ProgressDisplay extends Listener {
-  /** Writes a line (with its line break) above the status lines. Log lines pass through here while the display is in use. */
+  /**
+   * Writes a line (with its line break) above the status lines. Log lines pass through here while the display is in
+   * use.
+   */
   write(line: string): void;
   /** Removes the status lines. Further events bring them back. */
   close(): void;

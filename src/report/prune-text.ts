@@ -58,7 +58,9 @@ export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: s
   return lines.join('\n');
 }
 
-/** `pruned 2 old snapshots; 161 MiB freed`. The freed bytes belonged to snapshots that were pruned a day ago or earlier. */
+/**
+ * `pruned 2 old snapshots; 161 MiB freed`. The freed bytes belonged to snapshots that were pruned a day ago or earlier.
+ */
 export function prunedLines({ snapshots, objects, bytes, refused, held }: Pruned, paint: Paint): string[] {
   const parts: string[] = [];
   if (snapshots > 0) parts.push(`pruned ${plural(snapshots, 'old snapshot')}`);

@@ -22,7 +22,9 @@ export interface SlackMessage {
   blocks: SlackBlock[];
 }
 
-/** Slack's limit for one text, https://docs.slack.dev/reference/block-kit/composition-objects/text-object; blocks: 50. */
+/**
+ * Slack's limit for one text, https://docs.slack.dev/reference/block-kit/composition-objects/text-object; blocks: 50.
+ */
 const MAX_TEXT = 3_000;
 /** Failures with details, and the sections they may take. Nobody reads a longer message to its end. */
 const MAX_FAILURES = 10;
@@ -32,8 +34,8 @@ const MAX_NAMES = 25;
 const MAX_PROBLEMS = 5;
 
 /**
- * Words the message about a run. Failed sources come first, each with its code, hint and last good snapshot. Then come the
- * good ones. Redacted.
+ * Words the message about a run. Failed sources come first, each with its code, hint and last good snapshot. Then come
+ * the good ones. Redacted.
  */
 export function slackMessage(report: RunReport, when: { now: Date; zone?: string | undefined }): SlackMessage {
   const clean = cleanReport(report);
@@ -176,8 +178,8 @@ function footer(
 }
 
 /**
- * Escapes a stranger's text for mrkdwn. `&`, `<` and `>` become entities, so nothing in it links or mentions. Backticks become
- * quotes. The result is cut to `max` characters, never inside an entity or a character.
+ * Escapes a stranger's text for mrkdwn. `&`, `<` and `>` become entities, so nothing in it links or mentions. Backticks
+ * become quotes. The result is cut to `max` characters, never inside an entity or a character.
  */
 export function mrkdwn(text: string, max: number): string {
   let result = '';

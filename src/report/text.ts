@@ -53,7 +53,10 @@ function butOthers({ status, others = [] }: RunReport): string {
   return `, but ${oneLine(cleanReport({ name: first.name }).name)} needs attention`;
 }
 
-/** Returns a line about a source outside the run: `db.postgres was not part of this run and needs attention: it failed 2h ago: …`. */
+/**
+ * Returns a line about a source outside the run:
+ * `db.postgres was not part of this run and needs attention: it failed 2h ago: …`.
+ */
 export function otherSource(other: OtherSource, now: Date): string {
   const { name, at, error } = other;
   const when = at === undefined ? '' : ` ${formatAgo(new Date(at), now)}`;
@@ -197,7 +200,10 @@ export interface RateInfo {
   leftMs?: number | undefined;
 }
 
-/** Returns one line about a running source: `db.postgres   dumping app 612 MiB of ~1.1 GiB · 214 MiB/s · 3s left`. Redacted. */
+/**
+ * Returns one line about a running source: `db.postgres dumping app 612 MiB of ~1.1 GiB · 214 MiB/s · 3s left`.
+ * Redacted.
+ */
 export function renderProgress(progress: Progress, rate?: RateInfo, nameWidth = 0): string {
   const clean = cleanReport(progress);
   if (clean.waits) return `${pad(oneLine(clean.source), nameWidth)}   ${oneLine(clean.phase)}`;

@@ -4,8 +4,8 @@ import { isCopyOk } from './copy-text.ts';
 import { type CopyReport, overall, type RunReport, type RunStatus, type SourceReport } from './events.ts';
 
 /**
- * A scheduled run that fails is repeated for the part that failed. People are notified once, after the last try, so that
- * report covers all tries.
+ * A scheduled run that fails is repeated for the part that failed. People are notified once, after the last try, so
+ * that report covers all tries.
  */
 
 /** The results of the tries before the last one, each with the id of its run. */
@@ -58,8 +58,8 @@ interface Since {
 }
 
 /**
- * Merges the report of a try with those of earlier tries. A source without a result in the try keeps its earlier one, unless
- * it is no longer planned (a vanished source is a result of the try itself), or a newer result has replaced it.
+ * Merges the report of a try with those of earlier tries. A source without a result in the try keeps its earlier one,
+ * unless it is no longer planned (a vanished source is a result of the try itself), or a newer result has replaced it.
  */
 export function withEarlier(report: RunReport, earlier: Earlier | undefined, since: Since): RunReport {
   if (!earlier) return report;
@@ -85,8 +85,9 @@ export function withEarlier(report: RunReport, earlier: Earlier | undefined, sin
 }
 
 /**
- * Returns whether another run has backed up the source since. A try that fails as a whole has no results and replaces none.
- * If the last try does so, no other part of its report names its sources, so their failures stay until a backup succeeds.
+ * Returns whether another run has backed up the source since. A try that fails as a whole has no results and replaces
+ * none. If the last try does so, no other part of its report names its sources, so their failures stay until a backup
+ * succeeds.
  */
 function isReplaced(
   { name, run, status }: SourceReport,
@@ -107,7 +108,9 @@ export function previousStatus(last: RunReport | undefined): Pick<RunReport, 'pr
   return last.previousStatus ? { previousStatus: last.previousStatus } : {};
 }
 
-/** Returns the status of the merged report, by the rule of a single run: `ok` only if everything requested is stored. */
+/**
+ * Returns the status of the merged report, by the rule of a single run: `ok` only if everything requested is stored.
+ */
 function mergedStatus({ results, problems, copies = [], error }: RunReport): RunStatus {
   if (results.every(({ status }) => status === 'failed')) return 'failed';
   const isOk =

@@ -17,8 +17,8 @@ import type { TreeStore } from '../trees/runner.ts';
 /** The dependencies of a restore or a rollback. */
 export interface RestoreDeps extends RunDeps {
   /**
-   * `patient`, default true: waits for a moment if another run is in progress. `ask`, default as `patient`: asks a copy that
-   * holds the lock to give way. Throws LOCKED.
+   * `patient`, default true: waits for a moment if another run is in progress. `ask`, default as `patient`: asks a copy
+   * that holds the lock to give way. Throws LOCKED.
    */
   lock(options?: { ask: boolean; patient?: boolean }): Promise<Lock>;
   engine: Engine;
@@ -136,7 +136,10 @@ export interface PreparedRestore {
   preview: RestorePreview;
   /** Fetches the content from the repository, and compares it with the manifest. Absent if `load` does that. */
   fetch?(): Promise<void>;
-  /** Builds the data alongside the present data, compares it with the record, and swaps. Calls `keep` before it puts data aside. */
+  /**
+   * Builds the data alongside the present data, compares it with the record, and swaps. Calls `keep` before it puts
+   * data aside.
+   */
   load(keep: (rollback: KeptRecord) => Promise<void>): Promise<Restored>;
   /** Never rejects. */
   close(): Promise<void>;

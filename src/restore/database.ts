@@ -37,8 +37,8 @@ import { fetchTree } from './fetch.ts';
 import { prepareTables } from './table.ts';
 
 /**
- * Prepares a restore of databases of a Postgres source: inspects the server, and decides which databases to create, to replace and to
- * leave alone. Nothing changes before `load`.
+ * Prepares a restore of databases of a Postgres source: inspects the server, and decides which databases to create, to
+ * replace and to leave alone. Nothing changes before `load`.
  */
 export async function prepareDatabases(
   deps: RestoreDeps,

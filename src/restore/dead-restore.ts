@@ -17,7 +17,10 @@ interface DeadRestoreDeps {
 /** The state of a restore that died, as its journal shows it. */
 interface DeadRestore {
   reached: Reached;
-  /** for several databases: those that were certainly swapped, those that failed and are unchanged, and the others in order */
+  /**
+   * for several databases: those that were certainly swapped, those that failed and are unchanged, and the others in
+   * order
+   */
   several: { swapped: string[]; failed: string[]; others: string[] } | undefined;
   /** tables that it was copying into a database in use */
   copying: readonly string[];
@@ -37,8 +40,8 @@ export function severalOf(entries: readonly JournalEntry[]): DeadRestore['severa
 }
 
 /**
- * Reports a restore that died, and stores its record. If the record exists, the restore had ended, and that record is reported.
- * Never rejects because of the repository.
+ * Reports a restore that died, and stores its record. If the record exists, the restore had ended, and that record is
+ * reported. Never rejects because of the repository.
  */
 export async function reportDeadRestore(
   deps: DeadRestoreDeps,

@@ -5,8 +5,9 @@ import type { Mount } from '../plan/model.ts';
 import { mountHolding } from '../plan/mounts.ts';
 
 /**
- * Refuses a directory of the agent's container that is unsuitable as the target of a restore. Files on the container's own disk are
- * lost with the container and can fill that disk. Files among backups, the spool or the sources do harm there.
+ * Refuses a directory of the agent's container that is unsuitable as the target of a restore. Files on the container's
+ * own disk are lost with the container and can fill that disk. Files among backups, the spool or the sources do harm
+ * there.
  *
  * @param kept directories of the agent, each with a description of its content
  * @throws TREE_TARGET_REFUSED

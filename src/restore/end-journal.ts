@@ -4,8 +4,8 @@ import type { Journal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
 
 /**
- * Ends the journals of a restore or rollback. If work is still open, because a helper or a server is gone, recovery tries once more to
- * undo it. The failure is reported already.
+ * Ends the journals of a restore or rollback. If work is still open, because a helper or a server is gone, recovery
+ * tries once more to undo it. The failure is reported already.
  *
  * @param journals those of the sources, then that of the group if there is one
  */

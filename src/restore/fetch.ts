@@ -39,8 +39,8 @@ interface FetchTreeOptions {
 }
 
 /**
- * Fetches paths of a source's tree into an empty directory of the agent: one in the spool of the restore, or one that the user named.
- * With an empty `select`, fetches all paths.
+ * Fetches paths of a source's tree into an empty directory of the agent: one in the spool of the restore, or one that
+ * the user named. With an empty `select`, fetches all paths.
  *
  * @throws TREE_TARGET_REFUSED for an unsuitable directory
  */

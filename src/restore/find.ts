@@ -39,16 +39,17 @@ interface FindRequest {
 /**
  * Finds the snapshot that a restore asks for.
  *
- * - `latest` of a server is its newest snapshot that holds any of its databases. It is refused if it lacks a database that an older
- *   snapshot holds: restoring the older one would lose the newest data of all other databases, so a person has to choose.
+ * - `latest` of a server is its newest snapshot that holds any of its databases. It is refused if it lacks a database
+ *   that an older snapshot holds: restoring the older one would lose the newest data of all other databases, so a
+ *   person has to choose.
  * - `latest` of one database is the newest snapshot that holds it, whatever else that snapshot lacks.
  * - `latest` of any other source is the newest snapshot that holds all of it, or a part of it if no snapshot holds all.
  *
- * With a signing key, an unsigned snapshot is accepted only with `unsigned`, and `latest` only if no newer snapshot is missing. The
- * chain defines the order; a date from a wrong clock is only noted.
+ * With a signing key, an unsigned snapshot is accepted only with `unsigned`, and `latest` only if no newer snapshot is
+ * missing. The chain defines the order; a date from a wrong clock is only noted.
  *
- * @throws SNAPSHOT_UNKNOWN, SNAPSHOT_PARTIAL, SOURCE_UNKNOWN, PG_DATABASE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN; OBJECT_DAMAGED for a
- * manifest that cannot be read; the errors of the destination; the signal's reason
+ * @throws SNAPSHOT_UNKNOWN, SNAPSHOT_PARTIAL, SOURCE_UNKNOWN, PG_DATABASE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN;
+ * OBJECT_DAMAGED for a manifest that cannot be read; the errors of the destination; the signal's reason
  */
 export async function findSnapshot(repository: Repository, request: FindRequest): Promise<FoundSnapshot> {
   const { source, database } = request;

@@ -7,8 +7,8 @@ import type { Repository } from '../store/repository/repository.ts';
 import type { RestoreDeps } from './context.ts';
 
 /**
- * Ends a restore or rollback: sets its status from its error and its checks, stores its record, and notifies. Resolves when every
- * listener is done or has timed out. If the record cannot be stored, that is logged.
+ * Ends a restore or rollback: sets its status from its error and its checks, stores its record, and notifies. Resolves
+ * when every listener is done or has timed out. If the record cannot be stored, that is logged.
  */
 export async function conclude(
   deps: Pick<RestoreDeps, 'agentVersion' | 'dispatcher' | 'log'> & { ended(): Date },

@@ -38,8 +38,8 @@ export async function checkPaths(globs: readonly string[], indexPath: string): P
 }
 
 /**
- * Adds to globs the log and journal of each SQLite database that they select. A database that could not be stored as of one moment has
- * them in the snapshot, and lacks its last commits without them.
+ * Adds to globs the log and journal of each SQLite database that they select. A database that could not be stored as of
+ * one moment has them in the snapshot, and lacks its last commits without them.
  */
 export async function withCompanions(globs: readonly string[], indexPath: string): Promise<string[]> {
   if (globs.length === 0) return [];

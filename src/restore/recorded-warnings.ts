@@ -5,8 +5,8 @@ const ABOUT = /^database (.+?)(?:: |, which | is not )/s;
 const ENDS = [': ', ', which ', ' is not '];
 
 /**
- * Selects the recorded warnings of a source that concern a restore of one database: those about this database, and those about the
- * server as a whole. Pure.
+ * Selects the recorded warnings of a source that concern a restore of one database: those about this database, and
+ * those about the server as a whole. Pure.
  *
  * @param database absent for a restore of all of them
  */

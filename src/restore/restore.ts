@@ -16,13 +16,13 @@ import { takeSafetySnapshot } from './safety.ts';
 import { answersWell, containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
 /**
- * Restores data from a snapshot, with the steps of backup.ts in reverse: resolve → preview → confirm → fetch → safety snapshot → stop →
- * load alongside, compare, swap → start → check → report. Replaces no data before the new data is complete and equal to the record. The
- * replaced data stays.
+ * Restores data from a snapshot, with the steps of backup.ts in reverse: resolve → preview → confirm → fetch → safety
+ * snapshot → stop → load alongside, compare, swap → start → check → report. Replaces no data before the new data is
+ * complete and equal to the record. The replaced data stays.
  *
- * @throws SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN, KEY_MISSING, KEY_WRONG, NOT_CONFIRMED, PG_TARGET_EXISTS,
- * PG_TARGET_BUSY, PG_NO_SPACE, TREE_TARGET_NOT_EMPTY, all before anything changes. RESTORE_UNHEALTHY is in the report: the data is
- * restored, and a service that uses it is not healthy.
+ * @throws SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN, KEY_MISSING, KEY_WRONG, NOT_CONFIRMED,
+ * PG_TARGET_EXISTS, PG_TARGET_BUSY, PG_NO_SPACE, TREE_TARGET_NOT_EMPTY, all before anything changes. RESTORE_UNHEALTHY
+ * is in the report: the data is restored, and a service that uses it is not healthy.
  */
 export async function restore(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
   const isInPlace = !request.toDatabase && !request.toDirectory && !request.as;

@@ -130,7 +130,9 @@ export async function withVolume<T>(
   });
 }
 
-/** Returns whether the data from before a restore still has its expected name, although other restores swapped data too. */
+/**
+ * Returns whether the data from before a restore still has its expected name, although other restores swapped data too.
+ */
 function holds(present: Present, { inUse }: Rollback, { name, before, oid }: Required<KeptDatabase>): boolean {
   const at = inUse === 'restored' ? before : name;
   return !present.has(at) || present.get(at)?.oid === oid;
@@ -146,7 +148,9 @@ function other({ inUse }: Rollback): Rollback['inUse'] {
   return inUse === 'restored' ? 'before' : 'restored';
 }
 
-/** Exchanges the names of each database and its put-aside database, in one transaction. @returns duration, milliseconds */
+/**
+ * Exchanges the names of each database and its put-aside database, in one transaction. @returns duration, milliseconds
+ */
 async function swapDatabases(tools: Tools, { id, databases = [] }: Rollback, signal: AbortSignal): Promise<number> {
   const names = databases.flatMap(({ name, before }) => [name, before]);
   const control = await tools.control(...names);

@@ -32,8 +32,8 @@ export interface RollbackResult extends RestoreReport {
 /**
  * Brings back the data that a restore replaced, and puts the restored data aside. The same command reverses that.
  *
- * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED, PG_TARGET_BUSY; USAGE if another restore has to be rolled back first (see
- * {@link refuseOutOfTurn}); the errors of a session
+ * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED, PG_TARGET_BUSY; USAGE if another restore has to be rolled back first
+ * (see {@link refuseOutOfTurn}); the errors of a session
  */
 export async function rollback(deps: RestoreDeps, request: RollbackRequest): Promise<RollbackResult> {
   return withRollback(deps, request, async ({ journal, chosen, kept }) => {
@@ -94,7 +94,9 @@ interface Run {
   kept: KeptData;
 }
 
-/** Finds the rollback that the request means, and calls `work` with it. Removes records of rollbacks whose data is gone. */
+/**
+ * Finds the rollback that the request means, and calls `work` with it. Removes records of rollbacks whose data is gone.
+ */
 async function withRollback<T>(
   deps: RestoreDeps,
   request: RollbackRequest,
@@ -151,8 +153,9 @@ function choose(all: readonly Rollback[], { id, source }: RollbackRequest): Roll
 }
 
 /**
- * Checks the order of rollbacks. A later restore in use has put aside the data of this one, and a restore that is rolled back replaced
- * the data of an earlier one. In another order, the records would no longer match the names of the databases.
+ * Checks the order of rollbacks. A later restore in use has put aside the data of this one, and a restore that is
+ * rolled back replaced the data of an earlier one. In another order, the records would no longer match the names of the
+ * databases.
  *
  * @throws USAGE if another restore has to be rolled back first
  */

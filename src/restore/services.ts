@@ -135,8 +135,8 @@ interface WithStoppedOptions<T> {
 }
 
 /**
- * Stops containers, runs `work`, and starts them again whether it succeeds or not. Each stop is recorded first, so recovery starts
- * the containers after a crash. Resolves when all of them are healthy or have timed out.
+ * Stops containers, runs `work`, and starts them again whether it succeeds or not. Each stop is recorded first, so
+ * recovery starts the containers after a crash. Resolves when all of them are healthy or have timed out.
  *
  * @returns `stoppedMs`: from the first stop to the last start, milliseconds; absent if there was nothing to stop
  */
@@ -185,8 +185,8 @@ export async function withServersLast(
 }
 
 /**
- * Waits until a container is healthy, or has run for a while if it has no health check. Gives up if it has stopped and the engine does
- * not restart it: a container that the engine is about to restart has the state `restarting`.
+ * Waits until a container is healthy, or has run for a while if it has no health check. Gives up if it has stopped and
+ * the engine does not restart it: a container that the engine is about to restart has the state `restarting`.
  */
 async function becomesWell(
   engine: Engine,
@@ -221,7 +221,7 @@ function isEnded({ state, running }: ContainerDetails): boolean {
   return !running && (state === 'exited' || state === 'dead');
 }
 
-/** Requests a URL until it answers 2xx, for at most a minute. The result leaves out the query, which may hold a secret. */
+/** Requests a URL until it answers 2xx, for at most a minute. The result omits the query, which may hold a secret. */
 export async function answersWell(
   url: URL,
   signal: AbortSignal,
@@ -244,7 +244,10 @@ export async function answersWell(
   }
 }
 
-/** Returns the reason of a failed fetch: `ECONNREFUSED`, or a text such as that of a blocked port (Fetch Standard, port blocking). */
+/**
+ * Returns the reason of a failed fetch: `ECONNREFUSED`, or a text such as that of a blocked port (Fetch Standard, port
+ * blocking).
+ */
 function whyNot({ name, cause }: Error): string {
   const { code, message } = (cause ?? {}) as { code?: unknown; message?: unknown };
   return String(code ?? message ?? name);

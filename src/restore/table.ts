@@ -46,11 +46,11 @@ interface Chosen {
 }
 
 /**
- * Prepares a restore of single tables into the live database, which replaces nothing. Reads only the tables of contents of the
- * snapshot to decide, and only the rows of these tables to restore them.
+ * Prepares a restore of single tables into the live database, which replaces nothing. Reads only the tables of contents
+ * of the snapshot to decide, and only the rows of these tables to restore them.
  *
- * @throws USAGE, PG_TABLE_UNKNOWN, PG_DATABASE_UNKNOWN, PG_TARGET_EXISTS, PG_VERSION, PG_NO_SPACE, PG_RESTORE_FAILED, before
- * anything changes
+ * @throws USAGE, PG_TABLE_UNKNOWN, PG_DATABASE_UNKNOWN, PG_TARGET_EXISTS, PG_VERSION, PG_NO_SPACE, PG_RESTORE_FAILED,
+ * before anything changes
  */
 export async function prepareTables(
   deps: RestoreDeps,

@@ -40,12 +40,12 @@ interface Work {
 }
 
 /**
- * Prepares a restore of files into their volume or a directory. The files are built alongside on the same volume, compared with their
- * recorded hashes, and moved into place by renames. Replaced files, and files that the snapshot does not have, are put aside on the
- * same volume for a rollback.
+ * Prepares a restore of files into their volume or a directory. The files are built alongside on the same volume,
+ * compared with their recorded hashes, and moved into place by renames. Replaced files, and files that the snapshot
+ * does not have, are put aside on the same volume for a rollback.
  *
- * @throws USAGE, PATH_UNKNOWN, SOURCE_UNKNOWN, TREE_TARGET_NOT_EMPTY, TREE_TARGET_REFUSED, TREE_TARGET_FULL, TREE_HALF_RESTORED,
- * OBJECT_MISSING, OBJECT_DAMAGED, before anything changes
+ * @throws USAGE, PATH_UNKNOWN, SOURCE_UNKNOWN, TREE_TARGET_NOT_EMPTY, TREE_TARGET_REFUSED, TREE_TARGET_FULL,
+ * TREE_HALF_RESTORED, OBJECT_MISSING, OBJECT_DAMAGED, before anything changes
  */
 export async function prepareVolume(
   deps: RestoreDeps,
@@ -142,7 +142,8 @@ function previewOf({ request, context, target, difference }: Work): RestorePrevi
 }
 
 /**
- * Refuses to put aside the data of a database that the snapshot leaves out: its server would start with an empty directory.
+ * Refuses to put aside the data of a database that the snapshot leaves out: its server would start with an empty
+ * directory.
  *
  * @throws TREE_TARGET_REFUSED
  */

@@ -230,7 +230,8 @@ interface RunHookOptions {
  * Runs a command of `lifeboat.exec` in a container. Calls `onCreated` with the id of the exec before the command
  * starts.
  *
- * @throws HOOK_FAILED when the command fails; ENGINE_UNREACHABLE when it is unknown whether it ran; the reason of `signal`
+ * @throws HOOK_FAILED when the command fails; ENGINE_UNREACHABLE when it is unknown whether it ran; the reason of
+ * `signal`
  */
 export async function runHook({ engine, container, which, hook, signal, onCreated }: RunHookOptions): Promise<void> {
   const limit = AbortSignal.timeout(HOOK_LIMIT_MS);

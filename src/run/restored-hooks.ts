@@ -11,8 +11,9 @@ interface HookCheck {
 }
 
 /**
- * Runs `lifeboat.exec.restored` of each service whose data a restore has replaced: the service of the source itself, and services
- * that depend on a restored database. A command that fails is a failed check, because the restored data stays in place.
+ * Runs `lifeboat.exec.restored` of each service whose data a restore has replaced: the service of the source itself,
+ * and services that depend on a restored database. A command that fails is a failed check, because the restored data
+ * stays in place.
  *
  * @param planned all sources of the project
  * @param replaced the sources whose data was replaced

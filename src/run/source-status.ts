@@ -132,8 +132,8 @@ function judge(
 }
 
 /**
- * Returns the snapshot from before the first drop of a source that nobody has accepted. After several drops, such as when a server
- * was created again twice, the snapshots between them may be empty.
+ * Returns the snapshot from before the first drop of a source that nobody has accepted. After several drops, such as
+ * when a server was created again twice, the snapshots between them may be empty.
  */
 export function snapshotBeforeFall(
   manifests: readonly Manifest[],

@@ -71,7 +71,7 @@ export interface State extends LeaseSightings {
    * Saves the repository. Forgets acceptances and checks of another one, because they refer to its chain and objects.
    */
   saveRepository(known: Required<KnownRepository>): Promise<void>;
-  /** the snapshots of a project that were seen at the destination and not seen removed, oldest first; undefined before the first run */
+  /** snapshots of a project seen at the destination and not removed, oldest first; undefined before the first run */
   chain(project: string): Promise<SeenChain | undefined>;
   /** undefined forgets them: the next run takes what is there */
   saveChain(project: string, seen: SeenChain | undefined): Promise<void>;

@@ -32,7 +32,9 @@ interface TreeStoreDeps {
   helperEnv: Record<string, string>;
   /** secret settings, which go to its stdin instead of its environment */
   helperSecrets: Record<string, string>;
-  /** the paths that opening the destination needs: a directory, or for a bucket the uploads record and credentials files */
+  /**
+   * the paths that opening the destination needs: a directory, or for a bucket the uploads record and credentials files
+   */
   helperPlace: { directory: string } | { uploads: string; files: readonly string[] };
   /** a job without progress for this time counts as stalled, milliseconds */
   stallTimeoutMs: number;

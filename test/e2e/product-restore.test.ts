@@ -5,8 +5,8 @@ import type { RollbackResult } from '../../src/restore/rollback.ts';
 import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 
 /**
- * A client that repeats a statement over one connection, and connects again when that ends. No variable names its server. The statement
- * ends with its client: a loop inside the server would not.
+ * A client that repeats a statement over one connection, and connects again when that ends. No variable names its
+ * server. The statement ends with its client: a loop inside the server would not.
  */
 function client(server: string, sql: string, extra: Record<string, unknown> = {}): object {
   const { environment, ...rest } = extra;

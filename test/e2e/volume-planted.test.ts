@@ -38,8 +38,9 @@ for (const end = Date.now() + 60000; Date.now() < end; ) {
 console.log(planted);`;
 
 /**
- * A program without root's rights that owns the root of the volume. Once both areas exist, it moves the one for replaced
- * data away and makes its own, with a list that would give it the directory of root. Prints the number of forgeries.
+ * A program without root's rights that owns the root of the volume. Once both areas exist, it moves the one for
+ * replaced data away and makes its own, with a list that would give it the directory of root. Prints the number of
+ * forgeries.
  */
 const FORGE = `
 const fs = require('fs');

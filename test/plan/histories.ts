@@ -1,7 +1,10 @@
 import type { KeepRule, KeepSnapshot } from '../../src/plan/keep.ts';
 import type { KeepPolicy } from '../../src/plan/model.ts';
 
-/** Generated histories of snapshots, and what has to be kept of them by a calculation that is independent of the product. */
+/**
+ * Generated histories of snapshots, and what has to be kept of them by a calculation that is independent of the
+ * product.
+ */
 
 export const ZONES = ['Europe/Berlin', 'America/New_York', 'Australia/Lord_Howe', 'Pacific/Apia'];
 

@@ -64,7 +64,8 @@ test('the history of a volume that is now stored under the name of another servi
   // The same when the present name is not planned, for example because its container is gone.
   expect(keptWith({ shared })).toBe(planned);
   expect(keptWith({})).toBe(1);
-  // The first run under the new name removes nothing of the history. It may be a mistake, for example after the loss of the spool.
+  // The first run under the new name removes nothing of the history. It may be a mistake, for example after the loss of
+  // the spool.
   expect(keptWith({ sources, shared }, [...renamed(1), ...old])).toBe(25);
   expect(keptWith({ sources, shared }, old)).toBe(25);
 });

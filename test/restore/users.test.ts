@@ -5,7 +5,9 @@ import type { Client } from '../../src/sources/postgres/facts/clients.ts';
 
 type More = Partial<ContainerFacts> & { at?: string; needs?: string };
 
-/** A container of project `shop` in its network. `at`: last part of its address; `needs`: services in its `depends_on`. */
+/**
+ * A container of project `shop` in its network. `at`: last part of its address; `needs`: services in its `depends_on`.
+ */
 function container(service: string, { at, needs, ...more }: More = {}): ContainerFacts {
   const labels: Record<string, string> = needs
     ? {

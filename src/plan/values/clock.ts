@@ -1,6 +1,9 @@
 import { LifeboatError } from '../../base/errors.ts';
 
-/** Detects wrong clocks: dates that cannot be right, and jumps after which nothing may be removed. Times in milliseconds since 1970. */
+/**
+ * Detects wrong clocks: dates that cannot be right, and jumps after which nothing may be removed. Times in milliseconds
+ * since 1970.
+ */
 
 const DAY_MS = 86_400_000;
 
@@ -16,8 +19,8 @@ export function isFuture(time: number, now: number): boolean {
 }
 
 /**
- * Checks the clock against the dates of snapshots. If the clock were months ahead, `within` and the wait before objects are deleted
- * would have no effect. Dates in the future do not show that the present clock is ahead.
+ * Checks the clock against the dates of snapshots. If the clock were months ahead, `within` and the wait before objects
+ * are deleted would have no effect. Dates in the future do not show that the present clock is ahead.
  *
  * @param starts starts of snapshots, in any order
  * @throws CLOCK_JUMPED
@@ -44,8 +47,8 @@ export function checkClock(starts: readonly number[], now: number): void {
 }
 
 /**
- * Returns the sequence of the newest snapshot that is certainly a day old. Earlier snapshots of the chain are older than a day, whatever
- * their dates are. Dates in the future, or before the date of an earlier snapshot, are ignored.
+ * Returns the sequence of the newest snapshot that is certainly a day old. Earlier snapshots of the chain are older
+ * than a day, whatever their dates are. Dates in the future, or before the date of an earlier snapshot, are ignored.
  *
  * @param snapshots in any order
  * @returns 0 if there is none

@@ -1,8 +1,8 @@
 import { didYouMean } from './suggest.ts';
 
 /**
- * Why a text is not valid. `problem` follows the key and the value in a message (`lifeboat.keep "7"` + `has no unit`) and never repeats
- * the value, which may be a secret.
+ * Why a text is not valid. `problem` follows the key and the value in a message (`lifeboat.keep "7"` + `has no unit`)
+ * and never repeats the value, which may be a secret.
  */
 export interface Refusal {
   problem: string;
@@ -10,8 +10,8 @@ export interface Refusal {
 }
 
 /**
- * The result of a parser: the value, or why the text is not valid. `hidden`: the text may contain a secret although its field is not
- * secret.
+ * The result of a parser: the value, or why the text is not valid. `hidden`: the text may contain a secret although its
+ * field is not secret.
  */
 export type Parsed<T> = { value: T } | (Refusal & { hidden?: true });
 
@@ -90,7 +90,8 @@ function printable(key: string): string {
 }
 
 /**
- * Parses texts by a table. Every given key becomes either a value or a mistake. A key with a mistake has its default, or undefined.
+ * Parses texts by a table. Every given key becomes either a value or a mistake. A key with a mistake has its default,
+ * or undefined.
  */
 export function readFields<F extends Fields>(
   noun: string,

@@ -13,9 +13,10 @@ export interface GlobPattern {
 /** Most alternatives of a glob. More only cost time. */
 const MAX_ALTERNATIVES = 100;
 /**
- * Most ambiguous wildcards of a glob. A regular expression backtracks to each wildcard, once for each way in which the earlier ones
- * match. A wildcard is ambiguous if it can match in several ways: `**` before other parts, and every `*` of a part except the first.
- * In the worst case, a name of 255 characters takes seconds with three of them, and days with five.
+ * Most ambiguous wildcards of a glob. A regular expression backtracks to each wildcard, once for each way in which the
+ * earlier ones match. A wildcard is ambiguous if it can match in several ways: `**` before other parts, and every `*`
+ * of a part except the first. In the worst case, a name of 255 characters takes seconds with three of them, and days
+ * with five.
  */
 const MAX_AMBIGUOUS = 3;
 const MAX_GLOBSTARS = 2;
@@ -31,12 +32,13 @@ const OPTIONS = {
 };
 
 /**
- * Compiles a glob. `*` and `?` match within one part, `**` as a whole part matches any number of parts, `[a-z]` and `[!a-z]` are
- * classes, `{a,b}` matches either alternative, and `\` quotes a character. A glob without a slash, except at its end, matches a name at
- * any level. Any other glob matches from the root. A trailing slash matches directories only. Each alternative becomes a pattern.
+ * Compiles a glob. `*` and `?` match within one part, `**` as a whole part matches any number of parts, `[a-z]` and
+ * `[!a-z]` are classes, `{a,b}` matches either alternative, and `\` quotes a character. A glob without a slash, except
+ * at its end, matches a name at any level. Any other glob matches from the root. A trailing slash matches directories
+ * only. Each alternative becomes a pattern.
  *
- * `**` together with other characters in a part is refused, because programs differ in its meaning. A glob that would take too long is
- * refused too.
+ * `**` together with other characters in a part is refused, because programs differ in its meaning. A glob that would
+ * take too long is refused too.
  */
 export function parseGlob(glob: string): { patterns: GlobPattern[] } | Refusal {
   const alternatives = expandBraces(glob);
@@ -53,14 +55,16 @@ export function parseGlob(glob: string): { patterns: GlobPattern[] } | Refusal {
   return { patterns: alternatives.flatMap(compile) };
 }
 
-/** A token of a glob: a quoted character, a class, stars, or a literal character other than letters, digits and `/?`. */
+/**
+ * A token of a glob: a quoted character, a class, stars, or a literal character other than letters, digits and `/?`.
+ */
 const TOKEN = /\\.?|\[(?:([!^])|(?![!^]))((?:\\.|[^\\])(?:\\.|[^\\\]])*?)\]|\*+|[^\w\P{ASCII}/?]/gsu;
 /** An innermost group in braces: the text before it, in it, and after it. */
 const GROUP = /^((?:\\.|[^\\])*?)\{((?:\\.|[^\\{}])*)\}(.*)$/s;
 
 /**
- * Checks a glob over the paths of a volume. Refuses special characters that would match literally, which is hardly ever intended,
- * unless a backslash quotes them.
+ * Checks a glob over the paths of a volume. Refuses special characters that would match literally, which is hardly ever
+ * intended, unless a backslash quotes them.
  */
 export function checkGlob(glob: string): Refusal | undefined {
   if (glob.startsWith('!')) return { problem: 'has a glob that starts with !; write the opposite label instead' };
@@ -74,7 +78,10 @@ export function checkGlob(glob: string): Refusal | undefined {
   return undefined;
 }
 
-/** Expands `a{b,c}d` to `abd` and `acd`. Braces without a comma or without a partner are literal. Undefined: too many alternatives. */
+/**
+ * Expands `a{b,c}d` to `abd` and `acd`. Braces without a comma or without a partner are literal. Undefined: too many
+ * alternatives.
+ */
 function expandBraces(glob: string): string[] | undefined {
   const done: string[] = [];
   const open = new Set([glob]);

@@ -22,7 +22,9 @@ function isAgeKey(text: string, prefix: string): boolean {
   return check === 1;
 }
 
-/** Returns the items of a list, separated by commas or lines, without lines that start with `#` as in age's own files. */
+/**
+ * Returns the items of a list, separated by commas or lines, without lines that start with `#` as in age's own files.
+ */
 function items(text: string): string[] {
   const lines = text.split(/\r?\n/).filter((line) => !line.trimStart().startsWith('#'));
   return lines.flatMap((line) => line.split(',').map((item) => item.trim())).filter((item) => item !== '');

@@ -12,10 +12,15 @@ export interface Retry {
   at: string;
 }
 
-/** Time from the end of each try to the next one, milliseconds. Together less than an hour, the usual grace time of a monitor. */
+/**
+ * Time from the end of each try to the next one, milliseconds. Together less than an hour, the usual grace time of a
+ * monitor.
+ */
 const DELAYS_MS = [10 * 60_000, 20 * 60_000] as const;
 
-/** Returns the time of the next try after `tries` failures, or undefined if there is none before the next scheduled run. */
+/**
+ * Returns the time of the next try after `tries` failures, or undefined if there is none before the next scheduled run.
+ */
 export function nextTry(
   { schedules, tries }: Pick<Retry, 'schedules' | 'tries'>,
   zone: string,

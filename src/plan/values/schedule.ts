@@ -58,7 +58,9 @@ function compile(text: string): Parsed<Cron> {
   return fromParsed(fields);
 }
 
-/** Refuses what node-cron accepts but crontab(5) does not have, and steps that would not run as often as they suggest. */
+/**
+ * Refuses what node-cron accepts but crontab(5) does not have, and steps that would not run as often as they suggest.
+ */
 function checkField(field: string, index: number): string | undefined {
   for (const part of field.split(',')) {
     const match = PART.exec(part);
@@ -121,9 +123,9 @@ function matchesDay(cron: Cron, day: number): boolean {
 }
 
 /**
- * Returns the instants (ms) at which a schedule runs on a calendar day, ascending, each once. A wall time that the clock skips runs at
- * the first moment after the gap. A wall time that occurs twice runs the first time only, unless the schedule runs in every hour:
- * skipping the repeated hour would then leave a gap.
+ * Returns the instants (ms) at which a schedule runs on a calendar day, ascending, each once. A wall time that the
+ * clock skips runs at the first moment after the gap. A wall time that occurs twice runs the first time only, unless
+ * the schedule runs in every hour: skipping the repeated hour would then leave a gap.
  */
 function runsOfDay(cron: Cron, zone: string, day: number): number[] {
   if (!matchesDay(cron, day)) return [];
@@ -145,7 +147,8 @@ function dayOf(zone: string, instant: number): number {
 }
 
 /**
- * Returns the first time strictly after `after` at which `schedule` (as {@link parseSchedule} accepts it) runs in the IANA zone.
+ * Returns the first time strictly after `after` at which `schedule` (as {@link parseSchedule} accepts it) runs in the
+ * IANA zone.
  *
  * @throws SETTING_INVALID if the schedule is not valid or never runs
  */
@@ -174,8 +177,9 @@ function search(schedule: string, zone: string, from: number, direction: 1 | -1)
 const CLOCK_TOLERANCE = 60 * MINUTE;
 
 /**
- * Returns the scheduled time that is due: the latest one in `(lastRun, now]`, or undefined if there is none. One run makes up for any
- * number of missed ones. A `lastRun` far in the future, by a wrong clock, is ignored: otherwise nothing would run until then.
+ * Returns the scheduled time that is due: the latest one in `(lastRun, now]`, or undefined if there is none. One run
+ * makes up for any number of missed ones. A `lastRun` far in the future, by a wrong clock, is ignored: otherwise
+ * nothing would run until then.
  */
 export function missedRun(schedule: string, zone: string, lastRun: Date, now: Date): Date | undefined {
   const due = previousRun(schedule, zone, now);

@@ -47,8 +47,9 @@ function core(word: string): string {
 const MAX_LENGTH = 80;
 
 /**
- * Returns the candidate that `word` most likely means, or undefined if none is similar. A candidate is similar if it differs only in
- * case, separators and plurals, or in a few characters, or if `word` is its last part (`lifeboat.databases`).
+ * Returns the candidate that `word` most likely means, or undefined if none is similar. A candidate is similar if it
+ * differs only in case, separators and plurals, or in a few characters, or if `word` is its last part
+ * (`lifeboat.databases`).
  */
 export function suggest(word: string, candidates: Iterable<string>): string | undefined {
   const wanted = core(word);

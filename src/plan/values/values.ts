@@ -15,8 +15,8 @@ const ITEM = /\s*(?:"((?:[^"]|"")*)"|([^",]*))\s*(,|$)/y;
 const GLOB_ITEM = /\s*(?:"((?:[^"]|"")*)"|((?:\\[{}]|\{(?:[^"{}]|\{[^"{}]*\})*\}|[^",])*?))\s*(,|$)/y;
 
 /**
- * Makes a parser of comma lists. Items are trimmed. An item with a comma, a quote or outer spaces needs double quotes, and quotes inside
- * it are doubled, as in CSV. Repeated items count once. `check` returns why an item is not valid.
+ * Makes a parser of comma lists. Items are trimmed. An item with a comma, a quote or outer spaces needs double quotes,
+ * and quotes inside it are doubled, as in CSV. Repeated items count once. `check` returns why an item is not valid.
  */
 export function list(check: (item: string) => Refusal | undefined = () => undefined, form = ITEM): Parser<string[]> {
   return (text) => {
@@ -43,7 +43,8 @@ export const globs = list(checkGlob, GLOB_ITEM);
 const PATTERN = /((?:"(?:[^"]|"")*"|[^",])*)(,|$)/y;
 
 /**
- * Parses a comma list of `pg_dump` patterns. Items keep their double quotes, which have a meaning in patterns: `"Mixed"` is not `mixed`.
+ * Parses a comma list of `pg_dump` patterns. Items keep their double quotes, which have a meaning in patterns:
+ * `"Mixed"` is not `mixed`.
  */
 export function patterns(text: string): Parsed<string[]> {
   const items = new Set<string>();
@@ -131,7 +132,9 @@ export function oneOf<const T extends string>(words: readonly T[]): Parser<T> {
   };
 }
 
-/** Makes a parser of http and https addresses. `path`: the address must have a path, as a ping or webhook address does. */
+/**
+ * Makes a parser of http and https addresses. `path`: the address must have a path, as a ping or webhook address does.
+ */
 export function url(options: { path: boolean }): Parser<string> {
   return (text) => {
     const trimmed = text.trim();

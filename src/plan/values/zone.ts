@@ -24,8 +24,9 @@ export function offsetAt(zone: string, instant: number): number {
 }
 
 /**
- * Returns the instants (ms, ascending) at which the wall clock of a zone shows `wall`, a wall time written as if it were UTC. There are
- * two if the clock was set back. If the clock was set forward over the time, it is the first moment after the gap.
+ * Returns the instants (ms, ascending) at which the wall clock of a zone shows `wall`, a wall time written as if it
+ * were UTC. There are two if the clock was set back. If the clock was set forward over the time, it is the first moment
+ * after the gap.
  */
 export function wallToInstants(zone: string, wall: number): number[] {
   const offsets = new Set([offsetAt(zone, wall - DAY), offsetAt(zone, wall + DAY)]);
@@ -46,7 +47,10 @@ function changeBetween(zone: string, low: number, high: number): number {
   return to;
 }
 
-/** Parses an IANA time zone name. Refuses abbreviations such as CEST and offsets such as +02:00, which have no daylight saving. */
+/**
+ * Parses an IANA time zone name. Refuses abbreviations such as CEST and offsets such as +02:00, which have no daylight
+ * saving.
+ */
 export function parseZone(text: string): Parsed<string> {
   const zone = text.trim();
   if (/^[A-Za-z]/.test(zone) && isKnown(zone)) return { value: zone };

@@ -45,8 +45,8 @@ interface Whole {
 }
 
 /**
- * Returns the restores of all sources that a rollback means: by the id of the group. Without an id, the newest restore counts, unless
- * one of its sources was rolled back alone: then the command reverses that.
+ * Returns the restores of all sources that a rollback means: by the id of the group. Without an id, the newest restore
+ * counts, unless one of its sources was rolled back alone: then the command reverses that.
  */
 export function groupOf(all: readonly Rollback[], { id, source }: RollbackRequest): string | undefined {
   if (source !== undefined) return undefined;

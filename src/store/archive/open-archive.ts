@@ -33,8 +33,8 @@ const MAX_LAYERS = 4;
 type Layer = 'gzip' | 'zstd' | 'age' | 'gpg';
 
 /**
- * Recognizes a file by its first bytes, and removes gzip, zstd, age and OpenPGP with the keys of the settings. The name of the
- * file does not matter.
+ * Recognizes a file by its first bytes, and removes gzip, zstd, age and OpenPGP with the keys of the settings. The name
+ * of the file does not matter.
  *
  * @throws KEY_MISSING, KEY_WRONG, IMPORT_UNREADABLE, SPOOL_FULL
  */

@@ -9,11 +9,11 @@ import { shortPath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
 
 /**
- * Which areas Lifeboat trusts. The application often owns the root of its volume. Without being root, it can then rename
- * and replace everything at the top, including areas, and make directories with the names of areas. It cannot create
- * a directory that root owns, and it cannot write into an area, which only its owner may enter. An entrypoint that runs
- * as root may change the owners and modes of areas. Then only a record outside the volume shows which they are, see
- * known-area.ts.
+ * Which areas Lifeboat trusts. The application often owns the root of its volume. Without being root, it can then
+ * rename and replace everything at the top, including areas, and make directories with the names of areas. It cannot
+ * create a directory that root owns, and it cannot write into an area, which only its owner may enter. An entrypoint
+ * that runs as root may change the owners and modes of areas. Then only a record outside the volume shows which they
+ * are, see known-area.ts.
  */
 
 /**
@@ -51,7 +51,9 @@ function isForeign(at: Directory): boolean {
 /** The users that own new files of this process, by device, on servers that replace root by another user. */
 const users = new Map<bigint, bigint>();
 
-/** Returns whether only this process's user can have created a file or directory, and only that user can write to it. */
+/**
+ * Returns whether only this process's user can have created a file or directory, and only that user can write to it.
+ */
 export function isOwn(at: Directory, { dev, uid, mode }: BigIntStats): boolean {
   const user = users.get(dev) ?? BigInt(process.geteuid?.() ?? 0);
   return (uid === user && (mode & 0o022n) === 0n) || isForeign(at);

@@ -64,8 +64,9 @@ function dataKindOf(names: readonly string[]): DataKind | undefined {
 }
 
 /**
- * Returns true for a data directory that a tree leaves out. A dump covers only the directory of the server that runs: the one with a
- * `postmaster.pid`. A base backup or an archived directory next to it has none (Postgres docs, 66.1 "Database File Layout").
+ * Returns true for a data directory that a tree leaves out. A dump covers only the directory of the server that runs:
+ * the one with a `postmaster.pid`. A base backup or an archived directory next to it has none (Postgres docs, 66.1
+ * "Database File Layout").
  */
 function isLeftOut(kind: DataKind, names: readonly string[], leaveOut: LeftOutData | undefined): boolean {
   if (leaveOut !== 'PostgreSQL') return leaveOut === 'all';

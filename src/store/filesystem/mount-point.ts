@@ -3,8 +3,8 @@ import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 const SLASH = 0x2f;
 
 /**
- * Returns whether an open file is a mount of its own, as with a bind mount of a single file. What programs create next to
- * such a file is in a directory of another mount. False if this cannot be found out.
+ * Returns whether an open file is a mount of its own, as with a bind mount of a single file. What programs create next
+ * to such a file is in a directory of another mount. False if this cannot be found out.
  *
  * @param absolute the path of the file
  */

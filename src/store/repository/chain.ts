@@ -179,7 +179,9 @@ export async function unreadAfter(
   return damaged.find(isLater) ?? (older.length > places ? older[0] : undefined);
 }
 
-/** Counts the numbers from 1 that are free before `end`. Numbers that the sequence has skipped on purpose are not free. */
+/**
+ * Counts the numbers from 1 that are free before `end`. Numbers that the sequence has skipped on purpose are not free.
+ */
 function countFree(taken: readonly number[], end: number): number {
   const sorted = [...new Set([0, ...taken.filter((one) => one < end), end])].sort((a, b) => a - b);
   const gaps = sorted.slice(1).map((one, i) => one - (sorted[i] as number) - 1);

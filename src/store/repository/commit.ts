@@ -58,8 +58,8 @@ export async function putManifest(commit: Commit, { fence, sending }: CommitOpti
 
 /**
  * Withdraws the manifest if its objects are gone. It leaves a tombstone, because the agent that took over may have
- * listed the manifest, and would otherwise take it for lost. A prune leaves unreferenced objects alone for a day, which covers
- * every delay except that of a suspended machine.
+ * listed the manifest, and would otherwise take it for lost. A prune leaves unreferenced objects alone for a day, which
+ * covers every delay except that of a suspended machine.
  */
 async function expectWhole({ repository, snapshot, check }: Commit): Promise<void> {
   try {

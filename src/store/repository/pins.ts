@@ -42,8 +42,8 @@ export async function isPinned({ destination, project }: Omit<Place, 'signing'>,
  * Reads all pins of a project, by snapshot id. A pin that is unreadable or has a wrong signature still counts, because
  * keeping a snapshot is the safe choice.
  *
- * @param on `seen` is called for each pin with the verdict on its signature, `wrong` for each pin that cannot be read or
- * verified
+ * @param on `seen` is called for each pin with the verdict on its signature, `wrong` for each pin that cannot be read
+ * or verified
  */
 export async function readPins(
   { destination, project, signing }: Omit<Place, 'signing'> & { signing?: Signing },

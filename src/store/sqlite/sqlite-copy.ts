@@ -49,8 +49,8 @@ interface States {
  * one moment:
  *
  * - With a log, only checkpoints change the main file: they copy pages from the log. Until the log restarts, it still
- *   holds every such page, and replaying it corrects the copy of the main file (https://www.sqlite.org/wal.html). So the
- *   log must not have restarted.
+ *   holds every such page, and replaying it corrects the copy of the main file (https://www.sqlite.org/wal.html). So
+ *   the log must not have restarted.
  * - Without a log, nothing may have changed at all. If no journal can undo a partial transaction (`journal_mode`
  *   `MEMORY` or `OFF`), no transaction may be in progress either, which only SQLite's locks show.
  *

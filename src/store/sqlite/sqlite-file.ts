@@ -58,8 +58,8 @@ function withHeaderAt<T>(path: Buffer, use: (fd: number, header: Buffer) => T): 
 }
 
 /**
- * Returns whether the log of a database is out of reach: the database uses one, is mounted as a single file, and has no log next
- * to it here. The application's SQLite then keeps the log in the file system of the application's container.
+ * Returns whether the log of a database is out of reach: the database uses one, is mounted as a single file, and has no
+ * log next to it here. The application's SQLite then keeps the log in the file system of the application's container.
  *
  * @param fd the open database
  */

@@ -8,7 +8,10 @@ export interface ArchiveEntry {
   section: Section;
   /** empty for what belongs to no schema */
   schema: string;
-  /** the object's name; for constraints, triggers, rules and policies: the name of their table, a blank, and their own name */
+  /**
+   * the object's name; for constraints, triggers, rules and policies: the name of their table, a blank, and their own
+   * name
+   */
   tag: string;
   /** the statements that create it */
   definition: string;
@@ -21,9 +24,9 @@ export interface ArchiveEntry {
 }
 
 /**
- * Returns the topmost table through which a dump loads the rows of a partition, as the dump writes its name; undefined if it loads
- * them directly. `pg_dump` loads through that table if a hash depends on OIDs, for example the hash of an enum (forcePartitionRootLoad
- * in pg_dump.c). Such rows may correctly end up in other partitions.
+ * Returns the topmost table through which a dump loads the rows of a partition, as the dump writes its name; undefined
+ * if it loads them directly. `pg_dump` loads through that table if a hash depends on OIDs, for example the hash of an
+ * enum (forcePartitionRootLoad in pg_dump.c). Such rows may correctly end up in other partitions.
  */
 export function rootOfLoad({ kind, definition }: ArchiveEntry): string | undefined {
   return kind === 'TABLE DATA' ? /^-- load via partition root ([^\n]+)/.exec(definition)?.[1] : undefined;
@@ -39,8 +42,8 @@ const OLDEST = 14;
 const NEWEST = 16;
 
 /**
- * Reads `toc.dat` of a dump directory (ReadHead and ReadToc in pg_backup_archiver.c). `pg_restore --list` shows no dependencies, and
- * its names are ambiguous if they hold blanks or line ends.
+ * Reads `toc.dat` of a dump directory (ReadHead and ReadToc in pg_backup_archiver.c). `pg_restore --list` shows no
+ * dependencies, and its names are ambiguous if they hold blanks or line ends.
  *
  * @param bytes the whole file; names are read as UTF-8, and other bytes become U+FFFD
  * @throws PG_VERSION for an unknown format, PG_DUMP_INCOMPLETE for a damaged file

@@ -228,7 +228,10 @@ function shownStatement({ kind, definition }: ArchiveEntry): string | undefined 
   return text.length > STATEMENT_LIMIT ? `${text.slice(0, STATEMENT_LIMIT)}…` : text;
 }
 
-/** Formats a failed object: `fk constraint public.child child_p_fkey: insert or update … (ALTER TABLE ONLY public.child …)`. */
+/**
+ * Formats a failed object:
+ * `fk constraint public.child child_p_fkey: insert or update … (ALTER TABLE ONLY public.child …)`.
+ */
 export function failureText({ kind, name, statement, message }: SkippedObject): string {
   return `${kind} ${name}: ${message}${statement === undefined ? '' : ` (${statement})`}`;
 }

@@ -10,8 +10,9 @@ const REFRESH = 'MATERIALIZED VIEW DATA';
 const LAST = ['ACL', 'ACL LANGUAGE', 'DEFAULT ACL', 'EVENT TRIGGER', REFRESH];
 
 /**
- * The stages of a restore, in order. `attach` makes foreign tables partitions: rows that are loaded through the partitioned table
- * before can not go to another server. `events` creates event triggers, which would fire for the statements of all other stages.
+ * The stages of a restore, in order. `attach` makes foreign tables partitions: rows that are loaded through the
+ * partitioned table before can not go to another server. `events` creates event triggers, which would fire for the
+ * statements of all other stages.
  */
 const STAGES = ['load', 'attach', 'refresh', 'events'] as const;
 export type Stage = (typeof STAGES)[number];
@@ -24,9 +25,10 @@ interface RestorePass {
 }
 
 /**
- * Divides a dump into calls of `pg_restore --jobs`, and writes a file for `--use-list` for each. A worker creates a trigger when the
- * rows of the trigger's table are loaded. A partitioned table has no rows of its own, so its trigger could come early and fire for rows
- * of the partitions. Such triggers come in a second call. Each later stage is another call.
+ * Divides a dump into calls of `pg_restore --jobs`, and writes a file for `--use-list` for each. A worker creates a
+ * trigger when the rows of the trigger's table are loaded. A partitioned table has no rows of its own, so its trigger
+ * could come early and fire for rows of the partitions. Such triggers come in a second call. Each later stage is
+ * another call.
  *
  * @param dump the dump directory
  * @param scratch directory for the files, as the agent and the helper both see it
@@ -65,7 +67,8 @@ function laterStages(entries: readonly ArchiveEntry[]): Map<number, Stage> {
   const stages = new Map<number, Stage>();
   for (const { kind, dumpId, dependencies, definition } of entries) {
     const needs = (stage: Stage) => dependencies.some((id) => stages.get(id) === stage);
-    // pg_dump 13 has no entry of its own for it. A partition gets the triggers of its partitioned table when it is attached.
+    // pg_dump 13 has no entry of its own for it. A partition gets the triggers of its partitioned table when it is
+    // attached.
     const attaches =
       (['TABLE ATTACH', 'TRIGGER'].includes(kind) && dependencies.some((id) => foreign.has(id))) ||
       (kind === 'FOREIGN TABLE' && definition.includes(' ATTACH PARTITION '));

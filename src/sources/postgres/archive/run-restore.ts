@@ -49,11 +49,11 @@ export class TangledError extends LifeboatError {
 }
 
 /**
- * Runs `pg_restore`, which continues after an error. Resolves to the failures. With `stops`, ends `pg_restore` as soon as `stops`
- * returns true for the failures so far.
+ * Runs `pg_restore`, which continues after an error. Resolves to the failures. With `stops`, ends `pg_restore` as soon
+ * as `stops` returns true for the failures so far.
  *
- * @throws {@link TangledError} if it is not certain which entries failed; PG_NO_SPACE, PG_STALLED; PG_RESTORE_FAILED for an error that
- * belongs to no entry; the errors of a helper
+ * @throws {@link TangledError} if it is not certain which entries failed; PG_NO_SPACE, PG_STALLED; PG_RESTORE_FAILED
+ * for an error that belongs to no entry; the errors of a helper
  */
 export async function runRestore(options: RunRestoreOptions, call: RestoreCall): Promise<Failure[]> {
   // The name is random and the file stays open, so a hostile helper cannot replace it.
@@ -133,8 +133,8 @@ function isFatal(words: string): boolean {
 }
 
 /**
- * Throws unless `pg_restore` completed and only entries failed: it exits with 1 then, and its last line has their number (main in
- * pg_restore.c). A `pg_restore` that was killed or lost a worker did not try all entries.
+ * Throws unless `pg_restore` completed and only entries failed: it exits with 1 then, and its last line has their
+ * number (main in pg_restore.c). A `pg_restore` that was killed or lost a worker did not try all entries.
  */
 function throwUnlessComplete(
   { about, tools }: RunRestoreOptions,

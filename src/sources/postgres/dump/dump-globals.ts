@@ -31,8 +31,8 @@ const CLOSING = /(?:^|\n)-- \S.* database cluster dump complete\n--\s*$/;
 const END_BYTES = 512;
 
 /**
- * Writes roles, memberships and tablespaces to `globals.sql`. Returns warnings. `pg_dumpall` writes to a temporary name,
- * and only a complete file replaces the present one. After a failure, the present file is unchanged.
+ * Writes roles, memberships and tablespaces to `globals.sql`. Returns warnings. `pg_dumpall` writes to a temporary
+ * name, and only a complete file replaces the present one. After a failure, the present file is unchanged.
  *
  * @throws PG_STALLED, EXEC_FAILED; PG_DUMP_INCOMPLETE if the closing comment is missing
  */

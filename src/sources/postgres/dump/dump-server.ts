@@ -107,8 +107,8 @@ async function dumpAs(options: DumpServerOptions, compression: DumpCompression):
 }
 
 /**
- * Compares the roles with the dumped databases. A failure is only a warning, because the first dump of the globals stays
- * and is only slightly older.
+ * Compares the roles with the dumped databases. A failure is only a warning, because the first dump of the globals
+ * stays and is only slightly older.
  */
 async function findLateRoles(
   { tools, context, source, stallTimeoutMs }: DumpServerOptions,

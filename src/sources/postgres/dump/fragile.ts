@@ -66,8 +66,8 @@ const MAX_WARNINGS = 10;
 /**
  * Finds objects of a dump that a restore cannot build, as far as that shows without running foreign code: indexes that
  * are not valid, rows without a parent, and objects whose functions find names by the `search_path`. That path is empty
- * while a restore builds them. Call this in a transaction. Resolves to warnings, each with the object and a remedy. Does
- * not reject if the server refuses a query.
+ * while a restore builds them. Call this in a transaction. Resolves to warnings, each with the object and a remedy.
+ * Does not reject if the server refuses a query.
  */
 export async function findFragile(session: Session, database: string): Promise<string[]> {
   const warnings: string[] = [];
@@ -122,7 +122,9 @@ const COLLATIONS = `SELECT format('collation %I.%I is of version %s now, and was
   FROM pg_collation c JOIN pg_namespace n ON n.oid = collnamespace JOIN pg_index i ON c.oid = ANY (i.indcollation::oid[])
   WHERE collversion IS NOT NULL AND collversion <> pg_collation_actual_version(c.oid) GROUP BY c.oid, nspname, collname, collversion`;
 
-/** Login event triggers (17 and newer) that a role without the right to switch them off fires: see {@link SessionStart}. */
+/**
+ * Login event triggers (17 and newer) that a role without the right to switch them off fires: see {@link SessionStart}.
+ */
 const LOGIN_TRIGGERS = `SELECT format('login event trigger %I fires whenever Lifeboat connects, since role %I may not switch it off, and what it writes is in the backup: GRANT SET ON PARAMETER event_triggers TO %I',
     evtname, current_user, current_user) AS warning
   FROM pg_event_trigger WHERE evtevent = 'login' AND evtenabled IN ('O', 'A')
@@ -130,7 +132,8 @@ const LOGIN_TRIGGERS = `SELECT format('login event trigger %I fires whenever Lif
 
 /** Why a function does not work with an empty path, as far as that can be seen; undefined where it cannot. */
 async function whyFragile(session: Session, call: Call): Promise<string | undefined> {
-  // The validators parse the body under the path of this session, and run nothing of it. That of PL/pgSQL looks at types alone.
+  // The validators parse the body under the path of this session, and run nothing of it. That of PL/pgSQL looks at
+  // types alone.
   const validator = call.language === 'sql' ? 'pg_catalog.fmgr_sql_validator' : 'pg_catalog.plpgsql_validator';
   const refused = await inSavepoint(session, () => session.all(`SELECT ${validator}($1::oid)`, [call.id]));
   if (refused instanceof Error && /^(42P01|42883|42704|3F000|42703)$/.test(sqlState(refused) ?? '')) {
@@ -151,7 +154,9 @@ async function whyFragile(session: Session, call: Call): Promise<string | undefi
   return Array.isArray(known) && known[0] ? `it names ${known[0].name} without a schema` : undefined;
 }
 
-/** Tables that a body reads and functions that it calls without naming their schema; comments and texts are left out. */
+/**
+ * Tables that a body reads and functions that it calls without naming their schema; comments and texts are left out.
+ */
 export function unqualifiedNames(body: string): { tables: string[]; functions: string[] } {
   const code = body.replaceAll(/--[^\n]*|\/\*[\s\S]*?\*\/|'(?:[^']|'')*'/g, ' ');
   const own = (name: string) => (name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name.toLowerCase());

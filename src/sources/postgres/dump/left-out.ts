@@ -20,7 +20,9 @@ const FIRST_OWN = 16384;
 const isMember = (id: string, catalogue: string) =>
   `EXISTS (SELECT FROM pg_depend WHERE classid = '${catalogue}'::regclass AND objid = ${id} AND deptype = 'e')`;
 
-/** Tables and functions in the schemas of the system, which pg_dump leaves out (selectDumpableNamespace in pg_dump.c). */
+/**
+ * Tables and functions in the schemas of the system, which pg_dump leaves out (selectDumpableNamespace in pg_dump.c).
+ */
 const IN_SYSTEM_SCHEMAS = `SELECT format('%s %I.%I is in a schema of the system, so it is not in the dump: move it to another schema', kind, nspname, name) AS warning
   FROM (SELECT 'table' AS kind, relnamespace AS space, relname AS name FROM pg_class
          WHERE relkind IN ('r', 'p', 'm', 'f') AND oid >= ${FIRST_OWN} AND NOT ${isMember('pg_class.oid', 'pg_class')}
@@ -28,7 +30,10 @@ const IN_SYSTEM_SCHEMAS = `SELECT format('%s %I.%I is in a schema of the system,
          WHERE oid >= ${FIRST_OWN} AND NOT ${isMember('pg_proc.oid', 'pg_proc')}) o
   JOIN pg_namespace n ON n.oid = space WHERE nspname IN ('pg_catalog', 'information_schema') ORDER BY 1`;
 
-/** Tables that belong to an extension whose CREATE EXTENSION does not make them, and whose rows it does not hand to pg_dump. */
+/**
+ * Tables that belong to an extension whose CREATE EXTENSION does not make them, and whose rows it does not hand to
+ * pg_dump.
+ */
 const ADDED_TABLES = `SELECT format('table %I.%I was added to extension %I, so it is not in the dump: ALTER EXTENSION %I DROP TABLE %I.%I', nspname, relname, extname, extname, nspname, relname) AS warning
   FROM pg_depend d JOIN pg_extension e ON true JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
   JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') AND c.oid <> ALL (coalesce(extconfig, '{}')) AND ${ADDED} ORDER BY 1`;
@@ -45,8 +50,8 @@ const ADDED_SCHEMAS = `SELECT format('schema %I was added to extension %I, so it
 export const LEFT_OUT: readonly string[] = [IN_SYSTEM_SCHEMAS, ADDED_TABLES, ADDED_SCHEMAS];
 
 /**
- * Warns of tables that users created in `template1`, which is not dumped unless it is named. The session is short, because CREATE DATABASE
- * waits up to 5 seconds until nobody uses its template. If the server refuses, finds nothing.
+ * Warns of tables that users created in `template1`, which is not dumped unless it is named. The session is short,
+ * because CREATE DATABASE waits up to 5 seconds until nobody uses its template. If the server refuses, finds nothing.
  */
 export async function findInTemplate(tools: Tools, signal: AbortSignal): Promise<string[]> {
   try {

@@ -26,8 +26,8 @@ export interface RowsCompared {
 }
 
 /**
- * Compares row counts with the record, table by table. If rows may move between partitions, compares the total of the topmost table.
- * That total is not known if the count of one of its partitions is an estimate.
+ * Compares row counts with the record, table by table. If rows may move between partitions, compares the total of the
+ * topmost table. That total is not known if the count of one of its partitions is an estimate.
  *
  * @param roots the topmost partitioned table of each partition, by {@link tableKey}
  * @param moving partitions whose rows may be in other partitions now

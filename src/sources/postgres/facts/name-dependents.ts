@@ -18,8 +18,8 @@ const named = (id: string) =>
   `(SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE pg_class.oid = ${id})`;
 
 /**
- * `readers`: functions whose body reads the name, or names such a function. Bodies are texts, so this can only search for the names.
- * `seen`: the relations that a materialized view reads, at any depth.
+ * `readers`: functions whose body reads the name, or names such a function. Bodies are texts, so this can only search
+ * for the names. `seen`: the relations that a materialized view reads, at any depth.
  */
 const dependents = (versionNumber: number) => `WITH RECURSIVE bodies AS MATERIALIZED (
     SELECT p.oid, proname AS name, ${versionNumber >= 140000 ? 'coalesce(pg_get_function_sqlbody(p.oid), prosrc)' : 'prosrc'} AS body
@@ -70,9 +70,9 @@ const dependents = (versionNumber: number) => `WITH RECURSIVE bodies AS MATERIAL
   SELECT kind, object, relation, statement FROM found ORDER BY place, object`;
 
 /**
- * Finds what depends on the name of the session's database through current_database() or CURRENT_CATALOG, also in functions and views.
- * A restore builds a database under another name, so these objects get other content. They are in the order in which their statements
- * can run.
+ * Finds what depends on the name of the session's database through current_database() or CURRENT_CATALOG, also in
+ * functions and views. A restore builds a database under another name, so these objects get other content. They are in
+ * the order in which their statements can run.
  */
 export function findNameDependents(session: Session): Promise<NameDependent[]> {
   return session.all<NameDependent>(dependents(session.versionNumber));

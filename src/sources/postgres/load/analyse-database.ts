@@ -24,8 +24,8 @@ interface Analysed {
 const TABLES_PER_SESSION = 8;
 
 /**
- * Creates the planner's statistics of a restored database (Postgres docs, ANALYZE), for several tables at the same time, the largest
- * first. A partitioned table includes its partitions. A table that cannot be analysed is a warning.
+ * Creates the planner's statistics of a restored database (Postgres docs, ANALYZE), for several tables at the same
+ * time, the largest first. A partitioned table includes its partitions. A table that cannot be analysed is a warning.
  *
  * @throws PG_STALLED, PG_UNREACHABLE
  */
@@ -53,7 +53,10 @@ export async function analyseDatabase(options: AnalyseOptions): Promise<Analysed
   return { tables, ms: Math.round(performance.now() - begin), warnings };
 }
 
-/** `id`: its OID. The names are only for messages: in an SQL_ASCII database, a name may hold bytes that are no valid text. */
+/**
+ * `id`: its OID. The names are only for messages: in an SQL_ASCII database, a name may hold bytes that are no valid
+ * text.
+ */
 interface Table {
   id: string;
   schema: string;

@@ -47,8 +47,8 @@ export interface Allowance {
 }
 
 /**
- * Compares a restored database with the record: row counts, extensions, large objects, and the numbers of constraints, indexes and
- * other objects. Only the differences in `allowance` are accepted.
+ * Compares a restored database with the record: row counts, extensions, large objects, and the numbers of constraints,
+ * indexes and other objects. Only the differences in `allowance` are accepted.
  *
  * @throws PG_RESTORE_FAILED on any other difference
  */
@@ -174,7 +174,8 @@ async function readPartitionRoots(session: Session): Promise<Map<string, string>
 const NAMED = 5;
 
 /**
- * Says what was compared with the record, what could not be compared, and what is missing: `61 tables, 1,523,118 rows compared and equal`.
+ * Says what was compared with the record, what could not be compared, and what is missing:
+ * `61 tables, 1,523,118 rows compared and equal`.
  *
  * @param tables how many tables the database has
  */

@@ -5,7 +5,8 @@ import type { Session } from '../server/session.ts';
 import { serverWords, sqlState } from '../server/sql-state.ts';
 
 /**
- * Builds the statement that creates an empty database with the recorded encoding and locale (Postgres docs, CREATE DATABASE).
+ * Builds the statement that creates an empty database with the recorded encoding and locale (Postgres docs, CREATE
+ * DATABASE).
  *
  * @param versionNumber of the server: 170002
  */
@@ -36,8 +37,8 @@ export function createDatabase(
 }
 
 /**
- * Converts the error of a refused {@link createDatabase} to PG_NO_SPACE or PG_RESTORE_FAILED, with a hint if the SQLSTATE gives the
- * cause (Postgres docs, appendix A). Returns an error that is no answer of the server unchanged.
+ * Converts the error of a refused {@link createDatabase} to PG_NO_SPACE or PG_RESTORE_FAILED, with a hint if the
+ * SQLSTATE gives the cause (Postgres docs, appendix A). Returns an error that is no answer of the server unchanged.
  */
 export function createFailed(error: unknown, recorded: DatabaseFacts): unknown {
   const state = sqlState(error);
@@ -125,8 +126,8 @@ function grants(database: string, recorded: DatabaseFacts): PropertyStatement[] 
 }
 
 /**
- * Settings whose value is a list of names (GUC_LIST_QUOTE, pg_dump's variable_is_guc_list_quote). The catalogue holds each name
- * quoted; quoting the whole list again would turn it into one name.
+ * Settings whose value is a list of names (GUC_LIST_QUOTE, pg_dump's variable_is_guc_list_quote). The catalogue holds
+ * each name quoted; quoting the whole list again would turn it into one name.
  */
 const LIST_SETTINGS = new Set([
   'local_preload_libraries',
@@ -151,7 +152,10 @@ function setting(entry: string): string {
   return `${key} TO ${names.map(quoteLiteral).join(', ') || "''"}`;
 }
 
-/** Sets the recorded properties of a database. A property that cannot be set is a warning: a newer server may not know a setting. */
+/**
+ * Sets the recorded properties of a database. A property that cannot be set is a warning: a newer server may not know a
+ * setting.
+ */
 export async function setProperties(control: Session, recorded: DatabaseFacts, working: string): Promise<string[]> {
   const warnings: string[] = [];
   for (const { sql, about } of databaseProperties(working, recorded)) {

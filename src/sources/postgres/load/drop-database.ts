@@ -9,8 +9,8 @@ const DROP_ATTEMPTS = 30;
 const RETRY_MS = 100;
 
 /**
- * Drops a database, if it exists. First removes everything for which Postgres refuses to drop it: sessions, the template flag, active
- * logical decoding, and subscriptions.
+ * Drops a database, if it exists. First removes everything for which Postgres refuses to drop it: sessions, the
+ * template flag, active logical decoding, and subscriptions.
  *
  * @returns the dropped subscriptions; the replication slot of each on its publisher stays
  */
@@ -46,7 +46,10 @@ async function endWalsenders(control: Session, name: string): Promise<void> {
   );
 }
 
-/** Drops subscriptions without contacting their publishers, which may be down, or whose slots another subscriber may use. */
+/**
+ * Drops subscriptions without contacting their publishers, which may be down, or whose slots another subscriber may
+ * use.
+ */
 async function dropSubscriptions(
   tools: Tools,
   database: string,

@@ -18,9 +18,9 @@ export interface ExtensionCare {
 }
 
 /**
- * Returns what the extensions of a recorded database require. pg_cron can only be created in the database that cron.database_name
- * names, so never under a working name. TimescaleDB must exist before `pg_restore` in the dumped version, requires calls before and
- * after it, and its catalogue cannot be restored by several workers.
+ * Returns what the extensions of a recorded database require. pg_cron can only be created in the database that
+ * cron.database_name names, so never under a working name. TimescaleDB must exist before `pg_restore` in the dumped
+ * version, requires calls before and after it, and its catalogue cannot be restored by several workers.
  */
 export function careFor({ name, extensions }: Pick<DatabaseFacts, 'name' | 'extensions'>, jobs: number): ExtensionCare {
   const timescale = extensions.find((extension) => extension.name === 'timescaledb');
@@ -59,8 +59,8 @@ async function beforeTimescale(
 }
 
 /**
- * Removes extensions from a list of `pg_restore --list`: their own entries, and all entries in their schema. Other objects that need
- * the extension stay in the list, and fail.
+ * Removes extensions from a list of `pg_restore --list`: their own entries, and all entries in their schema. Other
+ * objects that need the extension stay in the list, and fail.
  */
 export function listWithout(list: string, leftOut: ExtensionCare['leftOut']): string {
   const lines = list.split('\n').filter((line) => {

@@ -49,11 +49,12 @@ interface Filled {
 }
 
 /**
- * Runs `pg_restore` of a recorded database into an empty one. Materialized views and event triggers come last; a view that cannot be refreshed is a
- * warning. Other objects that the server refuses are tried again in another way if there is one.
+ * Runs `pg_restore` of a recorded database into an empty one. Materialized views and event triggers come last; a view
+ * that cannot be refreshed is a warning. Other objects that the server refuses are tried again in another way if there
+ * is one.
  *
- * @throws {@link TangledError} with more than one job, if it is not certain which objects failed; PG_RESTORE_FAILED with the first
- * refused objects, unless `skipFailed`; PG_NO_SPACE, PG_STALLED; the errors of a session
+ * @throws {@link TangledError} with more than one job, if it is not certain which objects failed; PG_RESTORE_FAILED
+ * with the first refused objects, unless `skipFailed`; PG_NO_SPACE, PG_STALLED; the errors of a session
  */
 export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts, name: string): Promise<Filled> {
   const { tools, signal, tree } = options;

@@ -26,9 +26,9 @@ interface GlobalsResult {
 }
 
 /**
- * Creates the roles of a `pg_dumpall --globals-only` file that do not exist yet, with their passwords, attributes, settings and
- * memberships. A role that exists stays as it is (see {@link chooseStatements}): a restore never changes a password in use. The texts
- * of statements never reach an error or a log, because they hold password hashes.
+ * Creates the roles of a `pg_dumpall --globals-only` file that do not exist yet, with their passwords, attributes,
+ * settings and memberships. A role that exists stays as it is (see {@link chooseStatements}): a restore never changes a
+ * password in use. The texts of statements never reach an error or a log, because they hold password hashes.
  *
  * @param roles create only what these roles need, see {@link statementsFor}; absent: all roles
  */
@@ -102,8 +102,8 @@ function ambiguousDate({ sql, role, creates }: Step): string[] {
 }
 
 /**
- * Runs a step. Tries again without the parts that this role may not execute: the grantor of a grant, and attributes that only a
- * superuser may set. A role whose expiry date cannot be read is created without it.
+ * Runs a step. Tries again without the parts that this role may not execute: the grantor of a grant, and attributes
+ * that only a superuser may set. A role whose expiry date cannot be read is created without it.
  *
  * @returns `error` if the step failed; `lost`: what a new role lacks, in words
  */
@@ -146,8 +146,8 @@ async function readRoles(session: Session): Promise<RolesPresent> {
 }
 
 /**
- * Turns off the logging of statements for the session, because statements hold password hashes. Only a superuser may do that; for
- * other roles it is an attempt.
+ * Turns off the logging of statements for the session, because statements hold password hashes. Only a superuser may do
+ * that; for other roles it is an attempt.
  */
 async function keepOutOfServerLog(session: Session): Promise<void> {
   const settings = [

@@ -21,10 +21,11 @@ interface Unconstrained {
 }
 
 /**
- * Loads rows that failed once more while their tables have no constraints. First the constraints of the tables are dropped; where rows
- * fail even so, those of the domains that their columns have. Rows that fail even then are loaded one by one. Afterwards each constraint
- * is added again: for all rows, else for new rows only (Postgres docs, ALTER TABLE, NOT VALID). Keys and indexes are made again from the dump, with what else failed, since that
- * may need the rows.
+ * Loads rows that failed once more while their tables have no constraints. First the constraints of the tables are
+ * dropped; where rows fail even so, those of the domains that their columns have. Rows that fail even then are loaded
+ * one by one. Afterwards each constraint is added again: for all rows, else for new rows only (Postgres docs, ALTER
+ * TABLE, NOT VALID). Keys and indexes are made again from the dump, with what else failed, since that may need the
+ * rows.
  *
  * Errors: those of {@link runRestore} and of a session.
  */

@@ -29,9 +29,9 @@ function isOtherPartition(words: string): boolean {
 }
 
 /**
- * Restores entries that failed again, in another way: without parallel workers, which share memory in /dev/shm; with the search_path of
- * the database for functions that name objects without a schema; and with rows inserted through the topmost partitioned table.
- * Triggers and rules are disabled for these rows, so foreign keys are checked afterwards.
+ * Restores entries that failed again, in another way: without parallel workers, which share memory in /dev/shm; with
+ * the search_path of the database for functions that name objects without a schema; and with rows inserted through the
+ * topmost partitioned table. Triggers and rules are disabled for these rows, so foreign keys are checked afterwards.
  *
  * @throws the errors of {@link runRestore} and of a session
  */

@@ -13,7 +13,10 @@ interface ForeignKey {
   comment: string | null;
 }
 
-/** Foreign keys of tables, and of the tables whose partitions these are (pg_constraint: conparentid is 0 for the key itself). */
+/**
+ * Foreign keys of tables, and of the tables whose partitions these are (pg_constraint: conparentid is 0 for the key
+ * itself).
+ */
 const KEYS = `WITH filled AS (SELECT to_regclass(t) AS id FROM unnest($1::text[]) t)
   SELECT nspname AS schema, relname AS table, conname AS name, pg_get_constraintdef(c.oid) AS definition,
          obj_description(c.oid, 'pg_constraint') AS comment
@@ -23,8 +26,8 @@ const KEYS = `WITH filled AS (SELECT to_regclass(t) AS id FROM unnest($1::text[]
    ORDER BY 1, 2, 3`;
 
 /**
- * Checks the foreign keys of tables that were filled while no trigger fired, by creating each one again. A key that the rows violate is
- * dropped, and is a failure.
+ * Checks the foreign keys of tables that were filled while no trigger fired, by creating each one again. A key that the
+ * rows violate is dropped, and is a failure.
  *
  * @param filled the entries of these rows
  */

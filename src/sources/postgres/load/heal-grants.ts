@@ -5,7 +5,10 @@ import { isRefusal } from '../facts/count-rows.ts';
 import { splitStatements } from '../facts/globals-statements.ts';
 import type { Session } from '../server/session.ts';
 
-/** Kinds of privileges. `pg_restore` sends those of one object as one query, so a single missing role makes all of them fail. */
+/**
+ * Kinds of privileges. `pg_restore` sends those of one object as one query, so a single missing role makes all of them
+ * fail.
+ */
 const GRANTS = ['ACL', 'ACL LANGUAGE', 'DEFAULT ACL'];
 
 /** The failures of a dump, and the roles that the server lacks. */
@@ -28,8 +31,8 @@ interface Granted {
 }
 
 /**
- * Runs failed grants again, statement by statement, so a missing role only loses its own rights. Rejects only if the session is
- * lost.
+ * Runs failed grants again, statement by statement, so a missing role only loses its own rights. Rejects only if the
+ * session is lost.
  */
 export async function grantOneByOne(
   session: () => Promise<Session>,

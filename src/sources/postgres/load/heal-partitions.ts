@@ -32,8 +32,8 @@ export async function standIn(session: Session, table: Table, number: number): P
 }
 
 /**
- * Reverses {@link standIn}, and inserts the rows of the plain table through the topmost partitioned table. Resolves to the server's
- * words if the server refuses them; the partition has no rows then.
+ * Reverses {@link standIn}, and inserts the rows of the plain table through the topmost partitioned table. Resolves to
+ * the server's words if the server refuses them; the partition has no rows then.
  */
 export async function fillThroughRoot(session: Session, { table, aside: name }: StoodIn): Promise<string | undefined> {
   const aside = quoted({ ...table, name });

@@ -26,13 +26,16 @@ const BATCH = 10_000;
 
 const NUMBER = 'lifeboat_row_number';
 
-/** Insufficient resources, operator intervention, and errors of the system: the row is not to blame (Postgres docs, appendix A). */
+/**
+ * Insufficient resources, operator intervention, and errors of the system: the row is not to blame (Postgres docs,
+ * appendix A).
+ */
 const NOT_OF_ROW = "SQLSTATE ~ '^(53|57|58|XX)'";
 
 /**
- * Loads the rows of tables one by one where COPY refuses one of them, for example because its text is not valid for the type of a column,
- * or because a generated column cannot be computed. The dump is loaded as text into a table in the place of the other one. Rows
- * that the table refuses stay there as text, in a table `<name>__refused`.
+ * Loads the rows of tables one by one where COPY refuses one of them, for example because its text is not valid for the
+ * type of a column, or because a generated column cannot be computed. The dump is loaded as text into a table in the
+ * place of the other one. Rows that the table refuses stay there as text, in a table `<name>__refused`.
  *
  * @param rows entries whose rows fail
  * @param settings of the sessions of `pg_restore`

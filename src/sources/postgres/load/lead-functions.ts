@@ -2,7 +2,10 @@ import type { DatabaseFacts } from '../facts/facts.ts';
 import { quoteLiteral } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 
-/** Names without a schema, as the server's errors write them; the name of an operator has no quotes, and is between its types. */
+/**
+ * Names without a schema, as the server's errors write them; the name of an operator has no quotes, and is between its
+ * types.
+ */
 const UNQUALIFIED = [
   /^(?:relation|type|schema|sequence|text search \w+) "?[^".]+"? does not exist/,
   /^operator does not exist: (?!\S*(?:\w|")\.[^\w\s"])\S/,
@@ -12,8 +15,8 @@ const UNQUALIFIED = [
 ];
 
 /**
- * True where a function names something without its schema: `pg_restore` has no search_path, nor has maintenance such as CREATE INDEX
- * from Postgres 17 on.
+ * True where a function names something without its schema: `pg_restore` has no search_path, nor has maintenance such
+ * as CREATE INDEX from Postgres 17 on.
  *
  * @param words what the server said of the object that failed
  */

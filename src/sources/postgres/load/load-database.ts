@@ -151,7 +151,7 @@ async function recordDependents(options: LoadOptions, control: Session, { target
   if (oid !== undefined) options.recordDependents(target, oid);
 }
 
-/** @returns `swapMs`: how long a database in use was unavailable; `aside`: an empty database was renamed, and is dropped next */
+/** @returns `swapMs`: how long a used database was unavailable; `aside`: an empty one was renamed, to be dropped */
 async function swap(
   options: LoadOptions,
   control: Session,

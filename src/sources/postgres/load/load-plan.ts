@@ -42,8 +42,9 @@ interface LoadPlanOptions {
 }
 
 /**
- * Decides which databases to load, before anything is created. An existing database with data is replaced under its own name, and
- * refused under a name from `toDatabase`. Without a name, loads every recorded database except those that held no data and exist.
+ * Decides which databases to load, before anything is created. An existing database with data is replaced under its own
+ * name, and refused under a name from `toDatabase`. Without a name, loads every recorded database except those that
+ * held no data and exist.
  *
  * @throws PG_VERSION, PG_DATABASE_UNKNOWN, PG_TARGET_EXISTS, PG_TARGET_BUSY, USAGE
  */
@@ -74,7 +75,10 @@ export async function planLoad(options: LoadPlanOptions): Promise<LoadPlan> {
   return plan;
 }
 
-/** Refuses a database with prepared transactions, which cannot be renamed (Postgres docs, PREPARE TRANSACTION). @throws PG_TARGET_BUSY */
+/**
+ * Refuses a database with prepared transactions, which cannot be renamed (Postgres docs, PREPARE TRANSACTION). @throws
+ * PG_TARGET_BUSY
+ */
 export async function checkRenamable(control: Session, target: string, container: string): Promise<void> {
   const rows = await control.all<{ gid: string }>('SELECT gid FROM pg_prepared_xacts WHERE database = $1', [target]);
   if (rows.length === 0) return;

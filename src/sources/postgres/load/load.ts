@@ -20,8 +20,8 @@ const ENDS_ALL: readonly ErrorCode[] = [
 ];
 
 /**
- * Restores databases of a dump tree one by one (see {@link loadDatabase}). A database that fails does not affect the others. Never
- * rejects.
+ * Restores databases of a dump tree one by one (see {@link loadDatabase}). A database that fails does not affect the
+ * others. Never rejects.
  */
 export async function loadDatabases(options: LoadOptions, loads: readonly PlannedLoad[]): Promise<Loaded> {
   const loaded: Loaded = { databases: [], failed: [] };
@@ -44,7 +44,9 @@ export async function loadDatabases(options: LoadOptions, loads: readonly Planne
   return loaded;
 }
 
-/** Returns the longest time that a name had no usable database, milliseconds. Databases are swapped one after the other. */
+/**
+ * Returns the longest time that a name had no usable database, milliseconds. Databases are swapped one after the other.
+ */
 export function longestSwap(databases: readonly LoadedDatabase[]): { withoutDataMs?: number } {
   const away = databases.flatMap(({ swapMs }) => (swapMs === undefined ? [] : [swapMs]));
   return away.length === 0 ? {} : { withoutDataMs: Math.max(...away) };

@@ -5,7 +5,10 @@ import type { Session } from '../server/session.ts';
 import { attempt } from './set-constraints-aside.ts';
 import { quotedTable } from './set-indexes-aside.ts';
 
-/** Turns off triggers in the session, and returns the settings that do so in other sessions; none if the role may not set them. */
+/**
+ * Turns off triggers in the session, and returns the settings that do so in other sessions; none if the role may not
+ * set them.
+ */
 export async function quietSettings(session: Session): Promise<string[]> {
   return session.run('SET session_replication_role = replica').then(
     () => ['-c session_replication_role=replica'],
@@ -30,8 +33,8 @@ interface Firing {
 }
 
 /**
- * The triggers and rules of a table, or of the whole partition tree that it belongs to. Up to Postgres 14, a partition's
- * copy of a trigger is marked as internal, like the triggers of keys.
+ * The triggers and rules of a table, or of the whole partition tree that it belongs to. Up to Postgres 14, a
+ * partition's copy of a trigger is marked as internal, like the triggers of keys.
  */
 const FIRING = `WITH given AS (SELECT to_regclass($1) AS id),
   tree AS (SELECT id, max(depth) AS depth FROM (

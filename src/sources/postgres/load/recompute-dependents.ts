@@ -8,8 +8,8 @@ import { quietSettings } from './quiet-triggers.ts';
 const LOCK_LIMIT = '60s';
 
 /**
- * Computes again what was built under the working name of a database and depends on that name. The database has its final name and may be
- * in use, so a failure is a warning with the statement to repeat.
+ * Computes again what was built under the working name of a database and depends on that name. The database has its
+ * final name and may be in use, so a failure is a warning with the statement to repeat.
  *
  * @param found the dependents, in the order in which their statements can run
  * @param open opens a session on the database under its final name
@@ -51,7 +51,9 @@ export async function recomputeDependents(
   return warnings;
 }
 
-/** Warns of stored content that no single statement computes again. A constraint that the rows satisfied stores none. */
+/**
+ * Warns of stored content that no single statement computes again. A constraint that the rows satisfied stores none.
+ */
 function staleWarning(target: string, { kind, object }: NameDependent): string[] {
   if (kind === 'constraint') return [];
   const how =

@@ -65,7 +65,10 @@ export function allowanceFor(
   };
 }
 
-/** The counts leave out objects of extensions, so a missing extension changes no count. Objects that depend on it have own entries. */
+/**
+ * The counts leave out objects of extensions, so a missing extension changes no count. Objects that depend on it have
+ * own entries.
+ */
 function countLacking(
   lacking: readonly ArchiveEntry[],
   leftOut: ReadonlySet<number>,

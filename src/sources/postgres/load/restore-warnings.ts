@@ -23,8 +23,8 @@ export function subscriptionWarnings(
 const PASSED_OVER = ['timescaledb', 'pg_cron'];
 
 /**
- * Warns of tables of extensions that have other rows than recorded. `pg_dump` only dumps the rows that the extension selects
- * (Postgres docs, pg_extension_config_dump). Changes nothing.
+ * Warns of tables of extensions that have other rows than recorded. `pg_dump` only dumps the rows that the extension
+ * selects (Postgres docs, pg_extension_config_dump). Changes nothing.
  */
 export async function extensionRowWarnings(session: Session, recorded: DatabaseFacts): Promise<string[]> {
   const present = await session.all<{ schema: string; name: string }>(

@@ -27,9 +27,8 @@ const ANCESTORS = `WITH RECURSIVE steps AS (
   ancestors AS (SELECT id, max(depth) AS depth FROM steps GROUP BY id)`;
 
 /**
- * An inherited constraint can only be dropped where it was defined. Dropping it there may leave one of the same name that is defined in a
- * child too.
- * Contype n is a constraint of its own from Postgres 18 on.
+ * An inherited constraint can only be dropped where it was defined. Dropping it there may leave one of the same name
+ * that is defined in a child too. Contype n is a constraint of its own from Postgres 18 on.
  */
 const TABLE_CONSTRAINTS = `${ANCESTORS}
   SELECT format('%I.%I', nspname, relname) AS table, nspname || '.' || relname AS shown, conname AS name,
@@ -73,7 +72,8 @@ interface TableConstraint {
 }
 
 /**
- * Drops the CHECK and NOT NULL constraints of tables and of what these inherit from. One that the server does not let go stays.
+ * Drops the CHECK and NOT NULL constraints of tables and of what these inherit from. One that the server does not let
+ * go stays.
  *
  * @param tables quoted, with their schemas
  * @returns what was dropped, in the order in which it can come back
@@ -179,7 +179,10 @@ interface PutBack {
   gone: number;
 }
 
-/** Adds constraints again: for all rows, else for new rows only (NOT VALID). Reports those for which the first is refused. */
+/**
+ * Adds constraints again: for all rows, else for new rows only (NOT VALID). Reports those for which the first is
+ * refused.
+ */
 export async function putBack(session: Session, database: string, dropped: readonly Constraint[]): Promise<PutBack> {
   const lost: SkippedObject[] = [];
   let gone = 0;

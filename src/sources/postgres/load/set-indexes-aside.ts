@@ -31,8 +31,8 @@ const KEYS = `${TREES}
     ORDER BY 4 DESC`;
 
 /**
- * Drops the keys, unique indexes and foreign keys of tables: rows that one of them refuses would keep all others of their
- * table out. One that the server does not let go stays.
+ * Drops the keys, unique indexes and foreign keys of tables: rows that one of them refuses would keep all others of
+ * their table out. One that the server does not let go stays.
  *
  * @param tables quoted, with their schemas
  * @returns dump ids of the entries that make what was dropped, in the dump's order

@@ -10,8 +10,8 @@ import { dropDatabase } from './drop-database.ts';
 import { NAME_LIMIT, targetExists } from './load-plan.ts';
 
 /**
- * A temporary database of a restore. `restoring`: it is being built, and incomplete. `before`: the database that had the target's
- * name.
+ * A temporary database of a restore. `restoring`: it is being built, and incomplete. `before`: the database that had
+ * the target's name.
  */
 export interface WorkingDatabase {
   name: string;
@@ -19,7 +19,8 @@ export interface WorkingDatabase {
 }
 
 /**
- * Returns `<name>__<what>_<id>`. A name that is too long for 63 bytes is cut at a character, and a hash keeps it unique.
+ * Returns `<name>__<what>_<id>`. A name that is too long for 63 bytes is cut at a character, and a hash keeps it
+ * unique.
  */
 export function workingName(name: string, what: WorkingDatabase['what'], id: string): string {
   const plain = `__${what}_${id}`;
@@ -56,8 +57,8 @@ interface Rename {
 }
 
 /**
- * Renames databases in one transaction, so every session sees either the old names or the new. A rename holds a lock that keeps new
- * sessions out, and existing sessions are ended while it waits.
+ * Renames databases in one transaction, so every session sees either the old names or the new. A rename holds a lock
+ * that keeps new sessions out, and existing sessions are ended while it waits.
  *
  * @param inUse databases whose sessions are ended; empty if only this restore uses the databases
  * @returns duration, milliseconds: a name had no usable database for at most this long
@@ -129,8 +130,8 @@ async function whileEnding(session: Session, databases: string[], work: Promise<
 const END_LIMIT_MS = 20_000;
 
 /**
- * Ends all sessions of a run except `control`, and waits until they are gone. The server does not notice at once that a client was
- * killed, and its CREATE DATABASE or rename could still take effect later.
+ * Ends all sessions of a run except `control`, and waits until they are gone. The server does not notice at once that a
+ * client was killed, and its CREATE DATABASE or rename could still take effect later.
  *
  * @throws PG_TARGET_BUSY if a session does not end; the errors of a session
  */
@@ -149,8 +150,8 @@ export async function endOwn(control: Session, application: string): Promise<voi
 }
 
 /**
- * Drops a working database and ends its sessions. A `before` database is dropped only if it is empty: it was empty when the restore
- * began, but somebody may have used it since.
+ * Drops a working database and ends its sessions. A `before` database is dropped only if it is empty: it was empty when
+ * the restore began, but somebody may have used it since.
  *
  * @returns `gone`; `kept` if it is not empty; `failed` (logged) if it could not be inspected or dropped
  */

@@ -17,15 +17,15 @@ interface Tablespaces {
   own?: string;
   warnings: string[];
   /**
-   * Moves objects into the tablespaces that the server has, after a restore that ignored all of them. Resolves to warnings about objects
-   * that cannot be moved.
+   * Moves objects into the tablespaces that the server has, after a restore that ignored all of them. Resolves to
+   * warnings about objects that cannot be moved.
    */
   move(session: Session): Promise<string[]>;
 }
 
 /**
- * Creates the tablespaces that a recorded database uses and the server lacks, where their directories exist (Postgres docs,
- * CREATE TABLESPACE: empty, and owned by the server's user). One that cannot be created is a warning.
+ * Creates the tablespaces that a recorded database uses and the server lacks, where their directories exist (Postgres
+ * docs, CREATE TABLESPACE: empty, and owned by the server's user). One that cannot be created is a warning.
  *
  * @param tree the fetched tree, with `globals.sql` in it
  */

@@ -2,9 +2,10 @@ import type { Session } from './session.ts';
 import { sqlState } from './sql-state.ts';
 
 /**
- * Settings that every server knows and every role may set. A timeout that was set with ALTER DATABASE or ALTER ROLE would end a long
- * dump, or even the first statement of a session; a database that is read-only by default could not be restored. `pg_dumpall` writes
- * the dates of VALID UNTIL in the style of the session: only ISO has the same meaning on each server.
+ * Settings that every server knows and every role may set. A timeout that was set with ALTER DATABASE or ALTER ROLE
+ * would end a long dump, or even the first statement of a session; a database that is read-only by default could not be
+ * restored. `pg_dumpall` writes the dates of VALID UNTIL in the style of the session: only ISO has the same meaning on
+ * each server.
  */
 const EVERYWHERE: Readonly<Record<string, string>> = {
   default_transaction_read_only: 'off',
@@ -31,12 +32,15 @@ const OPTIONAL: readonly Optional[] = [
 ];
 
 /**
- * `ALTER DATABASE … SET role` would take the rights of a superuser away, for example the right to read all tables. It must not count
- * over a role that the administrator of the server chose for Lifeboat: see {@link CHOOSES_ROLE}.
+ * `ALTER DATABASE … SET role` would take the rights of a superuser away, for example the right to read all tables. It
+ * must not count over a role that the administrator of the server chose for Lifeboat: see {@link CHOOSES_ROLE}.
  */
 const OWN_ROLE = '-c role=none';
 
-/** Whether `ALTER ROLE … SET role` sets a role for the sessions of a role that is not a superuser (Postgres docs, pg_db_role_setting). */
+/**
+ * Whether `ALTER ROLE … SET role` sets a role for the sessions of a role that is not a superuser (Postgres docs,
+ * pg_db_role_setting).
+ */
 const CHOOSES_ROLE = `SELECT EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c
   WHERE r.rolname = session_user AND NOT r.rolsuper AND c LIKE 'role=%') AS chosen`;
 
@@ -44,9 +48,9 @@ const CHOOSES_ROLE = `SELECT EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_ro
 const UNKNOWN = '42704';
 
 /**
- * The settings that our sessions, and those of Postgres' tools, start with. They are part of the connection request (PGOPTIONS in
- * libpq): they count over those of the database and the role, and hold from the first statement, before a login trigger fires.
- * A server that refuses one of the optional settings is not sent it again.
+ * The settings that our sessions, and those of Postgres' tools, start with. They are part of the connection request
+ * (PGOPTIONS in libpq): they count over those of the database and the role, and hold from the first statement, before a
+ * login trigger fires. A server that refuses one of the optional settings is not sent it again.
  */
 export class SessionStart {
   private optional = OPTIONAL;
@@ -75,8 +79,8 @@ export class SessionStart {
   }
 
   /**
-   * Finds out in the first proved session whether the administrator chose a role for the sessions of Lifeboat's role. If so, all later
-   * sessions have that role.
+   * Finds out in the first proved session whether the administrator chose a role for the sessions of Lifeboat's role.
+   * If so, all later sessions have that role.
    *
    * @returns true if the given session lacks that role: open another one
    */

@@ -26,8 +26,9 @@ interface BuiltTables {
 }
 
 /**
- * Builds the working database, with the definitions that tables may need and the rows of these tables. Fails only if the server refuses
- * an object that a table or its rows need. Other refused objects of a table, such as an index, are warnings.
+ * Builds the working database, with the definitions that tables may need and the rows of these tables. Fails only if
+ * the server refuses an object that a table or its rows need. Other refused objects of a table, such as an index, are
+ * warnings.
  *
  * @throws PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; the errors of a session
  */

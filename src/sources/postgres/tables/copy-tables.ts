@@ -22,9 +22,9 @@ export interface LaterIndex {
 type InDatabase = <T>(database: string, work: (session: Session) => Promise<T>) => Promise<T>;
 
 /**
- * Copies tables from the working database into the live one, in one transaction. If a function names an object without its schema, copies
- * again with the search_path of the database. From Postgres 17 on, CREATE INDEX ignores that path, so the second copy leaves out
- * indexes on expressions.
+ * Copies tables from the working database into the live one, in one transaction. If a function names an object without
+ * its schema, copies again with the search_path of the database. From Postgres 17 on, CREATE INDEX ignores that path,
+ * so the second copy leaves out indexes on expressions.
  *
  * @returns indexes that are left out
  * @throws PG_TARGET_EXISTS, PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; those of a session

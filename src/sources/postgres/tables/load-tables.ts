@@ -17,11 +17,12 @@ interface LoadedTables {
 const DROP_LIMIT_MS = 60_000;
 
 /**
- * Restores tables of a dump into the live database, without changing existing objects. The tables are built in a working database,
- * compared with the record, renamed where a name is taken, and copied in one transaction. Foreign keys and other links to existing
- * tables follow one by one; a link that fails is a warning.
+ * Restores tables of a dump into the live database, without changing existing objects. The tables are built in a
+ * working database, compared with the record, renamed where a name is taken, and copied in one transaction. Foreign
+ * keys and other links to existing tables follow one by one; a link that fails is a warning.
  *
- * @throws PG_TARGET_EXISTS, PG_RESTORE_FAILED, PG_STALLED; the errors of a session. The live database is unchanged then.
+ * @throws PG_TARGET_EXISTS, PG_RESTORE_FAILED, PG_STALLED; the errors of a session. The live database is unchanged
+ * then.
  */
 export async function loadTables(options: LoadTablesOptions): Promise<LoadedTables> {
   const { tools, target, signal, parts } = options;

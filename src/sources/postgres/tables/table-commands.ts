@@ -2,14 +2,17 @@ import { type Connection, databaseArgument, TOOLS } from '../server/commands.ts'
 import { quoteIdentifier } from '../server/quote.ts';
 
 /**
- * Returns a pattern for `pg_dump --table` that matches one table. Inside quotes, only a quote is special (psql docs, "Patterns"), and a
- * name in two parts only matches in its schema.
+ * Returns a pattern for `pg_dump --table` that matches one table. Inside quotes, only a quote is special (psql docs,
+ * "Patterns"), and a name in two parts only matches in its schema.
  */
 export function tablePattern(schema: string, name: string): string {
   return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
 }
 
-/** The statement that `pg_dump` writes first into each dump, and one of the same length that sets the search_path of PGOPTIONS. */
+/**
+ * The statement that `pg_dump` writes first into each dump, and one of the same length that sets the search_path of
+ * PGOPTIONS.
+ */
 const NO_PATH = "SELECT pg_catalog.set_config('search_path', '', false);";
 const OWN_PATH = 'SET search_path TO DEFAULT;'.padEnd(NO_PATH.length);
 
@@ -35,8 +38,8 @@ interface TableCopy {
 }
 
 /**
- * Builds the command that copies tables, with what belongs to them, from one database to another of the same server: dumped to
- * files, then restored in one transaction. The shell gets names as arguments only.
+ * Builds the command that copies tables, with what belongs to them, from one database to another of the same server:
+ * dumped to files, then restored in one transaction. The shell gets names as arguments only.
  */
 export function copyTablesCommand(connection: Connection, copy: TableCopy): string[] {
   const { from, to, file, tables, encoding, path = [] } = copy;

@@ -32,8 +32,8 @@ interface Made {
 }
 
 /**
- * Creates the links of restored tables one by one: attachments to partitioned tables, foreign keys, statistics, and indexes that were left
- * out. Never rejects, because the tables are restored.
+ * Creates the links of restored tables one by one: attachments to partitioned tables, foreign keys, statistics, and
+ * indexes that were left out. Never rejects, because the tables are restored.
  *
  * @returns warnings about links that failed, each with its statement
  */

@@ -1,8 +1,9 @@
 import { NAME_LIMIT } from '../load/load-plan.ts';
 
 /**
- * Derives the name of an object that belongs to a table when the table is renamed: `orders_pkey` becomes `orders_then_pkey`, and a name
- * that does not begin with the table's name gets it as a prefix. The result may be too long, see {@link freeName}.
+ * Derives the name of an object that belongs to a table when the table is renamed: `orders_pkey` becomes
+ * `orders_then_pkey`, and a name that does not begin with the table's name gets it as a prefix. The result may be too
+ * long, see {@link freeName}.
  */
 export function derivedName(name: string, from: string, to: string): string {
   return name.startsWith(from) ? to + name.slice(from.length) : `${to}_${name}`;

@@ -7,8 +7,8 @@ import { quoteIdentifier } from '../server/quote.ts';
 const OTHER_RELATIONS = ['VIEW', 'MATERIALIZED VIEW', 'FOREIGN TABLE', 'SEQUENCE'];
 
 /**
- * Finds the table that a user names: `schema.name`; a bare name for a table in `public` or the only one of that name; or quoted
- * identifiers, which are needed if a name contains dots.
+ * Finds the table that a user names: `schema.name`; a bare name for a table in `public` or the only one of that name;
+ * or quoted identifiers, which are needed if a name contains dots.
  *
  * @throws PG_TABLE_UNKNOWN
  */
@@ -105,7 +105,10 @@ export interface TableParts {
   publications: string[];
 }
 
-/** Kinds of objects that belong to a table and follow its rows. Foreign keys and publications also affect other objects, and are handled separately. */
+/**
+ * Kinds of objects that belong to a table and follow its rows. Foreign keys and publications also affect other objects,
+ * and are handled separately.
+ */
 const OF_TABLE = ['CONSTRAINT', 'CHECK CONSTRAINT', 'INDEX', 'STATISTICS', 'ROW SECURITY', 'POLICY'];
 /** The database itself, and large objects: a dump does not say which table uses them. */
 const NEVER = ['DATABASE', 'DATABASE PROPERTIES', 'BLOB', 'BLOB METADATA', 'BLOBS'];
@@ -120,8 +123,9 @@ interface PartsOptions {
 }
 
 /**
- * Selects the entries of a dump that tables need: all definitions before the data, because a table may need any type or function; the
- * state of all sequences; the rows of these tables; and their indexes, constraints, statistics, policies, triggers and rules.
+ * Selects the entries of a dump that tables need: all definitions before the data, because a table may need any type or
+ * function; the state of all sequences; the rows of these tables; and their indexes, constraints, statistics, policies,
+ * triggers and rules.
  */
 export function partsOf(
   all: readonly ArchiveEntry[],
@@ -163,7 +167,10 @@ export function partsOf(
   };
 }
 
-/** Refuses a partition whose rows are loaded through the topmost table and may land in any partition. @throws PG_TABLE_UNKNOWN */
+/**
+ * Refuses a partition whose rows are loaded through the topmost table and may land in any partition. @throws
+ * PG_TABLE_UNKNOWN
+ */
 function refuseLonePartitions(tables: readonly ChosenTable[], data: readonly ArchiveEntry[]): void {
   for (const entry of data) {
     const root = rootOfLoad(entry);

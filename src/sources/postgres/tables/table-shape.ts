@@ -30,8 +30,9 @@ interface Relation extends Named {
 }
 
 /**
- * Prepares tables in a working database for the copy to the live one: detaches them from tables that are not copied, and renames
- * relations whose names are taken there. With `as`, everything that belongs to the table is renamed accordingly.
+ * Prepares tables in a working database for the copy to the live one: detaches them from tables that are not copied,
+ * and renames relations whose names are taken there. With `as`, everything that belongs to the table is renamed
+ * accordingly.
  *
  * @throws PG_TARGET_EXISTS; the errors of a session
  */
@@ -75,7 +76,10 @@ async function findTables(session: Session, tables: readonly Named[]): Promise<R
   return rows;
 }
 
-/** Detaches tables from partitioned or inherited tables that are not copied. Returns the statements that attach them again. */
+/**
+ * Detaches tables from partitioned or inherited tables that are not copied. Returns the statements that attach them
+ * again.
+ */
 async function setApart(session: Session, ids: readonly string[]): Promise<Shaped['links']> {
   const rows = await session.all<Record<'schema' | 'name' | 'inSchema' | 'parent', string> & { bound: string | null }>(
     `SELECT n.nspname AS schema, c.relname AS name, pn.nspname AS "inSchema", p.relname AS parent,
@@ -109,7 +113,10 @@ async function heirs(session: Session, ids: readonly string[]): Promise<string[]
   return rows.map(({ parent, names }) => `tables that inherit from ${parent} are not restored with it: ${names}`);
 }
 
-/** Indexes, owned sequences and statistics of tables. Their names are unique in the schema, together with those of tables. */
+/**
+ * Indexes, owned sequences and statistics of tables. Their names are unique in the schema, together with those of
+ * tables.
+ */
 const BELONGING = `
   SELECT 'TABLE' AS kind, n.nspname AS schema, c.relname AS name, i.indrelid::text AS of
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
