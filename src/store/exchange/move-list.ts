@@ -134,7 +134,7 @@ export function markDone(area: Directory): void {
  * Reads the list of an area, finished or not. The area must stay open while steps are read.
  *
  * @param id of the restore or rollback that made the area
- * @param verified the list has its recorded hash, whoever owns it
+ * @param verified the list has its recorded hash, whatever its owner
  * @throws OBJECT_DAMAGED also if Lifeboat did not write the list, or wrote it for another area
  */
 export async function readMoves(

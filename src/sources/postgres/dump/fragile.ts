@@ -27,7 +27,7 @@ const named = (id: string) =>
   `(SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE pg_class.oid = ${id})`;
 
 /**
- * Functions in SQL and PL/pgSQL that indexes, stored generated columns, constraints and materialised views call
+ * Functions in SQL and PL/pgSQL that indexes, stored generated columns, constraints and materialized views call
  * (pg_depend), directly or through views. Leaves out those that cannot depend on the path of their caller: functions
  * with a `search_path` of their own, or with a body that was parsed at their creation (Postgres docs, CREATE FUNCTION:
  * sql_body).
