@@ -62,6 +62,26 @@ describe.each([
     expect(await areas(stack, service)).toEqual([]);
   });
 
+  it('that holds an immutable directory is refused before its service is stopped', async () => {
+    const container = await stack.id(service);
+    const chattr = (flag: string) =>
+      ok('docker', [
+        ...['run', '--rm', '--cap-add', 'LINUX_IMMUTABLE', '--volumes-from', container, '--entrypoint', 'chattr'],
+        ...['postgres:17', flag, '/data/c'],
+      ]);
+    const inspect = ['inspect', '--format', '{{.State.StartedAt}} {{.State.Running}}', container];
+    const state = await ok('docker', inspect);
+    await chattr('+i');
+    const refused = await restore('--yes', '--json').finally(() => chattr('-i'));
+    expect(refused.code, refused.stdout).toBe(1);
+    expect(JSON.parse(refused.stdout)).toMatchObject({
+      error: { code: 'TREE_TARGET_REFUSED', message: expect.stringMatching(/^c cannot be .*immutable/) },
+    });
+    expect(await ok('docker', inspect)).toBe(state);
+    expect(await manifest(stack, service)).toEqual(now);
+    expect(await areas(stack, service)).toEqual([]);
+  });
+
   it('is replaced by the snapshot, rolled back, rolled back again, and its put-aside data dropped', async () => {
     const restored = await restore('--yes');
     expect(restored.code, restored.stderr).toBe(0);
