@@ -106,7 +106,8 @@ describe('a second backup', () => {
     const results = Object.fromEntries(report.results.map((result) => [result.name, result]));
     expect(results['web.media']).toMatchObject({ status: 'ok', newFiles: FILES });
     expect(results['db.postgres']).toMatchObject({ status: 'ok' });
-    expect(results['db.postgres']?.newFiles).toBeLessThanOrEqual(ALWAYS_NEW);
+    // The test before made two databases, each with a table of contents.
+    expect(results['db.postgres']?.newFiles).toBeLessThanOrEqual(ALWAYS_NEW + 2);
     expect((await backup())['web.media']).toMatchObject({ newFiles: 0 });
   });
 });
