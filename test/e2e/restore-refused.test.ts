@@ -5,6 +5,7 @@ import { postgres, type Ran, Stack } from '../harness/stack.ts';
 /** Dumps that `pg_restore` cannot restore unchanged: Lifeboat restores as much as possible, and names the rest. */
 describe('a restore of objects that the server refuses', () => {
   let stack: Stack;
+  let backupWarnings: readonly string[];
   const moved = (sql: string) => stack.psql(sql, { database: 'moved' });
   const broken = (sql: string) => stack.psql(sql, { database: 'broken' });
   const restore = (...args: string[]) =>
@@ -116,6 +117,12 @@ describe('a restore of objects that the server refuses', () => {
     await stack.psql('CREATE DATABASE plain');
     await stack.psql('CREATE TABLE t AS SELECT i FROM generate_series(1, 50) i', { database: 'plain' });
     await stack.psql('CREATE TABLE remote (s text)', { database: 'plain' });
+    await stack.psql(
+      `CREATE INDEX broken_index ON t (i); UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken_index'::regclass;
+       CREATE COLLATION aged (provider = icu, locale = 'de'); CREATE TABLE sorted (v text COLLATE aged PRIMARY KEY);
+       INSERT INTO sorted VALUES ('a'); UPDATE pg_collation SET collversion = '1' WHERE collname = 'aged'`,
+      { database: 'plain' },
+    );
     await stack.psql('CREATE DATABASE distant');
     await stack.psql(FAR_AWAY, { database: 'distant' });
     await moved(MOVING);
@@ -146,12 +153,24 @@ describe('a restore of objects that the server refuses', () => {
     expect(report.results[0]?.error, JSON.stringify(report)).toBeUndefined();
     expect(JSON.stringify(report)).toContain('template1 has tables (public.stray) and is not backed up');
     expect(JSON.stringify(report)).toContain('table information_schema.mine is in a schema of the system');
+    backupWarnings = report.results[0]?.warnings ?? [];
     // From here on, the image lacks it, like an image of another vendor.
     await stack.exec('db', ['sh', '-c', 'rm "$(pg_config --sharedir)"/extension/cube*']);
     for (const database of ['moved', 'broken', 'plain'])
       await stack.psql('CREATE TABLE later AS SELECT 1 AS i', { database });
   });
   afterAll(() => stack?.destroy());
+
+  it.each([
+    ['a constraint', /^database moved: constraint checked_id_check of public\.checked .*own\.below\(.*limits/],
+    ['a generated column', /^database moved: generated column public\.checked\.scaled .*own\.scaled\(.*limits/],
+    ['an index', /^database moved: index public\.checked_below .*own\.below\(.*limits/],
+    ['a materialized view', /^database moved: materialized view public\.summary .*own\.below\(.*limits/],
+    ['an index that is not valid', /^database plain: index public\.broken_index is not valid/],
+    ['a collation of another version', /^database plain: collation public\.aged .* was of 1: its 1 index .*REINDEX/],
+  ])('is foreseen by the backup, which warns of %s', (_, warning) => {
+    expect(backupWarnings).toContainEqual(expect.stringMatching(warning));
+  });
 
   it('replaces each database that it can, and names the object that prevents another one', async () => {
     const ran = await restore();
@@ -167,7 +186,8 @@ describe('a restore of objects that the server refuses', () => {
     expect(report.error?.message).toMatch(
       /database broken cannot be restored whole: (fk constraint|index|rows) public\.(child|odd)/,
     );
-    expect(report.error?.hint).toContain('--skip-failed');
+    expect(report.error?.hint).toMatch(/--skip-failed restores .*--table restores single tables/);
+    expect(report.steps).toContainEqual({ name: 'analyse', durationMs: expect.any(Number) });
     expect(ran.stdout).not.toContain('canary');
     expect(ran.stdout).not.toContain('4242');
     expect(await broken('SELECT i FROM later')).toBe('1');
@@ -299,6 +319,7 @@ describe('a restore of objects that the server refuses', () => {
     );
     expect(shown.code, shown.stderr).toBe(3);
     expect(shown.stdout).toMatch(/left out: broken: index public\.child_mail: could not create unique index/);
+    expect(shown.stderr).toMatch(/analysed 3 tables in \d/);
   });
 
   it('restores rows that constraints refuse with --skip-failed, and each constraint as far as the rows allow', async () => {
