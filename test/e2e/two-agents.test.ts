@@ -189,6 +189,18 @@ describe('two agents in one project, and containers that are slow to stop', () =
     const [slow] = await ids('slow');
     await stopInStop('slow.slow');
     expect(await runs(slow as string)).toBe(true);
+    const name = `${stack.project}-slow-1`;
+    const status = await runAlongside('lifeboat', 'status', '--json');
+    expect(JSON.parse(status.stdout).held, status.stderr).toEqual([
+      { container: name, run: expect.any(String), verb: 'backup', waitsFor: 'start', data: 'unchanged' },
+    ]);
+    for (const command of ['status', 'plan']) {
+      const shown = await runAlongside('lifeboat', command);
+      expect(shown.code, shown.stdout + shown.stderr).not.toBe(0);
+      expect(shown.stdout).toMatch(
+        new RegExp(`${name}: it is still stopped, or being stopped.* its data is unchanged`),
+      );
+    }
     // It ended by itself. A container that a user kills meanwhile stays stopped.
     await stack.exec('slow', ['touch', '/tmp/end']);
     await until('the container has ended', async () => !(await runs(slow as string)));
