@@ -8,6 +8,7 @@ import { askRestored, expectFailedCleanly, expectNextRunGood, expectStoredWithou
 
 /** Appears nowhere by chance, and differs in each encoding. */
 const CANARY = 'c4nary/Pg pass"word+ü:\\';
+const READER = 'canary-of-the-reader';
 const TABLE = 'CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 300);';
 const ASK = 'SELECT count(*), sum(id) FROM t';
 
@@ -44,6 +45,7 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
     // With a line break at the end, as editors write it. The image reads them as its own user.
     await writeFile(path.join(secrets, 'password'), `${CANARY}\n`, { mode: 0o444 });
     await writeFile(path.join(secrets, 'user'), `${user}\n`, { mode: 0o444 });
+    await writeFile(path.join(secrets, 'reader'), `${READER}\n`, { mode: 0o444 });
     options = {
       services: {
         db: postgres(17, {
@@ -54,10 +56,12 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
             POSTGRES_DB: 'shop',
             POSTGRES_INITDB_ARGS: '--auth-host=scram-sha-256',
           },
-          secrets: ['password', 'user'],
+          secrets: ['password', 'user', 'reader'],
         }),
       },
-      secrets: { password: { file: path.join(secrets, 'password') }, user: { file: path.join(secrets, 'user') } },
+      secrets: Object.fromEntries(
+        ['password', 'user', 'reader'].map((name) => [name, { file: path.join(secrets, name) }]),
+      ),
       env: { LOG_LEVEL: 'debug' },
     };
     stack = await Stack.start(options);
@@ -133,17 +137,20 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
 
   it('works with a role that may only read, and names the rights that another role lacks', async () => {
     // pg_read_all_data would also show the passwords of roles. This role only has the rights that it needs.
-    const roles = `CREATE ROLE backup LOGIN PASSWORD 'read-only-pw'; GRANT SELECT ON t TO backup;
+    const roles = `CREATE ROLE backup LOGIN PASSWORD '${READER}'; GRANT SELECT ON t TO backup;
       CREATE ROLE nobody LOGIN PASSWORD 'nothing-pw';
       CREATE FUNCTION logged() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
       CREATE EVENT TRIGGER logged ON login EXECUTE FUNCTION logged();`;
     await stack.psql(roles, { user, database: 'shop' });
-    const as = async (name: string, password: string) => {
-      await stack.write({ ...options, env: { ...options.env, LIFEBOAT_PGUSER: name, LIFEBOAT_PGPASSWORD: password } });
-      await stack.compose('up', '--detach', '--wait');
-    };
-    await as('backup', 'read-only-pw');
+    // The labels of this one server count more than the settings for all of them.
+    const others = { LIFEBOAT_PGUSER: 'nobody', LIFEBOAT_PGPASSWORD: 'nothing-pw' };
+    const labels = { 'lifeboat.postgres.user': 'backup', 'lifeboat.postgres.password-secret': 'reader' };
+    const { db } = options.services as { db: { labels: object } };
+    const labelled = { db: { ...db, labels: { ...db.labels, ...labels } } };
+    await stack.write({ ...options, services: labelled, env: { ...options.env, ...others } });
+    await stack.compose('up', '--detach', '--wait');
     const report = await expectNextRunGood(stack);
+    expectNoSecret(READER, { 'log of the agent': await stack.logs('lifeboat'), report: JSON.stringify(report) });
     expect(report.results[0]?.warnings).toEqual([
       expect.stringContaining('roles are stored without their passwords'),
       expect.stringMatching(
@@ -154,7 +161,16 @@ describe('a server with secret files, another superuser, and no trust for 127.0.
       ),
     ]);
 
-    await as('nobody', 'nothing-pw');
+    // The limit does not apply to superusers.
+    await stack.psql('CREATE DATABASE busy CONNECTION LIMIT 0', { user });
+    const earlier = await remember(stack, user);
+    const busy = await stack.backup();
+    await expectStoredWithout(stack, earlier, busy, { code: 'PG_UNREACHABLE', database: 'busy', user });
+    expect(busy.report.results[0]?.error?.cause).toContain('too many connections for database "busy"');
+    await stack.psql('DROP DATABASE busy', { user });
+
+    await stack.write({ ...options, env: { ...options.env, ...others } });
+    await stack.compose('up', '--detach', '--wait');
     const before = await remember(stack, user);
     const ran = await stack.backup();
     await expectStoredWithout(stack, before, ran, { code: 'PG_DUMP_FAILED', database: 'shop', user });
