@@ -199,6 +199,13 @@ export function isConnectionLost(words: string): boolean {
   );
 }
 
+/** Returns the hint for objects that the server refused, chosen by its messages. */
+export function refusedHint(failures: readonly Failure[]): string {
+  return failures.some(({ words }) => isSharedMemory(words))
+    ? 'The container has too little shared memory: set `shm_size: 1gb` for its service in the Compose file.'
+    : '--skip-failed restores everything else and lists what it leaves out. --table restores single tables into the present database, unless they need one of these objects.';
+}
+
 /** The most characters of a statement in a report. */
 const STATEMENT_LIMIT = 300;
 

@@ -3,7 +3,7 @@ import { LifeboatError } from '../../../base/errors.ts';
 import type { SkippedObject } from '../../../report/events.ts';
 import { plural } from '../../../report/format.ts';
 import type { ArchiveEntry } from '../archive/archive.ts';
-import { describeFailure, type Failure, failureText, isSharedMemory } from '../archive/restore-failures.ts';
+import { describeFailure, type Failure, failureText, refusedHint } from '../archive/restore-failures.ts';
 import { listedIds, readEntries, restorePasses, type Stage } from '../archive/restore-passes.ts';
 import { type RunRestoreOptions, runRestore, TangledError } from '../archive/run-restore.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
@@ -159,11 +159,8 @@ function refused(
   if (objects.length === 0 || skipFailed) return objects;
   const named = objects.slice(0, NAMED).map(failureText).join('; ');
   const more = objects.length <= NAMED ? '' : `; and ${plural(objects.length - NAMED, 'other object')}`;
-  const shared = failures.some(({ words }) => isSharedMemory(words));
   throw new LifeboatError('PG_RESTORE_FAILED', `database ${name} cannot be restored whole: ${named}${more}`, {
-    hint: shared
-      ? 'The container has too little shared memory: set `shm_size: 1gb` for its service in the Compose file.'
-      : '--skip-failed restores everything else and lists what it leaves out. --table restores single tables into the present database, unless they need one of these objects.',
+    hint: refusedHint(failures),
   });
 }
 

@@ -10,6 +10,7 @@ import {
   isDiskFull,
   isSharedMemory,
   parseFailures,
+  refusedHint,
 } from '../../../../src/sources/postgres/archive/restore-failures.ts';
 import { inStages } from '../../../../src/sources/postgres/archive/restore-passes.ts';
 import { compareRows, tableKey } from '../../../../src/sources/postgres/facts/compare-rows.ts';
@@ -74,6 +75,13 @@ pg_restore: warning: errors ignored on restore: 8
     ['relation "t" does not exist', false, false],
   ])('distinguish a full disk from too little shared memory: %s', (words, disk, shared) => {
     expect({ disk: isDiskFull(words), shared: isSharedMemory(words) }).toEqual({ disk, shared });
+    const hint = refusedHint([
+      { dumpId: 1, words: 'relation "t" does not exist' },
+      { dumpId: 2, words },
+    ]);
+    expect({ shmSize: hint.includes('shm_size: 1gb'), table: hint.includes('--table') }).toEqual({
+      ...{ shmSize: shared, table: !shared },
+    });
   });
 
   it.each([
