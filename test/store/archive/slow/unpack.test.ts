@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { SealKeys } from '../../../../src/plan/seal-keys.ts';
 import type { ArchiveMember } from '../../../../src/store/archive/archive-member.ts';
 import { type ArchiveFormat, type ArchiveItem, ArchiveWriter } from '../../../../src/store/archive/archive-writer.ts';
 import { fileStream, openArchive } from '../../../../src/store/archive/open-archive.ts';
@@ -34,11 +35,11 @@ const fresh = () => {
   return directory;
 };
 
-async function read(file: string, target = fresh(), strip = 0) {
+async function read(file: string, target = fresh(), strip = 0, keys: SealKeys = {}) {
   const inside = await openArchive({
     file,
     stream: fileStream(file),
-    keys: {},
+    keys,
     spooled: join(base, `spooled-${count++}`),
   });
   if (!('members' in inside)) throw new Error(inside.form);
@@ -158,7 +159,7 @@ describe('the content of an archive', () => {
   );
   const contents = (made: Made, i: number) => made.contents[i] ?? Buffer.alloc(0);
 
-  test('archives of other programs, wrapped in gzip and zstd', async () => {
+  test('archives of other programs, wrapped in gzip, zstd and age', async () => {
     const tree = join(base, 'tree');
     mkdirSync(join(tree, 'a/b'), { recursive: true });
     writeFileSync(join(tree, 'a/b/file'), 'content');
@@ -178,6 +179,17 @@ describe('the content of an archive', () => {
     for (const name of ['gnu.tgz', 'twice', 'info.zip']) {
       const { target } = await read(out(name));
       expect(spawnSync('diff', ['-r', '--no-dereference', tree, target]).stdout.toString(), name).toBe('');
+    }
+    const ageIdentity = execFileSync('age-keygen', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    const recipient = execFileSync('age-keygen', ['-y'], { input: ageIdentity, encoding: 'utf8' }).trim();
+    for (const [name, options] of [
+      ['gnu.tgz.age', []],
+      ['gnu.tgz.asc', ['--armor']],
+    ] as const) {
+      execFileSync('age', ['-r', recipient, ...options, '-o', out(name), out('gnu.tgz')]);
+      const { target } = await read(out(name), fresh(), 0, { ageIdentity });
+      expect(spawnSync('diff', ['-r', '--no-dereference', tree, target]).stdout.toString(), name).toBe('');
+      await expect(read(out(name)), name).rejects.toMatchObject({ code: 'KEY_MISSING' });
     }
     expect(readFileSync(join((await read(out('pax.tgz'))).target, 'n'.repeat(150)), 'utf8')).toBe('long');
     expect(readFileSync(join((await read(out('ustar.tgz'))).target, 'second'), 'utf8')).toBe('content');
