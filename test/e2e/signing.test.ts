@@ -127,4 +127,20 @@ describe('signed snapshots', () => {
     await apply({ LIFEBOAT_SIGNING_KEY: `another-key-that-nobody-knows\n${KEY}` });
     expect(await restore('latest', 'web.media')).toEqual({ code: 0, error: undefined });
   });
+
+  it('are missed if the destination is emptied: no command takes it for a new one', async () => {
+    await stack.exec('lifeboat', ['sh', '-c', 'rm -r /backups/*']);
+    for (const [command, code] of [
+      ['backup', 1],
+      ['check', 1],
+      ['status', 1],
+      ['plan', 3],
+    ] as const) {
+      const ran = await stack.lifeboat(command);
+      expect({ command, code: ran.code, said: ran.stdout + ran.stderr }).toEqual({
+        ...{ command, code, said: expect.stringContaining('/backups is empty but should hold repository') },
+      });
+    }
+    expect(await stack.objects()).toEqual([]);
+  });
 });
