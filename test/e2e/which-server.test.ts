@@ -145,6 +145,7 @@ it('restores in place to the labelled server, rolls back, and changes no other',
   const argv = ['restore', 'latest', 'db.postgres', '--database', 'postgres', '--yes', '--no-safety'];
   const restored = await stack.lifeboat(...argv);
   expect(restored.code, restored.stderr).toBe(0);
+  expect(restored.stderr).toMatch(/analysed 1 table in \d[\s\S]*swapping: the present postgres is put aside/);
   expect(await ask('db', 'SELECT count(*) FROM of_db', 5433)).toBe('100\n');
   expect(await ask('other', 'SELECT count(*) FROM decoy')).toBe('10\n');
   const back = await stack.lifeboat('rollback', '--yes');
