@@ -116,8 +116,9 @@ async function findTakenSequence(
   { repository, list, log, signal }: Pick<Prepared, 'repository' | 'list'> & { log: Log; signal: AbortSignal },
 ): Promise<number> {
   const known = await state.chain(project).catch(() => undefined);
-  const remembered = await Promise.all([state.abandoned(project), state.taken(project)]).catch(() => [0]);
-  if (known) return Math.max(...remembered);
+  const remembered = await Promise.all([state.abandoned(project), state.taken(project)]).catch(() => undefined);
+  // Numbers that cannot be read may be taken, so the copies are asked.
+  if (known && remembered) return Math.max(...remembered);
   const end = highestSequence(list.snapshots.map(placeOf));
   const { taken, unknown } = await highestCopied(repository, end, signal);
   if (unknown.length > 0)
@@ -129,7 +130,7 @@ async function findTakenSequence(
     .catch((error: unknown) =>
       log.warn('the numbers of copied snapshots could not be remembered', { ...errorInfo(error) }),
     );
-  return Math.max(taken, ...remembered);
+  return Math.max(taken, ...(remembered ?? []));
 }
 
 /** Remembers the snapshots at the destination. A state that cannot be written does not fail a run. */

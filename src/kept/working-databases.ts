@@ -24,7 +24,7 @@ interface DropDeps {
   ): Promise<Tools>;
 }
 
-/** What a dead restore left on one server. */
+/** The databases on one server that a dead restore did not finish. */
 interface LeftDatabases {
   /** databases that it created and did not drop */
   working: WorkingDatabase[];

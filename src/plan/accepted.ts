@@ -1,4 +1,4 @@
-/** What a person can accept of a source: it is gone, it is empty, or it is smaller than before (a drop). */
+/** A loss that a person can accept: the source is gone, empty, or smaller than before (a drop). */
 export type Loss = 'gone' | 'empty' | 'fall';
 
 /** The record of a person's `lifeboat accept`: a source may be gone, empty, or smaller than before. */
@@ -7,9 +7,7 @@ interface AcceptedAt {
   at: string;
   /** sequence of the newest snapshot at that time */
   sequence: number;
-  /**
-   * the losses that existed at that time; a later loss of another kind is not accepted. Absent in older records: any
-   */
+  /** the losses at that time; the record does not accept other kinds. A record without this list accepts every kind */
   losses?: readonly Loss[];
 }
 

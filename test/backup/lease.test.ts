@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type ErrorCode, LifeboatError } from '../../src/base/errors.ts';
@@ -191,4 +191,8 @@ test('an agent without a memory takes no sequence that a copy has; one that know
   });
   await bench.run('b', { highestCopied: () => expect.fail('the agent remembers it') });
   expect(await sequences()).toEqual([30, 9, 8]);
+  // Numbers that cannot be read may be taken.
+  mkdirSync(join(bench.state('b').directory, 'abandoned.json'));
+  await bench.run('b', { highestCopied: async () => ({ taken: 40, unknown: [] }) });
+  expect(await sequences()).toEqual([41, 30, 9, 8]);
 });

@@ -132,6 +132,7 @@ describe('an application that plants symlinks in its volume during a restore', (
         expect(stderr).toContain('TREE_TARGET_REFUSED');
         expect(await stack.exec(service, data)).toBe(now);
       } else if (code !== 0) expect(stderr).toContain('TREE_TARGET_REFUSED');
+      else expect(await stack.lifeboat('rollback', '--forget', '--yes')).toMatchObject({ code: 0 });
       if (service === 'mounted') continue;
       expect(mounts).toContain('/source rw');
       const allowed =

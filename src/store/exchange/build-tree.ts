@@ -149,7 +149,7 @@ function steady(report: BuildOptions['progress']) {
   return { progress, heard };
 }
 
-/** What is known about a restore or rollback that is taken back. */
+/** Options for taking back a restore or rollback. */
 interface TakeBackOptions {
   /** its areas; absent or partly absent: not known */
   record?: AreaRecord | undefined;

@@ -9,7 +9,7 @@ import { type FoundArea, isOwn, isOwnMade } from './own-area.ts';
  * each start, areas included. Their owners and modes then no longer show who made them.
  */
 
-/** What the agent recorded about an area with put-aside data. */
+/** The agent's record of an area with put-aside data. */
 export interface KnownArea {
   /** ID of the restore or rollback that made it */
   area: string;

@@ -40,7 +40,7 @@ function openSource(root: Directory, header: ExchangeHeader, record: AreaRecord)
   }
 }
 
-/** What an undo knows about an exchange. */
+/** Options for undoing an exchange. */
 interface UndoOptions {
   /** absent or partly absent: not known */
   record?: AreaRecord | undefined;
