@@ -2,6 +2,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RunReport } from '../../src/report/events.ts';
 import { holder, postgres, Stack, type StackOptions, sh } from '../harness/stack.ts';
 
 interface PlanView {
@@ -233,8 +234,9 @@ describe('the Compose files of real products', () => {
         code: 3,
         found: expect.arrayContaining(['SQLITE_TORN web.acme-json']),
       });
-      const run = await stack.backup('web.acme-json');
-      expect(run.report.results, run.stderr).toMatchObject([{ status: 'partial', error: { code: 'SQLITE_TORN' } }]);
+      const run = await lifeboat(keys, 'backup', '--json', 'web.acme-json');
+      const { results } = JSON.parse(run.stdout) as RunReport;
+      expect(results, run.stderr).toMatchObject([{ status: 'partial', error: { code: 'SQLITE_TORN' } }]);
     });
 
     it('an emptied destination', async () => {
