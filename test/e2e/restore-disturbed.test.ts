@@ -209,6 +209,7 @@ describe('a restore in place that is disturbed', () => {
     await stack.exec('lifeboat', ['sh', '-c', fill]);
     await open();
     const ran = await ended;
+    await stack.exec('lifeboat', ['rm', '/spool/filler']);
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
     const report = JSON.parse(ran.stdout) as RestoreResult;
     expect(report).toMatchObject({ status: 'ok', canRollBack: true, restored: [{ target: 'app' }] });
@@ -217,7 +218,6 @@ describe('a restore in place that is disturbed', () => {
     expect(report.warnings).toEqual([expect.stringContaining(back)]);
     expect(await inApp('SELECT db FROM named_now')).toBe('app');
     expect((await stack.exec('lifeboat', ['ls', '/spool/state/runs'])).trim()).toBe('');
-    await stack.exec('lifeboat', ['rm', '/spool/filler']);
     await rollBack();
   });
 
