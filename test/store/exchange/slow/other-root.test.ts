@@ -64,7 +64,7 @@ const begun = ({ inode: before, ...known }: KnownArea) => {
   Object.assign(record, { before, list, root });
 };
 const ended = (state: AreaRecord['ended']) => Object.assign(record, { ended: state });
-const swap = (heard = () => undefined as void) =>
+const swap = (heard: () => void = () => undefined) =>
   swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 'snap', areas: record, begun, ended, heard });
 const undo = () => undoIncomplete(volume, ID, { record, ended });
 const live = () => (readFileSync(join(volume, 'top'), 'utf8').includes('volume') ? 'old' : 'new');
