@@ -46,7 +46,7 @@ interface SwappedBack {
 }
 
 /** The dependencies of work with put-aside data. */
-export interface KeptRun {
+interface KeptRun {
   deps: RestoreDeps;
   request: Consent;
   journal: Journal;
