@@ -8,7 +8,8 @@ import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
 import { watch } from '../docker/discover.ts';
 import type { ExportReport, ExportRequest } from '../export/export.ts';
 import type { ImportReport, ImportRequest } from '../import/import.ts';
-import { type KeptRestore, listKeptRestores } from '../kept/list.ts';
+import { openRuns } from '../kept/backup-warnings.ts';
+import { type KeptData, listKept } from '../kept/list.ts';
 import { volumePlace } from '../kept/volume-place.ts';
 import { keptIn } from '../kept/volumes.ts';
 import type { Plan } from '../plan/model.ts';
@@ -57,7 +58,7 @@ export interface App extends Environment {
   import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
   rollback(request: RollbackRequest): Promise<RollbackResult>;
   forget(request: RollbackRequest): Promise<Rollback>;
-  listKeptRestores(): Promise<KeptRestore[]>;
+  listKept(): Promise<KeptData>;
   /** reads what each source of the plan holds now; see probe.ts */
   probe(plan: Plan): ReturnType<typeof probe>;
   prune(request: PruneRequest, signal: AbortSignal): Promise<Pruning[]>;
@@ -103,9 +104,9 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
         : rollbackAll(deps, request, group);
     },
     forget: async (request) => (await import('../restore/rollback.ts')).forget(restoreDepsOf(environment), request),
-    listKeptRestores: () =>
-      listKeptRestores(
-        { state, plan },
+    listKept: () =>
+      listKept(
+        { state, plan, open: () => openRuns(journals) },
         (source, signal) => environment.openToLook(source, probeRun(), signal),
         ({ mount }, signal, known) =>
           keptIn(treeStore, volumePlace(mount, self.facts.mounts), { runId: probeRun(), signal }, known),

@@ -71,6 +71,8 @@ export interface Work<T> {
   work(run: Run): Promise<T>;
   /** for a restore whose source has no running container; `why`: the error that says so */
   withoutSource(chosen: Rollback, why: LifeboatError): Promise<T>;
+  /** runs before the source is opened; its result ends the command, unless it is undefined */
+  first?(chosen: Rollback, run: { runId: string; signal: AbortSignal }): Promise<T | undefined>;
   /** without an id, a restore whose data cannot be reached is passed over */
   skips: boolean;
 }

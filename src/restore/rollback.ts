@@ -1,5 +1,6 @@
 import { LifeboatError } from '../base/errors.ts';
 import { chooseRollback, matching, WHY_MISSING, whereItStays } from '../kept/choose.ts';
+import { findLostSwap } from '../kept/cut-off.ts';
 import { refuseOutOfTurn } from '../kept/order.ts';
 import { recordUnrecorded, withoutSaving } from '../kept/unrecorded.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
@@ -105,6 +106,17 @@ export async function forget(deps: RestoreDeps, request: RollbackRequest): Promi
   };
   return withRollback(deps, request, {
     skips: false,
+    async first(chosen, run) {
+      const lost = await findLostSwap(deps, chosen, run);
+      if (!lost) return undefined;
+      const line = `Forget restore ${chosen.id} of ${chosen.source}: its swap was cut off, and cannot be reversed, because ${WHY_MISSING[lost.missing]}. Lifeboat will take the volume as it is, although it may mix old and new data`;
+      if (!(await confirmed(chosen, line))) return chosen;
+      lost.accept();
+      await removeRecord(chosen);
+      // Starts the services that had to wait.
+      await deps.recover();
+      return chosen;
+    },
     async work({ chosen, kept, missing }) {
       const what = chosen.inUse === 'restored' ? 'the data that it replaced' : 'the restored data';
       const isElsewhere = missing.get(chosen.id) === 'volume';
@@ -142,6 +154,9 @@ async function withRollback<T>(given: RestoreDeps, request: RollbackRequest, how
   });
   try {
     await deps.recover();
+    const chosen = how.first && chooseRollback(await records(deps), request);
+    const done = chosen && (await how.first?.(chosen, { runId: id, signal: request.signal }));
+    if (done !== undefined) return done;
     await records(deps);
     const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
     try {

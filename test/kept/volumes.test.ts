@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
-import { keptLines, listKeptRestores } from '../../src/kept/list.ts';
+import { keptLines, listKept } from '../../src/kept/list.ts';
 import { halfSwapped, openVolumes, recoverVolumes, undoVolumes } from '../../src/kept/undo-volumes.ts';
 import {
   areasOf,
@@ -69,6 +69,8 @@ test('unfinished work on a volume is reversed once, and retried if that fails', 
   });
   expect(done).toEqual(['undo b']);
 });
+
+const open = async () => new Set<string>();
 
 /** A volume in which an exchange is cut off, and the result of its reversal. */
 function cutOff(undone: 'old' | 'new' | 'failed', { kept, moved = true, full = false } = {} as CutOff) {
@@ -269,7 +271,7 @@ test('a record of an area that exists is not dropped, and status says why the ar
   const none = async () => {
     throw new Error('there is no server');
   };
-  const lines = keptLines(await listKeptRestores({ state, plan }, none, areas), new Date('2026-11-20T03:00:00Z'));
+  const lines = keptLines(await listKept({ state, plan, open }, none, areas), new Date('2026-11-20T03:00:00Z'));
   expect(asked).toEqual([[{ area: 's' }, known]]);
   expect(lines).toEqual([
     expect.stringMatching(/\(s\): deletion interrupted/),
@@ -313,7 +315,7 @@ test('status shows that a deletion was interrupted, and how to complete it', asy
   const none = async () => {
     throw new Error('there is no server');
   };
-  const lines = keptLines(await listKeptRestores({ state, plan }, none, areas), new Date('2026-11-20T03:00:00Z'));
+  const lines = keptLines(await listKept({ state, plan, open }, none, areas), new Date('2026-11-20T03:00:00Z'));
   expect(lines).toEqual([
     expect.stringMatching(/\(s\): replaced data kept, 2 B$/),
     expect.stringMatching(/\(r\): deletion interrupted, 2 B left; `lifeboat rollback r --forget` completes it$/),
