@@ -5,7 +5,7 @@ import type { Engine } from '../../../src/docker/engine.ts';
 import type { PostgresSource, VolumeSource } from '../../../src/plan/model.ts';
 import { dependencies } from '../../../src/plan/values/depends-on.ts';
 import { concerns } from '../../../src/restore/naming.ts';
-import { answersWell, type Patience, withStopped } from '../../../src/restore/services.ts';
+import { answersWell, type Patience, withStopped } from '../../../src/restore/stopping.ts';
 import type { HoldDeps } from '../../../src/run/release.ts';
 import { type Receiver, startReceiver } from '../../harness/receiver.ts';
 
