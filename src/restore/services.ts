@@ -38,7 +38,7 @@ export const NO_SERVICES: Services = { using: [], kept: [], others: [], writing:
  * @throws TREE_TARGET_REFUSED if a paused container has a volume mounted writable; ENGINE_*
  */
 export async function containersUsing(engine: Engine, data: readonly UsedData[], agentId: string): Promise<Services> {
-  const all = await listFacts(engine);
+  const all = await listFacts(engine, { all: true });
   const servers = data.flatMap(({ target }) => (target.kind === 'postgres' ? [target.containerId] : []));
   const never = new Set([agentId, ...servers]);
   const found = new Map<string, ContainerFacts>();
