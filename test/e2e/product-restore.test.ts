@@ -30,6 +30,11 @@ function client(server: string, sql: string, extra: Record<string, unknown> = {}
 
 const writes = (who: string) => `INSERT INTO w VALUES ('${who}', clock_timestamp())`;
 
+/** Connects again when its session ends. */
+const BI = `while :; do
+  psql -X 'host=db user=postgres dbname=app application_name=bi' -c 'SELECT pg_sleep(3600)'; sleep 0.2
+done`;
+
 /** Forwards connections, as a pooler does. */
 const POOL =
   "require('net').createServer((c)=>{const s=require('net').connect(5432,'db');for(const [a,b] of [[c,s],[s,c]]){a.pipe(b);a.on('error',()=>b.destroy())}}).listen(6432)";
@@ -121,7 +126,7 @@ describe('a restore of a product', () => {
       ...['run', '--detach', '--init', '--name', outsider(), '--network', `${stack.project}_default`],
       ...['--label', 'com.docker.compose.project=lbt-elsewhere', '--label', 'com.docker.compose.service=bi'],
       ...['--volume', `${stack.project}_docs:/docs`, '--env', 'PGPASSWORD=canary-pg-password', 'postgres:17'],
-      ...['psql', '-X', 'host=db user=postgres dbname=app application_name=bi', '-c', 'SELECT pg_sleep(3600)'],
+      ...['bash', '-c', BI],
     ]);
     for (const who of writers)
       await until(
@@ -315,6 +320,8 @@ describe('a restore of a product', () => {
       const before = await lives();
       const from = performance.now();
       const { open, ended } = await beginLive();
+      // A deployment replaces a container that the preview named.
+      await stack.compose('up', '--detach', '--force-recreate', '--no-deps', 'sidekiq');
       const [rows, files] = [await lastRow(), Math.max(...(await fileTimes()))];
       await until('rows are written', async () => (await lastRow()) > rows);
       await until('files are written', async () => (await fileTimes()).some((at) => at > files));
@@ -336,6 +343,7 @@ describe('a restore of a product', () => {
       expect(names.indexOf('build')).toBeLessThan(names.indexOf('swap'));
       const kept = (source: string) => result.restored.find(({ target }) => target.startsWith(source))?.kept as string;
       const adds = await life('files');
+      expect(seconds((await life('sidekiq')).finished)).toBeGreaterThan(openedAt);
       const stored = seconds(takenAt);
       for (const at of await fileTimes()) expect(at < stored || at > seconds(adds.started)).toBe(true);
       const newest = Math.max(...(await fileTimes(`${kept('files')}/tree`)));
