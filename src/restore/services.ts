@@ -1,11 +1,14 @@
 import { listFacts } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
+import { isHalfRestored } from '../kept/volumes.ts';
 import type { ContainerFacts, PlannedSource, VolumeSource } from '../plan/model.ts';
 import { writersTo } from '../plan/volumes.ts';
-import { pausedError } from '../run/hold.ts';
+import { pausedError, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
+import type { HoldDeps } from '../run/release.ts';
 import type { Clients } from '../sources/postgres/facts/clients.ts';
+import { becomesHealthy, PATIENCE, type ServiceCheck } from './service-health.ts';
 import { findUsers, foreignReason, isLabelled, type OtherClient } from './users.ts';
 
 /** Data that a restore replaces, and who is connected to it. */
@@ -107,4 +110,62 @@ function usingVolume(
 /** Returns whether a container can write to the volume of a source. */
 function mountsIt(container: ContainerFacts, { mount }: VolumeSource): boolean {
   return writersTo(mount, { containers: [container], agentId: '' }).length > 0;
+}
+
+interface WithStoppedOptions<T> {
+  containers: readonly ContainerRef[];
+  deps: HoldDeps;
+  signal: AbortSignal;
+  work: () => Promise<T>;
+  patience?: typeof PATIENCE | undefined;
+}
+
+/**
+ * Stops containers, runs `work`, and starts them again whether it succeeds or not. Each stop is recorded first, so
+ * recovery starts the containers after a crash. Resolves when all of them are healthy or have timed out.
+ *
+ * @returns `stoppedMs`: from the first stop to the last start, milliseconds; absent if there was nothing to stop
+ */
+export async function withStopped<T>({
+  containers,
+  deps,
+  signal,
+  work,
+  patience = PATIENCE,
+}: WithStoppedOptions<T>): Promise<{ result: T; checks: ServiceCheck[]; stoppedMs?: number }> {
+  const [container] = containers;
+  if (!container) return { result: await work(), checks: [] };
+  const hold = { container, stop: [...containers], leftHeld: isHalfRestored, refusePaused: true as const };
+  const begin = performance.now();
+  const result = await withHold(hold, deps, signal, work);
+  const stoppedMs = Math.round(performance.now() - begin);
+  const checks = await Promise.all(containers.map((one) => becomesHealthy(deps.engine, one, signal, patience)));
+  return { result, checks, stoppedMs };
+}
+
+interface WithServersLastOptions extends Pick<WithStoppedOptions<void>, 'deps' | 'signal'> {
+  services: Services;
+  /** ids of the containers of the databases */
+  servers: readonly string[];
+  databases: () => Promise<void>;
+  volumes: () => Promise<void>;
+}
+
+/**
+ * Stops services once for databases and volumes. The database servers run while their databases are changed. A server
+ * that uses a volume is stopped afterwards, while the volumes are changed.
+ */
+export async function withServersLast(
+  options: WithServersLastOptions,
+): Promise<{ checks: ServiceCheck[]; stoppedMs?: number }> {
+  const { services, servers, deps, signal, databases, volumes } = options;
+  const [inner, outer] = [true, false].map((isServer) =>
+    services.using.filter(({ id }) => servers.includes(id) === isServer),
+  ) as [ContainerRef[], ContainerRef[]];
+  const work = async () => {
+    await databases();
+    return withStopped({ containers: inner, deps, signal, work: volumes });
+  };
+  const { result, checks, stoppedMs = result.stoppedMs } = await withStopped({ containers: outer, deps, signal, work });
+  return { checks: [...result.checks, ...checks], ...(stoppedMs !== undefined && { stoppedMs }) };
 }
