@@ -177,10 +177,12 @@ async function swapAll(whole: Whole, build: () => Promise<void>): Promise<void> 
   const services = await servicesToStop(whole);
   report.warnings.push(...serviceNotes(services).filter((note) => !report.warnings.includes(note)));
   const swap = async (kind: 'postgres' | 'volume') => {
-    for (const { request: own, opened, prepared, report: one } of active(whole)) {
-      if (opened.context.entry.kind !== kind) continue;
-      await ofOne(whole, own.source, () => swapPart(deps, own, opened.context, { prepared, report: one }));
-    }
+    const parts = active(whole).filter(({ opened }) => opened.context.entry.kind === kind);
+    if (parts.length === 0) return;
+    await timed(report, kind === 'postgres' ? 'swap databases' : 'swap volumes', async () => {
+      for (const { request: own, opened, prepared, report: one } of parts)
+        await ofOne(whole, own.source, () => swapPart(deps, own, opened.context, { prepared, report: one }));
+    });
   };
   const databases = whole.parts.filter(({ opened }) => opened.context.entry.kind === 'postgres');
   if (services.using.length > 0) request.say(`  stopping ${services.using.map(({ name }) => name).join(', ')}`);
