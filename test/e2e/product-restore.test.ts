@@ -311,7 +311,7 @@ describe('a restore of a product', () => {
         .map((name) => Number(name) / 1e9);
     /** Returns the tree that a restore is building in the volume. */
     const building = async () => (await stack.exec('files', ['sh', '-c', 'ls -A /docs | grep restoring || :'])).trim();
-    const seconds = (time: string) => Date.parse(time) / 1000;
+    const seconds = (time: string) => Date.parse(time.trim()) / 1000;
 
     it('stops services only for the swap with --live, and keeps what they write until then', async () => {
       await change();
