@@ -322,7 +322,7 @@ describe('a restore of a product', () => {
       const from = performance.now();
       const { open, ended } = await beginLive();
       // A deployment replaces a container that the preview named.
-      await stack.compose('up', '--detach', '--force-recreate', '--no-deps', 'sidekiq');
+      await stack.compose('up', '--detach', '--force-recreate', 'sidekiq');
       const [rows, files] = [await lastRow(), Math.max(...(await fileTimes()))];
       await until('rows are written', async () => (await lastRow()) > rows);
       await until('files are written', async () => (await fileTimes()).some((at) => at > files));
