@@ -24,11 +24,15 @@ kill -- "-$writer"
 exit 0
 `;
 
+/** Images based on Alpine may lack bash, but have BusyBox, whose `nc` copies both directions. */
+const TUNNEL_OR_NC = `command -v bash >/dev/null && exec bash -c "$0" tunnel "$@"; exec nc "$@"`;
+
 /**
- * Returns the command line of a tunnel to a TCP port, for {@link execSocket}. The container needs bash, cat and sleep.
+ * Returns the command line of a tunnel to a TCP port, for {@link execSocket}. The container needs bash, cat and sleep,
+ * or the `nc` of BusyBox.
  */
 export function tunnelArgv(port: number, host = '127.0.0.1'): string[] {
-  return ['bash', '-c', TUNNEL, 'tunnel', host, String(port)];
+  return ['sh', '-c', TUNNEL_OR_NC, TUNNEL, host, String(port)];
 }
 
 /** Connects to a Unix socket, which bash cannot open. */
