@@ -26,15 +26,17 @@ const WITHOUT_SHELL = `FROM alpine:3
 RUN rm /bin/sh /bin/ash
 CMD ["/bin/busybox", "sleep", "86400"]`;
 
-/** Lists a volume as BusyBox can: names, modes, owners, times, targets of links, contents. */
-const LISTING =
-  'cd /data && find . -exec stat -c "%n %a %u:%g %Y %N" {} + | sort && find . -type f -exec md5sum {} + | sort';
+/** Lists a volume as BusyBox can, without the database and what Lifeboat and the hooks left there. */
+const LISTING = `cd /data; list() { find . -name '.lifeboat*' -prune -o ! -name '*-ran' ! -name 'app.db*' ! -name . "$@" -print; }
+  list | xargs stat -c '%n %a %u:%g %Y %N' | sort; list -type f | xargs md5sum | sort`;
 
 /** A project of images in which BusyBox is every tool. */
 describe('a project of Alpine images', () => {
   const tag = `lbt-alpine-${randomBytes(4).toString('hex')}`;
   const [withoutBash, withoutShell] = [`${tag}:bash`, `${tag}:shell`];
+  const fragile = expect.stringContaining('constraint orders_id_check of public.orders is stored');
   let stack: Stack;
+  let rows: string;
   const content = () => stack.psql(CONTENT, { database: 'app' });
   const files = () => stack.exec('web', ['sh', '-c', LISTING]);
   const restore = async (...args: string[]) => {
@@ -82,12 +84,13 @@ describe('a project of Alpine images', () => {
       receiver: false,
     });
     await stack.psql(SCHEMA, { database: 'app' });
+    rows = await content();
     await stack.psql('CREATE TABLE t AS SELECT generate_series(1, 20) AS n', { service: 'plain' });
     await stack.exec('web', [
       'sh',
       '-c',
       `umask 027; cd /data; mkdir -p a/deep; echo hello >a/deep/file; dd if=/dev/urandom of=a/big bs=64k count=4 2>/dev/null
-       ln -s a/big link; ln a/big hard; mkfifo pipe; chown 70:1234 a/deep/file; chmod 4755 a/big; touch -d '2001-02-03 04:05:06' a`,
+       ln -s a/big link; ln a/big hard; chown 70:1234 a/deep/file; chmod 4755 a/big; touch -d '2001-02-03 04:05:06' a`,
     ]);
     // The agent has the only SQLite library of the project.
     const sqlite = `const { DatabaseSync } = require('node:sqlite'); const db = new DatabaseSync('/tmp/app.db');
@@ -104,40 +107,39 @@ describe('a project of Alpine images', () => {
     await sh('docker', ['image', 'rm', '--force', withoutBash, withoutShell]);
   });
 
-  it('is backed up whole, and an unchanged backup stores nothing again', async () => {
+  it('is backed up whole, and an unchanged backup stores next to nothing', async () => {
     const plan = await stack.lifeboat('plan');
     expect(plan.stdout).not.toMatch(/db\.postgres.*(warning|error)/);
     const { report, stderr } = await stack.backup('db.postgres', 'web.data');
     expect([report.status, report.results], stderr).toEqual([
       'ok',
       [
-        expect.objectContaining({ name: 'db.postgres', status: 'ok', warnings: [] }),
+        expect.objectContaining({ name: 'db.postgres', status: 'ok', warnings: [fragile] }),
         expect.objectContaining({ name: 'web.data', status: 'ok' }),
       ],
     ]);
     expect(await stack.exec('web', ['ls', '/data'])).toMatch(/post-ran\npre-ran/);
     const again = (await stack.backup('db.postgres', 'web.data')).report;
-    expect(again.results.map(({ name, newBytes }) => [name, newBytes])).toEqual([
-      ['db.postgres', 0],
-      ['web.data', 0],
-    ]);
+    const stored = Object.fromEntries(again.results.map(({ name, newBytes }) => [name, newBytes]));
+    // A dump's table of contents has the time in it.
+    expect(stored['db.postgres']).toBeLessThan(5000);
+    expect(stored['web.data']).toBe(0);
     const check = await stack.lifeboat('check');
     expect(check.code, check.stdout + check.stderr).toBe(0);
     expect(await stack.helpers()).toEqual([]);
   });
 
   it('is restored in place, and rolled back', async () => {
-    const [rows, tree] = [await content(), await files()];
+    const tree = await files();
     await stack.psql('DROP TABLE lines; DELETE FROM orders WHERE id > 5', { database: 'app' });
     const damaged = await content();
     await stack.exec('web', ['sh', '-c', 'cd /data; rm -rf a link app.db*; echo new >hard; touch added']);
     const result = await restore('db.postgres');
     expect(result.warnings).toEqual([]);
     expect(await content()).toBe(rows);
-    await restore('web.data');
-    expect(await files()).toContain('restored-ran');
-    const without = (text: string) => text.replaceAll(/^.*(-ran|app\.db.*| \. .*)$/gm, '');
-    expect(without(await files())).toBe(without(tree));
+    await restore('web.data', '--no-safety');
+    expect(await stack.exec('web', ['ls', '/data'])).toContain('restored-ran');
+    expect(await files()).toBe(tree);
     const read = `const { DatabaseSync } = require('node:sqlite');
       console.log(new DatabaseSync('/tmp/app.db', { readOnly: true }).prepare('SELECT v FROM t').get().v)`;
     await ok('sh', [
@@ -150,13 +152,11 @@ describe('a project of Alpine images', () => {
     const back = await stack.lifeboat('rollback', result.id, '--yes');
     expect(back.code, back.stderr).toBe(0);
     expect(await content()).toBe(damaged);
-    await restore('db.postgres');
   });
 
   it('gets back a single table whose functions need the search_path of the database', async () => {
-    const rows = await content();
     await stack.psql('DROP TABLE orders CASCADE', { database: 'app' });
-    const { restored } = await restore('db.postgres', '--database', 'app', '--table', 'orders');
+    const { restored } = await restore('db.postgres', '--database', 'app', '--table', 'orders', '--no-safety');
     expect(restored).toEqual([{ target: 'app: public.orders', rows: 2000 }]);
     expect(await content()).toBe(rows);
   });
@@ -165,10 +165,9 @@ describe('a project of Alpine images', () => {
     // As after a change from postgres:17 to postgres:17-alpine with the same volume.
     await stack.psql("UPDATE pg_database SET datcollversion = '2.36' WHERE datname = 'app'");
     const { report } = await stack.backup('db.postgres');
-    expect(report.results[0]?.warnings).toEqual([
+    expect(report.results[0]?.warnings).toContain(
       'database app: collation version 2.36 was recorded, the system has none; text indexes may need REINDEX',
-    ]);
-    await restore('db.postgres');
+    );
   });
 
   it('needs no bash, and is named with what else an image lacks', async () => {
@@ -181,7 +180,7 @@ describe('a project of Alpine images', () => {
       hint: expect.stringContaining('command "sh" of the label lifeboat.exec.pre'),
     });
     await stack.psql('DROP TABLE t', { service: 'plain' });
-    await restore('plain.postgres');
+    await restore('plain.postgres', '--no-safety');
     expect(await stack.psql('SELECT count(*) FROM t', { service: 'plain' })).toBe('20');
   });
 });
