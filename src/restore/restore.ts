@@ -13,7 +13,8 @@ import { emptyReport, findReadable, loadPart, type Opened, openPart, prepare, ti
 import { previewLines, summarise } from './preview.ts';
 import { warningsFor } from './recorded-warnings.ts';
 import { takeSafetySnapshot } from './safety.ts';
-import { answersWell, containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
+import { answersWell } from './service-health.ts';
+import { containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
 /**
  * Restores data from a snapshot, with the steps of backup.ts in reverse: resolve → preview → confirm → fetch → safety
@@ -120,14 +121,13 @@ async function perform(
 
 /** Runs `lifeboat.exec.restored` of the services whose data was replaced. */
 async function runHooks(
-  { engine, plan }: RestoreDeps,
+  deps: RestoreDeps,
   { signal }: RestoreRequest,
   { preview: { target, replaces } }: PreparedRestore,
   report: RestoreReport,
 ): Promise<void> {
   if (!target || replaces.length === 0 || report.restored.length === 0) return;
-  const { sources: planned } = await plan();
-  report.checks.push(...(await runRestoredHooks(engine, { planned, replaced: [target] }, signal)));
+  report.checks.push(...(await runRestoredHooks(deps, [target], signal)));
 }
 
 async function servicesToStop(

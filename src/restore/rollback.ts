@@ -12,7 +12,8 @@ import { lockForRestore } from './lock.ts';
 import { emptyReport } from './part.ts';
 import { serviceLines, summariseServices } from './preview.ts';
 import { type KeptData, withServer, withVolume } from './rollback-data.ts';
-import { answersWell, containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
+import { answersWell } from './service-health.ts';
+import { containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
 export interface RollbackRequest extends Consent {
   /** id of a restore, or the start of one; absent: the newest restore that can be rolled back */

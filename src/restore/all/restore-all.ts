@@ -11,14 +11,8 @@ import { conclude } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
 import { emptyReport, findReadable, loadPart, openPart, prepare, timed } from '../part.ts';
 import { takeSafetySnapshots } from '../safety.ts';
-import {
-  answersWell,
-  containersUsing,
-  NO_SERVICES,
-  type Services,
-  serviceNotes,
-  withServersLast,
-} from '../services.ts';
+import { answersWell } from '../service-health.ts';
+import { containersUsing, NO_SERVICES, type Services, serviceNotes, withServersLast } from '../services.ts';
 import { active, closeData, ofOne, refuseSharedVolumes, replaces, type Whole } from './parts.ts';
 import { combine, describe, failure, showPreview } from './report.ts';
 import { chooseSources, type Unchanged } from './sources.ts';
@@ -175,8 +169,7 @@ async function perform(whole: Whole, services: Services): Promise<void> {
   if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
   const done = active(whole).filter((part) => replaces(part) && part.report.restored.length > 0);
   const replaced = done.flatMap(({ prepared: { preview } }) => preview.target ?? []);
-  const { sources: planned } = await deps.plan();
-  report.checks.push(...(await runRestoredHooks(deps.engine, { planned, replaced }, request.signal)));
+  report.checks.push(...(await runRestoredHooks(deps, replaced, request.signal)));
   const { healthUrl } = request;
   if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
 }

@@ -15,14 +15,8 @@ import { emptyReport } from '../part.ts';
 import { serviceLines, summariseServices } from '../preview.ts';
 import { namesReplaced, type RollbackRequest, type RollbackResult, refuseOutOfTurn } from '../rollback.ts';
 import { type KeptData, withServer, withVolume } from '../rollback-data.ts';
-import {
-  answersWell,
-  containersUsing,
-  NO_SERVICES,
-  type Services,
-  serviceNotes,
-  withServersLast,
-} from '../services.ts';
+import { answersWell } from '../service-health.ts';
+import { containersUsing, NO_SERVICES, type Services, serviceNotes, withServersLast } from '../services.ts';
 import { ALL } from './restore-all.ts';
 
 /** One restore of the group. */
