@@ -1,10 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo } from '../base/errors.ts';
-import { asideWarnings } from '../kept/backup-warnings.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { Progress } from '../report/events.ts';
+import { asideWarnings } from '../run/aside-warnings.ts';
 import { lastGoodOf, lastStoredOf } from '../run/history.ts';
 import { journalObjects } from '../run/journal.ts';
 import { spoolError } from '../run/spool.ts';

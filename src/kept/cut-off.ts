@@ -8,7 +8,7 @@ import { areasOf } from './volume-records.ts';
 import { keptIn } from './volumes.ts';
 
 /** A swap that was cut off and could not be reversed, and whose area is not in the volume. */
-export interface LostSwap {
+interface LostSwap {
   /** why the area is not found, see `VolumeArea` */
   missing: 'area' | 'volume';
   /** Records that a person takes the volume as it is, although it may hold a mixture. */

@@ -2,6 +2,7 @@ import { unlessAborted } from '../base/abort.ts';
 import { hasCode } from '../base/errors.ts';
 import type { Plan, PostgresSource, VolumeSource } from '../plan/model.ts';
 import { formatAgo, formatBytes } from '../report/format.ts';
+import { seenStrays } from '../run/aside-warnings.ts';
 import type { Rollback, State } from '../run/state.ts';
 import { readDatabases } from '../sources/postgres/load/swap.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
@@ -14,7 +15,7 @@ import { restoreTarget } from './target.ts';
 import { areaOf, asInVolume, knownAreas, recordsOf, strayAreas } from './volume-records.ts';
 
 /** A restore whose put-aside data still exists, as far as that is known. */
-export interface KeptRestore extends Rollback {
+interface KeptRestore extends Rollback {
   /** size of the data that is not in use, bytes; undefined if it is not known now */
   bytes?: number;
   /** the deletion of the data was interrupted */
@@ -26,7 +27,7 @@ export interface KeptRestore extends Rollback {
 }
 
 /** A directory in a volume that is named like put-aside data, but that Lifeboat has no record of and cannot verify. */
-export interface StrayArea {
+interface StrayArea {
   source: string;
   /** its name at the top of the volume */
   name: string;
@@ -45,7 +46,7 @@ export interface KeptData {
 type ReadAreas = (source: VolumeSource, signal: AbortSignal, known: KnownArea[]) => Promise<VolumeArea[]>;
 
 interface ListDeps {
-  state: Pick<State, 'rollbacks' | 'strayAreas'>;
+  state: Pick<State, 'directory' | 'rollbacks'>;
   plan(): Promise<Plan>;
   /** returns the IDs of the restores and rollbacks that have not ended */
   open(): Promise<ReadonlySet<string>>;
@@ -112,7 +113,7 @@ export async function listKept(
 /** Returns the sources of volumes that may hold put-aside data. */
 async function volumesToRead({ state, plan }: ListDeps, all: readonly Rollback[]): Promise<string[]> {
   const recorded = all.flatMap(({ source, volume }) => (volume ? [source] : []));
-  const [seen, planned] = await Promise.all([state.strayAreas(), plan().catch((): Partial<Plan> => ({}))]);
+  const [seen, planned] = await Promise.all([seenStrays(state), plan().catch((): Partial<Plan> => ({}))]);
   const others = (planned.sources ?? []).filter(
     (one) => one.kind === 'volume' && one.mount.kind !== 'file' && seen[one.name]?.length !== 0,
   );

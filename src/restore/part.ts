@@ -102,8 +102,10 @@ export async function timed<T>(report: RestoreReport, name: string, work: () => 
   }
 }
 
-/** Loads the data of one source, records how to roll it back before anything is put aside, and fills its report. */
-export async function loadPart(
+/**
+ * Puts the data of one source in place. Records how to roll it back before anything is put aside, and fills its report.
+ */
+export async function swapPart(
   deps: RestoreDeps,
   request: RestoreRequest,
   context: RestoreContext,
@@ -127,7 +129,7 @@ export async function loadPart(
     await deps.state.saveRollbacks(none ? rest : [...rest, { ...rollback, inUse: 'restored', ...kept }]);
     report.canRollBack = !none;
   };
-  noteLoaded(report, await prepared.load(keep));
+  noteLoaded(report, await prepared.swap(keep));
   // Without replaced data, nothing in use was unavailable.
   if (prepared.preview.replaces.length === 0) delete report.withoutDataMs;
 }
@@ -144,7 +146,7 @@ function noteLoaded(report: RestoreReport, { restored, warnings, withoutDataMs, 
   report.canRollBack &&= restored.some(({ kept }) => kept !== undefined);
 }
 
-/** Returns the report of a restore that has changed nothing yet. */
+/** Returns the report of a restore or rollback that has changed nothing yet. */
 export function emptyReport(deps: Pick<RestoreDeps, 'now'>, start: RestoreStart, warnings: string[]): RestoreReport {
   const end = deps.now().toISOString();
   return { ...start, end, status: 'ok', restored: [], steps: [], checks: [], canRollBack: false, warnings };

@@ -31,7 +31,7 @@ export interface RollbackRequest extends Consent {
 /** The result of a rollback. */
 export interface RollbackResult extends RestoreReport {
   /** what the preview showed */
-  preview: Pick<PreviewSummary, 'replaces' | 'stops' | 'alsoConnected'>;
+  preview: Pick<PreviewSummary, 'replaces' | 'stops' | 'alsoConnected' | 'alsoWriting'>;
 }
 
 /**
@@ -75,7 +75,7 @@ async function rollBackOne(
   const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
   request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
   const services = await servicesToStop(deps, request, chosen, kept);
-  for (const line of serviceLines(services, request.dryRun ? 'would' : 'will')) request.say(line);
+  for (const line of serviceLines(services, { will: request.dryRun ? 'would' : 'will' })) request.say(line);
   const preview = { ...summariseServices(services), replaces: namesReplaced(chosen) };
   if (request.dryRun) return { ...emptyReport(deps, start, serviceNotes(services)), of: chosen.id, preview };
   await request.confirm(chosen.source);

@@ -107,9 +107,6 @@ export interface State extends LeaseSightings {
   /** restores that can be rolled back, oldest first */
   rollbacks(): Promise<Rollback[]>;
   saveRollbacks(rollbacks: readonly Rollback[]): Promise<void>;
-  /** names of put-aside data without a record that the last backup of each volume saw, by source */
-  strayAreas(): Promise<Record<string, string[]>>;
-  saveStrayAreas(source: string, names: readonly string[]): Promise<void>;
   /** the object after which the next partial `check` continues */
   checkedTo(): Promise<string | undefined>;
   saveCheckedTo(key: string | undefined): Promise<void>;
@@ -181,12 +178,6 @@ export function openState(directory: string, project?: string): State {
     saveCopies: (copies) => writeJson(file('copies.json'), copies),
     rollbacks: () => readJson<Rollback[]>(file('rollbacks.json')).then((value) => value ?? []),
     saveRollbacks: (rollbacks) => writeJson(file('rollbacks.json'), rollbacks),
-    strayAreas: async () => (await readJson<Record<string, string[]>>(file('stray-areas.json'))) ?? {},
-    async saveStrayAreas(source, names) {
-      const all = (await readJson<Record<string, string[]>>(file('stray-areas.json'))) ?? {};
-      if (JSON.stringify(all[source]) !== JSON.stringify(names))
-        await writeJson(file('stray-areas.json'), { ...all, [source]: names });
-    },
     checkedTo: () => readJson<{ key?: string }>(file('checked.json')).then((value) => value?.key),
     saveCheckedTo: (key) => writeJson(file('checked.json'), { key }),
     ...openChains(file),

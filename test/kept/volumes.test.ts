@@ -261,7 +261,7 @@ test('a record of an area that exists is not dropped, and status says why the ar
   const half: VolumeArea = { kind: 'before', id: 's', files: 0, bytes: 0, forgotten: true };
   await refreshKeptVolume(state, 'web.media', [refused, half]);
   expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: known }, rollback('s')]);
-  const planned = { kind: 'volume', name: 'web.media' } as unknown as VolumeSource;
+  const planned = { kind: 'volume', name: 'web.media', mount: {} } as unknown as VolumeSource;
   const plan = async () => ({ sources: [planned], problems: [] }) as unknown as Plan;
   const asked: unknown[] = [];
   const areas = async (_: unknown, __: unknown, recorded: unknown) => {
@@ -309,7 +309,7 @@ test('recovery completes the record of a restore or rollback whose exchange was 
 test('status shows that a deletion was interrupted, and how to complete it', async () => {
   const state = openState(directory);
   await state.saveRollbacks([rollback('r'), rollback('s')]);
-  const planned = { kind: 'volume', name: 'web.media' } as unknown as VolumeSource;
+  const planned = { kind: 'volume', name: 'web.media', mount: {} } as unknown as VolumeSource;
   const plan = async () => ({ sources: [planned], problems: [] }) as unknown as Plan;
   const areas = async () => [{ ...area('r', 'r', 'before'), forgotten: true as const }, area('s', 's', 'before')];
   const none = async () => {

@@ -163,7 +163,7 @@ async function ask(whole: Whole, group: string, isRestored: boolean): Promise<Se
   const names = parts.map(({ record }) => record.source).join(', ');
   request.say(`Rollback of ${names}: brings back ${now} (restore ${group})`);
   for (const { target, error } of failed) request.say(`  ${target} stays as it is: ${error.message} (${error.code})`);
-  for (const line of serviceLines(services, request.dryRun ? 'would' : 'will')) request.say(line);
+  for (const line of serviceLines(services, { will: request.dryRun ? 'would' : 'will' })) request.say(line);
   report.warnings.push(...serviceNotes(services));
   if (request.dryRun) return services;
   await request.confirm(deps.project);

@@ -1,12 +1,24 @@
 import path from 'node:path';
-import { openJournals } from '../run/journal.ts';
-import type { State } from '../run/state.ts';
 import { areaName, parseAreaName } from '../store/filesystem/area.ts';
+import { openJournals } from './journal.ts';
+import type { State } from './state.ts';
+import { readJson, writeJson } from './state-files.ts';
 
 /** Returns the IDs of the restores and rollbacks that have not ended. `journals`: the directory of their journals. */
 export async function openRuns(journals: string): Promise<ReadonlySet<string>> {
   return new Set((await openJournals(journals)).map((file) => path.basename(file, '.ndjson')));
 }
+
+/**
+ * Returns the names of put-aside data without a record that the last backup of each volume saw, by source.
+ *
+ * @param state its directory
+ */
+export async function seenStrays({ directory }: Pick<State, 'directory'>): Promise<Record<string, string[]>> {
+  return (await readJson<Record<string, string[]>>(path.join(directory, STRAY))) ?? {};
+}
+
+const STRAY = 'stray-areas.json';
 
 /**
  * Returns the warnings of a backup about put-aside data in a volume, which the backup leaves out. Saves which names no
@@ -15,7 +27,7 @@ export async function openRuns(journals: string): Promise<ReadonlySet<string>> {
  * @param names of areas at the top of the volume
  */
 export async function asideWarnings(
-  state: Pick<State, 'rollbacks' | 'saveStrayAreas'>,
+  state: Pick<State, 'directory' | 'rollbacks'>,
   source: string,
   names: readonly string[],
   journals: string,
@@ -26,7 +38,9 @@ export async function asideWarnings(
   const recordOf = ({ kind, id }: (typeof areas)[number]) =>
     kind === 'before' ? records.find(({ volume }) => volume?.area === id) : undefined;
   const stray = areas.filter((area) => !recordOf(area)).map(({ kind, id }) => areaName(kind, id));
-  await state.saveStrayAreas(source, stray);
+  const seen = await seenStrays(state);
+  if (JSON.stringify(seen[source]) !== JSON.stringify(stray))
+    await writeJson(path.join(state.directory, STRAY), { ...seen, [source]: stray });
   const only = areas.flatMap((area) => recordOf(area) ?? []);
   // After a rollback, the restored data is put aside, with everything written to it since the restore.
   const unstored = only.filter(({ inUse, safety }) => inUse === 'before' || safety === undefined).map(({ id }) => id);
