@@ -319,8 +319,8 @@ describe('a restore of a product', () => {
       expect(dry.stderr).toMatch(/would stop .*\(they use it\), only for the swap, and start them again/);
       expect(dry.stderr).toMatch(/note +the services run until the swap: data that they write until then/);
       const before = await lives();
-      const from = performance.now();
       const { open, ended } = await beginLive();
+      const from = performance.now();
       // A deployment replaces a container that the preview named.
       await stack.compose('up', '--detach', '--force-recreate', 'sidekiq');
       const [rows, files] = [await lastRow(), Math.max(...(await fileTimes()))];
