@@ -385,7 +385,7 @@ describe('a restore of a product', () => {
       expect(rows).toBe(isSwapped ? '100' : '50');
       for (const content of [media, docs])
         expect(isSwapped ? ['one\n', 'changed\n'] : ['changed\n']).toContain(content);
-      expect(await building()).toBe('');
+      await until('no tree is left that the restore was building', async () => (await building()) === '');
       const left = "SELECT count(*) FROM pg_database WHERE datname ~ '__restoring'";
       expect(await inApp(left)).toBe('0');
       const logs = await sh('docker', ['logs', '--since', since, await stack.id('lifeboat')]);
