@@ -4,7 +4,7 @@ import { formatAgo, formatBytes } from '../report/format.ts';
 import type { Rollback, State } from '../run/state.ts';
 import { readDatabases } from '../sources/postgres/load/swap.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
-import type { KnownArea } from '../store/exchange/known-area.ts';
+import { isKnown, type KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import { areaName } from '../store/filesystem/area.ts';
 import { asFound, namesOf, type Present, withServerTools } from './databases.ts';
@@ -83,9 +83,10 @@ function inVolume(one: Rollback, areas: readonly VolumeArea[] | undefined): Kept
   if (!areas) return [one];
   const now = asInVolume(one, areas);
   if (!now) return [];
-  const { bytes = 0, forgotten, refused } = areaOf(one, areas) ?? {};
+  const { bytes, refused } = areaOf(one, areas) ?? {};
   if (refused !== undefined) return [{ ...now, refused }];
-  return [{ ...now, bytes, ...(forgotten ? { forgotten } : {}) }];
+  const forgotten = one.volume && isKnown(one.volume) && one.volume.forgotten;
+  return [{ ...now, ...(bytes === undefined ? {} : { bytes }), ...(forgotten ? { forgotten } : {}) }];
 }
 
 /** Formats one line for each restore, for `lifeboat status`. */

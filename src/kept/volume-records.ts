@@ -1,37 +1,31 @@
 import type { JournalEntry } from '../run/journal.ts';
 import type { Rollback, State } from '../run/state.ts';
-import type { KnownArea } from '../store/exchange/known-area.ts';
+import { isKnown, type KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import type { AreaRecord } from '../store/exchange/own-area.ts';
 
-/** The agent's records of the data that restores put aside in volumes. The areas in the volumes are authoritative. */
+/** The agent's records of the data that restores put aside in volumes. Nothing in a volume can change them. */
 
 /** Returns the area with the put-aside data of a restore, whatever its condition. */
-export function areaOf(one: Rollback, areas: readonly VolumeArea[]): VolumeArea | undefined {
-  const whole = areas.find(({ restore, holds }) => restore === one.id && holds !== undefined);
-  return whole ?? areas.find(({ kind, id }) => kind === 'before' && id === one.volume?.area);
+export function areaOf({ volume }: Rollback, areas: readonly VolumeArea[]): VolumeArea | undefined {
+  return areas.find(({ area }) => area === volume?.area);
 }
 
 /**
- * Corrects a rollback's record from the areas in its volume. Returns undefined if the put-aside data is gone. The area
- * shows which data is in use: a process that exchanged the data may have died before it updated the record. A record of
- * an area that exists and does not show that stays as it is.
+ * Returns a rollback's record, or undefined if the put-aside data is gone. The volume never corrects a record. A record
+ * without a list stays until recovery completes or removes it.
  */
 export function asInVolume(one: Rollback, areas: readonly VolumeArea[]): Rollback | undefined {
-  const area = areaOf(one, areas);
-  if (!area) return undefined;
-  const { id, restore, holds, inode, list } = area;
-  if (restore !== one.id || holds === undefined) return one;
-  const known = { ...(inode === undefined ? {} : { inode }), ...(list === undefined ? {} : { list }) };
-  return { ...one, inUse: holds === 'before' ? 'restored' : 'before', volume: { area: id, ...known } };
+  if (one.volume && !isKnown(one.volume)) return one;
+  return areaOf(one, areas) ? one : undefined;
 }
 
 /** Returns the recorded areas in the volume of a source. */
 export function knownAreas(rollbacks: readonly Rollback[], source: string): KnownArea[] {
-  return rollbacks.flatMap((one) => (one.source === source && one.volume ? [one.volume] : []));
+  return rollbacks.flatMap((one) => (one.source === source && one.volume && isKnown(one.volume) ? [one.volume] : []));
 }
 
-/** Corrects the records of the restores into a volume from its areas. The caller must hold the lock. */
+/** Removes the records of put-aside data that is gone from a volume. The caller must hold the lock. */
 export async function refreshKeptVolume(state: State, source: string, areas: readonly VolumeArea[]): Promise<void> {
   const all = await state.rollbacks();
   const now = all.flatMap((one) => {
@@ -76,8 +70,9 @@ export async function completeKeptVolume(state: State, entries: readonly Journal
 
 /** Returns the area that holds the replaced data of a restore or rollback, if its journal shows that it moved any. */
 export function keptAreaOf(entries: readonly JournalEntry[], id: string): KnownArea | undefined {
-  const { before, list } = areasOf(entries, id);
-  return before !== undefined && list ? { area: id, inode: before, list } : undefined;
+  const { before, list, size } = areasOf(entries, id);
+  if (before === undefined || list === undefined || size === undefined) return undefined;
+  return { area: id, identity: before, list, size };
 }
 
 /** Returns the areas that a restore or rollback made, as far as its journal shows them. */
@@ -86,7 +81,7 @@ export function areasOf(entries: readonly JournalEntry[], id: string): AreaRecor
   for (const entry of entries) {
     if (entry.type === 'volume-areas' && entry.id === id) Object.assign(areas, entry.areas);
     if (entry.type === 'volume-swap' && entry.id === id)
-      Object.assign(areas, { ...(entry.area ? { before: entry.area } : {}), list: entry.list ?? '' });
+      Object.assign(areas, { before: entry.area, list: entry.list, size: entry.size });
   }
   return areas;
 }

@@ -5,11 +5,11 @@ import { appendJournal, type JournalEntry, openJournals, readJournal } from '../
 import type { Rollback, State } from '../run/state.ts';
 import type { Reach } from '../sources/source.ts';
 import { HELPER_ROOT, pathInAgent } from '../sources/volume.ts';
-import type { KnownArea } from '../store/exchange/known-area.ts';
+import { isKnown, type KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import type { Exchanged } from '../store/exchange/volume-areas.ts';
 import type { TreeStore } from '../trees/runner.ts';
-import { areasOf, completeKeptVolume, keptAreaOf, withdrawKeptVolume } from './volume-records.ts';
+import { areasOf, completeKeptVolume, withdrawKeptVolume } from './volume-records.ts';
 
 /** Volumes that restores and rollbacks change, and the data that they put aside in them. */
 
@@ -55,13 +55,17 @@ function placeName({ root, mount }: VolumePlace): string {
 }
 
 /** The result of an exchange in a volume. It is incomplete if the exchange was cut off at its end. */
-type VolumeExchange = Partial<Pick<Exchanged, 'kept' | 'swapMs'>>;
+type VolumeExchange = Partial<Omit<Exchanged, 'left'>>;
 
 /** The restore whose put-aside data is meant, and the record of that data. */
 type KeptInVolume = Pick<Rollback, 'id' | 'volume'>;
 
-function named({ id, volume }: KeptInVolume) {
-  return { restore: id, ...(volume ? { known: volume } : {}) };
+/** Returns the record of put-aside data. @throws NOTHING_TO_ROLL_BACK if the exchange is not complete */
+function recordOf({ id, volume }: KeptInVolume): KnownArea {
+  if (volume && isKnown(volume)) return volume;
+  throw new LifeboatError('NOTHING_TO_ROLL_BACK', `the record of the put-aside data of restore ${id} is incomplete`, {
+    hint: 'Lifeboat completes the record when it can write to the spool and to the volume. Check the free space of both, and run the command again.',
+  });
 }
 
 interface RollBackVolumeOptions {
@@ -86,7 +90,8 @@ export async function rollBackVolume({
 }: RollBackVolumeOptions): Promise<VolumeExchange> {
   const { id, journal, signal } = run;
   appendJournal(journal, { type: 'volume', id, ...place });
-  const job = { kind: 'roll-back' as const, root: place.root, id, at: now.toISOString(), journal, ...named(chosen) };
+  const about = { restore: chosen.id, known: recordOf(chosen) };
+  const job = { kind: 'roll-back' as const, root: place.root, id, at: now.toISOString(), journal, ...about };
   const context = { reach: place.reach, runId: id, journal, signal, progress: () => undefined };
   const done = await orTakenBack(deps, place, run, () => deps.treeStore.volume(job, context));
   noteDone(deps, journal, { type: 'volume-done', id });
@@ -104,7 +109,8 @@ export async function checkRollBack(
   chosen: KeptInVolume,
   { id, journal, signal }: VolumeRun,
 ): Promise<void> {
-  const job = { kind: 'roll-back' as const, root, id, at: '', journal, ...named(chosen), check: true };
+  const about = { restore: chosen.id, known: recordOf(chosen), check: true };
+  const job = { kind: 'roll-back' as const, root, id, at: '', journal, ...about };
   await treeStore.volume(job, { reach, runId: id, journal, signal, progress: () => undefined });
 }
 
@@ -117,21 +123,20 @@ export async function checkRollBack(
 export async function orTakenBack(
   deps: VolumeDeps,
   place: VolumePlace,
-  { id, journal }: VolumeRun,
+  { journal }: VolumeRun,
   exchange: () => Promise<Exchanged>,
 ): Promise<VolumeExchange> {
   try {
-    return await exchange();
+    const { left, ...done } = await exchange();
+    warnLeft(deps.log, placeName(place), left);
+    return done;
   } catch (error) {
-    const { done, now } = await undoVolumes(deps, await readJournal(journal), journal);
+    const { done, now, kept } = await undoVolumes(deps, await readJournal(journal), journal);
     // If nothing was moved yet, the volume is unchanged, even if temporary files are left.
     if (!done) throw halfSwapped(await readJournal(journal)).length > 0 ? halfRestored(place, error) : error;
     if (now !== 'new') throw error;
     // The exchange was complete, and only its cleanup was cut off.
-    const known = keptAreaOf(await readJournal(journal), id) ?? { area: id };
-    const run = { runId: id, signal: AbortSignal.timeout(LIMIT_MS) };
-    const areas = await keptIn(deps.treeStore, place, run, [known]);
-    return areas.some((area) => area.kind === 'before' && area.id === id) ? { kept: known } : {};
+    return kept ? { kept } : {};
   }
 }
 
@@ -166,15 +171,21 @@ export async function checkWhole(journals: string, own: string, place: VolumePla
   }
 }
 
-/** Deletes the put-aside data of a restore. */
+/**
+ * Deletes the put-aside data of a restore. `begin` is called once the data is recognised, to record that its deletion
+ * begins: nothing can be brought back from then on.
+ */
 export async function forgetVolume(
   treeStore: TreeStore,
   { root, reach }: VolumePlace,
   chosen: KeptInVolume,
-  { id, journal, signal }: VolumeRun,
+  { id, journal, signal, begin }: VolumeRun & { begin(forgotten: KnownArea): Promise<void> },
 ): Promise<void> {
   const context = { reach, runId: id, journal, signal, progress: () => undefined };
-  await treeStore.volume({ kind: 'forget', root, ...named(chosen) }, context);
+  const known = recordOf(chosen);
+  await treeStore.volume({ kind: 'forget', root, known, check: true }, context);
+  await begin({ ...known, forgotten: true });
+  await treeStore.volume({ kind: 'forget', root, known: { ...known, forgotten: true } }, context);
 }
 
 /** Reads the areas of put-aside data in a volume. `known`: the recorded ones. */
@@ -205,7 +216,20 @@ export function openVolumes(entries: readonly JournalEntry[]): (JournalEntry & {
 /** Returns those of the open volumes that may hold a mixture of the old data and the new. */
 export function halfSwapped(entries: readonly JournalEntry[]): (JournalEntry & { type: 'volume' })[] {
   const begun = new Set(entries.flatMap((entry) => (entry.type === 'volume-swap' ? [entry.id] : [])));
-  return openVolumes(entries).filter(({ id }) => begun.has(id));
+  return openVolumes(entries).filter(({ id }) => begun.has(id) && wholeIn(entries, id) === undefined);
+}
+
+/** Returns the data that a volume holds, if the journal shows that it is wholly old or new. */
+function wholeIn(entries: readonly JournalEntry[], id: string): 'old' | 'new' | undefined {
+  const whole = entries.flatMap((entry) => (entry.type === 'volume-whole' && entry.id === id ? [entry.now] : []));
+  return whole.at(-1);
+}
+
+/** The result of reversing or completing what a restore or rollback began in volumes. */
+interface Undone {
+  done: boolean;
+  now?: 'old' | 'new';
+  kept?: KnownArea;
 }
 
 /** How long a reversal may take, milliseconds. Renames are quick, but restored files are deleted. */
@@ -214,14 +238,15 @@ const LIMIT_MS = 30 * 60_000;
 /**
  * Reverses the unfinished work of a dead restore or rollback in volumes, or completes its cleanup. Failures are logged.
  *
- * @returns `done`: nothing remains to be retried; `now`: the data that is in place, if the volume showed it
+ * @returns `done`: nothing remains to be retried; `now`: the data that is in place, if the volume showed it; `kept`: the
+ *   area with the replaced data
  */
 export async function undoVolumes(
   { treeStore, log, agentMounts }: VolumeDeps,
   entries: readonly JournalEntry[],
   journal: string,
-): Promise<{ done: boolean; now?: 'old' | 'new' }> {
-  const result: { done: boolean; now?: 'old' | 'new' } = { done: true };
+): Promise<Undone> {
+  const result: Undone = { done: true };
   for (const open of openVolumes(entries)) {
     const { id } = open;
     // The agent may have been recreated with other mounts.
@@ -229,8 +254,11 @@ export async function undoVolumes(
     try {
       const signal = AbortSignal.timeout(LIMIT_MS);
       const context = { reach, runId: id, journal, signal, progress: () => undefined };
-      const { now } = await treeStore.volume({ kind: 'undo', root, id, areas: areasOf(entries, id) }, context);
-      result.now = now;
+      const whole = wholeIn(entries, id);
+      const about = { areas: areasOf(entries, id), ...(whole ? { now: whole } : {}) };
+      const { now, kept, left } = await treeStore.volume({ kind: 'undo', root, id, journal, ...about }, context);
+      Object.assign(result, { now, ...(kept ? { kept } : {}) });
+      warnLeft(log, placeName(open), left);
       noteDone({ log }, journal, { type: 'volume-done', id, now });
     } catch (error) {
       log.warn('an unfinished restore in a volume could not be reversed', {
@@ -242,6 +270,11 @@ export async function undoVolumes(
   }
   for (const entry of entries) if (entry.type === 'volume-done' && entry.now) result.now ??= entry.now;
   return result;
+}
+
+/** Names the directories that an exchange left in a volume, because they are not its own or hold files. */
+function warnLeft(log: Log, volume: string, left: readonly string[]): void {
+  if (left.length > 0) log.warn('directories stay in the volume: inspect them, and delete them', { volume, left });
 }
 
 /**

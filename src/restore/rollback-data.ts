@@ -21,6 +21,7 @@ import { checkRenamable } from '../sources/postgres/load/load-plan.ts';
 import { readDatabases, renameDatabases, workingName } from '../sources/postgres/load/swap.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
+import type { KnownArea } from '../store/exchange/known-area.ts';
 import { areaName } from '../store/filesystem/area.ts';
 import type { Consent, RestoreDeps } from './context.ts';
 
@@ -124,7 +125,11 @@ export async function withVolume<T>(
       return { ...took, restored, now: { ...chosen, inUse: other(chosen), volume: kept } };
     },
     async drop(chosen) {
-      await forgetVolume(treeStore, place, chosen, run);
+      const begin = async (volume: KnownArea) => {
+        const all = await state.rollbacks();
+        await state.saveRollbacks(all.map((one) => (one.id === chosen.id ? { ...one, volume } : one)));
+      };
+      await forgetVolume(treeStore, place, chosen, { ...run, begin });
       request.say(`  deleted the put-aside data in ${name}`);
     },
   });

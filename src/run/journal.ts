@@ -5,6 +5,7 @@ import type { Hook, Mount } from '../plan/model.ts';
 import type { RestoreStart, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
 import type { Reach } from '../sources/source.ts';
+import type { Identity } from '../store/exchange/identity.ts';
 import type { AreaRecord } from '../store/exchange/own-area.ts';
 import { spoolError } from './spool.ts';
 
@@ -65,11 +66,13 @@ export type JournalEntry =
   /** the areas that a restore has made in the volume, see store/exchange/own-area.ts */
   | { type: 'volume-areas'; id: string; areas: AreaRecord }
   /**
-   * from here to `volume-done`, the volume may hold neither the old nor the new data; `area`: inode of the area for the
-   * replaced data; `list`: SHA-256 of the list of moves in it
+   * from here to `volume-whole`, the volume may hold neither the old nor the new data; `area`: identity of the area for
+   * the replaced data; `list`, `size`: SHA-256 of the list of moves in it, and its size in bytes
    */
-  | { type: 'volume-swap'; id: string; area?: string; list?: string }
-  /** `now`: the data that is in place */
+  | { type: 'volume-swap'; id: string; area: Identity; list: string; size: number }
+  /** the volume holds the old or the new data; only areas may be left to remove */
+  | { type: 'volume-whole'; id: string; now: 'old' | 'new' }
+  /** nothing is left to do in the volume; `now`: the data that is in place */
   | { type: 'volume-done'; id: string; now?: 'old' | 'new' }
   /**
    * `startedAt`: the last start that the engine reports; `at`: ISO time of the stop request; `timeout`: seconds until

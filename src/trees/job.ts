@@ -90,6 +90,7 @@ export function needsOf(job: TreeJob): JobNeeds {
     case 'compare':
       return { spool: { [job.indexPath]: 'read-only' } };
     case 'swap':
+    case 'undo':
     case 'roll-back':
       return { spool: { [job.journal]: 'read-write' } };
     default:

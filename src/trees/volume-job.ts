@@ -1,13 +1,14 @@
 import type { Destination } from '../destinations/destination.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import type { ProgressSink } from '../report/events.ts';
-import { appendJournal } from '../run/journal.ts';
+import { appendJournal, type JournalEntry } from '../run/journal.ts';
 import { compareTree, type TreeDifference } from '../store/content/compare-tree.ts';
-import { type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
+import { type BuiltAreas, type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
 import type { KnownArea } from '../store/exchange/known-area.ts';
 import { listAreas, type VolumeArea } from '../store/exchange/list-areas.ts';
 import type { AreaRecord } from '../store/exchange/own-area.ts';
-import { type Exchanged, forgetAreas, rollBackArea, swapBuilt } from '../store/exchange/volume-areas.ts';
+import type { EndedExchange } from '../store/exchange/undo-exchange.ts';
+import { type Exchanged, forgetArea, rollBackArea, swapBuilt } from '../store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFile } from '../store/filesystem/index-file.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
@@ -57,10 +58,8 @@ interface SwapJob extends Job {
   whole: boolean;
   /** only if the target does not exist */
   empty: boolean;
-  /** inode of the built content */
-  expected: string;
-  /** the areas of the build */
-  areas: AreaRecord;
+  /** the areas of the build, and the built directory */
+  areas: BuiltAreas;
   snapshot: string;
 }
 
@@ -68,8 +67,12 @@ interface SwapJob extends Job {
 interface UndoJob extends Job {
   kind: 'undo';
   id: string;
+  /** records that the volume is wholly old or new */
+  journal: string;
   /** its areas, as far as the journal shows them */
   areas: AreaRecord;
+  /** the data that is in place, if the journal shows it */
+  now?: 'old' | 'new';
 }
 
 /** Brings back the kept data of `restore`; `id` is the id of the rollback. */
@@ -81,15 +84,16 @@ interface RollBackJob extends Job {
   at: string;
   restore: string;
   /** the record of the put-aside data */
-  known?: KnownArea;
+  known: KnownArea;
   /** only checks whether it is possible */
   check?: boolean;
 }
 
 interface ForgetJob extends Job {
   kind: 'forget';
-  restore: string;
-  known?: KnownArea;
+  known: KnownArea;
+  /** only checks whether the area is the recorded one */
+  check?: boolean;
 }
 
 interface AreasJob extends Job {
@@ -105,7 +109,7 @@ export interface VolumeResults {
   compare: TreeDifference;
   build: BuiltTree;
   swap: Exchanged;
-  undo: { now: 'old' | 'new' };
+  undo: EndedExchange;
   'roll-back': Exchanged;
   forget: { forgotten: true };
   areas: VolumeArea[];
@@ -146,23 +150,27 @@ export async function runVolumeJob(
         select: selection(paths),
         ...repository,
         made: (areas) => appendJournal(journal, { type: 'volume-areas', id: job.id, areas }),
+        takenBack: () => noteEnd(journal, { type: 'volume-done', id: job.id, now: 'old' }),
         signal,
         progress: inPhase('restoring files'),
       });
     }
     case 'swap':
       return swapBuilt(exchanging(job, often(inPhase('moving into place'))));
-    case 'undo':
-      return {
-        now: await undoIncomplete(job.root, job.id, { record: job.areas, heard: often(inPhase('taking back')) }),
-      };
-    case 'roll-back':
-      return rollBackArea(exchanging(job, often(inPhase('moving into place'))));
+    case 'undo': {
+      const { journal, areas: record, now } = job;
+      const heard = often(inPhase('taking back'));
+      return undoIncomplete(job.root, job.id, { record, now, ended: endedIn(journal, job.id), heard });
+    }
+    case 'roll-back': {
+      const made = (areas: AreaRecord) => appendJournal(job.journal, { type: 'volume-areas', id: job.id, areas });
+      return rollBackArea({ ...exchanging(job, often(inPhase('moving into place'))), made });
+    }
     case 'forget':
-      await forgetAreas(job.root, job.restore, often(inPhase('deleting')), { known: job.known });
+      await forgetArea(job.root, job.known, often(inPhase('deleting')), job.check);
       return { forgotten: true };
     case 'areas':
-      return listAreas(job.root, { signal, known: job.known });
+      return listAreas(job.root, job.known, signal);
   }
 }
 
@@ -170,15 +178,26 @@ function selection(paths: readonly string[]) {
   return paths.length > 0 ? selectByGlobs(paths) : undefined;
 }
 
-/** Adds the journal to a job: before its first move, records that the volume may be neither old nor new. */
+/** Adds the journal to a job: it records before the first move that the volume may be neither old nor new. */
 function exchanging<J extends SwapJob | RollBackJob>({ kind: _, journal, ...job }: J, heard: () => void) {
-  const begun = ({ inode, list }: KnownArea) =>
-    appendJournal(journal, {
-      ...{ type: 'volume-swap', id: job.id },
-      ...(inode === undefined ? {} : { area: inode }),
-      ...(list === undefined ? {} : { list }),
-    });
-  return { ...job, begun, heard };
+  const begun = ({ identity, list, size }: KnownArea) =>
+    appendJournal(journal, { type: 'volume-swap', id: job.id, area: identity, list, size });
+  return { ...job, begun, ended: endedIn(journal, job.id), heard };
+}
+
+/** Returns a function that records that a volume is wholly old or new, and whether it could record that. */
+function endedIn(journal: string, id: string): (now: 'old' | 'new') => boolean {
+  return (now) => noteEnd(journal, { type: 'volume-whole', id, now });
+}
+
+/** Records a completed step. Returns whether that succeeded: a full spool does not turn a success into a failure. */
+function noteEnd(journal: string, entry: JournalEntry): boolean {
+  try {
+    appendJournal(journal, entry);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Returns a counter of files that reports progress a few times a second. */

@@ -1,122 +1,53 @@
-import { type AreaKind, parseAreaName } from '../filesystem/area.ts';
-import { Directory } from '../filesystem/directory.ts';
-import { shortPath } from '../filesystem/path.ts';
+import { errorInfo } from '../../base/errors.ts';
+import type { Directory } from '../filesystem/directory.ts';
 import { walk } from '../filesystem/walk.ts';
 import { KEPT } from './directory-meta.ts';
-import { FORGOTTEN, type KnownArea, whyUntrusted } from './known-area.ts';
-import { exchangeState, readMoves, sumMoves } from './move-list.ts';
-import { inodeOf } from './own-area.ts';
+import { inVolume } from './in-volume.ts';
+import { type KnownArea, recogniseInPlace } from './known-area.ts';
 
-/** An area that a restore or rollback left in a volume, next to the data. */
+/** A recorded area with put-aside data, as the volume shows it. */
 export interface VolumeArea {
-  kind: AreaKind;
-  /** ID of the restore or rollback that made the area */
-  id: string;
-  /** ID of the restore that this area can roll back, and which data it holds; absent if unknown */
-  restore?: string;
-  holds?: 'before' | 'restored';
-  /** ISO time; absent if unknown */
-  at?: string;
-  snapshot?: string;
+  /** ID of the restore or rollback that made it */
+  area: string;
   files: number;
   bytes: number;
-  /** its deletion was interrupted, so that nothing can be brought back from it */
-  forgotten?: true;
-  /** of an area that can be brought back: see {@link KnownArea} */
-  inode?: string;
-  list?: string;
-  /** a record refers to it, but it is not as Lifeboat left it: why, for a message */
+  /** it is not as Lifeboat left it: why, for a message */
   refused?: string;
 }
 
-/**
- * Lists all areas that Lifeboat made in a volume, and those that a record names. Counts the files and bytes in them
- * unless `measure` is false.
- */
-export function listAreas(root: string, options: ListOptions = {}): Promise<VolumeArea[]> {
-  return inVolume(root, (top) => areasIn(top, options));
-}
-
-interface ListOptions {
-  measure?: boolean;
-  signal?: AbortSignal;
-  /** the recorded areas */
-  known?: readonly KnownArea[];
-}
-
-/** Like {@link listAreas}, with the open volume. */
-export async function areasIn(root: Directory, options: ListOptions): Promise<VolumeArea[]> {
-  const areas: VolumeArea[] = [];
-  for (const name of root.names()) {
-    const parsed = parseAreaName(name);
-    const directory = parsed && root.enter(name);
-    if (!parsed || !directory) continue;
-    const known = parsed.kind === 'before' ? options.known?.find(({ area }) => area === parsed.id) : undefined;
-    try {
-      const refused = await whyUntrusted(root, directory, known);
-      if (refused === undefined) areas.push(await describeArea(directory, parsed, known, options));
-      else if (known) areas.push({ ...parsed, files: 0, bytes: 0, refused });
-    } finally {
-      directory.close();
+/** Finds the recorded areas in a volume, and counts the files and bytes in them. Areas that are gone are left out. */
+export function listAreas(path: string, known: readonly KnownArea[], signal?: AbortSignal): Promise<VolumeArea[]> {
+  return inVolume(path, async (root) => {
+    const areas: VolumeArea[] = [];
+    for (const one of known) {
+      const found = await describeArea(root, one, signal).catch((error: unknown) => {
+        signal?.throwIfAborted();
+        return { area: one.area, files: 0, bytes: 0, refused: `it cannot be read: ${errorInfo(error).message}` };
+      });
+      if (found) areas.push(found);
     }
-  }
-  for (const known of options.known ?? []) {
-    if (areas.some(({ kind, id }) => kind === 'before' && id === known.area)) continue;
-    const name = await findRenamed(root, known);
-    if (name === undefined) continue;
-    const refused = `it is now called ${shortPath(name)}. Rename it back`;
-    areas.push({ kind: 'before', id: known.area, files: 0, bytes: 0, refused });
-  }
-  return areas;
-}
-
-/** Returns the present name of a recorded area that another program has renamed; undefined if there is none. */
-async function findRenamed(root: Directory, { inode, list }: KnownArea): Promise<string | undefined> {
-  if (inode === undefined || !list) return undefined;
-  for (const name of root.names()) {
-    const directory = String(root.look(name)?.ino) === inode ? root.enter(name) : undefined;
-    if (!directory) continue;
-    // The inode may have been used again.
-    const sum = await sumMoves(directory).finally(() => directory.close());
-    if (sum === list) return name;
-  }
-  return undefined;
+    return areas;
+  });
 }
 
 async function describeArea(
-  directory: Directory,
-  parsed: { kind: AreaKind; id: string },
-  known: KnownArea | undefined,
-  { measure = true, signal }: ListOptions,
-): Promise<VolumeArea> {
-  const area: VolumeArea = { ...parsed, files: 0, bytes: 0 };
-  if (exchangeState(directory) === 'done') {
-    // A damaged list is ignored, so that the other areas are still listed.
-    const verified = known?.list !== undefined && known.list !== '';
-    const { header } = await readMoves(directory, parsed.id, verified).catch(() => ({ header: undefined }));
-    if (header) {
-      const { at, restore, holds, snapshot } = header;
-      Object.assign(area, { at, restore, holds, ...(snapshot ? { snapshot } : {}) });
-      const list = await sumMoves(directory);
-      Object.assign(area, { inode: inodeOf(directory), ...(list ? { list } : {}) });
-    }
-  }
-  if (directory.look(FORGOTTEN)) area.forgotten = true;
-  if (!measure) return area;
-  for await (const { path: inside, stat } of walk(directory, signal ? { signal } : {})) {
-    if (!inside.startsWith(`${KEPT}/`) || !stat || stat.type === 'directory') continue;
-    area.files++;
-    area.bytes += stat.size;
-  }
-  return area;
-}
-
-/** Opens a volume by its path for some work. */
-export async function inVolume<T>(path: string, work: (root: Directory) => Promise<T>): Promise<T> {
-  const root = Directory.open(path);
+  root: Directory,
+  known: KnownArea,
+  signal: AbortSignal | undefined,
+): Promise<VolumeArea | undefined> {
+  const recognised = await recogniseInPlace(root, known);
+  if (!recognised) return undefined;
+  const described: VolumeArea = { area: known.area, files: 0, bytes: 0 };
+  if (recognised.refused !== undefined) return { ...described, refused: recognised.refused };
+  const { area } = recognised.found;
   try {
-    return await work(root);
+    for await (const { path: inside, stat } of walk(area, { signal })) {
+      if (!inside.startsWith(`${KEPT}/`) || !stat || stat.type === 'directory') continue;
+      described.files++;
+      described.bytes += stat.size;
+    }
+    return described;
   } finally {
-    root.close();
+    area.close();
   }
 }

@@ -1,161 +1,148 @@
 import { LifeboatError } from '../../base/errors.ts';
 import { areaName, parseAreaName } from '../filesystem/area.ts';
-import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
+import type { Directory } from '../filesystem/directory.ts';
 import { within } from '../filesystem/open-directories.ts';
 import { split, type TreePath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
-import { joined, KEPT, setDirectoryMeta, setMeta } from './directory-meta.ts';
-import { type KnownArea, reclaim, untrusted } from './known-area.ts';
-import { type ExchangeHeader, type ExchangeStep, exchangeState, readMoves, UNDER_WAY } from './move-list.ts';
-import { type AreaRecord, type FoundArea, findArea, isOwn, removeArea } from './own-area.ts';
-import { BASE } from './root-base.ts';
+import { walk } from '../filesystem/walk.ts';
+import { joined, KEPT, setDirectoryMeta, setRootTime } from './directory-meta.ts';
+import { findArea, whyUnproved } from './find-area.ts';
+import { type KnownArea, lockArea, recognise } from './known-area.ts';
+import { type ExchangeHeader, type ExchangeStep, exchangeState, OWN_FILES, readMoves, UNDER_WAY } from './move-list.ts';
+import { type FoundArea, removeArea } from './own-area.ts';
 
 /** The directory, inside the area, for files that other programs created in the place of moved ones. */
 const LATE = 'late';
 
 const MAKE = { make: true };
 
-/** Finds the area with the incoming directory. Returns undefined if Lifeboat did not make it, or if it is gone. */
-function findSource(root: Directory, header: ExchangeHeader, { restoring }: AreaRecord): FoundArea | undefined {
-  const parsed = parseAreaName(header.incoming.split('/')[0] as string);
-  if (!parsed) return undefined;
-  const { kind, id } = parsed;
-  const found = findArea(root, kind, id, header.source ?? (kind === 'restoring' ? restoring : undefined));
-  if (found) return found;
-  // A copy of the volume has other inodes. Another directory of root that was given this name is not an area.
-  const named = findArea(root, kind, id);
-  if (!named || named.area.look(BASE) || exchangeState(named.area) !== 'none') return named;
-  named.area.close();
-  return undefined;
+/** How to end an exchange. */
+export interface EndOptions {
+  /** the data that is in place, if the journal says so already */
+  now?: 'old' | 'new' | undefined;
+  /**
+   * called when the volume is wholly old or new, before anything that could show this is removed. Returns whether that
+   * is recorded; if not, nothing is removed.
+   */
+  ended?: ((now: 'old' | 'new') => boolean) | undefined;
+  heard?: (() => void) | undefined;
 }
 
-/** Opens the incoming directory for an undo, and makes it if it is missing in its area. */
-function openSource(root: Directory, header: ExchangeHeader, record: AreaRecord): Directory | undefined {
-  const source = findSource(root, header, record);
-  const inside = header.incoming.split('/').slice(1).join('/');
-  try {
-    return source && within(source.area, inside, (found) => found.enter('.'), MAKE);
-  } finally {
-    source?.area.close();
-  }
-}
-
-/** Options for undoing an exchange. */
-interface UndoOptions {
-  /** absent or partly absent: not known */
-  record?: AreaRecord | undefined;
-  heard?(): void;
+/** The result of ending an exchange. */
+export interface EndedExchange {
+  /** the data in the volume */
+  now: 'old' | 'new';
+  /** the area that holds the replaced data; absent if nothing was replaced, or if it moved back */
+  kept?: KnownArea;
+  /** directories that were left in the volume, because they hold files or were not recognised, by their names there */
+  left: string[];
 }
 
 /**
  * Takes back an unfinished exchange and removes its area, or completes the cleanup of a finished one. Can be called
- * again after an interruption, and for an ID without an exchange. Ignores an area that Lifeboat did not make, unless
- * the record says that moves have begun: the volume may be a mixture then.
+ * again after an interruption.
  *
- * @returns whether the volume holds the old or the new data
- * @throws OBJECT_DAMAGED if the area holds data, but its list of moves is gone or damaged; TREE_TARGET_REFUSED if the
- *   area is not as Lifeboat left it. Nothing has changed then.
+ * @param known the area of the exchange, as the journal records it
+ * @throws TREE_TARGET_REFUSED if the area is gone or is not as Lifeboat left it. The volume may hold a mixture then, and
+ *   nothing has changed.
  */
-export async function undoExchange(
-  root: Directory,
-  id: string,
-  { record = {}, heard = () => undefined }: UndoOptions = {},
-): Promise<'old' | 'new'> {
-  const { before, list } = record;
-  const found = findArea(root, 'before', id, before) ?? (list === undefined ? undefined : findNamed(root, id));
-  if (!found) return 'old';
+export async function undoExchange(root: Directory, known: KnownArea, options: EndOptions): Promise<EndedExchange> {
+  const name = areaName('before', known.area);
+  const { now } = options;
+  const recognised = await recognise(root, known);
+  if (!recognised) {
+    if (now !== undefined) return { now, left: [] };
+    throw mixed(name, 'is gone');
+  }
+  if (recognised.refused !== undefined) {
+    if (now !== undefined) return { now, left: [name] };
+    throw mixed(name, `is not as Lifeboat left it: ${recognised.refused}`);
+  }
+  const { found } = recognised;
   try {
-    if (list === undefined && !isOwn(root, found.area.stat())) {
-      // Another program has changed the owner. Nothing has moved yet.
-      removeArea(root, found, heard);
-      return 'old';
+    await lockArea(root, found, known);
+    const { header, steps } = await readMoves(found.area, known.area);
+    const source = await openSource(root, header);
+    try {
+      const open = { root, found, known, header, steps, source };
+      if (now === 'new' || exchangeState(found.area) === 'done') return await finishExchange(open, options);
+      return await revertExchange(open, options);
+    } finally {
+      source?.area.close();
     }
-    if (list !== undefined)
-      await checkRecorded(root, found, { ...(before === undefined ? {} : { inode: before }), list });
-    return await undoFound(root, found, id, { record, heard });
   } finally {
     found.area.close();
   }
 }
 
-/** Checks the area of an exchange that has begun, and locks other programs out of it. */
-async function checkRecorded(root: Directory, found: FoundArea, known: Partial<KnownArea>): Promise<void> {
-  const { area, name } = found;
-  if (exchangeState(area) !== 'none') return reclaim(root, found, known);
-  // An interrupted removal: the list is removed last.
-  if (area.names().some((child) => child !== LATE)) throw listGone(name);
-}
-
-function listGone(name: string): LifeboatError {
-  return new LifeboatError('OBJECT_DAMAGED', `${name} holds data, but its list of moves is gone`, {
-    hint: `Inspect it as root: its directory \`tree\` holds the data from before. Move what you need back, then move ${name} out of the volume or delete it.`,
+function mixed(name: string, why: string): LifeboatError {
+  return new LifeboatError('TREE_TARGET_REFUSED', `${name} ${why}, so an interrupted swap cannot be reversed`, {
+    hint: `The volume may hold a part of the old data and a part of the new. Put ${name} back as it was, at the top of the volume: Lifeboat then reverses the swap. If that is impossible, see TREE_HALF_RESTORED in docs/errors.md.`,
   });
 }
 
-/**
- * Opens what has the name of an area, although it is not the recorded directory: inodes are not stable on every file
- * system, and a copy of a volume has others. Returns undefined if nothing has that name.
- *
- * @throws TREE_TARGET_REFUSED if it cannot be an area of Lifeboat
- */
-function findNamed(root: Directory, id: string): FoundArea | undefined {
-  const name = areaName('before', id);
-  const area = root.enter(name);
-  if (area && isOwn(root, area.stat()) && exchangeState(area) !== 'none') return { area, name };
-  area?.close();
-  if (root.look(name)) throw untrusted(name, 'it is another directory than the recorded one');
+/** An exchange with its directories. */
+export interface OpenExchange {
+  root: Directory;
+  /** the area for the replaced data */
+  found: FoundArea;
+  known: KnownArea;
+  header: ExchangeHeader;
+  steps(): AsyncGenerator<ExchangeStep>;
+  /** the area that holds the incoming directory; absent if it is gone or is not the recorded one */
+  source?: FoundArea | undefined;
+}
+
+async function openSource(root: Directory, { incoming, source }: ExchangeHeader): Promise<FoundArea | undefined> {
+  const found = findArea(root, incoming.split('/')[0] as string, source.identity);
+  if (!found || (await whyUnproved(found.area, source)) === undefined) return found;
+  found.area.close();
   return undefined;
 }
 
-/** Like {@link undoExchange}, with its area. */
-export async function undoFound(
-  root: Directory,
-  found: FoundArea,
-  id: string,
-  { record = {}, heard = () => undefined }: UndoOptions,
-): Promise<'old' | 'new'> {
-  const { area, name } = found;
-  const state = exchangeState(area);
-  if (state === 'done') {
-    await finishExchange(root, found, id, record);
-    return 'new';
+/** Moves everything back and removes the area. Files that other programs created meanwhile move to the top. */
+export async function revertExchange(
+  open: OpenExchange,
+  { now, ended = () => true, heard = () => undefined }: EndOptions,
+): Promise<EndedExchange> {
+  const { root, found, header, source } = open;
+  const left: string[] = [];
+  if (now === undefined) {
+    const inside = header.incoming.split('/').slice(1).join('/');
+    // Another program may have moved the incoming directory away. What came from it is put aside then.
+    const incoming =
+      (source && within(source.area, inside, (directory) => directory.enter('.'), MAKE)) ??
+      within(found.area, LATE, (late) => late.enter('.'), MAKE);
+    try {
+      await takeBack(open, incoming as Directory, heard);
+    } finally {
+      incoming?.close();
+    }
+    left.push(...(await releaseRest(root, found.area, header.id)));
+    root.sync();
   }
-  const before = state === 'under way' ? await takeBack(root, area, id, { record, heard }) : undefined;
-  if (state === 'none' && area.look(KEPT)) {
-    // Moves are listed before they are made. A missing list means that someone removed it, and this area may be the
-    // only copy of the data.
-    throw listGone(name);
-  }
-  removeEmptied(root, found, heard);
-  if (before) await setMeta(root, before);
+  if (!ended('old')) return { now: 'old', left };
+  let { mtime } = root.meta();
+  for await (const step of open.steps()) if (isRoot(step)) mtime = step.before.mtime;
+  // The list is removed last, so that an interrupted removal can be repeated.
+  removeArea(root, found, heard, [UNDER_WAY]);
+  await setRootTime(root, mtime);
   root.sync();
-  return 'old';
+  return { now: 'old', left };
 }
 
-/** Moves everything back. Resolves to the metadata that the root had. */
-async function takeBack(
-  root: Directory,
-  area: Directory,
-  id: string,
-  { record, heard }: { record: AreaRecord; heard(): void },
-): Promise<DirectoryMeta | undefined> {
-  let before: DirectoryMeta | undefined;
-  const { header, steps } = await readMoves(area, id);
-  // Another program may have moved the incoming directory away. What came from it is put aside then.
-  const incoming = openSource(root, header, record) ?? within(area, LATE, (late) => late.enter('.'), MAKE);
-  try {
-    for await (const step of steps()) {
-      heard();
-      backward(root, incoming as Directory, area, step);
-      if (step.type === 'directory' && step.path === '') before = step.before;
-    }
-    await unmake(root, steps());
-    await setDirectoryMeta(root, area, steps(), 'before');
-  } finally {
-    incoming?.close();
+function isRoot(step: ExchangeStep): step is ExchangeStep & { type: 'directory' } {
+  return step.type === 'directory' && step.path === '';
+}
+
+async function takeBack({ root, found, steps }: OpenExchange, incoming: Directory, heard: () => void): Promise<void> {
+  for await (const step of steps()) {
+    heard();
+    backward(root, incoming, found.area, step);
   }
+  await unmake(root, steps());
+  await setDirectoryMeta(root, found.area, steps(), 'before');
   root.sync();
-  return before;
 }
 
 function backward(root: Directory, incoming: Directory, area: Directory, step: ExchangeStep): void {
@@ -183,14 +170,24 @@ function backward(root: Directory, incoming: Directory, area: Directory, step: E
   });
 }
 
-/** Removes an area whose content is back in place. Names that other programs created meanwhile stay in it. */
-function removeEmptied(root: Directory, { area, name }: FoundArea, heard: () => void): void {
-  // The list is removed last, so that an interrupted removal can be repeated.
-  if (!area.look(LATE)) removeArea(root, { area, name }, heard, [UNDER_WAY]);
-  else {
-    for (const child of area.names()) if (child !== LATE && child !== UNDER_WAY) removeTree(area, child, heard);
-    removeTree(area, UNDER_WAY, heard);
+/**
+ * Moves what cannot stay in the area to directories at the top of the volume, and returns their names: files that other
+ * programs created during the exchange, and files whose directory another program has removed. These directories are no
+ * areas, so backups include them.
+ */
+async function releaseRest(root: Directory, area: Directory, id: string): Promise<string[]> {
+  const released: string[] = [];
+  for (const [inside, what] of [
+    [LATE, 'late'],
+    [KEPT, 'rest'],
+  ] as const) {
+    if (!area.look(inside) || !(await holdsFiles(area, inside))) continue;
+    let name = `lifeboat-${what}-${id}`;
+    while (root.look(name)) name += '-';
+    area.move(inside, root, name);
+    released.push(name);
   }
+  return released;
 }
 
 async function unmake(root: Directory, steps: AsyncGenerator<ExchangeStep>): Promise<void> {
@@ -208,28 +205,46 @@ async function unmake(root: Directory, steps: AsyncGenerator<ExchangeStep>): Pro
 }
 
 /**
- * Removes what a finished exchange no longer needs, and restores the root's time. Resolves to whether the area holds
- * replaced content.
+ * Removes what a finished exchange no longer needs, and restores the root's time. The area that held the incoming data
+ * stays if it holds a file.
  */
 export async function finishExchange(
-  root: Directory,
-  found: FoundArea,
-  id: string,
-  record: AreaRecord,
-): Promise<boolean> {
-  let kept = false;
-  let after: DirectoryMeta = root.meta();
-  const { header, steps } = await readMoves(found.area, id);
+  { root, found, known, header, steps, source }: OpenExchange,
+  { ended = () => true, heard = () => undefined }: EndOptions,
+): Promise<EndedExchange> {
+  let replaced = false;
+  let { mtime } = root.meta();
   for await (const step of steps()) {
-    if (step.type === 'move' && (step.out || !header.whole)) kept = true;
-    if (step.type === 'directory' && step.path === '') after = step.after;
+    if (step.type === 'move' && (step.out || !header.whole)) replaced = true;
+    if (isRoot(step)) mtime = step.after.mtime;
   }
-  const used = findSource(root, header, record);
-  if (used) removeArea(root, used);
-  used?.area.close();
+  const result: EndedExchange = { now: 'new', left: [], ...(replaced ? { kept: known } : {}) };
+  if (!ended('new')) return result;
+  if (source && !(await isSpent(source.area))) result.left.push(source.name);
+  else if (source) removeArea(root, source, heard);
   // Nothing was replaced, so there is nothing to roll back to. The area would only clutter the application's directory.
-  if (!kept) removeArea(root, found);
-  await setMeta(root, after);
+  if (!replaced) removeArea(root, found, heard);
+  await setRootTime(root, mtime);
   root.sync();
-  return kept;
+  return result;
+}
+
+/** Returns whether nothing is left in the area that held incoming data, except for files of Lifeboat and directories. */
+async function isSpent(area: Directory): Promise<boolean> {
+  const isOfLifeboat = (name: string) => name === KEPT || (OWN_FILES.includes(name) && area.look(name)?.isFile());
+  return area.names().every(isOfLifeboat) && !(await holdsFiles(area, KEPT));
+}
+
+/** Returns whether a directory holds anything but directories. */
+async function holdsFiles(area: Directory, inside: string): Promise<boolean> {
+  const tree = area.enter(inside);
+  if (!tree) return area.look(inside) !== undefined;
+  try {
+    // A walk leaves out areas.
+    if (tree.names().some((name) => parseAreaName(name))) return true;
+    for await (const { stat } of walk(tree)) if (stat?.type !== 'directory') return true;
+    return false;
+  } finally {
+    tree.close();
+  }
 }
