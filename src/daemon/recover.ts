@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import { type HelperLabels, PROBE_RUN } from '../docker/helper-labels.ts';
 import { requireGone } from '../docker/remove-helper.ts';
 import { isGroupHalf } from '../kept/group.ts';
-import { halfSwapped } from '../kept/volumes.ts';
+import { halfSwapped } from '../kept/undo-volumes.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreStart, RunReport, RunStart } from '../report/events.ts';
 import { type Earlier, previousStatus, withEarlier } from '../report/tries.ts';

@@ -82,6 +82,7 @@ export function areasOf(entries: readonly JournalEntry[], id: string): AreaRecor
     if (entry.type === 'volume-areas' && entry.id === id) Object.assign(areas, entry.areas);
     if (entry.type === 'volume-swap' && entry.id === id)
       Object.assign(areas, { before: entry.area, list: entry.list, size: entry.size });
+    if (entry.type === 'volume-ended' && entry.id === id) areas.ended = entry.now;
   }
   return areas;
 }

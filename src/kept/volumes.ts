@@ -1,58 +1,14 @@
-import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
-import type { Mount } from '../plan/model.ts';
-import { appendJournal, type JournalEntry, openJournals, readJournal } from '../run/journal.ts';
-import type { Rollback, State } from '../run/state.ts';
-import type { Reach } from '../sources/source.ts';
-import { HELPER_ROOT, pathInAgent } from '../sources/volume.ts';
+import { hasCode, LifeboatError } from '../base/errors.ts';
+import { appendJournal, openJournals, readJournal } from '../run/journal.ts';
+import type { Rollback } from '../run/state.ts';
 import { isKnown, type KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import type { Exchanged } from '../store/exchange/volume-areas.ts';
 import type { TreeStore } from '../trees/runner.ts';
-import { areasOf, completeKeptVolume, withdrawKeptVolume } from './volume-records.ts';
+import { halfSwapped, noteDone, undoVolumes, warnLeft } from './undo-volumes.ts';
+import { placeName, type VolumeDeps, type VolumePlace, type VolumeRun } from './volume-place.ts';
 
 /** Volumes that restores and rollbacks change, and the data that they put aside in them. */
-
-/** Where a volume can be reached. */
-export interface VolumePlace {
-  root: string;
-  reach: Reach;
-  /** identifies the volume, whatever path it has; absent for a directory of the agent */
-  mount?: Mount;
-}
-
-/** The restore or rollback that works in a volume. */
-interface VolumeRun {
-  id: string;
-  /** the journal's file */
-  journal: string;
-  signal: AbortSignal;
-}
-
-/** Returns where the volume of a mount can be written to: in the agent if the agent mounts it, else in a helper. */
-export function volumePlace(mount: Mount, agentMounts: readonly Mount[]): VolumePlace {
-  const here = pathInAgent(
-    mount,
-    agentMounts.filter(({ writable }) => writable),
-  );
-  if (here !== undefined) return { root: here, reach: { kind: 'process' }, mount };
-  return { root: HELPER_ROOT, reach: { kind: 'helper', mount }, mount };
-}
-
-/** Returns the name of a volume as messages show it. */
-export function volumeName({ name, source }: Mount): string {
-  return name ?? source;
-}
-
-interface VolumeDeps {
-  treeStore: TreeStore;
-  log: Log;
-  agentMounts: readonly Mount[];
-}
-
-function placeName({ root, mount }: VolumePlace): string {
-  return mount ? volumeName(mount) : root;
-}
 
 /** The result of an exchange in a volume. It is incomplete if the exchange was cut off at its end. */
 type VolumeExchange = Partial<Omit<Exchanged, 'left'>>;
@@ -196,98 +152,4 @@ export async function keptIn(
   known: readonly KnownArea[],
 ): Promise<VolumeArea[]> {
   return treeStore.volume({ kind: 'areas', root, known }, { reach, ...run, progress: () => undefined });
-}
-
-/** Records a completed step. Without the entry, recovery examines the volume again, which does no harm. */
-function noteDone({ log }: Pick<VolumeDeps, 'log'>, journal: string, entry: JournalEntry): void {
-  try {
-    appendJournal(journal, entry);
-  } catch (error) {
-    log.warn('the journal could not record that a volume is complete', { ...errorInfo(error) });
-  }
-}
-
-/** Returns the volumes that a journal shows as started and not done. */
-export function openVolumes(entries: readonly JournalEntry[]): (JournalEntry & { type: 'volume' })[] {
-  const done = new Set(entries.flatMap((entry) => (entry.type === 'volume-done' ? [entry.id] : [])));
-  return entries.filter((entry) => entry.type === 'volume').filter(({ id }) => !done.has(id));
-}
-
-/** Returns those of the open volumes that may hold a mixture of the old data and the new. */
-export function halfSwapped(entries: readonly JournalEntry[]): (JournalEntry & { type: 'volume' })[] {
-  const begun = new Set(entries.flatMap((entry) => (entry.type === 'volume-swap' ? [entry.id] : [])));
-  return openVolumes(entries).filter(({ id }) => begun.has(id) && wholeIn(entries, id) === undefined);
-}
-
-/** Returns the data that a volume holds, if the journal shows that it is wholly old or new. */
-function wholeIn(entries: readonly JournalEntry[], id: string): 'old' | 'new' | undefined {
-  const whole = entries.flatMap((entry) => (entry.type === 'volume-whole' && entry.id === id ? [entry.now] : []));
-  return whole.at(-1);
-}
-
-/** The result of reversing or completing what a restore or rollback began in volumes. */
-interface Undone {
-  done: boolean;
-  now?: 'old' | 'new';
-  kept?: KnownArea;
-}
-
-/** How long a reversal may take, milliseconds. Renames are quick, but restored files are deleted. */
-const LIMIT_MS = 30 * 60_000;
-
-/**
- * Reverses the unfinished work of a dead restore or rollback in volumes, or completes its cleanup. Failures are logged.
- *
- * @returns `done`: nothing remains to be retried; `now`: the data that is in place, if the volume showed it; `kept`: the
- *   area with the replaced data
- */
-export async function undoVolumes(
-  { treeStore, log, agentMounts }: VolumeDeps,
-  entries: readonly JournalEntry[],
-  journal: string,
-): Promise<Undone> {
-  const result: Undone = { done: true };
-  for (const open of openVolumes(entries)) {
-    const { id } = open;
-    // The agent may have been recreated with other mounts.
-    const { root, reach } = open.mount ? volumePlace(open.mount, agentMounts) : open;
-    try {
-      const signal = AbortSignal.timeout(LIMIT_MS);
-      const context = { reach, runId: id, journal, signal, progress: () => undefined };
-      const whole = wholeIn(entries, id);
-      const about = { areas: areasOf(entries, id), ...(whole ? { now: whole } : {}) };
-      const { now, kept, left } = await treeStore.volume({ kind: 'undo', root, id, journal, ...about }, context);
-      Object.assign(result, { now, ...(kept ? { kept } : {}) });
-      warnLeft(log, placeName(open), left);
-      noteDone({ log }, journal, { type: 'volume-done', id, now });
-    } catch (error) {
-      log.warn('an unfinished restore in a volume could not be reversed', {
-        volume: placeName(open),
-        ...errorInfo(error),
-      });
-      result.done = false;
-    }
-  }
-  for (const entry of entries) if (entry.type === 'volume-done' && entry.now) result.now ??= entry.now;
-  return result;
-}
-
-/** Names the directories that an exchange left in a volume, because they are not its own or hold files. */
-function warnLeft(log: Log, volume: string, left: readonly string[]): void {
-  if (left.length > 0) log.warn('directories stay in the volume: inspect them, and delete them', { volume, left });
-}
-
-/**
- * Like {@link undoVolumes}, for a run that died: removes the record of put-aside data of a restore that was taken back,
- * and completes the one of an exchange that was complete. The caller must hold the lock.
- */
-export async function recoverVolumes(
-  deps: VolumeDeps & { state: State },
-  entries: readonly JournalEntry[],
-  journal: string,
-): Promise<{ done: boolean; now?: 'old' | 'new' }> {
-  const undone = await undoVolumes(deps, entries, journal);
-  if (undone.now === 'old') await withdrawKeptVolume(deps.state, entries);
-  if (undone.now === 'new') await completeKeptVolume(deps.state, entries);
-  return undone;
 }

@@ -1,16 +1,9 @@
 import { LifeboatError } from '../base/errors.ts';
 import { namesOf, type Present, refreshKept } from '../kept/databases.ts';
 import { restoreTarget } from '../kept/target.ts';
+import { volumeName, volumePlace } from '../kept/volume-place.ts';
 import { knownAreas, refreshKeptVolume } from '../kept/volume-records.ts';
-import {
-  checkRollBack,
-  checkWhole,
-  forgetVolume,
-  keptIn,
-  rollBackVolume,
-  volumeName,
-  volumePlace,
-} from '../kept/volumes.ts';
+import { checkRollBack, checkWhole, forgetVolume, keptIn, rollBackVolume } from '../kept/volumes.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import type { RestoredItem } from '../report/events.ts';
 import type { Journal } from '../run/journal.ts';

@@ -66,12 +66,12 @@ export type JournalEntry =
   /** the areas that a restore has made in the volume, see store/exchange/own-area.ts */
   | { type: 'volume-areas'; id: string; areas: AreaRecord }
   /**
-   * from here to `volume-whole`, the volume may hold neither the old nor the new data; `area`: identity of the area for
+   * from here to `volume-ended`, the volume may hold neither the old nor the new data; `area`: identity of the area for
    * the replaced data; `list`, `size`: SHA-256 of the list of moves in it, and its size in bytes
    */
   | { type: 'volume-swap'; id: string; area: Identity; list: string; size: number }
-  /** the volume holds the old or the new data; only areas may be left to remove */
-  | { type: 'volume-whole'; id: string; now: 'old' | 'new' }
+  /** the volume holds the old or the new data from here on; only areas may be left to remove */
+  | { type: 'volume-ended'; id: string; now: 'old' | 'new' }
   /** nothing is left to do in the volume; `now`: the data that is in place */
   | { type: 'volume-done'; id: string; now?: 'old' | 'new' }
   /**

@@ -71,8 +71,6 @@ interface UndoJob extends Job {
   journal: string;
   /** its areas, as far as the journal shows them */
   areas: AreaRecord;
-  /** the data that is in place, if the journal shows it */
-  now?: 'old' | 'new';
 }
 
 /** Brings back the kept data of `restore`; `id` is the id of the rollback. */
@@ -158,9 +156,8 @@ export async function runVolumeJob(
     case 'swap':
       return swapBuilt(exchanging(job, often(inPhase('moving into place'))));
     case 'undo': {
-      const { journal, areas: record, now } = job;
       const heard = often(inPhase('taking back'));
-      return undoIncomplete(job.root, job.id, { record, now, ended: endedIn(journal, job.id), heard });
+      return undoIncomplete(job.root, job.id, { record: job.areas, ended: endedIn(job.journal, job.id), heard });
     }
     case 'roll-back': {
       const made = (areas: AreaRecord) => appendJournal(job.journal, { type: 'volume-areas', id: job.id, areas });
@@ -187,7 +184,7 @@ function exchanging<J extends SwapJob | RollBackJob>({ kind: _, journal, ...job 
 
 /** Returns a function that records that a volume is wholly old or new, and whether it could record that. */
 function endedIn(journal: string, id: string): (now: 'old' | 'new') => boolean {
-  return (now) => noteEnd(journal, { type: 'volume-whole', id, now });
+  return (now) => noteEnd(journal, { type: 'volume-ended', id, now });
 }
 
 /** Records a completed step. Returns whether that succeeded: a full spool does not turn a success into a failure. */

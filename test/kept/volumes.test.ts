@@ -5,21 +5,14 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { type Log, silentLog } from '../../src/base/log.ts';
 import { keptLines, listKeptRestores } from '../../src/kept/list.ts';
+import { openVolumes, undoVolumes } from '../../src/kept/undo-volumes.ts';
 import {
   asInVolume,
   completeKeptVolume,
   refreshKeptVolume,
   withdrawKeptVolume,
 } from '../../src/kept/volume-records.ts';
-import {
-  checkRollBack,
-  checkWhole,
-  forgetVolume,
-  isHalfRestored,
-  openVolumes,
-  orTakenBack,
-  undoVolumes,
-} from '../../src/kept/volumes.ts';
+import { checkRollBack, checkWhole, forgetVolume, isHalfRestored, orTakenBack } from '../../src/kept/volumes.ts';
 import type { Mount, Plan, VolumeSource } from '../../src/plan/model.ts';
 import { checkPaths } from '../../src/restore/paths.ts';
 import { appendJournal, type JournalEntry, readJournal } from '../../src/run/journal.ts';
@@ -145,7 +138,7 @@ test('files that were built alongside and cannot be removed do not block the vol
 
 test('a volume whose swap is over is not half swapped, and its cleanup knows the data that is in place', async () => {
   const journal = path.join(directory, 'a.ndjson');
-  const entries = [volume('a'), swapped('a'), { type: 'volume-whole', id: 'a', now: 'new' } as const];
+  const entries = [volume('a'), swapped('a'), { type: 'volume-ended', id: 'a', now: 'new' } as const];
   writeFileSync(journal, entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
   await checkWhole(directory, 'another', { root: '/v', reach: { kind: 'process' } });
   const asked: unknown[] = [];
@@ -159,8 +152,8 @@ test('a volume whose swap is over is not half swapped, and its cleanup knows the
   const log = { ...silentLog, warn: (_: string, fields: unknown) => warned.push(fields) } as Log;
   const undone = await undoVolumes({ treeStore, log, agentMounts: [] }, entries, journal);
   expect(undone).toEqual({ done: true, now: 'new', kept: known('a') });
-  const areas = { before: '5', list: 'sum', size: 3 };
-  expect(asked).toEqual([{ kind: 'undo', root: '/v', id: 'a', journal, areas, now: 'new' }]);
+  const areas = { before: '5', list: 'sum', size: 3, ended: 'new' };
+  expect(asked).toEqual([{ kind: 'undo', root: '/v', id: 'a', journal, areas }]);
   expect(warned).toEqual([{ volume: '/v', left: ['.lifeboat-before-x'] }]);
 });
 

@@ -42,7 +42,7 @@ export interface BuildOptions
 }
 
 /** The areas of a restore, and the built directory. The exchange recognises them by their identities. */
-export interface BuiltAreas extends Required<Omit<AreaRecord, 'list' | 'size'>> {
+export interface BuiltAreas extends Required<Omit<AreaRecord, 'list' | 'size' | 'ended'>> {
   tree: Identity;
 }
 
@@ -185,11 +185,11 @@ export async function undoIncomplete(
   { record, ...options }: EndOptions & { record: AreaRecord },
 ): Promise<EndedExchange> {
   return inVolume(rootPath, async (root) => {
-    const { before: identity, list, size } = record;
+    const { before: identity, list, size, ended: now } = record;
     const begun = identity !== undefined && list !== undefined && size !== undefined;
     const ended = begun
-      ? await undoExchange(root, { area: id, identity, list, size }, options)
-      : ({ now: options.now ?? 'old', left: [] } as EndedExchange);
+      ? await undoExchange(root, { area: id, identity, list, size, ...(now ? { ended: now } : {}) }, options)
+      : ({ now: now ?? 'old', left: [] } as EndedExchange);
     const aside = begun ? undefined : leftIn(root, areaName('before', id), identity);
     const built = leftIn(root, areaName('restoring', id), record.restoring);
     try {

@@ -3,7 +3,8 @@ import type { Directory } from '../filesystem/directory.ts';
 import { disturbed } from '../filesystem/disturbed.ts';
 import { shortPath } from '../filesystem/path.ts';
 import { type Identity, isSame } from './identity.ts';
-import { exchangeState, type SourceProof, sumMoves, UNDER_WAY, UNFINISHED } from './move-list.ts';
+import { sumMoves } from './list-proof.ts';
+import { exchangeState, type SourceProof, UNDER_WAY, UNFINISHED } from './move-list.ts';
 import { type AreaRecord, type FoundArea, isForeign, isOwn, isOwnMade, RESERVED } from './own-area.ts';
 import { BASE, readBase } from './root-base.ts';
 

@@ -4,8 +4,9 @@ import type { Directory } from '../filesystem/directory.ts';
 import { shortPath } from '../filesystem/path.ts';
 import { findArea, whyUnproved } from './find-area.ts';
 import type { Identity } from './identity.ts';
+import { secureMoves } from './list-proof.ts';
 import { unmovable } from './movable.ts';
-import { type ListProof, secureMoves } from './move-list.ts';
+import type { ListProof } from './move-list.ts';
 import { type FoundArea, isOwnMade } from './own-area.ts';
 
 /**

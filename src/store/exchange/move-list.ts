@@ -6,7 +6,6 @@ import { parseAreaName } from '../filesystem/area.ts';
 import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
 import { readLines } from '../filesystem/index-file.ts';
 import { decodePath, type EncodedPath, encodePath, isSafePath, type TreePath } from '../filesystem/path.ts';
-import { removeTree } from '../filesystem/remove-tree.ts';
 import type { Identity } from './identity.ts';
 import { isOwn } from './own-area.ts';
 import { BASE } from './root-base.ts';
@@ -55,7 +54,8 @@ export const UNDER_WAY = 'moves.ndjson';
 const DONE = 'list.ndjson';
 /** Name of the list while it is written. */
 export const UNFINISHED = 'moves.tmp';
-const COPY = 'moves.copy';
+/** Name of a copy of the list, see list-proof.ts. */
+export const COPY = 'moves.copy';
 /** All names of files of Lifeboat in an area. */
 export const OWN_FILES: readonly string[] = [UNDER_WAY, DONE, UNFINISHED, COPY, BASE];
 
@@ -95,67 +95,14 @@ export async function writeMoves(
   return { list: hash.digest('hex'), size };
 }
 
-function writeAll(file: number, data: Buffer, hash: Hash): void {
+/** Writes and hashes a chunk. */
+export function writeAll(file: number, data: Buffer, hash: Hash): void {
   hash.update(data);
   for (let at = 0; at < data.length; ) at += writeSync(file, data, at);
 }
 
-/**
- * Returns the SHA-256 of the list of an area, hexadecimal; undefined without a list that is a regular file of that
- * size. A program can make the file larger while it is read, so no more than that is read.
- */
-export async function sumMoves(area: Directory, size: number): Promise<string | undefined> {
-  const hash = createHash('sha256');
-  const whole = await readList(area, size, (chunk) => hash.update(chunk));
-  return whole ? hash.digest('hex') : undefined;
-}
-
-/** Reads a list of a known size. Resolves to false if it has another size, or is not a regular file. */
-async function readList(area: Directory, size: number, use: (chunk: Buffer) => void): Promise<boolean> {
-  const name = listName(area);
-  if (!area.look(name)?.isFile()) return false;
-  const fd = area.openFile(name);
-  const stat = fstatSync(fd);
-  if (!stat.isFile() || stat.size !== size) {
-    closeSync(fd);
-    return false;
-  }
-  let read = 0;
-  for await (const chunk of createReadStream('', { fd, start: 0, end: size }) as AsyncIterable<Buffer>) {
-    read += chunk.length;
-    use(chunk);
-  }
-  return read === size;
-}
-
-/**
- * Replaces a list that other users may write to by a copy that only this process's user can write to. The copy is the
- * one that is verified: a program that has the old file open can still change that.
- *
- * @returns false if the list is another one; it stays then
- */
-export async function secureMoves(area: Directory, { list, size }: ListProof): Promise<boolean> {
-  const name = listName(area);
-  const stat = area.look(name);
-  if (stat && isOwnFile(area, stat)) return (await sumMoves(area, size)) === list;
-  if (area.look(COPY)) removeTree(area, COPY);
-  const copy = area.createFile(COPY);
-  const hash = createHash('sha256');
-  let same = false;
-  try {
-    const whole = await readList(area, size, (chunk) => writeAll(copy, chunk, hash));
-    fsyncSync(copy);
-    same = whole && hash.digest('hex') === list;
-  } finally {
-    closeSync(copy);
-    if (!same) area.unlink(COPY);
-  }
-  if (same) area.replace(COPY, area, name);
-  area.sync();
-  return same;
-}
-
-function listName(area: Directory): string {
+/** Returns the name of the list of an area. */
+export function listName(area: Directory): string {
   return exchangeState(area) === 'done' ? DONE : UNDER_WAY;
 }
 
@@ -206,7 +153,8 @@ function streamOf(area: Directory, name: string, anyOwner: boolean): AsyncIterab
   throw damaged();
 }
 
-function isOwnFile(area: Directory, stat: BigIntStats): boolean {
+/** Returns whether only this process's user can have written a file. */
+export function isOwnFile(area: Directory, stat: BigIntStats): boolean {
   return stat.isFile() && stat.nlink === 1n && isOwn(area, stat);
 }
 

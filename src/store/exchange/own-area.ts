@@ -26,6 +26,8 @@ export interface AreaRecord {
   /** SHA-256 of the list of moves in that area, hexadecimal, and its size in bytes; absent: nothing has moved */
   list?: string;
   size?: number;
+  /** the data that is in place, once all moves are made or reverted: only the cleanup is left */
+  ended?: 'old' | 'new';
 }
 
 /** An open area, and its name at the top of the volume. */

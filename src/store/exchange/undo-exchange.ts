@@ -9,7 +9,7 @@ import { joined, KEPT, setDirectoryMeta, setRootTime } from './directory-meta.ts
 import { findArea, whyUnproved } from './find-area.ts';
 import { type KnownArea, lockArea, recognise } from './known-area.ts';
 import { type ExchangeHeader, type ExchangeStep, exchangeState, OWN_FILES, readMoves, UNDER_WAY } from './move-list.ts';
-import { type FoundArea, removeArea } from './own-area.ts';
+import { type AreaRecord, type FoundArea, removeArea } from './own-area.ts';
 
 /** The directory, inside the area, for files that other programs created in the place of moved ones. */
 const LATE = 'late';
@@ -18,8 +18,6 @@ const MAKE = { make: true };
 
 /** How to end an exchange. */
 export interface EndOptions {
-  /** the data that is in place, if the journal says so already */
-  now?: 'old' | 'new' | undefined;
   /**
    * called when the volume is wholly old or new, before anything that could show this is removed. Returns whether that
    * is recorded; if not, nothing is removed.
@@ -30,8 +28,8 @@ export interface EndOptions {
 
 /** The result of ending an exchange. */
 export interface EndedExchange {
-  /** the data in the volume */
-  now: 'old' | 'new';
+  /** the data in the volume; `unknown`: somebody has emptied the area by hand, so that nothing can move back */
+  now: 'old' | 'new' | 'unknown';
   /** the area that holds the replaced data; absent if nothing was replaced, or if it moved back */
   kept?: KnownArea;
   /** directories that were left in the volume, because they hold files or were not recognised, by their names there */
@@ -42,13 +40,16 @@ export interface EndedExchange {
  * Takes back an unfinished exchange and removes its area, or completes the cleanup of a finished one. Can be called
  * again after an interruption.
  *
- * @param known the area of the exchange, as the journal records it
- * @throws TREE_TARGET_REFUSED if the area is gone or is not as Lifeboat left it. The volume may hold a mixture then, and
- *   nothing has changed.
+ * @param known the area of the exchange, and the data that is in place, as the journal records them
+ * @throws TREE_TARGET_REFUSED if the area is gone or is not as Lifeboat left it. The volume may hold a mixture then,
+ *   and nothing has changed.
  */
-export async function undoExchange(root: Directory, known: KnownArea, options: EndOptions): Promise<EndedExchange> {
+export async function undoExchange(
+  root: Directory,
+  { ended: now, ...known }: KnownArea & Pick<AreaRecord, 'ended'>,
+  options: EndOptions,
+): Promise<EndedExchange> {
   const name = areaName('before', known.area);
-  const { now } = options;
   const recognised = await recognise(root, known);
   if (!recognised) {
     if (now !== undefined) return { now, left: [] };
@@ -56,6 +57,7 @@ export async function undoExchange(root: Directory, known: KnownArea, options: E
   }
   if (recognised.refused !== undefined) {
     if (now !== undefined) return { now, left: [name] };
+    if (removeEmptied(root, name, known)) return { now: 'unknown', left: [] };
     throw mixed(name, `is not as Lifeboat left it: ${recognised.refused}`);
   }
   const { found } = recognised;
@@ -64,7 +66,7 @@ export async function undoExchange(root: Directory, known: KnownArea, options: E
     const { header, steps } = await readMoves(found.area, known.area);
     const source = await openSource(root, header);
     try {
-      const open = { root, found, known, header, steps, source };
+      const open = { root, found, known, header, steps, source, now };
       if (now === 'new' || exchangeState(found.area) === 'done') return await finishExchange(open, options);
       return await revertExchange(open, options);
     } finally {
@@ -75,9 +77,21 @@ export async function undoExchange(root: Directory, known: KnownArea, options: E
   }
 }
 
+/** Removes the area of an exchange if somebody has emptied it by hand. Returns whether that is so. */
+function removeEmptied(root: Directory, name: string, { identity }: KnownArea): boolean {
+  const found = findArea(root, name, identity);
+  try {
+    if (!found || found.area.names().length > 0) return false;
+    root.removeDirectory(found.name);
+    return true;
+  } finally {
+    found?.area.close();
+  }
+}
+
 function mixed(name: string, why: string): LifeboatError {
   return new LifeboatError('TREE_TARGET_REFUSED', `${name} ${why}, so an interrupted swap cannot be reversed`, {
-    hint: `The volume may hold a part of the old data and a part of the new. Put ${name} back as it was, at the top of the volume: Lifeboat then reverses the swap. If that is impossible, see TREE_HALF_RESTORED in docs/errors.md.`,
+    hint: `The volume may hold a part of the old data and a part of the new. Put ${name} back as it was, at the top of the volume: Lifeboat then reverses the swap. To keep the volume as it is instead, delete everything in ${name}, and leave the directory itself. If it is gone, see TREE_HALF_RESTORED in docs/errors.md.`,
   });
 }
 
@@ -91,6 +105,8 @@ export interface OpenExchange {
   steps(): AsyncGenerator<ExchangeStep>;
   /** the area that holds the incoming directory; absent if it is gone or is not the recorded one */
   source?: FoundArea | undefined;
+  /** the data that is in place, if the journal says so already */
+  now?: 'old' | 'new' | undefined;
 }
 
 async function openSource(root: Directory, { incoming, source }: ExchangeHeader): Promise<FoundArea | undefined> {
@@ -103,9 +119,9 @@ async function openSource(root: Directory, { incoming, source }: ExchangeHeader)
 /** Moves everything back and removes the area. Files that other programs created meanwhile move to the top. */
 export async function revertExchange(
   open: OpenExchange,
-  { now, ended = () => true, heard = () => undefined }: EndOptions,
+  { ended = () => true, heard = () => undefined }: EndOptions,
 ): Promise<EndedExchange> {
-  const { root, found, header, source } = open;
+  const { root, found, header, source, now } = open;
   const left: string[] = [];
   if (now === undefined) {
     const inside = header.incoming.split('/').slice(1).join('/');

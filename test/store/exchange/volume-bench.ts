@@ -25,8 +25,8 @@ type Back = Partial<Parameters<typeof rollBackArea>[0]>;
 
 /** Restores, rollbacks and recoveries in a volume, with the journal and the records that an agent keeps of them. */
 export interface VolumeBench {
-  /** the journal, by the ID of the restore or rollback: its areas, and the data that is in place */
-  journal: Record<string, AreaRecord & { now?: 'old' | 'new' }>;
+  /** the journal, by the ID of the restore or rollback: its areas */
+  journal: Record<string, AreaRecord>;
   /** the areas of a build, by the ID of its restore */
   built: Record<string, BuiltAreas>;
   /** the records of put-aside data, by the ID of the restore */
@@ -36,7 +36,7 @@ export interface VolumeBench {
   /** Rolls a restore back or forth. The area for the replaced data gets the name of `id`. */
   back(id: string, restore?: string, options?: Back): ReturnType<typeof rollBackArea>;
   forget(restore?: string, heard?: () => void): Promise<void>;
-  undo(id?: string, heard?: () => void): Promise<'old' | 'new'>;
+  undo(id?: string, heard?: () => void): Promise<'old' | 'new' | 'unknown'>;
   list(): ReturnType<typeof listAreas>;
   areas(): string[];
 }
@@ -47,7 +47,7 @@ export function createVolumeBench(bench: Bench, volume: string): VolumeBench {
       one.journal[id] = { ...one.journal[id], before: identity, list, size };
     },
     ended: (now: 'old' | 'new') => {
-      one.journal[id] = { ...one.journal[id], now };
+      one.journal[id] = { ...one.journal[id], ended: now };
       return true;
     },
     made: (areas: AreaRecord) => {
@@ -109,9 +109,9 @@ export function createVolumeBench(bench: Bench, volume: string): VolumeBench {
       delete one.records[restore];
     },
     async undo(id = ID, heard = () => undefined) {
-      const { now: recorded, ...record } = one.journal[id] ?? {};
+      const record = one.journal[id] ?? {};
       const { ended } = journalled(id);
-      const { now } = await undoIncomplete(volume, id, { record, now: recorded, ended, heard });
+      const { now } = await undoIncomplete(volume, id, { record, ended, heard });
       return now;
     },
     list: () => listAreas(volume, Object.values(one.records)),

@@ -191,7 +191,7 @@ describe('a program that owns its volume and the areas in it', () => {
     expect(live()).toBe('new');
     expect(existsSync(inVolume(BEFORE, 'tree')) || existsSync(inVolume('moved/tree'))).toBe(true);
     // Recovery does not say that the volume is whole, unless it finds the area that Lifeboat made.
-    delete agent.journal[ID]?.now;
+    delete agent.journal[ID]?.ended;
     const recovered = await agent.undo().catch((error) => error.message);
     if (existsSync(inVolume('moved'))) expect(recovered).toBe('new');
     else expect(recovered).toContain('an interrupted swap cannot be reversed');

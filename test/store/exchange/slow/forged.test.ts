@@ -21,7 +21,7 @@ import type { Destination } from '../../../../src/destinations/destination.ts';
 import type { BuildOptions } from '../../../../src/store/exchange/build-tree.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { type Bench, createBench } from '../../helpers.ts';
-import { AT, createVolumeBench, ID, identityAt, SECOND, type VolumeBench } from '../volume-bench.ts';
+import { AT, createVolumeBench, ID, SECOND, type VolumeBench } from '../volume-bench.ts';
 
 /**
  * A program without root's rights owns the root of the volume (www-data, 33). It can rename and make everything at the
@@ -245,7 +245,7 @@ describe('a forged list', () => {
     change(list);
     // Even if the journal named this list.
     const text = readFileSync(list);
-    delete agent.journal[ID]?.now;
+    delete agent.journal[ID]?.ended;
     agent.journal[ID] = {
       ...agent.journal[ID],
       list: createHash('sha256').update(text).digest('hex'),
