@@ -12,13 +12,14 @@ import { differing } from './differing.ts';
 import { setRootTime } from './directory-meta.ts';
 import { planMerge, planWhole } from './exchange-plan.ts';
 import { findArea, findUnrecorded, openAreas, removeUnused } from './find-area.ts';
+import type { EndedExchange, EndOptions } from './finish-exchange.ts';
 import { type Identity, identityOf } from './identity.ts';
 import { inVolume } from './in-volume.ts';
 import { copyEqualFile } from './live-file.ts';
 import { checkChangeable, checkSteps } from './movable.ts';
 import { type AreaRecord, createOwn, makeAreas, removeArea, removeOpen, withoutAreas } from './own-area.ts';
 import { BASE, encodeBase, readBase, sumBase, writeBase } from './root-base.ts';
-import { type EndedExchange, type EndOptions, undoExchange } from './undo-exchange.ts';
+import { undoExchange } from './undo-exchange.ts';
 
 /** Describes the tree to build, and the volume to build it in. */
 export interface BuildOptions

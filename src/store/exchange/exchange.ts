@@ -6,6 +6,7 @@ import { shortPath, split, type TreePath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
 import { joined, KEPT, setDirectoryMeta, syncDirectories } from './directory-meta.ts';
 import { removeUnused } from './find-area.ts';
+import { type EndedExchange, type EndOptions, finishExchange, type OpenExchange } from './finish-exchange.ts';
 import { identityOf } from './identity.ts';
 import type { KnownArea } from './known-area.ts';
 import { unmovable } from './movable.ts';
@@ -18,13 +19,7 @@ import {
   writeMoves,
 } from './move-list.ts';
 import { createOwn, type FoundArea, RESERVED } from './own-area.ts';
-import {
-  type EndedExchange,
-  type EndOptions,
-  finishExchange,
-  type OpenExchange,
-  revertExchange,
-} from './undo-exchange.ts';
+import { revertExchange } from './undo-exchange.ts';
 
 /**
  * Describes an exchange of content in a volume with a directory inside the same volume, by renames alone. Replaced

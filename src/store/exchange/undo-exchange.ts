@@ -1,40 +1,27 @@
 import { LifeboatError } from '../../base/errors.ts';
-import { areaName, parseAreaName } from '../filesystem/area.ts';
+import { areaName } from '../filesystem/area.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import { within } from '../filesystem/open-directories.ts';
 import { split, type TreePath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
-import { walk } from '../filesystem/walk.ts';
 import { joined, KEPT, setDirectoryMeta, setRootTime } from './directory-meta.ts';
 import { findArea, whyUnproved } from './find-area.ts';
+import {
+  type EndedExchange,
+  type EndOptions,
+  finishExchange,
+  holdsFiles,
+  isRoot,
+  type OpenExchange,
+} from './finish-exchange.ts';
 import { type KnownArea, lockArea, recognise } from './known-area.ts';
-import { type ExchangeHeader, type ExchangeStep, exchangeState, OWN_FILES, readMoves, UNDER_WAY } from './move-list.ts';
+import { type ExchangeHeader, type ExchangeStep, exchangeState, readMoves, UNDER_WAY } from './move-list.ts';
 import { type AreaRecord, type FoundArea, removeArea } from './own-area.ts';
 
 /** The directory, inside the area, for files that other programs created in the place of moved ones. */
 const LATE = 'late';
 
 const MAKE = { make: true };
-
-/** How to end an exchange. */
-export interface EndOptions {
-  /**
-   * called when the volume is wholly old or new, before anything that could show this is removed. Returns whether that
-   * is recorded; if not, nothing is removed.
-   */
-  ended?: ((now: 'old' | 'new') => boolean) | undefined;
-  heard?: (() => void) | undefined;
-}
-
-/** The result of ending an exchange. */
-export interface EndedExchange {
-  /** the data in the volume; `unknown`: somebody has emptied the area by hand, so that nothing can move back */
-  now: 'old' | 'new' | 'unknown';
-  /** the area that holds the replaced data; absent if nothing was replaced, or if it moved back */
-  kept?: KnownArea;
-  /** directories that were left in the volume, because they hold files or were not recognised, by their names there */
-  left: string[];
-}
 
 /**
  * Takes back an unfinished exchange and removes its area, or completes the cleanup of a finished one. Can be called
@@ -95,20 +82,6 @@ function mixed(name: string, why: string): LifeboatError {
   });
 }
 
-/** An exchange with its directories. */
-export interface OpenExchange {
-  root: Directory;
-  /** the area for the replaced data */
-  found: FoundArea;
-  known: KnownArea;
-  header: ExchangeHeader;
-  steps(): AsyncGenerator<ExchangeStep>;
-  /** the area that holds the incoming directory; absent if it is gone or is not the recorded one */
-  source?: FoundArea | undefined;
-  /** the data that is in place, if the journal says so already */
-  now?: 'old' | 'new' | undefined;
-}
-
 async function openSource(root: Directory, { incoming, source }: ExchangeHeader): Promise<FoundArea | undefined> {
   const found = findArea(root, incoming.split('/')[0] as string, source.identity);
   if (!found || (await whyUnproved(found.area, source)) === undefined) return found;
@@ -145,10 +118,6 @@ export async function revertExchange(
   await setRootTime(root, mtime);
   root.sync();
   return { now: 'old', left };
-}
-
-function isRoot(step: ExchangeStep): step is ExchangeStep & { type: 'directory' } {
-  return step.type === 'directory' && step.path === '';
 }
 
 async function takeBack({ root, found, steps }: OpenExchange, incoming: Directory, heard: () => void): Promise<void> {
@@ -217,50 +186,5 @@ async function unmake(root: Directory, steps: AsyncGenerator<ExchangeStep>): Pro
       inside?.close();
       if (empty) removeTree(live, name);
     });
-  }
-}
-
-/**
- * Removes what a finished exchange no longer needs, and restores the root's time. The area that held the incoming data
- * stays if it holds a file.
- */
-export async function finishExchange(
-  { root, found, known, header, steps, source }: OpenExchange,
-  { ended = () => true, heard = () => undefined }: EndOptions,
-): Promise<EndedExchange> {
-  let replaced = false;
-  let { mtime } = root.meta();
-  for await (const step of steps()) {
-    if (step.type === 'move' && (step.out || !header.whole)) replaced = true;
-    if (isRoot(step)) mtime = step.after.mtime;
-  }
-  const result: EndedExchange = { now: 'new', left: [], ...(replaced ? { kept: known } : {}) };
-  if (!ended('new')) return result;
-  if (source && !(await isSpent(source.area))) result.left.push(source.name);
-  else if (source) removeArea(root, source, heard);
-  // Nothing was replaced, so there is nothing to roll back to. The area would only clutter the application's directory.
-  if (!replaced) removeArea(root, found, heard);
-  await setRootTime(root, mtime);
-  root.sync();
-  return result;
-}
-
-/** Returns whether nothing is left in the area that held incoming data, except for files of Lifeboat and directories. */
-async function isSpent(area: Directory): Promise<boolean> {
-  const isOfLifeboat = (name: string) => name === KEPT || (OWN_FILES.includes(name) && area.look(name)?.isFile());
-  return area.names().every(isOfLifeboat) && !(await holdsFiles(area, KEPT));
-}
-
-/** Returns whether a directory holds anything but directories. */
-async function holdsFiles(area: Directory, inside: string): Promise<boolean> {
-  const tree = area.enter(inside);
-  if (!tree) return area.look(inside) !== undefined;
-  try {
-    // A walk leaves out areas.
-    if (tree.names().some((name) => parseAreaName(name))) return true;
-    for await (const { stat } of walk(tree)) if (stat?.type !== 'directory') return true;
-    return false;
-  } finally {
-    tree.close();
   }
 }

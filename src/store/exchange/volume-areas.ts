@@ -6,13 +6,13 @@ import { KEPT, setRootTime } from './directory-meta.ts';
 import { exchange } from './exchange.ts';
 import { planBack, planMerge, planWhole } from './exchange-plan.ts';
 import { openAreas } from './find-area.ts';
+import type { EndedExchange, EndOptions } from './finish-exchange.ts';
 import { identityOf, isSame } from './identity.ts';
 import { inVolume } from './in-volume.ts';
 import { type KnownArea, lockArea, recogniseInPlace, takeOwnership, untrusted } from './known-area.ts';
 import { checkSteps, unmovable } from './movable.ts';
 import { OWN_FILES, readMoves } from './move-list.ts';
 import { type AreaRecord, createOwn, type FoundArea, notOurs, removeArea, removeOpen } from './own-area.ts';
-import type { EndedExchange, EndOptions } from './undo-exchange.ts';
 
 /** The result of an exchange. `kept`: the area that holds the replaced data; absent if nothing was replaced. */
 export interface Exchanged extends Pick<EndedExchange, 'kept' | 'left'> {
