@@ -115,9 +115,9 @@ async function buildIn(
   options: BuildOptions,
 ): Promise<BuiltTree> {
   const { root: _, id, select, index, overwrite: __, needed: ___, made, takenBack: ____, ...rest } = options;
-  // Making the areas has changed the time.
-  const before = { ...root.meta(), mtime };
-  const base = encodeBase(mtime);
+  const { mtime: madeAt, ...owner } = root.meta();
+  const before = { ...owner, mtime };
+  const base = encodeBase({ mtime, madeAt });
   const record = { restoring: identityOf(area), before: identityOf(aside), base: sumBase(base) };
   const live = new OpenDirectories(root);
   let target: Directory | undefined;
@@ -200,7 +200,7 @@ export async function undoIncomplete(
       if (built && base !== undefined) removeArea(root, built, options.heard, [BASE]);
       else if (built && !removeUnused(root, built)) ended.left.push(built.name);
       if (aside && !removeUnused(root, aside)) ended.left.push(aside.name);
-      const former = ended.now === 'old' ? base : undefined;
+      const former = ended.now === 'old' ? base?.mtime : undefined;
       if (built || aside) await setRootTime(root, former ?? mtime);
     } finally {
       aside?.area.close();

@@ -44,7 +44,7 @@ export async function whyUnproved(area: Directory, proof: SourceProof): Promise<
 /**
  * Opens both areas of a restore, which only Lifeboat can have written to since it made them.
  *
- * @returns the areas, and the time of the root before the restore, nanoseconds since 1970
+ * @returns the areas, and the time of the root without the effect of making them, nanoseconds since 1970
  * @throws TREE_TARGET_REFUSED if another program has moved or changed an area
  */
 export function openAreas(
@@ -56,10 +56,12 @@ export function openAreas(
   let second: FoundArea | undefined;
   try {
     second = openInPlace(root, 'before', id, before);
-    const mtime = readBase(first.area, base);
-    if (mtime === undefined) throw disturbed(`${first.name} lacks the file ${BASE} that Lifeboat made`);
+    const times = readBase(first.area, base);
+    if (!times) throw disturbed(`${first.name} lacks the file ${BASE} that Lifeboat made`);
     if (!isUnused(second.area)) throw disturbed(`${second.name} holds files that Lifeboat did not make`);
-    return { restoring: first, before: second, mtime };
+    // Services may have changed the root since.
+    const now = root.meta().mtime;
+    return { restoring: first, before: second, mtime: now === times.madeAt ? times.mtime : now };
   } catch (error) {
     first.area.close();
     second?.area.close();

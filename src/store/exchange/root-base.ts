@@ -7,6 +7,14 @@ import type { Directory } from '../filesystem/directory.ts';
  * that the area is the recorded one: it holds a random number, and the journal has its SHA-256.
  */
 
+/** Times of the root, nanoseconds since 1970. */
+interface RootBase {
+  /** before the areas were made */
+  mtime: bigint;
+  /** right after that */
+  madeAt: bigint;
+}
+
 /** The name of the file. */
 export const BASE = 'base.json';
 /** Upper bound for the size of {@link BASE}, bytes. */
@@ -28,24 +36,26 @@ export function sumBase(base: string): string {
   return createHash('sha256').update(base).digest('hex');
 }
 
-/** Returns the content of the file. `mtime`: of the root, nanoseconds since 1970. */
-export function encodeBase(mtime: bigint): string {
-  return JSON.stringify({ mtime: String(mtime), random: randomUUID() });
+/** Returns the content of the file. */
+export function encodeBase({ mtime, madeAt }: RootBase): string {
+  return JSON.stringify({ mtime: String(mtime), madeAt: String(madeAt), random: randomUUID() });
 }
 
 /**
- * Returns the recorded time of the root, nanoseconds since 1970; undefined if the area has no such file.
+ * Returns the recorded times of the root; undefined if the area has no such file.
  *
  * @param sha256 of the file, hexadecimal
  */
-export function readBase(area: Directory, sha256: string): bigint | undefined {
+export function readBase(area: Directory, sha256: string): RootBase | undefined {
   let file: number | undefined;
   try {
     file = area.openFile(BASE);
     const stat = fstatSync(file, { bigint: true });
     if (!stat.isFile() || stat.size > MAX_BASE) return undefined;
     const text = readFileSync(file, 'utf8');
-    return sumBase(text) === sha256 ? BigInt((JSON.parse(text) as { mtime: string }).mtime) : undefined;
+    if (sumBase(text) !== sha256) return undefined;
+    const { mtime, madeAt } = JSON.parse(text) as Record<keyof RootBase, string>;
+    return { mtime: BigInt(mtime), madeAt: BigInt(madeAt) };
   } catch {
     return undefined;
   } finally {

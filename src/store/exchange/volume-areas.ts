@@ -51,7 +51,6 @@ export async function swapBuilt({
     const incoming = restoring.area.enter(BUILT);
     try {
       if (!incoming || !isSame(incoming, areas.tree)) throw notOurs(BUILT);
-      // Making the areas changed the time. A service may have changed the owner and mode since.
       const before = { ...root.meta(), mtime };
       const plan = whole ? planWhole : planMerge;
       return await exchange(
