@@ -160,7 +160,7 @@ async function undoInVolumes(
     // First, because a helper of the dead run continues to move files.
     requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
     const { done, now } = await deps.undoVolumes(entries, file);
-    const half = !done && halfSwapped(await readJournal(file)).length > 0;
+    const half = now === undefined && !done && halfSwapped(await readJournal(file)).length > 0;
     if (half) return { done, half, reached: 'half' };
     return { done, half, reached: now === undefined ? 'unknown' : now === 'new' ? 'swapped' : 'nothing' };
   } catch (error) {

@@ -2,7 +2,6 @@ import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { appendJournal, type JournalEntry } from '../run/journal.ts';
 import type { State } from '../run/state.ts';
-import type { KnownArea } from '../store/exchange/known-area.ts';
 import { placeName, type VolumeDeps, volumePlace } from './volume-place.ts';
 import { areasOf, completeKeptVolume, withdrawKeptVolume } from './volume-records.ts';
 
@@ -25,32 +24,42 @@ export function openVolumes(entries: readonly JournalEntry[]): (JournalEntry & {
 
 /** Returns those of the open volumes that may hold a mixture of the old data and the new. */
 export function halfSwapped(entries: readonly JournalEntry[]): (JournalEntry & { type: 'volume' })[] {
-  const begun = new Set(entries.flatMap((entry) => (entry.type === 'volume-swap' ? [entry.id] : [])));
-  return openVolumes(entries).filter(({ id }) => begun.has(id) && areasOf(entries, id).ended === undefined);
-}
-
-/** The result of reversing or completing what a restore or rollback began in volumes. */
-interface Undone {
-  done: boolean;
-  now?: 'old' | 'new';
-  kept?: KnownArea;
+  const idsOf = (type: 'volume-swap' | 'volume-ended') =>
+    new Set(entries.flatMap((entry) => (entry.type === type ? [entry.id] : [])));
+  const [begun, ended] = [idsOf('volume-swap'), idsOf('volume-ended')];
+  return openVolumes(entries).filter(({ id }) => begun.has(id) && !ended.has(id));
 }
 
 /** How long a reversal may take, milliseconds. Renames are quick, but restored files are deleted. */
 const LIMIT_MS = 30 * 60_000;
 
+/** What the reversal of an exchange found: the data in place, and whether the area holds replaced data. */
+export interface Undone {
+  id: string;
+  now: 'old' | 'new' | 'unknown';
+  kept?: boolean;
+}
+
+/** Corrects the record of an exchange. Resolves to whether the journal may show the exchange as done. */
+export type Complete = (undone: Undone) => Promise<boolean>;
+
+interface UndoVolumesOptions {
+  journal: string;
+  /** called for each volume; absent: no record is kept of it */
+  complete?: Complete;
+}
+
 /**
  * Reverses the unfinished work of a dead restore or rollback in volumes, or completes its cleanup. Failures are logged.
  *
- * @returns `done`: nothing remains to be retried; `now`: the data that is in place, if the volume showed it; `kept`:
- *   the area with the replaced data
+ * @returns `done`: nothing remains to be retried; `now`: the data that is in place, if the volume showed it
  */
 export async function undoVolumes(
   { treeStore, log, agentMounts }: VolumeDeps,
   entries: readonly JournalEntry[],
-  journal: string,
-): Promise<Undone> {
-  const result: Undone = { done: true };
+  { journal, complete = async () => true }: UndoVolumesOptions,
+): Promise<{ done: boolean; now?: 'old' | 'new' }> {
+  const result: { done: boolean; now?: 'old' | 'new' } = { done: true };
   for (const open of openVolumes(entries)) {
     const { id } = open;
     // The agent may have been recreated with other mounts.
@@ -60,10 +69,11 @@ export async function undoVolumes(
       const context = { reach, runId: id, journal, signal, progress: () => undefined };
       const job = { kind: 'undo' as const, root, id, journal, areas: areasOf(entries, id) };
       const { now, kept, left } = await treeStore.volume(job, context);
-      const known = now === 'unknown' ? {} : { now };
-      Object.assign(result, known, kept ? { kept } : {});
       warnLeft(log, placeName(open), left);
-      noteDone({ log }, journal, { type: 'volume-done', id, ...known });
+      const known = now === 'unknown' ? {} : { now };
+      Object.assign(result, known);
+      if (await complete({ id, now, ...(kept === undefined ? {} : { kept }) }))
+        noteDone({ log }, journal, { type: 'volume-done', id, ...known });
     } catch (error) {
       log.warn('an unfinished restore in a volume could not be reversed', {
         volume: placeName(open),
@@ -82,16 +92,18 @@ export function warnLeft(log: Log, volume: string, left: readonly string[]): voi
 }
 
 /**
- * Like {@link undoVolumes}, for a run that died: removes the record of put-aside data of a restore that was taken back,
- * and completes the one of an exchange that was complete. The caller must hold the lock.
+ * Like {@link undoVolumes}, for a run that ended or died: also removes the record of put-aside data of a restore that
+ * was taken back, and completes the one of an exchange that was complete. The caller must hold the lock.
  */
 export async function recoverVolumes(
   deps: VolumeDeps & { state: State },
   entries: readonly JournalEntry[],
   journal: string,
 ): Promise<{ done: boolean; now?: 'old' | 'new' }> {
-  const undone = await undoVolumes(deps, entries, journal);
-  if (undone.now === 'old') await withdrawKeptVolume(deps.state, entries);
-  if (undone.now === 'new') await completeKeptVolume(deps.state, entries);
-  return undone;
+  const complete: Complete = async ({ id, now, kept }) => {
+    if (now === 'old') await withdrawKeptVolume(deps.state, id);
+    if (now === 'new') await completeKeptVolume(deps.state, entries, { id, kept });
+    return true;
+  };
+  return undoVolumes(deps, entries, { journal, complete });
 }

@@ -35,13 +35,14 @@ export function volumeName({ name, source }: Mount): string {
   return name ?? source;
 }
 
+/** What work in volumes needs. */
 export interface VolumeDeps {
   treeStore: TreeStore;
   log: Log;
   agentMounts: readonly Mount[];
 }
 
-/** Returns the name of a place as messages show it. */
+/** Returns the name of a volume or directory as messages show it. */
 export function placeName({ root, mount }: VolumePlace): string {
   return mount ? volumeName(mount) : root;
 }

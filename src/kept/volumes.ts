@@ -1,22 +1,26 @@
-import { hasCode, LifeboatError } from '../base/errors.ts';
+import { errorInfo, hasCode, LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { appendJournal, openJournals, readJournal } from '../run/journal.ts';
 import type { Rollback } from '../run/state.ts';
+import type { Exchanged } from '../store/exchange/exchange.ts';
 import { isKnown, type KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
-import type { Exchanged } from '../store/exchange/volume-areas.ts';
 import type { TreeStore } from '../trees/runner.ts';
-import { halfSwapped, noteDone, undoVolumes, warnLeft } from './undo-volumes.ts';
+import { type Complete, halfSwapped, noteDone, type Undone, undoVolumes, warnLeft } from './undo-volumes.ts';
 import { placeName, type VolumeDeps, type VolumePlace, type VolumeRun } from './volume-place.ts';
+import { keptAreaOf } from './volume-records.ts';
 
 /** Volumes that restores and rollbacks change, and the data that they put aside in them. */
 
 /** The result of an exchange in a volume. It is incomplete if the exchange was cut off at its end. */
-type VolumeExchange = Partial<Omit<Exchanged, 'left'>>;
+interface VolumeExchange extends Partial<Pick<Exchanged, 'kept' | 'swapMs'>> {
+  /** about a record that could not be saved; recovery completes it from the journal */
+  warnings: string[];
+}
 
 /** The restore whose put-aside data is meant, and the record of that data. */
 type KeptInVolume = Pick<Rollback, 'id' | 'volume'>;
 
-/** Returns the record of put-aside data. @throws NOTHING_TO_ROLL_BACK if the exchange is not complete */
+/** Returns the record of put-aside data. @throws NOTHING_TO_ROLL_BACK if it is incomplete */
 function recordOf({ id, volume }: KeptInVolume): KnownArea {
   if (volume && isKnown(volume)) return volume;
   throw new LifeboatError('NOTHING_TO_ROLL_BACK', `the record of the put-aside data of restore ${id} is incomplete`, {
@@ -30,6 +34,8 @@ interface RollBackVolumeOptions {
   chosen: KeptInVolume;
   run: VolumeRun;
   now: Date;
+  /** saves the record of the data that is put aside now; absent: none */
+  save(kept: KnownArea | undefined): Promise<unknown>;
 }
 
 /**
@@ -43,15 +49,15 @@ export async function rollBackVolume({
   chosen,
   run,
   now,
+  save,
 }: RollBackVolumeOptions): Promise<VolumeExchange> {
   const { id, journal, signal } = run;
   appendJournal(journal, { type: 'volume', id, ...place });
   const about = { restore: chosen.id, known: recordOf(chosen) };
   const job = { kind: 'roll-back' as const, root: place.root, id, at: now.toISOString(), journal, ...about };
   const context = { reach: place.reach, runId: id, journal, signal, progress: () => undefined };
-  const done = await orTakenBack(deps, place, run, () => deps.treeStore.volume(job, context));
-  noteDone(deps, journal, { type: 'volume-done', id });
-  return done;
+  const withdraw = async () => undefined;
+  return orTakenBack(deps, place, run, { exchange: () => deps.treeStore.volume(job, context), save, withdraw });
 }
 
 /**
@@ -70,30 +76,57 @@ export async function checkRollBack(
   await treeStore.volume(job, { reach, runId: id, journal, signal, progress: () => undefined });
 }
 
+interface Recorded {
+  exchange(): Promise<Exchanged>;
+  /** saves the record of the data that the exchange put aside; absent: none */
+  save(kept: KnownArea | undefined): Promise<unknown>;
+  /** removes the record that was saved before the exchange, which is taken back */
+  withdraw(): Promise<unknown>;
+}
+
 /**
  * Runs an exchange, and reverses it at once if it is cut off. Services must not start on a volume that mixes old and
- * new data, and the reversal would remove what they write there.
+ * new data, and the reversal would remove what they write there. The journal shows the exchange as done only once its
+ * record is correct.
  *
- * @throws the error of `exchange` if the volume is as it was before; TREE_HALF_RESTORED if the reversal failed
+ * @throws the error of `exchange` if the volume is as it was before; TREE_HALF_RESTORED if the reversal failed. An
+ * exchange that is complete never fails.
  */
 export async function orTakenBack(
   deps: VolumeDeps,
   place: VolumePlace,
-  { journal }: VolumeRun,
-  exchange: () => Promise<Exchanged>,
+  { id, journal }: VolumeRun,
+  { exchange, save, withdraw }: Recorded,
 ): Promise<VolumeExchange> {
+  let done: Omit<VolumeExchange, 'warnings'>;
   try {
-    const { left, ...done } = await exchange();
+    const { left, ...exchanged } = await exchange();
     warnLeft(deps.log, placeName(place), left);
-    return done;
+    done = exchanged;
   } catch (error) {
-    const { done, now, kept } = await undoVolumes(deps, await readJournal(journal), journal);
+    let undone: Undone | undefined;
+    const complete: Complete = async (found) => {
+      undone = found;
+      if (found.now === 'old') await withdraw();
+      return found.now !== 'new';
+    };
+    const { now } = await undoVolumes(deps, await readJournal(journal), { journal, complete });
+    const entries = await readJournal(journal);
     // If nothing was moved yet, the volume is unchanged, even if temporary files are left.
-    if (!done) throw halfSwapped(await readJournal(journal)).length > 0 ? halfRestored(place, error) : error;
+    if (now === undefined) throw halfSwapped(entries).length > 0 ? halfRestored(place, error) : error;
     if (now !== 'new') throw error;
     // The exchange was complete, and only its cleanup was cut off.
-    return kept ? { kept } : {};
+    const kept = undone?.kept === false ? undefined : keptAreaOf(entries, id);
+    done = kept ? { kept } : {};
   }
+  try {
+    await save(done.kept);
+  } catch (unsaved) {
+    deps.log.warn('the record of put-aside data could not be saved', { ...errorInfo(unsaved) });
+    return { ...done, warnings: [unsavedWarning(unsaved)] };
+  }
+  noteDone(deps, journal, { type: 'volume-done', id, now: 'new' });
+  return { ...done, warnings: [] };
 }
 
 function halfRestored(place: VolumePlace, cause?: unknown): LifeboatError {
@@ -105,6 +138,11 @@ function halfRestored(place: VolumePlace, cause?: unknown): LifeboatError {
       hint: 'No data is lost. Lifeboat tries every minute to reverse the swap. Services that use the volume stay stopped until then. The log says what prevents it.',
     },
   );
+}
+
+/** Returns the warning about a record that could not be saved after a swap. Recovery or the next command saves it. */
+export function unsavedWarning(error: unknown): string {
+  return `the record of the put-aside data could not be saved: ${toLifeboatError(error).message}. Lifeboat tries again every minute`;
 }
 
 /** True for the error of {@link orTakenBack} about a volume that nothing may use now. */
@@ -140,8 +178,9 @@ export async function forgetVolume(
   const context = { reach, runId: id, journal, signal, progress: () => undefined };
   const known = recordOf(chosen);
   await treeStore.volume({ kind: 'forget', root, known, check: true }, context);
-  await begin({ ...known, forgotten: true });
-  await treeStore.volume({ kind: 'forget', root, known: { ...known, forgotten: true } }, context);
+  const forgotten = { ...known, forgotten: true as const };
+  await begin(forgotten);
+  await treeStore.volume({ kind: 'forget', root, known: forgotten }, context);
 }
 
 /** Reads the areas of put-aside data in a volume. `known`: the recorded ones. */

@@ -6,7 +6,7 @@ import type { RestoreStart, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
 import type { Reach } from '../sources/source.ts';
 import type { Identity } from '../store/exchange/identity.ts';
-import type { AreaRecord } from '../store/exchange/own-area.ts';
+import type { AreaRecord, Ended } from '../store/exchange/own-area.ts';
 import { spoolError } from './spool.ts';
 
 /** A container of the user, with the names that stay when it is recreated. */
@@ -66,13 +66,13 @@ export type JournalEntry =
   /** the areas that a restore has made in the volume, see store/exchange/own-area.ts */
   | { type: 'volume-areas'; id: string; areas: AreaRecord }
   /**
-   * from here to `volume-ended`, the volume may hold neither the old nor the new data; `area`: identity of the area for
-   * the replaced data; `list`, `size`: SHA-256 of the list of moves in it, and its size in bytes
+   * from here to `volume-ended`, the volume may hold neither the old nor the new data; `area`: the area for the
+   * replaced data; `list`, `size`: SHA-256 of the list of moves in it, and its size in bytes; `root`: of the volume
    */
-  | { type: 'volume-swap'; id: string; area: Identity; list: string; size: number }
-  /** the volume holds the old or the new data from here on; only areas may be left to remove */
-  | { type: 'volume-ended'; id: string; now: 'old' | 'new' }
-  /** nothing is left to do in the volume; `now`: the data that is in place */
+  | { type: 'volume-swap'; id: string; area: Identity; list: string; size: number; root: Identity }
+  /** the volume is entirely old or new from here on; the cleanup and the record of put-aside data may be incomplete */
+  | ({ type: 'volume-ended'; id: string } & Ended)
+  /** the record is saved too; `now`: the data that is in place, if that is known */
   | { type: 'volume-done'; id: string; now?: 'old' | 'new' }
   /**
    * `startedAt`: the last start that the engine reports; `at`: ISO time of the stop request; `timeout`: seconds until
@@ -149,7 +149,16 @@ export function processStart(pid: number): string | undefined {
 
 /** Entries about steps that are complete. Without them, recovery repeats or examines a step, which does no harm. */
 const COMPLETED: readonly JournalEntry['type'][] = [
-  ...(['database-done', 'dependents-done', 'swapped', 'failed', 'volume-done', 'started', 'hook-done'] as const),
+  ...([
+    'database-done',
+    'dependents-done',
+    'swapped',
+    'failed',
+    'volume-ended',
+    'volume-done',
+    'started',
+    'hook-done',
+  ] as const),
   'reported',
 ];
 

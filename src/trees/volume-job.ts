@@ -4,11 +4,12 @@ import type { ProgressSink } from '../report/events.ts';
 import { appendJournal, type JournalEntry } from '../run/journal.ts';
 import { compareTree, type TreeDifference } from '../store/content/compare-tree.ts';
 import { type BuiltAreas, type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
+import type { Exchanged } from '../store/exchange/exchange.ts';
 import type { EndedExchange } from '../store/exchange/finish-exchange.ts';
 import type { KnownArea } from '../store/exchange/known-area.ts';
 import { listAreas, type VolumeArea } from '../store/exchange/list-areas.ts';
-import type { AreaRecord } from '../store/exchange/own-area.ts';
-import { type Exchanged, forgetArea, rollBackArea, swapBuilt } from '../store/exchange/volume-areas.ts';
+import type { AreaRecord, Ended } from '../store/exchange/own-area.ts';
+import { forgetArea, rollBackArea, swapBuilt } from '../store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFile } from '../store/filesystem/index-file.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
@@ -177,14 +178,14 @@ function selection(paths: readonly string[]) {
 
 /** Adds the journal to a job: it records before the first move that the volume may be neither old nor new. */
 function exchanging<J extends SwapJob | RollBackJob>({ kind: _, journal, ...job }: J, heard: () => void) {
-  const begun = ({ identity, list, size }: KnownArea) =>
-    appendJournal(journal, { type: 'volume-swap', id: job.id, area: identity, list, size });
+  const begun = ({ identity, list, size, root }: KnownArea) =>
+    appendJournal(journal, { type: 'volume-swap', id: job.id, area: identity, list, size, root });
   return { ...job, begun, ended: endedIn(journal, job.id), heard };
 }
 
 /** Returns a function that records that a volume is wholly old or new, and whether it could record that. */
-function endedIn(journal: string, id: string): (now: 'old' | 'new') => boolean {
-  return (now) => noteEnd(journal, { type: 'volume-ended', id, now });
+function endedIn(journal: string, id: string): (state: Ended) => boolean {
+  return (state) => noteEnd(journal, { type: 'volume-ended', id, ...state });
 }
 
 /** Records a completed step. Returns whether that succeeded: a full spool does not turn a success into a failure. */

@@ -11,15 +11,16 @@ import { split } from '../filesystem/path.ts';
 import { differing } from './differing.ts';
 import { setRootTime } from './directory-meta.ts';
 import { planMerge, planWhole } from './exchange-plan.ts';
-import { findArea, findUnrecorded, openAreas, removeUnused } from './find-area.ts';
+import { findArea, findUnrecorded, isOtherRoot, openAreas, removeUnused } from './find-area.ts';
 import type { EndedExchange, EndOptions } from './finish-exchange.ts';
 import { type Identity, identityOf } from './identity.ts';
 import { inVolume } from './in-volume.ts';
+import { knownIn } from './known-area.ts';
 import { copyEqualFile } from './live-file.ts';
 import { checkChangeable, checkSteps } from './movable.ts';
 import { type AreaRecord, createOwn, makeAreas, removeArea, removeOpen, withoutAreas } from './own-area.ts';
 import { BASE, encodeBase, readBase, sumBase, writeBase } from './root-base.ts';
-import { undoExchange } from './undo-exchange.ts';
+import { otherRoot, undoExchange } from './undo-exchange.ts';
 
 /** Describes the tree to build, and the volume to build it in. */
 export interface BuildOptions
@@ -118,7 +119,10 @@ async function buildIn(
   const { mtime: madeAt, ...owner } = root.meta();
   const before = { ...owner, mtime };
   const base = encodeBase({ mtime, madeAt });
-  const record = { restoring: identityOf(area), before: identityOf(aside), base: sumBase(base) };
+  const record = {
+    ...{ restoring: identityOf(area), before: identityOf(aside) },
+    ...{ base: sumBase(base), root: identityOf(root) },
+  };
   const live = new OpenDirectories(root);
   let target: Directory | undefined;
   try {
@@ -178,7 +182,7 @@ function steady(report: BuildOptions['progress']) {
  * exchange stays. Can be called at any time, and repeatedly. A directory that is not the recorded one stays as it is.
  *
  * @param record the areas, as the journal shows them
- * @throws TREE_TARGET_REFUSED if moves have begun, and their area is gone or is not as Lifeboat left it
+ * @throws TREE_HALF_RESTORED if the volume is another one than the recorded one; the errors of {@link undoExchange}
  */
 export async function undoIncomplete(
   rootPath: string,
@@ -186,12 +190,13 @@ export async function undoIncomplete(
   { record, ...options }: EndOptions & { record: AreaRecord },
 ): Promise<EndedExchange> {
   return inVolume(rootPath, async (root) => {
-    const { before: identity, list, size, ended: now } = record;
-    const begun = identity !== undefined && list !== undefined && size !== undefined;
-    const ended = begun
-      ? await undoExchange(root, { area: id, identity, list, size, ...(now ? { ended: now } : {}) }, options)
-      : ({ now: now ?? 'old', left: [] } as EndedExchange);
-    const aside = begun ? undefined : leftIn(root, areaName('before', id), identity);
+    const { before: identity, ended: recorded } = record;
+    const known = knownIn(id, record);
+    if (!known && isOtherRoot(root, record.root)) throw otherRoot(root, areaName('restoring', id));
+    const ended: EndedExchange = known
+      ? await undoExchange(root, { ...known, ...(recorded ? { ended: recorded } : {}) }, options)
+      : { now: 'old', ...recorded, left: [] };
+    const aside = known ? undefined : leftIn(root, areaName('before', id), identity);
     const built = leftIn(root, areaName('restoring', id), record.restoring);
     try {
       const { mtime } = root.meta();

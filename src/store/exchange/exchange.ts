@@ -43,19 +43,26 @@ interface ExchangeRequest extends Pick<EndOptions, 'ended' | 'heard'> {
   begun?(known: KnownArea): void;
 }
 
+/** The result of an exchange. */
+export interface Exchanged extends Pick<EndedExchange, 'left'> {
+  /** the area that holds the replaced data; absent if nothing was replaced */
+  kept?: KnownArea;
+  /** how long the volume was between the old and the new state, milliseconds */
+  swapMs: number;
+}
+
 const MAKE = { make: true };
 
 /**
  * Runs an exchange.
  *
  * @param plan returns the steps; runs before anything is moved
- * @returns how it ended, and `swapMs`: how long the moves took, milliseconds
  * @throws the error of a failed rename, after everything has moved back; TREE_TARGET_REFUSED
  */
 export async function exchange(
   request: ExchangeRequest,
   plan: () => Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
-): Promise<Omit<EndedExchange, 'now'> & { swapMs: number }> {
+): Promise<Exchanged> {
   const { root, area: found, source, begun, heard, ended } = request;
   let open: OpenExchange | undefined;
   let swapMs = 0;
@@ -80,8 +87,8 @@ export async function exchange(
     throw error;
   }
   heard?.();
-  const { now: _, ...done } = await finishExchange(open, { ended, heard });
-  return { ...done, swapMs };
+  const { kept, left } = await finishExchange(open, { ended, heard });
+  return { ...(kept ? { kept: open.known } : {}), left, swapMs };
 }
 
 /** Writes the list of moves. */
@@ -95,7 +102,7 @@ async function prepareMoves(request: ExchangeRequest, plan: Parameters<typeof ex
   const written = await writeMoves(found.area, header, plan());
   removeTree(found.area, RESERVED);
   const { steps } = await readMoves(found.area, header.id);
-  const known = { area: header.id, identity: identityOf(found.area), ...written };
+  const known = { area: header.id, identity: identityOf(found.area), root: identityOf(root), ...written };
   return { root, found, known, header, steps, source };
 }
 

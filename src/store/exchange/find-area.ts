@@ -34,6 +34,14 @@ export function findArea(root: Directory, name: string, identity: Identity): Fou
   return undefined;
 }
 
+/**
+ * Returns whether a volume is another one than the recorded one: an empty mount point is another directory than the
+ * root of the disk that belongs there.
+ */
+export function isOtherRoot(root: Directory, recorded: Identity | undefined): boolean {
+  return recorded !== undefined && !isForeign(root) && !isSame(root, recorded);
+}
+
 /** Returns why a directory lacks its recorded proof, for a message; undefined if it holds the proof. */
 export async function whyUnproved(area: Directory, proof: SourceProof): Promise<string | undefined> {
   if ('base' in proof) return readBase(area, proof.base) === undefined ? `its file ${BASE} has changed` : undefined;

@@ -4,7 +4,7 @@ import { walk } from '../filesystem/walk.ts';
 import { KEPT, setRootTime } from './directory-meta.ts';
 import type { KnownArea } from './known-area.ts';
 import { type ExchangeHeader, type ExchangeStep, OWN_FILES } from './move-list.ts';
-import { type FoundArea, removeArea } from './own-area.ts';
+import { type Ended, type FoundArea, removeArea } from './own-area.ts';
 
 /** How to end an exchange. */
 export interface EndOptions {
@@ -12,7 +12,7 @@ export interface EndOptions {
    * called when the volume is wholly old or new, before anything that could show this is removed. Returns whether that
    * is recorded; if not, nothing is removed.
    */
-  ended?: ((now: 'old' | 'new') => boolean) | undefined;
+  ended?: ((state: Ended) => boolean) | undefined;
   heard?: (() => void) | undefined;
 }
 
@@ -20,8 +20,8 @@ export interface EndOptions {
 export interface EndedExchange {
   /** the data in the volume; `unknown`: somebody has emptied the area by hand, so that nothing can move back */
   now: 'old' | 'new' | 'unknown';
-  /** the area that holds the replaced data; absent if nothing was replaced, or if it moved back */
-  kept?: KnownArea;
+  /** whether the area holds replaced data; absent if that moved back, or if it is not known */
+  kept?: boolean;
   /** directories that were left in the volume, because they hold files or were not recognised, by their names there */
   left: string[];
 }
@@ -36,8 +36,8 @@ export interface OpenExchange {
   steps(): AsyncGenerator<ExchangeStep>;
   /** the area that holds the incoming directory; absent if it is gone or is not the recorded one */
   source?: FoundArea | undefined;
-  /** the data that is in place, if the journal says so already */
-  now?: 'old' | 'new' | undefined;
+  /** how it ended, if the journal says so already */
+  ended?: Ended | undefined;
 }
 
 /** Returns whether a step is about the root of the volume. */
@@ -50,7 +50,7 @@ export function isRoot(step: ExchangeStep): step is ExchangeStep & { type: 'dire
  * stays if it holds a file.
  */
 export async function finishExchange(
-  { root, found, known, header, steps, source }: OpenExchange,
+  { root, found, header, steps, source }: OpenExchange,
   { ended = () => true, heard = () => undefined }: EndOptions,
 ): Promise<EndedExchange> {
   let replaced = false;
@@ -59,8 +59,8 @@ export async function finishExchange(
     if (step.type === 'move' && (step.out || !header.whole)) replaced = true;
     if (isRoot(step)) mtime = step.after.mtime;
   }
-  const result: EndedExchange = { now: 'new', left: [], ...(replaced ? { kept: known } : {}) };
-  if (!ended('new')) return result;
+  const result: EndedExchange = { now: 'new', kept: replaced, left: [] };
+  if (!ended({ now: 'new', kept: replaced })) return result;
   if (source && !(await isSpent(source.area))) result.left.push(source.name);
   else if (source) removeArea(root, source, heard);
   // Nothing was replaced, so there is nothing to roll back to. The area would only clutter the application's directory.

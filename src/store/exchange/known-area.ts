@@ -7,7 +7,7 @@ import type { Identity } from './identity.ts';
 import { secureMoves } from './list-proof.ts';
 import { unmovable } from './movable.ts';
 import type { ListProof } from './move-list.ts';
-import { type FoundArea, isOwnMade } from './own-area.ts';
+import { type AreaRecord, type FoundArea, isOwnMade } from './own-area.ts';
 
 /**
  * The agent's record of put-aside data, outside the volume. It does not change while its area stays the same: nothing
@@ -17,6 +17,8 @@ export interface KnownArea extends ListProof {
   /** ID of the restore or rollback that made the area */
   area: string;
   identity: Identity;
+  /** the root of its volume */
+  root: Identity;
   /** its deletion has begun: nothing is brought back from it */
   forgotten?: true;
 }
@@ -27,6 +29,12 @@ export type PendingArea = Pick<KnownArea, 'area'>;
 /** Returns whether a record says how to recognise its area. */
 export function isKnown(record: KnownArea | PendingArea): record is KnownArea {
   return 'list' in record;
+}
+
+/** Returns the record of the area of a restore or rollback, if its journal shows that moves have begun. */
+export function knownIn(area: string, { before: identity, list, size, root }: AreaRecord): KnownArea | undefined {
+  if (identity === undefined || list === undefined || size === undefined || root === undefined) return undefined;
+  return { area, identity, list, size, root };
 }
 
 /** The recorded area, or what has its name instead. `refused`: why it is not recognised, for a message. */

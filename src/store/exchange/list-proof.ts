@@ -16,6 +16,12 @@ export async function sumMoves(area: Directory, size: number): Promise<string | 
   return whole ? hash.digest('hex') : undefined;
 }
 
+/** Returns the SHA-256 and the size of the list of an area that only Lifeboat can write to. */
+export async function proofOf(area: Directory): Promise<ListProof> {
+  const size = Number(area.look(listName(area))?.size ?? 0n);
+  return { list: (await sumMoves(area, size)) ?? '', size };
+}
+
 /** Reads a list of a known size. Resolves to false if it has another size, or is not a regular file. */
 async function readList(area: Directory, size: number, use: (chunk: Buffer) => void): Promise<boolean> {
   const name = listName(area);

@@ -26,8 +26,16 @@ export interface AreaRecord {
   /** SHA-256 of the list of moves in that area, hexadecimal, and its size in bytes; absent: nothing has moved */
   list?: string;
   size?: number;
-  /** the data that is in place, once all moves are made or reverted: only the cleanup is left */
-  ended?: 'old' | 'new';
+  /** the root of the volume */
+  root?: Identity;
+  /** all moves are made or reverted: only the cleanup is left */
+  ended?: Ended;
+}
+
+/** How an exchange ended. `now`: the data in place; `kept`: whether the area holds replaced data. */
+export interface Ended {
+  now: 'old' | 'new';
+  kept?: boolean;
 }
 
 /** An open area, and its name at the top of the volume. */

@@ -5,7 +5,7 @@ import { within } from '../filesystem/open-directories.ts';
 import { split, type TreePath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
 import { joined, KEPT, setDirectoryMeta, setRootTime } from './directory-meta.ts';
-import { findArea, whyUnproved } from './find-area.ts';
+import { findArea, isOtherRoot, whyUnproved } from './find-area.ts';
 import {
   type EndedExchange,
   type EndOptions,
@@ -28,24 +28,24 @@ const MAKE = { make: true };
  * again after an interruption.
  *
  * @param known the area of the exchange, and the data that is in place, as the journal records them
- * @throws TREE_TARGET_REFUSED if the area is gone or is not as Lifeboat left it. The volume may hold a mixture then,
- *   and nothing has changed.
+ * @throws TREE_HALF_RESTORED if the area is gone, or if the volume is not the recorded one; TREE_TARGET_REFUSED if the
+ *   area is not as Lifeboat left it. The volume may hold a mixture then, and nothing has changed.
  */
 export async function undoExchange(
   root: Directory,
-  { ended: now, ...known }: KnownArea & Pick<AreaRecord, 'ended'>,
+  { ended, ...known }: KnownArea & Pick<AreaRecord, 'ended'>,
   options: EndOptions,
 ): Promise<EndedExchange> {
   const name = areaName('before', known.area);
   const recognised = await recognise(root, known);
   if (!recognised) {
-    if (now !== undefined) return { now, left: [] };
-    throw mixed(name, 'is gone');
+    if (ended) return { ...ended, left: [] };
+    throw goneFrom(root, known);
   }
   if (recognised.refused !== undefined) {
-    if (now !== undefined) return { now, left: [name] };
+    if (ended) return { ...ended, left: [name] };
     if (removeEmptied(root, name, known)) return { now: 'unknown', left: [] };
-    throw mixed(name, `is not as Lifeboat left it: ${recognised.refused}`);
+    throw changed(name, recognised.refused);
   }
   const { found } = recognised;
   try {
@@ -53,8 +53,8 @@ export async function undoExchange(
     const { header, steps } = await readMoves(found.area, known.area);
     const source = await openSource(root, header);
     try {
-      const open = { root, found, known, header, steps, source, now };
-      if (now === 'new' || exchangeState(found.area) === 'done') return await finishExchange(open, options);
+      const open = { root, found, known, header, steps, source, ended };
+      if (ended?.now === 'new' || exchangeState(found.area) === 'done') return await finishExchange(open, options);
       return await revertExchange(open, options);
     } finally {
       source?.area.close();
@@ -76,9 +76,26 @@ function removeEmptied(root: Directory, name: string, { identity }: KnownArea): 
   }
 }
 
-function mixed(name: string, why: string): LifeboatError {
-  return new LifeboatError('TREE_TARGET_REFUSED', `${name} ${why}, so an interrupted swap cannot be reversed`, {
-    hint: `The volume may hold a part of the old data and a part of the new. Put ${name} back as it was, at the top of the volume: Lifeboat then reverses the swap. To keep the volume as it is instead, delete everything in ${name}, and leave the directory itself. If it is gone, see TREE_HALF_RESTORED in docs/errors.md.`,
+/** Returns the error for a volume in which moves have begun, and whose area is not there. */
+function goneFrom(root: Directory, { area, root: recorded }: KnownArea): LifeboatError {
+  const name = areaName('before', area);
+  if (isOtherRoot(root, recorded)) return otherRoot(root, name);
+  return new LifeboatError('TREE_HALF_RESTORED', `${name} is gone, and some of the old data is still in it`, {
+    hint: `Move ${name} back to the top of the volume, as root. Lifeboat then continues by itself. If the data is lost, \`lifeboat rollback ${area} --forget\` accepts the volume as it is.`,
+  });
+}
+
+/** Returns the error for a directory that is not the recorded root of a volume. `name`: of an area in it. */
+export function otherRoot({ place }: Directory, name: string): LifeboatError {
+  return new LifeboatError('TREE_HALF_RESTORED', `${place} is not the directory in which ${name} was made`, {
+    hint: 'Mount the disk or network file system of the volume. Lifeboat then continues by itself.',
+  });
+}
+
+function changed(name: string, why: string): LifeboatError {
+  const message = `an interrupted swap cannot be reversed, because ${name} is not as Lifeboat left it: ${why}`;
+  return new LifeboatError('TREE_TARGET_REFUSED', message, {
+    hint: `The volume may hold a part of the old data and a part of the new. Put ${name} back as it was. To keep the volume as it is instead, delete everything in ${name}, and leave the directory itself.`,
   });
 }
 
@@ -94,9 +111,9 @@ export async function revertExchange(
   open: OpenExchange,
   { ended = () => true, heard = () => undefined }: EndOptions,
 ): Promise<EndedExchange> {
-  const { root, found, header, source, now } = open;
+  const { root, found, header, source } = open;
   const left: string[] = [];
-  if (now === undefined) {
+  if (!open.ended) {
     const inside = header.incoming.split('/').slice(1).join('/');
     // Another program may have moved the incoming directory away. What came from it is put aside then.
     const incoming =
@@ -110,7 +127,7 @@ export async function revertExchange(
     left.push(...(await releaseRest(root, found.area, header.id)));
     root.sync();
   }
-  if (!ended('old')) return { now: 'old', left };
+  if (!ended({ now: 'old' })) return { now: 'old', left };
   let { mtime } = root.meta();
   for await (const step of open.steps()) if (isRoot(step)) mtime = step.before.mtime;
   // The list is removed last, so that an interrupted removal can be repeated.

@@ -3,22 +3,16 @@ import { areaName, parseAreaName } from '../filesystem/area.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import { BUILT, type BuiltAreas } from './build-tree.ts';
 import { KEPT, setRootTime } from './directory-meta.ts';
-import { exchange } from './exchange.ts';
+import { type Exchanged, exchange } from './exchange.ts';
 import { planBack, planMerge, planWhole } from './exchange-plan.ts';
-import { openAreas } from './find-area.ts';
-import type { EndedExchange, EndOptions } from './finish-exchange.ts';
+import { isOtherRoot, openAreas } from './find-area.ts';
+import type { EndOptions } from './finish-exchange.ts';
 import { identityOf, isSame } from './identity.ts';
 import { inVolume } from './in-volume.ts';
 import { type KnownArea, lockArea, recogniseInPlace, takeOwnership, untrusted } from './known-area.ts';
 import { checkSteps, unmovable } from './movable.ts';
 import { OWN_FILES, readMoves } from './move-list.ts';
 import { type AreaRecord, createOwn, type FoundArea, notOurs, removeArea, removeOpen } from './own-area.ts';
-
-/** The result of an exchange. `kept`: the area that holds the replaced data; absent if nothing was replaced. */
-export interface Exchanged extends Pick<EndedExchange, 'kept' | 'left'> {
-  /** how long the volume was between the old and the new state, milliseconds */
-  swapMs: number;
-}
 
 interface Swap extends Pick<EndOptions, 'ended' | 'heard'> {
   root: string;
@@ -101,7 +95,7 @@ export async function rollBackArea(request: RollBack): Promise<Exchanged> {
   return inVolume(request.root, async (root) => {
     if (known.forgotten) throw halfForgotten(restore);
     const source = await openKnown(root, known);
-    if (!source) throw gone(restore);
+    if (!source) throw isOtherRoot(root, known.root) ? otherVolume(root) : gone(restore);
     const { mtime } = root.meta();
     try {
       if (!check) await lockArea(root, source, known);
@@ -179,7 +173,8 @@ async function checkBack({ root, source, area }: OpenRollBack, { known }: RollBa
  * Permanently deletes put-aside data. Succeeds if it is gone. The caller records that the deletion has begun.
  *
  * @param check only checks whether the area is the recorded one
- * @throws TREE_TARGET_REFUSED if the recorded area is not as Lifeboat left it
+ * @throws TREE_TARGET_REFUSED if the recorded area is not as Lifeboat left it; NOTHING_TO_ROLL_BACK if the volume is
+ *   another one
  */
 export async function forgetArea(
   rootPath: string,
@@ -190,6 +185,7 @@ export async function forgetArea(
   await inVolume(rootPath, async (root) => {
     const { mtime } = root.meta();
     const found = await openKnown(root, known);
+    if (!found && isOtherRoot(root, known.root)) throw otherVolume(root);
     if (!found) return;
     try {
       if (check) return;
@@ -204,6 +200,15 @@ export async function forgetArea(
     await setRootTime(root, mtime);
     root.sync();
   });
+}
+
+/** Returns the error for put-aside data of a volume that is not the one at its place now. */
+function otherVolume({ place }: Directory): LifeboatError {
+  return new LifeboatError(
+    'NOTHING_TO_ROLL_BACK',
+    `${place} is not the directory that the restore changed: its disk may not be mounted, or the volume was made again`,
+    { hint: 'Mount it, and run the command again. Lifeboat keeps the record of the put-aside data.' },
+  );
 }
 
 function gone(restore: string): LifeboatError {

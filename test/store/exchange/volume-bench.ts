@@ -9,7 +9,7 @@ import {
 import { identityOf } from '../../../src/store/exchange/identity.ts';
 import type { KnownArea } from '../../../src/store/exchange/known-area.ts';
 import { listAreas } from '../../../src/store/exchange/list-areas.ts';
-import type { AreaRecord } from '../../../src/store/exchange/own-area.ts';
+import type { AreaRecord, Ended } from '../../../src/store/exchange/own-area.ts';
 import { forgetArea, rollBackArea, swapBuilt } from '../../../src/store/exchange/volume-areas.ts';
 import { Directory } from '../../../src/store/filesystem/directory.ts';
 import { readIndexFile } from '../../../src/store/filesystem/index-file.ts';
@@ -37,17 +37,18 @@ export interface VolumeBench {
   back(id: string, restore?: string, options?: Back): ReturnType<typeof rollBackArea>;
   forget(restore?: string, heard?: () => void): Promise<void>;
   undo(id?: string, heard?: () => void): Promise<'old' | 'new' | 'unknown'>;
+  /** Lists the recorded areas. */
   list(): ReturnType<typeof listAreas>;
   areas(): string[];
 }
 
 export function createVolumeBench(bench: Bench, volume: string): VolumeBench {
   const journalled = (id: string) => ({
-    begun: ({ identity, list, size }: KnownArea) => {
-      one.journal[id] = { ...one.journal[id], before: identity, list, size };
+    begun: ({ identity, list, size, root }: KnownArea) => {
+      one.journal[id] = { ...one.journal[id], before: identity, list, size, root };
     },
-    ended: (now: 'old' | 'new') => {
-      one.journal[id] = { ...one.journal[id], ended: now };
+    ended: (ended: Ended) => {
+      one.journal[id] = { ...one.journal[id], ended };
       return true;
     },
     made: (areas: AreaRecord) => {
@@ -114,7 +115,11 @@ export function createVolumeBench(bench: Bench, volume: string): VolumeBench {
       const { now } = await undoIncomplete(volume, id, { record, ended, heard });
       return now;
     },
-    list: () => listAreas(volume, Object.values(one.records)),
+    async list() {
+      const known = Object.values(one.records);
+      const areas = await listAreas(volume, known);
+      return areas.filter(({ kind, id }) => kind === 'before' && known.some(({ area }) => area === id));
+    },
     areas: () => readdirSync(volume).filter((name) => name.startsWith('.lifeboat-')),
   };
   return one;

@@ -80,14 +80,14 @@ describe.each(CHANGES)('after %s of the whole volume', (_what, change) => {
     await agent.swap({ whole: select === undefined });
     expect(live()).toBe('new');
     change();
-    expect(await agent.list()).toMatchObject([{ area: ID, files: 2 }]);
+    expect(await agent.list()).toMatchObject([{ id: ID, files: 2 }]);
     await agent.back(SECOND, ID, { check: true });
     change();
     await agent.back(SECOND);
     expect(live()).toBe('old');
     expect(agent.areas()).toEqual([`.lifeboat-before-${SECOND}`]);
     change();
-    expect(await agent.list()).toMatchObject([{ area: SECOND, files: 2 }]);
+    expect(await agent.list()).toMatchObject([{ id: SECOND, files: 2 }]);
     await agent.back(THIRD);
     expect(live()).toBe('new');
     change();
@@ -179,7 +179,9 @@ describe('a program that owns its volume and the areas in it', () => {
   ])('and %s gets nothing: the record stays and says why', async (_what, change, refused) => {
     const known = await chowned();
     change();
-    expect(await agent.list()).toEqual([{ area: ID, files: 0, bytes: 0, refused: expect.stringContaining(refused) }]);
+    expect(await agent.list()).toEqual([
+      { kind: 'before', id: ID, files: 0, bytes: 0, refused: expect.stringContaining(refused) },
+    ]);
     const expected = {
       code: 'TREE_TARGET_REFUSED',
       message: expect.stringContaining(refused),
@@ -251,7 +253,7 @@ test('a copy of a volume keeps its put-aside data, which is not recognised there
   renameSync(volume, `${volume}.old`);
   execFileSync('cp', ['-a', `${volume}.old`, volume]);
   const refused = 'it is another directory than the recorded one';
-  expect(await agent.list()).toMatchObject([{ area: ID, refused }]);
+  expect(await agent.list()).toMatchObject([{ id: ID, refused }]);
   await expect(agent.forget()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
   expect(existsSync(inVolume(BEFORE, 'tree/top'))).toBe(true);
 });

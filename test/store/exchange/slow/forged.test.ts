@@ -213,7 +213,7 @@ describe('a forged list', () => {
     renameSync(inVolume(BEFORE), inVolume(`.lifeboat-before-${OTHER}`));
     expect(await agent.undo(OTHER)).toBe('old');
     expect(existsSync(inVolume(`.lifeboat-before-${OTHER}`, 'tree/top'))).toBe(true);
-    expect(await agent.list()).toMatchObject([{ area: ID, refused: expect.stringContaining(OTHER) }]);
+    expect(await agent.list()).toMatchObject([{ id: ID, refused: expect.stringContaining(OTHER) }]);
     renameSync(inVolume(`.lifeboat-before-${OTHER}`), inVolume(BEFORE));
     await agent.back(SECOND);
     expect(live()).toContain('volume');

@@ -22,7 +22,6 @@ import { Directory } from '../../../../src/store/filesystem/directory.ts';
 import * as fileSystem from '../../../../src/store/filesystem/file-system.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { type Bench, createBench } from '../../helpers.ts';
-import { killAt, killed } from '../killed.ts';
 import { AT, createVolumeBench, ID, SECOND, THIRD, type VolumeBench } from '../volume-bench.ts';
 
 /**
@@ -242,8 +241,8 @@ describe('a program that is not root, after chown -R,', () => {
     chown();
     asUser(`sed -i '1s/"restore":"${ID}"/"restore":"${SECOND}"/' ${BEFORE}/list.ndjson; touch ${BEFORE}/forgotten`);
     expect(await agent.list()).toMatchObject([
-      { area: ID, refused: expect.anything() },
-      { area: SECOND, files: expect.anything() },
+      { id: ID, refused: expect.anything() },
+      { id: SECOND, files: expect.anything() },
     ]);
     expect(agent.records).toEqual(records);
   });
@@ -295,7 +294,7 @@ describe('a program that owns the root of the volume', () => {
     mkdirSync(join(area, 'tree/secret'), { recursive: true, mode: 0o700 });
     writeFileSync(join(area, 'tree/secret/k'), 'forged');
     writeFileSync(join(area, 'list.ndjson'), forgedList(FORGED), { mode: 0o600 });
-    expect(await agent.list()).toMatchObject([{ area: ID, files: 2 }]);
+    expect(await agent.list()).toMatchObject([{ id: ID, files: 2 }]);
     expect(agent.records[ID]).toEqual(known);
     await agent.back(SECOND);
     expect(live()).toBe('old');
@@ -332,26 +331,6 @@ test('files in the area that held the data are not deleted with it', async () =>
   expect(readFileSync(inVolume(BEFORE, 'tree/added'), 'utf8')).toBe('by a program');
 });
 
-test('put-aside data that is moved out of the volume leaves a mixture, and recovery says so', async () => {
-  await build();
-  expect(await killed(agent.swap({ heard: killAt(2) }))).toBe(true);
-  const out = join(bench.spool, 'out');
-  renameSync(inVolume(BEFORE), out);
-  const mixed = { code: 'TREE_TARGET_REFUSED', message: expect.stringContaining('cannot be reversed') };
-  await expect(agent.undo()).rejects.toMatchObject(mixed);
-  renameSync(out, inVolume(BEFORE));
-  expect(await agent.undo()).toBe('old');
-  expect(live()).toBe('old');
-});
-
-test('an area that somebody has emptied by hand ends the recovery, which does not know the data', async () => {
-  await build();
-  expect(await killed(agent.swap({ heard: killAt(2) }))).toBe(true);
-  for (const name of readdirSync(inVolume(BEFORE))) rmSync(inVolume(BEFORE, name), { recursive: true });
-  expect(await agent.undo()).toBe('unknown');
-  expect(agent.areas()).toEqual([]);
-});
-
 test('a deletion that stops before its last step is completed', async () => {
   await build();
   await agent.swap();
@@ -363,7 +342,7 @@ test('a deletion that stops before its last step is completed', async () => {
   await expect(agent.forget()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
   expect(readdirSync(inVolume(BEFORE))).toEqual([]);
   remove.mockRestore();
-  expect(await agent.list()).toMatchObject([{ area: ID, files: 0 }]);
+  expect(await agent.list()).toMatchObject([{ id: ID, files: 0 }]);
   await agent.forget();
   expect(agent.areas()).toEqual([]);
 });
@@ -410,7 +389,7 @@ test('a record whose list is gone is named, and its files are not counted', asyn
   await agent.swap();
   rmSync(inVolume(BEFORE, 'list.ndjson'));
   const refused = 'its list of moves is gone';
-  expect(await agent.list()).toEqual([{ area: ID, files: 0, bytes: 0, refused }]);
+  expect(await agent.list()).toEqual([{ kind: 'before', id: ID, files: 0, bytes: 0, refused }]);
   await expect(agent.back(SECOND)).rejects.toMatchObject({
     code: 'TREE_TARGET_REFUSED',
     message: expect.stringContaining(refused),

@@ -200,7 +200,13 @@ describe('areas that are symlinks', () => {
     untouched = describeTree(outside);
     for (const name of [before, `.lifeboat-restoring-${ID}`]) symlinkSync(join(outside, 'fake'), join(volume, name));
     const owner = lstatSync(volume).uid;
-    agent.records[ID] = { area: ID, identity: identityAt(join(outside, 'fake')), list: 'x', size: 1 };
+    agent.records[ID] = {
+      area: ID,
+      identity: identityAt(join(outside, 'fake')),
+      list: 'x',
+      size: 1,
+      root: identityAt(volume),
+    };
     agent.journal[ID] = { before: identityAt(join(outside, 'fake')), restoring: identityAt(join(outside, 'fake')) };
     expect(await agent.list()).toMatchObject([{ refused: 'it is another directory than the recorded one' }]);
     await expect(agent.forget()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
@@ -212,15 +218,21 @@ describe('areas that are symlinks', () => {
   test('an area with an unreadable list does not hide the others; an area without a list is not emptied', async () => {
     mkdirSync(join(volume, before, 'tree'), { recursive: true });
     writeFileSync(join(volume, before, 'tree/old'), 'all there is');
-    const known = { area: ID, identity: identityAt(join(volume, before)), list: 'x', size: 1 };
+    const known = {
+      area: ID,
+      identity: identityAt(join(volume, before)),
+      list: 'x',
+      size: 1,
+      root: identityAt(volume),
+    };
     agent.records[ID] = known;
     agent.records[SECOND] = { ...known, area: SECOND };
-    agent.journal[ID] = { before: known.identity, list: 'x', size: 1 };
+    agent.journal[ID] = { before: known.identity, list: 'x', size: 1, root: identityAt(volume) };
     await expect(agent.undo()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
     execFileSync('mkfifo', [join(volume, before, 'list.ndjson')]);
     expect(await agent.list()).toMatchObject([
-      { area: ID, refused: 'its list of moves has changed' },
-      { area: SECOND, refused: expect.anything() },
+      { id: ID, refused: 'its list of moves has changed' },
+      { id: SECOND, refused: expect.anything() },
     ]);
     expect(readFileSync(join(volume, before, 'tree/old'), 'utf8')).toBe('all there is');
   });

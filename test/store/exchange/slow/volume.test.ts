@@ -364,7 +364,7 @@ describe('a part of a volume', () => {
       ...['now', 'now'],
     ]);
     expect(data().get('d')).toEqual(former.get('d'));
-    expect(await agent.list()).toEqual([{ area: ID, files: 1, bytes: 3 }]);
+    expect(await agent.list()).toEqual([{ kind: 'before', id: ID, files: 1, bytes: 3 }]);
     await agent.back(SECOND);
     expect(data()).toEqual(former);
     await agent.back(THIRD);
@@ -459,7 +459,8 @@ describe('never outside', () => {
       const move = { type: 'move', path: { text: path }, out: true, in: true };
       const list = `${JSON.stringify(header)}\n${JSON.stringify(move)}\n`;
       writeFileSync(join(area, 'moves.ndjson'), list);
-      agent.journal[ID] = { before, list: createHash('sha256').update(list).digest('hex'), size: list.length };
+      const sum = createHash('sha256').update(list).digest('hex');
+      agent.journal[ID] = { before, list: sum, size: list.length, root: identityAt(volume) };
       await expect(agent.undo()).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
       expect(readFileSync(join(volume, 'a'), 'utf8')).toBe('old');
     }
