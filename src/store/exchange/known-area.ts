@@ -38,7 +38,7 @@ export function knownIn(area: string, { before: identity, list, size, root }: Ar
 }
 
 /** The recorded area, or what has its name instead. `refused`: why it is not recognised, for a message. */
-export type Recognised = { found: FoundArea; refused?: undefined } | { refused: string };
+type Recognised = { found: FoundArea; refused?: undefined } | { refused: string };
 
 /**
  * Opens a recorded area, under whatever name it has at the top of the volume. Changes nothing.
