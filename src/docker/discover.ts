@@ -3,8 +3,8 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { ContainerFacts, ContainerLife } from '../plan/model.ts';
-import type { ContainerDetails } from './answers.ts';
+import type { ContainerFacts, ContainerLife, MountingContainer } from '../plan/model.ts';
+import type { ContainerDetails, ContainerSummary } from './answers.ts';
 import type { CallOptions, Engine } from './engine.ts';
 import { isNotFound } from './engine-errors.ts';
 import { RUN_LABEL } from './helper-labels.ts';
@@ -33,6 +33,14 @@ const imageLabels = new WeakMap<Engine, Map<string, Record<string, string>>>();
  * with `lifeboat`, running or not. Leaves out helpers, and containers that vanish meanwhile.
  */
 export async function listFacts(engine: Engine, options: CallOptions = {}): Promise<ContainerFacts[]> {
+  return (await listAll(engine, options)).facts;
+}
+
+/** Like {@link listFacts}, with the mounts of all other containers, which cost no further calls. */
+export async function listAll(
+  engine: Engine,
+  options: CallOptions = {},
+): Promise<{ facts: ContainerFacts[]; others: MountingContainer[] }> {
   const listed = await engine.listContainers(options);
   const queue = listed.filter(({ labels }) => isCandidate(labels));
   const facts: ContainerFacts[] = [];
@@ -43,7 +51,14 @@ export async function listFacts(engine: Engine, options: CallOptions = {}): Prom
     }
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, worker));
-  return facts.sort((a, b) => (a.name < b.name ? -1 : 1));
+  facts.sort((a, b) => (a.name < b.name ? -1 : 1));
+  const others = listed.filter(({ labels }) => !isCandidate(labels) && !(RUN_LABEL in labels));
+  return { facts, others: others.map(toMounting) };
+}
+
+function toMounting({ id, name, state, labels, mounts }: ContainerSummary): MountingContainer {
+  const running = ['running', 'paused', 'restarting'].includes(state);
+  return { id, project: '', service: name, running, life: { state }, labels, mounts };
 }
 
 function isCandidate(labels: Record<string, string>): boolean {
