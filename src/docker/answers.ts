@@ -118,10 +118,7 @@ const mount = z
     return m.Type === 'volume' && m.Name ? { ...base, name: m.Name } : base;
   });
 
-const mounts = z
-  .array(mount)
-  .nullish()
-  .transform((value) => value ?? []);
+const mounts = z.array(mount).nullish();
 
 const hostConfig = z.object({ NetworkMode: text, RestartPolicy: z.object({ Name: text }).nullish() });
 
@@ -147,7 +144,7 @@ export const summaries = z.array(
         created: c.Created,
         labels: c.Labels,
         networkMode: c.HostConfig?.NetworkMode ?? '',
-        mounts: c.Mounts,
+        mounts: c.Mounts ?? [],
       }),
     ),
 );
@@ -212,7 +209,7 @@ export const container = z
       labels: c.Config.Labels,
       env: c.Config.Env,
       command: [c.Path, ...c.Args],
-      mounts: c.Mounts,
+      mounts: c.Mounts ?? [],
       tmpfs: Object.keys(c.HostConfig.Tmpfs ?? {}),
       networkMode: c.HostConfig.NetworkMode,
       autoRemove: c.HostConfig.AutoRemove,
