@@ -60,18 +60,19 @@ export function whyNotMeant({ type, source, destination, writable, kind }: Mount
 }
 
 /**
- * Returns the host paths that containers bind writable while a file next to them, such as the log of a database, would
- * be somewhere else: in the container's own layer, or in another mount. A path may be a single file or a directory. For
- * a directory, nobody needs the answer.
+ * Returns the host paths that containers bind writable without the files next to them. SQLite in such a container keeps
+ * the log of a database in the container's own layer, or in another mount. A path may also be a directory: the engine
+ * does not report the type of a bind, and only a database at exactly this path matters.
  *
- * A stopped container counts if it can start again with a log that it left in its layer. That excludes a container that
- * never ran, a one-off container, and one that running containers of its service have replaced.
+ * A stopped container counts, because an application that was killed leaves its log in the layer, and uses it again
+ * after a start. That excludes a container that never ran, a one-off container, and one that running containers of its
+ * service have replaced.
  *
  * @param agentId the agent's own container, which writes to no database
  */
 export function fileMountsOf(containers: readonly MountingContainer[], agentId?: string): string[] {
   const serviceOf = ({ project, service }: MountingContainer) => JSON.stringify([project, service]);
-  const live = new Set(containers.filter(({ running }) => running).map(serviceOf));
+  const live = new Set(containers.filter((one) => one.running && !isOneOff(one)).map(serviceOf));
   const mayHaveLog = (one: MountingContainer) =>
     one.running || !(isOneOff(one) || one.life?.state === 'created' || live.has(serviceOf(one)));
   const found = containers
@@ -81,7 +82,7 @@ export function fileMountsOf(containers: readonly MountingContainer[], agentId?:
   return [...new Set(found)].sort();
 }
 
-/** Adds to sources of files what containers of any project mount by themselves: it may be inside the source. */
+/** Adds the paths of {@link fileMountsOf} to sources of files. Any of them may be inside the source. */
 export function withFileMounts(sources: readonly PlannedSource[], input: PlanInput): PlannedSource[] {
   const { containers, others = [], agentId } = input;
   const fileMounts = fileMountsOf([...containers, ...others], agentId);
@@ -89,7 +90,7 @@ export function withFileMounts(sources: readonly PlannedSource[], input: PlanInp
   return sources.map((source) => (source.kind === 'postgres' ? source : { ...source, fileMounts }));
 }
 
-/** Returns whether a bind may be a single file, and what its container creates next to it is not next to its source. */
+/** Returns whether a bind may be a single file, with a log that its container does not keep next to the bind's source. */
 function isFileMount({ type, source, destination, writable, kind }: Mount, mounts: readonly Mount[]): boolean {
   if (type !== 'bind' || !writable || kind === 'directory' || kind === 'other') return false;
   const log = `${normalized(destination)}-wal`;

@@ -133,7 +133,7 @@ export interface PostgresSource extends SourceBase {
   mounts: Mount[];
 }
 
-/** Paths that containers mount from inside a tree, to find single files: see `fileMountsOf` and `findFileMounts`. */
+/** Paths that containers mount without the files next to them. `findFileMounts` finds those in a tree. */
 export interface FileMounts {
   /** paths on the host */
   paths: readonly string[];

@@ -72,6 +72,7 @@ describe('the containers that count', () => {
     expect(of(container([FILE], { ...stopped, labels: oneOff }))).toEqual([]);
     expect(of(container([FILE], { labels: oneOff }))).toHaveLength(1);
     expect(of(container([FILE], { ...stopped, id: 'old' }), container([]))).toEqual([]);
+    expect(of(container([FILE], stopped), container([], { id: 'run', labels: oneOff }))).toHaveLength(1);
     expect(of(container([FILE], { ...stopped, id: 'old' }), container([], { project: 'blog' }))).toHaveLength(1);
   });
 
