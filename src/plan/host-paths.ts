@@ -90,7 +90,7 @@ export function withFileMounts(sources: readonly PlannedSource[], input: PlanInp
   return sources.map((source) => (source.kind === 'postgres' ? source : { ...source, fileMounts }));
 }
 
-/** Returns whether a bind may be a single file, with a log that its container does not keep next to the bind's source. */
+/** Returns whether a bind may be a single file whose log the container does not keep next to the bind's source. */
 function isFileMount({ type, source, destination, writable, kind }: Mount, mounts: readonly Mount[]): boolean {
   if (type !== 'bind' || !writable || kind === 'directory' || kind === 'other') return false;
   const log = `${normalized(destination)}-wal`;
