@@ -31,18 +31,22 @@ const imageLabels = new WeakMap<Engine, Map<string, Record<string, string>>>();
 /**
  * Lists the containers that matter to planning, sorted by name: those of a Compose project, or with a label that starts
  * with `lifeboat`, running or not. Leaves out helpers, and containers that vanish meanwhile.
+ *
+ * @param options `all`: also lists containers that belong to no project and have no such label
  */
-export async function listFacts(engine: Engine, options: CallOptions = {}): Promise<ContainerFacts[]> {
-  return (await listAll(engine, options)).facts;
+export async function listFacts(engine: Engine, options: ListOptions = {}): Promise<ContainerFacts[]> {
+  return (await listFactsAndMounts(engine, options)).facts;
 }
 
+type ListOptions = CallOptions & { all?: boolean };
+
 /** Like {@link listFacts}, with the mounts of all other containers, which cost no further calls. */
-export async function listAll(
+export async function listFactsAndMounts(
   engine: Engine,
-  options: CallOptions = {},
+  { all = false, ...options }: ListOptions = {},
 ): Promise<{ facts: ContainerFacts[]; others: MountingContainer[] }> {
   const listed = await engine.listContainers(options);
-  const queue = listed.filter(({ labels }) => isCandidate(labels));
+  const queue = listed.filter(({ labels }) => isCandidate(labels, all));
   const facts: ContainerFacts[] = [];
   const worker = async () => {
     for (let next = queue.pop(); next; next = queue.pop()) {
@@ -52,7 +56,7 @@ export async function listAll(
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, worker));
   facts.sort((a, b) => (a.name < b.name ? -1 : 1));
-  const others = listed.filter(({ labels }) => !isCandidate(labels) && !(RUN_LABEL in labels));
+  const others = listed.filter(({ labels }) => !isCandidate(labels, all) && !(RUN_LABEL in labels));
   return { facts, others: others.map(toMounting) };
 }
 
@@ -61,8 +65,9 @@ function toMounting({ id, name, state, labels, mounts }: ContainerSummary): Moun
   return { id, project: '', service: name, running, life: { state }, labels, mounts };
 }
 
-function isCandidate(labels: Record<string, string>): boolean {
+function isCandidate(labels: Record<string, string>, all: boolean): boolean {
   if (RUN_LABEL in labels) return false;
+  if (all) return true;
   // As broad as the check for misspelt keys in planning (ownLabels of plan/labels): `Lifeboat.Postgres` must be
   // reported, not ignored.
   return PROJECT in labels || Object.keys(labels).some((key) => /^lifeboat/i.test(key));

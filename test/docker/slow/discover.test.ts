@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type Log, silentLog } from '../../../src/base/log.ts';
-import { candidateIds, findSelf, listAll, listFacts, watch } from '../../../src/docker/discover.ts';
+import { candidateIds, findSelf, listFacts, listFactsAndMounts, watch } from '../../../src/docker/discover.ts';
 import { createEngine, type Engine } from '../../../src/docker/engine.ts';
 import { type Call, type StubEngine, startStubEngine, stubContainer } from '../../harness/stub-engine.ts';
 import { LONG_WAIT } from '../../harness/wait.ts';
@@ -67,7 +67,7 @@ test('lists the mounts of the other containers, without inspecting them', async 
       ...[row('helper', 'running', { 'dev.lifeboat.run': 'r1' }), { ...row('none', 'exited'), Mounts: undefined }],
     ]),
   );
-  const { facts, others } = await listAll(engine);
+  const { facts, others } = await listFactsAndMounts(engine);
   expect(facts).toEqual([]);
   const mounts = [{ type: 'bind', source: '/srv/app.db', destination: '/app.db', writable: true }];
   expect(others).toMatchObject([
