@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { ContainerFacts, ContainerLife } from '../plan/model.ts';
-import type { ContainerDetails } from './answers.ts';
+import type { ContainerDetails, ContainerSummary } from './answers.ts';
 import type { CallOptions, Engine } from './engine.ts';
 import { isNotFound } from './engine-errors.ts';
 import { RUN_LABEL } from './helper-labels.ts';
@@ -29,12 +29,13 @@ const OVERLAP_S = 5;
 const imageLabels = new WeakMap<Engine, Map<string, Record<string, string>>>();
 
 /**
- * Lists the containers that matter to planning, sorted by name: those of a Compose project, or with a label that starts
- * with `lifeboat`, running or not. Leaves out helpers, and containers that vanish meanwhile.
+ * Lists the containers that matter to planning, sorted by name, running or not: those of a Compose project, with a
+ * label that starts with `lifeboat`, or in the network namespace of another container. Leaves out helpers, and
+ * containers that vanish meanwhile.
  */
 export async function listFacts(engine: Engine, options: CallOptions = {}): Promise<ContainerFacts[]> {
   const listed = await engine.listContainers(options);
-  const queue = listed.filter(({ labels }) => isCandidate(labels));
+  const queue = listed.filter(isCandidate);
   const facts: ContainerFacts[] = [];
   const worker = async () => {
     for (let next = queue.pop(); next; next = queue.pop()) {
@@ -46,10 +47,11 @@ export async function listFacts(engine: Engine, options: CallOptions = {}): Prom
   return facts.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function isCandidate(labels: Record<string, string>): boolean {
+function isCandidate({ labels, networkMode }: ContainerSummary): boolean {
   if (RUN_LABEL in labels) return false;
   // As broad as the check for misspelt keys in planning (ownLabels of plan/labels): `Lifeboat.Postgres` must be
   // reported, not ignored.
+  if (networkMode.startsWith('container:')) return true;
   return PROJECT in labels || Object.keys(labels).some((key) => /^lifeboat/i.test(key));
 }
 
@@ -97,6 +99,9 @@ function toFacts(details: ContainerDetails, labels: Record<string, string>): Con
     command: details.command,
     mounts: details.mounts,
     networkMode: details.networkMode,
+    ipcMode: details.ipcMode,
+    pidMode: details.pidMode,
+    ...(details.autoRemove ? { autoRemove: true } : {}),
     networks: details.networks,
     ...(details.stopTimeout === undefined ? {} : { stopTimeout: details.stopTimeout }),
   };

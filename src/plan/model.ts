@@ -52,6 +52,11 @@ export interface ContainerFacts {
   stopTimeout?: number;
   /** `bridge`, `container:<id>`, a network's name…; absent if it is unknown */
   networkMode?: string;
+  /** `container:<id>` for the IPC or process namespace of another container; absent if it is unknown */
+  ipcMode?: string;
+  pidMode?: string;
+  /** the engine removes the container when it stops (`--rm`) */
+  autoRemove?: true;
   /** networks by name; absent if they are unknown, empty in the network namespace of another container */
   networks?: Record<string, { addresses: string[]; aliases: string[] }>;
 }

@@ -3,6 +3,7 @@ import type { ContainerFacts, Mount } from './model.ts';
 import { uniqueSlugs } from './names.ts';
 import type { Settings } from './settings.ts';
 import type { Mistake } from './values/fields.ts';
+import { sharedNamespace } from './values/needs.ts';
 
 /** The input of planning. */
 export interface PlanInput {
@@ -93,4 +94,59 @@ export function asks({ mistakes, values }: Asked): boolean {
     Boolean(values['lifeboat.postgres'] || values['lifeboat.volumes']) ||
     mistakes.some(({ key }) => parents.includes(key))
   );
+}
+
+/** A running container that uses a namespace of a container that is stopped, directly or through other guests. */
+export interface Guest {
+  container: ContainerFacts;
+  /** what it shares with whom: `the network of shop-vpn-1` */
+  shares: string;
+  /** why it is not stopped with the owner; absent: it is */
+  whyNot?: string;
+}
+
+/**
+ * Finds the guests of containers that are about to be stopped. They are stopped and started with the owner: without a
+ * restart, a guest has no network after its owner has started again.
+ *
+ * @param stopped ids of the containers that are stopped
+ * @param never ids of containers that are never stopped, with the reason
+ */
+export function findGuests(
+  all: readonly ContainerFacts[],
+  stopped: Iterable<string>,
+  never: ReadonlyMap<string, string>,
+): Guest[] {
+  const owners = new Map([...stopped].map((id) => [id, all.find((one) => one.id === id)]));
+  const guests: Guest[] = [];
+  // A map is visited in the order of insertion, so the loop also visits the guests of guests.
+  for (const owner of owners.values()) {
+    if (!owner) continue;
+    for (const container of all) {
+      const namespace = sharedNamespace(container, owner);
+      if (namespace === undefined || !container.running || owners.has(container.id)) continue;
+      if (guests.some((guest) => guest.container.id === container.id)) continue;
+      const whyNot = whyKept(container, never);
+      guests.push({ container, shares: `the ${namespace} of ${owner.name}`, ...(whyNot ? { whyNot } : {}) });
+      if (!whyNot) owners.set(container.id, container);
+    }
+  }
+  return guests;
+}
+
+function whyKept(container: ContainerFacts, never: ReadonlyMap<string, string>): string | undefined {
+  if (never.has(container.id)) return never.get(container.id);
+  if (container.life?.state === 'paused') return 'it is paused';
+  if (container.autoRemove) return 'a stop would remove it';
+  return isStopForbidden(container) ? 'its label is lifeboat.stop: "false"' : undefined;
+}
+
+/** Returns whether the label `lifeboat.stop` of a container excludes it from being stopped. */
+export function isStopForbidden({ labels, imageLabels }: Pick<ContainerFacts, 'labels' | 'imageLabels'>): boolean {
+  return /^(false|no|off|0)$/i.test(ownLabels(labels, imageLabels).get('lifeboat.stop')?.trim() ?? '');
+}
+
+/** Returns the text about a guest that is not stopped with its owner. */
+export function describeKeptGuest({ container: { name }, shares, whyNot }: Guest): string {
+  return `${name} uses ${shares} and is not stopped with it, because ${whyNot}; it may need a restart afterwards`;
 }

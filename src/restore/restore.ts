@@ -105,7 +105,10 @@ async function perform(
       request.say(`  stopping ${services.map(({ name }) => name).join(', ')}`);
       const held = deps.holdDeps(context.journal);
       const ran = await step('with services stopped', () =>
-        withStopped({ containers: services, deps: held, signal: request.signal, work: load }),
+        withStopped({
+          ...{ containers: services, deps: held, signal: request.signal, work: load },
+          needed: preview.target?.kind === 'postgres' ? [preview.target.containerId] : [],
+        }),
       );
       report.checks.push(...ran.checks);
       if (ran.stoppedMs !== undefined) report.stoppedMs = ran.stoppedMs;

@@ -1,7 +1,7 @@
 import { errorInfo } from '../base/errors.ts';
 import type { Engine } from '../docker/engine.ts';
 import type { PlannedSource } from '../plan/model.ts';
-import { runHook } from './release.ts';
+import { runHook } from './hooks.ts';
 
 /** The result of one command. */
 interface HookCheck {

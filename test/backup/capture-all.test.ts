@@ -69,7 +69,8 @@ test('a volume whose container was started during the capture is partial, in the
   let startedAt = 'monday';
   const ref = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
   const engine = {
-    inspectContainer: async () => ({ running: true, autoRemove: false, startedAt }),
+    inspectContainer: async () => ({ running: true, autoRemove: false, startedAt, labels: {} }),
+    listContainers: async () => [],
     stopContainer: async () => undefined,
     startContainer: async () => undefined,
   };

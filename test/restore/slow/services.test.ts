@@ -93,14 +93,14 @@ describe('services that were stopped for a restore', () => {
     const engine = {
       exitLagMs: 0,
       inspectContainer: async () => {
-        if (!running) return { running, autoRemove: false, startedAt };
+        if (!running) return { running, autoRemove: false, startedAt, labels: {} };
         const seen = startedAt === '' ? {} : after();
-        if (seen) return { running, autoRemove: false, startedAt, state: 'running', ...seen };
+        if (seen) return { running, autoRemove: false, startedAt, state: 'running', labels: {}, ...seen };
         throw new LifeboatError('ENGINE_REFUSED', 'no such container', {
           cause: Object.assign(new Error('no such container'), { statusCode: 404 }),
         });
       },
-      listContainers: async () => [{ id: 'c1', name: 'shop-web-1' }],
+      listContainers: async () => [{ id: 'c1', name: 'shop-web-1', networkMode: '', labels: {} }],
       stopContainer: async () => {
         running = false;
       },
