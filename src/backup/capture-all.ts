@@ -1,6 +1,6 @@
 import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
-import type { PlannedSource, Problem } from '../plan/model.ts';
+import type { HookService, PlannedSource, Problem } from '../plan/model.ts';
 import { type FindStarted, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
 import type { ReleaseFailure } from '../run/release.ts';
@@ -17,17 +17,19 @@ interface CaptureAllOptions {
   deps: Pick<BackupDeps, 'dispatcher' | 'holdDeps' | 'capturer'>;
   context: RunContext;
   sources: PlannedSource[];
+  /** all services with hooks, see {@link joinFreezes} */
+  services?: readonly HookService[];
   captured: Captured[];
   problems: Problem[];
 }
 
 /** Captures and stores every source. A failing source does not stop the others. */
-export async function captureAll({ sources, ...options }: CaptureAllOptions): Promise<void> {
+export async function captureAll({ sources, services, ...options }: CaptureAllOptions): Promise<void> {
   const capturing: Capturing = { ...options, capturer: options.deps.capturer(options.context) };
-  for (const freeze of joinFreezes(groupByHold(sources))) await captureFreeze(capturing, freeze);
+  for (const freeze of joinFreezes(groupByHold(sources), services)) await captureFreeze(capturing, freeze);
 }
 
-interface Capturing extends Omit<CaptureAllOptions, 'sources'> {
+interface Capturing extends Omit<CaptureAllOptions, 'sources' | 'services'> {
   capturer: Capturer;
 }
 
@@ -58,6 +60,7 @@ async function captureFreeze(capturing: Capturing, { hooks: [first, ...hooks], g
       problems.push(problemOf(first.hold.container, error));
       return;
     }
+    if (first.group.sources.length === 0) problems.push(problemOf(first.hold.container, error));
     for (const source of first.group.sources)
       await captureOne(capturing, source, () => capturing.capturer.failed(source, error));
     await captureFreeze(capturing, { hooks, groups: groups.filter((group) => group !== first.group) });

@@ -165,9 +165,16 @@ export function ownLabels(
 
 const EXCLUDE = 'lifeboat.postgres.exclude-databases';
 
-/** Parses the labels of one container, as {@link ownLabels} returns them. */
-export function readLabels(given: ReadonlyMap<string, string>): { values: LabelValues; mistakes: Mistake[] } {
-  const { values: read, mistakes: found } = readFields('label', LABELS, given);
+/**
+ * Parses the labels of one container, as {@link ownLabels} returns them.
+ *
+ * @param surrounds its service depends on a labelled database, so its commands have an effect without own data
+ */
+export function readLabels(
+  given: ReadonlyMap<string, string>,
+  surrounds: boolean,
+): { values: LabelValues; mistakes: Mistake[] } {
+  const { values: read, mistakes: found } = readFields('label', LABELS, given, surrounds ? HOOKS : []);
   // `false` prevents a restore of a database from stopping the container. It needs no other label.
   const stop = boolean(given.get('lifeboat.stop') ?? '');
   const isExcluded = 'value' in stop && !stop.value;

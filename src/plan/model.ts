@@ -103,6 +103,10 @@ interface SourceBase {
   life?: ContainerLife;
 }
 
+/** A container with the commands of its service. */
+export type HookService = Pick<SourceBase, 'project' | 'service' | 'containerId' | 'containerName'> &
+  Pick<SourceBase, 'pre' | 'post' | 'restored' | 'dependsOn'>;
+
 /** A Postgres container. */
 export interface PostgresSource extends SourceBase {
   kind: 'postgres';
@@ -196,6 +200,8 @@ export interface Plan {
   /** sorted by name */
   sources: PlannedSource[];
   problems: Problem[];
+  /** services without sources whose commands surround databases that they depend on; absent if there are none */
+  hooks?: HookService[];
   /** absent if there are none */
   notes?: Note[];
   /** for volumes that services share: names that other services would give the source, with its actual name */

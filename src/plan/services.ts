@@ -1,7 +1,8 @@
 import { type LabelValues, ownLabels, readLabels } from './labels.ts';
-import type { ContainerFacts, Mount } from './model.ts';
+import type { ContainerFacts, Hook, HookService, Mount } from './model.ts';
 import { uniqueSlugs } from './names.ts';
 import type { Settings } from './settings.ts';
+import { allDependencies } from './values/depends-on.ts';
 import type { Mistake } from './values/fields.ts';
 import { sharedNamespace } from './values/needs.ts';
 
@@ -60,7 +61,7 @@ export function groupByService(containers: readonly ContainerFacts[], ownProject
     const key = JSON.stringify([project, name]);
     const subject = project === ownProject || project === '' ? name : `${project}/${name}`;
     const group = groups.get(key) ?? { project, name, subject, containers: [] };
-    group.containers.push({ container, ...readLabels(labels) });
+    group.containers.push({ container, ...readLabels(labels, dependsOnDatabase(container, containers)) });
     groups.set(key, group);
   }
   for (const group of groups.values()) {
@@ -69,6 +70,42 @@ export function groupByService(containers: readonly ContainerFacts[], ownProject
     if (running.length > 0) group.containers = running;
   }
   return [...groups.values()];
+}
+
+/** Returns whether the service of a container depends on a service with `lifeboat.postgres`, directly or not. */
+function dependsOnDatabase(container: ContainerFacts, containers: readonly ContainerFacts[]): boolean {
+  const services = allDependencies(container, containers);
+  const isDatabase = ({ project, service, labels, imageLabels }: ContainerFacts) =>
+    project === container.project &&
+    services.includes(service) &&
+    ownLabels(labels, imageLabels).has('lifeboat.postgres');
+  return containers.some(isDatabase);
+}
+
+/** Returns the commands of a service, and the services that it depends on. */
+export function hooksOf({ container, values }: Asked, containers: readonly ContainerFacts[]): HookService {
+  const user = values['lifeboat.exec.user'];
+  const hook = (argv: readonly string[]): Hook => ({ argv, ...(user === undefined ? {} : { user }) });
+  const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
+  const restored = values['lifeboat.exec.restored'];
+  const dependsOn = pre || post || restored ? allDependencies(container, containers) : [];
+  return {
+    project: container.project,
+    service: container.service,
+    containerId: container.id,
+    containerName: container.name,
+    ...(pre !== undefined && container.running ? { pre: hook(pre) } : {}),
+    ...(post !== undefined && container.running ? { post: hook(post) } : {}),
+    ...(restored === undefined ? {} : { restored: hook(restored) }),
+    ...(dependsOn.length > 0 ? { dependsOn } : {}),
+  };
+}
+
+/** Returns true for a service with commands and without a label that asks for a backup. */
+export function hasOnlyHooks(asked: Asked): boolean {
+  const { values } = asked;
+  const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
+  return !asks(asked) && (pre ?? post ?? values['lifeboat.exec.restored']) !== undefined;
 }
 
 /** Returns the first part of each service's source names, unique in its project unless `lifeboat.name` sets it. */
@@ -97,7 +134,7 @@ export function asks({ mistakes, values }: Asked): boolean {
 }
 
 /** A running container that uses a namespace of a container that is stopped, directly or through other guests. */
-export interface Guest {
+interface Guest {
   container: ContainerFacts;
   /** what it shares with whom: `the network of shop-vpn-1` */
   shares: string;

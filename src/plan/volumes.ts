@@ -1,7 +1,7 @@
 import type { ContainerFacts, Mount, Note, PlannedSource, Problem, StoppedContainer, VolumeSource } from './model.ts';
 import { chooseMounts, identityOf, labelOf, mountHolding } from './mounts.ts';
 import { uniqueSlugs } from './names.ts';
-import type { Asked, PlanInput } from './services.ts';
+import { type Asked, describeKeptGuest, findGuests, type PlanInput } from './services.ts';
 
 /** The labels of containers become volume sources; services that share a volume share its source. */
 
@@ -227,6 +227,29 @@ export function otherWriters(
   const foreign = others.filter((other) => other.project !== project).map((other) => nameOf(other, project));
   if (foreign.length === 0) return { problems: [], notes: [] };
   return { problems: [], notes: [{ subject: source.name, message: `${foreign.join(', ')} can write to ${what} too` }] };
+}
+
+/** Finds the containers that use a namespace of a container that a source stops: they stop with it, or cannot. */
+export function guestsOf(
+  { source, subject }: AskedVolume,
+  { containers, agentId }: PlanInput,
+): { problems: Problem[]; notes: Note[] } {
+  const never = new Map(agentId === undefined ? [] : [[agentId, 'Lifeboat runs in it']]);
+  const stopped = source.stop.map(({ id }) => id);
+  const found: { problems: Problem[]; notes: Note[] } = { problems: [], notes: [] };
+  for (const guest of findGuests(containers, stopped, never)) {
+    if (guest.whyNot) {
+      const hint = 'use lifeboat.exec.pre instead of lifeboat.stop, or let Lifeboat stop both containers';
+      found.problems.push({
+        ...({ severity: 'warning', code: 'LABEL_INVALID' } as const),
+        ...{ subject, message: describeKeptGuest(guest), hint },
+      });
+    } else {
+      const message = `${guest.container.name} uses ${guest.shares}, so it is stopped and started with it`;
+      found.notes.push({ subject: source.name, message });
+    }
+  }
+  return found;
 }
 
 function nameOf({ name, project }: ContainerFacts, own: string): string {

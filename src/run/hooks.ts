@@ -34,7 +34,7 @@ export interface OpenPost {
 }
 
 /** Why `post` failed. `isOver`: the command ran, or its container is gone, so there is no other try. */
-export interface PostFailure {
+interface PostFailure {
   error: unknown;
   isOver: boolean;
 }
@@ -134,11 +134,8 @@ async function execEnded(
     });
     if (!state?.running || Date.now() >= Date.parse(until)) return state;
     if (performance.now() >= patient || signal?.aborted) {
-      const message = `lifeboat.exec.${type} still runs in ${container.name}`;
-      throw new LifeboatError(
-        'INTERRUPTED',
-        type === 'pre' ? `${message}, so lifeboat.exec.post is not run yet` : message,
-      );
+      const message = `the command of lifeboat.exec.${type} in ${container.name} still runs`;
+      throw new LifeboatError('INTERRUPTED', type === 'pre' ? `${message}, so lifeboat.exec.post waits` : message);
     }
     await sleep(POLL_MS);
   }

@@ -197,7 +197,7 @@ describe('the commands after a backup', () => {
       fake.lasting.thaw = 1000;
       await interrupt(10);
       expect(await releaseHolds(journal, { ...deps, patienceMs: 0 })).toMatchObject({
-        failures: [{ error: { code: 'INTERRUPTED', message: 'lifeboat.exec.post still runs in a' } }],
+        failures: [{ error: { code: 'INTERRUPTED', message: 'the command of lifeboat.exec.post in a still runs' } }],
         again: true,
       });
       expect(actions()).toEqual(['exec a thaw']);
