@@ -106,13 +106,13 @@ export const LABELS = {
   'lifeboat.exec.pre': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container before its backup, and before that of the databases that it `depends_on`. If the command fails, the backup of this container fails',
+    doc: 'command to run in this container before its backup, and before any backup of the databases that it `depends_on`. If the command fails, the backup of this container fails',
     needs: EITHER,
   },
   'lifeboat.exec.post': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container after its backup and that of those databases, even after a failure',
+    doc: 'command to run in this container after its backup and any backup of those databases, even after a failure. Lifeboat tries until the command has run',
     needs: EITHER,
   },
   'lifeboat.exec.restored': {
