@@ -178,7 +178,7 @@ describe('containers held while their volumes are read', () => {
   it('a container that is recreated while held is found again, and runs', async () => {
     const old = await stack.id('app');
     const { ended } = await startAndCatch();
-    await stack.compose('up', '--detach', '--force-recreate', '--no-deps', 'app');
+    await stack.compose('up', '--detach', '--force-recreate', '--no-deps', 'app', 'guest');
     expect([0, 1, 3]).toContain(await ended);
     const now = await stack.id('app');
     expect(now).not.toBe(old);
