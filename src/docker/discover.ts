@@ -32,10 +32,15 @@ const imageLabels = new WeakMap<Engine, Map<string, Record<string, string>>>();
  * Lists the containers that matter to planning, sorted by name, running or not: those of a Compose project, with a
  * label that starts with `lifeboat`, or in the network namespace of another container. Leaves out helpers, and
  * containers that vanish meanwhile.
+ *
+ * @param options `all`: also lists containers that belong to no project and have no such label
  */
-export async function listFacts(engine: Engine, options: CallOptions = {}): Promise<ContainerFacts[]> {
+export async function listFacts(
+  engine: Engine,
+  { all = false, ...options }: CallOptions & { all?: boolean } = {},
+): Promise<ContainerFacts[]> {
   const listed = await engine.listContainers(options);
-  const queue = listed.filter(isCandidate);
+  const queue = listed.filter((one) => isCandidate(one, all));
   const facts: ContainerFacts[] = [];
   const worker = async () => {
     for (let next = queue.pop(); next; next = queue.pop()) {
@@ -47,8 +52,9 @@ export async function listFacts(engine: Engine, options: CallOptions = {}): Prom
   return facts.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function isCandidate({ labels, networkMode }: ContainerSummary): boolean {
+function isCandidate({ labels, networkMode }: ContainerSummary, all: boolean): boolean {
   if (RUN_LABEL in labels) return false;
+  if (all) return true;
   // As broad as the check for misspelt keys in planning (ownLabels of plan/labels): `Lifeboat.Postgres` must be
   // reported, not ignored.
   if (networkMode.startsWith('container:')) return true;

@@ -6,6 +6,7 @@ import {
   type Asked,
   asks,
   groupByService,
+  guestsOf,
   hasOnlyHooks,
   hooksOf,
   isInScope,
@@ -17,7 +18,7 @@ import {
 import type { Settings } from './settings.ts';
 import { visible } from './values/fields.ts';
 import { didYouMean } from './values/suggest.ts';
-import { guestsOf, otherWriters, planVolumes, type ServiceVolumes, shareVolumes, withWriters } from './volumes.ts';
+import { otherWriters, planVolumes, type ServiceVolumes, shareVolumes, withWriters } from './volumes.ts';
 
 export type { PlanInput } from './services.ts';
 

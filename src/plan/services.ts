@@ -1,5 +1,5 @@
 import { type LabelValues, ownLabels, readLabels } from './labels.ts';
-import type { ContainerFacts, Hook, HookService, Mount } from './model.ts';
+import type { ContainerFacts, Hook, HookService, Mount, Note, Problem, VolumeSource } from './model.ts';
 import { uniqueSlugs } from './names.ts';
 import type { Settings } from './settings.ts';
 import { allDependencies } from './values/depends-on.ts';
@@ -186,4 +186,27 @@ export function isStopForbidden({ labels, imageLabels }: Pick<ContainerFacts, 'l
 /** Returns the text about a guest that is not stopped with its owner. */
 export function describeKeptGuest({ container: { name }, shares, whyNot }: Guest): string {
   return `${name} uses ${shares} and is not stopped with it, because ${whyNot}; it may need a restart afterwards`;
+}
+
+/** Finds the containers that use a namespace of a container that a source stops: they stop with it, or cannot. */
+export function guestsOf(
+  { source, subject }: { source: VolumeSource; subject: string },
+  { containers, agentId }: PlanInput,
+): { problems: Problem[]; notes: Note[] } {
+  const never = new Map(agentId === undefined ? [] : [[agentId, 'Lifeboat runs in it']]);
+  const stopped = source.stop.map(({ id }) => id);
+  const found: { problems: Problem[]; notes: Note[] } = { problems: [], notes: [] };
+  for (const guest of findGuests(containers, stopped, never)) {
+    if (guest.whyNot) {
+      const hint = 'use lifeboat.exec.pre instead of lifeboat.stop, or let Lifeboat stop both containers';
+      found.problems.push({
+        ...({ severity: 'warning', code: 'LABEL_INVALID' } as const),
+        ...{ subject, message: describeKeptGuest(guest), hint },
+      });
+    } else {
+      const message = `${guest.container.name} uses ${guest.shares}, so it is stopped and started with it`;
+      found.notes.push({ subject: source.name, message });
+    }
+  }
+  return found;
 }

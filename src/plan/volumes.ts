@@ -1,7 +1,7 @@
 import type { ContainerFacts, Mount, Note, PlannedSource, Problem, StoppedContainer, VolumeSource } from './model.ts';
 import { chooseMounts, identityOf, labelOf, mountHolding } from './mounts.ts';
 import { uniqueSlugs } from './names.ts';
-import { type Asked, describeKeptGuest, findGuests, type PlanInput } from './services.ts';
+import type { Asked, PlanInput } from './services.ts';
 
 /** The labels of containers become volume sources; services that share a volume share its source. */
 
@@ -198,11 +198,18 @@ export function withWriters(source: VolumeSource, input: PlanInput): VolumeSourc
   return writers.length === 0 ? source : { ...source, writers };
 }
 
-function writersOf({ mount, stop }: VolumeSource, { containers, agentId }: PlanInput): ContainerFacts[] {
+function writersOf({ mount, stop }: VolumeSource, input: PlanInput): ContainerFacts[] {
+  return writersTo(mount, input).filter(({ id }) => !stop.some((one) => one.id === id));
+}
+
+/** Returns the running containers that can write to a volume, except the agent, sorted by name. */
+export function writersTo(
+  mount: Mount,
+  { containers, agentId }: Pick<PlanInput, 'containers' | 'agentId'>,
+): ContainerFacts[] {
   const writes = (each: Mount) => each.writable && identityOf(each) === identityOf(mount);
   return containers
     .filter(({ running, id, mounts }) => running && id !== agentId && mounts.some(writes))
-    .filter(({ id }) => !stop.some((one) => one.id === id))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
@@ -229,30 +236,12 @@ export function otherWriters(
   return { problems: [], notes: [{ subject: source.name, message: `${foreign.join(', ')} can write to ${what} too` }] };
 }
 
-/** Finds the containers that use a namespace of a container that a source stops: they stop with it, or cannot. */
-export function guestsOf(
-  { source, subject }: AskedVolume,
-  { containers, agentId }: PlanInput,
-): { problems: Problem[]; notes: Note[] } {
-  const never = new Map(agentId === undefined ? [] : [[agentId, 'Lifeboat runs in it']]);
-  const stopped = source.stop.map(({ id }) => id);
-  const found: { problems: Problem[]; notes: Note[] } = { problems: [], notes: [] };
-  for (const guest of findGuests(containers, stopped, never)) {
-    if (guest.whyNot) {
-      const hint = 'use lifeboat.exec.pre instead of lifeboat.stop, or let Lifeboat stop both containers';
-      found.problems.push({
-        ...({ severity: 'warning', code: 'LABEL_INVALID' } as const),
-        ...{ subject, message: describeKeptGuest(guest), hint },
-      });
-    } else {
-      const message = `${guest.container.name} uses ${guest.shares}, so it is stopped and started with it`;
-      found.notes.push({ subject: source.name, message });
-    }
-  }
-  return found;
+function nameOf(container: ContainerFacts, own: string): string {
+  const { name, project } = container;
+  return project === own ? name : `${name} (${projectOf(container)})`;
 }
 
-function nameOf({ name, project }: ContainerFacts, own: string): string {
-  if (project === own) return name;
-  return project === '' ? `${name} (of no Compose project)` : `${name} (of project ${project})`;
+/** Names the service and the project of a container: `service web of project shop`. */
+export function projectOf({ service, project }: ContainerFacts): string {
+  return project === '' ? 'no Compose project' : `${service === '' ? '' : `service ${service} of `}project ${project}`;
 }

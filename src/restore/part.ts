@@ -1,7 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { presentName } from '../kept/target.ts';
-import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
@@ -103,16 +102,16 @@ export async function timed<T>(report: RestoreReport, name: string, work: () => 
   }
 }
 
-/** Loads the data of one source, records how to roll it back before anything is put aside, and fills its report. */
-export async function loadPart(
+/**
+ * Puts the data of one source in place. Records how to roll it back before anything is put aside, and fills its report.
+ */
+export async function swapPart(
   deps: RestoreDeps,
   request: RestoreRequest,
   context: RestoreContext,
   { prepared, report }: { prepared: PreparedRestore; report: RestoreReport },
 ): Promise<void> {
-  let inVolume = false;
   const keep = async (kept: KeptRecord) => {
-    inVolume = kept.volume !== undefined;
     const target = prepared.preview.target?.name ?? request.source;
     const rest = (await deps.state.rollbacks()).filter(({ id }) => id !== context.id);
     const safety = report.safety === undefined ? {} : { safety: report.safety };
@@ -130,14 +129,7 @@ export async function loadPart(
     await deps.state.saveRollbacks(none ? rest : [...rest, { ...rollback, inUse: 'restored', ...kept }]);
     report.canRollBack = !none;
   };
-  // If the record cannot be removed now, the next rollback of this source removes it.
-  const withdraw = () => keep({}).catch(() => undefined);
-  const restored = await prepared.load(keep).catch(async (error: unknown) => {
-    if (inVolume && !isHalfRestored(error)) await withdraw();
-    throw error;
-  });
-  if (inVolume && restored.restored.every(({ kept }) => kept === undefined)) await withdraw();
-  noteLoaded(report, restored);
+  noteLoaded(report, await prepared.swap(keep));
   // Without replaced data, nothing in use was unavailable.
   if (prepared.preview.replaces.length === 0) delete report.withoutDataMs;
 }
@@ -154,7 +146,7 @@ function noteLoaded(report: RestoreReport, { restored, warnings, withoutDataMs, 
   report.canRollBack &&= restored.some(({ kept }) => kept !== undefined);
 }
 
-/** Returns the report of a restore that has changed nothing yet. */
+/** Returns the report of a restore or rollback that has changed nothing yet. */
 export function emptyReport(deps: Pick<RestoreDeps, 'now'>, start: RestoreStart, warnings: string[]): RestoreReport {
   const end = deps.now().toISOString();
   return { ...start, end, status: 'ok', restored: [], steps: [], checks: [], canRollBack: false, warnings };

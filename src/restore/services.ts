@@ -5,15 +5,16 @@ import { isHalfRestored } from '../kept/volumes.ts';
 import type { ContainerFacts, PlannedSource, VolumeSource } from '../plan/model.ts';
 import { findGuests } from '../plan/services.ts';
 import { needs, sortByNeed } from '../plan/values/needs.ts';
+import { writersTo } from '../plan/volumes.ts';
 import { pausedError, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
 import type { HoldDeps } from '../run/release.ts';
 import type { Clients } from '../sources/postgres/facts/clients.ts';
 import { becomesHealthy, PATIENCE, type ServiceCheck } from './service-health.ts';
-import { findUsers, isLabelled, type OtherClient } from './users.ts';
+import { findUsers, foreignReason, isLabelled, type OtherClient } from './users.ts';
 
 /** Data that a restore replaces, and who is connected to it. */
-interface UsedData {
+export interface UsedData {
   target: PlannedSource;
   /** of a database; absent if the server was not asked */
   clients?: Clients | undefined;
@@ -27,50 +28,57 @@ export interface Services {
   kept: { name: string; reason: string }[];
   /** connected to a database, and not stopped */
   others: OtherClient[];
+  /** can write to a volume, and not stopped because they belong to other projects */
+  writing: OtherClient[];
 }
 
-export const NO_SERVICES: Services = { using: [], kept: [], others: [] };
+export const NO_SERVICES: Services = { using: [], kept: [], others: [], writing: [] };
 
 /**
- * Finds the running containers that use data, except the agent and the servers of the data. A container uses a volume
- * if it mounts the volume writable. {@link findUsers} finds the users of a database. Containers of the project with the
+ * Finds the running containers that use data, except the agent and the servers of the data. A container of the project
+ * uses a volume if it mounts the volume writable. {@link findUsers} finds the users of a database. Containers with the
  * label `lifeboat.stop` are included if they have to do with the data, see {@link concerns}. A paused container is not
- * stopped, because it would start unpaused.
+ * stopped, because it would start unpaused. Containers of other projects are named and not stopped.
  *
  * @throws TREE_TARGET_REFUSED if a paused container has a volume mounted writable; ENGINE_*
  */
 export async function containersUsing(engine: Engine, data: readonly UsedData[], agentId: string): Promise<Services> {
-  const all = await listFacts(engine);
+  const all = await listFacts(engine, { all: true });
   const servers = data.flatMap(({ target }) => (target.kind === 'postgres' ? [target.containerId] : []));
   const never = new Set([agentId, ...servers]);
   const found = new Map<string, ContainerFacts>();
   const others = new Map<string, OtherClient>();
+  const writing = new Map<string, OtherClient>();
   for (const { target, clients } of data) {
     if (target.kind === 'postgres') {
       const users = findUsers({ all, target, clients, never });
       for (const one of users.using) found.set(one.id, one);
       for (const one of users.others) others.set(one.name, one);
-    } else {
-      for (const one of usingVolume(all, target, agentId)) if (!found.has(one.id)) found.set(one.id, one);
+    } else if (target.kind === 'volume') {
+      const users = usingVolume(all, target, agentId);
+      for (const one of users.using) if (!found.has(one.id)) found.set(one.id, one);
+      for (const one of users.foreign) writing.set(one.name, { name: one.name, reason: foreignReason(one) });
     }
   }
   const volumes = data.flatMap(({ target }) => (target.kind === 'volume' ? [target] : []));
+  const isFound = ({ name }: OtherClient) => [...found.values()].some((one) => one.name === name);
   const services: Services = {
     using: [],
     kept: [],
-    others: [...others.values()].filter(({ name }) => ![...found.values()].some((one) => one.name === name)),
+    others: [...others.values()].filter((one) => !isFound(one)),
+    writing: [...writing.values()].filter((one) => !isFound(one)),
   };
-  for (const { id, name, service, project } of found.values()) {
+  for (const one of found.values()) {
+    const { id, name, service, project } = one;
     const details = await engine.inspectContainer(id).catch((error: unknown) => {
       if (isNotFound(error)) return undefined;
       throw error;
     });
     if (!details?.running) continue;
     if (details.paused) {
-      if (volumes.some((target) => mountsIt(details, target))) throw pausedError(name);
+      if (volumes.some((target) => mountsIt(one, target))) throw pausedError(name);
       services.kept.push({ name, reason: 'it is paused, and stays paused' });
     } else if (details.autoRemove) services.kept.push({ name, reason: 'it would be removed when it is stopped' });
-    // A container that writes to the volume may belong to another project. Recovery finds it by that project.
     else services.using.push({ id, name, project, service });
   }
   return withGuests(services, all, never);
@@ -78,7 +86,7 @@ export async function containersUsing(engine: Engine, data: readonly UsedData[],
 
 /** Adds the containers that use a namespace of a stopped one: after a stop of its owner, each needs a restart. */
 function withGuests(
-  { using, kept, others }: Services,
+  { using, kept, others, writing }: Services,
   all: readonly ContainerFacts[],
   never: ReadonlySet<string>,
 ): Services {
@@ -95,6 +103,7 @@ function withGuests(
     return its !== undefined && others !== undefined && needs(its, others);
   };
   const stopped = [...using, ...added.map(({ id, name, project, service }) => ({ id, name, project, service }))];
+  const isLeft = ({ name }: OtherClient) => !added.some((one) => one.name === name);
   const left = guests.filter(({ whyNot }) => whyNot);
   return {
     using: sortByNeed(stopped, needsIt),
@@ -104,34 +113,38 @@ function withGuests(
         return { name, reason: `${whyNot}; it uses ${shares}, so it may need a restart afterwards` };
       }),
     ],
-    others: others.filter(({ name }) => !added.some((one) => one.name === name)),
+    ...{ others: others.filter(isLeft), writing: writing.filter(isLeft) },
   };
 }
 
 /** Returns warnings about containers that use data and are not stopped. */
-export function serviceNotes({ kept, others }: Services): string[] {
+export function serviceNotes({ kept, others, writing }: Services): string[] {
   return [
     ...others.map(({ name, reason }) => `also connected, not stopped: ${name}: ${reason}`),
+    ...writing.map(({ name, reason }) => `also writing, not stopped: ${name}: ${reason}`),
     ...kept.map(({ name, reason }) => `${name} is not stopped: ${reason}`),
   ];
 }
 
-/** Containers of other projects count too, because they write to the same files. */
-function usingVolume(all: readonly ContainerFacts[], target: PlannedSource, agentId: string): ContainerFacts[] {
+/** Containers of other projects write to the same files, and are not this project's to stop. */
+function usingVolume(
+  all: readonly ContainerFacts[],
+  target: VolumeSource,
+  agentId: string,
+): { using: ContainerFacts[]; foreign: ContainerFacts[] } {
   const project = all.find(({ id }) => id === target.containerId)?.project ?? '';
-  if (project === '') return [];
-  const isUser = (one: ContainerFacts) =>
-    (target.kind === 'volume' && mountsIt(one, target)) ||
-    (one.project === project && one.id !== target.containerId && isLabelled(one, target));
-  return all.filter((one) => one.running && one.id !== agentId && isUser(one));
+  const isOwn = (one: ContainerFacts) => project !== '' && one.project === project;
+  const writers = writersTo(target.mount, { containers: [...all], agentId });
+  const labelled = all.filter((one) => one.running && one.id !== agentId && isLabelled(one, target));
+  return {
+    using: [...new Set([...writers, ...labelled])].filter(isOwn),
+    foreign: writers.filter((one) => !isOwn(one)),
+  };
 }
 
 /** Returns whether a container can write to the volume of a source. */
-function mountsIt({ mounts }: Pick<ContainerFacts, 'mounts'>, { mount }: VolumeSource): boolean {
-  return mounts.some(
-    ({ type, name, source, writable }) =>
-      writable && type === mount.type && (name ?? source) === (mount.name ?? mount.source),
-  );
+function mountsIt(container: ContainerFacts, { mount }: VolumeSource): boolean {
+  return writersTo(mount, { containers: [container], agentId: '' }).length > 0;
 }
 
 interface WithStoppedOptions<T> {

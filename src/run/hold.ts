@@ -158,7 +158,7 @@ async function runningOf({ stop, refusePaused, needed = [] }: Hold, deps: HoldDe
     ...(deps.agent ? [[deps.agent.id, 'Lifeboat runs in it'] as const] : []),
   ]);
   const stopped = found.stops.map(({ container }) => container.id);
-  for (const guest of findGuests(await listFacts(deps.engine), stopped, never)) {
+  for (const guest of findGuests(await listFacts(deps.engine, { all: true }), stopped, never)) {
     const { id, name, project, service } = guest.container;
     if (guest.whyNot) found.warnings.push(describeKeptGuest(guest));
     else for (const one of await currentAll(deps.engine, { id, name, project, service })) add(one, id);
