@@ -15,6 +15,7 @@ export interface ContainerSummary {
   labels: Record<string, string>;
   /** as in {@link ContainerDetails} */
   networkMode: string;
+  mounts: Mount[];
 }
 
 /** The engine's details of one container. */
@@ -121,6 +122,8 @@ const mount = z
     return m.Type === 'volume' && m.Name ? { ...base, name: m.Name } : base;
   });
 
+const mounts = z.array(mount).nullish();
+
 const hostConfig = z.object({ NetworkMode: text, RestartPolicy: z.object({ Name: text }).nullish() });
 
 export const summaries = z.array(
@@ -133,6 +136,7 @@ export const summaries = z.array(
       Created: z.number(),
       Labels: strings,
       HostConfig: z.object({ NetworkMode: text }).nullish(),
+      Mounts: mounts,
     })
     .transform(
       (c): ContainerSummary => ({
@@ -144,6 +148,7 @@ export const summaries = z.array(
         created: c.Created,
         labels: c.Labels,
         networkMode: c.HostConfig?.NetworkMode ?? '',
+        mounts: c.Mounts ?? [],
       }),
     ),
 );
@@ -192,10 +197,7 @@ export const container = z
       AutoRemove: flag,
       Tmpfs: z.record(z.string(), z.unknown()).nullish(),
     }),
-    Mounts: z
-      .array(mount)
-      .nullish()
-      .transform((value) => value ?? []),
+    Mounts: mounts,
     NetworkSettings: z.object({ Networks: z.record(z.string(), network).nullish() }).nullish(),
   })
   .transform(
@@ -216,7 +218,7 @@ export const container = z
       labels: c.Config.Labels,
       env: c.Config.Env,
       command: [c.Path, ...c.Args],
-      mounts: c.Mounts,
+      mounts: c.Mounts ?? [],
       tmpfs: Object.keys(c.HostConfig.Tmpfs ?? {}),
       networkMode: c.HostConfig.NetworkMode,
       ipcMode: c.HostConfig.IpcMode,

@@ -46,7 +46,7 @@ export interface KeptData {
 type ReadAreas = (source: VolumeSource, signal: AbortSignal, known: KnownArea[]) => Promise<VolumeArea[]>;
 
 interface ListDeps {
-  state: Pick<State, 'directory' | 'rollbacks'>;
+  state: Pick<State, 'directory' | 'rollbacks' | 'hasRollbacks'>;
   plan(): Promise<Plan>;
   /** returns the IDs of the restores and rollbacks that have not ended */
   open(): Promise<ReadonlySet<string>>;

@@ -13,8 +13,7 @@ import { IndexWriter, RefusedLine } from './index-writer.ts';
 import { PreviousIndex } from './previous-index.ts';
 import { isUnchanged, linkKey, metadata } from './stat-entry.ts';
 import { DatabaseStoring } from './store-database.ts';
-import type { StoreTreeOptions } from './stored-tree.ts';
-import { addIssue, emptyResult, type StoredTree } from './stored-tree.ts';
+import { addIssue, emptyResult, type StoredTree, type StoringOptions } from './stored-tree.ts';
 
 const MAX_JOBS = 512;
 const MAX_READS = 256;
@@ -41,7 +40,7 @@ interface FirstLink {
 
 /** Stores one tree. {@link ContentStore} stores the content of its files. */
 export class TreeStoring {
-  private readonly options: StoreTreeOptions;
+  private readonly options: StoringOptions;
   private readonly root: Directory;
   private readonly absolute: (path: TreePath) => Buffer;
   private readonly index: IndexWriter;
@@ -59,8 +58,8 @@ export class TreeStoring {
   private underWay = 0;
   private readonly result = emptyResult();
 
-  private constructor(options: StoreTreeOptions, root: Directory, index: IndexWriter, previous: PreviousIndex) {
-    const { project, source, destination, keys, recordObject, signal } = options;
+  private constructor(options: StoringOptions, root: Directory, index: IndexWriter, previous: PreviousIndex) {
+    const { project, source, destination, keys, recordObject, fileMounts, signal } = options;
     this.options = options;
     this.root = root;
     // Reading compares a file's place with its real path, see isAt.
@@ -76,13 +75,13 @@ export class TreeStoring {
     this.contents = new ContentStore({ packs: writing, smallFile: this.smallFile, index, previous, heard });
     if (options.spool !== undefined) {
       this.databases = new DatabaseStoring({
-        ...{ spool: options.spool, contents: this.contents, smallFile: this.smallFile, heard, signal },
+        ...{ spool: options.spool, contents: this.contents, smallFile: this.smallFile, fileMounts, heard, signal },
         issue: (kind, path, message, cause) => addIssue(this.result, kind, { path, message, cause }),
       });
     }
   }
 
-  static async begin(options: StoreTreeOptions): Promise<TreeStoring> {
+  static async begin(options: StoringOptions): Promise<TreeStoring> {
     const prefix = packPrefix(options.project, options.source);
     const previous = await PreviousIndex.open(options.previous, options.destination, prefix);
     const index = await IndexWriter.create(options.indexPath);
@@ -161,7 +160,8 @@ export class TreeStoring {
     if (!previous || previous.changed || previous.size === undefined || previous.sha256 === undefined) return undefined;
     const { size, sha256, ranges, pack, entry, sqlite } = previous;
     if (sqlite === undefined && !isUnchanged(stat, previous)) return undefined;
-    if (this.databases?.mayHaveChanged(stat, this.absolute(path), sqlite) ?? sqlite !== undefined) return undefined;
+    if (this.databases?.mayHaveChanged(path, stat, this.absolute(path), sqlite) ?? sqlite !== undefined)
+      return undefined;
     const content = { size, sha256, ...(ranges && { ranges }), ...(sqlite === undefined ? {} : { sqlite }) };
     if (pack === undefined || entry === undefined) return content;
     return this.previous.usable(pack) ? { ...content, pack, entry } : undefined;

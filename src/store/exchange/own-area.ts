@@ -131,7 +131,7 @@ export function notOurs(name: string, uid?: bigint): LifeboatError {
   const found = `${name} is not the directory that Lifeboat made`;
   if (uid === undefined) return disturbed(found);
   return new LifeboatError('TREE_TARGET_REFUSED', `${found}, or the file system gave it to user ${uid}`, {
-    hint: 'Nothing was replaced. Stop the program that writes to the volume, then restore again. If the file system decides who owns new files, check the export options of its server (`no_root_squash`) or its mount options (`uid`), or restore with --to-directory.',
+    hint: 'Nothing was replaced. Stop the program that writes to the volume, then run the command again. If the file system decides who owns new files, check the export options of its server (`no_root_squash`) or its mount options (`uid`), or restore with --to-directory.',
   });
 }
 

@@ -314,6 +314,49 @@ describe('a database that is mounted as a single file', () => {
   });
 });
 
+describe('a database that a container mounts as a single file, in a directory that is backed up', () => {
+  const mounts = (...names: string[]) => ({
+    fileMounts: { paths: names.map((name) => `/srv/data/${name}`), views: [{ host: '/srv/data', local: bench.tree }] },
+  });
+  const withoutLog = (name: string) => {
+    make(name, 'wal', 5);
+    for (const end of ['-wal', '-shm']) rmSync(join(bench.tree, name + end), { force: true });
+  };
+
+  test('is torn, and so is a database stored before as whole that has not changed', async () => {
+    mkdirSync(join(bench.tree, 'sub'));
+    for (const name of ['app.db', 'other.db', 'sub/jobs.db']) withoutLog(name);
+    const before = await bench.storeAfterTick(storing());
+    expect(before).toMatchObject({ tornCount: 0, databases: 3 });
+    const options = { ...storing(), ...mounts('app.db', 'sub/jobs.db', 'sub') };
+    const stored = await bench.storeAfterTick({ ...options, ...previous(before) });
+    const torn = ['app.db', 'sub/jobs.db'].map((path) => ({ path, cause: 'mount' }));
+    expect(stored).toMatchObject({ tornCount: 2, torn, databases: 1 });
+    const { withoutLog: found } = await measureTree(bench.tree, mounts('app.db', 'sub/jobs.db', 'sub'));
+    expect(found).toEqual(['app.db', 'sub/jobs.db']);
+    const after = await bench.storeAfterTick({ ...storing(), ...previous(stored) });
+    expect(after).toMatchObject({ tornCount: 0, databases: 3 });
+  });
+
+  test('is whole with its log next to it, or without one, which a note says', async () => {
+    make('app.db', 'wal', 5);
+    make('plain.db', 'delete', 5);
+    rmSync(join(bench.tree, 'plain.db-journal'), { force: true });
+    const stored = await bench.storeAfterTick({ ...storing(), ...mounts('app.db', 'plain.db') });
+    expect(stored).toMatchObject({ tornCount: 0, databases: 2, notedCount: 1, noted: [{ path: 'plain.db' }] });
+    expect(await measureTree(bench.tree, mounts('app.db', 'plain.db'))).toMatchObject({ withoutLog: [] });
+  });
+
+  test('is torn under any of its names', async () => {
+    withoutLog('app.db');
+    linkSync(join(bench.tree, 'app.db'), join(bench.tree, 'link.db'));
+    for (const name of ['app.db', 'link.db']) {
+      const stored = await bench.storeAfterTick({ ...storing(), ...mounts(name) });
+      expect(stored).toMatchObject({ tornCount: 1, torn: [{ path: name, cause: 'mount' }] });
+    }
+  });
+});
+
 test('holes of a database are holes in its copy', async () => {
   const file = join(bench.tree, 'app.db');
   const database = new DatabaseSync(file);
