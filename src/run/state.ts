@@ -5,7 +5,7 @@ import type { Accepted } from '../plan/accepted.ts';
 import type { Problem } from '../plan/model.ts';
 import type { RunReport } from '../report/events.ts';
 import type { PendingRetry } from '../report/tries.ts';
-import type { KnownArea } from '../store/exchange/known-area.ts';
+import type { KnownArea, PendingArea } from '../store/exchange/known-area.ts';
 import type { LeaseSighting, LeaseSightings } from '../store/repository/lease-seen.ts';
 import type { KnownRepository } from '../store/repository/repository-info.ts';
 import type { SeenChain } from '../store/repository/seen-chain.ts';
@@ -39,7 +39,7 @@ export interface Rollback {
   /** for databases: their names, and the names of the data that is not in use */
   databases?: KeptDatabase[];
   /** for a volume: the directory with the data that is not in use */
-  volume?: KnownArea;
+  volume?: KnownArea | PendingArea;
 }
 
 /** The state of a copy of the repository. */
