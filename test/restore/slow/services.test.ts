@@ -82,6 +82,7 @@ function stopped(why: Error): AbortSignal {
 }
 
 describe('services that were stopped for a restore', () => {
+  const ended = { running: false, state: 'exited' };
   type Seen = Partial<Awaited<ReturnType<Engine['inspectContainer']>>>;
 
   /**
@@ -93,14 +94,14 @@ describe('services that were stopped for a restore', () => {
     const engine = {
       exitLagMs: 0,
       inspectContainer: async () => {
-        if (!running) return { running, autoRemove: false, startedAt };
+        if (!running) return { running, autoRemove: false, startedAt, labels: {} };
         const seen = startedAt === '' ? {} : after();
-        if (seen) return { running, autoRemove: false, startedAt, state: 'running', ...seen };
+        if (seen) return { running, autoRemove: false, startedAt, state: 'running', labels: {}, ...seen };
         throw new LifeboatError('ENGINE_REFUSED', 'no such container', {
           cause: Object.assign(new Error('no such container'), { statusCode: 404 }),
         });
       },
-      listContainers: async () => [{ id: 'c1', name: 'shop-web-1' }],
+      listContainers: async () => [{ id: 'c1', name: 'shop-web-1', networkMode: '', labels: {} }],
       stopContainer: async () => {
         running = false;
       },
@@ -124,6 +125,10 @@ describe('services that were stopped for a restore', () => {
       () => ({ state: 'restarting', startedAt: '2026-11-20T03:00:00Z' }),
       { ok: false, detail: 'restarting' },
     ],
+    ['done', () => ({ ...ended, exitCode: 0, restartPolicy: 'no' }), { ok: true, detail: 'ended with status 0' }],
+    ['done badly', () => ({ ...ended, exitCode: 3, restartPolicy: 'no' }), { ok: false }],
+    ['stopped', () => ({ ...ended, exitCode: 0, restartPolicy: 'always' }), { ok: false }],
+    ['ended although they are checked', () => ({ ...ended, exitCode: 0, health: 'unhealthy' }), { ok: false }],
     ['removed', () => undefined, { ok: false, detail: 'it has been removed' }],
   ])('fail their check if they are %s', async (_, after, check) => {
     const { result, checks, stoppedMs } = await restart(after);
