@@ -102,6 +102,7 @@ describe('services that were stopped for a restore', () => {
         });
       },
       listContainers: async () => [{ id: 'c1', name: 'shop-web-1', networkMode: '', labels: {} }],
+      inspectImage: async () => ({ labels: {} }),
       stopContainer: async () => {
         running = false;
       },
@@ -126,9 +127,21 @@ describe('services that were stopped for a restore', () => {
       { ok: false, detail: 'restarting' },
     ],
     ['done', () => ({ ...ended, exitCode: 0, restartPolicy: 'no' }), { ok: true, detail: 'ended with status 0' }],
-    ['done badly', () => ({ ...ended, exitCode: 3, restartPolicy: 'no' }), { ok: false }],
-    ['stopped', () => ({ ...ended, exitCode: 0, restartPolicy: 'always' }), { ok: false }],
-    ['ended although they are checked', () => ({ ...ended, exitCode: 0, health: 'unhealthy' }), { ok: false }],
+    [
+      'done badly',
+      () => ({ ...ended, exitCode: 3, restartPolicy: 'no' }),
+      { ok: false, detail: 'it ended with status 3' },
+    ],
+    [
+      'stopped',
+      () => ({ ...ended, exitCode: 0, restartPolicy: 'always' }),
+      { ok: false, detail: 'it ended with status 0' },
+    ],
+    [
+      'ended although they are checked',
+      () => ({ ...ended, exitCode: 0, health: 'unhealthy' }),
+      { ok: false, detail: 'it ended with status 0' },
+    ],
     ['removed', () => undefined, { ok: false, detail: 'it has been removed' }],
   ])('fail their check if they are %s', async (_, after, check) => {
     const { result, checks, stoppedMs } = await restart(after);
