@@ -106,7 +106,7 @@ function* removing(parent: Directory, name: string, heard: () => void = () => {}
   heard();
 }
 
-/** Removes everything in a directory once. Returns whether it has left deep directories at the top for the next round. */
+/** Removes everything in a directory once. Returns whether deep directories are left at the top for the next round. */
 function* emptying(root: Directory, failures: Failures, heard: () => void): Generator<Unlinking, boolean> {
   const stack: Frame[] = [{ directory: root, name: '', names: root.names() }];
   let moved = 0;
