@@ -26,14 +26,29 @@ export interface SourceReport {
   /** one line for people: `2 databases, 61 tables, 1,523,118 rows` */
   summary: string;
   warnings: string[];
-  /** the source is suddenly much smaller than in its last good snapshot; the warnings say by how much */
-  fell?: boolean;
+  /** data that the source has lost, and nobody has accepted that; the snapshot is good */
+  fell?: Fall;
   error?: ErrorInfo;
   /** the last good snapshot of the source before this run, if any */
   lastGood?: LastGoodReport;
   /** id of the run, if the result comes from an earlier try of the same scheduled run */
   run?: string;
 }
+
+/** A loss of data in a source: it is much smaller than before, lacks a database, or is on another server. */
+export interface Fall {
+  /** the snapshot from before the loss, which retention keeps until a user accepts the loss */
+  since: string;
+  /** another snapshot that is kept because of an earlier loss, if any */
+  earlier?: string;
+  /** what was lost, one text each; at most {@link MAX_FALL_TEXTS} */
+  why: string[];
+  /** ISO time of the first snapshot with the loss; absent: this run has found it */
+  at?: string;
+}
+
+/** The number of texts that say what a source has lost. */
+export const MAX_FALL_TEXTS = 3;
 
 /** The last good snapshot of a source. */
 export interface LastGoodReport {

@@ -49,11 +49,9 @@ test('a server with another system identifier is reported, and the earlier snaps
   const find = (before: unknown, present: CapturedTree['facts']) =>
     findShrinkage(deps(before), { facts: present }, now, former(last()));
   const found = await find(on('7001'), on('7002'));
-  expect(found.since).toBe('s');
+  expect(found.fell).toMatchObject({ since: 's', why: found.warnings });
   expect(found.warnings).toEqual([
-    expect.stringMatching(
-      /^this is another server than in the last snapshot \(system identifier 7002, was 7001\): .*restore snapshot s; .*`lifeboat accept`$/,
-    ),
+    'this is another server than in the last snapshot (system identifier 7002, was 7001)',
   ]);
   for (const before of [on('7002'), on(undefined), facts(['app']), undefined]) {
     expect(await find(before, on('7002'))).toEqual({ warnings: [] });
@@ -182,14 +180,32 @@ test('a partial snapshot is not called a good one', () => {
     expect(fall(status)).toEqual([expect.stringContaining('last good snapshot')]);
 });
 
-test('another server after an earlier drop: the warning also names the snapshot from before that drop', async () => {
+test('another server after an earlier loss: both snapshots are kept and named', async () => {
   const before = facts(['app'], { server: { systemIdentifier: '1' } });
   const present = facts(['app'], { server: { systemIdentifier: '2' } });
-  const warn = async (beforeFall?: string) => {
-    const { warnings } = await findShrinkage(deps(before), { facts: present }, now, { ...former(last()), beforeFall });
-    return warnings.join();
+  const find = async (since?: string) => {
+    const fall = since === undefined ? undefined : { since, why: [] };
+    return (await findShrinkage(deps(before), { facts: present }, now, { ...former(last()), fall })).fell;
   };
-  expect(await warn()).toContain('restore snapshot s; if');
-  expect(await warn('s')).toContain('restore snapshot s; if');
-  expect(await warn('older')).toContain('restore snapshot s or, from before an earlier drop, older; if');
+  expect(await find()).toMatchObject({ since: 's' });
+  expect(await find('s')).not.toHaveProperty('earlier');
+  expect(await find('older')).toMatchObject({ since: 's', earlier: 'older' });
+});
+
+test('a server that was filled from the last snapshot is not another one; a later one is', async () => {
+  const server = (systemIdentifier: string) => facts(['app'], { server: { systemIdentifier } });
+  const find = async (present: string, restored: FormerSnapshots['restored']) => {
+    const snapshots = { ...former(last()), restored };
+    return (await findShrinkage(deps(server('1')), { facts: server(present) }, now, snapshots)).warnings.length;
+  };
+  expect(await find('2', { snapshot: 's', system: '2' })).toBe(0);
+  expect(await find('3', { snapshot: 's', system: '2' })).toBe(1);
+  expect(await find('2', { snapshot: 'earlier', system: '2' })).toBe(1);
+});
+
+test('a loss that nobody has accepted is reported with each later snapshot', async () => {
+  const fall = { since: 'a', why: ['rows fell by 90 %'], at: '2026-11-19T03:00:00.000Z' };
+  const same = { facts: facts(['app']) };
+  const found = await findShrinkage(deps(facts(['app'])), same, now, { ...former(last()), fall });
+  expect(found).toEqual({ warnings: [], fell: fall });
 });
