@@ -103,13 +103,8 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
         ? (await import('../restore/rollback.ts')).rollback(deps, request)
         : rollbackAll(deps, request, group);
     },
-    forget: async (request) => {
-      const deps = restoreDepsOf(environment);
-      const { groupOf } = await import('../restore/all/rollback-all.ts');
-      const group = groupOf(await state.rollbacks(), request);
-      if (group !== undefined) return (await import('../restore/all/forget-all.ts')).forgetAll(deps, request, group);
-      return { forgotten: [await (await import('../restore/rollback.ts')).forget(deps, request)] };
-    },
+    forget: async (request) =>
+      (await import('../restore/all/forget-all.ts')).forgetData(restoreDepsOf(environment), request),
     listKept: () =>
       listKept(
         { state, plan, open: () => openRuns(journals) },

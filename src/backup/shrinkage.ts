@@ -1,7 +1,7 @@
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Accepted } from '../plan/accepted.ts';
-import { type Fall, MAX_FALL_TEXTS } from '../report/events.ts';
+import { type Fall, MAX_FALL_TEXTS } from '../report/fall.ts';
 import { type LastGood, lastGoodOf, lastStoredOf } from '../run/history.ts';
 import type { RestoredSource } from '../run/restored.ts';
 import { unacceptedFall } from '../run/source-status.ts';

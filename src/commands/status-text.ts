@@ -1,5 +1,5 @@
 import { stoppedDatabase } from '../plan/postgres.ts';
-import { fallAdvice, fallText } from '../report/fall-text.ts';
+import { fallAdvice, fallText } from '../report/fall.ts';
 import { formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
 import { problemLines } from '../report/text.ts';

@@ -1,5 +1,6 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
+import type { Fall } from './fall.ts';
 
 /**
  * What started a run. `catch-up`: a scheduled run was missed while the agent was down. `safety`: a restore is about to
@@ -34,21 +35,6 @@ export interface SourceReport {
   /** id of the run, if the result comes from an earlier try of the same scheduled run */
   run?: string;
 }
-
-/** A loss of data in a source: it is much smaller than before, lacks a database, or is on another server. */
-export interface Fall {
-  /** the snapshot from before the loss, which retention keeps until a user accepts the loss */
-  since: string;
-  /** another snapshot that is kept because of an earlier loss, if any */
-  earlier?: string;
-  /** what was lost, one text each; at most {@link MAX_FALL_TEXTS} */
-  why: string[];
-  /** ISO time of the first snapshot with the loss; absent: this run has found it */
-  at?: string;
-}
-
-/** The number of texts that say what a source has lost. */
-export const MAX_FALL_TEXTS = 3;
 
 /** The last good snapshot of a source. */
 export interface LastGoodReport {

@@ -2,7 +2,7 @@ import type { Log } from '../base/log.ts';
 import { cleanReport } from './clean.ts';
 import { copyBehind, isCopyOk } from './copy-text.ts';
 import type { RunReport, RunStatus, SourceReport } from './events.ts';
-import { sourceWarnings } from './fall-text.ts';
+import { sourceWarnings } from './fall.ts';
 import { oneLine } from './format.ts';
 import { headline, otherSource, outcome } from './text.ts';
 

@@ -2,7 +2,7 @@ import type { Problem } from '../plan/model.ts';
 import { cleanReport } from './clean.ts';
 import { copyBehind } from './copy-text.ts';
 import type { CopyReport, OtherSource, RestoreReport, RunReport, SourceReport } from './events.ts';
-import { sourceWarnings } from './fall-text.ts';
+import { sourceWarnings } from './fall.ts';
 import { formatBytes, oneLine, plural } from './format.ts';
 import { createPost, type Post } from './http.ts';
 import type { Notifier } from './notifier.ts';

@@ -4,7 +4,7 @@ import { isFuture } from '../plan/values/clock.ts';
 import { cleanReport } from './clean.ts';
 import { copyLines } from './copy-text.ts';
 import type { OtherSource, Progress, RunReport, RunStatus, SourceReport } from './events.ts';
-import { sourceWarnings } from './fall-text.ts';
+import { sourceWarnings } from './fall.ts';
 import {
   displayWidth,
   formatAge,

@@ -215,7 +215,9 @@ async function saveTurned(
 ): Promise<void> {
   await saveRestored(state.directory, chosen.source, undefined);
   const others = (await state.rollbacks()).filter(({ id }) => id !== chosen.id);
-  await state.saveRollbacks(now ? [...others, { ...chosen, inUse: other(chosen), ...now }] : others);
+  await state.saveRollbacks(
+    now ? [...others, { ...chosen, inUse: chosen.inUse === 'restored' ? 'before' : 'restored', ...now }] : others,
+  );
 }
 
 /**
@@ -230,10 +232,6 @@ function outOfTurn({ id, source }: Rollback): LifeboatError {
   return new LifeboatError('USAGE', `other restores of ${source} swapped databases after ${id}`, {
     hint: 'Roll those back first: `lifeboat status` shows them, newest first. Nothing was changed.',
   });
-}
-
-function other({ inUse }: Rollback): Rollback['inUse'] {
-  return inUse === 'restored' ? 'before' : 'restored';
 }
 
 /**

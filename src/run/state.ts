@@ -40,7 +40,7 @@ export interface Rollback {
   databases?: KeptDatabase[];
   /** for a volume: the directory with the data that is not in use */
   volume?: KnownArea | PendingArea;
-  /** databases, volumes or sources that this restore, or its group, filled without replacing data; they have no record */
+  /** what the restore, or its group, filled without replacing data */
   created?: string[];
 }
 

@@ -246,7 +246,9 @@ describe('pruning', () => {
     const status = await stack.lifeboat('status');
     expect(status.code).toBe(3);
     expect(status.stdout).toMatch(
-      new RegExp(`db\\.postgres: .*fell by .*\n.*lifeboat restore ${before} db\\.postgres.*lifeboat accept db\\.postgres`),
+      new RegExp(
+        `db\\.postgres: .*fell by .*\n.*lifeboat restore ${before} db\\.postgres.*lifeboat accept db\\.postgres`,
+      ),
     );
     expect((await stack.lifeboat('accept', 'db.postgres')).code).toBe(0);
     expect(await why()).not.toContain('before the drop of db.postgres');

@@ -3,6 +3,7 @@ import type { RestoreReport } from '../../report/events.ts';
 import type { Rollback } from '../../run/state.ts';
 import type { Consent, RestoreDeps } from '../context.ts';
 import { forget, type RollbackRequest } from '../rollback.ts';
+import { groupOf } from './rollback-all.ts';
 
 /** What a deletion of put-aside data did. */
 export interface Forgotten {
@@ -12,13 +13,21 @@ export interface Forgotten {
 }
 
 /**
- * Drops the put-aside data of every source of a restore of all sources. Shows everything, then asks for confirmation
- * once. A source whose data cannot be dropped is reported, and the others are dropped. Running the command again
- * continues.
+ * Drops the put-aside data of the restore that the request means: of one source, or of all sources together.
  *
  * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED; the error of the first source if no data could be dropped
  */
-export async function forgetAll(deps: RestoreDeps, request: RollbackRequest, group: string): Promise<Forgotten> {
+export async function forgetData(deps: RestoreDeps, request: RollbackRequest): Promise<Forgotten> {
+  const group = groupOf(await deps.state.rollbacks(), request);
+  return group === undefined ? { forgotten: [await forget(deps, request)] } : forgetAll(deps, request, group);
+}
+
+/**
+ * Drops the put-aside data of every source of a restore of all sources. Shows everything, then asks for confirmation
+ * once. A source whose data cannot be dropped is reported, and the others are dropped. Running the command again
+ * continues.
+ */
+async function forgetAll(deps: RestoreDeps, request: RollbackRequest, group: string): Promise<Forgotten> {
   const members = (await deps.state.rollbacks()).filter((one) => one.group === group);
   const failed: NonNullable<RestoreReport['failed']> = [];
   let first: unknown;

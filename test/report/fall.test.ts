@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { sourceWarnings } from '../../src/report/fall-text.ts';
+import { sourceWarnings } from '../../src/report/fall.ts';
 import { headline, renderReport } from '../../src/report/text.ts';
 import { makeReport, makeResult } from './fixtures.ts';
 
