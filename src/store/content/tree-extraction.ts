@@ -1,17 +1,18 @@
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { LifeboatError } from '../../base/errors.ts';
 import { plural } from '../../report/format.ts';
-import { rangesText, storedSize } from '../filesystem/data-ranges.ts';
+import { storedSize } from '../filesystem/data-ranges.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import { inParallel } from '../filesystem/in-parallel.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
+import type { IndexPart } from '../filesystem/index-part.ts';
 import { isWithin, shortPath, type TreePath } from '../filesystem/path.ts';
 import type { TimeSetter } from '../filesystem/times.ts';
-import { restoredMode, writeLargeFile, writeSmallFile } from '../filesystem/write-file.ts';
-import { PackReader, streamSingle } from '../packs/pack-reader.ts';
+import { restoredMode, writeSmallFile } from '../filesystem/write-file.ts';
+import { PackReader } from '../packs/pack-reader.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
-import { SMALL_FILE } from './content-store.ts';
 import type { ExtractedTree, ExtractTreeOptions } from './extracted-tree.ts';
+import { FilesInParts, type PartTask } from './files-in-parts.ts';
 import { NewTree } from './new-tree.ts';
 import type { TaskLists } from './task-lists.ts';
 
@@ -19,8 +20,13 @@ const WORKERS = 6;
 const PROGRESS_MS = 250;
 /** Names of the lists that do not belong to a pack. */
 const EMPTY = 'empty';
+/** Files in parts, in the order in which they were created. The inode in their entries is that of the new file. */
+const LARGE = 'large';
 const HARDLINKS = 'hardlinks';
 const SYMLINKS = 'symlinks';
+const OTHERS: ReadonlySet<string> = new Set([EMPTY, LARGE, HARDLINKS, SYMLINKS]);
+/** Begins the names of lists of parts; the ID of their pack follows. */
+const PARTS = 'parts ';
 
 type Options = ExtractTreeOptions & { target: Directory };
 
@@ -28,8 +34,13 @@ type Options = ExtractTreeOptions & { target: Directory };
 export class Extraction {
   private readonly options: Options;
   private readonly times: TimeSetter;
-  private readonly lists: TaskLists;
+  private readonly lists: TaskLists<PartTask>;
   private readonly made: NewTree;
+  private readonly large: FilesInParts;
+  /** what every part of the file whose parts follow in the index has; absent: its parts are not needed */
+  private inParts: Pick<PartTask, 'inode' | 'number' | 'of' | 'sparse'> | undefined;
+  /** resolves when the last part is written whose reading has begun */
+  private lastPart: Promise<unknown> = Promise.resolve();
   private readonly packs: ReadonlyMap<string, PackRef>;
   private readonly directories: IndexEntry[] = [];
   /** with a selection: maps the first name of a file, if it was not selected, to its first restored name */
@@ -40,20 +51,22 @@ export class Extraction {
   /** bytes written of incomplete large files */
   private underWay = 0;
 
-  constructor(options: Options, times: TimeSetter, lists: TaskLists) {
+  constructor(options: Options, times: TimeSetter, lists: TaskLists<PartTask>) {
     this.options = options;
     this.times = times;
     this.lists = lists;
     this.made = new NewTree(options.target);
+    this.large = new FilesInParts(this.made, options.target);
     this.packs = new Map(options.packs.map((pack) => [pack.id, pack]));
   }
 
   async run(): Promise<ExtractedTree> {
     await this.plan();
     for (const list of this.lists.names()) {
-      if (list !== EMPTY && list !== HARDLINKS && list !== SYMLINKS)
-        await this.restorePack(this.packs.get(list)!, list);
+      if (list.startsWith(PARTS)) await this.restoreParts(this.packs.get(list.slice(PARTS.length))!, list);
+      else if (!OTHERS.has(list)) await this.restorePack(this.packs.get(list)!, list);
     }
+    for await (const entry of this.lists.read(LARGE)) await this.finishLarge(entry);
     await this.inParallel(this.lists.read(EMPTY), (entry) => this.restoreFile(entry, Buffer.alloc(0)));
     for await (const entry of this.lists.read(HARDLINKS)) await this.restoreHardlink(entry);
     for await (const entry of this.lists.read(SYMLINKS)) await this.restoreSymlink(entry);
@@ -70,6 +83,7 @@ export class Extraction {
   }
 
   close(): void {
+    this.large.close();
     this.made.close();
   }
 
@@ -79,6 +93,11 @@ export class Extraction {
     const { select, signal } = this.options;
     for await (const entry of this.options.index) {
       signal?.throwIfAborted();
+      if (entry.type === 'part') {
+        await this.sortPart(entry);
+        continue;
+      }
+      this.inParts = undefined;
       while (above.length > 0 && !isWithin(entry.path, above.at(-1)!.entry.path)) above.pop();
       const isDirectory = entry.type === 'directory';
       if (isDirectory) above.push({ entry, made: false });
@@ -116,10 +135,28 @@ export class Extraction {
     this.made.expect(entry);
     this.expected.files++;
     this.expected.bytes += entry.size ?? 0;
-    if (entry.pack !== undefined && !this.packs.has(entry.pack)) {
-      throw new LifeboatError('OBJECT_DAMAGED', `the index names a pack that the manifest does not: ${entry.pack}`);
-    }
+    if (entry.parts !== undefined) return this.beginLarge(entry, entry.parts);
+    if (entry.pack !== undefined) this.checkNamed(entry.pack);
     await this.lists.add(entry.pack ?? EMPTY, entry);
+  }
+
+  private async beginLarge(entry: IndexEntry, of: number): Promise<void> {
+    if (await this.takeOver(entry)) return;
+    const inode = await this.large.create(entry);
+    await this.lists.add(LARGE, { ...entry, ino: BigInt(inode) });
+    this.inParts = { inode, number: 0, of, sparse: entry.sparse === true };
+  }
+
+  private async sortPart(part: IndexPart): Promise<void> {
+    if (!this.inParts) return;
+    this.checkNamed(part.pack);
+    await this.lists.addPart(PARTS + part.pack, { ...part, ...this.inParts });
+    this.inParts = { ...this.inParts, number: this.inParts.number + 1 };
+  }
+
+  private checkNamed(pack: string): void {
+    if (this.packs.has(pack)) return;
+    throw new LifeboatError('OBJECT_DAMAGED', `the index names a pack that the manifest does not: ${pack}`);
   }
 
   private async sortHardlink(entry: IndexEntry): Promise<void> {
@@ -136,14 +173,12 @@ export class Extraction {
   }
 
   private async restorePack(pack: PackRef, list: string): Promise<void> {
-    const { destination, keys, spool, signal } = this.options;
     let opening: Promise<PackReader> | undefined;
     try {
       await this.inParallel(this.lists.read(list), async (entry) => {
         if (await this.takeOver(entry)) return;
-        if ((entry.size ?? 0) > (this.options.smallFile ?? SMALL_FILE)) return this.restoreLarge(entry, pack);
         // The first task opens the reader; the others await the same promise.
-        opening ??= PackReader.open(destination, pack, { spool, keys, signal });
+        opening ??= this.openPack(pack);
         const reader = await opening;
         await this.restoreFile(entry, await reader.read(entry.entry ?? '', entry.size ?? 0));
       });
@@ -153,6 +188,49 @@ export class Extraction {
         () => {},
       );
     }
+  }
+
+  /** Reads several parts at a time, and writes them in the order of the list. */
+  private async restoreParts(pack: PackRef, list: string): Promise<void> {
+    const reader = await this.openPack(pack);
+    try {
+      await this.inParallel(this.lists.readParts(list), (part) => {
+        const before = this.lastPart;
+        const reading = this.readPart(reader, part);
+        const written = Promise.all([reading, before]).then(([content]) => this.large.write(part, content));
+        this.lastPart = written.catch(() => {});
+        return written.then(() => this.heard(part.size));
+      });
+    } finally {
+      await this.lastPart;
+      await reader.close();
+    }
+  }
+
+  private async readPart(reader: PackReader, part: PartTask): Promise<Buffer> {
+    const content = await reader.read(part.entry, part.size);
+    if (hash('sha256', content, 'hex') !== part.sha256) throw wrongContent(part);
+    return content;
+  }
+
+  private async finishLarge(entry: IndexEntry): Promise<void> {
+    const { owner, signal } = this.options;
+    signal?.throwIfAborted();
+    const inode = String(entry.ino);
+    const isWhole = await this.large.finish(entry, inode, { owner, heard: () => this.heard(0) });
+    if (!isWhole) throw wrongContent(entry);
+    this.underWay -= storedSize(entry);
+    await this.fileDone(entry, entry.size ?? 0);
+  }
+
+  private heard(bytes: number): void {
+    this.underWay += bytes;
+    this.reportProgress(PROGRESS_MS);
+  }
+
+  private openPack(pack: PackRef): Promise<PackReader> {
+    const { destination, keys, spool, signal } = this.options;
+    return PackReader.open(destination, pack, { spool, keys, signal });
   }
 
   /** Creates the file from a local source if there is one, without reading the pack. */
@@ -166,28 +244,6 @@ export class Extraction {
   private async restoreFile(entry: IndexEntry, content: Buffer): Promise<void> {
     if (hash('sha256', content, 'hex') !== entry.sha256) throw wrongContent(entry);
     const written = await this.made.make(entry, (to) => writeSmallFile(to, entry, content, this.options.owner));
-    await this.fileDone(entry, written);
-  }
-
-  private async restoreLarge(entry: IndexEntry, pack: PackRef): Promise<void> {
-    const { destination, keys, signal, owner } = this.options;
-    const hashing = createHash('sha256');
-    const stored = { pack, entry: entry.entry ?? '', size: storedSize(entry) };
-    const report = (bytes: number) => {
-      this.underWay += bytes;
-      this.reportProgress(PROGRESS_MS);
-    };
-    async function* checked(): AsyncGenerator<Buffer> {
-      for await (const chunk of streamSingle(destination, stored, { keys, signal })) {
-        hashing.update(chunk);
-        report(chunk.length);
-        yield chunk;
-      }
-      if (entry.ranges) hashing.update(rangesText(entry.ranges));
-      if (hashing.digest('hex') !== entry.sha256) throw wrongContent(entry);
-    }
-    const written = await this.made.make(entry, (to) => writeLargeFile(to, entry, checked(), owner));
-    this.underWay -= stored.size;
     await this.fileDone(entry, written);
   }
 
@@ -230,11 +286,8 @@ export class Extraction {
     }
   }
 
-  private inParallel(
-    entries: AsyncGenerator<IndexEntry>,
-    restore: (entry: IndexEntry) => Promise<void>,
-  ): Promise<void> {
-    return inParallel(WORKERS, entries, restore, this.options.signal);
+  private inParallel<T>(tasks: AsyncGenerator<T>, restore: (task: T) => Promise<void>): Promise<void> {
+    return inParallel(WORKERS, tasks, restore, this.options.signal);
   }
 
   private reportProgress(minimumMs: number): void {
@@ -245,9 +298,9 @@ export class Extraction {
   }
 }
 
-function wrongContent(entry: IndexEntry): LifeboatError {
+function wrongContent({ path }: { path: TreePath }): LifeboatError {
   return new LifeboatError(
     'OBJECT_DAMAGED',
-    `the stored content of ${shortPath(entry.path)} is not the content that was backed up`,
+    `the stored content of ${shortPath(path)} is not the content that was backed up`,
   );
 }

@@ -4,8 +4,8 @@ import { z } from 'zod';
 import { LifeboatError } from '../../base/errors.ts';
 import { parseAreaName } from '../filesystem/area.ts';
 import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
-import { readLines } from '../filesystem/index-file.ts';
 import { decodePath, type EncodedPath, encodePath, isSafePath, type TreePath } from '../filesystem/path.ts';
+import { readLines } from '../filesystem/read-index.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
 import { isOwn } from './own-area.ts';
 

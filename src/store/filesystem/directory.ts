@@ -32,6 +32,8 @@ import { nameDescriptor } from './system-error.ts';
 const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 /** For reading a file. Opening a FIFO in its place does not block. */
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+/** For writing to a file again. */
+const REOPEN_FLAGS = constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const CREATE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
 const lstatAsync = promisify(lstat);
@@ -141,6 +143,11 @@ export class Directory {
    */
   openFile(name: string): number {
     return this.call(name, () => openSync(this.at(name), READ_FLAGS));
+  }
+
+  /** Like {@link openFile}, for reading and writing. */
+  reopenFile(name: string): number {
+    return this.call(name, () => openSync(this.at(name), REOPEN_FLAGS));
   }
 
   /** Returns the target of a symlink, with one character per byte. */

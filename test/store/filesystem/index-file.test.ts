@@ -1,13 +1,9 @@
 import { Readable } from 'node:stream';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  decodeIndexEntry,
-  encodeIndexEntry,
-  type IndexEntry,
-  readIndex,
-} from '../../../src/store/filesystem/index-file.ts';
+import { decodeIndexEntry, encodeIndexEntry, type IndexEntry } from '../../../src/store/filesystem/index-file.ts';
 import { comparePaths, entryName } from '../../../src/store/filesystem/path.ts';
+import { readIndex } from '../../../src/store/filesystem/read-index.ts';
 import { treePath } from '../arbitrary.ts';
 
 const numRuns = 300;

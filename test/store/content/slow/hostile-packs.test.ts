@@ -13,7 +13,8 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { deflateRawSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { encodeIndexEntry, type IndexEntry, readIndex } from '../../../../src/store/filesystem/index-file.ts';
+import { encodeIndexEntry, type IndexEntry } from '../../../../src/store/filesystem/index-file.ts';
+import { readIndex } from '../../../../src/store/filesystem/read-index.ts';
 import { type Bench, createBench } from '../../helpers.ts';
 import { type Content, file, PACK_ID, ROOT, sha256, zip } from '../../packs.ts';
 

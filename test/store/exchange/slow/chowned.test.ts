@@ -22,7 +22,7 @@ import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exch
 import { Directory } from '../../../../src/store/filesystem/directory.ts';
 import * as fileSystem from '../../../../src/store/filesystem/file-system.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
-import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { type Bench, createBench } from '../../helpers.ts';
 
 /**
@@ -73,7 +73,7 @@ async function build(select?: string): Promise<void> {
   await buildTree({
     root: volume,
     id: ID,
-    index: () => readIndexFile(bench.index),
+    index: () => readIndexFileLines(bench.index),
     packs: stored.packs,
     destination: bench.destination,
     keys: {},

@@ -6,8 +6,8 @@ import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
 import { type BuildOptions, buildTree } from '../../../../src/store/exchange/build-tree.ts';
 import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
-import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
 import { shortPath } from '../../../../src/store/filesystem/path.ts';
+import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
 
 /** Files and directories with the flags of `chattr +i` and `+a`: not even root can move or delete them. */
@@ -37,12 +37,11 @@ const build = (stored: StoredTree, options: Partial<BuildOptions> = {}) =>
   buildTree({
     root: volume,
     id: ID,
-    index: () => readIndexFile(bench.index),
+    index: () => readIndexFileLines(bench.index),
     packs: stored.packs,
     destination: bench.destination,
     keys: {},
     spool: bench.spool,
-    smallFile: 1024 * 1024,
     overwrite: true,
     needed: 0,
     ...options,

@@ -22,7 +22,7 @@ import { listAreas } from '../../../../src/store/exchange/list-areas.ts';
 import type { AreaRecord } from '../../../../src/store/exchange/own-area.ts';
 import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
-import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { type Bench, createBench } from '../../helpers.ts';
 
 /**
@@ -108,7 +108,7 @@ async function build(disturb: () => void = () => undefined, options: Partial<Bui
   return buildTree({
     root: volume,
     id: ID,
-    index: () => readIndexFile(bench.index),
+    index: () => readIndexFileLines(bench.index),
     packs: stored.packs,
     destination,
     keys: {},

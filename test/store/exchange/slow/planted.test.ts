@@ -24,8 +24,8 @@ import { buildTree, undoIncomplete } from '../../../../src/store/exchange/build-
 import { listAreas } from '../../../../src/store/exchange/list-areas.ts';
 import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { Directory } from '../../../../src/store/filesystem/directory.ts';
-import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
 import { OpenDirectories } from '../../../../src/store/filesystem/open-directories.ts';
+import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { createTimeSetter, PathChanged } from '../../../../src/store/filesystem/times.ts';
 import { walk } from '../../../../src/store/filesystem/walk.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
@@ -101,12 +101,11 @@ function buildFrom(stored: StoredTree, destination = bench.destination) {
   return buildTree({
     root: volume,
     id: ID,
-    index: () => readIndexFile(bench.index),
+    index: () => readIndexFileLines(bench.index),
     packs: stored.packs,
     destination,
     keys: {},
     spool: bench.spool,
-    smallFile: TINY,
     overwrite: false,
     needed: 0,
   });
@@ -249,7 +248,7 @@ describe('reading', () => {
     const { packs } = stored;
     const difference = await compareTree({
       root: bench.tree,
-      index: readIndexFile(bench.index),
+      index: readIndexFileLines(bench.index),
       packs,
       overwrite: true,
     });

@@ -26,7 +26,8 @@ import { type BuildOptions, buildTree, undoIncomplete } from '../../../../src/st
 import { listAreas } from '../../../../src/store/exchange/list-areas.ts';
 import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
-import { type IndexEntry, readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import type { IndexEntry } from '../../../../src/store/filesystem/index-file.ts';
+import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { walk } from '../../../../src/store/filesystem/walk.ts';
 import { at, type Bench, createBench, describeTree } from '../../helpers.ts';
 
@@ -55,12 +56,11 @@ async function build(stored: StoredTree, options: Partial<BuildOptions> & { id?:
   return buildTree({
     root: volume,
     id: ID,
-    index: () => readIndexFile(bench.index),
+    index: () => readIndexFileLines(bench.index),
     packs: stored.packs,
     destination: bench.destination,
     keys: {},
     spool: bench.spool,
-    smallFile: 1024 * 1024,
     overwrite: false,
     needed: 0,
     ...options,
@@ -451,13 +451,13 @@ describe('never outside', () => {
     expect(paths).toEqual(['', '.lifeboat-mine', 'extra', 'same']);
     const stored = await bench.store();
     const options = { root: volume, packs: stored.packs, overwrite: false };
-    expect(await compareTree({ ...options, index: readIndexFile(bench.index) })).toMatchObject({
+    expect(await compareTree({ ...options, index: readIndexFileLines(bench.index) })).toMatchObject({
       present: { entries: 3, files: 3, bytes: 6 },
       ...{ added: 1, replaced: 0, extra: 2, equal: 1, newer: 0 },
       fetch: stored.packs[0]!.size,
     });
     put(volume, 'same', 'newer', 3000);
-    const part = { ...options, index: readIndexFile(bench.index), select: select('same') };
+    const part = { ...options, index: readIndexFileLines(bench.index), select: select('same') };
     expect(await compareTree(part)).toMatchObject({ added: 0, replaced: 0, extra: 0, equal: 0, newer: 1, fetch: 0 });
   });
 });

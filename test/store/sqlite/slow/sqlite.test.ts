@@ -25,8 +25,8 @@ import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
 import { buildTree } from '../../../../src/store/exchange/build-tree.ts';
 import { rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
-import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
 import * as mountPoint from '../../../../src/store/filesystem/mount-point.ts';
+import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { SqliteCopies } from '../../../../src/store/sqlite/sqlite-copies.ts';
 import * as sqliteCopy from '../../../../src/store/sqlite/sqlite-copy.ts';
 import { isCompanion } from '../../../../src/store/sqlite/sqlite-file.ts';
@@ -454,7 +454,7 @@ describe('a single database restored into a volume in use', () => {
     const stored = await bench.storeAfterTick(storing());
     const content = readFileSync(join(bench.tree, name));
     writeFileSync(join(bench.tree, name), 'changed');
-    const rooted = { root: bench.tree, index: () => readIndexFile(bench.index), packs: stored.packs };
+    const rooted = { root: bench.tree, index: () => readIndexFileLines(bench.index), packs: stored.packs };
     const select = selectByGlobs([name]);
     const looked = await compareTree({ ...rooted, index: rooted.index(), select, overwrite: true });
     expect(looked).toMatchObject({ replaced: 1 });
@@ -470,7 +470,7 @@ describe('a single database restored into a volume in use', () => {
   test('is not combined with the log of the one it replaces, and neither is a rollback', async () => {
     make('data.db', 'wal', 5);
     const stored = await bench.storeAfterTick(storing());
-    const rooted = { root: bench.tree, index: () => readIndexFile(bench.index), packs: stored.packs };
+    const rooted = { root: bench.tree, index: () => readIndexFileLines(bench.index), packs: stored.packs };
     // The application continues: its new rows are in the log.
     make('data.db', 'wal', 9);
     utimesSync(join(bench.tree, 'data.db'), 1000, 1000);
