@@ -1,9 +1,8 @@
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { TaskLists } from '../content/task-lists.ts';
-import { filled, rangesText } from '../filesystem/data-ranges.ts';
 import type { FileType } from '../filesystem/file-stat.ts';
 import type { PathPredicate } from '../filesystem/glob.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
@@ -15,6 +14,7 @@ import { PackReader } from '../packs/pack-reader.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import type { ArchiveItem, ArchiveWriter } from './archive-writer.ts';
 import { named, wrongContent } from './content-errors.ts';
+import { following, isCompressed, none, readParts, verified } from './large-content.ts';
 
 export interface ExportTreeOptions {
   /** the index as `readIndexLines` yields it: checked, and in order */
@@ -25,7 +25,7 @@ export interface ExportTreeOptions {
   writer: ArchiveWriter;
   /** selects paths, together with their parent directories; absent: everything */
   select?: PathPredicate;
-  /** an existing directory with room for one unpacked pack, and for lists of files; packs are read again less often if it has room for more */
+  /** an existing directory with room for one unpacked pack, better for several, and for lists of files */
   spool: string;
   signal?: AbortSignal;
   progress?(progress: { done: number; files: number }): void;
@@ -57,8 +57,8 @@ const MIN_DEFLATED = 64 * 1024;
 
 /**
  * Writes a stored tree to an archive, and verifies all content against the index. Small files are written pack by pack,
- * so each of their packs is read once. Large files, and then links, follow. A zip has no hard links: it contains the content once for each name. Holes
- * are written as zeros.
+ * so each of their packs is read once. Large files, and then links, follow. A zip has no hard links: it contains the
+ * content once for each name. Holes are written as zeros.
  *
  * @throws OBJECT_MISSING and OBJECT_DAMAGED, with the path of the file; KEY_MISSING, KEY_WRONG, SPOOL_FULL; the errors
  *   of the writer
@@ -70,6 +70,13 @@ export async function exportTree(options: ExportTreeOptions): Promise<ExportedTr
   } finally {
     await lists.close();
   }
+}
+
+interface WrittenFile {
+  type: 'file' | 'hardlink';
+  size: number;
+  content?: Buffer | AsyncIterable<Buffer>;
+  deflate?: boolean;
 }
 
 class TreeExport {
@@ -212,49 +219,18 @@ class TreeExport {
     const { value: first } = await parts.next();
     const pack = this.packs.get(first?.pack ?? '');
     const deflate = ranges !== undefined || (pack !== undefined && isCompressed(pack));
-    const { signal } = this.options;
-    async function* stored(): AsyncGenerator<Buffer> {
-      for (let i = 0, part = first; i < count && part; part = ++i < count ? (await parts.next()).value : undefined) {
-        signal?.throwIfAborted();
-        yield await packs.read(part);
-      }
-    }
-    await this.fileDone(entry, { type: 'file', size, content: this.checked(entry, stored()), deflate });
+    const content = this.checked(entry, readParts(packs, following(first, parts, count), this.options.signal));
+    await this.fileDone(entry, { type: 'file', size, content, deflate });
   }
 
-  /** Yields the whole content. Throws at its end if it is not the content that was stored. */
-  private async *checked(entry: IndexEntry, stored: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-    const hashing = createHash('sha256');
-    async function* hashed(): AsyncGenerator<Buffer> {
-      for await (const chunk of stored) {
-        hashing.update(chunk);
-        yield chunk;
-      }
-    }
-    const { ranges, size = 0 } = entry;
-    for await (const chunk of ranges ? filled(hashed(), ranges, size) : hashed()) {
-      this.result.bytes += chunk.length;
+  private checked(entry: IndexEntry, stored: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    return verified(entry, stored, (bytes) => {
+      this.result.bytes += bytes;
       this.report(PROGRESS_MS);
-      yield chunk;
-    }
-    if (ranges) hashing.update(rangesText(ranges));
-    if (hashing.digest('hex') !== entry.sha256) throw wrongContent();
+    });
   }
 
-  private async fileDone(
-    entry: IndexEntry,
-    {
-      type,
-      size,
-      content,
-      deflate = false,
-    }: {
-      type: 'file' | 'hardlink';
-      size: number;
-      content?: Buffer | AsyncIterable<Buffer>;
-      deflate?: boolean;
-    },
-  ): Promise<void> {
+  private async fileDone(entry: IndexEntry, { type, size, content, deflate = false }: WrittenFile): Promise<void> {
     await this.add(entry, type, content, { size, deflate });
     this.result.files++;
     if (Buffer.isBuffer(content)) this.result.bytes += size;
@@ -279,11 +255,4 @@ class TreeExport {
     this.lastProgress = now;
     this.options.progress?.({ done: this.result.bytes, files: this.result.files });
   }
-}
-
-async function* none(): AsyncGenerator<Buffer> {}
-
-/** Returns whether a pack is compressed. Its files are then worth compressing in the archive too. */
-function isCompressed({ key }: PackRef): boolean {
-  return /\.zip\.zst(\.|$)/.test(key);
 }

@@ -22,8 +22,8 @@ interface ReadContent {
 }
 
 /**
- * Reads the data of a large file in chunks, and hashes each chunk and the whole. The hash of the whole covers the ranges
- * of the data if the file has holes. Errors of the read itself are kept in `error`, apart from those of the consumer.
+ * Reads the data of a large file in chunks, and hashes each chunk and the whole. The hash of the whole covers the
+ * ranges of the data if the file has holes. Errors of the read itself are in `error`, apart from those of the consumer.
  */
 export class ChunkedReading {
   content: ReadContent = { size: 0, sha256: '' };

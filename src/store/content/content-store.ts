@@ -1,35 +1,20 @@
 import { crc32 } from 'node:zlib';
-import type { DataRanges } from '../filesystem/data-ranges.ts';
 import type { FileStat } from '../filesystem/file-stat.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
-import { LargeFile } from '../filesystem/large-file.ts';
 import { encodePart } from '../filesystem/index-part.ts';
+import { LargeFile } from '../filesystem/large-file.ts';
 import type { TreePath } from '../filesystem/path.ts';
 import { failedRead, type SmallRead, sameVersion } from '../filesystem/read-file.ts';
 import { ReadPool } from '../filesystem/read-pool.ts';
 import type { PackContent, PackRef } from '../packs/pack-stream.ts';
 import { type Chunk, ChunkedReading } from './chunked-reading.ts';
-import { KnownContents, type Placed, type Wanted } from './known.ts';
-import type { LineLog, LineRange, Lines } from './line-log.ts';
+import { type Content, KnownContents, type PartLines, type Placed } from './known.ts';
+import type { LineLog, Lines } from './line-log.ts';
 import { PackWriter, type PackWriterOptions } from './pack-writer.ts';
 import type { PreviousIndex } from './previous-index.ts';
 
 /** Files up to this size are read and stored whole; a larger file is stored in parts. Bytes. */
 export const SMALL_FILE = 8 * 1024 * 1024;
-
-/** The part of an index line that describes content. */
-export interface Content extends Wanted, Partial<Placed> {
-  /** only if the file has holes and is in parts */
-  ranges?: DataRanges;
-  /** the lines of the parts of a large file */
-  parts?: PartLines;
-  sqlite?: string;
-}
-
-/** The lines of the parts of one file. */
-export interface PartLines extends LineRange {
-  count: number;
-}
 
 /** The result of storing one file. `stat` dates from when the content was read. */
 export type StoredFile =
@@ -57,6 +42,7 @@ interface ContentStoreOptions {
 export class ContentStore {
   /** number of files whose content was not known */
   newFiles = 0;
+  private newParts = 0;
   private readonly previous: PreviousIndex;
   private readonly known: KnownContents;
   private knownLoaded = false;
@@ -106,8 +92,11 @@ export class ContentStore {
     }
     try {
       if (!file.isAt(absolute)) return { outcome: 'vanished' };
+      const before = this.newParts;
       const first = await this.storeOpen(path, absolute, file, false);
-      return first ?? (await this.storeOpen(path, absolute, file, true)) ?? { outcome: 'vanished' };
+      const stored = first ?? (await this.storeOpen(path, absolute, file, true)) ?? { outcome: 'vanished' };
+      if (this.newParts > before && stored.outcome === 'stored') this.newFiles++;
+      return stored;
     } finally {
       await file.close();
     }
@@ -157,12 +146,10 @@ export class ContentStore {
     const ranges = await file.dataRanges(before);
     const reading = new ChunkedReading(file, { size: before.size, ranges }, this.heard, this.signal);
     try {
-      const lines = await this.storeParts(reading, before.mtime);
+      const parts = await this.storeParts(reading, before.mtime);
       const after = await file.stat();
       const changed = !sameVersion(before, after);
       if (changed && !last) return undefined;
-      if (lines.isNew) this.newFiles++;
-      const { isNew: _, ...parts } = lines;
       const content = { ...reading.content, ...(parts.count > 0 && { parts }) };
       return { outcome: 'stored', content, stat: after, changed };
     } catch (error) {
@@ -171,8 +158,8 @@ export class ContentStore {
     }
   }
 
-  /** Stores the parts of a file that are not known. `isNew`: there were such parts. */
-  private async storeParts(reading: ChunkedReading, mtime: bigint): Promise<PartLines & { isNew: boolean }> {
+  /** Stores the parts of a file that are not known. */
+  private async storeParts(reading: ChunkedReading, mtime: bigint): Promise<PartLines> {
     await this.loadKnown();
     const { path: file, end: from } = this.parts;
     let count = 0;
@@ -190,12 +177,13 @@ export class ContentStore {
       count++;
     }
     await this.parts.flush();
-    return { file, from, to: this.parts.end, count, isNew };
+    return { file, from, to: this.parts.end, count };
   }
 
   private async addPart({ bytes }: Chunk, mtime: bigint, isFirst: boolean): Promise<Placed> {
     const placed = await this.writer.addPart({ bytes: Buffer.from(bytes), crc32: crc32(bytes), mtime }, isFirst);
     this.newPacks.add(placed.pack);
+    this.newParts++;
     return placed;
   }
 

@@ -72,13 +72,14 @@ export class FilesInParts {
   }
 
   /**
-   * Verifies a whole file, and gives it its owner and mode. Returns whether its content is that of the entry. `heard` is
-   * called while the file is read. Throws like {@link NewTree.make}.
+   * Verifies a whole file, and gives it its owner and mode. Returns whether its content is that of the entry. `heard`
+   * is called while the file is read. Throws like {@link NewTree.make}.
    */
   finish(entry: IndexEntry, inode: string, { owner, heard }: { owner: boolean; heard: () => void }): Promise<boolean> {
     return this.made.make(entry, async (at) => {
       const fd = this.reopen(entry.path, inode, at);
-      if (!this.hashed.has(`${inode} ${entry.sha256}`) && (await hashOf(fd, entry, heard)) !== entry.sha256) return false;
+      if (!this.hashed.has(`${inode} ${entry.sha256}`) && (await hashOf(fd, entry, heard)) !== entry.sha256)
+        return false;
       finishFile(fd, entry, entry.size ?? 0, owner);
       return true;
     });
@@ -93,7 +94,7 @@ export class FilesInParts {
   private reopen(path: TreePath, inode: string, { directory, name }: NewName): number {
     if (this.open?.path === path) return this.open.fd;
     this.close();
-    const fd = directory.reopenFile(name);
+    const fd = directory.openFile(name, true);
     const stat = fstatSync(fd, { bigint: true });
     const isOwn = stat.isFile() && stat.nlink === 1n && (!this.hasInodes || String(stat.ino) === inode);
     if (!isOwn) {

@@ -1,6 +1,7 @@
 import { rename } from 'node:fs/promises';
 import { errorInfo, LifeboatError } from '../../base/errors.ts';
 import { decodeIndexEntry, encodeIndexEntry, type IndexEntry, MAX_LINE } from '../filesystem/index-file.ts';
+import { PACK_KEY, valueAfter } from './known.ts';
 import { LineLog, type LineRange, type Lines, readRange } from './line-log.ts';
 
 /** The error for an entry whose line no restore could read. */
@@ -8,6 +9,8 @@ export class RefusedLine extends LifeboatError {}
 
 /** Writes an index to a local file (mode 600), which gets its name only once it is complete. */
 export class IndexWriter implements Lines {
+  /** IDs of the packs that its lines name */
+  readonly usedPacks = new Set<string>();
   private readonly path: string;
   private readonly log: LineLog;
 
@@ -30,13 +33,15 @@ export class IndexWriter implements Lines {
     const line = encodeIndexEntry(entry);
     const bytes = Buffer.byteLength(line);
     checkLine(line, bytes);
+    if (entry.pack !== undefined) this.usedPacks.add(entry.pack);
     return this.log.add(line, bytes);
   }
 
-  /** Adds the lines of the parts of the last file. Calls `added` with each line. */
-  async addParts(range: LineRange, added: (line: Buffer) => void): Promise<void> {
+  /** Adds the lines of the parts of the last file, if it has parts. */
+  async addParts(range: LineRange | undefined): Promise<void> {
+    if (!range) return;
     for await (const line of readRange(range)) {
-      added(line);
+      this.usedPacks.add(valueAfter(line, PACK_KEY, 32) ?? '');
       this.log.add(`${line.toString('utf8')}\n`, line.length + 1);
       if (this.log.full) await this.log.flush();
     }

@@ -1,9 +1,10 @@
 import { createReadStream } from 'node:fs';
+import type { DataRanges } from '../filesystem/data-ranges.ts';
 import { decodeIndexEntry, type IndexEntry } from '../filesystem/index-file.ts';
 import { decodePart, isPartLine } from '../filesystem/index-part.ts';
 import { readLines } from '../filesystem/read-index.ts';
 import { HashTable } from './hash-table.ts';
-import { LineFile, type Lines } from './line-log.ts';
+import { LineFile, type LineRange, type Lines } from './line-log.ts';
 
 /** The place of stored content. */
 export interface Placed {
@@ -16,6 +17,20 @@ export interface Wanted {
   sha256: string;
   /** bytes */
   size: number;
+}
+
+/** The part of an index line that describes content. */
+export interface Content extends Wanted, Partial<Placed> {
+  /** only if the file has holes and is in parts */
+  ranges?: DataRanges;
+  /** the lines of the parts of a large file */
+  parts?: PartLines;
+  sqlite?: string;
+}
+
+/** The lines of the parts of one file. */
+export interface PartLines extends LineRange {
+  count: number;
 }
 
 /** Where to find the lines of this run, and which packs may be used. */

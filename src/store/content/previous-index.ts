@@ -5,7 +5,7 @@ import type { IndexEntry } from '../filesystem/index-file.ts';
 import { comparePaths, type TreePath } from '../filesystem/path.ts';
 import { type IndexLine, readIndexFileLines } from '../filesystem/read-index.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
-import type { PartLines } from './content-store.ts';
+import type { Content, PartLines } from './known.ts';
 
 /** The previous entry of a path. */
 export interface PreviousEntry {
@@ -14,6 +14,15 @@ export interface PreviousEntry {
   usable: boolean;
   /** the lines of its parts */
   parts?: PartLines;
+}
+
+/** Returns the content of a previous entry; undefined if it has none, or its packs cannot be reused. */
+export function contentOf({ entry, parts, usable }: PreviousEntry): Content | undefined {
+  const { size, sha256, ranges, pack, entry: name, sqlite } = entry;
+  if (!usable || size === undefined || sha256 === undefined) return undefined;
+  const placed = pack === undefined || name === undefined ? {} : { pack, entry: name };
+  const state = sqlite === undefined ? {} : { sqlite };
+  return { size, sha256, ...(ranges && { ranges }), ...state, ...placed, ...(parts && { parts }) };
 }
 
 /**

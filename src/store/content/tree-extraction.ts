@@ -5,28 +5,24 @@ import { storedSize } from '../filesystem/data-ranges.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import { inParallel } from '../filesystem/in-parallel.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
-import type { IndexPart } from '../filesystem/index-part.ts';
-import { isWithin, shortPath, type TreePath } from '../filesystem/path.ts';
+import { isWithin, type TreePath } from '../filesystem/path.ts';
 import type { TimeSetter } from '../filesystem/times.ts';
 import { restoredMode, writeSmallFile } from '../filesystem/write-file.ts';
 import { PackReader } from '../packs/pack-reader.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import type { ExtractedTree, ExtractTreeOptions } from './extracted-tree.ts';
-import { FilesInParts, type PartTask } from './files-in-parts.ts';
+import type { PartTask } from './files-in-parts.ts';
 import { NewTree } from './new-tree.ts';
+import { LARGE, PartRestoring, packOfParts, wrongContent } from './part-restoring.ts';
 import type { TaskLists } from './task-lists.ts';
 
 const WORKERS = 6;
 const PROGRESS_MS = 250;
 /** Names of the lists that do not belong to a pack. */
 const EMPTY = 'empty';
-/** Files in parts, in the order in which they were created. The inode in their entries is that of the new file. */
-const LARGE = 'large';
 const HARDLINKS = 'hardlinks';
 const SYMLINKS = 'symlinks';
 const OTHERS: ReadonlySet<string> = new Set([EMPTY, LARGE, HARDLINKS, SYMLINKS]);
-/** Begins the names of lists of parts; the ID of their pack follows. */
-const PARTS = 'parts ';
 
 type Options = ExtractTreeOptions & { target: Directory };
 
@@ -36,11 +32,7 @@ export class Extraction {
   private readonly times: TimeSetter;
   private readonly lists: TaskLists<PartTask>;
   private readonly made: NewTree;
-  private readonly large: FilesInParts;
-  /** what every part of the file whose parts follow in the index has; absent: its parts are not needed */
-  private inParts: Pick<PartTask, 'inode' | 'number' | 'of' | 'sparse'> | undefined;
-  /** resolves when the last part is written whose reading has begun */
-  private lastPart: Promise<unknown> = Promise.resolve();
+  private readonly parts: PartRestoring;
   private readonly packs: ReadonlyMap<string, PackRef>;
   private readonly directories: IndexEntry[] = [];
   /** with a selection: maps the first name of a file, if it was not selected, to its first restored name */
@@ -56,14 +48,17 @@ export class Extraction {
     this.times = times;
     this.lists = lists;
     this.made = new NewTree(options.target);
-    this.large = new FilesInParts(this.made, options.target);
+    const { target, owner, signal } = options;
+    const { made } = this;
+    this.parts = new PartRestoring({ lists, made, target, owner, signal, heard: (bytes) => this.heard(bytes) });
     this.packs = new Map(options.packs.map((pack) => [pack.id, pack]));
   }
 
   async run(): Promise<ExtractedTree> {
     await this.plan();
     for (const list of this.lists.names()) {
-      if (list.startsWith(PARTS)) await this.restoreParts(this.packs.get(list.slice(PARTS.length))!, list);
+      const ofParts = packOfParts(list);
+      if (ofParts !== undefined) await this.parts.restore(() => this.openPack(this.packs.get(ofParts)!), list);
       else if (!OTHERS.has(list)) await this.restorePack(this.packs.get(list)!, list);
     }
     for await (const entry of this.lists.read(LARGE)) await this.finishLarge(entry);
@@ -83,7 +78,7 @@ export class Extraction {
   }
 
   close(): void {
-    this.large.close();
+    this.parts.close();
     this.made.close();
   }
 
@@ -94,10 +89,11 @@ export class Extraction {
     for await (const entry of this.options.index) {
       signal?.throwIfAborted();
       if (entry.type === 'part') {
-        await this.sortPart(entry);
+        if (this.parts.isWanted) this.checkNamed(entry.pack);
+        await this.parts.add(entry);
         continue;
       }
-      this.inParts = undefined;
+      this.parts.skip();
       while (above.length > 0 && !isWithin(entry.path, above.at(-1)!.entry.path)) above.pop();
       const isDirectory = entry.type === 'directory';
       if (isDirectory) above.push({ entry, made: false });
@@ -135,23 +131,12 @@ export class Extraction {
     this.made.expect(entry);
     this.expected.files++;
     this.expected.bytes += entry.size ?? 0;
-    if (entry.parts !== undefined) return this.beginLarge(entry, entry.parts);
+    if (entry.parts !== undefined) {
+      if (!(await this.takeOver(entry))) await this.parts.begin(entry);
+      return;
+    }
     if (entry.pack !== undefined) this.checkNamed(entry.pack);
     await this.lists.add(entry.pack ?? EMPTY, entry);
-  }
-
-  private async beginLarge(entry: IndexEntry, of: number): Promise<void> {
-    if (await this.takeOver(entry)) return;
-    const inode = await this.large.create(entry);
-    await this.lists.add(LARGE, { ...entry, ino: BigInt(inode) });
-    this.inParts = { inode, number: 0, of, sparse: entry.sparse === true };
-  }
-
-  private async sortPart(part: IndexPart): Promise<void> {
-    if (!this.inParts) return;
-    this.checkNamed(part.pack);
-    await this.lists.addPart(PARTS + part.pack, { ...part, ...this.inParts });
-    this.inParts = { ...this.inParts, number: this.inParts.number + 1 };
   }
 
   private checkNamed(pack: string): void {
@@ -190,35 +175,9 @@ export class Extraction {
     }
   }
 
-  /** Reads several parts at a time, and writes them in the order of the list. */
-  private async restoreParts(pack: PackRef, list: string): Promise<void> {
-    const reader = await this.openPack(pack);
-    try {
-      await this.inParallel(this.lists.readParts(list), (part) => {
-        const before = this.lastPart;
-        const reading = this.readPart(reader, part);
-        const written = Promise.all([reading, before]).then(([content]) => this.large.write(part, content));
-        this.lastPart = written.catch(() => {});
-        return written.then(() => this.heard(part.size));
-      });
-    } finally {
-      await this.lastPart;
-      await reader.close();
-    }
-  }
-
-  private async readPart(reader: PackReader, part: PartTask): Promise<Buffer> {
-    const content = await reader.read(part.entry, part.size);
-    if (hash('sha256', content, 'hex') !== part.sha256) throw wrongContent(part);
-    return content;
-  }
-
   private async finishLarge(entry: IndexEntry): Promise<void> {
-    const { owner, signal } = this.options;
-    signal?.throwIfAborted();
-    const inode = String(entry.ino);
-    const isWhole = await this.large.finish(entry, inode, { owner, heard: () => this.heard(0) });
-    if (!isWhole) throw wrongContent(entry);
+    this.options.signal?.throwIfAborted();
+    await this.parts.finish(entry);
     this.underWay -= storedSize(entry);
     await this.fileDone(entry, entry.size ?? 0);
   }
@@ -296,11 +255,4 @@ export class Extraction {
     this.lastProgress = now;
     this.options.progress?.({ done: this.result.bytes + this.underWay, files: this.result.files });
   }
-}
-
-function wrongContent({ path }: { path: TreePath }): LifeboatError {
-  return new LifeboatError(
-    'OBJECT_DAMAGED',
-    `the stored content of ${shortPath(path)} is not the content that was backed up`,
-  );
 }

@@ -4,43 +4,23 @@ import type { Directory } from '../filesystem/directory.ts';
 import type { FileStat } from '../filesystem/file-stat.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { pathUnder, type TreePath } from '../filesystem/path.ts';
-import type { SmallRead } from '../filesystem/read-file.ts';
 import { isTooLong, messageWithoutPath } from '../filesystem/system-error.ts';
 import { openRoot, type WalkItem, walk } from '../filesystem/walk.ts';
 import { lastWritten } from '../sqlite/sqlite-file.ts';
-import { type Content, ContentStore, type PartLines, SMALL_FILE, type StoredFile } from './content-store.ts';
-import { PACK_KEY, valueAfter } from './known.ts';
+import { ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
 import { IndexWriter, RefusedLine } from './index-writer.ts';
+import type { Content } from './known.ts';
 import { LineLog } from './line-log.ts';
-import { type PreviousEntry, PreviousIndex } from './previous-index.ts';
-import { isUnchanged, linkKey, metadata } from './stat-entry.ts';
+import { contentOf, type PreviousEntry, PreviousIndex } from './previous-index.ts';
 import { DatabaseStoring } from './store-database.ts';
 import type { StoreTreeOptions } from './stored-tree.ts';
 import { addIssue, emptyResult, type StoredTree } from './stored-tree.ts';
+import { type FirstLink, isUnchanged, type Job, linkKey, metadata } from './storing-job.ts';
 
 const MAX_JOBS = 512;
 const MAX_READS = 256;
 const MAX_READ_BYTES = 4 * 1024 * 1024;
 const PROGRESS_MS = 250;
-
-/** A name that the walk found, on its way into the index. Jobs finish in order; small files are read ahead. */
-interface Job {
-  path: TreePath;
-  stat: FileStat;
-  /** target of a symlink */
-  target: TreePath | undefined;
-  /** set if the file need not be read */
-  unchanged: Content | undefined;
-  /** set if a small file must be read */
-  reading?: Promise<SmallRead>;
-}
-
-/** The first name of a file with several names. */
-interface FirstLink {
-  entry: IndexEntry | undefined;
-  parts?: PartLines | undefined;
-  seen: number;
-}
 
 /** The files of the spool that storing uses. */
 interface Files {
@@ -61,13 +41,12 @@ export class TreeStoring {
   private readonly contents: ContentStore;
   private readonly databases: DatabaseStoring | undefined;
   private readonly smallFile: number;
-  private readonly usedPacks = new Set<string>();
   private readonly links = new Map<string, FirstLink>();
   private readonly queue: Job[] = [];
   private reads = 0;
   private readBytes = 0;
   private lastProgress = 0;
-  /** bytes read of the large file being stored; a file that is hashed first is read twice */
+  /** bytes read of the large file being stored */
   private underWay = 0;
   private readonly result = emptyResult();
 
@@ -134,8 +113,8 @@ export class TreeStoring {
     this.result.warnings.push(...this.previous.warnings);
     this.reportProgress(0);
     // A pack is not used if it holds only parts of a file that changed, or could not be read to its end.
-    const used = stored.filter(({ id }) => this.usedPacks.has(id));
-    return { ...this.result, packs: [...this.previous.packs(this.usedPacks), ...used] };
+    const used = stored.filter(({ id }) => this.index.usedPacks.has(id));
+    return { ...this.result, packs: [...this.previous.packs(this.index.usedPacks), ...used] };
   }
 
   /** Removes the index and unfinished objects. Packs that are already stored stay: the object log names them. */
@@ -176,15 +155,11 @@ export class TreeStoring {
    * destination.
    */
   private unchangedContent(path: TreePath, stat: FileStat, previous: PreviousEntry | undefined): Content | undefined {
-    const { entry, parts, usable } = previous ?? {};
-    if (!entry || entry.changed || entry.size === undefined || entry.sha256 === undefined) return undefined;
-    const { size, sha256, ranges, pack, entry: name, sqlite } = entry;
-    if (sqlite === undefined && !isUnchanged(stat, entry)) return undefined;
+    if (!previous || previous.entry.changed) return undefined;
+    const { sqlite } = previous.entry;
+    if (sqlite === undefined && !isUnchanged(stat, previous.entry)) return undefined;
     if (this.databases?.mayHaveChanged(stat, this.absolute(path), sqlite) ?? sqlite !== undefined) return undefined;
-    if (!usable) return undefined;
-    const placed = pack === undefined || name === undefined ? {} : { pack, entry: name };
-    const state = sqlite === undefined ? {} : { sqlite };
-    return { size, sha256, ...(ranges && { ranges }), ...state, ...placed, ...(parts && { parts }) };
+    return contentOf(previous);
   }
 
   private async finishJob(job: Job): Promise<void> {
@@ -214,7 +189,7 @@ export class TreeStoring {
     const first = stat.nlink > 1 ? this.links.get(linkKey(stat)) : undefined;
     if (first?.entry) {
       this.emit({ ...first.entry, ...metadata(path, stat), type: 'hardlink', target: first.entry.path });
-      await this.emitParts(first.parts);
+      await this.index.addParts(first.parts);
       this.result.files++;
       this.databases?.checkName(path, this.absolute(path), first.entry.sqlite);
       if (++first.seen >= stat.nlink) this.links.delete(linkKey(stat));
@@ -255,24 +230,15 @@ export class TreeStoring {
       addIssue(this.result, 'changed', { path, message: 'changed each time it was read' });
     }
     this.contents.remember(entry, this.emit(entry));
-    await this.emitParts(parts);
+    await this.index.addParts(parts);
     this.result.files++;
     this.result.bytes += content.size;
     if (stat.nlink > 1) this.links.set(linkKey(stat), { entry, parts, seen: 1 });
   }
 
-  private async emitParts(parts: PartLines | undefined): Promise<void> {
-    if (!parts) return;
-    await this.index.addParts(parts, (line) => {
-      const pack = valueAfter(line, PACK_KEY, 32);
-      if (pack !== undefined) this.usedPacks.add(pack);
-    });
-  }
-
   private emit(entry: IndexEntry): number {
     const offset = this.index.add(entry);
     this.result.entries++;
-    if (entry.pack !== undefined) this.usedPacks.add(entry.pack);
     return offset;
   }
 

@@ -1,9 +1,9 @@
 import type { Directory } from '../filesystem/directory.ts';
 import type { PathPredicate } from '../filesystem/glob.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
-import type { IndexLine } from '../filesystem/read-index.ts';
 import type { OpenDirectories } from '../filesystem/open-directories.ts';
 import { split, type TreePath } from '../filesystem/path.ts';
+import type { IndexLine } from '../filesystem/read-index.ts';
 import { isInParts, lastWritten } from '../sqlite/sqlite-file.ts';
 import { isEqualFile } from './live-file.ts';
 

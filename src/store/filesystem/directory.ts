@@ -32,8 +32,6 @@ import { nameDescriptor } from './system-error.ts';
 const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 /** For reading a file. Opening a FIFO in its place does not block. */
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-/** For writing to a file again. */
-const REOPEN_FLAGS = constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const CREATE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
 const lstatAsync = promisify(lstat);
@@ -138,16 +136,12 @@ export class Directory {
   }
 
   /**
-   * Opens a file for reading, and returns its descriptor. Throws ELOOP for a symlink. The caller must check that it is
-   * a regular file.
+   * Opens a file for reading, or also for writing, and returns its descriptor. Throws ELOOP for a symlink. The caller
+   * must check that it is a regular file.
    */
-  openFile(name: string): number {
-    return this.call(name, () => openSync(this.at(name), READ_FLAGS));
-  }
-
-  /** Like {@link openFile}, for reading and writing. */
-  reopenFile(name: string): number {
-    return this.call(name, () => openSync(this.at(name), REOPEN_FLAGS));
+  openFile(name: string, writing = false): number {
+    const flags = READ_FLAGS | (writing ? constants.O_RDWR : 0);
+    return this.call(name, () => openSync(this.at(name), flags));
   }
 
   /** Returns the target of a symlink, with one character per byte. */

@@ -11,8 +11,8 @@ const OPEN_PACKS = 16;
 const RESERVE = 256 * 1024 * 1024;
 
 /**
- * Reads contents in any order, and keeps the packs open that were used last. Parts of a file whose content changed often
- * are in many packs, and each pack holds parts of neighbouring places.
+ * Reads contents in any order, and keeps the packs open that were used last. Parts of a file whose content changed
+ * often are in many packs, and each pack holds parts of neighbouring places.
  */
 export class PackCache {
   private readonly options: { destination: Destination; keys: SealKeys; spool: string; signal?: AbortSignal };

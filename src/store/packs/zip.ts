@@ -47,9 +47,9 @@ export function headersSize(nameLength: number): number {
 }
 
 /**
- * Builds the headers of a zip whose contents are stored, not deflated (APPNOTE.TXT 6.3.9, section 4.3). The zip must stay
- * below 4 GiB. Each method returns the bytes to write next. The caller writes the contents between them and passes their CRC-32, which it
- * knows from reading the file. Zip libraries would compute it again, far more slowly.
+ * Builds the headers of a zip whose contents are stored, not deflated (APPNOTE.TXT 6.3.9, section 4.3). The zip must
+ * stay below 4 GiB. Each method returns the bytes to write next. The caller writes the contents between them and passes
+ * their CRC-32, which it knows from reading the file. Zip libraries would compute it again, far more slowly.
  */
 export class ZipHeaders {
   private readonly entries: ZipEntry[] = [];
