@@ -20,12 +20,12 @@ test('chunks have the promised sizes, and about 1 MiB on average', () => {
     expect(size).toBeGreaterThan(MIN_CHUNK);
     expect(size).toBeLessThanOrEqual(MAX_CHUNK);
   }
-  expect(sizes.length).toBeGreaterThan(100);
-  expect(sizes.length).toBeLessThan(130);
+  expect(sizes.length).toBeGreaterThan(120);
+  expect(sizes.length).toBeLessThan(165);
 });
 
-// An edit changes the chunk that it is in, and the next ones until an end is found again: two or three, and rarely more.
-const FEW = 6;
+// An edit changes the chunk that it is in, and the next ones until an end is the same again: rarely more than two.
+const FEW = 7;
 
 test('most chunks survive an insertion anywhere', () => {
   fc.assert(

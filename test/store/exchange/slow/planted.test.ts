@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -71,9 +72,6 @@ function plant(path: string, target: string): void {
   symlinkSync(target, path);
 }
 
-/** Gives each file a pack of its own, so that the packs are requested one after the other. */
-const TINY = 8;
-
 /** Builds the tree. `disturb` is called before the first file is written, or before a later one. */
 async function build(stored: StoredTree, disturb: () => void, before = 1) {
   let asked = 0;
@@ -111,6 +109,27 @@ function buildFrom(stored: StoredTree, destination = bench.destination) {
   });
 }
 
+/** Stores the tree with each file in a pack of its own, so that each is fetched by itself. */
+async function storeInPacks(): Promise<StoredTree> {
+  const previous = `${bench.index}-before`;
+  const include: string[] = [];
+  let stored: StoredTree | undefined;
+  for (const { path, type } of await walkAll()) {
+    if (type !== 'file') continue;
+    include.push(path);
+    if (stored) copyFileSync(bench.index, previous);
+    stored = await bench.store({ include, ...(stored && { previous: { indexPath: previous, packs: stored.packs } }) });
+  }
+  copyFileSync(bench.index, previous);
+  return bench.store({ previous: { indexPath: previous, packs: stored?.packs ?? [] } });
+}
+
+async function walkAll() {
+  const found: { path: string; type: string }[] = [];
+  for await (const { path, stat } of walk(bench.tree)) found.push({ path, type: stat?.type ?? '' });
+  return found;
+}
+
 describe('while a tree is built', () => {
   test.each([
     ['a directory of the tree', () => plant(join(area, 'tree/a'), join(outside, 'a'))],
@@ -119,7 +138,7 @@ describe('while a tree is built', () => {
     ['the area', () => plant(area, outside)],
   ])('a symlink in the place of %s is not followed, and nothing is replaced', async (what, disturb) => {
     writeFileSync(join(volume, 'live'), 'live');
-    const stored = await bench.store({ smallFile: TINY });
+    const stored = await storeInPacks();
     // Moving the tree inside the area takes root. The exchange detects that it is gone.
     expect(await build(stored, disturb)).toBe(what === 'the tree' ? 'built' : 'TREE_TARGET_REFUSED');
     const swapped = swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 'snap' });
@@ -129,13 +148,13 @@ describe('while a tree is built', () => {
   });
 
   test('a symlink that replaces a complete directory gets no owner, mode or time', async () => {
-    const stored = await bench.store({ smallFile: TINY });
+    const stored = await storeInPacks();
     const code = await build(stored, () => plant(join(area, 'tree/a'), join(outside, 'a')), 3);
     expect(code).toBe('TREE_TARGET_REFUSED');
   });
 
   test('a replaced directory, or an added file, is detected', async () => {
-    const stored = await bench.store({ smallFile: TINY });
+    const stored = await storeInPacks();
     for (const disturb of [
       () => {
         renameSync(join(area, 'tree/a'), join(volume, 'moved'));
@@ -151,7 +170,7 @@ describe('while a tree is built', () => {
   });
 
   test('a change after the last check is reported as such, not as a failed tool', async () => {
-    const stored = await bench.store({ smallFile: TINY });
+    const stored = await storeInPacks();
     const looked = vi.spyOn(TreeSum.prototype, 'matches').mockImplementationOnce(async () => {
       plant(join(area, 'tree/a'), join(outside, 'a'));
       return true;
@@ -166,7 +185,7 @@ describe('while a tree is built', () => {
 
   test('a directory that replaced the built one is not moved into place', async () => {
     writeFileSync(join(volume, 'live'), 'live');
-    const { inode } = await buildFrom(await bench.store({ smallFile: TINY }));
+    const { inode } = await buildFrom(await storeInPacks());
     renameSync(join(area, 'tree'), join(area, 'aside'));
     mkdirSync(join(area, 'tree'));
     const swap = { root: volume, id: ID, at: AT, whole: true, snapshot: 'snap', expected: inode };
@@ -183,7 +202,7 @@ describe('while a tree is built', () => {
     ['too large', `${JSON.stringify({ mode: 0o700, uid: 0, gid: 0, mtime: '5' })}${' '.repeat(5000)}`],
     ['no numbers', JSON.stringify({ mode: 'u+s', uid: {}, gid: -1, mtime: '5' })],
   ])('what an application wrote about the root is not believed: %s', async (_what, text) => {
-    await buildFrom(await bench.store({ smallFile: TINY }));
+    await buildFrom(await storeInPacks());
     const before = lstatSync(volume).mode;
     writeFileSync(join(area, 'base.json'), text);
     expect(await undoIncomplete(volume, ID)).toBe('old');
@@ -193,7 +212,7 @@ describe('while a tree is built', () => {
 
   test('an equal file is not read through a symlink', async () => {
     execFileSync('cp', ['-a', `${bench.tree}/.`, volume]);
-    const stored = await bench.store({ smallFile: TINY });
+    const stored = await storeInPacks();
     rmSync(join(volume, 'a'), { recursive: true });
     // The same files, in another place.
     execFileSync('cp', ['-a', join(bench.tree, 'a'), join(bench.spool, 'a')]);
@@ -236,7 +255,7 @@ describe('areas that are symlinks', () => {
 
 describe('reading', () => {
   test('a walk and a comparison do not enter a symlink that replaces a directory', async () => {
-    const stored = await bench.store({ smallFile: TINY });
+    const stored = await storeInPacks();
     const found: string[] = [];
     for await (const { path } of walk(bench.tree)) {
       found.push(path);
@@ -330,7 +349,7 @@ describe('directories and times', () => {
 });
 
 test('the built tree is only in its area', async () => {
-  const stored = await bench.store({ smallFile: TINY });
+  const stored = await storeInPacks();
   expect(await build(stored, () => {})).toBe('built');
   expect(existsSync(join(area, 'tree/a/b/2'))).toBe(true);
   await undoIncomplete(volume, ID);
