@@ -8,7 +8,7 @@ const NORMAL_CHUNK = 1024 * 1024;
 
 /**
  * A chunk ends where the highest 20 bits of the hash are zero, or the highest 18 once it has its normal size. With 22
- * and 18 bits, sizes would vary less, but after an insertion, it would take twice as long until ends are the same again.
+ * and 18 bits, sizes would vary less, but after an insertion, it would take twice as long until ends are the same.
  */
 const HARD_MASK = -1 << (32 - 20);
 const EASY_MASK = -1 << (32 - 18);
@@ -33,16 +33,31 @@ export function endOfChunk(bytes: Uint8Array, start: number, end: number): numbe
   if (smallest >= end) return end;
   const normal = Math.min(start + NORMAL_CHUNK, end);
   const largest = Math.min(start + MAX_CHUNK, end);
+  return findEnd(bytes, smallest, normal, HARD_MASK) ?? findEnd(bytes, normal, largest, EASY_MASK) ?? largest;
+}
+
+/**
+ * Returns the end of the first window between two offsets whose hash is zero under a mask. Four bytes per turn take two
+ * thirds of the time of one.
+ */
+function findEnd(bytes: Uint8Array, from: number, to: number, mask: number): number | undefined {
+  const gear = GEAR;
   let sum = 0;
-  let at = smallest - WINDOW;
-  while (at < smallest) sum = ((sum << 1) + GEAR[bytes[at++]!]!) | 0;
-  while (at < normal) {
-    sum = ((sum << 1) + GEAR[bytes[at++]!]!) | 0;
-    if ((sum & HARD_MASK) === 0) return at;
+  let at = from - WINDOW;
+  while (at < from) sum = ((sum << 1) + gear[bytes[at++]!]!) | 0;
+  for (const last = to - 3; at < last; at += 4) {
+    sum = ((sum << 1) + gear[bytes[at]!]!) | 0;
+    if ((sum & mask) === 0) return at + 1;
+    sum = ((sum << 1) + gear[bytes[at + 1]!]!) | 0;
+    if ((sum & mask) === 0) return at + 2;
+    sum = ((sum << 1) + gear[bytes[at + 2]!]!) | 0;
+    if ((sum & mask) === 0) return at + 3;
+    sum = ((sum << 1) + gear[bytes[at + 3]!]!) | 0;
+    if ((sum & mask) === 0) return at + 4;
   }
-  while (at < largest) {
-    sum = ((sum << 1) + GEAR[bytes[at++]!]!) | 0;
-    if ((sum & EASY_MASK) === 0) return at;
+  while (at < to) {
+    sum = ((sum << 1) + gear[bytes[at++]!]!) | 0;
+    if ((sum & mask) === 0) return at;
   }
-  return largest;
+  return undefined;
 }

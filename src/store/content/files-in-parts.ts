@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash, type Hash, hash } from 'node:crypto';
 import { closeSync, fstatSync, ftruncateSync } from 'node:fs';
 import { pairs, rangesText } from '../filesystem/data-ranges.ts';
 import type { Directory } from '../filesystem/directory.ts';
@@ -62,13 +62,18 @@ export class FilesInParts {
     });
   }
 
-  /** Writes a part, whose content was verified. Calls must not overlap. Throws like {@link NewTree.make}. */
-  async write(task: PartTask, content: Buffer): Promise<void> {
-    const { path, inode, offset, sparse } = task;
+  /**
+   * Writes a part. Returns whether its content is that of the task, as far as it is verified now: {@link finish}
+   * verifies the whole file. Calls must not overlap. Throws like {@link NewTree.make}.
+   */
+  async write(task: PartTask, content: Buffer): Promise<boolean> {
+    const { path, inode, offset, sparse, sha256 } = task;
+    // The hash of the whole file suffices for parts in order.
+    if (!this.hash(task, content) && hash('sha256', content, 'hex') !== sha256) return false;
     await this.made.make({ path, type: 'file' }, (at) =>
       writeAt(this.reopen(path, inode, at), { content, offset, sparse }),
     );
-    this.hash(task, content);
+    return true;
   }
 
   /**
@@ -105,19 +110,21 @@ export class FilesInParts {
     return fd;
   }
 
-  private hash({ path, inode, number, of, sparse }: PartTask, content: Buffer): void {
+  /** Adds a part to the hash of its file. Returns false if that is not possible, because it is not the next part. */
+  private hash({ path, inode, number, of, sparse }: PartTask, content: Buffer): boolean {
     // The hash of a file with holes covers their places as well, which only its entry has.
     if (number === 0 && !sparse) this.running = { path, hash: createHash('sha256'), next: 0 };
     const { running } = this;
     if (running?.path !== path || running.next !== number) {
       this.running = undefined;
-      return;
+      return false;
     }
     running.hash.update(content);
     running.next++;
-    if (running.next < of) return;
+    if (running.next < of) return true;
     this.hashed.add(`${inode} ${running.hash.digest('hex')}`);
     this.running = undefined;
+    return true;
   }
 }
 
