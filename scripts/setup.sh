@@ -19,12 +19,13 @@ usage: scripts/setup.sh [WHAT…]
   tools         programs that the tests run on this machine: zstd, age, gpg, unzip, jq, python3
   engine        Docker Engine and Docker Compose
   node          image node:24-trixie-slim
-  postgres-N    image postgres:N, for N of 13, 15, 17, 18
+  postgres-N    image postgres:N, for N of 13, 15, 17, 18, 17-alpine
+  alpine        image alpine:3
   ceph          image lifeboat-test/rgw, an S3 server for the tests
   rivals        programs that the benchmarks compare with: restic, rclone
 
   demo          tools engine node postgres-17 (what you get without WHAT)
-  test          demo and postgres-13 postgres-15 postgres-18 ceph
+  test          demo and postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph
 
 It installs what is missing when run as root, and otherwise says what to install. DOCKER_HOST and DOCKER_CONFIG are honoured.
 TEXT
@@ -33,8 +34,9 @@ TEXT
 items_of() {
   case $1 in
     demo) echo tools engine node postgres-17 ;;
-    test) echo tools engine node postgres-17 postgres-13 postgres-15 postgres-18 ceph ;;
-    tools | engine | rivals | node | ceph | postgres-13 | postgres-15 | postgres-17 | postgres-18) echo "$1" ;;
+    test) echo tools engine node postgres-17 postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph ;;
+    tools | engine | rivals | node | alpine | ceph) echo "$1" ;;
+    postgres-13 | postgres-15 | postgres-17 | postgres-17-alpine | postgres-18) echo "$1" ;;
     *) return 1 ;;
   esac
 }

@@ -100,6 +100,7 @@ function restoreCommands({ command, reading, act }: Builder): void {
     .option('--dry-run', 'show what would change, and change nothing')
     .option('--no-safety', 'take no safety snapshot, for a database that is too broken to dump')
     .option('--no-stop', 'do not stop the services that use the data')
+    .option('--live', 'stop these services only for the swap, not while databases are built')
     .option('--health-url <url>', 'request this URL afterwards, and expect a 2xx response', webAddress)
     .option('--yes', 'do not ask for confirmation')
     .action(act('restore'));

@@ -5,12 +5,13 @@
 stand_ins=$root/docker/stand-ins
 
 # --- what there is ------------------------------------------------------------------------------------------------
-# An item is a word of the command line (node, ceph, postgres-17), or `debian-SUITE` for the bases of the stand-ins.
+# An item is a word of the command line (node, ceph, postgres-17, postgres-17-alpine), or `debian-SUITE` for the bases of the stand-ins.
 
 tag_of() {
   case $1 in
     node) echo node:24-trixie-slim ;;
     postgres-*) echo "postgres:${1#postgres-}" ;;
+    alpine) echo alpine:3 ;;
     ceph) echo lifeboat-test/rgw:latest ;;
     debian-*) echo "debian:${1#debian-}-slim" ;;
   esac
@@ -36,6 +37,8 @@ recipe_of() {
     case $1 in
       debian-*) host_network ;;
       node) host_network; cat "$stand_ins"/node/* ;;
+      alpine) cat "$stand_ins"/alpine/* ;;
+      postgres-*-alpine) cat "$stand_ins"/alpine/* "$stand_ins"/postgres/docker-entrypoint.sh ;;
       postgres-*) cat "$stand_ins"/postgres/* ;;
       ceph) cat "$stand_ins"/ceph/* ;;
     esac
@@ -154,6 +157,10 @@ build_image() { # ITEM
       gather_node "$context/root"
       arguments=(--build-arg "NODE_VERSION=$(node_version "$context/root")")
       ;;
+    alpine | postgres-*-alpine)
+      cp -a "$stand_ins/alpine/." "$stand_ins/postgres/docker-entrypoint.sh" "$context/"
+      readarray -t arguments < <(alpine_arguments "$1" "$(suite_of "$1")")
+      ;;
     postgres-*)
       cp -a "$stand_ins/postgres/." "$context/"
       readarray -t arguments < <(postgres_arguments "${1#postgres-}" "$(suite_of "$1")")
@@ -172,6 +179,13 @@ postgres_arguments() { # MAJOR SUITE
     data=/var/lib/postgresql/$1/docker volume=/var/lib/postgresql
   fi
   printf -- '--build-arg\n%s\n' "MAJOR=$1" "SUITE=$2" "DATA=$data" "DATA_VOLUME=$volume"
+}
+
+alpine_arguments() { # ITEM SUITE
+  local target=alpine major=${1//[!0-9]/}
+  [[ $1 == alpine ]] || target=postgres
+  printf '%s\n' --target "$target" --build-arg "SUITE=$2"
+  [[ $target == alpine ]] || printf '%s\n' --build-arg "MAJOR=$major"
 }
 
 # --- Node out of npm's packages -----------------------------------------------------------------------------------

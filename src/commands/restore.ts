@@ -12,6 +12,7 @@ export async function restore(call: Call): Promise<number> {
   const { app, operands, options } = call;
   const [snapshot, source] = operands as [string, string | undefined];
   checkScope(call, source);
+  checkLive(call);
   const request: Omit<RestoreRequest, 'source'> & { source?: string } = {
     ...consent(call),
     snapshot,
@@ -25,6 +26,7 @@ export async function restore(call: Call): Promise<number> {
     dryRun: options.dryRun === true,
     safety: options.safety !== false,
     skipFailed: options.skipFailed === true,
+    live: options.live === true,
   };
   const display = createProgress(call.io.terminal, { paint: call.io.paint });
   const say: Consent['say'] = (line) => {
@@ -62,5 +64,20 @@ function checkScope({ options }: Call, source: string | undefined): void {
   }
   throw new LifeboatError('USAGE', all ? 'use either --all or a source' : 'name a source, or use --all', {
     hint: '`lifeboat show latest` lists the sources.',
+  });
+}
+
+/** Options with which a restore stops no service. */
+const STOPS_NONE = ['toDatabase', 'toDirectory', 'table', 'as'];
+
+/** Checks that a restore with `--live` stops services. @throws USAGE */
+function checkLive({ options }: Call): void {
+  if (options.live !== true) return;
+  const given = STOPS_NONE.find((name) => options[name] !== undefined);
+  const option =
+    options.stop === false ? '--no-stop' : given && `--${given.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+  if (option === undefined) return;
+  throw new LifeboatError('USAGE', `--live cannot be combined with ${option}, which stops no service`, {
+    hint: 'Leave one of them out: --live stops services only for the swap.',
   });
 }

@@ -31,10 +31,15 @@ const imageLabels = new WeakMap<Engine, Map<string, Record<string, string>>>();
 /**
  * Lists the containers that matter to planning, sorted by name: those of a Compose project, or with a label that starts
  * with `lifeboat`, running or not. Leaves out helpers, and containers that vanish meanwhile.
+ *
+ * @param options `all`: also lists containers that belong to no project and have no such label
  */
-export async function listFacts(engine: Engine, options: CallOptions = {}): Promise<ContainerFacts[]> {
+export async function listFacts(
+  engine: Engine,
+  { all = false, ...options }: CallOptions & { all?: boolean } = {},
+): Promise<ContainerFacts[]> {
   const listed = await engine.listContainers(options);
-  const queue = listed.filter(({ labels }) => isCandidate(labels));
+  const queue = listed.filter(({ labels }) => isCandidate(labels, all));
   const facts: ContainerFacts[] = [];
   const worker = async () => {
     for (let next = queue.pop(); next; next = queue.pop()) {
@@ -46,8 +51,9 @@ export async function listFacts(engine: Engine, options: CallOptions = {}): Prom
   return facts.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function isCandidate(labels: Record<string, string>): boolean {
+function isCandidate(labels: Record<string, string>, all: boolean): boolean {
   if (RUN_LABEL in labels) return false;
+  if (all) return true;
   // As broad as the check for misspelt keys in planning (ownLabels of plan/labels): `Lifeboat.Postgres` must be
   // reported, not ignored.
   return PROJECT in labels || Object.keys(labels).some((key) => /^lifeboat/i.test(key));

@@ -11,24 +11,31 @@ const BUFFER = 256 * 1024;
  * to answer and close before the connection is dropped. Job control gives each direction its own process group, so
  * ending it leaves no process behind. It also keeps bash from giving the writer an empty input. 69 is EX_UNAVAILABLE of
  * sysexits.h.
+ *
+ * dd copies, because the cat of BusyBox calls sendfile. From a socket to a pipe, Linux holds the lock of the pipe until
+ * the next bytes arrive (splice_file_to_pipe), so nobody can read the bytes that are in the pipe.
  */
 const TUNNEL = `
 set -m
 exec 3<>"/dev/tcp/$1/$2" || exit 69
 exec 4<&0 2>/dev/null
-cat <&3 4<&- & reader=$!
-{ cat <&4 >&3; sleep 2; kill -- "-$reader"; } >/dev/null & writer=$!
+dd bs=256k <&3 4<&- & reader=$!
+{ dd bs=256k <&4 >&3; sleep 2; kill -- "-$reader"; } >/dev/null & writer=$!
 exec 3<&- 4<&- 0<&-
 wait "$reader"
 kill -- "-$writer"
 exit 0
 `;
 
+/** Images based on Alpine may lack bash, but have BusyBox, whose `nc` copies both directions. */
+const TUNNEL_OR_NC = `command -v bash >/dev/null && exec bash -c "$0" tunnel "$@"; exec nc "$@"`;
+
 /**
- * Returns the command line of a tunnel to a TCP port, for {@link execSocket}. The container needs bash, cat and sleep.
+ * Returns the command line of a tunnel to a TCP port, for {@link execSocket}. The container needs bash, dd and sleep,
+ * or the `nc` of BusyBox.
  */
 export function tunnelArgv(port: number, host = '127.0.0.1'): string[] {
-  return ['bash', '-c', TUNNEL, 'tunnel', host, String(port)];
+  return ['sh', '-c', TUNNEL_OR_NC, TUNNEL, host, String(port)];
 }
 
 /** Connects to a Unix socket, which bash cannot open. */

@@ -198,11 +198,18 @@ export function withWriters(source: VolumeSource, input: PlanInput): VolumeSourc
   return writers.length === 0 ? source : { ...source, writers };
 }
 
-function writersOf({ mount, stop }: VolumeSource, { containers, agentId }: PlanInput): ContainerFacts[] {
+function writersOf({ mount, stop }: VolumeSource, input: PlanInput): ContainerFacts[] {
+  return writersTo(mount, input).filter(({ id }) => !stop.some((one) => one.id === id));
+}
+
+/** Returns the running containers that can write to a volume, except the agent, sorted by name. */
+export function writersTo(
+  mount: Mount,
+  { containers, agentId }: Pick<PlanInput, 'containers' | 'agentId'>,
+): ContainerFacts[] {
   const writes = (each: Mount) => each.writable && identityOf(each) === identityOf(mount);
   return containers
     .filter(({ running, id, mounts }) => running && id !== agentId && mounts.some(writes))
-    .filter(({ id }) => !stop.some((one) => one.id === id))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
@@ -229,7 +236,12 @@ export function otherWriters(
   return { problems: [], notes: [{ subject: source.name, message: `${foreign.join(', ')} can write to ${what} too` }] };
 }
 
-function nameOf({ name, project }: ContainerFacts, own: string): string {
-  if (project === own) return name;
-  return project === '' ? `${name} (of no Compose project)` : `${name} (of project ${project})`;
+function nameOf(container: ContainerFacts, own: string): string {
+  const { name, project } = container;
+  return project === own ? name : `${name} (${projectOf(container)})`;
+}
+
+/** Names the service and the project of a container: `service web of project shop`. */
+export function projectOf({ service, project }: ContainerFacts): string {
+  return project === '' ? 'no Compose project' : `${service === '' ? '' : `service ${service} of `}project ${project}`;
 }

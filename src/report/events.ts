@@ -215,6 +215,8 @@ export interface RestoreReport extends RestoreStart {
   steps: { name: string; durationMs: number }[];
   /** the checks after the restore */
   checks: { name: string; ok: boolean; detail?: string }[];
+  /** the services ran while databases were built, and were stopped only for the swap */
+  live?: true;
   /** how long services were stopped, in milliseconds; absent if none was */
   stoppedMs?: number;
   /** how long the data was being swapped and could not be used, in milliseconds; absent if nothing was replaced */

@@ -1,9 +1,12 @@
 import { LifeboatError } from '../base/errors.ts';
+import { formatBytes } from '../report/format.ts';
 import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
+import { freeDataSpace } from '../sources/postgres/facts/present.ts';
+import type { Tools } from '../sources/postgres/server/tools.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFileLines } from '../store/filesystem/read-index.ts';
 import type { ObjectRef } from '../store/objects/manifest.ts';
-import type { RestoreContext, RestoreRequest } from './context.ts';
+import type { RestoreContext, RestorePreview, RestoreRequest } from './context.ts';
 import { fetchIndex } from './fetch.ts';
 
 /** Reads the recorded facts of a Postgres source. @throws OBJECT_MISSING, OBJECT_DAMAGED */
@@ -32,4 +35,27 @@ export async function selectedContent(
     if (line.pack !== undefined) packs.add(line.pack);
   }
   return { bytes, packs: context.entry.packs.filter(({ id }) => packs.has(id)) };
+}
+
+/**
+ * Checks that the file system of a server's data has enough free space.
+ *
+ * @param needed bytes
+ * @param why what needs the space, for the message
+ * @throws PG_NO_SPACE
+ */
+export async function checkDataSpace(
+  tools: Tools,
+  { needed, why }: { needed: number; why: string },
+  signal: AbortSignal,
+): Promise<NonNullable<RestorePreview['space']>> {
+  const free = await freeDataSpace(tools, signal);
+  if (free === undefined || free >= needed) return { where: tools.container, needed, free };
+  throw new LifeboatError(
+    'PG_NO_SPACE',
+    `${tools.container} has ${formatBytes(free)} free, ${why} needs ${formatBytes(needed)}`,
+    {
+      hint: 'Free space first: `lifeboat status` shows the data that earlier restores put aside. Nothing was changed.',
+    },
+  );
 }

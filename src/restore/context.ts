@@ -89,14 +89,14 @@ export interface RestoreRequest extends Consent {
   safety: boolean;
   /** leave out the objects that the server refuses, and restore everything else */
   skipFailed: boolean;
+  /** build databases while the services run, and stop these only for the swap */
+  live: boolean;
 }
 
 /** The effects of a planned restore. Preparing it changes nothing. */
 export interface RestorePreview {
   /** the source whose data is replaced or added to; absent for a restore to a directory */
   target?: PlannedSource;
-  /** who is connected to the databases that are replaced */
-  clients?: Clients;
   /** the data that is replaced: a name, and a description of its present content */
   replaces: { name: string; detail: string }[];
   /** what the restore creates under unused names */
@@ -116,6 +116,8 @@ export interface PreviewSummary extends Pick<RestorePreview, 'replaces' | 'creat
   stops: string[];
   /** clients that are connected to a replaced database, and are not stopped */
   alsoConnected: { name: string; reason: string }[];
+  /** containers that can write to a replaced volume, and are not stopped */
+  alsoWriting: { name: string; reason: string }[];
 }
 
 /** The result of a restore. */
@@ -134,14 +136,21 @@ export interface Restored {
 /** A restore that has inspected its target, and has changed nothing yet. */
 export interface PreparedRestore {
   preview: RestorePreview;
-  /** Fetches the content from the repository, and compares it with the manifest. Absent if `load` does that. */
+  /** Reads who is connected to the databases that are replaced. Absent if no database is. */
+  clients?(): Promise<Clients>;
+  /**
+   * Fetches the content from the repository, and compares it with the manifest. The tree of a volume is built here.
+   * Services run meanwhile. Absent if `swap` does that.
+   */
   fetch?(): Promise<void>;
   /**
-   * Builds the data alongside the present data, compares it with the record, and swaps. Calls `keep` before it puts
-   * data aside.
+   * Builds databases alongside the present ones, and compares them with the record. Services are stopped before it, or
+   * with `live` after it. Absent for a volume, and if `swap` does that.
    */
-  load(keep: (rollback: KeptRecord) => Promise<void>): Promise<Restored>;
-  /** Never rejects. */
+  build?(): Promise<void>;
+  /** Puts the data in place. Services are stopped. Calls `keep` before it puts data aside. */
+  swap(keep: (rollback: KeptRecord) => Promise<void>): Promise<Restored>;
+  /** Drops data that was built and not put in place. Never rejects. */
   close(): Promise<void>;
 }
 

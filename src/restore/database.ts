@@ -2,20 +2,15 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { restoreTarget } from '../kept/target.ts';
-import { formatBytes, plural } from '../report/format.ts';
 import { restoreJobs } from '../sources/postgres/dump/jobs.ts';
 import { readClients } from '../sources/postgres/facts/clients.ts';
 import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
-import {
-  describePresent,
-  freeDataSpace,
-  neededSpace,
-  type PresentDatabase,
-} from '../sources/postgres/facts/present.ts';
+import { describePresent, neededSpace } from '../sources/postgres/facts/present.ts';
+import { type BuiltDatabase, discardDatabase, type LoadOptions } from '../sources/postgres/load/build-database.ts';
 import { comparison } from '../sources/postgres/load/compare-database.ts';
 import { careFor } from '../sources/postgres/load/extensions.ts';
 import { loadGlobals } from '../sources/postgres/load/globals.ts';
-import { loadDatabases, longestSwap } from '../sources/postgres/load/load.ts';
+import { buildDatabases, type FailedDatabase, longestSwap, swapDatabases } from '../sources/postgres/load/load.ts';
 import { type LoadPlan, planLoad, recordedDatabase } from '../sources/postgres/load/load-plan.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import { SCRATCH } from '../sources/postgres/server/helper-mounts.ts';
@@ -23,7 +18,7 @@ import { databaseDirectory } from '../sources/postgres/server/quote.ts';
 import { configNotes, readServerConfig } from '../sources/postgres/server/server-config.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
-import { readFacts, selectedContent } from './content.ts';
+import { checkDataSpace, readFacts, selectedContent } from './content.ts';
 import type {
   KeptRecord,
   PreparedRestore,
@@ -33,12 +28,13 @@ import type {
   RestorePreview,
   RestoreRequest,
 } from './context.ts';
-import { fetchTree } from './fetch.ts';
+import { fetchTree, prepareDump } from './fetch.ts';
+import { presentText } from './preview.ts';
 import { prepareTables } from './table.ts';
 
 /**
  * Prepares a restore of databases of a Postgres source: inspects the server, and decides which databases to create, to
- * replace and to leave alone. Nothing changes before `load`.
+ * replace and to leave alone. Nothing changes before `build`.
  */
 export async function prepareDatabases(
   deps: RestoreDeps,
@@ -48,7 +44,8 @@ export async function prepareDatabases(
   if (request.tables.length > 0 || request.as !== undefined) return prepareTables(deps, request, context);
   refuseOptions(request);
   await context.repository.checkObjects([context.entry.index, context.entry.facts, ...context.entry.packs]);
-  if (request.toDirectory !== undefined) return toDirectory(deps, request, context, request.toDirectory);
+  if (request.toDirectory !== undefined)
+    return prepareDump({ deps, request, context, directory: request.toDirectory, select: [] });
   const facts = await readFacts(request, context);
   const planned = await restoreTarget(deps, request.to ?? request.source, 'postgres');
   const { id, journal } = context;
@@ -66,19 +63,22 @@ export async function prepareDatabases(
     preview.target = planned;
     preview.bytes = (await selectedContent(request, context, select)).bytes;
     const tree = path.join(context.directory, 'tree');
+    const warnings = context.entry.withoutGlobals ? withoutRoles(request, plan) : [];
+    const work: Work = { deps, request, context, tools, facts, plan, tree, warnings, open: [], failed: [] };
     return {
       preview,
+      clients: async () => readClients(await tools.control(), preview.replaces),
       fetch: async () => {
         request.say(`  fetching ${plan.load.map(({ database }) => database).join(', ') || 'roles'}`);
         await fetchTree({ deps, request, context, directory: tree, select });
         await refuseStrangeFiles(tree, 'PG_RESTORE_FAILED');
       },
-      async load(keep) {
-        const warnings = await createRoles(request, tools, tree, request.globals ? undefined : plan.roles);
-        if (context.entry.withoutGlobals) warnings.push(...withoutRoles(request, plan));
-        return loadAll(deps, request, context, { tools, facts, plan, tree, warnings, keep });
+      build: () => build(work),
+      swap: (keep) => swap(work, keep),
+      async close() {
+        await discard(work);
+        await tools.close();
       },
-      close: () => tools.close(),
     };
   } catch (error) {
     await tools.close();
@@ -126,21 +126,13 @@ async function look(
       continue;
     }
     const present = await describePresent(tools, target, recordedDatabase(facts, database), request.signal);
-    preview.replaces.push({ name: target, detail: describe(present) });
+    preview.replaces.push({ name: target, detail: presentText(present) });
     preview.notes.push(...present.notes);
   }
   preview.notes.push(...configNotes(facts.server.config, await readServerConfig(await tools.control())));
-  preview.clients = await readClients(await tools.control(), preview.replaces);
   const needed = neededSpace(plan.load.map(({ database }) => recordedDatabase(facts, database).size));
-  const free = await freeDataSpace(tools, request.signal);
-  preview.space = { where: tools.container, needed, free };
-  if (free !== undefined && plan.load.length > 0 && free < needed) {
-    throw new LifeboatError(
-      'PG_NO_SPACE',
-      `${tools.container} has ${formatBytes(free)} free, the restore alongside the present data needs ${formatBytes(needed)}`,
-      { hint: 'Free space first: `lifeboat status` shows data that earlier restores put aside. Nothing was changed.' },
-    );
-  }
+  const why = 'the restore alongside the present data';
+  preview.space = await checkDataSpace(tools, { needed: plan.load.length > 0 ? needed : 0, why }, request.signal);
   return preview;
 }
 
@@ -156,75 +148,94 @@ function withoutRoles({ globals }: RestoreRequest, { missingRoles }: LoadPlan): 
   return globals ? [`the snapshot has no roles, so --globals brings none: ${how}`] : [];
 }
 
-function describe({ size, tables, rows, uncounted, more, fewer, newTables }: PresentDatabase): string {
-  const space = size === undefined ? 'size not known' : formatBytes(size);
-  if (uncounted !== undefined) {
-    const estimated = tables === 0 ? '' : `, ${plural(tables, 'table')}, about ${plural(rows, 'row')}`;
-    return `${space}${estimated}: not counted, ${uncounted}`;
-  }
-  const differences = [
-    ...(more > 0 ? [plural(more, 'more row')] : []),
-    ...(fewer > 0 ? [plural(fewer, 'fewer row')] : []),
-  ];
-  const difference = differences.length === 0 ? 'as many rows' : differences.join(' and ');
-  const added = newTables.length === 0 ? '' : `, and ${plural(newTables.length, 'table')} that it does not have`;
-  const than = differences.length === 0 ? 'as' : 'than';
-  return `${space}, ${plural(tables, 'table')}, ${plural(rows, 'row')}: ${difference} ${than} the snapshot${added}`;
+/** A restore of databases in progress. */
+interface Work {
+  deps: RestoreDeps;
+  request: RestoreRequest;
+  context: RestoreContext;
+  tools: Tools;
+  facts: PostgresFacts;
+  plan: LoadPlan;
+  tree: string;
+  warnings: string[];
+  /** databases that are built and not swapped */
+  open: BuiltDatabase[];
+  failed: FailedDatabase[];
 }
 
-async function loadAll(
-  deps: RestoreDeps,
-  request: RestoreRequest,
-  { id, journal, progress, directory }: RestoreContext,
-  work: {
-    tools: Tools;
-    facts: PostgresFacts;
-    plan: LoadPlan;
-    tree: string;
-    warnings: string[];
-    keep: (kept: KeptRecord) => Promise<void>;
-  },
-): Promise<Restored> {
+function loadOptions(work: Work, keepBefore: LoadOptions['keepBefore']): LoadOptions {
+  const { deps, request, tools, facts, tree } = work;
+  const { id, journal, progress, directory } = work.context;
   const source = request.to ?? request.source;
-  const loads = work.plan.load;
-  if (loads.length > 1) journal.record({ type: 'targets', targets: loads.map(({ target }) => target) });
-  const { databases, failed } = await loadDatabases(
-    {
-      ...work,
-      scratch: path.join(directory, SCRATCH),
-      id: id.slice(-6),
-      jobs: restoreJobs(),
-      skipFailed: request.skipFailed,
-      stallTimeoutMs: deps.stallTimeoutMs,
-      signal: request.signal,
-      step: (text) => request.say(`  ${text}`),
-      progress,
-      recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
-      forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
-      keepBefore: (kept) => work.keep({ databases: [...kept] }),
-      recordDependents: (target, oid) => journal.record({ type: 'dependents', source, target, oid }),
-      forgetDependents: (target) => journal.record({ type: 'dependents-done', source, target }),
-      recordSwapped: (target) => journal.record({ type: 'swapped', target }),
-      recordFailed: (target) => journal.record({ type: 'failed', target }),
-    },
-    loads,
-  );
-  if (databases.length === 0 && failed[0]) {
-    // The error alone may not say why: a role that could not be created, for example.
-    for (const warning of work.warnings) request.say(`  warning: ${warning}`);
-    throw failed[0].error;
-  }
+  return {
+    ...{ tools, facts, tree },
+    scratch: path.join(directory, SCRATCH),
+    id: id.slice(-6),
+    jobs: restoreJobs(),
+    skipFailed: request.skipFailed,
+    stallTimeoutMs: deps.stallTimeoutMs,
+    signal: request.signal,
+    step: (text) => request.say(`  ${text}`),
+    progress,
+    recordWorking: (working) => journal.record({ type: 'database', source, ...working }),
+    forgetWorking: (name) => journal.record({ type: 'database-done', source, name }),
+    keepBefore,
+    recordDependents: (target, oid) => journal.record({ type: 'dependents', source, target, oid }),
+    forgetDependents: (target) => journal.record({ type: 'dependents-done', source, target }),
+    recordSwapped: (target) => journal.record({ type: 'swapped', target }),
+    recordFailed: (target) => journal.record({ type: 'failed', target }),
+  };
+}
+
+/** Nothing is put aside before the swap, or after the last one. */
+const KEEP_NOTHING = async () => undefined;
+
+/** Creates roles, and builds all databases. Rejects if none can be built. */
+async function build(work: Work): Promise<void> {
+  const { request, tools, tree, plan, warnings } = work;
+  warnings.unshift(...(await createRoles(request, tools, tree, request.globals ? undefined : plan.roles)));
+  const { built, failed } = await buildDatabases(loadOptions(work, KEEP_NOTHING), plan.load);
+  work.open = built;
+  work.failed = failed;
+  request.signal.throwIfAborted();
+  if (built.length === 0) throwFirst(work);
+}
+
+async function swap(work: Work, keep: (kept: KeptRecord) => Promise<void>): Promise<Restored> {
+  const { request, warnings, failed } = work;
+  const { journal } = work.context;
+  if (work.plan.load.length > 1)
+    journal.record({ type: 'targets', targets: work.plan.load.map(({ target }) => target) });
+  const options = loadOptions(work, (kept) => keep({ databases: [...kept] }));
+  const { databases, failed: unswapped } = await swapDatabases(options, work.open);
+  work.open = work.open.filter(({ target }) => unswapped.some((one) => one.target === target));
+  failed.push(...unswapped);
+  if (databases.length === 0) throwFirst(work);
   for (const one of databases) request.say(`  database ${one.target} is restored: ${comparison(one)}`);
   return {
     restored: databases.map(({ target, tables, rows, before }) => {
       return { target, tables, rows, ...(before === undefined ? {} : { kept: before }) };
     }),
-    warnings: [...work.warnings, ...databases.flatMap(({ warnings }) => warnings)],
+    warnings: [...warnings, ...databases.flatMap((one) => one.warnings)],
     skipped: databases.flatMap(({ skipped }) => skipped),
     failed: failed.map(({ target, error }) => ({ target, error: errorInfo(error) })),
     steps: [{ name: 'analyse', durationMs: databases.reduce((sum, { analyseMs }) => sum + analyseMs, 0) }],
     ...longestSwap(databases),
   };
+}
+
+/** Rejects with the error of the first database that failed, if any. */
+function throwFirst({ failed: [first], warnings, request }: Work): void {
+  if (!first) return;
+  // The error alone may not say why: a role that could not be created, for example.
+  for (const warning of warnings) request.say(`  warning: ${warning}`);
+  throw first.error;
+}
+
+/** Drops databases that were built and not swapped. */
+async function discard(work: Work): Promise<void> {
+  const options = loadOptions(work, KEEP_NOTHING);
+  for (const one of work.open.splice(0)) await discardDatabase(options, one);
 }
 
 /** Creates all roles that the server lacks, or only those that `roles` need. */
@@ -238,22 +249,4 @@ async function createRoles(
   const { created, warnings } = await loadGlobals(await tools.control(), sql, roles);
   if (created.length > 0) request.say(`  created ${created.join(', ')}`);
   return warnings;
-}
-
-/** Prepares a restore of the dump itself to a directory, for `pg_restore` by hand. */
-function toDirectory(
-  deps: RestoreDeps,
-  request: RestoreRequest,
-  context: RestoreContext,
-  directory: string,
-): PreparedRestore {
-  return {
-    preview: { replaces: [], creates: [directory], left: [], bytes: context.entry.bytes, notes: [] },
-    async load() {
-      const { files, bytes } = await fetchTree({ deps, request, context, directory, select: [] });
-      request.say(`  the dump is in ${directory}: one pg_dump directory for each database, and globals.sql`);
-      return { restored: [{ target: directory, files, bytes }], warnings: [] };
-    },
-    close: async () => undefined,
-  };
 }

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import { CONFIG, SPOOL } from '../run/mounts.ts';
 import type { ExtractedTree } from '../store/content/extracted-tree.ts';
-import type { RestoreContext, RestoreDeps, RestoreRequest } from './context.ts';
+import type { PreparedRestore, RestoreContext, RestoreDeps, RestoreRequest } from './context.ts';
 import { checkTargetDirectory } from './directory.ts';
 
 /** Returns the directories of the agent into which nothing may be restored. */
@@ -70,4 +70,18 @@ export async function fetchTree({
   } finally {
     await rm(indexPath, { force: true });
   }
+}
+
+/** Prepares a restore of the dump itself to a directory, for `pg_restore` by hand. */
+export function prepareDump(fetch: FetchTreeOptions): PreparedRestore {
+  const { request, context, directory } = fetch;
+  return {
+    preview: { replaces: [], creates: [directory], left: [], bytes: context.entry.bytes, notes: [] },
+    async swap() {
+      const { files, bytes } = await fetchTree(fetch);
+      request.say(`  the dump is in ${directory}: one pg_dump directory for each database, and globals.sql`);
+      return { restored: [{ target: directory, files, bytes }], warnings: [] };
+    },
+    close: async () => undefined,
+  };
 }

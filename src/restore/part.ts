@@ -103,8 +103,10 @@ export async function timed<T>(report: RestoreReport, name: string, work: () => 
   }
 }
 
-/** Loads the data of one source, records how to roll it back before anything is put aside, and fills its report. */
-export async function loadPart(
+/**
+ * Puts the data of one source in place. Records how to roll it back before anything is put aside, and fills its report.
+ */
+export async function swapPart(
   deps: RestoreDeps,
   request: RestoreRequest,
   context: RestoreContext,
@@ -132,7 +134,7 @@ export async function loadPart(
   };
   // If the record cannot be removed now, the next rollback of this source removes it.
   const withdraw = () => keep({}).catch(() => undefined);
-  const restored = await prepared.load(keep).catch(async (error: unknown) => {
+  const restored = await prepared.swap(keep).catch(async (error: unknown) => {
     if (inVolume && !isHalfRestored(error)) await withdraw();
     throw error;
   });
@@ -154,7 +156,7 @@ function noteLoaded(report: RestoreReport, { restored, warnings, withoutDataMs, 
   report.canRollBack &&= restored.some(({ kept }) => kept !== undefined);
 }
 
-/** Returns the report of a restore that has changed nothing yet. */
+/** Returns the report of a restore or rollback that has changed nothing yet. */
 export function emptyReport(deps: Pick<RestoreDeps, 'now'>, start: RestoreStart, warnings: string[]): RestoreReport {
   const end = deps.now().toISOString();
   return { ...start, end, status: 'ok', restored: [], steps: [], checks: [], canRollBack: false, warnings };

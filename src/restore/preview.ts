@@ -1,10 +1,11 @@
-import { formatBytes } from '../report/format.ts';
+import { formatBytes, plural } from '../report/format.ts';
+import type { PresentDatabase } from '../sources/postgres/facts/present.ts';
 import type { PreviewSummary, RestorePreview, RestoreRequest } from './context.ts';
 import type { Services } from './services.ts';
 
 /** Formats the preview of a restore for the user. */
 export function previewLines(
-  { dryRun, safety, source }: Pick<RestoreRequest, 'dryRun' | 'safety' | 'source'>,
+  { dryRun, safety, source, live }: Pick<RestoreRequest, 'dryRun' | 'safety' | 'source' | 'live'>,
   { replaces, creates, left, bytes, space, notes, target }: RestorePreview,
   services: Services,
 ): string[] {
@@ -14,13 +15,12 @@ export function previewLines(
   for (const { name, detail } of replaces) lines.push(row(will('replace'), `${name} (${detail})`));
   for (const name of creates) lines.push(row(will('create'), name));
   for (const { database, reason } of left) lines.push(row('leaves', `${database} as it is: ${reason}`));
-  lines.push(...serviceLines(services, dryRun ? 'would' : 'will'));
-  for (const note of notes) lines.push(row('note', note));
+  lines.push(...serviceLines(services, { will: dryRun ? 'would' : 'will', live }));
+  lines.push(...noteLines(notes));
   if (replaces.length > 0) {
-    const kept = safety
-      ? 'the present data, put aside for `lifeboat rollback`, and a pinned safety snapshot'
-      : 'the present data, put aside for `lifeboat rollback`; no safety snapshot is taken';
-    lines.push(row('keeps', kept));
+    const taken = live ? ' that is taken while the services run' : '';
+    const more = safety ? `, and a pinned safety snapshot${taken}` : '; no safety snapshot is taken';
+    lines.push(row('keeps', `the present data, put aside for \`lifeboat rollback\`${more}`));
   }
   lines.push(row('reads', `at most ${formatBytes(bytes)}${spaceText(space)}`));
   return lines;
@@ -30,13 +30,30 @@ function row(label: string, text: string): string {
   return `  ${label.padEnd(14)} ${text}`;
 }
 
-/** Formats the services that are stopped, and the clients that stay connected. */
-export function serviceLines({ using, kept, others }: Services, will: 'will' | 'would'): string[] {
+export function noteLines(notes: readonly string[]): string[] {
+  return notes.map((note) => row('note', note));
+}
+
+/** Formats the services that are stopped, and the containers that use the data and are not stopped. */
+export function serviceLines(
+  { using, kept, others, writing }: Services,
+  { will, live = false }: { will: 'will' | 'would'; live?: boolean },
+): string[] {
   const names = using.map(({ name }) => name).join(', ');
+  const when = live ? ' only for the swap,' : '';
   return [
-    ...(using.length > 0 ? [row(`${will} stop`, `${names} (they use it), and start them again`)] : []),
+    ...(using.length > 0 ? [row(`${will} stop`, `${names} (they use it),${when} and start them again`)] : []),
     ...others.map(({ name, reason }) => row('also connected', `${name}, not stopped: ${reason}`)),
+    ...writing.map(({ name, reason }) => row('also writing', `${name}, not stopped: ${reason}`)),
     ...kept.map(({ name, reason }) => row('note', `${name} is not stopped: ${reason}`)),
+  ];
+}
+
+/** Returns the notes of a restore whose services run while the data is built. */
+export function liveNotes({ live }: Pick<RestoreRequest, 'live'>, { using }: Services): string[] {
+  if (!live || using.length === 0) return [];
+  return [
+    'the services run until the swap: data that they write until then, and that the restore replaces, is only in the put-aside data',
   ];
 }
 
@@ -50,15 +67,36 @@ export function summarise(
 }
 
 /**
- * Returns the part of the services that a result repeats: the names of those to stop, and the clients that stay
- * connected.
+ * Returns the part of the services that a result repeats: the names of those to stop, and the containers that use the
+ * data and are not stopped.
  */
-export function summariseServices({ using, others }: Services): Pick<PreviewSummary, 'stops' | 'alsoConnected'> {
-  return { stops: using.map(({ name }) => name), alsoConnected: others };
+export function summariseServices({
+  using,
+  others,
+  writing,
+}: Services): Pick<PreviewSummary, 'stops' | 'alsoConnected' | 'alsoWriting'> {
+  return { stops: using.map(({ name }) => name), alsoConnected: others, alsoWriting: writing };
 }
 
 function spaceText(space: RestorePreview['space']): string {
   if (!space) return '';
   const free = space.free === undefined ? 'the free space is not known' : `has ${formatBytes(space.free)}`;
   return ` · needs ${formatBytes(space.needed)} free in ${space.where}, ${free}`;
+}
+
+/** Describes the present content of a database, compared with the snapshot. */
+export function presentText({ size, tables, rows, uncounted, more, fewer, newTables }: PresentDatabase): string {
+  const space = size === undefined ? 'size not known' : formatBytes(size);
+  if (uncounted !== undefined) {
+    const estimated = tables === 0 ? '' : `, ${plural(tables, 'table')}, about ${plural(rows, 'row')}`;
+    return `${space}${estimated}: not counted, ${uncounted}`;
+  }
+  const differences = [
+    ...(more > 0 ? [plural(more, 'more row')] : []),
+    ...(fewer > 0 ? [plural(fewer, 'fewer row')] : []),
+  ];
+  const difference = differences.length === 0 ? 'as many rows' : differences.join(' and ');
+  const added = newTables.length === 0 ? '' : `, and ${plural(newTables.length, 'table')} that it does not have`;
+  const than = differences.length === 0 ? 'as' : 'than';
+  return `${space}, ${plural(tables, 'table')}, ${plural(rows, 'row')}: ${difference} ${than} the snapshot${added}`;
 }

@@ -9,16 +9,17 @@ import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { PreparedRestore, RestoreContext, RestoreDeps, RestoreRequest, RestoreResult } from './context.ts';
 import { conclude } from './finish.ts';
 import { lockForRestore } from './lock.ts';
-import { emptyReport, findReadable, loadPart, type Opened, openPart, prepare, timed } from './part.ts';
-import { previewLines, summarise } from './preview.ts';
+import { emptyReport, findReadable, type Opened, openPart, prepare, swapPart, timed } from './part.ts';
+import { liveNotes, previewLines, summarise } from './preview.ts';
 import { warningsFor } from './recorded-warnings.ts';
 import { takeSafetySnapshot } from './safety.ts';
-import { answersWell, containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
+import { answersWell } from './service-health.ts';
+import { containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
 /**
  * Restores data from a snapshot, with the steps of backup.ts in reverse: resolve → preview → confirm → fetch → safety
- * snapshot → stop → load alongside, compare, swap → start → check → report. Replaces no data before the new data is
- * complete and equal to the record. The replaced data stays.
+ * snapshot → stop → build alongside, compare → swap → start → check → report. With `live`, the build comes before the
+ * stop. Replaces no data before the new data is complete and equal to the record. The replaced data stays.
  *
  * @throws SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, SIGNATURE_*, CHAIN_BROKEN, KEY_MISSING, KEY_WRONG, NOT_CONFIRMED,
  * PG_TARGET_EXISTS, PG_TARGET_BUSY, PG_NO_SPACE, TREE_TARGET_NOT_EMPTY, all before anything changes. RESTORE_UNHEALTHY
@@ -61,15 +62,19 @@ async function attempt(deps: TimedDeps, request: RestoreRequest, { context, star
     const { preview } = prepared;
     const services = await servicesToStop(deps, request, prepared);
     const safety = request.safety && !deps.otherRepository;
+    preview.notes.push(...liveNotes(request, services));
     for (const line of previewLines({ ...request, safety }, preview, services)) request.say(line);
-    const report = emptyReport(deps, start, serviceNotes(services));
+    const report = {
+      ...emptyReport(deps, start, serviceNotes(services)),
+      ...(request.live && { live: true as const }),
+    };
     const nothing = preview.replaces.length === 0 && preview.creates.length === 0;
     const shown = { left: preview.left, preview: summarise(preview, services) };
     if (request.dryRun || nothing) return { ...report, ...shown, durationMs: 0 };
     if (preview.replaces.length > 0) await request.confirm(preview.target?.name ?? request.source);
     context.journal.record({ type: 'begun', restore: start });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
-    const error = await perform(deps, request, context, { prepared, services: services.using, report });
+    const error = await perform(deps, request, context, { prepared, report });
     report.warnings.push(...journalWarnings(context.journal, report));
     return await finish(deps, context, { report, shown }, error);
   } finally {
@@ -82,13 +87,12 @@ async function perform(
   deps: RestoreDeps,
   request: RestoreRequest,
   context: RestoreContext,
-  { prepared, services, report }: { prepared: PreparedRestore; services: Services['using']; report: RestoreReport },
+  { prepared, report }: { prepared: PreparedRestore; report: RestoreReport },
 ): Promise<unknown> {
   const { preview } = prepared;
   const step = <T>(name: string, work: () => Promise<T>) => timed(report, name, work);
-  const load = async () => {
-    await step('restore', () => loadPart(deps, request, context, { prepared, report }));
-    if (report.failed) request.signal.throwIfAborted();
+  const build = async () => {
+    if (prepared.build) await step('build', prepared.build);
   };
   try {
     if (prepared.fetch) await step('fetch', prepared.fetch);
@@ -99,16 +103,13 @@ async function perform(
         takeSafetySnapshot({ deps, request, context }, { target, databases }),
       );
     }
-    if (services.length === 0) await load();
-    else {
-      request.say(`  stopping ${services.map(({ name }) => name).join(', ')}`);
-      const held = deps.holdDeps(context.journal);
-      const ran = await step('with services stopped', () =>
-        withStopped({ containers: services, deps: held, signal: request.signal, work: load }),
-      );
-      report.checks.push(...ran.checks);
-      if (ran.stoppedMs !== undefined) report.stoppedMs = ran.stoppedMs;
-    }
+    if (request.live) await build();
+    const work = async () => {
+      if (!request.live) await build();
+      await step('swap', () => swapPart(deps, request, context, { prepared, report }));
+      if (report.failed) request.signal.throwIfAborted();
+    };
+    await whileStopped(deps, request, context, { prepared, report, work });
     await runHooks(deps, request, prepared, report);
     const { healthUrl } = request;
     if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
@@ -118,25 +119,43 @@ async function perform(
   }
 }
 
+/** Stops the services that use the data now, not those of the preview: hours may have passed since. */
+async function whileStopped(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  { journal }: RestoreContext,
+  { prepared, report, work }: { prepared: PreparedRestore; report: RestoreReport; work: () => Promise<void> },
+): Promise<void> {
+  const services = await servicesToStop(deps, request, prepared);
+  report.warnings.push(...serviceNotes(services).filter((note) => !report.warnings.includes(note)));
+  const { using } = services;
+  if (using.length === 0) return work();
+  request.say(`  stopping ${using.map(({ name }) => name).join(', ')}`);
+  const { checks, stoppedMs } = await timed(report, 'with services stopped', () =>
+    withStopped({ containers: using, deps: deps.holdDeps(journal), signal: request.signal, work }),
+  );
+  report.checks.push(...checks);
+  if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
+}
+
 /** Runs `lifeboat.exec.restored` of the services whose data was replaced. */
 async function runHooks(
-  { engine, plan }: RestoreDeps,
+  deps: RestoreDeps,
   { signal }: RestoreRequest,
   { preview: { target, replaces } }: PreparedRestore,
   report: RestoreReport,
 ): Promise<void> {
   if (!target || replaces.length === 0 || report.restored.length === 0) return;
-  const { sources: planned } = await plan();
-  report.checks.push(...(await runRestoredHooks(engine, { planned, replaced: [target] }, signal)));
+  report.checks.push(...(await runRestoredHooks(deps, [target], signal)));
 }
 
 async function servicesToStop(
   deps: RestoreDeps,
   request: RestoreRequest,
-  { preview: { target, clients, replaces } }: PreparedRestore,
+  { preview: { target, replaces }, clients }: PreparedRestore,
 ): Promise<Services> {
   if (!target || replaces.length === 0 || !request.stopServices) return NO_SERVICES;
-  return containersUsing(deps.engine, [{ target, clients }], deps.agentId);
+  return containersUsing(deps.engine, [{ target, clients: await clients?.() }], deps.agentId);
 }
 
 /** Warns if the spool was full after the swap. The restore is complete, and only the journal lacks entries. */

@@ -12,7 +12,8 @@ import { lockForRestore } from './lock.ts';
 import { emptyReport } from './part.ts';
 import { serviceLines, summariseServices } from './preview.ts';
 import { type KeptData, withServer, withVolume } from './rollback-data.ts';
-import { answersWell, containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
+import { answersWell } from './service-health.ts';
+import { containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
 export interface RollbackRequest extends Consent {
   /** id of a restore, or the start of one; absent: the newest restore that can be rolled back */
@@ -26,7 +27,7 @@ export interface RollbackRequest extends Consent {
 /** The result of a rollback. */
 export interface RollbackResult extends RestoreReport {
   /** what the preview showed */
-  preview: Pick<PreviewSummary, 'replaces' | 'stops' | 'alsoConnected'>;
+  preview: Pick<PreviewSummary, 'replaces' | 'stops' | 'alsoConnected' | 'alsoWriting'>;
 }
 
 /**
@@ -53,7 +54,7 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
     const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
     request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
     const services = await servicesToStop(deps, request, chosen, kept);
-    for (const line of serviceLines(services, request.dryRun ? 'would' : 'will')) request.say(line);
+    for (const line of serviceLines(services, { will: request.dryRun ? 'would' : 'will' })) request.say(line);
     const preview = { ...summariseServices(services), replaces: namesReplaced(chosen) };
     if (request.dryRun) return { ...emptyReport(deps, start, serviceNotes(services)), of: chosen.id, preview };
     await request.confirm(chosen.source);

@@ -1,36 +1,18 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { ContainerDetails } from '../docker/answers.ts';
 import { listFacts } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { ContainerFacts, PlannedSource, VolumeSource } from '../plan/model.ts';
-
+import { writersTo } from '../plan/volumes.ts';
 import { pausedError, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
 import type { HoldDeps } from '../run/release.ts';
 import type { Clients } from '../sources/postgres/facts/clients.ts';
-import { findUsers, isLabelled, type OtherClient } from './users.ts';
-
-/** How long a restore waits for services that it started, milliseconds. */
-export interface Patience {
-  /** until they are healthy */
-  healthyMs: number;
-  /** a service without a health check counts as healthy after it has run for this long */
-  steadyMs: number;
-  /** a service that stays stopped for this long has failed: the engine restarts services sooner */
-  endedMs: number;
-  /** until a URL answers */
-  answerMs: number;
-  /** between two requests to a URL */
-  answerPollMs: number;
-}
-
-const PATIENCE: Patience = { healthyMs: 180_000, steadyMs: 2000, endedMs: 3000, answerMs: 60_000, answerPollMs: 1000 };
-const POLL_MS = 250;
+import { becomesHealthy, PATIENCE, type ServiceCheck } from './service-health.ts';
+import { findUsers, foreignReason, isLabelled, type OtherClient } from './users.ts';
 
 /** Data that a restore replaces, and who is connected to it. */
-interface UsedData {
+export interface UsedData {
   target: PlannedSource;
   /** of a database; absent if the server was not asked */
   clients?: Clients | undefined;
@@ -44,86 +26,90 @@ export interface Services {
   kept: { name: string; reason: string }[];
   /** connected to a database, and not stopped */
   others: OtherClient[];
+  /** can write to a volume, and not stopped because they belong to other projects */
+  writing: OtherClient[];
 }
 
-export const NO_SERVICES: Services = { using: [], kept: [], others: [] };
+export const NO_SERVICES: Services = { using: [], kept: [], others: [], writing: [] };
 
 /**
- * Finds the running containers that use data, except the agent and the servers of the data. A container uses a volume
- * if it mounts the volume writable. {@link findUsers} finds the users of a database. Containers of the project with the
+ * Finds the running containers that use data, except the agent and the servers of the data. A container of the project
+ * uses a volume if it mounts the volume writable. {@link findUsers} finds the users of a database. Containers with the
  * label `lifeboat.stop` are included if they have to do with the data, see {@link concerns}. A paused container is not
- * stopped, because it would start unpaused.
+ * stopped, because it would start unpaused. Containers of other projects are named and not stopped.
  *
  * @throws TREE_TARGET_REFUSED if a paused container has a volume mounted writable; ENGINE_*
  */
 export async function containersUsing(engine: Engine, data: readonly UsedData[], agentId: string): Promise<Services> {
-  const all = await listFacts(engine);
+  const all = await listFacts(engine, { all: true });
   const servers = data.flatMap(({ target }) => (target.kind === 'postgres' ? [target.containerId] : []));
   const never = new Set([agentId, ...servers]);
   const found = new Map<string, ContainerFacts>();
   const others = new Map<string, OtherClient>();
+  const writing = new Map<string, OtherClient>();
   for (const { target, clients } of data) {
     if (target.kind === 'postgres') {
       const users = findUsers({ all, target, clients, never });
       for (const one of users.using) found.set(one.id, one);
       for (const one of users.others) others.set(one.name, one);
-    } else {
-      for (const one of usingVolume(all, target, agentId)) if (!found.has(one.id)) found.set(one.id, one);
+    } else if (target.kind === 'volume') {
+      const users = usingVolume(all, target, agentId);
+      for (const one of users.using) if (!found.has(one.id)) found.set(one.id, one);
+      for (const one of users.foreign) writing.set(one.name, { name: one.name, reason: foreignReason(one) });
     }
   }
   const volumes = data.flatMap(({ target }) => (target.kind === 'volume' ? [target] : []));
+  const isFound = ({ name }: OtherClient) => [...found.values()].some((one) => one.name === name);
   const services: Services = {
     using: [],
     kept: [],
-    others: [...others.values()].filter(({ name }) => ![...found.values()].some((one) => one.name === name)),
+    others: [...others.values()].filter((one) => !isFound(one)),
+    writing: [...writing.values()].filter((one) => !isFound(one)),
   };
-  for (const { id, name, service, project } of found.values()) {
+  for (const one of found.values()) {
+    const { id, name, service, project } = one;
     const details = await engine.inspectContainer(id).catch((error: unknown) => {
       if (isNotFound(error)) return undefined;
       throw error;
     });
     if (!details?.running) continue;
     if (details.paused) {
-      if (volumes.some((target) => mountsIt(details, target))) throw pausedError(name);
+      if (volumes.some((target) => mountsIt(one, target))) throw pausedError(name);
       services.kept.push({ name, reason: 'it is paused, and stays paused' });
     } else if (details.autoRemove) services.kept.push({ name, reason: 'it would be removed when it is stopped' });
-    // A container that writes to the volume may belong to another project. Recovery finds it by that project.
     else services.using.push({ id, name, project, service });
   }
   return services;
 }
 
 /** Returns warnings about containers that use data and are not stopped. */
-export function serviceNotes({ kept, others }: Services): string[] {
+export function serviceNotes({ kept, others, writing }: Services): string[] {
   return [
     ...others.map(({ name, reason }) => `also connected, not stopped: ${name}: ${reason}`),
+    ...writing.map(({ name, reason }) => `also writing, not stopped: ${name}: ${reason}`),
     ...kept.map(({ name, reason }) => `${name} is not stopped: ${reason}`),
   ];
 }
 
-/** Containers of other projects count too, because they write to the same files. */
-function usingVolume(all: readonly ContainerFacts[], target: PlannedSource, agentId: string): ContainerFacts[] {
+/** Containers of other projects write to the same files, and are not this project's to stop. */
+function usingVolume(
+  all: readonly ContainerFacts[],
+  target: VolumeSource,
+  agentId: string,
+): { using: ContainerFacts[]; foreign: ContainerFacts[] } {
   const project = all.find(({ id }) => id === target.containerId)?.project ?? '';
-  if (project === '') return [];
-  const isUser = (one: ContainerFacts) =>
-    (target.kind === 'volume' && mountsIt(one, target)) ||
-    (one.project === project && one.id !== target.containerId && isLabelled(one, target));
-  return all.filter((one) => one.running && one.id !== agentId && isUser(one));
+  const isOwn = (one: ContainerFacts) => project !== '' && one.project === project;
+  const writers = writersTo(target.mount, { containers: [...all], agentId });
+  const labelled = all.filter((one) => one.running && one.id !== agentId && isLabelled(one, target));
+  return {
+    using: [...new Set([...writers, ...labelled])].filter(isOwn),
+    foreign: writers.filter((one) => !isOwn(one)),
+  };
 }
 
 /** Returns whether a container can write to the volume of a source. */
-function mountsIt({ mounts }: Pick<ContainerFacts, 'mounts'>, { mount }: VolumeSource): boolean {
-  return mounts.some(
-    ({ type, name, source, writable }) =>
-      writable && type === mount.type && (name ?? source) === (mount.name ?? mount.source),
-  );
-}
-
-/** The state of one container after its restart. */
-interface ServiceCheck {
-  name: string;
-  ok: boolean;
-  detail?: string;
+function mountsIt(container: ContainerFacts, { mount }: VolumeSource): boolean {
+  return writersTo(mount, { containers: [container], agentId: '' }).length > 0;
 }
 
 interface WithStoppedOptions<T> {
@@ -153,7 +139,7 @@ export async function withStopped<T>({
   const begin = performance.now();
   const result = await withHold(hold, deps, signal, work);
   const stoppedMs = Math.round(performance.now() - begin);
-  const checks = await Promise.all(containers.map((one) => becomesWell(deps.engine, one, signal, patience)));
+  const checks = await Promise.all(containers.map((one) => becomesHealthy(deps.engine, one, signal, patience)));
   return { result, checks, stoppedMs };
 }
 
@@ -182,78 +168,4 @@ export async function withServersLast(
   };
   const { result, checks, stoppedMs = result.stoppedMs } = await withStopped({ containers: outer, deps, signal, work });
   return { checks: [...result.checks, ...checks], ...(stoppedMs !== undefined && { stoppedMs }) };
-}
-
-/**
- * Waits until a container is healthy, or has run for a while if it has no health check. Gives up if it has stopped and
- * the engine does not restart it: a container that the engine is about to restart has the state `restarting`.
- */
-async function becomesWell(
-  engine: Engine,
-  { id, name }: ContainerRef,
-  signal: AbortSignal,
-  { healthyMs, steadyMs, endedMs }: Patience,
-): Promise<ServiceCheck> {
-  const end = performance.now() + healthyMs;
-  let endedAt: number | undefined;
-  for (;;) {
-    const state = await engine.inspectContainer(id, { signal }).catch((error: unknown) => {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    });
-    if (!state) return { name, ok: false, detail: 'it has been removed' };
-    // The engine reports a container in a restart loop as running while it waits for the next start.
-    if (state.running && state.state !== 'restarting') {
-      if (state.health === 'healthy') return { name, ok: true, detail: 'healthy' };
-      if (state.health === undefined && Date.now() - Date.parse(state.startedAt) > steadyMs)
-        return { name, ok: true, detail: 'running' };
-    }
-    // A user may be restarting it.
-    endedAt = isEnded(state) ? (endedAt ?? performance.now()) : undefined;
-    if (endedAt !== undefined && performance.now() - endedAt >= endedMs)
-      return { name, ok: false, detail: `it ended with status ${state.exitCode}` };
-    if (performance.now() > end) return { name, ok: false, detail: state.health ?? state.state };
-    await pause(POLL_MS, signal);
-  }
-}
-
-function isEnded({ state, running }: ContainerDetails): boolean {
-  return !running && (state === 'exited' || state === 'dead');
-}
-
-/** Requests a URL until it answers 2xx, for at most a minute. The result omits the query, which may hold a secret. */
-export async function answersWell(
-  url: URL,
-  signal: AbortSignal,
-  { answerMs, answerPollMs }: Patience = PATIENCE,
-): Promise<ServiceCheck> {
-  const name = `${url.host}${url.pathname}`;
-  const end = performance.now() + answerMs;
-  for (;;) {
-    const detail = await fetch(url, { signal: AbortSignal.any([signal, AbortSignal.timeout(10_000)]) }).then(
-      async (response) => {
-        await response.body?.cancel();
-        return response.ok ? undefined : `status ${response.status}`;
-      },
-      (error: Error) => `no answer: ${whyNot(error)}`,
-    );
-    if (detail === undefined) return { name, ok: true, detail: 'answers' };
-    signal.throwIfAborted();
-    if (performance.now() > end) return { name, ok: false, detail };
-    await pause(answerPollMs, signal);
-  }
-}
-
-/**
- * Returns the reason of a failed fetch: `ECONNREFUSED`, or a text such as that of a blocked port (Fetch Standard, port
- * blocking).
- */
-function whyNot({ name, cause }: Error): string {
-  const { code, message } = (cause ?? {}) as { code?: unknown; message?: unknown };
-  return String(code ?? message ?? name);
-}
-
-/** Sleeps. @throws the signal's reason if it aborts */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
 }

@@ -6,7 +6,7 @@ import { formatBytes, plural } from '../report/format.ts';
 import { type ArchiveEntry, readArchive } from '../sources/postgres/archive/archive.ts';
 import { restoreJobs } from '../sources/postgres/dump/jobs.ts';
 import type { DatabaseFacts, PostgresFacts, TableFacts } from '../sources/postgres/facts/facts.ts';
-import { freeDataSpace, neededSpace } from '../sources/postgres/facts/present.ts';
+import { neededSpace } from '../sources/postgres/facts/present.ts';
 import { careFor, type ExtensionCare } from '../sources/postgres/load/extensions.ts';
 import {
   checkRoles,
@@ -22,7 +22,7 @@ import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
 import { loadTables } from '../sources/postgres/tables/load-tables.ts';
 import { displayName, findTable, partsOf, type TableParts } from '../sources/postgres/tables/table-parts.ts';
 import { checkFree, quoteName } from '../sources/postgres/tables/table-shape.ts';
-import { readFacts, selectedContent } from './content.ts';
+import { checkDataSpace, readFacts, selectedContent } from './content.ts';
 import type {
   PreparedRestore,
   RestoreContext,
@@ -80,7 +80,7 @@ export async function prepareTables(
         await fetchTree({ deps, request, context, directory: tree, select: chosen.select });
         await refuseStrangeFiles(tree, 'PG_RESTORE_FAILED');
       },
-      load: () => load(deps, request, context, { tools, chosen, tree }),
+      swap: () => load(deps, request, context, { tools, chosen, tree }),
       close: () => tools.close(),
     };
   } catch (error) {
@@ -187,22 +187,13 @@ async function look(
     live.close(),
   );
   const needed = neededSpace(recordedTables(recorded, parts).map(({ bytes }) => 2 * bytes));
-  const free = await freeDataSpace(tools, signal);
-  if (free !== undefined && free < needed) {
-    throw new LifeboatError(
-      'PG_NO_SPACE',
-      `${tools.container} has ${formatBytes(free)} free, the restore needs ${formatBytes(needed)}`,
-      {
-        hint: 'Free space first: `lifeboat status` shows the data that earlier restores put aside. Nothing was changed.',
-      },
-    );
-  }
+  const space = await checkDataSpace(tools, { needed, why: 'the restore' }, signal);
   return {
     replaces: [],
     creates: describe(request, recorded, parts),
     left: [],
     bytes: 0,
-    space: { where: tools.container, needed, free },
+    space,
     notes: recordedTables(recorded, parts)
       .filter(({ data }) => data === false)
       .map(

@@ -1,6 +1,7 @@
 import { ownLabels } from '../plan/labels.ts';
 import type { ContainerFacts, PlannedSource, PostgresSource } from '../plan/model.ts';
 import { dependencies } from '../plan/values/depends-on.ts';
+import { projectOf } from '../plan/volumes.ts';
 import type { Client, Clients } from '../sources/postgres/facts/clients.ts';
 import { concerns, namedServers } from './naming.ts';
 
@@ -195,14 +196,17 @@ function describeOthers(
 function describeContainer(container: ContainerFacts, server: ContainerFacts): OtherClient {
   const { name, project } = container;
   if (project === '' || project !== server.project) {
-    const where = project === '' ? 'no Compose project' : `project ${project}`;
-    const reason = `it belongs to ${where}, so a restore does not stop it: stop it yourself before you confirm`;
-    return { name, reason };
+    return { name, reason: foreignReason(container) };
   }
   if (isExcluded(container)) {
     return { name, reason: 'its label is lifeboat.stop: "false"; remove the label, and a restore stops it' };
   }
   return { name, reason: 'it is another container of the database service' };
+}
+
+/** Returns why a restore does not stop a container of another project. */
+export function foreignReason(container: ContainerFacts): string {
+  return `it belongs to ${projectOf(container)}, so a restore does not stop it: stop it yourself before you confirm`;
 }
 
 function describeStranger(

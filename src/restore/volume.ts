@@ -76,7 +76,7 @@ export async function prepareVolume(
         begun = true;
         built = await build(work);
       },
-      load: async (keep) => swap(work, built as BuiltTree, keep),
+      swap: async (keep) => swap(work, built as BuiltTree, keep),
       close: () => close(work.deps, context, target, begun),
     };
   } catch (error) {
@@ -191,7 +191,7 @@ async function build({ deps, request, context, target, indexPath, difference }: 
   );
 }
 
-async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedRestore['load']>[0]): Promise<Restored> {
+async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedRestore['swap']>[0]): Promise<Restored> {
   const { deps, request, context, target, difference } = work;
   const { id, journal, snapshot } = context;
   const { root, reach, name, planned } = target;

@@ -13,19 +13,26 @@ interface HookCheck {
 /**
  * Runs `lifeboat.exec.restored` of each service whose data a restore has replaced: the service of the source itself,
  * and services that depend on a restored database. A command that fails is a failed check, because the restored data
- * stays in place.
+ * stays in place; so is a list of services that cannot be read.
  *
- * @param planned all sources of the project
+ * @param plan lists all sources of the project as they are after the restore
  * @param replaced the sources whose data was replaced
  * @throws the reason of `signal`
  */
 export async function runRestoredHooks(
-  engine: Engine,
-  { planned, replaced }: { planned: readonly PlannedSource[]; replaced: readonly PlannedSource[] },
+  { engine, plan }: { engine: Engine; plan(): Promise<{ sources: readonly PlannedSource[] }> },
+  replaced: readonly PlannedSource[],
   signal: AbortSignal,
 ): Promise<HookCheck[]> {
+  let sources: readonly PlannedSource[];
+  try {
+    ({ sources } = await plan());
+  } catch (error) {
+    signal.throwIfAborted();
+    return [{ name: 'lifeboat.exec.restored', ok: false, detail: errorInfo(error).message }];
+  }
   const checks = new Map<string, HookCheck>();
-  for (const source of planned) {
+  for (const source of sources) {
     const { restored: hook, containerId: id, containerName: name, project, service } = source;
     const key = JSON.stringify([id, hook]);
     if (!hook || checks.has(key) || !replaced.some((one) => concernsHook(source, one))) continue;

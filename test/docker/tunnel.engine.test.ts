@@ -23,7 +23,7 @@ const connect = async (port = 5432) => {
 const processes = async () => {
   const script = 'for p in /proc/[0-9]*; do tr "\\0" " " <$p/cmdline 2>/dev/null; echo; done';
   const { stdout } = await execText(engine, helper.id, { argv: ['bash', '-c', script] });
-  return stdout.split('\n').filter((line) => /^(cat|bash -c.*dev\/tcp|sleep 2)\b/.test(line));
+  return stdout.split('\n').filter((line) => /^(dd|bash -c.*dev\/tcp|sleep 2)\b/.test(line));
 };
 const noneLeft = async () => {
   for (let i = 0; i < 600 && (await processes()).length > 0; i++) await sleep(100);

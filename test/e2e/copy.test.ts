@@ -111,11 +111,16 @@ describe('a copy on an S3 server', () => {
   };
 
   /** Starts a backup whose copy has sent one part of an object and cannot send the next. */
-  const backupThatHangs = async (env: Record<string, string> = {}) => {
+  const backupThatHangs = async () => {
     await change(25_000_000);
+    return hang('backup');
+  };
+
+  /** Starts `backup` or `copy`. The copy sends one part of a new object and cannot send the next. */
+  const hang = async (command: string, env: Record<string, string> = {}) => {
     proxy.forget();
     proxy.script(({ operation, ofOperation }) => (operation === 'UploadPart' && ofOperation > 0 ? 'hang' : undefined));
-    const child = stack.spawnWith(env, 'backup');
+    const child = stack.spawnWith(env, command);
     const ended = new Promise((resolve) => child.once('close', resolve));
     await whileRuns(
       ended,
@@ -123,6 +128,13 @@ describe('a copy on an S3 server', () => {
     );
     // In the middle of an object, so that the command waits for its end.
     return { ended };
+  };
+
+  /** One part of five was sent before. The copy has continued in the middle of the object. */
+  const expectResumed = async () => {
+    const count = (operation: string) => proxy.seen.filter((one) => one.operation === operation).length;
+    expect([count('CreateMultipartUpload'), count('UploadPart')]).toEqual([0, 4]);
+    expect(await server.uploads(bucket)).toEqual([]);
   };
 
   it('gets the snapshots that its own retention keeps; the rest stays only at the destination', async () => {
@@ -196,35 +208,45 @@ describe('a copy on an S3 server', () => {
     proxy.forget();
     const { stdout } = await stack.lifeboat('copy');
     expect(stdout).toContain('is up to date · 1 snapshot');
-    expect(await server.uploads(bucket)).toEqual([]);
+    await expectResumed();
   });
 
-  it('whose server stops responding in the middle of an object does not block the command, and catches up', async () => {
-    const { ended } = await backupThatHangs({ LIFEBOAT_STALL_TIMEOUT: '10s' });
-    // Now every request hangs, even the release of the lease. A single request may take many minutes.
-    proxy.script(() => 'hang');
-    let code: unknown;
-    ended.then((is) => {
-      code = is;
-    });
-    await until('the backup ends', async () => code !== undefined, 240_000);
-    expect(code).toBe(3);
-    const { last } = await stack.json<{ last: RunReport }>('status');
-    expect(last.copies).toMatchObject([{ status: 'failed', error: { code: 'DEST_UNREACHABLE' } }]);
-    // It does not block an interrupted command either.
-    const asked = proxy.seen.length;
-    const check = stack.lifeboat('check', '--from', '1');
-    await whileRuns(
-      check,
-      until('it asks the server', async () => proxy.seen.length > asked),
-    );
-    await stack.exec('lifeboat', ['sh', '-c', INTERRUPT_CHECK]);
-    expect((await check).code).toBe(130);
-    proxy.forget();
-    const { stdout } = await stack.lifeboatInTurn('copy');
-    expect(stdout).toContain('is up to date · 1 snapshot');
-    expect(await server.uploads(bucket)).toEqual([]);
-  });
+  it.each([
+    ['backup', 3],
+    ['copy', 1],
+  ])(
+    'whose server stops responding in the middle of an object does not block `%s`, and catches up',
+    async (command, status) => {
+      await change(25_000_000);
+      if (command === 'copy') {
+        proxy.script(() => 403);
+        expect((await stack.backup()).code).toBe(3);
+      }
+      const { ended } = await hang(command, { LIFEBOAT_STALL_TIMEOUT: '10s' });
+      // Now every request hangs, even the release of the lease. A single request may take many minutes.
+      proxy.script(() => 'hang');
+      let code: unknown;
+      ended.then((is) => {
+        code = is;
+      });
+      await until('the command ends', async () => code !== undefined, 240_000);
+      expect(code).toBe(status);
+      expect((await stack.lifeboat('status')).stdout).toMatch(/! copy s3:.* has been behind for .*DEST_UNREACHABLE/);
+      // It does not block an interrupted command either.
+      const asked = proxy.seen.length;
+      const check = stack.lifeboat('check', '--from', '1');
+      await whileRuns(
+        check,
+        until('it asks the server', async () => proxy.seen.length > asked),
+      );
+      await stack.exec('lifeboat', ['sh', '-c', INTERRUPT_CHECK]);
+      expect((await check).code).toBe(130);
+      proxy.forget();
+      const { stdout } = await stack.lifeboatInTurn('copy');
+      expect(stdout).toContain('is up to date · 1 snapshot');
+      await expectResumed();
+    },
+  );
 
   it('continues after its agent was killed, and stores no manifest before its objects', async () => {
     const { ended } = await backupThatHangs();

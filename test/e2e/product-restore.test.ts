@@ -1,8 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { RestoreReport } from '../../src/report/events.ts';
 import type { RestoreResult } from '../../src/restore/context.ts';
 import type { RollbackResult } from '../../src/restore/rollback.ts';
-import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+import { GATE, openGates, shutGate } from '../harness/gate.ts';
+import { holder, ok, postgres, Stack, sh, until, whileRuns } from '../harness/stack.ts';
 
 /**
  * A client that repeats a statement over one connection, and connects again when that ends. No variable names its
@@ -29,12 +30,28 @@ function client(server: string, sql: string, extra: Record<string, unknown> = {}
 
 const writes = (who: string) => `INSERT INTO w VALUES ('${who}', clock_timestamp())`;
 
+/** Connects again when its session ends. */
+const BI = `while :; do
+  psql -X 'host=db user=postgres dbname=app application_name=bi' -c 'SELECT pg_sleep(3600)'; sleep 0.2
+done`;
+
 /** Forwards connections, as a pooler does. */
 const POOL =
   "require('net').createServer((c)=>{const s=require('net').connect(5432,'db');for(const [a,b] of [[c,s],[s,c]]){a.pipe(b);a.on('error',()=>b.destroy())}}).listen(6432)";
 
-/** Waits until the databases are swapped, then kills the restore before it changes the volumes. */
-const KILL_AFTER_DATABASES = `until grep -qs '"type":"swapped"' /spool/state/runs/*.ndjson; do :; done
+/** Adds an empty file each time, named after the time in nanoseconds. A file without content is never half written. */
+const ADD_FILES = 'while :; do : >/docs/at-$$(date +%s%N); sleep 0.2; done';
+
+/** While the gate is shut, a restore waits in the middle of the database. */
+const GATED = `CREATE FUNCTION gate() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+    WHILE EXISTS (SELECT FROM pg_stat_activity WHERE query = '${GATE}') LOOP
+      PERFORM pg_sleep(0.05), pg_stat_clear_snapshot();
+    END LOOP;
+    RETURN true;
+  END $$; CREATE TABLE gated (id int CHECK (gate())); INSERT INTO gated VALUES (1)`;
+
+/** Waits until a journal has an entry, then kills the restore at once. */
+const killAfter = (type: string) => `until grep -qs '"type":"${type}"' /spool/state/runs/*.ndjson; do :; done
   for p in /proc/[0-9]*; do
     if tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js restore '; then kill -KILL "\${p#/proc/}" && echo killed; fi
   done 2>/dev/null; true`;
@@ -43,6 +60,7 @@ const KILL_AFTER_DATABASES = `until grep -qs '"type":"swapped"' /spool/state/run
 describe('a restore of a product', () => {
   let stack: Stack;
   let snapshot: string;
+  let takenAt: string;
   const names = (services: string[]) => services.map((one) => `${stack.project}-${one}-1`);
   const inApp = (sql: string, database = 'app') => stack.psql(sql, { database });
   const life = async (service: string) => {
@@ -86,7 +104,13 @@ describe('a restore of a product', () => {
           },
           { depends_on: ['sidekiq'] },
         ),
-        files: holder(['docs:/docs'], { 'lifeboat.volumes': 'docs' }),
+        files: holder(
+          ['docs:/docs'],
+          { 'lifeboat.volumes': 'docs' },
+          {
+            command: ['sh', '-c', ADD_FILES],
+          },
+        ),
         bystander: holder([], {}),
         reports: client('host=db', 'SELECT pg_sleep(3600)', { labels: { 'lifeboat.stop': 'false' } }),
       },
@@ -95,13 +119,14 @@ describe('a restore of a product', () => {
     });
     await stack.exec('web', ['sh', '-c', 'echo one >/media/one']);
     await stack.exec('files', ['sh', '-c', 'echo one >/docs/one']);
+    await inApp(GATED);
     await inApp('CREATE TABLE w (who text, at timestamptz); CREATE TABLE t AS SELECT generate_series(1, 100) AS id');
     // Compose is not involved: a container that another project would have.
     await ok('docker', [
       ...['run', '--detach', '--init', '--name', outsider(), '--network', `${stack.project}_default`],
       ...['--label', 'com.docker.compose.project=lbt-elsewhere', '--label', 'com.docker.compose.service=bi'],
-      ...['--env', 'PGPASSWORD=canary-pg-password', 'postgres:17'],
-      ...['psql', '-X', 'host=db user=postgres dbname=app application_name=bi', '-c', 'SELECT pg_sleep(3600)'],
+      ...['--volume', `${stack.project}_docs:/docs`, '--env', 'PGPASSWORD=canary-pg-password', 'postgres:17'],
+      ...['bash', '-c', BI],
     ]);
     for (const who of writers)
       await until(
@@ -115,8 +140,10 @@ describe('a restore of a product', () => {
     const { report } = await stack.backup();
     expect(report.status).toBe('ok');
     snapshot = report.snapshot as string;
+    takenAt = report.end;
     await inApp('DELETE FROM t WHERE id > 50');
   });
+  afterEach(() => openGates(stack));
   afterAll(async () => {
     await ok('docker', ['rm', '--force', '--volumes', outsider()]).catch(() => undefined);
     await stack?.destroy();
@@ -221,6 +248,10 @@ describe('a restore of a product', () => {
       expect(ran.code, ran.stderr + ran.stdout).toBe(0);
       const { preview, sources } = JSON.parse(ran.stdout) as RestoreResult;
       expect(preview.stops.toSorted()).toEqual(names([...users, 'files']).sort());
+      expect(preview.alsoWriting).toEqual([
+        { name: outsider(), reason: expect.stringMatching(/service bi of project lbt-elsewhere, .* does not stop it/) },
+      ]);
+      expect((await stack.lifeboat('plan')).stdout).toContain(`${outsider()} (service bi of project lbt-elsewhere)`);
       expect(sources?.map(({ source }) => source)).toEqual(['db.postgres', 'files.docs', 'web.media']);
       expect((await all()).code).toBe(2);
       expect(await state()).toEqual(['50', 'changed\n', 'changed\n']);
@@ -249,21 +280,98 @@ describe('a restore of a product', () => {
       expect(await state()).toEqual(['100', 'one\n', 'one\n']);
     });
 
-    it('leaves each source old or new and names it, if it is killed between databases and volumes', async () => {
+    const change = async () => {
       await inApp('DELETE FROM t WHERE id > 50');
       for (const [service, file] of [
         ['web', '/media/one'],
         ['files', '/docs/one'],
       ] as const)
         await stack.exec(service, ['sh', '-c', `echo changed >${file}`]);
+    };
+
+    /** Starts a restore that waits in the middle of the database, with the volumes built. */
+    const beginLive = async () => {
+      const open = await shutGate(stack);
+      const ended = all('--yes', '--live', '--no-safety');
+      const loading = "SELECT count(*) FROM pg_stat_activity WHERE datname ~ '^app__restoring' AND query ~ 'gated'";
+      await whileRuns(
+        ended,
+        until('the restore loads rows', async () => (await inApp(loading, 'postgres')) !== '0'),
+      );
+      return { open, ended };
+    };
+    const lives = () => Promise.all([...writers, 'files', 'web'].map(life));
+    const lastRow = async (database = 'app') =>
+      Number(await inApp('SELECT extract(epoch FROM max(at)) FROM w', database));
+    /** Returns the times in the names of the files in a directory of the volume, in seconds. */
+    const fileTimes = async (directory = '.') =>
+      (await stack.exec('files', ['sh', '-c', `cd /docs/${directory} && ls | sed -n 's/^at-//p'`]))
+        .trim()
+        .split('\n')
+        .map((name) => Number(name) / 1e9);
+    /** Returns the tree that a restore is building in the volume. */
+    const building = async () => (await stack.exec('files', ['sh', '-c', 'ls -A /docs | grep restoring || :'])).trim();
+    const seconds = (time: string) => Date.parse(time.trim()) / 1000;
+
+    it('stops services only for the swap with --live, and keeps what they write until then', async () => {
+      await change();
+      const dry = await stack.lifeboat('restore', snapshot, '--all', '--live', '--dry-run');
+      expect(dry.stderr).toMatch(/would stop .*\(they use it\), only for the swap, and start them again/);
+      expect(dry.stderr).toMatch(/note +the services run until the swap: data that they write until then/);
+      const before = await lives();
+      const from = performance.now();
+      const { open, ended } = await beginLive();
+      // A deployment replaces a container that the preview named.
+      await stack.compose('up', '--detach', '--force-recreate', 'sidekiq');
+      const [rows, files] = [await lastRow(), Math.max(...(await fileTimes()))];
+      await until('rows are written', async () => (await lastRow()) > rows);
+      await until('files are written', async () => (await fileTimes()).some((at) => at > files));
+      expect(await building()).toMatch(/^\.lifeboat-restoring-\S+$/);
+      expect(await lives()).toEqual(before);
+      const gatedMs = performance.now() - from;
+      const openedAt = Date.now() / 1000;
+      await open();
+      const ran = await ended;
+      const result = JSON.parse(ran.stdout) as RestoreResult;
+      expect(ran.code, ran.stderr + ran.stdout).toBe(0);
+      expect(result).toMatchObject({ status: 'ok', live: true, canRollBack: true });
+      expect(result.checks).toContainEqual({ name: restoredHook(), ok: true });
+      expect(result.warnings.join('\n')).toContain(`also writing, not stopped: ${outsider()}`);
+      expect(await state()).toEqual(['100', 'one\n', 'one\n']);
+      // The time away leaves out the load.
+      expect(result.stoppedMs).toBeLessThan(result.durationMs - gatedMs);
+      const kept = (source: string) => result.restored.find(({ target }) => target.startsWith(source))?.kept as string;
+      const adds = await life('files');
+      expect(seconds((await life('sidekiq')).finished)).toBeGreaterThan(openedAt);
+      const stored = seconds(takenAt);
+      for (const at of await fileTimes()) expect(at < stored || at > seconds(adds.started)).toBe(true);
+      const newest = Math.max(...(await fileTimes(`${kept('files')}/tree`)));
+      for (const at of [newest, await lastRow(kept('db'))]) expect(at).toBeGreaterThan(openedAt);
+      expect(newest).toBeLessThan(seconds(adds.finished));
+      const back = await stack.lifeboat('rollback', result.id, '--yes', '--json');
+      expect(back.code, back.stderr + back.stdout).toBe(0);
+      expect(await state()).toEqual(['50', 'changed\n', 'changed\n']);
+      expect(await fileTimes()).toContain(newest);
+      for (const { id } of (await stack.json<{ restores: { id: string }[] }>('status')).restores)
+        await stack.lifeboat('rollback', id, '--forget', '--yes');
+    });
+
+    it.each([
+      ['while it loads', 'database', false],
+      ['between databases and volumes', 'swapped', true],
+      ['after the services were started', 'started', true],
+    ])('leaves each source old or new and names it, if it is killed %s with --live', async (_, entry, isSwapped) => {
+      await change();
       const since = new Date().toISOString();
-      const killed = stack.exec('lifeboat', ['sh', '-c', KILL_AFTER_DATABASES]);
-      const child = stack.spawn('restore', snapshot, '--all', '--yes', '--no-safety');
+      const before = await lives();
+      const killed = stack.exec('lifeboat', ['sh', '-c', killAfter(entry)]);
+      const child = stack.spawn('restore', snapshot, '--all', '--yes', '--live', '--no-safety');
       child.stdout?.resume();
       child.stderr?.resume();
       const ended = new Promise((resolve) => child.once('close', resolve));
       expect(await killed).toContain('killed');
       await ended;
+      if (!isSwapped) expect(await lives()).toEqual(before);
       // The daemon may recover first: it looks at each full minute.
       const next = await stack.lifeboatInTurn('restore', 'no-such-snapshot', 'db.postgres', '--json');
       expect(next.stdout).toContain('SNAPSHOT_UNKNOWN');
@@ -272,13 +380,18 @@ describe('a restore of a product', () => {
         (await ok('docker', ['inspect', '--format', '{{.State.Running}}', ...stopped])).match(/true/g)?.length ===
         stopped.length;
       await until('the services run again', running, 60_000);
+      if (!isSwapped) expect(await lives()).toEqual(before);
       const [rows, media, docs] = await state();
-      expect(rows).toBe('100');
-      for (const content of [media, docs]) expect(['one\n', 'changed\n']).toContain(content);
+      expect(rows).toBe(isSwapped ? '100' : '50');
+      for (const content of [media, docs])
+        expect(isSwapped ? ['one\n', 'changed\n'] : ['changed\n']).toContain(content);
+      expect(await building()).toBe('');
+      const left = "SELECT count(*) FROM pg_database WHERE datname ~ '__restoring'";
+      expect(await inApp(left)).toBe('0');
       const logs = await sh('docker', ['logs', '--since', since, await stack.id('lifeboat')]);
       const said = `${next.stderr}${logs.stderr}`.split('\n').filter((line) => line.includes('RUN_DIED'));
       for (const [source, isNew] of [
-        ['db.postgres', true],
+        ['db.postgres', isSwapped],
         ['web.media', media === 'one\n'],
         ['files.docs', docs === 'one\n'],
       ] as const) {
@@ -286,6 +399,9 @@ describe('a restore of a product', () => {
         expect(about, said.join('\n')).toHaveLength(1);
         expect(about[0]).toContain(isNew ? 'in place' : 'Nothing was replaced');
       }
+    });
+
+    it('can be started again after that', async () => {
       const again = await all('--yes', '--no-safety');
       expect(again.code, again.stderr + again.stdout).toBe(0);
       expect(await state()).toEqual(['100', 'one\n', 'one\n']);

@@ -1,6 +1,8 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RunReport } from '../../src/report/events.ts';
 import { holder, postgres, Stack, type StackOptions, sh } from '../harness/stack.ts';
 
 interface PlanView {
@@ -220,6 +222,21 @@ describe('the Compose files of real products', () => {
         ],
       });
       await stack.exec('lifeboat', ['sh', '-c', 'mv /restored/away/* /copy/']);
+    });
+
+    it('an SQLite database that is mounted without its log', async () => {
+      const database = new DatabaseSync(file('app.db'));
+      database.exec('PRAGMA journal_mode = wal; CREATE TABLE t (i int)');
+      database.close();
+      await writeFile(file('acme.json'), await readFile(file('app.db')));
+      await rm(file('app.db'));
+      expect(await errors(keys)).toEqual({
+        code: 3,
+        found: expect.arrayContaining(['SQLITE_TORN web.acme-json']),
+      });
+      const run = await lifeboat(keys, 'backup', '--json', 'web.acme-json');
+      const { results } = JSON.parse(run.stdout) as RunReport;
+      expect(results, run.stderr).toMatchObject([{ status: 'partial', error: { code: 'SQLITE_TORN' } }]);
     });
 
     it('an emptied destination', async () => {

@@ -188,7 +188,7 @@ describe('a restore in place that is killed', () => {
     for (let round = 0; round < KILLS; round++) {
       const what = round % 3 === 2 ? 'process' : 'agent';
       const records = (await stack.objects()).length;
-      const restore = spawn(inPlace('--no-safety'));
+      const restore = spawn(inPlace('--no-safety', ...(round % 2 === 0 ? [] : ['--live'])));
       const early = round % 12 === 11;
       if (!early) await restore.begun;
       // More points before and around the swap than while the services become healthy again.
@@ -227,6 +227,7 @@ describe('a restore in place that is killed', () => {
     ['its safety snapshot is taken', () => stack.helpers().then((all) => all.length > 1), []],
     ['it loads', activity("datname LIKE 'app\\_\\_restoring%' AND backend_type = 'client backend'"), ['--no-safety']],
     ['the web service is stopped', webStopped, ['--no-safety']],
+    ['it loads with --live, and the web service runs', loadsLive, ['--no-safety', '--live']],
   ] as const)('leaves the old database if it is killed while %s', async (_, moment, more) => {
     await ok('docker', ['exec', '--detach', containers.db, 'psql', '-XqU', 'postgres', '-d', 'template1', '-c', GATE]);
     const atGate = `FROM pg_stat_activity WHERE query = '${GATE}'`;
@@ -250,6 +251,11 @@ describe('a restore in place that is killed', () => {
     expect(await stack.logs('lifeboat')).not.toContain('"msg":"run failed"');
   });
 
+  async function loadsLive(): Promise<boolean> {
+    const loads = activity("datname LIKE 'app\\_\\_restoring%' AND query LIKE 'COPY%'");
+    return (await loads()) && !(await webStopped());
+  }
+
   async function webStopped(): Promise<boolean> {
     return (await ok('docker', ['inspect', '--format', '{{.State.Running}}', containers.web])).trim() === 'false';
   }
@@ -264,9 +270,10 @@ describe('a restore in place that is killed', () => {
       'it is held up',
       async () => (await sql(`SELECT count(*) FROM pg_stat_activity WHERE ${held}`)) === '1',
     );
-    const restore = spawn(inPlace('--no-safety'));
+    const restore = spawn(inPlace('--no-safety', '--live'));
     const waits = activity("query LIKE 'ALTER DATABASE%RENAME%' AND wait_event_type = 'Lock'");
     await whileRuns(restore.ended, until('the rename waits', waits));
+    expect(await webStopped()).toBe(true);
     await kill('agent');
     await restore.ended;
     await recovers('agent');
@@ -278,7 +285,7 @@ describe('a restore in place that is killed', () => {
   });
 
   it('leaves the new database if it is killed right after the swap', async () => {
-    const restore = spawn(inPlace('--no-safety'));
+    const restore = spawn(inPlace('--no-safety', '--live'));
     const swapped = async () => (await names()).some((name) => name.startsWith('app__before_'));
     await whileRuns(restore.ended, until('the swap', swapped, 180_000, 5));
     await kill('agent');

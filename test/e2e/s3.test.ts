@@ -311,5 +311,21 @@ describe('a project whose backups go to an S3 server', () => {
     for (const canary of CANARIES) expect(heard.filter((text) => text.includes(canary))).toEqual([]);
   });
 
+  it('an emptied bucket is refused, and stays empty', async () => {
+    await server.empty(bucket);
+    const { code, report } = await stack.backup('web.media');
+    expect({ code, error: report.error }).toMatchObject({
+      code: 1,
+      error: { code: 'DEST_FOREIGN', hint: expect.stringContaining('lifeboat accept destination') },
+    });
+    expect(stack.receiver?.requests.filter(({ path: at }) => at.startsWith('/ping/')).at(-1)?.path).toContain('/fail');
+    for (const command of ['check', 'status', 'plan']) {
+      const ran = await stack.lifeboat(command);
+      const message = `s3://${bucket}/base is empty but should hold repository`;
+      expect(ran.stdout + ran.stderr, command).toContain(message);
+    }
+    expect(await server.keys(bucket)).toEqual([]);
+  });
+
   const manifests = async () => (await server.keys(bucket)).filter((key) => key.endsWith('/manifest.json'));
 });

@@ -23,6 +23,17 @@ const MAKE = `set -e; cd /data; mkdir -p a/b c; for i in $(seq 1 300); do head -
 const CHANGE = `set -e; cd /data; rm -r a/1 a/b c/link; echo new > c/new; echo other > a/3; ln -s /etc c/link
   touch -d '1999-01-01' a/4; mkdir -p deep/er; echo x > deep/er/f; chmod 700 .; touch -d '2015-05-05 05:05:05.5' c .`;
 
+/** As in linux/fs.h: `FS_IOC_GETFLAGS`, `FS_IOC_SETFLAGS` and `FS_IMMUTABLE_FL`. */
+const TOGGLE = `open F, "/data/c" or die $!; my $flags = pack "l", 0; ioctl F, 0x80086601, $flags or die $!;
+  ioctl F, 0x40086602, pack("l", unpack("l", $flags) ^ 0x10) or die $!`;
+
+/** Sets or removes the immutable flag of /data/c, in Perl because the image has no `chattr`. */
+const toggleImmutable = (container: string) =>
+  ok('docker', [
+    ...['run', '--rm', '--cap-add', 'LINUX_IMMUTABLE', '--volumes-from', container],
+    ...['node:24-trixie-slim', 'perl', '-e', TOGGLE],
+  ]);
+
 // A helper works on the first volume; the agent mounts the second one.
 describe.each([
   ['through a helper', 'helped', 'helped.helped'],
@@ -58,6 +69,21 @@ describe.each([
     expect(looked.stderr).toMatch(/would replace +\S+ \(.*added.*replaced.*moved away.*the same\)/);
     const refused = await restore();
     expect(refused.stderr).toContain('NOT_CONFIRMED');
+    expect(await manifest(stack, service)).toEqual(now);
+    expect(await areas(stack, service)).toEqual([]);
+  });
+
+  it('that holds an immutable directory is refused before its service is stopped', async () => {
+    const container = await stack.id(service);
+    const inspect = ['inspect', '--format', '{{.State.StartedAt}} {{.State.Running}}', container];
+    const state = await ok('docker', inspect);
+    await toggleImmutable(container);
+    const refused = await restore('--yes', '--json').finally(() => toggleImmutable(container));
+    expect(refused.code, refused.stdout).toBe(1);
+    expect(JSON.parse(refused.stdout)).toMatchObject({
+      error: { code: 'TREE_TARGET_REFUSED', message: expect.stringMatching(/^c cannot be .*immutable/) },
+    });
+    expect(await ok('docker', inspect)).toBe(state);
     expect(await manifest(stack, service)).toEqual(now);
     expect(await areas(stack, service)).toEqual([]);
   });

@@ -11,6 +11,8 @@ import { healthcheck, holder, ok, postgres, Stack } from '../harness/stack.ts';
  */
 const ENV_SECRET = 'canary-from-the-environment';
 const KEEPER = 'canary-of-the-keeper';
+const BINDER = 'canary-of-the-directory';
+const LDAP_RULE = `hostssl none nobody 203.0.113.7/32 ldap ldapserver=ldap.invalid ldapbasedn="dc=x" ldapbindpasswd=${BINDER}`;
 const ready = (where: string, port = 5432) => ({
   healthcheck: healthcheck(`/usr/lib/postgresql/$$PG_MAJOR/bin/pg_isready -q -h ${where} -p ${port} -U postgres`),
 });
@@ -60,7 +62,7 @@ const tablesOf = async (source: string) => {
 beforeAll(async () => {
   directory = await mkdtemp(path.join(tmpdir(), 'lifeboat-which-'));
   await chmod(directory, 0o755);
-  await writeFile(path.join(directory, 'pg_hba.conf'), 'local all all trust\nhostssl all all all md5\n');
+  await writeFile(path.join(directory, 'pg_hba.conf'), `local all all trust\nhostssl all all all md5\n${LDAP_RULE}\n`);
   process.env.LBT_ENV_SECRET = ENV_SECRET;
   stack = await Stack.start({
     services: {
@@ -91,7 +93,7 @@ beforeAll(async () => {
         ...ready('/var/run/postgresql'),
       }),
       tls: postgres(13, {
-        command: set('ssl=on', ...SNAKEOIL, 'hba_file=/hba/pg_hba.conf'),
+        command: set('ssl=on', ...SNAKEOIL, 'hba_file=/hba/pg_hba.conf', 'shared_preload_libraries=auto_explain'),
         volumes: [`${directory}:/hba:ro`],
         secrets: ['pw'],
         environment: { POSTGRES_PASSWORD: undefined, POSTGRES_PASSWORD_FILE: '/run/secrets/pw', POSTGRES_DB: 'shop' },
@@ -151,6 +153,26 @@ it('restores in place to the labelled server, rolls back, and changes no other',
   const back = await stack.lifeboat('rollback', '--yes');
   expect(back.code, back.stderr).toBe(0);
   expect(await ask('db', 'SELECT count(*) FROM of_db', 5433)).toBe('0\n');
+});
+
+it('records access rules and preloaded libraries, and notes at a restore which of them the server lacks', async () => {
+  const shown = await stack.json<{ facts: { server: { config: object } } }>('show', 'latest', 'tls.postgres');
+  const rules = [
+    'local all all trust',
+    'hostssl all all all md5',
+    'hostssl none nobody 203.0.113.7 255.255.255.255 ldap ldapserver ldapbasedn ldapbindpasswd ldapscope',
+  ];
+  expect(shown.facts.server.config).toMatchObject({ preload: 'auto_explain', rules });
+  const argv = ['restore', 'latest', 'tls.postgres', '--database', 'postgres', '--to-database', 'again', '--dry-run'];
+  const elsewhere = await stack.lifeboat(...argv, '--to', 'db.postgres');
+  expect(elsewhere.code, elsewhere.stderr).toBe(0);
+  const from = 'the server of the snapshot had';
+  expect(elsewhere.stderr).toContain(`${from} auto_explain in shared_preload_libraries, which this one lacks`);
+  expect(elsewhere.stderr).toContain(`${from} rules in pg_hba.conf that this one lacks: ${rules[1]}; ${rules[2]}`);
+  const back = await stack.lifeboat(...argv);
+  expect(back.code, back.stderr).toBe(0);
+  expect(back.stderr).not.toContain(from);
+  expect(JSON.stringify(shown) + elsewhere.stderr).not.toContain(BINDER);
 });
 
 it.each(['socket', 'tls'])('restores to the server of %s', async (service) => {

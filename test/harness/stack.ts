@@ -341,8 +341,8 @@ export function postgres(version: number | string = 17, extra: Record<string, un
     image: `postgres:${version}`,
     environment: { POSTGRES_PASSWORD: PASSWORD, ...(environment as object | undefined) },
     labels: { 'lifeboat.postgres': 'true' },
-    // Uses the program itself, because the one on the path is a wrapper in Perl.
-    healthcheck: healthcheck('/usr/lib/postgresql/$$PG_MAJOR/bin/pg_isready -q -h 127.0.0.1 -U postgres'),
+    // Uses the program itself, because the one on the path is a wrapper in Perl. Alpine has no such directory.
+    healthcheck: healthcheck('PATH=/usr/lib/postgresql/$$PG_MAJOR/bin:$$PATH pg_isready -q -h 127.0.0.1 -U postgres'),
     stop_grace_period: '5s',
     ...rest,
   };

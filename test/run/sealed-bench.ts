@@ -140,6 +140,7 @@ export class SealedBench {
         dryRun: false,
         safety: false,
         skipFailed: false,
+        live: false,
         stopServices: false,
         confirm,
         canConfirm: true,

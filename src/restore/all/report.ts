@@ -1,7 +1,7 @@
 import { LifeboatError } from '../../base/errors.ts';
 import type { RestoreReport } from '../../report/events.ts';
 import type { RestoreResult } from '../context.ts';
-import { previewLines, serviceLines, summarise } from '../preview.ts';
+import { liveNotes, noteLines, previewLines, serviceLines, summarise } from '../preview.ts';
 import { NO_SERVICES, type Services } from '../services.ts';
 import type { Part, Whole } from './parts.ts';
 import type { Unchanged } from './sources.ts';
@@ -19,14 +19,18 @@ export function showPreview(
     for (const line of previewLines({ ...own, safety }, prepared.preview, NO_SERVICES)) request.say(line);
   }
   for (const { source, reason } of unchanged) request.say(`${source} stays as it is: ${reason}`);
-  if (services.using.length + services.others.length + services.kept.length === 0) return;
+  const lines = [
+    ...serviceLines(services, { will: request.dryRun ? 'would' : 'will', live: request.live }),
+    ...noteLines(liveNotes(request, services)),
+  ];
+  if (lines.length === 0) return;
   request.say('Services');
-  for (const line of serviceLines(services, request.dryRun ? 'would' : 'will')) request.say(line);
+  for (const line of lines) request.say(line);
 }
 
 /** Returns what the result says in addition to the report. */
 export function describe(
-  { parts, failed, report }: Whole,
+  { request, parts, failed, report }: Whole,
   changing: readonly Part[],
   unchanged: readonly Unchanged[],
   services: Services,
@@ -40,15 +44,15 @@ export function describe(
         replaces: previews.flatMap((one) => one.replaces),
         creates: previews.flatMap((one) => one.creates),
         bytes: previews.reduce((sum, one) => sum + one.bytes, 0),
-        notes: previews.flatMap((one) => one.notes),
+        notes: [...previews.flatMap((one) => one.notes), ...liveNotes(request, services)],
       },
       services,
     ),
     sources: [
       ...parts
-        .filter(({ request }) => !isFailed(request.source))
-        .map(({ request, opened }) => ({
-          ...{ source: request.source, snapshot: opened.context.snapshot.id, restore: opened.context.id },
+        .filter(({ request: own }) => !isFailed(own.source))
+        .map(({ request: own, opened }) => ({
+          ...{ source: own.source, snapshot: opened.context.snapshot.id, restore: opened.context.id },
         })),
       ...failed.map(({ target, error }) => ({ source: target, error })),
       ...unchanged.map(({ source, reason }) => ({ source, unchanged: reason })),

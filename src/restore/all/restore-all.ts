@@ -9,14 +9,15 @@ import type { RestoreDeps, RestoreRequest, RestoreResult } from '../context.ts';
 import { endJournals } from '../end-journal.ts';
 import { conclude } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
-import { emptyReport, findReadable, loadPart, openPart, prepare, timed } from '../part.ts';
+import { emptyReport, findReadable, openPart, prepare, swapPart, timed } from '../part.ts';
 import { takeSafetySnapshots } from '../safety.ts';
+import { answersWell } from '../service-health.ts';
 import {
-  answersWell,
   containersUsing,
   NO_SERVICES,
   type Services,
   serviceNotes,
+  type UsedData,
   withServersLast,
 } from '../services.ts';
 import { active, closeData, ofOne, refuseSharedVolumes, replaces, type Whole } from './parts.ts';
@@ -28,7 +29,8 @@ export const ALL = 'all sources';
 
 /**
  * Restores all sources of the project: prepares each as {@link restore} does, asks for confirmation once, stops the
- * services once, loads databases and then volumes, and starts the services once. Each source has its own journal and
+ * services once, swaps databases and then volumes, and starts the services once. With `live`, all data is built before
+ * the stop. Each source has its own journal and
  * its own record for a rollback. The group's id rolls all of them back. A source that fails stays unchanged and is
  * reported. The others are restored.
  *
@@ -53,7 +55,7 @@ export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Pr
     const whole: Whole = {
       deps,
       request,
-      report: emptyReport(deps, start, []),
+      report: { ...emptyReport(deps, start, []), ...(request.live && { live: true as const }) },
       parts: [],
       opened: [],
       failed: [],
@@ -99,8 +101,8 @@ async function preparePart(
 async function attempt(whole: Whole, start: RestoreStart, unchanged: Unchanged[]): Promise<RestoreResult> {
   const { deps, request, report, failed } = whole;
   refuseSharedVolumes(whole);
-  const parts = active(whole);
   const services = await servicesToStop(whole);
+  const parts = active(whole);
   showPreview(whole, unchanged, services);
   report.warnings.push(...serviceNotes(services));
   const snapshots = [...new Set(parts.map(({ opened }) => opened.context.snapshot.id))].sort();
@@ -116,7 +118,7 @@ async function attempt(whole: Whole, start: RestoreStart, unchanged: Unchanged[]
   if (parts.some(replaces)) await request.confirm(deps.project);
   for (const { opened } of parts) opened.context.journal.record({ type: 'begun', restore: opened.start });
   deps.dispatcher.emit({ type: 'restore-started', restore: start });
-  const error = await perform(whole, services).then(
+  const error = await perform(whole).then(
     () => undefined,
     (reason: unknown) => (request.signal.aborted && !isHalfRestored(reason) ? request.signal.reason : reason),
   );
@@ -127,17 +129,21 @@ async function attempt(whole: Whole, start: RestoreStart, unchanged: Unchanged[]
   return result();
 }
 
-function servicesToStop(whole: Whole): Promise<Services> | Services {
+async function servicesToStop(whole: Whole): Promise<Services> {
   const { deps, request } = whole;
   if (!request.stopServices) return NO_SERVICES;
-  const data = active(whole).flatMap(({ prepared: { preview } }) =>
-    preview.target && preview.replaces.length > 0 ? [{ target: preview.target, clients: preview.clients }] : [],
-  );
+  const data: UsedData[] = [];
+  for (const part of active(whole).filter(replaces)) {
+    const { preview, clients } = part.prepared;
+    const { target } = preview;
+    if (target)
+      await ofOne(whole, part.request.source, async () => void data.push({ target, clients: await clients?.() }));
+  }
   return data.length === 0 ? NO_SERVICES : containersUsing(deps.engine, data, deps.agentId);
 }
 
 /** Runs the steps that change something. */
-async function perform(whole: Whole, services: Services): Promise<void> {
+async function perform(whole: Whole): Promise<void> {
   const { deps, request, report } = whole;
   const step = <T>(name: string, work: () => Promise<T>) => timed(report, name, work);
   await step('fetch', async () => {
@@ -146,39 +152,60 @@ async function perform(whole: Whole, services: Services): Promise<void> {
     }
   });
   if (request.safety && !deps.otherRepository) await step('safety snapshot', () => protect(whole));
-  const load = async (kind: 'postgres' | 'volume') => {
-    for (const { request: own, opened, prepared, report: one } of active(whole)) {
-      if (opened.context.entry.kind !== kind) continue;
-      await ofOne(whole, own.source, () => loadPart(deps, own, opened.context, { prepared, report: one }));
-    }
+  const build = () =>
+    step('build', async () => {
+      for (const { request: own, prepared } of active(whole)) {
+        if (prepared.build) await ofOne(whole, own.source, prepared.build);
+      }
+    });
+  if (request.live) await build();
+  await swapAll(whole, request.live ? async () => undefined : build);
+  const done = active(whole).filter((part) => replaces(part) && part.report.restored.length > 0);
+  const replaced = done.flatMap(({ prepared: { preview } }) => preview.target ?? []);
+  report.checks.push(...(await runRestoredHooks(deps, replaced, request.signal)));
+  const { healthUrl } = request;
+  if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
+}
+
+/**
+ * Stops the services that use the data now, which may differ from those of the preview, and swaps all data.
+ *
+ * @param build what is left to build while the services are stopped
+ */
+async function swapAll(whole: Whole, build: () => Promise<void>): Promise<void> {
+  const { deps, request, report } = whole;
+  const services = await servicesToStop(whole);
+  report.warnings.push(...serviceNotes(services).filter((note) => !report.warnings.includes(note)));
+  const swap = async (kind: 'postgres' | 'volume') => {
+    const parts = active(whole).filter(({ opened }) => opened.context.entry.kind === kind);
+    if (parts.length === 0) return;
+    await timed(report, kind === 'postgres' ? 'swap databases' : 'swap volumes', async () => {
+      for (const { request: own, opened, prepared, report: one } of parts)
+        await ofOne(whole, own.source, () => swapPart(deps, own, opened.context, { prepared, report: one }));
+    });
   };
   const databases = whole.parts.filter(({ opened }) => opened.context.entry.kind === 'postgres');
   if (services.using.length > 0) request.say(`  stopping ${services.using.map(({ name }) => name).join(', ')}`);
-  const { checks, stoppedMs } = await step('with services stopped', () =>
+  const { checks, stoppedMs } = await timed(report, 'with services stopped', () =>
     withServersLast({
       services,
       servers: databases.flatMap(({ prepared: { preview } }) => preview.target?.containerId ?? []),
       deps: deps.holdDeps(whole.journal),
       signal: request.signal,
       async databases() {
-        await load('postgres');
+        await build();
+        await swap('postgres');
         // The servers may be stopped next.
         for (const part of databases) await closeData(part);
       },
       async volumes() {
-        await load('volume');
+        await swap('volume');
         if (whole.half !== undefined) throw whole.half;
       },
     }),
   );
   report.checks.push(...checks);
   if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
-  const done = active(whole).filter((part) => replaces(part) && part.report.restored.length > 0);
-  const replaced = done.flatMap(({ prepared: { preview } }) => preview.target ?? []);
-  const { sources: planned } = await deps.plan();
-  report.checks.push(...(await runRestoredHooks(deps.engine, { planned, replaced }, request.signal)));
-  const { healthUrl } = request;
-  if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
 }
 
 /**

@@ -15,14 +15,8 @@ import { emptyReport } from '../part.ts';
 import { serviceLines, summariseServices } from '../preview.ts';
 import { namesReplaced, type RollbackRequest, type RollbackResult, refuseOutOfTurn } from '../rollback.ts';
 import { type KeptData, withServer, withVolume } from '../rollback-data.ts';
-import {
-  answersWell,
-  containersUsing,
-  NO_SERVICES,
-  type Services,
-  serviceNotes,
-  withServersLast,
-} from '../services.ts';
+import { answersWell } from '../service-health.ts';
+import { containersUsing, NO_SERVICES, type Services, serviceNotes, withServersLast } from '../services.ts';
 import { ALL } from './restore-all.ts';
 
 /** One restore of the group. */
@@ -158,7 +152,7 @@ async function ask(whole: Whole, group: string, isRestored: boolean): Promise<Se
   const names = parts.map(({ record }) => record.source).join(', ');
   request.say(`Rollback of ${names}: brings back ${now} (restore ${group})`);
   for (const { target, error } of failed) request.say(`  ${target} stays as it is: ${error.message} (${error.code})`);
-  for (const line of serviceLines(services, request.dryRun ? 'would' : 'will')) request.say(line);
+  for (const line of serviceLines(services, { will: request.dryRun ? 'would' : 'will' })) request.say(line);
   report.warnings.push(...serviceNotes(services));
   if (request.dryRun) return services;
   await request.confirm(deps.project);

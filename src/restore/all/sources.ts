@@ -1,3 +1,4 @@
+import { vanishedSources } from '../../run/history.ts';
 import { isRegular } from '../../store/objects/manifest.ts';
 import type { RestoreDeps, RestoreRequest } from '../context.ts';
 
@@ -8,14 +9,15 @@ export interface Unchanged {
 }
 
 /**
- * Chooses the sources of a restore of all: those of the plan, and those of the snapshot (for `latest`, of the newest
- * one). A source stays unchanged if the snapshot lacks it (for `latest`, if every snapshot lacks it), or if it consists
- * of mounted files. A source that the plan lacks fails later, and is reported by its name.
+ * Chooses the sources of a restore of all: those of the plan, and those of the snapshot. For `latest`, these are the
+ * sources of all snapshots except those whose loss somebody has accepted, because the newest snapshot may hold a single
+ * source. A source stays unchanged if the snapshot lacks it (for `latest`, if every snapshot lacks it), or if it
+ * consists of mounted files. A source that the plan lacks fails later, and is reported by its name.
  *
  * @throws SNAPSHOT_UNKNOWN, the errors of the destination
  */
 export async function chooseSources(
-  deps: Pick<RestoreDeps, 'plan' | 'repository'>,
+  deps: Pick<RestoreDeps, 'plan' | 'repository' | 'state' | 'otherRepository'>,
   { snapshot: wanted, signal }: RestoreRequest,
 ): Promise<{ names: string[]; unchanged: Unchanged[] }> {
   const repository = await deps.repository();
@@ -26,9 +28,11 @@ export async function chooseSources(
     : { snapshots: [await repository.resolve(wanted)] };
   const manifests = snapshots.map(({ manifest }) => manifest);
   const kinds = new Map(plan.sources.map(({ name, kind }): [string, string] => [name, kind]));
-  // A safety snapshot or an import holds some sources only.
-  const newest = manifests.find((one) => !isLatest || isRegular(one));
-  for (const [name, { kind }] of Object.entries(newest?.sources ?? {})) if (!kinds.has(name)) kinds.set(name, kind);
+  // The losses that somebody accepted are about the agent's own repository.
+  const accepted = isLatest && !deps.otherRepository ? await deps.state.accepted() : {};
+  // A safety snapshot or an import holds old data of a source, which may be gone for good reasons.
+  const regular = manifests.filter((one) => !isLatest || isRegular(one));
+  for (const { name, kind } of vanishedSources(regular, plan, accepted)) kinds.set(name, kind);
   const holds = (name: string) => manifests.some(({ sources }) => sources[name] !== undefined);
   const names: string[] = [];
   const unchanged: Unchanged[] = [];

@@ -85,8 +85,8 @@ export async function buildTree(options: BuildOptions): Promise<BuiltTree> {
     checkSpace(root, needed);
     checkChangeable(root, '');
     const before = root.meta();
-    const base = encodeBase(before);
     const { restoring: area, inodes: made } = makeAreas(root, id);
+    const base = encodeBase(before, root.meta().mtime);
     const record = { ...made, base: sumBase(base) };
     let target: Directory | undefined;
     const counts = { equal: 0, newer: 0 };

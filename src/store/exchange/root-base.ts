@@ -7,13 +7,19 @@ import { type AreaRecord, checkInPlace, enterArea, isOwn } from './own-area.ts';
 
 /** The owner, mode and time that the root of a volume had before a restore, as a file in the area of the new data. */
 
+interface RootBase extends DirectoryMeta {
+  /** the time of the root right after the areas were made; absent in files of older versions */
+  madeAt?: bigint;
+}
+
 /** The name of the file. */
 export const BASE = 'base.json';
 /** Upper bound for the size of {@link BASE}, bytes. */
 const MAX_BASE = 4096;
 
 /**
- * Returns the owner, mode and time that the root had before the areas were made.
+ * Returns the owner, mode and time of the root without the effect of making the areas. Services may have changed the
+ * root since then.
  *
  * @throws TREE_TARGET_REFUSED if another program has moved or changed an area
  */
@@ -23,7 +29,10 @@ export function rootBefore(root: Directory, id: string, record: AreaRecord): Dir
   const area = enterArea(root, name, record.restoring);
   const base = area && readBase(area, record.base);
   area?.close();
-  if (base) return base;
+  if (base) {
+    const now = root.meta();
+    return { ...now, mtime: base.madeAt === undefined || base.madeAt === now.mtime ? base.mtime : now.mtime };
+  }
   throw disturbed(`${name} lacks the file ${BASE} that Lifeboat made`);
 }
 
@@ -43,9 +52,14 @@ export function sumBase(base: string): string {
   return createHash('sha256').update(base).digest('hex');
 }
 
-/** Returns the content of the file. */
-export function encodeBase(base: DirectoryMeta): string {
-  return JSON.stringify({ ...base, mtime: String(base.mtime) });
+/**
+ * Returns the content of the file.
+ *
+ * @param before metadata from before the areas were made
+ * @param madeAt time of the root after that
+ */
+export function encodeBase(before: DirectoryMeta, madeAt: bigint): string {
+  return JSON.stringify({ ...before, mtime: String(before.mtime), madeAt: String(madeAt) });
 }
 
 /**
@@ -53,7 +67,7 @@ export function encodeBase(base: DirectoryMeta): string {
  *
  * @param sha256 of the file, if it is known: another program may have changed the owner
  */
-export function readBase(area: Directory, sha256: string | undefined): DirectoryMeta | undefined {
+export function readBase(area: Directory, sha256: string | undefined): RootBase | undefined {
   let file: number | undefined;
   try {
     file = area.openFile(BASE);
@@ -62,9 +76,10 @@ export function readBase(area: Directory, sha256: string | undefined): Directory
     const text = readFileSync(file, 'utf8');
     const isOurs = sha256 === undefined ? stat.nlink === 1n && isOwn(area, stat) : sumBase(text) === sha256;
     if (!isOurs) return undefined;
-    const { mode, uid, gid, mtime } = JSON.parse(text) as DirectoryMeta;
+    const { mode, uid, gid, mtime, madeAt } = JSON.parse(text) as RootBase;
     if (![mode, uid, gid].every((number) => Number.isSafeInteger(number) && number >= 0)) return undefined;
-    return { mode: mode & 0o7777, uid, gid, mtime: BigInt(mtime) };
+    const made = madeAt === undefined ? {} : { madeAt: BigInt(madeAt) };
+    return { mode: mode & 0o7777, uid, gid, mtime: BigInt(mtime), ...made };
   } catch {
     return undefined;
   } finally {

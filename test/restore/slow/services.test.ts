@@ -5,7 +5,8 @@ import type { Engine } from '../../../src/docker/engine.ts';
 import type { PostgresSource, VolumeSource } from '../../../src/plan/model.ts';
 import { dependencies } from '../../../src/plan/values/depends-on.ts';
 import { concerns } from '../../../src/restore/naming.ts';
-import { answersWell, type Patience, withStopped } from '../../../src/restore/services.ts';
+import { answersWell, type Patience } from '../../../src/restore/service-health.ts';
+import { withStopped } from '../../../src/restore/services.ts';
 import type { HoldDeps } from '../../../src/run/release.ts';
 import { type Receiver, startReceiver } from '../../harness/receiver.ts';
 
@@ -155,6 +156,18 @@ describe('services that were stopped for a restore', () => {
     ];
     const { checks } = await restart(() => (states.length > 1 ? states.shift() : states[0]), forEver);
     expect(checks).toEqual([{ name: 'shop-web-1', ok: true, detail: 'healthy' }]);
+  });
+
+  test('are waited for if the engine does not answer for a moment', async () => {
+    let looks = 0;
+    const silent = () => {
+      throw new LifeboatError('ENGINE_UNREACHABLE', 'the engine does not answer');
+    };
+    const { checks } = await restart(() => (++looks === 1 ? silent() : { health: 'healthy' }), forEver);
+    expect(checks).toEqual([{ name: 'shop-web-1', ok: true, detail: 'healthy' }]);
+    expect((await restart(silent)).checks).toEqual([
+      { name: 'shop-web-1', ok: false, detail: 'the engine does not answer' },
+    ]);
   });
 
   test('are waited for until they are healthy', async () => {

@@ -2,7 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { StringDecoder } from 'node:string_decoder';
 import { LifeboatError } from '../../../base/errors.ts';
 import type { SkippedObject } from '../../../report/events.ts';
-import { withoutContent } from '../server/messages.ts';
+import { NO_SPACE, withoutContent } from '../server/messages.ts';
 import type { ArchiveEntry } from './archive.ts';
 
 /** An entry of a dump that `pg_restore` could not restore. */
@@ -179,7 +179,7 @@ function serverWords(lines: readonly string[]): string {
 
 /** True if the server's disk is full: everything else fails for the same reason. */
 export function isDiskFull(words: string): boolean {
-  return /No space left on device|Disk quota exceeded/.test(words) && !isSharedMemory(words);
+  return NO_SPACE.test(words) && !isSharedMemory(words);
 }
 
 /** True if a parallel worker had no space in /dev/shm, which has 64 MiB in a container by default. */

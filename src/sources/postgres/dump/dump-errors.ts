@@ -1,5 +1,6 @@
 import { hasCode, LifeboatError } from '../../../base/errors.ts';
 import { CONNECTIONS_HINT, OUT_OF_CONNECTIONS } from '../server/connect-error.ts';
+import { NO_SPACE } from '../server/messages.ts';
 import { MISSING_RIGHTS_HINT } from '../server/session.ts';
 
 /**
@@ -9,7 +10,7 @@ import { MISSING_RIGHTS_HINT } from '../server/session.ts';
 export function dumpError(error: unknown, database: string, container: string): unknown {
   if (!hasCode(error, 'EXEC_FAILED', 'HELPER_FAILED')) return error;
   const text = error.message + (error.cause instanceof Error ? error.cause.message : '');
-  if (/No space left on device|Disk quota exceeded/.test(text)) {
+  if (NO_SPACE.test(text)) {
     return new LifeboatError('SPOOL_FULL', `no space left in the spool while dumping ${database}`, {
       cause: error,
       hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',

@@ -28,13 +28,16 @@ export function summarise(facts: PostgresFacts, templates: readonly string[]): s
   ].join(', ');
 }
 
-/** Warns of databases whose indexes were sorted with another version of the locale than the system has now. */
+/**
+ * Warns of databases whose indexes were sorted with another version of the locale than the system has now. musl, the C
+ * library of Alpine, has no versions: it sorts by code point, unlike the image that recorded a version.
+ */
 export function collationWarnings(facts: PostgresFacts): string[] {
   return facts.databases
     .filter((database) => database.collationVersion && database.collationVersion !== database.actualCollationVersion)
     .map(
       ({ name, collationVersion, actualCollationVersion }) =>
-        `database ${name}: collation version ${collationVersion} was recorded, the system has ${actualCollationVersion}; text indexes may need REINDEX`,
+        `database ${name}: collation version ${collationVersion} was recorded, the system has ${actualCollationVersion ?? 'none'}; text indexes may need REINDEX`,
     );
 }
 

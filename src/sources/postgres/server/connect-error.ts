@@ -139,7 +139,7 @@ function tunnelHint(words: string, { container, address }: Connecting): string |
   if (/executable file not found|ended with status 12[67](?!\d)/.test(words)) {
     return address.includes('/')
       ? `The image of ${container} has no perl, which Lifeboat needs for a Unix socket: install it in the image, or let the server listen on 127.0.0.1 too (listen_addresses).`
-      : `The image of ${container} has no bash, which Lifeboat needs to reach the server: install it in the image.`;
+      : `The image of ${container} has neither bash nor nc, one of which Lifeboat needs to reach the server: install bash in the image.`;
   }
   if (address.includes('/') && /Permission denied/.test(words)) {
     return `The user of the image of ${container} may not open the socket: allow it with unix_socket_permissions = 0777 and the mode of the directory, or let the server listen on 127.0.0.1 too (listen_addresses).`;

@@ -9,6 +9,12 @@ const MESSAGE =
   /^(\S+: (error|warning|hint|info|fatal|from TOC entry|detail)\b|(ERROR|FATAL|PANIC|HINT|WARNING|NOTICE):|pg_\w+:)/i;
 
 /**
+ * Matches the text of ENOSPC and EDQUOT in glibc and in musl, the C library of Alpine ("Disk quota exceeded", "Quota
+ * exceeded").
+ */
+export const NO_SPACE = /No space left on device|\b[Qq]uota exceeded/;
+
+/**
  * Removes the user's data from messages of the Postgres tools: rows in a DETAIL or CONTEXT, and statements, which may
  * hold passwords (CREATE SUBSCRIPTION). Errors appear in records and notifications.
  */

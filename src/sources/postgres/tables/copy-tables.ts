@@ -2,6 +2,7 @@ import path from 'node:path';
 import { errorInfo, hasCode, LifeboatError } from '../../../base/errors.ts';
 import { isUnqualified, readLeads, SIGNATURE, searchPath } from '../load/lead-functions.ts';
 import { SCRATCH } from '../server/helper-mounts.ts';
+import { NO_SPACE } from '../server/messages.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import { withWatchdog } from '../server/watchdog.ts';
@@ -102,7 +103,7 @@ function copyError(options: LoadTablesOptions, error: unknown): unknown {
   const { tools, target } = options;
   if (!hasCode(error, 'EXEC_FAILED')) return error;
   const what = `the restore of ${namesOf(options)}`;
-  if (/No space left on device/.test(errorInfo(error).message)) {
+  if (NO_SPACE.test(errorInfo(error).message)) {
     return new LifeboatError('PG_NO_SPACE', `${tools.container} ran out of space during ${what}`, {
       cause: error,
       hint: 'Free space first: `lifeboat status` shows the data that earlier restores put aside. Nothing was changed.',

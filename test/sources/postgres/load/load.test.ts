@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { LifeboatError } from '../../../../src/base/errors.ts';
 import { silentLog } from '../../../../src/base/log.ts';
-import { loadDatabases } from '../../../../src/sources/postgres/load/load.ts';
-import type { LoadOptions } from '../../../../src/sources/postgres/load/load-database.ts';
+import type { BuiltDatabase, LoadOptions } from '../../../../src/sources/postgres/load/build-database.ts';
+import { buildDatabases, swapDatabases } from '../../../../src/sources/postgres/load/load.ts';
 import type { PlannedLoad } from '../../../../src/sources/postgres/load/load-plan.ts';
 
 const loads = ['a', 'b', 'c'].map((target): PlannedLoad => ({ database: target, target, state: 'absent' }));
@@ -31,9 +31,9 @@ describe('databases of a restore', () => {
       asked.push(target);
       throw new LifeboatError('PG_RESTORE_FAILED', `not ${target}`);
     };
-    const { failed, databases } = await loadDatabases(options(failing), loads);
+    const { failed, built } = await buildDatabases(options(failing), loads);
     expect(asked).toEqual(['a', 'b', 'c']);
-    expect(databases).toEqual([]);
+    expect(built).toEqual([]);
     expect(noted).toEqual(['a', 'b', 'c']);
     expect(failed.map(({ target, error }) => [target, (error as Error).message])).toEqual([
       ...[
@@ -50,7 +50,7 @@ describe('databases of a restore', () => {
       asked.push(target);
       throw new LifeboatError('PG_UNREACHABLE', 'gone');
     };
-    expect((await loadDatabases(options(gone), loads)).failed).toHaveLength(3);
+    expect((await buildDatabases(options(gone), loads)).failed).toHaveLength(3);
     expect(asked).toEqual(['a']);
     for (const code of ['PG_STALLED', 'PG_NO_SPACE'] as const) {
       const tried: string[] = [];
@@ -58,7 +58,7 @@ describe('databases of a restore', () => {
         tried.push(target);
         throw new LifeboatError(code, 'nothing more');
       };
-      expect((await loadDatabases(options(ending), loads)).failed).toHaveLength(3);
+      expect((await buildDatabases(options(ending), loads)).failed).toHaveLength(3);
       expect(tried).toEqual(['a']);
     }
     const stopping = new AbortController();
@@ -66,7 +66,22 @@ describe('databases of a restore', () => {
       stopping.abort(new LifeboatError('INTERRUPTED', 'stop'));
       throw new Error('cut');
     };
-    const { failed } = await loadDatabases(options(stopped, stopping.signal), loads);
+    const { failed } = await buildDatabases(options(stopped, stopping.signal), loads);
+    expect(failed.map(({ error }) => (error as LifeboatError).code)).toEqual(Array(3).fill('INTERRUPTED'));
+  });
+
+  it('are not swapped after an interrupt, although they are built', async () => {
+    const asked: string[] = [];
+    const control = async (target: string) => {
+      asked.push(target);
+      throw new Error('asked');
+    };
+    const built = loads as BuiltDatabase[];
+    const interrupted = AbortSignal.abort(new LifeboatError('INTERRUPTED', 'stop'));
+    const withWarnings = built.map((one) => ({ ...one, warnings: [] }));
+    const { databases, failed } = await swapDatabases(options(control, interrupted), withWarnings);
+    expect(asked).toEqual([]);
+    expect(databases).toEqual([]);
     expect(failed.map(({ error }) => (error as LifeboatError).code)).toEqual(Array(3).fill('INTERRUPTED'));
   });
 });

@@ -72,6 +72,8 @@ pg_restore: warning: errors ignored on restore: 8
     ],
     ['could not extend file "base/1/2": No space left on device', true, false],
     ['could not extend file "base/1/2": Disk quota exceeded', true, false],
+    // In Alpine.
+    ['could not extend file "base/1/2": Quota exceeded', true, false],
     ['relation "t" does not exist', false, false],
   ])('distinguish a full disk from too little shared memory: %s', (words, disk, shared) => {
     expect({ disk: isDiskFull(words), shared: isSharedMemory(words) }).toEqual({ disk, shared });

@@ -161,7 +161,11 @@ describe('a refused connection', () => {
   });
   test.each([
     ['command "perl" in container 1 ended with status 127: perl: not found', '/run/.s.PGSQL.5432', /has no perl/],
-    ['command "bash" in container 1 ended with status 127: bash: not found', '127.0.0.1:5432', /has no bash/],
+    [
+      'command "sh" in container 1 ended with status 127: sh: exec: nc: not found',
+      '127.0.0.1:5432',
+      /neither bash nor nc/,
+    ],
     ['ended with status 69: /run/.s.PGSQL.5432: Permission denied', '/run/.s.PGSQL.5432', /unix_socket_permissions/],
     ['ended with status 69: /run/.s.PGSQL.5432: No such file or directory', '/run/.s.PGSQL.5432', /is Postgres up/],
   ])('before the server responds has its own hint: %s', (message, address, hint) => {

@@ -159,6 +159,25 @@ describe('a whole volume', () => {
     );
   });
 
+  test('what services change between the build and the swap is put aside as it is at the swap', async () => {
+    put(bench.tree, 'stored', 'stored');
+    put(bench.tree, 'both', 'stored');
+    for (const name of ['both', 'removed', 'deep/old']) put(volume, name, 'old');
+    const stored = await bench.store();
+    const wanted = data(bench.tree);
+    const built = await build(stored);
+    for (const name of ['both', 'added', 'deep/added', 'stored', 'new/one']) put(volume, name, 'written meanwhile');
+    rmSync(join(volume, 'removed'));
+    lchownSync(volume, 7, 8);
+    chmodSync(volume, 0o711);
+    utimesSync(volume, 2000, 2000);
+    const atSwap = data();
+    await swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 'snap', expected: built.inode });
+    expect(data()).toEqual(wanted);
+    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+    expect(data()).toEqual(atSwap);
+  });
+
   test('only differing files are fetched; equal files are copied, and not shared with the replaced data', async () => {
     for (const root of [bench.tree, volume]) put(root, 'same', 'equal content');
     put(bench.tree, 'other', 'from the snapshot');

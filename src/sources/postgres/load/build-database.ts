@@ -7,7 +7,7 @@ import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
 import { analyseDatabase } from './analyse-database.ts';
 import { type Compared, compareDatabase } from './compare-database.ts';
-import { createDatabase, createFailed, setProperties } from './create-database.ts';
+import { createDatabase, createFailed } from './create-database.ts';
 import { dropDatabase } from './drop-database.ts';
 import { careFor } from './extensions.ts';
 import { fillDatabase } from './fill-database.ts';
@@ -19,9 +19,8 @@ import {
   targetExists,
   targetState,
 } from './load-plan.ts';
-import { recomputeDependents } from './recompute-dependents.ts';
 import { extensionRowWarnings } from './restore-warnings.ts';
-import { dropWorking, readDatabases, renameDatabases, type WorkingDatabase, workingName } from './swap.ts';
+import { dropWorking, type WorkingDatabase, workingName } from './swap.ts';
 import { prepareTablespaces } from './tablespaces.ts';
 
 export interface LoadOptions {
@@ -66,48 +65,36 @@ export interface KeptBefore {
   oid: string;
 }
 
-export interface LoadedDatabase extends Compared {
-  target: string;
-  /** tables that it has */
-  tables: number;
+/** A database that is complete under a working name, equal to the record, and analysed. */
+export interface BuiltDatabase extends PlannedLoad {
+  recorded: DatabaseFacts;
+  /** its name until the swap */
+  working: string;
+  /** the name that the swap gives to the present database */
+  before: string;
+  compared: Compared;
+  /** content to compute again under the final name */
+  dependents: NameDependent[];
   /** objects that were left out, with `skipFailed` */
   skipped: SkippedObject[];
   /** duration of the analysis, milliseconds */
   analyseMs: number;
-  /** how long its name had no usable database, milliseconds; absent if no database was replaced */
-  swapMs?: number;
   warnings: string[];
-  /** the name of the database that it replaced */
-  before?: string;
-}
-
-/** A database that is being built under a working name. */
-interface Building extends PlannedLoad {
-  recorded: DatabaseFacts;
-  working: string;
-  before: string;
 }
 
 const DROP_LIMIT_MS = 60_000;
 
 /**
- * Restores one database of a dump tree. Builds it as `<target>__restoring_<id>`, compares it with the record, and
- * analyses it. Then one transaction renames it to `<target>`, and a database with data under that name to
- * `<target>__before_<id>`. Content that depends on the name of the database is computed again afterwards. The database
- * is therefore either unchanged or restored. On failure, the working database is dropped.
+ * Builds one database of a dump tree as `<target>__restoring_<id>`, compares it with the record, and analyses it. The
+ * target does not change. On failure, the working database is dropped.
  *
- * @param kept databases that the same restore has put aside; the function adds its own
  * @throws PG_TARGET_EXISTS, PG_DATABASE_UNKNOWN, PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; the errors of a session
  */
-export async function loadDatabase(
-  options: LoadOptions,
-  load: PlannedLoad,
-  kept: KeptBefore[],
-): Promise<LoadedDatabase> {
+export async function buildDatabase(options: LoadOptions, load: PlannedLoad): Promise<BuiltDatabase> {
   const { tools } = options;
   const recorded = recordedDatabase(options.facts, load.database);
   const working = workingName(load.target, 'restoring', options.id);
-  const building = { ...load, recorded, working, before: workingName(load.target, 'before', options.id) };
+  const before = workingName(load.target, 'before', options.id);
   let made = false;
   try {
     const control = await tools.control(load.target);
@@ -115,28 +102,23 @@ export async function loadDatabase(
     const missingRoles = await checkRoles(control, recorded);
     options.recordWorking({ name: working, what: 'restoring' });
     made = true;
-    const { compared, dependents, ...built } = await build(options, control, { ...building, missingRoles });
-    built.warnings.push(...(await setProperties(control, recorded, working)));
-    if (dependents.length > 0) await recordDependents(options, control, building);
-    const { swapMs, aside } = await swap(options, control, building, kept);
-    options.recordSwapped(load.target);
-    options.forgetWorking(working);
-    const open = () => tools.session(load.target, options.signal);
-    built.warnings.push(...(await recomputeDependents(load.target, dependents, open)));
-    options.forgetDependents(load.target);
-    if (aside) built.warnings.push(...(await clearBefore(options, building)));
-    return {
-      ...{ target: load.target, tables: recorded.tables.length - compared.missing.length, ...compared, ...built },
-      ...(load.state === 'data' ? { before: building.before } : {}),
-      ...(swapMs === undefined ? {} : { swapMs }),
-    };
+    const built = await build(options, control, { recorded, working, missingRoles });
+    return { ...load, recorded, working, before, ...built };
   } catch (error) {
-    // The signal of the run may be aborted.
-    const limit = AbortSignal.timeout(DROP_LIMIT_MS);
-    const outcome = made ? await dropWorking(tools, { name: working, what: 'restoring' }, limit) : undefined;
-    if (outcome === 'gone') options.forgetWorking(working);
+    if (made) await discardDatabase(options, { working });
     throw error;
   }
+}
+
+/** Drops a built database that was not swapped. Failures are logged, and recovery tries again. */
+export async function discardDatabase(
+  { tools, forgetWorking }: LoadOptions,
+  { working }: Pick<BuiltDatabase, 'working'>,
+): Promise<void> {
+  // The signal of the run may be aborted.
+  const limit = AbortSignal.timeout(DROP_LIMIT_MS);
+  const outcome = await dropWorking(tools, { name: working, what: 'restoring' }, limit);
+  if (outcome === 'gone') forgetWorking(working);
 }
 
 /** Checks the target again: fetching may have taken hours since the plan was made. */
@@ -146,55 +128,12 @@ async function checkUnchanged({ tools, signal }: LoadOptions, control: Session, 
   if (now !== 'absent') await checkRenamable(control, load.target, tools.container);
 }
 
-async function recordDependents(options: LoadOptions, control: Session, { target, working }: Building): Promise<void> {
-  const oid = (await readDatabases(control, [working])).get(working)?.oid;
-  if (oid !== undefined) options.recordDependents(target, oid);
-}
-
-/** @returns `swapMs`: how long a used database was unavailable; `aside`: an empty one was renamed, to be dropped */
-async function swap(
-  options: LoadOptions,
-  control: Session,
-  { target, working, before, ...one }: Building,
-  kept: KeptBefore[],
-): Promise<{ swapMs?: number; aside: boolean }> {
-  const { tools, signal } = options;
-  const now = await targetState(tools, control, target, signal);
-  if (now === 'data' && one.state !== 'data') throw targetExists(target, tools.container);
-  const stands = now !== 'absent';
-  const replaces = stands && one.state === 'data';
-  if (replaces) {
-    const found = await readDatabases(control, [target]);
-    kept.push({ name: target, before, oid: found.get(target)?.oid ?? '' });
-    await options.keepBefore(kept);
-    options.step(`swapping: the present ${target} is put aside as ${before}`);
-  }
-  const aside = stands && !replaces;
-  if (aside) options.recordWorking({ name: before, what: 'before' });
-  const renames = [...(stands ? [{ from: target, to: before }] : []), { from: working, to: target }];
-  // Workers of an extension may use the new database.
-  const inUse = stands ? [target, working] : [working];
-  const ms = await renameDatabases(tools, control, renames, { inUse, signal }).catch(async (error: unknown) => {
-    // If the server cannot be queried, it may have renamed the database.
-    const named = replaces ? await readDatabases(control, [before]).catch(() => undefined) : undefined;
-    if (named?.size === 0) {
-      kept.pop();
-      // The next command corrects the record. The error of the rename is more useful than one about the record.
-      await options.keepBefore(kept).catch(() => undefined);
-    }
-    throw error;
-  });
-  return { aside, ...(replaces ? { swapMs: ms } : {}) };
-}
-
 /** Creates the working database, fills it, compares it with the record, and analyses it. */
 async function build(
   options: LoadOptions,
   control: Session,
-  { recorded, working, missingRoles }: Building & { missingRoles: string[] },
-): Promise<
-  { compared: Compared; dependents: NameDependent[] } & Pick<LoadedDatabase, 'skipped' | 'analyseMs' | 'warnings'>
-> {
+  { recorded, working, missingRoles }: Pick<BuiltDatabase, 'recorded' | 'working'> & { missingRoles: string[] },
+): Promise<Pick<BuiltDatabase, 'compared' | 'dependents' | 'skipped' | 'analyseMs' | 'warnings'>> {
   const { signal } = options;
   options.step(`restoring ${recorded.name} alongside, as ${working}`);
   const spaces = await prepareTablespaces(control, recorded, options.tree);
@@ -249,12 +188,4 @@ async function within<T>(
   } finally {
     await session.close();
   }
-}
-
-/** Drops the empty database that had the target's name, unless somebody has used it since. */
-async function clearBefore(options: LoadOptions, { target, before }: Building): Promise<string[]> {
-  const outcome = await dropWorking(options.tools, { name: before, what: 'before' }, options.signal);
-  if (outcome !== 'failed') options.forgetWorking(before);
-  if (outcome !== 'kept') return [];
-  return [`the database that was called ${target} is not empty any more, and stays as ${before}`];
 }

@@ -1,0 +1,47 @@
+import { describe, expect, test } from 'vitest';
+import type { Call } from '../../src/commands/call.ts';
+import { restore } from '../../src/commands/restore.ts';
+
+/** Runs `restore latest …` with parsed options. The app throws if it is reached. */
+function run(options: Record<string, unknown>, source: string | null = 'db.postgres') {
+  const app = { restore: () => Promise.reject(new Error('reached the app')) };
+  const io = { stdin: {}, terminal: { write: () => true }, signal: new AbortController().signal, err: () => undefined };
+  return restore({
+    app,
+    io,
+    operands: ['latest', ...(source === null ? [] : [source])],
+    options,
+    json: true,
+  } as unknown as Call);
+}
+
+describe('restore --live', () => {
+  test.each([
+    ['--no-stop', { stop: false }],
+    ['--to-database', { toDatabase: 'then' }],
+    ['--to-directory', { toDirectory: '/restored' }],
+    ['--table', { table: ['public.t'] }],
+    ['--table', { table: ['public.t'], as: 't2' }],
+    ['--as', { as: 't2' }],
+    ['--no-stop', { stop: false, path: ['a'] }],
+  ])('is refused with %s, before anything is read', async (option, options) => {
+    const refused = run({ live: true, ...options });
+    await expect(refused).rejects.toMatchObject({ code: 'USAGE', message: expect.stringContaining(`with ${option},`) });
+  });
+
+  test.each([
+    [{}],
+    [{ to: 'other.postgres' }],
+    [{ database: 'shop', skipFailed: true, globals: true }],
+    [{ path: ['uploads'], overwrite: true }],
+    [{ safety: false, dryRun: true }],
+  ])('goes with %j', async (options) => {
+    await expect(run({ live: true, ...options })).rejects.toThrow('reached the app');
+  });
+
+  test('goes with --all, which refuses options for a single source', async () => {
+    const all = (options: object) => run({ all: true, live: true, ...options }, null);
+    await expect(all({})).rejects.toThrow('reached the app');
+    await expect(all({ stop: false })).rejects.toMatchObject({ code: 'USAGE' });
+  });
+});
