@@ -13,7 +13,7 @@ export interface Placed {
 }
 
 /** Content that may be stored already. */
-export interface Wanted {
+interface Wanted {
   sha256: string;
   /** bytes */
   size: number;

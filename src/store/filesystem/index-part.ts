@@ -4,7 +4,7 @@ import { type DataRanges, pairs } from './data-ranges.ts';
 import type { TreePath } from './path.ts';
 
 /** Where a part of a large file is stored, and which part it is. */
-export interface StoredPart {
+interface StoredPart {
   /** where the part begins in the file, bytes */
   offset: number;
   /** bytes */

@@ -8,7 +8,7 @@ import { comparePaths, parentOf, shortPath, type TreePath } from './path.ts';
 export type IndexLine = IndexEntry | IndexPart;
 
 /** Receives the position of a reader: the offset after the last line that it has yielded, bytes. */
-export interface LinePosition {
+interface LinePosition {
   end: number;
 }
 
