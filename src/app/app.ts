@@ -8,14 +8,16 @@ import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
 import { watch } from '../docker/discover.ts';
 import type { ExportReport, ExportRequest } from '../export/export.ts';
 import type { ImportReport, ImportRequest } from '../import/import.ts';
-import { type KeptRestore, listKeptRestores } from '../kept/list.ts';
-import { keptIn, volumePlace } from '../kept/volumes.ts';
+import { type KeptData, listKept } from '../kept/list.ts';
+import { volumePlace } from '../kept/volume-place.ts';
+import { keptIn } from '../kept/volumes.ts';
 import type { Plan } from '../plan/model.ts';
 import type { PruneRequest } from '../prune/prune.ts';
 import { createDispatcher } from '../report/dispatch.ts';
 import type { CopyReport, Listener, RunReport } from '../report/events.ts';
 import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
 import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
+import { openRuns } from '../run/aside-warnings.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
 import type { Rollback } from '../run/state.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
@@ -56,7 +58,7 @@ export interface App extends Environment {
   import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
   rollback(request: RollbackRequest): Promise<RollbackResult>;
   forget(request: RollbackRequest): Promise<Rollback>;
-  listKeptRestores(): Promise<KeptRestore[]>;
+  listKept(): Promise<KeptData>;
   /** reads what each source of the plan holds now; see probe.ts */
   probe(plan: Plan): ReturnType<typeof probe>;
   prune(request: PruneRequest, signal: AbortSignal): Promise<Pruning[]>;
@@ -102,9 +104,9 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
         : rollbackAll(deps, request, group);
     },
     forget: async (request) => (await import('../restore/rollback.ts')).forget(restoreDepsOf(environment), request),
-    listKeptRestores: () =>
-      listKeptRestores(
-        { state, plan },
+    listKept: () =>
+      listKept(
+        { state, plan, open: () => openRuns(journals) },
         (source, signal) => environment.openToLook(source, probeRun(), signal),
         ({ mount }, signal, known) =>
           keptIn(treeStore, volumePlace(mount, self.facts.mounts), { runId: probeRun(), signal }, known),

@@ -4,6 +4,7 @@ import { errorInfo } from '../base/errors.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { Progress } from '../report/events.ts';
+import { asideWarnings } from '../run/aside-warnings.ts';
 import { lastGoodOf, lastStoredOf } from '../run/history.ts';
 import { journalObjects } from '../run/journal.ts';
 import { spoolError } from '../run/spool.ts';
@@ -118,6 +119,8 @@ class SourceCapturer implements Capturer {
     const previous = await previousTree(reading, name, lastStoredOf(this.reusable, name), task.directory);
     const stored = await this.storeTree(task, captured, { indexPath, previous: previous.tree });
     await this.refuseEmpty(task.planned, stored);
+    if (stored.areas && run.trigger !== 'safety')
+      stored.warnings.push(...(await asideWarnings(deps.state, name, stored.areas, path.dirname(journal.file))));
     const record = async (key: string) => journal.record({ type: 'object', key });
     const facts = await repository.putFacts(run.id, name, captured.facts, record);
     const index = await repository.putIndex(run.id, name, indexPath, record);

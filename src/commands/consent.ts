@@ -12,6 +12,7 @@ export function consent(call: Call): Consent {
   const { healthUrl } = options;
   return {
     canConfirm: options.yes === true || hasTerminal(call),
+    ...(options.yes === true ? { unattended: true as const } : {}),
     confirm: (name) => (options.yes === true ? Promise.resolve() : ask(call, name)),
     stopServices: options.stop !== false,
     ...(healthUrl instanceof URL ? { healthUrl } : {}),

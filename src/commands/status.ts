@@ -36,7 +36,7 @@ export async function status(call: Call): Promise<number> {
   // A retry in progress is noted too, in case it dies.
   const retryAt = running ? undefined : (await state.retries()).map(({ at }) => at).sort()[0];
   const sources = all.map(toRow);
-  const held = await app.listKeptRestores();
+  const kept = await app.listKept();
   const services = await heldServices(app.journals, underWay);
   const known = await state.copies();
   const copies = app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
@@ -51,7 +51,8 @@ export async function status(call: Call): Promise<number> {
       destination: { name: app.destination.name, ...destinationView(found) },
       copies,
       snapshots: manifests.length,
-      restores: held,
+      restores: kept.restores,
+      strayAreas: kept.stray,
       held: services,
     },
     () =>
@@ -65,7 +66,7 @@ export async function status(call: Call): Promise<number> {
         ...(last ? lastRunLines(last, call.io.paint) : []),
         ...copyStateLines(copies, now, call.io.paint),
         ...heldProblems(services).flatMap((problem) => problemLines(problem, call.io.paint)),
-        ...keptLines(held, now),
+        ...keptLines(kept, now),
         ...(retryAt ? [nextTry(retryAt, { now, zone })] : []),
         nextRun(next, { now, zone }),
       ].join('\n'),

@@ -1,4 +1,4 @@
-import { halfSwapped } from '../kept/volumes.ts';
+import { halfSwapped } from '../kept/undo-volumes.ts';
 import type { Problem } from '../plan/model.ts';
 import { type JournalEntry, openJournals, type Reached, readJournal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';

@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import { type HelperLabels, PROBE_RUN } from '../docker/helper-labels.ts';
 import { requireGone } from '../docker/remove-helper.ts';
 import { isGroupHalf } from '../kept/group.ts';
-import { halfSwapped } from '../kept/volumes.ts';
+import { halfSwapped } from '../kept/undo-volumes.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreStart, RunReport, RunStart } from '../report/events.ts';
 import { type Earlier, previousStatus, withEarlier } from '../report/tries.ts';
@@ -160,7 +160,7 @@ async function undoInVolumes(
     // First, because a helper of the dead run continues to move files.
     requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
     const { done, now } = await deps.undoVolumes(entries, file);
-    const half = !done && halfSwapped(await readJournal(file)).length > 0;
+    const half = now === undefined && !done && halfSwapped(await readJournal(file)).length > 0;
     if (half) return { done, half, reached: 'half' };
     return { done, half, reached: now === undefined ? 'unknown' : now === 'new' ? 'swapped' : 'nothing' };
   } catch (error) {

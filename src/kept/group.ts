@@ -1,5 +1,5 @@
 import { type JournalEntry, openJournals, readJournal } from '../run/journal.ts';
-import { halfSwapped } from './volumes.ts';
+import { halfSwapped } from './undo-volumes.ts';
 
 /**
  * Returns whether a volume of the same restore or rollback of all sources is neither old nor new. Recovery reads the

@@ -1,59 +1,98 @@
 import { unlessAborted } from '../base/abort.ts';
+import { hasCode } from '../base/errors.ts';
 import type { Plan, PostgresSource, VolumeSource } from '../plan/model.ts';
 import { formatAgo, formatBytes } from '../report/format.ts';
+import { seenStrays } from '../run/aside-warnings.ts';
 import type { Rollback, State } from '../run/state.ts';
 import { readDatabases } from '../sources/postgres/load/swap.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import type { KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import { areaName } from '../store/filesystem/area.ts';
+import { WHY_MISSING } from './choose.ts';
 import { asFound, namesOf, type Present, withServerTools } from './databases.ts';
 import { restoreTarget } from './target.ts';
-import { areaOf, asInVolume, knownAreas } from './volume-records.ts';
+import { areaOf, asInVolume, knownAreas, recordsOf, strayAreas } from './volume-records.ts';
 
-/** A restore whose put-aside data still exists. */
-export interface KeptRestore extends Rollback {
+/** A restore whose put-aside data still exists, as far as that is known. */
+interface KeptRestore extends Rollback {
   /** size of the data that is not in use, bytes; undefined if it is not known now */
   bytes?: number;
   /** the deletion of the data was interrupted */
   forgotten?: true;
   /** the data is not as Lifeboat left it: why, for a message */
   refused?: string;
+  /** the data is not found: why, for a message */
+  missing?: string;
+}
+
+/** A directory in a volume that is named like put-aside data, but that Lifeboat has no record of and cannot verify. */
+interface StrayArea {
+  source: string;
+  /** its name at the top of the volume */
+  name: string;
+  /** why it is not verified, for a message */
+  why: string;
+}
+
+/** The put-aside data of all sources. */
+export interface KeptData {
+  /** newest first */
+  restores: KeptRestore[];
+  stray: StrayArea[];
 }
 
 /** Reads the areas in a volume. `known`: the recorded ones. */
 type ReadAreas = (source: VolumeSource, signal: AbortSignal, known: KnownArea[]) => Promise<VolumeArea[]>;
 
+interface ListDeps {
+  state: Pick<State, 'directory' | 'rollbacks'>;
+  plan(): Promise<Plan>;
+  /** returns the IDs of the restores and rollbacks that have not ended */
+  open(): Promise<ReadonlySet<string>>;
+}
+
 /** How long one server or volume may take to answer, milliseconds. */
 const LIMIT_MS = 10_000;
 
 /**
- * Lists the restores that can be rolled back, newest first, with the size of their put-aside data. Queries each server
- * once, and none if there is no such restore. For a server that does not answer, returns the agent's own records.
- * Changes nothing: the holder of the lock removes records of data that no longer exists.
+ * Lists the put-aside data of restores, with its size. Queries each server once, and none if there is no such restore.
+ * Of a server or volume that does not answer, returns the agent's own records. Reads a volume without a record only if
+ * the last backup saw put-aside data there, or if there was no backup of it yet: then the spool may have been lost.
+ * Changes nothing: the holder of the lock corrects records.
  */
-export async function listKeptRestores(
-  deps: { state: Pick<State, 'rollbacks'>; plan(): Promise<Plan> },
+export async function listKept(
+  deps: ListDeps,
   openTools: (source: PostgresSource, signal: AbortSignal) => Promise<Tools>,
   areasOf: ReadAreas,
-): Promise<KeptRestore[]> {
+): Promise<KeptData> {
   const all = (await deps.state.rollbacks()).toReversed();
+  const gone = new Map<string, string>();
+  const noteGone = (source: string) => (error: unknown) => {
+    if (hasCode(error, 'SOURCE_UNKNOWN')) gone.set(source, error.message);
+  };
   const sources = [...new Set(all.flatMap(({ source, databases }) => (databases ? [source] : [])))];
   const found = new Map<string, Present>();
-  await Promise.all(
-    sources.map(async (source) => {
-      const names = namesOf(all.filter((one) => one.source === source));
-      const signal = AbortSignal.timeout(LIMIT_MS);
-      const open = (planned: PostgresSource) => openTools(planned, signal);
-      const asked = withServerTools(deps, source, open, async (tools) => readDatabases(await tools.control(), names));
-      await unlessAborted(asked, signal).then(
-        (present) => found.set(source, present),
-        () => undefined,
-      );
-    }),
-  );
-  const areas = await readAreas(deps, all, areasOf);
-  return all.flatMap((one): KeptRestore[] => {
+  const listing = sources.map(async (source) => {
+    const names = namesOf(all.filter((one) => one.source === source));
+    const signal = AbortSignal.timeout(LIMIT_MS);
+    const open = (planned: PostgresSource) => openTools(planned, signal);
+    const asked = withServerTools(deps, source, open, async (tools) => readDatabases(await tools.control(), names));
+    await unlessAborted(asked, signal).then((present) => found.set(source, present), noteGone(source));
+  });
+  const areas = new Map<string, VolumeArea[]>();
+  const reading = (await volumesToRead(deps, all)).map(async (source) => {
+    const read = async () => {
+      const planned = await restoreTarget(deps, source, 'volume');
+      areas.set(source, await areasOf(planned, AbortSignal.timeout(LIMIT_MS), knownAreas(all, source)));
+    };
+    await read().catch(noteGone(source));
+  });
+  await Promise.all([...listing, ...reading]);
+  const rebuilt = [...areas].flatMap(([source, list]) => recordsOf(source, list, all)).toReversed();
+  const restores = [...all, ...rebuilt].flatMap((one): KeptRestore[] => {
+    const missing = gone.get(one.source);
+    if (missing !== undefined) return [{ ...one, missing }];
     if (one.volume) return inVolume(one, areas.get(one.source));
     const present = found.get(one.source);
     if (!one.databases || !present) return [one];
@@ -61,43 +100,53 @@ export async function listKeptRestores(
     if (!now) return [];
     return [{ ...now, bytes: one.databases.reduce((sum, { before }) => sum + (present.get(before)?.bytes ?? 0), 0) }];
   });
+  const open = await deps.open();
+  const stray = [...areas].flatMap(([source, list]) =>
+    strayAreas(source, list, { all, open }).map(({ kind, id, unproven }): StrayArea => {
+      const why = unproven ?? 'it does not show which restore it belongs to';
+      return { source, name: areaName(kind, id), why };
+    }),
+  );
+  return { restores, stray };
 }
 
-/** Reads the put-aside areas in volumes, by source. A volume that cannot be read is left out. */
-async function readAreas(
-  deps: { plan(): Promise<Plan> },
-  all: readonly Rollback[],
-  areasOf: ReadAreas,
-): Promise<Map<string, VolumeArea[]>> {
-  const sources = [...new Set(all.flatMap(({ source, volume }) => (volume ? [source] : [])))];
-  const found = new Map<string, VolumeArea[]>();
-  const read = async (source: string) => {
-    const planned = await restoreTarget(deps, source, 'volume');
-    found.set(source, await areasOf(planned, AbortSignal.timeout(LIMIT_MS), knownAreas(all, source)));
-  };
-  await Promise.allSettled(sources.map(read));
-  return found;
+/** Returns the sources of volumes that may hold put-aside data. */
+async function volumesToRead({ state, plan }: ListDeps, all: readonly Rollback[]): Promise<string[]> {
+  const recorded = all.flatMap(({ source, volume }) => (volume ? [source] : []));
+  const [seen, planned] = await Promise.all([seenStrays(state), plan().catch((): Partial<Plan> => ({}))]);
+  const others = (planned.sources ?? []).filter(
+    (one) => one.kind === 'volume' && one.mount.kind !== 'file' && seen[one.name]?.length !== 0,
+  );
+  return [...new Set([...recorded, ...others.map(({ name }) => name)])];
 }
 
 function inVolume(one: Rollback, areas: readonly VolumeArea[] | undefined): KeptRestore[] {
   if (!areas) return [one];
   const now = asInVolume(one, areas);
   if (!now) return [];
-  const { bytes = 0, forgotten, refused } = areaOf(one, areas) ?? {};
+  const { bytes = 0, forgotten, refused, missing } = areaOf(one, areas) ?? {};
+  if (missing !== undefined) return [{ ...now, missing: WHY_MISSING[missing] }];
   if (refused !== undefined) return [{ ...now, refused }];
   return [{ ...now, bytes, ...(forgotten ? { forgotten } : {}) }];
 }
 
-/** Formats one line for each restore, for `lifeboat status`. */
-export function keptLines(held: readonly KeptRestore[], now: Date): string[] {
-  return held.map(({ id, at, source, bytes, inUse, forgotten, refused, volume }) => {
+/** Formats one line for each restore and each stray area, for `lifeboat status`. */
+export function keptLines({ restores, stray }: KeptData, now: Date): string[] {
+  const lines = restores.map(({ id, at, source, bytes, inUse, forgotten, refused, missing, volume }) => {
     const size = bytes === undefined ? '' : `, ${formatBytes(bytes)}`;
     const what = inUse === 'restored' ? 'replaced data kept' : 'rolled back, restored data kept';
     const line = `${source} restored ${formatAgo(new Date(at), now)} (${id})`;
+    if (missing !== undefined)
+      return `${line}: put-aside data not found, because ${missing}; \`lifeboat rollback ${id} --forget\` removes the record`;
     if (refused !== undefined)
       return `${line}: put-aside data not recognised, because ${areaName('before', volume?.area ?? id)} has changed: ${refused}; \`lifeboat rollback ${id}\` says what to do`;
     if (forgotten)
       return `${line}: deletion interrupted${size} left; \`lifeboat rollback ${id} --forget\` completes it`;
     return `${line}: ${what}${size}`;
   });
+  const strays = stray.map(
+    ({ source, name, why }) =>
+      `${source}: ${name} in its volume may be put-aside data, but Lifeboat cannot verify it: ${why}. Inspect it as root, move what you need out of its directory \`tree\`, then delete it`,
+  );
+  return [...lines, ...strays];
 }

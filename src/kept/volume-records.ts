@@ -4,26 +4,72 @@ import type { KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import type { AreaRecord } from '../store/exchange/own-area.ts';
 
-/** The agent's records of the data that restores put aside in volumes. The areas in the volumes are authoritative. */
+/**
+ * The agent's records of the data that restores put aside in volumes. Programs can write to a volume, so the volume
+ * never corrects a record that is complete. It completes a record that was saved before its exchange, and replaces one
+ * that was lost.
+ */
 
-/** Returns the area with the put-aside data of a restore, whatever its condition. */
-export function areaOf(one: Rollback, areas: readonly VolumeArea[]): VolumeArea | undefined {
-  const whole = areas.find(({ restore, holds }) => restore === one.id && holds !== undefined);
-  return whole ?? areas.find(({ kind, id }) => kind === 'before' && id === one.volume?.area);
+/** Returns the recorded area of a restore, whatever its condition. */
+export function areaOf({ volume }: Rollback, areas: readonly VolumeArea[]): VolumeArea | undefined {
+  return areas.find(({ kind, id }) => kind === 'before' && id === volume?.area);
 }
 
 /**
- * Corrects a rollback's record from the areas in its volume. Returns undefined if the put-aside data is gone. The area
- * shows which data is in use: a process that exchanged the data may have died before it updated the record. A record of
- * an area that exists and does not show that stays as it is.
+ * Completes a record from the areas in its volume. Returns undefined if nothing was put aside: a restore is recorded
+ * before its exchange. A record of data that is not found stays, because its disk may not be mounted, or somebody may
+ * have moved the data.
  */
 export function asInVolume(one: Rollback, areas: readonly VolumeArea[]): Rollback | undefined {
+  if (one.volume?.list) return one;
   const area = areaOf(one, areas);
-  if (!area) return undefined;
-  const { id, restore, holds, inode, list } = area;
-  if (restore !== one.id || holds === undefined) return one;
-  const known = { ...(inode === undefined ? {} : { inode }), ...(list === undefined ? {} : { list }) };
-  return { ...one, inUse: holds === 'before' ? 'restored' : 'before', volume: { area: id, ...known } };
+  if (!area || area.missing === 'area') return undefined;
+  return area.restore === one.id ? { ...one, ...ofArea(area) } : one;
+}
+
+/** Returns what an area shows about the record of its restore. */
+function ofArea({ id, holds, inode, list, root }: VolumeArea): Partial<Pick<Rollback, 'inUse' | 'volume'>> {
+  if (holds === undefined || inode === undefined || list === undefined) return {};
+  const volume = { area: id, inode, list, ...(root === undefined ? {} : { root }) };
+  return { inUse: holds === 'before' ? 'restored' : 'before', volume };
+}
+
+/**
+ * Returns records for areas that no record names, because the spool was lost. Only for areas that nobody but Lifeboat
+ * can have made: root owns them, and their restore is unambiguous.
+ *
+ * @param all the records of all sources
+ */
+export function recordsOf(source: string, areas: readonly VolumeArea[], all: readonly Rollback[]): Rollback[] {
+  const isProven = ({ unproven, refused, missing }: VolumeArea) => (unproven ?? refused ?? missing) === undefined;
+  const isNew = ({ kind, id }: VolumeArea) =>
+    kind === 'before' && !all.some((one) => one.source === source && one.volume?.area === id);
+  return areas
+    .filter((area) => isProven(area) && isNew(area))
+    .flatMap((area): Rollback[] => {
+      const { restore, at, snapshot = '' } = area;
+      const { inUse, volume } = ofArea(area);
+      if (restore === undefined || at === undefined || !inUse || !volume) return [];
+      if (all.some(({ id }) => id === restore) || areas.some((one) => one !== area && one.restore === restore))
+        return [];
+      return [{ id: restore, at, source, snapshot, inUse, volume }];
+    })
+    .sort((a, b) => (a.at < b.at ? -1 : 1));
+}
+
+/**
+ * Returns the areas that no record names and that no record can be made for. `open`: IDs of the restores and rollbacks
+ * that are not finished.
+ */
+export function strayAreas(
+  source: string,
+  areas: readonly VolumeArea[],
+  { all, open }: { all: readonly Rollback[]; open: ReadonlySet<string> },
+): VolumeArea[] {
+  const records = [...all, ...recordsOf(source, areas, all)];
+  const isNamed = ({ kind, id }: VolumeArea) =>
+    kind === 'before' && records.some((one) => one.source === source && one.volume?.area === id);
+  return areas.filter((area) => !isNamed(area) && !open.has(area.id));
 }
 
 /** Returns the recorded areas in the volume of a source. */
@@ -31,53 +77,77 @@ export function knownAreas(rollbacks: readonly Rollback[], source: string): Know
   return rollbacks.flatMap((one) => (one.source === source && one.volume ? [one.volume] : []));
 }
 
-/** Corrects the records of the restores into a volume from its areas. The caller must hold the lock. */
-export async function refreshKeptVolume(state: State, source: string, areas: readonly VolumeArea[]): Promise<void> {
-  const all = await state.rollbacks();
-  const now = all.flatMap((one) => {
-    return one.source === source && one.volume ? (asInVolume(one, areas) ?? []) : one;
-  });
-  if (JSON.stringify(now) !== JSON.stringify(all)) await state.saveRollbacks(now);
-}
-
 /**
- * Removes the record of a restore that recovery took back, which put nothing aside. The record is written before the
- * exchange. The caller must hold the lock.
+ * Completes the records of the restores into a volume from its areas. The caller must hold the lock.
  *
- * @param entries the journal of the restore
+ * @returns the IDs of those whose data is not found, with the reason
  */
-export async function withdrawKeptVolume(state: State, entries: readonly JournalEntry[]): Promise<void> {
-  const undone = new Set(entries.flatMap((entry) => (entry.type === 'volume' ? [entry.id] : [])));
+export async function refreshKeptVolume(
+  state: Pick<State, 'rollbacks' | 'saveRollbacks'>,
+  source: string,
+  areas: readonly VolumeArea[],
+): Promise<Map<string, 'area' | 'volume'>> {
   const all = await state.rollbacks();
-  const now = all.filter(({ id, volume }) => !volume || !undone.has(id));
-  if (now.length < all.length) await state.saveRollbacks(now);
+  const isOf = (one: Rollback) => one.source === source && one.volume !== undefined;
+  const now = all.flatMap((one) => (isOf(one) ? (asInVolume(one, areas) ?? []) : one));
+  await saveChanged(state, all, [...now, ...recordsOf(source, areas, all)]);
+  return new Map(now.filter(isOf).flatMap((one) => missingOf(one, areas)));
+}
+
+function missingOf(one: Rollback, areas: readonly VolumeArea[]): [string, 'area' | 'volume'][] {
+  const missing = areaOf(one, areas)?.missing;
+  return missing === undefined ? [] : [[one.id, missing]];
 }
 
 /**
- * Completes the record of the put-aside data of a restore or rollback that died after its exchange: services may change
- * the owners of that data as soon as they start. The caller must hold the lock.
+ * Removes the record of a restore whose exchange was taken back, so that it put nothing aside. The record is written
+ * before the exchange. The caller must hold the lock.
+ */
+export async function withdrawKeptVolume(state: State, id: string): Promise<void> {
+  const all = await state.rollbacks();
+  await saveChanged(
+    state,
+    all,
+    all.filter((one) => !one.volume || one.id !== id),
+  );
+}
+
+/**
+ * Completes the record of the put-aside data of a restore or rollback whose exchange is complete, from its journal:
+ * services may change the owners of that data as soon as they start. The caller must hold the lock.
  *
  * @param entries its journal
+ * @param exchange `id`: of the restore or rollback; `kept`: false if it put nothing aside
  */
-export async function completeKeptVolume(state: State, entries: readonly JournalEntry[]): Promise<void> {
+export async function completeKeptVolume(
+  state: State,
+  entries: readonly JournalEntry[],
+  { id, kept }: { id: string; kept?: boolean | undefined },
+): Promise<void> {
   const of = entries.find((entry) => entry.type === 'begun')?.from;
+  const volume = kept === false ? undefined : keptAreaOf(entries, id);
+  const inUse = of && { inUse: of.inUse === 'restored' ? ('before' as const) : ('restored' as const) };
   const all = await state.rollbacks();
-  const now = all.map((one): Rollback => {
-    if (!one.volume) return one;
-    for (const { id } of entries.filter((entry) => entry.type === 'volume')) {
-      const volume = keptAreaOf(entries, id);
-      if (!volume || one.id !== (of?.id ?? id)) continue;
-      return { ...one, ...(of ? { inUse: of.inUse === 'restored' ? 'before' : 'restored' } : {}), volume };
-    }
-    return one;
+  const now = all.flatMap((one): Rollback[] => {
+    if (!one.volume || one.id !== (of?.id ?? id)) return [one];
+    return volume ? [{ ...one, ...inUse, volume }] : [];
   });
-  if (JSON.stringify(now) !== JSON.stringify(all)) await state.saveRollbacks(now);
+  await saveChanged(state, all, now);
+}
+
+async function saveChanged(
+  state: Pick<State, 'saveRollbacks'>,
+  before: readonly Rollback[],
+  now: readonly Rollback[],
+): Promise<void> {
+  if (JSON.stringify(now) !== JSON.stringify(before)) await state.saveRollbacks(now);
 }
 
 /** Returns the area that holds the replaced data of a restore or rollback, if its journal shows that it moved any. */
 export function keptAreaOf(entries: readonly JournalEntry[], id: string): KnownArea | undefined {
-  const { before, list } = areasOf(entries, id);
-  return before !== undefined && list ? { area: id, inode: before, list } : undefined;
+  const { before, list, root } = areasOf(entries, id);
+  if (before === undefined || !list) return undefined;
+  return { area: id, inode: before, list, ...(root === undefined ? {} : { root }) };
 }
 
 /** Returns the areas that a restore or rollback made, as far as its journal shows them. */
@@ -85,8 +155,14 @@ export function areasOf(entries: readonly JournalEntry[], id: string): AreaRecor
   const areas: AreaRecord = {};
   for (const entry of entries) {
     if (entry.type === 'volume-areas' && entry.id === id) Object.assign(areas, entry.areas);
-    if (entry.type === 'volume-swap' && entry.id === id)
-      Object.assign(areas, { ...(entry.area ? { before: entry.area } : {}), list: entry.list ?? '' });
+    if (entry.type === 'volume-swap' && entry.id === id) {
+      const { area, list = '', root } = entry;
+      Object.assign(areas, { ...(area ? { before: area } : {}), list, ...(root ? { root } : {}) });
+    }
+    if (entry.type === 'volume-ended' && entry.id === id) {
+      const { now, kept } = entry;
+      areas.ended = { now, ...(kept === undefined ? {} : { kept }) };
+    }
   }
   return areas;
 }

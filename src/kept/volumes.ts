@@ -1,61 +1,21 @@
-import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
-import type { Mount } from '../plan/model.ts';
-import { appendJournal, type JournalEntry, openJournals, readJournal } from '../run/journal.ts';
-import type { Rollback, State } from '../run/state.ts';
-import type { Reach } from '../sources/source.ts';
-import { HELPER_ROOT, pathInAgent } from '../sources/volume.ts';
+import { errorInfo, hasCode, LifeboatError, toLifeboatError } from '../base/errors.ts';
+import { appendJournal, openJournals, readJournal } from '../run/journal.ts';
+import type { Rollback } from '../run/state.ts';
 import type { KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import type { Exchanged } from '../store/exchange/volume-areas.ts';
 import type { TreeStore } from '../trees/runner.ts';
-import { areasOf, completeKeptVolume, keptAreaOf, withdrawKeptVolume } from './volume-records.ts';
+import { type Complete, halfSwapped, noteDone, type Undone, undoVolumes } from './undo-volumes.ts';
+import { placeName, type VolumeDeps, type VolumePlace, type VolumeRun } from './volume-place.ts';
+import { keptAreaOf } from './volume-records.ts';
 
 /** Volumes that restores and rollbacks change, and the data that they put aside in them. */
 
-/** Where a volume can be reached. */
-export interface VolumePlace {
-  root: string;
-  reach: Reach;
-  /** identifies the volume, whatever path it has; absent for a directory of the agent */
-  mount?: Mount;
-}
-
-/** The restore or rollback that works in a volume. */
-interface VolumeRun {
-  id: string;
-  /** the journal's file */
-  journal: string;
-  signal: AbortSignal;
-}
-
-/** Returns where the volume of a mount can be written to: in the agent if the agent mounts it, else in a helper. */
-export function volumePlace(mount: Mount, agentMounts: readonly Mount[]): VolumePlace {
-  const here = pathInAgent(
-    mount,
-    agentMounts.filter(({ writable }) => writable),
-  );
-  if (here !== undefined) return { root: here, reach: { kind: 'process' }, mount };
-  return { root: HELPER_ROOT, reach: { kind: 'helper', mount }, mount };
-}
-
-/** Returns the name of a volume as messages show it. */
-export function volumeName({ name, source }: Mount): string {
-  return name ?? source;
-}
-
-interface VolumeDeps {
-  treeStore: TreeStore;
-  log: Log;
-  agentMounts: readonly Mount[];
-}
-
-function placeName({ root, mount }: VolumePlace): string {
-  return mount ? volumeName(mount) : root;
-}
-
 /** The result of an exchange in a volume. It is incomplete if the exchange was cut off at its end. */
-type VolumeExchange = Partial<Pick<Exchanged, 'kept' | 'swapMs'>>;
+interface VolumeExchange extends Partial<Pick<Exchanged, 'kept' | 'swapMs'>> {
+  /** about a record that could not be saved; recovery completes it from the journal */
+  warnings: string[];
+}
 
 /** The restore whose put-aside data is meant, and the record of that data. */
 type KeptInVolume = Pick<Rollback, 'id' | 'volume'>;
@@ -70,6 +30,8 @@ interface RollBackVolumeOptions {
   chosen: KeptInVolume;
   run: VolumeRun;
   now: Date;
+  /** saves the record of the data that is put aside now; absent: none */
+  save(kept: KnownArea | undefined): Promise<unknown>;
 }
 
 /**
@@ -83,14 +45,14 @@ export async function rollBackVolume({
   chosen,
   run,
   now,
+  save,
 }: RollBackVolumeOptions): Promise<VolumeExchange> {
   const { id, journal, signal } = run;
   appendJournal(journal, { type: 'volume', id, ...place });
   const job = { kind: 'roll-back' as const, root: place.root, id, at: now.toISOString(), journal, ...named(chosen) };
   const context = { reach: place.reach, runId: id, journal, signal, progress: () => undefined };
-  const done = await orTakenBack(deps, place, run, () => deps.treeStore.volume(job, context));
-  noteDone(deps, journal, { type: 'volume-done', id });
-  return done;
+  const withdraw = async () => undefined;
+  return orTakenBack(deps, place, run, { exchange: () => deps.treeStore.volume(job, context), save, withdraw });
 }
 
 /**
@@ -108,31 +70,55 @@ export async function checkRollBack(
   await treeStore.volume(job, { reach, runId: id, journal, signal, progress: () => undefined });
 }
 
+interface Recorded {
+  exchange(): Promise<Exchanged>;
+  /** saves the record of the data that the exchange put aside; absent: none */
+  save(kept: KnownArea | undefined): Promise<unknown>;
+  /** removes the record that was saved before the exchange, which is taken back */
+  withdraw(): Promise<unknown>;
+}
+
 /**
  * Runs an exchange, and reverses it at once if it is cut off. Services must not start on a volume that mixes old and
- * new data, and the reversal would remove what they write there.
+ * new data, and the reversal would remove what they write there. The journal shows the exchange as done only once its
+ * record is correct.
  *
- * @throws the error of `exchange` if the volume is as it was before; TREE_HALF_RESTORED if the reversal failed
+ * @throws the error of `exchange` if the volume is as it was before; TREE_HALF_RESTORED if the reversal failed. An
+ * exchange that is complete never fails.
  */
 export async function orTakenBack(
   deps: VolumeDeps,
   place: VolumePlace,
   { id, journal }: VolumeRun,
-  exchange: () => Promise<Exchanged>,
+  { exchange, save, withdraw }: Recorded,
 ): Promise<VolumeExchange> {
+  let done: Omit<VolumeExchange, 'warnings'>;
   try {
-    return await exchange();
+    done = await exchange();
   } catch (error) {
-    const { done, now } = await undoVolumes(deps, await readJournal(journal), journal);
+    let undone: Undone | undefined;
+    const complete: Complete = async (found) => {
+      undone = found;
+      if (found.now === 'old') await withdraw();
+      return found.now !== 'new';
+    };
+    const { now } = await undoVolumes(deps, await readJournal(journal), { journal, complete });
+    const entries = await readJournal(journal);
     // If nothing was moved yet, the volume is unchanged, even if temporary files are left.
-    if (!done) throw halfSwapped(await readJournal(journal)).length > 0 ? halfRestored(place, error) : error;
+    if (now === undefined) throw halfSwapped(entries).length > 0 ? halfRestored(place, error) : error;
     if (now !== 'new') throw error;
     // The exchange was complete, and only its cleanup was cut off.
-    const known = keptAreaOf(await readJournal(journal), id) ?? { area: id };
-    const run = { runId: id, signal: AbortSignal.timeout(LIMIT_MS) };
-    const areas = await keptIn(deps.treeStore, place, run, [known]);
-    return areas.some((area) => area.kind === 'before' && area.id === id) ? { kept: known } : {};
+    const kept = undone?.kept === false ? undefined : keptAreaOf(entries, id);
+    done = kept ? { kept } : {};
   }
+  try {
+    await save(done.kept);
+  } catch (unsaved) {
+    deps.log.warn('the record of put-aside data could not be saved', { ...errorInfo(unsaved) });
+    return { ...done, warnings: [unsavedWarning(unsaved)] };
+  }
+  noteDone(deps, journal, { type: 'volume-done', id, now: 'new' });
+  return { ...done, warnings: [] };
 }
 
 function halfRestored(place: VolumePlace, cause?: unknown): LifeboatError {
@@ -144,6 +130,11 @@ function halfRestored(place: VolumePlace, cause?: unknown): LifeboatError {
       hint: 'No data is lost. Lifeboat tries every minute to reverse the swap. Services that use the volume stay stopped until then. The log says what prevents it.',
     },
   );
+}
+
+/** Returns the warning about a record that could not be saved after a swap. Recovery or the next command saves it. */
+export function unsavedWarning(error: unknown): string {
+  return `the record of the put-aside data could not be saved: ${toLifeboatError(error).message}. Lifeboat tries again every minute`;
 }
 
 /** True for the error of {@link orTakenBack} about a volume that nothing may use now. */
@@ -185,76 +176,4 @@ export async function keptIn(
   known: readonly KnownArea[],
 ): Promise<VolumeArea[]> {
   return treeStore.volume({ kind: 'areas', root, known }, { reach, ...run, progress: () => undefined });
-}
-
-/** Records a completed step. Without the entry, recovery examines the volume again, which does no harm. */
-function noteDone({ log }: Pick<VolumeDeps, 'log'>, journal: string, entry: JournalEntry): void {
-  try {
-    appendJournal(journal, entry);
-  } catch (error) {
-    log.warn('the journal could not record that a volume is complete', { ...errorInfo(error) });
-  }
-}
-
-/** Returns the volumes that a journal shows as started and not done. */
-export function openVolumes(entries: readonly JournalEntry[]): (JournalEntry & { type: 'volume' })[] {
-  const done = new Set(entries.flatMap((entry) => (entry.type === 'volume-done' ? [entry.id] : [])));
-  return entries.filter((entry) => entry.type === 'volume').filter(({ id }) => !done.has(id));
-}
-
-/** Returns those of the open volumes that may hold a mixture of the old data and the new. */
-export function halfSwapped(entries: readonly JournalEntry[]): (JournalEntry & { type: 'volume' })[] {
-  const begun = new Set(entries.flatMap((entry) => (entry.type === 'volume-swap' ? [entry.id] : [])));
-  return openVolumes(entries).filter(({ id }) => begun.has(id));
-}
-
-/** How long a reversal may take, milliseconds. Renames are quick, but restored files are deleted. */
-const LIMIT_MS = 30 * 60_000;
-
-/**
- * Reverses the unfinished work of a dead restore or rollback in volumes, or completes its cleanup. Failures are logged.
- *
- * @returns `done`: nothing remains to be retried; `now`: the data that is in place, if the volume showed it
- */
-export async function undoVolumes(
-  { treeStore, log, agentMounts }: VolumeDeps,
-  entries: readonly JournalEntry[],
-  journal: string,
-): Promise<{ done: boolean; now?: 'old' | 'new' }> {
-  const result: { done: boolean; now?: 'old' | 'new' } = { done: true };
-  for (const open of openVolumes(entries)) {
-    const { id } = open;
-    // The agent may have been recreated with other mounts.
-    const { root, reach } = open.mount ? volumePlace(open.mount, agentMounts) : open;
-    try {
-      const signal = AbortSignal.timeout(LIMIT_MS);
-      const context = { reach, runId: id, journal, signal, progress: () => undefined };
-      const { now } = await treeStore.volume({ kind: 'undo', root, id, areas: areasOf(entries, id) }, context);
-      result.now = now;
-      noteDone({ log }, journal, { type: 'volume-done', id, now });
-    } catch (error) {
-      log.warn('an unfinished restore in a volume could not be reversed', {
-        volume: placeName(open),
-        ...errorInfo(error),
-      });
-      result.done = false;
-    }
-  }
-  for (const entry of entries) if (entry.type === 'volume-done' && entry.now) result.now ??= entry.now;
-  return result;
-}
-
-/**
- * Like {@link undoVolumes}, for a run that died: removes the record of put-aside data of a restore that was taken back,
- * and completes the one of an exchange that was complete. The caller must hold the lock.
- */
-export async function recoverVolumes(
-  deps: VolumeDeps & { state: State },
-  entries: readonly JournalEntry[],
-  journal: string,
-): Promise<{ done: boolean; now?: 'old' | 'new' }> {
-  const undone = await undoVolumes(deps, entries, journal);
-  if (undone.now === 'old') await withdrawKeptVolume(deps.state, entries);
-  if (undone.now === 'new') await completeKeptVolume(deps.state, entries);
-  return undone;
 }

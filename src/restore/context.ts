@@ -50,6 +50,8 @@ export interface Consent {
   confirm(name: string): Promise<void>;
   /** false if {@link confirm} is certain to throw: there is neither a terminal nor the user's consent */
   canConfirm: boolean;
+  /** the user consented in advance, and sees no preview before data is replaced */
+  unattended?: true;
   /** stop the services that use the data until it is replaced */
   stopServices: boolean;
   /** must answer 2xx when all services run again */

@@ -1,4 +1,4 @@
-import { openVolumes } from '../kept/volumes.ts';
+import { openVolumes } from '../kept/undo-volumes.ts';
 import { openDatabases } from '../kept/working-databases.ts';
 import type { Journal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';

@@ -1,7 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { presentName } from '../kept/target.ts';
-import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
@@ -112,9 +111,7 @@ export async function swapPart(
   context: RestoreContext,
   { prepared, report }: { prepared: PreparedRestore; report: RestoreReport },
 ): Promise<void> {
-  let inVolume = false;
   const keep = async (kept: KeptRecord) => {
-    inVolume = kept.volume !== undefined;
     const target = prepared.preview.target?.name ?? request.source;
     const rest = (await deps.state.rollbacks()).filter(({ id }) => id !== context.id);
     const safety = report.safety === undefined ? {} : { safety: report.safety };
@@ -132,14 +129,7 @@ export async function swapPart(
     await deps.state.saveRollbacks(none ? rest : [...rest, { ...rollback, inUse: 'restored', ...kept }]);
     report.canRollBack = !none;
   };
-  // If the record cannot be removed now, the next rollback of this source removes it.
-  const withdraw = () => keep({}).catch(() => undefined);
-  const restored = await prepared.swap(keep).catch(async (error: unknown) => {
-    if (inVolume && !isHalfRestored(error)) await withdraw();
-    throw error;
-  });
-  if (inVolume && restored.restored.every(({ kept }) => kept === undefined)) await withdraw();
-  noteLoaded(report, restored);
+  noteLoaded(report, await prepared.swap(keep));
   // Without replaced data, nothing in use was unavailable.
   if (prepared.preview.replaces.length === 0) delete report.withoutDataMs;
 }

@@ -1,16 +1,10 @@
-import { LifeboatError } from '../base/errors.ts';
+import { hasCode, LifeboatError } from '../base/errors.ts';
+import { chooseUsable, type Wanted, WHY_MISSING } from '../kept/choose.ts';
 import { namesOf, type Present, refreshKept } from '../kept/databases.ts';
 import { restoreTarget } from '../kept/target.ts';
+import { volumeName, volumePlace } from '../kept/volume-place.ts';
 import { knownAreas, refreshKeptVolume } from '../kept/volume-records.ts';
-import {
-  checkRollBack,
-  checkWhole,
-  forgetVolume,
-  keptIn,
-  rollBackVolume,
-  volumeName,
-  volumePlace,
-} from '../kept/volumes.ts';
+import { checkRollBack, checkWhole, forgetVolume, keptIn, rollBackVolume, unsavedWarning } from '../kept/volumes.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import type { RestoredItem } from '../report/events.ts';
 import type { Journal } from '../run/journal.ts';
@@ -21,22 +15,34 @@ import { checkRenamable } from '../sources/postgres/load/load-plan.ts';
 import { readDatabases, renameDatabases, workingName } from '../sources/postgres/load/swap.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
+import type { KnownArea } from '../store/exchange/known-area.ts';
 import { areaName } from '../store/filesystem/area.ts';
 import type { Consent, RestoreDeps } from './context.ts';
 
 /** The replaced and the restored data of a restore, on a server or in a volume. */
 export interface KeptData {
   planned: PlannedSource;
-  /** Corrects the agent's records from the present data. */
-  refresh(): Promise<void>;
+  /** Corrects the agent's records from the present data. Returns the IDs of those whose data is not found, and why. */
+  refresh(): Promise<Map<string, Missing>>;
   /** Checks that the data can be swapped now, before services are stopped for it. */
   check(chosen: Rollback): Promise<void>;
   /** Reads who is connected to the databases. Absent for a volume. */
   clients?(chosen: Rollback): Promise<Clients>;
-  /** Swaps the put-aside data and the data in use. `now`: the new record; absent if no data is put aside any more. */
-  swap(chosen: Rollback): Promise<{ swapMs?: number; restored: RestoredItem[]; now?: Rollback }>;
+  /** Swaps the put-aside data and the data in use, and saves the record. */
+  swap(chosen: Rollback): Promise<SwappedBack>;
   /** Drops the put-aside data. */
   drop(chosen: Rollback): Promise<void>;
+}
+
+/** Why data is not found: it is not in its volume, or the volume is another one. */
+type Missing = 'area' | 'volume';
+
+interface SwappedBack {
+  swapMs?: number;
+  restored: RestoredItem[];
+  /** whether the replaced data is put aside */
+  canRollBack: boolean;
+  warnings: string[];
 }
 
 /** The dependencies of work with put-aside data. */
@@ -46,6 +52,69 @@ interface KeptRun {
   journal: Journal;
   /** of the rollback */
   id: string;
+}
+
+/** A rollback whose data is open. */
+export interface Run {
+  journal: Journal;
+  chosen: Rollback;
+  /** the restores whose data is not found, and why */
+  missing: ReadonlyMap<string, 'area' | 'volume'>;
+  /** the records of all restores */
+  all: readonly Rollback[];
+  /** where its data is */
+  kept: KeptData;
+}
+
+/** The work with the chosen restore. */
+export interface Work<T> {
+  work(run: Run): Promise<T>;
+  /** for a restore whose source has no running container; `why`: the error that says so */
+  withoutSource(chosen: Rollback, why: LifeboatError): Promise<T>;
+  /** runs before the source is opened; its result ends the command, unless it is undefined */
+  first?(chosen: Rollback, run: { runId: string; signal: AbortSignal }): Promise<T | undefined>;
+  /** without an id, a restore whose data cannot be reached is passed over */
+  skips: boolean;
+}
+
+/** Opens the place of the data of the chosen restore. Without an id, `skips` passes over restores without data. */
+export async function inTurn<T>(
+  run: KeptRun & { request: Wanted & { dryRun?: boolean } },
+  { work, withoutSource, skips }: Work<T>,
+): Promise<T> {
+  const { deps, request, journal } = run;
+  const unusable = new Map<string, string>();
+  const leaveOut = ({ id, source }: Rollback, why: string) => {
+    if (!skips || request.id !== undefined || unusable.has(id)) return;
+    unusable.set(id, why);
+    request.say(`Restore ${id} of ${source} cannot be rolled back: ${why}`);
+  };
+  const choose = async () => chooseUsable(await deps.state.rollbacks(), request, unusable);
+  for (;;) {
+    const first = await choose();
+    const { source, volume } = first;
+    const why = await restoreTarget(deps, source, volume ? 'volume' : 'postgres').then(() => undefined, sourceUnknown);
+    if (why) leaveOut(first, why.message);
+    if (why && !unusable.has(first.id)) return withoutSource(first, why);
+    if (why) continue;
+    const open = volume ? withVolume : withServer;
+    const done = await open(run, source, async (kept) => {
+      const missing = await kept.refresh();
+      for (const one of await deps.state.rollbacks()) {
+        const what = one.source === source && missing.get(one.id);
+        if (what) leaveOut(one, WHY_MISSING[what]);
+      }
+      const chosen = await choose();
+      if (chosen.source !== source || (chosen.volume === undefined) !== (volume === undefined)) return undefined;
+      return { result: await work({ journal, chosen, missing, kept, all: await deps.state.rollbacks() }) };
+    });
+    if (done) return done.result;
+  }
+}
+
+function sourceUnknown(error: unknown): LifeboatError {
+  if (hasCode(error, 'SOURCE_UNKNOWN')) return error;
+  throw error;
 }
 
 /** Opens the server of a source, and calls `work` with the put-aside databases there. */
@@ -63,6 +132,7 @@ export async function withServer<T>(
       planned,
       async refresh() {
         await refreshKept(deps.state, source, async (names) => readDatabases(await tools.control(), names));
+        return new Map();
       },
       async check(chosen) {
         const { databases = [] } = chosen;
@@ -79,7 +149,10 @@ export async function withServer<T>(
       async swap(chosen) {
         const swapMs = await swapDatabases(tools, chosen, signal);
         const restored = (chosen.databases ?? []).map(({ name, before }) => ({ target: name, kept: before }));
-        return { swapMs, restored, now: { ...chosen, inUse: other(chosen) } };
+        const unsaved = await saveTurned(deps.state, chosen, {}).catch((error: unknown) => ({ error }));
+        // OIDs show which data is in use.
+        const warnings = unsaved ? [unsavedWarning(unsaved.error)] : [];
+        return { swapMs, restored, canRollBack: true, warnings };
       },
       async drop({ databases = [] }) {
         for (const { before } of databases) {
@@ -114,20 +187,31 @@ export async function withVolume<T>(
     async refresh() {
       const known = knownAreas(await state.rollbacks(), source);
       const areas = await keptIn(treeStore, place, { runId: id, signal: request.signal }, known);
-      await refreshKeptVolume(state, source, areas);
+      return refreshKeptVolume(state, source, areas);
     },
     check: (chosen) => checkRollBack(deps, place, chosen, run),
     async swap(chosen) {
-      const { kept, ...took } = await rollBackVolume({ deps, place, chosen, run, now: deps.now() });
-      if (kept === undefined) return { ...took, restored: [{ target: name }] };
-      const restored = [{ target: name, kept: areaName('before', kept.area) }];
-      return { ...took, restored, now: { ...chosen, inUse: other(chosen), volume: kept } };
+      const save = (volume: KnownArea | undefined) => saveTurned(state, chosen, volume && { volume });
+      const done = await rollBackVolume({ deps, place, chosen, run, now: deps.now(), save });
+      const { kept, swapMs, warnings } = done;
+      const restored = [{ target: name, ...(kept ? { kept: areaName('before', kept.area) } : {}) }];
+      return { ...(swapMs === undefined ? {} : { swapMs }), restored, canRollBack: kept !== undefined, warnings };
     },
     async drop(chosen) {
       await forgetVolume(treeStore, place, chosen, run);
       request.say(`  deleted the put-aside data in ${name}`);
     },
   });
+}
+
+/** Saves the record of a restore whose data was swapped. `volume`: its new area. `now` absent: nothing is put aside. */
+async function saveTurned(
+  state: RestoreDeps['state'],
+  chosen: Rollback,
+  now: Pick<Rollback, 'volume'> | undefined,
+): Promise<void> {
+  const others = (await state.rollbacks()).filter(({ id }) => id !== chosen.id);
+  await state.saveRollbacks(now ? [...others, { ...chosen, inUse: other(chosen), ...now }] : others);
 }
 
 /**

@@ -1,4 +1,8 @@
-import { LifeboatError, toLifeboatError } from '../base/errors.ts';
+import { LifeboatError } from '../base/errors.ts';
+import { chooseRollback, matching, WHY_MISSING, whereItStays } from '../kept/choose.ts';
+import { findLostSwap } from '../kept/cut-off.ts';
+import { refuseOutOfTurn } from '../kept/order.ts';
+import { recordUnrecorded, withoutSaving } from '../kept/unrecorded.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
@@ -11,7 +15,7 @@ import { conclude } from './finish.ts';
 import { lockForRestore } from './lock.ts';
 import { emptyReport } from './part.ts';
 import { serviceLines, summariseServices } from './preview.ts';
-import { type KeptData, withServer, withVolume } from './rollback-data.ts';
+import { inTurn, type KeptData, type Run, type Work } from './rollback-data.ts';
 import { answersWell } from './service-health.ts';
 import { containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
@@ -34,34 +38,50 @@ export interface RollbackResult extends RestoreReport {
  * Brings back the data that a restore replaced, and puts the restored data aside. The same command reverses that.
  *
  * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED, PG_TARGET_BUSY; USAGE if another restore has to be rolled back first
- * (see {@link refuseOutOfTurn}); the errors of a session
+ * (see `refuseOutOfTurn`); the errors of a session
  */
 export async function rollback(deps: RestoreDeps, request: RollbackRequest): Promise<RollbackResult> {
-  return withRollback(deps, request, async ({ journal, chosen, kept }) => {
-    const startedAt = deps.now();
-    const ended = startTimer(deps.now, startedAt);
-    const start: RestoreStart = {
-      id: journalId(journal),
-      project: deps.project,
-      verb: 'rollback',
-      source: chosen.source,
-      target: chosen.source,
-      snapshot: chosen.snapshot,
-      start: startedAt.toISOString(),
-    };
-    refuseOutOfTurn(chosen, await deps.state.rollbacks());
-    await kept.check(chosen);
-    const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
-    request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
-    const services = await servicesToStop(deps, request, chosen, kept);
-    for (const line of serviceLines(services, { will: request.dryRun ? 'would' : 'will' })) request.say(line);
-    const preview = { ...summariseServices(services), replaces: namesReplaced(chosen) };
-    if (request.dryRun) return { ...emptyReport(deps, start, serviceNotes(services)), of: chosen.id, preview };
-    await request.confirm(chosen.source);
-    journal.record({ type: 'begun', restore: start, from: { id: chosen.id, inUse: chosen.inUse } });
-    deps.dispatcher.emit({ type: 'restore-started', restore: start });
-    return { ...(await swapBack({ ...deps, ended }, request, { journal, chosen, kept, services }, start)), preview };
+  return withRollback(deps, request, {
+    skips: true,
+    work: (run) => rollBackOne(deps, request, run),
+    withoutSource(chosen, why) {
+      const hint = `${why.hint ?? ''} \`lifeboat rollback ${chosen.id} --forget\` removes the record of the put-aside data.`;
+      throw new LifeboatError('SOURCE_UNKNOWN', why.message, { hint: hint.trim() });
+    },
   });
+}
+
+async function rollBackOne(
+  deps: RestoreDeps,
+  request: RollbackRequest,
+  { journal, chosen, kept, missing, all }: Run,
+): Promise<RollbackResult> {
+  const startedAt = deps.now();
+  const ended = startTimer(deps.now, startedAt);
+  const start: RestoreStart = {
+    id: journalId(journal),
+    project: deps.project,
+    verb: 'rollback',
+    source: chosen.source,
+    target: chosen.source,
+    snapshot: chosen.snapshot,
+    start: startedAt.toISOString(),
+  };
+  refuseOutOfTurn(
+    chosen,
+    all.filter(({ id }) => !missing.has(id)),
+  );
+  await kept.check(chosen);
+  const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
+  request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
+  const services = await servicesToStop(deps, request, chosen, kept);
+  for (const line of serviceLines(services, { will: request.dryRun ? 'would' : 'will' })) request.say(line);
+  const preview = { ...summariseServices(services), replaces: namesReplaced(chosen) };
+  if (request.dryRun) return { ...emptyReport(deps, start, serviceNotes(services)), of: chosen.id, preview };
+  await request.confirm(chosen.source);
+  journal.record({ type: 'begun', restore: start, from: { id: chosen.id, inUse: chosen.inUse } });
+  deps.dispatcher.emit({ type: 'restore-started', restore: start });
+  return { ...(await swapBack({ ...deps, ended }, request, { journal, chosen, kept, services }, start)), preview };
 }
 
 /** Returns the names whose data a rollback replaces, and which data comes back. */
@@ -77,53 +97,70 @@ export function namesReplaced({ source, databases, inUse }: Rollback): RollbackR
  * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED
  */
 export async function forget(deps: RestoreDeps, request: RollbackRequest): Promise<Rollback> {
-  return withRollback(deps, request, async ({ chosen, kept }) => {
-    const what = chosen.inUse === 'restored' ? 'the data that it replaced' : 'the restored data';
-    request.say(`Forget restore ${chosen.id} of ${chosen.source}: permanently drops ${what}`);
-    if (request.dryRun) return chosen;
-    await request.confirm(chosen.source);
-    await kept.drop(chosen);
-    await deps.state.saveRollbacks((await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id));
-    return chosen;
+  const removeRecord = async ({ id }: Rollback) =>
+    deps.state.saveRollbacks((await deps.state.rollbacks()).filter((one) => one.id !== id));
+  const confirmed = async (chosen: Rollback, line: string) => {
+    request.say(line);
+    if (!request.dryRun) await request.confirm(chosen.source);
+    return !request.dryRun;
+  };
+  return withRollback(deps, request, {
+    skips: false,
+    async first(chosen, run) {
+      const lost = await findLostSwap(deps, chosen, run);
+      if (!lost) return undefined;
+      const line = `Forget restore ${chosen.id} of ${chosen.source}: its swap was cut off, and cannot be reversed, because ${WHY_MISSING[lost.missing]}. Lifeboat will take the volume as it is, although it may mix old and new data`;
+      if (!(await confirmed(chosen, line))) return chosen;
+      lost.accept();
+      await removeRecord(chosen);
+      // Starts the services that had to wait.
+      await deps.recover();
+      return chosen;
+    },
+    async work({ chosen, kept, missing }) {
+      const what = chosen.inUse === 'restored' ? 'the data that it replaced' : 'the restored data';
+      const isElsewhere = missing.get(chosen.id) === 'volume';
+      const line = isElsewhere
+        ? `Forget restore ${chosen.id} of ${chosen.source}: removes only the record, because ${WHY_MISSING.volume}. ${whereItStays(chosen)}`
+        : `Forget restore ${chosen.id} of ${chosen.source}: permanently drops ${what}`;
+      if (!(await confirmed(chosen, line))) return chosen;
+      if (!isElsewhere) await kept.drop(chosen);
+      await removeRecord(chosen);
+      return chosen;
+    },
+    async withoutSource(chosen, why) {
+      const line = `Forget restore ${chosen.id} of ${chosen.source}: removes only the record, because ${why.message}. ${whereItStays(chosen)}`;
+      if (await confirmed(chosen, line)) await removeRecord(chosen);
+      return chosen;
+    },
   });
-}
-
-interface Run {
-  journal: Journal;
-  chosen: Rollback;
-  /** where its data is */
-  kept: KeptData;
 }
 
 /**
  * Finds the rollback that the request means, and calls `work` with it. Removes records of rollbacks whose data is gone.
+ * Makes records for put-aside data in volumes if none matches the request, because the spool may have been lost.
  */
-async function withRollback<T>(
-  deps: RestoreDeps,
-  request: RollbackRequest,
-  work: (run: Run) => Promise<T>,
-): Promise<T> {
+async function withRollback<T>(given: RestoreDeps, request: RollbackRequest, how: Work<T>): Promise<T> {
+  const deps = request.dryRun ? withoutSaving(given) : given;
+  const id = newSnapshotId(deps.now());
+  const records = async (own: RestoreDeps) => {
+    if (matching(await own.state.rollbacks(), request).length === 0)
+      await recordUnrecorded(own, { runId: id, signal: request.signal });
+    return own.state.rollbacks();
+  };
   const lock = await lockForRestore(deps, {
     ask: request.canConfirm && !request.dryRun,
-    check: async () => choose(await deps.state.rollbacks(), request),
+    check: async () => chooseRollback(await records(withoutSaving(given)), request),
   });
   try {
     await deps.recover();
-    let chosen = choose(await deps.state.rollbacks(), request);
-    const id = newSnapshotId(deps.now());
+    const chosen = how.first && chooseRollback(await records(deps), request);
+    const done = chosen && (await how.first?.(chosen, { runId: id, signal: request.signal }));
+    if (done !== undefined) return done;
+    await records(deps);
     const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
     try {
-      for (;;) {
-        const { source, volume } = chosen;
-        const open = volume ? withVolume : withServer;
-        const done = await open({ deps, request, journal, id }, source, async (kept) => {
-          await kept.refresh();
-          chosen = choose(await deps.state.rollbacks(), request);
-          if (chosen.source !== source || (chosen.volume === undefined) !== (volume === undefined)) return undefined;
-          return { result: await work({ journal, chosen, kept }) };
-        });
-        if (done) return done.result;
-      }
+      return await inTurn({ deps, request, journal, id }, how);
     } finally {
       await endJournals(deps, [journal]);
     }
@@ -134,46 +171,6 @@ async function withRollback<T>(
 
 function journalId({ file }: Journal): string {
   return (file.split('/').at(-1) as string).replace(/\.ndjson$/, '');
-}
-
-function choose(all: readonly Rollback[], { id, source }: RollbackRequest): Rollback {
-  const matching = all.filter(
-    (one) => (id === undefined || one.id.startsWith(id)) && (source === undefined || one.source === source),
-  );
-  const [newest] = matching.toReversed();
-  if (newest && (id === undefined || matching.length === 1 || newest.id === id)) return newest;
-  const members = all.filter(({ group }) => id !== undefined && group?.startsWith(id));
-  const names = (members.length > 0 ? members : all).map((one) => `${one.id} (${one.source})`).join(', ');
-  throw new LifeboatError(
-    'NOTHING_TO_ROLL_BACK',
-    newest ? `more than one restore starts with ${id}` : 'no such restore',
-    {
-      hint: names === '' ? 'No restore has put-aside data that still exists.' : `The restores are: ${names}.`,
-    },
-  );
-}
-
-/**
- * Checks the order of rollbacks. A later restore in use has put aside the data of this one, and a restore that is
- * rolled back replaced the data of an earlier one. In another order, the records would no longer match the names of the
- * databases.
- *
- * @throws USAGE if another restore has to be rolled back first
- */
-export function refuseOutOfTurn(chosen: Rollback, all: readonly Rollback[]): void {
-  const names = (one: Rollback) => (one.databases ?? []).map(({ name }) => name);
-  const shares = (one: Rollback) =>
-    one.source === chosen.source &&
-    (one.volume !== undefined || names(one).some((name) => names(chosen).includes(name)));
-  const [when, other] =
-    chosen.inUse === 'restored'
-      ? ['after', all.findLast((one) => one.id > chosen.id && one.inUse === 'restored' && shares(one))]
-      : ['before', all.find((one) => one.id < chosen.id && one.inUse === 'before' && shares(one))];
-  if (!other) return;
-  const is = other.inUse === 'restored' ? 'in use' : 'rolled back';
-  throw new LifeboatError('USAGE', `restore ${other.id} of ${chosen.source} came ${when} ${chosen.id} and is ${is}`, {
-    hint: `Change that first: lifeboat rollback ${other.id}. Nothing was changed.`,
-  });
 }
 
 async function servicesToStop(
@@ -190,7 +187,7 @@ async function servicesToStop(
 async function swapBack(
   deps: RestoreDeps & { ended(): Date },
   request: RollbackRequest,
-  { journal, chosen, kept, services }: Run & { services: Services },
+  { journal, chosen, kept, services }: Pick<Run, 'journal' | 'chosen' | 'kept'> & { services: Services },
   start: RestoreStart,
 ): Promise<RestoreReport> {
   const report: RestoreReport = {
@@ -211,18 +208,11 @@ async function swapBack(
       deps: deps.holdDeps(journal),
       signal: request.signal,
       work: async () => {
-        const { swapMs, restored, now } = await kept.swap(chosen);
+        const { swapMs, restored, canRollBack, warnings } = await kept.swap(chosen);
         // Recorded at once: the data is swapped, whatever fails later.
         if (swapMs !== undefined) report.withoutDataMs = Math.round(swapMs);
-        report.restored = restored;
-        report.canRollBack = now !== undefined;
-        const others = (await deps.state.rollbacks()).filter(({ id }) => id !== chosen.id);
-        await deps.state.saveRollbacks(now ? [...others, now] : others).catch((error: unknown) => {
-          const { message } = toLifeboatError(error);
-          report.warnings.push(
-            `the record of put-aside data could not be saved: ${message}. The next command corrects it`,
-          );
-        });
+        Object.assign(report, { restored, canRollBack });
+        report.warnings.push(...warnings);
       },
     });
     report.checks.push(...checks);

@@ -2,11 +2,14 @@ import { mkdir, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { restoreTarget } from '../kept/target.ts';
-import { checkWhole, orTakenBack, undoVolumes, type VolumePlace, volumeName, volumePlace } from '../kept/volumes.ts';
+import { recoverVolumes } from '../kept/undo-volumes.ts';
+import { type VolumePlace, volumeName, volumePlace } from '../kept/volume-place.ts';
+import { checkWhole, orTakenBack } from '../kept/volumes.ts';
 import { formatBytes, plural } from '../report/format.ts';
 import type { TreeDifference } from '../store/content/compare-tree.ts';
 import type { ExtractedTree } from '../store/content/extracted-tree.ts';
 import type { BuiltTree } from '../store/exchange/build-tree.ts';
+import type { KnownArea } from '../store/exchange/known-area.ts';
 import { areaName } from '../store/filesystem/area.ts';
 import type {
   PreparedRestore,
@@ -197,7 +200,8 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   const { root, reach, name, planned } = target;
   // A directory is empty, so nothing is put aside.
   const whole = request.paths.length === 0 || planned === undefined;
-  if (planned && (!whole || difference.present.entries > 0)) await keep({ volume: { area: id } });
+  const putsAside = planned !== undefined && (!whole || difference.present.entries > 0);
+  if (putsAside) await keep({ volume: { area: id, root: built.areas.root } });
   // The user confirmed nothing, and no service was stopped, so the volume must still be empty.
   const empty = request.paths.length === 0 && difference.present.entries === 0;
   const job = {
@@ -214,10 +218,10 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   };
   const run = { id, journal: journal.file, signal: request.signal };
   const exchange = () => deps.treeStore.volume(job, { ...run, reach, runId: id, progress: context.progress });
-  const { kept: aside, swapMs } = await orTakenBack(deps, target, run, exchange);
-  // Before services start, which may change its owner. The data is in place, and the next rollback corrects the record.
-  if (aside && planned) await keep({ volume: aside }).catch(() => undefined);
-  journal.record({ type: 'volume-done', id, now: 'new' });
+  // The record is complete before services start, which may change the owner of the put-aside data.
+  const save = async (volume?: KnownArea) => putsAside && keep(volume ? { volume } : {});
+  const done = await orTakenBack(deps, target, run, { exchange, save, withdraw: save });
+  const { kept: aside, swapMs } = done;
   target.made = [];
   const kept = aside === undefined ? {} : { kept: areaName('before', aside.area) };
   const { files, bytes } = built;
@@ -230,7 +234,7 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
   return {
     restored: [{ target: name, files, bytes, ...kept }],
     ...(swapMs === undefined ? {} : { withoutDataMs: swapMs }),
-    warnings: [...specialFiles(built), ...oldLogWarnings(request, context.entry)],
+    warnings: [...specialFiles(built), ...oldLogWarnings(request, context.entry), ...done.warnings],
   };
 }
 
@@ -245,7 +249,7 @@ function specialFiles({ skipped }: ExtractedTree): string[] {
 async function close(deps: RestoreDeps, context: RestoreContext, target: Target, begun: boolean): Promise<void> {
   const { journal } = context;
   try {
-    if (begun) await undoVolumes(deps, await journal.entries(), journal.file);
+    if (begun) await recoverVolumes(deps, await journal.entries(), journal.file);
     // rmdir only removes empty directories: a restore that did not happen leaves none.
     for (const directory of target.made.toReversed()) await rmdir(directory);
   } catch (error) {

@@ -6,6 +6,7 @@ import type { RestoreStart, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
 import type { Reach } from '../sources/source.ts';
 import type { AreaRecord } from '../store/exchange/own-area.ts';
+import type { Ended } from '../store/exchange/volume-state.ts';
 import { spoolError } from './spool.ts';
 
 /** A container of the user, with the names that stay when it is recreated. */
@@ -66,10 +67,12 @@ export type JournalEntry =
   | { type: 'volume-areas'; id: string; areas: AreaRecord }
   /**
    * from here to `volume-done`, the volume may hold neither the old nor the new data; `area`: inode of the area for the
-   * replaced data; `list`: SHA-256 of the list of moves in it
+   * replaced data; `list`: SHA-256 of the list of moves in it; `root`: the root of the volume, see `identifyRoot`
    */
-  | { type: 'volume-swap'; id: string; area?: string; list?: string }
-  /** `now`: the data that is in place */
+  | { type: 'volume-swap'; id: string; area?: string; list?: string; root?: string }
+  /** the volume is entirely old or new from here on; the cleanup and the record of put-aside data may be incomplete */
+  | ({ type: 'volume-ended'; id: string } & Ended)
+  /** the record is saved too; `now`: the data that is in place, if that is known */
   | { type: 'volume-done'; id: string; now?: 'old' | 'new' }
   /**
    * `startedAt`: the last start that the engine reports; `at`: ISO time of the stop request; `timeout`: seconds until
@@ -146,7 +149,16 @@ export function processStart(pid: number): string | undefined {
 
 /** Entries about steps that are complete. Without them, recovery repeats or examines a step, which does no harm. */
 const COMPLETED: readonly JournalEntry['type'][] = [
-  ...(['database-done', 'dependents-done', 'swapped', 'failed', 'volume-done', 'started', 'hook-done'] as const),
+  ...([
+    'database-done',
+    'dependents-done',
+    'swapped',
+    'failed',
+    'volume-ended',
+    'volume-done',
+    'started',
+    'hook-done',
+  ] as const),
   'reported',
 ];
 

@@ -12,6 +12,8 @@ import type { ExtractedTree } from '../store/content/extracted-tree.ts';
 import { type MeasuredTree, measureTree } from '../store/content/measure-tree.ts';
 import { storeTree } from '../store/content/store-tree.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
+import { parseAreaName } from '../store/filesystem/area.ts';
+import { Directory } from '../store/filesystem/directory.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFileLines } from '../store/filesystem/read-index.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
@@ -90,6 +92,7 @@ export function needsOf(job: TreeJob): JobNeeds {
     case 'compare':
       return { spool: { [job.indexPath]: 'read-only' } };
     case 'swap':
+    case 'undo':
     case 'roll-back':
       return { spool: { [job.journal]: 'read-write' } };
     default:
@@ -142,7 +145,7 @@ export async function runTreeJob(
   }
   const { journal, spool, sqlite, ...rest } = job;
   const total = job.previous && sqlite ? undefined : await sizeOf(job, signal);
-  return storeTree({
+  const stored = await storeTree({
     ...rest,
     ...(sqlite ? { spool } : {}),
     ...repository,
@@ -152,6 +155,17 @@ export async function runTreeJob(
   }).catch((error: unknown) => {
     throw spoolError(error);
   });
+  return sqlite ? { ...stored, areas: areasIn(job.root) } : stored;
+}
+
+/** Returns the names at the top of a tree that restores use for put-aside data. */
+function areasIn(path: string): string[] {
+  const root = Directory.open(path);
+  try {
+    return root.names().filter((name) => parseAreaName(name));
+  } finally {
+    root.close();
+  }
 }
 
 /** How long measuring a tree for the display may take, milliseconds. Services may be stopped meanwhile. */

@@ -8,6 +8,7 @@ import type { KnownArea } from '../store/exchange/known-area.ts';
 import { listAreas, type VolumeArea } from '../store/exchange/list-areas.ts';
 import type { AreaRecord } from '../store/exchange/own-area.ts';
 import { type Exchanged, forgetAreas, rollBackArea, swapBuilt } from '../store/exchange/volume-areas.ts';
+import type { Ended } from '../store/exchange/volume-state.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFileLines } from '../store/filesystem/read-index.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
@@ -68,6 +69,8 @@ interface SwapJob extends Job {
 interface UndoJob extends Job {
   kind: 'undo';
   id: string;
+  /** called when everything has moved back, or was moved */
+  journal: string;
   /** its areas, as far as the journal shows them */
   areas: AreaRecord;
 }
@@ -105,7 +108,8 @@ export interface VolumeResults {
   compare: TreeDifference;
   build: BuiltTree;
   swap: Exchanged;
-  undo: { now: 'old' | 'new' };
+  /** `kept`: whether the area holds replaced data; absent if `now` is not `new`, or if that is not known */
+  undo: { now: 'old' | 'new' | 'unknown'; kept?: boolean };
   'roll-back': Exchanged;
   forget: { forgotten: true };
   areas: VolumeArea[];
@@ -153,16 +157,14 @@ export async function runVolumeJob(
     case 'swap':
       return swapBuilt(exchanging(job, often(inPhase('moving into place'))));
     case 'undo':
-      return {
-        now: await undoIncomplete(job.root, job.id, { record: job.areas, heard: often(inPhase('taking back')) }),
-      };
+      return undo(job, often(inPhase('taking back')));
     case 'roll-back':
       return rollBackArea(exchanging(job, often(inPhase('moving into place'))));
     case 'forget':
       await forgetAreas(job.root, job.restore, often(inPhase('deleting')), { known: job.known });
       return { forgotten: true };
     case 'areas':
-      return listAreas(job.root, { signal, known: job.known });
+      return listAreas(job.root, { signal, known: job.known, unproven: true });
   }
 }
 
@@ -172,13 +174,36 @@ function selection(paths: readonly string[]) {
 
 /** Adds the journal to a job: before its first move, records that the volume may be neither old nor new. */
 function exchanging<J extends SwapJob | RollBackJob>({ kind: _, journal, ...job }: J, heard: () => void) {
-  const begun = ({ inode, list }: KnownArea) =>
+  const begun = ({ inode, list, root }: KnownArea) =>
     appendJournal(journal, {
       ...{ type: 'volume-swap', id: job.id },
       ...(inode === undefined ? {} : { area: inode }),
       ...(list === undefined ? {} : { list }),
+      ...(root === undefined ? {} : { root }),
     });
-  return { ...job, begun, heard };
+  return { ...job, begun, ended: recordEnd(journal, job.id), heard };
+}
+
+/** Returns a function that records that the volume is entirely old or new. */
+function recordEnd(journal: string, id: string): (state: Ended) => void {
+  return (state) => {
+    try {
+      appendJournal(journal, { type: 'volume-ended', id, ...state });
+    } catch {
+      // Recovery finds it out from the volume, unless the area is removed by then.
+    }
+  };
+}
+
+async function undo({ root, id, journal, areas }: UndoJob, heard: () => void): Promise<VolumeResults['undo']> {
+  let kept = areas.ended?.kept;
+  const record = recordEnd(journal, id);
+  const ended = (state: Ended) => {
+    kept = state.kept;
+    record(state);
+  };
+  const now = await undoIncomplete(root, id, { record: areas, heard, ended });
+  return { now, ...(now !== 'new' || kept === undefined ? {} : { kept }) };
 }
 
 /** Returns a counter of files that reports progress a few times a second. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { asFound, keptDatabases, type Present, refreshKept } from '../../src/kept/databases.ts';
-import { listKeptRestores } from '../../src/kept/list.ts';
+import { listKept } from '../../src/kept/list.ts';
 import type { PostgresSource } from '../../src/plan/model.ts';
 import { openState, type Rollback, type State } from '../../src/run/state.ts';
 import { workingName } from '../../src/sources/postgres/load/swap.ts';
@@ -86,12 +86,18 @@ test('status queries each server once, shows records of servers that do not answ
     opened += 1;
     return tools;
   };
-  const held = await listKeptRestores({ state, plan }, open, unreachable);
-  expect(held).toEqual([elsewhere, volume, { ...one, bytes: 7 }]);
+  const deps = { state, plan, open: async () => new Set<string>() };
+  const { restores } = await listKept(deps, open, unreachable);
+  const missing = expect.stringMatching(/^no running container has the source/);
+  expect(restores).toEqual([
+    { ...elsewhere, missing },
+    { ...volume, missing },
+    { ...one, bytes: 7 },
+  ]);
   expect(opened).toBe(1);
   expect(await state.rollbacks()).toHaveLength(4);
   await state.saveRollbacks([]);
-  expect(await listKeptRestores({ state, plan }, unreachable, unreachable)).toEqual([]);
+  expect(await listKept(deps, unreachable, unreachable)).toEqual({ restores: [], stray: [] });
 });
 
 test('put-aside databases are recognised by their names where no restore is remembered', async () => {

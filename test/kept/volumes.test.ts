@@ -4,15 +4,17 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
-import { keptLines, listKeptRestores } from '../../src/kept/list.ts';
+import { keptLines, listKept } from '../../src/kept/list.ts';
+import { halfSwapped, openVolumes, recoverVolumes, undoVolumes } from '../../src/kept/undo-volumes.ts';
 import {
   areasOf,
   asInVolume,
   completeKeptVolume,
   refreshKeptVolume,
+  strayAreas,
   withdrawKeptVolume,
 } from '../../src/kept/volume-records.ts';
-import { checkWhole, isHalfRestored, openVolumes, orTakenBack, undoVolumes } from '../../src/kept/volumes.ts';
+import { checkWhole, isHalfRestored, orTakenBack } from '../../src/kept/volumes.ts';
 import type { Mount, Plan, VolumeSource } from '../../src/plan/model.ts';
 import { checkPaths } from '../../src/restore/paths.ts';
 import { appendJournal, type JournalEntry, readJournal } from '../../src/run/journal.ts';
@@ -51,55 +53,103 @@ test('unfinished work on a volume is reversed once, and retried if that fails', 
       return { now: 'new' };
     },
   } as unknown as TreeStore;
-  expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, journal)).toEqual({ done: false });
+  expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, { journal })).toEqual({
+    done: false,
+  });
   failing = false;
-  expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, journal)).toEqual({
+  expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, { journal })).toEqual({
     done: true,
     now: 'new',
   });
   const now = [...entries, ...(await readJournal(journal))];
   // The result is still known when the rest of the cleanup is retried.
-  expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, now, journal)).toEqual({
+  expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, now, { journal })).toEqual({
     done: true,
     now: 'new',
   });
   expect(done).toEqual(['undo b']);
 });
 
+const open = async () => new Set<string>();
+
 /** A volume in which an exchange is cut off, and the result of its reversal. */
-function cutOff(
-  undone: 'old' | 'new' | 'failed',
-  { areas = [], moved = true }: { areas?: VolumeArea[]; moved?: boolean } = {},
-) {
+function cutOff(undone: 'old' | 'new' | 'failed', { kept, moved = true, full = false } = {} as CutOff) {
   const journal = path.join(directory, 'a.ndjson');
   writeFileSync(journal, `${JSON.stringify(volume('a'))}\n`);
+  const steps: unknown[] = [];
   const treeStore = {
     volume: async (job: { kind: string }) => {
-      if (job.kind === 'areas') return areas;
-      if (undone === 'failed') throw new LifeboatError('HELPER_FAILED', 'no helper');
-      return { now: undone };
+      // The helper of any further job cannot be started.
+      if (undone === 'failed' || job.kind !== 'undo') throw new LifeboatError('HELPER_FAILED', 'no helper');
+      return { now: undone, ...(kept === undefined ? {} : { kept }) };
     },
   } as unknown as TreeStore;
   const place = { root: '/v', reach: { kind: 'process' as const } };
   const run = { id: 'a', journal, signal: new AbortController().signal };
-  const killed = async () => {
-    if (moved) appendJournal(journal, { type: 'volume-swap', id: 'a', area: '5', list: 'sum' });
+  const exchange = async () => {
+    if (moved) appendJournal(journal, { type: 'volume-swap', id: 'a', area: '5', list: 'sum', root: '2:1' });
     throw new LifeboatError('TREE_STALLED', 'killed');
   };
-  return { place, result: orTakenBack({ treeStore, log: silentLog, agentMounts: [] }, place, run, killed) };
+  const save = async (saved: unknown) => {
+    if (full) throw new LifeboatError('SPOOL_FULL', 'the spool is full');
+    steps.push(saved ?? 'nothing', ...openVolumes(await readJournal(journal)).map(({ id }) => `${id} is open`));
+  };
+  const withdraw = async () => void steps.push('withdrawn');
+  const deps = { treeStore, log: silentLog, agentMounts: [] };
+  return { place, steps, journal, result: orTakenBack(deps, place, run, { exchange, save, withdraw }) };
+}
+
+interface CutOff {
+  kept?: boolean;
+  moved?: boolean;
+  full?: boolean;
 }
 
 test('a swap that is cut off is reversed at once, and fails with its own error', async () => {
-  const { result, place } = cutOff('old');
+  const { result, place, steps, journal } = cutOff('old');
   await expect(result).rejects.toMatchObject({ code: 'TREE_STALLED' });
+  expect(steps).toEqual(['withdrawn']);
+  expect(openVolumes(await readJournal(journal))).toEqual([]);
   await checkWhole(directory, 'another', place);
 });
 
-test('a swap that was complete when it was cut off succeeds', async () => {
-  expect(await cutOff('new', { areas: [area('a', 'a', 'before')] }).result).toEqual({
-    kept: { area: 'a', inode: '5', list: 'sum' },
-  });
-  expect(await cutOff('new').result).toEqual({});
+const KNOWN = { area: 'a', inode: '5', list: 'sum', root: '2:1' };
+
+test('a swap that was complete when it was cut off succeeds, and its record is saved before the journal ends', async () => {
+  const { result, steps, journal } = cutOff('new', { kept: true });
+  expect(await result).toEqual({ kept: KNOWN, warnings: [] });
+  expect(steps).toEqual([KNOWN, 'a is open']);
+  expect((await readJournal(journal)).at(-1)).toEqual({ type: 'volume-done', id: 'a', now: 'new' });
+  const nothing = cutOff('new', { kept: false });
+  expect(await nothing.result).toEqual({ warnings: [] });
+  expect(nothing.steps).toEqual(['nothing', 'a is open']);
+});
+
+test('a record that cannot be saved does not fail a swap: recovery completes it, although services run', async () => {
+  const { result, journal, place } = cutOff('new', { kept: true, full: true });
+  const warnings = [expect.stringMatching(/record of the put-aside data could not be saved: the spool is full/)];
+  expect(await result).toEqual({ kept: KNOWN, warnings });
+  appendJournal(journal, { type: 'volume-ended', id: 'a', now: 'new', kept: true });
+  const begun = { type: 'begun', restore: {}, from: { id: 'r', inUse: 'restored' } } as unknown as JournalEntry;
+  const entries = [begun, ...(await readJournal(journal))];
+  expect(openVolumes(entries)).toHaveLength(1);
+  // The volume is whole: nothing else waits for the record.
+  expect(halfSwapped(entries)).toEqual([]);
+  await checkWhole(directory, 'another', place);
+  const state = openState(path.join(directory, 'state'));
+  await state.saveRollbacks([rollback('r')]);
+  const treeStore = { volume: async () => ({ now: 'new', kept: true }) } as unknown as TreeStore;
+  const deps = { treeStore, log: silentLog, agentMounts: [], state };
+  const failing = { ...state, saveRollbacks: () => Promise.reject(new LifeboatError('SPOOL_FULL', 'still full')) };
+  expect(await recoverVolumes({ ...deps, state: failing }, entries, journal)).toEqual({ done: false, now: 'new' });
+  expect(openVolumes(await readJournal(journal))).toHaveLength(1);
+  expect(await recoverVolumes(deps, entries, journal)).toEqual({ done: true, now: 'new' });
+  expect(await state.rollbacks()).toEqual([{ ...rollback('r'), inUse: 'before', volume: KNOWN }]);
+  expect(openVolumes(await readJournal(journal))).toEqual([]);
+  // A later rollback is not overwritten while the journal is still open for another reason.
+  await state.saveRollbacks([{ ...rollback('r'), volume: { area: 'later' } }]);
+  await recoverVolumes(deps, [begun, ...(await readJournal(journal))], journal);
+  expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: { area: 'later' } }]);
 });
 
 test('a swap that cannot be reversed blocks the volume', async () => {
@@ -129,8 +179,10 @@ test('a volume is found by its mount, wherever the agent has mounted it now', as
   } as unknown as TreeStore;
   const journal = path.join(directory, 'journal');
   const entries = [{ ...volume('a'), mount } as JournalEntry];
-  await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, journal);
-  await undoVolumes({ treeStore, log: silentLog, agentMounts: [{ ...mount, destination: '/here' }] }, entries, journal);
+  await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, { journal });
+  await undoVolumes({ treeStore, log: silentLog, agentMounts: [{ ...mount, destination: '/here' }] }, entries, {
+    journal,
+  });
   expect(asked).toEqual([
     ['/source', { kind: 'helper', mount }],
     ['/here', { kind: 'process' }],
@@ -142,23 +194,62 @@ test('files that were built alongside and cannot be removed do not block the vol
   await checkWhole(directory, 'another', { root: '/v', reach: { kind: 'process' } });
 });
 
-test('the area shows which data is in use, not the record', async () => {
-  expect(asInVolume(rollback('r'), [area('r', 'r', 'before')])).toEqual(rollback('r'));
-  const turned = { ...rollback('r'), inUse: 'before', volume: { area: 'x' } };
-  expect(asInVolume(rollback('r'), [area('y', 'q', 'before'), area('x', 'r', 'restored')])).toEqual(turned);
-  expect(asInVolume(rollback('r'), [area('y', 'q', 'before')])).toBeUndefined();
+test('a volume completes a record that was saved before its exchange, and never changes a complete one', async () => {
+  const shown = { ...area('r', 'r', 'before'), inode: '5', list: 'sum', root: '2:1' };
+  const complete = { ...rollback('r'), volume: { area: 'r', inode: '5', list: 'sum', root: '2:1' } };
+  expect(asInVolume(rollback('r'), [shown])).toEqual(complete);
+  const forged = { ...area('x', 'r', 'restored'), inode: '6', list: 'other', root: '2:1' };
+  expect(asInVolume(complete, [forged, { ...shown, list: 'changed' }])).toEqual(complete);
+  // Nothing was put aside yet.
+  expect(asInVolume(rollback('r'), [forged])).toBeUndefined();
 
   const state = openState(directory);
   const others = [rollback('o', 'app.files'), { ...rollback('d'), volume: undefined, databases: [] }];
   await state.saveRollbacks([...others, rollback('gone'), rollback('r')] as Rollback[]);
-  await refreshKeptVolume(state, 'web.media', [area('x', 'r', 'restored')]);
-  expect(await state.rollbacks()).toMatchObject([{ id: 'o' }, { id: 'd' }, turned]);
+  await refreshKeptVolume(state, 'web.media', [shown]);
+  expect(await state.rollbacks()).toMatchObject([{ id: 'o' }, { id: 'd' }, complete]);
 
   // A restore that was taken back put nothing aside. A rollback that was taken back has another ID than its record.
-  await withdrawKeptVolume(state, [volume('x')]);
+  await withdrawKeptVolume(state, 'x');
   expect(await state.rollbacks()).toHaveLength(3);
-  await withdrawKeptVolume(state, [volume('r'), volume('d')]);
+  await withdrawKeptVolume(state, 'r');
+  await withdrawKeptVolume(state, 'd');
   expect(await state.rollbacks()).toMatchObject([{ id: 'o' }, { id: 'd' }]);
+});
+
+test('a record whose data is not found stays, with the reason, until somebody forgets it', async () => {
+  const state = openState(directory);
+  const known = { area: 'r', inode: '5', list: 'sum', root: '2:1' };
+  await state.saveRollbacks([{ ...rollback('r'), volume: known }]);
+  for (const missing of ['area', 'volume'] as const) {
+    const found = await refreshKeptVolume(state, 'web.media', [
+      { kind: 'before', id: 'r', files: 0, bytes: 0, missing },
+    ]);
+    expect(found).toEqual(new Map([['r', missing]]));
+    expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: known }]);
+  }
+  expect(await refreshKeptVolume(state, 'web.media', [area('r', 'r', 'before')])).toEqual(new Map());
+});
+
+test('after the loss of the spool, areas that only Lifeboat can have made get records again', async () => {
+  const proven = { ...area('b', 'r', 'restored'), at: '2026-11-20T03:00:00Z', inode: '5', list: 'sum', root: '2:1' };
+  const twice = ['c', 'd'].map((id) => ({ ...proven, id, restore: 'twice' }));
+  const forged: VolumeArea = { kind: 'before', id: 'e', files: 0, bytes: 0, unproven: 'user 33 owns it' };
+  const building: VolumeArea = { kind: 'restoring', id: 'f', files: 0, bytes: 0 };
+  const areas = [proven, ...twice, forged, building];
+  const state = openState(directory);
+  const once = {
+    ...rollback('r'),
+    snapshot: '',
+    inUse: 'before',
+    volume: { area: 'b', inode: '5', list: 'sum', root: '2:1' },
+  };
+  await refreshKeptVolume(state, 'web.media', areas);
+  expect(await state.rollbacks()).toEqual([once]);
+  await refreshKeptVolume(state, 'web.media', areas);
+  expect(await state.rollbacks()).toEqual([once]);
+  const stray = strayAreas('web.media', areas, { all: await state.rollbacks(), open: new Set(['f']) });
+  expect(stray.map(({ id }) => id)).toEqual(['c', 'd', 'e']);
 });
 
 test('a record of an area that exists is not dropped, and status says why the area is not recognised', async () => {
@@ -170,7 +261,7 @@ test('a record of an area that exists is not dropped, and status says why the ar
   const half: VolumeArea = { kind: 'before', id: 's', files: 0, bytes: 0, forgotten: true };
   await refreshKeptVolume(state, 'web.media', [refused, half]);
   expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: known }, rollback('s')]);
-  const planned = { kind: 'volume', name: 'web.media' } as unknown as VolumeSource;
+  const planned = { kind: 'volume', name: 'web.media', mount: {} } as unknown as VolumeSource;
   const plan = async () => ({ sources: [planned], problems: [] }) as unknown as Plan;
   const asked: unknown[] = [];
   const areas = async (_: unknown, __: unknown, recorded: unknown) => {
@@ -180,7 +271,7 @@ test('a record of an area that exists is not dropped, and status says why the ar
   const none = async () => {
     throw new Error('there is no server');
   };
-  const lines = keptLines(await listKeptRestores({ state, plan }, none, areas), new Date('2026-11-20T03:00:00Z'));
+  const lines = keptLines(await listKept({ state, plan, open }, none, areas), new Date('2026-11-20T03:00:00Z'));
   expect(asked).toEqual([[{ area: 's' }, known]]);
   expect(lines).toEqual([
     expect.stringMatching(/\(s\): deletion interrupted/),
@@ -188,38 +279,43 @@ test('a record of an area that exists is not dropped, and status says why the ar
       /\(r\): .*\.lifeboat-before-r has changed: its list of moves has changed; `lifeboat rollback r`/,
     ),
   ]);
-  await refreshKeptVolume(state, 'web.media', []);
-  expect(await state.rollbacks()).toEqual([]);
 });
 
 test('recovery completes the record of a restore or rollback whose exchange was complete', async () => {
   const state = openState(directory);
   await state.saveRollbacks([rollback('r'), rollback('s')]);
   const swapped: JournalEntry = { type: 'volume-swap', id: 'r', area: '5', list: 'sum' };
-  await completeKeptVolume(state, [volume('r'), { type: 'volume-areas', id: 'r', areas: { before: '4' } }, swapped]);
-  const known = { area: 'r', inode: '5', list: 'sum' };
+  const made: JournalEntry = { type: 'volume-areas', id: 'r', areas: { before: '4', root: '2:1' } };
+  await completeKeptVolume(state, [volume('r'), made, swapped], { id: 'r', kept: true });
+  const known = { area: 'r', inode: '5', list: 'sum', root: '2:1' };
   expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: known }, rollback('s')]);
   const begun = { type: 'begun', from: { id: 'r', inUse: 'restored' } } as JournalEntry;
   const back: JournalEntry = { type: 'volume-swap', id: 'b', area: '6', list: 'other' };
-  await completeKeptVolume(state, [begun, volume('b'), back]);
+  await completeKeptVolume(state, [begun, volume('b'), back], { id: 'b' });
   const now = { ...rollback('r'), inUse: 'before', volume: { area: 'b', inode: '6', list: 'other' } };
   expect(await state.rollbacks()).toEqual([now, rollback('s')]);
-  // An older version recorded no list.
-  await completeKeptVolume(state, [volume('s'), { type: 'volume-swap', id: 's', area: '7' }]);
-  expect(await state.rollbacks()).toEqual([now, rollback('s')]);
-  expect(areasOf([{ type: 'volume-swap', id: 's', area: '7' }], 's')).toEqual({ before: '7', list: '' });
+  // Nothing was put aside.
+  await completeKeptVolume(state, [volume('s'), { type: 'volume-swap', id: 's', area: '7', list: 'x' }], {
+    ...{ id: 's', kept: false },
+  });
+  expect(await state.rollbacks()).toEqual([now]);
+  const ended: JournalEntry = { type: 'volume-ended', id: 's', now: 'new', kept: true };
+  expect(areasOf([{ type: 'volume-swap', id: 's', area: '7' }, ended], 's')).toEqual({
+    ...{ before: '7', list: '' },
+    ended: { now: 'new', kept: true },
+  });
 });
 
 test('status shows that a deletion was interrupted, and how to complete it', async () => {
   const state = openState(directory);
   await state.saveRollbacks([rollback('r'), rollback('s')]);
-  const planned = { kind: 'volume', name: 'web.media' } as unknown as VolumeSource;
+  const planned = { kind: 'volume', name: 'web.media', mount: {} } as unknown as VolumeSource;
   const plan = async () => ({ sources: [planned], problems: [] }) as unknown as Plan;
   const areas = async () => [{ ...area('r', 'r', 'before'), forgotten: true as const }, area('s', 's', 'before')];
   const none = async () => {
     throw new Error('there is no server');
   };
-  const lines = keptLines(await listKeptRestores({ state, plan }, none, areas), new Date('2026-11-20T03:00:00Z'));
+  const lines = keptLines(await listKept({ state, plan, open }, none, areas), new Date('2026-11-20T03:00:00Z'));
   expect(lines).toEqual([
     expect.stringMatching(/\(s\): replaced data kept, 2 B$/),
     expect.stringMatching(/\(r\): deletion interrupted, 2 B left; `lifeboat rollback r --forget` completes it$/),

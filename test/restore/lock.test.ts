@@ -32,6 +32,8 @@ const deps = {
   },
   repository: async () => repository,
   state: { rollbacks: async () => [{ id: 'r1', source: 'web.media' }] },
+  now: () => new Date(),
+  plan: async () => ({ sources: [] }),
 } as unknown as RestoreDeps;
 const request = (over: Partial<RestoreRequest>) =>
   ({ snapshot: manifest.id, source: 'web.media', canConfirm: true, dryRun: false, ...over }) as RestoreRequest;

@@ -20,7 +20,7 @@ import {
   type UsedData,
   withServersLast,
 } from '../services.ts';
-import { active, closeData, ofOne, refuseSharedVolumes, replaces, type Whole } from './parts.ts';
+import { active, closeData, ofOne, type Part, refuseSharedVolumes, replaces, type Whole } from './parts.ts';
 import { combine, describe, failure, showPreview } from './report.ts';
 import { chooseSources, type Unchanged } from './sources.ts';
 
@@ -185,18 +185,19 @@ async function swapAll(whole: Whole, build: () => Promise<void>): Promise<void> 
     });
   };
   const databases = whole.parts.filter(({ opened }) => opened.context.entry.kind === 'postgres');
+  const serverOf = ({ prepared: { preview } }: Part) => preview.target?.containerId;
   if (services.using.length > 0) request.say(`  stopping ${services.using.map(({ name }) => name).join(', ')}`);
   const { checks, stoppedMs } = await timed(report, 'with services stopped', () =>
     withServersLast({
       services,
-      servers: databases.flatMap(({ prepared: { preview } }) => preview.target?.containerId ?? []),
+      servers: databases.flatMap((part) => serverOf(part) ?? []),
       deps: deps.holdDeps(whole.journal),
       signal: request.signal,
       async databases() {
         await build();
         await swap('postgres');
-        // The servers may be stopped next.
-        for (const part of databases) await closeData(part);
+        // Servers that use a volume are stopped next. The sessions on the others are closed after the outage.
+        for (const part of databases) if (services.using.some(({ id }) => id === serverOf(part))) await closeData(part);
       },
       async volumes() {
         await swap('volume');

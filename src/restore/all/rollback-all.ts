@@ -1,4 +1,6 @@
 import { type ErrorInfo, errorInfo, LifeboatError } from '../../base/errors.ts';
+import { refuseOutOfTurn } from '../../kept/order.ts';
+import { withoutSaving } from '../../kept/unrecorded.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
 import type { PlannedSource } from '../../plan/model.ts';
 import type { RestoreReport, RestoreStart } from '../../report/events.ts';
@@ -13,7 +15,7 @@ import { conclude } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
 import { emptyReport } from '../part.ts';
 import { serviceLines, summariseServices } from '../preview.ts';
-import { namesReplaced, type RollbackRequest, type RollbackResult, refuseOutOfTurn } from '../rollback.ts';
+import { namesReplaced, type RollbackRequest, type RollbackResult } from '../rollback.ts';
 import { type KeptData, withServer, withVolume } from '../rollback-data.ts';
 import { answersWell } from '../service-health.ts';
 import { containersUsing, NO_SERVICES, type Services, serviceNotes, withServersLast } from '../services.ts';
@@ -60,7 +62,12 @@ export function groupOf(all: readonly Rollback[], { id, source }: RollbackReques
  *
  * @throws NOT_CONFIRMED; the first error of a source if none could be rolled back
  */
-export async function rollbackAll(deps: RestoreDeps, request: RollbackRequest, group: string): Promise<RollbackResult> {
+export async function rollbackAll(
+  given: RestoreDeps,
+  request: RollbackRequest,
+  group: string,
+): Promise<RollbackResult> {
+  const deps = request.dryRun ? withoutSaving(given) : given;
   const lock = await lockForRestore(deps, { ask: request.canConfirm && !request.dryRun, check: async () => undefined });
   try {
     await deps.recover();
@@ -130,11 +137,15 @@ function openJournal({ deps, journals, report }: Whole, id: string): Journal {
 async function inspect(whole: Whole, record: Rollback, start: RestoreStart): Promise<void> {
   const { deps, request, parts } = whole;
   const journal = openJournal(whole, start.id);
-  refuseOutOfTurn(record, await deps.state.rollbacks());
   await withKept(deps, request, { record, journal, id: start.id }, async (kept) => {
-    await kept.refresh();
-    await kept.check(record);
-    parts.push({ record, journal, start, planned: kept.planned, clients: await kept.clients?.(record) });
+    const missing = await kept.refresh();
+    const all = (await deps.state.rollbacks()).filter(({ id }) => !missing.has(id) || id === record.id);
+    // The data may be swapped already, or gone.
+    const now = all.find(({ id }) => id === record.id);
+    if (now?.inUse !== record.inUse) throw changed(record, now);
+    refuseOutOfTurn(now, all);
+    await kept.check(now);
+    parts.push({ record: now, journal, start, planned: kept.planned, clients: await kept.clients?.(now) });
   });
 }
 
@@ -197,12 +208,11 @@ async function withKept<T>(
 
 async function swapOne({ deps, request, report }: Whole, { record, journal, start }: Part): Promise<void> {
   await withKept(deps, request, { record, journal, id: start.id }, async (kept) => {
-    const { swapMs, restored, now } = await kept.swap(record);
+    const { swapMs, restored, canRollBack, warnings } = await kept.swap(record);
     if (swapMs !== undefined) report.withoutDataMs = Math.max(report.withoutDataMs ?? 0, Math.round(swapMs));
     report.restored.push(...restored.map((item) => ({ ...item, target: `${record.source}: ${item.target}` })));
-    report.canRollBack ||= now !== undefined;
-    const others = (await deps.state.rollbacks()).filter(({ id }) => id !== record.id);
-    await deps.state.saveRollbacks(now ? [...others, now] : others);
+    report.canRollBack ||= canRollBack;
+    report.warnings.push(...warnings);
   });
 }
 
@@ -216,6 +226,14 @@ function failure({ failed }: Whole): LifeboatError {
       hint: first?.error.hint ?? 'They are unchanged.',
     },
   );
+}
+
+/** Returns the error for a source whose record was wrong: another command or a person has changed its data. */
+function changed({ id, source }: Rollback, now: Rollback | undefined): LifeboatError {
+  const what = now ? 'is swapped already' : 'is gone';
+  return new LifeboatError('NOTHING_TO_ROLL_BACK', `the data of restore ${id} of ${source} ${what}`, {
+    hint: now ? `To swap it again: \`lifeboat rollback ${id}\`.` : 'Restore a snapshot instead.',
+  });
 }
 
 function nothing(group: string): LifeboatError {

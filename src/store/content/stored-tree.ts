@@ -81,6 +81,8 @@ export interface StoredTree {
   notedCount: number;
   /** data directories of database servers, including those that are left out */
   dataDirectories: DataDirectory[];
+  /** of a volume: names at its top that restores use for put-aside data, see `parseAreaName` */
+  areas?: string[];
   warnings: string[];
 }
 

@@ -26,6 +26,7 @@ import {
 } from './own-area.ts';
 import { BASE, encodeBase, readBase, sumBase, writeBase } from './root-base.ts';
 import { undoExchange } from './undo-exchange.ts';
+import { type Ended, identifyRoot } from './volume-state.ts';
 
 /** Describes the tree to build, and the volume to build it in. */
 export interface BuildOptions
@@ -57,7 +58,7 @@ export interface BuiltTree extends ExtractedTree {
    */
   inode: string;
   /** the areas of this restore */
-  areas: Required<Omit<AreaRecord, 'list'>>;
+  areas: Required<Omit<AreaRecord, 'list' | 'ended'>>;
 }
 
 /** The directory of the built tree, inside its area. */
@@ -87,7 +88,7 @@ export async function buildTree(options: BuildOptions): Promise<BuiltTree> {
     const before = root.meta();
     const { restoring: area, inodes: made } = makeAreas(root, id);
     const base = encodeBase(before, root.meta().mtime);
-    const record = { ...made, base: sumBase(base) };
+    const record = { ...made, base: sumBase(base), root: identifyRoot(root) };
     let target: Directory | undefined;
     const counts = { equal: 0, newer: 0 };
     try {
@@ -154,19 +155,22 @@ interface TakeBackOptions {
   /** its areas; absent or partly absent: not known */
   record?: AreaRecord | undefined;
   heard?: (() => void) | undefined;
+  /** called when all moves are made or reverted, before the cleanup. Must not throw */
+  ended?: ((state: Ended) => void) | undefined;
 }
 
 /**
  * Takes back the incomplete parts of a restore or rollback: the built tree, and an interrupted exchange. A complete
  * exchange stays. Can be called at any time, and repeatedly.
  *
- * @returns whether the volume holds the old or the new data
+ * @returns whether the volume holds the old or the new data, see {@link undoExchange}
+ * @throws TREE_HALF_RESTORED if that cannot be found out now; everything that {@link undoExchange} throws
  */
 export async function undoIncomplete(
   rootPath: string,
   id: string,
   options: TakeBackOptions = {},
-): Promise<'old' | 'new'> {
+): Promise<'old' | 'new' | 'unknown'> {
   const root = Directory.open(rootPath);
   try {
     return await takeBack(root, id, options);
@@ -175,8 +179,8 @@ export async function undoIncomplete(
   }
 }
 
-async function takeBack(root: Directory, id: string, { record, heard = () => undefined }: TakeBackOptions) {
-  const state = await undoExchange(root, id, { record, heard });
+async function takeBack(root: Directory, id: string, { record, heard = () => undefined, ended }: TakeBackOptions) {
+  const state = await undoExchange(root, id, { record, heard, ended });
   const found = findArea(root, 'restoring', id, record?.restoring);
   if (!found) return state;
   try {

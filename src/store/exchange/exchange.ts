@@ -11,6 +11,7 @@ import { unmovable } from './movable.ts';
 import { type ExchangeHeader, type ExchangeStep, markDone, readMoves, writeMoves } from './move-list.ts';
 import { type AreaRecord, createOwn, enterArea, inodeOf, notOurs, RESERVED } from './own-area.ts';
 import { finishExchange, undoFound } from './undo-exchange.ts';
+import { type Ended, identifyRoot } from './volume-state.ts';
 
 /**
  * Describes an exchange of content in a volume with a directory inside the same volume, by renames alone. Replaced
@@ -27,6 +28,8 @@ interface ExchangeRequest extends ExchangeHeader {
   made?: AreaRecord | undefined;
   /** called before the first move, with the area as a later undo or rollback has to find it */
   begun?(known: KnownArea): void;
+  /** called after the last move, before the cleanup. Must not throw */
+  ended?(state: Ended): void;
   /** called for each step; tests throw in it to interrupt the exchange */
   heard?(): void;
 }
@@ -45,7 +48,7 @@ export async function exchange(
   request: ExchangeRequest,
   plan: (root: Directory, incoming: Directory) => Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
 ): Promise<{ kept?: KnownArea; swapMs: number }> {
-  const { root, begun, heard, expected: _, made, ...about } = request;
+  const { root, begun, ended, heard, expected: _, made, ...about } = request;
   const name = areaName('before', about.id);
   let swapMs = 0;
   const { incoming, source } = openIncoming(request);
@@ -59,7 +62,7 @@ export async function exchange(
       const list = await writeMoves(area, header, plan(root, incoming));
       removeTree(area, RESERVED);
       const { steps } = await readMoves(area, header.id);
-      known = { area: header.id, inode: inodeOf(area), list };
+      known = { area: header.id, inode: inodeOf(area), list, root: identifyRoot(root) };
       begun?.(known);
       record.list = list;
       const begin = performance.now();
@@ -74,11 +77,12 @@ export async function exchange(
       heard?.();
       markDone(area);
     } catch (error) {
-      await undoFound(root, { area, name }, header.id, { record }).finally(() => area.close());
+      await undoFound(root, { area, name }, header.id, { record, ended }).finally(() => area.close());
       throw error;
     }
     heard?.();
-    const kept = await finishExchange(root, { area, name }, header.id, record).finally(() => area.close());
+    const finished = finishExchange(root, { area, name }, header.id, { record, ended });
+    const kept = await finished.finally(() => area.close());
     return { ...(kept ? { kept: known } : {}), swapMs };
   } finally {
     incoming.close();

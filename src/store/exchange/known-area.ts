@@ -17,6 +17,8 @@ export interface KnownArea {
   inode?: string;
   /** SHA-256 of its list of moves, hexadecimal; absent or empty: an older version did not record it */
   list?: string;
+  /** the root of its volume, see `identifyRoot` */
+  root?: string;
 }
 
 /** Marks an area that is being deleted: nothing is brought back from it. */

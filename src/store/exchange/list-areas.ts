@@ -5,7 +5,8 @@ import { walk } from '../filesystem/walk.ts';
 import { KEPT } from './directory-meta.ts';
 import { FORGOTTEN, type KnownArea, whyUntrusted } from './known-area.ts';
 import { exchangeState, readMoves, sumMoves } from './move-list.ts';
-import { inodeOf } from './own-area.ts';
+import { inodeOf, isForeign } from './own-area.ts';
+import { identifyRoot, isOtherRoot } from './volume-state.ts';
 
 /** An area that a restore or rollback left in a volume, next to the data. */
 export interface VolumeArea {
@@ -25,13 +26,18 @@ export interface VolumeArea {
   /** of an area that can be brought back: see {@link KnownArea} */
   inode?: string;
   list?: string;
+  root?: string;
   /** a record refers to it, but it is not as Lifeboat left it: why, for a message */
   refused?: string;
+  /** a record refers to it, but the volume does not have it: it is gone, or the `volume` is not the recorded one */
+  missing?: 'area' | 'volume';
+  /** no record refers to it, and nothing proves that Lifeboat made it: why, for a message */
+  unproven?: string;
 }
 
 /**
- * Lists all areas that Lifeboat made in a volume, and those that a record names. Counts the files and bytes in them
- * unless `measure` is false.
+ * Lists all areas that Lifeboat made in a volume, and those that a record names, even if they are missing. Counts the
+ * files and bytes in them unless `measure` is false.
  */
 export function listAreas(root: string, options: ListOptions = {}): Promise<VolumeArea[]> {
   return inVolume(root, (top) => areasIn(top, options));
@@ -42,6 +48,8 @@ interface ListOptions {
   signal?: AbortSignal;
   /** the recorded areas */
   known?: readonly KnownArea[];
+  /** also list areas that no record names and that Lifeboat may not have made */
+  unproven?: boolean;
 }
 
 /** Like {@link listAreas}, with the open volume. */
@@ -54,7 +62,9 @@ export async function areasIn(root: Directory, options: ListOptions): Promise<Vo
     const known = parsed.kind === 'before' ? options.known?.find(({ area }) => area === parsed.id) : undefined;
     try {
       const refused = await whyUntrusted(root, directory, known);
-      if (refused === undefined) areas.push(await describeArea(directory, parsed, known, options));
+      const unproven = refused ?? (isForeign(root) ? 'this file system does not show who made it' : undefined);
+      if (!known && options.unproven && unproven !== undefined) areas.push({ ...parsed, files: 0, bytes: 0, unproven });
+      else if (refused === undefined) areas.push(await describeArea({ root, directory }, parsed, known, options));
       else if (known) areas.push({ ...parsed, files: 0, bytes: 0, refused });
     } finally {
       directory.close();
@@ -63,9 +73,9 @@ export async function areasIn(root: Directory, options: ListOptions): Promise<Vo
   for (const known of options.known ?? []) {
     if (areas.some(({ kind, id }) => kind === 'before' && id === known.area)) continue;
     const name = await findRenamed(root, known);
-    if (name === undefined) continue;
-    const refused = `it is now called ${shortPath(name)}. Rename it back`;
-    areas.push({ kind: 'before', id: known.area, files: 0, bytes: 0, refused });
+    const missing = isOtherRoot(root, known.root) ? ('volume' as const) : ('area' as const);
+    const why = name === undefined ? { missing } : { refused: `it is now called ${shortPath(name)}. Rename it back` };
+    areas.push({ kind: 'before', id: known.area, files: 0, bytes: 0, ...why });
   }
   return areas;
 }
@@ -84,7 +94,7 @@ async function findRenamed(root: Directory, { inode, list }: KnownArea): Promise
 }
 
 async function describeArea(
-  directory: Directory,
+  { root, directory }: { root: Directory; directory: Directory },
   parsed: { kind: AreaKind; id: string },
   known: KnownArea | undefined,
   { measure = true, signal }: ListOptions,
@@ -98,7 +108,7 @@ async function describeArea(
       const { at, restore, holds, snapshot } = header;
       Object.assign(area, { at, restore, holds, ...(snapshot ? { snapshot } : {}) });
       const list = await sumMoves(directory);
-      Object.assign(area, { inode: inodeOf(directory), ...(list ? { list } : {}) });
+      Object.assign(area, { inode: inodeOf(directory), ...(list ? { list } : {}), root: identifyRoot(root) });
     }
   }
   if (directory.look(FORGOTTEN)) area.forgotten = true;

@@ -7,6 +7,7 @@ import { remoteFileSystem } from '../filesystem/file-system.ts';
 import { shortPath } from '../filesystem/path.ts';
 import type { IndexLine } from '../filesystem/read-index.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
+import type { Ended } from './volume-state.ts';
 
 /**
  * Which areas Lifeboat trusts. The application often owns the root of its volume. Without being root, it can then
@@ -27,6 +28,10 @@ export interface AreaRecord {
   list?: string;
   /** SHA-256 of the file with the metadata that the root had, hexadecimal */
   base?: string;
+  /** the root of the volume, see `identifyRoot` */
+  root?: string;
+  /** all moves are made or reverted: only the cleanup remains */
+  ended?: Ended;
 }
 
 type MadeAreas = Required<Pick<AreaRecord, 'restoring' | 'before'>>;
@@ -44,7 +49,7 @@ export interface FoundArea {
 const FOREIGN_OWNERS = ['fuse', 'cifs', 'smb', '9p', 'vfat', 'exfat', 'vboxsf'];
 
 /** Returns whether owners and inodes mean nothing on a file system. */
-function isForeign(at: Directory): boolean {
+export function isForeign(at: Directory): boolean {
   return FOREIGN_OWNERS.includes(remoteFileSystem(at) ?? '');
 }
 

@@ -9,6 +9,7 @@ import { type KnownArea, reclaim, untrusted } from './known-area.ts';
 import { type ExchangeHeader, type ExchangeStep, exchangeState, readMoves, UNDER_WAY } from './move-list.ts';
 import { type AreaRecord, type FoundArea, findArea, isOwn, removeArea } from './own-area.ts';
 import { BASE } from './root-base.ts';
+import { type Ended, stateWithoutArea } from './volume-state.ts';
 
 /** The directory, inside the area, for files that other programs created in the place of moved ones. */
 const LATE = 'late';
@@ -45,6 +46,8 @@ interface UndoOptions {
   /** absent or partly absent: not known */
   record?: AreaRecord | undefined;
   heard?(): void;
+  /** called when all moves are made or reverted, before the cleanup. Must not throw */
+  ended?: ((state: Ended) => void) | undefined;
 }
 
 /**
@@ -52,18 +55,19 @@ interface UndoOptions {
  * again after an interruption, and for an ID without an exchange. Ignores an area that Lifeboat did not make, unless
  * the record says that moves have begun: the volume may be a mixture then.
  *
- * @returns whether the volume holds the old or the new data
+ * @returns whether the volume holds the old or the new data; `unknown` if somebody emptied the area by hand
  * @throws OBJECT_DAMAGED if the area holds data, but its list of moves is gone or damaged; TREE_TARGET_REFUSED if the
- *   area is not as Lifeboat left it. Nothing has changed then.
+ *   area is not as Lifeboat left it; TREE_HALF_RESTORED if moves have begun and the area is gone, or if the volume is
+ *   another one than the recorded one. Nothing has changed then.
  */
 export async function undoExchange(
   root: Directory,
   id: string,
-  { record = {}, heard = () => undefined }: UndoOptions = {},
-): Promise<'old' | 'new'> {
+  { record = {}, heard = () => undefined, ended }: UndoOptions = {},
+): Promise<'old' | 'new' | 'unknown'> {
   const { before, list } = record;
   const found = findArea(root, 'before', id, before) ?? (list === undefined ? undefined : findNamed(root, id));
-  if (!found) return 'old';
+  if (!found) return stateWithoutArea(root, id, record);
   try {
     if (list === undefined && !isOwn(root, found.area.stat())) {
       // Another program has changed the owner. Nothing has moved yet.
@@ -72,7 +76,9 @@ export async function undoExchange(
     }
     if (list !== undefined)
       await checkRecorded(root, found, { ...(before === undefined ? {} : { inode: before }), list });
-    return await undoFound(root, found, id, { record, heard });
+    const emptied = list !== undefined && !record.ended && exchangeState(found.area) === 'none';
+    const state = await undoFound(root, found, id, { record, heard, ended });
+    return emptied ? 'unknown' : (record.ended?.now ?? state);
   } finally {
     found.area.close();
   }
@@ -112,12 +118,12 @@ export async function undoFound(
   root: Directory,
   found: FoundArea,
   id: string,
-  { record = {}, heard = () => undefined }: UndoOptions,
+  { record = {}, heard = () => undefined, ended }: UndoOptions,
 ): Promise<'old' | 'new'> {
   const { area, name } = found;
   const state = exchangeState(area);
   if (state === 'done') {
-    await finishExchange(root, found, id, record);
+    await finishExchange(root, found, id, { record, ended });
     return 'new';
   }
   const before = state === 'under way' ? await takeBack(root, area, id, { record, heard }) : undefined;
@@ -126,6 +132,7 @@ export async function undoFound(
     // only copy of the data.
     throw listGone(name);
   }
+  ended?.({ now: 'old' });
   removeEmptied(root, found, heard);
   if (before) await setMeta(root, before);
   root.sync();
@@ -215,7 +222,7 @@ export async function finishExchange(
   root: Directory,
   found: FoundArea,
   id: string,
-  record: AreaRecord,
+  { record = {}, ended }: UndoOptions,
 ): Promise<boolean> {
   let kept = false;
   let after: DirectoryMeta = root.meta();
@@ -224,6 +231,7 @@ export async function finishExchange(
     if (step.type === 'move' && (step.out || !header.whole)) kept = true;
     if (step.type === 'directory' && step.path === '') after = step.after;
   }
+  ended?.({ now: 'new', kept });
   const used = findSource(root, header, record);
   if (used) removeArea(root, used);
   used?.area.close();

@@ -13,6 +13,7 @@ import { checkSteps, unmovable } from './movable.ts';
 import { readMoves } from './move-list.ts';
 import { type AreaRecord, removeArea } from './own-area.ts';
 import { rootBefore } from './root-base.ts';
+import type { Ended } from './volume-state.ts';
 
 /** The result of an exchange. `kept`: the area that holds the replaced data; absent if nothing was replaced. */
 export interface Exchanged {
@@ -30,6 +31,7 @@ interface Swap {
   at: string;
   /** see `ExchangeRequest` */
   begun?(known: KnownArea): void;
+  ended?(state: Ended): void;
   heard?(): void;
 }
 
@@ -85,7 +87,8 @@ export async function rollBackArea(swap: Swap & { restore: string; check?: boole
   return inVolume(swap.root, async (root) => {
     const areas = await areasIn(root, { measure: false, known: known ? [known] : [] });
     const found = areas.find((one) => one.restore === restore || refersTo(known, one));
-    if (!found) throw gone(restore);
+    if (found?.missing === 'volume') throw otherVolume(restore, root);
+    if (!found || found.missing) throw gone(restore);
     const name = areaName('before', found.id);
     const before = root.meta();
     if (found.refused !== undefined) throw untrusted(name, found.refused);
@@ -145,6 +148,7 @@ export async function forgetAreas(
     const isMeant = (area: VolumeArea) =>
       area.restore === restore || refersTo(known, area) || (area.forgotten && area.id === restore);
     const found = areas.filter(isMeant);
+    if (found.some(({ missing }) => missing === 'volume')) throw otherVolume(restore, root);
     for (const area of found) await forgetArea(root, area, recordOf(area, known), heard);
     if (found.length > 0) await setMeta(root, meta);
     root.sync();
@@ -173,6 +177,15 @@ async function forgetArea(
   } finally {
     area.close();
   }
+}
+
+/** Returns the error for put-aside data of a volume that is not the one at its place now. */
+function otherVolume(restore: string, { place }: Directory): LifeboatError {
+  return new LifeboatError(
+    'NOTHING_TO_ROLL_BACK',
+    `${place} is not the directory that restore ${restore} changed: its disk may not be mounted, or the volume was made again`,
+    { hint: 'Mount it, and run the command again. Lifeboat keeps the record of the put-aside data.' },
+  );
 }
 
 function gone(restore: string): LifeboatError {

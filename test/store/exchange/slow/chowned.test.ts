@@ -93,7 +93,8 @@ const begun = ({ inode, list }: KnownArea) => {
 };
 const swap = (options: { heard?: () => void; whole?: boolean } = {}) =>
   swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 'snap', areas: record, begun, ...options });
-const undo = (id = ID) => undoIncomplete(volume, id, { record });
+const ended = (state: AreaRecord['ended']) => Object.assign(record, { ended: state });
+const undo = (id = ID) => undoIncomplete(volume, id, { record, ended });
 const areas = () => readdirSync(volume).filter((name) => name.startsWith('.lifeboat-'));
 const live = () => (readFileSync(inVolume('top'), 'utf8').includes('volume') ? 'old' : 'new');
 const list = (known?: KnownArea) => listAreas(volume, { known: known ? [known] : [] });

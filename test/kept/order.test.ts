@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { refuseOutOfTurn } from '../../src/restore/rollback.ts';
+import { refuseOutOfTurn } from '../../src/kept/order.ts';
 import type { Rollback } from '../../src/run/state.ts';
 
 const kept = (id: string, inUse: Rollback['inUse'], more: Partial<Rollback>): Rollback => ({
@@ -33,4 +33,22 @@ test('a rolled-back restore comes back only after the earlier ones', () => {
     expect.objectContaining({ code: 'USAGE', hint: expect.stringContaining('lifeboat rollback 1') }),
   );
   expect(() => refuseOutOfTurn(second, [kept('1', 'restored', app), second])).not.toThrow();
+});
+
+test('a rolled-back restore does not come back under a later one that is in use, and the hint has the order', () => {
+  const inVolume = (id: string, inUse: Rollback['inUse']) => kept(id, inUse, { volume: { area: id } });
+  const [first, second, third] = [inVolume('1', 'before'), inVolume('2', 'restored'), inVolume('3', 'restored')];
+  expect(() => refuseOutOfTurn(first, [first, second])).toThrow(
+    expect.objectContaining({ code: 'USAGE', hint: 'Change that first: lifeboat rollback 2. Nothing was changed.' }),
+  );
+  expect(() => refuseOutOfTurn(first, [first, second, third])).toThrow(
+    expect.objectContaining({ hint: expect.stringContaining('lifeboat rollback 3, then lifeboat rollback 2.') }),
+  );
+  const back = inVolume('2', 'before');
+  expect(() => refuseOutOfTurn(back, [first, back, third])).toThrow(
+    expect.objectContaining({ hint: expect.stringContaining('lifeboat rollback 3, then lifeboat rollback 1.') }),
+  );
+  // The same for databases.
+  expect(() => refuseOutOfTurn(kept('1', 'before', app), [kept('2', 'restored', app)])).toThrow('in use');
+  expect(() => refuseOutOfTurn(first, [first, back])).not.toThrow();
 });

@@ -1,0 +1,184 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { recoverVolumes } from '../../src/kept/undo-volumes.ts';
+import type { Plan, VolumeSource } from '../../src/plan/model.ts';
+import { rollbackAll } from '../../src/restore/all/rollback-all.ts';
+import type { RestoreDeps } from '../../src/restore/context.ts';
+import { forget, rollback } from '../../src/restore/rollback.ts';
+import { appendJournal, openJournals, readJournal } from '../../src/run/journal.ts';
+import { openState, type Rollback, type State } from '../../src/run/state.ts';
+import type { VolumeArea } from '../../src/store/exchange/list-areas.ts';
+import type { TreeStore } from '../../src/trees/runner.ts';
+
+/** Rollbacks of volumes, with jobs that stand for the volume. */
+
+let directory: string;
+let state: State;
+/** the kinds of jobs that ran */
+let jobs: string[];
+let said: string[];
+let areas: VolumeArea[];
+/** whether the spool is full */
+let full: boolean;
+let sources: VolumeSource[];
+
+const mount = { type: 'volume', name: 'media', source: '/x', destination: '/media', writable: true };
+const known = { area: 'r', inode: '5', list: 'sum', root: '2:1' };
+const record = (id: string, more: Partial<Rollback> = {}): Rollback => ({
+  ...{ id, at: '2026-11-20T03:00:00Z', source: 'web.media', snapshot: 's', inUse: 'restored' },
+  ...{ volume: { ...known, area: id } },
+  ...more,
+});
+const area = (id: string, more: Partial<VolumeArea> = {}): VolumeArea => ({
+  ...{ kind: 'before', id, restore: id, holds: 'before', files: 1, bytes: 2 },
+  ...more,
+});
+
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-rollback-'));
+  state = openState(path.join(directory, 'state'));
+  jobs = [];
+  said = [];
+  areas = [area('r')];
+  full = false;
+  sources = [{ kind: 'volume', name: 'web.media', mount } as unknown as VolumeSource];
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+function makeDeps(): RestoreDeps {
+  const journals = path.join(directory, 'runs');
+  const treeStore = {
+    async volume(job: { kind: string; id: string; journal: string; check?: boolean }) {
+      jobs.push(job.check ? 'check' : job.kind);
+      if (job.kind === 'areas') return areas;
+      if (job.kind === 'undo') return { now: 'new', kept: true };
+      if (job.kind === 'forget' || job.check) return {};
+      appendJournal(job.journal, { type: 'volume-swap', id: job.id, area: '6', list: 'new', root: '2:1' });
+      appendJournal(job.journal, { type: 'volume-ended', id: job.id, now: 'new', kept: true });
+      return { kept: { area: job.id, inode: '6', list: 'new', root: '2:1' }, holds: 'restored', swapMs: 3 };
+    },
+  } as unknown as TreeStore;
+  const saving: State = {
+    ...state,
+    async saveRollbacks(all) {
+      if (full) throw new LifeboatError('SPOOL_FULL', 'the spool is full');
+      await state.saveRollbacks(all);
+    },
+  };
+  const base = { treeStore, log: silentLog, state: saving, agentMounts: [] };
+  return {
+    ...{ ...base, project: 'shop', journals, agentId: 'a', agentVersion: '1', now: () => new Date() },
+    lock: async () => ({ release: async () => undefined }),
+    async recover() {
+      for (const file of await openJournals(journals)) {
+        const { done } = await recoverVolumes(base, await readJournal(file), file);
+        if (done) rmSync(file);
+      }
+    },
+    plan: async () => ({ sources, problems: [] }) as unknown as Plan,
+    dispatcher: { emit: () => undefined, flush: async () => undefined },
+    holdDeps: () => ({}),
+    repository: () => Promise.reject(new Error('no repository')),
+  } as unknown as RestoreDeps;
+}
+
+const request = (more: { id?: string; dryRun?: boolean } = {}) => ({
+  ...{ canConfirm: true, stopServices: false, signal: new AbortController().signal },
+  confirm: async () => undefined,
+  say: (line: string) => void said.push(line),
+  ...more,
+});
+
+test('a rollback whose record cannot be saved succeeds, and recovery saves the record from the journal', async () => {
+  await state.saveRollbacks([record('r')]);
+  full = true;
+  const deps = makeDeps();
+  const report = await rollback(deps, request());
+  expect(report).toMatchObject({ status: 'ok', canRollBack: true });
+  expect(report.warnings).toEqual([expect.stringContaining('could not be saved: the spool is full')]);
+  expect(await state.rollbacks()).toEqual([record('r')]);
+  full = false;
+  await deps.recover();
+  expect(await state.rollbacks()).toEqual([
+    record('r', { inUse: 'before', volume: { area: report.id, inode: '6', list: 'new', root: '2:1' } }),
+  ]);
+  expect(readdirSync(path.join(directory, 'runs'))).toEqual([]);
+});
+
+test('the same for a rollback of all sources', async () => {
+  await state.saveRollbacks([record('r', { group: 'g' })]);
+  full = true;
+  const deps = makeDeps();
+  const report = await rollbackAll(deps, request(), 'g');
+  expect(report).toMatchObject({ status: 'ok', canRollBack: true, restored: [{ target: 'web.media: media' }] });
+  expect(report.warnings).toEqual([expect.stringContaining('could not be saved')]);
+  full = false;
+  await deps.recover();
+  expect(await state.rollbacks()).toMatchObject([{ id: 'r', inUse: 'before', volume: { list: 'new' } }]);
+});
+
+test('a rollback of all sources uses each record as the volume completes it', async () => {
+  areas = [area('r', { inode: '7', list: 'seen', root: '2:1', holds: 'restored' })];
+  // The record was saved before its exchange, and the volume shows that the data is swapped already.
+  await state.saveRollbacks([record('r', { group: 'g', volume: { area: 'r' } })]);
+  await expect(rollbackAll(makeDeps(), request(), 'g')).rejects.toMatchObject({
+    code: 'NOTHING_TO_ROLL_BACK',
+    message: expect.stringContaining('is swapped already'),
+  });
+  expect(jobs).toEqual(['areas']);
+});
+
+test('a dry run saves no record', async () => {
+  await state.saveRollbacks([record('r', { volume: { area: 'r' } })]);
+  areas = [area('r', { inode: '7', list: 'seen', root: '2:1' }), area('x', { at: 'now', inode: '8', list: 'x' })];
+  await rollback(makeDeps(), request({ dryRun: true }));
+  await forget(makeDeps(), request({ dryRun: true, id: 'r' }));
+  expect(jobs).toEqual(['areas', 'check', 'areas']);
+  expect(await state.rollbacks()).toEqual([record('r', { volume: { area: 'r' } })]);
+});
+
+test('without an id, a restore whose source is gone is passed over; it can be forgotten', async () => {
+  const gone = record('t', { source: 'old.media' });
+  await state.saveRollbacks([record('r'), gone]);
+  expect(await rollback(makeDeps(), request())).toMatchObject({ of: 'r', source: 'web.media' });
+  expect(said[0]).toMatch(/^Restore t of old\.media cannot be rolled back: no running container/);
+  await state.saveRollbacks([record('r'), gone]);
+  await expect(rollback(makeDeps(), request({ id: 't' }))).rejects.toMatchObject({
+    code: 'SOURCE_UNKNOWN',
+    hint: expect.stringContaining('lifeboat rollback t --forget'),
+  });
+  jobs = [];
+  expect(await forget(makeDeps(), request())).toEqual(gone);
+  expect(said.at(-1)).toMatch(
+    /removes only the record.*stays in \.lifeboat-before-t of the volume that old\.media had/,
+  );
+  expect(jobs).toEqual([]);
+  expect(await state.rollbacks()).toEqual([record('r')]);
+});
+
+test('a record of data that is not found stays until somebody forgets it, and does not block the others', async () => {
+  const later = record('s');
+  await state.saveRollbacks([record('r'), later]);
+  areas = [area('r'), area('s', { missing: 'area' })];
+  expect(await rollback(makeDeps(), request())).toMatchObject({ of: 'r' });
+  expect((await state.rollbacks()).map(({ id }) => id).sort()).toEqual(['r', 's']);
+  areas = [area('s', { missing: 'volume' })];
+  jobs = [];
+  await forget(makeDeps(), request({ id: 's' }));
+  expect(said.at(-1)).toMatch(/removes only the record, because its volume is not mounted.*\.lifeboat-before-s/);
+  expect(jobs).toEqual(['areas']);
+  expect((await state.rollbacks()).map(({ id }) => id)).toEqual(['r']);
+});
+
+test('after the loss of the spool, a rollback finds the data in the volume', async () => {
+  areas = [area('r', { at: '2026-11-20T03:00:00Z', inode: '5', list: 'sum', root: '2:1' })];
+  expect(await rollback(makeDeps(), request())).toMatchObject({ of: 'r' });
+  expect(await state.rollbacks()).toMatchObject([{ id: 'r', source: 'web.media', inUse: 'before' }]);
+  areas = [];
+  await state.saveRollbacks([]);
+  await expect(rollback(makeDeps(), request())).rejects.toMatchObject({ code: 'NOTHING_TO_ROLL_BACK' });
+});
