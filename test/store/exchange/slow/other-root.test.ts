@@ -7,7 +7,7 @@ import { listAreas } from '../../../../src/store/exchange/list-areas.ts';
 import type { AreaRecord } from '../../../../src/store/exchange/own-area.ts';
 import * as undoing from '../../../../src/store/exchange/undo-exchange.ts';
 import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
-import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { type Bench, createBench } from '../../helpers.ts';
 
 /** A volume whose disk is not mounted, and areas that are not where they were: nothing is concluded from that. */
@@ -39,7 +39,7 @@ afterEach(() => {
 async function build(): Promise<void> {
   const stored = await bench.store();
   const { packs } = stored;
-  const index = () => readIndexFile(bench.index);
+  const index = () => readIndexFileLines(bench.index);
   const made = (areas: AreaRecord) => {
     record = areas;
   };
