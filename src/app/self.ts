@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { unlessAborted } from '../base/abort.ts';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
-import { listFacts, type Self } from '../docker/discover.ts';
+import { listFactsAndMounts, type Self } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import { withMountDetails } from '../docker/mount-details.ts';
 import { awaitedContainers } from '../plan/awaited.ts';
@@ -65,7 +65,7 @@ export async function planNow(
   const agentMounts = self.facts.mounts;
   // Before and after the listing, because a run may stop a container, or start it again, in between.
   const before = await held();
-  const listed = await listFacts(engine);
+  const { facts: listed, others } = await listFactsAndMounts(engine);
   const stopped = new Set([...before, ...(await held())]);
   const facts = listed.map((one) => (stopped.has(one.id) ? { ...one, running: true } : one));
   const containers = await withMountDetails(engine, facts, asksForVolumes);
@@ -73,7 +73,7 @@ export async function planNow(
   const configFiles = await hasFiles(CONFIG);
   // Names that had a result stay the names of shared volumes.
   const known = Object.keys(await state.results().catch(() => ({})));
-  const input = { containers, project, settings, agentMounts, agentId, configFiles, known };
+  const input = { containers, others, project, settings, agentMounts, agentId, configFiles, known };
   let plan = buildPlan(input);
   const unknown = namesOfShared(plan).filter((names) => !names.some((name) => known.includes(name)));
   if (unknown.length > 0) {

@@ -103,7 +103,7 @@ function makeSource(
       },
     };
   }
-  return createFilesSource(planned);
+  return createFilesSource(planned, self.facts.mounts);
 }
 
 function pruneDepsOf({ settings, state, journals, now, log }: Environment) {

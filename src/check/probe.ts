@@ -16,7 +16,7 @@ import { readServerFacts } from '../sources/postgres/facts/facts.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { mayBeStarting } from '../sources/postgres/server/when-up.ts';
-import { HELPER_ROOT, leftOutOf, pathInAgent } from '../sources/volume.ts';
+import { fileMountsIn, HELPER_ROOT, leftOutOf, pathInAgent } from '../sources/volume.ts';
 import type { MeasuredTree } from '../store/content/measure-tree.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { TreeStore } from '../trees/runner.ts';
@@ -128,12 +128,14 @@ async function probeTree(
   const { root, reach } = treeOf(source, deps);
   const { exclude } = source;
   const leaveOut = leftOutOf(source);
+  const fileMounts = fileMountsIn(source, reach, deps.agentMounts);
   const measured: MeasuredTree = await deps.treeStore.measure({
     root,
     reach,
     include: source.kind === 'volume' ? source.include : [],
     exclude,
     ...(leaveOut ? { leaveOut } : {}),
+    ...(fileMounts ? { fileMounts } : {}),
     runId: probeRun(),
     signal,
   });

@@ -15,6 +15,7 @@ export interface ContainerSummary {
   labels: Record<string, string>;
   /** as in {@link ContainerDetails} */
   networkMode: string;
+  mounts: Mount[];
 }
 
 /** The engine's details of one container. */
@@ -117,6 +118,8 @@ const mount = z
     return m.Type === 'volume' && m.Name ? { ...base, name: m.Name } : base;
   });
 
+const mounts = z.array(mount).nullish();
+
 const hostConfig = z.object({ NetworkMode: text, RestartPolicy: z.object({ Name: text }).nullish() });
 
 export const summaries = z.array(
@@ -129,6 +132,7 @@ export const summaries = z.array(
       Created: z.number(),
       Labels: strings,
       HostConfig: z.object({ NetworkMode: text }).nullish(),
+      Mounts: mounts,
     })
     .transform(
       (c): ContainerSummary => ({
@@ -140,6 +144,7 @@ export const summaries = z.array(
         created: c.Created,
         labels: c.Labels,
         networkMode: c.HostConfig?.NetworkMode ?? '',
+        mounts: c.Mounts ?? [],
       }),
     ),
 );
@@ -183,10 +188,7 @@ export const container = z
       StopTimeout: z.number().nullish(),
     }),
     HostConfig: hostConfig.extend({ AutoRemove: flag, Tmpfs: z.record(z.string(), z.unknown()).nullish() }),
-    Mounts: z
-      .array(mount)
-      .nullish()
-      .transform((value) => value ?? []),
+    Mounts: mounts,
     NetworkSettings: z.object({ Networks: z.record(z.string(), network).nullish() }).nullish(),
   })
   .transform(
@@ -207,7 +209,7 @@ export const container = z
       labels: c.Config.Labels,
       env: c.Config.Env,
       command: [c.Path, ...c.Args],
-      mounts: c.Mounts,
+      mounts: c.Mounts ?? [],
       tmpfs: Object.keys(c.HostConfig.Tmpfs ?? {}),
       networkMode: c.HostConfig.NetworkMode,
       autoRemove: c.HostConfig.AutoRemove,

@@ -4,7 +4,7 @@ import type { Rollback } from '../run/state.ts';
 import type { TreeStore } from '../trees/runner.ts';
 import { halfSwapped } from './undo-volumes.ts';
 import { type VolumePlace, volumePlace } from './volume-place.ts';
-import { areasOf } from './volume-records.ts';
+import { keptAreaOf } from './volume-records.ts';
 import { keptIn } from './volumes.ts';
 
 /** A swap that was cut off and could not be reversed, and whose area is not in the volume. */
@@ -36,14 +36,8 @@ export async function findLostSwap(
     for (const open of halfSwapped(entries)) {
       if (restore !== (from ?? open.id)) continue;
       const place: VolumePlace = open.mount ? volumePlace(open.mount, agentMounts) : open;
-      const { before: inode, list, root } = areasOf(entries, open.id);
-      const known = {
-        area: open.id,
-        ...(inode ? { inode } : {}),
-        ...(list ? { list } : {}),
-        ...(root ? { root } : {}),
-      };
-      const areas = await keptIn(treeStore, place, run, [known]);
+      const known = keptAreaOf(entries, open.id);
+      const areas = known ? await keptIn(treeStore, place, run, [known]) : [];
       const missing = areas.find(({ kind, id }) => kind === 'before' && id === open.id)?.missing;
       if (missing) return { missing, accept: () => appendJournal(file, { type: 'volume-done', id: open.id }) };
     }

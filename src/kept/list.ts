@@ -6,7 +6,7 @@ import { seenStrays } from '../run/aside-warnings.ts';
 import type { Rollback, State } from '../run/state.ts';
 import { readDatabases } from '../sources/postgres/load/swap.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
-import type { KnownArea } from '../store/exchange/known-area.ts';
+import { isKnown, type KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import { areaName } from '../store/filesystem/area.ts';
 import { WHY_MISSING } from './choose.ts';
@@ -46,7 +46,7 @@ export interface KeptData {
 type ReadAreas = (source: VolumeSource, signal: AbortSignal, known: KnownArea[]) => Promise<VolumeArea[]>;
 
 interface ListDeps {
-  state: Pick<State, 'directory' | 'rollbacks'>;
+  state: Pick<State, 'directory' | 'rollbacks' | 'hasRollbacks'>;
   plan(): Promise<Plan>;
   /** returns the IDs of the restores and rollbacks that have not ended */
   open(): Promise<ReadonlySet<string>>;
@@ -124,7 +124,8 @@ function inVolume(one: Rollback, areas: readonly VolumeArea[] | undefined): Kept
   if (!areas) return [one];
   const now = asInVolume(one, areas);
   if (!now) return [];
-  const { bytes = 0, forgotten, refused, missing } = areaOf(one, areas) ?? {};
+  const { bytes = 0, refused, missing } = areaOf(one, areas) ?? {};
+  const forgotten = one.volume && isKnown(one.volume) && one.volume.forgotten;
   if (missing !== undefined) return [{ ...now, missing: WHY_MISSING[missing] }];
   if (refused !== undefined) return [{ ...now, refused }];
   return [{ ...now, bytes, ...(forgotten ? { forgotten } : {}) }];

@@ -28,13 +28,9 @@ export async function restoreTarget<K extends PlannedSource['kind']>(
     throw renamed(name, shared);
   }
   const problem = plan.problems.find(({ severity }) => severity === 'error');
-  throw new LifeboatError(
-    'SOURCE_UNKNOWN',
-    `no running container has the source ${name}, so there is nothing to restore into`,
-    {
-      hint: problem
-        ? `The plan has a problem: ${problem.message}.`
-        : 'Start it with `docker compose up -d`, or restore with --to-directory DIR.',
-    },
-  );
+  throw new LifeboatError('SOURCE_UNKNOWN', `no running container has the source ${name}`, {
+    hint: problem
+      ? `The plan has a problem: ${problem.message}.`
+      : 'Start it with `docker compose up -d`, or restore with --to-directory DIR.',
+  });
 }

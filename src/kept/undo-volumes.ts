@@ -1,4 +1,5 @@
 import { errorInfo } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import { appendJournal, type JournalEntry } from '../run/journal.ts';
 import type { State } from '../run/state.ts';
 import { placeName, type VolumeDeps, volumePlace } from './volume-place.ts';
@@ -67,7 +68,8 @@ export async function undoVolumes(
       const signal = AbortSignal.timeout(LIMIT_MS);
       const context = { reach, runId: id, journal, signal, progress: () => undefined };
       const job = { kind: 'undo' as const, root, id, journal, areas: areasOf(entries, id) };
-      const { now, kept } = await treeStore.volume(job, context);
+      const { now, kept, left } = await treeStore.volume(job, context);
+      warnLeft(log, placeName(open), left);
       const known = now === 'unknown' ? {} : { now };
       Object.assign(result, known);
       if (await complete({ id, now, ...(kept === undefined ? {} : { kept }) }))
@@ -82,6 +84,11 @@ export async function undoVolumes(
   }
   for (const entry of entries) if (entry.type === 'volume-done' && entry.now) result.now ??= entry.now;
   return result;
+}
+
+/** Names the directories that an exchange left in a volume, because they are not its own or hold files. */
+export function warnLeft(log: Log, volume: string, left: readonly string[]): void {
+  if (left.length > 0) log.warn('directories stay in the volume: inspect them, and delete them', { volume, left });
 }
 
 /**

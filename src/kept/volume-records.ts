@@ -1,6 +1,6 @@
 import type { JournalEntry } from '../run/journal.ts';
 import type { Rollback, State } from '../run/state.ts';
-import type { KnownArea } from '../store/exchange/known-area.ts';
+import { isKnown, type KnownArea, knownIn } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import type { AreaRecord } from '../store/exchange/own-area.ts';
 
@@ -21,17 +21,15 @@ export function areaOf({ volume }: Rollback, areas: readonly VolumeArea[]): Volu
  * have moved the data.
  */
 export function asInVolume(one: Rollback, areas: readonly VolumeArea[]): Rollback | undefined {
-  if (one.volume?.list) return one;
+  if (one.volume && isKnown(one.volume)) return one;
   const area = areaOf(one, areas);
-  if (!area || area.missing === 'area') return undefined;
-  return area.restore === one.id ? { ...one, ...ofArea(area) } : one;
+  if (!area) return undefined;
+  return area.shows?.restore === one.id ? { ...one, ...ofArea(area.shows) } : one;
 }
 
 /** Returns what an area shows about the record of its restore. */
-function ofArea({ id, holds, inode, list, root }: VolumeArea): Partial<Pick<Rollback, 'inUse' | 'volume'>> {
-  if (holds === undefined || inode === undefined || list === undefined) return {};
-  const volume = { area: id, inode, list, ...(root === undefined ? {} : { root }) };
-  return { inUse: holds === 'before' ? 'restored' : 'before', volume };
+function ofArea({ holds, known }: NonNullable<VolumeArea['shows']>): Pick<Rollback, 'inUse' | 'volume'> {
+  return { inUse: holds === 'before' ? 'restored' : 'before', volume: known };
 }
 
 /**
@@ -41,18 +39,16 @@ function ofArea({ id, holds, inode, list, root }: VolumeArea): Partial<Pick<Roll
  * @param all the records of all sources
  */
 export function recordsOf(source: string, areas: readonly VolumeArea[], all: readonly Rollback[]): Rollback[] {
-  const isProven = ({ unproven, refused, missing }: VolumeArea) => (unproven ?? refused ?? missing) === undefined;
   const isNew = ({ kind, id }: VolumeArea) =>
     kind === 'before' && !all.some((one) => one.source === source && one.volume?.area === id);
   return areas
-    .filter((area) => isProven(area) && isNew(area))
-    .flatMap((area): Rollback[] => {
-      const { restore, at, snapshot = '' } = area;
-      const { inUse, volume } = ofArea(area);
-      if (restore === undefined || at === undefined || !inUse || !volume) return [];
-      if (all.some(({ id }) => id === restore) || areas.some((one) => one !== area && one.restore === restore))
-        return [];
-      return [{ id: restore, at, source, snapshot, inUse, volume }];
+    .filter(isNew)
+    .flatMap(({ shows }): Rollback[] => {
+      if (!shows) return [];
+      const { restore, at, snapshot = '' } = shows;
+      const isTwice = areas.some((one) => one.shows !== shows && one.shows?.restore === restore);
+      if (isTwice || all.some(({ id }) => id === restore)) return [];
+      return [{ id: restore, at, source, snapshot, ...ofArea(shows) }];
     })
     .sort((a, b) => (a.at < b.at ? -1 : 1));
 }
@@ -74,7 +70,7 @@ export function strayAreas(
 
 /** Returns the recorded areas in the volume of a source. */
 export function knownAreas(rollbacks: readonly Rollback[], source: string): KnownArea[] {
-  return rollbacks.flatMap((one) => (one.source === source && one.volume ? [one.volume] : []));
+  return rollbacks.flatMap((one) => (one.source === source && one.volume && isKnown(one.volume) ? [one.volume] : []));
 }
 
 /**
@@ -145,9 +141,7 @@ async function saveChanged(
 
 /** Returns the area that holds the replaced data of a restore or rollback, if its journal shows that it moved any. */
 export function keptAreaOf(entries: readonly JournalEntry[], id: string): KnownArea | undefined {
-  const { before, list, root } = areasOf(entries, id);
-  if (before === undefined || !list) return undefined;
-  return { area: id, inode: before, list, ...(root === undefined ? {} : { root }) };
+  return knownIn(id, areasOf(entries, id));
 }
 
 /** Returns the areas that a restore or rollback made, as far as its journal shows them. */
@@ -156,8 +150,8 @@ export function areasOf(entries: readonly JournalEntry[], id: string): AreaRecor
   for (const entry of entries) {
     if (entry.type === 'volume-areas' && entry.id === id) Object.assign(areas, entry.areas);
     if (entry.type === 'volume-swap' && entry.id === id) {
-      const { area, list = '', root } = entry;
-      Object.assign(areas, { ...(area ? { before: area } : {}), list, ...(root ? { root } : {}) });
+      const { area: before, list, size, root } = entry;
+      Object.assign(areas, { before, list, size, root });
     }
     if (entry.type === 'volume-ended' && entry.id === id) {
       const { now, kept } = entry;

@@ -1,11 +1,11 @@
 import { errorInfo, hasCode, LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { appendJournal, openJournals, readJournal } from '../run/journal.ts';
 import type { Rollback } from '../run/state.ts';
-import type { KnownArea } from '../store/exchange/known-area.ts';
+import type { Exchanged } from '../store/exchange/exchange.ts';
+import { isKnown, type KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
-import type { Exchanged } from '../store/exchange/volume-areas.ts';
 import type { TreeStore } from '../trees/runner.ts';
-import { type Complete, halfSwapped, noteDone, type Undone, undoVolumes } from './undo-volumes.ts';
+import { type Complete, halfSwapped, noteDone, type Undone, undoVolumes, warnLeft } from './undo-volumes.ts';
 import { placeName, type VolumeDeps, type VolumePlace, type VolumeRun } from './volume-place.ts';
 import { keptAreaOf } from './volume-records.ts';
 
@@ -20,8 +20,12 @@ interface VolumeExchange extends Partial<Pick<Exchanged, 'kept' | 'swapMs'>> {
 /** The restore whose put-aside data is meant, and the record of that data. */
 type KeptInVolume = Pick<Rollback, 'id' | 'volume'>;
 
-function named({ id, volume }: KeptInVolume) {
-  return { restore: id, ...(volume ? { known: volume } : {}) };
+/** Returns the record of put-aside data. @throws NOTHING_TO_ROLL_BACK if it is incomplete */
+function recordOf({ id, volume }: KeptInVolume): KnownArea {
+  if (volume && isKnown(volume)) return volume;
+  throw new LifeboatError('NOTHING_TO_ROLL_BACK', `the record of the put-aside data of restore ${id} is incomplete`, {
+    hint: 'Lifeboat completes the record when it can write to the spool and to the volume. Check the free space of both, and run the command again.',
+  });
 }
 
 interface RollBackVolumeOptions {
@@ -49,7 +53,8 @@ export async function rollBackVolume({
 }: RollBackVolumeOptions): Promise<VolumeExchange> {
   const { id, journal, signal } = run;
   appendJournal(journal, { type: 'volume', id, ...place });
-  const job = { kind: 'roll-back' as const, root: place.root, id, at: now.toISOString(), journal, ...named(chosen) };
+  const about = { restore: chosen.id, known: recordOf(chosen) };
+  const job = { kind: 'roll-back' as const, root: place.root, id, at: now.toISOString(), journal, ...about };
   const context = { reach: place.reach, runId: id, journal, signal, progress: () => undefined };
   const withdraw = async () => undefined;
   return orTakenBack(deps, place, run, { exchange: () => deps.treeStore.volume(job, context), save, withdraw });
@@ -66,7 +71,8 @@ export async function checkRollBack(
   chosen: KeptInVolume,
   { id, journal, signal }: VolumeRun,
 ): Promise<void> {
-  const job = { kind: 'roll-back' as const, root, id, at: '', journal, ...named(chosen), check: true };
+  const about = { restore: chosen.id, known: recordOf(chosen), check: true };
+  const job = { kind: 'roll-back' as const, root, id, at: '', journal, ...about };
   await treeStore.volume(job, { reach, runId: id, journal, signal, progress: () => undefined });
 }
 
@@ -94,7 +100,9 @@ export async function orTakenBack(
 ): Promise<VolumeExchange> {
   let done: Omit<VolumeExchange, 'warnings'>;
   try {
-    done = await exchange();
+    const { left, ...exchanged } = await exchange();
+    warnLeft(deps.log, placeName(place), left);
+    done = exchanged;
   } catch (error) {
     let undone: Undone | undefined;
     const complete: Complete = async (found) => {
@@ -157,15 +165,22 @@ export async function checkWhole(journals: string, own: string, place: VolumePla
   }
 }
 
-/** Deletes the put-aside data of a restore. */
+/**
+ * Deletes the put-aside data of a restore. `begin` is called once the data is recognised, to record that its deletion
+ * begins: nothing can be brought back from then on.
+ */
 export async function forgetVolume(
   treeStore: TreeStore,
   { root, reach }: VolumePlace,
   chosen: KeptInVolume,
-  { id, journal, signal }: VolumeRun,
+  { id, journal, signal, begin }: VolumeRun & { begin(forgotten: KnownArea): Promise<void> },
 ): Promise<void> {
   const context = { reach, runId: id, journal, signal, progress: () => undefined };
-  await treeStore.volume({ kind: 'forget', root, ...named(chosen) }, context);
+  const known = recordOf(chosen);
+  await treeStore.volume({ kind: 'forget', root, known, check: true }, context);
+  const forgotten = { ...known, forgotten: true as const };
+  await begin(forgotten);
+  await treeStore.volume({ kind: 'forget', root, known: forgotten }, context);
 }
 
 /** Reads the areas of put-aside data in a volume. `known`: the recorded ones. */

@@ -1,4 +1,6 @@
-import type { Mount } from './model.ts';
+import path from 'node:path';
+import type { Mount, MountingContainer, PlannedSource } from './model.ts';
+import { isOneOff, type PlanInput } from './services.ts';
 
 /** Decides which paths of the host are data of an application, for binds. */
 
@@ -55,4 +57,52 @@ export function whyNotMeant({ type, source, destination, writable, kind }: Mount
   if (source === '/') return 'is the whole host, mounted read-only';
   const isSystem = source === '/etc' || SYSTEM_TREES.some((directory) => contains(directory, source));
   return isSystem ? "is a directory of the host's system, mounted read-only" : undefined;
+}
+
+/**
+ * Returns the host paths that containers bind writable without the files next to them. SQLite in such a container keeps
+ * the log of a database in the container's own layer, or in another mount. A path may also be a directory: the engine
+ * does not report the type of a bind, and only a database at exactly this path matters.
+ *
+ * A stopped container counts, because an application that was killed leaves its log in the layer, and uses it again
+ * after a start. That excludes a container that never ran, a one-off container, and one that running containers of its
+ * service have replaced.
+ *
+ * @param agentId the agent's own container, which writes to no database
+ */
+export function fileMountsOf(containers: readonly MountingContainer[], agentId?: string): string[] {
+  const serviceOf = ({ project, service }: MountingContainer) => JSON.stringify([project, service]);
+  const live = new Set(containers.filter((one) => one.running && !isOneOff(one)).map(serviceOf));
+  const mayHaveLog = (one: MountingContainer) =>
+    one.running || !(isOneOff(one) || one.life?.state === 'created' || live.has(serviceOf(one)));
+  const found = containers
+    .filter((one) => one.id !== agentId && mayHaveLog(one))
+    .flatMap(({ mounts }) => mounts.filter((mount) => isFileMount(mount, mounts)))
+    .map(({ source }) => normalized(source));
+  return [...new Set(found)].sort();
+}
+
+/** Adds the paths of {@link fileMountsOf} to sources of files. Any of them may be inside the source. */
+export function withFileMounts(sources: readonly PlannedSource[], input: PlanInput): PlannedSource[] {
+  const { containers, others = [], agentId } = input;
+  const fileMounts = fileMountsOf([...containers, ...others], agentId);
+  if (fileMounts.length === 0) return [...sources];
+  return sources.map((source) => (source.kind === 'postgres' ? source : { ...source, fileMounts }));
+}
+
+/** Returns whether a bind may be a single file whose log the container does not keep next to the bind's source. */
+function isFileMount({ type, source, destination, writable, kind }: Mount, mounts: readonly Mount[]): boolean {
+  if (type !== 'bind' || !writable || kind === 'directory' || kind === 'other') return false;
+  const log = `${normalized(destination)}-wal`;
+  const [holding] = mounts
+    .filter((mount) => contains(mount.destination, log))
+    .sort((a, b) => b.destination.length - a.destination.length);
+  if (holding === undefined || holding.source === '') return true;
+  const place = join(holding.source, log.slice(holding.destination.replace(/\/+$/, '').length));
+  return normalized(place) !== `${normalized(source)}-wal`;
+}
+
+/** Returns an absolute path without `.`, `..`, double slashes, and slashes at the end, as the engine mounts it. */
+function normalized(name: string): string {
+  return path.posix.resolve('/', name);
 }

@@ -1,4 +1,5 @@
 import { planConfig } from './config.ts';
+import { withFileMounts } from './host-paths.ts';
 import { blocksAll, isAboutKeep, labelProblem, nothingLabelled } from './label-problems.ts';
 import type { Hook, Note, Plan, PlannedSource, Problem, VolumeSource } from './model.ts';
 import { postgresSource, stoppedDatabase } from './postgres.ts';
@@ -71,7 +72,7 @@ export function buildPlan(input: PlanInput): Plan {
   problems.push(...nothingLabelled(services, input), ...strayCredentials(sources, input.settings));
   return {
     project: input.project,
-    sources: sources.sort((a, b) => (a.name < b.name ? -1 : 1)),
+    sources: withFileMounts(sources, input).sort((a, b) => (a.name < b.name ? -1 : 1)),
     problems: ordered(problems),
     ...(notes.length > 0 ? { notes: orderedNotes(notes) } : {}),
     ...(Object.keys(volumes.shared).length > 0 ? { shared: volumes.shared } : {}),

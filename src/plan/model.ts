@@ -56,6 +56,12 @@ export interface ContainerFacts {
   networks?: Record<string, { addresses: string[]; aliases: string[] }>;
 }
 
+/** The properties of a container that decide which files it mounts by themselves, see `fileMountsOf`. */
+export interface MountingContainer
+  extends Pick<ContainerFacts, 'id' | 'project' | 'service' | 'running' | 'labels' | 'mounts'> {
+  life?: Pick<ContainerLife, 'state'>;
+}
+
 /** A retention policy. The newest snapshot is kept of so many days, weeks, months and years, as in restic. */
 export interface KeepPolicy {
   last?: number;
@@ -127,6 +133,20 @@ export interface PostgresSource extends SourceBase {
   mounts: Mount[];
 }
 
+/** Paths that containers mount without the files next to them. `findFileMounts` finds those in a tree. */
+export interface FileMounts {
+  /** paths on the host */
+  paths: readonly string[];
+  /** directories of the host that the reader of the tree sees, with the paths at which it sees them */
+  views: readonly HostView[];
+}
+
+/** A file or directory of the host, and where a process sees it. Both paths are absolute. */
+export interface HostView {
+  host: string;
+  local: string;
+}
+
 /** Which data directories of databases the tree of a source leaves out. */
 export type LeftOutData = 'all' | 'PostgreSQL';
 
@@ -144,6 +164,8 @@ export interface VolumeSource extends SourceBase {
   withPostgres?: true;
   /** running containers that can write to the volume and are not stopped for it */
   writers?: string[];
+  /** see `fileMountsOf`; absent if there are none */
+  fileMounts?: readonly string[];
 }
 
 /** A container that is stopped while a volume is read. */
@@ -161,6 +183,8 @@ export interface FilesSource extends SourceBase {
   root: string;
   /** globs that match the backups and volumes that are sources of their own */
   exclude: string[];
+  /** see `fileMountsOf`; absent if there are none */
+  fileMounts?: readonly string[];
 }
 
 export type PlannedSource = PostgresSource | VolumeSource | FilesSource;

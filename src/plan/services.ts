@@ -1,13 +1,15 @@
 import { type LabelValues, ownLabels, readLabels } from './labels.ts';
-import type { ContainerFacts, Mount } from './model.ts';
+import type { ContainerFacts, Mount, MountingContainer } from './model.ts';
 import { uniqueSlugs } from './names.ts';
 import type { Settings } from './settings.ts';
 import type { Mistake } from './values/fields.ts';
 
 /** The input of planning. */
 export interface PlanInput {
-  /** all containers of the engine, running or not; planning applies the scope */
+  /** containers of Compose projects or with a label of Lifeboat, running or not; planning applies the scope */
   containers: readonly ContainerFacts[];
+  /** the engine's other containers, of no Compose project and without a label of Lifeboat, with their mounts */
+  others?: readonly MountingContainer[];
   /** the agent's own project, which snapshots belong to */
   project: string;
   settings: Settings;
@@ -38,7 +40,7 @@ export interface Service {
 }
 
 /** Returns true for a container of `docker compose run`, which has the labels of its service but is not the service. */
-export function isOneOff(container: ContainerFacts): boolean {
+export function isOneOff(container: Pick<ContainerFacts, 'labels'>): boolean {
   return container.labels['com.docker.compose.oneoff']?.toLowerCase() === 'true';
 }
 

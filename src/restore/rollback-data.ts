@@ -198,7 +198,9 @@ export async function withVolume<T>(
       return { ...(swapMs === undefined ? {} : { swapMs }), restored, canRollBack: kept !== undefined, warnings };
     },
     async drop(chosen) {
-      await forgetVolume(treeStore, place, chosen, run);
+      const begin = async (volume: KnownArea) =>
+        state.saveRollbacks((await state.rollbacks()).map((one) => (one.id === chosen.id ? { ...one, volume } : one)));
+      await forgetVolume(treeStore, place, chosen, { ...run, begin });
       request.say(`  deleted the put-aside data in ${name}`);
     },
   });

@@ -211,7 +211,6 @@ async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedResto
     at: deps.now().toISOString(),
     whole,
     empty,
-    expected: built.inode,
     areas: built.areas,
     snapshot: snapshot.id,
     journal: journal.file,

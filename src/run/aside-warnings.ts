@@ -10,12 +10,12 @@ export async function openRuns(journals: string): Promise<ReadonlySet<string>> {
 }
 
 /**
- * Returns the names of put-aside data without a record that the last backup of each volume saw, by source.
- *
- * @param state its directory
+ * Returns the names of put-aside data without a record that the last backup of each volume saw, by source. Returns
+ * nothing if the records are lost: the names are compared with them.
  */
-export async function seenStrays({ directory }: Pick<State, 'directory'>): Promise<Record<string, string[]>> {
-  return (await readJson<Record<string, string[]>>(path.join(directory, STRAY))) ?? {};
+export async function seenStrays(state: Pick<State, 'directory' | 'hasRollbacks'>): Promise<Record<string, string[]>> {
+  if (!(await state.hasRollbacks())) return {};
+  return (await readJson<Record<string, string[]>>(path.join(state.directory, STRAY))) ?? {};
 }
 
 const STRAY = 'stray-areas.json';
@@ -27,18 +27,20 @@ const STRAY = 'stray-areas.json';
  * @param names of areas at the top of the volume
  */
 export async function asideWarnings(
-  state: Pick<State, 'directory' | 'rollbacks'>,
+  state: Pick<State, 'directory' | 'rollbacks' | 'hasRollbacks' | 'saveRollbacks'>,
   source: string,
   names: readonly string[],
   journals: string,
 ): Promise<string[]> {
   const open = await openRuns(journals);
   const areas = names.flatMap((name) => parseAreaName(name) ?? []).filter(({ id }) => !open.has(id));
-  const records = (await state.rollbacks()).filter((one) => one.source === source);
+  const all = await state.rollbacks();
+  const records = all.filter((one) => one.source === source);
   const recordOf = ({ kind, id }: (typeof areas)[number]) =>
     kind === 'before' ? records.find(({ volume }) => volume?.area === id) : undefined;
   const stray = areas.filter((area) => !recordOf(area)).map(({ kind, id }) => areaName(kind, id));
   const seen = await seenStrays(state);
+  if (!(await state.hasRollbacks())) await state.saveRollbacks(all);
   if (JSON.stringify(seen[source]) !== JSON.stringify(stray))
     await writeJson(path.join(state.directory, STRAY), { ...seen, [source]: stray });
   const only = areas.flatMap((area) => recordOf(area) ?? []);

@@ -5,8 +5,8 @@ import type { Hook, Mount } from '../plan/model.ts';
 import type { RestoreStart, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
 import type { Reach } from '../sources/source.ts';
-import type { AreaRecord } from '../store/exchange/own-area.ts';
-import type { Ended } from '../store/exchange/volume-state.ts';
+import type { Identity } from '../store/exchange/identity.ts';
+import type { AreaRecord, Ended } from '../store/exchange/own-area.ts';
 import { spoolError } from './spool.ts';
 
 /** A container of the user, with the names that stay when it is recreated. */
@@ -66,10 +66,10 @@ export type JournalEntry =
   /** the areas that a restore has made in the volume, see store/exchange/own-area.ts */
   | { type: 'volume-areas'; id: string; areas: AreaRecord }
   /**
-   * from here to `volume-done`, the volume may hold neither the old nor the new data; `area`: inode of the area for the
-   * replaced data; `list`: SHA-256 of the list of moves in it; `root`: the root of the volume, see `identifyRoot`
+   * from here to `volume-ended`, the volume may hold neither the old nor the new data; `area`: the area for the
+   * replaced data; `list`, `size`: SHA-256 of the list of moves in it, and its size in bytes; `root`: of the volume
    */
-  | { type: 'volume-swap'; id: string; area?: string; list?: string; root?: string }
+  | { type: 'volume-swap'; id: string; area: Identity; list: string; size: number; root: Identity }
   /** the volume is entirely old or new from here on; the cleanup and the record of put-aside data may be incomplete */
   | ({ type: 'volume-ended'; id: string } & Ended)
   /** the record is saved too; `now`: the data that is in place, if that is known */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno } from '../base/errors.ts';
@@ -36,4 +37,13 @@ export async function writeJson(file: string, value: unknown): Promise<void> {
     await rm(temporary, { force: true });
     throw spoolError(error);
   }
+}
+
+/** Returns the id in a file, and creates it at the first call. */
+export async function openHome(file: string): Promise<string> {
+  const known = await readJson<{ id: string }>(file);
+  if (known) return known.id;
+  const id = randomUUID();
+  await writeJson(file, { id });
+  return id;
 }

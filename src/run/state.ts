@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { access, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { ErrorInfo } from '../base/errors.ts';
@@ -6,12 +5,12 @@ import type { Accepted } from '../plan/accepted.ts';
 import type { Problem } from '../plan/model.ts';
 import type { RunReport } from '../report/events.ts';
 import type { PendingRetry } from '../report/tries.ts';
-import type { KnownArea } from '../store/exchange/known-area.ts';
+import type { KnownArea, PendingArea } from '../store/exchange/known-area.ts';
 import type { LeaseSighting, LeaseSightings } from '../store/repository/lease-seen.ts';
 import type { KnownRepository } from '../store/repository/repository-info.ts';
 import type { SeenChain } from '../store/repository/seen-chain.ts';
 import { type LastResult, resultsOf } from './source-status.ts';
-import { forget, readJson, writeJson } from './state-files.ts';
+import { forget, openHome, readJson, writeJson } from './state-files.ts';
 
 /** A database whose data from before a restore is kept. */
 export interface KeptDatabase {
@@ -40,7 +39,7 @@ export interface Rollback {
   /** for databases: their names, and the names of the data that is not in use */
   databases?: KeptDatabase[];
   /** for a volume: the directory with the data that is not in use */
-  volume?: KnownArea;
+  volume?: KnownArea | PendingArea;
 }
 
 /** The state of a copy of the repository. */
@@ -106,6 +105,8 @@ export interface State extends LeaseSightings {
   saveCopies(copies: Readonly<Record<string, CopyState>>): Promise<void>;
   /** restores that can be rolled back, oldest first */
   rollbacks(): Promise<Rollback[]>;
+  /** false if {@link rollbacks} were never saved, or are lost */
+  hasRollbacks(): Promise<boolean>;
   saveRollbacks(rollbacks: readonly Rollback[]): Promise<void>;
   /** the object after which the next partial `check` continues */
   checkedTo(): Promise<string | undefined>;
@@ -137,13 +138,7 @@ export function openState(directory: string, project?: string): State {
   const sightings = async () => (await readJson<Record<string, LeaseSighting>>(file('leases.json'))) ?? {};
   return {
     directory,
-    async home() {
-      const known = await readJson<{ id: string }>(file('home.json'));
-      if (known) return known.id;
-      const id = randomUUID();
-      await writeJson(file('home.json'), { id });
-      return id;
-    },
+    home: () => openHome(file('home.json')),
     async repository() {
       const known = await readJson<KnownRepository>(file('repository.json'));
       if (known) return known;
@@ -177,6 +172,7 @@ export function openState(directory: string, project?: string): State {
     copies: async () => (await readJson<Record<string, CopyState>>(file('copies.json'))) ?? {},
     saveCopies: (copies) => writeJson(file('copies.json'), copies),
     rollbacks: () => readJson<Rollback[]>(file('rollbacks.json')).then((value) => value ?? []),
+    hasRollbacks: async () => (await readJson(file('rollbacks.json'))) !== undefined,
     saveRollbacks: (rollbacks) => writeJson(file('rollbacks.json'), rollbacks),
     checkedTo: () => readJson<{ key?: string }>(file('checked.json')).then((value) => value?.key),
     saveCheckedTo: (key) => writeJson(file('checked.json'), { key }),

@@ -1,6 +1,6 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { LeftOutData, Mount } from '../plan/model.ts';
+import type { FileMounts, LeftOutData, Mount } from '../plan/model.ts';
 import type { Progress } from '../report/events.ts';
 
 /**
@@ -28,6 +28,8 @@ export interface CapturedTree {
   include: string[];
   exclude: string[];
   leaveOut?: LeftOutData;
+  /** what containers mount from inside the tree; absent if it is nothing */
+  fileMounts?: FileMounts;
   /** JSON document of the recorded facts: versions, databases, row counts */
   facts: Record<string, unknown>;
   /** one line for the user */

@@ -1,6 +1,6 @@
 import path from 'node:path';
-import type { FilesSource, LeftOutData, Mount, VolumeSource } from '../plan/model.ts';
-import type { Source } from './source.ts';
+import type { FileMounts, FilesSource, HostView, LeftOutData, Mount, VolumeSource } from '../plan/model.ts';
+import type { Reach, Source } from './source.ts';
 
 /** The path at which a helper of the agent's image mounts the volume of a source. */
 export const HELPER_ROOT = '/source';
@@ -31,6 +31,23 @@ export function leftOutOf(source: VolumeSource | FilesSource): LeftOutData | und
 }
 
 /**
+ * Returns what containers mount from inside the tree of a source, with the paths at which the reader of the tree sees
+ * the host. Returns undefined if they mount nothing.
+ */
+export function fileMountsIn(
+  { fileMounts: paths = [] }: VolumeSource | FilesSource,
+  reach: Reach,
+  agentMounts: readonly Mount[],
+): FileMounts | undefined {
+  if (paths.length === 0) return undefined;
+  if (reach.kind === 'helper') return { paths, views: [{ host: reach.mount.source, local: HELPER_ROOT }] };
+  const views = agentMounts
+    .filter(({ source }) => source !== '')
+    .map(({ source, destination }): HostView => ({ host: source, local: destination }));
+  return { paths, views };
+}
+
+/**
  * Creates a source for a volume. Capturing copies nothing: the tree is the volume itself. The agent reads it in place
  * if it mounts the volume, else a helper mounts it read-only. hold.ts stops containers and runs hooks around the
  * capture. A restore extracts the tree into the volume.
@@ -38,17 +55,20 @@ export function leftOutOf(source: VolumeSource | FilesSource): LeftOutData | und
 export function createVolumeSource(planned: VolumeSource, agentMounts: readonly Mount[]): Source {
   const { mount } = planned;
   const here = pathInAgent(mount, agentMounts);
+  const reach: Reach = here === undefined ? { kind: 'helper', mount } : { kind: 'process' };
   const leaveOut = leftOutOf(planned);
+  const fileMounts = fileMountsIn(planned, reach, agentMounts);
   return {
     name: planned.name,
     kind: 'volume',
     capture: (_context, store) =>
       store({
         root: here ?? HELPER_ROOT,
-        reach: here === undefined ? { kind: 'helper', mount } : { kind: 'process' },
+        reach,
         include: planned.include,
         exclude: planned.exclude,
         ...(leaveOut ? { leaveOut } : {}),
+        ...(fileMounts ? { fileMounts } : {}),
         facts: {
           kind: 'volume',
           mount: { type: mount.type, name: mount.name ?? null, source: mount.source, destination: mount.destination },

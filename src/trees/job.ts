@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { type ErrorInfo, errorInfo } from '../base/errors.ts';
 import { HEARTBEAT_S } from '../docker/heartbeat.ts';
-import type { LeftOutData } from '../plan/model.ts';
+import type { FileMounts, LeftOutData } from '../plan/model.ts';
 import type { Progress, ProgressSink } from '../report/events.ts';
 import { appendJournal } from '../run/journal.ts';
 import { spoolError } from '../run/spool.ts';
@@ -32,6 +32,7 @@ export interface StoreJob {
   include: string[];
   exclude: string[];
   leaveOut?: LeftOutData;
+  fileMounts?: FileMounts;
   project: string;
   source: string;
   indexPath: string;
@@ -49,6 +50,7 @@ export interface MeasureJob {
   include: string[];
   exclude: string[];
   leaveOut?: LeftOutData;
+  fileMounts?: FileMounts;
 }
 
 export interface ExtractJob {
@@ -127,8 +129,8 @@ export async function runTreeJob(
   const inPhase = (phase: string) => (update: { done: number; files: number }) => progress({ phase, ...update });
   if (isVolumeJob(job)) return runVolumeJob(job, repository, signal, progress);
   if (job.kind === 'measure') {
-    const { root, include, exclude, leaveOut } = job;
-    return measureTree(root, { include, exclude, leaveOut, signal });
+    const { kind: _, root, ...selection } = job;
+    return measureTree(root, { ...selection, signal });
   }
   if (job.kind === 'extract') {
     const { indexPath, select, ...rest } = job;

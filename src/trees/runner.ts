@@ -42,7 +42,8 @@ interface TreeStoreDeps {
   processCommand?: readonly string[];
 }
 
-interface StoreRequest extends Omit<StoreJob, 'kind' | 'root' | 'include' | 'exclude' | 'leaveOut' | 'project'> {
+interface StoreRequest
+  extends Omit<StoreJob, 'kind' | 'root' | 'include' | 'exclude' | 'leaveOut' | 'fileMounts' | 'project'> {
   tree: CapturedTree;
   runId: string;
   signal: AbortSignal;
@@ -110,8 +111,9 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
   }
   return {
     async store({ tree, runId, signal, progress, ...rest }) {
-      const { root, include, exclude, leaveOut } = tree;
-      const selection = { root, include, exclude, ...(leaveOut ? { leaveOut } : {}) };
+      const { root, include, exclude, leaveOut, fileMounts } = tree;
+      const optional = { ...(leaveOut ? { leaveOut } : {}), ...(fileMounts ? { fileMounts } : {}) };
+      const selection = { root, include, exclude, ...optional };
       const job: StoreJob = { kind: 'store', project: deps.project, ...selection, ...rest };
       return (await run(job, tree.reach, { runId, journal: rest.journal, signal, progress })) as StoredTree;
     },

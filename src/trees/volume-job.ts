@@ -1,14 +1,15 @@
 import type { Destination } from '../destinations/destination.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import type { ProgressSink } from '../report/events.ts';
-import { appendJournal } from '../run/journal.ts';
+import { appendJournal, type JournalEntry } from '../run/journal.ts';
 import { compareTree, type TreeDifference } from '../store/content/compare-tree.ts';
-import { type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
+import { type BuiltAreas, type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
+import type { Exchanged } from '../store/exchange/exchange.ts';
+import type { EndedExchange } from '../store/exchange/finish-exchange.ts';
 import type { KnownArea } from '../store/exchange/known-area.ts';
 import { listAreas, type VolumeArea } from '../store/exchange/list-areas.ts';
-import type { AreaRecord } from '../store/exchange/own-area.ts';
-import { type Exchanged, forgetAreas, rollBackArea, swapBuilt } from '../store/exchange/volume-areas.ts';
-import type { Ended } from '../store/exchange/volume-state.ts';
+import type { AreaRecord, Ended } from '../store/exchange/own-area.ts';
+import { forgetArea, rollBackArea, swapBuilt } from '../store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFileLines } from '../store/filesystem/read-index.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
@@ -58,10 +59,8 @@ interface SwapJob extends Job {
   whole: boolean;
   /** only if the target does not exist */
   empty: boolean;
-  /** inode of the built content */
-  expected: string;
-  /** the areas of the build */
-  areas: AreaRecord;
+  /** the areas of the build, and the built directory */
+  areas: BuiltAreas;
   snapshot: string;
 }
 
@@ -69,7 +68,7 @@ interface SwapJob extends Job {
 interface UndoJob extends Job {
   kind: 'undo';
   id: string;
-  /** called when everything has moved back, or was moved */
+  /** records that the volume is wholly old or new */
   journal: string;
   /** its areas, as far as the journal shows them */
   areas: AreaRecord;
@@ -84,15 +83,16 @@ interface RollBackJob extends Job {
   at: string;
   restore: string;
   /** the record of the put-aside data */
-  known?: KnownArea;
+  known: KnownArea;
   /** only checks whether it is possible */
   check?: boolean;
 }
 
 interface ForgetJob extends Job {
   kind: 'forget';
-  restore: string;
-  known?: KnownArea;
+  known: KnownArea;
+  /** only checks whether the area is the recorded one */
+  check?: boolean;
 }
 
 interface AreasJob extends Job {
@@ -108,8 +108,7 @@ export interface VolumeResults {
   compare: TreeDifference;
   build: BuiltTree;
   swap: Exchanged;
-  /** `kept`: whether the area holds replaced data; absent if `now` is not `new`, or if that is not known */
-  undo: { now: 'old' | 'new' | 'unknown'; kept?: boolean };
+  undo: EndedExchange;
   'roll-back': Exchanged;
   forget: { forgotten: true };
   areas: VolumeArea[];
@@ -150,21 +149,26 @@ export async function runVolumeJob(
         select: selection(paths),
         ...repository,
         made: (areas) => appendJournal(journal, { type: 'volume-areas', id: job.id, areas }),
+        takenBack: () => noteEnd(journal, { type: 'volume-done', id: job.id, now: 'old' }),
         signal,
         progress: inPhase('restoring files'),
       });
     }
     case 'swap':
       return swapBuilt(exchanging(job, often(inPhase('moving into place'))));
-    case 'undo':
-      return undo(job, often(inPhase('taking back')));
-    case 'roll-back':
-      return rollBackArea(exchanging(job, often(inPhase('moving into place'))));
+    case 'undo': {
+      const heard = often(inPhase('taking back'));
+      return undoIncomplete(job.root, job.id, { record: job.areas, ended: endedIn(job.journal, job.id), heard });
+    }
+    case 'roll-back': {
+      const made = (areas: AreaRecord) => appendJournal(job.journal, { type: 'volume-areas', id: job.id, areas });
+      return rollBackArea({ ...exchanging(job, often(inPhase('moving into place'))), made });
+    }
     case 'forget':
-      await forgetAreas(job.root, job.restore, often(inPhase('deleting')), { known: job.known });
+      await forgetArea(job.root, job.known, often(inPhase('deleting')), job.check);
       return { forgotten: true };
     case 'areas':
-      return listAreas(job.root, { signal, known: job.known, unproven: true });
+      return listAreas(job.root, job.known, signal);
   }
 }
 
@@ -172,38 +176,26 @@ function selection(paths: readonly string[]) {
   return paths.length > 0 ? selectByGlobs(paths) : undefined;
 }
 
-/** Adds the journal to a job: before its first move, records that the volume may be neither old nor new. */
+/** Adds the journal to a job: it records before the first move that the volume may be neither old nor new. */
 function exchanging<J extends SwapJob | RollBackJob>({ kind: _, journal, ...job }: J, heard: () => void) {
-  const begun = ({ inode, list, root }: KnownArea) =>
-    appendJournal(journal, {
-      ...{ type: 'volume-swap', id: job.id },
-      ...(inode === undefined ? {} : { area: inode }),
-      ...(list === undefined ? {} : { list }),
-      ...(root === undefined ? {} : { root }),
-    });
-  return { ...job, begun, ended: recordEnd(journal, job.id), heard };
+  const begun = ({ identity, list, size, root }: KnownArea) =>
+    appendJournal(journal, { type: 'volume-swap', id: job.id, area: identity, list, size, root });
+  return { ...job, begun, ended: endedIn(journal, job.id), heard };
 }
 
-/** Returns a function that records that the volume is entirely old or new. */
-function recordEnd(journal: string, id: string): (state: Ended) => void {
-  return (state) => {
-    try {
-      appendJournal(journal, { type: 'volume-ended', id, ...state });
-    } catch {
-      // Recovery finds it out from the volume, unless the area is removed by then.
-    }
-  };
+/** Returns a function that records that a volume is wholly old or new, and whether it could record that. */
+function endedIn(journal: string, id: string): (state: Ended) => boolean {
+  return (state) => noteEnd(journal, { type: 'volume-ended', id, ...state });
 }
 
-async function undo({ root, id, journal, areas }: UndoJob, heard: () => void): Promise<VolumeResults['undo']> {
-  let kept = areas.ended?.kept;
-  const record = recordEnd(journal, id);
-  const ended = (state: Ended) => {
-    kept = state.kept;
-    record(state);
-  };
-  const now = await undoIncomplete(root, id, { record: areas, heard, ended });
-  return { now, ...(now !== 'new' || kept === undefined ? {} : { kept }) };
+/** Records a completed step. Returns whether that succeeded: a full spool does not turn a success into a failure. */
+function noteEnd(journal: string, entry: JournalEntry): boolean {
+  try {
+    appendJournal(journal, entry);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Returns a counter of files that reports progress a few times a second. */

@@ -258,7 +258,7 @@ test('a volume is repaired before its containers start, and the report says how 
   second.record({ type: 'begun', restore });
   second.record({ type: 'volume', id: restore.id, root: '/v', reach: { kind: 'process' } });
   reached = 'unknown';
-  second.record({ type: 'volume-swap', id: restore.id });
+  second.record({ type: 'volume-swap', id: restore.id, area: '5', list: 'sum', size: 3, root: '2' });
   second.record({ type: 'stop', container: { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' } });
   failing.add('undo');
   done = [];
@@ -464,7 +464,7 @@ test('services of a restore of all sources stay stopped until each of its volume
   const [group, source] = ['20261120T030000Z-ffffff', '20261120T030000Z-000001'];
   const part = new Journal(journals, { type: 'start', verb: 'restore', id: source, group, agent: 'a1' });
   part.record({ type: 'volume', id: source, root: '/volume', reach: { kind: 'process' } });
-  part.record({ type: 'volume-swap', id: source });
+  part.record({ type: 'volume-swap', id: source, area: '5', list: 'sum', size: 3, root: '2' });
   const whole = new Journal(journals, { type: 'start', verb: 'restore', id: group, group, agent: 'a1' });
   whole.record({ type: 'stop', container: { id: 'c1', name: 'web', project: 'shop', service: 'web' } });
   const undo = deps.undoVolumes;

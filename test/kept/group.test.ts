@@ -14,7 +14,7 @@ afterEach(() => rmSync(journals, { recursive: true }));
 const GROUP = '20261120T030000Z-ffffff';
 const SOURCE = '20261120T030000Z-000001';
 const volume: JournalEntry = { type: 'volume', id: SOURCE, root: '/volume', reach: { kind: 'process' } };
-const swap: JournalEntry = { type: 'volume-swap', id: SOURCE };
+const swap: JournalEntry = { type: 'volume-swap', id: SOURCE, area: '5', list: 'sum', size: 3, root: '2' };
 const done: JournalEntry = { type: 'volume-done', id: SOURCE, now: 'old' };
 
 function journalOf(id: string, group: string | undefined, entries: JournalEntry[] = []): Journal {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
-import { silentLog } from '../../src/base/log.ts';
+import { type Log, silentLog } from '../../src/base/log.ts';
 import { keptLines, listKept } from '../../src/kept/list.ts';
 import { halfSwapped, openVolumes, recoverVolumes, undoVolumes } from '../../src/kept/undo-volumes.ts';
 import {
@@ -14,11 +14,12 @@ import {
   strayAreas,
   withdrawKeptVolume,
 } from '../../src/kept/volume-records.ts';
-import { checkWhole, isHalfRestored, orTakenBack } from '../../src/kept/volumes.ts';
+import { checkRollBack, checkWhole, forgetVolume, isHalfRestored, orTakenBack } from '../../src/kept/volumes.ts';
 import type { Mount, Plan, VolumeSource } from '../../src/plan/model.ts';
 import { checkPaths } from '../../src/restore/paths.ts';
 import { appendJournal, type JournalEntry, readJournal } from '../../src/run/journal.ts';
 import { openState, type Rollback } from '../../src/run/state.ts';
+import type { KnownArea } from '../../src/store/exchange/known-area.ts';
 import type { VolumeArea } from '../../src/store/exchange/list-areas.ts';
 import { encodeIndexEntry, type IndexEntry } from '../../src/store/filesystem/index-file.ts';
 import type { TreeStore } from '../../src/trees/runner.ts';
@@ -30,9 +31,15 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true }));
 
 const volume = (id: string): JournalEntry => ({ type: 'volume', id, root: '/v', reach: { kind: 'process' } });
-const area = (id: string, restore: string, holds: 'before' | 'restored'): VolumeArea => ({
-  ...{ kind: 'before', id, restore, holds },
-  ...{ files: 1, bytes: 2 },
+const area = (id: string): VolumeArea => ({ kind: 'before', id, files: 1, bytes: 2 });
+const knownArea = (id: string): KnownArea => ({ area: id, identity: '5', list: 'sum', size: 3, root: '2@1' });
+const showing = (id: string, restore: string, holds: 'before' | 'restored'): VolumeArea => ({
+  ...area(id),
+  shows: { restore, holds, at: '2026-11-20T03:00:00Z', known: knownArea(id) },
+});
+const swapped = (id: string): JournalEntry => ({
+  ...{ type: 'volume-swap', id, area: '5' },
+  ...{ list: 'sum', size: 3, root: '2@1' },
 });
 const rollback = (id: string, source = 'web.media'): Rollback => ({
   ...{ id, at: '2026-11-20T03:00:00Z', source, snapshot: 's' },
@@ -50,7 +57,7 @@ test('unfinished work on a volume is reversed once, and retried if that fails', 
     volume: async (job: { kind: string; id: string }) => {
       if (failing) throw new LifeboatError('HELPER_FAILED', 'no helper');
       done.push(`${job.kind} ${job.id}`);
-      return { now: 'new' };
+      return { now: 'new', left: [] };
     },
   } as unknown as TreeStore;
   expect(await undoVolumes({ treeStore, log: silentLog, agentMounts: [] }, entries, { journal })).toEqual({
@@ -81,13 +88,13 @@ function cutOff(undone: 'old' | 'new' | 'failed', { kept, moved = true, full = f
     volume: async (job: { kind: string }) => {
       // The helper of any further job cannot be started.
       if (undone === 'failed' || job.kind !== 'undo') throw new LifeboatError('HELPER_FAILED', 'no helper');
-      return { now: undone, ...(kept === undefined ? {} : { kept }) };
+      return { now: undone, left: [], ...(kept === undefined ? {} : { kept }) };
     },
   } as unknown as TreeStore;
   const place = { root: '/v', reach: { kind: 'process' as const } };
   const run = { id: 'a', journal, signal: new AbortController().signal };
   const exchange = async () => {
-    if (moved) appendJournal(journal, { type: 'volume-swap', id: 'a', area: '5', list: 'sum', root: '2:1' });
+    if (moved) appendJournal(journal, swapped('a'));
     throw new LifeboatError('TREE_STALLED', 'killed');
   };
   const save = async (saved: unknown) => {
@@ -113,7 +120,7 @@ test('a swap that is cut off is reversed at once, and fails with its own error',
   await checkWhole(directory, 'another', place);
 });
 
-const KNOWN = { area: 'a', inode: '5', list: 'sum', root: '2:1' };
+const KNOWN = knownArea('a');
 
 test('a swap that was complete when it was cut off succeeds, and its record is saved before the journal ends', async () => {
   const { result, steps, journal } = cutOff('new', { kept: true });
@@ -138,7 +145,7 @@ test('a record that cannot be saved does not fail a swap: recovery completes it,
   await checkWhole(directory, 'another', place);
   const state = openState(path.join(directory, 'state'));
   await state.saveRollbacks([rollback('r')]);
-  const treeStore = { volume: async () => ({ now: 'new', kept: true }) } as unknown as TreeStore;
+  const treeStore = { volume: async () => ({ now: 'new', kept: true, left: [] }) } as unknown as TreeStore;
   const deps = { treeStore, log: silentLog, agentMounts: [], state };
   const failing = { ...state, saveRollbacks: () => Promise.reject(new LifeboatError('SPOOL_FULL', 'still full')) };
   expect(await recoverVolumes({ ...deps, state: failing }, entries, journal)).toEqual({ done: false, now: 'new' });
@@ -174,7 +181,7 @@ test('a volume is found by its mount, wherever the agent has mounted it now', as
   const treeStore = {
     volume: async (job: { root: string }, { reach }: { reach: unknown }) => {
       asked.push([job.root, reach]);
-      return { now: 'old' };
+      return { now: 'old', left: [] };
     },
   } as unknown as TreeStore;
   const journal = path.join(directory, 'journal');
@@ -195,11 +202,11 @@ test('files that were built alongside and cannot be removed do not block the vol
 });
 
 test('a volume completes a record that was saved before its exchange, and never changes a complete one', async () => {
-  const shown = { ...area('r', 'r', 'before'), inode: '5', list: 'sum', root: '2:1' };
-  const complete = { ...rollback('r'), volume: { area: 'r', inode: '5', list: 'sum', root: '2:1' } };
+  const shown = showing('r', 'r', 'before');
+  const complete = { ...rollback('r'), volume: knownArea('r') };
   expect(asInVolume(rollback('r'), [shown])).toEqual(complete);
-  const forged = { ...area('x', 'r', 'restored'), inode: '6', list: 'other', root: '2:1' };
-  expect(asInVolume(complete, [forged, { ...shown, list: 'changed' }])).toEqual(complete);
+  const forged = showing('x', 'r', 'restored');
+  expect(asInVolume(complete, [forged, showing('r', 'other', 'restored')])).toEqual(complete);
   // Nothing was put aside yet.
   expect(asInVolume(rollback('r'), [forged])).toBeUndefined();
 
@@ -219,7 +226,7 @@ test('a volume completes a record that was saved before its exchange, and never 
 
 test('a record whose data is not found stays, with the reason, until somebody forgets it', async () => {
   const state = openState(directory);
-  const known = { area: 'r', inode: '5', list: 'sum', root: '2:1' };
+  const known = knownArea('r');
   await state.saveRollbacks([{ ...rollback('r'), volume: known }]);
   for (const missing of ['area', 'volume'] as const) {
     const found = await refreshKeptVolume(state, 'web.media', [
@@ -228,12 +235,12 @@ test('a record whose data is not found stays, with the reason, until somebody fo
     expect(found).toEqual(new Map([['r', missing]]));
     expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: known }]);
   }
-  expect(await refreshKeptVolume(state, 'web.media', [area('r', 'r', 'before')])).toEqual(new Map());
+  expect(await refreshKeptVolume(state, 'web.media', [area('r')])).toEqual(new Map());
 });
 
 test('after the loss of the spool, areas that only Lifeboat can have made get records again', async () => {
-  const proven = { ...area('b', 'r', 'restored'), at: '2026-11-20T03:00:00Z', inode: '5', list: 'sum', root: '2:1' };
-  const twice = ['c', 'd'].map((id) => ({ ...proven, id, restore: 'twice' }));
+  const proven = showing('b', 'r', 'restored');
+  const twice = ['c', 'd'].map((id) => showing(id, 'twice', 'restored'));
   const forged: VolumeArea = { kind: 'before', id: 'e', files: 0, bytes: 0, unproven: 'user 33 owns it' };
   const building: VolumeArea = { kind: 'restoring', id: 'f', files: 0, bytes: 0 };
   const areas = [proven, ...twice, forged, building];
@@ -242,7 +249,7 @@ test('after the loss of the spool, areas that only Lifeboat can have made get re
     ...rollback('r'),
     snapshot: '',
     inUse: 'before',
-    volume: { area: 'b', inode: '5', list: 'sum', root: '2:1' },
+    volume: knownArea('b'),
   };
   await refreshKeptVolume(state, 'web.media', areas);
   expect(await state.rollbacks()).toEqual([once]);
@@ -254,13 +261,14 @@ test('after the loss of the spool, areas that only Lifeboat can have made get re
 
 test('a record of an area that exists is not dropped, and status says why the area is not recognised', async () => {
   const state = openState(directory);
-  const known = { area: 'r', inode: '5', list: 'sum' };
-  await state.saveRollbacks([{ ...rollback('r'), volume: known }, rollback('s')]);
+  const known = knownArea('r');
+  const forgotten: Rollback = { ...rollback('s'), volume: { ...knownArea('s'), forgotten: true } };
+  await state.saveRollbacks([{ ...rollback('r'), volume: known }, forgotten]);
   const refused: VolumeArea = { kind: 'before', id: 'r', files: 0, bytes: 0, refused: 'its list of moves has changed' };
-  // The deletion of the second one was interrupted, and its list is gone.
-  const half: VolumeArea = { kind: 'before', id: 's', files: 0, bytes: 0, forgotten: true };
+  // The deletion of the second one was interrupted.
+  const half = area('s');
   await refreshKeptVolume(state, 'web.media', [refused, half]);
-  expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: known }, rollback('s')]);
+  expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: known }, forgotten]);
   const planned = { kind: 'volume', name: 'web.media', mount: {} } as unknown as VolumeSource;
   const plan = async () => ({ sources: [planned], problems: [] }) as unknown as Plan;
   const asked: unknown[] = [];
@@ -272,7 +280,7 @@ test('a record of an area that exists is not dropped, and status says why the ar
     throw new Error('there is no server');
   };
   const lines = keptLines(await listKept({ state, plan, open }, none, areas), new Date('2026-11-20T03:00:00Z'));
-  expect(asked).toEqual([[{ area: 's' }, known]]);
+  expect(asked).toEqual([[forgotten.volume, known]]);
   expect(lines).toEqual([
     expect.stringMatching(/\(s\): deletion interrupted/),
     expect.stringMatching(
@@ -284,34 +292,30 @@ test('a record of an area that exists is not dropped, and status says why the ar
 test('recovery completes the record of a restore or rollback whose exchange was complete', async () => {
   const state = openState(directory);
   await state.saveRollbacks([rollback('r'), rollback('s')]);
-  const swapped: JournalEntry = { type: 'volume-swap', id: 'r', area: '5', list: 'sum' };
-  const made: JournalEntry = { type: 'volume-areas', id: 'r', areas: { before: '4', root: '2:1' } };
-  await completeKeptVolume(state, [volume('r'), made, swapped], { id: 'r', kept: true });
-  const known = { area: 'r', inode: '5', list: 'sum', root: '2:1' };
-  expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: known }, rollback('s')]);
+  const made: JournalEntry = { type: 'volume-areas', id: 'r', areas: { before: '4', root: '2@1' } };
+  await completeKeptVolume(state, [volume('r'), made, swapped('r')], { id: 'r', kept: true });
+  expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: knownArea('r') }, rollback('s')]);
   const begun = { type: 'begun', from: { id: 'r', inUse: 'restored' } } as JournalEntry;
-  const back: JournalEntry = { type: 'volume-swap', id: 'b', area: '6', list: 'other' };
-  await completeKeptVolume(state, [begun, volume('b'), back], { id: 'b' });
-  const now = { ...rollback('r'), inUse: 'before', volume: { area: 'b', inode: '6', list: 'other' } };
+  await completeKeptVolume(state, [begun, volume('b'), swapped('b')], { id: 'b' });
+  const now = { ...rollback('r'), inUse: 'before', volume: knownArea('b') };
   expect(await state.rollbacks()).toEqual([now, rollback('s')]);
   // Nothing was put aside.
-  await completeKeptVolume(state, [volume('s'), { type: 'volume-swap', id: 's', area: '7', list: 'x' }], {
-    ...{ id: 's', kept: false },
-  });
+  await completeKeptVolume(state, [volume('s'), swapped('s')], { id: 's', kept: false });
   expect(await state.rollbacks()).toEqual([now]);
   const ended: JournalEntry = { type: 'volume-ended', id: 's', now: 'new', kept: true };
-  expect(areasOf([{ type: 'volume-swap', id: 's', area: '7' }, ended], 's')).toEqual({
-    ...{ before: '7', list: '' },
+  expect(areasOf([swapped('s'), ended], 's')).toEqual({
+    ...{ before: '5', list: 'sum', size: 3, root: '2@1' },
     ended: { now: 'new', kept: true },
   });
 });
 
 test('status shows that a deletion was interrupted, and how to complete it', async () => {
   const state = openState(directory);
-  await state.saveRollbacks([rollback('r'), rollback('s')]);
+  const forgotten: Rollback = { ...rollback('r'), volume: { ...knownArea('r'), forgotten: true } };
+  await state.saveRollbacks([forgotten, { ...rollback('s'), volume: knownArea('s') }]);
   const planned = { kind: 'volume', name: 'web.media', mount: {} } as unknown as VolumeSource;
   const plan = async () => ({ sources: [planned], problems: [] }) as unknown as Plan;
-  const areas = async () => [{ ...area('r', 'r', 'before'), forgotten: true as const }, area('s', 's', 'before')];
+  const areas = async () => [area('r'), area('s')];
   const none = async () => {
     throw new Error('there is no server');
   };
@@ -320,6 +324,46 @@ test('status shows that a deletion was interrupted, and how to complete it', asy
     expect.stringMatching(/\(s\): replaced data kept, 2 B$/),
     expect.stringMatching(/\(r\): deletion interrupted, 2 B left; `lifeboat rollback r --forget` completes it$/),
   ]);
+});
+
+test('put-aside data whose record is incomplete is neither brought back nor deleted', async () => {
+  const place = { root: '/v', reach: { kind: 'process' as const } };
+  const run = { id: 'b', journal: path.join(directory, 'b.ndjson'), signal: new AbortController().signal };
+  const treeStore = {} as TreeStore;
+  const code = 'NOTHING_TO_ROLL_BACK';
+  await expect(checkRollBack({ treeStore }, place, rollback('r'), run)).rejects.toMatchObject({ code });
+  const begin = async () => undefined;
+  await expect(forgetVolume(treeStore, place, rollback('r'), { ...run, begin })).rejects.toMatchObject({ code });
+});
+
+test('a deletion is recorded once the data is recognised, and before anything is deleted', async () => {
+  const place = { root: '/v', reach: { kind: 'process' as const } };
+  const run = { id: 'b', journal: path.join(directory, 'b.ndjson'), signal: new AbortController().signal };
+  const steps: unknown[] = [];
+  let refuses = true;
+  const treeStore = {
+    volume: async (job: { check?: boolean; known: KnownArea }) => {
+      if (refuses) throw new LifeboatError('TREE_TARGET_REFUSED', 'changed');
+      steps.push(job.check === true, job.known.forgotten === true);
+    },
+  } as unknown as TreeStore;
+  const begin = async (forgotten: KnownArea) => void steps.push(forgotten);
+  const forget = () => forgetVolume(treeStore, place, { id: 'r', volume: knownArea('r') }, { ...run, begin });
+  await expect(forget()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+  expect(steps).toEqual([]);
+  refuses = false;
+  await forget();
+  expect(steps).toEqual([true, false, { ...knownArea('r'), forgotten: true }, false, true]);
+});
+
+test('directories that an exchange leaves in a volume are named', async () => {
+  const journal = path.join(directory, 'journal');
+  writeFileSync(journal, '');
+  const treeStore = { volume: async () => ({ now: 'old', left: ['.lifeboat-before-x'] }) } as unknown as TreeStore;
+  const warned: unknown[] = [];
+  const log = { ...silentLog, warn: (_: string, fields: unknown) => warned.push(fields) } as Log;
+  await undoVolumes({ treeStore, log, agentMounts: [] }, [volume('a'), swapped('a')], { journal });
+  expect(warned).toEqual([{ volume: '/v', left: ['.lifeboat-before-x'] }]);
 });
 
 test('every --path must be in the snapshot, and the hint lists similar names', async () => {

@@ -27,16 +27,19 @@ let full: boolean;
 let sources: VolumeSource[];
 
 const mount = { type: 'volume', name: 'media', source: '/x', destination: '/media', writable: true };
-const known = { area: 'r', inode: '5', list: 'sum', root: '2:1' };
+const known = { area: 'r', identity: '5', list: 'sum', size: 3, root: '2@1' };
+const turned = (area: string) => ({ area, identity: '6', list: 'new', size: 4, root: '2@1' });
 const record = (id: string, more: Partial<Rollback> = {}): Rollback => ({
   ...{ id, at: '2026-11-20T03:00:00Z', source: 'web.media', snapshot: 's', inUse: 'restored' },
   ...{ volume: { ...known, area: id } },
   ...more,
 });
 const area = (id: string, more: Partial<VolumeArea> = {}): VolumeArea => ({
-  ...{ kind: 'before', id, restore: id, holds: 'before', files: 1, bytes: 2 },
+  ...{ kind: 'before', id, files: 1, bytes: 2 },
   ...more,
 });
+const showing = (id: string, holds: 'before' | 'restored' = 'before') =>
+  area(id, { shows: { restore: id, holds, at: '2026-11-20T03:00:00Z', known: { ...known, area: id } } });
 
 beforeEach(() => {
   directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-rollback-'));
@@ -55,11 +58,12 @@ function makeDeps(): RestoreDeps {
     async volume(job: { kind: string; id: string; journal: string; check?: boolean }) {
       jobs.push(job.check ? 'check' : job.kind);
       if (job.kind === 'areas') return areas;
-      if (job.kind === 'undo') return { now: 'new', kept: true };
+      if (job.kind === 'undo') return { now: 'new', kept: true, left: [] };
       if (job.kind === 'forget' || job.check) return {};
-      appendJournal(job.journal, { type: 'volume-swap', id: job.id, area: '6', list: 'new', root: '2:1' });
+      const { area, identity, ...proof } = turned(job.id);
+      appendJournal(job.journal, { type: 'volume-swap', id: area, area: identity, ...proof });
       appendJournal(job.journal, { type: 'volume-ended', id: job.id, now: 'new', kept: true });
-      return { kept: { area: job.id, inode: '6', list: 'new', root: '2:1' }, holds: 'restored', swapMs: 3 };
+      return { kept: turned(area), left: [], swapMs: 3 };
     },
   } as unknown as TreeStore;
   const saving: State = {
@@ -103,9 +107,7 @@ test('a rollback whose record cannot be saved succeeds, and recovery saves the r
   expect(await state.rollbacks()).toEqual([record('r')]);
   full = false;
   await deps.recover();
-  expect(await state.rollbacks()).toEqual([
-    record('r', { inUse: 'before', volume: { area: report.id, inode: '6', list: 'new', root: '2:1' } }),
-  ]);
+  expect(await state.rollbacks()).toEqual([record('r', { inUse: 'before', volume: turned(report.id) })]);
   expect(readdirSync(path.join(directory, 'runs'))).toEqual([]);
 });
 
@@ -122,7 +124,7 @@ test('the same for a rollback of all sources', async () => {
 });
 
 test('a rollback of all sources uses each record as the volume completes it', async () => {
-  areas = [area('r', { inode: '7', list: 'seen', root: '2:1', holds: 'restored' })];
+  areas = [showing('r', 'restored')];
   // The record was saved before its exchange, and the volume shows that the data is swapped already.
   await state.saveRollbacks([record('r', { group: 'g', volume: { area: 'r' } })]);
   await expect(rollbackAll(makeDeps(), request(), 'g')).rejects.toMatchObject({
@@ -134,7 +136,7 @@ test('a rollback of all sources uses each record as the volume completes it', as
 
 test('a dry run saves no record', async () => {
   await state.saveRollbacks([record('r', { volume: { area: 'r' } })]);
-  areas = [area('r', { inode: '7', list: 'seen', root: '2:1' }), area('x', { at: 'now', inode: '8', list: 'x' })];
+  areas = [showing('r'), showing('x')];
   await rollback(makeDeps(), request({ dryRun: true }));
   await forget(makeDeps(), request({ dryRun: true, id: 'r' }));
   expect(jobs).toEqual(['areas', 'check', 'areas']);
@@ -175,7 +177,7 @@ test('a record of data that is not found stays until somebody forgets it, and do
 });
 
 test('after the loss of the spool, a rollback finds the data in the volume', async () => {
-  areas = [area('r', { at: '2026-11-20T03:00:00Z', inode: '5', list: 'sum', root: '2:1' })];
+  areas = [showing('r')];
   expect(await rollback(makeDeps(), request())).toMatchObject({ of: 'r' });
   expect(await state.rollbacks()).toMatchObject([{ id: 'r', source: 'web.media', inUse: 'before' }]);
   areas = [];

@@ -42,4 +42,8 @@ test('a backup warns of put-aside data in a volume that no snapshot has, and of 
   ]);
   expect(await seenStrays(state)).toEqual({ 'web.media': strays });
   expect(await asideWarnings(state, 'web.empty', [], journals)).toEqual([]);
+  rmSync(path.join(directory, 'rollbacks.json'));
+  expect(await seenStrays(state)).toEqual({});
+  await asideWarnings(state, 'web.empty', [], journals);
+  expect(await state.hasRollbacks()).toBe(true);
 });

@@ -1,6 +1,7 @@
 import { realpath, statfs } from 'node:fs/promises';
-import type { LeftOutData } from '../../plan/model.ts';
+import type { FileMounts, LeftOutData } from '../../plan/model.ts';
 import { type DataDirectory, findDataDirectories } from '../filesystem/data-directory.ts';
+import { findFileMounts } from '../filesystem/file-mounts.ts';
 import { displayPath, pathUnder } from '../filesystem/path.ts';
 import { type WalkOptions, walk } from '../filesystem/walk.ts';
 import { isSqliteAt, isWithoutItsLogAt, SQLITE_PAGE } from '../sqlite/sqlite-file.ts';
@@ -29,10 +30,17 @@ const EXAMPLES = 3;
 /** Magic numbers of NFS, SMB, SMB 2, FUSE, 9P and Ceph, see statfs(2). */
 const REMOTE = [0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x65735546, 0x01021997, 0x00c36400];
 
+/** Selects what to count, see `StoreTreeOptions`, and limits the time, milliseconds. */
+interface MeasureOptions extends WalkOptions {
+  leaveOut?: LeftOutData | undefined;
+  fileMounts?: FileMounts | undefined;
+  limitMs?: number;
+}
+
 /** Counts files and databases in bounded time, without reading the files. Throws TREE_UNREADABLE. */
 export async function measureTree(
   root: string,
-  { leaveOut, limitMs = LIMIT_MS, ...options }: WalkOptions & { leaveOut?: LeftOutData | undefined; limitMs?: number },
+  { leaveOut, fileMounts, limitMs = LIMIT_MS, ...options }: MeasureOptions,
 ): Promise<MeasuredTree> {
   const dataDirectories: DataDirectory[] = [];
   const measured: MeasuredTree = {
@@ -41,6 +49,7 @@ export async function measureTree(
   };
   const enter = findDataDirectories(dataDirectories, leaveOut);
   const absolute = pathUnder(await realpath(root).catch(() => root));
+  const mountedAlone = await findFileMounts(root, fileMounts);
   const end = performance.now() + limitMs;
   for await (const { path, stat } of walk(root, { ...options, enter })) {
     if (stat?.type === 'file') {
@@ -51,7 +60,8 @@ export async function measureTree(
         measured.databases += 1;
         if (measured.examples.length < EXAMPLES) measured.examples.push(displayPath(path));
         const isKnown = measured.withoutLog.length >= EXAMPLES;
-        if (!isKnown && isWithoutItsLogAt(absolute(path))) measured.withoutLog.push(displayPath(path));
+        const isWithout = !isKnown && isWithoutItsLogAt(absolute(path), mountedAlone.has(path));
+        if (isWithout) measured.withoutLog.push(displayPath(path));
       }
     }
     if (performance.now() > end) return { ...measured, whole: false };

@@ -1,13 +1,14 @@
 import type { FileStat } from '../filesystem/file-stat.ts';
 import { comparePaths, type TreePath } from '../filesystem/path.ts';
 import type { SmallRead } from '../filesystem/read-file.ts';
-import { type DatabaseCopy, SqliteCopies } from '../sqlite/sqlite-copies.ts';
+import { type DatabaseCopy, SqliteCopies, WITHOUT_ITS_LOG } from '../sqlite/sqlite-copies.ts';
 import {
   companionsOf,
   isCompanion,
   isInParts,
   isSqlite,
   isSqliteAt,
+  isWithoutItsLogAt,
   SQLITE_PAGE,
   stateOf,
   UNSETTLED,
@@ -25,6 +26,8 @@ interface DatabaseStoringOptions {
   contents: ContentStore;
   /** larger files are not read whole, bytes */
   smallFile: number;
+  /** files that containers mount without their directories */
+  fileMounts: ReadonlySet<TreePath>;
   issue(kind: DatabaseIssue, path: TreePath, message: string, cause?: IssueCause): void;
   heard(bytes: number): void;
   signal?: AbortSignal | undefined;
@@ -59,19 +62,20 @@ export class DatabaseStoring {
   }
 
   /**
-   * Returns whether a database may have been written to since its index line, with the given state, was made. For a
-   * file that was stored without a state, the caller knows that it is unchanged, but a log or journal next to it may
-   * now make it a database.
+   * Returns whether a database may have been written to since its index line, with the given state, was made. If its
+   * log is out of reach, the file and its state prove nothing. For a file that was stored without a state, the caller
+   * knows that it is unchanged, but a log or journal next to it may now make it a database.
    */
-  mayHaveChanged(stat: FileStat, absolute: Buffer, state: string | undefined): boolean {
+  mayHaveChanged(path: TreePath, stat: FileStat, absolute: Buffer, state: string | undefined): boolean {
     const { type, size } = stat;
     if (state === undefined) return type === 'file' && size > 0 && size % SQLITE_PAGE === 0 && isInParts(absolute);
-    return type !== 'file' || state === UNSETTLED || stateOf(stat, absolute) !== state;
+    if (type !== 'file' || state === UNSETTLED || stateOf(stat, absolute) !== state) return true;
+    return this.isWithoutItsLog(path, absolute);
   }
 
   /** Stores a database as a consistent copy. If that is not possible, stores it with `plain` and reports an issue. */
   async store(path: TreePath, absolute: Buffer, plain: () => Promise<StoredFile>): Promise<StoredFile> {
-    const copy = await this.copies.copy(absolute);
+    const copy = await this.copies.copy(absolute, this.options.fileMounts.has(path));
     if (copy?.outcome === 'copied') return this.storeCopy(path, absolute, copy);
     const stored = await plain();
     if (stored.outcome !== 'stored' || copy?.outcome === 'plain' || (!copy && !isSqliteAt(absolute))) return stored;
@@ -108,7 +112,10 @@ export class DatabaseStoring {
    * 2.5). `state`: of the first name.
    */
   checkName(path: TreePath, absolute: Buffer, state: string | undefined): void {
-    if (state === undefined || !isInParts(absolute)) return;
+    if (state === undefined) return;
+    if (this.isWithoutItsLog(path, absolute))
+      this.options.issue('torn', path, WITHOUT_ITS_LOG.why, WITHOUT_ITS_LOG.cause);
+    if (!isInParts(absolute)) return;
     this.options.issue(
       'torn',
       path,
@@ -119,6 +126,10 @@ export class DatabaseStoring {
 
   close(): Promise<void> {
     return this.copies.close();
+  }
+
+  private isWithoutItsLog(path: TreePath, absolute: Buffer): boolean {
+    return isWithoutItsLogAt(absolute, this.options.fileMounts.has(path));
   }
 
   private async storeCopy(path: TreePath, absolute: Buffer, copy: Copied): Promise<StoredFile> {

@@ -1,3 +1,4 @@
+import { findFileMounts } from '../filesystem/file-mounts.ts';
 import type { StoredTree, StoreTreeOptions } from './stored-tree.ts';
 import { TreeStoring } from './tree-storing.ts';
 
@@ -9,7 +10,8 @@ import { TreeStoring } from './tree-storing.ts';
  * @throws TREE_UNREADABLE if the root cannot be read; the errors of the destination; the signal's reason
  */
 export async function storeTree(options: StoreTreeOptions): Promise<StoredTree> {
-  const storing = await TreeStoring.begin(options);
+  const fileMounts = await findFileMounts(options.root, options.fileMounts);
+  const storing = await TreeStoring.begin({ ...options, fileMounts });
   try {
     await storing.run();
     return await storing.finish();

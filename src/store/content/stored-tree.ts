@@ -1,5 +1,5 @@
 import type { Destination } from '../../destinations/destination.ts';
-import type { LeftOutData } from '../../plan/model.ts';
+import type { FileMounts, LeftOutData } from '../../plan/model.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import type { DataDirectory } from '../filesystem/data-directory.ts';
 import type { FileType } from '../filesystem/file-stat.ts';
@@ -14,6 +14,8 @@ export interface StoreTreeOptions {
   include?: readonly string[];
   exclude?: readonly string[];
   leaveOut?: LeftOutData | undefined;
+  /** what containers mount from inside the tree, to find databases without their logs */
+  fileMounts?: FileMounts | undefined;
   project: string;
   source: string;
   destination: Destination;
@@ -32,6 +34,9 @@ export interface StoreTreeOptions {
   /** called a few times a second at most, and at the end; `done` in bytes */
   progress?(progress: { done: number; files: number }): void;
 }
+
+/** Like {@link StoreTreeOptions}. `fileMounts`: the files of the tree that containers mount by themselves. */
+export type StoringOptions = Omit<StoreTreeOptions, 'fileMounts'> & { fileMounts: ReadonlySet<TreePath> };
 
 /** Something in the tree that needs attention. `path` is for display. */
 export interface TreeIssue {

@@ -13,8 +13,7 @@ import type { Content } from './known.ts';
 import { LineLog } from './line-log.ts';
 import { contentOf, type PreviousEntry, PreviousIndex } from './previous-index.ts';
 import { DatabaseStoring } from './store-database.ts';
-import type { StoreTreeOptions } from './stored-tree.ts';
-import { addIssue, emptyResult, type StoredTree } from './stored-tree.ts';
+import { addIssue, emptyResult, type StoredTree, type StoringOptions } from './stored-tree.ts';
 import { type FirstLink, isUnchanged, type Job, linkKey, metadata } from './storing-job.ts';
 
 const MAX_JOBS = 512;
@@ -32,7 +31,7 @@ interface Files {
 
 /** Stores one tree. {@link ContentStore} stores the content of its files. */
 export class TreeStoring {
-  private readonly options: StoreTreeOptions;
+  private readonly options: StoringOptions;
   private readonly root: Directory;
   private readonly absolute: (path: TreePath) => Buffer;
   private readonly index: IndexWriter;
@@ -50,8 +49,8 @@ export class TreeStoring {
   private underWay = 0;
   private readonly result = emptyResult();
 
-  private constructor(options: StoreTreeOptions, root: Directory, { index, parts, previous }: Files) {
-    const { project, source, destination, keys, recordObject, signal } = options;
+  private constructor(options: StoringOptions, root: Directory, { index, parts, previous }: Files) {
+    const { project, source, destination, keys, recordObject, fileMounts, signal } = options;
     this.options = options;
     this.root = root;
     // Reading compares a file's place with its real path, see isAt.
@@ -68,13 +67,13 @@ export class TreeStoring {
     this.contents = new ContentStore({ packs: writing, smallFile: this.smallFile, index, parts, previous, heard });
     if (options.spool !== undefined) {
       this.databases = new DatabaseStoring({
-        ...{ spool: options.spool, contents: this.contents, smallFile: this.smallFile, heard, signal },
+        ...{ spool: options.spool, contents: this.contents, smallFile: this.smallFile, fileMounts, heard, signal },
         issue: (kind, path, message, cause) => addIssue(this.result, kind, { path, message, cause }),
       });
     }
   }
 
-  static async begin(options: StoreTreeOptions): Promise<TreeStoring> {
+  static async begin(options: StoringOptions): Promise<TreeStoring> {
     const prefix = packPrefix(options.project, options.source);
     const previous = await PreviousIndex.open(options.previous, options.destination, prefix);
     const index = await IndexWriter.create(options.indexPath);
@@ -158,7 +157,8 @@ export class TreeStoring {
     if (!previous || previous.entry.changed) return undefined;
     const { sqlite } = previous.entry;
     if (sqlite === undefined && !isUnchanged(stat, previous.entry)) return undefined;
-    if (this.databases?.mayHaveChanged(stat, this.absolute(path), sqlite) ?? sqlite !== undefined) return undefined;
+    if (this.databases?.mayHaveChanged(path, stat, this.absolute(path), sqlite) ?? sqlite !== undefined)
+      return undefined;
     return contentOf(previous);
   }
 

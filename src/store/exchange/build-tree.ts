@@ -6,27 +6,21 @@ import { areaName } from '../filesystem/area.ts';
 import { Directory } from '../filesystem/directory.ts';
 import type { PathPredicate } from '../filesystem/glob.ts';
 import { OpenDirectories } from '../filesystem/open-directories.ts';
-import { split, type TreePath } from '../filesystem/path.ts';
+import { split } from '../filesystem/path.ts';
 import type { IndexLine } from '../filesystem/read-index.ts';
 import { differing } from './differing.ts';
-import { setMeta } from './directory-meta.ts';
+import { setRootTime } from './directory-meta.ts';
 import { planMerge, planWhole } from './exchange-plan.ts';
+import { findArea, findUnrecorded, isOtherRoot, openAreas, removeUnused } from './find-area.ts';
+import type { EndedExchange, EndOptions } from './finish-exchange.ts';
+import { type Identity, identityOf } from './identity.ts';
+import { inVolume } from './in-volume.ts';
+import { knownIn } from './known-area.ts';
 import { copyEqualFile } from './live-file.ts';
 import { checkChangeable, checkSteps } from './movable.ts';
-import {
-  type AreaRecord,
-  checkInPlace,
-  createOwn,
-  emptyMoved,
-  findArea,
-  inodeOf,
-  makeAreas,
-  removeArea,
-  withoutAreas,
-} from './own-area.ts';
+import { type AreaRecord, createOwn, makeAreas, removeArea, removeOpen, withoutAreas } from './own-area.ts';
 import { BASE, encodeBase, readBase, sumBase, writeBase } from './root-base.ts';
-import { undoExchange } from './undo-exchange.ts';
-import { type Ended, identifyRoot } from './volume-state.ts';
+import { otherRoot, undoExchange } from './undo-exchange.ts';
 
 /** Describes the tree to build, and the volume to build it in. */
 export interface BuildOptions
@@ -45,6 +39,13 @@ export interface BuildOptions
   needed: number;
   /** called when the areas exist, before anything is written into them */
   made?(record: AreaRecord): void;
+  /** called when the build has failed and nothing of it is left in the volume */
+  takenBack?(): void;
+}
+
+/** The areas of a restore, and the built directory. The exchange recognises them by their identities. */
+export interface BuiltAreas extends Required<Omit<AreaRecord, 'list' | 'size' | 'ended'>> {
+  tree: Identity;
 }
 
 /** The result of a build. `files` and `bytes` leave out what was not built because the volume holds it already. */
@@ -52,22 +53,11 @@ export interface BuiltTree extends ExtractedTree {
   /** with a selection: files that are equal already, and newer files in the volume that were not to be replaced */
   equal: number;
   newer: number;
-  /**
-   * Inode of the built directory, as a decimal number. The exchange recognises the directory by it. The device is left
-   * out: a network file system gets another one when it is mounted again.
-   */
-  inode: string;
-  /** the areas of this restore */
-  areas: Required<Omit<AreaRecord, 'list' | 'ended'>>;
+  areas: BuiltAreas;
 }
 
 /** The directory of the built tree, inside its area. */
-const BUILT = 'tree';
-
-/** Returns the path of the built tree, relative to the volume's root. */
-export function builtPath(id: string): TreePath {
-  return `${areaName('restoring', id)}/${BUILT}`;
-}
+export const BUILT = 'tree';
 
 /**
  * Builds a tree, or the part of it that differs from the volume, in an area at the top of that volume. Nothing else in
@@ -79,54 +69,91 @@ export function builtPath(id: string): TreePath {
  *   build leaves nothing behind.
  */
 export async function buildTree(options: BuildOptions): Promise<BuiltTree> {
-  const { root: rootPath, id, select, index, overwrite: _, needed, made: __, ...rest } = options;
-  const root = Directory.open(rootPath);
-  const live = new OpenDirectories(root);
+  const { takenBack, root: path } = options;
+  const root = Directory.open(path);
+  let areas: ReturnType<typeof makeAreas> | undefined;
+  const { mtime } = root.meta();
   try {
-    checkSpace(root, needed);
+    checkSpace(root, options.needed);
     checkChangeable(root, '');
-    const before = root.meta();
-    const { restoring: area, inodes: made } = makeAreas(root, id);
-    const base = encodeBase(before, root.meta().mtime);
-    const record = { ...made, base: sumBase(base), root: identifyRoot(root) };
-    let target: Directory | undefined;
-    const counts = { equal: 0, newer: 0 };
-    try {
-      options.made?.(record);
-      target = prepareArea(root, area, base);
-      const { progress, heard } = steady(options.progress);
-      // Fails before anything is fetched, and long before any service is stopped.
-      if (!select) await checkSteps(root, planWhole(root, target, before), area);
-      const part = select && (await differing({ options, select, live, counts, heard }));
-      const takeOver: ExtractTreeOptions['takeOver'] = async (entry, to) => {
-        const { parent, name } = split(entry.path);
-        return (await live.use(parent, (from) => copyEqualFile({ from, name, to, entry, heard }))) ?? false;
-      };
-      const extracted = await extractTree({
-        ...rest,
-        progress,
-        target,
-        index: withoutAreas(part?.index ?? index()),
-        ...(part ? { select: part.select } : { takeOver }),
-        owner: true,
-        durable: true,
-      });
-      if (select) await checkSteps(root, planMerge(root, target, before), area);
-      checkInPlace(root, id, record);
-      return { ...extracted, ...counts, inode: inodeOf(target), areas: record };
-    } catch (error) {
-      // Leftovers that cannot be removed now are removed when the run ends or is recovered.
-      await takeBack(root, id, { record }).catch(() => undefined);
-      emptyMoved(area);
-      if (!hasCode(error, 'TREE_TARGET_FULL')) throw error;
-      throw new LifeboatError(error.code, `${rootPath} has no space left`, { cause: error.cause, hint: SPACE_HINT });
-    } finally {
-      target?.close();
-      area.close();
-    }
+    areas = makeAreas(root, options.id);
+    return await buildIn(root, areas, mtime, options);
+  } catch (error) {
+    // Leftovers that cannot be removed now are removed when the run ends or is recovered.
+    if (await isTakenBack(root, options.id, areas, mtime)) takenBack?.();
+    if (!hasCode(error, 'TREE_TARGET_FULL')) throw error;
+    throw new LifeboatError(error.code, `${path} has no space left`, { cause: error.cause, hint: SPACE_HINT });
   } finally {
-    live.close();
+    areas?.restoring.close();
+    areas?.before.close();
     root.close();
+  }
+}
+
+/** Removes the areas of a failed build. Resolves to whether nothing of them is left. `mtime`: of the root before. */
+async function isTakenBack(
+  root: Directory,
+  id: string,
+  areas: ReturnType<typeof makeAreas> | undefined,
+  mtime: bigint,
+): Promise<boolean> {
+  if (!areas) return true;
+  try {
+    removeOpen(root, areas.restoring, areaName('restoring', id));
+    removeOpen(root, areas.before, areaName('before', id));
+    await setRootTime(root, mtime);
+    root.sync();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function buildIn(
+  root: Directory,
+  { restoring: area, before: aside }: ReturnType<typeof makeAreas>,
+  mtime: bigint,
+  options: BuildOptions,
+): Promise<BuiltTree> {
+  const { root: _, id, select, index, overwrite: __, needed: ___, made, takenBack: ____, ...rest } = options;
+  const { mtime: madeAt, ...owner } = root.meta();
+  const before = { ...owner, mtime };
+  const base = encodeBase({ mtime, madeAt });
+  const record = {
+    ...{ restoring: identityOf(area), before: identityOf(aside) },
+    ...{ base: sumBase(base), root: identityOf(root) },
+  };
+  const live = new OpenDirectories(root);
+  let target: Directory | undefined;
+  try {
+    made?.(record);
+    target = prepareArea(root, area, base);
+    const { progress, heard } = steady(options.progress);
+    // Fails before anything is fetched, and long before any service is stopped.
+    if (!select) await checkSteps(root, planWhole(root, target, before), area);
+    const counts = { equal: 0, newer: 0 };
+    const part = select && (await differing({ options, select, live, counts, heard }));
+    const takeOver: ExtractTreeOptions['takeOver'] = async (entry, to) => {
+      const { parent, name } = split(entry.path);
+      return (await live.use(parent, (from) => copyEqualFile({ from, name, to, entry, heard }))) ?? false;
+    };
+    const extracted = await extractTree({
+      ...rest,
+      progress,
+      target,
+      index: withoutAreas(part?.index ?? index()),
+      ...(part ? { select: part.select } : { takeOver }),
+      owner: true,
+      durable: true,
+    });
+    if (select) await checkSteps(root, planMerge(root, target, before), area);
+    const found = openAreas(root, id, record);
+    found.restoring.area.close();
+    found.before.area.close();
+    return { ...extracted, ...counts, areas: { ...record, tree: identityOf(target) } };
+  } finally {
+    target?.close();
+    live.close();
   }
 }
 
@@ -150,50 +177,47 @@ function steady(report: BuildOptions['progress']) {
   return { progress, heard };
 }
 
-/** Options for taking back a restore or rollback. */
-interface TakeBackOptions {
-  /** its areas; absent or partly absent: not known */
-  record?: AreaRecord | undefined;
-  heard?: (() => void) | undefined;
-  /** called when all moves are made or reverted, before the cleanup. Must not throw */
-  ended?: ((state: Ended) => void) | undefined;
-}
-
 /**
  * Takes back the incomplete parts of a restore or rollback: the built tree, and an interrupted exchange. A complete
- * exchange stays. Can be called at any time, and repeatedly.
+ * exchange stays. Can be called at any time, and repeatedly. A directory that is not the recorded one stays as it is.
  *
- * @returns whether the volume holds the old or the new data, see {@link undoExchange}
- * @throws TREE_HALF_RESTORED if that cannot be found out now; everything that {@link undoExchange} throws
+ * @param record the areas, as the journal shows them
+ * @throws TREE_HALF_RESTORED if the volume is another one than the recorded one; the errors of {@link undoExchange}
  */
 export async function undoIncomplete(
   rootPath: string,
   id: string,
-  options: TakeBackOptions = {},
-): Promise<'old' | 'new' | 'unknown'> {
-  const root = Directory.open(rootPath);
-  try {
-    return await takeBack(root, id, options);
-  } finally {
-    root.close();
-  }
+  { record, ...options }: EndOptions & { record: AreaRecord },
+): Promise<EndedExchange> {
+  return inVolume(rootPath, async (root) => {
+    const { before: identity, ended: recorded } = record;
+    const known = knownIn(id, record);
+    if (!known && isOtherRoot(root, record.root)) throw otherRoot(root, areaName('restoring', id));
+    const ended: EndedExchange = known
+      ? await undoExchange(root, { ...known, ...(recorded ? { ended: recorded } : {}) }, options)
+      : { now: 'old', ...recorded, left: [] };
+    const aside = known ? undefined : leftIn(root, areaName('before', id), identity);
+    const built = leftIn(root, areaName('restoring', id), record.restoring);
+    try {
+      const { mtime } = root.meta();
+      const base = record.base !== undefined && built ? readBase(built.area, record.base) : undefined;
+      // The file is removed last: after an interrupted removal, the next one still recognises the area.
+      if (built && base !== undefined) removeArea(root, built, options.heard, [BASE]);
+      else if (built && !removeUnused(root, built)) ended.left.push(built.name);
+      if (aside && !removeUnused(root, aside)) ended.left.push(aside.name);
+      const former = ended.now === 'old' ? base?.mtime : undefined;
+      if (built || aside) await setRootTime(root, former ?? mtime);
+    } finally {
+      aside?.area.close();
+      built?.area.close();
+    }
+    root.sync();
+    return ended;
+  });
 }
 
-async function takeBack(root: Directory, id: string, { record, heard = () => undefined, ended }: TakeBackOptions) {
-  const state = await undoExchange(root, id, { record, heard, ended });
-  const found = findArea(root, 'restoring', id, record?.restoring);
-  if (!found) return state;
-  try {
-    const base = readBase(found.area, record?.base);
-    // Removed last: after an interrupted removal, the next one still finds the metadata of the root.
-    removeArea(root, found, heard, [BASE]);
-    // The owner and mode are in place: the exchange has restored them, or a service has changed them since.
-    if (base && state === 'old') await setMeta(root, { ...root.meta(), mtime: base.mtime });
-  } finally {
-    found.area.close();
-  }
-  root.sync();
-  return state;
+function leftIn(root: Directory, name: string, identity: Identity | undefined) {
+  return identity === undefined ? findUnrecorded(root, name) : findArea(root, name, identity);
 }
 
 function checkSpace(root: Directory, needed: number): void {

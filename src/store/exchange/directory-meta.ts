@@ -1,4 +1,4 @@
-import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
+import type { Directory } from '../filesystem/directory.ts';
 import { within } from '../filesystem/open-directories.ts';
 import type { TreePath } from '../filesystem/path.ts';
 import { createTimeSetter, PathChanged } from '../filesystem/times.ts';
@@ -25,7 +25,8 @@ export async function setDirectoryMeta(
       if (step.type === 'move') continue;
       if (step.type === 'make' && which === 'before') continue;
       const { mtime, ...owner } = step.type === 'make' ? step.meta : step[which];
-      if (step.path === '') root.own({ mtime, ...owner });
+      // A merge keeps the owner and mode of the root, which a service may have changed since.
+      if (step.path === '' && step.type === 'directory' && !sameOwner(step)) root.own({ mtime, ...owner });
       await within(root, step.path, () => times.set(step.path, mtime));
       if (which !== 'after' || step.type !== 'directory') continue;
       const kept = joined(KEPT, step.path);
@@ -46,11 +47,28 @@ export async function setDirectoryMeta(
   }
 }
 
-/** Sets the owner, mode and time of a volume's root. */
-export async function setMeta(root: Directory, meta: DirectoryMeta): Promise<void> {
-  root.own(meta);
+function sameOwner({ before, after }: ExchangeStep & { type: 'directory' }): boolean {
+  return before.uid === after.uid && before.gid === after.gid && before.mode === after.mode;
+}
+
+/** Makes the moves of an exchange durable, in the volume and in the area. */
+export async function syncDirectories(
+  root: Directory,
+  area: Directory,
+  steps: AsyncGenerator<ExchangeStep>,
+): Promise<void> {
+  for await (const { type, path } of steps) {
+    if (type === 'move') continue;
+    within(root, path, (directory) => directory.sync());
+    within(area, joined(KEPT, path), (directory) => directory.sync());
+  }
+  root.sync();
+}
+
+/** Sets the time of a volume's root, nanoseconds since 1970. */
+export async function setRootTime(root: Directory, mtime: bigint): Promise<void> {
   const times = await createTimeSetter(root);
-  await times.set('', meta.mtime);
+  await times.set('', mtime);
   await times.finish();
 }
 

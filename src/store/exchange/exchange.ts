@@ -1,37 +1,54 @@
-import { LifeboatError } from '../../base/errors.ts';
-import { areaName, parseAreaName } from '../filesystem/area.ts';
+import { hasErrno, LifeboatError } from '../../base/errors.ts';
 import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
 import { disturbed, isOfChange } from '../filesystem/disturbed.ts';
 import { within } from '../filesystem/open-directories.ts';
 import { shortPath, split, type TreePath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
-import { joined, KEPT, setDirectoryMeta } from './directory-meta.ts';
+import { joined, KEPT, setDirectoryMeta, syncDirectories } from './directory-meta.ts';
+import { removeUnused } from './find-area.ts';
+import { type EndedExchange, type EndOptions, finishExchange, type OpenExchange } from './finish-exchange.ts';
+import { identityOf } from './identity.ts';
 import type { KnownArea } from './known-area.ts';
 import { unmovable } from './movable.ts';
-import { type ExchangeHeader, type ExchangeStep, markDone, readMoves, writeMoves } from './move-list.ts';
-import { type AreaRecord, createOwn, enterArea, inodeOf, notOurs, RESERVED } from './own-area.ts';
-import { finishExchange, undoFound } from './undo-exchange.ts';
-import { type Ended, identifyRoot } from './volume-state.ts';
+import {
+  type ExchangeHeader,
+  type ExchangeStep,
+  markDone,
+  readMoves,
+  type SourceProof,
+  writeMoves,
+} from './move-list.ts';
+import { createOwn, type FoundArea, RESERVED } from './own-area.ts';
+import { revertExchange } from './undo-exchange.ts';
 
 /**
  * Describes an exchange of content in a volume with a directory inside the same volume, by renames alone. Replaced
  * content moves to the area `.lifeboat-before-<id>/tree`, under the same paths, and is never deleted here. The list of
  * renames is durable before the first one is made. `undoExchange` reverts the renames of an exchange that did not
- * finish.
+ * finish. All directories are open: nothing is found by its name again.
  */
-interface ExchangeRequest extends ExchangeHeader {
+interface ExchangeRequest extends Pick<EndOptions, 'ended' | 'heard'> {
+  about: Omit<ExchangeHeader, 'source' | 'incoming'>;
   /** the volume */
   root: Directory;
-  /** inode of the incoming directory, as a decimal number; absent: not compared */
-  expected?: string | undefined;
-  /** the areas were made before, see {@link makeAreas}; absent: the exchange makes its own */
-  made?: AreaRecord | undefined;
+  /** the area for the replaced data */
+  area: FoundArea;
+  /** the area that holds the incoming directory, and how to recognise it later */
+  source: FoundArea;
+  proof: SourceProof;
+  /** the incoming directory, and its name in its area */
+  incoming: Directory;
+  inside: string;
   /** called before the first move, with the area as a later undo or rollback has to find it */
   begun?(known: KnownArea): void;
-  /** called after the last move, before the cleanup. Must not throw */
-  ended?(state: Ended): void;
-  /** called for each step; tests throw in it to interrupt the exchange */
-  heard?(): void;
+}
+
+/** The result of an exchange. */
+export interface Exchanged extends Pick<EndedExchange, 'left'> {
+  /** the area that holds the replaced data; absent if nothing was replaced */
+  kept?: KnownArea;
+  /** how long the volume was between the old and the new state, milliseconds */
+  swapMs: number;
 }
 
 const MAKE = { make: true };
@@ -39,71 +56,54 @@ const MAKE = { make: true };
 /**
  * Runs an exchange.
  *
- * @param plan returns the steps, given the root and the incoming directory; runs before anything is moved
- * @returns `kept`: the area, if it holds replaced content; otherwise it is removed; `swapMs`: how long the moves took,
- *   milliseconds
+ * @param plan returns the steps; runs before anything is moved
  * @throws the error of a failed rename, after everything has moved back; TREE_TARGET_REFUSED
  */
 export async function exchange(
   request: ExchangeRequest,
-  plan: (root: Directory, incoming: Directory) => Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
-): Promise<{ kept?: KnownArea; swapMs: number }> {
-  const { root, begun, ended, heard, expected: _, made, ...about } = request;
-  const name = areaName('before', about.id);
+  plan: () => Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
+): Promise<Exchanged> {
+  const { root, area: found, source, begun, heard, ended } = request;
+  let open: OpenExchange | undefined;
   let swapMs = 0;
-  const { incoming, source } = openIncoming(request);
-  const header = { ...about, source };
   try {
-    const area = made ? enterArea(root, name, made.before) : createOwn(root, name);
-    if (!area) throw notOurs(name);
-    const record: AreaRecord = { ...made, before: inodeOf(area) };
-    let known: KnownArea;
-    try {
-      const list = await writeMoves(area, header, plan(root, incoming));
-      removeTree(area, RESERVED);
-      const { steps } = await readMoves(area, header.id);
-      known = { area: header.id, inode: inodeOf(area), list, root: identifyRoot(root) };
-      begun?.(known);
-      record.list = list;
-      const begin = performance.now();
-      for await (const step of steps()) {
-        heard?.();
-        forward(root, incoming, area, step);
-      }
+    const prepared = await prepareMoves(request, plan);
+    begun?.(prepared.known);
+    open = prepared;
+    const begin = performance.now();
+    for await (const step of open.steps()) {
       heard?.();
-      swapMs = performance.now() - begin;
-      await setDirectoryMeta(root, area, steps(), 'after');
-      root.sync();
-      heard?.();
-      markDone(area);
-    } catch (error) {
-      await undoFound(root, { area, name }, header.id, { record, ended }).finally(() => area.close());
-      throw error;
+      forward(root, request.incoming, found.area, step);
     }
     heard?.();
-    const finished = finishExchange(root, { area, name }, header.id, { record, ended });
-    const kept = await finished.finally(() => area.close());
-    return { ...(kept ? { kept: known } : {}), swapMs };
-  } finally {
-    incoming.close();
+    swapMs = performance.now() - begin;
+    await setDirectoryMeta(root, found.area, open.steps(), 'after');
+    await syncDirectories(root, found.area, open.steps());
+    heard?.();
+    markDone(found.area);
+  } catch (error) {
+    if (open) await revertExchange({ ...open, source }, { ended, heard });
+    else removeUnused(root, found);
+    throw error;
   }
+  heard?.();
+  const { kept, left } = await finishExchange(open, { ended, heard });
+  return { ...(kept ? { kept: open.known } : {}), left, swapMs };
 }
 
-/**
- * Opens the incoming directory, and returns the inode of its area with it.
- *
- * @throws TREE_TARGET_REFUSED if either is not the directory that Lifeboat made
- */
-function openIncoming({ root, incoming: path, expected, made }: ExchangeRequest) {
-  const [name = '', ...rest] = path.split('/');
-  const area = enterArea(root, name, parseAreaName(name)?.kind === 'restoring' ? made?.restoring : undefined);
-  const incoming = area && within(area, rest.join('/'), (found) => found.enter('.'));
-  const source = area && inodeOf(area);
-  area?.close();
-  if (incoming && source !== undefined && (expected === undefined || expected === inodeOf(incoming)))
-    return { incoming, source };
-  incoming?.close();
-  throw notOurs(shortPath(path));
+/** Writes the list of moves. */
+async function prepareMoves(request: ExchangeRequest, plan: Parameters<typeof exchange>[1]): Promise<OpenExchange> {
+  const { root, area: found, source, proof, inside, about } = request;
+  const header = {
+    ...about,
+    incoming: `${source.name}/${inside}`,
+    source: { identity: identityOf(source.area), ...proof },
+  };
+  const written = await writeMoves(found.area, header, plan());
+  removeTree(found.area, RESERVED);
+  const { steps } = await readMoves(found.area, header.id);
+  const known = { area: header.id, identity: identityOf(found.area), root: identityOf(root), ...written };
+  return { root, found, known, header, steps, source };
 }
 
 function forward(root: Directory, incoming: Directory, area: Directory, step: ExchangeStep): void {
@@ -123,7 +123,7 @@ function moved(root: Directory, path: TreePath, from: Directory, to: Directory):
     return true;
   } catch (error) {
     const cause = unmovable(error, root, path, 'moved');
-    if (cause instanceof LifeboatError) throw cause;
+    if (cause instanceof LifeboatError || hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw cause;
     if (isOfChange(cause)) throw disturbed(`${shortPath(path)} has changed since it was checked`, cause);
     throw new LifeboatError('INTERNAL', `${shortPath(path)} could not be moved`, { cause });
   }

@@ -1,67 +1,85 @@
 import { hasErrno, LifeboatError } from '../../base/errors.ts';
+import { areaName } from '../filesystem/area.ts';
 import type { Directory } from '../filesystem/directory.ts';
+import { shortPath } from '../filesystem/path.ts';
+import { findArea, whyUnproved } from './find-area.ts';
+import type { Identity } from './identity.ts';
+import { secureMoves } from './list-proof.ts';
 import { unmovable } from './movable.ts';
-import { exchangeState, secureMoves, sumMoves } from './move-list.ts';
-import { type FoundArea, isOwn, isOwnMade } from './own-area.ts';
+import type { ListProof } from './move-list.ts';
+import { type AreaRecord, type FoundArea, isOwnMade } from './own-area.ts';
 
 /**
- * Recognises put-aside data by a record outside the volume. Many images run `chown -R` or `chmod -R` on their volume at
- * each start, areas included. Their owners and modes then no longer show who made them.
+ * The agent's record of put-aside data, outside the volume. It does not change while its area stays the same: nothing
+ * in the volume can correct it.
  */
-
-/** The agent's record of an area with put-aside data. */
-export interface KnownArea {
-  /** ID of the restore or rollback that made it */
+export interface KnownArea extends ListProof {
+  /** ID of the restore or rollback that made the area */
   area: string;
-  /** its inode, as a decimal number */
-  inode?: string;
-  /** SHA-256 of its list of moves, hexadecimal; absent or empty: an older version did not record it */
-  list?: string;
-  /** the root of its volume, see `identifyRoot` */
-  root?: string;
+  identity: Identity;
+  /** the root of its volume */
+  root: Identity;
+  /** its deletion has begun: nothing is brought back from it */
+  forgotten?: true;
 }
 
-/** Marks an area that is being deleted: nothing is brought back from it. */
-export const FORGOTTEN = 'forgotten';
+/** The record of put-aside data before the exchange is complete: its area can still become another one. */
+export type PendingArea = Pick<KnownArea, 'area'>;
 
-/**
- * Returns why an area is not trusted, for a message; undefined if it is. An area is trusted if its list of moves is the
- * recorded one, and the directory is the recorded one or belongs to Lifeboat. (Copies of a volume have other inodes.)
- * Without a record, only the owner counts.
- */
-export async function whyUntrusted(
-  root: Directory,
-  area: Directory,
-  known?: Partial<KnownArea>,
-): Promise<string | undefined> {
-  const stat = area.stat();
-  const own = isOwn(root, stat);
-  const same = known?.inode === String(stat.ino);
-  if (!known?.list) {
-    if (own) return undefined;
-    return `user ${stat.uid} owns it, or others may write to it, and the spool has no record of its content`;
-  }
-  if (!own && !same) return 'it is another directory than the recorded one';
-  if (area.look(FORGOTTEN)) return undefined;
-  return (await sumMoves(area)) === known.list ? undefined : 'its list of moves has changed';
+/** Returns whether a record says how to recognise its area. */
+export function isKnown(record: KnownArea | PendingArea): record is KnownArea {
+  return 'list' in record;
 }
 
+/** Returns the record of the area of a restore or rollback, if its journal shows that moves have begun. */
+export function knownIn(area: string, { before: identity, list, size, root }: AreaRecord): KnownArea | undefined {
+  if (identity === undefined || list === undefined || size === undefined || root === undefined) return undefined;
+  return { area, identity, list, size, root };
+}
+
+/** The recorded area, or what has its name instead. `refused`: why it is not recognised, for a message. */
+type Recognised = { found: FoundArea; refused?: undefined } | { refused: string };
+
 /**
- * Makes an area accessible to Lifeboat alone again, and its list a file that only Lifeboat can write to.
+ * Opens a recorded area, under whatever name it has at the top of the volume. Changes nothing.
  *
- * @throws TREE_TARGET_REFUSED if the area is not the recorded one
+ * @returns undefined if it is gone
  */
-export async function reclaim(root: Directory, { area, name }: FoundArea, known: Partial<KnownArea>): Promise<void> {
-  const why = await whyUntrusted(root, area, known);
-  if (why !== undefined) throw untrusted(name, why);
+export async function recognise(root: Directory, known: KnownArea): Promise<Recognised | undefined> {
+  const name = areaName('before', known.area);
+  const found = findArea(root, name, known.identity);
+  if (!found) return root.look(name) ? { refused: 'it is another directory than the recorded one' } : undefined;
+  // An interrupted deletion removes the list last.
+  const deleted = known.forgotten && found.area.names().length === 0;
+  const refused = deleted ? undefined : await whyUnproved(found.area, known);
+  if (refused === undefined) return { found };
+  found.area.close();
+  return { refused };
+}
+
+/** Like {@link recognise}, for an area that must have its name. */
+export async function recogniseInPlace(root: Directory, known: KnownArea): Promise<Recognised | undefined> {
+  const recognised = await recognise(root, known);
+  if (!recognised || recognised.refused !== undefined) return recognised;
+  const { area, name } = recognised.found;
+  if (name === areaName('before', known.area)) return recognised;
+  area.close();
+  return { refused: `it is now called ${shortPath(name)}. Rename it back` };
+}
+
+/**
+ * Makes a recognised area accessible to Lifeboat alone, and its list a file that only Lifeboat can write to.
+ *
+ * @throws TREE_TARGET_REFUSED if another program has changed the list meanwhile
+ */
+export async function lockArea(root: Directory, { area, name }: FoundArea, known: ListProof): Promise<void> {
   takeOwnership(root, { area, name });
   // The list is verified again: until now, another program could write to it.
-  if (!known.list || exchangeState(area) === 'none') return;
-  if (!(await secureMoves(area, known.list))) throw untrusted(name, 'its list of moves has changed');
+  if (!(await secureMoves(area, known))) throw untrusted(name, 'its list of moves has changed');
 }
 
 /** Gives an area to this process's user again, and locks out all others. */
-function takeOwnership(root: Directory, { area, name }: FoundArea): void {
+export function takeOwnership(root: Directory, { area, name }: FoundArea): void {
   if (isOwnMade(root, area)) return;
   try {
     area.chown({ uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 });
@@ -71,7 +89,7 @@ function takeOwnership(root: Directory, { area, name }: FoundArea): void {
   }
 }
 
-/** Returns the error for an area that is not as Lifeboat left it. `why`: see {@link whyUntrusted}. */
+/** Returns the error for an area that is not as Lifeboat left it. `why`: see {@link Recognised}. */
 export function untrusted(name: string, why: string): LifeboatError {
   return new LifeboatError('TREE_TARGET_REFUSED', `${name} is not as Lifeboat left it: ${why}`, {
     hint: `Lifeboat moves nothing out of it and deletes nothing in it. Inspect it as root: its directory \`tree\` holds the put-aside data. Move what you need back, then move ${name} out of the volume or delete it, and run the command again.`,

@@ -73,19 +73,22 @@ const OCCUPIED = 'occupied';
 /**
  * Checks whether the steps of an exchange can be made, without making any.
  *
- * @param area an area of this restore: no other program can replace a directory in it
+ * @param area an area of Lifeboat: no other program can replace a directory in it
+ * @param incoming the directory whose content moves in, if other programs can have changed that
  * @throws TREE_TARGET_REFUSED
  */
 export async function checkSteps(
   root: Directory,
   steps: Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
   area: Directory,
+  incoming?: Directory,
 ): Promise<void> {
   within(area, `${OCCUPIED}/${OCCUPIED}`, () => undefined, { make: true });
   try {
     for await (const step of steps) {
       if (step.type === 'directory') checkChangeable(root, step.path);
       if (step.type === 'move' && step.out) checkMovable(root, step.path, area);
+      if (step.type === 'move' && step.in && incoming) checkMovable(incoming, step.path, area);
     }
   } finally {
     removeTree(area, OCCUPIED);

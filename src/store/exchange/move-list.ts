@@ -6,8 +6,18 @@ import { parseAreaName } from '../filesystem/area.ts';
 import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
 import { decodePath, type EncodedPath, encodePath, isSafePath, type TreePath } from '../filesystem/path.ts';
 import { readLines } from '../filesystem/read-index.ts';
-import { removeTree } from '../filesystem/remove-tree.ts';
+import type { Identity } from './identity.ts';
 import { isOwn } from './own-area.ts';
+import { BASE } from './root-base.ts';
+
+/** The SHA-256 of a list of moves, hexadecimal, and its size in bytes. */
+export interface ListProof {
+  list: string;
+  size: number;
+}
+
+/** What an area must hold to be the recorded one: its list of moves, or the file of root-base.ts with that SHA-256. */
+export type SourceProof = ListProof | { base: string };
 
 /** Describes an exchange, as the first line of its list. */
 export interface ExchangeHeader {
@@ -21,8 +31,8 @@ export interface ExchangeHeader {
   at: string;
   /** the directory whose content moves in, relative to the volume's root */
   incoming: TreePath;
-  /** inode of the area that holds the incoming directory, as a decimal number; absent in lists of older versions */
-  source?: string;
+  /** the area that holds the incoming directory */
+  source: { identity: Identity } & SourceProof;
   /** true: everything at the top of the volume is exchanged; false: only the listed names */
   whole: boolean;
   /** ID of the restored snapshot */
@@ -42,8 +52,12 @@ export type ExchangeStep =
 export const UNDER_WAY = 'moves.ndjson';
 /** Name of the list after all moves. */
 const DONE = 'list.ndjson';
-const UNFINISHED = 'moves.tmp';
-const COPY = 'moves.copy';
+/** Name of the list while it is written. */
+export const UNFINISHED = 'moves.tmp';
+/** Name of a copy of the list, see list-proof.ts. */
+export const COPY = 'moves.copy';
+/** All names of files of Lifeboat in an area. */
+export const OWN_FILES: readonly string[] = [UNDER_WAY, DONE, UNFINISHED, COPY, BASE];
 
 /** Returns the state of an exchange, from its area. `none`: no move has been made yet. */
 export function exchangeState(area: Directory): 'none' | 'under way' | 'done' {
@@ -51,14 +65,15 @@ export function exchangeState(area: Directory): 'none' | 'under way' | 'done' {
   return area.look(DONE) ? 'done' : 'none';
 }
 
-/** Writes a list of steps, complete and durable. Resolves to its SHA-256, hexadecimal. */
+/** Writes a list of steps, complete and durable. */
 export async function writeMoves(
   area: Directory,
   header: ExchangeHeader,
   steps: Iterable<ExchangeStep> | AsyncIterable<ExchangeStep>,
-): Promise<string> {
+): Promise<ListProof> {
   const file = area.createFile(UNFINISHED);
   const hash = createHash('sha256');
+  let size = 0;
   const write = (lines: readonly string[]) => writeAll(file, Buffer.from(lines.join('')), hash);
   try {
     let pending = [`${JSON.stringify({ format: 1, ...header, incoming: encodePath(header.incoming) })}\n`];
@@ -71,56 +86,23 @@ export async function writeMoves(
     }
     write(pending);
     fsyncSync(file);
+    size = fstatSync(file).size;
   } finally {
     closeSync(file);
   }
   area.move(UNFINISHED, area, UNDER_WAY);
   area.sync();
-  return hash.digest('hex');
+  return { list: hash.digest('hex'), size };
 }
 
-function writeAll(file: number, data: Buffer, hash: Hash): void {
+/** Writes and hashes a chunk. */
+export function writeAll(file: number, data: Buffer, hash: Hash): void {
   hash.update(data);
   for (let at = 0; at < data.length; ) at += writeSync(file, data, at);
 }
 
-/** Returns the SHA-256 of the list of an area, hexadecimal; undefined without a list that is a regular file. */
-export async function sumMoves(area: Directory): Promise<string | undefined> {
-  const name = listName(area);
-  if (!area.look(name)?.isFile()) return undefined;
-  const hash = createHash('sha256');
-  for await (const chunk of streamOf(area, name, true)) hash.update(chunk);
-  return hash.digest('hex');
-}
-
-/**
- * Replaces a list that other users may write to by a copy that only this process's user can write to. The copy is the
- * one that is verified: a program that has the old file open can still change that.
- *
- * @param sha256 of the list, hexadecimal
- * @returns false if the list has another hash; it stays then
- */
-export async function secureMoves(area: Directory, sha256: string): Promise<boolean> {
-  const name = listName(area);
-  const stat = area.look(name);
-  if (stat && isOwnFile(area, stat)) return (await sumMoves(area)) === sha256;
-  if (area.look(COPY)) removeTree(area, COPY);
-  const copy = area.createFile(COPY);
-  const hash = createHash('sha256');
-  try {
-    for await (const chunk of streamOf(area, name, true)) writeAll(copy, chunk, hash);
-    fsyncSync(copy);
-  } finally {
-    closeSync(copy);
-  }
-  const same = hash.digest('hex') === sha256;
-  if (same) area.replace(COPY, area, name);
-  else area.unlink(COPY);
-  area.sync();
-  return same;
-}
-
-function listName(area: Directory): string {
+/** Returns the name of the list of an area. */
+export function listName(area: Directory): string {
   return exchangeState(area) === 'done' ? DONE : UNDER_WAY;
 }
 
@@ -134,20 +116,19 @@ export function markDone(area: Directory): void {
  * Reads the list of an area, finished or not. The area must stay open while steps are read.
  *
  * @param id of the restore or rollback that made the area
- * @param verified the list has its recorded hash, whatever its owner
- * @throws OBJECT_DAMAGED also if Lifeboat did not write the list, or wrote it for another area
+ * @param anyOwner reads a list that others may write to, too; nothing may be changed according to it then
+ * @throws OBJECT_DAMAGED also if others may write to the list, or if Lifeboat wrote it for another area
  */
 export async function readMoves(
   area: Directory,
   id: string,
-  verified = false,
+  anyOwner = false,
 ): Promise<{ header: ExchangeHeader; steps: () => AsyncGenerator<ExchangeStep> }> {
-  const name = listName(area);
-  const lines = () => readLines(streamOf(area, name, verified));
+  // The list is renamed when all moves are made.
+  const lines = () => readLines(streamOf(area, listName(area), anyOwner));
   for await (const line of lines()) {
-    const { incoming, source, snapshot, ...rest } = parsed(HEADER, line);
-    const optional = { ...(source === undefined ? {} : { source }), ...(snapshot === undefined ? {} : { snapshot }) };
-    const header = { ...rest, incoming: checked(incoming), ...optional };
+    const { incoming, snapshot, ...rest } = parsed(HEADER, line);
+    const header = { ...rest, incoming: checked(incoming), ...(snapshot === undefined ? {} : { snapshot }) };
     // Incoming content is always inside an area.
     if (header.id !== id || !parseAreaName(header.incoming.split('/')[0] ?? '')) throw damaged();
     return {
@@ -172,7 +153,8 @@ function streamOf(area: Directory, name: string, anyOwner: boolean): AsyncIterab
   throw damaged();
 }
 
-function isOwnFile(area: Directory, stat: BigIntStats): boolean {
+/** Returns whether only this process's user can have written a file. */
+export function isOwnFile(area: Directory, stat: BigIntStats): boolean {
   return stat.isFile() && stat.nlink === 1n && isOwn(area, stat);
 }
 
@@ -184,7 +166,10 @@ const HEADER = z.object({
   holds: z.enum(['before', 'restored']),
   at: z.string(),
   incoming: PATH,
-  source: z.string().optional(),
+  source: z.union([
+    z.object({ identity: z.string(), list: z.string(), size: z.int() }),
+    z.object({ identity: z.string(), base: z.string() }),
+  ]),
   whole: z.boolean(),
   snapshot: z.string().optional(),
 });

@@ -1,40 +1,42 @@
 import { type BigIntStats, closeSync, fstatSync } from 'node:fs';
 import { hasErrno, LifeboatError } from '../../base/errors.ts';
-import { type AreaKind, areaName, parseAreaName } from '../filesystem/area.ts';
+import { areaName, parseAreaName } from '../filesystem/area.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import { disturbed } from '../filesystem/disturbed.ts';
 import { remoteFileSystem } from '../filesystem/file-system.ts';
-import { shortPath } from '../filesystem/path.ts';
 import type { IndexLine } from '../filesystem/read-index.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
-import type { Ended } from './volume-state.ts';
+import type { Identity } from './identity.ts';
 
 /**
- * Which areas Lifeboat trusts. The application often owns the root of its volume. Without being root, it can then
- * rename and replace everything at the top, including areas, and make directories with the names of areas. It cannot
- * create a directory that root owns, and it cannot write into an area, which only its owner may enter. An entrypoint
- * that runs as root may change the owners and modes of areas. Then only a record outside the volume shows which they
- * are, see known-area.ts.
+ * Makes and removes areas. The application often owns the root of its volume. Without being root, it can then rename
+ * and replace everything at the top, including areas, and make directories with the names of areas. It cannot create a
+ * directory that root owns, and it cannot write into an area, which only its owner may enter. Later, only the record of
+ * an area shows which directory it is, see find-area.ts.
  */
 
-/**
- * What the agent records outside the volume about the areas of a restore or rollback. `restoring` and `before`: their
- * inodes, as decimal numbers.
- */
+/** What the journal says about the areas of a restore or rollback. */
 export interface AreaRecord {
-  restoring?: string;
-  before?: string;
-  /** SHA-256 of the list of moves, hexadecimal; absent: nothing has moved; empty: an older version did not record it */
-  list?: string;
-  /** SHA-256 of the file with the metadata that the root had, hexadecimal */
+  /** the area of the new data */
+  restoring?: Identity;
+  /** SHA-256 of the file with the metadata of the root in that area, hexadecimal */
   base?: string;
-  /** the root of the volume, see `identifyRoot` */
-  root?: string;
-  /** all moves are made or reverted: only the cleanup remains */
+  /** the area for the replaced data */
+  before?: Identity;
+  /** SHA-256 of the list of moves in that area, hexadecimal, and its size in bytes; absent: nothing has moved */
+  list?: string;
+  size?: number;
+  /** the root of the volume */
+  root?: Identity;
+  /** all moves are made or reverted: only the cleanup is left */
   ended?: Ended;
 }
 
-type MadeAreas = Required<Pick<AreaRecord, 'restoring' | 'before'>>;
+/** How an exchange ended. `now`: the data in place; `kept`: whether the area holds replaced data. */
+export interface Ended {
+  now: 'old' | 'new';
+  kept?: boolean;
+}
 
 /** An open area, and its name at the top of the volume. */
 export interface FoundArea {
@@ -131,88 +133,48 @@ export function notOurs(name: string, uid?: bigint): LifeboatError {
   const found = `${name} is not the directory that Lifeboat made`;
   if (uid === undefined) return disturbed(found);
   return new LifeboatError('TREE_TARGET_REFUSED', `${found}, or the file system gave it to user ${uid}`, {
-    hint: 'Nothing was replaced. Stop the program that writes to the volume, then restore again. If the file system decides who owns new files, check the export options of its server (`no_root_squash`) or its mount options (`uid`), or restore with --to-directory.',
+    hint: 'Nothing was replaced. Stop the program that writes to the volume, then run the command again. If the file system decides who owns new files, check the export options of its server (`no_root_squash`) or its mount options (`uid`), or restore with --to-directory.',
   });
 }
 
 /**
- * Opens an area by its name. Returns undefined if nothing has that name, or if Lifeboat did not make what has it, or
- * another program has changed its owner.
- *
- * @param inode of the area, if it is known
- */
-export function enterArea(root: Directory, name: string, inode?: string): Directory | undefined {
-  const area = root.enter(name);
-  if (!area) return undefined;
-  const isRecorded = inode !== undefined && inode === String(area.stat().ino);
-  const own = isRecorded ? isOwnMade(root, area) : inode === undefined && isOwn(root, area.stat());
-  if (own) return area;
-  area.close();
-  return undefined;
-}
-
-/**
- * Opens an area. If its inode is known, finds it whatever its owner and name at the top of the volume are by now:
- * another program may have changed both.
- */
-export function findArea(root: Directory, kind: AreaKind, id: string, inode?: string): FoundArea | undefined {
-  const name = areaName(kind, id);
-  if (inode === undefined) {
-    const area = enterArea(root, name);
-    return area && { area, name };
-  }
-  for (const other of [name, ...root.names()]) {
-    if (String(root.look(other)?.ino) !== inode) continue;
-    const area = root.enter(other);
-    if (area && inodeOf(area) === inode) return { area, name: other };
-    area?.close();
-  }
-  return undefined;
-}
-
-/**
- * Makes both areas of a restore: `before` for the replaced data, and `restoring` for the new data. Making both now
- * ensures that no other program can make one when it sees the other.
+ * Makes and opens both areas of a restore: `before` for the replaced data, and `restoring` for the new data. Making
+ * both now ensures that no other program can make one when it sees the other.
  *
  * @throws TREE_TARGET_REFUSED if a name exists
  */
-export function makeAreas(root: Directory, id: string): { restoring: Directory; inodes: MadeAreas } {
+export function makeAreas(root: Directory, id: string): { restoring: Directory; before: Directory } {
   const before = createOwn(root, areaName('before', id));
   try {
     // An empty directory can be removed by another program.
     before.create(RESERVED);
-    const restoring = createOwn(root, areaName('restoring', id));
-    return { restoring, inodes: { restoring: inodeOf(restoring), before: inodeOf(before) } };
+    return { restoring: createOwn(root, areaName('restoring', id)), before };
   } catch (error) {
-    removeArea(root, { area: before, name: areaName('before', id) });
-    throw error;
-  } finally {
+    removeOpen(root, before, areaName('before', id));
     before.close();
+    throw error;
   }
 }
 
 /** A directory in the area for the replaced data, until its list of moves exists. */
 export const RESERVED = 'reserved';
 
-/** Returns the inode of a directory. Its device is left out: it changes when a network file system is mounted again. */
-export function inodeOf(directory: Directory): string {
-  return String(directory.stat().ino);
-}
-
 /**
- * Checks that both areas still have their names.
+ * Removes an area that this process has made and still has open, under its present name. An area that another program
+ * has moved into another directory is emptied there.
  *
- * @throws TREE_TARGET_REFUSED with the present name of an area that another program has moved
+ * @param made the name that it was made under
  */
-export function checkInPlace(root: Directory, id: string, inodes: AreaRecord): void {
-  for (const kind of ['restoring', 'before'] as const) {
-    const name = areaName(kind, id);
-    const found = findArea(root, kind, id, inodes[kind]);
-    const uid = found && !isOwnMade(root, found.area) ? found.area.stat().uid : undefined;
-    found?.area.close();
-    if (found?.name !== name) throw disturbed(found ? `${name} is now ${shortPath(found.name)}` : `${name} is gone`);
-    if (uid !== undefined) throw disturbed(`the owner or mode of ${name} has changed (user ${uid})`);
-  }
+export function removeOpen(root: Directory, area: Directory, made: string): void {
+  const { dev, ino } = area.stat();
+  // The inode of an open directory is not given to another one.
+  const isIt = (name: string) => {
+    const found = root.look(name);
+    return found?.ino === ino && found.dev === dev;
+  };
+  const name = isForeign(root) ? made : root.names().find(isIt);
+  if (name !== undefined) removeArea(root, { area, name });
+  else for (const child of area.names()) removeTree(area, child);
 }
 
 /**
@@ -236,15 +198,6 @@ export function removeArea(
     if (!hasErrno(error, 'ENOENT', 'ENOTDIR', 'ENOTEMPTY')) throw error;
   }
   heard();
-}
-
-/** Removes the content of an area that another program has moved into another directory. */
-export function emptyMoved(area: Directory): void {
-  try {
-    for (const name of area.names()) removeTree(area, name);
-  } catch {
-    // It is removed already.
-  }
 }
 
 /** Refuses an index that lists an area: its content would end up where areas are trusted. */

@@ -1,168 +1,150 @@
 import { LifeboatError } from '../../base/errors.ts';
-import { areaName, parseAreaName } from '../filesystem/area.ts';
-import type { Directory, DirectoryMeta } from '../filesystem/directory.ts';
+import { areaName } from '../filesystem/area.ts';
+import type { Directory } from '../filesystem/directory.ts';
 import { within } from '../filesystem/open-directories.ts';
 import { split, type TreePath } from '../filesystem/path.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
-import { joined, KEPT, setDirectoryMeta, setMeta } from './directory-meta.ts';
-import { type KnownArea, reclaim, untrusted } from './known-area.ts';
+import { joined, KEPT, setDirectoryMeta, setRootTime } from './directory-meta.ts';
+import { findArea, isOtherRoot, whyUnproved } from './find-area.ts';
+import {
+  type EndedExchange,
+  type EndOptions,
+  finishExchange,
+  holdsFiles,
+  isRoot,
+  type OpenExchange,
+} from './finish-exchange.ts';
+import { type KnownArea, lockArea, recognise } from './known-area.ts';
 import { type ExchangeHeader, type ExchangeStep, exchangeState, readMoves, UNDER_WAY } from './move-list.ts';
-import { type AreaRecord, type FoundArea, findArea, isOwn, removeArea } from './own-area.ts';
-import { BASE } from './root-base.ts';
-import { type Ended, stateWithoutArea } from './volume-state.ts';
+import { type AreaRecord, type FoundArea, removeArea } from './own-area.ts';
 
 /** The directory, inside the area, for files that other programs created in the place of moved ones. */
 const LATE = 'late';
 
 const MAKE = { make: true };
 
-/** Finds the area with the incoming directory. Returns undefined if Lifeboat did not make it, or if it is gone. */
-function findSource(root: Directory, header: ExchangeHeader, { restoring }: AreaRecord): FoundArea | undefined {
-  const parsed = parseAreaName(header.incoming.split('/')[0] as string);
-  if (!parsed) return undefined;
-  const { kind, id } = parsed;
-  const found = findArea(root, kind, id, header.source ?? (kind === 'restoring' ? restoring : undefined));
-  if (found) return found;
-  // A copy of the volume has other inodes. Another directory of root that was given this name is not an area.
-  const named = findArea(root, kind, id);
-  if (!named || named.area.look(BASE) || exchangeState(named.area) !== 'none') return named;
-  named.area.close();
-  return undefined;
-}
-
-/** Opens the incoming directory for an undo, and makes it if it is missing in its area. */
-function openSource(root: Directory, header: ExchangeHeader, record: AreaRecord): Directory | undefined {
-  const source = findSource(root, header, record);
-  const inside = header.incoming.split('/').slice(1).join('/');
-  try {
-    return source && within(source.area, inside, (found) => found.enter('.'), MAKE);
-  } finally {
-    source?.area.close();
-  }
-}
-
-/** Options for undoing an exchange. */
-interface UndoOptions {
-  /** absent or partly absent: not known */
-  record?: AreaRecord | undefined;
-  heard?(): void;
-  /** called when all moves are made or reverted, before the cleanup. Must not throw */
-  ended?: ((state: Ended) => void) | undefined;
-}
-
 /**
  * Takes back an unfinished exchange and removes its area, or completes the cleanup of a finished one. Can be called
- * again after an interruption, and for an ID without an exchange. Ignores an area that Lifeboat did not make, unless
- * the record says that moves have begun: the volume may be a mixture then.
+ * again after an interruption.
  *
- * @returns whether the volume holds the old or the new data; `unknown` if somebody emptied the area by hand
- * @throws OBJECT_DAMAGED if the area holds data, but its list of moves is gone or damaged; TREE_TARGET_REFUSED if the
- *   area is not as Lifeboat left it; TREE_HALF_RESTORED if moves have begun and the area is gone, or if the volume is
- *   another one than the recorded one. Nothing has changed then.
+ * @param known the area of the exchange, and the data that is in place, as the journal records them
+ * @throws TREE_HALF_RESTORED if the area is gone, or if the volume is not the recorded one; TREE_TARGET_REFUSED if the
+ *   area is not as Lifeboat left it. The volume may hold a mixture then, and nothing has changed.
  */
 export async function undoExchange(
   root: Directory,
-  id: string,
-  { record = {}, heard = () => undefined, ended }: UndoOptions = {},
-): Promise<'old' | 'new' | 'unknown'> {
-  const { before, list } = record;
-  const found = findArea(root, 'before', id, before) ?? (list === undefined ? undefined : findNamed(root, id));
-  if (!found) return stateWithoutArea(root, id, record);
+  { ended, ...known }: KnownArea & Pick<AreaRecord, 'ended'>,
+  options: EndOptions,
+): Promise<EndedExchange> {
+  const name = areaName('before', known.area);
+  const recognised = await recognise(root, known);
+  if (!recognised) {
+    if (ended) return { ...ended, left: [] };
+    throw goneFrom(root, known);
+  }
+  if (recognised.refused !== undefined) {
+    if (ended) return { ...ended, left: [name] };
+    if (removeEmptied(root, name, known)) return { now: 'unknown', left: [] };
+    throw changed(name, recognised.refused);
+  }
+  const { found } = recognised;
   try {
-    if (list === undefined && !isOwn(root, found.area.stat())) {
-      // Another program has changed the owner. Nothing has moved yet.
-      removeArea(root, found, heard);
-      return 'old';
+    await lockArea(root, found, known);
+    const { header, steps } = await readMoves(found.area, known.area);
+    const source = await openSource(root, header);
+    try {
+      const open = { root, found, known, header, steps, source, ended };
+      if (ended?.now === 'new' || exchangeState(found.area) === 'done') return await finishExchange(open, options);
+      return await revertExchange(open, options);
+    } finally {
+      source?.area.close();
     }
-    if (list !== undefined)
-      await checkRecorded(root, found, { ...(before === undefined ? {} : { inode: before }), list });
-    const emptied = list !== undefined && !record.ended && exchangeState(found.area) === 'none';
-    const state = await undoFound(root, found, id, { record, heard, ended });
-    return emptied ? 'unknown' : (record.ended?.now ?? state);
   } finally {
     found.area.close();
   }
 }
 
-/** Checks the area of an exchange that has begun, and locks other programs out of it. */
-async function checkRecorded(root: Directory, found: FoundArea, known: Partial<KnownArea>): Promise<void> {
-  const { area, name } = found;
-  if (exchangeState(area) !== 'none') return reclaim(root, found, known);
-  // An interrupted removal: the list is removed last.
-  if (area.names().some((child) => child !== LATE)) throw listGone(name);
+/** Removes the area of an exchange if somebody has emptied it by hand. Returns whether that is so. */
+function removeEmptied(root: Directory, name: string, { identity }: KnownArea): boolean {
+  const found = findArea(root, name, identity);
+  try {
+    if (!found || found.area.names().length > 0) return false;
+    root.removeDirectory(found.name);
+    return true;
+  } finally {
+    found?.area.close();
+  }
 }
 
-function listGone(name: string): LifeboatError {
-  return new LifeboatError('OBJECT_DAMAGED', `${name} holds data, but its list of moves is gone`, {
-    hint: `Inspect it as root: its directory \`tree\` holds the data from before. Move what you need back, then move ${name} out of the volume or delete it.`,
+/** Returns the error for a volume in which moves have begun, and whose area is not there. */
+function goneFrom(root: Directory, { area, root: recorded }: KnownArea): LifeboatError {
+  const name = areaName('before', area);
+  if (isOtherRoot(root, recorded)) return otherRoot(root, name);
+  return new LifeboatError('TREE_HALF_RESTORED', `${name} is gone, and some of the old data is still in it`, {
+    hint: `Move ${name} back to the top of the volume, as root. Lifeboat then continues by itself. If the data is lost, \`lifeboat rollback ${area} --forget\` accepts the volume as it is.`,
   });
 }
 
-/**
- * Opens what has the name of an area, although it is not the recorded directory: inodes are not stable on every file
- * system, and a copy of a volume has others. Returns undefined if nothing has that name.
- *
- * @throws TREE_TARGET_REFUSED if it cannot be an area of Lifeboat
- */
-function findNamed(root: Directory, id: string): FoundArea | undefined {
-  const name = areaName('before', id);
-  const area = root.enter(name);
-  if (area && isOwn(root, area.stat()) && exchangeState(area) !== 'none') return { area, name };
-  area?.close();
-  if (root.look(name)) throw untrusted(name, 'it is another directory than the recorded one');
+/** Returns the error for a directory that is not the recorded root of a volume. `name`: of an area in it. */
+export function otherRoot({ place }: Directory, name: string): LifeboatError {
+  return new LifeboatError('TREE_HALF_RESTORED', `${place} is not the directory in which ${name} was made`, {
+    hint: 'Mount the disk or network file system of the volume. Lifeboat then continues by itself.',
+  });
+}
+
+function changed(name: string, why: string): LifeboatError {
+  const message = `an interrupted swap cannot be reversed, because ${name} is not as Lifeboat left it: ${why}`;
+  return new LifeboatError('TREE_TARGET_REFUSED', message, {
+    hint: `The volume may hold a part of the old data and a part of the new. Put ${name} back as it was. To keep the volume as it is instead, delete everything in ${name}, and leave the directory itself.`,
+  });
+}
+
+async function openSource(root: Directory, { incoming, source }: ExchangeHeader): Promise<FoundArea | undefined> {
+  const found = findArea(root, incoming.split('/')[0] as string, source.identity);
+  if (!found || (await whyUnproved(found.area, source)) === undefined) return found;
+  found.area.close();
   return undefined;
 }
 
-/** Like {@link undoExchange}, with its area. */
-export async function undoFound(
-  root: Directory,
-  found: FoundArea,
-  id: string,
-  { record = {}, heard = () => undefined, ended }: UndoOptions,
-): Promise<'old' | 'new'> {
-  const { area, name } = found;
-  const state = exchangeState(area);
-  if (state === 'done') {
-    await finishExchange(root, found, id, { record, ended });
-    return 'new';
+/** Moves everything back and removes the area. Files that other programs created meanwhile move to the top. */
+export async function revertExchange(
+  open: OpenExchange,
+  { ended = () => true, heard = () => undefined }: EndOptions,
+): Promise<EndedExchange> {
+  const { root, found, header, source } = open;
+  const left: string[] = [];
+  if (!open.ended) {
+    const inside = header.incoming.split('/').slice(1).join('/');
+    // Another program may have moved the incoming directory away. What came from it is put aside then.
+    const incoming =
+      (source && within(source.area, inside, (directory) => directory.enter('.'), MAKE)) ??
+      within(found.area, LATE, (late) => late.enter('.'), MAKE);
+    try {
+      await takeBack(open, incoming as Directory, heard);
+    } finally {
+      incoming?.close();
+    }
+    left.push(...(await releaseRest(root, found.area, header.id)));
+    root.sync();
   }
-  const before = state === 'under way' ? await takeBack(root, area, id, { record, heard }) : undefined;
-  if (state === 'none' && area.look(KEPT)) {
-    // Moves are listed before they are made. A missing list means that someone removed it, and this area may be the
-    // only copy of the data.
-    throw listGone(name);
-  }
-  ended?.({ now: 'old' });
-  removeEmptied(root, found, heard);
-  if (before) await setMeta(root, before);
+  if (!ended({ now: 'old' })) return { now: 'old', left };
+  let { mtime } = root.meta();
+  for await (const step of open.steps()) if (isRoot(step)) mtime = step.before.mtime;
+  // The list is removed last, so that an interrupted removal can be repeated.
+  removeArea(root, found, heard, [UNDER_WAY]);
+  await setRootTime(root, mtime);
   root.sync();
-  return 'old';
+  return { now: 'old', left };
 }
 
-/** Moves everything back. Resolves to the metadata that the root had. */
-async function takeBack(
-  root: Directory,
-  area: Directory,
-  id: string,
-  { record, heard }: { record: AreaRecord; heard(): void },
-): Promise<DirectoryMeta | undefined> {
-  let before: DirectoryMeta | undefined;
-  const { header, steps } = await readMoves(area, id);
-  // Another program may have moved the incoming directory away. What came from it is put aside then.
-  const incoming = openSource(root, header, record) ?? within(area, LATE, (late) => late.enter('.'), MAKE);
-  try {
-    for await (const step of steps()) {
-      heard();
-      backward(root, incoming as Directory, area, step);
-      if (step.type === 'directory' && step.path === '') before = step.before;
-    }
-    await unmake(root, steps());
-    await setDirectoryMeta(root, area, steps(), 'before');
-  } finally {
-    incoming?.close();
+async function takeBack({ root, found, steps }: OpenExchange, incoming: Directory, heard: () => void): Promise<void> {
+  for await (const step of steps()) {
+    heard();
+    backward(root, incoming, found.area, step);
   }
+  await unmake(root, steps());
+  await setDirectoryMeta(root, found.area, steps(), 'before');
   root.sync();
-  return before;
 }
 
 function backward(root: Directory, incoming: Directory, area: Directory, step: ExchangeStep): void {
@@ -190,14 +172,24 @@ function backward(root: Directory, incoming: Directory, area: Directory, step: E
   });
 }
 
-/** Removes an area whose content is back in place. Names that other programs created meanwhile stay in it. */
-function removeEmptied(root: Directory, { area, name }: FoundArea, heard: () => void): void {
-  // The list is removed last, so that an interrupted removal can be repeated.
-  if (!area.look(LATE)) removeArea(root, { area, name }, heard, [UNDER_WAY]);
-  else {
-    for (const child of area.names()) if (child !== LATE && child !== UNDER_WAY) removeTree(area, child, heard);
-    removeTree(area, UNDER_WAY, heard);
+/**
+ * Moves what cannot stay in the area to directories at the top of the volume, and returns their names: files that other
+ * programs created during the exchange, and files whose directory another program has removed. These directories are no
+ * areas, so backups include them.
+ */
+async function releaseRest(root: Directory, area: Directory, id: string): Promise<string[]> {
+  const released: string[] = [];
+  for (const [inside, what] of [
+    [LATE, 'late'],
+    [KEPT, 'rest'],
+  ] as const) {
+    if (!area.look(inside) || !(await holdsFiles(area, inside))) continue;
+    let name = `lifeboat-${what}-${id}`;
+    while (root.look(name)) name += '-';
+    area.move(inside, root, name);
+    released.push(name);
   }
+  return released;
 }
 
 async function unmake(root: Directory, steps: AsyncGenerator<ExchangeStep>): Promise<void> {
@@ -212,32 +204,4 @@ async function unmake(root: Directory, steps: AsyncGenerator<ExchangeStep>): Pro
       if (empty) removeTree(live, name);
     });
   }
-}
-
-/**
- * Removes what a finished exchange no longer needs, and restores the root's time. Resolves to whether the area holds
- * replaced content.
- */
-export async function finishExchange(
-  root: Directory,
-  found: FoundArea,
-  id: string,
-  { record = {}, ended }: UndoOptions,
-): Promise<boolean> {
-  let kept = false;
-  let after: DirectoryMeta = root.meta();
-  const { header, steps } = await readMoves(found.area, id);
-  for await (const step of steps()) {
-    if (step.type === 'move' && (step.out || !header.whole)) kept = true;
-    if (step.type === 'directory' && step.path === '') after = step.after;
-  }
-  ended?.({ now: 'new', kept });
-  const used = findSource(root, header, record);
-  if (used) removeArea(root, used);
-  used?.area.close();
-  // Nothing was replaced, so there is nothing to roll back to. The area would only clutter the application's directory.
-  if (!kept) removeArea(root, found);
-  await setMeta(root, after);
-  root.sync();
-  return kept;
 }

@@ -1,65 +1,64 @@
-import { closeSync } from 'node:fs';
 import { LifeboatError } from '../../base/errors.ts';
 import { areaName, parseAreaName } from '../filesystem/area.ts';
 import type { Directory } from '../filesystem/directory.ts';
-import { removeTree } from '../filesystem/remove-tree.ts';
-import { builtPath } from './build-tree.ts';
-import { KEPT, setMeta } from './directory-meta.ts';
-import { exchange } from './exchange.ts';
+import { BUILT, type BuiltAreas } from './build-tree.ts';
+import { KEPT, setRootTime } from './directory-meta.ts';
+import { type Exchanged, exchange } from './exchange.ts';
 import { planBack, planMerge, planWhole } from './exchange-plan.ts';
-import { FORGOTTEN, type KnownArea, reclaim, untrusted } from './known-area.ts';
-import { areasIn, inVolume, type VolumeArea } from './list-areas.ts';
+import { isOtherRoot, openAreas } from './find-area.ts';
+import type { EndOptions } from './finish-exchange.ts';
+import { identityOf, isSame } from './identity.ts';
+import { inVolume } from './in-volume.ts';
+import { type KnownArea, lockArea, recogniseInPlace, takeOwnership, untrusted } from './known-area.ts';
 import { checkSteps, unmovable } from './movable.ts';
-import { readMoves } from './move-list.ts';
-import { type AreaRecord, removeArea } from './own-area.ts';
-import { rootBefore } from './root-base.ts';
-import type { Ended } from './volume-state.ts';
+import { OWN_FILES, readMoves } from './move-list.ts';
+import { type AreaRecord, createOwn, type FoundArea, notOurs, removeArea, removeOpen } from './own-area.ts';
 
-/** The result of an exchange. `kept`: the area that holds the replaced data; absent if nothing was replaced. */
-export interface Exchanged {
-  kept?: KnownArea;
-  /** the data in the area */
-  holds: 'before' | 'restored';
-  /** how long the volume was between the old and the new state, milliseconds */
-  swapMs: number;
-}
-
-interface Swap {
+interface Swap extends Pick<EndOptions, 'ended' | 'heard'> {
   root: string;
   /** ID of this restore or rollback; the area for the replaced data is named after it */
   id: string;
   at: string;
   /** see `ExchangeRequest` */
   begun?(known: KnownArea): void;
-  ended?(state: Ended): void;
-  heard?(): void;
 }
 
 /**
  * Moves a tree that {@link buildTree} built under the same ID into place. `whole`: replaces everything in the volume.
- * `empty`: only if the volume is empty. `expected` and `areas`: the inodes that `buildTree` returned. Refuses a
- * directory that replaced one of them since.
+ * `empty`: only if the volume is empty. `areas`: what `buildTree` returned. Refuses a directory that replaced one of
+ * them since.
  *
  * @throws TREE_TARGET_NOT_EMPTY with `empty`; everything that {@link exchange} throws. Nothing has changed then.
  */
 export async function swapBuilt({
   empty,
-  areas: made = {},
+  areas,
+  id,
+  at,
+  whole,
+  snapshot,
   ...swap
-}: Swap & {
-  whole: boolean;
-  empty?: boolean;
-  snapshot: string;
-  expected?: string;
-  areas?: AreaRecord;
-}): Promise<Exchanged> {
+}: Swap & { whole: boolean; empty?: boolean; snapshot: string; areas: BuiltAreas }): Promise<Exchanged> {
   return inVolume(swap.root, async (root) => {
     if (empty) checkEmpty(root);
-    const before = rootBefore(root, swap.id, made);
-    const plan = swap.whole ? planWhole : planMerge;
-    const about = { restore: swap.id, holds: 'before' as const, incoming: builtPath(swap.id) };
-    const done = await exchange({ ...swap, ...about, made, root }, (_, incoming) => plan(root, incoming, before));
-    return { ...done, holds: about.holds };
+    const { restoring, before: area, mtime } = openAreas(root, id, areas);
+    const incoming = restoring.area.enter(BUILT);
+    try {
+      if (!incoming || !isSame(incoming, areas.tree)) throw notOurs(BUILT);
+      const before = { ...root.meta(), mtime };
+      const plan = whole ? planWhole : planMerge;
+      return await exchange(
+        {
+          ...{ ...swap, root, area, source: restoring, proof: { base: areas.base }, incoming, inside: BUILT },
+          about: { id, at, whole, snapshot, restore: id, holds: 'before' },
+        },
+        () => plan(root, incoming, before),
+      );
+    } finally {
+      incoming?.close();
+      restoring.area.close();
+      area.area.close();
+    }
   });
 }
 
@@ -75,115 +74,139 @@ function checkEmpty(root: Directory): void {
   );
 }
 
+interface RollBack extends Swap {
+  restore: string;
+  /** the record of the put-aside data */
+  known: KnownArea;
+  /** only checks whether the rollback is possible, and changes nothing */
+  check?: boolean;
+  /** called when the area for the replaced data exists, before anything is written into it */
+  made?(record: AreaRecord): void;
+}
+
 /**
  * Brings back the data that a restore replaced. The data that this replaces moves to a new area, so the same call
- * undoes it. `check`: only checks whether the rollback is possible. `known`: the record of the area; without one, the
- * area is found by its name, and its owner shows who made it.
+ * undoes it.
  *
- * @throws NOTHING_TO_ROLL_BACK if the volume holds no data of that restore; TREE_TARGET_REFUSED
+ * @throws NOTHING_TO_ROLL_BACK if the put-aside data is gone; TREE_TARGET_REFUSED if it is not as Lifeboat left it
  */
-export async function rollBackArea(swap: Swap & { restore: string; check?: boolean } & Recorded): Promise<Exchanged> {
-  const { restore, check: _, known, ...rest } = swap;
-  return inVolume(swap.root, async (root) => {
-    const areas = await areasIn(root, { measure: false, known: known ? [known] : [] });
-    const found = areas.find((one) => one.restore === restore || refersTo(known, one));
-    if (found?.missing === 'volume') throw otherVolume(restore, root);
-    if (!found || found.missing) throw gone(restore);
-    const name = areaName('before', found.id);
-    const before = root.meta();
-    if (found.refused !== undefined) throw untrusted(name, found.refused);
-    if (found.forgotten) throw halfForgotten(restore);
-    const area = root.enter(name);
-    if (!area) throw gone(restore);
+export async function rollBackArea(request: RollBack): Promise<Exchanged> {
+  const { restore, known, id, check } = request;
+  return inVolume(request.root, async (root) => {
+    if (known.forgotten) throw halfForgotten(restore);
+    const source = await openKnown(root, known);
+    if (!source) throw isOtherRoot(root, known.root) ? otherVolume(root) : gone(restore);
+    const { mtime } = root.meta();
     try {
-      await reclaim(root, { area, name }, recordOf(found, known));
-      const { header, steps } = await readMoves(area, found.id);
-      // A merge that replaced nothing has no tree, but files that it brought in can still be taken back.
-      area.make(KEPT).close();
-      const holds = header.holds === 'before' ? ('restored' as const) : ('before' as const);
-      const { whole, snapshot } = header;
-      const about = { restore, holds, whole, ...(snapshot ? { snapshot } : {}), incoming: `${name}/${KEPT}` };
-      const plan = (incoming: Directory) =>
-        whole ? planWhole(root, incoming, before) : planBack(root, incoming, steps(), before);
-      if (swap.check) {
-        const kept = area.enter(KEPT) as Directory;
-        await checkSteps(root, plan(kept), area).finally(() => kept.close());
-        return { holds, swapMs: 0 };
+      if (!check) await lockArea(root, source, known);
+      const name = areaName('before', id);
+      const area = { area: createOwn(root, name), name };
+      try {
+        return await (check ? checkBack : swapBack)({ root, source, area, mtime }, request);
+      } finally {
+        if (check) {
+          removeOpen(root, area.area, name);
+          await setRootTime(root, mtime);
+        }
+        area.area.close();
       }
-      return { ...(await exchange({ ...rest, ...about, root }, (_, incoming) => plan(incoming))), holds };
     } finally {
-      area.close();
+      source.area.close();
     }
   });
 }
 
-/** Names the recorded area of a restore; absent: the spool has no record. */
-interface Recorded {
-  known?: KnownArea | undefined;
+/** Opens a recorded area. Returns undefined if it is gone. @throws TREE_TARGET_REFUSED */
+async function openKnown(root: Directory, known: KnownArea): Promise<FoundArea | undefined> {
+  const recognised = await recogniseInPlace(root, known);
+  if (recognised?.refused === undefined) return recognised?.found;
+  throw untrusted(areaName('before', known.area), recognised.refused);
 }
 
-function refersTo(known: KnownArea | undefined, { kind, id }: VolumeArea): boolean {
-  return kind === 'before' && id === known?.area;
+/** `area`: the one for the replaced data, which holds nothing; `mtime`: of the root before it was made */
+interface OpenRollBack {
+  root: Directory;
+  source: FoundArea;
+  area: FoundArea;
+  mtime: bigint;
 }
 
-/** Returns what is recorded about an area; nothing if the record is of another one. */
-function recordOf(area: VolumeArea, known: KnownArea | undefined): Partial<KnownArea> {
-  return known && refersTo(known, area) ? known : {};
+async function swapBack(
+  { root, source, area, mtime }: OpenRollBack,
+  { restore, known, id, at, made, ...swap }: RollBack,
+): Promise<Exchanged> {
+  const before = { ...root.meta(), mtime };
+  made?.({ before: identityOf(area.area) });
+  const { header, steps } = await readMoves(source.area, known.area);
+  // A merge that replaced nothing has no tree, but files that it brought in can still be taken back.
+  const incoming = source.area.make(KEPT);
+  try {
+    const { whole, snapshot } = header;
+    const holds = header.holds === 'before' ? 'restored' : 'before';
+    return await exchange(
+      {
+        ...{ ...swap, root, area, source, proof: { list: known.list, size: known.size }, incoming, inside: KEPT },
+        about: { id, at, whole, restore, holds, ...(snapshot ? { snapshot } : {}) },
+      },
+      () => (whole ? planWhole(root, incoming, before) : planBack(root, incoming, steps(), before)),
+    );
+  } finally {
+    incoming.close();
+  }
+}
+
+/** Checks that everything can be moved. */
+async function checkBack({ root, source, area }: OpenRollBack, { known }: RollBack): Promise<Exchanged> {
+  const before = root.meta();
+  const { header, steps } = await readMoves(source.area, known.area, true);
+  const incoming = source.area.enter(KEPT) ?? area.area.make(KEPT);
+  try {
+    const plan = header.whole ? planWhole(root, incoming, before) : planBack(root, incoming, steps(), before);
+    await checkSteps(root, plan, area.area, incoming);
+    return { swapMs: 0, left: [] };
+  } finally {
+    incoming.close();
+  }
 }
 
 /**
- * Permanently deletes the data that a restore replaced. Succeeds if there is none.
+ * Permanently deletes put-aside data. Succeeds if it is gone. The caller records that the deletion has begun.
  *
- * @throws TREE_TARGET_REFUSED if the recorded area is not as Lifeboat left it
+ * @param check only checks whether the area is the recorded one
+ * @throws TREE_TARGET_REFUSED if the recorded area is not as Lifeboat left it; NOTHING_TO_ROLL_BACK if the volume is
+ *   another one
  */
-export async function forgetAreas(
+export async function forgetArea(
   rootPath: string,
-  restore: string,
-  heard: () => void,
-  { known }: Recorded = {},
+  known: KnownArea,
+  heard: () => void = () => undefined,
+  check = false,
 ): Promise<void> {
   await inVolume(rootPath, async (root) => {
-    const areas = await areasIn(root, { measure: false, known: known ? [known] : [] });
-    const meta = root.meta();
-    const isMeant = (area: VolumeArea) =>
-      area.restore === restore || refersTo(known, area) || (area.forgotten && area.id === restore);
-    const found = areas.filter(isMeant);
-    if (found.some(({ missing }) => missing === 'volume')) throw otherVolume(restore, root);
-    for (const area of found) await forgetArea(root, area, recordOf(area, known), heard);
-    if (found.length > 0) await setMeta(root, meta);
+    const { mtime } = root.meta();
+    const found = await openKnown(root, known);
+    if (!found && isOtherRoot(root, known.root)) throw otherVolume(root);
+    if (!found) return;
+    try {
+      if (check) return;
+      takeOwnership(root, found);
+      // The list is removed last: after an interrupted deletion, the next one still recognises the area.
+      removeArea(root, found, heard, OWN_FILES);
+    } catch (error) {
+      throw unmovable(error, root, found.name, 'deleted');
+    } finally {
+      found.area.close();
+    }
+    await setRootTime(root, mtime);
     root.sync();
   });
 }
 
-async function forgetArea(
-  root: Directory,
-  { id, refused }: VolumeArea,
-  known: Partial<KnownArea>,
-  heard: () => void,
-): Promise<void> {
-  const name = areaName('before', id);
-  if (refused !== undefined) throw untrusted(name, refused);
-  const area = root.enter(name);
-  if (!area) return;
-  try {
-    await reclaim(root, { area, name }, known);
-    if (!area.look(FORGOTTEN)) closeSync(area.createFile(FORGOTTEN));
-    area.sync();
-    // The area's own files are removed last, so that an interrupted removal can be repeated.
-    removeTree(area, KEPT, heard);
-    removeArea(root, { area, name }, heard, [FORGOTTEN]);
-  } catch (error) {
-    throw unmovable(error, root, name, 'deleted');
-  } finally {
-    area.close();
-  }
-}
-
 /** Returns the error for put-aside data of a volume that is not the one at its place now. */
-function otherVolume(restore: string, { place }: Directory): LifeboatError {
+function otherVolume({ place }: Directory): LifeboatError {
   return new LifeboatError(
     'NOTHING_TO_ROLL_BACK',
-    `${place} is not the directory that restore ${restore} changed: its disk may not be mounted, or the volume was made again`,
+    `${place} is not the directory that the restore changed: its disk may not be mounted, or the volume was made again`,
     { hint: 'Mount it, and run the command again. Lifeboat keeps the record of the put-aside data.' },
   );
 }

@@ -13,11 +13,11 @@ export function isOfChange(error: unknown): boolean {
   return hasErrno(error, ...CHANGED);
 }
 
-/** Makes the error for a tree that another program changes during a restore. `found`: the detected change. */
+/** Returns the error for a tree that another program changes during a restore or rollback. `found`: the change. */
 export function disturbed(found: string, cause?: unknown): LifeboatError {
-  return new LifeboatError('TREE_TARGET_REFUSED', `another program changed the tree during the restore: ${found}`, {
+  return new LifeboatError('TREE_TARGET_REFUSED', `another program changed the tree: ${found}`, {
     cause,
-    hint: 'Nothing was replaced. Stop the program that writes to the volume, then restore again.',
+    hint: 'Nothing was replaced. Stop the program that writes to the volume, then run the command again.',
   });
 }
 

@@ -2,11 +2,11 @@ import { mkdir, open, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno } from '../../base/errors.ts';
 import { type FileStat, fileStat } from '../filesystem/file-stat.ts';
-import { isMountPoint } from '../filesystem/mount-point.ts';
 import { isAt, READ_FLAGS } from '../filesystem/read-file.ts';
 import { type CopyOutcome, copyDatabase, hasRoom } from './sqlite-copy.ts';
 import {
   isInParts,
+  isMountedAlone,
   isSqlite,
   isWithoutItsLog,
   lastWritten,
@@ -56,6 +56,12 @@ export type DatabaseCopy =
   /** the file only looks like a database */
   | { outcome: 'plain' };
 
+/** The place of a live database. `isFileMount`: a container mounts the file without its directory. */
+interface LiveDatabase {
+  absolute: Buffer;
+  isFileMount: boolean;
+}
+
 /** The state of a live database, before its copy is checked. */
 type Live = Pick<Extract<DatabaseCopy, { outcome: 'copied' }>, 'stat' | 'state' | 'usesWal' | 'notes'>;
 
@@ -81,10 +87,12 @@ export class SqliteCopies {
   /**
    * Copies a database. Returns undefined if the file has vanished, was replaced, or cannot be read; the next read
    * reports that.
+   *
+   * @param isFileMount a container mounts the file without its directory
    */
-  async copy(absolute: Buffer): Promise<DatabaseCopy | undefined> {
+  async copy(absolute: Buffer, isFileMount = false): Promise<DatabaseCopy | undefined> {
     try {
-      return await this.tryAll(absolute);
+      return await this.tryAll({ absolute, isFileMount });
     } catch (error) {
       this.signal?.throwIfAborted();
       if (hasErrno(error, 'ENOSPC', 'EDQUOT')) return { outcome: 'no-room', quiet: !isInParts(absolute) };
@@ -99,21 +107,22 @@ export class SqliteCopies {
     await rm(this.directory, { recursive: true, force: true });
   }
 
-  private async tryAll(absolute: Buffer): Promise<DatabaseCopy | undefined> {
-    const first = await this.attempt(absolute, false);
+  private async tryAll(database: LiveDatabase): Promise<DatabaseCopy | undefined> {
+    const { absolute } = database;
+    const first = await this.attempt(database, false);
     if (first !== 'changed') return first;
     // A log that was restarted may be restarted again before its first byte is read. After that, SQLite keeps it.
     for (let attempt = 0; attempt < 2; attempt++) {
       const held = await this.ask('hold', absolute);
       if (held.kind === 'failed') break;
       try {
-        const locked = await this.attempt(absolute, true);
+        const locked = await this.attempt(database, true);
         if (locked !== 'changed') return locked;
       } finally {
         await this.ask('release', absolute);
       }
     }
-    const last = await this.attempt(absolute, false);
+    const last = await this.attempt(database, false);
     return last === 'changed' ? { outcome: 'torn', why: 'it changed each time it was copied', damage: false } : last;
   }
 
@@ -134,7 +143,10 @@ export class SqliteCopies {
     return this.process.ask(request, this.patience(HOLD_MS));
   }
 
-  private async attempt(absolute: Buffer, locked: boolean): Promise<DatabaseCopy | 'changed' | undefined> {
+  private async attempt(
+    { absolute, isFileMount }: LiveDatabase,
+    locked: boolean,
+  ): Promise<DatabaseCopy | 'changed' | undefined> {
     const main = await open(absolute, READ_FLAGS);
     let held = false;
     const hold = () => {
@@ -147,7 +159,8 @@ export class SqliteCopies {
       const header = Buffer.alloc(SQLITE_HEADER);
       await main.read(header, 0, header.length, 0);
       if (!isSqlite(header)) return { outcome: 'plain' };
-      if (isWithoutItsLog(main.fd, header, absolute)) return WITHOUT_ITS_LOG;
+      const isAlone = isMountedAlone(main.fd, absolute, isFileMount);
+      if (isWithoutItsLog(header, absolute, isAlone)) return WITHOUT_ITS_LOG;
       const state = stateOf(live, absolute);
       const mtime = lastWritten(live, absolute);
       await rm(this.directory, { recursive: true, force: true });
@@ -162,7 +175,7 @@ export class SqliteCopies {
       if (copied === 'whole')
         return await this.check(to, {
           ...{ stat: { ...live, mtime }, state, usesWal: usesWal(header) },
-          notes: !isInParts(absolute) && isMountPoint(main.fd, absolute) ? [WITHOUT_ITS_JOURNAL] : [],
+          notes: isAlone && !isInParts(absolute) ? [WITHOUT_ITS_JOURNAL] : [],
         });
       if (copied === 'changed') return copied;
       return { outcome: 'torn', why: copied === 'busy' ? this.refusal : WHY[copied], damage: false };
@@ -195,12 +208,12 @@ export class SqliteCopies {
   }
 }
 
-const WITHOUT_ITS_LOG: DatabaseCopy = {
+export const WITHOUT_ITS_LOG = {
   outcome: 'torn',
   why: 'only this file is mounted, and not its log: the latest writes of the application may be missing',
   damage: false,
   cause: 'mount',
-};
+} as const satisfies DatabaseCopy;
 const WITHOUT_ITS_JOURNAL = 'only this file is mounted: the journal that a crash leaves would be out of reach';
 
 const WHY: Record<Exclude<CopyOutcome, 'whole' | 'changed' | 'busy'>, string> = {

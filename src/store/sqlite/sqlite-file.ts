@@ -36,8 +36,10 @@ export function isSqliteAt(path: Buffer): boolean {
 }
 
 /** Like {@link isWithoutItsLog}, for a path. Returns false for a file that is not a database. */
-export function isWithoutItsLogAt(path: Buffer): boolean {
-  return withHeaderAt(path, (fd, header) => isWithoutItsLog(fd, header, path)) ?? false;
+export function isWithoutItsLogAt(path: Buffer, isFileMount: boolean): boolean {
+  return (
+    withHeaderAt(path, (fd, header) => isWithoutItsLog(header, path, isMountedAlone(fd, path, isFileMount))) ?? false
+  );
 }
 
 /**
@@ -60,11 +62,19 @@ function withHeaderAt<T>(path: Buffer, use: (fd: number, header: Buffer) => T): 
 /**
  * Returns whether the log of a database is out of reach: the database uses one, is mounted as a single file, and has no
  * log next to it here. The application's SQLite then keeps the log in the file system of the application's container.
+ */
+export function isWithoutItsLog(header: Uint8Array, absolute: Buffer, isAlone: boolean): boolean {
+  return isAlone && usesWal(header) && companionAt(absolute, '-wal') === undefined;
+}
+
+/**
+ * Returns whether a database is mounted as a single file: here, or by a container.
  *
  * @param fd the open database
+ * @param isFileMount a container mounts the file, see file-mounts.ts
  */
-export function isWithoutItsLog(fd: number, header: Uint8Array, absolute: Buffer): boolean {
-  return usesWal(header) && companionAt(absolute, '-wal') === undefined && isMountPoint(fd, absolute);
+export function isMountedAlone(fd: number, absolute: Buffer, isFileMount: boolean): boolean {
+  return isFileMount || isMountPoint(fd, absolute);
 }
 
 /** Returns whether the header says that changes go through a write-ahead log. */

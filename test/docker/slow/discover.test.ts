@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type Log, silentLog } from '../../../src/base/log.ts';
-import { candidateIds, findSelf, listFacts, watch } from '../../../src/docker/discover.ts';
+import { candidateIds, findSelf, listFacts, listFactsAndMounts, watch } from '../../../src/docker/discover.ts';
 import { createEngine, type Engine } from '../../../src/docker/engine.ts';
 import { type Call, type StubEngine, startStubEngine, stubContainer } from '../../harness/stub-engine.ts';
 import { LONG_WAIT } from '../../harness/wait.ts';
@@ -54,6 +54,29 @@ test('lists the containers that matter to planning, sorted, and nothing else', a
     imageLabels: { a: 'b' },
     env: { A: '1=2' },
   });
+});
+
+test('lists the mounts of the other containers, without inspecting them', async () => {
+  const mount = { Type: 'bind', Source: '/srv/app.db', Destination: '/app.db', RW: true };
+  const row = (id: string, State: string, Labels = {}) => {
+    return { Id: id, Names: [`/${id}`], Created: 1, State, Labels, Mounts: [mount] };
+  };
+  stub.routes.set('GET /containers/json', (c) =>
+    c.json([
+      ...[row('plain', 'running'), row('paused', 'paused'), row('new', 'created')],
+      ...[row('helper', 'running', { 'dev.lifeboat.run': 'r1' }), { ...row('none', 'exited'), Mounts: undefined }],
+    ]),
+  );
+  const { facts, others } = await listFactsAndMounts(engine);
+  expect(facts).toEqual([]);
+  const mounts = [{ type: 'bind', source: '/srv/app.db', destination: '/app.db', writable: true }];
+  expect(others).toMatchObject([
+    { id: 'plain', service: 'plain', project: '', running: true, mounts },
+    { id: 'paused', running: true, mounts },
+    { id: 'new', running: false, life: { state: 'created' }, mounts },
+    { id: 'none', running: false, mounts: [] },
+  ]);
+  expect(stub.requests.filter((request) => request.startsWith('GET /containers/'))).toEqual(['GET /containers/json']);
 });
 
 test('inspects an image once, and accepts one that is gone', async () => {

@@ -1,12 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
-  chownSync,
   existsSync,
-  lchownSync,
   lstatSync,
   mkdirSync,
-  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -14,38 +11,32 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { buildTree, undoIncomplete } from '../../../../src/store/exchange/build-tree.ts';
 import type { KnownArea } from '../../../../src/store/exchange/known-area.ts';
-import { listAreas } from '../../../../src/store/exchange/list-areas.ts';
-import { type AreaRecord, createOwn, isOwn } from '../../../../src/store/exchange/own-area.ts';
-import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
+import { createOwn, isOwn } from '../../../../src/store/exchange/own-area.ts';
 import { Directory } from '../../../../src/store/filesystem/directory.ts';
 import * as fileSystem from '../../../../src/store/filesystem/file-system.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
-import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { type Bench, createBench } from '../../helpers.ts';
+import { killAt, killed } from '../killed.ts';
+import { createVolumeBench, ID, SECOND, THIRD, type VolumeBench } from '../volume-bench.ts';
 
 /**
  * The entrypoint of an image changes the owner or mode of its whole volume at each start, areas included. The records
  * outside the volume show which areas Lifeboat made.
  */
 
-const ID = '20261120T030000Z-00000a';
-const SECOND = '20261120T030000Z-00000b';
-const THIRD = '20261120T030000Z-00000c';
-const AT = '2026-11-20T03:00:00.000Z';
 const BEFORE = `.lifeboat-before-${ID}`;
 const RESTORING = `.lifeboat-restoring-${ID}`;
 
 let bench: Bench;
 let volume: string;
-let record: AreaRecord;
+let agent: VolumeBench;
 const inVolume = (...parts: string[]) => join(volume, ...parts);
 
 function fill(): void {
   bench = createBench();
   volume = join(bench.spool, '..', 'volume');
-  record = {};
+  agent = createVolumeBench(bench, volume);
   for (const root of [bench.tree, volume]) {
     mkdirSync(join(root, 'd'), { recursive: true });
     writeFileSync(join(root, 'd/f'), `f of ${root}`);
@@ -69,35 +60,13 @@ const CHANGES: [string, () => void][] = [
 ];
 
 async function build(select?: string): Promise<void> {
-  const stored = await bench.store();
-  await buildTree({
-    root: volume,
-    id: ID,
-    index: () => readIndexFileLines(bench.index),
-    packs: stored.packs,
-    destination: bench.destination,
-    keys: {},
-    spool: bench.spool,
+  await agent.build(await bench.store(), {
     overwrite: true,
-    needed: 0,
-    made: (made) => {
-      record = made;
-    },
     ...(select === undefined ? {} : { select: selectByGlobs([select]) }),
   });
 }
 
-/** Journals what an exchange records before its first move. */
-const begun = ({ inode, list }: KnownArea) => {
-  record = { ...record, before: inode as string, list: list as string };
-};
-const swap = (options: { heard?: () => void; whole?: boolean } = {}) =>
-  swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 'snap', areas: record, begun, ...options });
-const ended = (state: AreaRecord['ended']) => Object.assign(record, { ended: state });
-const undo = (id = ID) => undoIncomplete(volume, id, { record, ended });
-const areas = () => readdirSync(volume).filter((name) => name.startsWith('.lifeboat-'));
 const live = () => (readFileSync(inVolume('top'), 'utf8').includes('volume') ? 'old' : 'new');
-const list = (known?: KnownArea) => listAreas(volume, { known: known ? [known] : [] });
 
 /** After both of two moves; after both and before the metadata; when the list is marked as done. */
 const STEPS = [2, 4, 5];
@@ -108,22 +77,22 @@ describe.each(CHANGES)('after %s of the whole volume', (_what, change) => {
     ['a part', '*'],
   ])('put-aside data of a restore of %s is listed, brought back, and deleted', async (_which, select) => {
     await build(select);
-    let { kept: known } = await swap({ whole: select === undefined });
+    await agent.swap({ whole: select === undefined });
     expect(live()).toBe('new');
     change();
-    expect(await list(known)).toMatchObject([{ id: ID, restore: ID, holds: 'before', files: 2, list: known?.list }]);
-    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID, known, check: true });
+    expect(await agent.list()).toMatchObject([{ id: ID, files: 2 }]);
+    await agent.back(SECOND, ID, { check: true });
     change();
-    ({ kept: known } = await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID, known }));
+    await agent.back(SECOND);
     expect(live()).toBe('old');
-    expect(areas()).toEqual([`.lifeboat-before-${SECOND}`]);
+    expect(agent.areas()).toEqual([`.lifeboat-before-${SECOND}`]);
     change();
-    expect(await list(known)).toMatchObject([{ id: SECOND, restore: ID, holds: 'restored', files: 2 }]);
-    ({ kept: known } = await rollBackArea({ root: volume, id: THIRD, at: AT, restore: ID, known }));
+    expect(await agent.list()).toMatchObject([{ id: SECOND, files: 2 }]);
+    await agent.back(THIRD);
     expect(live()).toBe('new');
     change();
-    await forgetAreas(volume, ID, () => {}, { known });
-    expect(areas()).toEqual([]);
+    await agent.forget();
+    expect(agent.areas()).toEqual([]);
     expect(live()).toBe('new');
   });
 
@@ -133,14 +102,13 @@ describe.each(CHANGES)('after %s of the whole volume', (_what, change) => {
       bench.remove();
       fill();
       await build();
-      const kill = killAt(step);
-      await killed(swap({ heard: kill }));
+      await killed(agent.swap({ heard: killAt(step) }));
       change();
-      const now = await undo();
+      const now = await agent.undo();
       outcomes.push(now);
       expect(live()).toBe(now);
-      expect(areas()).toEqual(now === 'old' ? [] : [BEFORE]);
-      expect(await undo()).toBe(now);
+      expect(agent.areas()).toEqual(now === 'old' ? [] : [BEFORE]);
+      expect(await agent.undo()).toBe(now);
     }
     expect(new Set(outcomes)).toEqual(new Set(['old', 'new']));
   });
@@ -151,16 +119,15 @@ describe.each(CHANGES)('after %s of the whole volume', (_what, change) => {
       bench.remove();
       fill();
       await build();
-      const { kept: known } = await swap();
+      await agent.swap();
       change();
-      record = {};
-      await killed(rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID, known, begun, heard: killAt(step) }));
+      await killed(agent.back(SECOND, ID, { heard: killAt(step) }));
       change();
-      const now = await undo(SECOND);
+      const now = await agent.undo(SECOND);
       outcomes.push(now);
       expect(live()).toBe(now === 'old' ? 'new' : 'old');
-      expect(areas()).toEqual([`.lifeboat-before-${now === 'old' ? ID : SECOND}`]);
-      if (now === 'old') await rollBackArea({ root: volume, id: THIRD, at: AT, restore: ID, known });
+      expect(agent.areas()).toEqual([`.lifeboat-before-${now === 'old' ? ID : SECOND}`]);
+      if (now === 'old') await agent.back(THIRD);
       expect(live()).toBe('old');
     }
     expect(new Set(outcomes)).toEqual(new Set(['old', 'new']));
@@ -171,50 +138,27 @@ describe.each(CHANGES)('after %s of the whole volume', (_what, change) => {
     await build();
     change();
     const { mode, uid, gid } = lstatSync(volume);
-    expect(await undo()).toBe('old');
-    expect(areas()).toEqual([]);
+    expect(await agent.undo()).toBe('old');
+    expect(agent.areas()).toEqual([]);
     expect(lstatSync(volume)).toMatchObject({ mode, uid, gid, mtimeMs });
   });
 });
 
-/** Kills the process at a step: nothing that it would do afterwards happens. */
-function killAt(step: number): () => void {
-  let left = step;
-  return () => {
-    if (left-- === 0) throw new Killed();
-  };
-}
-class Killed extends Error {}
-
-/** Runs an exchange that is killed, so that nothing is taken back in the process. */
-async function killed(work: Promise<unknown>): Promise<void> {
-  await work.catch((error: unknown) => {
-    if (!(error instanceof Killed)) throw error;
-  });
-}
-vi.mock(import('../../../../src/store/exchange/undo-exchange.ts'), async (original) => {
-  const actual = await original();
-  return {
-    ...actual,
-    async undoFound(...args) {
-      // The undo of an exchange in the same process.
-      if (new Error().stack?.includes('exchange/exchange.ts')) return 'old' as const;
-      return actual.undoFound(...args);
-    },
-  };
-});
+vi.mock(import('../../../../src/store/exchange/undo-exchange.ts'), async (original) =>
+  (await import('../killed.ts')).withoutRevert(original),
+);
 
 describe('a program that owns its volume and the areas in it', () => {
   async function chowned(): Promise<KnownArea> {
     await build();
-    const { kept } = await swap();
+    const { kept } = await agent.swap();
     execFileSync('chown', ['-R', '33:33', volume]);
     return kept as KnownArea;
   }
 
   test.each([
     ['changes the list', () => appendFileSync(inVolume(BEFORE, 'list.ndjson'), '\n'), 'its list of moves has changed'],
-    ['removes the list', () => rmSync(inVolume(BEFORE, 'list.ndjson')), 'its list of moves has changed'],
+    ['removes the list', () => rmSync(inVolume(BEFORE, 'list.ndjson')), 'its list of moves is gone'],
     ['renames the area', () => renameSync(inVolume(BEFORE), inVolume('moved')), 'it is now called moved'],
     [
       'makes its own area with a copy of the list',
@@ -222,7 +166,7 @@ describe('a program that owns its volume and the areas in it', () => {
         renameSync(inVolume(BEFORE), inVolume('moved'));
         execFileSync('cp', ['-a', inVolume('moved'), inVolume(BEFORE)]);
       },
-      'it is another directory than the recorded one',
+      'it is now called moved',
     ],
     [
       'replaces the area by a directory of root',
@@ -230,91 +174,88 @@ describe('a program that owns its volume and the areas in it', () => {
         renameSync(inVolume(BEFORE), inVolume('moved'));
         mkdirSync(inVolume(BEFORE), { mode: 0o700 });
       },
-      'its list of moves has changed',
+      'it is now called moved',
     ],
   ])('and %s gets nothing: the record stays and says why', async (_what, change, refused) => {
     const known = await chowned();
     change();
-    const one = { kind: 'before', id: ID, files: 0, bytes: 0, refused: expect.stringContaining(refused) };
-    expect(await list(known)).toEqual([one]);
+    expect(await agent.list()).toEqual([
+      { kind: 'before', id: ID, files: 0, bytes: 0, refused: expect.stringContaining(refused) },
+    ]);
     const expected = {
       code: 'TREE_TARGET_REFUSED',
       message: expect.stringContaining(refused),
       hint: expect.anything(),
     };
-    await expect(rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID, known })).rejects.toMatchObject(
-      expected,
-    );
-    await expect(forgetAreas(volume, ID, () => {}, { known })).rejects.toMatchObject(expected);
+    await expect(agent.back(SECOND)).rejects.toMatchObject(expected);
+    await expect(agent.forget()).rejects.toMatchObject(expected);
+    expect(agent.records[ID]).toEqual(known);
     expect(live()).toBe('new');
     expect(existsSync(inVolume(BEFORE, 'tree')) || existsSync(inVolume('moved/tree'))).toBe(true);
     // Recovery does not say that the volume is whole, unless it finds the area that Lifeboat made.
-    record = { before: known.inode as string, list: known.list as string };
-    const recovered = await undo().catch((error) => error.hint);
+    delete agent.journal[ID]?.ended;
+    const recovered = await agent.undo().catch((error) => error.message);
     if (existsSync(inVolume('moved'))) expect(recovered).toBe('new');
-    else expect(recovered).toContain(`move ${BEFORE} out of the volume`);
+    else expect(recovered).toContain('an interrupted swap cannot be reversed');
   });
 
   test('a changed list is not followed by recovery, whatever the inode is', async () => {
     await build();
-    await killed(swap({ heard: killAt(2) }));
+    await killed(agent.swap({ heard: killAt(2) }));
     execFileSync('chown', ['-R', '33:33', volume]);
     const moves = inVolume(BEFORE, 'moves.ndjson');
     const text = readFileSync(moves, 'utf8');
     writeFileSync(moves, text.replace('"top"', '"d/f"'));
-    await expect(undo()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+    await expect(agent.undo()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
     writeFileSync(moves, text);
-    expect(await undo()).toBe('old');
+    expect(await agent.undo()).toBe('old');
     expect(live()).toBe('old');
   });
 
   test('the area is locked again before anything is brought back', async () => {
-    const known = await chowned();
-    const held = Directory.open(inVolume(BEFORE));
-    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID, known, check: true });
-    expect(lstatSync(inVolume(BEFORE))).toMatchObject({ uid: 0, mode: 0o40700 });
-    expect(lstatSync(inVolume(BEFORE, 'list.ndjson'))).toMatchObject({ uid: 0, mode: 0o100600 });
-    held.close();
-  });
-
-  test('an area without a record is not trusted, and a record without a list says so', async () => {
     await chowned();
-    expect(await list()).toEqual([]);
-    expect(await list({ area: ID })).toMatchObject([{ refused: expect.stringContaining('user 33 owns it') }]);
-    lchownSync(inVolume(BEFORE), 0, 0);
-    chownSync(inVolume(BEFORE, 'list.ndjson'), 0, 0);
-    expect(await list({ area: ID })).toMatchObject([{ restore: ID, holds: 'before' }]);
+    const modes: number[] = [];
+    const heard = () => {
+      for (const name of ['', 'list.ndjson']) modes.push(lstatSync(inVolume(BEFORE, name)).mode);
+      throw new Error('enough');
+    };
+    await expect(agent.back(SECOND, ID, { heard })).rejects.toThrow('enough');
+    expect(modes.slice(0, 2)).toEqual([0o40700, 0o100600]);
+    expect(lstatSync(inVolume(BEFORE)).uid).toBe(0);
+    await agent.back(THIRD);
+    expect(live()).toBe('old');
   });
 
   test('an interrupted deletion is completed after another change of owners', async () => {
-    const known = await chowned();
-    await killed(forgetAreas(volume, ID, killAt(2), { known }));
+    await chowned();
+    await killed(agent.forget(ID, killAt(2)));
     execFileSync('chown', ['-R', '33:33', volume]);
-    expect(await list(known)).toMatchObject([{ id: ID, forgotten: true }]);
-    await forgetAreas(volume, ID, () => {}, { known });
-    expect(areas()).toEqual([]);
+    await expect(agent.back(SECOND)).rejects.toMatchObject({ code: 'NOTHING_TO_ROLL_BACK' });
+    await agent.forget();
+    expect(agent.areas()).toEqual([]);
   });
 
   test('a restore during whose build the owner changes is refused, and leaves nothing', async () => {
     await build();
     execFileSync('chown', ['-R', '33:33', volume]);
-    await expect(swap()).rejects.toMatchObject({
+    await expect(agent.swap()).rejects.toMatchObject({
       code: 'TREE_TARGET_REFUSED',
       message: expect.stringMatching(/owner or mode of \.lifeboat-restoring-.* has changed/),
     });
-    expect(await undo()).toBe('old');
-    expect(areas()).toEqual([]);
+    expect(await agent.undo()).toBe('old');
+    expect(agent.areas()).toEqual([]);
   });
 });
 
-test('a volume that was copied with its areas is recognised by the list', async () => {
+test('a copy of a volume keeps its put-aside data, which is not recognised there', async () => {
   await build();
-  const { kept: known } = await swap();
+  await agent.swap();
   renameSync(volume, `${volume}.old`);
   execFileSync('cp', ['-a', `${volume}.old`, volume]);
-  expect(await list(known)).toMatchObject([{ restore: ID, holds: 'before' }]);
-  await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID, known });
-  expect(live()).toBe('old');
+  const refused = 'it is another directory than the recorded one';
+  expect(await agent.list()).toMatchObject([{ id: ID, refused }]);
+  await expect(agent.forget()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+  expect(existsSync(inVolume(BEFORE, 'tree/top'))).toBe(true);
 });
 
 describe('a file system', () => {
@@ -323,14 +264,14 @@ describe('a file system', () => {
   test('that changes inodes does not make an unfinished swap look old', async () => {
     isOf('fuse');
     await build();
-    await killed(swap({ heard: killAt(2) }));
-    record = { ...record, before: '1', restoring: '2' };
-    const { list: sum, ...rest } = record;
-    record = { ...rest, list: '0'.repeat(64) };
-    await expect(undo()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
-    record = { ...rest, list: sum as string };
-    expect(await undo()).toBe('old');
+    await killed(agent.swap({ heard: killAt(2) }));
+    const recorded = { ...agent.journal[ID], before: '1', restoring: '2' };
+    agent.journal[ID] = { ...recorded, list: '0'.repeat(64) };
+    await expect(agent.undo()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+    agent.journal[ID] = recorded;
+    expect(await agent.undo()).toBe('old');
     expect(live()).toBe('old');
+    expect(agent.areas()).toEqual([]);
   });
 
   test('whose server replaces root by another user (all_squash) is used; others are not', () => {
@@ -339,7 +280,7 @@ describe('a file system', () => {
     expect(() => createOwn(root, BEFORE)).toThrow(
       expect.objectContaining({ code: 'TREE_TARGET_REFUSED', hint: expect.stringContaining('no_root_squash') }),
     );
-    expect(areas()).toEqual([]);
+    expect(agent.areas()).toEqual([]);
     isOf('nfs');
     const made = createOwn(root, BEFORE);
     expect(made.names()).toEqual([]);
@@ -354,13 +295,11 @@ describe('a file system', () => {
     vi.spyOn(process, 'geteuid').mockReturnValue(4242);
     isOf('nfs');
     await build();
-    const { kept: known } = await swap();
-    const { kept: second } = await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID, known });
+    await agent.swap();
+    await agent.back(SECOND);
     expect(live()).toBe('old');
-    await killed(
-      rollBackArea({ root: volume, id: THIRD, at: AT, restore: ID, known: second, begun, heard: killAt(2) }),
-    );
-    expect(await undo(THIRD)).toBe('old');
+    await killed(agent.back(THIRD, ID, { heard: killAt(2) }));
+    expect(await agent.undo(THIRD)).toBe('old');
     expect(live()).toBe('old');
     // Such a server refuses a change of owners, so none is tried.
     expect(lstatSync(inVolume(`.lifeboat-before-${SECOND}`)).uid).toBe(0);

@@ -3,25 +3,23 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync,
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
-import { type BuildOptions, buildTree } from '../../../../src/store/exchange/build-tree.ts';
-import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
+import type { BuildOptions } from '../../../../src/store/exchange/build-tree.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { shortPath } from '../../../../src/store/filesystem/path.ts';
-import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
+import { createVolumeBench, ID, SECOND, THIRD, type VolumeBench } from '../volume-bench.ts';
 
 /** Files and directories with the flags of `chattr +i` and `+a`: not even root can move or delete them. */
 
-const ID = '20261120T030000Z-00000a';
-const SECOND = '20261120T030000Z-00000b';
-const AT = '2026-11-20T03:00:00.000Z';
 const chattr = (flag: string, ...paths: string[]) => execFileSync('chattr', [flag, ...paths]);
 
 let bench: Bench;
 let volume: string;
+let agent: VolumeBench;
 beforeEach(() => {
   bench = createBench();
   volume = join(bench.spool, '..', 'volume');
+  agent = createVolumeBench(bench, volume);
   for (const root of [bench.tree, volume]) {
     mkdirSync(join(root, 'd/sub'), { recursive: true });
     for (const path of ['f', 'd/g', 'd/sub/h']) writeFileSync(join(root, path), `${path} of ${root}`);
@@ -34,19 +32,7 @@ afterEach(() => {
 });
 
 const build = (stored: StoredTree, options: Partial<BuildOptions> = {}) =>
-  buildTree({
-    root: volume,
-    id: ID,
-    index: () => readIndexFileLines(bench.index),
-    packs: stored.packs,
-    destination: bench.destination,
-    keys: {},
-    spool: bench.spool,
-    overwrite: true,
-    needed: 0,
-    ...options,
-  });
-const swap = (whole = true) => swapBuilt({ root: volume, id: ID, at: AT, whole, snapshot: 'snap' });
+  agent.build(stored, { overwrite: true, ...options });
 
 test.each([
   ['+i', 'f', undefined],
@@ -77,13 +63,13 @@ test('deeper inside they move with their directory, can be rolled back, and are 
   const stored = await bench.store();
   chattr('+i', join(volume, 'd/sub/h'));
   await build(stored);
-  await swap();
-  await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+  await agent.swap();
+  await agent.back(SECOND);
   expect(readFileSync(join(volume, 'd/sub/h'), 'utf8')).toBe(`d/sub/h of ${volume}`);
-  await rollBackArea({ root: volume, id: ID, at: AT, restore: ID });
+  await agent.back(THIRD);
 
-  const forget = () => forgetAreas(volume, ID, () => {});
-  const area = join(volume, `.lifeboat-before-${ID}`);
+  const forget = () => agent.forget();
+  const area = join(volume, `.lifeboat-before-${THIRD}`);
   await expect(forget()).rejects.toMatchObject({
     code: 'TREE_TARGET_REFUSED',
     message: expect.stringContaining('deleted'),
@@ -91,8 +77,7 @@ test('deeper inside they move with their directory, can be rolled back, and are 
   // Everything else is deleted already, so the area is not brought back.
   expect(existsSync(join(area, 'tree/d/sub/h'))).toBe(true);
   expect(existsSync(join(area, 'tree/f'))).toBe(false);
-  const back = rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
-  await expect(back).rejects.toMatchObject({ code: 'NOTHING_TO_ROLL_BACK' });
+  await expect(agent.back(SECOND)).rejects.toMatchObject({ code: 'NOTHING_TO_ROLL_BACK' });
   chattr('-i', join(area, 'tree/d/sub/h'));
   await forget();
   expect(readdirSync(volume)).toEqual(['d', 'f']);
@@ -101,18 +86,18 @@ test('deeper inside they move with their directory, can be rolled back, and are 
 test('the check refuses a rollback that would move one, and nothing changes', async () => {
   const stored = await bench.store();
   await build(stored);
-  await swap();
+  await agent.swap();
   const data = () => [...describeTree(volume)].filter(([path]) => path !== '' && !path.startsWith('.lifeboat-'));
   const restored = data();
-  const check = { root: volume, id: SECOND, at: AT, restore: ID, check: true };
-  expect(await rollBackArea(check)).toMatchObject({ swapMs: 0 });
+  const check = () => agent.back(SECOND, ID, { check: true });
+  expect(await check()).toMatchObject({ swapMs: 0 });
   chattr('+i', join(volume, 'f'));
-  await expect(rollBackArea(check)).rejects.toMatchObject({
+  await expect(check()).rejects.toMatchObject({
     code: 'TREE_TARGET_REFUSED',
     message: 'f cannot be moved: it, or its directory, is immutable or append-only',
   });
   // The same without a check before it.
-  await expect(rollBackArea({ ...check, check: false })).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+  await expect(agent.back(SECOND)).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
   expect(data()).toEqual(restored);
 });
 

@@ -1,30 +1,26 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { buildTree, undoIncomplete } from '../../../../src/store/exchange/build-tree.ts';
-import type { KnownArea } from '../../../../src/store/exchange/known-area.ts';
-import { listAreas } from '../../../../src/store/exchange/list-areas.ts';
-import type { AreaRecord } from '../../../../src/store/exchange/own-area.ts';
-import * as undoing from '../../../../src/store/exchange/undo-exchange.ts';
-import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
-import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { type Bench, createBench } from '../../helpers.ts';
+import { killAt, killed } from '../killed.ts';
+import { createVolumeBench, ID, SECOND, type VolumeBench } from '../volume-bench.ts';
 
 /** A volume whose disk is not mounted, and areas that are not where they were: nothing is concluded from that. */
 
-const ID = '20261120T030000Z-00000a';
-const SECOND = '20261120T030000Z-00000b';
-const AT = '2026-11-20T03:00:00.000Z';
 const BEFORE = `.lifeboat-before-${ID}`;
 
 let bench: Bench;
 let volume: string;
-let record: AreaRecord;
+let agent: VolumeBench;
+
+vi.mock(import('../../../../src/store/exchange/undo-exchange.ts'), async (original) =>
+  (await import('../killed.ts')).withoutRevert(original),
+);
 
 beforeEach(() => {
   bench = createBench();
   volume = join(bench.spool, '..', 'volume');
-  record = {};
+  agent = createVolumeBench(bench, volume);
   for (const root of [bench.tree, volume]) {
     mkdirSync(join(root, 'd'), { recursive: true });
     writeFileSync(join(root, 'd/f'), `f of ${root}`);
@@ -36,37 +32,8 @@ afterEach(() => {
   bench.remove();
 });
 
-async function build(): Promise<void> {
-  const stored = await bench.store();
-  const { packs } = stored;
-  const index = () => readIndexFileLines(bench.index);
-  const made = (areas: AreaRecord) => {
-    record = areas;
-  };
-  const { destination, spool } = bench;
-  await buildTree({
-    root: volume,
-    id: ID,
-    index,
-    packs,
-    destination,
-    keys: {},
-    spool,
-    overwrite: true,
-    needed: 0,
-    made,
-  });
-}
-
-/** Journals what an exchange records. */
-const begun = ({ inode: before, ...known }: KnownArea) => {
-  const { list, root } = known;
-  Object.assign(record, { before, list, root });
-};
-const ended = (state: AreaRecord['ended']) => Object.assign(record, { ended: state });
-const swap = (heard: () => void = () => undefined) =>
-  swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 'snap', areas: record, begun, ended, heard });
-const undo = () => undoIncomplete(volume, ID, { record, ended });
+const build = async () => agent.build(await bench.store(), { overwrite: true });
+const undo = () => agent.undo();
 const live = () => (readFileSync(join(volume, 'top'), 'utf8').includes('volume') ? 'old' : 'new');
 const unmount = () => {
   renameSync(volume, `${volume}.disk`);
@@ -77,17 +44,11 @@ const mount = () => {
   renameSync(`${volume}.disk`, volume);
 };
 
-/** Swaps, and dies after the first move: what the process would undo itself stays. */
+/** Swaps, and dies after the moves: what the process would undo itself stays. */
 async function die(): Promise<void> {
-  vi.spyOn(undoing, 'undoFound').mockRejectedValue(new Error('dead'));
-  let steps = 0;
-  const kill = () => {
-    if (++steps === 2) throw new Error('killed');
-  };
-  await swap(kill).catch(() => undefined);
-  vi.restoreAllMocks();
-  expect(record.list).toBeDefined();
-  expect(record.ended).toBeUndefined();
+  expect(await killed(agent.swap({ heard: killAt(2) }))).toBe(true);
+  expect(agent.journal[ID]?.list).toBeDefined();
+  expect(agent.journal[ID]?.ended).toBeUndefined();
 }
 
 test('a swap that was cut off is not taken for undone while the disk of its volume is not mounted', async () => {
@@ -138,26 +99,23 @@ test('a complete swap that put nothing aside is new, although its area is remove
   rmSync(volume, { recursive: true });
   mkdirSync(volume);
   await build();
-  expect(await swap()).toMatchObject({ holds: 'before' });
-  expect(record.ended).toEqual({ now: 'new', kept: false });
+  expect(await agent.swap()).not.toHaveProperty('kept');
+  expect(agent.journal[ID]?.ended).toEqual({ now: 'new', kept: false });
   expect(readdirSync(volume)).toEqual(['d', 'top']);
   expect(await undo()).toBe('new');
 });
 
 test('put-aside data of a volume that is not mounted is missing, not gone, and stays', async () => {
   await build();
-  const { kept } = await swap();
-  const known = kept as KnownArea;
-  const find = () => listAreas(volume, { known: [known] });
+  await agent.swap();
+  const find = () => agent.list();
   unmount();
   expect(await find()).toMatchObject([{ id: ID, missing: 'volume' }]);
-  const back = () => rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID, known });
+  const back = () => agent.back(SECOND);
   await expect(back()).rejects.toMatchObject({ code: 'NOTHING_TO_ROLL_BACK', hint: expect.stringContaining('Mount') });
-  await expect(forgetAreas(volume, ID, () => undefined, { known })).rejects.toMatchObject({
-    code: 'NOTHING_TO_ROLL_BACK',
-  });
+  await expect(agent.forget()).rejects.toMatchObject({ code: 'NOTHING_TO_ROLL_BACK' });
   mount();
-  expect(await find()).toMatchObject([{ id: ID, restore: ID, holds: 'before' }]);
+  expect(await find()).toMatchObject([{ id: ID, files: 2 }]);
   // Moved to where nobody looks for it.
   renameSync(join(volume, BEFORE), join(volume, 'd', BEFORE));
   expect(await find()).toMatchObject([{ id: ID, missing: 'area' }]);

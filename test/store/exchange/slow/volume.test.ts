@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
@@ -18,30 +19,32 @@ import {
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Destination } from '../../../../src/destinations/destination.ts';
 import { compareTree } from '../../../../src/store/content/compare-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
-import { type BuildOptions, buildTree, undoIncomplete } from '../../../../src/store/exchange/build-tree.ts';
-import { listAreas } from '../../../../src/store/exchange/list-areas.ts';
-import { forgetAreas, rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
+import type { BuildOptions } from '../../../../src/store/exchange/build-tree.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import type { IndexEntry } from '../../../../src/store/filesystem/index-file.ts';
 import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { walk } from '../../../../src/store/filesystem/walk.ts';
 import { at, type Bench, createBench, describeTree } from '../../helpers.ts';
+import { Killed, killAt, killed } from '../killed.ts';
+import { AT, createVolumeBench, ID, identityAt, SECOND, THIRD, type VolumeBench } from '../volume-bench.ts';
 
-const ID = '20261120T030000Z-00000a';
-const SECOND = '20261120T030000Z-00000b';
-const THIRD = '20261120T030000Z-00000c';
-const AT = '2026-11-20T03:00:00.000Z';
+// An exchange that is killed does not take itself back.
+vi.mock(import('../../../../src/store/exchange/undo-exchange.ts'), async (original) =>
+  (await import('../killed.ts')).withoutRevert(original),
+);
 
 let bench: Bench;
 let volume: string;
+let agent: VolumeBench;
 beforeEach(() => {
   bench = createBench();
   volume = join(bench.spool, '..', 'volume');
   mkdirSync(volume);
+  agent = createVolumeBench(bench, volume);
 });
 afterEach(() => bench.remove());
 
@@ -52,26 +55,12 @@ const put = (root: string, path: string, content: string, mtime = 1000) => {
 };
 const select = (...globs: string[]) => selectByGlobs(globs);
 
-async function build(stored: StoredTree, options: Partial<BuildOptions> & { id?: string; root?: string } = {}) {
-  return buildTree({
-    root: volume,
-    id: ID,
-    index: () => readIndexFileLines(bench.index),
-    packs: stored.packs,
-    destination: bench.destination,
-    keys: {},
-    spool: bench.spool,
-    overwrite: false,
-    needed: 0,
-    ...options,
-  });
-}
+const build = (stored: StoredTree, options: Partial<BuildOptions> = {}) => agent.build(stored, { ...options });
 
 /** Restores the whole volume, or the selected part of it. */
 async function restore(stored: StoredTree, options: Partial<BuildOptions> = {}) {
   const built = await build(stored, options);
-  const swapped = await swapBuilt({ root: volume, id: ID, at: AT, whole: !options.select, snapshot: 'snap' });
-  return { ...built, ...swapped };
+  return { ...built, ...(await agent.swap({ whole: !options.select })) };
 }
 
 /** Returns everything in a volume except areas. */
@@ -146,13 +135,13 @@ describe('a whole volume', () => {
         expect(data()).toEqual(wanted);
         expect(kept?.area).toBe(former.size > 1 ? ID : undefined);
         if (!kept) return;
-        await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+        await agent.back(SECOND);
         expect(data()).toEqual(former);
         if (wanted.size === 1) return;
-        await rollBackArea({ root: volume, id: THIRD, at: AT, restore: ID });
+        await agent.back(THIRD);
         expect(data()).toEqual(wanted);
         expect(areas()).toEqual([`.lifeboat-before-${THIRD}`]);
-        await forgetAreas(volume, ID, () => {});
+        await agent.forget();
         expect(describeTree(volume)).toEqual(wanted);
       }),
       { numRuns: 8 },
@@ -165,16 +154,16 @@ describe('a whole volume', () => {
     for (const name of ['both', 'removed', 'deep/old']) put(volume, name, 'old');
     const stored = await bench.store();
     const wanted = data(bench.tree);
-    const built = await build(stored);
+    await build(stored);
     for (const name of ['both', 'added', 'deep/added', 'stored', 'new/one']) put(volume, name, 'written meanwhile');
     rmSync(join(volume, 'removed'));
     lchownSync(volume, 7, 8);
     chmodSync(volume, 0o711);
     utimesSync(volume, 2000, 2000);
     const atSwap = data();
-    await swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 'snap', expected: built.inode });
+    await agent.swap();
     expect(data()).toEqual(wanted);
-    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+    await agent.back(SECOND);
     expect(data()).toEqual(atSwap);
   });
 
@@ -199,7 +188,7 @@ describe('a whole volume', () => {
     expect(new Set(reads)).toEqual(new Set([firstPack]));
     // An application that writes in place changes its own file, not the replaced data.
     writeFileSync(join(volume, 'same'), 'EQUAL', { flag: 'r+' });
-    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+    await agent.back(SECOND);
     expect(readFileSync(join(volume, 'same'), 'utf8')).toBe('equal content');
   });
 
@@ -216,32 +205,43 @@ describe('a whole volume', () => {
     utimesSync(volume, 5, 5);
     const former = data();
     const stored = await bench.store();
+    const clean = join(volume, '..', 'clean');
+    execFileSync('cp', ['-a', volume, clean]);
     const outcomes: string[] = [];
-    const check = async (copy: string, id: string, old: typeof former, fresh: typeof former) => {
-      const now = await undoIncomplete(copy, id);
-      expect(data(copy)).toEqual(now === 'old' ? old : fresh);
-      if (now === 'old') expect(areas(copy).filter((name) => name.endsWith(id))).toEqual([]);
-      expect(await undoIncomplete(copy, id)).toBe(now);
-      expect(data(copy)).toEqual(now === 'old' ? old : fresh);
-      outcomes.push(now);
+    let fresh = former;
+    /** Kills an exchange at each of its steps, and recovery once. */
+    const atEachStep = async (id: string, begin: () => Promise<void>, run: (heard: () => void) => Promise<unknown>) => {
+      for (let step = 0, again = true; again; step++) {
+        rmSync(volume, { recursive: true });
+        execFileSync('cp', ['-a', clean, volume]);
+        agent = createVolumeBench(bench, volume);
+        await begin();
+        again = await killed(run(killAt(step)));
+        const [old, present] = id === ID ? [former, fresh] : [fresh, former];
+        if (!again) return;
+        await killed(agent.undo(id, killAt(step % 3)));
+        const now = await agent.undo(id);
+        expect(data()).toEqual(now === 'old' ? old : present);
+        if (now === 'old') expect(areas().filter((name) => name.endsWith(id))).toEqual([]);
+        expect(await agent.undo(id)).toBe(now);
+        expect(data()).toEqual(now === 'old' ? old : present);
+        outcomes.push(now);
+      }
     };
-    const copies: string[] = [];
-    let number = 0;
-    const copy = () => {
-      const to = join(volume, '..', `copy-${number++}`);
-      execFileSync('cp', ['-a', volume, to]);
-      copies.push(to);
-    };
-    await build(stored);
-    copy();
-    await swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 's', heard: copy });
-    copy();
-    const fresh = data();
-    for (const one of copies.splice(0)) await check(one, ID, former, fresh);
+    await restore(stored);
+    fresh = data();
+    await atEachStep(
+      ID,
+      async () => void (await build(stored)),
+      (heard) => agent.swap({ heard }),
+    );
     expect(new Set(outcomes)).toEqual(new Set(['old', 'new']));
     expect(outcomes.length).toBeGreaterThan(8);
-    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID, heard: copy });
-    for (const one of copies.splice(0)) await check(one, SECOND, fresh, former);
+    await atEachStep(
+      SECOND,
+      async () => void (await restore(stored)),
+      (heard) => agent.back(SECOND, ID, { heard }),
+    );
   });
 
   test('an exchange that fails at any step leaves the old data', async () => {
@@ -256,10 +256,8 @@ describe('a whole volume', () => {
       const heard = () => {
         if (left-- === 0) throw new Error('enough');
       };
-      await expect(swapBuilt({ root: volume, id: ID, at: AT, whole: true, snapshot: 's', heard })).rejects.toThrow(
-        'enough',
-      );
-      await undoIncomplete(volume, ID);
+      await expect(agent.swap({ heard })).rejects.toThrow('enough');
+      await agent.undo();
       expect(describeTree(volume)).toEqual(former);
     }
   });
@@ -269,13 +267,12 @@ describe('a whole volume', () => {
     const stored = await bench.store();
     await build(stored);
     put(volume, 'upload', 'came meanwhile');
-    const swap = { root: volume, id: ID, at: AT, whole: true, empty: true, snapshot: 'snap' };
-    await expect(swapBuilt(swap)).rejects.toMatchObject({ code: 'TREE_TARGET_NOT_EMPTY' });
-    expect(await undoIncomplete(volume, ID)).toBe('old');
+    await expect(agent.swap({ empty: true })).rejects.toMatchObject({ code: 'TREE_TARGET_NOT_EMPTY' });
+    expect(await agent.undo()).toBe('old');
     expect(readdirSync(volume)).toEqual(['upload']);
     rmSync(join(volume, 'upload'));
     await build(stored);
-    await swapBuilt(swap);
+    await agent.swap({ empty: true });
     expect(readdirSync(volume)).toEqual(['a']);
   });
 
@@ -297,21 +294,32 @@ describe('a whole volume', () => {
     put(volume, 'b', 'old');
     const stored = await bench.store();
     await build(stored);
-    const copy = join(volume, '..', 'copy');
-    await swapBuilt({
-      root: volume,
-      id: ID,
-      at: AT,
-      whole: true,
-      snapshot: 's',
-      heard: () => {
-        if (!existsSync(join(volume, 'b')) && !existsSync(copy)) execFileSync('cp', ['-a', volume, copy]);
-      },
-    });
-    put(copy, 'b', 'made by an application meanwhile');
-    await undoIncomplete(copy, ID);
-    expect(readFileSync(join(copy, 'b'), 'utf8')).toBe('old');
-    expect(readFileSync(join(copy, `.lifeboat-before-${ID}`, 'late', 'b'), 'utf8')).toMatch(/meanwhile/);
+    const heard = () => {
+      if (!existsSync(join(volume, 'b'))) throw new Killed();
+    };
+    expect(await killed(agent.swap({ heard }))).toBe(true);
+    put(volume, 'b', 'made by an application meanwhile');
+    expect(await agent.undo()).toBe('old');
+    expect(readFileSync(join(volume, 'b'), 'utf8')).toBe('old');
+    const late = `lifeboat-late-${ID}`;
+    expect(readFileSync(join(volume, late, 'b'), 'utf8')).toMatch(/meanwhile/);
+    // A backup includes them.
+    await bench.store({ root: volume });
+    expect((await bench.entries()).map(({ path }) => path)).toContain(`${late}/b`);
+    expect(areas()).toEqual([]);
+  });
+
+  test('data whose directory is gone when an exchange is taken back is not deleted', async () => {
+    put(bench.tree, 'd/f', 'new');
+    put(volume, 'd/f', 'old');
+    await build(await bench.store(), { select: select('f'), overwrite: true });
+    const heard = () => {
+      if (agent.journal[ID]?.list && readFileSync(join(volume, 'd/f'), 'utf8') === 'new') throw new Killed();
+    };
+    expect(await killed(agent.swap({ heard, whole: false }))).toBe(true);
+    rmSync(join(volume, 'd'), { recursive: true });
+    expect(await agent.undo()).toBe('old');
+    expect(readFileSync(join(volume, `lifeboat-rest-${ID}/d/f`), 'utf8')).toBe('old');
   });
 });
 
@@ -332,7 +340,7 @@ describe('a part of a volume', () => {
           const { link: _, ...rest } = facts;
           expect(data().get(path)).toMatchObject(rest);
         }
-        if (kept) await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+        if (kept) await agent.back(SECOND);
         expect(data()).toEqual(former);
       }),
       { numRuns: 8 },
@@ -356,14 +364,12 @@ describe('a part of a volume', () => {
       ...['now', 'now'],
     ]);
     expect(data().get('d')).toEqual(former.get('d'));
-    expect(await listAreas(volume)).toMatchObject([
-      { kind: 'before', id: ID, restore: ID, holds: 'before', at: AT, snapshot: 'snap', files: 1, bytes: 3 },
-    ]);
-    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+    expect(await agent.list()).toEqual([{ kind: 'before', id: ID, files: 1, bytes: 3 }]);
+    await agent.back(SECOND);
     expect(data()).toEqual(former);
-    await rollBackArea({ root: volume, id: THIRD, at: AT, restore: ID });
+    await agent.back(THIRD);
     expect(read('d/older')).toBe('then d/older');
-    await forgetAreas(volume, ID, () => {});
+    await agent.forget();
     expect(await restore(stored, { select: select('d'), overwrite: true })).toMatchObject({ files: 1, newer: 0 });
     expect(read('d/newer')).toBe('then d/newer');
   });
@@ -375,7 +381,7 @@ describe('a part of a volume', () => {
     const former = data();
     await restore(await bench.store(), { select: select('f') });
     rmSync(join(volume, 'x/y'), { recursive: true });
-    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+    await agent.back(SECOND);
     expect(data().get('x/y')).toEqual(former.get('x/y'));
     expect(data().get('x/y/f')).toEqual(former.get('x/y/f'));
   });
@@ -388,12 +394,12 @@ describe('a part of a volume', () => {
     mkdirSync(outside);
     rmSync(join(volume, 'x'), { recursive: true });
     symlinkSync(outside, join(volume, 'x'));
-    await expect(rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID })).rejects.toMatchObject({
+    await expect(agent.back(SECOND)).rejects.toMatchObject({
       code: 'TREE_TARGET_REFUSED',
     });
     expect(readdirSync(outside)).toEqual([]);
     unlinkSync(join(volume, 'x'));
-    await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
+    await agent.back(SECOND);
     expect(readFileSync(join(volume, 'x/f'), 'utf8')).toBe('now');
   });
 });
@@ -409,8 +415,8 @@ describe('never outside', () => {
       await restore(stored, options);
       expect(readFileSync(join(outside, 'f'), 'utf8')).toBe('not mine');
       expect(readFileSync(join(volume, 'd/f'), 'utf8')).toBe('then');
-      await rollBackArea({ root: volume, id: SECOND, at: AT, restore: ID });
-      await forgetAreas(volume, ID, () => {});
+      await agent.back(SECOND);
+      await agent.forget();
       expect(readFileSync(join(outside, 'f'), 'utf8')).toBe('not mine');
     }
   });
@@ -432,6 +438,8 @@ describe('never outside', () => {
     expect(describeTree(volume)).toEqual(former);
     const area = join(volume, `.lifeboat-before-${ID}`);
     mkdirSync(join(area, 'tree'), { recursive: true });
+    chmodSync(area, 0o700);
+    const before = identityAt(area);
     for (const [incoming, path] of [
       ['..', 'a'],
       ['a', 'a'],
@@ -445,11 +453,15 @@ describe('never outside', () => {
         holds: 'before',
         at: AT,
         incoming: { text: incoming },
+        source: { identity: before, base: '' },
         whole: false,
       };
       const move = { type: 'move', path: { text: path }, out: true, in: true };
-      writeFileSync(join(area, 'moves.ndjson'), `${JSON.stringify(header)}\n${JSON.stringify(move)}\n`);
-      await expect(undoIncomplete(volume, ID)).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
+      const list = `${JSON.stringify(header)}\n${JSON.stringify(move)}\n`;
+      writeFileSync(join(area, 'moves.ndjson'), list);
+      const sum = createHash('sha256').update(list).digest('hex');
+      agent.journal[ID] = { before, list: sum, size: list.length, root: identityAt(volume) };
+      await expect(agent.undo()).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
       expect(readFileSync(join(volume, 'a'), 'utf8')).toBe('old');
     }
   });

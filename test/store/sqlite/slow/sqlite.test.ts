@@ -22,8 +22,6 @@ import { withCompanions } from '../../../../src/restore/paths.ts';
 import { compareTree } from '../../../../src/store/content/compare-tree.ts';
 import { measureTree } from '../../../../src/store/content/measure-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
-import { buildTree } from '../../../../src/store/exchange/build-tree.ts';
-import { rollBackArea, swapBuilt } from '../../../../src/store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import * as mountPoint from '../../../../src/store/filesystem/mount-point.ts';
 import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
@@ -31,6 +29,7 @@ import { SqliteCopies } from '../../../../src/store/sqlite/sqlite-copies.ts';
 import * as sqliteCopy from '../../../../src/store/sqlite/sqlite-copy.ts';
 import { isCompanion } from '../../../../src/store/sqlite/sqlite-file.ts';
 import { SqliteProcess } from '../../../../src/store/sqlite/sqlite-process.ts';
+import { createVolumeBench, SECOND } from '../../exchange/volume-bench.ts';
 import { type Bench, createBench } from '../../helpers.ts';
 
 let bench: Bench;
@@ -314,6 +313,49 @@ describe('a database that is mounted as a single file', () => {
   });
 });
 
+describe('a database that a container mounts as a single file, in a directory that is backed up', () => {
+  const mounts = (...names: string[]) => ({
+    fileMounts: { paths: names.map((name) => `/srv/data/${name}`), views: [{ host: '/srv/data', local: bench.tree }] },
+  });
+  const withoutLog = (name: string) => {
+    make(name, 'wal', 5);
+    for (const end of ['-wal', '-shm']) rmSync(join(bench.tree, name + end), { force: true });
+  };
+
+  test('is torn, and so is a database stored before as whole that has not changed', async () => {
+    mkdirSync(join(bench.tree, 'sub'));
+    for (const name of ['app.db', 'other.db', 'sub/jobs.db']) withoutLog(name);
+    const before = await bench.storeAfterTick(storing());
+    expect(before).toMatchObject({ tornCount: 0, databases: 3 });
+    const options = { ...storing(), ...mounts('app.db', 'sub/jobs.db', 'sub') };
+    const stored = await bench.storeAfterTick({ ...options, ...previous(before) });
+    const torn = ['app.db', 'sub/jobs.db'].map((path) => ({ path, cause: 'mount' }));
+    expect(stored).toMatchObject({ tornCount: 2, torn, databases: 1 });
+    const { withoutLog: found } = await measureTree(bench.tree, mounts('app.db', 'sub/jobs.db', 'sub'));
+    expect(found).toEqual(['app.db', 'sub/jobs.db']);
+    const after = await bench.storeAfterTick({ ...storing(), ...previous(stored) });
+    expect(after).toMatchObject({ tornCount: 0, databases: 3 });
+  });
+
+  test('is whole with its log next to it, or without one, which a note says', async () => {
+    make('app.db', 'wal', 5);
+    make('plain.db', 'delete', 5);
+    rmSync(join(bench.tree, 'plain.db-journal'), { force: true });
+    const stored = await bench.storeAfterTick({ ...storing(), ...mounts('app.db', 'plain.db') });
+    expect(stored).toMatchObject({ tornCount: 0, databases: 2, notedCount: 1, noted: [{ path: 'plain.db' }] });
+    expect(await measureTree(bench.tree, mounts('app.db', 'plain.db'))).toMatchObject({ withoutLog: [] });
+  });
+
+  test('is torn under any of its names', async () => {
+    withoutLog('app.db');
+    linkSync(join(bench.tree, 'app.db'), join(bench.tree, 'link.db'));
+    for (const name of ['app.db', 'link.db']) {
+      const stored = await bench.storeAfterTick({ ...storing(), ...mounts(name) });
+      expect(stored).toMatchObject({ tornCount: 1, torn: [{ path: name, cause: 'mount' }] });
+    }
+  });
+});
+
 test('holes of a database are holes in its copy', async () => {
   const file = join(bench.tree, 'app.db');
   const database = new DatabaseSync(file);
@@ -441,9 +483,6 @@ describe('a database without a consistent copy', () => {
 });
 
 describe('a single database restored into a volume in use', () => {
-  const ID = '20261120T030000Z-00000a';
-  const at = '2026-11-20T03:00:00.000Z';
-
   test.each(['a database', 'a file'])('may have a name of the maximum length: %s', async (kind) => {
     const name = 'x'.repeat(253);
     if (kind === 'a file') writeFileSync(join(bench.tree, name), 'old');
@@ -458,12 +497,11 @@ describe('a single database restored into a volume in use', () => {
     const select = selectByGlobs([name]);
     const looked = await compareTree({ ...rooted, index: rooted.index(), select, overwrite: true });
     expect(looked).toMatchObject({ replaced: 1 });
-    const { destination, spool } = bench;
-    const options = { destination, keys: {}, spool, needed: 0, smallFile: 1024 * 1024 };
-    await buildTree({ ...rooted, ...options, id: ID, select, overwrite: true });
-    await swapBuilt({ root: bench.tree, id: ID, at, whole: false, snapshot: 'snap' });
+    const agent = createVolumeBench(bench, bench.tree);
+    await agent.build(stored, { select, overwrite: true });
+    await agent.swap({ whole: false });
     expect(readFileSync(join(bench.tree, name)).equals(content)).toBe(true);
-    await rollBackArea({ root: bench.tree, id: '20261120T030000Z-00000b', at, restore: ID });
+    await agent.back(SECOND);
     expect(readFileSync(join(bench.tree, name), 'utf8')).toBe('changed');
   });
 
@@ -477,17 +515,16 @@ describe('a single database restored into a volume in use', () => {
     const select = selectByGlobs(['data.db']);
     const looked = await compareTree({ ...rooted, index: rooted.index(), select, overwrite: true });
     expect(looked).toMatchObject({ replaced: 1, equal: 0 });
-    const { destination, spool } = bench;
-    const options = { destination, keys: {}, spool, needed: 0, smallFile: 1024 * 1024 };
-    await buildTree({ ...rooted, ...options, id: ID, select, overwrite: true });
-    await swapBuilt({ root: bench.tree, id: ID, at, whole: false, snapshot: 'snap' });
+    const agent = createVolumeBench(bench, bench.tree);
+    await agent.build(stored, { select, overwrite: true });
+    await agent.swap({ whole: false });
     expect(readdirSync(bench.tree).filter((name) => name.startsWith('data.db') && !name.endsWith('kept'))).toEqual([
       'data.db',
     ]);
     expect(rowsOf(join(bench.tree, 'data.db'))).toBe(5);
     // The application writes again. Then the old database comes back, with its own log.
     make('data.db', 'wal', 7);
-    await rollBackArea({ root: bench.tree, id: '20261120T030000Z-00000b', at, restore: ID });
+    await agent.back(SECOND);
     expect(rowsOf(join(bench.tree, 'data.db'))).toBe(9);
   });
 });
