@@ -1,6 +1,6 @@
 import { LifeboatError } from '../../base/errors.ts';
+import { inParallel } from '../../base/in-parallel.ts';
 import type { Directory } from '../filesystem/directory.ts';
-import { inParallel } from '../filesystem/in-parallel.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import type { IndexPart } from '../filesystem/index-part.ts';
 import { shortPath, type TreePath } from '../filesystem/path.ts';

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import { LifeboatError } from '../../base/errors.ts';
+import { inParallel } from '../../base/in-parallel.ts';
 import { plural } from '../../report/format.ts';
 import { storedSize } from '../filesystem/data-ranges.ts';
 import type { Directory } from '../filesystem/directory.ts';
-import { inParallel } from '../filesystem/in-parallel.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { isWithin, type TreePath } from '../filesystem/path.ts';
 import type { TimeSetter } from '../filesystem/times.ts';
