@@ -1,7 +1,9 @@
 import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
-import type { PlannedSource, Problem } from '../plan/model.ts';
-import { type FindStarted, type Hold, withHold } from '../run/hold.ts';
+import type { HookService, PlannedSource, Problem } from '../plan/model.ts';
+import { type FindStarted, withHold } from '../run/hold.ts';
+import type { ContainerRef } from '../run/journal.ts';
+import type { ReleaseFailure } from '../run/release.ts';
 import { tooLarge } from '../store/objects/documents.ts';
 import { canonicalJson } from '../store/objects/manifest.ts';
 import { MAX_DOCUMENT } from '../store/objects/objects.ts';
@@ -15,17 +17,19 @@ interface CaptureAllOptions {
   deps: Pick<BackupDeps, 'dispatcher' | 'holdDeps' | 'capturer'>;
   context: RunContext;
   sources: PlannedSource[];
+  /** all services with hooks, see {@link joinFreezes} */
+  services?: readonly HookService[];
   captured: Captured[];
   problems: Problem[];
 }
 
 /** Captures and stores every source. A failing source does not stop the others. */
-export async function captureAll({ sources, ...options }: CaptureAllOptions): Promise<void> {
+export async function captureAll({ sources, services, ...options }: CaptureAllOptions): Promise<void> {
   const capturing: Capturing = { ...options, capturer: options.deps.capturer(options.context) };
-  for (const freeze of joinFreezes(groupByHold(sources))) await captureFreeze(capturing, freeze);
+  for (const freeze of joinFreezes(groupByHold(sources), services)) await captureFreeze(capturing, freeze);
 }
 
-interface Capturing extends Omit<CaptureAllOptions, 'sources'> {
+interface Capturing extends Omit<CaptureAllOptions, 'sources' | 'services'> {
   capturer: Capturer;
 }
 
@@ -45,16 +49,18 @@ async function captureFreeze(capturing: Capturing, { hooks: [first, ...hooks], g
     const gone = await whyGone(context, capturing.captured);
     // Without a destination, no command runs.
     if (gone) throw gone;
-    await withHold(first.hold, deps.holdDeps(context.journal, context.log), context.signal, async () => {
+    const hold = { ...first.hold, onFailure: reportTo(problems) };
+    await withHold(hold, deps.holdDeps(context.journal, context.log), context.signal, async () => {
       isBegun = true;
       await captureFreeze(capturing, { hooks, groups });
     });
   } catch (error) {
     context.signal.throwIfAborted();
     if (isBegun) {
-      problems.push(problemOf(first.hold, error));
+      problems.push(problemOf(first.hold.container, error));
       return;
     }
+    if (first.group.sources.length === 0) problems.push(problemOf(first.hold.container, error));
     for (const source of first.group.sources)
       await captureOne(capturing, source, () => capturing.capturer.failed(source, error));
     await captureFreeze(capturing, { hooks, groups: groups.filter((group) => group !== first.group) });
@@ -92,19 +98,28 @@ async function captureGroup(capturing: Capturing, { hold, sources: group }: Hold
     const gone = await whyGone(context, captured);
     // Without a destination, no container is stopped and nothing is dumped.
     if (gone) throw gone;
-    if (hold) await withHold(hold, deps.holdDeps(context.journal, context.log), context.signal, captureEach);
-    else await captureEach([]);
+    if (hold) {
+      const reported = { ...hold, onFailure: reportTo(problems) };
+      await withHold(reported, deps.holdDeps(context.journal, context.log), context.signal, captureEach);
+    } else await captureEach([]);
   } catch (error) {
     // Sources that were not captured fail with the error. Stored sources stay stored, and the failure becomes a
     // problem of the run.
-    if (waiting.length < group.length) problems.push(problemOf(hold, error));
+    if (waiting.length < group.length) problems.push(problemOf(hold?.container, error));
     for (const source of waiting) await captureOne(capturing, source, () => capturer.failed(source, error));
   }
 }
 
-function problemOf(hold: Hold | undefined, error: unknown): Problem {
-  const { code, message, hint } = errorInfo(error);
-  return { severity: 'error', code, subject: hold?.container.name ?? '', message, ...(hint ? { hint } : {}) };
+/** Returns a function that adds failures to release containers to problems. */
+function reportTo(problems: Problem[]): (failure: ReleaseFailure) => void {
+  return ({ container, error }) => problems.push(problemOf(container, error));
+}
+
+/** A problem has no cause of its own, so its message ends with the cause. */
+function problemOf(container: ContainerRef | undefined, error: unknown): Problem {
+  const { code, message, hint, cause } = errorInfo(error);
+  const why = cause === undefined || message.includes(cause) ? message : `${message}: ${cause}`;
+  return { severity: 'error', code, subject: container?.name ?? '', message: why, ...(hint ? { hint } : {}) };
 }
 
 /** Returns the outcome of a source as partial if `why` says that its files may be inconsistent. */

@@ -35,7 +35,9 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
     context = await takePlace(deps, request, run, prepared);
     problems.push(...(await findEmptied(deps, prepared)));
     const sources = chosenSources(prepared.plan, request);
-    await captureAll({ deps, context, sources, captured, problems });
+    // An import reads no data of the services.
+    const services = request.trigger === 'import' ? [] : [...prepared.plan.sources, ...(prepared.plan.hooks ?? [])];
+    await captureAll({ deps, context, sources, services, captured, problems });
     captured.push(...(await listVanished(deps, request, prepared)));
     request.signal.throwIfAborted();
     await failTooLarge(deps.capturer(context), captured);

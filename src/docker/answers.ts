@@ -46,6 +46,10 @@ export interface ContainerDetails {
   tmpfs: string[];
   /** `bridge`, `container:<id>`, a network's name… */
   networkMode: string;
+  /** `private`, `shareable`, `container:<id>`… */
+  ipcMode: string;
+  /** `container:<id>`, `host`, or empty for a namespace of its own */
+  pidMode: string;
   /** whether the engine removes the container when it stops (`--rm`) */
   autoRemove: boolean;
   /** `no`, `always`, `unless-stopped`, `on-failure`; empty if the engine reports none */
@@ -187,7 +191,12 @@ export const container = z
       Env: environment,
       StopTimeout: z.number().nullish(),
     }),
-    HostConfig: hostConfig.extend({ AutoRemove: flag, Tmpfs: z.record(z.string(), z.unknown()).nullish() }),
+    HostConfig: hostConfig.extend({
+      IpcMode: text,
+      PidMode: text,
+      AutoRemove: flag,
+      Tmpfs: z.record(z.string(), z.unknown()).nullish(),
+    }),
     Mounts: mounts,
     NetworkSettings: z.object({ Networks: z.record(z.string(), network).nullish() }).nullish(),
   })
@@ -212,6 +221,8 @@ export const container = z
       mounts: c.Mounts ?? [],
       tmpfs: Object.keys(c.HostConfig.Tmpfs ?? {}),
       networkMode: c.HostConfig.NetworkMode,
+      ipcMode: c.HostConfig.IpcMode,
+      pidMode: c.HostConfig.PidMode,
       autoRemove: c.HostConfig.AutoRemove,
       restartPolicy: c.HostConfig.RestartPolicy?.Name ?? '',
       restarts: c.RestartCount,

@@ -29,8 +29,9 @@ const OVERLAP_S = 5;
 const imageLabels = new WeakMap<Engine, Map<string, Record<string, string>>>();
 
 /**
- * Lists the containers that matter to planning, sorted by name: those of a Compose project, or with a label that starts
- * with `lifeboat`, running or not. Leaves out helpers, and containers that vanish meanwhile.
+ * Lists the containers that matter to planning, sorted by name, running or not: those of a Compose project, with a
+ * label that starts with `lifeboat`, or in the network namespace of another container. Leaves out helpers, and
+ * containers that vanish meanwhile.
  *
  * @param options `all`: also lists containers that belong to no project and have no such label
  */
@@ -46,7 +47,7 @@ export async function listFactsAndMounts(
   { all = false, ...options }: ListOptions = {},
 ): Promise<{ facts: ContainerFacts[]; others: MountingContainer[] }> {
   const listed = await engine.listContainers(options);
-  const queue = listed.filter(({ labels }) => isCandidate(labels, all));
+  const queue = listed.filter((one) => isCandidate(one, all));
   const facts: ContainerFacts[] = [];
   const worker = async () => {
     for (let next = queue.pop(); next; next = queue.pop()) {
@@ -56,7 +57,7 @@ export async function listFactsAndMounts(
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, worker));
   facts.sort((a, b) => (a.name < b.name ? -1 : 1));
-  const others = listed.filter(({ labels }) => !isCandidate(labels, all) && !(RUN_LABEL in labels));
+  const others = listed.filter((one) => !isCandidate(one, all) && !(RUN_LABEL in one.labels));
   return { facts, others: others.map(toMounting) };
 }
 
@@ -65,11 +66,12 @@ function toMounting({ id, name, state, labels, mounts }: ContainerSummary): Moun
   return { id, project: '', service: name, running, life: { state }, labels, mounts };
 }
 
-function isCandidate(labels: Record<string, string>, all: boolean): boolean {
+function isCandidate({ labels, networkMode }: ContainerSummary, all: boolean): boolean {
   if (RUN_LABEL in labels) return false;
   if (all) return true;
   // As broad as the check for misspelt keys in planning (ownLabels of plan/labels): `Lifeboat.Postgres` must be
   // reported, not ignored.
+  if (networkMode.startsWith('container:')) return true;
   return PROJECT in labels || Object.keys(labels).some((key) => /^lifeboat/i.test(key));
 }
 
@@ -117,6 +119,9 @@ function toFacts(details: ContainerDetails, labels: Record<string, string>): Con
     command: details.command,
     mounts: details.mounts,
     networkMode: details.networkMode,
+    ipcMode: details.ipcMode,
+    pidMode: details.pidMode,
+    ...(details.autoRemove ? { autoRemove: true } : {}),
     networks: details.networks,
     ...(details.stopTimeout === undefined ? {} : { stopTimeout: details.stopTimeout }),
   };

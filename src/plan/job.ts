@@ -1,12 +1,15 @@
 import { planConfig } from './config.ts';
 import { withFileMounts } from './host-paths.ts';
 import { blocksAll, isAboutKeep, labelProblem, nothingLabelled } from './label-problems.ts';
-import type { Hook, Note, Plan, PlannedSource, Problem, VolumeSource } from './model.ts';
+import type { HookService, Note, Plan, PlannedSource, Problem, VolumeSource } from './model.ts';
 import { postgresSource, stoppedDatabase } from './postgres.ts';
 import {
   type Asked,
   asks,
   groupByService,
+  guestsOf,
+  hasOnlyHooks,
+  hooksOf,
   isInScope,
   isOneOff,
   type PlanInput,
@@ -14,7 +17,6 @@ import {
   serviceSlugs,
 } from './services.ts';
 import type { Settings } from './settings.ts';
-import { allDependencies } from './values/depends-on.ts';
 import { visible } from './values/fields.ts';
 import { didYouMean } from './values/suggest.ts';
 import { otherWriters, planVolumes, type ServiceVolumes, shareVolumes, withWriters } from './volumes.ts';
@@ -34,6 +36,8 @@ interface ServicePlan {
   problems: Problem[];
   missing: ServiceVolumes['missing'];
   notes: Note[];
+  /** of a service that only has commands */
+  hooks: HookService[];
   /** databases whose container does not run, see {@link Plan} */
   stopped: Plan['stopped'];
 }
@@ -48,14 +52,16 @@ export function buildPlan(input: PlanInput): Plan {
   const problems = [...planned, ...missing].flatMap((one) => one.problems);
   const notes = [...planned, ...missing].flatMap((one) => one.notes);
   const candidates = planned.flatMap((one) => one.candidates);
+  const hooks = planned.flatMap((one) => one.hooks);
   const stopped = Object.assign({}, ...planned.map((one) => one.stopped)) as NonNullable<Plan['stopped']>;
   const volumes = shareVolumes(candidates.filter(isVolume), input.known ?? []);
   problems.push(...volumes.problems);
   notes.push(...volumes.notes);
   for (const volume of volumes.kept) {
-    const found = otherWriters(volume, input);
-    problems.push(...found.problems);
-    notes.push(...found.notes);
+    for (const found of [otherWriters(volume, input), guestsOf(volume, input)]) {
+      problems.push(...found.problems);
+      notes.push(...found.notes);
+    }
   }
   const kept = [...candidates.filter((one) => !isVolume(one)), ...volumes.kept];
   const sources = dropDuplicates(kept, problems).map((source) =>
@@ -74,6 +80,7 @@ export function buildPlan(input: PlanInput): Plan {
     project: input.project,
     sources: withFileMounts(sources, input).sort((a, b) => (a.name < b.name ? -1 : 1)),
     problems: ordered(problems),
+    ...(hooks.length > 0 ? { hooks } : {}),
     ...(notes.length > 0 ? { notes: orderedNotes(notes) } : {}),
     ...(Object.keys(volumes.shared).length > 0 ? { shared: volumes.shared } : {}),
     ...(Object.keys(stopped).length > 0 ? { stopped } : {}),
@@ -109,6 +116,10 @@ function planService(service: Service, slug: string, input: PlanInput): ServiceP
     problems,
     missing: volumes.missing,
     notes: volumes.notes.map((message) => ({ subject, message })),
+    hooks: usable
+      .filter(hasOnlyHooks)
+      .slice(0, 1)
+      .map((asked) => hooksOf(asked, input.containers)),
     stopped: postgres.stopped,
   };
 }
@@ -181,24 +192,13 @@ function planPostgres(containers: readonly Asked[], slug: string, input: PlanInp
   };
 }
 
-function baseOf({ container, values }: Asked, { settings, containers }: PlanInput) {
-  const user = values['lifeboat.exec.user'];
-  const hook = (argv: readonly string[]): Hook => ({ argv, ...(user === undefined ? {} : { user }) });
-  const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
-  const restored = values['lifeboat.exec.restored'];
-  const dependsOn = pre || post || restored ? allDependencies(container, containers) : [];
+function baseOf(asked: Asked, { settings, containers }: PlanInput) {
+  const { container, values } = asked;
   return {
-    project: container.project,
-    service: container.service,
-    containerId: container.id,
-    containerName: container.name,
+    ...hooksOf(asked, containers),
     schedule: values['lifeboat.schedule'] ?? settings.schedule,
     keep: values['lifeboat.keep'] ?? settings.keep,
     ...(container.life ? { life: container.life } : {}),
-    ...(pre !== undefined && container.running ? { pre: hook(pre) } : {}),
-    ...(post !== undefined && container.running ? { post: hook(post) } : {}),
-    ...(restored === undefined ? {} : { restored: hook(restored) }),
-    ...(dependsOn.length > 0 ? { dependsOn } : {}),
   };
 }
 

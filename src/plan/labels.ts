@@ -106,13 +106,13 @@ export const LABELS = {
   'lifeboat.exec.pre': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container before its backup, and before that of the databases that it `depends_on`. If the command fails, the backup of this container fails',
+    doc: 'command to run in this container before its backup, and before any backup of the databases that it `depends_on`. If the command fails, the backup of this container fails',
     needs: EITHER,
   },
   'lifeboat.exec.post': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container after its backup and that of those databases, even after a failure',
+    doc: 'command to run in this container after its backup and any backup of those databases, even after a failure. Lifeboat tries until the command has run',
     needs: EITHER,
   },
   'lifeboat.exec.restored': {
@@ -165,9 +165,16 @@ export function ownLabels(
 
 const EXCLUDE = 'lifeboat.postgres.exclude-databases';
 
-/** Parses the labels of one container, as {@link ownLabels} returns them. */
-export function readLabels(given: ReadonlyMap<string, string>): { values: LabelValues; mistakes: Mistake[] } {
-  const { values: read, mistakes: found } = readFields('label', LABELS, given);
+/**
+ * Parses the labels of one container, as {@link ownLabels} returns them.
+ *
+ * @param surrounds its service depends on a labelled database, so its commands have an effect without own data
+ */
+export function readLabels(
+  given: ReadonlyMap<string, string>,
+  surrounds: boolean,
+): { values: LabelValues; mistakes: Mistake[] } {
+  const { values: read, mistakes: found } = readFields('label', LABELS, given, surrounds ? HOOKS : []);
   // `false` prevents a restore of a database from stopping the container. It needs no other label.
   const stop = boolean(given.get('lifeboat.stop') ?? '');
   const isExcluded = 'value' in stop && !stop.value;

@@ -52,6 +52,11 @@ export interface ContainerFacts {
   stopTimeout?: number;
   /** `bridge`, `container:<id>`, a network's name…; absent if it is unknown */
   networkMode?: string;
+  /** `container:<id>` for the IPC or process namespace of another container; absent if it is unknown */
+  ipcMode?: string;
+  pidMode?: string;
+  /** the engine removes the container when it stops (`--rm`) */
+  autoRemove?: true;
   /** networks by name; absent if they are unknown, empty in the network namespace of another container */
   networks?: Record<string, { addresses: string[]; aliases: string[] }>;
 }
@@ -103,6 +108,10 @@ interface SourceBase {
   /** when the container was created and started; absent for `config` */
   life?: ContainerLife;
 }
+
+/** A container with the commands of its service. */
+export type HookService = Pick<SourceBase, 'project' | 'service' | 'containerId' | 'containerName'> &
+  Pick<SourceBase, 'pre' | 'post' | 'restored' | 'dependsOn'>;
 
 /** A Postgres container. */
 export interface PostgresSource extends SourceBase {
@@ -215,6 +224,8 @@ export interface Plan {
   /** sorted by name */
   sources: PlannedSource[];
   problems: Problem[];
+  /** services without sources whose commands surround databases that they depend on; absent if there are none */
+  hooks?: HookService[];
   /** absent if there are none */
   notes?: Note[];
   /** for volumes that services share: names that other services would give the source, with its actual name */

@@ -1,8 +1,19 @@
 import { type LabelValues, ownLabels, readLabels } from './labels.ts';
-import type { ContainerFacts, Mount, MountingContainer } from './model.ts';
+import type {
+  ContainerFacts,
+  Hook,
+  HookService,
+  Mount,
+  MountingContainer,
+  Note,
+  Problem,
+  VolumeSource,
+} from './model.ts';
 import { uniqueSlugs } from './names.ts';
 import type { Settings } from './settings.ts';
+import { allDependencies } from './values/depends-on.ts';
 import type { Mistake } from './values/fields.ts';
+import { sharedNamespace } from './values/needs.ts';
 
 /** The input of planning. */
 export interface PlanInput {
@@ -61,7 +72,7 @@ export function groupByService(containers: readonly ContainerFacts[], ownProject
     const key = JSON.stringify([project, name]);
     const subject = project === ownProject || project === '' ? name : `${project}/${name}`;
     const group = groups.get(key) ?? { project, name, subject, containers: [] };
-    group.containers.push({ container, ...readLabels(labels) });
+    group.containers.push({ container, ...readLabels(labels, dependsOnDatabase(container, containers)) });
     groups.set(key, group);
   }
   for (const group of groups.values()) {
@@ -70,6 +81,42 @@ export function groupByService(containers: readonly ContainerFacts[], ownProject
     if (running.length > 0) group.containers = running;
   }
   return [...groups.values()];
+}
+
+/** Returns whether the service of a container depends on a service with `lifeboat.postgres`, directly or not. */
+function dependsOnDatabase(container: ContainerFacts, containers: readonly ContainerFacts[]): boolean {
+  const services = allDependencies(container, containers);
+  const isDatabase = ({ project, service, labels, imageLabels }: ContainerFacts) =>
+    project === container.project &&
+    services.includes(service) &&
+    ownLabels(labels, imageLabels).has('lifeboat.postgres');
+  return containers.some(isDatabase);
+}
+
+/** Returns the commands of a service, and the services that it depends on. */
+export function hooksOf({ container, values }: Asked, containers: readonly ContainerFacts[]): HookService {
+  const user = values['lifeboat.exec.user'];
+  const hook = (argv: readonly string[]): Hook => ({ argv, ...(user === undefined ? {} : { user }) });
+  const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
+  const restored = values['lifeboat.exec.restored'];
+  const dependsOn = pre || post || restored ? allDependencies(container, containers) : [];
+  return {
+    project: container.project,
+    service: container.service,
+    containerId: container.id,
+    containerName: container.name,
+    ...(pre !== undefined && container.running ? { pre: hook(pre) } : {}),
+    ...(post !== undefined && container.running ? { post: hook(post) } : {}),
+    ...(restored === undefined ? {} : { restored: hook(restored) }),
+    ...(dependsOn.length > 0 ? { dependsOn } : {}),
+  };
+}
+
+/** Returns true for a service with commands and without a label that asks for a backup. */
+export function hasOnlyHooks(asked: Asked): boolean {
+  const { values } = asked;
+  const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
+  return !asks(asked) && (pre ?? post ?? values['lifeboat.exec.restored']) !== undefined;
 }
 
 /** Returns the first part of each service's source names, unique in its project unless `lifeboat.name` sets it. */
@@ -95,4 +142,82 @@ export function asks({ mistakes, values }: Asked): boolean {
     Boolean(values['lifeboat.postgres'] || values['lifeboat.volumes']) ||
     mistakes.some(({ key }) => parents.includes(key))
   );
+}
+
+/** A running container that uses a namespace of a container that is stopped, directly or through other guests. */
+interface Guest {
+  container: ContainerFacts;
+  /** what it shares with whom: `the network of shop-vpn-1` */
+  shares: string;
+  /** why it is not stopped with the owner; absent: it is */
+  whyNot?: string;
+}
+
+/**
+ * Finds the guests of containers that are about to be stopped. They are stopped and started with the owner: without a
+ * restart, a guest has no network after its owner has started again.
+ *
+ * @param stopped ids of the containers that are stopped
+ * @param never ids of containers that are never stopped, with the reason
+ */
+export function findGuests(
+  all: readonly ContainerFacts[],
+  stopped: Iterable<string>,
+  never: ReadonlyMap<string, string>,
+): Guest[] {
+  const owners = new Map([...stopped].map((id) => [id, all.find((one) => one.id === id)]));
+  const guests: Guest[] = [];
+  // A map is visited in the order of insertion, so the loop also visits the guests of guests.
+  for (const owner of owners.values()) {
+    if (!owner) continue;
+    for (const container of all) {
+      const namespace = sharedNamespace(container, owner);
+      if (namespace === undefined || !container.running || owners.has(container.id)) continue;
+      if (guests.some((guest) => guest.container.id === container.id)) continue;
+      const whyNot = whyKept(container, never);
+      guests.push({ container, shares: `the ${namespace} of ${owner.name}`, ...(whyNot ? { whyNot } : {}) });
+      if (!whyNot) owners.set(container.id, container);
+    }
+  }
+  return guests;
+}
+
+function whyKept(container: ContainerFacts, never: ReadonlyMap<string, string>): string | undefined {
+  if (never.has(container.id)) return never.get(container.id);
+  if (container.life?.state === 'paused') return 'it is paused';
+  if (container.autoRemove) return 'a stop would remove it';
+  return isStopForbidden(container) ? 'its label is lifeboat.stop: "false"' : undefined;
+}
+
+/** Returns whether the label `lifeboat.stop` of a container excludes it from being stopped. */
+export function isStopForbidden({ labels, imageLabels }: Pick<ContainerFacts, 'labels' | 'imageLabels'>): boolean {
+  return /^(false|no|off|0)$/i.test(ownLabels(labels, imageLabels).get('lifeboat.stop')?.trim() ?? '');
+}
+
+/** Returns the text about a guest that is not stopped with its owner. */
+export function describeKeptGuest({ container: { name }, shares, whyNot }: Guest): string {
+  return `${name} uses ${shares} and is not stopped with it, because ${whyNot}; it may need a restart afterwards`;
+}
+
+/** Finds the containers that use a namespace of a container that a source stops: they stop with it, or cannot. */
+export function guestsOf(
+  { source, subject }: { source: VolumeSource; subject: string },
+  { containers, agentId }: PlanInput,
+): { problems: Problem[]; notes: Note[] } {
+  const never = new Map(agentId === undefined ? [] : [[agentId, 'Lifeboat runs in it']]);
+  const stopped = source.stop.map(({ id }) => id);
+  const found: { problems: Problem[]; notes: Note[] } = { problems: [], notes: [] };
+  for (const guest of findGuests(containers, stopped, never)) {
+    if (guest.whyNot) {
+      const hint = 'use lifeboat.exec.pre instead of lifeboat.stop, or let Lifeboat stop both containers';
+      found.problems.push({
+        ...({ severity: 'warning', code: 'LABEL_INVALID' } as const),
+        ...{ subject, message: describeKeptGuest(guest), hint },
+      });
+    } else {
+      const message = `${guest.container.name} uses ${guest.shares}, so it is stopped and started with it`;
+      found.notes.push({ subject: source.name, message });
+    }
+  }
+  return found;
 }

@@ -44,11 +44,18 @@ function judge(report: RestoreReport, failure: unknown): void {
       'RESTORE_UNHEALTHY',
       `the data is restored, but these checks failed: ${unwell.join(', ')}`,
       {
-        hint: `Check their logs. \`lifeboat rollback ${report.of ?? report.id}\` ${back}.`,
+        hint: `${checksStep(report)} \`lifeboat rollback ${report.of ?? report.id}\` ${back}.`,
       },
     );
     Object.assign(report, { status: 'partial', error: errorInfo(why) });
   }
+}
+
+/** Returns what to do about failed checks: of services, or of `lifeboat.exec.restored` alone. */
+function checksStep({ checks }: RestoreReport): string {
+  const failed = checks.filter(({ ok }) => !ok);
+  const isHook = failed.every(({ name }) => name.startsWith('lifeboat.exec.restored'));
+  return isHook ? 'Correct what the checks name, then run the command of the label.' : 'Check their logs.';
 }
 
 /** Says why a restore is incomplete. Databases that failed take precedence over objects that were left out. */

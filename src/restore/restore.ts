@@ -130,9 +130,11 @@ async function whileStopped(
   report.warnings.push(...serviceNotes(services).filter((note) => !report.warnings.includes(note)));
   const { using } = services;
   if (using.length === 0) return work();
+  const { target } = prepared.preview;
+  const needed = target?.kind === 'postgres' ? [target.containerId] : [];
   request.say(`  stopping ${using.map(({ name }) => name).join(', ')}`);
   const { checks, stoppedMs } = await timed(report, 'with services stopped', () =>
-    withStopped({ containers: using, deps: deps.holdDeps(journal), signal: request.signal, work }),
+    withStopped({ containers: using, deps: deps.holdDeps(journal), signal: request.signal, work, needed }),
   );
   report.checks.push(...checks);
   if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;

@@ -207,6 +207,7 @@ async function swapBack(
       containers: services.using,
       deps: deps.holdDeps(journal),
       signal: request.signal,
+      needed: kept.planned.kind === 'postgres' ? [kept.planned.containerId] : [],
       work: async () => {
         const { swapMs, restored, canRollBack, warnings } = await kept.swap(chosen);
         // Recorded at once: the data is swapped, whatever fails later.

@@ -58,8 +58,10 @@ export async function becomesHealthy(
         return { name, ok: true, detail: 'running' };
       // A user may be restarting it.
       endedAt = isEnded(state) ? (endedAt ?? performance.now()) : undefined;
-      if (endedAt !== undefined && performance.now() - endedAt >= endedMs)
+      if (endedAt !== undefined && performance.now() - endedAt >= endedMs) {
+        if (isDone(state)) return { name, ok: true, detail: 'ended with status 0' };
         return { name, ok: false, detail: `it ended with status ${state.exitCode}` };
+      }
       detail = state.health ?? state.state;
     } catch (error) {
       if (isNotFound(error)) return { name, ok: false, detail: 'it has been removed' };
@@ -74,6 +76,11 @@ export async function becomesHealthy(
 
 function isEnded({ state, running }: ContainerDetails): boolean {
   return !running && (state === 'exited' || state === 'dead');
+}
+
+/** A service that ends by design, such as a migration: it succeeded, and its restart policy does not start it again. */
+function isDone({ exitCode, restartPolicy, health }: ContainerDetails): boolean {
+  return exitCode === 0 && health === undefined && ['no', 'on-failure', ''].includes(restartPolicy);
 }
 
 /** Requests a URL until it answers 2xx, for at most a minute. The result omits the query, which may hold a secret. */

@@ -3,6 +3,8 @@ import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { ContainerFacts, PlannedSource, VolumeSource } from '../plan/model.ts';
+import { findGuests } from '../plan/services.ts';
+import { needs, sortByNeed } from '../plan/values/needs.ts';
 import { writersTo } from '../plan/volumes.ts';
 import { pausedError, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
@@ -79,7 +81,40 @@ export async function containersUsing(engine: Engine, data: readonly UsedData[],
     } else if (details.autoRemove) services.kept.push({ name, reason: 'it would be removed when it is stopped' });
     else services.using.push({ id, name, project, service });
   }
-  return services;
+  return withGuests(services, all, never);
+}
+
+/** Adds the containers that use a namespace of a stopped one: after a stop of its owner, each needs a restart. */
+function withGuests(
+  { using, kept, others, writing }: Services,
+  all: readonly ContainerFacts[],
+  never: ReadonlySet<string>,
+): Services {
+  const reasons = new Map([...never].map((id) => [id, 'a restore never stops it'] as const));
+  const guests = findGuests(
+    all,
+    using.map(({ id }) => id),
+    reasons,
+  );
+  const added = guests.filter(({ whyNot }) => !whyNot).map(({ container }) => container);
+  const facts = new Map(all.map((one) => [one.id, one]));
+  const needsIt = (one: ContainerRef, other: ContainerRef) => {
+    const [its, others] = [facts.get(one.id), facts.get(other.id)];
+    return its !== undefined && others !== undefined && needs(its, others);
+  };
+  const stopped = [...using, ...added.map(({ id, name, project, service }) => ({ id, name, project, service }))];
+  const isLeft = ({ name }: OtherClient) => !added.some((one) => one.name === name);
+  const left = guests.filter(({ whyNot }) => whyNot);
+  return {
+    using: sortByNeed(stopped, needsIt),
+    kept: [
+      ...kept.filter(({ name }) => !left.some(({ container }) => container.name === name)),
+      ...left.map(({ container: { name }, shares, whyNot }) => {
+        return { name, reason: `${whyNot}; it uses ${shares}, so it may need a restart afterwards` };
+      }),
+    ],
+    ...{ others: others.filter(isLeft), writing: writing.filter(isLeft) },
+  };
 }
 
 /** Returns warnings about containers that use data and are not stopped. */
@@ -117,6 +152,8 @@ interface WithStoppedOptions<T> {
   deps: HoldDeps;
   signal: AbortSignal;
   work: () => Promise<T>;
+  /** ids of containers that `work` needs; they are not stopped, even if they use a namespace of a stopped one */
+  needed?: readonly string[];
   patience?: typeof PATIENCE | undefined;
 }
 
@@ -131,11 +168,12 @@ export async function withStopped<T>({
   deps,
   signal,
   work,
+  needed = [],
   patience = PATIENCE,
 }: WithStoppedOptions<T>): Promise<{ result: T; checks: ServiceCheck[]; stoppedMs?: number }> {
   const [container] = containers;
   if (!container) return { result: await work(), checks: [] };
-  const hold = { container, stop: [...containers], leftHeld: isHalfRestored, refusePaused: true as const };
+  const hold = { container, stop: [...containers], leftHeld: isHalfRestored, refusePaused: true as const, needed };
   const begin = performance.now();
   const result = await withHold(hold, deps, signal, work);
   const stoppedMs = Math.round(performance.now() - begin);
@@ -166,6 +204,12 @@ export async function withServersLast(
     await databases();
     return withStopped({ containers: inner, deps, signal, work: volumes });
   };
-  const { result, checks, stoppedMs = result.stoppedMs } = await withStopped({ containers: outer, deps, signal, work });
+  const {
+    result,
+    checks,
+    stoppedMs = result.stoppedMs,
+  } = await withStopped({
+    ...{ containers: outer, deps, signal, work, needed: servers },
+  });
   return { checks: [...result.checks, ...checks], ...(stoppedMs !== undefined && { stoppedMs }) };
 }

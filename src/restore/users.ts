@@ -1,6 +1,8 @@
 import { ownLabels } from '../plan/labels.ts';
 import type { ContainerFacts, PlannedSource, PostgresSource } from '../plan/model.ts';
+import { isStopForbidden } from '../plan/services.ts';
 import { dependencies } from '../plan/values/depends-on.ts';
+import { isOwner, needs, sortByNeed } from '../plan/values/needs.ts';
 import { projectOf } from '../plan/volumes.ts';
 import type { Client, Clients } from '../sources/postgres/facts/clients.ts';
 import { concerns, namedServers } from './naming.ts';
@@ -58,7 +60,9 @@ export function findUsers({ all, target, clients, never }: UsersInput): Database
   const found = new Set<ContainerFacts>(members.filter(isFirst));
   // A set is visited in the order of insertion, so the loop also visits what it adds.
   for (const user of found) for (const one of members) if (uses(one, user)) found.add(one);
-  const using = inOrder([...found], uses).filter((one) => one.running && !isExcluded(one));
+  const using = sortByNeed([...found], (one, other) => uses(one, other) || needs(one, other)).filter(
+    (one) => one.running && !isStopForbidden(one),
+  );
   const stopped = new Set(using.map(({ id }) => id));
   return { using, others: describeOthers(connections, server, stopped, never) };
 }
@@ -80,35 +84,10 @@ function usesAmong(containers: readonly ContainerFacts[]): (one: ContainerFacts,
   };
 }
 
-/** Sorts containers so that each comes after those that it uses. */
-function inOrder(
-  containers: readonly ContainerFacts[],
-  uses: (one: ContainerFacts, used: ContainerFacts) => boolean,
-): ContainerFacts[] {
-  const sorted = new Set<ContainerFacts>();
-  const visited = new Set<ContainerFacts>();
-  const visit = (one: ContainerFacts) => {
-    if (visited.has(one)) return;
-    visited.add(one);
-    for (const used of containers) if (uses(one, used)) visit(used);
-    sorted.add(one);
-  };
-  for (const one of containers) visit(one);
-  return [...sorted];
-}
-
 /** Returns whether the label `lifeboat.stop` of a container applies to a source, see {@link concerns}. */
 export function isLabelled(container: ContainerFacts, target: PlannedSource): boolean {
-  return /^(true|yes|1|on)$/i.test(stopLabel(container)) && concerns(container, target);
-}
-
-function stopLabel({ labels, imageLabels }: ContainerFacts): string {
-  return ownLabels(labels, imageLabels).get('lifeboat.stop')?.trim() ?? '';
-}
-
-/** Returns whether the user excludes a container from being stopped for a restore of a database. */
-function isExcluded(container: ContainerFacts): boolean {
-  return /^(false|no|off|0)$/i.test(stopLabel(container));
+  const label = ownLabels(container.labels, container.imageLabels).get('lifeboat.stop');
+  return /^(true|yes|1|on)$/i.test(label?.trim() ?? '') && concerns(container, target);
 }
 
 /**
@@ -153,10 +132,8 @@ function atAddress(
 
 /** Returns the container whose network namespace a container uses: its own, or that of `network_mode: container:…`. */
 function namespaceOf(container: ContainerFacts, all: readonly ContainerFacts[]): ContainerFacts {
-  const key = container.networkMode?.match(/^container:(.+)$/)?.[1];
-  if (key === undefined) return container;
   // The engine does not allow a container to use the namespace of one that itself uses another, so one step is enough.
-  return all.find(({ id, name }) => id === key || name === key) ?? container;
+  return all.find((one) => isOwner(container.networkMode, one)) ?? container;
 }
 
 function isLocal(address: string, home: ContainerFacts): boolean {
@@ -198,7 +175,7 @@ function describeContainer(container: ContainerFacts, server: ContainerFacts): O
   if (project === '' || project !== server.project) {
     return { name, reason: foreignReason(container) };
   }
-  if (isExcluded(container)) {
+  if (isStopForbidden(container)) {
     return { name, reason: 'its label is lifeboat.stop: "false"; remove the label, and a restore stops it' };
   }
   return { name, reason: 'it is another container of the database service' };

@@ -1,17 +1,14 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { onAbort } from '../base/abort.ts';
-import { hasCode, LifeboatError } from '../base/errors.ts';
+import { LifeboatError, toLifeboatError } from '../base/errors.ts';
+import { listFacts } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import { STOP_TIMEOUT_S } from '../docker/stops.ts';
 import type { Hook, PlannedSource } from '../plan/model.ts';
+import { describeKeptGuest, findGuests } from '../plan/services.ts';
+import { type Current, current, currentAll } from './current.ts';
+import { runPre } from './hooks.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
-import { type HoldDeps, releaseHolds, runPre } from './release.ts';
-
-/** The time beyond its timeout that the engine may take to stop a container, milliseconds. */
-const STOP_MARGIN_MS = 30_000;
-
-/** Exit status of a container that was killed, by the engine after the timeout or by somebody else. */
-const KILLED = 137;
+import { type HoldDeps, type ReleaseFailure, releaseHolds } from './release.ts';
+import { later, type Stop, stopAll } from './stop-all.ts';
 
 /** The actions of a run on a service's containers, before and after it captures their sources. */
 export interface Hold {
@@ -28,6 +25,10 @@ export interface Hold {
    * warning
    */
   refusePaused?: true;
+  /** ids of containers that `work` needs, so they are not stopped as guests of a stopped one */
+  needed?: readonly string[];
+  /** called with each step of the release that failed; absent: the hold fails with them */
+  onFailure?: (failure: ReleaseFailure) => void;
 }
 
 /** Returns the hold that a source requests, or undefined if it requests none. */
@@ -45,12 +46,14 @@ export function holdOf(source: PlannedSource): Hold | undefined {
 }
 
 /**
- * Runs `work` while containers are held: after `pre` has run and the containers are stopped. Afterwards, even if `work`
- * fails, starts the containers that ran before, and runs `post` if `pre` was begun. Records every step before it takes
- * it, so that {@link releaseHolds} can finish after a failure or a crash. `work` gets warnings about how the containers
- * stopped, and a function that finds out whether one of them was started meanwhile, see {@link whyStarted}.
+ * Runs `work` while containers are held: after `pre` has run and the containers are stopped, with all containers that
+ * use their namespaces. Afterwards, even if `work` fails, starts the containers that ran before, and runs `post` if
+ * `pre` was begun. Records every step before it takes it, so that {@link releaseHolds} can finish after a failure or a
+ * crash. `work` gets warnings about how the containers stopped, and a function that finds out whether one of them was
+ * started meanwhile, see {@link whyStarted}.
  *
- * @throws HOOK_FAILED when `pre` fails (then `work` does not run) or `post` does; the errors of `work`
+ * @throws HOOK_FAILED when `pre` fails (then `work` does not run); the errors of `work`; without `onFailure` those of
+ * the release, unless `work` failed
  */
 export async function withHold<T>(
   hold: Hold,
@@ -58,28 +61,42 @@ export async function withHold<T>(
   signal: AbortSignal,
   work: (warnings: string[], started: FindStarted) => Promise<T>,
 ): Promise<T> {
-  await runningOf(hold, deps.engine);
-  const hooked = (hold.pre || hold.post) && (await canRunHooks(hold.container, deps.engine));
+  signal.throwIfAborted();
+  await runningOf(hold, deps);
+  const hooked = hold.pre || hold.post ? await findForHooks(hold.container, deps.engine) : undefined;
   const done: JournalEntry[] = [];
   const record = (entry: JournalEntry) => {
     deps.record(entry);
     done.push(entry);
   };
-  if (hooked && hold.post) record({ type: 'hook', container: hold.container, post: hold.post });
+  const patient = later(signal, deps.patienceMs);
+  if (hooked && hold.post) record({ type: 'hook', container: hooked, post: hold.post });
   const holdAndWork = async () => {
-    if (hooked && hold.pre) await runPre({ ...deps, record }, hold.container, hold.pre, signal);
+    if (hooked && hold.pre) await runPre({ ...deps, record }, hooked, hold.pre, signal);
     // `pre` may take minutes and restart a container, so the state right before the stop is what counts.
-    const { stops, paused } = await runningOf(hold, deps.engine);
-    const warnings = await stopAll(stops, { ...deps, record }, signal);
-    for (const { container } of paused) warnings.push(`${container.name} ${LEFT_PAUSED}`);
-    return work(warnings, (ids) => whyStarted({ stops, paused }, ids, deps.engine));
+    const running = await runningOf(hold, deps);
+    const warnings = await stopAll(running.stops, { ...deps, record }, signal, patient.signal);
+    return work([...warnings, ...running.warnings], (ids) => whyStarted(running, ids, deps.engine));
   };
   const [result] = await Promise.allSettled([holdAndWork()]);
-  if (result.status === 'rejected' && hold.leftHeld?.(result.reason)) throw result.reason;
-  const { failures } = await releaseHolds(done, deps);
+  if (result.status === 'rejected' && hold.leftHeld?.(result.reason)) {
+    patient.clear();
+    throw result.reason;
+  }
+  const { failures } = await releaseHolds(done, { ...deps, record }, patient.signal);
+  patient.clear();
+  for (const failure of failures) hold.onFailure?.(failure);
   if (result.status === 'rejected') throw result.reason;
-  if (failures.length > 0) throw failures[0];
+  if (failures.length > 0 && !hold.onFailure) throw releaseError(failures.map(({ error }) => error));
   return result.value;
+}
+
+/** Returns one error for all failures of a release: the first, whose message names the others. */
+function releaseError([first, ...others]: unknown[]): unknown {
+  if (others.length === 0) return first;
+  const { code, message, hint, cause } = toLifeboatError(first);
+  const messages = [message, ...others.map((error) => toLifeboatError(error).message)];
+  return new LifeboatError(code, messages.join('; '), { cause, ...(hint === undefined ? {} : { hint }) });
 }
 
 /**
@@ -88,52 +105,65 @@ export async function withHold<T>(
 const LEFT_PAUSED =
   'is paused, so it was neither stopped nor started: its files are stored as they were when it was paused';
 
-/** Whether the commands of a hold can run. Throws HOOK_FAILED when the container is paused. */
-async function canRunHooks({ id, name }: ContainerRef, engine: Engine): Promise<boolean> {
-  const { running, paused } = await engine.inspectContainer(id);
-  if (running && paused) {
+/** Returns the container that commands can run in, or undefined. Throws HOOK_FAILED when it is paused. */
+async function findForHooks(container: ContainerRef, engine: Engine): Promise<ContainerRef | undefined> {
+  const now = await current(engine, container);
+  if (!now?.details.running) return undefined;
+  const { name } = now.container;
+  if (now.details.paused) {
     throw new LifeboatError('HOOK_FAILED', `${name} is paused, so its lifeboat.exec commands cannot run`, {
       hint: `Run \`docker unpause ${name}\`, then run the backup again.`,
     });
   }
-  return running;
-}
-
-/** A container to stop, with its state before. */
-interface Stop {
-  container: ContainerRef;
-  startedAt: string;
-  /** seconds */
-  timeout: number;
+  return now.container;
 }
 
 interface Running {
-  stops: Stop[];
+  stops: HeldStop[];
   /** not stopped */
-  paused: Stop[];
+  paused: HeldStop[];
+  warnings: string[];
 }
 
+/** `of`: id of the container that the hold names, which a replacement may differ from. */
+type HeldStop = Stop & { of: string };
+
 /** Returns the containers that run. Throws HOOK_FAILED when a stop would remove one, and {@link pausedError}. */
-async function runningOf({ stop, refusePaused }: Hold, engine: Engine): Promise<Running> {
-  const stops: Stop[] = [];
-  const paused: Stop[] = [];
-  for (const container of stop) {
-    const { running, autoRemove, startedAt, stopTimeout, ...state } = await engine.inspectContainer(container.id);
-    if (!running) continue;
-    const one = { container, startedAt, timeout: stopTimeout ?? STOP_TIMEOUT_S };
-    if (state.paused) {
+async function runningOf({ stop, refusePaused, needed = [] }: Hold, deps: HoldDeps): Promise<Running> {
+  const found: Running = { stops: [], paused: [], warnings: [] };
+  const add = (one: Current, of: string) => {
+    const { running, paused, autoRemove, startedAt, stopTimeout } = one.details;
+    const { container } = one;
+    if (!running || found.stops.some((known) => known.container.id === container.id)) return;
+    const facts = { ...one.details, ...container };
+    const held = { container, of, facts, startedAt, timeout: stopTimeout ?? STOP_TIMEOUT_S };
+    if (paused) {
       if (refusePaused) throw pausedError(container.name);
-      paused.push(one);
-      continue;
+      found.paused.push(held);
+      found.warnings.push(`${container.name} ${LEFT_PAUSED}`);
+      return;
     }
     if (autoRemove) {
       throw new LifeboatError('HOOK_FAILED', `${container.name} would be removed when it is stopped`, {
         hint: 'Start it without --rm, or remove lifeboat.stop.',
       });
     }
-    stops.push(one);
+    found.stops.push(held);
+  };
+  // A container that was recreated is stopped in its place. One that is gone cannot write.
+  for (const container of stop) for (const one of await currentAll(deps.engine, container)) add(one, container.id);
+  if (found.stops.length === 0) return found;
+  const never = new Map([
+    ...needed.map((id) => [id, 'the restore needs it'] as const),
+    ...(deps.agent ? [[deps.agent.id, 'Lifeboat runs in it'] as const] : []),
+  ]);
+  const stopped = found.stops.map(({ container }) => container.id);
+  for (const guest of findGuests(await listFacts(deps.engine, { all: true }), stopped, never)) {
+    const { id, name, project, service } = guest.container;
+    if (guest.whyNot) found.warnings.push(describeKeptGuest(guest));
+    else for (const one of await currentAll(deps.engine, { id, name, project, service })) add(one, id);
   }
-  return { stops, paused };
+  return found;
 }
 
 /**
@@ -149,101 +179,38 @@ export function pausedError(name: string): LifeboatError {
 /** {@link whyStarted} for the containers with these ids. */
 export type FindStarted = (ids: readonly string[]) => Promise<LifeboatError | undefined>;
 
-/** Returns HOOK_FAILED if somebody started or unpaused one of these containers during the work, else undefined. */
+/** Returns HOOK_FAILED if somebody started, unpaused or replaced one of these containers during the work. */
 async function whyStarted(
   { stops, paused }: Running,
   ids: readonly string[],
   engine: Engine,
 ): Promise<LifeboatError | undefined> {
-  for (const { container } of paused.filter((one) => ids.includes(one.container.id))) {
-    const now = await engine.inspectContainer(container.id).catch(() => undefined);
-    if (!now || now.paused) continue;
-    return new LifeboatError('HOOK_FAILED', `${container.name} was unpaused while its volumes were read`, {
+  const nowOf = (held: HeldStop) => currentAll(engine, held.container).catch((): Current[] => []);
+  for (const held of paused.filter(({ of }) => ids.includes(of))) {
+    const { id, name } = held.container;
+    const now = (await nowOf(held)).find(({ container }) => container.id === id);
+    if (!now || now.details.paused) continue;
+    return new LifeboatError('HOOK_FAILED', `${name} was unpaused while its volumes were read`, {
       hint: 'The stored files may not be consistent with each other: run the backup again, which stops the container.',
     });
   }
-  for (const { container, startedAt } of stops.filter((stop) => ids.includes(stop.container.id))) {
-    // A removed container cannot have written.
-    const now = await engine.inspectContainer(container.id).catch(() => undefined);
-    if (!now || now.startedAt === startedAt) continue;
-    const { name } = container;
-    const message = now.running
-      ? `${name} was started while its volumes were read`
-      : `${name} was started and stopped again while its volumes were read, and is stopped now`;
-    const start = now.running ? '' : `Start ${name} if it is meant to run. `;
-    return new LifeboatError('HOOK_FAILED', message, {
-      hint: `${start}The stored files may not be consistent with each other: run the backup again, and do not start or restart the service until it ends.`,
-    });
+  for (const held of stops.filter(({ of }) => ids.includes(of))) {
+    for (const { container, details } of await nowOf(held)) {
+      const isOwn = stops.some((one) => one.container.id === container.id && one.startedAt === details.startedAt);
+      // A removed container cannot have written, and neither can a replacement that never ran.
+      if (isOwn || Date.parse(details.startedAt) < 0) continue;
+      return startedError(container.name, details.running);
+    }
   }
   return undefined;
 }
 
-/**
- * Stops all containers at the same time and returns warnings. If one cannot be stopped, waits for the others, then
- * throws.
- */
-async function stopAll(stops: readonly Stop[], deps: HoldDeps, signal: AbortSignal): Promise<string[]> {
-  signal.throwIfAborted();
-  const warnings: string[] = [];
-  for (const { container, startedAt, timeout } of stops) {
-    const at = new Date().toISOString();
-    const until = new Date(Date.now() + timeout * 1000 + STOP_MARGIN_MS).toISOString();
-    deps.record({ type: 'stop', container, startedAt, at, timeout, until });
-    deps.log.info('stopping a container', { container: container.name });
-  }
-  const patient = later(signal, deps.patienceMs);
-  const stopOne = async ({ container: { id, name }, timeout }: Stop) => {
-    await stopThrough(deps.engine, id, timeout, patient.signal);
-    const { exitCode } = await deps.engine.inspectContainer(id, { signal: patient.signal });
-    if (exitCode !== KILLED) return;
-    warnings.push(
-      `${name} did not stop within ${timeout} s and was killed, so its files may not be consistent; give it a longer stop_grace_period`,
-    );
-  };
-  const results = await Promise.allSettled(stops.map(stopOne));
-  patient.clear();
-  for (const result of results) if (result.status === 'rejected') throw result.reason;
-  signal.throwIfAborted();
-  return warnings;
-}
-
-/** A stop call that breaks after this time had reached the engine, milliseconds. */
-const UNDER_WAY_MS = 2000;
-const POLL_MS = 500;
-
-/**
- * Stops a container. The call is silent until the stop ends. If a proxy cuts it for that, the engine continues the
- * stop.
- */
-async function stopThrough(engine: Engine, id: string, timeout: number, signal: AbortSignal): Promise<void> {
-  const from = performance.now();
-  const end = from + timeout * 1000 + STOP_MARGIN_MS;
-  try {
-    await engine.stopContainer(id, { timeout, signal });
-  } catch (error) {
-    const isCut = hasCode(error, 'ENGINE_UNREACHABLE');
-    if (signal.aborted || !isCut || performance.now() - from < UNDER_WAY_MS) throw error;
-    while ((await engine.inspectContainer(id, { signal })).running) {
-      if (performance.now() > end) throw error;
-      await sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
-    }
-  }
-}
-
-/** Returns a signal that aborts `ms` after another one. */
-function later(signal: AbortSignal, ms: number): { signal: AbortSignal; clear(): void } {
-  const late = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  if (signal.aborted) late.abort(signal.reason);
-  const wait = () => {
-    timer = setTimeout(() => late.abort(signal.reason), ms);
-  };
-  const forget = signal.aborted ? () => {} : onAbort(signal, wait);
-  return {
-    signal: late.signal,
-    clear() {
-      clearTimeout(timer);
-      forget();
-    },
-  };
+function startedError(name: string, running: boolean): LifeboatError {
+  const message = running
+    ? `${name} was started while its volumes were read`
+    : `${name} was started and stopped again while its volumes were read, and is stopped now`;
+  const start = running ? '' : `Start ${name} if it is meant to run. `;
+  return new LifeboatError('HOOK_FAILED', message, {
+    hint: `${start}The stored files may not be consistent with each other: run the backup again, and do not start or restart the service until it ends.`,
+  });
 }

@@ -86,6 +86,8 @@ export type JournalEntry =
   | { type: 'hook'; container: ContainerRef; post: Hook }
   /** `pre` is about to run as this exec of the engine; nobody waits for it after `until` (ISO time) */
   | { type: 'pre'; container: ContainerRef; exec: string; until: string }
+  /** the same for `post` */
+  | { type: 'post'; container: ContainerRef; exec: string; until: string }
   | { type: 'hook-done'; container: ContainerRef };
 
 /**

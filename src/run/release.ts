@@ -1,25 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Engine } from '../docker/engine.ts';
-import { isNotFound } from '../docker/engine-errors.ts';
-import { execText } from '../docker/exec.ts';
 import { STOP_TIMEOUT_S } from '../docker/stops.ts';
 import type { Hook } from '../plan/model.ts';
+import { needs, sortByNeed } from '../plan/values/needs.ts';
+import { type Current, current } from './current.ts';
+import { type HookDeps, type OpenPost, runPost } from './hooks.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
 import { whyLeft } from './left-stopped.ts';
 
-/** The time limit of a hook, milliseconds. */
-const HOOK_LIMIT_MS = 15 * 60_000;
-
 const POLL_MS = 250;
 
-export interface HoldDeps {
-  engine: Engine;
-  record(entry: JournalEntry): void;
+/** `patienceMs`: see {@link patienceOf}. */
+export interface HoldDeps extends HookDeps {
   log: Log;
-  /** see {@link patienceOf} */
-  patienceMs: number;
   /** the agent's own container; absent: a stop of its whole project is not detected */
   agent?: { id: string; project: string; service: string };
   /** how long to wait for a stop that a dead run began, milliseconds; default: 0 */
@@ -39,19 +34,15 @@ export function patienceOf(grace: number = STOP_TIMEOUT_S): number {
 }
 
 type StopEntry = JournalEntry & { type: 'stop' };
-type PreEntry = JournalEntry & { type: 'pre' };
 
 /** A container that is held according to a journal. */
-interface OpenHold {
-  container: ContainerRef;
+interface OpenHold extends Omit<OpenPost, 'post'> {
   /** its stop, if it was not started again */
   stop?: StopEntry;
   /** see the journal entry `project-stop` */
   projectStop?: Date;
   /** the command that has not run yet */
   post?: Hook;
-  /** the command that must end before `post` runs */
-  pre?: PreEntry;
 }
 
 /** Returns the holds of a journal that were begun and not undone. */
@@ -66,41 +57,73 @@ export function openHolds(entries: readonly JournalEntry[]): OpenHold[] {
     if (entry.type === 'started') delete held.stop;
     if (entry.type === 'hook') held.post = entry.post;
     if (entry.type === 'pre') held.pre = entry;
-    if (entry.type === 'hook-done') delete held.post;
+    if (entry.type === 'post') held.begun = entry;
+    if (entry.type === 'hook-done') {
+      delete held.post;
+      delete held.begun;
+    }
     open.set(container.id, held);
   }
   return [...open.values()].filter(({ stop, post }) => stop || post);
 }
 
+/** A step of a release that failed. */
+export interface ReleaseFailure {
+  container: ContainerRef;
+  error: unknown;
+}
+
 /**
- * Undoes the open holds of journal entries. Never rejects: logs failures and continues with the rest. Returns `again`
- * if another try may succeed.
+ * Undoes the open holds of journal entries: starts all containers, each after those that it needs, then runs `post`.
+ * Never rejects: logs failures and continues with the rest. Returns `again` if another try may succeed.
+ *
+ * @param signal ends the wait for `post` commands; their holds stay open
  */
 export async function releaseHolds(
   entries: readonly JournalEntry[],
   deps: HoldDeps,
-): Promise<{ failures: unknown[]; again: boolean }> {
-  const failures: unknown[] = [];
-  let again = false;
+  signal?: AbortSignal,
+): Promise<{ failures: ReleaseFailure[]; again: boolean }> {
+  const failures: ReleaseFailure[] = [];
+  const waiting = new Set<OpenHold>();
+  const fail = (hold: OpenHold, error: unknown, isOver: boolean) => {
+    const { container } = hold;
+    const fields = { container: container.name, ...errorInfo(error) };
+    deps.log.error(`a container could not be released${isOver ? '' : '; trying again'}`, fields);
+    failures.push({ container, error });
+    if (!isOver) waiting.add(hold);
+  };
   const open = openHolds(entries);
   const held = new Set(open.map(({ container }) => container.id));
-  for (const { container, stop, post, pre, projectStop } of open) {
+  for (const hold of await inStartOrder(deps.engine, open)) {
+    const { stop, projectStop } = hold;
     try {
-      if (stop && !(await startAgain(deps, stop, { held, projectStop }))) {
-        again = true;
-        continue;
-      }
-      if (post && pre) await preEnded(deps, pre);
-      if (post) await runPost(deps, container, post);
+      if (stop && !(await startAgain(deps, stop, { held, projectStop }))) waiting.add(hold);
     } catch (error) {
-      const isOver = hasCode(error, 'HOOK_FAILED');
-      const fields = { container: container.name, ...errorInfo(error) };
-      deps.log.error(`a container could not be released${isOver ? '' : '; trying again'}`, fields);
-      failures.push(error);
-      again ||= !isOver;
+      fail(hold, error, false);
     }
   }
-  return { failures, again };
+  for (const hold of open) {
+    const { post } = hold;
+    if (!post || waiting.has(hold)) continue;
+    const failure = await runPost(deps, { ...hold, post }, signal);
+    if (failure) fail(hold, failure.error, failure.isOver);
+  }
+  return { failures, again: waiting.size > 0 };
+}
+
+/** Sorts holds so that each container comes after those that it needs, as far as the engine can say what it needs. */
+async function inStartOrder(engine: Engine, holds: readonly OpenHold[]): Promise<OpenHold[]> {
+  const found = await Promise.all(holds.map(({ container }) => current(engine, container).catch(() => undefined)));
+  const facts = new Map(holds.map((hold, i) => [hold, factsOf(found[i])]));
+  return sortByNeed(holds, (one, other) => {
+    const [its, others] = [facts.get(one), facts.get(other)];
+    return its !== undefined && others !== undefined && needs(its, others);
+  });
+}
+
+function factsOf(now: Current | undefined) {
+  return now && { ...now.details, ...now.container };
 }
 
 /** Starts a container again, or leaves it. Returns false while that decision is open. */
@@ -113,7 +136,7 @@ async function startAgain(
   const now = await onceStopped(deps, stop);
   const left = now && (await whyLeft(deps, stop, now, known));
   if (left) {
-    deps.log.warn(`${now?.name} ${left.why}`, { container: container.name });
+    deps.log.warn(`${now.name} ${left.why}`, { container: container.name });
     if (left.open) {
       if (!known.projectStop) deps.record({ type: 'project-stop', container, at: left.open.toISOString() });
       return false;
@@ -134,118 +157,24 @@ async function startAgain(
   return true;
 }
 
+type Stopped = ContainerRef & { running: boolean; startedAt: string };
+
 /**
  * Whether a stop is still under way. The engine continues a stop that nobody waits for, so a container that still runs
  * may end at any time. A start does nothing until then.
  */
-function isStopping(stop: StopEntry, now: Current): boolean {
+function isStopping(stop: StopEntry, now: Stopped): boolean {
   if (stop.startedAt === undefined || stop.until === undefined) return false;
   return now.running && now.startedAt === stop.startedAt && Date.now() < Date.parse(stop.until);
 }
 
 /** Waits for a stop under way, for `stopWaitMs` at most, and returns the container's state then. */
-async function onceStopped(deps: HoldDeps, stop: StopEntry): Promise<Current | undefined> {
+async function onceStopped(deps: HoldDeps, stop: StopEntry): Promise<Stopped | undefined> {
   const patient = performance.now() + (deps.stopWaitMs ?? 0);
   for (;;) {
-    const now = await current(deps.engine, stop.container);
+    const found = await current(deps.engine, stop.container);
+    const now = found && { ...found.container, running: found.details.running, startedAt: found.details.startedAt };
     if (!now || !isStopping(stop, now) || performance.now() >= patient) return now;
     await sleep(POLL_MS);
-  }
-}
-
-/**
- * Waits for the end of `pre`, because the engine continues an exec that nobody waits for, and `post` must not run at
- * the same time.
- */
-async function preEnded({ engine, patienceMs }: HoldDeps, { container, exec, until }: PreEntry): Promise<void> {
-  const patient = performance.now() + patienceMs;
-  while (Date.now() < Date.parse(until)) {
-    const state = await engine.execInspect(exec).catch((error: unknown) => {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    });
-    if (!state?.running) return;
-    if (performance.now() >= patient) {
-      const message = `lifeboat.exec.pre still runs in ${container.name}, so lifeboat.exec.post is not run yet`;
-      throw new LifeboatError('INTERRUPTED', message);
-    }
-    await sleep(POLL_MS);
-  }
-}
-
-/** Runs `post`. A command that ran and failed is not retried; a command that could not run is. */
-async function runPost(deps: HoldDeps, container: ContainerRef, post: Hook): Promise<void> {
-  const now = await current(deps.engine, container);
-  try {
-    if (now?.running) await runHook({ engine: deps.engine, container: now, which: 'post', hook: post });
-    else throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.post could not be run: ${container.name} does not run`);
-  } catch (error) {
-    if (hasCode(error, 'HOOK_FAILED')) deps.record({ type: 'hook-done', container });
-    throw error;
-  }
-  deps.record({ type: 'hook-done', container });
-}
-
-type Current = ContainerRef & { running: boolean; startedAt: string };
-
-/**
- * Returns the current container of the service: the same one, or its replacement by Compose. Returns undefined if it is
- * gone.
- */
-async function current(engine: Engine, container: ContainerRef): Promise<Current | undefined> {
-  try {
-    const { running, startedAt } = await engine.inspectContainer(container.id);
-    return { ...container, running, startedAt };
-  } catch (error) {
-    if (!isNotFound(error)) throw error;
-    const labels = [
-      `com.docker.compose.project=${container.project}`,
-      `com.docker.compose.service=${container.service}`,
-    ];
-    // If the service has several containers, it is unknown which one is the replacement.
-    const [successor, another] = container.service === '' ? [] : await engine.listContainers({ labels });
-    if (!successor || another) return undefined;
-    const { running, startedAt } = await engine.inspectContainer(successor.id);
-    return { ...container, id: successor.id, name: successor.name, running, startedAt };
-  }
-}
-
-/** Runs `pre` and records its exec. Throws as {@link runHook}. */
-export async function runPre(deps: HoldDeps, container: ContainerRef, pre: Hook, signal: AbortSignal): Promise<void> {
-  const until = new Date(Date.now() + HOOK_LIMIT_MS).toISOString();
-  const begun = (exec: string) => deps.record({ type: 'pre', container, exec, until });
-  await runHook({ engine: deps.engine, container, which: 'pre', hook: pre, signal, onCreated: begun });
-}
-
-interface RunHookOptions {
-  engine: Engine;
-  container: ContainerRef;
-  which: 'pre' | 'post' | 'restored';
-  hook: Hook;
-  signal?: AbortSignal | undefined;
-  onCreated?: ((execId: string) => void) | undefined;
-}
-
-/**
- * Runs a command of `lifeboat.exec` in a container. Calls `onCreated` with the id of the exec before the command
- * starts.
- *
- * @throws HOOK_FAILED when the command fails; ENGINE_UNREACHABLE when it is unknown whether it ran; the reason of
- * `signal`
- */
-export async function runHook({ engine, container, which, hook, signal, onCreated }: RunHookOptions): Promise<void> {
-  const limit = AbortSignal.timeout(HOOK_LIMIT_MS);
-  const bounded = signal ? AbortSignal.any([signal, limit]) : limit;
-  try {
-    await execText(engine, container.id, { ...hook, signal: bounded, ...(onCreated ? { onCreated } : {}) });
-  } catch (error) {
-    // It is unknown whether the command ran, so this is no failure of the command.
-    const away = hasCode(error, 'ENGINE_UNREACHABLE') && !limit.aborted;
-    if (signal?.aborted || away) throw error;
-    throw new LifeboatError('HOOK_FAILED', `lifeboat.exec.${which} in ${container.name} failed`, {
-      cause: error,
-      // The hint omits the arguments, because they may contain a password.
-      hint: `Look at the command ${JSON.stringify(hook.argv[0])} of the label lifeboat.exec.${which}, and try it with docker exec.`,
-    });
   }
 }

@@ -1,7 +1,15 @@
-import { errorInfo } from '../base/errors.ts';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Engine } from '../docker/engine.ts';
-import type { PlannedSource } from '../plan/model.ts';
-import { runHook } from './release.ts';
+import type { Hook, HookService, PlannedSource } from '../plan/model.ts';
+import { current } from './current.ts';
+import { runHook } from './hooks.ts';
+import type { ContainerRef } from './journal.ts';
+
+/** The services of the project as they are after the restore. */
+interface Planned {
+  sources: readonly PlannedSource[];
+  hooks?: readonly HookService[];
+}
 
 /** The result of one command. */
 interface HookCheck {
@@ -20,24 +28,25 @@ interface HookCheck {
  * @throws the reason of `signal`
  */
 export async function runRestoredHooks(
-  { engine, plan }: { engine: Engine; plan(): Promise<{ sources: readonly PlannedSource[] }> },
+  { engine, plan }: { engine: Engine; plan(): Promise<Planned> },
   replaced: readonly PlannedSource[],
   signal: AbortSignal,
 ): Promise<HookCheck[]> {
-  let sources: readonly PlannedSource[];
+  let services: readonly (PlannedSource | HookService)[];
   try {
-    ({ sources } = await plan());
+    const { sources, hooks = [] } = await plan();
+    services = [...sources, ...hooks];
   } catch (error) {
     signal.throwIfAborted();
     return [{ name: 'lifeboat.exec.restored', ok: false, detail: errorInfo(error).message }];
   }
   const checks = new Map<string, HookCheck>();
-  for (const source of sources) {
+  for (const source of services) {
     const { restored: hook, containerId: id, containerName: name, project, service } = source;
     const key = JSON.stringify([id, hook]);
     if (!hook || checks.has(key) || !replaced.some((one) => concernsHook(source, one))) continue;
     const container = { id, name, project, service };
-    const failed = await runHook({ engine, container, which: 'restored', hook, signal }).then(
+    const failed = await runRestored(engine, container, hook, signal).then(
       () => undefined,
       (error: unknown) => {
         signal.throwIfAborted();
@@ -51,9 +60,20 @@ export async function runRestoredHooks(
   return [...checks.values()];
 }
 
-function concernsHook(source: PlannedSource, replaced: PlannedSource): boolean {
+/** Runs the command in the container as it is now. @throws HOOK_FAILED if it does not run; as {@link runHook} */
+async function runRestored(engine: Engine, known: ContainerRef, hook: Hook, signal: AbortSignal): Promise<void> {
+  const now = await current(engine, known);
+  const { name } = now?.container ?? known;
+  const notRun = (why: string) => new LifeboatError('HOOK_FAILED', `${name} ${why}, then run the command`);
+  if (!now) throw notRun('is gone: create it again');
+  if (!now.details.running) throw notRun('is stopped: start it');
+  if (now.details.paused) throw notRun('is paused: unpause it');
+  await runHook({ engine, container: now.container, which: 'restored', hook, signal });
+}
+
+function concernsHook(source: PlannedSource | HookService, replaced: PlannedSource): boolean {
   if (source.containerId === replaced.containerId) return true;
-  if (source.kind === 'volume' && replaced.kind === 'volume') return source.name === replaced.name;
+  if ('kind' in source && source.kind === 'volume' && replaced.kind === 'volume') return source.name === replaced.name;
   const isUsed = source.project === replaced.project && (source.dependsOn ?? []).includes(replaced.service);
   return replaced.kind === 'postgres' && isUsed;
 }

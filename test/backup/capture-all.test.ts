@@ -1,3 +1,4 @@
+import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
 import { captureAll, failTooLarge } from '../../src/backup/capture-all.ts';
 import type { BackupDeps, RunContext } from '../../src/backup/context.ts';
@@ -69,7 +70,8 @@ test('a volume whose container was started during the capture is partial, in the
   let startedAt = 'monday';
   const ref = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
   const engine = {
-    inspectContainer: async () => ({ running: true, autoRemove: false, startedAt }),
+    inspectContainer: async () => ({ running: true, autoRemove: false, startedAt, labels: {} }),
+    listContainers: async () => [],
     stopContainer: async () => undefined,
     startContainer: async () => undefined,
   };
@@ -99,4 +101,33 @@ test('a volume whose container was started during the capture is partial, in the
     entry: { error: { code: 'HOOK_FAILED' } },
   });
   expect(problems).toEqual([]);
+});
+
+test('every failed command is a problem with its cause, also of a service without a source in the run', async () => {
+  const engine = {
+    exitLagMs: 0,
+    inspectContainer: async () => ({ running: true, autoRemove: false, startedAt: 'monday', labels: {} }),
+    execCreate: async (_: string, { argv }: { argv: string[] }) => argv[0],
+    execStart: async () => new PassThrough().end(),
+    execInspect: async (word: string) => ({ running: false, exitCode: word === 'freeze' ? 1 : 3 }),
+  };
+  const deps = {
+    dispatcher: { emit: () => undefined },
+    holdDeps: () => ({ engine, log: silentLog, record: () => undefined, patienceMs: 3000 }),
+    capturer: () => ({
+      capture: async ({ name }: PlannedSource) => ({ report: { name, status: 'ok' }, entry: {} }),
+    }),
+  } as unknown as BackupDeps;
+  const context = { signal: new AbortController().signal, log: silentLog, repository: {} } as unknown as RunContext;
+  const db = { kind: 'postgres', name: 'db.postgres', project: 'shop', service: 'db', containerId: 'c1' };
+  const web = { project: 'shop', service: 'web', containerId: 'c2', containerName: 'shop-web-1', dependsOn: ['db'] };
+  const services = [{ ...web, pre: { argv: ['freeze'] }, post: { argv: ['thaw'] } }];
+  const captured: Captured[] = [];
+  const problems: Problem[] = [];
+  await captureAll({ deps, context, sources: [db as PlannedSource], services, captured, problems });
+  expect(captured.map(({ report }) => report.status)).toEqual(['ok']);
+  expect(problems.map(({ subject, message }) => `${subject}: ${message}`)).toEqual([
+    expect.stringMatching(/^shop-web-1: lifeboat.exec.post in shop-web-1 failed: .* ended with status 3/),
+    expect.stringMatching(/^shop-web-1: lifeboat.exec.pre in shop-web-1 failed: .* ended with status 1/),
+  ]);
 });

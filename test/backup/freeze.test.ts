@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { joinFreezes } from '../../src/backup/freeze.ts';
 import { groupByHold } from '../../src/backup/rules.ts';
-import type { Hook, PlannedSource } from '../../src/plan/model.ts';
+import type { Hook, HookService, PlannedSource } from '../../src/plan/model.ts';
 
 const argv = (word: string): Hook => ({ argv: [word] });
 
@@ -14,8 +14,9 @@ const source = (kind: 'postgres' | 'volume', service: string, more: object = {})
   }) as unknown as PlannedSource;
 
 /** What is captured in which order: `[web( db.postgres web.volume )]`. */
-const show = (...sources: PlannedSource[]) =>
-  joinFreezes(groupByHold(sources)).map(({ hooks, groups }) => {
+const show = (...sources: PlannedSource[]) => showWith([], ...sources);
+const showWith = (services: HookService[], ...sources: PlannedSource[]) =>
+  joinFreezes(groupByHold(sources), services).map(({ hooks, groups }) => {
     const inner = groups.map(({ hold, sources: all }) => {
       const names = all.map(({ name }) => name).join(' ');
       if (!hold) return names;
@@ -50,4 +51,18 @@ test('without commands, or without the database in the run, nothing is joined', 
     'db.postgres',
     'pre web.volume',
   ]);
+});
+
+test('the commands of a service surround a database whose run does not include the service', () => {
+  const hook = { pre: argv('freeze'), dependsOn: ['db'] };
+  const web = source('volume', 'web', hook);
+  const app = { ...source('volume', 'app', hook), kind: undefined } as unknown as HookService;
+  const db = source('postgres', 'db');
+  expect(showWith([web, app, source('volume', 'plain')], db, source('volume', 'files'))).toEqual([
+    'web(app(db.postgres',
+    'files.volume',
+  ]);
+  // Without the database, nothing runs. With its own sources, the commands run once.
+  expect(showWith([web, app], source('volume', 'files'))).toEqual(['files.volume']);
+  expect(showWith([web], db, web)).toEqual(['web(db.postgres, web.volume']);
 });

@@ -61,6 +61,16 @@ describe('the Compose files of real products', () => {
         profiles: ['late'],
       }),
       cache: holder(['cache-data:/data'], { 'lifeboat.volumes': 'cache-data' }),
+      // Mounts single databases in what other services and the agent back up. The test starts it.
+      single: holder(
+        [
+          './media/app.db:/app.db',
+          './settings.db:/settings.db',
+          `/var/lib/docker/volumes/${named}/_data/sub/../v.db:/v.db`,
+        ],
+        {},
+        { profiles: ['single'] },
+      ),
     },
     volumes: { uploads: {}, empty: {}, 'cache-data': { name: named } },
     secrets: { token: { file: './token.txt' } },
@@ -237,6 +247,45 @@ describe('the Compose files of real products', () => {
       const run = await lifeboat(keys, 'backup', '--json', 'web.acme-json');
       const { results } = JSON.parse(run.stdout) as RunReport;
       expect(results, run.stderr).toMatchObject([{ status: 'partial', error: { code: 'SQLITE_TORN' } }]);
+    });
+
+    it('SQLite databases that another container mounts without their logs, in what is backed up', async () => {
+      await mkdir(file('media', 'sub'));
+      for (const name of ['media/app.db', 'settings.db']) await writeFile(file(name), '');
+      await stack.compose('up', '--detach', '--no-deps', 'cache');
+      await stack.exec('cache', ['touch', '/data/v.db']);
+      await stack.compose('--profile', 'single', 'up', '--detach', '--no-deps', 'single');
+      const sources = ['web.media', 'config', `cache.${named}`];
+      const names = ['/app.db', '/settings.db', '/v.db'];
+      // The application is killed, as with the memory limit, so the log stays in its container.
+      const write = `const { DatabaseSync } = require('node:sqlite');
+        for (const name of ${JSON.stringify(names)}) {
+          const database = new DatabaseSync(name);
+          database.exec('PRAGMA journal_mode = wal; CREATE TABLE t (i int); INSERT INTO t VALUES (1)');
+        }
+        process.kill(process.pid, 'SIGKILL');`;
+      const killed = await sh('docker', ['exec', `${stack.project}-single-1`, 'node', '--eval', write]);
+      expect(killed.code, killed.stderr).toBe(137);
+      const torn = sources.map((name) => `SQLITE_TORN ${name}`);
+      const expectTorn = async () => {
+        expect(await errors(keys)).toEqual({ code: 3, found: expect.arrayContaining(torn) });
+        const run = await lifeboat(keys, 'backup', '--json', ...sources);
+        const { results } = JSON.parse(run.stdout) as RunReport;
+        expect(
+          results.map(({ name, status, error }) => [name, status, error?.code, error?.hint]).sort(),
+          run.stderr,
+        ).toEqual(
+          sources
+            .map((name) => [name, 'partial', 'SQLITE_TORN', expect.stringContaining('Mount the directory')])
+            .sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)),
+        );
+      };
+      await expectTorn();
+      await stack.compose('--profile', 'single', 'stop', 'single');
+      await expectTorn();
+      await stack.compose('--profile', 'single', 'rm', '--force', 'single');
+      const { found } = await errors(keys);
+      expect(found.filter((one) => torn.includes(one))).toEqual([]);
     });
 
     it('an emptied destination', async () => {

@@ -31,6 +31,8 @@ describe('containers held while their volumes are read', () => {
       services: {
         // Both volumes during one stop.
         app: holder(['one:/one', 'two:/two'], { 'lifeboat.volumes': 'one, two', 'lifeboat.stop': 'true' }),
+        // Without a restart, it has no network after the stop of `app`.
+        guest: holder([], {}, { network_mode: 'service:app' }),
         idle: holder(['three:/three'], { 'lifeboat.volumes': 'three', 'lifeboat.stop': 'true' }),
         // Ignores the stop signal, and ends at its stop timeout.
         stubborn: holder(
@@ -102,6 +104,8 @@ describe('containers held while their volumes are read', () => {
     expect(after.app.Running).toBe(true);
     expect(after.app.StartedAt > before.app.StartedAt).toBe(true);
     expect(after.idle).toEqual(before.idle);
+    expect(await stack.exec('guest', ['ls', '/sys/class/net'])).toContain('eth0');
+    expect((await state(await stack.id('guest'))).StartedAt > after.app.StartedAt).toBe(true);
     await until('the stop is told', async () => stops !== '').finally(() => sleep(1000).then(() => watch.kill()));
     expect(stops).toBe('die\n');
     expect(await hooks('frozen')).toBe('pre\npost\n');
@@ -174,7 +178,7 @@ describe('containers held while their volumes are read', () => {
   it('a container that is recreated while held is found again, and runs', async () => {
     const old = await stack.id('app');
     const { ended } = await startAndCatch();
-    await stack.compose('up', '--detach', '--force-recreate', '--no-deps', 'app');
+    await stack.compose('up', '--detach', '--force-recreate', '--no-deps', 'app', 'guest');
     expect([0, 1, 3]).toContain(await ended);
     const now = await stack.id('app');
     expect(now).not.toBe(old);

@@ -137,7 +137,7 @@ export function fuzz(numRuns: number): void {
       fc.assert(
         fc.property(labels, labels, (own, inherited) => {
           const given = ownLabels(own, inherited);
-          const { values, mistakes } = readLabels(given);
+          const { values, mistakes } = readLabels(given, false);
           for (const key of given.keys()) {
             const isRead = Object.hasOwn(values, key) && values[key as keyof typeof values] !== undefined;
             const named = mistakes.filter((mistake) => mistake.key === key);
@@ -155,7 +155,7 @@ export function fuzz(numRuns: number): void {
       fc.assert(
         fc.property(container, (given) => {
           const one = { ...given, project: 'shop', running: true };
-          const { mistakes } = readLabels(ownLabels(one.labels, one.imageLabels));
+          const { mistakes } = readLabels(ownLabels(one.labels, one.imageLabels), false);
           const { problems } = buildPlan({
             containers: [one],
             project: 'shop',

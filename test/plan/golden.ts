@@ -70,8 +70,10 @@ function container(text: string, project: string): ContainerFacts {
 }
 
 function readDetail(into: ContainerFacts, line: string): void {
-  const [, word, rest] = /^(image|env|volume|bind|file|tmpfs|command) (.*)$/.exec(line) ?? [];
+  const [, word, rest] = /^(image|env|volume|bind|file|tmpfs|command|network|pid) (.*)$/.exec(line) ?? [];
   if (word === 'volume' || word === 'bind' || word === 'file' || word === 'tmpfs') into.mounts.push(mount(word, rest!));
+  else if (word === 'network') into.networkMode = rest!;
+  else if (word === 'pid') into.pidMode = rest!;
   else if (word === 'command') into.command = rest!.split(' ');
   else if (word === 'env') Object.assign(into.env, Object.fromEntries([assignment(rest!)]));
   else if (word === 'image') {
@@ -128,6 +130,10 @@ function formatPlan(plan: Plan, { settings }: PlanInput): string {
   for (const { severity, code, subject, message, hint } of plan.problems) {
     lines.push(`${severity} ${code} ${subject}: ${message}`);
     if (hint !== undefined) lines.push(`  hint: ${hint}`);
+  }
+  for (const { containerName, pre, post, restored, dependsOn = [] } of plan.hooks ?? []) {
+    const commands = [pre, post, restored].flatMap((hook) => hook?.argv.join(' ') ?? []);
+    lines.push(`commands of ${containerName} around ${dependsOn.join(', ')}: ${commands.join('; ')}`);
   }
   for (const { subject, message } of plan.notes ?? []) lines.push(`note ${subject}: ${message}`);
   for (const [name, by] of Object.entries(plan.shared ?? {})) lines.push(`shared ${name} is ${by}`);

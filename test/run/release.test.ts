@@ -1,11 +1,10 @@
-import { PassThrough } from 'node:stream';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
-import type { Engine, EventsOptions } from '../../src/docker/engine.ts';
 import { type FindStarted, type Hold, withHold } from '../../src/run/hold.ts';
 import type { ContainerRef, JournalEntry } from '../../src/run/journal.ts';
 import { type HoldDeps, openHolds, patienceOf, releaseHolds } from '../../src/run/release.ts';
+import { FakeEngine } from './fake-engine.ts';
 
 const container: ContainerRef = { id: 'c1', name: 'shop-web-1', project: 'shop', service: 'web' };
 /** as the engine reports for a container that was created and never started */
@@ -13,95 +12,6 @@ const NEVER = '0001-01-01T00:00:00Z';
 const MONDAY = '2026-11-16T03:00:00.123456789Z';
 const TUESDAY = '2026-11-17T03:00:00.123456789Z';
 const away = () => new LifeboatError('ENGINE_UNREACHABLE', 'away');
-
-/** Simulates the engine calls of a hold. Records the actions, in order. */
-class FakeEngine {
-  containers = new Map<
-    string,
-    {
-      running: boolean;
-      paused?: boolean;
-      autoRemove: boolean;
-      startedAt: string;
-      exitCode?: number;
-      stopTimeout?: number;
-    }
-  >();
-  done: string[] = [];
-  /** thrown by the next call of that name */
-  failures = new Map<string, unknown>();
-  /** labels of the last list request */
-  asked: string[] = [];
-  /** events of other clients, and of calls through this engine */
-  remembered: { action: string; id: string; time: number; attributes: Record<string, string> }[] = [];
-
-  /** `at`: seconds since the epoch, default now */
-  remember(action: string, id: string, attributes: Record<string, string> = {}, time = Date.now() / 1000): void {
-    this.remembered.push({ action, id, time, attributes });
-  }
-
-  /** calls that stop a container never return */
-  slow = false;
-  /** commands that continue running, by their first word: they have ended after so many inspections */
-  lasting: Record<string, number> = {};
-  /** exit status of a hook, by its first word */
-  statuses: Record<string, number> = {};
-
-  private step(name: string): void {
-    const failure = this.failures.get(name.split(' ')[0] ?? '');
-    if (failure) throw failure;
-    this.done.push(name);
-  }
-
-  readonly engine = {
-    exitLagMs: 100,
-    inspectContainer: async (id: string) => {
-      const found = this.containers.get(id);
-      if (found) return found;
-      const cause = Object.assign(new Error('no such container'), { statusCode: 404 });
-      throw new LifeboatError('ENGINE_REFUSED', 'no such container', { cause });
-    },
-    listContainers: async ({ labels }: { labels: string[] }) => {
-      this.asked = labels;
-      return [...this.containers].map(([id, { running }]) => {
-        const service = id === 'agent' ? 'lifeboat' : id;
-        const state = running ? 'running' : 'exited';
-        return { id, name: `name of ${id}`, state, labels: { 'com.docker.compose.service': service } };
-      });
-    },
-    stopContainer: async (id: string, { timeout, signal }: { timeout: number; signal?: AbortSignal }) => {
-      this.step(`stop ${id} within ${timeout} s`);
-      this.remember('kill', id, { signal: '15' });
-      if (this.slow) await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
-      this.containers.get(id)!.running = false;
-    },
-    events: async ({ actions = [], containers, labels, since = 0 }: EventsOptions) =>
-      this.remembered.filter(
-        ({ action, id, time }) =>
-          time >= since && actions.includes(action) && (labels !== undefined || containers?.includes(id)),
-      ),
-    startContainer: async (id: string) => {
-      this.step(`start ${id}`);
-      const found = this.containers.get(id)!;
-      if (!found.running) Object.assign(found, { running: true, startedAt: new Date().toISOString() });
-    },
-    execCreate: async (id: string, { argv }: { argv: string[] }) => {
-      this.step(`exec ${id} ${argv.join(' ')}`);
-      return argv[0] ?? '';
-    },
-    execStart: async (word: string, { signal }: { signal?: AbortSignal }) => {
-      const socket = new PassThrough();
-      if (!this.lasting[word]) return socket.end();
-      signal?.addEventListener('abort', () => socket.destroy(signal.reason));
-      return socket;
-    },
-    execInspect: async (word: string) => {
-      const looks = this.lasting[word] ?? 0;
-      this.lasting[word] = looks - 1;
-      return { containerId: 'c1', running: looks > 0, exitCode: this.statuses[word] ?? 0 };
-    },
-  } as unknown as Engine;
-}
 
 let fake: FakeEngine;
 let journal: JournalEntry[];
@@ -135,7 +45,7 @@ describe('a hold', () => {
     expect(fake.done).toEqual([
       ...['record hook', 'exec c1 freeze', 'record pre', 'record stop', 'stop c1 within 10 s'],
       'work',
-      ...['start c1', 'record started', 'exec c1 thaw', 'record hook-done'],
+      ...['start c1', 'record started', 'exec c1 thaw', 'record post', 'record hook-done'],
     ]);
     expect(openHolds(journal)).toEqual([]);
   });
@@ -212,13 +122,26 @@ describe('a hold', () => {
   test('failed work is undone too, and its error is reported', async () => {
     const failing = withHold(held, deps, signal, () => Promise.reject(new Error('mine')));
     await expect(failing).rejects.toThrow('mine');
-    expect(fake.done.slice(-4)).toEqual(['start c1', 'record started', 'exec c1 thaw', 'record hook-done']);
+    expect(fake.done.slice(-5)).toEqual([
+      'start c1',
+      'record started',
+      'exec c1 thaw',
+      'record post',
+      'record hook-done',
+    ]);
   });
 
   test('after a failed pre hook the container is not stopped; post still runs, and nothing is started', async () => {
     fake.statuses.freeze = 1;
     await expect(withHold(held, deps, signal, work)).rejects.toMatchObject({ code: 'HOOK_FAILED' });
-    expect(fake.done).toEqual(['record hook', 'exec c1 freeze', 'record pre', 'exec c1 thaw', 'record hook-done']);
+    expect(fake.done).toEqual([
+      'record hook',
+      'exec c1 freeze',
+      'record pre',
+      'exec c1 thaw',
+      'record post',
+      'record hook-done',
+    ]);
   });
 
   test('a stop with an unknown result counts as done', async () => {
@@ -269,7 +192,7 @@ describe('a hold', () => {
     fake.failures.clear();
     fake.done = [];
     expect(await releaseHolds(journal, deps)).toEqual({ failures: [], again: false });
-    expect(fake.done).toEqual(['start c1', 'record started', 'exec c1 thaw', 'record hook-done']);
+    expect(fake.done).toEqual(['start c1', 'record started', 'exec c1 thaw', 'record post', 'record hook-done']);
     expect(openHolds(journal)).toEqual([]);
   });
 
@@ -284,7 +207,13 @@ describe('a hold', () => {
       fake.containers.delete('c1');
       fake.containers.set('c2', { running: false, autoRemove: false, startedAt: NEVER });
     });
-    expect(fake.done.slice(-4)).toEqual(['start c2', 'record started', 'exec c2 thaw', 'record hook-done']);
+    expect(fake.done.slice(-5)).toEqual([
+      'start c2',
+      'record started',
+      'exec c2 thaw',
+      'record post',
+      'record hook-done',
+    ]);
   });
 
   test.each([[[]], [['c2', 'c3']]])(
@@ -484,7 +413,12 @@ describe('a decision of a user about a container while it was held', () => {
       vi.useFakeTimers({ toFake: ['Date'] });
       try {
         vi.setSystemTime(Date.now() + 17_000);
+        // Its `post` runs when somebody starts it.
+        expect(await look()).toEqual({ starts: [], open: 1 });
+        expect(openHolds(journal)).toMatchObject([{ post: { argv: ['thaw'] } }]);
+        fake.containers.get('c1')!.running = true;
         expect(await look()).toEqual({ starts: [], open: 0 });
+        expect(fake.done).toContain('exec c1 thaw');
       } finally {
         vi.useRealTimers();
       }
@@ -513,7 +447,7 @@ describe('several containers of a service', () => {
   test('are all recorded, stopped, and started again', async () => {
     await withHold(both, deps, signal, work);
     expect(fake.done).toEqual([
-      ...['record stop', 'record stop', 'stop c1 within 10 s', 'stop c2 within 10 s', 'work'],
+      ...['record stop', 'stop c1 within 10 s', 'record stop', 'stop c2 within 10 s', 'work'],
       ...['start c1', 'record started', 'start c2', 'record started'],
     ]);
   });

@@ -92,11 +92,14 @@ function printable(key: string): string {
 /**
  * Parses texts by a table. Every given key becomes either a value or a mistake. A key with a mistake has its default,
  * or undefined.
+ *
+ * @param independent keys that need no other key here
  */
 export function readFields<F extends Fields>(
   noun: string,
   fields: F,
   given: ReadonlyMap<string, string>,
+  independent: readonly string[] = [],
 ): { values: Values<F>; mistakes: Mistake[] } {
   const values: Record<string, unknown> = {};
   const mistakes: Mistake[] = [];
@@ -105,7 +108,8 @@ export function readFields<F extends Fields>(
   }
   for (const [key, text] of given) {
     const row = rowOf(fields, key);
-    const found = row === undefined ? unknownKey(noun, fields, key) : checkUse(noun, fields[row]!, key, given);
+    const present = independent.includes(key) ? undefined : given;
+    const found = row === undefined ? unknownKey(noun, fields, key) : checkUse(noun, fields[row]!, key, present);
     if (found !== undefined) {
       mistakes.push(found);
       continue;
@@ -121,11 +125,17 @@ function valueIn(parsed: Parsed<unknown>): unknown {
   return 'value' in parsed ? parsed.value : undefined;
 }
 
-function checkUse(noun: string, field: Field, key: string, given: ReadonlyMap<string, string>): Mistake | undefined {
+/** `given`: all keys; undefined: the key needs no other one. */
+function checkUse(
+  noun: string,
+  field: Field,
+  key: string,
+  given: ReadonlyMap<string, string> | undefined,
+): Mistake | undefined {
   if (field.planned) {
     return mistake(key, 'invalid', `${key} is not available in this version yet`, `remove the ${noun}`);
   }
-  if (field.needs !== undefined && !field.needs.some((parent) => given.has(parent))) {
+  if (given && field.needs !== undefined && !field.needs.some((parent) => given.has(parent))) {
     const parents = field.needs.join(' or ');
     return mistake(key, 'unused', `${key} does nothing without ${parents}`, `add ${parents}, or remove it`);
   }

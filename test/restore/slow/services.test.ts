@@ -82,6 +82,7 @@ function stopped(why: Error): AbortSignal {
 }
 
 describe('services that were stopped for a restore', () => {
+  const ended = { running: false, state: 'exited' };
   type Seen = Partial<Awaited<ReturnType<Engine['inspectContainer']>>>;
 
   /**
@@ -93,14 +94,15 @@ describe('services that were stopped for a restore', () => {
     const engine = {
       exitLagMs: 0,
       inspectContainer: async () => {
-        if (!running) return { running, autoRemove: false, startedAt };
+        if (!running) return { running, autoRemove: false, startedAt, labels: {} };
         const seen = startedAt === '' ? {} : after();
-        if (seen) return { running, autoRemove: false, startedAt, state: 'running', ...seen };
+        if (seen) return { running, autoRemove: false, startedAt, state: 'running', labels: {}, ...seen };
         throw new LifeboatError('ENGINE_REFUSED', 'no such container', {
           cause: Object.assign(new Error('no such container'), { statusCode: 404 }),
         });
       },
-      listContainers: async () => [{ id: 'c1', name: 'shop-web-1' }],
+      listContainers: async () => [{ id: 'c1', name: 'shop-web-1', networkMode: '', labels: {} }],
+      inspectImage: async () => ({ labels: {} }),
       stopContainer: async () => {
         running = false;
       },
@@ -123,6 +125,22 @@ describe('services that were stopped for a restore', () => {
       'restarting',
       () => ({ state: 'restarting', startedAt: '2026-11-20T03:00:00Z' }),
       { ok: false, detail: 'restarting' },
+    ],
+    ['done', () => ({ ...ended, exitCode: 0, restartPolicy: 'no' }), { ok: true, detail: 'ended with status 0' }],
+    [
+      'done badly',
+      () => ({ ...ended, exitCode: 3, restartPolicy: 'no' }),
+      { ok: false, detail: 'it ended with status 3' },
+    ],
+    [
+      'stopped',
+      () => ({ ...ended, exitCode: 0, restartPolicy: 'always' }),
+      { ok: false, detail: 'it ended with status 0' },
+    ],
+    [
+      'ended although they are checked',
+      () => ({ ...ended, exitCode: 0, health: 'unhealthy' }),
+      { ok: false, detail: 'it ended with status 0' },
     ],
     ['removed', () => undefined, { ok: false, detail: 'it has been removed' }],
   ])('fail their check if they are %s', async (_, after, check) => {
