@@ -33,7 +33,7 @@ export function halfSwapped(entries: readonly JournalEntry[]): (JournalEntry & {
 /** How long a reversal may take, milliseconds. Renames are quick, but restored files are deleted. */
 const LIMIT_MS = 30 * 60_000;
 
-/** What the reversal of an exchange found: the data in place, and whether the area holds replaced data. */
+/** The result of reversing an exchange: the data in place, and whether the area holds replaced data. */
 export interface Undone {
   id: string;
   now: 'old' | 'new' | 'unknown';

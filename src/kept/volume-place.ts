@@ -35,7 +35,7 @@ export function volumeName({ name, source }: Mount): string {
   return name ?? source;
 }
 
-/** What work in volumes needs. */
+/** The dependencies of work in volumes. */
 export interface VolumeDeps {
   treeStore: TreeStore;
   log: Log;

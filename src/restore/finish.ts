@@ -1,5 +1,6 @@
-import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { errorInfo, LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
+import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport } from '../report/events.ts';
 import { plural } from '../report/format.ts';
 import { putRecord, restoreKey } from '../store/objects/records.ts';
@@ -79,4 +80,36 @@ function incomplete({ failed = [], skipped = [], restored, checks }: RestoreRepo
     `the server refused ${plural(skipped.length, 'object')}; everything else is restored`,
     { hint: `Repair the data that the list names, then run the statements.${unwell}` },
   );
+}
+
+/**
+ * Describes an error that ends a restore or rollback after data was swapped, such as an interrupt while services start.
+ * The command must not be repeated blindly. Returns the error unchanged if no data was swapped.
+ *
+ * @param rest the sources that were not reached
+ */
+export function whileInPlace(
+  error: unknown,
+  { id, of, verb, canRollBack, restored, failed = [] }: RestoreReport,
+  rest: readonly string[] = [],
+): unknown {
+  if (restored.length === 0 || isHalfRestored(error)) return error;
+  const own = toLifeboatError(error);
+  const isRestore = verb === 'restore';
+  const back = isRestore ? 'brings the former data back' : 'undoes it';
+  const data = isRestore ? 'restored data' : 'data that was put aside';
+  const unchanged = [...failed.map(({ target }) => target), ...rest];
+  const names = restored.map(({ target }) => target).join(', ');
+  const where =
+    unchanged.length === 0
+      ? `The ${data} is in place, complete`
+      : `${names}: the ${data} is in place, complete. ${unchanged.join(', ')}: unchanged`;
+  return new LifeboatError(own.code, own.message, {
+    cause: own.cause,
+    hint: [
+      `${where}${canRollBack ? `; \`lifeboat rollback ${of ?? id}\` ${back}` : ''}.`,
+      'Check that all services that use it run.',
+      ...(isRestore ? ['If a service has `lifeboat.exec.restored`, run that command.'] : []),
+    ].join(' '),
+  });
 }

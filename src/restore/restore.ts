@@ -1,4 +1,4 @@
-import { LifeboatError, toLifeboatError } from '../base/errors.ts';
+import { toLifeboatError } from '../base/errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { RestoreReport } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
@@ -7,7 +7,7 @@ import { startTimer } from '../run/timer.ts';
 import { heldAt } from '../store/objects/manifest.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { PreparedRestore, RestoreContext, RestoreDeps, RestoreRequest, RestoreResult } from './context.ts';
-import { conclude } from './finish.ts';
+import { conclude, whileInPlace } from './finish.ts';
 import { lockForRestore } from './lock.ts';
 import { emptyReport, findReadable, type Opened, openPart, prepare, swapPart, timed } from './part.ts';
 import { liveNotes, previewLines, summarise } from './preview.ts';
@@ -26,8 +26,7 @@ import { containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped 
  * is in the report: the data is restored, and a service that uses it is not healthy.
  */
 export async function restore(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
-  const isInPlace = !request.toDatabase && !request.toDirectory && !request.as;
-  const ask = !request.dryRun && (request.canConfirm || !isInPlace);
+  const ask = !request.dryRun && (request.canConfirm || !isInPlace(request));
   const lock = await lockForRestore(deps, { ask, check: () => findReadable(deps, request) });
   const startedAt = deps.now();
   const ended = startTimer(deps.now, startedAt);
@@ -140,15 +139,23 @@ async function whileStopped(
   if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
 }
 
-/** Runs `lifeboat.exec.restored` of the services whose data was replaced. */
+/**
+ * Runs `lifeboat.exec.restored` of the services that use the restored data. The data may not have existed before, as
+ * after a dropped database. Data under another name concerns no service.
+ */
 async function runHooks(
   deps: RestoreDeps,
-  { signal }: RestoreRequest,
-  { preview: { target, replaces } }: PreparedRestore,
+  { signal, ...request }: RestoreRequest,
+  { preview: { target } }: PreparedRestore,
   report: RestoreReport,
 ): Promise<void> {
-  if (!target || replaces.length === 0 || report.restored.length === 0) return;
+  if (!target || !isInPlace(request) || report.restored.length === 0) return;
   report.checks.push(...(await runRestoredHooks(deps, [target], signal)));
+}
+
+/** Returns whether data is restored under the name that it had. */
+function isInPlace({ toDatabase, toDirectory, as }: Omit<RestoreRequest, 'signal'>): boolean {
+  return !toDatabase && !toDirectory && !as;
 }
 
 async function servicesToStop(
@@ -168,21 +175,6 @@ function journalWarnings({ unwritten }: RestoreContext['journal'], { id, canRoll
   return [`the journal of this restore could not be completed: ${message}. The restored data is in place${back}`];
 }
 
-/** Describes an error after the swap, such as an interrupt while services start. The restore must not be repeated. */
-function whileInPlace(error: unknown, { id, canRollBack, restored, failed = [] }: RestoreReport): LifeboatError {
-  const own = toLifeboatError(error);
-  const back = canRollBack ? `; \`lifeboat rollback ${id}\` brings the former data back` : '';
-  const list = (items: readonly { target: string }[]) => items.map(({ target }) => target).join(', ');
-  const where =
-    failed.length === 0
-      ? 'The restored data is in place, complete'
-      : `${list(restored)}: the restored data is in place, complete. ${list(failed)}: unchanged`;
-  return new LifeboatError(own.code, own.message, {
-    cause: own.cause,
-    hint: `${where}${back}. Check that all services that use it run.`,
-  });
-}
-
 /** Stores the record and notifies. @throws the error that ended the restore */
 async function finish(
   deps: TimedDeps,
@@ -190,7 +182,7 @@ async function finish(
   { report, shown }: { report: RestoreReport; shown: Pick<RestoreResult, 'left' | 'preview'> },
   error: unknown,
 ): Promise<RestoreResult> {
-  const failure = error !== undefined && report.restored.length > 0 ? whileInPlace(error, report) : error;
+  const failure = error === undefined ? undefined : whileInPlace(error, report);
   await conclude(deps, async () => repository, report, failure);
   if (failure !== undefined) throw failure;
   return { ...report, ...shown, durationMs: Date.parse(report.end) - Date.parse(report.start) };

@@ -11,7 +11,7 @@ import { startTimer } from '../run/timer.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Consent, PreviewSummary, RestoreDeps } from './context.ts';
 import { endJournals } from './end-journal.ts';
-import { conclude } from './finish.ts';
+import { conclude, whileInPlace } from './finish.ts';
 import { lockForRestore } from './lock.ts';
 import { emptyReport } from './part.ts';
 import { serviceLines, summariseServices } from './preview.ts';
@@ -201,7 +201,7 @@ async function swapBack(
     of: chosen.id,
     warnings: serviceNotes(services),
   };
-  let failure: unknown;
+  let ending: unknown;
   try {
     const { checks, stoppedMs } = await withStopped({
       containers: services.using,
@@ -220,8 +220,9 @@ async function swapBack(
     if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
     if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));
   } catch (error) {
-    failure = request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
+    ending = request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
   }
+  const failure = ending === undefined ? undefined : whileInPlace(ending, report);
   await conclude(deps, deps.repository, report, failure);
   if (failure !== undefined) throw failure;
   return report;

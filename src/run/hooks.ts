@@ -85,7 +85,8 @@ export async function runPost(
       await runHook({ engine: deps.engine, container: now.container, which: 'post', hook: post, signal, onCreated });
       return undefined;
     } catch (error) {
-      const isOver = hasCode(error, 'HOOK_FAILED') && !isRefused(error) && !(await isPaused(deps.engine, container));
+      const isOver =
+        hasCode(error, 'HOOK_FAILED') && !isNotStarted(error as Error) && !(await isPaused(deps.engine, container));
       return { error, isOver };
     }
   }
@@ -109,10 +110,13 @@ async function isPaused(engine: Engine, container: ContainerRef): Promise<boolea
   return now?.details.paused ?? false;
 }
 
-/** Whether the engine refused to run a command because its container stopped or was paused at that moment. */
-function isRefused(error: unknown): boolean {
-  const status = engineStatusOf((error as Error).cause);
-  return status === 404 || status === 409;
+/**
+ * Whether a command did not start: the engine refused it because its container stopped or was paused at that moment, or
+ * a full spool had no space to record it.
+ */
+function isNotStarted({ cause }: { cause?: unknown }): boolean {
+  const status = engineStatusOf(cause);
+  return status === 404 || status === 409 || hasCode(cause, 'SPOOL_FULL');
 }
 
 /**

@@ -426,4 +426,15 @@ describe('a restore of a product', () => {
       expect(await state()).toEqual(['100', 'one\n', 'one\n']);
     });
   });
+
+  it('runs the command of a service after the restore of a database that was gone', async () => {
+    await stack.psql('DROP DATABASE app WITH (FORCE)');
+    const args = ['restore', snapshot, 'db.postgres', '--database', 'app', '--yes', '--no-safety', '--json'];
+    const ran = await stack.lifeboat(...args);
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    const { checks, canRollBack } = JSON.parse(ran.stdout) as RestoreResult;
+    expect(checks).toContainEqual({ name: restoredHook(), ok: true });
+    expect(canRollBack).toBe(false);
+    expect(await inApp('SELECT count(*) FROM t')).toBe('100');
+  });
 });

@@ -160,6 +160,20 @@ describe('the commands after a backup', () => {
     expect(openHolds(journal)).toHaveLength(1);
   });
 
+  test('stay open if a full spool prevents their start', async () => {
+    const a = run('a');
+    const full = new LifeboatError('SPOOL_FULL', 'the spool has no space left');
+    const record = (entry: JournalEntry) => {
+      if (entry.type === 'post') throw full;
+      journal.push(entry);
+    };
+    await withHold({ container: a, stop: [], post, onFailure }, { ...deps, record }, signal, idle);
+    expect(failures).toHaveLength(1);
+    expect(openHolds(journal)).toHaveLength(1);
+    expect(await releaseHolds(journal, deps)).toEqual({ failures: [], again: false });
+    expect(openHolds(journal)).toEqual([]);
+  });
+
   test('all report their failure, also after a failed pre or a failed work', async () => {
     const a = run('a');
     fake.statuses = { freeze: 1, thaw: 3 };

@@ -1,6 +1,6 @@
 import { dependencies } from './depends-on.ts';
 
-/** What containers need of each other: namespaces that they share, and the services that they depend on. */
+/** The rules by which containers need each other: the namespaces that they share, and `depends_on`. */
 
 /** The facts that say what a container needs. */
 export interface NeedFacts {

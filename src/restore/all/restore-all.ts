@@ -7,7 +7,7 @@ import { startTimer } from '../../run/timer.ts';
 import { newSnapshotId } from '../../store/objects/snapshot-id.ts';
 import type { RestoreDeps, RestoreRequest, RestoreResult } from '../context.ts';
 import { endJournals } from '../end-journal.ts';
-import { conclude } from '../finish.ts';
+import { conclude, whileInPlace } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
 import { emptyReport, findReadable, openPart, prepare, swapPart, timed } from '../part.ts';
 import { takeSafetySnapshots } from '../safety.ts';
@@ -30,9 +30,8 @@ export const ALL = 'all sources';
 /**
  * Restores all sources of the project: prepares each as {@link restore} does, asks for confirmation once, stops the
  * services once, swaps databases and then volumes, and starts the services once. With `live`, all data is built before
- * the stop. Each source has its own journal and
- * its own record for a rollback. The group's id rolls all of them back. A source that fails stays unchanged and is
- * reported. The others are restored.
+ * the stop. Each source has its own journal and its own record for a rollback. The group's id rolls all of them back. A
+ * source that fails stays unchanged and is reported. The others are restored.
  *
  * @throws NOT_CONFIRMED, SNAPSHOT_UNKNOWN; the first error of a source if nothing could be restored
  */
@@ -118,15 +117,21 @@ async function attempt(whole: Whole, start: RestoreStart, unchanged: Unchanged[]
   if (parts.some(replaces)) await request.confirm(deps.project);
   for (const { opened } of parts) opened.context.journal.record({ type: 'begun', restore: opened.start });
   deps.dispatcher.emit({ type: 'restore-started', restore: start });
-  const error = await perform(whole).then(
+  const ending = await perform(whole).then(
     () => undefined,
     (reason: unknown) => (request.signal.aborted && !isHalfRestored(reason) ? request.signal.reason : reason),
   );
   combine(whole);
+  const error = ending === undefined ? undefined : whileInPlace(ending, report, unreached(whole));
   const why = error ?? (failed.length > 0 ? failure(whole) : undefined);
   await conclude({ ...deps, ended: whole.ended }, deps.repository, report, why);
   if (error !== undefined || (why !== undefined && report.restored.length === 0)) throw why;
   return result();
+}
+
+/** Returns the sources that an early end of the restore left as they were. */
+function unreached(whole: Whole): string[] {
+  return active(whole).flatMap(({ request, report }) => (report.restored.length === 0 ? [request.source] : []));
 }
 
 async function servicesToStop(whole: Whole): Promise<Services> {
@@ -160,7 +165,7 @@ async function perform(whole: Whole): Promise<void> {
     });
   if (request.live) await build();
   await swapAll(whole, request.live ? async () => undefined : build);
-  const done = active(whole).filter((part) => replaces(part) && part.report.restored.length > 0);
+  const done = active(whole).filter((part) => part.report.restored.length > 0);
   const replaced = done.flatMap(({ prepared: { preview } }) => preview.target ?? []);
   report.checks.push(...(await runRestoredHooks(deps, replaced, request.signal)));
   const { healthUrl } = request;

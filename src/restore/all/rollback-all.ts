@@ -11,7 +11,7 @@ import type { Clients } from '../../sources/postgres/facts/clients.ts';
 import { newSnapshotId } from '../../store/objects/snapshot-id.ts';
 import type { RestoreDeps } from '../context.ts';
 import { endJournals } from '../end-journal.ts';
-import { conclude } from '../finish.ts';
+import { conclude, whileInPlace } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
 import { emptyReport } from '../part.ts';
 import { serviceLines, summariseServices } from '../preview.ts';
@@ -97,11 +97,12 @@ export async function rollbackAll(
         return result();
       }
       deps.dispatcher.emit({ type: 'restore-started', restore: start });
-      const error = await perform(whole, services).then(
+      const ending = await perform(whole, services).then(
         () => undefined,
         (reason: unknown) => reason,
       );
       if (whole.failed.length > 0) report.failed = whole.failed;
+      const error = ending === undefined ? undefined : whileInPlace(ending, report, unreached(whole));
       const why = error ?? (whole.failed.length > 0 ? failure(whole) : undefined);
       await conclude({ ...deps, ended }, deps.repository, report, why);
       if (error !== undefined || (why !== undefined && report.restored.length === 0)) throw why;
@@ -112,6 +113,14 @@ export async function rollbackAll(
   } finally {
     await lock.release();
   }
+}
+
+/** Returns the sources that an early end of the rollback left as they were. */
+function unreached({ parts, report, failed }: Whole): string[] {
+  const isDone = (source: string) =>
+    report.restored.some(({ target }) => target.startsWith(`${source}: `)) ||
+    failed.some(({ target }) => target === source);
+  return parts.flatMap(({ record: { source } }) => (isDone(source) ? [] : [source]));
 }
 
 /** Runs a step of one source. A failure excludes only that source. Returns the error, if any. */

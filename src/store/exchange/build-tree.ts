@@ -196,6 +196,7 @@ export async function undoIncomplete(
     const ended: EndedExchange = known
       ? await undoExchange(root, { ...known, ...(recorded ? { ended: recorded } : {}) }, options)
       : { now: 'old', ...recorded, left: [] };
+    if (ended.unrecorded) return ended;
     const aside = known ? undefined : leftIn(root, areaName('before', id), identity);
     const built = leftIn(root, areaName('restoring', id), record.restoring);
     try {

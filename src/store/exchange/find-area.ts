@@ -89,7 +89,7 @@ function openInPlace(root: Directory, kind: AreaKind, id: string, identity: Iden
   throw disturbed(`the owner or mode of ${name} has changed (user ${uid})`);
 }
 
-/** What an area can hold before anything is built in it or moved into it. */
+/** The names that an area can contain before data is built in it or moved into it. */
 const FILES = [BASE, UNFINISHED, UNDER_WAY];
 
 function isUnused(area: Directory): boolean {

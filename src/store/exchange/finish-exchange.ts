@@ -24,6 +24,8 @@ export interface EndedExchange {
   kept?: boolean;
   /** directories that were left in the volume, because they hold files or were not recognised, by their names there */
   left: string[];
+  /** the end could not be recorded, so the next attempt needs the areas */
+  unrecorded?: true;
 }
 
 /** An exchange with its directories. */

@@ -28,7 +28,7 @@ export interface VolumeArea {
   shows?: AreaContent;
 }
 
-/** What an area says about its data. */
+/** The description of an area's data, from the area itself. */
 interface AreaContent {
   /** ID of the restore that it can roll back */
   restore: string;

@@ -64,7 +64,7 @@ export function unmovable(error: unknown, root: Directory, path: TreePath, what:
   }
   return new LifeboatError('TREE_TARGET_REFUSED', `${refused}: ${reason}`, {
     cause: error,
-    hint: '`lsattr -d` shows flags, and `chattr -i -a` removes them; `findmnt` shows mounts.',
+    hint: `\`lsattr ${what === 'deleted' ? '-aR' : '-d'}\` shows flags${what === 'deleted' ? ' of everything in it' : ''}, and \`chattr -i -a\` removes them; \`findmnt\` shows mounts.`,
   });
 }
 

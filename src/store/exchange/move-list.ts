@@ -16,7 +16,7 @@ export interface ListProof {
   size: number;
 }
 
-/** What an area must hold to be the recorded one: its list of moves, or the file of root-base.ts with that SHA-256. */
+/** The file that proves an area: its list of moves, or the file of root-base.ts, with the recorded SHA-256. */
 export type SourceProof = ListProof | { base: string };
 
 /** Describes an exchange, as the first line of its list. */

@@ -15,7 +15,7 @@ import type { Identity } from './identity.ts';
  * an area shows which directory it is, see find-area.ts.
  */
 
-/** What the journal says about the areas of a restore or rollback. */
+/** The areas of a restore or rollback, as the journal records them. */
 export interface AreaRecord {
   /** the area of the new data */
   restoring?: Identity;

@@ -127,7 +127,7 @@ export async function revertExchange(
     left.push(...(await releaseRest(root, found.area, header.id)));
     root.sync();
   }
-  if (!ended({ now: 'old' })) return { now: 'old', left };
+  if (!ended({ now: 'old' })) return { now: 'old', left, unrecorded: true };
   let { mtime } = root.meta();
   for await (const step of open.steps()) if (isRoot(step)) mtime = step.before.mtime;
   // The list is removed last, so that an interrupted removal can be repeated.
@@ -147,11 +147,18 @@ async function takeBack({ root, found, steps }: OpenExchange, incoming: Director
   root.sync();
 }
 
+/** Returns whether a directory has a name. False without the directory. */
+function holds(area: Directory, parent: TreePath, name: TreePath): boolean {
+  return within(area, parent, (directory) => directory.look(name) !== undefined) ?? false;
+}
+
 function backward(root: Directory, incoming: Directory, area: Directory, step: ExchangeStep): void {
   if (step.type !== 'move') return;
   const { parent, name } = split(step.path);
   within(root, parent, (live) => {
-    if (step.in) {
+    // The old data moves out before the new data moves in. Without the old data in the area, the live name has it: it
+    // has not moved yet, or an earlier reversal has moved it back.
+    if (step.in && (!step.out || holds(area, joined(KEPT, parent), name))) {
       within(
         incoming,
         parent,

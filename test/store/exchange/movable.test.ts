@@ -29,6 +29,13 @@ test.each([
   });
 });
 
+test('what cannot be deleted may be protected by a flag of a file inside it', () => {
+  const root = Directory.open('/tmp');
+  const error = unmovable(Object.assign(new Error('no'), { code: 'EPERM' }), root, 'f', 'deleted');
+  root.close();
+  expect(error).toMatchObject({ hint: expect.stringContaining('`lsattr -aR` shows flags of everything in it') });
+});
+
 test('memory and disks are not remote', () => {
   for (const place of ['/proc', '/tmp']) {
     const directory = Directory.open(place);

@@ -159,7 +159,7 @@ describe('after a build that failed', () => {
 
   test('directories stay on a file system without birth times too', image(reuse, 40, ['-I', '128']));
 
-  test('the journal names no areas any more', async () => {
+  test('the journal no longer names the areas', async () => {
     await fail();
     expect(agent.journal[ID]).toEqual({});
     expect(readdirSync(volume)).toEqual(['d', 'top']);

@@ -23,7 +23,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Destination } from '../../../../src/destinations/destination.ts';
 import { compareTree } from '../../../../src/store/content/compare-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
-import type { BuildOptions } from '../../../../src/store/exchange/build-tree.ts';
+import { type BuildOptions, undoIncomplete } from '../../../../src/store/exchange/build-tree.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import type { IndexEntry } from '../../../../src/store/filesystem/index-file.ts';
 import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
@@ -308,6 +308,31 @@ describe('a whole volume', () => {
     expect((await bench.entries()).map(({ path }) => path)).toContain(`${late}/b`);
     expect(areas()).toEqual([]);
   });
+
+  test.each(['cannot be recorded', 'is recorded late, and the built tree is gone'])(
+    'old data stays in place if the end of the reversal %s',
+    async (how) => {
+      put(bench.tree, 'f', 'new');
+      put(volume, 'f', 'old');
+      await build(await bench.store());
+      const heard = () => {
+        if (
+          agent.journal[ID]?.list &&
+          existsSync(join(volume, 'f')) &&
+          readFileSync(join(volume, 'f'), 'utf8') === 'new'
+        )
+          throw new Killed();
+      };
+      expect(await killed(agent.swap({ heard }))).toBe(true);
+      // The spool is full, for example.
+      const record = agent.journal[ID] ?? {};
+      expect(await undoIncomplete(volume, ID, { record, ended: () => false })).toMatchObject({ now: 'old' });
+      if (how !== 'cannot be recorded') rmSync(join(volume, `.lifeboat-restoring-${ID}`), { recursive: true });
+      expect(await agent.undo()).toBe('old');
+      expect(readFileSync(join(volume, 'f'), 'utf8')).toBe('old');
+      expect(readdirSync(volume)).toEqual(['f']);
+    },
+  );
 
   test('data whose directory is gone when an exchange is taken back is not deleted', async () => {
     put(bench.tree, 'd/f', 'new');
