@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { Log } from '../base/log.ts';
 import type { CopyPlace } from '../copy/context.ts';
 import type { Destination, SweepingDestination } from '../destinations/destination.ts';
@@ -49,7 +50,8 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
     async open(at, destination, options) {
       const mistaken = destinationError(at, self.facts.mounts, options.create);
       if (mistaken) throw mistaken;
-      return openRepository(destination, { keys: settings.keys, ...signing, ...options });
+      const cache = path.join(state.directory, 'objects');
+      return openRepository(destination, { keys: settings.keys, cache, ...signing, ...options });
     },
     lease: async (repository) =>
       takeLease({

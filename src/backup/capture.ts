@@ -125,6 +125,7 @@ class SourceCapturer implements Capturer {
     const record = async (key: string) => journal.record({ type: 'object', key });
     const facts = await repository.putFacts(run.id, name, captured.facts, record);
     const index = await repository.putIndex(run.id, name, indexPath, record);
+    const packs = await this.putPacks(name, stored, record);
     const former = formerSnapshots(
       // Imported data may be old, and smaller than newer data.
       run.trigger === 'import' ? [] : snapshots,
@@ -141,7 +142,7 @@ class SourceCapturer implements Capturer {
     const source: StoredSource = {
       planned: task.planned,
       tree: { ...captured, warnings: [...task.warnings, ...captured.warnings, ...previous.warnings] },
-      ...{ stored, facts, index, shrinkage, snapshots },
+      ...{ stored, facts, index, packs, shrinkage, snapshots },
       lastGood: lastGoodOf(snapshots, name),
       durationMs: since(task.startedAt),
       trigger: run.trigger,
@@ -151,6 +152,14 @@ class SourceCapturer implements Capturer {
       if (facts) await deps.state.cacheFacts(name, facts.sha256, captured.facts);
     };
     return { ...storedOutcome(source), keepIndex };
+  }
+
+  /** Puts the list of the packs, or uses the list of the last snapshot if it names the same packs and is whole. */
+  private async putPacks(source: string, { packs }: StoredTree, record: (key: string) => Promise<void>) {
+    const { run, repository } = this.context;
+    const last = lastStoredOf(this.reusable, source)?.entry.packs;
+    const isWhole = last && !(await this.deps.state.damaged()).includes(last.key);
+    return repository.putPacks({ id: run.id, source, packs }, { record, ...(isWhole ? { last } : {}) });
   }
 
   private storeTree(

@@ -3,6 +3,7 @@ import { errorInfo } from '../base/errors.ts';
 import type { LastGood } from '../run/history.ts';
 import type { State } from '../run/state.ts';
 import { packsToRenew } from '../store/content/repack.ts';
+import { readPacks } from '../store/repository/pack-lists.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { isSealedWith } from '../store/seal/encryption.ts';
 import type { PreviousTree } from '../trees/job.ts';
@@ -27,11 +28,12 @@ export async function previousTree(
 ): Promise<{ tree?: PreviousTree; warnings: string[] }> {
   const { repository, log, run, signal } = context;
   if (!lastStored?.entry.index) return { warnings: [] };
-  const { index, packs: stored } = lastStored.entry;
+  const { index } = lastStored.entry;
   const cached = await state.cachedIndex(name, index.sha256);
   const indexPath = cached ?? path.join(directory, 'previous.ndjson');
   try {
     if (!cached) await repository.fetchIndex(index, indexPath, signal);
+    const stored = await readPacks(repository, lastStored.entry, signal);
     const damaged = new Set(await state.damaged());
     const alike = stored.filter((pack) => isSealedWith(pack, repository.keys));
     if (alike.length < stored.length)

@@ -2,17 +2,19 @@ import { type ErrorInfo, errorInfo, type LifeboatError, toLifeboatError } from '
 import { EXIT } from '../base/exit.ts';
 import { heldProblems, heldServices } from '../daemon/held-services.ts';
 import { keptLines } from '../kept/list.ts';
+import type { Plan } from '../plan/model.ts';
 import { copyStateLines } from '../report/copy-text.ts';
 import type { RunReport } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
 import { PRUNE, retentionLines } from '../report/prune-text.ts';
 import { headline, nextRun, nextTry, problemLines } from '../report/text.ts';
-import { lastGoodReport } from '../run/history.ts';
+import { lastGoodOf, lastGoodReport } from '../run/history.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';
+import { withListsOf } from '../store/repository/pack-lists.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { type Call, print } from './call.ts';
@@ -25,11 +27,11 @@ export async function status(call: Call): Promise<number> {
   const now = new Date();
   const last = await state.lastRun();
   const plan = await app.plan();
-  const found = await lookAtDestination(call);
+  const found = await lookAtDestination(call, plan);
   const { manifests, damaged, problem } = found;
   const zone = app.settings.timeZone;
-  const [results, accepted, damagedKeys] = await Promise.all([state.results(), state.accepted(), state.damaged()]);
-  const all = listSourceStatuses({ plan, manifests, results, accepted, damaged: damagedKeys, zone, now });
+  const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
+  const all = listSourceStatuses({ plan, manifests, results, accepted, damaged: found.objects, zone, now });
   const next = app.nextRun(plan).toISOString();
   const underWay = await app.runsUnderWay();
   const running = runningNow(underWay);
@@ -93,6 +95,8 @@ function toRow({ name, attention, last, lastGood, missing }: SourceStatus) {
 /** The findings of `status` at the destination. */
 interface Found {
   manifests: Manifest[];
+  /** keys of damaged objects, and of the lists of packs that name one of them */
+  objects: string[];
   /** snapshots that cannot be used */
   damaged: SnapshotList['damaged'];
   /** why the destination cannot be used */
@@ -100,8 +104,8 @@ interface Found {
 }
 
 /** Reads the manifests at the destination. If that fails, the caller still shows everything else. */
-async function lookAtDestination({ app, io }: Call): Promise<Found> {
-  const found: Found = { manifests: [], damaged: [] };
+async function lookAtDestination({ app, io }: Call, plan: Plan): Promise<Found> {
+  const found: Found = { manifests: [], damaged: [], objects: await app.state.damaged() };
   const { repository, error } = await app.own.look();
   if (error) return { ...found, problem: error };
   try {
@@ -109,6 +113,8 @@ async function lookAtDestination({ app, io }: Call): Promise<Found> {
     const list = await repository.snapshots(io.signal);
     found.manifests = list.snapshots.map(({ manifest }) => manifest);
     refuseLostEnd(repository, list);
+    const lastGood = plan.sources.flatMap(({ name }) => lastGoodOf(found.manifests, name)?.entry ?? []);
+    found.objects = await withListsOf(repository, lastGood, found.objects, io.signal);
     return { ...found, damaged: list.damaged };
   } catch (cause) {
     io.signal.throwIfAborted();

@@ -3,7 +3,7 @@ import type { Problem } from '../plan/model.ts';
 import { decide } from '../prune/prune.ts';
 import type { CopyReport } from '../report/events.ts';
 import { prolongLocks } from '../run/object-locks.ts';
-import { type Manifest, manifestKey, objectsOf } from '../store/objects/manifest.ts';
+import { type Manifest, manifestKey } from '../store/objects/manifest.ts';
 import { deleteUnlessKept } from '../store/objects/objects.ts';
 import {
   asUnread,
@@ -27,6 +27,7 @@ import {
   tombstoneKey,
 } from '../store/repository/tombstones.ts';
 import { listContent } from '../store/repository/unreferenced.ts';
+import { bytesToSend, keysOf } from './content.ts';
 import type { CopyDeps, CopyPlace, Side } from './context.ts';
 import { lostProblem, lostSnapshots } from './lost.ts';
 import { copyPins, unpin } from './pins.ts';
@@ -182,9 +183,7 @@ async function contextOf(
     if (size !== undefined) there.set(key, size);
     else if (unread) bad.set(key, asUnread(unread));
   }
-  const wanted = [...lacking].flatMap((step) => (step.type === 'snapshot' ? objectsOf(step.snapshot.manifest) : []));
-  const sizes = new Map(wanted.map(({ key, size }) => [key, there.get(key) === size ? 0 : size]));
-  const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
+  const total = await bytesToSend(main, lacking, there, signal);
   let done = 0;
   const onBytes = (bytes: number) => {
     alive();
@@ -200,10 +199,10 @@ async function contextOf(
       problems.set(message, problem);
     }
   };
-  const stored = new Set(main.snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
-  const judge = new DamageJudge(main.repository, [...stored]);
+  const judge = new DamageJudge(main.repository, () => keysOf(main.repository));
   const ends = { from: main.repository, to: repository };
-  return { ...ends, complete, judge, there, suspects: new Set(suspects), bad, sent: report, fence, onBytes, signal };
+  const objects = { there, checked: new Set<string>(), suspects: new Set(suspects), bad };
+  return { ...ends, complete, judge, ...objects, sent: report, fence, onBytes, signal };
 }
 
 interface StepToTake {

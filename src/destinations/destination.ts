@@ -6,6 +6,8 @@ export interface ObjectInfo {
   key: string;
   /** bytes; undefined if the object exists but cannot be inspected now */
   size: number | undefined;
+  /** changes whenever the object is written; undefined if the destination cannot tell */
+  version?: string;
   /** why it cannot be inspected: DEST_UNREACHABLE */
   unread?: LifeboatError;
 }

@@ -8,9 +8,9 @@ import { journalObjects, openJournals } from '../run/journal.ts';
 import { listSourceStatuses } from '../run/source-status.ts';
 import type { State } from '../run/state.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import { objectsOf } from '../store/objects/manifest.ts';
 import { fenceOften } from '../store/repository/fence-often.ts';
 import type { Lease } from '../store/repository/lease.ts';
+import { namedKeys, type UnreadList } from '../store/repository/pack-lists.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import {
@@ -104,8 +104,10 @@ export async function prune(deps: PruneDeps, request: PruneRequest): Promise<Pru
     garbage.due = due.filter((one) => !kept.includes(one));
     await prove(true);
     const staying = await removeSnapshots({ ...deps, prove }, snapshots, toRemove);
-    for (const key of namedBy([...staying.keys()])) garbage.waiting.delete(key);
-    const left: Unreferenced = new Map([...garbage.waiting].map(([key, { since }]) => [key, since]));
+    const stay = await namedKeys(deps.repository, [...staying.keys()], deps.signal);
+    for (const key of stay.keys) garbage.waiting.delete(key);
+    const left: Unreferenced = new Map(garbage.unknown);
+    for (const [key, { since }] of garbage.waiting) left.set(key, since);
     for (const { key, since } of kept) left.set(key, since);
     await writeUnreferenced(destination, project, left, deps.now());
     deps.log.info('pruned', {
@@ -160,32 +162,38 @@ interface Garbage {
   due: { key: string; size: number; since: number }[];
   /** objects that are unreferenced, or named only by snapshots to remove, with since when (milliseconds since 1970) */
   waiting: Map<string, { size: number; since: number }>;
+  /** packs that were found unreferenced earlier, and may be needed by a snapshot whose list cannot be read */
+  unknown: Unreferenced;
+  unread: UnreadList[];
 }
 
 /** Finds the objects of the repository that no remaining snapshot names. */
 async function findGarbage(
-  { repository: { destination, project }, journals, now }: PruneDeps,
+  { repository, journals, now, signal }: PruneDeps,
   snapshots: readonly Snapshot[],
   toRemove: ReadonlySet<Snapshot>,
 ): Promise<Garbage> {
-  const named = namedBy(snapshots.filter((snapshot) => !toRemove.has(snapshot)));
-  const namedByRemoved = namedBy([...toRemove]);
+  const { destination, project } = repository;
+  const kept = snapshots.filter((snapshot) => !toRemove.has(snapshot));
+  const { keys: named, unread } = await namedKeys(repository, kept, signal);
+  const { keys: namedByRemoved } = await namedKeys(repository, [...toRemove], signal);
   const known = await readUnreferenced(destination, project);
   // Read this before the listing, because a run that begins now announces objects before it stores them.
   const announced = await announcedObjects(journals);
   const at = now().getTime();
-  const garbage: Garbage = { due: [], waiting: new Map() };
+  const garbage: Garbage = { due: [], waiting: new Map(), unknown: new Map(), unread };
+  const packs = `${project}/packs/`;
   for await (const { key, size = 0 } of listContent(destination, project)) {
     if (named.has(key) || announced.has(key)) continue;
+    if (unread.length > 0 && key.startsWith(packs)) {
+      if (known.has(key)) garbage.unknown.set(key, Math.min(known.get(key) ?? at, at));
+      continue;
+    }
     const since = namedByRemoved.has(key) ? at : Math.min(known.get(key) ?? at, at);
     if (since <= at - SECOND_PASS_MS) garbage.due.push({ key, size, since });
     else garbage.waiting.set(key, { size, since });
   }
   return garbage;
-}
-
-function namedBy(snapshots: readonly Snapshot[]): Set<string> {
-  return new Set(snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
 }
 
 /** Returns the keys that unfinished runs have announced, and failed runs that were not cleaned up yet. */
@@ -199,7 +207,7 @@ function outcome(
   { dryRun }: PruneRequest,
   snapshots: readonly Snapshot[],
   decisions: readonly Decision[],
-  { due, waiting }: Garbage,
+  { due, waiting, unread }: Garbage,
 ): PruneResult {
   const since = [...waiting.values()].map((one) => one.since);
   const from = since.length > 0 ? new Date(Math.min(...since) + SECOND_PASS_MS).toISOString() : undefined;
@@ -212,6 +220,7 @@ function outcome(
     objects: due.length,
     bytes: bytes(due),
     ...(held.length > 0 ? { held: { snapshots: held.length, sources: holders } } : {}),
+    ...(unread.length > 0 ? { unread: unread.map(({ list }) => list.key) } : {}),
     decisions: decisions.map((decision, i) => {
       const { start, status, trigger } = (snapshots[i] as Snapshot).manifest;
       return { ...decision, start, status, trigger };

@@ -67,6 +67,8 @@ export interface Pruned {
   refused?: { snapshots: number; objects: number };
   /** what stays because these sources failed last */
   held?: { snapshots: number; sources: string[] };
+  /** keys of lists of packs that cannot be read, so no pack was deleted */
+  unread?: string[];
 }
 
 /** The result of one copy of the repository. Bytes as stored. */

@@ -23,6 +23,7 @@ interface PruneView {
   waiting: { objects: number; bytes: number; from?: string };
   refused?: { snapshots: number; objects: number };
   held?: Pruned['held'];
+  unread?: Pruned['unread'];
 }
 
 /** Renders each snapshot with the reason why it stays or goes, and the deleted objects. */
@@ -55,6 +56,7 @@ export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: s
     );
   }
   if (view.held) lines.push(heldBack(view.held));
+  if (view.unread) lines.push(`${noPacks(view.unread, will)} (OBJECT_DAMAGED)`);
   return lines.join('\n');
 }
 
@@ -70,6 +72,11 @@ export function prunedLines({ snapshots, objects, bytes, refused, held }: Pruned
   }
   if (held) parts.push(heldBack(held));
   return parts.length === 0 ? [] : [`  ${paint.dim(parts.join('; '))}`];
+}
+
+/** `no packs deleted, because 1 list of packs cannot be read: …`. Such a list may name any pack. */
+export function noPacks(unread: NonNullable<Pruned['unread']>, will = ''): string {
+  return `no packs ${will}deleted, because ${plural(unread.length, 'list')} of packs cannot be read: ${oneLine(unread[0] ?? '')}`;
 }
 
 /** `4 old snapshots kept because web.media failed last`. */

@@ -34,7 +34,7 @@ export async function selectedContent(
     if (line.type === 'file') bytes += line.size ?? 0;
     if (line.pack !== undefined) packs.add(line.pack);
   }
-  return { bytes, packs: context.entry.packs.filter(({ id }) => packs.has(id)) };
+  return { bytes, packs: context.packs.filter(({ id }) => packs.has(id)) };
 }
 
 /**

@@ -5,7 +5,7 @@ import { isFuture } from '../plan/values/clock.ts';
 import { previousRun } from '../plan/values/schedule.ts';
 import type { OtherSource, RunReport, RunStatus } from '../report/events.ts';
 import type { Fall } from '../report/fall.ts';
-import type { Manifest } from '../store/objects/manifest.ts';
+import { documentsOfEntry, type Manifest } from '../store/objects/manifest.ts';
 import { lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
 import { type LastGood, lastGoodOf, lastGoodReport, vanishedSources } from './history.ts';
 
@@ -54,7 +54,7 @@ export interface SourceStatusInput {
   /** the results of runs in the state, including runs that stored nothing */
   results: Readonly<Record<string, LastResult>>;
   accepted: Accepted;
-  /** keys of objects that `check` found damaged */
+  /** keys of objects that `check` found damaged, and of the lists that name one of them, see `withListsOf` */
   damaged?: readonly string[];
   zone: string;
   now: Date;
@@ -139,8 +139,7 @@ function judge(
 function needsDamaged({ damaged = [] }: SourceStatusInput, lastGood: LastGood | undefined): Attention | null {
   if (!lastGood || damaged.length === 0) return null;
   const known = new Set(damaged);
-  const { index, facts, packs } = lastGood.entry;
-  return [index, facts, ...packs].some((ref) => ref !== undefined && known.has(ref.key)) ? 'damaged' : null;
+  return documentsOfEntry(lastGood.entry).some(({ key }) => known.has(key)) ? 'damaged' : null;
 }
 
 /**

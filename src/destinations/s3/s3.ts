@@ -136,10 +136,11 @@ async function* list(s3: S3Connection, prefix: string, signal?: AbortSignal): As
       .catch((error: unknown) => {
         throw s3.explain(error, 'list', signal);
       });
-    for (const { Key = '', Size = 0 } of page.Contents ?? []) {
+    for (const { Key = '', Size = 0, ETag } of page.Contents ?? []) {
       const key = Key.slice(s3.prefix.length);
       // Consoles create objects that represent folders, and other programs may use keys that are not valid here.
-      if (Key.startsWith(s3.prefix + prefix) && isKey(key)) yield { key, size: Size };
+      if (Key.startsWith(s3.prefix + prefix) && isKey(key))
+        yield { key, size: Size, ...(ETag === undefined ? {} : { version: ETag }) };
     }
     if (!page.IsTruncated || !page.NextContinuationToken) return;
     from = { ContinuationToken: page.NextContinuationToken };

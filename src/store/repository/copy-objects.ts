@@ -2,9 +2,19 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
-import { type Manifest, manifestHash, manifestKey, type ObjectRef, objectsOf } from '../objects/manifest.ts';
+import {
+  documentsOf,
+  type Manifest,
+  manifestHash,
+  manifestKey,
+  type ObjectRef,
+  type PackListRef,
+} from '../objects/manifest.ts';
 import { deleteUnlessKept, readDocument, readEvenDamaged, readIfThere, streamOf } from '../objects/objects.ts';
+import { decodePackList } from '../objects/pack-list.ts';
+import type { PackRef } from '../packs/pack-stream.ts';
 import { type DamageJudge, isDamage } from './damage.ts';
+import { listsOf } from './pack-lists.ts';
 import type { Repository, Snapshot } from './repository.ts';
 import { expectInfo } from './repository-info.ts';
 
@@ -16,6 +26,8 @@ export interface CopyContext {
   to: Repository;
   /** sizes in bytes of the content objects that `to` has, by key; updated as objects are sent */
   there: Map<string, number>;
+  /** lines of lists whose packs are whole at `to`: the next snapshot names most of them again */
+  checked: Set<string>;
   /** keys of objects that may be damaged at `to` although their size is right; removed once they are whole */
   suspects: Set<string>;
   /** objects not to try again: damaged or missing at `from`, unreadable at `to`, or wrong there and not deletable */
@@ -34,7 +46,8 @@ export interface CopyContext {
 }
 
 /**
- * Copies one snapshot: first the objects that `to` lacks or has damaged, then, with `commit`, the manifest.
+ * Copies one snapshot: first the objects that `to` lacks or has damaged, with the lists of packs before the packs, then,
+ * with `commit`, the manifest.
  * An object whose hash differs from the manifest's is never stored under its name, and its snapshot is not committed. A
  * copy that is killed at any point leaves only whole objects, which the next call finds.
  *
@@ -43,9 +56,52 @@ export interface CopyContext {
  * isAboutSnapshot}; what `fence` and the destinations throw
  */
 export async function copySnapshot(context: CopyContext, { manifest, hash }: Snapshot, commit: boolean): Promise<void> {
+  const { from, to, sent, signal } = context;
+  await copyObjects(context, documentsOf(manifest));
+  try {
+    for (const list of listsOf([manifest])) await copyObjects(context, await packsToCheck(context, list));
+  } catch (error) {
+    context.checked.clear();
+    throw error;
+  }
+  if (!commit) return;
+  const key = manifestKey(from.project, manifest.id);
+  const bytes = await readDocument(from.destination, key, { signal });
+  if (manifestHash(bytes) !== hash) throw new LifeboatError('OBJECT_DAMAGED', `${key} has changed meanwhile`);
+  await context.complete(manifest);
+  const lease = await context.fence();
+  await expectInfo(to.destination, to.info);
+  const ends = AbortSignal.any([signal, ...(lease ? [lease] : [])]);
+  try {
+    await to.destination.put(key, streamOf(bytes), { signal: ends, keepOnFailure: true });
+  } catch (error) {
+    // Another agent that was delayed has sent it, or this one has and the response was lost.
+    const isThere = hasCode(error, 'DEST_EXISTS');
+    if (!isThere || !(await readIfThere(to.destination, key))?.equals(bytes)) throw error;
+  }
+  sent.snapshots += 1;
+}
+
+/**
+ * Returns the packs in a list that were not checked yet. The list is whole at `to` by now, so it is read there if `from`
+ * has lost it.
+ */
+async function packsToCheck({ from, to, checked, signal }: CopyContext, list: PackListRef): Promise<PackRef[]> {
+  const lines = await from.readPackList(list, signal).catch(async (error: unknown) => {
+    signal.throwIfAborted();
+    return to.readPackList(list, signal).catch(() => {
+      throw error;
+    });
+  });
+  return [...decodePackList(lines, list, checked)];
+}
+
+/** Copies those objects that `to` lacks or has damaged. */
+async function copyObjects(context: CopyContext, objects: readonly ObjectRef[]): Promise<void> {
   const { from, to, there, suspects, bad, sent, signal } = context;
-  const objects = new Map(objectsOf(manifest).map((ref) => [ref.key, ref]));
-  const lacking = [...objects.values()].filter(({ key, size }) => there.get(key) !== size || suspects.has(key));
+  const lacking = [...new Map(objects.map((ref) => [ref.key, ref])).values()].filter(
+    ({ key, size }) => there.get(key) !== size || suspects.has(key),
+  );
   for (const ref of lacking) {
     const known = bad.get(ref.key);
     if (known) throw known;
@@ -79,22 +135,6 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
     there.set(ref.key, ref.size);
     suspects.delete(ref.key);
   }
-  if (!commit) return;
-  const key = manifestKey(from.project, manifest.id);
-  const bytes = await readDocument(from.destination, key, { signal });
-  if (manifestHash(bytes) !== hash) throw new LifeboatError('OBJECT_DAMAGED', `${key} has changed meanwhile`);
-  await context.complete(manifest);
-  const lease = await context.fence();
-  await expectInfo(to.destination, to.info);
-  const ends = AbortSignal.any([signal, ...(lease ? [lease] : [])]);
-  try {
-    await to.destination.put(key, streamOf(bytes), { signal: ends, keepOnFailure: true });
-  } catch (error) {
-    // Another agent that was delayed has sent it, or this one has and the response was lost.
-    const isThere = hasCode(error, 'DEST_EXISTS');
-    if (!isThere || !(await readIfThere(to.destination, key))?.equals(bytes)) throw error;
-  }
-  sent.snapshots += 1;
 }
 
 /** Returns DEST_UNREACHABLE for a repository that became unreachable while it was read. */

@@ -27,6 +27,8 @@ export interface RepositoryOptions {
   known?: KnownRepository;
   /** reads which snapshots the agent has seen there; absent: the list is not compared with them */
   seen?: () => Promise<SeenChain | undefined>;
+  /** a directory for manifests and lists of packs that were read before; absent: nothing is cached */
+  cache?: string;
   /** aborts opening the repository */
   signal?: AbortSignal;
 }

@@ -1,7 +1,8 @@
 import type { LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
-import type { Manifest, ObjectRef, RepositoryInfo } from '../objects/manifest.ts';
+import type { Manifest, ObjectRef, PackListRef, RepositoryInfo } from '../objects/manifest.ts';
+import type { PackRef } from '../packs/pack-stream.ts';
 import type { Lease } from './lease.ts';
 import type { Signing } from './signing.ts';
 
@@ -60,10 +61,12 @@ export interface Repository {
    * from before the key was set. Any other unsigned manifest is damaged (SIGNATURE_MISSING). A manifest that the agent
    * has seen, and that is gone or was changed since, is damaged as well (CHAIN_BROKEN).
    *
+   * Reads only manifests that are not in the cache, or whose object was replaced since. `fresh`: reads all of them.
+   *
    * @throws an error that does not concern one manifest, such as DEST_UNREACHABLE, because callers would take an
    * incomplete list for the whole one; the signal's reason
    */
-  snapshots(signal?: AbortSignal): Promise<SnapshotList>;
+  snapshots(signal?: AbortSignal, options?: { fresh?: boolean }): Promise<SnapshotList>;
   /** Finds a snapshot by its id or a unique prefix of it; for `latest` see chain.ts. Throws SNAPSHOT_UNKNOWN. */
   resolve(name: string): Promise<Snapshot>;
   /** Puts a source's facts. `record` is called with the object's key before it is put. Throws SNAPSHOT_TOO_LARGE. */
@@ -73,10 +76,23 @@ export interface Repository {
   putIndex(id: string, source: string, path: string, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
   /** Fetches an index to a new local file, in plain. The file exists only if its content is as it was stored. */
   fetchIndex(ref: ObjectRef, path: string, signal?: AbortSignal): Promise<void>;
+  /**
+   * Puts the list of a source's packs, compressed. Returns `last`, the list of an earlier snapshot, if it names the same
+   * packs, and undefined if there are none. `record` as in {@link putFacts}. Throws SNAPSHOT_TOO_LARGE.
+   */
+  putPacks(
+    of: { id: string; source: string; packs: readonly PackRef[] },
+    options?: { last?: PackListRef | undefined; record?: (key: string) => Promise<void> },
+  ): Promise<PackListRef | undefined>;
+  /**
+   * Reads a list of packs, from the cache if it is there, as plain lines; see pack-lists.ts. Throws OBJECT_MISSING,
+   * OBJECT_DAMAGED.
+   */
+  readPackList(ref: PackListRef, signal?: AbortSignal): Promise<Buffer>;
   /** Checks the presence and size of objects. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
-   * Commits a snapshot: checks the presence and size of every object that the manifest names, then signs and puts the
+   * Commits a snapshot: reads the lists of its packs, checks the presence and size of every object that it needs, then signs and puts the
    * manifest, see {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE.
    */
   commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
