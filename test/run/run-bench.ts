@@ -95,7 +95,7 @@ export class RunBench {
           const report: Captured['report'] =
             fails ?? makeResult({ name: 'config', kind: 'files', bytes: 1, newBytes: 1 });
           const { fell: _, ...entry } = report;
-          return { report, entry: { ...entry, packs: [], skipped: {} } };
+          return { report, entry: { ...entry, skipped: {} } };
         },
         failed: () => expect.fail('not asked for'),
       }),

@@ -9,6 +9,7 @@ import { check } from '../../../src/check/check.ts';
 import type { SealKeys } from '../../../src/plan/seal-keys.ts';
 import { openState } from '../../../src/run/state.ts';
 import type { ManifestSource } from '../../../src/store/objects/manifest.ts';
+import type { PackRef } from '../../../src/store/packs/pack-stream.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
 import type { Repository } from '../../../src/store/repository/repository.ts';
 import { keyId } from '../../../src/store/seal/encryption.ts';
@@ -38,19 +39,21 @@ afterEach(() => bench.remove());
 const withKeys = (keys: SealKeys) => openRepository(bench.destination, { project: 'shop', create: false, keys });
 
 /** Stores the tree and commits it as the only source of a snapshot. */
-async function commit(): Promise<ManifestSource> {
+async function commit(): Promise<Omit<ManifestSource, 'packs'> & { packs: PackRef[] }> {
   const { packs, files, bytes, newBytes, newFiles } = await bench.store({ keys: publicOnly });
   const facts = await repository.putFacts(ID, SOURCE, { kind: 'volume', note: 'canary' });
   const index = await repository.putIndex(ID, SOURCE, bench.index);
   const counts = { files, bytes, newBytes, newFiles };
-  const entry = { kind: 'volume', status: 'ok', index, facts, packs, ...counts } as const;
-  const source: ManifestSource = { ...entry, packs: [...packs], summary: '', warnings: [], skipped: {} };
+  const entry = { kind: 'volume', status: 'ok', index, facts, ...counts } as const;
+  const shared = { ...entry, summary: '', warnings: [], skipped: {} };
+  const list = await repository.putPacks({ id: ID, source: SOURCE, packs });
+  const source: ManifestSource = { ...shared, ...(list ? { packs: list } : {}) };
   await repository.commit({
     ...{ format: 1, id: ID, project: 'shop', sequence: 1, previous: null, trigger: 'manual', agentVersion: '0' },
     ...{ status: 'ok', start: '2026-11-20T03:00:00.000Z', end: '2026-11-20T03:00:01.000Z' },
     sources: { [SOURCE]: source },
   } as Parameters<Repository['commit']>[0]);
-  return source;
+  return { ...shared, packs };
 }
 
 function fill(): void {
@@ -68,12 +71,16 @@ function objects(): { key: string; bytes: Buffer }[] {
 }
 
 describe('with keys', () => {
-  test('only manifests and lifeboat.json are unencrypted', async () => {
+  test('only manifests, lists of packs and lifeboat.json are unencrypted', async () => {
     fill();
     await commit();
     const all = objects();
     const clear = all.filter(({ bytes }) => bytes.subarray(0, 21).toString() !== 'age-encryption.org/v1');
-    expect(clear.map(({ key }) => key).sort()).toEqual(['lifeboat.json', `shop/snapshots/${ID}/manifest.json`]);
+    expect(clear.map(({ key }) => key).sort()).toEqual([
+      'lifeboat.json',
+      `shop/snapshots/${ID}/manifest.json`,
+      `shop/snapshots/${ID}/${SOURCE}.packs.ndjson.zst`,
+    ]);
     expect(all.length).toBeGreaterThan(4);
     for (const { key, bytes } of all) expect(key + bytes.toString('latin1')).not.toContain('canary');
   });

@@ -7,7 +7,7 @@ import type { CopyReport } from '../../../src/report/events.ts';
 import type { CopyState } from '../../../src/run/state.ts';
 import { deletePin, putPin } from '../../../src/store/repository/pins.ts';
 import { LONG_WAIT } from '../../harness/wait.ts';
-import { CopyBench, type Fault, MEDIA } from '../../run/copy-bench.ts';
+import { CopyBench, type Fault } from '../../run/copy-bench.ts';
 
 /** Tests copies at a wrong place, with locks, and with long delays. */
 
@@ -198,8 +198,7 @@ describe('a copy that forbids deletions', () => {
   test('receives the snapshots that need no wrong object and reports the others', async () => {
     const ids = await bench.nights(3);
     await bench.run();
-    const { snapshots } = await (await bench.main()).snapshots();
-    const pack = snapshots[2]?.manifest.sources[MEDIA]?.packs[1]?.key as string;
+    const pack = await bench.ownPack(2);
     bench.write('copy', pack, 'short');
     bench.write('copy', `shop/snapshots/${ids[1]}/manifest.json`, '{"format":1');
     bench.fault = refuse;

@@ -4,10 +4,11 @@ import { silentLog } from '../../../src/base/log.ts';
 import { highestCopied } from '../../../src/copy/highest-copied.ts';
 import { isCopyOk } from '../../../src/report/copy-text.ts';
 import type { CopyReport } from '../../../src/report/events.ts';
-import { encodeManifest, manifestKey, objectsOf } from '../../../src/store/objects/manifest.ts';
+import { encodeManifest, manifestKey } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
 import { LEASE_MS, takeLease } from '../../../src/store/repository/lease.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
+import { readPacks } from '../../../src/store/repository/pack-lists.ts';
 import { deletePin, pinKey, putPin, readPins } from '../../../src/store/repository/pins.ts';
 import type { Snapshot } from '../../../src/store/repository/repository.ts';
 import { putTombstone, removeSnapshot, tombstoneIds, tombstoneKey } from '../../../src/store/repository/tombstones.ts';
@@ -76,7 +77,7 @@ describe('a copy', () => {
   test('gets an object again that a check found damaged, although its size is right', async () => {
     const { manifest } = await bench.night();
     await bench.run();
-    const packs = objectsOf(manifest).slice(1);
+    const packs = await readPacks(await bench.main(), manifest.sources[MEDIA]!);
     const [damaged, whole] = packs.map(({ key }) => key) as [string, string];
     const former = bench.files();
     const content = former[damaged] as string;
@@ -169,10 +170,7 @@ describe('a copy', () => {
     bench.remove();
     bench = new CopyBench({ local: true });
     const ids = await bench.nights(3);
-    const key = (await bench.main())
-      .snapshots()
-      .then(({ snapshots }) => snapshots[1]?.manifest.sources[MEDIA]?.packs[1]?.key);
-    const damaged = (await key) as string;
+    const damaged = await bench.ownPack(1);
     bench.write('main', damaged, bench.files('main')[damaged]?.replace('content', 'cOntent') ?? '');
     const [report] = await bench.run();
     expect(report).toMatchObject({ status: 'partial', snapshots: 2, error: { code: 'OBJECT_DAMAGED' } });
