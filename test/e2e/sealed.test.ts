@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CheckResult } from '../../src/check/check.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
 import { holder, ok, postgres, Stack, type StackOptions } from '../harness/stack.ts';
+import { packsIn } from './repository-check.ts';
 
 const SIGNING = 'a-key-that-only-this-test-knows';
 const identity = execFileSync('age-keygen', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });

@@ -16,8 +16,8 @@ const key = z.string().regex(/^(?:[^/.][^/]*\/)*[^/.][^/]*$/);
 const objectRef = z.object({ key, size: count, sha256 });
 
 /**
- * The object that lists the packs of a source, see pack-list.ts. `count`: the number of packs; `keyId`: of the keys that
- * encrypt them.
+ * The object that lists the packs of a source, see pack-list.ts. `count`: the number of packs. `keyId`: the id of the
+ * keys that encrypt the packs.
  */
 const packList = objectRef.extend({ count, keyId: z.string().optional() });
 
@@ -94,6 +94,9 @@ export type ObjectRef = z.infer<typeof objectRef>;
 /** A manifest's reference to the list of a source's packs. */
 export type PackListRef = z.infer<typeof packList>;
 
+/** A line of a list of packs: the reference to a pack. `plainSize`: bytes of the zip itself. */
+export type ListedPack = z.infer<typeof packRef>;
+
 /** One source's part of a snapshot. Sizes in bytes. */
 export type ManifestSource = z.infer<typeof source>;
 
@@ -157,7 +160,7 @@ export function documentsOf(manifest: Pick<Manifest, 'sources'>): ObjectRef[] {
  *
  * @throws OBJECT_DAMAGED
  */
-export function decodePackLine(line: string, key: string): z.infer<typeof packRef> {
+export function decodePackLine(line: string, key: string): ListedPack {
   try {
     return packRef.parse(JSON.parse(line));
   } catch (cause) {

@@ -3,9 +3,8 @@ import { promisify } from 'node:util';
 import { constants, zstdCompress, zstdDecompress } from 'node:zlib';
 import { LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
-import type { PackRef } from '../packs/pack-stream.ts';
 import { checkDocumentSize } from './documents.ts';
-import { canonicalJson, decodePackLine, type ObjectRef, type PackListRef } from './manifest.ts';
+import { canonicalJson, decodePackLine, type ListedPack, type ObjectRef, type PackListRef } from './manifest.ts';
 import { MAX_DOCUMENT, streamOf } from './objects.ts';
 
 /**
@@ -20,7 +19,7 @@ const decompress = promisify(zstdDecompress);
 const SUFFIX = '.packs.ndjson.zst';
 
 /** Encodes packs as lines. Equal sets of packs give equal bytes. */
-export function encodePackList(packs: readonly PackRef[]): Buffer {
+export function encodePackList(packs: readonly ListedPack[]): Buffer {
   const sorted = packs.toSorted((a, b) => (a.id < b.id ? -1 : 1));
   return Buffer.from(sorted.map((pack) => `${canonicalJson(pack)}\n`).join(''));
 }
@@ -28,10 +27,11 @@ export function encodePackList(packs: readonly PackRef[]): Buffer {
 /**
  * Decodes lines: the inverse of {@link encodePackList}.
  *
- * @param seen lines that are skipped. Decoded lines are added: lists of neighbouring snapshots have most lines in common
+ * @param seen lines that are skipped. Decoded lines are added, because the lists of neighbouring snapshots have most
+ * lines in common
  * @throws OBJECT_DAMAGED
  */
-export function* decodePackList(bytes: Buffer, { key }: ObjectRef, seen?: Set<string>): Generator<PackRef> {
+export function* decodePackList(bytes: Buffer, { key }: ObjectRef, seen?: Set<string>): Generator<ListedPack> {
   for (let from = 0; from < bytes.length; ) {
     const end = bytes.indexOf(0x0a, from);
     if (end < 0) throw new LifeboatError('OBJECT_DAMAGED', `${key} ends within a line`);

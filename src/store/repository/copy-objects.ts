@@ -46,8 +46,8 @@ export interface CopyContext {
 }
 
 /**
- * Copies one snapshot: first the objects that `to` lacks or has damaged, with the lists of packs before the packs, then,
- * with `commit`, the manifest.
+ * Copies one snapshot: first the objects that `to` lacks or has damaged, then, with `commit`, the manifest. The lists of
+ * packs come before the packs.
  * An object whose hash differs from the manifest's is never stored under its name, and its snapshot is not committed. A
  * copy that is killed at any point leaves only whole objects, which the next call finds.
  *
@@ -83,7 +83,7 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
 }
 
 /**
- * Returns the packs in a list that were not checked yet. The list is whole at `to` by now, so it is read there if `from`
+ * Returns the packs in a list that were not checked yet. The list is whole at `to` by now, and is read there if `from`
  * has lost it.
  */
 async function packsToCheck({ from, to, checked, signal }: CopyContext, list: PackListRef): Promise<PackRef[]> {

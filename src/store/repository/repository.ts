@@ -77,8 +77,8 @@ export interface Repository {
   /** Fetches an index to a new local file, in plain. The file exists only if its content is as it was stored. */
   fetchIndex(ref: ObjectRef, path: string, signal?: AbortSignal): Promise<void>;
   /**
-   * Puts the list of a source's packs, compressed. Returns `last`, the list of an earlier snapshot, if it names the same
-   * packs, and undefined if there are none. `record` as in {@link putFacts}. Throws SNAPSHOT_TOO_LARGE.
+   * Puts the list of a source's packs, compressed. Returns `last`, the list of an earlier snapshot, if it names the
+   * same packs, and undefined if there are none. `record` as in {@link putFacts}. Throws SNAPSHOT_TOO_LARGE.
    */
   putPacks(
     of: { id: string; source: string; packs: readonly PackRef[] },
@@ -92,8 +92,8 @@ export interface Repository {
   /** Checks the presence and size of objects. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
-   * Commits a snapshot: reads the lists of its packs, checks the presence and size of every object that it needs, then signs and puts the
-   * manifest, see {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE.
+   * Commits a snapshot: reads the lists of its packs, checks the presence and size of every object that it needs, then
+   * signs and puts the manifest, see {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE.
    */
   commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
   /**

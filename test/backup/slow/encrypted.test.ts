@@ -38,8 +38,11 @@ afterEach(() => bench.remove());
 
 const withKeys = (keys: SealKeys) => openRepository(bench.destination, { project: 'shop', create: false, keys });
 
+/** `refs`: the packs of the entry. */
+type Committed = ManifestSource & { refs: PackRef[] };
+
 /** Stores the tree and commits it as the only source of a snapshot. */
-async function commit(): Promise<Omit<ManifestSource, 'packs'> & { packs: PackRef[] }> {
+async function commit(): Promise<Committed> {
   const { packs, files, bytes, newBytes, newFiles } = await bench.store({ keys: publicOnly });
   const facts = await repository.putFacts(ID, SOURCE, { kind: 'volume', note: 'canary' });
   const index = await repository.putIndex(ID, SOURCE, bench.index);
@@ -53,7 +56,7 @@ async function commit(): Promise<Omit<ManifestSource, 'packs'> & { packs: PackRe
     ...{ status: 'ok', start: '2026-11-20T03:00:00.000Z', end: '2026-11-20T03:00:01.000Z' },
     sources: { [SOURCE]: source },
   } as Parameters<Repository['commit']>[0]);
-  return { ...shared, packs };
+  return { ...source, refs: packs };
 }
 
 function fill(): void {
@@ -87,7 +90,7 @@ describe('with keys', () => {
 
   test('the identity decrypts everything, and its absence is reported', async () => {
     fill();
-    const { index, packs } = await commit();
+    const { index, refs: packs } = await commit();
     for (const [keys, code] of [
       [publicOnly, 'KEY_MISSING'],
       [{ ageRecipients: [one.recipient], ageIdentity: two.identity }, 'KEY_WRONG'],
@@ -104,7 +107,7 @@ describe('with keys', () => {
 
   test('a changed header counts as damage, not as a wrong key', async () => {
     fill();
-    const { facts, packs } = await commit();
+    const { facts, refs: packs } = await commit();
     for (const { key } of [facts!, ...packs]) {
       const file = path.join(bench.destination.name, key);
       const bytes = readFileSync(file);
@@ -121,7 +124,7 @@ describe('with keys', () => {
 
   test('check needs no key, and reports which keys the snapshots need', async () => {
     fill();
-    const { packs } = await commit();
+    const { refs: packs } = await commit();
     const options = { readData: 1, spool: bench.spool, signal: AbortSignal.timeout(100_000) };
     const result = await check(repository, options);
     expect(result).toMatchObject({ damaged: [], usable: true });
@@ -173,7 +176,7 @@ describe('the index that the next run builds on', () => {
     await remembered.cacheFacts(SOURCE, entry.facts!.sha256, { kind: 'volume' });
     const known = memory(publicOnly, remembered);
     const { tree, warnings } = await previousTree(known, SOURCE, last(entry), bench.spool);
-    expect({ warnings, packs: tree?.packs }).toEqual({ warnings: [], packs: entry.packs });
+    expect({ warnings, packs: tree?.packs }).toEqual({ warnings: [], packs: entry.refs });
     expect(await factsReader(known, SOURCE)(entry.facts!)).toEqual({ kind: 'volume' });
     const other = { ...entry.facts!, sha256: '0'.repeat(64) };
     await expect(factsReader(known, SOURCE)(other)).rejects.toMatchObject({ code: 'KEY_MISSING' });

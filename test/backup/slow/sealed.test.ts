@@ -88,9 +88,9 @@ test('with only public keys, runs continue where the last one ended, repack and 
   // From here on, most of the pack that holds `small` is unused.
   for (const name of ['next to small', 'large']) rmSync(path.join(sealed.tree, name));
   expect((await sealed.run(both)).entry.newFiles).toBe(0);
-  const renewed = (await sealed.run(both)).entry;
-  expect(renewed).toMatchObject({ newFiles: 1, warnings: [] });
-  for (const key of packKeys(renewed)) expect(packKeys(third.entry)).not.toContain(key);
+  const renewed = await sealed.run(both);
+  expect(renewed.entry).toMatchObject({ newFiles: 1, warnings: [] });
+  for (const key of packKeys(renewed)) expect(packKeys(third)).not.toContain(key);
   expect(sealed.read.filter((key) => /\.(age|gpg)$/.test(key))).toEqual([]);
 });
 

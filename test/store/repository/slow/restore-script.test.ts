@@ -85,7 +85,7 @@ function restore(
 }
 
 const whole = ({ sources }: Manifest) => sources['web.media'] as ManifestSource;
-const gone = { key: 'shop/gone.zst', size: 1, sha256: '00'.repeat(32) };
+const gone = { key: 'shop/gone.zst', size: 1, sha256: '00'.repeat(32), count: 1 };
 
 describe('the script of docs/restore-without-lifeboat.md', () => {
   test.each(['dash', 'bash'])('restores large files with holes, in %s', async (shell) => {
