@@ -1,5 +1,6 @@
 import { LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { listOnce } from '../destinations/list-once.ts';
 import { type Decision, decideKept } from '../plan/keep.ts';
 import type { KeepPolicy, Plan } from '../plan/model.ts';
 import { checkClock } from '../plan/values/clock.ts';
@@ -7,14 +8,16 @@ import type { Pruned } from '../report/events.ts';
 import { journalObjects, openJournals } from '../run/journal.ts';
 import { listSourceStatuses } from '../run/source-status.ts';
 import type { State } from '../run/state.ts';
+import { deleteAll } from '../store/objects/delete-all.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { objectsOf } from '../store/objects/manifest.ts';
 import { fenceOften } from '../store/repository/fence-often.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
+import { tombstoneIds } from '../store/repository/tombstones.ts';
 import {
-  deleteDue,
+  isRecorded,
   listContent,
   readUnreferenced,
   type Unreferenced,
@@ -84,40 +87,67 @@ export interface PruneResult extends Pruned {
  * @throws OBJECT_DAMAGED if a manifest is unreadable, because it could name any object; CLOCK_JUMPED; SETTING_INVALID
  * for a policy that keeps nothing; what the destination throws; the signal's reason
  */
-export async function prune(deps: PruneDeps, request: PruneRequest): Promise<PruneResult> {
-  const { destination, project } = deps.repository;
-  const { snapshots, damaged } = await deps.repository.snapshots(deps.signal);
+export async function prune(given: PruneDeps, request: PruneRequest): Promise<PruneResult> {
+  // One listing answers all questions. Pins are looked up again before each removal.
+  const { destination: real, project } = given.repository;
+  const repository = given.repository.through(listOnce(real, `${project}/`));
+  const { destination } = repository;
+  const deps = { ...given, repository };
+  // Read this before the listing, because a run that begins now announces objects before it stores them.
+  const announced = await announcedObjects(deps.journals);
+  const { snapshots, damaged } = await repository.snapshots(deps.signal);
   refuseDamaged(damaged);
-  const pins = await readPins(deps.repository);
+  const pins = await readPins(repository);
   const decisions = await decide(deps, snapshots, pins, request.clockIsRight === true);
   const toRemove = new Set(snapshots.filter((_, i) => !decisions[i]?.keep));
-  const garbage = await findGarbage(deps, snapshots, toRemove);
+  const garbage = await findGarbage(deps, announced, snapshots, toRemove);
   // All decisions are made by now, so a later change of the clock does no harm.
   const jump = request.clockIsRight ? undefined : deps.clockJump();
   if (jump) throw jump;
-  if (!request.dryRun) {
-    const prove = fenceOften(deps.fence, deps.now);
-    await prove(true);
-    // Oldest first, so that locked objects come last.
-    const due = garbage.due.toSorted((a, b) => a.since - b.since);
-    const kept = await deleteDue(destination, due, { signal: deps.signal, prove });
-    garbage.due = due.filter((one) => !kept.includes(one));
-    await prove(true);
-    const staying = await removeSnapshots({ ...deps, prove }, snapshots, toRemove);
-    for (const key of namedBy([...staying.keys()])) garbage.waiting.delete(key);
-    const left: Unreferenced = new Map([...garbage.waiting].map(([key, { since }]) => [key, since]));
-    for (const { key, since } of kept) left.set(key, since);
-    await writeUnreferenced(destination, project, left, deps.now());
-    deps.log.info('pruned', {
-      snapshots: toRemove.size - staying.size,
-      objects: garbage.due.length,
-      kept: kept.length,
-    });
-    const result = outcome(request, snapshots, markStaying(decisions, staying), garbage);
-    const refused = { snapshots: [...staying.values()].filter((why) => why === KEPT).length, objects: kept.length };
-    return refused.snapshots + refused.objects > 0 ? { ...result, refused } : result;
+  if (request.dryRun) return outcome(request, snapshots, decisions, garbage);
+  if (!(await changesAnything(deps, snapshots, toRemove, garbage))) {
+    deps.log.info('pruned', { snapshots: 0, objects: 0, kept: 0 });
+    return outcome(request, snapshots, decisions, garbage);
   }
-  return outcome(request, snapshots, decisions, garbage);
+  const prove = fenceOften(deps.fence, deps.now);
+  await prove(true);
+  // Oldest first, so that locked objects come last.
+  const due = garbage.due.toSorted((a, b) => a.since - b.since);
+  const keys = due.map(({ key }) => key);
+  const refusedKeys = new Set(await deleteAll(destination, keys, { signal: deps.signal, before: prove }));
+  const kept = due.filter(({ key }) => refusedKeys.has(key));
+  garbage.due = due.filter(({ key }) => !refusedKeys.has(key));
+  await prove(true);
+  const staying = await removeSnapshots({ ...deps, prove }, snapshots, toRemove);
+  for (const key of namedBy([...staying.keys()])) garbage.waiting.delete(key);
+  const left = sinceOf(garbage.waiting);
+  for (const { key, since } of kept) left.set(key, since);
+  await writeUnreferenced(destination, project, left, deps.now());
+  deps.log.info('pruned', {
+    snapshots: toRemove.size - staying.size,
+    objects: garbage.due.length,
+    kept: kept.length,
+  });
+  const result = outcome(request, snapshots, markStaying(decisions, staying), garbage);
+  const refused = { snapshots: [...staying.values()].filter((why) => why === KEPT).length, objects: kept.length };
+  return refused.snapshots + refused.objects > 0 ? { ...result, refused } : result;
+}
+
+function sinceOf(waiting: Garbage['waiting']): Unreferenced {
+  return new Map([...waiting].map(([key, { since }]) => [key, since]));
+}
+
+/** Returns false if the prune has nothing to delete or to record. It then needs no proof that it holds the lease. */
+async function changesAnything(
+  { repository }: PruneDeps,
+  snapshots: readonly Snapshot[],
+  toRemove: ReadonlySet<Snapshot>,
+  { due, waiting }: Garbage,
+): Promise<boolean> {
+  if (due.length > 0 || toRemove.size > 0) return true;
+  const ids = new Set(await tombstoneIds(repository));
+  if (snapshots.some(({ manifest }) => ids.has(manifest.id))) return true;
+  return !(await isRecorded(repository.destination, repository.project, sinceOf(waiting)));
 }
 
 function refuseDamaged(damaged: readonly { id: string; error: LifeboatError }[]): void {
@@ -164,15 +194,14 @@ interface Garbage {
 
 /** Finds the objects of the repository that no remaining snapshot names. */
 async function findGarbage(
-  { repository: { destination, project }, journals, now }: PruneDeps,
+  { repository: { destination, project }, now }: PruneDeps,
+  announced: ReadonlySet<string>,
   snapshots: readonly Snapshot[],
   toRemove: ReadonlySet<Snapshot>,
 ): Promise<Garbage> {
   const named = namedBy(snapshots.filter((snapshot) => !toRemove.has(snapshot)));
   const namedByRemoved = namedBy([...toRemove]);
   const known = await readUnreferenced(destination, project);
-  // Read this before the listing, because a run that begins now announces objects before it stores them.
-  const announced = await announcedObjects(journals);
   const at = now().getTime();
   const garbage: Garbage = { due: [], waiting: new Map() };
   for await (const { key, size = 0 } of listContent(destination, project)) {

@@ -217,7 +217,7 @@ describe('prune', () => {
     const list = destination.list.bind(destination);
     const set = inMemory('memory', objects);
     set.list = (prefix) => {
-      if (prefix.includes('packs')) now += 20 * DAY;
+      if (prefix === 'shop/') now += 20 * DAY;
       return list(prefix);
     };
     const through = { repository: repository.through(set), clockJump };
@@ -427,8 +427,8 @@ describe('prune', () => {
     expect([...objects.keys()]).toEqual(before);
   });
 
-  test('a prune that is delayed between deletions checks its lease before the next one', async () => {
-    await nights(5);
+  test('a prune that is delayed between deletions checks its lease before the next ones', async () => {
+    await nights(12);
     await run();
     now += DAY;
     let lost = false;
@@ -448,7 +448,9 @@ describe('prune', () => {
     };
     const opened = await openRepository(slow, { project: 'shop', create: false, keys: {} });
     await expect(run({}, { repository: opened, fence })).rejects.toMatchObject({ code: 'LEASE_LOST' });
-    expect(deleted).toHaveLength(1);
+    // Those that had begun with the first proof, and no others.
+    expect(deleted.length).toBeLessThanOrEqual(8);
+    expect((await run({ dryRun: true })).objects).toBeGreaterThan(8);
   });
 
   test('an aborted prune stops between two steps', async () => {

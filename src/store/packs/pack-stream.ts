@@ -75,6 +75,7 @@ export class PackStream {
     try {
       await recordObject(key);
       const stored = await destination.put(key, sealed.stream, {
+        newKey: true,
         ...(signal ? { signal } : {}),
         ...(expectedSize === undefined ? {} : { expectedSize }),
       });
