@@ -45,10 +45,12 @@ console.log(planted);`;
 const FORGE = `
 const fs = require('fs');
 process.setgid(33); process.setuid(33);
+const isArea = (name) => name.startsWith('.lifeboat-restoring-');
+const old = fs.readdirSync('/data').filter(isArea);
 let forged = 0;
 for (const end = Date.now() + 60000; Date.now() < end && !forged; ) {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
-  const restoring = fs.readdirSync('/data').find((name) => name.startsWith('.lifeboat-restoring-'));
+  const restoring = fs.readdirSync('/data').find((name) => isArea(name) && !old.includes(name));
   if (!restoring) continue;
   const id = restoring.slice('.lifeboat-restoring-'.length), area = '/data/.lifeboat-before-' + id;
   try { fs.mkdirSync(area); } catch { fs.renameSync(area, '/data/.lifeboat-before-20261128T000000Z-aaaaaa'); fs.mkdirSync(area); }
@@ -131,6 +133,7 @@ describe('an application that plants symlinks in its volume during a restore', (
       if (kind === 'once') {
         expect(stderr).toContain('TREE_TARGET_REFUSED');
         expect(await stack.exec(service, data)).toBe(now);
+        expect(await stack.exec(service, ['ls', '-A', '/data'])).not.toContain('.lifeboat');
       } else if (code !== 0) expect(stderr).toContain('TREE_TARGET_REFUSED');
       else {
         expect(await stack.lifeboat('rollback', '--forget', '--yes')).toMatchObject({ code: 0 });

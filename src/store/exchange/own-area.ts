@@ -7,6 +7,7 @@ import { remoteFileSystem } from '../filesystem/file-system.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
 import type { Identity } from './identity.ts';
+import { BASE } from './root-base.ts';
 
 /**
  * Makes and removes areas. The application often owns the root of its volume. Without being root, it can then rename
@@ -173,7 +174,7 @@ export function removeOpen(root: Directory, area: Directory, made: string): void
     return found?.ino === ino && found.dev === dev;
   };
   const name = isForeign(root) ? made : root.names().find(isIt);
-  if (name !== undefined) removeArea(root, { area, name });
+  if (name !== undefined) removeArea(root, { area, name }, undefined, [BASE]);
   else for (const child of area.names()) removeTree(area, child);
 }
 

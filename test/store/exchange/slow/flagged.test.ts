@@ -128,3 +128,20 @@ test('messages shorten a path of 4 KB', () => {
   expect(shortPath(long).length).toBeLessThan(250);
   expect(shortPath('a/b')).toBe('a/b');
 });
+
+test('new data of a failed restore that cannot be removed at once is recognised and removed later', async () => {
+  const stored = await bench.store();
+  const former = describeTree(volume);
+  const file = join(volume, `.lifeboat-restoring-${ID}`, 'tree/d/sub/h');
+  const progress = () => {
+    if (!existsSync(file)) return;
+    chattr('+i', file);
+    throw new Error('stopped');
+  };
+  await expect(build(stored, { progress })).rejects.toThrow('stopped');
+  expect(existsSync(file)).toBe(true);
+  chattr('-i', file);
+  expect(await agent.undo()).toBe('old');
+  expect(agent.areas()).toEqual([]);
+  expect(describeTree(volume)).toEqual(former);
+});

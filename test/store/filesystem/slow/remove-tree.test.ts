@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Directory } from '../../../../src/store/filesystem/directory.ts';
@@ -64,4 +64,33 @@ test('a link in place of the tree is removed, but not its target', async () => {
   await removePath(base, 'tree');
   expect(readdirSync(base)).toEqual(['other']);
   expect(readdirSync(join(base, 'other'))).toEqual(['kept']);
+});
+
+// As an application does that goes on writing into a tree that is removed.
+test('names that another program adds and exchanges during the removal are removed, too', async () => {
+  for (const branch of ['a', 'b/c']) mkdirSync(join(base, 'tree', branch), { recursive: true });
+  for (let i = 0; i < 20; i++) writeFileSync(join(base, 'tree/b/c', `f${i}`), 'x');
+  let heard = 0;
+  removeTree(parent, 'tree', () => {
+    heard++;
+    if (heard > 40) return;
+    for (const branch of ['', 'a', 'b', 'b/c']) {
+      if (existsSync(join(base, 'tree', branch))) symlinkSync('/nowhere', join(base, 'tree', branch, `new${heard}`));
+    }
+    rmSync(join(base, 'tree/b/c', `f${heard}`), { force: true });
+    if (existsSync(join(base, 'tree/b'))) mkdirSync(join(base, 'tree/b', `now-a-directory${heard}`));
+  });
+  expect(readdirSync(base)).toEqual([]);
+  expect(heard).toBeGreaterThan(40);
+});
+
+test('a program that never stops adding names ends the removal with an error', () => {
+  mkdirSync(join(base, 'tree/a'), { recursive: true });
+  let heard = 0;
+  const add = () => {
+    heard++;
+    writeFileSync(join(base, 'tree/a', `new${heard}`), 'x');
+  };
+  add();
+  expect(() => removeTree(parent, 'tree', add)).toThrow(expect.objectContaining({ code: 'ENOTEMPTY' }));
 });
