@@ -20,6 +20,7 @@ import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
 import {
   deleteTombstone,
+  FORGOTTEN,
   isOfAnother,
   putTombstone,
   readTombstone,
@@ -129,7 +130,7 @@ async function readCopy(
     // The disk or server may return it again later, so it is not deleted.
     if (isSystemError(error.cause)) withheld ??= notRead(place.name, id, error);
     // A damaged manifest is copied again. A forged one is left for people to examine.
-    else if (error.code === 'OBJECT_DAMAGED' && known.has(id)) unreadable.add(id);
+    else if (error.code === 'OBJECT_DAMAGED' && (known.has(id) || (await isForgotten(main, id)))) unreadable.add(id);
   }
   // A snapshot with a tombstone is not copied again, so its damaged manifest is of no use.
   for (const id of unreadable) {
@@ -151,6 +152,11 @@ async function readCopy(
     if (!tombstone || tombstone.why === LEFT_OUT || isOfAnother(tombstone, known.get(id))) leftOut.add(id);
   }
   return { snapshots, hashes, unreadable, there, gone, leftOut, wanted, ...(withheld ? { withheld } : {}) };
+}
+
+/** Returns whether somebody gave up an unreadable manifest at the destination. The copy then gives it up too. */
+async function isForgotten({ repository, removed }: Side, id: string): Promise<boolean> {
+  return removed.includes(id) && (await readTombstone(repository, id))?.why === FORGOTTEN;
 }
 
 /**

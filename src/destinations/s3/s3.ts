@@ -76,9 +76,9 @@ export function createS3Destination(options: S3Options): LockingDestination & Bu
 
     list: (prefix, { signal } = {}) => list(s3, checkPrefix(prefix), signal),
 
-    delete: (key, { signal } = {}) => deleteOne(s3, checkKey(key), signal),
+    delete: async (key, { signal } = {}) => deleteOne(s3, checkKey(key), signal),
 
-    deleteMany: (keys, options = {}) => deleteMany(s3, keys.map(checkKey), options),
+    deleteMany: async (keys, options = {}) => deleteMany(s3, keys.map(checkKey), options),
 
     prolongLocks: (keys, now, signal, alive) => locks.prolong(keys.map(checkKey), now.getTime(), signal, alive),
 

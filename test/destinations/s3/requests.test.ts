@@ -180,6 +180,12 @@ describe('many deletions', () => {
     expect([...opened.objects.keys()]).toEqual(['a/0001']);
   });
 
+  test('of a name that no object can have reject', async () => {
+    const { destination } = await open();
+    await expect(destination.delete('')).rejects.toMatchObject({ code: 'INTERNAL' });
+    await expect(destination.deleteMany(['a/b', '..'])).rejects.toMatchObject({ code: 'INTERNAL' });
+  });
+
   test('stop if the proof fails', async () => {
     const opened = await open();
     const all = await fill(opened.destination, 3);
