@@ -27,6 +27,7 @@ import type { RunDeps } from '../run/run-deps.ts';
 import { clearDirectory } from '../run/spool.ts';
 import { createFilesSource } from '../sources/files.ts';
 import { createPostgresSource } from '../sources/postgres/postgres-source.ts';
+import { whenUp } from '../sources/postgres/server/when-up.ts';
 import type { Source } from '../sources/source.ts';
 import { createVolumeSource } from '../sources/volume.ts';
 import type { Repository } from '../store/repository/repository.ts';
@@ -249,7 +250,11 @@ export function restoreDepsOf(environment: Environment, listeners: readonly List
         },
         { trigger: 'safety', only: ({ name }) => sources.includes(name), signal },
       ),
-    openTools: (source, { journal, ...context }) =>
-      environment.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),
+    openTools: (source, { journal, say, ...context }) => {
+      const about = { engine: environment.engine, id: source.containerId, name: source.containerName, log };
+      return whenUp({ ...about, signal: context.signal, onWait: (phase) => say(`  ${phase}`) }, () =>
+        environment.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),
+      );
+    },
   };
 }

@@ -106,19 +106,19 @@ export const LABELS = {
   'lifeboat.exec.pre': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container [before a backup](#commands-around-a-backup) of its volumes or databases, or of databases that it depends on. If the command fails, the backup of this container fails',
+    doc: 'command to run in this container [before its backup](#commands-around-a-backup), and before the backup of databases that it depends on. If the command fails, the backup of this container fails',
     needs: EITHER,
   },
   'lifeboat.exec.post': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container [after a backup](#commands-around-a-backup) of its volumes or databases, or of databases that it depends on, even if the backup failed. Lifeboat tries until the command has run',
+    doc: 'command to run in this container [after its backup](#commands-around-a-backup), and after the backup of databases that it depends on. It runs even if a backup failed. Lifeboat tries until it has run',
     needs: EITHER,
   },
   'lifeboat.exec.restored': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container [after a restore](#after-a-restore) of its volumes or databases, or of databases that it depends on, such as `./manage.py migrate`. If the command fails, the restored data stays',
+    doc: 'command to run in this container [after a restore](#after-a-restore) of its data, or of a database that it depends on. Example: `./manage.py migrate`. If the command fails, the restored data stays',
     needs: EITHER,
   },
   'lifeboat.exec.user': {
