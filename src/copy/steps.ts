@@ -35,7 +35,7 @@ import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './pla
 
 /** One copy that is being updated. */
 interface Copying {
-  place: Pick<CopyPlace, 'name' | 'keep' | 'keepsPins'>;
+  place: Pick<CopyPlace, 'name' | 'keep' | 'keepsPins' | 'suspects'>;
   main: Side;
   repository: Repository;
   /** counts what was sent so far */
@@ -72,7 +72,8 @@ export async function bringUpToDate(
   const problems = new Map<string, Problem>();
   const lost = await lostSnapshots(copy.snapshots, main, await deps.state.abandoned(main.repository.project));
   if (lost.length > 0) problems.set('lost', lostProblem(place.name, main, lost));
-  const context = await contextOf(deps, copying, problems);
+  const suspects = (await place.suspects?.damaged()) ?? [];
+  const context = await contextOf(deps, copying, problems, suspects);
   const unreadable = main.damaged.find(({ id }) => !copy.there.has(id) && !copy.gone.has(id));
   let error = unreadable ? notCopied(unreadable.id, unreadable.error) : copy.withheld;
   try {
@@ -91,6 +92,7 @@ export async function bringUpToDate(
     }
   } finally {
     for (const [key, why] of context.bad) if (isDamage(why)) copying.bad.add(key);
+    if (context.suspects.size < suspects.length) await place.suspects?.saveDamaged([...context.suspects]);
   }
   const brought = steps.flatMap((step) =>
     step.type === 'snapshot' && !lacking.has(step) ? [step.snapshot.manifest.id] : [],
@@ -178,6 +180,7 @@ async function contextOf(
   deps: Pick<CopyDeps, 'now' | 'log' | 'progress'>,
   { place, main, repository, report, lacking, fence, signal, alive }: Copying,
   problems: Map<string, Problem>,
+  suspects: readonly string[],
 ): Promise<CopyContext> {
   const there = new Map<string, number>();
   const bad = new Map<string, LifeboatError>();
@@ -206,7 +209,7 @@ async function contextOf(
   const stored = new Set(main.snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
   const judge = new DamageJudge(main.repository, [...stored]);
   const ends = { from: main.repository, to: repository };
-  return { ...ends, complete, judge, there, bad, sent: report, fence, onBytes, signal };
+  return { ...ends, complete, judge, there, suspects: new Set(suspects), bad, sent: report, fence, onBytes, signal };
 }
 
 interface StepToTake {
