@@ -20,7 +20,6 @@ import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
 import {
   deleteTombstone,
-  FORGOTTEN,
   isOfAnother,
   putTombstone,
   readTombstone,
@@ -29,7 +28,7 @@ import {
 } from '../store/repository/tombstones.ts';
 import { listContent } from '../store/repository/unreferenced.ts';
 import type { CopyDeps, CopyPlace, Side } from './context.ts';
-import { lostProblem, lostSnapshots } from './lost.ts';
+import { isForgotten, lostProblem, lostSnapshots } from './lost.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
 
@@ -154,11 +153,6 @@ async function readCopy(
     if (!tombstone || tombstone.why === LEFT_OUT || isOfAnother(tombstone, known.get(id))) leftOut.add(id);
   }
   return { snapshots, hashes, unreadable, there, gone, leftOut, wanted, ...(withheld ? { withheld } : {}) };
-}
-
-/** Returns whether somebody gave up an unreadable manifest at the destination. The copy then gives it up too. */
-async function isForgotten({ repository, removed }: Side, id: string): Promise<boolean> {
-  return removed.includes(id) && (await readTombstone(repository, id))?.why === FORGOTTEN;
 }
 
 /**
