@@ -240,6 +240,9 @@ describe('a source without any file', () => {
   test('counts as not yet filled for an hour after its container was created, if it is selected by name', () => {
     expect(judge(volume('web.v', life('2026-03-01T11:50:00Z')))).toBe('not filled yet');
     expect(judge(volume('web.v', life('2026-03-01T10:50:00Z')))).toBe('lost');
+    // The runs of that hour store it without files.
+    expect(judge(volume('web.v', life('2026-03-01T11:50:00Z')), had(0))).toBe('not filled yet');
+    expect(judge(volume('web.v', life('2026-03-01T10:50:00Z')), had(0))).toBe('lost');
     // A recreated container is as new as a container of a new project.
     expect(judge(volume('web.v', life('2026-03-01T11:50:00Z')), had(3))).toBe('lost');
     expect(judge(volume('web.v'))).toBe('lost');
