@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { type Log, withTail } from '../base/log.ts';
-import type { Plan, PlannedSource } from '../plan/model.ts';
+import type { Plan, PlannedSource, Problem } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import type { Progress, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
@@ -169,8 +169,19 @@ function startRun(deps: BackupDeps, request: BackupRequest, plan: Plan | undefin
 }
 
 /** Returns the sources of the plan that this run backs up. */
-export function chosenSources({ sources }: Plan, { only }: BackupRequest): PlannedSource[] {
+export function chosenSources({ sources }: Plan, { only }: Pick<BackupRequest, 'only'>): PlannedSource[] {
   return only ? sources.filter(only) : sources;
+}
+
+/**
+ * Returns the problems of the plan that a run reports. A warning about the volumes of a stopped container concerns only
+ * runs that store volumes. Mistakes in labels and settings concern every run.
+ */
+export function problemsOf(plan: Plan, request: Pick<BackupRequest, 'only'>): Problem[] {
+  const storesVolumes = chosenSources(plan, request).some(({ kind }) => kind === 'volume');
+  return plan.problems.filter(
+    ({ code, severity }) => storesVolumes || code !== 'CONTAINER_STOPPED' || severity !== 'warning',
+  );
 }
 
 async function openJournal({ journals, agentId }: BackupDeps, run: RunStart, earlier?: Earlier): Promise<Journal> {
