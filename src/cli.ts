@@ -149,6 +149,11 @@ function retentionCommands({ command, act }: Builder): void {
       'prune even if the two newest snapshots are months apart, or the newest one is months old',
     )
     .action(act('prune'));
+  command('forget <snapshot>', 'Give up a snapshot with an unreadable manifest', 'forget 20261120T0300 --unreadable')
+    .requiredOption('--unreadable', 'confirm that its manifest cannot be read')
+    .option('--dry-run', 'show what would be given up, and change nothing')
+    .option('--yes', 'do not ask for confirmation')
+    .action(act('forget'));
   command('pin <snapshot>', 'Keep a snapshot until you unpin it', 'pin latest --reason "before deploy 4.2"')
     .option('--reason <text>', 'the reason, which `snapshots` and `prune` show')
     .action(act('pin'));
