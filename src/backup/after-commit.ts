@@ -2,7 +2,7 @@ import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Problem } from '../plan/model.ts';
 import { isCopyOk } from '../report/copy-text.ts';
-import { noPacks, PRUNE } from '../report/prune-text.ts';
+import { doubtedText, forgetHint, LIST_HINT, PRUNE, unreadText } from '../report/prune-text.ts';
 import { MAKES_ROOM } from '../run/process-lock.ts';
 import type { Prepared, Run } from './begin.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
@@ -85,10 +85,24 @@ async function pruneAfter(
   log: Log,
 ): Promise<void> {
   try {
-    const { snapshots, objects, bytes, refused, held, unread } = await deps.prune(plan, repository, pruning);
+    const { snapshots, objects, bytes, refused, held, unreadable, unread } = await deps.prune(
+      plan,
+      repository,
+      pruning,
+    );
     ending.pruned = { snapshots, objects, bytes, ...(refused ? { refused } : {}), ...(held ? { held } : {}) };
-    if (unread)
-      ending.problems.push(warningOf({ code: 'OBJECT_DAMAGED', message: '', hint: LIST_HINT }, noPacks(unread)));
+    if (unreadable) {
+      const warning = {
+        code: 'OBJECT_DAMAGED',
+        message: doubtedText(unreadable),
+        hint: forgetHint(unreadable),
+      } as const;
+      ending.problems.push(warningOf(warning, warning.message));
+    }
+    if (unread) {
+      const warning = { code: 'OBJECT_DAMAGED', message: unreadText(unread), hint: LIST_HINT } as const;
+      ending.problems.push(warningOf(warning, warning.message));
+    }
   } catch (error) {
     const info = errorInfo(error);
     const { code, message } = info;
@@ -96,9 +110,6 @@ async function pruneAfter(
     ending.problems.push(warningOf(info, `old snapshots could not be removed: ${message}`));
   }
 }
-
-const LIST_HINT =
-  'Run `lifeboat check`, which names the snapshots. Packs are deleted again once retention has removed these snapshots.';
 
 function warningOf({ code, hint }: ErrorInfo | LifeboatError, message: string): Problem {
   return { severity: 'warning', code, subject: PRUNE, message, ...(hint ? { hint } : {}) };

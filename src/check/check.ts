@@ -64,7 +64,7 @@ export interface CheckResult {
  * presence and size of every object, and the content of the share that `options` ask for. Changes nothing.
  */
 export async function check(repository: Repository, options: CheckOptions): Promise<CheckResult> {
-  const { snapshots, damaged: unreadable } = await repository.snapshots(options.signal, { fresh: true });
+  const { snapshots, damaged: unreadable } = await repository.snapshots(options.signal, { fetch: true });
   await refuseEmptied(repository, snapshots, new Set());
   const { objects, unread } = await listObjects(repository, snapshots, options.signal);
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);

@@ -29,7 +29,7 @@ import {
 import { listContent } from '../store/repository/unreferenced.ts';
 import { bytesToSend, keysOf } from './content.ts';
 import type { CopyDeps, CopyPlace, Side } from './context.ts';
-import { lostProblem, lostSnapshots } from './lost.ts';
+import { isForgotten, lostProblem, lostSnapshots } from './lost.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
 
@@ -132,7 +132,7 @@ async function readCopy(
     // The disk or server may return it again later, so it is not deleted.
     if (isSystemError(error.cause)) withheld ??= notRead(place.name, id, error);
     // A damaged manifest is copied again. A forged one is left for people to examine.
-    else if (error.code === 'OBJECT_DAMAGED' && known.has(id)) unreadable.add(id);
+    else if (error.code === 'OBJECT_DAMAGED' && (known.has(id) || (await isForgotten(main, id)))) unreadable.add(id);
   }
   // A snapshot with a tombstone is not copied again, so its damaged manifest is of no use.
   for (const id of unreadable) {

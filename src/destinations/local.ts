@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { constants, createReadStream, type Stats } from 'node:fs';
+import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -172,17 +172,10 @@ async function* listFiles(root: string, prefix: string, way: readonly string[] =
     }
     // Callers need to know that the name exists. One unreadable file does not stop the listing.
     const found = await lstat(join(root, key)).catch((error) => ({ size: undefined, error }));
-    if (found.size !== undefined) yield { key, size: found.size, ...versionOf(found) };
+    if (found.size !== undefined) yield { key, size: found.size };
     else if (!hasErrno(found.error, 'ENOENT', 'ENOTDIR'))
       yield { key, size: undefined, unread: notReadable(key, found.error) };
   }
-}
-
-/** The clock of a file system has coarse ticks: two writes within one of them could look alike. Milliseconds. */
-const TICK_MS = 1000;
-
-function versionOf({ ino, ctimeMs }: Stats): { version?: string } {
-  return Date.now() - ctimeMs > TICK_MS ? { version: `${ino} ${ctimeMs}` } : {};
 }
 
 async function removeEmptyParents(root: string, directory: string): Promise<void> {

@@ -22,6 +22,7 @@ interface PruneView {
   }[];
   waiting: { objects: number; bytes: number; from?: string };
   refused?: { snapshots: number; objects: number };
+  unreadable?: Pruned['unreadable'];
   held?: Pruned['held'];
   unread?: Pruned['unread'];
 }
@@ -55,8 +56,9 @@ export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: s
       `${plural(kept, 'snapshot')} and ${plural(more, 'object')} stay, because the destination refuses to delete them (DELETE_REFUSED)`,
     );
   }
+  if (view.unreadable) lines.push(`${doubtedText(view.unreadable)}. ${forgetHint(view.unreadable)}`);
+  if (view.unread) lines.push(`${unreadText(view.unread)}. ${LIST_HINT}`);
   if (view.held) lines.push(heldBack(view.held));
-  if (view.unread) lines.push(`${noPacks(view.unread, will)} (OBJECT_DAMAGED)`);
   return lines.join('\n');
 }
 
@@ -74,10 +76,27 @@ export function prunedLines({ snapshots, objects, bytes, refused, held }: Pruned
   return parts.length === 0 ? [] : [`  ${paint.dim(parts.join('; '))}`];
 }
 
-/** `no packs deleted, because 1 list of packs cannot be read: …`. Such a list may name any pack. */
-export function noPacks(unread: NonNullable<Pruned['unread']>, will = ''): string {
-  return `no packs ${will}deleted, because ${plural(unread.length, 'list')} of packs cannot be read: ${oneLine(unread[0] ?? '')}`;
+/** `no pack is deleted (3 objects may be unneeded), because the manifest of … cannot be read and could name it`. */
+export function doubtedText({ snapshots, objects }: NonNullable<Pruned['unreadable']>): string {
+  const [first = '', ...others] = snapshots;
+  const more = others.length === 0 ? '' : ` and ${plural(others.length, 'other manifest')}`;
+  const due = objects === 0 ? '' : ` (${plural(objects, 'object')} may be unneeded)`;
+  return `no pack is deleted${due}, because the manifest of ${first}${more} cannot be read and could name it`;
 }
+
+/** Returns what to do about unreadable manifests that keep packs from being deleted. */
+export function forgetHint({ snapshots }: NonNullable<Pruned['unreadable']>): string {
+  return `Bring the manifest back from a copy with \`lifeboat copy --from\`, or give it up with \`lifeboat forget ${snapshots[0]} --unreadable\`.`;
+}
+
+/** `no pack is deleted, because 1 list of packs cannot be read and could name it: …`. */
+export function unreadText(lists: NonNullable<Pruned['unread']>): string {
+  return `no pack is deleted, because ${plural(lists.length, 'list')} of packs cannot be read and could name it: ${oneLine(lists[0] ?? '')}`;
+}
+
+/** What to do about such lists. */
+export const LIST_HINT =
+  'Bring the list back from a copy with `lifeboat copy --from`. Otherwise, packs are deleted again once retention has removed the snapshots that need it; `lifeboat check` names them.';
 
 /** `4 old snapshots kept because web.media failed last`. */
 function heldBack({ snapshots, sources }: NonNullable<Pruned['held']>): string {

@@ -18,6 +18,11 @@ const decompress = promisify(zstdDecompress);
 
 const SUFFIX = '.packs.ndjson.zst';
 
+/** Returns true for the key of a list of packs. */
+export function isPackListKey(key: string): boolean {
+  return key.endsWith(SUFFIX);
+}
+
 /** Encodes packs as lines. Equal sets of packs give equal bytes. */
 export function encodePackList(packs: readonly ListedPack[]): Buffer {
   const sorted = packs.toSorted((a, b) => (a.id < b.id ? -1 : 1));

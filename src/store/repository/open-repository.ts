@@ -1,6 +1,8 @@
 import { hasCode, LifeboatError } from '../../base/errors.ts';
-import type { Destination, ObjectInfo } from '../../destinations/destination.ts';
+import type { Destination } from '../../destinations/destination.ts';
+import { isPackKey } from '../../destinations/keys.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
+import { deleteAll } from '../objects/delete-all.ts';
 import { checkDocumentSize, checkPresence, putDocument } from '../objects/documents.ts';
 import {
   decodeManifest,
@@ -12,14 +14,13 @@ import {
   type PackListRef,
   type RepositoryInfo,
 } from '../objects/manifest.ts';
-import { deleteUnlessKept, fetchDocument, fetchFile, putFile, readDocument } from '../objects/objects.ts';
+import { fetchDocument, fetchFile, putFile, readDocument } from '../objects/objects.ts';
 import { encodePackList, fetchStoredList, putPackList, unpackList } from '../objects/pack-list.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import { putManifest } from './commit.ts';
-import { NO_CACHE, type ObjectCache, openObjectCache } from './object-cache.ts';
 import { namedKeys, objectsOf } from './pack-lists.ts';
-import type { CommitOptions, Repository, Snapshot, SnapshotList } from './repository.ts';
+import type { CommitOptions, ManifestCache, PackListCache, Repository, Snapshot, SnapshotList } from './repository.ts';
 import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
 import { addLost, changedSince, type SeenChain } from './seen-chain.ts';
 import { Signing, unsigned } from './signing.ts';
@@ -32,11 +33,10 @@ import { isAboutManifest, newestFirst, withoutIntruders } from './snapshot-list.
  * `create` is not set; FORMAT_UNSUPPORTED; OBJECT_DAMAGED
  */
 export async function openRepository(destination: Destination, options: RepositoryOptions): Promise<Repository> {
-  const { project, keys, signingKeys, seen = async () => undefined } = options;
+  const { project, keys, signingKeys, manifests, lists, seen = async () => undefined } = options;
   const info = await readOrCreateInfo(destination, options);
-  const cache = options.cache ? openObjectCache(options.cache, `${destination.name}\n${project}`) : NO_CACHE;
   const signing = new Signing(info.id, signingKeys);
-  return new StoredRepository(destination, project, info, { keys, signing, seen, cache });
+  return new StoredRepository(destination, project, info, { keys, signing, seen, manifests, lists });
 }
 
 interface Inner {
@@ -44,7 +44,8 @@ interface Inner {
   signing: Signing;
   /** reads which snapshots the agent has seen here */
   seen(): Promise<SeenChain | undefined>;
-  cache: ObjectCache;
+  manifests: ManifestCache | undefined;
+  lists: PackListCache | undefined;
 }
 
 class StoredRepository implements Repository {
@@ -54,35 +55,41 @@ class StoredRepository implements Repository {
   readonly keys: SealKeys;
   readonly signing: Signing;
   private readonly seen: Inner['seen'];
-  private readonly cache: ObjectCache;
+  private readonly manifests: Inner['manifests'];
+  private readonly lists: Inner['lists'];
 
-  constructor(destination: Destination, project: string, info: RepositoryInfo, { keys, signing, seen, cache }: Inner) {
+  constructor(
+    destination: Destination,
+    project: string,
+    info: RepositoryInfo,
+    { keys, signing, seen, manifests, lists }: Inner,
+  ) {
     this.destination = destination;
     this.project = project;
     this.keys = keys;
     this.info = info;
     this.signing = signing;
     this.seen = seen;
-    this.cache = cache;
+    this.manifests = manifests;
+    this.lists = lists;
   }
 
   through(destination: Destination): Repository {
-    const { project, info, keys, signing, seen, cache } = this;
-    return new StoredRepository(destination, project, info, { keys, signing, seen, cache });
+    const { project, info, keys, signing, seen, manifests, lists } = this;
+    return new StoredRepository(destination, project, info, { keys, signing, seen, manifests, lists });
   }
 
-  async snapshots(signal?: AbortSignal, { fresh = false } = {}): Promise<SnapshotList> {
+  async snapshots(signal?: AbortSignal, { fetch = false } = {}): Promise<SnapshotList> {
     const list: SnapshotList = { snapshots: [], damaged: [] };
     // Read this before the listing, because a run may commit in the meantime.
     const seen = await this.seen();
-    const listed = await this.listed();
-    for (const { id, object } of listed) {
+    const stored = await this.listManifests();
+    await this.manifests?.keepOnly(stored.map(({ id }) => id));
+    for (const { id, version } of stored) {
       signal?.throwIfAborted();
       try {
-        const cached = fresh ? undefined : await this.cache.manifest(id, object);
-        const bytes = cached ?? (await this.readManifest(id, signal));
+        const bytes = await this.manifestBytes(id, fetch ? undefined : version, signal);
         list.snapshots.push(this.decode(id, bytes, seen));
-        if (!cached) await this.cache.saveManifest(id, object, bytes);
       } catch (error) {
         signal?.throwIfAborted();
         if (isAboutManifest(error)) list.damaged.push({ id, error });
@@ -90,16 +97,15 @@ class StoredRepository implements Repository {
         else if (!hasCode(error, 'OBJECT_MISSING')) throw error;
       }
     }
-    await this.cache.keepManifests(listed.map(({ id }) => id));
     list.snapshots.sort(newestFirst);
     return addLost(this, withoutIntruders(list), seen ?? []);
   }
 
   async resolve(name: string): Promise<Snapshot> {
-    const ids = (await this.listed()).map(({ id }) => id);
+    const ids = (await this.listManifests()).map(({ id }) => id);
     const matching = ids.filter((id) => id === name || id.startsWith(name));
     const exact = matching.length > 1 ? matching.find((id) => id === name) : matching[0];
-    if (name !== '' && exact) return this.decode(exact, await this.readManifest(exact), await this.seen());
+    if (name !== '' && exact) return this.decode(exact, await this.manifestBytes(exact), await this.seen());
     const many = matching.length > 1;
     throw new LifeboatError(
       'SNAPSHOT_UNKNOWN',
@@ -131,10 +137,10 @@ class StoredRepository implements Repository {
   }
 
   async readPackList(ref: PackListRef, signal?: AbortSignal): Promise<Buffer> {
-    const cached = await this.cache.list(ref);
+    const cached = await this.lists?.read(ref);
     const stored = cached ?? (await fetchStoredList(this.destination, ref, signal));
     const lines = await unpackList(ref, stored);
-    if (!cached) await this.cache.saveList(ref, stored);
+    if (!cached) await this.lists?.write(ref, stored);
     return lines;
   }
 
@@ -153,7 +159,7 @@ class StoredRepository implements Repository {
     const keyId = packs.find((pack) => pack.keyId !== undefined)?.keyId;
     const list = { lines, count: packs.length, ...(keyId === undefined ? {} : { keyId }) };
     const { ref, stored } = await putPackList(this.destination, name, list, record);
-    await this.cache.saveList(ref, stored);
+    await this.lists?.write(ref, stored);
     return ref;
   }
 
@@ -162,10 +168,9 @@ class StoredRepository implements Repository {
     const plain = decodeManifest(encodeManifest(manifest));
     const bytes = encodeManifest(this.signing.sign('manifest', plain));
     checkDocumentSize(`the manifest of ${manifest.id}`, bytes.length);
-    const check = async () => this.checkObjects(await objectsOf(this, plain));
-    await check();
+    const objects = await objectsOf(this, plain);
     const snapshot = { manifest: decodeManifest(bytes), hash: manifestHash(bytes) };
-    await putManifest({ repository: this, snapshot, bytes, check }, options);
+    await putManifest({ repository: this, snapshot, bytes, objects }, options);
     return snapshot;
   }
 
@@ -177,35 +182,35 @@ class StoredRepository implements Repository {
     if (keys.some((key) => unreadable.some((directory) => key.startsWith(directory)))) {
       return { removed: [], refused: [...keys] };
     }
-    const result = { removed: [] as string[], refused: [] as string[] };
-    if (keys.length === 0) return result;
+    if (keys.length === 0) return { removed: [], refused: [] };
     const named = await namedKeys(this, snapshots);
+    const isOwn = (key: string) => key.startsWith(`${this.project}/`) && !key.endsWith('/manifest.json');
     // A list that cannot be read may name any pack.
-    const isNamed = (key: string) => named.keys.has(key) || (named.unread.length > 0 && key.startsWith(packs));
-    const packs = `${this.project}/packs/`;
-    let kept = false;
-    for (const key of keys) {
-      const own = key.startsWith(`${this.project}/`) && !key.endsWith('/manifest.json');
-      if (own && !isNamed(key) && !kept) kept = !(await deleteUnlessKept(this.destination, key));
-      if (!own || isNamed(key) || kept) result.refused.push(key);
-      else result.removed.push(key);
-    }
-    return result;
+    const mayBeNamed = (key: string) => named.keys.has(key) || (named.unread.length > 0 && isPackKey(key));
+    const wanted = keys.filter((key) => isOwn(key) && !mayBeNamed(key));
+    const kept = new Set(await deleteAll(this.destination, wanted));
+    const removed = wanted.filter((key) => !kept.has(key));
+    return { removed, refused: keys.filter((key) => !removed.includes(key)) };
   }
 
-  /** Lists all manifests, the latest dates first. */
-  private async listed(): Promise<{ id: string; object: ObjectInfo }[]> {
+  /** Returns the ids of all manifests and the versions of their objects, the latest dates first. */
+  private async listManifests(): Promise<{ id: string; version: string | undefined }[]> {
     const prefix = `${this.project}/snapshots/`;
-    const found: { id: string; object: ObjectInfo }[] = [];
-    for await (const object of this.destination.list(prefix)) {
-      const [id = '', name] = object.key.slice(prefix.length).split('/');
-      if (name === 'manifest.json' && parseSnapshotId(id)) found.push({ id, object });
+    const found: { id: string; version: string | undefined }[] = [];
+    for await (const { key, version } of this.destination.list(prefix)) {
+      const [id = '', name] = key.slice(prefix.length).split('/');
+      if (name === 'manifest.json' && parseSnapshotId(id)) found.push({ id, version });
     }
     return found.sort((a, b) => (a.id < b.id ? 1 : -1));
   }
 
-  private readManifest(id: string, signal?: AbortSignal): Promise<Buffer> {
-    return readDocument(this.destination, manifestKey(this.project, id), { signal });
+  /** Returns the bytes of a manifest. With a `version`, those of that object may come from the cache. */
+  private async manifestBytes(id: string, version?: string, signal?: AbortSignal): Promise<Buffer> {
+    const known = version === undefined ? undefined : await this.manifests?.read(id, version);
+    if (known) return known;
+    const bytes = await readDocument(this.destination, manifestKey(this.project, id), { signal });
+    if (version !== undefined) await this.manifests?.write(id, version, bytes);
+    return bytes;
   }
 
   private decode(id: string, bytes: Buffer, seen: SeenChain | undefined): Snapshot {

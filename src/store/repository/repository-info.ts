@@ -5,6 +5,7 @@ import { until } from '../../destinations/until.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { decodeRepositoryInfo, encodeRepositoryInfo, FORMAT, type RepositoryInfo } from '../objects/manifest.ts';
 import { readDocument, streamOf } from '../objects/objects.ts';
+import type { ManifestCache, PackListCache } from './repository.ts';
 import type { SeenChain } from './seen-chain.ts';
 
 /** The key of the object that identifies a repository. */
@@ -27,8 +28,10 @@ export interface RepositoryOptions {
   known?: KnownRepository;
   /** reads which snapshots the agent has seen there; absent: the list is not compared with them */
   seen?: () => Promise<SeenChain | undefined>;
-  /** a directory for manifests and lists of packs that were read before; absent: nothing is cached */
-  cache?: string;
+  /** manifests that were read before; absent: each one is fetched */
+  manifests?: ManifestCache;
+  /** lists of packs that were read before; absent: each one is fetched */
+  lists?: PackListCache;
   /** aborts opening the repository */
   signal?: AbortSignal;
 }

@@ -46,6 +46,24 @@ export interface CommitOptions {
   sending?(): void;
 }
 
+/** The bytes of manifests that were read before, so that they need not be fetched again. */
+export interface ManifestCache {
+  /** Returns the bytes of a manifest if they are those of the object with that version. */
+  read(id: string, version: string): Promise<Buffer | undefined>;
+  /** Saves the bytes of a manifest. Never rejects: without them, the manifest is fetched again. */
+  write(id: string, version: string, bytes: Buffer): Promise<void>;
+  /** Removes the bytes of all other manifests. Never rejects. */
+  keepOnly(ids: readonly string[]): Promise<void>;
+}
+
+/** Lists of packs as they are stored. A list is found by its hash, so one cache serves all repositories. */
+export interface PackListCache {
+  /** Returns the stored bytes of a list if they have its size and hash. Never rejects. */
+  read(ref: ObjectRef): Promise<Buffer | undefined>;
+  /** Saves the stored bytes of a list. Never rejects: without them, the list is fetched again. */
+  write(ref: ObjectRef, stored: Buffer): Promise<void>;
+}
+
 /** The snapshots of one Compose project at one destination. */
 export interface Repository {
   readonly info: RepositoryInfo;
@@ -61,12 +79,13 @@ export interface Repository {
    * from before the key was set. Any other unsigned manifest is damaged (SIGNATURE_MISSING). A manifest that the agent
    * has seen, and that is gone or was changed since, is damaged as well (CHAIN_BROKEN).
    *
-   * Reads only manifests that are not in the cache, or whose object was replaced since. `fresh`: reads all of them.
+   * A manifest that was read before is not fetched again if the destination shows that the object is the same.
    *
+   * @param options `fetch`: fetches every manifest, which also finds those that have become unreadable
    * @throws an error that does not concern one manifest, such as DEST_UNREACHABLE, because callers would take an
    * incomplete list for the whole one; the signal's reason
    */
-  snapshots(signal?: AbortSignal, options?: { fresh?: boolean }): Promise<SnapshotList>;
+  snapshots(signal?: AbortSignal, options?: { fetch?: boolean }): Promise<SnapshotList>;
   /** Finds a snapshot by its id or a unique prefix of it; for `latest` see chain.ts. Throws SNAPSHOT_UNKNOWN. */
   resolve(name: string): Promise<Snapshot>;
   /** Puts a source's facts. `record` is called with the object's key before it is put. Throws SNAPSHOT_TOO_LARGE. */
@@ -92,8 +111,8 @@ export interface Repository {
   /** Checks the presence and size of objects. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
-   * Commits a snapshot: reads the lists of its packs, checks the presence and size of every object that it needs, then
-   * signs and puts the manifest, see {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE.
+   * Commits a snapshot: signs the manifest, reads the lists of its packs, checks the presence and size of every object
+   * that it needs, then puts it, see {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE.
    */
   commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
   /**
