@@ -75,8 +75,8 @@ export interface PruneResult extends Pruned {
  * anything else. Then it removes snapshots, each with its tombstone written before its manifest is deleted. Finally it
  * records the objects that only these snapshots named.
  *
- * A damaged manifest or list of packs could name any pack, so no pack is deleted while there is one. Snapshots are still
- * removed.
+ * A damaged manifest or list of packs could name any pack, so no pack is deleted while there is one. Snapshots are
+ * still removed.
  *
  * @throws CHAIN_BROKEN, SIGNATURE_KEY, OBJECT_DAMAGED for a manifest that is not trusted or not readable now;
  * CLOCK_JUMPED; SETTING_INVALID for a policy that keeps nothing; what the destination throws; the signal's reason

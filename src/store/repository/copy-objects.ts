@@ -47,9 +47,9 @@ export interface CopyContext {
 
 /**
  * Copies one snapshot: first the objects that `to` lacks or has damaged, then, with `commit`, the manifest. The lists of
- * packs come before the packs.
- * An object whose hash differs from the manifest's is never stored under its name, and its snapshot is not committed. A
- * copy that is killed at any point leaves only whole objects, which the next call finds.
+ * packs come before the packs. An object whose hash differs from the recorded one is never stored under its name, and
+ * its snapshot is not committed. A copy that is killed at any point leaves only whole objects, which the next call
+ * finds.
  *
  * @throws OBJECT_DAMAGED, OBJECT_MISSING if `from` does not have what the manifest names; DELETE_REFUSED if `to` does
  * not let a wrong object be replaced; a failure to read one object while others are readable, see {@link

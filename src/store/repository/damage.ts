@@ -34,7 +34,8 @@ export class DamageJudge {
   private readonly tried = new Set<string>();
 
   /**
-   * @param keys returns the keys of all objects that should be there. Reading some of them proves or disproves an outage
+   * @param keys returns the keys of all objects that should be there. Reading some of them proves or disproves an
+   * outage
    */
   constructor(repository: Pick<Repository, 'destination' | 'info'>, keys: () => Promise<readonly string[]>) {
     this.repository = repository;

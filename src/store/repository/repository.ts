@@ -112,7 +112,8 @@ export interface Repository {
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
    * Commits a snapshot: signs the manifest, reads the lists of its packs, checks the presence and size of every object
-   * that it needs, then puts it, see {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE.
+   * that it needs, then puts it, see {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED,
+   * SNAPSHOT_TOO_LARGE.
    */
   commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
   /**

@@ -24,7 +24,8 @@ const PACK = new RegExp(`^packs/[^/]+/([0-9a-f]{2})/\\1[0-9a-f]{30}\\.zip${SEALE
 const PART = new RegExp(`^snapshots/([^/]+)/[^/]+\\.(?:index\\.ndjson|packs\\.ndjson|facts\\.json)${SEALED}$`);
 
 /**
- * Returns true for the key of a project's pack, index, facts or list of packs. A prune deletes no other unreferenced objects.
+ * Returns true for the key of a project's pack, index, facts or list of packs. A prune deletes no other unreferenced
+ * objects.
  */
 function isContent(project: string, key: string): boolean {
   if (!key.startsWith(`${project}/`)) return false;

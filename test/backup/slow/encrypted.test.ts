@@ -56,7 +56,7 @@ async function commit(): Promise<Committed> {
     ...{ status: 'ok', start: '2026-11-20T03:00:00.000Z', end: '2026-11-20T03:00:01.000Z' },
     sources: { [SOURCE]: source },
   } as Parameters<Repository['commit']>[0]);
-  return { ...source, refs: packs };
+  return { ...source, refs: packs.toSorted((a, b) => (a.id < b.id ? -1 : 1)) };
 }
 
 function fill(): void {
@@ -156,6 +156,7 @@ describe('the index that the next run builds on', () => {
         keys,
         fetchIndex: repository.fetchIndex.bind(repository),
         readFacts: repository.readFacts.bind(repository),
+        readPackList: repository.readPackList.bind(repository),
       },
       log: silentLog,
       run: { trigger: 'manual' },

@@ -47,7 +47,7 @@ async function commit(count: number): Promise<Snapshot[]> {
     const last = all.at(-1);
     const place = { sequence: i + 1, previous: last?.hash ?? null };
     const time = '2026-11-20T03:00:00.000Z';
-    const source = { kind: 'volume', status: 'ok', index, facts: index, packs: [], files: 1, bytes: 1 } as const;
+    const source = { kind: 'volume', status: 'ok', index, facts: index, files: 1, bytes: 1 } as const;
     const more = { newFiles: 1, newBytes: 1, summary: '', warnings: [], skipped: {} };
     const manifest = {
       ...{ format: FORMAT, project: 'shop', id, start: time, end: time, trigger: 'schedule', agentVersion: '1' },
