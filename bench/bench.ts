@@ -10,6 +10,7 @@ const BENCHES: Record<string, (options: BenchOptions) => Promise<string>> = {
   s3: async (options) => (await import('./s3.ts')).benchS3(options),
   entries: async (options) => (await import('./entries.ts')).benchEntries(options),
   idle: async (options) => (await import('./idle.ts')).benchIdle(options),
+  repository: async (options) => (await import('./repository.ts')).benchRepository(options),
 };
 
 const USAGE = `usage: npm run bench -- ${Object.keys(BENCHES).join('|')} [--rounds 3] [--size full|small]`;
