@@ -25,7 +25,10 @@ export interface StepResult {
 
 const LISTED_AT_ONCE = 1000;
 
-/** Counts calls as an S3 server would: a listing takes a request for each 1,000 objects. */
+/**
+ * Counts calls as an S3 server would: a listing takes a request for each 1,000 objects. Lists a version of each object, as
+ * a bucket does with its ETags.
+ */
 function counting(of: Destination, requests: StepResult['requests']): Destination {
   return {
     name: of.name,
@@ -42,7 +45,7 @@ function counting(of: Destination, requests: StepResult['requests']): Destinatio
       let listed = 0;
       for await (const object of of.list(prefix, options)) {
         if (++listed % LISTED_AT_ONCE === 0) requests.list += 1;
-        yield object;
+        yield { ...object, version: `${object.size}` };
       }
     },
     delete: (key, options) => of.delete(key, options),

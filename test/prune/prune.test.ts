@@ -168,6 +168,26 @@ describe('prune', () => {
       await repository.checkObjects(await objectsOf(repository, manifest));
   });
 
+  test('while the list of packs of a kept snapshot cannot be read, no pack is deleted, but snapshots are removed', async () => {
+    const all = await nights(4);
+    const list = all[3]?.manifest.sources[MEDIA]?.packs?.key as string;
+    const content = objects.get(list) as string;
+    objects.set(list, content.replace(/.$/s, '~'));
+    const before = await packs();
+    expect(await run()).toMatchObject({ snapshots: 2, unread: [list], waiting: { objects: 2 } });
+    expect(await ids()).toHaveLength(2);
+    now += 2 * DAY;
+    const shown = await run();
+    expect(await packs()).toEqual(before);
+    expect(renderPrune(shown, { now: new Date(now), zone: 'UTC' })).toContain(`could name it: ${list}`);
+    // The day of waiting begins once the list is back.
+    objects.set(list, content);
+    expect(await run()).toMatchObject({ waiting: { objects: 4 } });
+    now += DAY;
+    await run();
+    expect(await packs()).toEqual(['22', '33', 'ab']);
+  });
+
   test('an object that a manifest names again is not deleted', async () => {
     const all = await nights(3);
     planned[MEDIA] = 'last 1';

@@ -46,7 +46,7 @@ export interface CopyContext {
 }
 
 /**
- * Copies one snapshot: first the objects that `to` lacks or has damaged, then, with `commit`, the manifest. The lists of
+ * Copies one snapshot: first the objects that `to` lacks or has damaged, then, with `commit`, the manifest. Lists of
  * packs come before the packs. An object whose hash differs from the recorded one is never stored under its name, and
  * its snapshot is not committed. A copy that is killed at any point leaves only whole objects, which the next call
  * finds.
