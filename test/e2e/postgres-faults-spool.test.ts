@@ -52,8 +52,8 @@ describe('a spool that is too small', () => {
   it('has room for a compressed dump only, which is known once an uncompressed one has become too large', async () => {
     const made = await small(1200);
     stack = made.stack;
-    // The server stores these values compressed: the table has a few MB, and its dump 1.2 GB.
-    const values = `INSERT INTO squeezed SELECT i, repeat(md5(i::text), 780000) FROM generate_series(1, 50) i`;
+    // The server stores these values compressed: the table has a few MB, and its dump 1 GB.
+    const values = "INSERT INTO squeezed SELECT i, repeat('x', 50000000) FROM generate_series(1, 20) i";
     await stack.psql(`CREATE TABLE squeezed (id int, v text); ${values}`, { database: 'app' });
     const report = await expectNextRunGood(stack);
     expect(report.results[0]).toMatchObject({ status: 'ok' });
