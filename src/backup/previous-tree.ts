@@ -10,6 +10,10 @@ import type { RunContext } from './context.ts';
 
 /** Access to the previous snapshot of a source. An agent with only public keys reads it from its cache. */
 
+/** Reported, because a recipient that is missing by mistake shows only when somebody needs it. */
+const OTHER_KEYS =
+  'the encryption keys are not those of the last snapshot, so everything is stored again; older snapshots still need the old keys';
+
 interface Memory {
   state: State;
   context: RunContext;
@@ -34,15 +38,14 @@ export async function previousTree(
     if (!cached) await repository.fetchIndex(index, indexPath, signal);
     const damaged = new Set(await state.damaged());
     const alike = stored.filter((pack) => isSealedWith(pack, repository.keys));
-    if (alike.length < stored.length)
-      log.info('content stored with other keys, or without encryption, is stored again', { source: name });
+    const warnings = alike.length < stored.length ? [OTHER_KEYS] : [];
     const packs = alike.filter(({ key }) => !damaged.has(key));
     // No repacking in a safety snapshot: a restore waits for it.
-    if (run.trigger === 'safety') return { tree: { indexPath, packs }, warnings: [] };
+    if (run.trigger === 'safety') return { tree: { indexPath, packs }, warnings };
     const renewed = await packsToRenew(indexPath, packs);
     if (renewed.size > 0)
       log.info('storing the remaining content of mostly unused packs again', { source: name, packs: renewed.size });
-    return { tree: { indexPath, packs: packs.filter(({ id }) => !renewed.has(id)) }, warnings: [] };
+    return { tree: { indexPath, packs: packs.filter(({ id }) => !renewed.has(id)) }, warnings };
   } catch (error) {
     const info = errorInfo(error);
     const text = 'the last index cannot be read, so everything is stored again';
