@@ -46,6 +46,12 @@ export interface CopyDeps {
   stallTimeoutMs: number;
   /** prunes a complete copy; absent: nothing is removed */
   prune?(place: CopyPlace, repository: Repository, fence: Lease['fence'], signal: AbortSignal): Promise<Pruned>;
+  /** for the way from a copy to the destination: objects there that `check` found damaged; the copy replaces them */
+  repair?: {
+    damaged(): Promise<string[]>;
+    /** forgets those that are whole again */
+    repaired(keys: readonly string[]): Promise<void>;
+  };
   /** called with the bytes that a copy has received, and the bytes it will receive */
   progress?(copy: string, done: number, total: number): void;
   signal: AbortSignal;

@@ -59,7 +59,7 @@ interface Copying {
  * @throws what the copy's destination throws; LEASE_LOST; the signal's reason
  */
 export async function bringUpToDate(
-  deps: Pick<CopyDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now' | 'log' | 'progress'>,
+  deps: Pick<CopyDeps, 'plan' | 'keep' | 'state' | 'zone' | 'now' | 'log' | 'progress' | 'repair'>,
   copying: Copying,
 ): Promise<{ error?: LifeboatError; problems: Problem[] }> {
   const { place, main, repository, lacking, signal, alive } = copying;
@@ -72,6 +72,8 @@ export async function bringUpToDate(
   const lost = await lostSnapshots(copy.snapshots, main, await deps.state.abandoned(main.repository.project));
   if (lost.length > 0) problems.set('lost', lostProblem(place.name, main, lost));
   const context = await contextOf(deps, copying, problems);
+  const damaged = (await deps.repair?.damaged()) ?? [];
+  context.damaged = new Set(damaged);
   const unreadable = main.damaged.find(({ id }) => !copy.there.has(id) && !copy.gone.has(id));
   let error = unreadable ? notCopied(unreadable.id, unreadable.error) : copy.withheld;
   try {
@@ -90,6 +92,7 @@ export async function bringUpToDate(
     }
   } finally {
     for (const [key, why] of context.bad) if (isDamage(why)) copying.bad.add(key);
+    await deps.repair?.repaired(damaged.filter((key) => !context.damaged?.has(key)));
   }
   const brought = steps.flatMap((step) =>
     step.type === 'snapshot' && !lacking.has(step) ? [step.snapshot.manifest.id] : [],
