@@ -9,7 +9,6 @@ import { copyAll } from '../copy/copy.ts';
 import { highestCopied } from '../copy/highest-copied.ts';
 import { planWithKeep } from '../copy/plan.ts';
 import type { PruneEverywhereDeps } from '../copy/prune-everywhere.ts';
-import { backToDestination } from '../copy/repair.ts';
 import { recover } from '../daemon/recover.ts';
 import { isRunning } from '../docker/marker.ts';
 import { hasHelpers, reapHelpers } from '../docker/remove-helper.ts';
@@ -160,10 +159,17 @@ export function copyAloneDeps(environment: Environment): CopyAloneDeps {
   const alone = { ...aloneOf(environment), lock: () => environment.lock({ ask: false }) };
   if (!environment.otherRepository) return { ...alone, deps: (plan) => copyDepsOf(environment, plan) };
   // From a copy to the destination. The state of the copies stays unchanged. The place to read from may be read-only.
+  const state = {
+    ...environment.state,
+    // The destination may be ahead of the copy.
+    abandoned: async () => Number.POSITIVE_INFINITY,
+    copies: async () => ({}),
+    saveCopies: async () => undefined,
+    saveDamaged: async () => undefined,
+  };
   const copies = [{ ...environment.own.place, keep: EVERYTHING, keepsPins: true as const }];
   const lease = async () => ({ fence: async () => undefined, release: async () => undefined });
-  const over = { copies, ...backToDestination(environment.state) };
-  return { ...alone, lease, deps: (plan) => ({ ...copyDepsOf(environment, plan), ...over }) };
+  return { ...alone, lease, deps: (plan) => ({ ...copyDepsOf(environment, plan), copies, state }) };
 }
 
 /** The dependencies that backups and restores share. */

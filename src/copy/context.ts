@@ -25,6 +25,8 @@ export interface CopyPlace {
    */
   isEmpty(signal: AbortSignal): Promise<boolean>;
   lease(repository: Repository): Promise<Lease>;
+  /** the record of objects there that `check` found damaged; absent: there is none */
+  suspects?: Pick<State, 'damaged' | 'saveDamaged'>;
   /** Removes unfinished objects of the project. The caller must hold the lease. */
   sweep(signal?: AbortSignal): Promise<void>;
 }
@@ -46,12 +48,6 @@ export interface CopyDeps {
   stallTimeoutMs: number;
   /** prunes a complete copy; absent: nothing is removed */
   prune?(place: CopyPlace, repository: Repository, fence: Lease['fence'], signal: AbortSignal): Promise<Pruned>;
-  /** for the way from a copy to the destination: objects there that `check` found damaged; the copy replaces them */
-  repair?: {
-    damaged(): Promise<string[]>;
-    /** forgets those that are whole again */
-    repaired(keys: readonly string[]): Promise<void>;
-  };
   /** called with the bytes that a copy has received, and the bytes it will receive */
   progress?(copy: string, done: number, total: number): void;
   signal: AbortSignal;

@@ -86,6 +86,15 @@ export const SETTINGS = {
     form: 'name',
     doc: 'the region to use if the destination names none',
   },
+  LIFEBOAT_S3_CUSTOMER_KEY: {
+    parse: matching(
+      /^[A-Za-z0-9+/]{43}=$/,
+      'write 32 random bytes in base64, as `openssl rand -base64 32` prints them',
+    ),
+    form: '32 bytes in base64',
+    doc: 'the key with which an S3 server encrypts objects, for locations with [`sse=customer`](s3.md#options). The server does not keep it: without this key, nobody can read the objects',
+    secret: true,
+  },
   LIFEBOAT_SCOPE: {
     parse: parseScope,
     form: '`project`, `all`, or a comma list',

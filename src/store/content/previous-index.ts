@@ -1,9 +1,34 @@
 import { errorInfo } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import { plural } from '../../report/format.ts';
-import { type IndexEntry, readIndexFile } from '../filesystem/index-file.ts';
+import type { IndexEntry } from '../filesystem/index-file.ts';
 import { comparePaths, type TreePath } from '../filesystem/path.ts';
+import { type IndexLine, readIndexFileLines } from '../filesystem/read-index.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
+import type { Content, PartLines } from './known.ts';
+
+/** The previous entry of a path. */
+export interface PreviousEntry {
+  entry: IndexEntry;
+  /** whether all packs with its content can be reused */
+  usable: boolean;
+  /** the lines of its parts */
+  parts?: PartLines;
+}
+
+/** Returns the content of a previous entry; undefined if it has none, or its packs cannot be reused. */
+export function contentOf({ entry, parts, usable }: PreviousEntry): Content | undefined {
+  const { size, sha256, ranges, pack, entry: name, sqlite } = entry;
+  if (!usable || size === undefined || sha256 === undefined) return undefined;
+  const placed = pack === undefined || name === undefined ? {} : { pack, entry: name };
+  const state = sqlite === undefined ? {} : { sqlite };
+  return { size, sha256, ...(ranges && { ranges }), ...state, ...placed, ...(parts && { parts }) };
+}
+
+/** Returns the warning for packs of the last snapshot that cannot be reused. */
+export function lostPacksText(lost: number): string {
+  return `missing, cut or not readable: ${plural(lost, 'pack')} of the last snapshot; their content is stored again`;
+}
 
 /**
  * Reads the index of the last snapshot alongside a walk. If it is missing or damaged, the backup takes longer but stays
@@ -13,36 +38,37 @@ export class PreviousIndex {
   readonly warnings: string[] = [];
   private readonly available: ReadonlyMap<string, PackRef>;
   private file: string | undefined;
-  private entries: AsyncGenerator<IndexEntry> | undefined;
-  private next: IndexEntry | undefined;
+  private lines: AsyncGenerator<IndexLine> | undefined;
+  private readonly position = { end: 0 };
+  private next: PreviousEntry | undefined;
 
   private constructor(file: string | undefined, available: ReadonlyMap<string, PackRef>) {
     this.file = file;
     this.available = available;
-    if (file !== undefined) this.entries = readIndexFile(file);
+    if (file !== undefined) this.lines = readIndexFileLines(file, this.position);
   }
 
   /**
    * Opens the index. Lists the destination, and reuses only those previous packs that are there with their full size.
+   *
+   * @param previous `listed`: the caller has listed the destination, and `packs` are those that are there
    */
   static async open(
-    previous: { indexPath: string; packs: readonly PackRef[] } | undefined,
+    previous: { indexPath: string; packs: readonly PackRef[]; listed?: boolean } | undefined,
     destination: Destination,
     prefix: string,
   ): Promise<PreviousIndex> {
     if (!previous) return new PreviousIndex(undefined, new Map());
     const byKey = new Map(previous.packs.map((pack) => [pack.key, pack]));
     const available = new Map<string, PackRef>();
-    for await (const { key, size } of destination.list(prefix)) {
+    if (previous.listed) for (const pack of previous.packs) available.set(pack.id, pack);
+    for await (const { key, size } of previous.listed ? [] : destination.list(prefix)) {
       const pack = byKey.get(key);
       if (pack && pack.size === size) available.set(pack.id, pack);
     }
     const opened = new PreviousIndex(previous.indexPath, available);
     const lost = previous.packs.length - available.size;
-    if (lost > 0)
-      opened.warnings.push(
-        `missing, cut or not readable: ${plural(lost, 'pack')} of the last snapshot; their content is stored again`,
-      );
+    if (lost > 0) opened.warnings.push(lostPacksText(lost));
     return opened;
   }
 
@@ -52,14 +78,14 @@ export class PreviousIndex {
   }
 
   /** Returns the previous entry of a path. Successive calls must pass paths in order. */
-  async at(path: TreePath): Promise<IndexEntry | undefined> {
+  async at(path: TreePath): Promise<PreviousEntry | undefined> {
     for (;;) {
       if (!this.next) {
-        if (!this.entries) return undefined;
-        await this.advance(this.entries);
+        if (!this.lines) return undefined;
+        await this.advance(this.lines);
         continue;
       }
-      const order = comparePaths(this.next.path, path);
+      const order = comparePaths(this.next.entry.path, path);
       if (order > 0) return undefined;
       const found = this.next;
       this.next = undefined;
@@ -83,21 +109,34 @@ export class PreviousIndex {
   distrust(error: unknown): void {
     this.warnings.push(`the last index could not be used: ${errorInfo(error).message}`);
     this.file = undefined;
-    this.entries = undefined;
+    this.lines = undefined;
     this.next = undefined;
   }
 
   async close(): Promise<void> {
-    await this.entries?.return(undefined);
+    await this.lines?.return(undefined);
   }
 
-  private async advance(entries: AsyncGenerator<IndexEntry>): Promise<void> {
+  private async advance(lines: AsyncGenerator<IndexLine>): Promise<void> {
     try {
-      const { value, done } = await entries.next();
-      if (done) this.entries = undefined;
-      else this.next = value;
+      const { value, done } = await lines.next();
+      if (done) this.lines = undefined;
+      else if (value.type !== 'part') this.next = await this.withParts(value, lines);
     } catch (error) {
       this.distrust(error);
     }
+  }
+
+  /** Reads the lines of the parts of an entry, but remembers only where they are. */
+  private async withParts(entry: IndexEntry, lines: AsyncGenerator<IndexLine>): Promise<PreviousEntry> {
+    const { pack, parts: count } = entry;
+    if (count === undefined || this.file === undefined) return { entry, usable: !pack || this.usable(pack) };
+    const from = this.position.end;
+    let usable = true;
+    for (let i = 0; i < count; i++) {
+      const { value } = await lines.next();
+      usable &&= value?.type === 'part' && this.usable(value.pack);
+    }
+    return { entry, usable, parts: { file: this.file, from, to: this.position.end, count } };
   }
 }

@@ -13,7 +13,7 @@ import type { ObjectRef } from './manifest.ts';
 export const MAX_DOCUMENT = 64 * 1024 * 1024;
 
 /** Options of putting and fetching whole objects. */
-export interface ObjectOptions {
+interface ObjectOptions {
   keys: SealKeys;
   signal?: AbortSignal | undefined;
 }
@@ -21,7 +21,7 @@ export interface ObjectOptions {
 /**
  * Puts an object, compressed if `compress` is set and encrypted if there is a key.
  *
- * @param key the object's key without the suffixes of compression and encryption
+ * @param key the object's key without the suffixes of compression and encryption; it has a new random part
  * @param options `record` is called with the full key before the object is put
  */
 export async function putObject(
@@ -34,7 +34,8 @@ export async function putObject(
   const full = key + sealed.suffix;
   try {
     await options.record?.(full);
-    const stored = await destination.put(full, sealed.stream, options.signal ? { signal: options.signal } : {});
+    const signal = options.signal ? { signal: options.signal } : {};
+    const stored = await destination.put(full, sealed.stream, { newKey: true, ...signal });
     return { key: full, ...stored };
   } catch (error) {
     sealed.stream.destroy();
@@ -127,7 +128,7 @@ export async function fetchDocument(destination: Destination, ref: ObjectRef, op
  * Returns the real error of an object that could not be opened. If its first bytes were changed, the programs report a
  * wrong key; the object's hash shows which of the two it is.
  */
-export async function whyUnread(
+async function whyUnread(
   destination: Destination,
   ref: ObjectRef,
   error: unknown,

@@ -16,8 +16,8 @@ export interface CopyContext {
   to: Repository;
   /** sizes in bytes of the content objects that `to` has, by key; updated as objects are sent */
   there: Map<string, number>;
-  /** keys of objects at `to` that `check` found damaged; a key is removed once the object is whole */
-  damaged?: Set<string>;
+  /** keys of objects that may be damaged at `to` although their size is right; removed once they are whole */
+  suspects: Set<string>;
   /** objects not to try again: damaged or missing at `from`, unreadable at `to`, or wrong there and not deletable */
   bad: Map<string, LifeboatError>;
   /** distinguishes damage at `from` from a disk or server that is gone */
@@ -34,73 +34,52 @@ export interface CopyContext {
 }
 
 /**
- * Copies one snapshot: first the objects that `to` lacks, has with another size or has damaged, then, with `commit`,
- * the manifest. An object whose hash differs from the manifest's is never stored under its name, and its snapshot is
- * not committed. Without `commit`, the manifest is there, so the other objects are copied even if one cannot be. A copy
- * that is killed at any point leaves only whole objects, which the next call finds.
+ * Copies one snapshot: first the objects that `to` lacks or has damaged, then, with `commit`, the manifest.
+ * An object whose hash differs from the manifest's is never stored under its name, and its snapshot is not committed. A
+ * copy that is killed at any point leaves only whole objects, which the next call finds.
  *
  * @throws OBJECT_DAMAGED, OBJECT_MISSING if `from` does not have what the manifest names; DELETE_REFUSED if `to` does
  * not let a wrong object be replaced; a failure to read one object while others are readable, see {@link
  * isAboutSnapshot}; what `fence` and the destinations throw
  */
-export async function copySnapshot(context: CopyContext, snapshot: Snapshot, commit: boolean): Promise<void> {
-  const { there, damaged, bad, signal } = context;
-  const objects = new Map(objectsOf(snapshot.manifest).map((ref) => [ref.key, ref]));
-  const lacking = [...objects.values()].filter(({ key, size }) => there.get(key) !== size || damaged?.has(key));
-  const known = lacking.flatMap(({ key }) => bad.get(key) ?? []);
-  let failure = known[0];
-  if (commit && failure) throw failure;
+export async function copySnapshot(context: CopyContext, { manifest, hash }: Snapshot, commit: boolean): Promise<void> {
+  const { from, to, there, suspects, bad, sent, signal } = context;
+  const objects = new Map(objectsOf(manifest).map((ref) => [ref.key, ref]));
+  const lacking = [...objects.values()].filter(({ key, size }) => there.get(key) !== size || suspects.has(key));
   for (const ref of lacking) {
-    if (bad.has(ref.key)) continue;
+    const known = bad.get(ref.key);
+    if (known) throw known;
+  }
+  for (const ref of lacking) {
     signal.throwIfAborted();
+    // It was cut short, or somebody else put it there: no manifest matches it.
     try {
-      await sendObject(context, ref);
-    } catch (error) {
-      if (commit || !isAboutSnapshot(error)) throw error;
-      failure ??= error;
-    }
-  }
-  if (failure) throw failure;
-  if (commit) await commitSnapshot(context, snapshot);
-}
-
-/** Sends one object, and replaces a wrong one. @throws see {@link copySnapshot} */
-async function sendObject(context: CopyContext, ref: ObjectRef): Promise<void> {
-  const { from, to, there, bad, damaged, sent, signal } = context;
-  try {
-    if (there.get(ref.key) === ref.size) {
-      const isWhole = await isWholeAt(to.destination, ref, signal);
-      if (isWhole) return void damaged?.delete(ref.key);
-      await checkSource(context, ref);
-      await removeWrong(to.destination, ref.key, 'is damaged');
-    } else if (there.has(ref.key)) {
-      // It was cut short, or somebody else put it there: no manifest matches it.
-      await removeWrong(to.destination, ref.key, 'has the wrong size');
-    }
-    await copyObject(context, ref);
-  } catch (error) {
-    signal.throwIfAborted();
-    const isRead = error instanceof LifeboatError && fromSource.has(error);
-    if (isDamage(error) || isRead) {
-      const finding = await context.judge.judge(ref.key, error);
-      if (finding === 'outage') {
-        for (const key of context.judge.doubted) bad.delete(key);
-        throw isDamage(error) ? goneAway(from.destination, error) : error;
+      if (!(await isWhole(context, ref))) {
+        const why = there.get(ref.key) === ref.size ? 'is damaged' : 'has the wrong size';
+        if (there.has(ref.key)) await removeWrong(to.destination, ref.key, why);
+        await copyObject(context, ref);
+        sent.objects += 1;
+        sent.bytes += ref.size;
       }
-      if (finding === 'unread') asUnread(error);
+    } catch (error) {
+      signal.throwIfAborted();
+      const isRead = error instanceof LifeboatError && fromSource.has(error);
+      if (isDamage(error) || isRead) {
+        const finding = await context.judge.judge(ref.key, error);
+        if (finding === 'outage') {
+          for (const key of context.judge.doubted) bad.delete(key);
+          throw isDamage(error) ? goneAway(from.destination, error) : error;
+        }
+        if (finding === 'unread') asUnread(error);
+      }
+      if (isAboutSnapshot(error)) bad.set(ref.key, error);
+      throw error;
     }
-    if (isAboutSnapshot(error)) bad.set(ref.key, error);
-    throw error;
+    context.judge.read(ref.key);
+    there.set(ref.key, ref.size);
+    suspects.delete(ref.key);
   }
-  context.judge.read(ref.key);
-  damaged?.delete(ref.key);
-  there.set(ref.key, ref.size);
-  sent.objects += 1;
-  sent.bytes += ref.size;
-}
-
-async function commitSnapshot(context: CopyContext, { manifest, hash }: Snapshot): Promise<void> {
-  const { from, to, sent, signal } = context;
+  if (!commit) return;
   const key = manifestKey(from.project, manifest.id);
   const bytes = await readDocument(from.destination, key, { signal });
   if (manifestHash(bytes) !== hash) throw new LifeboatError('OBJECT_DAMAGED', `${key} has changed meanwhile`);
@@ -160,34 +139,25 @@ export async function removeWrong(destination: Destination, key: string, what: s
   });
 }
 
+/**
+ * Returns whether an object that may be damaged at `to` is whole there. If it is not, `from` must have it whole: a
+ * damaged object holds more than none.
+ */
+async function isWhole({ from, to, there, suspects, signal }: CopyContext, ref: ObjectRef): Promise<boolean> {
+  if (!suspects.has(ref.key) || there.get(ref.key) !== ref.size) return false;
+  const hash = createHash('sha256');
+  for await (const chunk of await to.destination.get(ref.key, { signal })) hash.update(chunk as Buffer);
+  if (hash.digest('hex') === ref.sha256) return true;
+  for await (const _ of checked(from.destination, ref, () => undefined, signal));
+  return false;
+}
+
 async function copyObject({ from, to, onBytes, signal }: CopyContext, ref: ObjectRef): Promise<void> {
   const body = Readable.from(checked(from.destination, ref, onBytes, signal), { objectMode: false });
   const stored = await to.destination.put(ref.key, body, { signal, expectedSize: ref.size, whole: ref });
   if (stored.size === ref.size && stored.sha256 === ref.sha256) return;
   await deleteUnlessKept(to.destination, ref.key);
   throw new LifeboatError('DEST_DAMAGED', `${to.destination.name} did not store ${ref.key} as it was sent`);
-}
-
-/**
- * Returns whether an object equals the manifest's record. A damaged object is only replaced if it is damaged still.
- *
- * @throws what the destination throws; it concerns this object only
- */
-async function isWholeAt(destination: Destination, ref: ObjectRef, signal: AbortSignal): Promise<boolean> {
-  const hash = createHash('sha256');
-  try {
-    for await (const chunk of await destination.get(ref.key, { signal })) hash.update(chunk as Buffer);
-  } catch (error) {
-    signal.throwIfAborted();
-    if (isDamage(error)) return false;
-    throw error instanceof LifeboatError ? asUnread(error) : error;
-  }
-  return hash.digest('hex') === ref.sha256;
-}
-
-/** Reads an object at `from` to its end, before the damaged one at `to` is deleted. @throws OBJECT_DAMAGED */
-async function checkSource({ from, signal }: CopyContext, ref: ObjectRef): Promise<void> {
-  for await (const _ of checked(from.destination, ref, () => undefined, signal));
 }
 
 /**

@@ -2,10 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../../src/base/errors.ts';
 import { silentLog } from '../../../src/base/log.ts';
 import { highestCopied } from '../../../src/copy/highest-copied.ts';
-import { backToDestination } from '../../../src/copy/repair.ts';
 import { isCopyOk } from '../../../src/report/copy-text.ts';
 import type { CopyReport } from '../../../src/report/events.ts';
-import { encodeManifest, manifestKey } from '../../../src/store/objects/manifest.ts';
+import { encodeManifest, manifestKey, objectsOf } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
 import { LEASE_MS, takeLease } from '../../../src/store/repository/lease.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
@@ -26,64 +25,6 @@ const unreachable = () => {
 };
 const pin = async (id: string) =>
   putPin(await bench.main(), id, { reason: 'before deploy 4.2', at: '2026-11-10T03:00:00.000Z' });
-
-describe('copying back to the destination', () => {
-  const [from, to] = ['copy', 'main'];
-  /** Copies from the copy to the destination, where an earlier check found the objects damaged. */
-  async function copyBack(known: string[]) {
-    await bench.state.saveDamaged(known);
-    const reports = await bench.run({
-      ...{ main: () => bench.copy(from), copies: [bench.place(to)] },
-      ...backToDestination(bench.state),
-    });
-    return { report: reports[0], damaged: await bench.state.damaged() };
-  }
-  /** Returns the keys of the objects at the destination that are not as before. */
-  const differing = (before: Record<string, string>) => {
-    const files = bench.files(to);
-    return Object.keys({ ...before, ...files }).filter((key) => before[key] !== files[key]);
-  };
-  const packs = () => Object.keys(bench.files(to)).filter((key) => key.includes('/packs/'));
-  const damage = (at: string, key: string) =>
-    bench.write(at, key, (bench.files(at)[key] as string).replace('content', 'CONTENT'));
-
-  beforeEach(async () => {
-    await bench.nights(3);
-    await bench.run();
-  });
-
-  test('replaces an object that check found damaged there, although its size is right', async () => {
-    const sound = bench.files(to);
-    const [first = '', second = ''] = packs();
-    for (const key of [first, second]) damage(to, key);
-    // Objects that nobody found damaged are not read.
-    const { report, damaged } = await copyBack([first, 'shop/packs/gone']);
-    expect(report).toMatchObject({ status: 'ok', objects: 1 });
-    expect(damaged).toEqual(['shop/packs/gone']);
-    expect(differing(sound)).toEqual([second]);
-  });
-
-  test('leaves an object in place that the copy does not have whole, and brings back the others', async () => {
-    const sound = bench.files(to);
-    const [first = '', second = ''] = packs();
-    for (const key of [first, second]) damage(to, key);
-    damage(from, first);
-    const { report, damaged } = await copyBack([first, second]);
-    expect(report).toMatchObject({ status: 'partial', error: { code: 'OBJECT_DAMAGED' } });
-    expect(differing(sound)).toEqual([first]);
-    expect(damaged).toEqual([first]);
-  });
-
-  test('leaves an object alone that is whole again, and forgets that it was damaged', async () => {
-    const sound = bench.files(to);
-    const [first = ''] = packs();
-    damage(from, first);
-    const { report, damaged } = await copyBack([first]);
-    expect(report).toMatchObject({ status: 'ok', objects: 0 });
-    expect(damaged).toEqual([]);
-    expect(differing(sound)).toEqual([]);
-  });
-});
 
 describe('a copy', () => {
   test('receives everything, byte for byte, and then only new objects', async () => {
@@ -130,6 +71,30 @@ describe('a copy', () => {
     bench.prolong = () => Promise.reject(refuse);
     await bench.night();
     expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+  });
+
+  test('gets an object again that a check found damaged, although its size is right', async () => {
+    const { manifest } = await bench.night();
+    await bench.run();
+    const packs = objectsOf(manifest).slice(1);
+    const [damaged, whole] = packs.map(({ key }) => key) as [string, string];
+    const former = bench.files();
+    const content = former[damaged] as string;
+    bench.write('copy', damaged, content.replace(/^./, '~'));
+    // Without the result of a check, nothing is read again.
+    expect(await bench.run()).toMatchObject([{ status: 'ok', objects: 0 }]);
+    await bench.state.saveDamaged([damaged, whole, 'shop/gone']);
+    const repairing = { copies: [{ ...bench.place(), suspects: bench.state }] };
+
+    // A damaged object holds more than none, so it stays if the other side does not have it whole either.
+    bench.write('main', damaged, content.replace(/^./, '!'));
+    await bench.run(repairing);
+    expect(bench.files()[damaged]).toBe(content.replace(/^./, '~'));
+    bench.write('main', damaged, content);
+
+    expect(await bench.run(repairing)).toMatchObject([{ status: 'ok', objects: 1 }]);
+    expect(bench.files()).toEqual(former);
+    expect(await bench.state.damaged()).toEqual(['shop/gone']);
   });
 
   test('that is behind reports since when, and catches up oldest first', async () => {
