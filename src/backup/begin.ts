@@ -3,7 +3,7 @@ import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.t
 import { type Log, withTail } from '../base/log.ts';
 import type { ObjectInfo } from '../destinations/destination.ts';
 import { listOnce } from '../destinations/list-once.ts';
-import type { Plan, PlannedSource } from '../plan/model.ts';
+import type { Plan, PlannedSource, Problem } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import type { Progress, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
@@ -193,8 +193,19 @@ function startRun(deps: BackupDeps, request: BackupRequest, plan: Plan | undefin
 }
 
 /** Returns the sources of the plan that this run backs up. */
-export function chosenSources({ sources }: Plan, { only }: BackupRequest): PlannedSource[] {
+export function chosenSources({ sources }: Plan, { only }: Pick<BackupRequest, 'only'>): PlannedSource[] {
   return only ? sources.filter(only) : sources;
+}
+
+/**
+ * Returns the problems of the plan that a run reports. A warning about the volumes of a stopped container concerns only
+ * runs that store volumes. Mistakes in labels and settings concern every run.
+ */
+export function problemsOf(plan: Plan, request: Pick<BackupRequest, 'only'>): Problem[] {
+  const storesVolumes = chosenSources(plan, request).some(({ kind }) => kind === 'volume');
+  return plan.problems.filter(
+    ({ code, severity }) => storesVolumes || code !== 'CONTAINER_STOPPED' || severity !== 'warning',
+  );
 }
 
 async function openJournal({ journals, agentId }: BackupDeps, run: RunStart, earlier?: Earlier): Promise<Journal> {

@@ -13,7 +13,7 @@ import { emptiedProblem, listEmptiedSources, refuseEmptied } from '../store/repo
 import { findOtherProjects, newProjectWarning } from '../store/repository/other-projects.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { placeOf } from '../store/repository/seen-chain.ts';
-import { chosenSources, type Prepared, type Run, rememberChain } from './begin.ts';
+import { chosenSources, type Prepared, problemsOf, type Run, rememberChain } from './begin.ts';
 import { captureAll, failTooLarge } from './capture-all.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './context.ts';
 import { failIncomplete } from './fail-incomplete.ts';
@@ -27,7 +27,7 @@ import { clockProblems, emptyRunError, refuseClear, refuseUnsigned, runStatus } 
  */
 export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, run: Run): Promise<Ending> {
   const captured: Captured[] = [];
-  const problems: Problem[] = [...(run.plan?.problems ?? [])];
+  const problems: Problem[] = run.plan ? problemsOf(run.plan, request) : [];
   const { prepared, failure } = run;
   if (!prepared) return failedRun({ request, run, captured, problems }, failure);
   const { journal, list } = prepared;
