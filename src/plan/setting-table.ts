@@ -152,7 +152,7 @@ export const SETTINGS = {
   LIFEBOAT_STALL_TIMEOUT: {
     parse: duration({ min: '10s', max: '7d' }),
     form: 'duration',
-    doc: 'how long Lifeboat waits if a dump, a restore, or the reading of a volume makes no progress. After this time, it fails',
+    doc: 'how long a dump, a restore, or the reading of a volume may make no progress. After this time, Lifeboat ends it with an error',
     default: '15m',
   },
   LIFEBOAT_PGUSER: {
