@@ -45,7 +45,7 @@ export async function status(call: Call): Promise<number> {
   const services = await heldServices(app.journals, underWay);
   const known = await state.copies();
   const copies = app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
-  const doubts = [...(await spoolProblems(SPOOL)), ...damageProblems(all, await state.damaged())];
+  const doubts = [...(await spoolProblems(SPOOL)), ...damageProblems(all, found.objects)];
   print(
     call,
     {
