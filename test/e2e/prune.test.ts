@@ -237,7 +237,7 @@ describe('pruning', () => {
     await stack.psql('DELETE FROM t WHERE i > 10');
     const after = await stack.backup();
     expect(after.report.results.find(({ name }) => name === 'db.postgres')).toMatchObject({
-      ...{ status: 'ok', fell: { why: [expect.stringContaining('fell by')] } },
+      ...{ status: 'ok', fell: { why: expect.arrayContaining([expect.stringContaining('fell by')]) } },
     });
     await stack.backup();
     const why = async () =>
