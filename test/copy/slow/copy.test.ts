@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../../src/base/errors.ts';
 import { silentLog } from '../../../src/base/log.ts';
+import type { CopyPlace } from '../../../src/copy/context.ts';
 import { highestCopied } from '../../../src/copy/highest-copied.ts';
 import { isCopyOk } from '../../../src/report/copy-text.ts';
 import type { CopyReport } from '../../../src/report/events.ts';
@@ -223,6 +224,58 @@ describe('a copy', () => {
     expect(await bench.run()).toMatchObject([{ status: 'ok', objects: 2, snapshots: 1 }]);
     expect(bench.files()).toEqual(bench.files('main'));
   });
+});
+
+describe('a list of packs that is lost', () => {
+  const listsIn = (at: string) => Object.keys(bench.files(at)).filter((key) => key.endsWith('.packs.ndjson.zst'));
+  const backToMain = () => ({
+    copies: [{ ...bench.place('main'), keep: { last: 1_000_000 }, keepsPins: true as const }],
+    main: () => bench.copy(),
+  });
+
+  test.each(['gone', 'damaged', 'cut'])(
+    'at the destination (%s) affects only snapshots that the copy lacks, and comes back from it',
+    async (harm) => {
+      await bench.nights(2);
+      await bench.run();
+      const before = bench.files('main');
+      const harmList = async (key: string) => {
+        const content = bench.files('main')[key] as string;
+        if (harm === 'gone') await bench.destination('main').delete(key);
+        else bench.write('main', key, harm === 'cut' ? content.slice(1) : content.replace(/.$/s, '~'));
+      };
+      const [first] = listsIn('main') as [string];
+      await harmList(first);
+      // The copy has this list: the snapshot there is whole, and even a lost pack comes back.
+      const pack = await bench.ownPack(0);
+      await bench.destination('copy').delete(pack);
+      expect(await bench.run()).toMatchObject([{ status: 'ok', objects: 1 }]);
+      expect(bench.files()).toEqual(before);
+
+      const [lacking, next] = await bench.nights(2);
+      const second = listsIn('main').find((key) => key.includes(lacking as string)) as string;
+      const whole = bench.files('main')[second] as string;
+      await harmList(second);
+      const [report] = await bench.run();
+      expect(report).toMatchObject({ status: 'partial', snapshots: 1 });
+      expect(report?.error?.message).toContain(`${lacking} is not copied: `);
+      expect(report?.error?.message).toContain(second);
+      expect(await bench.state.damaged()).toContain(second);
+      const committed = Object.keys(bench.files()).filter((key) => key.endsWith('manifest.json'));
+      expect(committed.some((key) => key.includes(lacking as string))).toBe(false);
+      expect(committed.some((key) => key.includes(next as string))).toBe(true);
+      bench.write('main', second, whole);
+      expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+      expect(await bench.ids()).toHaveLength(4);
+
+      // `lifeboat copy --from` copies in the other direction.
+      await bench.state.saveDamaged([first]);
+      const [place] = backToMain().copies;
+      const repairing = { ...backToMain(), copies: [{ ...(place as CopyPlace), suspects: bench.state }] };
+      expect(await bench.run(repairing)).toMatchObject([{ status: 'ok', snapshots: 0, objects: 1 }]);
+      expect(bench.files('main')[first]).toBe(before[first]);
+    },
+  );
 });
 
 describe('a copy and other writers', () => {
