@@ -5,6 +5,7 @@ import type { CopyReport } from '../report/events.ts';
 import { prolongLocks } from '../run/object-locks.ts';
 import { type Manifest, manifestKey } from '../store/objects/manifest.ts';
 import { deleteUnlessKept } from '../store/objects/objects.ts';
+import { SeenLines } from '../store/objects/pack-list.ts';
 import {
   asUnread,
   type CopyContext,
@@ -201,7 +202,7 @@ async function contextOf(
   };
   const judge = new DamageJudge(main.repository, () => keysOf(main.repository));
   const ends = { from: main.repository, to: repository };
-  const objects = { there, checked: new Set<string>(), suspects: new Set(suspects), bad };
+  const objects = { there, checked: new SeenLines(), suspects: new Set(suspects), bad };
   return { ...ends, complete, judge, ...objects, sent: report, fence, onBytes, signal };
 }
 

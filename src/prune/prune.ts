@@ -114,7 +114,7 @@ export async function prune(given: PruneDeps, request: PruneRequest): Promise<Pr
   await prove(true);
   const staying = await removeSnapshots({ ...deps, prove }, snapshots, toRemove);
   const stay = await namedKeys(repository, [...staying.keys()], deps.signal);
-  for (const key of stay.keys) garbage.waiting.delete(key);
+  for (const key of [...garbage.waiting.keys()]) if (stay.keys.has(key)) garbage.waiting.delete(key);
   const left = sinceOf(garbage.waiting);
   for (const { key, since } of kept) left.set(key, since);
   await writeUnreferenced(destination, project, left, deps.now());

@@ -11,7 +11,7 @@ import {
   type PackListRef,
 } from '../objects/manifest.ts';
 import { deleteUnlessKept, readDocument, readEvenDamaged, readIfThere, streamOf } from '../objects/objects.ts';
-import { decodePackList } from '../objects/pack-list.ts';
+import { decodePackList, type SeenLines } from '../objects/pack-list.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import { type DamageJudge, isDamage } from './damage.ts';
 import { listsOf } from './pack-lists.ts';
@@ -27,7 +27,7 @@ export interface CopyContext {
   /** sizes in bytes of the content objects that `to` has, by key; updated as objects are sent */
   there: Map<string, number>;
   /** lines of lists whose packs are whole at `to`: the next snapshot names most of them again */
-  checked: Set<string>;
+  checked: SeenLines;
   /** keys of objects that may be damaged at `to` although their size is right; removed once they are whole */
   suspects: Set<string>;
   /** objects not to try again: damaged or missing at `from`, unreadable at `to`, or wrong there and not deletable */

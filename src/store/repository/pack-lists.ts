@@ -1,4 +1,5 @@
 import type { LifeboatError } from '../../base/errors.ts';
+import { KeySet } from '../objects/key-set.ts';
 import {
   documentsOf,
   documentsOfEntry,
@@ -7,7 +8,7 @@ import {
   type ObjectRef,
   type PackListRef,
 } from '../objects/manifest.ts';
-import { decodePackList } from '../objects/pack-list.ts';
+import { decodePackList, SeenLines } from '../objects/pack-list.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import { isDamage } from './damage.ts';
 import type { Repository } from './repository.ts';
@@ -63,7 +64,7 @@ export async function visitPacks(
   visit: (pack: PackRef) => void,
   signal?: AbortSignal,
 ): Promise<UnreadList[]> {
-  const seen = new Set<string>();
+  const seen = new SeenLines();
   const unread: UnreadList[] = [];
   for (const list of lists) {
     signal?.throwIfAborted();
@@ -91,9 +92,10 @@ export async function namedKeys(
   repository: Lists,
   snapshots: readonly { manifest: Manifest }[],
   signal?: AbortSignal,
-): Promise<{ keys: Set<string>; unread: UnreadList[] }> {
+): Promise<{ keys: KeySet; unread: UnreadList[] }> {
   const manifests = snapshots.map(({ manifest }) => manifest);
-  const keys = new Set(manifests.flatMap((manifest) => documentsOf(manifest).map(({ key }) => key)));
+  const keys = new KeySet();
+  for (const manifest of manifests) for (const { key } of documentsOf(manifest)) keys.add(key);
   const unread = await visitPacks(repository, listsOf(manifests), ({ key }) => keys.add(key), signal);
   return { keys, unread };
 }

@@ -5,7 +5,7 @@ import type { Destination } from '../../../src/destinations/destination.ts';
 import { openPackListCache } from '../../../src/run/pack-list-cache.ts';
 import type { Manifest, PackListRef } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
-import { decodePackList, encodePackList } from '../../../src/store/objects/pack-list.ts';
+import { decodePackList, encodePackList, SeenLines } from '../../../src/store/objects/pack-list.ts';
 import type { PackRef } from '../../../src/store/packs/pack-stream.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
 import { objectsOf, visitPacks, withListsOf } from '../../../src/store/repository/pack-lists.ts';
@@ -64,7 +64,7 @@ test('lines are sorted, equal sets of packs give equal bytes, and lines that wer
   expect(lines.equals(encodePackList([{ ...a, keyId: 'k' }, b]))).toBe(true);
   const ref = { key: 'list', size: 1, sha256: '' };
   expect([...decodePackList(lines, ref)]).toEqual([{ ...a, keyId: 'k' }, b]);
-  const seen = new Set<string>();
+  const seen = new SeenLines();
   expect([...decodePackList(encodePackList([b]), ref, seen)]).toEqual([b]);
   expect([...decodePackList(lines, ref, seen)]).toEqual([{ ...a, keyId: 'k' }]);
   // A line that differs in any field is not the same.
@@ -73,6 +73,35 @@ test('lines are sorted, equal sets of packs give equal bytes, and lines that wer
     expect(() => [...decodePackList(Buffer.from(damaged), ref)]).toThrow(
       expect.objectContaining({ code: 'OBJECT_DAMAGED' }),
     );
+});
+
+test('a line hides no line of another list, whatever that differs in', async () => {
+  const of = await pack('a');
+  const ref = { key: 'list', size: 1, sha256: '' };
+  const id = 'b'.repeat(32);
+  const variants: PackRef[] = [
+    of,
+    { ...of, size: of.size + 1 },
+    { ...of, sha256: 'f'.repeat(64) },
+    { ...of, plainSize: 7 },
+    { ...of, keyId: 'k' },
+    { ...of, key: `${of.key}.zst` },
+    { ...of, key: of.key.replace(SOURCE, 'web.x') },
+    { ...of, key: of.key.replace(of.id, id) },
+    { ...of, key: of.key.replace(of.id, 'x') },
+    { ...of, key: 'a "quoted" name' },
+    { ...of, key: 'a "quoted" nome' },
+    { ...of, id },
+    { ...of, id, key: of.key.replace(of.id, id) },
+  ];
+  const seen = new SeenLines();
+  for (const one of variants) expect([...decodePackList(encodePackList([one]), ref, seen)]).toEqual([one]);
+  const again = variants.flatMap((one) => [...decodePackList(encodePackList([one]), ref, seen)]);
+  // Only a key with a quote is decoded each time.
+  expect(again.map(({ key }) => key)).toEqual(['a "quoted" name', 'a "quoted" nome']);
+  // A line in another form is decoded each time.
+  const spaced = Buffer.from(encodePackList([of]).toString().replace('{"id"', '{ "id"'));
+  for (let i = 0; i < 2; i++) expect([...decodePackList(spaced, ref, seen)]).toEqual([of]);
 });
 
 test('a snapshot with the same packs shares the list of the last one, and needs every pack in it', async () => {
