@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { Log } from '../base/log.ts';
 import type { CopyPlace } from '../copy/context.ts';
-import type { Destination, ObjectInfo, SweepingDestination } from '../destinations/destination.ts';
+import type { Destination, SweepingDestination } from '../destinations/destination.ts';
+import type { Listing } from '../destinations/listing.ts';
 import { until } from '../destinations/until.ts';
 import type { Self } from '../docker/discover.ts';
 import type { CopyLocation } from '../plan/location.ts';
@@ -38,7 +39,7 @@ export interface Places {
    */
   open(at: string, destination: Destination, options: OpenOptions): Promise<Repository>;
   /** Takes the lease, see {@link takeLease}. Throws LOCKED while another agent works on the project there. */
-  lease(repository: Repository, objects?: ObjectInfo[]): Promise<Lease>;
+  lease(repository: Repository, objects?: Listing): Promise<Lease>;
   /** Removes unfinished files of the project, unless another agent works there. */
   sweep(at: string, destination: SweepingDestination, signal?: AbortSignal): Promise<void>;
   /** Returns a destination as a place to copy to. */

@@ -44,7 +44,7 @@ export async function previousTree(
     const sound = alike.filter(({ key }) => !damaged.has(key));
     // Listed once for all sources. Without that list, the store lists the packs of this source.
     const { packs: there } = context;
-    const packs = there ? sound.filter(({ key, size }) => there.get(key) === size) : sound;
+    const packs = there ? sound.filter((pack) => there.has(pack)) : sound;
     const lost = sound.length - packs.length;
     const known = { indexPath, ...(there ? { listed: true } : {}) };
     const warnings = [

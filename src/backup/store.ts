@@ -5,6 +5,7 @@ import { vanishedSources } from '../run/history.ts';
 import { journalObjects, readJournal } from '../run/journal.ts';
 import { prolongLocks } from '../run/object-locks.ts';
 import { spoolError } from '../run/spool.ts';
+import { StoredSizes } from '../store/objects/key-set.ts';
 import { FORMAT, isRegular, type Manifest } from '../store/objects/manifest.ts';
 import { nextPlace } from '../store/repository/chain.ts';
 import { isCertainFailure } from '../store/repository/commit.ts';
@@ -99,10 +100,9 @@ async function takePlace(
   return { ...context, ...(packs ? { packs } : {}) };
 }
 
-/** Returns the size of each pack of a project, by key. */
-async function listPacks({ destination, project }: Repository): Promise<Map<string, number | undefined>> {
-  const packs = new Map<string, number | undefined>();
-  for await (const { key, size } of destination.list(`${project}/packs/`)) packs.set(key, size);
+async function listPacks({ destination, project }: Repository): Promise<StoredSizes> {
+  const packs = new StoredSizes();
+  for await (const object of destination.list(`${project}/packs/`)) packs.add(object);
   return packs;
 }
 

@@ -83,6 +83,20 @@ export class KeySet {
   }
 }
 
+/** Which objects a destination has, with their sizes; see {@link KeySet}. */
+export class StoredSizes {
+  private readonly set = new KeySet();
+
+  add({ key, size }: { key: string; size: number | undefined }): void {
+    this.set.add(`${size} ${key}`);
+  }
+
+  /** Returns whether the object is there with this size. */
+  has({ key, size }: { key: string; size: number }): boolean {
+    return this.set.has(`${size} ${key}`);
+  }
+}
+
 /** Hashes a text to 4 words: each character changes all of them, each with another multiplier. */
 function hashText(text: string, words: Uint32Array): void {
   let [a, b, c, d] = [0x9e3779b1, 0x85ebca6b, 0xc2b2ae35, 0x27d4eb2f];
