@@ -20,6 +20,7 @@ import type { Capturer, RunContext } from './context.ts';
 import { type Captured, failedOutcome, type StoredSource, storedOutcome } from './outcome.ts';
 import { factsReader, previousTree } from './previous-tree.ts';
 import { emptyError, judgeEmpty } from './rules.ts';
+import { sameDocuments } from './same-documents.ts';
 import { findShrinkage, formerSnapshots } from './shrinkage.ts';
 
 interface CapturerDeps {
@@ -123,8 +124,10 @@ class SourceCapturer implements Capturer {
     if (stored.areas && run.trigger !== 'safety')
       stored.warnings.push(...(await asideWarnings(deps.state, name, stored.areas, path.dirname(journal.file))));
     const record = async (key: string) => journal.record({ type: 'object', key });
-    const facts = await repository.putFacts(run.id, name, captured.facts, record);
-    const index = await repository.putIndex(run.id, name, indexPath, record);
+    const last = lastStoredOf(this.reusable, name)?.entry;
+    const same = await sameDocuments(reading, name, last, { facts: captured.facts, indexPath });
+    const facts = same.facts ?? (await repository.putFacts(run.id, name, captured.facts, record));
+    const index = same.index ?? (await repository.putIndex(run.id, name, indexPath, record));
     const packs = await this.putPacks(name, stored, record);
     const former = formerSnapshots(
       // Imported data may be old, and smaller than newer data.
@@ -158,7 +161,8 @@ class SourceCapturer implements Capturer {
   private async putPacks(source: string, { packs }: StoredTree, record: (key: string) => Promise<void>) {
     const { run, repository } = this.context;
     const last = lastStoredOf(this.reusable, source)?.entry.packs;
-    const isWhole = last && !(await this.deps.state.damaged()).includes(last.key);
+    const isThere = last && (this.context.stored?.has(last) ?? true);
+    const isWhole = isThere && !(await this.deps.state.damaged()).includes(last.key);
     return repository.putPacks({ id: run.id, source, packs }, { record, ...(isWhole ? { last } : {}) });
   }
 

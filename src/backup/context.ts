@@ -102,8 +102,8 @@ export interface RunContext {
   lease: Lease;
   /** newest first */
   snapshots: Snapshot[];
-  /** the packs that were there when the run began; absent: unknown */
-  packs?: StoredSizes;
+  /** the objects of the project that were there when the run began; absent: unknown */
+  stored?: StoredSizes;
   /** position of its manifest in the chain */
   place: Pick<Manifest, 'sequence' | 'previous'>;
   log: Log;

@@ -38,17 +38,17 @@ export async function previousTree(
   const indexPath = cached ?? path.join(directory, 'previous.ndjson');
   try {
     if (!cached) await repository.fetchIndex(index, indexPath, signal);
-    const stored = await readPacks(repository, lastStored.entry, signal);
+    const needed = await readPacks(repository, lastStored.entry, signal);
     const damaged = new Set(await state.damaged());
-    const alike = stored.filter((pack) => isSealedWith(pack, repository.keys));
+    const alike = needed.filter((pack) => isSealedWith(pack, repository.keys));
     const sound = alike.filter(({ key }) => !damaged.has(key));
     // Listed once for all sources. Without that list, the store lists the packs of this source.
-    const { packs: there } = context;
+    const { stored: there } = context;
     const packs = there ? sound.filter((pack) => there.has(pack)) : sound;
     const lost = sound.length - packs.length;
     const known = { indexPath, ...(there ? { listed: true } : {}) };
     const warnings = [
-      ...(alike.length < stored.length ? [OTHER_KEYS] : []),
+      ...(alike.length < needed.length ? [OTHER_KEYS] : []),
       ...(lost > 0 ? [lostPacksText(lost)] : []),
     ];
     // No repacking in a safety snapshot: a restore waits for it.

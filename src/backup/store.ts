@@ -14,6 +14,7 @@ import { emptiedProblem, listEmptiedSources, refuseEmptied } from '../store/repo
 import { findOtherProjects, newProjectWarning } from '../store/repository/other-projects.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { placeOf } from '../store/repository/seen-chain.ts';
+import { listContent } from '../store/repository/unreferenced.ts';
 import { chosenSources, type Prepared, problemsOf, type Run, rememberChain } from './begin.ts';
 import { captureAll, failTooLarge } from './capture-all.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './context.ts';
@@ -95,15 +96,15 @@ async function takePlace(
   refuseClear(repository.keys, snapshots);
   await refuseEmptied(listed, snapshots, new Set(await state.damaged()));
   const place = await nextPlace(listed, list, Math.max(lease.claimed ?? 0, takenSequence));
-  const packs = listed === repository ? undefined : await listPacks(listed);
+  const stored = listed === repository ? undefined : await listStored(listed);
   const context = { run: start, ended, journal, repository, lease, snapshots, place, log, signal };
-  return { ...context, ...(packs ? { packs } : {}) };
+  return { ...context, ...(stored ? { stored } : {}) };
 }
 
-async function listPacks({ destination, project }: Repository): Promise<StoredSizes> {
-  const packs = new StoredSizes();
-  for await (const object of destination.list(`${project}/packs/`)) packs.add(object);
-  return packs;
+async function listStored({ destination, project }: Repository): Promise<StoredSizes> {
+  const stored = new StoredSizes();
+  for await (const object of listContent(destination, project)) stored.add(object);
+  return stored;
 }
 
 /** Finds sources whose packs are all gone, and lets this run store their content again. Returns a problem for each. */

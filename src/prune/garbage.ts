@@ -1,6 +1,5 @@
 import { isPackKey } from '../destinations/keys.ts';
 import { journalObjects, openJournals } from '../run/journal.ts';
-import { isPackListKey } from '../store/objects/pack-list.ts';
 import { namedKeys, type UnreadList } from '../store/repository/pack-lists.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { listContent, readUnreferenced } from '../store/repository/unreferenced.ts';
@@ -35,11 +34,8 @@ export async function findGarbage(
   const { keys: namedByRemoved } = await namedKeys(repository, [...toRemove], signal);
   const known = await readUnreferenced(destination, project);
   const at = now().getTime();
-  const own = unreadable.map((id) => `${project}/snapshots/${id}/`);
-  const isDoubted = unreadable.length > 0 || unread.length > 0;
-  // Snapshots with the same packs share a list, which is in the directory of one of them.
-  const mayBeNamed = (key: string) =>
-    isDoubted && (isPackKey(key) || isPackListKey(key) || own.some((directory) => key.startsWith(directory)));
+  // A manifest may name packs and documents of any snapshot, a list only packs.
+  const mayBeNamed = (key: string) => unreadable.length > 0 || (unread.length > 0 && isPackKey(key));
   const garbage: Garbage = { due: [], waiting: new Map(), unreadable, unread, doubted: 0 };
   for await (const { key, size = 0 } of listContent(destination, project)) {
     if (named.has(key) || announced.has(key)) continue;

@@ -19,11 +19,6 @@ const decompress = promisify(zstdDecompress);
 
 const SUFFIX = '.packs.ndjson.zst';
 
-/** Returns true for the key of a list of packs. */
-export function isPackListKey(key: string): boolean {
-  return key.endsWith(SUFFIX);
-}
-
 /** Encodes packs as lines. Equal sets of packs give equal bytes. */
 export function encodePackList(packs: readonly ListedPack[]): Buffer {
   const sorted = packs.toSorted((a, b) => (a.id < b.id ? -1 : 1));
@@ -143,7 +138,7 @@ export async function putPackList(
   const params = { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 };
   const stored = await compress(lines, { params });
   await record?.(key);
-  return { ref: { key, ...(await destination.put(key, streamOf(stored))), ...about }, stored };
+  return { ref: { key, ...(await destination.put(key, streamOf(stored), { newKey: true })), ...about }, stored };
 }
 
 /**

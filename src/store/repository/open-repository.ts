@@ -176,8 +176,8 @@ class StoredRepository implements Repository {
 
   async removeObjects(keys: readonly string[]): Promise<{ removed: string[]; refused: string[] }> {
     const { snapshots, damaged } = await this.snapshots();
-    // A manifest that names any object also names an index, which is in its own directory and was announced with the
-    // rest.
+    // Snapshots may share documents. But a manifest that names a new pack also names a new index, which is in its own
+    // directory and was announced with the pack.
     const unreadable = damaged.map(({ id }) => this.directory(id));
     if (keys.some((key) => unreadable.some((directory) => key.startsWith(directory)))) {
       return { removed: [], refused: [...keys] };
