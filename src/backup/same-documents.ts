@@ -6,7 +6,7 @@ import { isSealedWith } from '../store/seal/encryption.ts';
 import type { RunContext } from './context.ts';
 
 /** The documents of a source in its last snapshot that a new snapshot can name too. */
-export interface SameDocuments {
+interface SameDocuments {
   index?: ObjectRef;
   facts?: ObjectRef;
 }
