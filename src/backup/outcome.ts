@@ -95,7 +95,8 @@ export function vanishedOutcome(source: VanishedSource): Captured {
   return failedOutcome(source, vanishedError(source), { durationMs: 0, lastGood: source.lastGood });
 }
 
-function vanishedError({ name, stopped }: VanishedSource): ErrorInfo {
+/** Returns the error about a source that snapshots hold and the plan lacks. */
+export function vanishedError({ name, stopped }: Pick<VanishedSource, 'name' | 'stopped'>): ErrorInfo {
   if (stopped !== undefined) return stoppedDatabase(stopped);
   return {
     code: 'SOURCE_VANISHED',

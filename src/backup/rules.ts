@@ -4,6 +4,7 @@ import type { PlannedSource, Problem } from '../plan/model.ts';
 import { encryptionOf, encryptionOfName, type SealKeys } from '../plan/seal-keys.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import type { RunStatus, SourceReport } from '../report/events.ts';
+import { problemText } from '../report/problem-text.ts';
 import { lastStoredOf } from '../run/history.ts';
 import { type Hold, holdOf } from '../run/hold.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
@@ -135,10 +136,13 @@ export function runStatus(results: readonly SourceReport[], problems: readonly P
   return whole && !problems.some((problem) => problem.severity === 'error') ? 'ok' : 'partial';
 }
 
-/** Returns why a run without any source failed. */
-export function emptyRunError(problems: readonly Problem[]): ErrorInfo {
-  const [first] = problems.filter((problem) => problem.severity === 'error');
-  if (!first) return { code: 'NOTHING_LABELLED', message: 'no source to back up' };
-  const { code, message, hint } = first;
-  return hint === undefined ? { code, message } : { code, message, hint };
+/** Returns why a run without any source failed, and the problems that this error does not say. */
+export function emptyRunError(problems: readonly Problem[]): { error: ErrorInfo; problems: Problem[] } {
+  const first = problems.find(({ severity }) => severity === 'error');
+  if (!first) return { error: { code: 'NOTHING_LABELLED', message: 'no source to back up' }, problems: [...problems] };
+  const { severity: _, subject: __, ...why } = first;
+  return {
+    error: { ...why, message: problemText(first) },
+    problems: problems.filter((problem) => problem !== first),
+  };
 }

@@ -181,7 +181,7 @@ async function commit(
   if (status === 'failed') {
     await removeObjects(context);
     const ending: Ending = { status, results, problems };
-    return results.length === 0 ? { ...ending, error: emptyRunError(problems) } : ending;
+    return results.length === 0 ? { ...ending, ...emptyRunError(problems) } : ending;
   }
   const manifest: Manifest = {
     format: FORMAT,

@@ -127,12 +127,15 @@ describe('the outcome of a source', () => {
   });
 
   test('a database whose container is stopped is not called gone', () => {
-    const plan = { ...planOf('a', 'b'), stopped: { gone: 'shop-db-1' } };
+    const plan = {
+      ...planOf('a', 'b'),
+      stopped: { gone: { container: 'shop-db-1', start: 'docker compose start db' } },
+    };
     const [source] = vanishedSources(snapshots, plan, {});
-    expect(source).toMatchObject({ name: 'gone', stopped: 'shop-db-1' });
+    expect(source).toMatchObject({ name: 'gone', stopped: { container: 'shop-db-1' } });
     expect(vanishedOutcome(source!).report.error).toMatchObject({
       code: 'CONTAINER_STOPPED',
-      hint: expect.stringContaining('start it'),
+      hint: expect.stringContaining('`docker compose start db`'),
     });
   });
 });
@@ -148,8 +151,10 @@ test('a run is ok only if everything that it selects is stored', () => {
   expect(runStatus([makeResult({ status: 'partial' })], [])).toBe('partial');
   expect(runStatus([good], [error])).toBe('partial');
   expect(runStatus([good], [warning])).toBe('ok');
-  expect(emptyRunError([warning, error])).toMatchObject({ code: 'CONTAINER_STOPPED' });
-  expect(emptyRunError([])).toMatchObject({ code: 'NOTHING_LABELLED' });
+  // The error stands for its problem.
+  const why = { code: 'CONTAINER_STOPPED', message: 's: m' };
+  expect(emptyRunError([warning, error])).toEqual({ error: why, problems: [warning] });
+  expect(emptyRunError([])).toMatchObject({ error: { code: 'NOTHING_LABELLED' }, problems: [] });
 });
 
 describe('a drop in a source', () => {
