@@ -5,7 +5,7 @@ import { heldProblems, heldServices } from '../daemon/held-services.ts';
 import { keptLines } from '../kept/list.ts';
 import { copyStateLines } from '../report/copy-text.ts';
 import type { RunReport } from '../report/events.ts';
-import { formatAgo, oneLine } from '../report/format.ts';
+import { formatAgo, formatWhen, oneLine } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
 import { detailLines, problemLines, withoutRepeated } from '../report/problem-text.ts';
 import { PRUNE, retentionLines } from '../report/prune-text.ts';
@@ -63,7 +63,7 @@ export async function status(call: Call): Promise<number> {
     },
     () =>
       [
-        ...(running ? [`Running: ${running}`] : []),
+        ...(running ? [`Running: ${runningText(underWay, { now, zone }) ?? running}`] : []),
         ...(last ? lastRunHead(last, now) : noRunLines(found)),
         ...destinationLines(found),
         ...renderSourceStatuses(all, { now, paint: call.io.paint, unread: problem !== undefined }),
@@ -163,6 +163,12 @@ function destinationLines({ problem, damaged }: Found): string[] {
 function lastRunLines(last: RunReport, said: readonly (ErrorInfo | undefined)[], paint: Paint): string[] {
   const problems = withoutRepeated(last.problems, said).filter(({ subject }) => subject !== PRUNE);
   return [...problems.flatMap((problem) => problemLines(problem, paint)), ...retentionLines(last, paint)];
+}
+
+function runningText(underWay: readonly UnderWay[], when: { now: Date; zone: string }): string | undefined {
+  const start = underWay.at(-1)?.start;
+  if (start?.verb !== 'backup') return undefined;
+  return `backup ${start.run.id} since ${formatWhen(new Date(start.run.start), when)}`;
 }
 
 /**

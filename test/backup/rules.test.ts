@@ -2,7 +2,14 @@ import { describe, expect, test } from 'vitest';
 import { destinationError } from '../../src/app/destinations.ts';
 import { problemsOf } from '../../src/backup/begin.ts';
 import { vanishedOutcome } from '../../src/backup/outcome.ts';
-import { emptyRunError, groupByHold, judgeEmpty, refuseClear, runStatus } from '../../src/backup/rules.ts';
+import {
+  clockProblems,
+  emptyRunError,
+  groupByHold,
+  judgeEmpty,
+  refuseClear,
+  runStatus,
+} from '../../src/backup/rules.ts';
 import { shrinkageWarnings } from '../../src/backup/shrinkage.ts';
 import type { Loss } from '../../src/plan/accepted.ts';
 import type { Mount, Plan, PlannedSource, VolumeSource } from '../../src/plan/model.ts';
@@ -138,6 +145,14 @@ describe('the outcome of a source', () => {
       hint: expect.stringContaining('`docker compose start db`'),
     });
   });
+});
+
+test('the date of a snapshot from the future is shown in the zone of the schedule', () => {
+  const snapshots = [{ manifest: { id: 'a', sequence: 1, end: '2026-12-11T02:34:11.469Z' } as Manifest }];
+  const when = { now: new Date('2026-11-20T03:00:00Z'), zone: 'Europe/Berlin' };
+  expect(clockProblems(snapshots, when)).toMatchObject([
+    { message: 'the newest snapshot is dated Fri 11 Dec 03:34 CET, which is in the future' },
+  ]);
 });
 
 test('a run is ok only if everything that it selects is stored', () => {
