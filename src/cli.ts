@@ -68,6 +68,9 @@ function inspectCommands({ command, reading, act }: Builder): void {
       'show latest web.media "**/*.png"',
     ),
   ).action(act('show'));
+  reading(command('windows [source]', 'Show to which times databases can be recovered', 'windows db.postgres')).action(
+    act('windows'),
+  );
   reading(command('check', 'Verify that the repository is complete and undamaged', 'check --read-data 10%'))
     .option(
       '--read-data [share]',

@@ -24,7 +24,7 @@ import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
 import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
 import type { OtherRepository } from './other-repository.ts';
 import { readSettings } from './settings.ts';
-import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './wiring.ts';
+import { backupDepsOf, copyAloneDeps, daemonLock, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './wiring.ts';
 
 const ALIVE_FILE = '/run/lifeboat/alive';
 
@@ -125,11 +125,12 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
 
 async function runDaemon(environment: Environment, app: App, signal: AbortSignal): Promise<void> {
   const { state, log, now, settings, journals, engine, plan, self } = environment;
-  const [{ daemon }, { everyMinute }] = await Promise.all([
+  const [{ daemon }, { everyMinute }, { createReceivers }] = await Promise.all([
     import('../daemon/daemon.ts'),
     import('../daemon/every-minute.ts'),
+    import('./receivers.ts'),
   ]);
-  const only = await takeLock(`daemon of ${environment.project}`).catch((cause: unknown) => {
+  const only = await takeLock(daemonLock(environment.project)).catch((cause: unknown) => {
     if (!hasCode(cause, 'LOCKED')) throw cause;
     const hint = 'The Lifeboat container runs it already. To back up now, run `lifeboat backup`.';
     throw new LifeboatError('LOCKED', 'another daemon of this project runs', { cause, hint });
@@ -150,6 +151,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
       isBusy: app.isBusy,
       watch: (onChange, until) => watch(engine, { onChange, log, signal: until }),
       everyMinute,
+      receivers: createReceivers(environment, app.backup),
     },
     signal,
   ).finally(() => only.release());

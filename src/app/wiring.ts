@@ -10,6 +10,7 @@ import { highestCopied } from '../copy/highest-copied.ts';
 import { planWithKeep } from '../copy/plan.ts';
 import type { PruneEverywhereDeps } from '../copy/prune-everywhere.ts';
 import { recover } from '../daemon/recover.ts';
+import { type HelperLabels, WAL_RUN } from '../docker/helper-labels.ts';
 import { isRunning } from '../docker/marker.ts';
 import { hasHelpers, reapHelpers } from '../docker/remove-helper.ts';
 import { keptDatabases, reachedBy } from '../kept/databases.ts';
@@ -23,9 +24,11 @@ import { prune } from '../prune/prune.ts';
 import { createDispatcher, type Dispatcher } from '../report/dispatch.ts';
 import type { Listener } from '../report/events.ts';
 import type { RestoreDeps } from '../restore/context.ts';
+import { isLocked } from '../run/process-lock.ts';
 import type { RunDeps } from '../run/run-deps.ts';
 import { clearDirectory } from '../run/spool.ts';
 import { createFilesSource } from '../sources/files.ts';
+import { createBaseSource } from '../sources/postgres/base-source.ts';
 import { createPostgresSource } from '../sources/postgres/postgres-source.ts';
 import type { Source } from '../sources/source.ts';
 import { createVolumeSource } from '../sources/volume.ts';
@@ -60,7 +63,7 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
     repository: environment.otherRepository ? notNow : environment.own.repository,
     holdDeps: (record) => ({ ...environment.holdDeps(record), stopWaitMs: STOP_WAIT_MS }),
     isOthers: async (owner) => owner !== '' && owner !== self.facts.id && isRunning(engine, owner),
-    reapHelpers: async (keep) => (await reapHelpers(engine, project, keep, log)).living,
+    reapHelpers: async (keep) => (await reapHelpers(engine, project, keepReceivers(environment, keep), log)).living,
     completeDatabases: (entries, run) =>
       completeDatabases({ project, log, plan, openTools: environment.openTools }, entries, run),
     undoVolumes: (entries, journal) =>
@@ -72,6 +75,22 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
     agentVersion: environment.version,
     sweepTemporary: environment.own.sweep,
   });
+}
+
+/** Receivers of WAL live as long as the daemon that started them. */
+function keepReceivers(
+  { project, self }: Environment,
+  keep: (helper: HelperLabels) => boolean | Promise<boolean>,
+): (helper: HelperLabels) => Promise<boolean> {
+  return async (helper) => {
+    if (helper.runId !== WAL_RUN || helper.agent !== self.facts.id) return keep(helper);
+    return isLocked(daemonLock(project));
+  };
+}
+
+/** Returns the name of the lock of a project's daemon. */
+export function daemonLock(project: string): string {
+  return `daemon of ${project}`;
 }
 
 function clearOf({ engine, project, log }: Environment): (directory: string, runId: string) => Promise<void> {
@@ -92,6 +111,7 @@ function makeSource(
       putAside: (listed) => keptDatabases(state, planned.name, listed),
     });
   }
+  if (planned.kind === 'base') return createBaseSource({ agent, planned, recordHelper });
   if (planned.kind === 'volume') {
     const { mounts } = self.facts;
     const source = createVolumeSource(planned, mounts);

@@ -40,6 +40,10 @@ export interface Settings {
   readonly webhookUrl?: string;
   readonly notify: 'always' | 'failure' | 'change';
   readonly stallTimeoutMs: number;
+  /** how often the newest part of the write-ahead log is stored, milliseconds */
+  readonly rpoMs: number;
+  /** when to make base backups, written like `schedule` */
+  readonly baseSchedule: string;
   readonly pgUser?: string;
   readonly pgPassword?: string;
   /** at most one for each source */
@@ -205,6 +209,8 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     webhookUrl: values.LIFEBOAT_WEBHOOK_URL,
     notify: values.LIFEBOAT_NOTIFY,
     stallTimeoutMs: values.LIFEBOAT_STALL_TIMEOUT,
+    rpoMs: values.LIFEBOAT_RPO,
+    baseSchedule: values.LIFEBOAT_BASE_SCHEDULE,
     pgUser: values.LIFEBOAT_PGUSER,
     pgPassword: values.LIFEBOAT_PGPASSWORD,
     pgCredentials: values.LIFEBOAT_PGCREDENTIALS ?? [],

@@ -19,6 +19,7 @@ import type { StoredTree } from '../store/content/stored-tree.ts';
 import type { ExtractJob, MeasureJob, StoreJob, TreeJob, TreeJobInput, TreeJobLine, TreeResult } from './job.ts';
 import { type JobNeeds, needsOf, runTreeJob } from './job.ts';
 import { runTreeProcess } from './process.ts';
+import { storeTar } from './tar-tree.ts';
 import { isVolumeJob, type JobRepository, onlyReads, type VolumeJob, type VolumeResults } from './volume-job.ts';
 
 interface TreeStoreDeps {
@@ -111,6 +112,14 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
   }
   return {
     async store({ tree, runId, signal, progress, ...rest }) {
+      const { tar } = tree;
+      if (tar) {
+        const context = { runId, signal, progress };
+        const job = { ...rest, project: deps.project };
+        return watchedJob(deps.stallTimeoutMs, tree.root, context, (watching) =>
+          storeTar(tar, job, deps.repository, watching),
+        );
+      }
       const { root, include, exclude, leaveOut, fileMounts } = tree;
       const optional = { ...(leaveOut ? { leaveOut } : {}), ...(fileMounts ? { fileMounts } : {}) };
       const selection = { root, include, exclude, ...optional };

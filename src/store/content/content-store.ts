@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import { storedSize } from '../filesystem/data-ranges.ts';
 import type { FileStat } from '../filesystem/file-stat.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
@@ -93,6 +95,40 @@ export class ContentStore {
     } finally {
       await file.close();
     }
+  }
+
+  /** Stores content that is in memory. */
+  async storeBytes(path: TreePath, bytes: Buffer, mtime: bigint): Promise<Content> {
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    const content = { bytes, crc32: crc32(bytes), mtime };
+    const placed = bytes.length > 0 ? await this.place(path, content, sha256) : undefined;
+    return { size: bytes.length, sha256, ...placed };
+  }
+
+  /** Stores a large file that arrives once, as a stream of `size` bytes. */
+  async storeStream(
+    path: TreePath,
+    { size, mtime }: { size: number; mtime: bigint },
+    content: AsyncIterable<Buffer>,
+  ): Promise<Content> {
+    await this.loadKnown();
+    const hash = createHash('sha256');
+    const heard = this.heard;
+    async function* hashed(): AsyncGenerator<Buffer> {
+      for await (const chunk of content) {
+        hash.update(chunk);
+        heard(chunk.length);
+        yield chunk;
+      }
+    }
+    let sha256 = '';
+    let found: Placed | undefined;
+    const placed = await this.writer.addLarge(path, hashed(), { size, mtime }, async () => {
+      sha256 = hash.digest('hex');
+      found = await this.known.find({ sha256, size });
+      return found === undefined;
+    });
+    return { size, sha256, ...(placed ? this.isNew(placed) : found) };
   }
 
   /** Makes the content of an index line findable for the rest of the run. */

@@ -1,0 +1,333 @@
+import { mkdir, readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { WAL_RUN } from '../docker/helper-labels.ts';
+import type { BaseSource, PostgresSource } from '../plan/model.ts';
+import { serverOf } from '../plan/postgres.ts';
+import { applicationName } from '../sources/postgres/postgres-source.ts';
+import type { Session } from '../sources/postgres/server/session.ts';
+import type { OpenToolsOptions, Tools } from '../sources/postgres/server/tools.ts';
+import {
+  type ReplicationFacts,
+  readReplicationFacts,
+  replicationProblem,
+  tryReplication,
+} from '../sources/postgres/wal/replication.ts';
+import { createSlot, dropSlot, readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
+import { removePath } from '../store/filesystem/remove-tree.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import { formatLsn, parseLsn } from '../store/wal/names.ts';
+import { readRecoverable } from '../store/wal/recoverable.ts';
+import { WalWriter } from '../store/wal/write-log.ts';
+import type { ReceiverMemory, ReceiverState } from './receiver-state.ts';
+import { Shipping } from './shipping.ts';
+
+export interface ReceiverDeps {
+  project: string;
+  /** id of the agent's memory */
+  home(): Promise<string>;
+  memory: ReceiverMemory;
+  /** the directory of received WAL in the spool */
+  spool: string;
+  /** how often the newest part of the WAL is stored, milliseconds */
+  rpoMs: number;
+  log: Log;
+  now(): Date;
+  repository(): Promise<Repository>;
+  openTools(source: PostgresSource, context: Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>): Promise<Tools>;
+  /** Makes a base backup. Resolves to false if that is not possible now, because another run is under way. */
+  makeBase(source: BaseSource, signal: AbortSignal): Promise<boolean>;
+}
+
+/** Pauses between attempts to receive, milliseconds. */
+const FIRST_PAUSE_MS = 1000;
+const LONGEST_PAUSE_MS = 60_000;
+/** A receiver that is behind the server and does not move for this long is started again, milliseconds. */
+const STALL_MS = 30_000;
+/** The pause between attempts to make a base backup, milliseconds. */
+const BASE_PAUSE_MS = 60_000;
+/** The WAL that the server may keep for the slot, bytes: at half of it there is an alarm, and at all of it no slot. */
+const SLOT_LIMIT = 5 * 1024 ** 3;
+/** The state is saved at most this often while nothing changes, milliseconds. */
+const SAVE_MS = 60_000;
+
+/** What one connection to the server works with. */
+interface Connected {
+  tools: Tools;
+  session: Session;
+  facts: ReplicationFacts;
+  slot: string;
+  directory: string;
+  shipping: Shipping;
+}
+
+/**
+ * Receives and stores the WAL of one server, until the signal aborts. Starts over after every failure. It is judged by
+ * its progress: the slot is active, and follows the server. Silence of an idle server is no failure.
+ */
+export class Receiver {
+  private readonly deps: ReceiverDeps;
+  private readonly source: BaseSource;
+  private readonly log: Log;
+  private state: ReceiverState;
+  private savedAt = 0;
+  private saved = '';
+  /** whether the stored WAL may lack a base backup to start from, and when to look again */
+  private base = { wanted: true, at: 0 };
+  private making: Promise<void> | undefined;
+
+  constructor(deps: ReceiverDeps, source: BaseSource) {
+    this.deps = deps;
+    this.source = source;
+    this.log = deps.log;
+    this.state = { slot: '', containerName: source.containerName, state: 'starting', since: deps.now().toISOString() };
+  }
+
+  /** Never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    let pause = FIRST_PAUSE_MS;
+    while (!signal.aborted) {
+      const begun = performance.now();
+      try {
+        await this.receive(signal);
+      } catch (error) {
+        if (signal.aborted) break;
+        await this.fail(error);
+      }
+      if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
+      await sleep(pause, undefined, { signal }).catch(() => undefined);
+      pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
+    }
+    await this.making;
+  }
+
+  private async fail(error: unknown): Promise<void> {
+    const info = errorInfo(error);
+    if (this.state.state !== 'failed' || this.state.error?.message !== info.message)
+      this.log.error('the WAL of a database is not received; trying again', { source: this.source.server, ...info });
+    const since = this.state.state === 'failed' ? this.state.since : this.deps.now().toISOString();
+    await this.save({ ...this.state, state: 'failed', since, error: info }).catch(() => undefined);
+  }
+
+  /** Connects, receives and ships until something fails. */
+  private async receive(signal: AbortSignal): Promise<void> {
+    const { deps, source } = this;
+    const root = path.join(deps.spool, source.server);
+    await mkdir(root, { recursive: true, mode: 0o700 });
+    const tools = await deps.openTools(serverOf(source), {
+      application: applicationName(deps.project, WAL_RUN),
+      runId: WAL_RUN,
+      recordHelper: () => undefined,
+      share: { directory: root, access: 'read-write' },
+      signal,
+    });
+    try {
+      const session = await tools.session('postgres', signal).catch(() => tools.control());
+      const connected = await this.prepare({ tools, session, root }, signal);
+      const ended = new AbortController();
+      const until = AbortSignal.any([signal, ended.signal]);
+      const receiving = receiveWal(tools, connected, until).finally(() => ended.abort());
+      receiving.catch(() => undefined);
+      try {
+        await this.supervise(connected, until);
+      } catch (error) {
+        // The reason why the receiver ended says more than the end of the supervision.
+        if (!ended.signal.aborted || signal.aborted) throw error;
+      } finally {
+        ended.abort();
+      }
+      await receiving;
+    } finally {
+      await tools.close();
+    }
+  }
+
+  private async prepare(
+    { tools, session, root }: Pick<Connected, 'tools' | 'session'> & { root: string },
+    signal: AbortSignal,
+  ): Promise<Connected> {
+    const { deps, source, log } = this;
+    const facts = await readReplicationFacts(session);
+    const slot = slotName(await deps.home(), deps.project, source.server);
+    const before = await readSlot(session, slot);
+    const problem = replicationProblem(facts, before.slot !== undefined);
+    if (problem) throw problem;
+    await tryReplication(tools, signal);
+    const { systemId, segmentSize } = facts;
+    const repository = await deps.repository();
+    const place = { project: deps.project, source: source.server, systemId };
+    const writer = await WalWriter.open(repository, { place, segmentSize, home: await deps.home(), now: deps.now });
+    const shipping = new Shipping({
+      ...{ writer, directory: root, segmentSize, log },
+      onGap: (error) => this.noteGap(error),
+    });
+    await this.ensureSlot({ session, slot, shipping }, before, writer.last() !== undefined);
+    await this.ensureDirectory(root, systemId);
+    this.base = { wanted: true, at: 0 };
+    await this.save({ ...this.state, systemId, slot });
+    return { tools, session, facts, slot, directory: root, shipping };
+  }
+
+  /** Creates the slot if it is missing or lost. Its name is recorded first. */
+  private async ensureSlot(
+    { session, slot, shipping }: Pick<Connected, 'session' | 'slot' | 'shipping'>,
+    before: SlotState,
+    hasWal: boolean,
+  ): Promise<void> {
+    const { memory, now } = this.deps;
+    const { slot: found } = before;
+    if (found && !isSpent(before)) return;
+    if (hasWal)
+      shipping.expectGap(found ? 'the server kept more WAL for the slot than it may' : 'the replication slot was gone');
+    const { server, containerName } = this.source;
+    const others = (await memory.slots()).filter((one) => one.slot !== slot);
+    await memory.saveSlots([...others, { slot, source: server, containerName, at: now().toISOString() }]);
+    if (found) await dropSlot(session, slot);
+    await createSlot(session, slot);
+    this.log.info('created a replication slot', { source: server, slot });
+  }
+
+  /** Drops the received WAL of a server with other data. */
+  private async ensureDirectory(root: string, systemId: string): Promise<void> {
+    const former = (await this.deps.memory.state(this.source.server))?.systemId;
+    if (former === systemId) return;
+    for (const name of await readdir(root)) await removePath(root, name);
+  }
+
+  /** Ships received WAL, and watches the receiver. @throws when the receiver or the server must be reached again */
+  private async supervise(connected: Connected, signal: AbortSignal): Promise<void> {
+    const { session, slot, shipping } = connected;
+    const progress = new Progress();
+    for (;;) {
+      const state = await readSlot(session, slot);
+      progress.check(state);
+      await this.guard(state);
+      const shipped = await this.ship(shipping, state, signal);
+      if (shipped && !shipped.more) await this.provideBase(shipped.stored, signal);
+      if (!shipped?.more) await sleep(this.deps.rpoMs, undefined, { signal });
+    }
+  }
+
+  /** Ships once. A failure of the destination does not end the receiver: the spool keeps what waits. */
+  private async ship(shipping: Shipping, state: SlotState, signal: AbortSignal) {
+    try {
+      const shipped = await shipping.ship(state, signal);
+      const isNew = this.state.state !== 'receiving';
+      if (isNew) this.log.info('receiving the WAL of a database', { source: this.source.server });
+      const { error: _, ...rest } = this.state;
+      await this.save({
+        ...rest,
+        ...positions(state),
+        state: 'receiving',
+        since: isNew ? this.deps.now().toISOString() : this.state.since,
+        ...(shipped.stored === undefined ? {} : { stored: formatLsn(shipped.stored) }),
+        ...(shipped.confirmed ? { confirmed: shipped.confirmed } : {}),
+      });
+      return shipped;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (hasCode(error, 'LOCKED', 'WAL_GAP')) throw error;
+      await this.fail(error);
+      return undefined;
+    }
+  }
+
+  /** Protects the server's disk: gives an alarm at half of the limit, and gives the slot up at the limit. */
+  private async guard(state: SlotState): Promise<void> {
+    const kept = keptBytes(state);
+    if (kept < SLOT_LIMIT / 2) return;
+    const info = { source: this.source.server, kept, limit: SLOT_LIMIT };
+    if (kept < SLOT_LIMIT) {
+      this.log.warn('the server keeps much WAL for Lifeboat, because it is received or stored too slowly', info);
+      return;
+    }
+    throw new LifeboatError('WAL_GAP', `the server kept ${Math.round(kept / 1024 ** 3)} GiB of WAL for Lifeboat`, {
+      hint: 'Lifeboat gave the replication slot up, to protect the disk of the server. It makes a new base backup.',
+    });
+  }
+
+  private noteGap(error: LifeboatError): void {
+    this.log.error('WAL is missing; making a new base backup', { source: this.source.server, ...errorInfo(error) });
+    this.base = { wanted: true, at: 0 };
+  }
+
+  /** Makes a base backup if the WAL that is stored now follows none. */
+  private async provideBase(stored: bigint | undefined, signal: AbortSignal): Promise<void> {
+    if (!this.base.wanted || this.making || stored === undefined || performance.now() < this.base.at) return;
+    this.base.at = performance.now() + BASE_PAUSE_MS;
+    const { deps, source, log } = this;
+    const { windows } = await readRecoverable(await deps.repository(), {
+      source: source.server,
+      base: source.name,
+    });
+    signal.throwIfAborted();
+    if (windows.some(({ systemId, toLsn }) => systemId === this.state.systemId && parseLsn(toLsn) >= stored)) {
+      this.base.wanted = false;
+      return;
+    }
+    log.info('making a base backup, because the stored WAL follows none', { source: source.server });
+    this.making = deps
+      .makeBase(source, signal)
+      .then((made) => {
+        if (!made) log.info('another run is under way; the base backup follows it', { source: source.server });
+      })
+      .catch((error: unknown) => log.error('a base backup could not be made', { ...errorInfo(error) }))
+      .finally(() => {
+        this.making = undefined;
+      });
+  }
+
+  private async save(state: ReceiverState): Promise<void> {
+    this.state = state;
+    const { at: _, confirmed, ...lasting } = state;
+    const text = JSON.stringify({ ...lasting, lsn: confirmed?.lsn });
+    if (text === this.saved && performance.now() - this.savedAt < SAVE_MS) return;
+    await this.deps.memory.saveState(this.source.server, state);
+    this.saved = text;
+    this.savedAt = performance.now();
+  }
+}
+
+/** Notices a receiver that does not follow the server. */
+class Progress {
+  private received: bigint | undefined;
+  private target: bigint | undefined;
+  private movedAt = performance.now();
+
+  /** @throws WAL_GAP, PG_STALLED */
+  check({ slot, flushed }: SlotState): void {
+    if (!slot) throw new LifeboatError('WAL_GAP', 'the replication slot is gone');
+    if (slot.status === 'lost') throw new LifeboatError('WAL_GAP', 'the server removed WAL that the slot needed');
+    const reached = slot.active && slot.received !== undefined && slot.received >= (this.target ?? flushed);
+    if (reached || slot.received !== this.received) {
+      this.movedAt = performance.now();
+      this.target = flushed;
+    }
+    this.received = slot.received;
+    if (performance.now() - this.movedAt < STALL_MS) return;
+    throw new LifeboatError('PG_STALLED', `the receiver of WAL has not followed the server for ${STALL_MS / 1000} s`);
+  }
+}
+
+/** Returns whether a slot no longer has the WAL that it should keep, or keeps more than the server's disk may lose. */
+function isSpent(state: SlotState): boolean {
+  const { slot } = state;
+  if (!slot) return false;
+  return slot.status === 'lost' || slot.received === undefined || keptBytes(state) >= SLOT_LIMIT;
+}
+
+function keptBytes({ slot, flushed }: SlotState): number {
+  return slot?.received === undefined || slot.received > flushed ? 0 : Number(flushed - slot.received);
+}
+
+function positions(state: SlotState): Pick<ReceiverState, 'at' | 'written' | 'kept' | 'safe'> {
+  const { slot, flushed, at } = state;
+  return {
+    at,
+    written: formatLsn(flushed),
+    kept: keptBytes(state),
+    ...(slot?.safe === undefined ? {} : { safe: slot.safe }),
+  };
+}
