@@ -16,6 +16,7 @@ import type { PruneRequest } from '../prune/prune.ts';
 import { createDispatcher } from '../report/dispatch.ts';
 import type { CopyReport, Listener, RunReport } from '../report/events.ts';
 import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
+import type { PointRequest, PointResult } from '../restore/point/restore-point.ts';
 import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
 import { openRuns } from '../run/aside-warnings.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
@@ -54,6 +55,7 @@ export interface App extends Environment {
     request: Omit<RestoreRequest, 'source'> & { source?: string },
     listeners?: Listener[],
   ): Promise<RestoreResult>;
+  restoreToPoint(request: PointRequest): Promise<PointResult>;
   export(request: ExportRequest, listeners?: Listener[]): Promise<ExportReport>;
   import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
   rollback(request: RollbackRequest): Promise<RollbackResult>;
@@ -82,6 +84,10 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
       return request.source === undefined
         ? (await import('../restore/all/restore-all.ts')).restoreAll(deps, { ...request, source: '' })
         : (await import('../restore/restore.ts')).restore(deps, { ...request, source: request.source });
+    },
+    restoreToPoint: async (request) => {
+      const { pointDepsOf } = await import('./receivers.ts');
+      return (await import('../restore/point/restore-point.ts')).restoreToPoint(pointDepsOf(environment), request);
     },
     export: async (request, listeners = []) => {
       const { now, runs } = environment;

@@ -4,11 +4,14 @@ import { hasCode } from '../base/errors.ts';
 import { WAL_RUN } from '../docker/helper-labels.ts';
 import { reapHelpers } from '../docker/remove-helper.ts';
 import type { BaseSource } from '../plan/model.ts';
+import { createDispatcher } from '../report/dispatch.ts';
 import type { RunReport } from '../report/events.ts';
+import type { PointDeps } from '../restore/point/restore-point.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { Receivers } from '../wal/receivers.ts';
 import type { Environment } from './environment.ts';
+import { runDepsOf } from './wiring.ts';
 
 /** Creates the receivers of the daemon. They start with the first plan that has a source for them. */
 export function createReceivers(
@@ -46,4 +49,20 @@ export function createReceivers(
       },
     },
   );
+}
+
+/** Returns the dependencies of a recovery to a point in time. */
+export function pointDepsOf(environment: Environment): PointDeps {
+  const { engine, agent, treeStore, state, log, otherRepository } = environment;
+  const memory = openReceiverMemory(state.directory);
+  const { journals, spool, agentId, recover, clear, now } = runDepsOf(environment, createDispatcher([], { log }));
+  return {
+    ...{ engine, agent, treeStore, log, journals, spool, agentId, recover, clear, now },
+    lock: environment.lock,
+    repository: () => environment.repository({ create: false }),
+    confirmed: async (source) => {
+      const known = otherRepository ? undefined : await memory.state(source);
+      return known?.confirmed && known.systemId ? { [known.systemId]: known.confirmed } : {};
+    },
+  };
 }

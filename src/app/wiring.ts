@@ -192,7 +192,7 @@ export function copyAloneDeps(environment: Environment): CopyAloneDeps {
 }
 
 /** The dependencies that backups and restores share. */
-function runDepsOf(environment: Environment, dispatcher: Dispatcher): RunDeps {
+export function runDepsOf(environment: Environment, dispatcher: Dispatcher): RunDeps {
   const { project, journals, state, log, now, plan } = environment;
   return {
     ...{ project, journals, state, dispatcher, log, now, plan },

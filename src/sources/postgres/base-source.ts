@@ -89,7 +89,11 @@ async function captureBase(planned: BaseSource, tools: Tools, { signal }: Captur
     ...{ reach: { kind: 'here' }, include: [], exclude: [], warnings: [] },
     ...{ facts: {}, summary: `base backup · Postgres ${version}`, image: planned.imageId },
     tar: {
-      seen: { [MANIFEST]: (content) => void (manifest = parseBackupManifest(content)) },
+      seen: {
+        [MANIFEST](content) {
+          manifest = parseBackupManifest(content);
+        },
+      },
       async read(work) {
         const result = await tools.stream(baseBackupCommand(tools), signal, work);
         stopTime = await clockOf(await tools.control());
