@@ -22,10 +22,11 @@ import { openRuns } from '../run/aside-warnings.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
 import type { Rollback } from '../run/state.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
+import { daemonLock } from './daemon-lock.ts';
 import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
 import type { OtherRepository } from './other-repository.ts';
 import { readSettings } from './settings.ts';
-import { backupDepsOf, copyAloneDeps, daemonLock, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './wiring.ts';
+import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './wiring.ts';
 
 const ALIVE_FILE = '/run/lifeboat/alive';
 

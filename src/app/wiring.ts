@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { backupUnderLock } from '../backup/backup.ts';
 import { createCapturer } from '../backup/capture.ts';
-import type { BackupDeps, RunContext } from '../backup/context.ts';
+import type { BackupDeps } from '../backup/context.ts';
 import { LifeboatError } from '../base/errors.ts';
 import type { CopyAloneDeps } from '../copy/alone.ts';
 import type { CopyDeps } from '../copy/context.ts';
@@ -10,31 +10,24 @@ import { highestCopied } from '../copy/highest-copied.ts';
 import { planWithKeep } from '../copy/plan.ts';
 import type { PruneEverywhereDeps } from '../copy/prune-everywhere.ts';
 import { recover } from '../daemon/recover.ts';
-import { type HelperLabels, WAL_RUN } from '../docker/helper-labels.ts';
 import { isRunning } from '../docker/marker.ts';
 import { hasHelpers, reapHelpers } from '../docker/remove-helper.ts';
-import { keptDatabases, reachedBy } from '../kept/databases.ts';
+import { reachedBy } from '../kept/databases.ts';
 import { recoverVolumes } from '../kept/undo-volumes.ts';
-import { volumePlace } from '../kept/volume-place.ts';
-import { checkWhole } from '../kept/volumes.ts';
 import { completeDatabases } from '../kept/working-databases.ts';
-import type { KeepPolicy, Plan, PlannedSource } from '../plan/model.ts';
+import type { KeepPolicy, Plan } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import { prune } from '../prune/prune.ts';
 import { createDispatcher, type Dispatcher } from '../report/dispatch.ts';
 import type { Listener } from '../report/events.ts';
 import type { RestoreDeps } from '../restore/context.ts';
-import { isLocked } from '../run/process-lock.ts';
 import type { RunDeps } from '../run/run-deps.ts';
 import { clearDirectory } from '../run/spool.ts';
-import { createFilesSource } from '../sources/files.ts';
-import { createBaseSource } from '../sources/postgres/base-source.ts';
-import { createPostgresSource } from '../sources/postgres/postgres-source.ts';
-import type { Source } from '../sources/source.ts';
-import { createVolumeSource } from '../sources/volume.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { keepReceivers } from './daemon-lock.ts';
 import type { Environment } from './environment.ts';
+import { makeSource } from './make-source.ts';
 
 /** The functions below make the dependencies of each command from the environment. */
 
@@ -77,53 +70,9 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
   });
 }
 
-/** Receivers of WAL live as long as the daemon that started them. */
-function keepReceivers(
-  { project, self }: Environment,
-  keep: (helper: HelperLabels) => boolean | Promise<boolean>,
-): (helper: HelperLabels) => Promise<boolean> {
-  return async (helper) => {
-    if (helper.runId !== WAL_RUN || helper.agent !== self.facts.id) return keep(helper);
-    return isLocked(daemonLock(project));
-  };
-}
-
-/** Returns the name of the lock of a project's daemon. */
-export function daemonLock(project: string): string {
-  return `daemon of ${project}`;
-}
-
 function clearOf({ engine, project, log }: Environment): (directory: string, runId: string) => Promise<void> {
   const deps = { hasHelpers: (runId: string) => hasHelpers(engine, project, runId), log };
   return (directory, runId) => clearDirectory(directory, runId, deps);
-}
-
-function makeSource(
-  { agent, self, state, journals }: Environment,
-  planned: PlannedSource,
-  context: RunContext,
-): Source {
-  const recordHelper = (name: string) => context.journal.record({ type: 'helper', name });
-  if (planned.kind === 'postgres') {
-    const alongsideRun = context.run.trigger === 'safety';
-    return createPostgresSource({
-      ...{ agent, planned, recordHelper, alongsideRun },
-      putAside: (listed) => keptDatabases(state, planned.name, listed),
-    });
-  }
-  if (planned.kind === 'base') return createBaseSource({ agent, planned, recordHelper });
-  if (planned.kind === 'volume') {
-    const { mounts } = self.facts;
-    const source = createVolumeSource(planned, mounts);
-    return {
-      ...source,
-      async capture(capturing, store) {
-        await checkWhole(journals, context.journal.file, volumePlace(planned.mount, mounts));
-        return source.capture(capturing, store);
-      },
-    };
-  }
-  return createFilesSource(planned, self.facts.mounts);
 }
 
 function pruneDepsOf({ settings, state, journals, now, log }: Environment) {

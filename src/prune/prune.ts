@@ -23,6 +23,7 @@ import {
 import type { ClockWatch } from './clock-jump.ts';
 import { keepRules, keepSnapshot } from './decide.ts';
 import { KEPT, markStaying, removeSnapshots } from './remove.ts';
+import { listUnneededWal } from './wal.ts';
 
 /** How long an object must be unreferenced before it is deleted, milliseconds. */
 const SECOND_PASS_MS = 24 * 60 * 60 * 1000;
@@ -164,10 +165,11 @@ interface Garbage {
 
 /** Finds the objects of the repository that no remaining snapshot names. */
 async function findGarbage(
-  { repository: { destination, project }, journals, now }: PruneDeps,
+  { repository, journals, now }: PruneDeps,
   snapshots: readonly Snapshot[],
   toRemove: ReadonlySet<Snapshot>,
 ): Promise<Garbage> {
+  const { destination, project } = repository;
   const named = namedBy(snapshots.filter((snapshot) => !toRemove.has(snapshot)));
   const namedByRemoved = namedBy([...toRemove]);
   const known = await readUnreferenced(destination, project);
@@ -175,13 +177,22 @@ async function findGarbage(
   const announced = await announcedObjects(journals);
   const at = now().getTime();
   const garbage: Garbage = { due: [], waiting: new Map() };
-  for await (const { key, size = 0 } of listContent(destination, project)) {
+  const remaining = snapshots.filter((snapshot) => !toRemove.has(snapshot)).map(({ manifest }) => manifest);
+  for await (const { key, size = 0 } of both(
+    listContent(destination, project),
+    listUnneededWal(repository, remaining),
+  )) {
     if (named.has(key) || announced.has(key)) continue;
     const since = namedByRemoved.has(key) ? at : Math.min(known.get(key) ?? at, at);
     if (since <= at - SECOND_PASS_MS) garbage.due.push({ key, size, since });
     else garbage.waiting.set(key, { size, since });
   }
   return garbage;
+}
+
+async function* both<T>(a: AsyncIterable<T>, b: AsyncIterable<T>): AsyncGenerator<T> {
+  yield* a;
+  yield* b;
 }
 
 function namedBy(snapshots: readonly Snapshot[]): Set<string> {

@@ -114,11 +114,9 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
     async store({ tree, runId, signal, progress, ...rest }) {
       const { tar } = tree;
       if (tar) {
-        const context = { runId, signal, progress };
-        const job = { ...rest, project: deps.project };
-        return watchedJob(deps.stallTimeoutMs, tree.root, context, (watching) =>
-          storeTar(tar, job, deps.repository, watching),
-        );
+        const storing = (watching: JobContext) =>
+          storeTar(tar, { ...rest, project: deps.project }, deps.repository, watching);
+        return watchedJob(deps.stallTimeoutMs, tree.root, { runId, signal, progress }, storing);
       }
       const { root, include, exclude, leaveOut, fileMounts } = tree;
       const optional = { ...(leaveOut ? { leaveOut } : {}), ...(fileMounts ? { fileMounts } : {}) };

@@ -4,11 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { WAL_RUN } from '../docker/helper-labels.ts';
-import type { BaseSource, PostgresSource } from '../plan/model.ts';
+import type { BaseSource } from '../plan/model.ts';
 import { serverOf } from '../plan/postgres.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { Session } from '../sources/postgres/server/session.ts';
-import type { OpenToolsOptions, Tools } from '../sources/postgres/server/tools.ts';
+import type { Tools } from '../sources/postgres/server/tools.ts';
 import {
   type ReplicationFacts,
   readReplicationFacts,
@@ -17,39 +17,17 @@ import {
 } from '../sources/postgres/wal/replication.ts';
 import { createSlot, dropSlot, readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
 import { removePath } from '../store/filesystem/remove-tree.ts';
-import type { Repository } from '../store/repository/repository.ts';
-import { formatLsn, parseLsn } from '../store/wal/names.ts';
-import { readRecoverable } from '../store/wal/recoverable.ts';
+import { formatLsn } from '../store/wal/names.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
-import type { ReceiverMemory, ReceiverState } from './receiver-state.ts';
+import { BaseMaker } from './base-maker.ts';
+import type { ReceiverDeps } from './receiver-deps.ts';
+import type { ReceiverState } from './receiver-state.ts';
 import { Shipping } from './shipping.ts';
-
-export interface ReceiverDeps {
-  project: string;
-  /** id of the agent's memory */
-  home(): Promise<string>;
-  memory: ReceiverMemory;
-  /** the directory of received WAL in the spool */
-  spool: string;
-  /** how often the newest part of the WAL is stored, milliseconds */
-  rpoMs: number;
-  log: Log;
-  now(): Date;
-  repository(): Promise<Repository>;
-  openTools(source: PostgresSource, context: Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>): Promise<Tools>;
-  /** Makes a base backup. Resolves to false if that is not possible now, because another run is under way. */
-  makeBase(source: BaseSource, signal: AbortSignal): Promise<boolean>;
-}
+import { isSpent, keptBytes, Progress, positions, SLOT_LIMIT } from './slot-watch.ts';
 
 /** Pauses between attempts to receive, milliseconds. */
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 60_000;
-/** A receiver that is behind the server and does not move for this long is started again, milliseconds. */
-const STALL_MS = 30_000;
-/** The pause between attempts to make a base backup, milliseconds. */
-const BASE_PAUSE_MS = 60_000;
-/** The WAL that the server may keep for the slot, bytes: at half of it there is an alarm, and at all of it no slot. */
-const SLOT_LIMIT = 5 * 1024 ** 3;
 /** The state is saved at most this often while nothing changes, milliseconds. */
 const SAVE_MS = 60_000;
 
@@ -74,14 +52,13 @@ export class Receiver {
   private state: ReceiverState;
   private savedAt = 0;
   private saved = '';
-  /** whether the stored WAL may lack a base backup to start from, and when to look again */
-  private base = { wanted: true, at: 0 };
-  private making: Promise<void> | undefined;
+  private readonly bases: BaseMaker;
 
   constructor(deps: ReceiverDeps, source: BaseSource) {
     this.deps = deps;
     this.source = source;
     this.log = deps.log;
+    this.bases = new BaseMaker(deps, source);
     this.state = { slot: '', containerName: source.containerName, state: 'starting', since: deps.now().toISOString() };
   }
 
@@ -100,7 +77,7 @@ export class Receiver {
       await sleep(pause, undefined, { signal }).catch(() => undefined);
       pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
     }
-    await this.making;
+    await this.bases.ended();
   }
 
   private async fail(error: unknown): Promise<void> {
@@ -165,7 +142,7 @@ export class Receiver {
     });
     await this.ensureSlot({ session, slot, shipping }, before, writer.last() !== undefined);
     await this.ensureDirectory(root, systemId);
-    this.base = { wanted: true, at: 0 };
+    this.bases.want();
     await this.save({ ...this.state, systemId, slot });
     return { tools, session, facts, slot, directory: root, shipping };
   }
@@ -205,7 +182,7 @@ export class Receiver {
       progress.check(state);
       await this.guard(state);
       const shipped = await this.ship(shipping, state, signal);
-      if (shipped && !shipped.more) await this.provideBase(shipped.stored, signal);
+      if (shipped && !shipped.more) await this.bases.provide(this.state.systemId, shipped.stored, signal);
       if (!shipped?.more) await sleep(this.deps.rpoMs, undefined, { signal });
     }
   }
@@ -250,33 +227,7 @@ export class Receiver {
 
   private noteGap(error: LifeboatError): void {
     this.log.error('WAL is missing; making a new base backup', { source: this.source.server, ...errorInfo(error) });
-    this.base = { wanted: true, at: 0 };
-  }
-
-  /** Makes a base backup if the WAL that is stored now follows none. */
-  private async provideBase(stored: bigint | undefined, signal: AbortSignal): Promise<void> {
-    if (!this.base.wanted || this.making || stored === undefined || performance.now() < this.base.at) return;
-    this.base.at = performance.now() + BASE_PAUSE_MS;
-    const { deps, source, log } = this;
-    const { windows } = await readRecoverable(await deps.repository(), {
-      source: source.server,
-      base: source.name,
-    });
-    signal.throwIfAborted();
-    if (windows.some(({ systemId, toLsn }) => systemId === this.state.systemId && parseLsn(toLsn) >= stored)) {
-      this.base.wanted = false;
-      return;
-    }
-    log.info('making a base backup, because the stored WAL follows none', { source: source.server });
-    this.making = deps
-      .makeBase(source, signal)
-      .then((made) => {
-        if (!made) log.info('another run is under way; the base backup follows it', { source: source.server });
-      })
-      .catch((error: unknown) => log.error('a base backup could not be made', { ...errorInfo(error) }))
-      .finally(() => {
-        this.making = undefined;
-      });
+    this.bases.want();
   }
 
   private async save(state: ReceiverState): Promise<void> {
@@ -288,46 +239,4 @@ export class Receiver {
     this.saved = text;
     this.savedAt = performance.now();
   }
-}
-
-/** Notices a receiver that does not follow the server. */
-class Progress {
-  private received: bigint | undefined;
-  private target: bigint | undefined;
-  private movedAt = performance.now();
-
-  /** @throws WAL_GAP, PG_STALLED */
-  check({ slot, flushed }: SlotState): void {
-    if (!slot) throw new LifeboatError('WAL_GAP', 'the replication slot is gone');
-    if (slot.status === 'lost') throw new LifeboatError('WAL_GAP', 'the server removed WAL that the slot needed');
-    const reached = slot.active && slot.received !== undefined && slot.received >= (this.target ?? flushed);
-    if (reached || slot.received !== this.received) {
-      this.movedAt = performance.now();
-      this.target = flushed;
-    }
-    this.received = slot.received;
-    if (performance.now() - this.movedAt < STALL_MS) return;
-    throw new LifeboatError('PG_STALLED', `the receiver of WAL has not followed the server for ${STALL_MS / 1000} s`);
-  }
-}
-
-/** Returns whether a slot no longer has the WAL that it should keep, or keeps more than the server's disk may lose. */
-function isSpent(state: SlotState): boolean {
-  const { slot } = state;
-  if (!slot) return false;
-  return slot.status === 'lost' || slot.received === undefined || keptBytes(state) >= SLOT_LIMIT;
-}
-
-function keptBytes({ slot, flushed }: SlotState): number {
-  return slot?.received === undefined || slot.received > flushed ? 0 : Number(flushed - slot.received);
-}
-
-function positions(state: SlotState): Pick<ReceiverState, 'at' | 'written' | 'kept' | 'safe'> {
-  const { slot, flushed, at } = state;
-  return {
-    at,
-    written: formatLsn(flushed),
-    kept: keptBytes(state),
-    ...(slot?.safe === undefined ? {} : { safe: slot.safe }),
-  };
 }

@@ -1,7 +1,8 @@
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { BaseSource, Plan } from '../plan/model.ts';
-import { Receiver, type ReceiverDeps } from './receiver.ts';
+import { Receiver } from './receiver.ts';
+import type { ReceiverDeps } from './receiver-deps.ts';
 
 interface ReceiversOptions {
   log: Log;

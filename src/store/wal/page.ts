@@ -96,6 +96,14 @@ export function parsePageKey(rest: string): Pick<WalPage, 'systemId' | 'page' | 
   return match ? { systemId: match[1] as string, page: Number(match[2]), revision: Number(match[3]) } : undefined;
 }
 
+const OBJECT =
+  /^\d{1,20}\/[0-9A-F]{8}\/[0-9A-F]{8}(?:[0-9A-F]{16}|\.history)(?:\.[0-9A-F]{8})?-[0-9a-f]{6}(?:\.zst)?(?:\.age|\.gpg)?$/;
+
+/** Returns whether a key, without the prefix of its source, is that of a page, a segment, a part or a history file. */
+export function isWalObject(rest: string): boolean {
+  return parsePageKey(rest) !== undefined || OBJECT.test(rest);
+}
+
 /** Encodes a page as JSON with sorted keys and a line feed. */
 export function encodePage(value: WalPage): Buffer {
   return Buffer.from(`${canonicalJson(value)}\n`);

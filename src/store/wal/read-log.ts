@@ -21,6 +21,7 @@ export type WalRepository = Pick<Repository, 'destination' | 'project' | 'keys' 
 
 /** A page as it was read. */
 export interface ReadPage {
+  key: string;
   page: WalPage;
   hash: string;
 }
@@ -29,12 +30,16 @@ export interface ReadPage {
 export interface WalLog {
   place: WalPlace;
   wal: StoredWal;
+  /** the newest revisions, in order */
+  pages: ReadPage[];
+  /** segments that a page lists and that are not stored whole; prune removes those that nothing needs */
+  lost: StoredSegment[];
   /** the newest page; absent if none can be read */
   last?: ReadPage;
   segments: ReadonlyMap<string, StoredSegment>;
   histories: ReadonlyMap<string, StoredHistory>;
   open?: WalPage['open'];
-  /** pages and objects that cannot be used, for people */
+  /** pages and history files that cannot be used, for people */
   problems: LifeboatError[];
 }
 
@@ -85,8 +90,6 @@ async function readLog(
   const isWhole = ({ key, size }: { key: string; size: number }) => sizes.get(key) === size;
   const listed = pages.flatMap(({ page }) => page.segments);
   const segments = new Map(listed.filter(isWhole).map((one) => [one.name, one]));
-  const lost = listed.filter((one) => !segments.has(one.name));
-  problems.push(...lost.slice(0, 10).map(({ key }) => new LifeboatError('OBJECT_MISSING', `${key} is not there`)));
   const histories = new Map(
     pages.flatMap(({ page }) => page.histories.filter(isWhole).map((one) => [one.name, one] as const)),
   );
@@ -102,6 +105,8 @@ async function readLog(
       gaps: pages.flatMap(({ page }) => page.gaps),
       ...(open ? { open: { name: open.name, to: open.parts.at(-1)?.to ?? 0, reached: open.reached } } : {}),
     },
+    pages,
+    lost: listed.filter((one) => !segments.has(one.name)),
     segments,
     histories,
     problems,
@@ -140,7 +145,7 @@ export async function readPage(
     const code = verdict === 'signed' ? 'SIGNATURE_WRONG' : 'OBJECT_DAMAGED';
     throw new LifeboatError(code, `${key} is a page of another place in the log`);
   }
-  return { page, hash: pageHash(bytes) };
+  return { key, page, hash: pageHash(bytes) };
 }
 
 function isAboutPage(error: unknown): boolean {

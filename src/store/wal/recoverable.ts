@@ -1,5 +1,7 @@
+import { LifeboatError } from '../../base/errors.ts';
 import type { Manifest } from '../objects/manifest.ts';
 import type { Repository } from '../repository/repository.ts';
+import { parseLsn, parseSegmentName, segmentAt } from './names.ts';
 import { readWalLogs, type WalLog } from './read-log.ts';
 import { type Base, type Hole, holesOf, type StoredWal, type Window, windowsOf } from './windows.ts';
 
@@ -22,6 +24,22 @@ export function basesOf(manifests: readonly Manifest[], baseSource: string): Bas
     .sort((a, b) => Date.parse(a.stopTime) - Date.parse(b.stopTime));
 }
 
+/** Returns an error for each of the first segments that are lost although a base backup needs them. */
+function lostSegments({ lost, wal: { segmentSize, systemId } }: WalLog, bases: readonly Base[]): LifeboatError[] {
+  const starts = bases.filter((base) => base.systemId === systemId).map(({ startLsn }) => parseLsn(startLsn));
+  const isNeeded = (name: string) => {
+    const number = parseSegmentName(name, segmentSize)?.number ?? 0;
+    return starts.some((start) => segmentAt(start, segmentSize) <= number);
+  };
+  return lost
+    .filter(({ name }) => isNeeded(name))
+    .slice(0, MAX_LOST)
+    .map(({ key }) => new LifeboatError('OBJECT_MISSING', `${key} is not there`));
+}
+
+/** The most lost segments that are named. */
+const MAX_LOST = 10;
+
 /**
  * Reads which times a source can be recovered to, from the stored base backups and WAL.
  *
@@ -41,6 +59,7 @@ export async function readRecoverable(
     base,
   );
   const logs = await readWalLogs(repository, source, signal);
+  for (const log of logs) log.problems.push(...lostSegments(log, bases));
   const windows = logs
     .flatMap(({ place, wal }) => windowsOf({ ...wal, confirmed: confirmed[place.systemId] }, bases))
     .sort((a, b) => Date.parse(a.from) - Date.parse(b.from));
