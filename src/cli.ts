@@ -53,7 +53,7 @@ function backupCommands({ program, command, act }: Builder): void {
     .command('daemon')
     .description('Back up on schedule until stopped (the container runs this command)')
     .helpOption('-h, --help', 'print help')
-    .option('--json', 'accepted for consistency; LOG_FORMAT sets the format of the log')
+    .option('--json', 'has no effect: LOG_FORMAT sets the format of the log')
     .addHelpText('after', '\nExample:\n  docker compose up --detach lifeboat')
     .action(act('daemon'));
 }
@@ -74,7 +74,7 @@ function inspectCommands({ command, reading, act }: Builder): void {
   reading(command('check', 'Verify that the repository is complete and undamaged', 'check --read-data 10%'))
     .option(
       '--read-data [share]',
-      'also read and hash all data, or a share such as 10%, a different one in each check',
+      'also read and hash all data, or only a share such as 10% (another one in each check)',
       share,
     )
     .action(act('check'));
@@ -84,7 +84,7 @@ function restoreCommands({ command, reading, act }: Builder): void {
   reading(
     command(
       'restore <snapshot> [source]',
-      'Restore a source alongside the live data, compare it, then swap the two',
+      'Restore a source: build it alongside the live data, compare, then swap',
       'restore latest db.postgres --database shop --to-database shop_then',
     ),
   )
@@ -93,19 +93,23 @@ function restoreCommands({ command, reading, act }: Builder): void {
     .option('--all', 'restore all sources of the project, with its services stopped once')
     .option('--database <name>', 'restore only this database')
     .option('--to-database <name>', 'restore the database under this name, and leave the current one alone')
-    .option('--to-directory <dir>', 'restore files into this empty directory of the Lifeboat container', absolute)
+    .option(
+      '--to-directory <dir>',
+      'restore files into this directory of the Lifeboat container, which must be empty',
+      absolute,
+    )
     .option('--to <source>', 'restore into the databases or the volume of another source')
     .option('--table <schema.name>', 'restore only this table (repeatable)', gather)
     .option('--as <name>', 'with one --table: restore it under this name in the same schema')
     .option('--path <glob>', 'restore only these files (repeatable)', gather)
     .option('--overwrite', 'with --path: also replace files that are newer than the snapshot')
-    .option('--globals', 'create the roles of the snapshot that the server lacks')
+    .option('--globals', 'create all roles of the snapshot that the server lacks, not only those that are needed')
     .option('--skip-failed', 'restore everything that the server accepts, and list what it refuses')
     .option('--unsigned', 'with LIFEBOAT_SIGNING_KEY: accept a snapshot without a signature')
     .option('--dry-run', 'show what would change, and change nothing')
     .option('--no-safety', 'take no safety snapshot, for a database that is too broken to dump')
     .option('--no-stop', 'do not stop the services that use the data')
-    .option('--live', 'stop these services only for the swap, not while databases are built')
+    .option('--live', 'stop services only for the swap, not while databases are built')
     .option('--health-url <url>', 'request this URL afterwards, and expect a 2xx response', webAddress)
     .option('--yes', 'do not ask for confirmation')
     .action(act('restore'));
@@ -136,7 +140,11 @@ function archiveCommands({ command, reading, act }: Builder): void {
     'Make a snapshot from an archive or dump of another program (- reads stdin)',
     'import - web.media --at 2024-05-01T03:00Z < media.tar.gz',
   )
-    .option('--at <time>', 'when the backup was made, with a time zone (default: the time of the file)', moment)
+    .option(
+      '--at <time>',
+      'when the backup was made, with a time zone (default: the time of the file; required for stdin)',
+      moment,
+    )
     .option('--database <name>', 'name of the database, if the dump does not name one (default: that of the source)')
     .option('--strip <count>', 'remove this many leading directories from each name', count)
     .action(act('import'));
@@ -145,34 +153,39 @@ function archiveCommands({ command, reading, act }: Builder): void {
 function retentionCommands({ command, act }: Builder): void {
   command('prune', 'Remove snapshots that retention no longer keeps, and say why', 'prune --dry-run')
     .option('--dry-run', 'show what would be removed, and remove nothing')
-    .option('--clock-is-right', 'prune even if months passed between two snapshots, or since the newest one')
+    .option(
+      '--clock-is-right',
+      'prune even if the two newest snapshots are months apart, or the newest one is months old',
+    )
     .action(act('prune'));
   command('pin <snapshot>', 'Keep a snapshot until it is unpinned', 'pin latest --reason "before deploy 4.2"')
-    .option('--reason <text>', 'why it is pinned, shown by `snapshots` and `prune`')
+    .option('--reason <text>', 'the reason, which `snapshots` and `prune` show')
     .action(act('pin'));
-  command('unpin <snapshot>', 'Let retention decide about a snapshot again', 'unpin 20261120T030000Z').action(
-    act('unpin'),
-  );
+  command(
+    'unpin <snapshot>',
+    'Release a pinned snapshot: retention decides about it again',
+    'unpin 20261120T030000Z',
+  ).action(act('unpin'));
   command('copy', 'Bring the copies up to date', 'copy')
-    .option('--from <location>', 'instead, bring everything that this copy has back to the destination')
+    .option('--from <location>', 'bring back to the destination what this copy has, instead of updating the copies')
     .option('--project <name>', 'with --from: select a Compose project if the copy holds several')
     .action(act('copy'));
 }
 
 function setupCommands(builder: Builder): void {
-  const { program, command, act } = builder;
+  const { group, command, act } = builder;
   command(
     'accept <source>',
     'Confirm that a source, a copy or the destination changed on purpose',
     'accept web.media',
   ).action(act('accept'));
   bucketCommands(builder);
-  const notify = program.command('notify').description('Test notifications').helpOption('-h, --help', 'print help');
+  const notify = group('notify', 'Test notifications');
   command('test', 'Send a test message to every notifier', 'notify test', notify).action(act('notify-test'));
 }
 
-function bucketCommands({ program, command, act }: Builder): void {
-  const bucket = program.command('bucket').description('Manage an S3 bucket').helpOption('-h, --help', 'print help');
+function bucketCommands({ group, command, act }: Builder): void {
+  const bucket = group('bucket', 'Manage an S3 bucket');
   const other = ['--destination <address>', 'use another bucket: s3://bucket/prefix?…'] as const;
   command(
     'setup',
@@ -192,10 +205,10 @@ function bucketCommands({ program, command, act }: Builder): void {
     .addOption(
       new Option(
         '--lock-mode <mode>',
-        'who may lift the lock: users with a special right (governance), or nobody (compliance)',
+        'with governance, users with a special right can lift the lock; with compliance, nobody (default: governance)',
       ).choices(['governance', 'compliance']),
     )
-    .option('--whole-bucket', 'apply bucket-wide settings even if others store data in the bucket')
+    .option('--whole-bucket', 'change settings of the whole bucket, even if it also holds other data')
     .option(...other)
     .option('--yes', 'apply the settings')
     .action(act('bucket-setup'));

@@ -168,6 +168,15 @@ describe('docs/security.md', () => {
 });
 
 describe('lifeboat --help', () => {
+  test('explains every operand', () => {
+    const program = createProgram({} as Io, () => undefined);
+    const operands = program.commands.flatMap((command) =>
+      command.registeredArguments.map((operand) => ({ of: `${command.name()} ${operand.name()}`, operand })),
+    );
+    expect(operands.length).toBeGreaterThan(5);
+    expect(operands.filter(({ operand }) => operand.description === '').map(({ of }) => of)).toEqual([]);
+  });
+
   test('has one example for each command, and --json', () => {
     const heard: string[] = [];
     const io = { out: (text: string) => void heard.push(text), err: () => undefined } as unknown as Io;

@@ -15,12 +15,12 @@ import type { Plan } from '../plan/model.ts';
 import type { PruneRequest } from '../prune/prune.ts';
 import { createDispatcher } from '../report/dispatch.ts';
 import type { CopyReport, Listener, RunReport } from '../report/events.ts';
+import type { Forgotten } from '../restore/all/forget-all.ts';
 import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
 import type { PointRequest, PointResult } from '../restore/point/restore-point.ts';
 import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
 import { openRuns } from '../run/aside-warnings.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
-import type { Rollback } from '../run/state.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
 import { daemonLock } from './daemon-lock.ts';
 import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
@@ -60,7 +60,7 @@ export interface App extends Environment {
   export(request: ExportRequest, listeners?: Listener[]): Promise<ExportReport>;
   import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
   rollback(request: RollbackRequest): Promise<RollbackResult>;
-  forget(request: RollbackRequest): Promise<Rollback>;
+  forget(request: RollbackRequest): Promise<Forgotten>;
   listKept(): Promise<KeptData>;
   /** reads what each source of the plan holds now; see probe.ts */
   probe(plan: Plan): ReturnType<typeof probe>;
@@ -110,7 +110,8 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
         ? (await import('../restore/rollback.ts')).rollback(deps, request)
         : rollbackAll(deps, request, group);
     },
-    forget: async (request) => (await import('../restore/rollback.ts')).forget(restoreDepsOf(environment), request),
+    forget: async (request) =>
+      (await import('../restore/all/forget-all.ts')).forgetData(restoreDepsOf(environment), request),
     listKept: () =>
       listKept(
         { state, plan, open: () => openRuns(journals) },

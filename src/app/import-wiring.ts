@@ -6,7 +6,7 @@ import { createDispatcher } from '../report/dispatch.ts';
 import type { Listener } from '../report/events.ts';
 import { lastStoredOf } from '../run/history.ts';
 import type { RootMeta } from '../store/archive/unpack.ts';
-import { readIndexFile } from '../store/filesystem/index-file.ts';
+import { readIndexFile } from '../store/filesystem/read-index.ts';
 import type { Environment } from './environment.ts';
 import { backupDepsOf } from './wiring.ts';
 

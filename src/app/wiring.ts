@@ -23,6 +23,7 @@ import type { Listener } from '../report/events.ts';
 import type { RestoreDeps } from '../restore/context.ts';
 import type { RunDeps } from '../run/run-deps.ts';
 import { clearDirectory } from '../run/spool.ts';
+import { whenUp } from '../sources/postgres/server/when-up.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { keepReceivers } from './daemon-lock.ts';
@@ -218,7 +219,11 @@ export function restoreDepsOf(environment: Environment, listeners: readonly List
         },
         { trigger: 'safety', only: ({ name }) => sources.includes(name), signal },
       ),
-    openTools: (source, { journal, ...context }) =>
-      environment.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),
+    openTools: (source, { journal, say, ...context }) => {
+      const about = { engine: environment.engine, id: source.containerId, name: source.containerName, log };
+      return whenUp({ ...about, signal: context.signal, onWait: (phase) => say(`  ${phase}`) }, () =>
+        environment.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),
+      );
+    },
   };
 }

@@ -7,6 +7,7 @@ import type { Progress } from '../report/events.ts';
 import { asideWarnings } from '../run/aside-warnings.ts';
 import { lastGoodOf, lastStoredOf } from '../run/history.ts';
 import { journalObjects } from '../run/journal.ts';
+import { type RestoredSource, readRestored } from '../run/restored.ts';
 import { spoolError } from '../run/spool.ts';
 import type { State } from '../run/state.ts';
 import type { CapturedTree, Source } from '../sources/source.ts';
@@ -125,12 +126,18 @@ class SourceCapturer implements Capturer {
     const record = async (key: string) => journal.record({ type: 'object', key });
     const facts = await repository.putFacts(run.id, name, captured.facts, record);
     const index = await repository.putIndex(run.id, name, indexPath, record);
+    const former = formerSnapshots(
+      // Imported data may be old, and smaller than newer data.
+      run.trigger === 'import' ? [] : snapshots,
+      name,
+      await deps.state.accepted().catch(() => ({})),
+    );
+    const restored = await readRestored(deps.state.directory).catch((): Record<string, RestoredSource> => ({}));
     const shrinkage = await findShrinkage(
       { readFacts: factsReader(reading, name), log, share: deps.shrinkageShare },
       captured,
       stored,
-      // Imported data may be old, and smaller than newer data.
-      formerSnapshots(run.trigger === 'import' ? [] : snapshots, name, await deps.state.accepted().catch(() => ({}))),
+      { ...former, restored: restored[name] },
     );
     const source: StoredSource = {
       planned: task.planned,

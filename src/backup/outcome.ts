@@ -38,7 +38,7 @@ export interface StoredSource {
 export function storedOutcome(source: StoredSource): Captured {
   const { planned, tree, stored, shrinkage, lastGood, durationMs } = source;
   const { files, bytes, newFiles, newBytes, packs, skipped } = stored;
-  const { since } = shrinkage;
+  const { fell } = shrinkage;
   const leftOut = leftOutNames(stored.dataDirectories);
   const [failure, ...others] = listLosses(source);
   const found = [...treeWarnings(planned, stored), ...others.map(({ message }) => message)];
@@ -54,7 +54,7 @@ export function storedOutcome(source: StoredSource): Captured {
     report: {
       name: planned.name,
       ...shared,
-      ...(since === undefined ? {} : { fell: true }),
+      ...(fell ? { fell } : {}),
       durationMs,
       ...nameLastGood(lastGood),
     },
@@ -73,7 +73,7 @@ export function storedOutcome(source: StoredSource): Captured {
       // After the source is gone, retention still applies its last known policy.
       ...(planned.keepInDoubt === undefined ? { keep: formatKeep(planned.keep) } : {}),
       // A safety snapshot holds data that is about to be replaced, so a loss is expected.
-      ...(since !== undefined && isRegular(source) ? { fell: { since } } : {}),
+      ...(fell && fell.at === undefined && isRegular(source) ? { fell: { since: fell.since, why: fell.why } } : {}),
     },
   };
 }

@@ -1,8 +1,10 @@
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Accepted } from '../plan/accepted.ts';
+import { type Fall, MAX_FALL_TEXTS } from '../report/fall.ts';
 import { type LastGood, lastGoodOf, lastStoredOf } from '../run/history.ts';
-import { snapshotBeforeFall } from '../run/source-status.ts';
+import type { RestoredSource } from '../run/restored.ts';
+import { unacceptedFall } from '../run/source-status.ts';
 import type { DatabaseFacts } from '../sources/postgres/facts/facts.ts';
 import { rowsOf } from '../sources/postgres/facts/summary.ts';
 import type { CapturedTree } from '../sources/source.ts';
@@ -27,8 +29,10 @@ export interface FormerSnapshots {
   stored: LastGood | undefined;
   /** the newest one that holds a database of that name */
   withDatabase(name: string): LastGood | undefined;
-  /** id of the one from before the first drop that nobody has accepted */
-  beforeFall?: string | undefined;
+  /** the last restore of the whole source */
+  restored?: RestoredSource | undefined;
+  /** the first loss that nobody has accepted */
+  fall?: Fall | undefined;
 }
 
 /** Returns the snapshots to compare a source with. `manifests`: all of the project, newest first. */
@@ -38,7 +42,7 @@ export function formerSnapshots(
   accepted: Accepted = {},
 ): FormerSnapshots {
   return {
-    beforeFall: snapshotBeforeFall(manifests, source, accepted[source]),
+    fall: unacceptedFall(manifests, source, accepted[source]),
     good: lastGoodOf(manifests, source),
     stored: lastStoredOf(manifests, source),
     withDatabase: (name) => lastWithDatabase(manifests, source, name),
@@ -47,10 +51,10 @@ export function formerSnapshots(
 
 /** Data that a source has lost. */
 export interface Shrinkage {
-  /** one text for each loss */
+  /** one text for each loss that this run found */
   warnings: string[];
-  /** the snapshot from before the drop; the oldest of several, because it may hold more than the others */
-  since?: string;
+  /** absent: nothing is lost. `since`: the oldest of several snapshots, because it may hold more than the others */
+  fell?: Fall;
 }
 
 /**
@@ -65,10 +69,24 @@ export async function findShrinkage(
   former: FormerSnapshots,
 ): Promise<Shrinkage> {
   const { facts } = captured;
-  if (isServer(facts)) return shrinkageOfServer(deps, { facts, databases: captured.databases ?? [] }, now, former);
-  const { good } = former;
-  const warnings = good ? shrinkageWarnings(good.entry, { ...now, ...recordedRows(facts) }, deps.share) : [];
-  return good && warnings.length > 0 ? { warnings, since: good.snapshot } : { warnings };
+  const drops = isServer(facts)
+    ? await dropsOfServer(deps, { facts, databases: captured.databases ?? [] }, now, former)
+    : dropsOfFiles(deps, { ...now, ...recordedRows(facts) }, former);
+  const warnings = drops.map(({ text }) => text);
+  const since = drops.map((drop) => drop.since).sort()[0];
+  const { fall } = former;
+  if (since === undefined) return { warnings, ...(fall ? { fell: fall } : {}) };
+  const earlier = fall === undefined || fall.since === since ? {} : { earlier: fall.since };
+  return { warnings, fell: { since, why: warnings.slice(0, MAX_FALL_TEXTS), ...earlier } };
+}
+
+function dropsOfFiles(
+  { share }: ShrinkageDeps,
+  now: { files: number; bytes: number; rows?: number },
+  { good }: FormerSnapshots,
+): Shrink[] {
+  if (!good) return [];
+  return shrinkageWarnings(good.entry, now, share).map((text) => ({ text, since: good.snapshot }));
 }
 
 /** Returns the row count in the facts of a source, if they have one. */
@@ -91,14 +109,14 @@ interface Shrink {
   since: string;
 }
 
-async function shrinkageOfServer(
+async function dropsOfServer(
   deps: ShrinkageDeps,
   { facts, databases }: { facts: ServerRecord & Facts; databases: NonNullable<CapturedTree['databases']> },
   now: { files: number; bytes: number },
   former: FormerSnapshots,
-): Promise<Shrinkage> {
+): Promise<Shrink[]> {
   const { stored } = former;
-  if (!stored) return { warnings: [] };
+  if (!stored) return [];
   const read = factsOfSnapshots(deps);
   const last = await read(stored);
   // Manifests of older agents do not list their databases.
@@ -107,7 +125,7 @@ async function shrinkageOfServer(
   // A database that could not be stored is reported as a failure. The totals then say nothing about the others.
   const isMissing = databases.some(({ error }) => error);
   const drops: Shrink[] = [];
-  drops.push(...changeOfServer(last, facts, stored.snapshot, former.beforeFall));
+  if (!isFilled(former.restored, stored, facts)) drops.push(...changeOfServer(last, facts, stored.snapshot));
   const known = new Set([...facts.databases, ...databases].map(({ name }) => name));
   const listed = named ? named.filter(({ status }) => status !== 'closed') : (last?.databases ?? []);
   for (const { name } of listed) {
@@ -129,8 +147,12 @@ async function shrinkageOfServer(
     const whole = shrinkageWarnings(before, { ...now, ...recordedRows(facts), likeSizes }, deps.share);
     drops.push(...whole.map((text) => ({ text, since: stored.snapshot })));
   }
-  const since = drops.map((drop) => drop.since).sort()[0];
-  return { warnings: drops.map(({ text }) => text), ...(since === undefined ? {} : { since }) };
+  return drops;
+}
+
+/** Returns whether a server was filled from the last snapshot. */
+function isFilled(restored: RestoredSource | undefined, { snapshot }: LastGood, { server }: ServerRecord): boolean {
+  return restored !== undefined && restored.snapshot === snapshot && restored.system === server?.systemIdentifier;
 }
 
 /**
@@ -138,24 +160,10 @@ async function shrinkageOfServer(
  * application has created its tables. initdb gives each data directory a system identifier of its own (Postgres docs,
  * pg_control_system).
  */
-function changeOfServer(
-  last: ServerRecord | undefined,
-  now: ServerRecord,
-  since: string,
-  beforeFall: string | undefined,
-): Shrink[] {
+function changeOfServer(last: ServerRecord | undefined, now: ServerRecord, since: string): Shrink[] {
   const [was, is] = [last?.server?.systemIdentifier, now.server?.systemIdentifier];
   if (was === undefined || is === undefined || was === is) return [];
-  // The last snapshot may be of a server that was created again too, and is empty.
-  const older =
-    beforeFall === undefined || beforeFall === since ? '' : ` or, from before an earlier drop, ${beforeFall}`;
-  const restore = `if its data was lost, restore snapshot ${since}${older}; if it was replaced or upgraded on purpose, run \`lifeboat accept\``;
-  return [
-    {
-      text: `this is another server than in the last snapshot (system identifier ${is}, was ${was}): ${restore}`,
-      since,
-    },
-  ];
+  return [{ text: `this is another server than in the last snapshot (system identifier ${is}, was ${was})`, since }];
 }
 
 type Database = ServerRecord['databases'][number];

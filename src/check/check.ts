@@ -3,8 +3,8 @@ import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import { plural } from '../report/format.ts';
 import { withLookDirectory } from '../run/spool.ts';
-import { readIndexFile } from '../store/filesystem/index-file.ts';
-import { shortPath } from '../store/filesystem/path.ts';
+import { shortPath, type TreePath } from '../store/filesystem/path.ts';
+import { readIndexFileLines } from '../store/filesystem/read-index.ts';
 import type { ManifestSource, ObjectRef } from '../store/objects/manifest.ts';
 import { objectsOf } from '../store/objects/manifest.ts';
 import { type ChainReport, readChain } from '../store/repository/chain.ts';
@@ -202,8 +202,11 @@ async function affectedSource(
       const file = path.join(directory, 'index.ndjson');
       await repository.fetchIndex(index, file, options.signal);
       const result = { extent: 'part' as const, files: 0, examples: [] as string[] };
-      for await (const line of readIndexFile(file)) {
-        if (line.pack === undefined || !packs.has(line.pack)) continue;
+      // A file in parts counts once.
+      let last: TreePath | undefined;
+      for await (const line of readIndexFileLines(file)) {
+        if (line.pack === undefined || !packs.has(line.pack) || line.path === last) continue;
+        last = line.path;
         result.files += 1;
         if (result.examples.length < EXAMPLES) result.examples.push(shortPath(line.path));
       }

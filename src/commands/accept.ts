@@ -72,7 +72,7 @@ async function findLosses(
   const losses: Loss[] = [
     ...(isGone ? (['gone'] as const) : []),
     ...(!isGone && (await isEmpty(app, plan, source)) ? (['empty'] as const) : []),
-    ...(status.beforeFall === undefined ? [] : (['fall'] as const)),
+    ...(status.fell === undefined ? [] : (['fall'] as const)),
   ];
   if (losses.length > 0) return losses;
   throw new LifeboatError('NOTHING_TO_ACCEPT', `${source} is neither gone nor empty nor smaller than before`, {

@@ -2,11 +2,23 @@ import type { Command } from 'commander';
 import type { Io } from './call.ts';
 import { run } from './run.ts';
 
+/** What the operands of the commands mean: by name, or by command and name. */
+const OPERANDS: Readonly<Record<string, string>> = {
+  snapshot: '`latest`, an id from `snapshots`, or the start of an id',
+  source: 'a name from `plan`, such as db.postgres',
+  'accept source': 'a name from `status`: of a source or a copy, or `destination`',
+  path: 'a path, a directory or a glob in the source',
+  restore: 'an id from `status`, or the start of one (default: the newest restore)',
+  file: 'a path in the Lifeboat container, or - for stdin',
+};
+
 /** How commands are added: each takes `--json` and shows one example. */
 export interface Builder {
   program: Command;
   /** Adds a command to the program, or to `parent`. */
   command(usage: string, description: string, example: string, parent?: Command): Command;
+  /** Adds a command that only has commands of its own. */
+  group(name: string, description: string): Command;
   /** Adds the options that select another repository to read from. */
   reading(command: Command): Command;
   act(name: string): (...args: unknown[]) => Promise<void>;
@@ -24,13 +36,26 @@ export function termOf(command: Command): string {
 export function createBuilder(program: Command, io: Io, done: (status: number) => void): Builder {
   return {
     program,
-    command: (usage, description, example, parent = program) =>
-      parent
-        .command(usage)
+    command: (usage, description, example, parent = program) => {
+      const command = parent.command(usage);
+      // Without -T, Compose opens a terminal, which would change the bytes of an archive.
+      const exec = /[<>]/.test(example) ? 'exec -T' : 'exec';
+      for (const operand of command.registeredArguments) {
+        const name = operand.name();
+        operand.description = OPERANDS[`${command.name()} ${name}`] ?? OPERANDS[name] ?? '';
+      }
+      return command
         .description(description)
         .helpOption('-h, --help', 'print help')
         .option('--json', 'print one JSON document to stdout, and logs to stderr')
-        .addHelpText('after', `\nExample:\n  docker compose exec lifeboat lifeboat ${example}`),
+        .addHelpText('after', `\nExample:\n  docker compose ${exec} lifeboat lifeboat ${example}`);
+    },
+    group: (name, description) =>
+      program
+        .command(name)
+        .description(description)
+        .helpOption('-h, --help', 'print help')
+        .helpCommand('help [command]', 'Print help for a command'),
     reading: (command) =>
       command
         .option('--from <location>', 'read from another place: a copy (name or number), a directory, or s3://…')

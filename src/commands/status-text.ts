@@ -1,4 +1,5 @@
 import { stoppedDatabase } from '../plan/postgres.ts';
+import { fallAdvice, fallText } from '../report/fall.ts';
 import { formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
 import { problemLines } from '../report/text.ts';
@@ -11,7 +12,7 @@ const WORDS: Record<Attention, string> = {
   late: 'late',
   never: 'not backed up yet',
   vanished: 'gone',
-  fell: 'much smaller',
+  fell: 'lost data?',
   ahead: 'date ahead',
 };
 
@@ -47,7 +48,7 @@ export function renderSourceStatuses(
     return [oneLine(name), word(source, unread), ago, good ?? none, size, lastGood?.snapshot ?? ''];
   });
   const lines = table(rows, { indent: 2, align: ['left', 'left', 'left', 'left', 'right'] });
-  const why = all.flatMap(({ name, attention, last, lastGood, beforeFall, stopped }) => {
+  const why = all.flatMap(({ name, attention, last, lastGood, fell, stopped }) => {
     if (unread && NEEDS_SNAPSHOTS.has(attention)) return [];
     if (attention === 'late')
       return [`  ${paint.bad('!')} ${oneLine(name)}: not backed up at its last two scheduled times`];
@@ -55,10 +56,9 @@ export function renderSourceStatuses(
       const date = `its newest snapshot is dated in the future (${lastGood?.snapshot})`;
       return [`  ${paint.bad('!')} ${oneLine(name)}: ${date}; the clock was ahead then, or is behind now`];
     }
-    if (attention === 'fell') {
-      const before = `Lifeboat keeps ${beforeFall} until \`lifeboat accept ${name}\``;
-      const what = 'much smaller than before, without a database that it had, or on another server';
-      return [`  ${paint.bad('!')} ${oneLine(name)}: ${what}. ${before}`];
+    if (attention === 'fell' && fell) {
+      const what = `  ${paint.bad('!')} ${oneLine(name)}: ${oneLine(fallText(fell, now))}`;
+      return [what, `    hint: ${fallAdvice(name, fell)}`];
     }
     if (stopped !== undefined)
       return problemLines({ severity: 'error', subject: name, ...stoppedDatabase(stopped) }, paint);

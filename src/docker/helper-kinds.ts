@@ -41,7 +41,7 @@ export const HELPER_KINDS = {
     network: "the database container's",
     mounts: {
       run: {
-        doc: 'One directory of the run in the spool: read-write for a backup. Read-only for a restore, except for one scratch directory in it.',
+        doc: 'One directory of the run in the spool. Read-write for a backup. Read-only for a restore, except for one scratch directory in it.',
         access: 'either',
       },
       socket: {
@@ -90,13 +90,13 @@ export const HELPER_KINDS = {
     image: "Lifeboat's",
     network: "Lifeboat's if the helper must reach a bucket, otherwise none",
     mounts: {
-      volume: { doc: 'The volume: read-only, except when a restore writes to it.', access: 'either' },
+      volume: { doc: 'The volume. Read-only, except when a restore writes to it.', access: 'either' },
       repository: {
-        doc: 'The directory of the backups, if the backups are in a directory and the helper stores or restores files. Read-only for a restore.',
+        doc: 'The directory of the backups, if they are in a directory and the helper stores or restores files. Read-only for a restore.',
         access: 'either',
       },
       spool: {
-        doc: 'The parts of the spool that the job needs: the directory of the run, its journal, the last index of the source (read-only), and for a bucket the record of uploads.',
+        doc: 'The parts of the spool that the job needs: the directory of the run, its journal, the last index of the source (read-only), and, for a bucket, the record of uploads.',
         access: 'either',
       },
       code: { doc: 'The compiled program of Lifeboat.', access: 'read-only' },

@@ -13,7 +13,7 @@ import { databaseDirectory } from '../sources/postgres/server/quote.ts';
 import { type ArchiveFormat, ArchiveWriter } from '../store/archive/archive-writer.ts';
 import { type ExportedTree, exportTree } from '../store/archive/export-tree.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
-import { readIndexFile } from '../store/filesystem/index-file.ts';
+import { readIndexFileLines } from '../store/filesystem/read-index.ts';
 import { heldAt, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
@@ -119,7 +119,7 @@ async function write(
   try {
     if (entry.kind === 'postgres') await describeDatabases(request, found, writer);
     const tree = await exportTree({
-      index: readIndexFile(found.indexPath),
+      index: readIndexFileLines(found.indexPath),
       packs: entry.packs,
       destination: repository.destination,
       keys: repository.keys,

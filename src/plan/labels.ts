@@ -20,19 +20,19 @@ export const LABELS = {
   'lifeboat.postgres.databases': {
     parse: list(),
     form: 'comma list',
-    doc: 'only these databases, which can be templates. Without it, all databases except templates',
+    doc: 'back up only these databases, which can be templates. Default: all databases except templates',
     needs: POSTGRES,
   },
   'lifeboat.postgres.exclude-databases': {
     parse: list(),
     form: 'comma list',
-    doc: 'all databases except these',
+    doc: 'back up all databases except these',
     needs: POSTGRES,
   },
   'lifeboat.postgres.exclude-table-data': {
     parse: patterns,
     form: 'comma list of patterns',
-    doc: 'tables to back up without their rows, as `pg_dump` patterns: `audit.*`, `public.cache`, `"Mixed"` (without the quotes it means `mixed`). Their definitions are kept',
+    doc: 'back up only the definitions of these tables, without their rows. Takes `pg_dump` patterns: `audit.*`, `public.cache`, `"Mixed"` (without the quotes, it means `mixed`)',
     needs: POSTGRES,
   },
   'lifeboat.postgres.user': {
@@ -67,18 +67,18 @@ export const LABELS = {
   'lifeboat.volumes': {
     parse: booleanOrList,
     form: '`true`, or a comma list',
-    doc: 'back up all named volumes and binds of this container, or only the listed ones. List mount paths, volume names (with or without the project prefix), or keys under `volumes:`',
+    doc: 'back up all named volumes and bind mounts of this container, or only the listed ones. List mount paths, volume names (with or without the project prefix), or keys under `volumes:`',
   },
   'lifeboat.volumes.include': {
     parse: globs,
     form: 'comma list of globs',
-    doc: 'only these paths, relative to each volume: `uploads/**`',
+    doc: 'back up only these paths, relative to each volume: `uploads/**`',
     needs: VOLUMES,
   },
   'lifeboat.volumes.exclude': {
     parse: globs,
     form: 'comma list of globs',
-    doc: 'all paths except these: `**/*.tmp,cache/**`',
+    doc: 'back up all paths except these: `**/*.tmp,cache/**`',
     needs: VOLUMES,
   },
   'lifeboat.name': {
@@ -105,31 +105,31 @@ export const LABELS = {
   'lifeboat.stop': {
     parse: boolean,
     form: '`true` or `false`',
-    doc: '`true`: stop this container while Lifeboat reads its volumes, and while a restore replaces its volumes or a database that its environment or command names. `false`: do not stop this container for a restore of a database, even if it [uses the database](runbook.md#a-database)',
+    doc: '`true`: stop this container while Lifeboat reads its volumes. A restore also stops it if it replaces one of its volumes, or a database that its environment or command names. `false`: never stop this container for a restore of a database, even if it [uses the database](runbook.md#a-database)',
     needs: VOLUMES,
   },
   'lifeboat.exec.pre': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container before its backup, and before any backup of the databases that it `depends_on`. If the command fails, the backup of this container fails',
+    doc: 'command to run in this container [before its backup](#commands-around-a-backup), and before the backup of databases that it depends on. If the command fails, the backup of this container fails',
     needs: EITHER,
   },
   'lifeboat.exec.post': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container after its backup and any backup of those databases, even after a failure. Lifeboat tries until the command has run',
+    doc: 'command to run in this container [after its backup](#commands-around-a-backup), and after the backup of databases that it depends on. It runs even if a backup failed. Lifeboat tries until it has run',
     needs: EITHER,
   },
   'lifeboat.exec.restored': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container after a restore has replaced its data and all services run again, such as `./manage.py migrate`. If the command fails, the restored data stays',
+    doc: 'command to run in this container [after a restore](#after-a-restore) of its data, or of a database that it depends on. Example: `./manage.py migrate`. If the command fails, the restored data stays',
     needs: EITHER,
   },
   'lifeboat.exec.user': {
     parse: matching(/^[A-Za-z0-9_][\w.-]{0,63}(:[A-Za-z0-9_][\w.-]{0,63})?$/, 'write a user, or user:group'),
     form: 'user, or `user:group`',
-    doc: 'the user that the commands of `lifeboat.exec` run as, by name or number, instead of the user of the container',
+    doc: 'user that runs the commands of `lifeboat.exec`, by name or number, instead of the user of the container',
     needs: HOOKS,
   },
   'lifeboat.drill.assert': {

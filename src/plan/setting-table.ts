@@ -46,7 +46,7 @@ export const SETTINGS = {
   LIFEBOAT_FALL: {
     parse: percent,
     form: 'percentage',
-    doc: 'how far the size, row count or file count of a source may drop between its last good snapshot and the next one. A larger drop causes a warning, and Lifeboat keeps the snapshot from before the drop until you run `lifeboat accept SOURCE`. `100%` turns the warning off',
+    doc: 'how far the size, row count or file count of a source may drop from its last good snapshot to the next one. After a larger drop, Lifeboat warns, and keeps the snapshot from before the drop until you run `lifeboat accept SOURCE`. `100%` turns the warning off',
     default: '50%',
   },
   LIFEBOAT_DESTINATION: {
@@ -89,24 +89,24 @@ export const SETTINGS = {
   LIFEBOAT_SCOPE: {
     parse: parseScope,
     form: '`project`, `all`, or a comma list',
-    doc: 'which containers Lifeboat considers: those of its own Compose project (`project`), all containers on this Docker engine (`all`), or only those of the listed projects',
+    doc: 'which containers Lifeboat considers. `project`: those of its own Compose project. `all`: all containers on this Docker engine. A list: those of the listed projects',
     default: 'project',
   },
   LIFEBOAT_PROJECT: {
     parse: matching(PROJECT_NAME, PROJECT_FORM),
     form: 'name',
-    doc: "the name of Lifeboat's own project. Set it only if you start Lifeboat without Compose: it cannot find the name then",
+    doc: "name of Lifeboat's own project. Set it only if you start Lifeboat without Compose, because Lifeboat then cannot find the name",
   },
   LIFEBOAT_HEALTHCHECKS_URL: {
     parse: url({ path: true }),
     form: 'URL',
-    doc: 'ping address of a healthchecks.io check, such as `https://hc-ping.com/<uuid>`, or of a self-hosted server',
+    doc: 'ping address of a check, such as `https://hc-ping.com/<uuid>`, at healthchecks.io or on a self-hosted server',
     secret: true,
   },
   LIFEBOAT_HEALTHCHECKS_PING_KEY: {
     parse: matching(/^[A-Za-z0-9_-]{4,128}$/, 'write the ping key as the project settings of healthchecks.io show it'),
     form: 'key',
-    doc: 'ping key of a healthchecks.io project, instead of `LIFEBOAT_HEALTHCHECKS_URL`. The slug identifies the check, and the first ping creates a missing one',
+    doc: 'ping key of a healthchecks.io project, instead of `LIFEBOAT_HEALTHCHECKS_URL`. The slug identifies the check. If there is no such check, the first ping creates it',
     secret: true,
   },
   LIFEBOAT_HEALTHCHECKS_SLUG: {
@@ -137,7 +137,7 @@ export const SETTINGS = {
   LIFEBOAT_NOTIFY: {
     parse: oneOf(['always', 'failure', 'change']),
     form: '`always`, `failure` or `change`',
-    doc: 'which runs Lifeboat [reports to Slack and the webhook](notifications.md#lifeboat_notify): all runs, those that failed or partly failed, or those whose result differs from the run before. healthchecks.io receives all runs',
+    doc: 'which runs Lifeboat [reports to Slack and the webhook](notifications.md#lifeboat_notify). `always`: all runs. `failure`: runs that failed or partly failed. `change`: runs whose result differs from that of the run before. healthchecks.io always receives all runs',
     default: 'always',
   },
   LIFEBOAT_STALL_TIMEOUT: {
@@ -160,7 +160,7 @@ export const SETTINGS = {
   LIFEBOAT_PGCREDENTIALS: {
     parse: pgCredentials,
     form: 'lines `source:role:password`',
-    doc: 'role and password of individual sources, one line for each. They take precedence over all other places. [Example](#credentials-of-databases)',
+    doc: 'role and password of individual sources, one line for each. They take precedence over all other places. [Example](#an-example-of-lifeboat_pgcredentials)',
     secret: true,
   },
   LIFEBOAT_AGE_RECIPIENTS: {
@@ -194,7 +194,7 @@ export const SETTINGS = {
   LIFEBOAT_ENCRYPTION: {
     parse: oneOf(['none']),
     form: '`none`',
-    doc: 'stores new backups unencrypted although earlier ones are encrypted. Without this setting, a run without an encryption key then fails',
+    doc: '`none` stores new backups unencrypted, even if earlier ones are encrypted. Without this setting, a run that has no encryption key fails if earlier backups are encrypted',
   },
   LIFEBOAT_SIGNING_KEY: {
     parse: secretLines(16),
@@ -226,7 +226,7 @@ export const SETTINGS = {
   LOG_FORMAT: {
     parse: oneOf(LOG_FORMATS),
     form: LOG_FORMATS.map((format) => `\`${format}\``).join(', '),
-    doc: 'how Lifeboat logs: one JSON object per line, or one line of text with the same fields. At a terminal, commands other than `daemon` always log plain text, except at the levels `debug` and `trace`',
+    doc: 'how Lifeboat logs. `json`: one JSON object per line. `text`: one line of text with the same fields. At a terminal, commands other than `daemon` always log plain text, except at the levels `debug` and `trace`',
     default: 'json',
   },
   TZ: { parse: parseZone, form: 'time zone', doc: 'IANA time zone of schedules and displayed times', default: 'UTC' },

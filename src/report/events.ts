@@ -1,5 +1,6 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
+import type { Fall } from './fall.ts';
 
 /**
  * What started a run. `catch-up`: a scheduled run was missed while the agent was down. `safety`: a restore is about to
@@ -26,8 +27,8 @@ export interface SourceReport {
   /** one line for people: `2 databases, 61 tables, 1,523,118 rows` */
   summary: string;
   warnings: string[];
-  /** the source is suddenly much smaller than in its last good snapshot; the warnings say by how much */
-  fell?: boolean;
+  /** data that the source has lost, and nobody has accepted that; the snapshot is good */
+  fell?: Fall;
   error?: ErrorInfo;
   /** the last good snapshot of the source before this run, if any */
   lastGood?: LastGoodReport;

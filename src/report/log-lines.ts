@@ -2,6 +2,7 @@ import type { Log } from '../base/log.ts';
 import { cleanReport } from './clean.ts';
 import { copyBehind, isCopyOk } from './copy-text.ts';
 import type { RunReport, RunStatus, SourceReport } from './events.ts';
+import { sourceWarnings } from './fall.ts';
 import { oneLine } from './format.ts';
 import { headline, otherSource, outcome } from './text.ts';
 
@@ -18,7 +19,7 @@ export function logReport(log: Log, report: RunReport): void {
   const { error } = clean;
   const why = error === undefined ? {} : { message: oneLine(error.message), code: error.code, ...hintOf(error) };
   log[LEVELS[clean.status]](headline(clean), { run, trigger: clean.trigger, ...why });
-  for (const result of clean.results) logSource(log, run, result);
+  for (const result of clean.results) logSource(log, clean, result);
   for (const copy of clean.copies ?? []) {
     if (isCopyOk(copy)) continue;
     if (copy.status !== 'ok') log.error(copyBehind(copy, new Date(clean.end)), { run, ...hintOf(copy.error) });
@@ -34,12 +35,12 @@ export function logReport(log: Log, report: RunReport): void {
     });
 }
 
-function logSource(log: Log, run: string, result: SourceReport): void {
-  const { name, status, error, warnings, durationMs } = result;
+function logSource(log: Log, { id: run, end }: RunReport, result: SourceReport): void {
+  const { name, status, error, durationMs } = result;
   const subject = `${oneLine(name)}: ${WORDS[status]}`;
   if (error === undefined) log[LEVELS[status]](`${subject} · ${outcome(result)}`, { run, durationMs });
   else log[LEVELS[status]](subject, { run, message: oneLine(error.message), code: error.code, ...hintOf(error) });
-  for (const text of warnings) log.warn(`${oneLine(name)}: ${oneLine(text)}`, { run });
+  for (const text of sourceWarnings(result, new Date(end))) log.warn(`${oneLine(name)}: ${oneLine(text)}`, { run });
 }
 
 function hintOf(error: { hint?: string | undefined } | undefined): { hint?: string } {

@@ -7,8 +7,11 @@ import type { Notifier } from './notifier.ts';
 const NOTIFY_MODES = ['always', 'failure', 'change'] as const;
 export type NotifyMode = (typeof NOTIFY_MODES)[number];
 
-/** In mode `change`, a failure that continues is reported again after this time. Milliseconds. */
-export const REMIND_AFTER = 24 * 60 * 60 * 1_000;
+/**
+ * In mode `change`, a failure that continues is reported again after this time. Milliseconds. Less than a day, because
+ * the run of the next night may end earlier.
+ */
+export const REMIND_AFTER = 23 * 60 * 60 * 1_000;
 
 /** The last message that this process delivered. */
 interface LastMessage {
@@ -20,7 +23,8 @@ interface LastMessage {
 
 /**
  * Returns whether a run is reported. A failed run that will be tried again never is, see {@link RunReport.retry}. A run
- * in which a source suddenly is much smaller always is. Otherwise, by mode:
+ * that found a loss of data always is, and a day after the last message it is reported again until a user accepts the
+ * loss. Otherwise, by mode:
  * - `always`: every run.
  * - `failure`: every run that is not ok.
  * - `change`: a run whose status differs from that of the previous run, and the first run. While the status is not ok,
@@ -32,12 +36,18 @@ export function shouldReport(mode: NotifyMode, report: RunReport, last: LastMess
   if (report.retry?.quiet) return false;
   if (mode === 'always') return true;
   // A run that lost most of its data is still ok, with a warning.
-  if (report.results.some(({ fell }) => fell)) return true;
+  if (report.results.some(({ fell }) => fell && fell.at === undefined)) return true;
   if (mode === 'failure' && report.status !== 'ok') return true;
   const state = overall(report);
+  // Nobody has accepted an earlier loss yet.
+  if (report.results.some(({ fell }) => fell) && isTimeToRemind(last, now)) return true;
   if (state === 'ok') return mode === 'change' && state !== report.previousStatus;
   if (mode === 'change' && report.status !== 'ok' && state !== report.previousStatus) return true;
-  return last === undefined || last.failed !== failedSources(report) || now - last.at >= REMIND_AFTER;
+  return last?.failed !== failedSources(report) || isTimeToRemind(last, now);
+}
+
+function isTimeToRemind(last: LastMessage | undefined, now: number): boolean {
+  return last === undefined || now - last.at >= REMIND_AFTER;
 }
 
 /** Returns the names of the sources and copies that are not ok after a run, as one comparable text. */

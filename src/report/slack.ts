@@ -2,6 +2,7 @@ import type { Problem } from '../plan/model.ts';
 import { cleanReport } from './clean.ts';
 import { copyBehind } from './copy-text.ts';
 import type { CopyReport, OtherSource, RestoreReport, RunReport, SourceReport } from './events.ts';
+import { sourceWarnings } from './fall.ts';
 import { formatBytes, oneLine, plural } from './format.ts';
 import { createPost, type Post } from './http.ts';
 import type { Notifier } from './notifier.ts';
@@ -49,8 +50,8 @@ export function slackMessage(report: RunReport, when: { now: Date; zone?: string
   }
   blocks.push(...failureSections(failed, when.now));
   if (good.length > 0) blocks.push(section(goodSources(good)));
-  const warned = good.filter((result) => result.warnings.length > 0);
-  if (warned.length > 0) blocks.push(section(warnings(warned)));
+  const warned = good.filter((result) => sourceWarnings(result, when.now).length > 0);
+  if (warned.length > 0) blocks.push(section(warnings(warned, when.now)));
   const behind = (clean.copies ?? []).filter(({ status }) => status !== 'ok');
   if (behind.length > 0) blocks.push(section(copiesBehind(behind, when.now)));
   if (clean.others !== undefined) blocks.push(section(otherSources(clean.others, when.now)));
@@ -125,9 +126,9 @@ function list(start: string, items: readonly string[]): string {
 }
 
 /** Warnings about stored sources, such as one that is suddenly much smaller. At most about 2,700 characters. */
-function warnings(warned: readonly SourceReport[]): string {
-  const lines = warned.flatMap(({ name, warnings }) =>
-    warnings.map((text) => `warning: ${mrkdwn(name, 150)} — ${mrkdwn(text, 350)}`),
+function warnings(warned: readonly SourceReport[], now: Date): string {
+  const lines = warned.flatMap((result) =>
+    sourceWarnings(result, now).map((text) => `warning: ${mrkdwn(result.name, 150)} — ${mrkdwn(text, 350)}`),
   );
   const left = lines.length - MAX_PROBLEMS;
   return [...lines.slice(0, MAX_PROBLEMS), ...(left > 0 ? [`and ${plural(left, 'more warning')}`] : [])].join('\n');

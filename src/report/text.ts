@@ -4,6 +4,7 @@ import { isFuture } from '../plan/values/clock.ts';
 import { cleanReport } from './clean.ts';
 import { copyLines } from './copy-text.ts';
 import type { OtherSource, Progress, RunReport, RunStatus, SourceReport } from './events.ts';
+import { sourceWarnings } from './fall.ts';
 import {
   displayWidth,
   formatAge,
@@ -46,10 +47,12 @@ export function headline(report: RunReport): string {
   return `${oneLine(project)}: backup ${STATUS_WORDS[report.status]}${share}${butOthers(report)}`;
 }
 
-function butOthers({ status, others = [] }: RunReport): string {
-  const [first] = others;
+function butOthers({ status, others = [], results }: RunReport): string {
+  const all = [...others, ...results.filter(({ fell }) => fell)];
+  const [first] = all;
   if (status !== 'ok' || first === undefined) return '';
-  if (others.length > 1) return `, but ${plural(others.length, 'other source')} need attention`;
+  if (all.length > 1)
+    return `, but ${all.length} ${others.length === all.length ? 'other ' : ''}sources need attention`;
   return `, but ${oneLine(cleanReport({ name: first.name }).name)} needs attention`;
 }
 
@@ -160,8 +163,9 @@ function sourceLines(report: RunReport, { now, failedFirst = false }: RenderOpti
     const first = error === undefined ? outcome(result) : `${oneLine(error.message)} (${error.code})`;
     const more = error === undefined ? [] : details(error, safety(result, now));
     if (result.run !== undefined) more.push(`in an earlier try: run ${result.run}`);
-    more.push(...result.warnings.slice(0, MAX_WARNINGS).map((text) => `warning: ${oneLine(text)}`));
-    const left = result.warnings.length - MAX_WARNINGS;
+    const warnings = sourceWarnings(result, now);
+    more.push(...warnings.slice(0, MAX_WARNINGS).map((text) => `warning: ${oneLine(text)}`));
+    const left = warnings.length - MAX_WARNINGS;
     if (left > 0) more.push(`and ${plural(left, 'more warning', 'more warnings')}`);
     const indent = ' '.repeat(displayWidth(start));
     return [start + first, ...more.map((line) => indent + line)];

@@ -4,7 +4,7 @@ import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
 import { freeDataSpace } from '../sources/postgres/facts/present.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
-import { readIndexFile } from '../store/filesystem/index-file.ts';
+import { readIndexFileLines } from '../store/filesystem/read-index.ts';
 import type { ObjectRef } from '../store/objects/manifest.ts';
 import type { RestoreContext, RestorePreview, RestoreRequest } from './context.ts';
 import { fetchIndex } from './fetch.ts';
@@ -29,9 +29,9 @@ export async function selectedContent(
   const selected = selectByGlobs(select);
   const packs = new Set<string>();
   let bytes = 0;
-  for await (const line of readIndexFile(file)) {
-    if (line.type !== 'file' || !selected(line.path, false)) continue;
-    bytes += line.size ?? 0;
+  for await (const line of readIndexFileLines(file)) {
+    if ((line.type !== 'file' && line.type !== 'part') || !selected(line.path, false)) continue;
+    if (line.type === 'file') bytes += line.size ?? 0;
     if (line.pack !== undefined) packs.add(line.pack);
   }
   return { bytes, packs: context.entry.packs.filter(({ id }) => packs.has(id)) };

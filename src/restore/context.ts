@@ -31,6 +31,7 @@ export interface RestoreDeps extends RunDeps {
   holdDeps(journal: Journal): HoldDeps;
   /** Backs up sources under the lock that the restore holds. Notifies nobody. */
   safetyBackup(sources: readonly string[], signal: AbortSignal): Promise<RunReport>;
+  /** Opens a server. Waits for one that is starting, see `whenUp`, and says so. */
   openTools(
     source: PostgresSource,
     context: {
@@ -40,6 +41,7 @@ export interface RestoreDeps extends RunDeps {
       withData?: boolean;
       share?: SharedDirectory;
       signal: AbortSignal;
+      say(line: string): void;
     },
   ): Promise<Tools>;
 }
@@ -125,6 +127,8 @@ export interface PreviewSummary extends Pick<RestorePreview, 'replaces' | 'creat
 /** The result of a restore. */
 export interface Restored {
   restored: RestoredItem[];
+  /** system identifier of the server that holds the databases now, if it can be read */
+  system?: string;
   withoutDataMs?: number;
   warnings: string[];
   /** objects that were left out with `skipFailed` */

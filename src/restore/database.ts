@@ -4,7 +4,7 @@ import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { restoreTarget } from '../kept/target.ts';
 import { restoreJobs } from '../sources/postgres/dump/jobs.ts';
 import { readClients } from '../sources/postgres/facts/clients.ts';
-import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
+import { type PostgresFacts, readServerFacts } from '../sources/postgres/facts/facts.ts';
 import { describePresent, neededSpace } from '../sources/postgres/facts/present.ts';
 import { type BuiltDatabase, discardDatabase, type LoadOptions } from '../sources/postgres/load/build-database.ts';
 import { comparison } from '../sources/postgres/load/compare-database.ts';
@@ -50,9 +50,9 @@ export async function prepareDatabases(
   const planned = await restoreTarget(deps, request.to ?? request.source, 'postgres');
   const { id, journal } = context;
   const application = applicationName(deps.project, id);
-  const { signal } = request;
+  const { signal, say } = request;
   const share = { directory: context.directory, access: 'read-only' as const };
-  const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, share, signal });
+  const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, share, signal, say });
   try {
     const plan = await planLoad({ tools, facts, ...request });
     const select = pathsOf(plan);
@@ -212,7 +212,9 @@ async function swap(work: Work, keep: (kept: KeptRecord) => Promise<void>): Prom
   failed.push(...unswapped);
   if (databases.length === 0) throwFirst(work);
   for (const one of databases) request.say(`  database ${one.target} is restored: ${comparison(one)}`);
+  const server = await readServerFacts(await work.tools.control()).catch(() => undefined);
   return {
+    ...(server && { system: server.systemIdentifier }),
     restored: databases.map(({ target, tables, rows, before }) => {
       return { target, tables, rows, ...(before === undefined ? {} : { kept: before }) };
     }),

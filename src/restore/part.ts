@@ -1,8 +1,11 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
+import { errorInfo } from '../base/errors.ts';
+import { recordCreated } from '../kept/created.ts';
 import { presentName } from '../kept/target.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
+import { saveRestored } from '../run/restored.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
@@ -112,7 +115,6 @@ export async function swapPart(
   { prepared, report }: { prepared: PreparedRestore; report: RestoreReport },
 ): Promise<void> {
   const keep = async (kept: KeptRecord) => {
-    const target = prepared.preview.target?.name ?? request.source;
     const rest = (await deps.state.rollbacks()).filter(({ id }) => id !== context.id);
     const safety = report.safety === undefined ? {} : { safety: report.safety };
     const group = context.group === undefined ? {} : { group: context.group };
@@ -129,9 +131,25 @@ export async function swapPart(
     await deps.state.saveRollbacks(none ? rest : [...rest, { ...rollback, inUse: 'restored', ...kept }]);
     report.canRollBack = !none;
   };
-  noteLoaded(report, await prepared.swap(keep));
+  const target = prepared.preview.target?.name ?? request.source;
+  await saveRestored(deps.state.directory, target, undefined);
+  const done = await prepared.swap(keep);
+  noteLoaded(report, done);
+  if (done.system !== undefined && request.database === undefined && !report.failed && !report.skipped)
+    await saveRestored(deps.state.directory, target, { snapshot: context.snapshot.id, system: done.system }).catch(
+      (error: unknown) => deps.log.warn('the agent cannot record the restore', { ...errorInfo(error) }),
+    );
+  // The records of a group name what all of its sources created.
+  if (context.group === undefined) await noteCreated(deps, report);
   // Without replaced data, nothing in use was unavailable.
   if (prepared.preview.replaces.length === 0) delete report.withoutDataMs;
+}
+
+/** Records what a restore created. The data is in place, so a record that cannot be saved is not a failure. */
+export async function noteCreated(deps: Pick<RestoreDeps, 'state' | 'log'>, report: RestoreReport): Promise<void> {
+  await recordCreated(deps.state, report.id, report.restored).catch((error: unknown) =>
+    deps.log.warn('the agent cannot record which data the restore created', { ...errorInfo(error) }),
+  );
 }
 
 /** Fills the report at once: the data is in place, whatever fails later. */

@@ -1,8 +1,8 @@
 import { LifeboatError } from '../base/errors.ts';
 import { distance } from '../plan/values/suggest.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
-import { readIndexFile } from '../store/filesystem/index-file.ts';
 import { displayPath, pathToText, shorten, type TreePath } from '../store/filesystem/path.ts';
+import { readIndexFile } from '../store/filesystem/read-index.ts';
 import { companionsOf } from '../store/sqlite/sqlite-file.ts';
 import type { RestoreContext, RestoreRequest } from './context.ts';
 

@@ -8,6 +8,7 @@ import { checkRollBack, checkWhole, forgetVolume, keptIn, rollBackVolume, unsave
 import type { PlannedSource } from '../plan/model.ts';
 import type { RestoredItem } from '../report/events.ts';
 import type { Journal } from '../run/journal.ts';
+import { saveRestored } from '../run/restored.ts';
 import type { KeptDatabase, Rollback } from '../run/state.ts';
 import { type Clients, readClients } from '../sources/postgres/facts/clients.ts';
 import { dropDatabase } from '../sources/postgres/load/drop-database.ts';
@@ -125,8 +126,8 @@ export async function withServer<T>(
 ): Promise<T> {
   const planned = await restoreTarget(deps, source, 'postgres');
   const application = applicationName(deps.project, id);
-  const { signal } = request;
-  const tools = await deps.openTools(planned, { runId: id, application, journal, signal });
+  const { signal, say } = request;
+  const tools = await deps.openTools(planned, { runId: id, application, journal, signal, say });
   try {
     return await work({
       planned,
@@ -212,8 +213,11 @@ async function saveTurned(
   chosen: Rollback,
   now: Pick<Rollback, 'volume'> | undefined,
 ): Promise<void> {
+  await saveRestored(state.directory, chosen.source, undefined);
   const others = (await state.rollbacks()).filter(({ id }) => id !== chosen.id);
-  await state.saveRollbacks(now ? [...others, { ...chosen, inUse: other(chosen), ...now }] : others);
+  await state.saveRollbacks(
+    now ? [...others, { ...chosen, inUse: chosen.inUse === 'restored' ? 'before' : 'restored', ...now }] : others,
+  );
 }
 
 /**
@@ -228,10 +232,6 @@ function outOfTurn({ id, source }: Rollback): LifeboatError {
   return new LifeboatError('USAGE', `other restores of ${source} swapped databases after ${id}`, {
     hint: 'Roll those back first: `lifeboat status` shows them, newest first. Nothing was changed.',
   });
-}
-
-function other({ inUse }: Rollback): Rollback['inUse'] {
-  return inUse === 'restored' ? 'before' : 'restored';
 }
 
 /**

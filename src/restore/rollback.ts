@@ -1,5 +1,6 @@
 import { LifeboatError } from '../base/errors.ts';
 import { chooseRollback, matching, WHY_MISSING, whereItStays } from '../kept/choose.ts';
+import { createdNotes } from '../kept/created.ts';
 import { findLostSwap } from '../kept/cut-off.ts';
 import { refuseOutOfTurn } from '../kept/order.ts';
 import { recordUnrecorded, withoutSaving } from '../kept/unrecorded.ts';
@@ -14,7 +15,7 @@ import { endJournals } from './end-journal.ts';
 import { conclude, whileInPlace } from './finish.ts';
 import { lockForRestore } from './lock.ts';
 import { emptyReport } from './part.ts';
-import { serviceLines, summariseServices } from './preview.ts';
+import { noteLines, serviceLines, summariseServices } from './preview.ts';
 import { inTurn, type KeptData, type Run, type Work } from './rollback-data.ts';
 import { answersWell } from './service-health.ts';
 import { containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
@@ -77,11 +78,17 @@ async function rollBackOne(
   const services = await servicesToStop(deps, request, chosen, kept);
   for (const line of serviceLines(services, { will: request.dryRun ? 'would' : 'will' })) request.say(line);
   const preview = { ...summariseServices(services), replaces: namesReplaced(chosen) };
-  if (request.dryRun) return { ...emptyReport(deps, start, serviceNotes(services)), of: chosen.id, preview };
+  const created = createdNotes(chosen.group === undefined ? [chosen] : []);
+  for (const line of noteLines(created)) request.say(line);
+  const warnings = [...serviceNotes(services), ...created];
+  if (request.dryRun) return { ...emptyReport(deps, start, warnings), of: chosen.id, preview };
   await request.confirm(chosen.source);
   journal.record({ type: 'begun', restore: start, from: { id: chosen.id, inUse: chosen.inUse } });
   deps.dispatcher.emit({ type: 'restore-started', restore: start });
-  return { ...(await swapBack({ ...deps, ended }, request, { journal, chosen, kept, services }, start)), preview };
+  return {
+    ...(await swapBack({ ...deps, ended }, request, { journal, chosen, kept, services, warnings }, start)),
+    preview,
+  };
 }
 
 /** Returns the names whose data a rollback replaces, and which data comes back. */
@@ -187,7 +194,16 @@ async function servicesToStop(
 async function swapBack(
   deps: RestoreDeps & { ended(): Date },
   request: RollbackRequest,
-  { journal, chosen, kept, services }: Pick<Run, 'journal' | 'chosen' | 'kept'> & { services: Services },
+  {
+    journal,
+    chosen,
+    kept,
+    services,
+    warnings,
+  }: Pick<Run, 'journal' | 'chosen' | 'kept'> & {
+    services: Services;
+    warnings: string[];
+  },
   start: RestoreStart,
 ): Promise<RestoreReport> {
   const report: RestoreReport = {
@@ -199,7 +215,7 @@ async function swapBack(
     checks: [],
     canRollBack: true,
     of: chosen.id,
-    warnings: serviceNotes(services),
+    warnings,
   };
   let ending: unknown;
   try {

@@ -66,10 +66,10 @@ export async function prepareTables(
   await context.repository.checkObjects(packs);
   const planned = await restoreTarget(deps, request.to ?? request.source, 'postgres');
   const { id, journal } = context;
-  const { signal } = request;
+  const { signal, say } = request;
   const application = applicationName(deps.project, id);
   const share = { directory: context.directory, access: 'read-only' as const };
-  const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, share, signal });
+  const tools = await deps.openTools(planned, { runId: id, application, journal, withData: true, share, signal, say });
   try {
     const preview = await look(tools, request, facts, chosen);
     const tree = path.join(context.directory, 'tree');

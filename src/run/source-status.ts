@@ -4,6 +4,7 @@ import type { Plan } from '../plan/model.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import { previousRun } from '../plan/values/schedule.ts';
 import type { OtherSource, RunReport, RunStatus } from '../report/events.ts';
+import type { Fall } from '../report/fall.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
 import { type LastGood, lastGoodOf, lastGoodReport, vanishedSources } from './history.ts';
@@ -28,7 +29,7 @@ export interface LastResult {
 /**
  * Why a source needs attention. `late`: two of its scheduled times have passed since its last good backup. `never`: no
  * run has covered it yet. `vanished`: snapshots hold it, the plan lacks it, and nobody accepted that. `fell`: it is
- * stored, but is much smaller than in the snapshot before, and nobody accepted that. `ahead`: its good backup is dated
+ * stored, but has lost data since the snapshot before, and nobody accepted that. `ahead`: its good backup is dated
  * in the future, so its age is unknown.
  */
 export type Attention = 'failed' | 'partial' | 'late' | 'never' | 'vanished' | 'fell' | 'ahead';
@@ -42,8 +43,8 @@ export interface SourceStatus {
   missing?: { database: string; lastGood?: { snapshot: string; at: string } }[];
   /** the container of a vanished database that exists and does not run */
   stopped?: string;
-  /** the snapshot from before a drop, which retention keeps until the drop is accepted */
-  beforeFall?: string;
+  /** a loss that nobody has accepted */
+  fell?: Fall;
 }
 
 export interface SourceStatusInput {
@@ -81,15 +82,15 @@ export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
   const planned = plan.sources.map(({ name, schedule }): SourceStatus => {
     const last = newest(lastInManifests(manifests, name), results[name]);
     const lastGood = lastGoodOf(manifests, name);
-    const beforeFall = snapshotBeforeFall(manifests, name, accepted[name]);
-    const attention = judge(input, schedule, last, lastGood) ?? (beforeFall ? 'fell' : null);
+    const fell = unacceptedFall(manifests, name, accepted[name]);
+    const attention = judge(input, schedule, last, lastGood) ?? (fell ? 'fell' : null);
     return {
       name,
       attention,
       ...(last ? { last } : {}),
       ...(lastGood ? { lastGood } : {}),
       ...missingIn(manifests, name, last),
-      ...(beforeFall ? { beforeFall } : {}),
+      ...(fell ? { fell } : {}),
     };
   });
   const vanished = vanishedSources(manifests, plan, accepted).map(({ name, kind: _, ...vanished }): SourceStatus => {
@@ -132,19 +133,22 @@ function judge(
 }
 
 /**
- * Returns the snapshot from before the first drop of a source that nobody has accepted. After several drops, such as
- * when a server was created again twice, the snapshots between them may be empty.
+ * Returns the first loss of a source that nobody has accepted. After several losses, such as when a server was created
+ * again twice, the snapshots between them may be empty.
  */
-export function snapshotBeforeFall(
+export function unacceptedFall(
   manifests: readonly Manifest[],
   name: string,
   accepted: Accepted[string] | undefined,
-): string | undefined {
+): Fall | undefined {
   const known = new Set(manifests.map(({ id }) => id));
   return manifests
     .filter((manifest) => !coversLoss(accepted, 'fall') || !isAccepted(accepted, manifest))
-    .map(({ sources }) => sources[name]?.fell?.since)
-    .findLast((since) => since !== undefined && known.has(since));
+    .flatMap(({ end, sources }): Fall[] => {
+      const { since, why = [] } = sources[name]?.fell ?? {};
+      return since !== undefined && known.has(since) ? [{ since, why, at: end }] : [];
+    })
+    .at(-1);
 }
 
 /** A result, with the sequence of its snapshot in the chain. */

@@ -40,6 +40,8 @@ export interface Rollback {
   databases?: KeptDatabase[];
   /** for a volume: the directory with the data that is not in use */
   volume?: KnownArea | PendingArea;
+  /** what the restore, or its group, filled without replacing data */
+  created?: string[];
 }
 
 /** The state of a copy of the repository. */

@@ -15,7 +15,7 @@ import type { StoredTree } from '../store/content/stored-tree.ts';
 import { parseAreaName } from '../store/filesystem/area.ts';
 import { Directory } from '../store/filesystem/directory.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
-import { readIndexFile } from '../store/filesystem/index-file.ts';
+import { readIndexFileLines } from '../store/filesystem/read-index.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
 import { isVolumeJob, type JobRepository, runVolumeJob, type VolumeJob, type VolumeResult } from './volume-job.ts';
 
@@ -136,7 +136,7 @@ export async function runTreeJob(
     const { indexPath, select, ...rest } = job;
     return extractTree({
       ...rest,
-      index: readIndexFile(indexPath),
+      index: readIndexFileLines(indexPath),
       ...(select.length > 0 ? { select: selectByGlobs(select) } : {}),
       owner: true,
       durable: true,

@@ -11,7 +11,7 @@ import { listAreas, type VolumeArea } from '../store/exchange/list-areas.ts';
 import type { AreaRecord, Ended } from '../store/exchange/own-area.ts';
 import { forgetArea, rollBackArea, swapBuilt } from '../store/exchange/volume-areas.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
-import { readIndexFile } from '../store/filesystem/index-file.ts';
+import { readIndexFileLines } from '../store/filesystem/read-index.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
 
 /** The packs of a tree, and their keys. */
@@ -138,14 +138,14 @@ export async function runVolumeJob(
   switch (job.kind) {
     case 'compare': {
       const { kind: _, indexPath, paths, ...rest } = job;
-      const index = readIndexFile(indexPath);
+      const index = readIndexFileLines(indexPath);
       return compareTree({ ...rest, index, select: selection(paths), signal, progress: inPhase('comparing') });
     }
     case 'build': {
       const { kind: _, indexPath, paths, journal, ...rest } = job;
       return buildTree({
         ...rest,
-        index: () => readIndexFile(indexPath),
+        index: () => readIndexFileLines(indexPath),
         select: selection(paths),
         ...repository,
         made: (areas) => appendJournal(journal, { type: 'volume-areas', id: job.id, areas }),

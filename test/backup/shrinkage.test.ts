@@ -49,11 +49,9 @@ test('a server with another system identifier is reported, and the earlier snaps
   const find = (before: unknown, present: CapturedTree['facts']) =>
     findShrinkage(deps(before), { facts: present }, now, former(last()));
   const found = await find(on('7001'), on('7002'));
-  expect(found.since).toBe('s');
+  expect(found.fell).toMatchObject({ since: 's', why: found.warnings });
   expect(found.warnings).toEqual([
-    expect.stringMatching(
-      /^this is another server than in the last snapshot \(system identifier 7002, was 7001\): .*restore snapshot s; .*`lifeboat accept`$/,
-    ),
+    'this is another server than in the last snapshot (system identifier 7002, was 7001)',
   ]);
   for (const before of [on('7002'), on(undefined), facts(['app']), undefined]) {
     expect(await find(before, on('7002'))).toEqual({ warnings: [] });
@@ -95,9 +93,9 @@ test('a database that could not be dumped is not a drop, and hides no other data
   const small = { files: 2, bytes: 100 };
   const lastGood = last({ rows: 1000 });
   expect(await findShrinkage(deps(before), stored(100), small, former(lastGood))).toEqual({ warnings: [] });
-  expect(await findShrinkage(deps(before), stored(10), small, former(lastGood))).toEqual({
+  expect(await findShrinkage(deps(before), stored(10), small, former(lastGood))).toMatchObject({
     warnings: ['database blog: rows fell by 90 % since the last good snapshot: from 100 to 10'],
-    since: 's',
+    fell: { since: 's' },
   });
 });
 
@@ -144,21 +142,21 @@ test('each database is compared with the newest snapshot that holds it, even if 
   );
   expect(await after({ app: 10 }, [{ name: 'blog', error }])).toEqual({ warnings: [] });
   expect(await after({ app: 10, blog: 990 })).toEqual({ warnings: [] });
-  expect(await after({ app: 10, blog: 10 })).toEqual({
+  expect(await after({ app: 10, blog: 10 })).toMatchObject({
     warnings: ['database blog: rows fell by 99 % since the last good snapshot: from 1,000 to 10'],
-    since: '1',
+    fell: { since: '1' },
   });
   expect(await after({ app: 1, blog: 10 })).toMatchObject({
     warnings: [expect.anything(), expect.anything()],
-    since: '1',
+    fell: { since: '1' },
   });
 });
 
 test('a database that failed before and is gone now is a loss, but a closed database is not', async () => {
   const after = serverOf({ id: '2', rows: { app: 10 }, lacks: ['blog'] }, { id: '1', rows: { app: 10, blog: 10 } });
-  expect(await after({ app: 10 })).toEqual({
+  expect(await after({ app: 10 })).toMatchObject({
     warnings: ['database blog is not in this backup, and was in the last good one'],
-    since: '1',
+    fell: { since: '1' },
   });
   expect(await after({ app: 10 }, [{ name: 'blog', error, closed: true }])).toEqual({ warnings: [] });
   // Never stored, so nothing is lost.
@@ -166,9 +164,9 @@ test('a database that failed before and is gone now is a loss, but a closed data
 });
 
 test('an emptied small database is reported, however large the others are', async () => {
-  expect(await serverOf({ id: '1', rows: { app: 1_000_000, shop: 100 } })({ app: 1_000_000, shop: 0 })).toEqual({
+  expect(await serverOf({ id: '1', rows: { app: 1_000_000, shop: 100 } })({ app: 1_000_000, shop: 0 })).toMatchObject({
     warnings: ['database shop: rows fell by 100 % since the last good snapshot: from 100 to 0'],
-    since: '1',
+    fell: { since: '1' },
   });
 });
 
@@ -182,14 +180,32 @@ test('a partial snapshot is not called a good one', () => {
     expect(fall(status)).toEqual([expect.stringContaining('last good snapshot')]);
 });
 
-test('another server after an earlier drop: the warning also names the snapshot from before that drop', async () => {
+test('another server after an earlier loss: both snapshots are kept and named', async () => {
   const before = facts(['app'], { server: { systemIdentifier: '1' } });
   const present = facts(['app'], { server: { systemIdentifier: '2' } });
-  const warn = async (beforeFall?: string) => {
-    const { warnings } = await findShrinkage(deps(before), { facts: present }, now, { ...former(last()), beforeFall });
-    return warnings.join();
+  const find = async (since?: string) => {
+    const fall = since === undefined ? undefined : { since, why: [] };
+    return (await findShrinkage(deps(before), { facts: present }, now, { ...former(last()), fall })).fell;
   };
-  expect(await warn()).toContain('restore snapshot s; if');
-  expect(await warn('s')).toContain('restore snapshot s; if');
-  expect(await warn('older')).toContain('restore snapshot s or, from before an earlier drop, older; if');
+  expect(await find()).toMatchObject({ since: 's' });
+  expect(await find('s')).not.toHaveProperty('earlier');
+  expect(await find('older')).toMatchObject({ since: 's', earlier: 'older' });
+});
+
+test('a server that was filled from the last snapshot is not another one; a later one is', async () => {
+  const server = (systemIdentifier: string) => facts(['app'], { server: { systemIdentifier } });
+  const find = async (present: string, restored: FormerSnapshots['restored']) => {
+    const snapshots = { ...former(last()), restored };
+    return (await findShrinkage(deps(server('1')), { facts: server(present) }, now, snapshots)).warnings.length;
+  };
+  expect(await find('2', { snapshot: 's', system: '2' })).toBe(0);
+  expect(await find('3', { snapshot: 's', system: '2' })).toBe(1);
+  expect(await find('2', { snapshot: 'earlier', system: '2' })).toBe(1);
+});
+
+test('a loss that nobody has accepted is reported with each later snapshot', async () => {
+  const fall = { since: 'a', why: ['rows fell by 90 %'], at: '2026-11-19T03:00:00.000Z' };
+  const same = { facts: facts(['app']) };
+  const found = await findShrinkage(deps(facts(['app'])), same, now, { ...former(last()), fall });
+  expect(found).toEqual({ warnings: [], fell: fall });
 });

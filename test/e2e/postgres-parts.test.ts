@@ -368,15 +368,19 @@ describe('a server with code that runs in every session', () => {
     await stack.compose('rm', '--stop', '--force', '--volumes', 'db');
     await stack.compose('up', '--detach', '--wait', 'db');
     for (const name of ['app', 'slow', 'moulds']) await stack.psql(`CREATE DATABASE ${name}`);
-    const warned = async () => {
+    const fell = async () => {
       const run = await stack.backup();
-      return run.report.results.flatMap(({ warnings }) => warnings).filter((text) => text.includes('another server'));
+      return run.report.results.map(({ warnings, fell }) => ({ fell, warnings: warnings.join() }));
     };
-    expect(await warned()).toEqual([expect.stringContaining(`restore snapshot ${report.snapshot}`)]);
-    expect(await warned()).toEqual([]);
-    const kept = `or on another server. Lifeboat keeps ${report.snapshot} until`;
-    expect((await stack.lifeboat('status')).stdout).toContain(kept);
+    const why = expect.arrayContaining([expect.stringContaining('another server')]);
+    const found = { fell: { since: report.snapshot, why }, warnings: expect.stringContaining('another server') };
+    expect(await fell()).toMatchObject([found]);
+    // The next runs say so again, until somebody accepts it.
+    expect(await fell()).toMatchObject([{ fell: { ...found.fell, at: expect.any(String) } }]);
+    const kept = new RegExp(`another server.*\\n.*lifeboat restore ${report.snapshot} db\\.postgres`);
+    expect((await stack.lifeboat('status')).stdout).toMatch(kept);
     expect((await stack.lifeboat('accept', 'db.postgres')).code).toBe(0);
-    expect((await stack.lifeboat('status')).stdout).not.toContain(kept);
+    expect((await stack.lifeboat('status')).stdout).not.toMatch(kept);
+    expect(await fell()).toEqual([{ fell: undefined, warnings: expect.not.stringContaining('another server') }]);
   });
 });

@@ -212,7 +212,7 @@ describe('a restore of a product', () => {
     expect(preview.stops.toSorted()).toEqual(names(users).sort());
     expect(preview.replaces).toMatchObject([{ name: 'app' }]);
     const forget = await stack.lifeboat('rollback', '--forget', '--dry-run', '--json');
-    expect(JSON.parse(forget.stdout)).toMatchObject({ wouldForget: { source: 'db.postgres' } });
+    expect(JSON.parse(forget.stdout)).toMatchObject({ wouldForget: [{ source: 'db.postgres' }] });
     expect(restored).toEqual([]);
     expect({ count: await inApp('SELECT count(*) FROM t'), started: (await life('worker')).started }).toEqual({
       count: '100',
@@ -315,6 +315,8 @@ describe('a restore of a product', () => {
 
     it('stops services only for the swap with --live, and keeps what they write until then', async () => {
       await change();
+      // A volume that holds nothing gets no put-aside data.
+      await stack.exec('web', ['find', '/media', '-mindepth', '1', '-not', '-path', '*.lifeboat*', '-delete']);
       const dry = await stack.lifeboat('restore', snapshot, '--all', '--live', '--dry-run');
       expect(dry.stderr).toMatch(/would stop .*\(they use it\), only for the swap, and start them again/);
       expect(dry.stderr).toMatch(/note +the services run until the swap: data that they write until then/);
@@ -350,8 +352,19 @@ describe('a restore of a product', () => {
       expect(newest).toBeLessThan(seconds(adds.finished));
       const back = await stack.lifeboat('rollback', result.id, '--yes', '--json');
       expect(back.code, back.stderr + back.stdout).toBe(0);
-      expect(await state()).toEqual(['50', 'changed\n', 'changed\n']);
+      expect((JSON.parse(back.stdout) as RollbackResult).warnings.join('\n')).toMatch(
+        /web\.media: \S+_media keeps the restored data: it held nothing before the restore/,
+      );
+      expect(await state()).toEqual(['50', 'one\n', 'changed\n']);
       expect(await fileTimes()).toContain(newest);
+      // The id that the restore printed, or no id, means all of its sources.
+      const restores = async () => (await stack.json<{ restores: { id: string; group: string }[] }>('status')).restores;
+      const ids = (of: Awaited<ReturnType<typeof restores>>) => of.map(({ id }) => id);
+      const others = (await restores()).filter(({ group }) => group !== result.id);
+      const forgotten = await stack.lifeboat('rollback', result.id, '--forget', '--yes');
+      expect(forgotten.code, forgotten.stderr).toBe(0);
+      expect(forgotten.stdout).toMatch(/of db\.postgres can no longer.*\n.*of files\.docs can no longer/);
+      expect(ids(await restores())).toEqual(ids(others));
       for (const { id } of (await stack.json<{ restores: { id: string }[] }>('status')).restores)
         await stack.lifeboat('rollback', id, '--forget', '--yes');
     });

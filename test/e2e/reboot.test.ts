@@ -73,18 +73,19 @@ describe('a host that reboots', () => {
     expect(heardOf(report, before)).toEqual(['start', 'success', 'told']);
   });
 
-  it('makes a manual backup show what it waits for', async () => {
+  it.each([
+    ['backup', ['backup'], 'db.postgres   waiting'],
+    ['restore', ['restore', 'latest', 'db.postgres', '--dry-run'], '  waiting'],
+  ])('makes a manual %s show what it waits for', async (_, command, says) => {
     await stack.exec('db', ['touch', SHUT]);
     await ok('docker', ['restart', '-t', '1', db]);
-    const child = stack.spawn('backup');
+    const child = stack.spawn(...command);
     let said = '';
     child.stderr?.on('data', (data: Buffer) => {
       said += data.toString();
     });
     const ended = new Promise((resolve) => child.once('close', resolve));
-    await until('it says so', async () =>
-      said.includes('db.postgres   waiting for the database: it does not listen yet'),
-    );
+    await until('it says so', async () => said.includes(`${says} for the database: it does not listen yet`));
     await stack.exec('db', ['rm', SHUT]);
     expect(await ended).toBe(0);
   });

@@ -113,6 +113,10 @@ set -e
 cd /media
 mkdir -p a/b "with blank" $'new\\nline' 'per%cent [x]*?' empty
 head -c 3000000 /dev/urandom > a/b/big
+# Stored in parts: in several packs, compressed, and with holes.
+head -c 80000000 /dev/urandom > a/large && ln a/large "with blank/large too"
+seq 1 2000000 > $'new\\nline/text'
+truncate -s 300M a/sparse && for at in 0 100 299; do head -c 1000000 /dev/urandom | dd of=a/sparse bs=1M seek=$at conv=notrunc status=none; done
 echo content > a/file && ln a/file hard && ln -s ../a/file "with blank/soft" && ln -s /nowhere dangling
 for i in $(seq 1 200); do echo "file $i" > "with blank/$i.txt"; done
 echo x > $'new\\nline/\\xff not utf-8' && echo y > 'per%cent [x]*?/-f' && : > empty/zero

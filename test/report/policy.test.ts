@@ -94,8 +94,19 @@ describe('withPolicy', () => {
   });
 });
 
-test.each<NotifyMode>(['failure', 'change'])('mode %s tells a run that is ok but in which a source fell', (mode) => {
-  const calm = followed(ok, 'ok');
-  expect(shouldReport(mode, calm, undefined, 0)).toBe(false);
-  expect(shouldReport(mode, { ...calm, results: [makeResult({ fell: true })] }, undefined, 0)).toBe(true);
-});
+test.each<NotifyMode>(['failure', 'change'])(
+  'mode %s reports a run that is ok but in which a source lost data, and each day until a user accepts it',
+  (mode) => {
+    const calm = followed(ok, 'ok');
+    expect(shouldReport(mode, calm, undefined, 0)).toBe(false);
+    const fell = { since: 's', why: [] };
+    const last = { at: 0, failed: '[]' };
+    const lost = { ...calm, results: [makeResult({ fell })] };
+    expect(shouldReport(mode, lost, last, 1)).toBe(true);
+    const later = { ...calm, results: [makeResult({ fell: { ...fell, at: '2026-11-19T03:00:00.000Z' } })] };
+    expect(shouldReport(mode, later, last, 1)).toBe(false);
+    expect(shouldReport(mode, later, last, REMIND_AFTER)).toBe(true);
+    // The run of the next night may end a moment earlier than this one.
+    expect(REMIND_AFTER).toBeLessThan(24 * 3_600_000);
+  },
+);

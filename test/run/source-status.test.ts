@@ -150,10 +150,10 @@ test('a drop in a source needs attention until a user accepts it, and does not f
   const before = manifest(18, { a: 'ok' });
   const after = manifest(19, { a: 'ok' });
   const entry = after.sources.a;
-  if (entry) entry.fell = { since: before.id };
+  if (entry) entry.fell = { since: before.id, why: ['rows fell by 60 %'] };
   const over = { plan: plan('a'), manifests: [manifest(20, { a: 'ok' }), after, before] };
   const [status] = ask({ ...over, now: new Date('2026-11-20T09:00:00Z') });
-  expect(status).toMatchObject({ attention: 'fell', beforeFall: before.id });
+  expect(status).toMatchObject({ attention: 'fell', fell: { since: before.id, at: after.end } });
   expect(othersOf(status ? [status] : [], [])).toEqual([]);
   expect(
     renderSourceStatuses(status ? [status] : [], {
@@ -161,13 +161,15 @@ test('a drop in a source needs attention until a user accepts it, and does not f
       paint: plainPaint,
       unread: false,
     }).join('\n'),
-  ).toContain(`Lifeboat keeps ${before.id} until \`lifeboat accept a\``);
+  ).toMatch(
+    new RegExp(`a: rows fell by 60 % \\(.* ago\\)\n.*lifeboat restore ${before.id} a\`; .*lifeboat accept a\``),
+  );
   expect(attention({ ...over, accepted: { a: '2026-11-19T09:00:00.000Z' } })).toEqual({ a: null });
   // After a second drop, the snapshot between them may be empty.
   const second = manifest(20, { a: 'ok' });
   if (second.sources.a) second.sources.a.fell = { since: after.id };
   const [twice] = ask({ ...over, manifests: [second, after, before], now: new Date('2026-11-20T09:00:00Z') });
-  expect(twice?.beforeFall).toBe(before.id);
+  expect(twice?.fell?.since).toBe(before.id);
   // Removed with the snapshot itself, so nothing has to stay.
   expect(attention({ ...over, manifests: over.manifests.slice(0, 2) })).toEqual({ a: null });
 });

@@ -17,7 +17,8 @@ import { extractTree } from '../../src/store/content/extract-tree.ts';
 import type { ExtractedTree, ExtractTreeOptions } from '../../src/store/content/extracted-tree.ts';
 import { storeTree } from '../../src/store/content/store-tree.ts';
 import type { StoredTree, StoreTreeOptions } from '../../src/store/content/stored-tree.ts';
-import { type IndexEntry, readIndexFile } from '../../src/store/filesystem/index-file.ts';
+import type { IndexEntry } from '../../src/store/filesystem/index-file.ts';
+import { readIndexFile, readIndexFileLines } from '../../src/store/filesystem/read-index.ts';
 import type { LeaseSightings } from '../../src/store/repository/lease-seen.ts';
 
 /** In memory if possible: syncing a busy disk is slow, and not under test. */
@@ -76,14 +77,13 @@ export function createBench(smallFile = 1024 * 1024): Bench {
     async extract(stored, options = {}) {
       const target = options.target ?? join(mkdtempSync(join(base, 'out-')), 'restored');
       const result = await extractTree({
-        index: readIndexFile(bench.index),
+        index: readIndexFileLines(bench.index),
         packs: stored.packs,
         destination: bench.destination,
         keys: {},
         target,
         spool: bench.spool,
         owner: true,
-        smallFile,
         ...options,
       });
       return { target, result };

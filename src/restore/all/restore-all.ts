@@ -9,7 +9,7 @@ import type { RestoreDeps, RestoreRequest, RestoreResult } from '../context.ts';
 import { endJournals } from '../end-journal.ts';
 import { conclude, whileInPlace } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
-import { emptyReport, findReadable, openPart, prepare, swapPart, timed } from '../part.ts';
+import { emptyReport, findReadable, noteCreated, openPart, prepare, swapPart, timed } from '../part.ts';
 import { takeSafetySnapshots } from '../safety.ts';
 import { answersWell } from '../service-health.ts';
 import {
@@ -122,6 +122,7 @@ async function attempt(whole: Whole, start: RestoreStart, unchanged: Unchanged[]
     (reason: unknown) => (request.signal.aborted && !isHalfRestored(reason) ? request.signal.reason : reason),
   );
   combine(whole);
+  await noteCreated(deps, report);
   const error = ending === undefined ? undefined : whileInPlace(ending, report, unreached(whole));
   const why = error ?? (failed.length > 0 ? failure(whole) : undefined);
   await conclude({ ...deps, ended: whole.ended }, deps.repository, report, why);

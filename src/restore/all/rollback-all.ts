@@ -1,4 +1,5 @@
 import { type ErrorInfo, errorInfo, LifeboatError } from '../../base/errors.ts';
+import { createdNotes } from '../../kept/created.ts';
 import { refuseOutOfTurn } from '../../kept/order.ts';
 import { withoutSaving } from '../../kept/unrecorded.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
@@ -14,7 +15,7 @@ import { endJournals } from '../end-journal.ts';
 import { conclude, whileInPlace } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
 import { emptyReport } from '../part.ts';
-import { serviceLines, summariseServices } from '../preview.ts';
+import { noteLines, serviceLines, summariseServices } from '../preview.ts';
 import { namesReplaced, type RollbackRequest, type RollbackResult } from '../rollback.ts';
 import { type KeptData, withServer, withVolume } from '../rollback-data.ts';
 import { answersWell } from '../service-health.ts';
@@ -173,7 +174,9 @@ async function ask(whole: Whole, group: string, isRestored: boolean): Promise<Se
   request.say(`Rollback of ${names}: brings back ${now} (restore ${group})`);
   for (const { target, error } of failed) request.say(`  ${target} stays as it is: ${error.message} (${error.code})`);
   for (const line of serviceLines(services, { will: request.dryRun ? 'would' : 'will' })) request.say(line);
-  report.warnings.push(...serviceNotes(services));
+  const created = isRestored ? createdNotes(parts.map(({ record }) => record)) : [];
+  for (const line of noteLines(created)) request.say(line);
+  report.warnings.push(...serviceNotes(services), ...created);
   if (request.dryRun) return services;
   await request.confirm(deps.project);
   for (const { journal, start, record } of parts) {

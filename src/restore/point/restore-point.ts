@@ -10,7 +10,7 @@ import type { RunDeps } from '../../run/run-deps.ts';
 import type { RecordedBase } from '../../sources/postgres/base-source.ts';
 import type { AgentContext } from '../../sources/postgres/server/tools.ts';
 import { HELPER_ROOT } from '../../sources/volume.ts';
-import { readIndexFile } from '../../store/filesystem/index-file.ts';
+import { readIndexFile } from '../../store/filesystem/read-index.ts';
 import { newSnapshotId } from '../../store/objects/snapshot-id.ts';
 import type { Repository } from '../../store/repository/repository.ts';
 import { requireKeys } from '../../store/seal/encryption.ts';

@@ -1,7 +1,7 @@
 import { LifeboatError } from '../../base/errors.ts';
 import type { BaseSource } from '../../plan/model.ts';
 import { serverOf } from '../../plan/postgres.ts';
-import { readIndexFile } from '../../store/filesystem/index-file.ts';
+import { readIndexFile } from '../../store/filesystem/read-index.ts';
 import type { BaseFacts, CaptureContext, CapturedTree, Source } from '../source.ts';
 import { readServerFacts } from './facts/facts.ts';
 import { applicationName } from './postgres-source.ts';

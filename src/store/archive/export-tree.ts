@@ -1,32 +1,32 @@
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
-import { SMALL_FILE } from '../content/content-store.ts';
 import { TaskLists } from '../content/task-lists.ts';
-import { filled, rangesText, storedSize } from '../filesystem/data-ranges.ts';
 import type { FileType } from '../filesystem/file-stat.ts';
 import type { PathPredicate } from '../filesystem/glob.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
+import type { IndexPart } from '../filesystem/index-part.ts';
 import { isWithin, type TreePath } from '../filesystem/path.ts';
-import { PackReader, streamSingle } from '../packs/pack-reader.ts';
+import type { IndexLine } from '../filesystem/read-index.ts';
+import { PackCache } from '../packs/pack-cache.ts';
+import { PackReader } from '../packs/pack-reader.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import type { ArchiveItem, ArchiveWriter } from './archive-writer.ts';
 import { named, wrongContent } from './content-errors.ts';
+import { following, isCompressed, none, readParts, verified } from './large-content.ts';
 
 export interface ExportTreeOptions {
-  /** the index as `readIndex` yields it: checked, and in order */
-  index: AsyncIterable<IndexEntry>;
+  /** the index as `readIndexLines` yields it: checked, and in order */
+  index: AsyncIterable<IndexLine>;
   packs: readonly PackRef[];
   destination: Destination;
   keys: SealKeys;
   writer: ArchiveWriter;
   /** selects paths, together with their parent directories; absent: everything */
   select?: PathPredicate;
-  /** an existing directory with room for one unpacked pack of small files, and for lists of files */
+  /** an existing directory with room for one unpacked pack, better for several, and for lists of files */
   spool: string;
-  /** the limit with which the tree was stored; only tests set another value */
-  smallFile?: number;
   signal?: AbortSignal;
   progress?(progress: { done: number; files: number }): void;
 }
@@ -47,15 +47,18 @@ const EMPTY = 'empty';
 const HARDLINKS = 'hardlinks';
 const SYMLINKS = 'symlinks';
 const DIRECTORIES = 'directories';
-const OTHERS: ReadonlySet<string> = new Set([EMPTY, HARDLINKS, SYMLINKS, DIRECTORIES]);
+/** Files in parts, and their parts in the same order. */
+const LARGE = 'large';
+const PARTS = 'parts';
+const OTHERS: ReadonlySet<string> = new Set([EMPTY, LARGE, PARTS, HARDLINKS, SYMLINKS, DIRECTORIES]);
 const PROGRESS_MS = 250;
 /** Smaller files are not deflated in a zip: each deflated file takes 250 KiB of memory until garbage collection. */
 const MIN_DEFLATED = 64 * 1024;
 
 /**
- * Writes a stored tree to an archive, and verifies all content against the index. Files are written pack by pack, so
- * each pack is read once, and links follow. A zip has no hard links: it contains the content once for each name. Holes
- * are written as zeros.
+ * Writes a stored tree to an archive, and verifies all content against the index. Small files are written pack by pack,
+ * so each of their packs is read once. Large files, and then links, follow. A zip has no hard links: it contains the
+ * content once for each name. Holes are written as zeros.
  *
  * @throws OBJECT_MISSING and OBJECT_DAMAGED, with the path of the file; KEY_MISSING, KEY_WRONG, SPOOL_FULL; the errors
  *   of the writer
@@ -69,12 +72,21 @@ export async function exportTree(options: ExportTreeOptions): Promise<ExportedTr
   }
 }
 
+interface WrittenFile {
+  type: 'file' | 'hardlink';
+  size: number;
+  content?: Buffer | AsyncIterable<Buffer>;
+  deflate?: boolean;
+}
+
 class TreeExport {
   private readonly options: ExportTreeOptions;
   private readonly lists: TaskLists;
   private readonly packs: ReadonlyMap<string, PackRef>;
   /** with a selection: the first written name of a file whose first name was not selected */
   private readonly firstNames = new Map<TreePath, TreePath>();
+  /** whether the parts that follow in the index are those of a file to write */
+  private isInParts = false;
   private readonly result: ExportedTree = { entries: 0, files: 0, bytes: 0, skipped: {} };
   private lastProgress = 0;
 
@@ -89,6 +101,7 @@ class TreeExport {
     for (const list of this.lists.names()) {
       if (!OTHERS.has(list)) await this.writePack(this.packs.get(list)!, list);
     }
+    await this.writeLargeFiles();
     for await (const entry of this.lists.read(EMPTY)) await this.writeEmpty(entry);
     for await (const entry of this.lists.read(HARDLINKS)) await this.fileDone(entry, { type: 'hardlink', size: 0 });
     for await (const entry of this.lists.read(SYMLINKS)) await this.add(entry, 'symlink');
@@ -104,6 +117,11 @@ class TreeExport {
     for await (const entry of this.options.index) {
       signal?.throwIfAborted();
       while (above.length > 0 && !isWithin(entry.path, above.at(-1)!.entry.path)) above.pop();
+      if (entry.type === 'part') {
+        if (this.isInParts) await this.lists.addPart(PARTS, entry);
+        continue;
+      }
+      this.isInParts = false;
       const isDirectory = entry.type === 'directory';
       // A zip has no entry for the root.
       if (isDirectory) above.push({ entry, written: entry.path === '' && writer.format === 'zip' });
@@ -130,10 +148,11 @@ class TreeExport {
   }
 
   private async sortFile(entry: IndexEntry): Promise<void> {
+    this.isInParts = entry.parts !== undefined;
     if (entry.pack !== undefined && !this.packs.has(entry.pack)) {
       throw new LifeboatError('OBJECT_DAMAGED', `the index names a pack that the manifest does not: ${entry.pack}`);
     }
-    await this.lists.add(entry.pack ?? EMPTY, { ...entry, type: 'file' });
+    await this.lists.add(this.isInParts ? LARGE : (entry.pack ?? EMPTY), { ...entry, type: 'file' });
   }
 
   private async sortHardlink(entry: IndexEntry): Promise<void> {
@@ -148,23 +167,37 @@ class TreeExport {
   }
 
   private async writePack(pack: PackRef, list: string): Promise<void> {
-    const { destination, keys, spool, signal, smallFile = SMALL_FILE } = this.options;
+    const { destination, keys, spool, signal } = this.options;
     let reader: PackReader | undefined;
     try {
       for await (const entry of this.lists.read(list)) {
         signal?.throwIfAborted();
         try {
-          if ((entry.size ?? 0) > smallFile) await this.writeLarge(entry, pack);
-          else {
-            reader ??= await PackReader.open(destination, pack, { spool, keys, signal });
-            await this.writeSmall(entry, pack, await reader.read(entry.entry ?? '', entry.size ?? 0));
-          }
+          reader ??= await PackReader.open(destination, pack, { spool, keys, signal });
+          await this.writeSmall(entry, pack, await reader.read(entry.entry ?? '', entry.size ?? 0));
         } catch (error) {
           throw named(error, entry.path);
         }
       }
     } finally {
       await reader?.close();
+    }
+  }
+
+  private async writeLargeFiles(): Promise<void> {
+    const packs = new PackCache(this.packs, this.options);
+    const parts = this.lists.readParts(PARTS);
+    try {
+      for await (const entry of this.lists.read(LARGE)) {
+        try {
+          await this.writeLarge(entry, parts, packs);
+        } catch (error) {
+          throw named(error, entry.path);
+        }
+      }
+    } finally {
+      await parts.return(undefined);
+      await packs.close();
     }
   }
 
@@ -181,50 +214,23 @@ class TreeExport {
     await this.fileDone(entry, { type: 'file', size: content.length, content, deflate });
   }
 
-  private async writeLarge(entry: IndexEntry, pack: PackRef): Promise<void> {
-    const { destination, keys, signal } = this.options;
-    const stored = streamSingle(
-      destination,
-      { pack, entry: entry.entry ?? '', size: storedSize(entry) },
-      { keys, signal },
-    );
-    const deflate = isCompressed(pack) || entry.ranges !== undefined;
-    await this.fileDone(entry, { type: 'file', size: entry.size ?? 0, content: this.checked(entry, stored), deflate });
+  private async writeLarge(entry: IndexEntry, parts: AsyncGenerator<IndexPart>, packs: PackCache): Promise<void> {
+    const { size = 0, ranges, parts: count = 0 } = entry;
+    const { value: first } = await parts.next();
+    const pack = this.packs.get(first?.pack ?? '');
+    const deflate = ranges !== undefined || (pack !== undefined && isCompressed(pack));
+    const content = this.checked(entry, readParts(packs, following(first, parts, count), this.options.signal));
+    await this.fileDone(entry, { type: 'file', size, content, deflate });
   }
 
-  /** Yields the whole content. Throws at its end if it is not the content that was stored. */
-  private async *checked(entry: IndexEntry, stored: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-    const hashing = createHash('sha256');
-    async function* hashed(): AsyncGenerator<Buffer> {
-      for await (const chunk of stored) {
-        hashing.update(chunk);
-        yield chunk;
-      }
-    }
-    const { ranges, size = 0 } = entry;
-    for await (const chunk of ranges ? filled(hashed(), ranges, size) : hashed()) {
-      this.result.bytes += chunk.length;
+  private checked(entry: IndexEntry, stored: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    return verified(entry, stored, (bytes) => {
+      this.result.bytes += bytes;
       this.report(PROGRESS_MS);
-      yield chunk;
-    }
-    if (ranges) hashing.update(rangesText(ranges));
-    if (hashing.digest('hex') !== entry.sha256) throw wrongContent();
+    });
   }
 
-  private async fileDone(
-    entry: IndexEntry,
-    {
-      type,
-      size,
-      content,
-      deflate = false,
-    }: {
-      type: 'file' | 'hardlink';
-      size: number;
-      content?: Buffer | AsyncIterable<Buffer>;
-      deflate?: boolean;
-    },
-  ): Promise<void> {
+  private async fileDone(entry: IndexEntry, { type, size, content, deflate = false }: WrittenFile): Promise<void> {
     await this.add(entry, type, content, { size, deflate });
     this.result.files++;
     if (Buffer.isBuffer(content)) this.result.bytes += size;
@@ -249,11 +255,4 @@ class TreeExport {
     this.lastProgress = now;
     this.options.progress?.({ done: this.result.bytes, files: this.result.files });
   }
-}
-
-async function* none(): AsyncGenerator<Buffer> {}
-
-/** Returns whether a pack is compressed. Its files are then worth compressing in the archive too. */
-function isCompressed({ key }: PackRef): boolean {
-  return /\.zip\.zst(\.|$)/.test(key);
 }

@@ -6,6 +6,7 @@ import type { PathPredicate } from '../filesystem/glob.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { OpenDirectories } from '../filesystem/open-directories.ts';
 import { comparePaths, shortPath, split, type TreePath } from '../filesystem/path.ts';
+import type { IndexLine } from '../filesystem/read-index.ts';
 import { type WalkItem, walk } from '../filesystem/walk.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import { isInParts, lastWritten } from '../sqlite/sqlite-file.ts';
@@ -15,7 +16,7 @@ interface CompareOptions {
   /** absolute path of the volume */
   root: string;
   /** index of a snapshot: checked, and in order */
-  index: AsyncIterable<IndexEntry>;
+  index: AsyncIterable<IndexLine>;
   packs: readonly PackRef[];
   /** selects paths; absent: everything, and files that only the volume has count too */
   select?: PathPredicate | undefined;
@@ -70,6 +71,10 @@ export async function compareTree(options: CompareOptions): Promise<TreeDifferen
     const live = walk(root, { ...(options.signal ? { signal: options.signal } : {}) });
     let present = await live.next();
     for await (const entry of options.index) {
+      if (entry.type === 'part') {
+        comparison.part(entry.pack);
+        continue;
+      }
       while (!present.done && comparePaths(present.value.path, entry.path) < 0) {
         comparison.extra(present.value.path, present.value.stat);
         present = await live.next();
@@ -91,6 +96,8 @@ class Comparison {
   private readonly options: CompareOptions;
   private readonly open: OpenDirectories;
   private readonly packs = new Set<string>();
+  /** whether the last entry is fetched; the packs of its parts follow */
+  private isFetched = false;
   private readonly counts = { added: 0, replaced: 0, extra: 0, equal: 0, newer: 0, needed: 0 };
   private readonly present = { entries: 0, files: 0, bytes: 0 };
   private dev: bigint | undefined;
@@ -106,7 +113,13 @@ class Comparison {
     if (!this.options.select && stat?.type !== 'directory') this.counts.extra++;
   }
 
+  /** Notes the pack of a part of the last entry. */
+  part(pack: string): void {
+    if (this.isFetched) this.packs.add(pack);
+  }
+
   added(entry: IndexEntry): void {
+    this.isFetched = false;
     if (!this.wanted(entry)) return;
     this.counts.added++;
     this.need(entry, true);
@@ -114,6 +127,7 @@ class Comparison {
 
   both(entry: IndexEntry, { stat, target }: WalkItem): void {
     this.see(entry.path, stat);
+    this.isFetched = false;
     if (!this.wanted(entry)) return;
     const isDatabase = entry.sqlite !== undefined && stat?.type === 'file';
     const inParts = isDatabase && this.at(entry.path, isInParts) === true;
@@ -153,6 +167,7 @@ class Comparison {
     this.counts.needed += FILE_OVERHEAD;
     // The allocated size of a small file with holes is not recorded.
     if (type === 'file' && (ranges || !sparse)) this.counts.needed += storedSize(entry);
+    this.isFetched = fetched;
     if (fetched && pack !== undefined) this.packs.add(pack);
   }
 

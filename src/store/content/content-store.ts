@@ -1,24 +1,22 @@
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
-import { storedSize } from '../filesystem/data-ranges.ts';
+import { LifeboatError } from '../../base/errors.ts';
 import type { FileStat } from '../filesystem/file-stat.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
+import { encodePart } from '../filesystem/index-part.ts';
 import { LargeFile } from '../filesystem/large-file.ts';
-import type { TreePath } from '../filesystem/path.ts';
+import { shortPath, type TreePath } from '../filesystem/path.ts';
 import { failedRead, type SmallRead, sameVersion } from '../filesystem/read-file.ts';
 import { ReadPool } from '../filesystem/read-pool.ts';
 import type { PackContent, PackRef } from '../packs/pack-stream.ts';
-import { HashedReading } from './hashed-reading.ts';
-import type { IndexLines, Placed, Wanted } from './known.ts';
-import { KnownContents } from './known.ts';
+import { type Chunk, ChunkedReading } from './chunked-reading.ts';
+import { type Content, KnownContents, type PartLines, type Placed } from './known.ts';
+import type { LineLog, Lines } from './line-log.ts';
 import { PackWriter, type PackWriterOptions } from './pack-writer.ts';
 import type { PreviousIndex } from './previous-index.ts';
 
-/** Files up to this size share packs and are read whole; a larger file gets a pack of its own. Bytes. */
-export const SMALL_FILE = 16 * 1024 * 1024;
-
-/** The part of an index line that describes content. */
-export type Content = Wanted & { sqlite?: string } & Partial<Placed>;
+/** Files up to this size are read and stored whole; a larger file is stored in parts. Bytes. */
+export const SMALL_FILE = 8 * 1024 * 1024;
 
 /** The result of storing one file. `stat` dates from when the content was read. */
 export type StoredFile =
@@ -31,7 +29,9 @@ interface ContentStoreOptions {
   /** files up to this size are read whole, bytes */
   smallFile: number;
   /** the index being written */
-  index: IndexLines;
+  index: Lines;
+  /** for the lines of parts; the caller removes it */
+  parts: LineLog;
   previous: PreviousIndex;
   /** called with the number of bytes as a large file is read */
   heard: (bytes: number) => void;
@@ -39,29 +39,33 @@ interface ContentStoreOptions {
 
 /**
  * Stores the content of files, each content once: content that the previous or the current index names already is only
- * referenced.
+ * referenced. The same holds for each part of a large file.
  */
 export class ContentStore {
   /** number of files whose content was not known */
   newFiles = 0;
+  private newParts = 0;
   private readonly previous: PreviousIndex;
   private readonly known: KnownContents;
   private knownLoaded = false;
   private readonly writer: PackWriter;
+  private readonly parts: LineLog;
   private readonly pool: ReadPool;
   private readonly smallFile: number;
   private readonly newPacks = new Set<string>();
   private readonly signal: AbortSignal | undefined;
   private readonly heard: (bytes: number) => void;
 
-  constructor({ packs, smallFile, index, previous, heard }: ContentStoreOptions) {
+  constructor({ packs, smallFile, index, parts, previous, heard }: ContentStoreOptions) {
     this.smallFile = smallFile;
+    this.parts = parts;
     this.heard = heard;
     this.pool = new ReadPool(smallFile);
     this.previous = previous;
     this.signal = packs.signal;
     this.writer = new PackWriter(packs);
-    this.known = new KnownContents(index, (pack) => this.newPacks.has(pack) || previous.usable(pack), smallFile);
+    const usable = (pack: string) => this.newPacks.has(pack) || previous.usable(pack);
+    this.known = new KnownContents({ current: index, parts, usable });
   }
 
   /** Starts to read a small file. */
@@ -90,8 +94,11 @@ export class ContentStore {
     }
     try {
       if (!file.isAt(absolute)) return { outcome: 'vanished' };
+      const before = this.newParts;
       const first = await this.storeOpen(path, absolute, file, false);
-      return first ?? (await this.storeOpen(path, absolute, file, true)) ?? { outcome: 'vanished' };
+      const stored = first ?? (await this.storeOpen(path, absolute, file, true)) ?? { outcome: 'vanished' };
+      if (this.newParts > before && stored.outcome === 'stored') this.newFiles++;
+      return stored;
     } finally {
       await file.close();
     }
@@ -105,30 +112,24 @@ export class ContentStore {
     return { size: bytes.length, sha256, ...placed };
   }
 
-  /** Stores a large file that arrives once, as a stream of `size` bytes. */
+  /** Stores a large file that arrives once, as a stream of `size` bytes, in parts. */
   async storeStream(
     path: TreePath,
     { size, mtime }: { size: number; mtime: bigint },
-    content: AsyncIterable<Buffer>,
+    stream: AsyncIterable<Buffer>,
   ): Promise<Content> {
-    await this.loadKnown();
-    const hash = createHash('sha256');
-    const heard = this.heard;
-    async function* hashed(): AsyncGenerator<Buffer> {
-      for await (const chunk of content) {
-        hash.update(chunk);
-        heard(chunk.length);
-        yield chunk;
-      }
-    }
-    let sha256 = '';
-    let found: Placed | undefined;
-    const placed = await this.writer.addLarge(path, hashed(), { size, mtime }, async () => {
-      sha256 = hash.digest('hex');
-      found = await this.known.find({ sha256, size });
-      return found === undefined;
-    });
-    return { size, sha256, ...(placed ? this.isNew(placed) : found) };
+    const before = this.newParts;
+    const source = {
+      async *chunks() {
+        yield* stream;
+      },
+    };
+    const reading = new ChunkedReading(source, { size, ranges: undefined }, this.heard, this.signal);
+    const parts = await this.storeParts(reading, mtime);
+    if (reading.content.size !== size)
+      throw new LifeboatError('TREE_UNREADABLE', `${shortPath(path)} ended after ${reading.content.size} B of ${size}`);
+    if (this.newParts > before) this.newFiles++;
+    return { ...reading.content, parts };
   }
 
   /** Makes the content of an index line findable for the rest of the run. */
@@ -153,12 +154,15 @@ export class ContentStore {
     await this.loadKnown();
     const found = await this.known.find({ sha256, size: content.bytes.length });
     if (found) return found;
-    return this.isNew(await this.writer.add(path, content));
+    const placed = await this.writer.add(path, content);
+    this.newPacks.add(placed.pack);
+    this.newFiles++;
+    return placed;
   }
 
   /**
-   * Returns undefined if the file changed meanwhile and nothing was stored. The last attempt stores the file and flags
-   * it.
+   * Returns undefined if the file changed meanwhile. The parts that were stored remain in their packs: the next attempt
+   * finds most of them there. The last attempt stores the file and flags it.
    */
   private async storeOpen(
     path: TreePath,
@@ -170,40 +174,46 @@ export class ContentStore {
     if (before.type !== 'file') return { outcome: 'vanished' };
     if (before.size <= this.smallFile) return this.store(path, absolute, await this.read(absolute, before.size));
     const ranges = await file.dataRanges(before);
-    const reading = new HashedReading(file, { size: before.size, ranges }, this.heard, this.signal);
+    const reading = new ChunkedReading(file, { size: before.size, ranges }, this.heard, this.signal);
     try {
-      const known = await this.findLarge(before, file, reading);
-      if (known) return { outcome: 'stored', content: known, stat: before, changed: false };
-      let after = before;
-      const expected = { mtime: before.mtime, size: storedSize({ size: before.size, ...(ranges && { ranges }) }) };
-      const placed = await this.writer.addLarge(path, reading.chunks(), expected, async () => {
-        after = await file.stat();
-        return storedSize(reading.content) > 0 && (last || sameVersion(before, after));
-      });
-      if (!placed && !last && !sameVersion(before, after)) return undefined;
-      const content = { ...reading.content, ...(placed && this.isNew(placed)) };
-      return { outcome: 'stored', content, stat: after, changed: !sameVersion(before, after) };
+      const parts = await this.storeParts(reading, before.mtime);
+      const after = await file.stat();
+      const changed = !sameVersion(before, after);
+      if (changed && !last) return undefined;
+      const content = { ...reading.content, ...(parts.count > 0 && { parts }) };
+      return { outcome: 'stored', content, stat: after, changed };
     } catch (error) {
       if (error !== reading.error || this.signal?.aborted) throw error;
       return failedRead(error);
     }
   }
 
-  /** Reads a large file for its hash alone if known content has the same size. */
-  private async findLarge(before: FileStat, file: LargeFile, reading: HashedReading): Promise<Content | undefined> {
+  /** Stores the parts of a file that are not known. */
+  private async storeParts(reading: ChunkedReading, mtime: bigint): Promise<PartLines> {
     await this.loadKnown();
-    if (!this.known.mayHaveSize(before.size)) return undefined;
-    for await (const _ of reading.chunks()) {
-      // Only the hash is needed.
+    const { path: file, end: from } = this.parts;
+    let count = 0;
+    let isNew = false;
+    for await (const chunk of reading.chunks()) {
+      const { offset, sha256, bytes } = chunk;
+      const found = await this.known.findPart({ sha256, size: bytes.length });
+      const placed = found ?? (await this.addPart(chunk, mtime, !isNew));
+      const at = this.parts.add(encodePart({ offset, size: bytes.length, sha256, ...placed }));
+      if (!found) {
+        isNew = true;
+        this.known.addPart(sha256, at);
+      }
+      if (this.parts.full) await this.parts.flush();
+      count++;
     }
-    if (!sameVersion(before, await file.stat())) return undefined;
-    const found = await this.known.find(reading.content);
-    return found && { ...reading.content, ...found };
+    await this.parts.flush();
+    return { file, from, to: this.parts.end, count };
   }
 
-  private isNew(placed: Placed): Placed {
+  private async addPart({ bytes }: Chunk, mtime: bigint, isFirst: boolean): Promise<Placed> {
+    const placed = await this.writer.addPart({ bytes: Buffer.from(bytes), crc32: crc32(bytes), mtime }, isFirst);
     this.newPacks.add(placed.pack);
-    this.newFiles++;
+    this.newParts++;
     return placed;
   }
 

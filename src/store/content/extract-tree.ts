@@ -5,6 +5,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import { Directory } from '../filesystem/directory.ts';
 import { createTimeSetter } from '../filesystem/times.ts';
 import type { ExtractedTree, ExtractTreeOptions } from './extracted-tree.ts';
+import type { PartTask } from './files-in-parts.ts';
 import { TaskLists } from './task-lists.ts';
 import { Extraction } from './tree-extraction.ts';
 
@@ -36,7 +37,7 @@ async function extractInto(target: Directory, options: ExtractTreeOptions): Prom
     });
   }
   const times = await createTimeSetter(target);
-  const lists = new TaskLists(options.spool);
+  const lists = new TaskLists<PartTask>(options.spool);
   const extraction = new Extraction({ ...options, target }, times, lists);
   try {
     const result = await extraction.run();

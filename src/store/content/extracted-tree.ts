@@ -4,13 +4,14 @@ import type { Directory } from '../filesystem/directory.ts';
 import type { FileType } from '../filesystem/file-stat.ts';
 import type { PathPredicate } from '../filesystem/glob.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
+import type { IndexLine } from '../filesystem/read-index.ts';
 import type { NewName } from '../filesystem/write-file.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 
 /** Describes the tree to restore, and where to. */
 export interface ExtractTreeOptions {
-  /** the index as `readIndex` yields it: checked, and in order */
-  index: AsyncIterable<IndexEntry>;
+  /** the index as `readIndexLines` yields it: checked, and in order */
+  index: AsyncIterable<IndexLine>;
   packs: readonly PackRef[];
   destination: Destination;
   keys: SealKeys;
@@ -18,12 +19,10 @@ export interface ExtractTreeOptions {
   target: Directory | string;
   /** selects paths, together with their parent directories; absent: everything. See `selectByGlobs`. */
   select?: PathPredicate;
-  /** an existing directory with room for one unpacked pack of small files, and for lists of files */
+  /** an existing directory with room for one unpacked pack, and for lists of files */
   spool: string;
   /** resolve only once everything is on the disk, and not just in the cache of the operating system */
   durable?: boolean;
-  /** the limit with which the tree was stored; only tests set another value */
-  smallFile?: number;
   /** restore user and group (requires root), and the setuid and setgid bits */
   owner: boolean;
   /**

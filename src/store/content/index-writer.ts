@@ -1,32 +1,27 @@
-import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { errorInfo, LifeboatError } from '../../base/errors.ts';
 import { decodeIndexEntry, encodeIndexEntry, type IndexEntry, MAX_LINE } from '../filesystem/index-file.ts';
-import type { IndexLines } from './known.ts';
-
-const FLUSH_SIZE = 256 * 1024;
+import { PACK_KEY, valueAfter } from './known.ts';
+import { LineLog, type LineRange, type Lines, readRange } from './line-log.ts';
 
 /** The error for an entry whose line no restore could read. */
 export class RefusedLine extends LifeboatError {}
 
 /** Writes an index to a local file (mode 600), which gets its name only once it is complete. */
-export class IndexWriter implements IndexLines {
+export class IndexWriter implements Lines {
+  /** IDs of the packs that its lines name */
+  readonly usedPacks = new Set<string>();
   private readonly path: string;
-  private readonly partial: string;
-  private readonly handle: FileHandle;
-  private pending: string[] = [];
-  private pendingBytes = 0;
-  private flushed = 0;
+  private readonly log: LineLog;
 
-  private constructor(path: string, handle: FileHandle) {
+  private constructor(path: string, log: LineLog) {
     this.path = path;
-    this.partial = partialOf(path);
-    this.handle = handle;
+    this.log = log;
   }
 
   /** Creates the file, and replaces the partial file of an earlier run. */
   static async create(path: string): Promise<IndexWriter> {
-    await unlink(partialOf(path)).catch(() => {});
-    return new IndexWriter(path, await open(partialOf(path), 'wx+', 0o600));
+    return new IndexWriter(path, await LineLog.create(`${path}.partial`));
   }
 
   /**
@@ -38,47 +33,42 @@ export class IndexWriter implements IndexLines {
     const line = encodeIndexEntry(entry);
     const bytes = Buffer.byteLength(line);
     checkLine(line, bytes);
-    const offset = this.flushed + this.pendingBytes;
-    this.pending.push(line);
-    this.pendingBytes += bytes;
-    return offset;
+    if (entry.pack !== undefined) this.usedPacks.add(entry.pack);
+    return this.log.add(line, bytes);
+  }
+
+  /** Adds the lines of the parts of the last file, if it has parts. */
+  async addParts(range: LineRange | undefined): Promise<void> {
+    if (!range) return;
+    for await (const line of readRange(range)) {
+      this.usedPacks.add(valueAfter(line, PACK_KEY, 32) ?? '');
+      this.log.add(`${line.toString('utf8')}\n`, line.length + 1);
+      if (this.log.full) await this.log.flush();
+    }
   }
 
   /** Whether enough lines are pending for a write. */
   get full(): boolean {
-    return this.pendingBytes >= FLUSH_SIZE;
+    return this.log.full;
   }
 
-  async flush(): Promise<void> {
-    const data = Buffer.from(this.pending.join(''));
-    this.pending = [];
-    this.pendingBytes = 0;
-    for (let done = 0; done < data.length; ) {
-      done += (await this.handle.write(data, done, data.length - done, this.flushed + done)).bytesWritten;
-    }
-    this.flushed += data.length;
+  flush(): Promise<void> {
+    return this.log.flush();
   }
 
-  async lineAt(offset: number): Promise<Buffer | undefined> {
-    if (offset >= this.flushed) await this.flush();
-    const buffer = Buffer.allocUnsafe(64 * 1024);
-    const { bytesRead } = await this.handle.read(buffer, 0, buffer.length, offset);
-    const end = buffer.subarray(0, bytesRead).indexOf(10);
-    return end < 0 ? undefined : buffer.subarray(0, end);
+  lineAt(offset: number): Promise<Buffer | undefined> {
+    return this.log.lineAt(offset);
   }
 
   /** Writes the remaining lines, and gives the file its name. */
   async finish(): Promise<void> {
-    await this.flush();
-    await this.handle.sync();
-    await this.handle.close();
-    await rename(this.partial, this.path);
+    await this.log.finish();
+    await rename(this.log.path, this.path);
   }
 
   /** Removes the partial file. */
-  async abort(): Promise<void> {
-    await this.handle.close().catch(() => {});
-    await unlink(this.partial).catch(() => {});
+  abort(): Promise<void> {
+    return this.log.remove();
   }
 }
 
@@ -91,8 +81,4 @@ function checkLine(line: string, bytes: number): void {
     });
   }
   if (bytes > MAX_LINE) throw new RefusedLine('INTERNAL', 'its line in the index is too long');
-}
-
-function partialOf(path: string): string {
-  return `${path}.partial`;
 }

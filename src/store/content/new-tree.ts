@@ -26,12 +26,15 @@ export class NewTree {
   }
 
   /**
-   * Creates a name in its directory.
+   * Creates a name in its directory, or continues with a file that was created.
    *
    * @throws TREE_TARGET_FULL; TREE_TARGET_REFUSED if another program interfered; OBJECT_DAMAGED if the index is at
    *   fault
    */
-  async make<T>(entry: IndexEntry, work: (to: NewName) => T | Promise<T>): Promise<T> {
+  async make<T>(
+    entry: Pick<IndexEntry, 'path' | 'type' | 'target'>,
+    work: (to: NewName) => T | Promise<T>,
+  ): Promise<T> {
     const { parent, name } = split(entry.path);
     try {
       return await this.open.need(parent, (directory) => work({ directory, name }));

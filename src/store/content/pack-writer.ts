@@ -1,24 +1,32 @@
 import { randomBytes } from 'node:crypto';
 import { entryName, type TreePath } from '../filesystem/path.ts';
-import { type PackContent, type PackRef, PackStream, type PackStreamOptions } from '../packs/pack-stream.ts';
+import {
+  isCompressible,
+  type PackContent,
+  type PackRef,
+  PackStream,
+  type PackStreamOptions,
+  SAMPLE_SIZE,
+} from '../packs/pack-stream.ts';
 import type { Placed } from './known.ts';
 
 /** Where to write packs. `prefix` is the part of their names before `<xx>/<id>`, ending in a slash. */
-export type PackWriterOptions = Omit<PackStreamOptions, 'id' | 'key' | 'expectedSize'> & { prefix: string };
+export type PackWriterOptions = Omit<PackStreamOptions, 'id' | 'key'> & { prefix: string };
 
 /** A pack is closed when it holds this many bytes of content, */
 const PACK_SIZE = 64 * 1024 * 1024;
-/** or this many files: readers hold the directory of a pack in memory. */
+/** or this many contents: readers hold the directory of a pack in memory. */
 const PACK_ENTRIES = 4096;
-/** Size of the sample that decides whether a pack is compressed, bytes. */
-const SAMPLE_SIZE = 256 * 1024;
+
+/** What a pack holds: whole files, or parts of large files. Their names could collide. */
+type Kind = 'files' | 'parts';
 
 interface Waiting {
   entry: string;
   content: PackContent;
 }
 
-/** The pack being filled. Its zip starts once there is enough content for a sample. */
+/** A pack being filled. Its zip starts once there is enough content for a sample. */
 interface Filling {
   id: string;
   bytes: number;
@@ -34,7 +42,7 @@ interface Filling {
 export class PackWriter {
   private readonly options: PackWriterOptions;
   private readonly refs: PackRef[] = [];
-  private filling: Filling | undefined;
+  private readonly filling = new Map<Kind, Filling>();
   /** the one pack that is complete but not stored yet while the next one is filled */
   private finishing: { stream: PackStream; stored: Promise<PackRef> } | undefined;
 
@@ -43,10 +51,40 @@ export class PackWriter {
   }
 
   /** Adds the content of a small file. */
-  async add(path: TreePath, content: PackContent): Promise<Placed> {
-    if (!this.filling) this.filling = { id: newPackId(), bytes: 0, entries: 0, waiting: [] };
-    const filling = this.filling;
-    const placed = { pack: filling.id, entry: entryName(path) };
+  add(path: TreePath, content: PackContent): Promise<Placed> {
+    return this.put('files', content, () => entryName(path));
+  }
+
+  /**
+   * Adds a part of a large file. `isFirst`: the first one of its file. It decides whether the parts of the file go into
+   * a pack that is compressed.
+   */
+  async addPart(content: PackContent, isFirst: boolean): Promise<Placed> {
+    const stream = this.filling.get('parts')?.stream;
+    if (isFirst && stream && stream.isCompressed !== isCompressible(content.bytes)) await this.close('parts');
+    return this.put('parts', content, ({ entries }) => String(entries));
+  }
+
+  /** Waits until everything is stored, and returns the packs. */
+  async finish(): Promise<PackRef[]> {
+    await this.close('files');
+    await this.close('parts');
+    await this.awaitStored();
+    return this.refs;
+  }
+
+  /** Abandons unfinished packs. Stored packs stay: the object log names them. */
+  async abort(reason: Error): Promise<void> {
+    const streams = [...[...this.filling.values()].map(({ stream }) => stream), this.finishing?.stream];
+    await Promise.all(streams.map((stream) => stream?.abandon(reason)));
+    this.filling.clear();
+    this.finishing = undefined;
+  }
+
+  private async put(kind: Kind, content: PackContent, name: (filling: Filling) => string): Promise<Placed> {
+    const filling = this.filling.get(kind) ?? { id: newPackId(), bytes: 0, entries: 0, waiting: [] };
+    this.filling.set(kind, filling);
+    const placed = { pack: filling.id, entry: name(filling) };
     filling.bytes += content.bytes.length;
     filling.entries++;
     if (filling.stream) await filling.stream.append(placed.entry, content);
@@ -54,71 +92,27 @@ export class PackWriter {
       filling.waiting.push({ entry: placed.entry, content });
       if (filling.bytes >= SAMPLE_SIZE) await this.begin(filling);
     }
-    if (filling.bytes >= PACK_SIZE || filling.entries >= PACK_ENTRIES) await this.close();
+    if (filling.bytes >= PACK_SIZE || filling.entries >= PACK_ENTRIES) await this.close(kind);
     return placed;
   }
 
-  /**
-   * Stores a large file as a pack of its own. `keep` is called after the last byte, before the pack is complete. If it
-   * returns false, the pack is abandoned and nothing of it is stored. `size` is the expected size in bytes.
-   */
-  async addLarge(
-    path: TreePath,
-    chunks: AsyncGenerator<Buffer>,
-    { mtime, size }: { mtime: bigint; size: number },
-    keep: () => Promise<boolean>,
-  ): Promise<Placed | undefined> {
-    const placed = { pack: newPackId(), entry: entryName(path) };
-    const { first, all } = await peek(chunks);
-    const stream = this.startStream(placed.pack, first.subarray(0, SAMPLE_SIZE), size);
-    try {
-      await stream.appendChunks(placed.entry, all, mtime);
-      if (await keep()) {
-        await this.complete(stream);
-        return placed;
-      }
-      await stream.abandon(new Error('the file changed while it was read'));
-      return undefined;
-    } catch (error) {
-      await stream.abandon(error instanceof Error ? error : new Error(String(error)));
-      throw error;
-    }
-  }
-
-  /** Waits until everything is stored, and returns the packs. */
-  async finish(): Promise<PackRef[]> {
-    await this.close();
-    await this.awaitStored();
-    return this.refs;
-  }
-
-  /** Abandons unfinished packs. Stored packs stay: the object log names them. */
-  async abort(reason: Error): Promise<void> {
-    await Promise.all([this.filling?.stream?.abandon(reason), this.finishing?.stream.abandon(reason)]);
-    this.filling = undefined;
-    this.finishing = undefined;
-  }
-
-  private startStream(id: string, sample: Buffer, expectedSize?: number): PackStream {
-    const { prefix, ...rest } = this.options;
-    return new PackStream({ ...rest, id, key: `${prefix}${id.slice(0, 2)}/${id}.zip`, expectedSize }, sample);
-  }
-
   private async begin(filling: Filling): Promise<PackStream> {
-    const sample = Buffer.concat(filling.waiting.map(({ content }) => content.bytes)).subarray(0, SAMPLE_SIZE);
-    const stream = this.startStream(filling.id, sample);
+    const { prefix, ...rest } = this.options;
+    const { id, waiting } = filling;
+    const sample = Buffer.concat(waiting.map(({ content }) => content.bytes));
+    const stream = new PackStream({ ...rest, id, key: `${prefix}${id.slice(0, 2)}/${id}.zip` }, sample);
     filling.stream = stream;
-    for (const { entry, content } of filling.waiting) await stream.append(entry, content);
+    for (const { entry, content } of waiting) await stream.append(entry, content);
     filling.waiting = [];
     return stream;
   }
 
-  private async close(): Promise<void> {
-    const filling = this.filling;
+  private async close(kind: Kind): Promise<void> {
+    const filling = this.filling.get(kind);
     if (!filling) return;
     const stream = filling.stream ?? (await this.begin(filling));
     await this.complete(stream);
-    this.filling = undefined;
+    this.filling.delete(kind);
   }
 
   /**
@@ -142,14 +136,4 @@ export class PackWriter {
 /** 128 random bits, as 32 hex digits. */
 function newPackId(): string {
   return randomBytes(16).toString('hex');
-}
-
-async function peek(chunks: AsyncGenerator<Buffer>): Promise<{ first: Buffer; all: AsyncGenerator<Buffer> }> {
-  const { value, done } = await chunks.next();
-  const first = done ? Buffer.alloc(0) : value;
-  async function* all(): AsyncGenerator<Buffer> {
-    if (!done) yield first;
-    yield* chunks;
-  }
-  return { first, all: all() };
 }

@@ -1,9 +1,29 @@
 import { errorInfo } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import { plural } from '../../report/format.ts';
-import { type IndexEntry, readIndexFile } from '../filesystem/index-file.ts';
+import type { IndexEntry } from '../filesystem/index-file.ts';
 import { comparePaths, type TreePath } from '../filesystem/path.ts';
+import { type IndexLine, readIndexFileLines } from '../filesystem/read-index.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
+import type { Content, PartLines } from './known.ts';
+
+/** The previous entry of a path. */
+export interface PreviousEntry {
+  entry: IndexEntry;
+  /** whether all packs with its content can be reused */
+  usable: boolean;
+  /** the lines of its parts */
+  parts?: PartLines;
+}
+
+/** Returns the content of a previous entry; undefined if it has none, or its packs cannot be reused. */
+export function contentOf({ entry, parts, usable }: PreviousEntry): Content | undefined {
+  const { size, sha256, ranges, pack, entry: name, sqlite } = entry;
+  if (!usable || size === undefined || sha256 === undefined) return undefined;
+  const placed = pack === undefined || name === undefined ? {} : { pack, entry: name };
+  const state = sqlite === undefined ? {} : { sqlite };
+  return { size, sha256, ...(ranges && { ranges }), ...state, ...placed, ...(parts && { parts }) };
+}
 
 /**
  * Reads the index of the last snapshot alongside a walk. If it is missing or damaged, the backup takes longer but stays
@@ -13,13 +33,14 @@ export class PreviousIndex {
   readonly warnings: string[] = [];
   private readonly available: ReadonlyMap<string, PackRef>;
   private file: string | undefined;
-  private entries: AsyncGenerator<IndexEntry> | undefined;
-  private next: IndexEntry | undefined;
+  private lines: AsyncGenerator<IndexLine> | undefined;
+  private readonly position = { end: 0 };
+  private next: PreviousEntry | undefined;
 
   private constructor(file: string | undefined, available: ReadonlyMap<string, PackRef>) {
     this.file = file;
     this.available = available;
-    if (file !== undefined) this.entries = readIndexFile(file);
+    if (file !== undefined) this.lines = readIndexFileLines(file, this.position);
   }
 
   /**
@@ -52,14 +73,14 @@ export class PreviousIndex {
   }
 
   /** Returns the previous entry of a path. Successive calls must pass paths in order. */
-  async at(path: TreePath): Promise<IndexEntry | undefined> {
+  async at(path: TreePath): Promise<PreviousEntry | undefined> {
     for (;;) {
       if (!this.next) {
-        if (!this.entries) return undefined;
-        await this.advance(this.entries);
+        if (!this.lines) return undefined;
+        await this.advance(this.lines);
         continue;
       }
-      const order = comparePaths(this.next.path, path);
+      const order = comparePaths(this.next.entry.path, path);
       if (order > 0) return undefined;
       const found = this.next;
       this.next = undefined;
@@ -83,21 +104,34 @@ export class PreviousIndex {
   distrust(error: unknown): void {
     this.warnings.push(`the last index could not be used: ${errorInfo(error).message}`);
     this.file = undefined;
-    this.entries = undefined;
+    this.lines = undefined;
     this.next = undefined;
   }
 
   async close(): Promise<void> {
-    await this.entries?.return(undefined);
+    await this.lines?.return(undefined);
   }
 
-  private async advance(entries: AsyncGenerator<IndexEntry>): Promise<void> {
+  private async advance(lines: AsyncGenerator<IndexLine>): Promise<void> {
     try {
-      const { value, done } = await entries.next();
-      if (done) this.entries = undefined;
-      else this.next = value;
+      const { value, done } = await lines.next();
+      if (done) this.lines = undefined;
+      else if (value.type !== 'part') this.next = await this.withParts(value, lines);
     } catch (error) {
       this.distrust(error);
     }
+  }
+
+  /** Reads the lines of the parts of an entry, but remembers only where they are. */
+  private async withParts(entry: IndexEntry, lines: AsyncGenerator<IndexLine>): Promise<PreviousEntry> {
+    const { pack, parts: count } = entry;
+    if (count === undefined || this.file === undefined) return { entry, usable: !pack || this.usable(pack) };
+    const from = this.position.end;
+    let usable = true;
+    for (let i = 0; i < count; i++) {
+      const { value } = await lines.next();
+      usable &&= value?.type === 'part' && this.usable(value.pack);
+    }
+    return { entry, usable, parts: { file: this.file, from, to: this.position.end, count } };
   }
 }

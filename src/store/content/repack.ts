@@ -1,9 +1,8 @@
 import { createReadStream } from 'node:fs';
-import { storedSize } from '../filesystem/data-ranges.ts';
-import { decodeIndexEntry, readLines } from '../filesystem/index-file.ts';
+import { readLines } from '../filesystem/read-index.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import { EMPTY_ZIP, headersSize } from '../packs/zip.ts';
-import { valueAfter } from './known.ts';
+import { PACK_KEY, valueAfter } from './known.ts';
 
 /** Packs are renewed only if they are together more than this many times as large as their content in use. */
 const TOLERATED = 1.25;
@@ -13,10 +12,8 @@ const MOSTLY_DEAD = 0.25;
 const AT_ONCE = 256 * 1024 * 1024;
 
 // Inside a JSON string the quotes would be escaped, so these bytes can only be keys.
-const PACK_KEY = Buffer.from('"pack":"');
 const ENTRY_KEY = Buffer.from('"entry":"');
 const SIZE_KEY = Buffer.from('"size":');
-const RANGES_KEY = Buffer.from('"ranges":');
 
 /**
  * Returns the IDs of packs in which most content is no longer in use. Packs are never changed, and a single used file
@@ -48,18 +45,16 @@ export async function packsToRenew(
 }
 
 /**
- * Returns the size of the content in use of each pack, without holes, bytes. Headers count as well: in a pack of tiny
- * files, they take most of the space. Content that several files share counts once for each of them, so a pack can seem
- * fuller than it is.
+ * Returns the size of the content in use of each pack, bytes. Headers count as well: in a pack of tiny files, they take
+ * most of the space. Content that several files or parts share counts once for each of them, so a pack can seem fuller
+ * than it is.
  */
 async function neededBytes(indexPath: string): Promise<Map<string, number>> {
   const used = new Map<string, number>();
   for await (const line of readLines(createReadStream(indexPath, { highWaterMark: 256 * 1024 }))) {
     const pack = valueAfter(line, PACK_KEY, 32);
     if (pack === undefined) continue;
-    const size = line.includes(RANGES_KEY)
-      ? storedSize(decodeIndexEntry(line))
-      : Number.parseInt(valueAfter(line, SIZE_KEY, 16) ?? '0', 10);
+    const size = Number.parseInt(valueAfter(line, SIZE_KEY, 16) ?? '0', 10);
     const headers = headersSize(textLength(line, ENTRY_KEY));
     used.set(pack, (used.get(pack) ?? EMPTY_ZIP) + headers + size);
   }

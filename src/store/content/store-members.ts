@@ -2,7 +2,8 @@ import { encodeIndexEntry, type IndexEntry } from '../filesystem/index-file.ts';
 import { comparePaths, type TreePath } from '../filesystem/path.ts';
 import { ContentStore, SMALL_FILE } from './content-store.ts';
 import { IndexWriter } from './index-writer.ts';
-import type { IndexLines } from './known.ts';
+import type { Content, PartLines } from './known.ts';
+import { LineLog } from './line-log.ts';
 import { PreviousIndex } from './previous-index.ts';
 import { emptyResult, type StoredTree, type StoreTreeOptions } from './stored-tree.ts';
 
@@ -46,7 +47,8 @@ const PROGRESS_MS = 250;
 export async function storeMembers(options: StoreMembersOptions): Promise<StoredTree> {
   const prefix = `${options.project}/packs/${options.source}/`;
   const previous = await PreviousIndex.open(options.previous, options.destination, prefix);
-  const storing = new MembersStoring(options, previous, prefix);
+  const parts = await LineLog.create(`${options.indexPath}.parts`);
+  const storing = new MembersStoring(options, { previous, parts, prefix });
   try {
     for await (const member of options.members) {
       options.signal?.throwIfAborted();
@@ -64,21 +66,26 @@ class MembersStoring {
   private readonly previous: PreviousIndex;
   private readonly contents: ContentStore;
   private readonly smallFile: number;
-  private readonly entries: IndexEntry[] = [];
+  private readonly parts: LineLog;
+  private readonly entries: { entry: IndexEntry; parts?: PartLines }[] = [];
   private readonly result = emptyResult();
   private underWay = 0;
   private lastProgress = 0;
 
-  constructor(options: StoreMembersOptions, previous: PreviousIndex, prefix: string) {
+  constructor(
+    options: StoreMembersOptions,
+    { previous, parts, prefix }: { previous: PreviousIndex; parts: LineLog; prefix: string },
+  ) {
     const { destination, keys, recordObject, signal, smallFile = SMALL_FILE } = options;
     this.options = options;
     this.previous = previous;
+    this.parts = parts;
     this.smallFile = smallFile;
     // The offset of a line is its place in the list.
-    const index: IndexLines = {
-      lineAt: async (at) => {
-        const entry = this.entries[at];
-        return entry && Buffer.from(encodeIndexEntry(entry).slice(0, -1));
+    const index = {
+      lineAt: async (at: number) => {
+        const line = this.entries[at];
+        return line && Buffer.from(encodeIndexEntry(line.entry).slice(0, -1));
       },
     };
     const heard = (bytes: number) => {
@@ -86,20 +93,21 @@ class MembersStoring {
       this.report(PROGRESS_MS);
     };
     const packs = { destination, keys, recordObject, signal, prefix };
-    this.contents = new ContentStore({ packs, smallFile, index, previous, heard });
+    this.contents = new ContentStore({ packs, smallFile, index, parts, previous, heard });
   }
 
   async add(member: TreeMember): Promise<void> {
     const { path, type, mode, uid, gid, mtime, target } = member;
     const meta = { path, type, mode, uid, gid, mtime };
     if (type !== 'file') {
-      this.entries.push({ ...meta, ...(target === undefined ? {} : { target }) });
+      this.entries.push({ entry: { ...meta, ...(target === undefined ? {} : { target }) } });
       return;
     }
     this.underWay = 0;
-    const entry: IndexEntry = { ...meta, ...(await this.store(member)) };
+    const { parts, ...content } = await this.store(member);
+    const entry: IndexEntry = { ...meta, ...content, ...(parts ? { parts: parts.count } : {}) };
     this.contents.remember(entry, this.entries.length);
-    this.entries.push(entry);
+    this.entries.push({ entry, ...(parts ? { parts } : {}) });
     this.result.files++;
     this.result.bytes += entry.size ?? 0;
     this.underWay = 0;
@@ -109,12 +117,11 @@ class MembersStoring {
   async finish(): Promise<StoredTree> {
     const stored = await this.contents.finish();
     const index = await IndexWriter.create(this.options.indexPath);
-    const used = new Set<string>();
     try {
-      for (const entry of [rootOf(this.entries), ...this.entries.sort((a, b) => comparePaths(a.path, b.path))]) {
+      index.add(rootOf(this.entries.map(({ entry }) => entry)));
+      for (const { entry, parts } of this.entries.sort((a, b) => comparePaths(a.entry.path, b.entry.path))) {
         index.add(entry);
-        this.result.entries++;
-        if (entry.pack !== undefined) used.add(entry.pack);
+        await index.addParts(parts);
         if (index.full) await index.flush();
       }
       await index.finish();
@@ -124,12 +131,14 @@ class MembersStoring {
     }
     await this.close();
     this.report(0);
+    const used = stored.filter(({ id }) => index.usedPacks.has(id));
     return {
       ...this.result,
+      entries: this.entries.length + 1,
       newFiles: this.contents.newFiles,
       newBytes: stored.reduce((sum, pack) => sum + pack.size, 0),
       warnings: [...this.previous.warnings],
-      packs: [...this.previous.packs(used), ...stored],
+      packs: [...this.previous.packs(index.usedPacks), ...used],
     };
   }
 
@@ -140,10 +149,11 @@ class MembersStoring {
 
   private async close(): Promise<void> {
     await this.contents.close();
+    await this.parts.remove();
     await this.previous.close();
   }
 
-  private async store({ path, size, mtime, content }: TreeMember) {
+  private async store({ path, size, mtime, content }: TreeMember): Promise<Content> {
     if (size > this.smallFile) return this.contents.storeStream(path, { size, mtime }, content());
     const chunks: Buffer[] = [];
     for await (const chunk of content()) chunks.push(chunk);

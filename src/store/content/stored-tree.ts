@@ -24,7 +24,7 @@ export interface StoreTreeOptions {
   previous?: { indexPath: string; packs: readonly PackRef[] };
   /** path for the new index, a plain local file that appears only once everything is stored */
   indexPath: string;
-  /** files up to this size share packs, a larger file gets a pack of its own; only tests set another value */
+  /** files up to this size are stored whole, larger ones in parts; only tests set another value */
   smallFile?: number;
   /** a directory with room for a copy of the largest SQLite database; absent: databases are stored like other files */
   spool?: string;

@@ -1,15 +1,18 @@
 import { createReadStream } from 'node:fs';
 import { appendFile, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { decodeIndexEntry, encodeIndexEntry, type IndexEntry, readLines } from '../filesystem/index-file.ts';
+import { decodeIndexEntry, encodeIndexEntry, type IndexEntry } from '../filesystem/index-file.ts';
+import type { IndexPart } from '../filesystem/index-part.ts';
+import { readLines } from '../filesystem/read-index.ts';
 
 const MEMORY_LIMIT = 16 * 1024 * 1024;
 
 /**
- * Sorts index entries into named lists. Short lists stay in memory; long ones go to files in the spool. Each pack can
- * then be read once, however far apart its files are in the tree, and memory does not grow with the tree.
+ * Sorts the lines of an index into named lists. Short lists stay in memory; long ones go to files in the spool. Each
+ * pack can then be read once, however far apart its contents are in the tree, and memory does not grow with the tree.
+ * `Part`: what a list of parts holds.
  */
-export class TaskLists {
+export class TaskLists<Part extends IndexPart = IndexPart> {
   private readonly spool: string;
   private directory: string | undefined;
   private readonly lists = new Map<string, { lines: string[]; file?: string }>();
@@ -20,14 +23,14 @@ export class TaskLists {
     this.spool = spool;
   }
 
-  /** Adds an entry to a list. Lists keep the order of their entries. */
-  async add(list: string, entry: IndexEntry): Promise<void> {
-    const line = encodeIndexEntry(entry);
-    const found = this.lists.get(list);
-    if (found) found.lines.push(line);
-    else this.lists.set(list, { lines: [line] });
-    this.size += line.length;
-    if (this.size >= MEMORY_LIMIT) await this.flush();
+  /** Adds an entry to a list of entries. Lists keep the order in which things were added. */
+  add(list: string, entry: IndexEntry): Promise<void> {
+    return this.addLine(list, encodeIndexEntry(entry));
+  }
+
+  /** Adds a part to a list of parts. */
+  addPart(list: string, part: Part): Promise<void> {
+    return this.addLine(list, `${JSON.stringify(part)}\n`);
   }
 
   /** Returns the names of the lists, in the order in which they were started. */
@@ -35,15 +38,33 @@ export class TaskLists {
     return [...this.lists.keys()];
   }
 
+  /** Yields the entries of a list. */
   async *read(list: string): AsyncGenerator<IndexEntry> {
-    const found = this.lists.get(list);
-    if (!found) return;
-    if (found.file) for await (const line of readLines(createReadStream(found.file))) yield decodeIndexEntry(line);
-    for (const line of found.lines) yield decodeIndexEntry(line);
+    for await (const line of this.linesOf(list)) yield decodeIndexEntry(line);
+  }
+
+  /** Yields the parts of a list. */
+  async *readParts(list: string): AsyncGenerator<Part> {
+    for await (const line of this.linesOf(list)) yield JSON.parse(line) as Part;
   }
 
   async close(): Promise<void> {
     if (this.directory) await rm(this.directory, { recursive: true, force: true });
+  }
+
+  private async addLine(list: string, line: string): Promise<void> {
+    const found = this.lists.get(list);
+    if (found) found.lines.push(line);
+    else this.lists.set(list, { lines: [line] });
+    this.size += line.length;
+    if (this.size >= MEMORY_LIMIT) await this.flush();
+  }
+
+  private async *linesOf(list: string): AsyncGenerator<string> {
+    const found = this.lists.get(list);
+    if (!found) return;
+    if (found.file) for await (const line of readLines(createReadStream(found.file))) yield line.toString('utf8');
+    yield* found.lines;
   }
 
   private async flush(): Promise<void> {

@@ -1,18 +1,19 @@
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { LifeboatError } from '../../base/errors.ts';
+import { inParallel } from '../../base/in-parallel.ts';
 import { plural } from '../../report/format.ts';
-import { rangesText, storedSize } from '../filesystem/data-ranges.ts';
+import { storedSize } from '../filesystem/data-ranges.ts';
 import type { Directory } from '../filesystem/directory.ts';
-import { inParallel } from '../filesystem/in-parallel.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
-import { isWithin, shortPath, type TreePath } from '../filesystem/path.ts';
+import { isWithin, type TreePath } from '../filesystem/path.ts';
 import type { TimeSetter } from '../filesystem/times.ts';
-import { restoredMode, writeLargeFile, writeSmallFile } from '../filesystem/write-file.ts';
-import { PackReader, streamSingle } from '../packs/pack-reader.ts';
+import { restoredMode, writeSmallFile } from '../filesystem/write-file.ts';
+import { PackReader } from '../packs/pack-reader.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
-import { SMALL_FILE } from './content-store.ts';
 import type { ExtractedTree, ExtractTreeOptions } from './extracted-tree.ts';
+import type { PartTask } from './files-in-parts.ts';
 import { NewTree } from './new-tree.ts';
+import { LARGE, PartRestoring, packOfParts, wrongContent } from './part-restoring.ts';
 import type { TaskLists } from './task-lists.ts';
 
 const WORKERS = 6;
@@ -21,6 +22,7 @@ const PROGRESS_MS = 250;
 const EMPTY = 'empty';
 const HARDLINKS = 'hardlinks';
 const SYMLINKS = 'symlinks';
+const OTHERS: ReadonlySet<string> = new Set([EMPTY, LARGE, HARDLINKS, SYMLINKS]);
 
 type Options = ExtractTreeOptions & { target: Directory };
 
@@ -28,8 +30,9 @@ type Options = ExtractTreeOptions & { target: Directory };
 export class Extraction {
   private readonly options: Options;
   private readonly times: TimeSetter;
-  private readonly lists: TaskLists;
+  private readonly lists: TaskLists<PartTask>;
   private readonly made: NewTree;
+  private readonly parts: PartRestoring;
   private readonly packs: ReadonlyMap<string, PackRef>;
   private readonly directories: IndexEntry[] = [];
   /** with a selection: maps the first name of a file, if it was not selected, to its first restored name */
@@ -40,20 +43,25 @@ export class Extraction {
   /** bytes written of incomplete large files */
   private underWay = 0;
 
-  constructor(options: Options, times: TimeSetter, lists: TaskLists) {
+  constructor(options: Options, times: TimeSetter, lists: TaskLists<PartTask>) {
     this.options = options;
     this.times = times;
     this.lists = lists;
     this.made = new NewTree(options.target);
+    const { target, owner, signal } = options;
+    const { made } = this;
+    this.parts = new PartRestoring({ lists, made, target, owner, signal, heard: (bytes) => this.heard(bytes) });
     this.packs = new Map(options.packs.map((pack) => [pack.id, pack]));
   }
 
   async run(): Promise<ExtractedTree> {
     await this.plan();
     for (const list of this.lists.names()) {
-      if (list !== EMPTY && list !== HARDLINKS && list !== SYMLINKS)
-        await this.restorePack(this.packs.get(list)!, list);
+      const ofParts = packOfParts(list);
+      if (ofParts !== undefined) await this.parts.restore(() => this.openPack(this.packs.get(ofParts)!), list);
+      else if (!OTHERS.has(list)) await this.restorePack(this.packs.get(list)!, list);
     }
+    for await (const entry of this.lists.read(LARGE)) await this.finishLarge(entry);
     await this.inParallel(this.lists.read(EMPTY), (entry) => this.restoreFile(entry, Buffer.alloc(0)));
     for await (const entry of this.lists.read(HARDLINKS)) await this.restoreHardlink(entry);
     for await (const entry of this.lists.read(SYMLINKS)) await this.restoreSymlink(entry);
@@ -70,6 +78,7 @@ export class Extraction {
   }
 
   close(): void {
+    this.parts.close();
     this.made.close();
   }
 
@@ -79,6 +88,12 @@ export class Extraction {
     const { select, signal } = this.options;
     for await (const entry of this.options.index) {
       signal?.throwIfAborted();
+      if (entry.type === 'part') {
+        if (this.parts.isWanted) this.checkNamed(entry.pack);
+        await this.parts.add(entry);
+        continue;
+      }
+      this.parts.skip();
       while (above.length > 0 && !isWithin(entry.path, above.at(-1)!.entry.path)) above.pop();
       const isDirectory = entry.type === 'directory';
       if (isDirectory) above.push({ entry, made: false });
@@ -116,10 +131,17 @@ export class Extraction {
     this.made.expect(entry);
     this.expected.files++;
     this.expected.bytes += entry.size ?? 0;
-    if (entry.pack !== undefined && !this.packs.has(entry.pack)) {
-      throw new LifeboatError('OBJECT_DAMAGED', `the index names a pack that the manifest does not: ${entry.pack}`);
+    if (entry.parts !== undefined) {
+      if (!(await this.takeOver(entry))) await this.parts.begin(entry);
+      return;
     }
+    if (entry.pack !== undefined) this.checkNamed(entry.pack);
     await this.lists.add(entry.pack ?? EMPTY, entry);
+  }
+
+  private checkNamed(pack: string): void {
+    if (this.packs.has(pack)) return;
+    throw new LifeboatError('OBJECT_DAMAGED', `the index names a pack that the manifest does not: ${pack}`);
   }
 
   private async sortHardlink(entry: IndexEntry): Promise<void> {
@@ -136,14 +158,12 @@ export class Extraction {
   }
 
   private async restorePack(pack: PackRef, list: string): Promise<void> {
-    const { destination, keys, spool, signal } = this.options;
     let opening: Promise<PackReader> | undefined;
     try {
       await this.inParallel(this.lists.read(list), async (entry) => {
         if (await this.takeOver(entry)) return;
-        if ((entry.size ?? 0) > (this.options.smallFile ?? SMALL_FILE)) return this.restoreLarge(entry, pack);
         // The first task opens the reader; the others await the same promise.
-        opening ??= PackReader.open(destination, pack, { spool, keys, signal });
+        opening ??= this.openPack(pack);
         const reader = await opening;
         await this.restoreFile(entry, await reader.read(entry.entry ?? '', entry.size ?? 0));
       });
@@ -153,6 +173,23 @@ export class Extraction {
         () => {},
       );
     }
+  }
+
+  private async finishLarge(entry: IndexEntry): Promise<void> {
+    this.options.signal?.throwIfAborted();
+    await this.parts.finish(entry);
+    this.underWay -= storedSize(entry);
+    await this.fileDone(entry, entry.size ?? 0);
+  }
+
+  private heard(bytes: number): void {
+    this.underWay += bytes;
+    this.reportProgress(PROGRESS_MS);
+  }
+
+  private openPack(pack: PackRef): Promise<PackReader> {
+    const { destination, keys, spool, signal } = this.options;
+    return PackReader.open(destination, pack, { spool, keys, signal });
   }
 
   /** Creates the file from a local source if there is one, without reading the pack. */
@@ -166,28 +203,6 @@ export class Extraction {
   private async restoreFile(entry: IndexEntry, content: Buffer): Promise<void> {
     if (hash('sha256', content, 'hex') !== entry.sha256) throw wrongContent(entry);
     const written = await this.made.make(entry, (to) => writeSmallFile(to, entry, content, this.options.owner));
-    await this.fileDone(entry, written);
-  }
-
-  private async restoreLarge(entry: IndexEntry, pack: PackRef): Promise<void> {
-    const { destination, keys, signal, owner } = this.options;
-    const hashing = createHash('sha256');
-    const stored = { pack, entry: entry.entry ?? '', size: storedSize(entry) };
-    const report = (bytes: number) => {
-      this.underWay += bytes;
-      this.reportProgress(PROGRESS_MS);
-    };
-    async function* checked(): AsyncGenerator<Buffer> {
-      for await (const chunk of streamSingle(destination, stored, { keys, signal })) {
-        hashing.update(chunk);
-        report(chunk.length);
-        yield chunk;
-      }
-      if (entry.ranges) hashing.update(rangesText(entry.ranges));
-      if (hashing.digest('hex') !== entry.sha256) throw wrongContent(entry);
-    }
-    const written = await this.made.make(entry, (to) => writeLargeFile(to, entry, checked(), owner));
-    this.underWay -= stored.size;
     await this.fileDone(entry, written);
   }
 
@@ -230,11 +245,8 @@ export class Extraction {
     }
   }
 
-  private inParallel(
-    entries: AsyncGenerator<IndexEntry>,
-    restore: (entry: IndexEntry) => Promise<void>,
-  ): Promise<void> {
-    return inParallel(WORKERS, entries, restore, this.options.signal);
+  private inParallel<T>(tasks: AsyncGenerator<T>, restore: (task: T) => Promise<void>): Promise<void> {
+    return inParallel(WORKERS, tasks, restore, this.options.signal);
   }
 
   private reportProgress(minimumMs: number): void {
@@ -243,11 +255,4 @@ export class Extraction {
     this.lastProgress = now;
     this.options.progress?.({ done: this.result.bytes + this.underWay, files: this.result.files });
   }
-}
-
-function wrongContent(entry: IndexEntry): LifeboatError {
-  return new LifeboatError(
-    'OBJECT_DAMAGED',
-    `the stored content of ${shortPath(entry.path)} is not the content that was backed up`,
-  );
 }

@@ -4,38 +4,29 @@ import type { Directory } from '../filesystem/directory.ts';
 import type { FileStat } from '../filesystem/file-stat.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { pathUnder, type TreePath } from '../filesystem/path.ts';
-import type { SmallRead } from '../filesystem/read-file.ts';
 import { isTooLong, messageWithoutPath } from '../filesystem/system-error.ts';
 import { openRoot, type WalkItem, walk } from '../filesystem/walk.ts';
 import { lastWritten } from '../sqlite/sqlite-file.ts';
-import { type Content, ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
+import { ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
 import { IndexWriter, RefusedLine } from './index-writer.ts';
-import { PreviousIndex } from './previous-index.ts';
-import { isUnchanged, linkKey, metadata } from './stat-entry.ts';
+import type { Content } from './known.ts';
+import { LineLog } from './line-log.ts';
+import { contentOf, type PreviousEntry, PreviousIndex } from './previous-index.ts';
 import { DatabaseStoring } from './store-database.ts';
 import { addIssue, emptyResult, type StoredTree, type StoringOptions } from './stored-tree.ts';
+import { type FirstLink, isUnchanged, type Job, linkKey, metadata } from './storing-job.ts';
 
 const MAX_JOBS = 512;
 const MAX_READS = 256;
 const MAX_READ_BYTES = 4 * 1024 * 1024;
 const PROGRESS_MS = 250;
 
-/** A name that the walk found, on its way into the index. Jobs finish in order; small files are read ahead. */
-interface Job {
-  path: TreePath;
-  stat: FileStat;
-  /** target of a symlink */
-  target: TreePath | undefined;
-  /** set if the file need not be read */
-  unchanged: Content | undefined;
-  /** set if a small file must be read */
-  reading?: Promise<SmallRead>;
-}
-
-/** The first name of a file with several names. */
-interface FirstLink {
-  entry: IndexEntry | undefined;
-  seen: number;
+/** The files of the spool that storing uses. */
+interface Files {
+  index: IndexWriter;
+  /** lines of parts, before they become part of the index */
+  parts: LineLog;
+  previous: PreviousIndex;
 }
 
 /** Stores one tree. {@link ContentStore} stores the content of its files. */
@@ -44,27 +35,28 @@ export class TreeStoring {
   private readonly root: Directory;
   private readonly absolute: (path: TreePath) => Buffer;
   private readonly index: IndexWriter;
+  private readonly parts: LineLog;
   private readonly previous: PreviousIndex;
   private readonly contents: ContentStore;
   private readonly databases: DatabaseStoring | undefined;
   private readonly smallFile: number;
-  private readonly usedPacks = new Set<string>();
   private readonly links = new Map<string, FirstLink>();
   private readonly queue: Job[] = [];
   private reads = 0;
   private readBytes = 0;
   private lastProgress = 0;
-  /** bytes read of the large file being stored; a file that is hashed first is read twice */
+  /** bytes read of the large file being stored */
   private underWay = 0;
   private readonly result = emptyResult();
 
-  private constructor(options: StoringOptions, root: Directory, index: IndexWriter, previous: PreviousIndex) {
+  private constructor(options: StoringOptions, root: Directory, { index, parts, previous }: Files) {
     const { project, source, destination, keys, recordObject, fileMounts, signal } = options;
     this.options = options;
     this.root = root;
     // Reading compares a file's place with its real path, see isAt.
     this.absolute = pathUnder(root.realPath());
     this.index = index;
+    this.parts = parts;
     this.previous = previous;
     this.smallFile = options.smallFile ?? SMALL_FILE;
     const writing = { destination, keys, recordObject, signal, prefix: packPrefix(project, source) };
@@ -72,7 +64,7 @@ export class TreeStoring {
       this.underWay += bytes;
       this.reportProgress(PROGRESS_MS);
     };
-    this.contents = new ContentStore({ packs: writing, smallFile: this.smallFile, index, previous, heard });
+    this.contents = new ContentStore({ packs: writing, smallFile: this.smallFile, index, parts, previous, heard });
     if (options.spool !== undefined) {
       this.databases = new DatabaseStoring({
         ...{ spool: options.spool, contents: this.contents, smallFile: this.smallFile, fileMounts, heard, signal },
@@ -85,11 +77,13 @@ export class TreeStoring {
     const prefix = packPrefix(options.project, options.source);
     const previous = await PreviousIndex.open(options.previous, options.destination, prefix);
     const index = await IndexWriter.create(options.indexPath);
+    const parts = await LineLog.create(`${options.indexPath}.parts`);
     try {
       const spool = options.spool === undefined ? {} : { spool: await realpath(options.spool) };
-      return new TreeStoring({ ...options, ...spool }, openRoot(options.root), index, previous);
+      return new TreeStoring({ ...options, ...spool }, openRoot(options.root), { index, parts, previous });
     } catch (error) {
       await index.abort();
+      await parts.remove();
       await previous.close();
       throw error;
     }
@@ -117,7 +111,9 @@ export class TreeStoring {
     this.result.newBytes = stored.reduce((sum, pack) => sum + pack.size, 0);
     this.result.warnings.push(...this.previous.warnings);
     this.reportProgress(0);
-    return { ...this.result, packs: [...this.previous.packs(this.usedPacks), ...stored] };
+    // A pack is not used if it holds only parts of a file that changed, or could not be read to its end.
+    const used = stored.filter(({ id }) => this.index.usedPacks.has(id));
+    return { ...this.result, packs: [...this.previous.packs(this.index.usedPacks), ...used] };
   }
 
   /** Removes the index and unfinished objects. Packs that are already stored stay: the object log names them. */
@@ -130,12 +126,13 @@ export class TreeStoring {
   private async close(): Promise<void> {
     await this.databases?.close();
     await this.contents.close();
+    await this.parts.remove();
     await this.previous.close();
     this.root.close();
   }
 
   /** Decides how to handle a name, and starts to read a small file. */
-  private start({ path, stat, target }: WalkItem & { stat: FileStat }, previous: IndexEntry | undefined): Job {
+  private start({ path, stat, target }: WalkItem & { stat: FileStat }, previous: PreviousEntry | undefined): Job {
     const job: Job = { path, stat, target, unchanged: this.unchangedContent(path, stat, previous) };
     if (stat.type !== 'file' || stat.size > this.smallFile || job.unchanged) return job;
     if (stat.nlink > 1) {
@@ -156,15 +153,13 @@ export class TreeStoring {
    * Returns the previous content if nothing indicates that the file has changed since, and its pack is at the
    * destination.
    */
-  private unchangedContent(path: TreePath, stat: FileStat, previous: IndexEntry | undefined): Content | undefined {
-    if (!previous || previous.changed || previous.size === undefined || previous.sha256 === undefined) return undefined;
-    const { size, sha256, ranges, pack, entry, sqlite } = previous;
-    if (sqlite === undefined && !isUnchanged(stat, previous)) return undefined;
+  private unchangedContent(path: TreePath, stat: FileStat, previous: PreviousEntry | undefined): Content | undefined {
+    if (!previous || previous.entry.changed) return undefined;
+    const { sqlite } = previous.entry;
+    if (sqlite === undefined && !isUnchanged(stat, previous.entry)) return undefined;
     if (this.databases?.mayHaveChanged(path, stat, this.absolute(path), sqlite) ?? sqlite !== undefined)
       return undefined;
-    const content = { size, sha256, ...(ranges && { ranges }), ...(sqlite === undefined ? {} : { sqlite }) };
-    if (pack === undefined || entry === undefined) return content;
-    return this.previous.usable(pack) ? { ...content, pack, entry } : undefined;
+    return contentOf(previous);
   }
 
   private async finishJob(job: Job): Promise<void> {
@@ -194,6 +189,7 @@ export class TreeStoring {
     const first = stat.nlink > 1 ? this.links.get(linkKey(stat)) : undefined;
     if (first?.entry) {
       this.emit({ ...first.entry, ...metadata(path, stat), type: 'hardlink', target: first.entry.path });
+      await this.index.addParts(first.parts);
       this.result.files++;
       this.databases?.checkName(path, this.absolute(path), first.entry.sqlite);
       if (++first.seen >= stat.nlink) this.links.delete(linkKey(stat));
@@ -201,7 +197,7 @@ export class TreeStoring {
       this.result.unchangedFiles++;
       if (unchanged.sqlite !== undefined) this.databases?.cover(path);
       const written = unchanged.sqlite === undefined ? {} : { mtime: lastWritten(stat, this.absolute(path)) };
-      this.emitFile(path, { content: unchanged, stat: { ...stat, ...written }, changed: false });
+      await this.emitFile(path, { content: unchanged, stat: { ...stat, ...written }, changed: false });
     } else {
       const absolute = this.absolute(path);
       this.underWay = 0;
@@ -211,7 +207,7 @@ export class TreeStoring {
         ? this.databases.store(path, absolute, plain)
         : plain());
       this.underWay = 0;
-      if (stored.outcome === 'stored') this.emitFile(path, stored);
+      if (stored.outcome === 'stored') await this.emitFile(path, stored);
       else if (stored.outcome === 'unreadable') this.noteUnreadable(path, stored.error);
     }
   }
@@ -221,11 +217,12 @@ export class TreeStoring {
     addIssue(this.result, 'unreadable', { path, message: messageWithoutPath(error), cause });
   }
 
-  private emitFile(
+  private async emitFile(
     path: TreePath,
     { content, stat, changed }: Omit<Extract<StoredFile, { outcome: 'stored' }>, 'outcome'>,
-  ): void {
-    const entry: IndexEntry = { ...metadata(path, stat), ino: stat.ino, ...content };
+  ): Promise<void> {
+    const { parts, ...rest } = content;
+    const entry: IndexEntry = { ...metadata(path, stat), ino: stat.ino, ...rest, ...(parts && { parts: parts.count }) };
     if (!stat.fresh) entry.ctime = stat.ctime;
     if (stat.sparse || content.ranges) entry.sparse = true;
     if (changed) {
@@ -233,15 +230,15 @@ export class TreeStoring {
       addIssue(this.result, 'changed', { path, message: 'changed each time it was read' });
     }
     this.contents.remember(entry, this.emit(entry));
+    await this.index.addParts(parts);
     this.result.files++;
     this.result.bytes += content.size;
-    if (stat.nlink > 1) this.links.set(linkKey(stat), { entry, seen: 1 });
+    if (stat.nlink > 1) this.links.set(linkKey(stat), { entry, parts, seen: 1 });
   }
 
   private emit(entry: IndexEntry): number {
     const offset = this.index.add(entry);
     this.result.entries++;
-    if (entry.pack !== undefined) this.usedPacks.add(entry.pack);
     return offset;
   }
 

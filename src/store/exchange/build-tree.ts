@@ -5,9 +5,9 @@ import type { ExtractedTree, ExtractTreeOptions } from '../content/extracted-tre
 import { areaName } from '../filesystem/area.ts';
 import { Directory } from '../filesystem/directory.ts';
 import type { PathPredicate } from '../filesystem/glob.ts';
-import type { IndexEntry } from '../filesystem/index-file.ts';
 import { OpenDirectories } from '../filesystem/open-directories.ts';
 import { split } from '../filesystem/path.ts';
+import type { IndexLine } from '../filesystem/read-index.ts';
 import { differing } from './differing.ts';
 import { setRootTime } from './directory-meta.ts';
 import { planMerge, planWhole } from './exchange-plan.ts';
@@ -24,13 +24,13 @@ import { otherRoot, undoExchange } from './undo-exchange.ts';
 
 /** Describes the tree to build, and the volume to build it in. */
 export interface BuildOptions
-  extends Pick<ExtractTreeOptions, 'packs' | 'destination' | 'keys' | 'spool' | 'smallFile' | 'signal' | 'progress'> {
+  extends Pick<ExtractTreeOptions, 'packs' | 'destination' | 'keys' | 'spool' | 'signal' | 'progress'> {
   /** absolute path of the volume */
   root: string;
   /** ID of the restore */
   id: string;
   /** reads the index; each call starts at its beginning */
-  index(): AsyncIterable<IndexEntry>;
+  index(): AsyncIterable<IndexLine>;
   /** selects the paths to restore, of which only those that differ from the volume are built; absent: the whole tree */
   select?: PathPredicate | undefined;
   /** with `select`: also replaces files that are newer in the volume than in the index */

@@ -3,12 +3,13 @@ import type { PathPredicate } from '../filesystem/glob.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import type { OpenDirectories } from '../filesystem/open-directories.ts';
 import { split, type TreePath } from '../filesystem/path.ts';
+import type { IndexLine } from '../filesystem/read-index.ts';
 import { isInParts, lastWritten } from '../sqlite/sqlite-file.ts';
 import { isEqualFile } from './live-file.ts';
 
 interface DifferingOptions {
   /** as in the options of the build */
-  options: { index(): AsyncIterable<IndexEntry>; overwrite: boolean };
+  options: { index(): AsyncIterable<IndexLine>; overwrite: boolean };
   select: PathPredicate;
   live: OpenDirectories;
   counts: { equal: number; newer: number };
@@ -25,11 +26,13 @@ export async function differing({
   live,
   counts,
   heard,
-}: DifferingOptions): Promise<{ index: AsyncGenerator<IndexEntry>; select: PathPredicate }> {
+}: DifferingOptions): Promise<{ index: AsyncGenerator<IndexLine>; select: PathPredicate }> {
   // All names of a file are restored together: none of them is skipped for being equal.
   const linked = new Set<TreePath>();
-  for await (const { type, path: name, target } of options.index()) {
-    if (type === 'hardlink' && target !== undefined && select(name, false)) linked.add(target).add(name);
+  for await (const line of options.index()) {
+    if (line.type !== 'hardlink') continue;
+    const { path: name, target } = line;
+    if (target !== undefined && select(name, false)) linked.add(target).add(name);
   }
   const skipped = new Set<TreePath>();
   const isSkipped = async (entry: IndexEntry, directory: Directory, name: string) => {
@@ -54,9 +57,15 @@ export async function differing({
   return {
     select: (name, directory) => select(name, directory) && !skipped.has(name),
     index: (async function* () {
+      let isYielded = true;
       for await (const entry of options.index()) {
+        if (entry.type === 'part') {
+          if (isYielded) yield entry;
+          continue;
+        }
         const wanted = entry.type === 'directory' || !select(entry.path, false);
-        if (wanted || !(await skips(entry))) yield entry;
+        isYielded = wanted || !(await skips(entry));
+        if (isYielded) yield entry;
         else if (linked.has(entry.path)) skipped.add(entry.path);
       }
     })(),

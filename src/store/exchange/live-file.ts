@@ -1,16 +1,13 @@
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fchmodSync, fchownSync, fstatSync, read as readInto } from 'node:fs';
+import { closeSync, constants, fchmodSync, fchownSync, fstatSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
-import { promisify } from 'node:util';
 import { hasErrno } from '../../base/errors.ts';
 import { findData, outside, pairs, rangesText } from '../filesystem/data-ranges.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
+import { readRangeOf } from '../filesystem/large-file.ts';
 import type { NewName } from '../filesystem/write-file.ts';
 
-const readAsync = promisify(readInto);
-
-const CHUNK = 1024 * 1024;
 /** Errors after which a file is fetched from the repository instead. */
 const UNREADABLE = ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EACCES', 'EPERM', 'EIO'];
 
@@ -100,7 +97,7 @@ async function hashIs(fd: number, entry: IndexEntry, heard: () => void): Promise
   const hashing = createHash('sha256');
   for (const { offset, length } of pairs(ranges ?? [0, size])) {
     let left = length;
-    for await (const chunk of read(fd, offset, length)) {
+    for await (const chunk of readRangeOf(fd, offset, length)) {
       hashing.update(chunk);
       left -= chunk.length;
       heard();
@@ -115,24 +112,10 @@ async function hashIs(fd: number, entry: IndexEntry, heard: () => void): Promise
 async function isEmptyOutside(fd: number, { size = 0, ranges = [] }: IndexEntry, heard: () => void): Promise<boolean> {
   const live = (await findData(fd, size)) ?? [0, size];
   for (const { offset, length } of outside(live, ranges)) {
-    for await (const chunk of read(fd, offset, length)) {
+    for await (const chunk of readRangeOf(fd, offset, length)) {
       if (chunk.some((byte) => byte !== 0)) return false;
       heard();
     }
   }
   return true;
-}
-
-/**
- * Yields chunks of a part of a file, fewer if the file is shorter. A chunk is valid only until the next one is
- * requested.
- */
-async function* read(fd: number, offset: number, length: number): AsyncGenerator<Buffer> {
-  const buffer = Buffer.allocUnsafe(Math.min(CHUNK, length));
-  for (let at = offset; at < offset + length; ) {
-    const { bytesRead } = await readAsync(fd, buffer, 0, Math.min(buffer.length, offset + length - at), at);
-    if (bytesRead === 0) return;
-    yield buffer.subarray(0, bytesRead);
-    at += bytesRead;
-  }
 }

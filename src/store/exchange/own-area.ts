@@ -4,7 +4,7 @@ import { areaName, parseAreaName } from '../filesystem/area.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import { disturbed } from '../filesystem/disturbed.ts';
 import { remoteFileSystem } from '../filesystem/file-system.ts';
-import type { IndexEntry } from '../filesystem/index-file.ts';
+import type { IndexLine } from '../filesystem/read-index.ts';
 import { removeTree } from '../filesystem/remove-tree.ts';
 import type { Identity } from './identity.ts';
 import { BASE } from './root-base.ts';
@@ -202,7 +202,7 @@ export function removeArea(
 }
 
 /** Refuses an index that lists an area: its content would end up where areas are trusted. */
-export async function* withoutAreas(index: AsyncIterable<IndexEntry>): AsyncGenerator<IndexEntry> {
+export async function* withoutAreas(index: AsyncIterable<IndexLine>): AsyncGenerator<IndexLine> {
   for await (const entry of index) {
     if (parseAreaName(entry.path.split('/')[0] ?? '')) {
       throw new LifeboatError('OBJECT_DAMAGED', 'the index is damaged: it lists an area of a restore');

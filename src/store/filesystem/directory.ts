@@ -136,11 +136,12 @@ export class Directory {
   }
 
   /**
-   * Opens a file for reading, and returns its descriptor. Throws ELOOP for a symlink. The caller must check that it is
-   * a regular file.
+   * Opens a file for reading, or also for writing, and returns its descriptor. Throws ELOOP for a symlink. The caller
+   * must check that it is a regular file.
    */
-  openFile(name: string): number {
-    return this.call(name, () => openSync(this.at(name), READ_FLAGS));
+  openFile(name: string, writing = false): number {
+    const flags = READ_FLAGS | (writing ? constants.O_RDWR : 0);
+    return this.call(name, () => openSync(this.at(name), flags));
   }
 
   /** Returns the target of a symlink, with one character per byte. */

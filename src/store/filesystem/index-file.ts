@@ -1,18 +1,7 @@
-import { isUtf8 } from 'node:buffer';
-import { createReadStream } from 'node:fs';
-import { LifeboatError } from '../../base/errors.ts';
 import { areRanges, type DataRanges, storedSize } from './data-ranges.ts';
 import type { FileType } from './file-stat.ts';
-import {
-  comparePaths,
-  decodePath,
-  type EncodedPath,
-  encodePath,
-  isSafePath,
-  parentOf,
-  shortPath,
-  type TreePath,
-} from './path.ts';
+import { damagedIndex as damaged, MAX_CONTENT, matching, PACK_ID, parseLine, SHA256, whole } from './index-part.ts';
+import { comparePaths, decodePath, type EncodedPath, encodePath, isSafePath, type TreePath } from './path.ts';
 
 /** The type of an index line. `hardlink`: another name of a file with an earlier line. */
 type EntryType = FileType | 'hardlink';
@@ -35,10 +24,12 @@ export interface IndexEntry {
   size?: number;
   /** hex SHA-256 of the content, of files and hard links */
   sha256?: string;
-  /** ID of the pack with the content; absent for empty files */
+  /** ID of the pack with the content; absent for empty files, and for files in parts */
   pack?: string;
   /** name of the content inside the pack */
   entry?: string;
+  /** for a large file, which is stored in parts: their number. Their lines follow this one */
+  parts?: number;
   /** the target of a symlink; for a hard link, the path of the first name */
   target?: TreePath;
   /** the file changed each time it was read: its content may not be that of a single moment */
@@ -52,8 +43,6 @@ export interface IndexEntry {
 }
 
 const TYPES: readonly string[] = ['file', 'directory', 'symlink', 'hardlink', 'fifo', 'socket', 'char', 'block'];
-const SHA256 = /^[0-9a-f]{64}$/;
-const PACK_ID = /^[0-9a-f]{32}$/;
 const DECIMAL = /^(0|-?[1-9][0-9]{0,19})$/;
 const MODE = /^[0-7]{4}$/;
 const MAX_STATE = 32;
@@ -78,6 +67,7 @@ export function encodeIndexEntry(entry: IndexEntry): string {
   if (entry.sha256 !== undefined) line.sha256 = entry.sha256;
   if (entry.pack !== undefined) line.pack = entry.pack;
   if (entry.entry !== undefined) line.entry = entry.entry;
+  if (entry.parts !== undefined) line.parts = entry.parts;
   if (entry.target !== undefined) putPath(line, 'target', entry.target);
   if (entry.changed) line.changed = true;
   if (entry.sparse) line.sparse = true;
@@ -126,14 +116,29 @@ function takeContent(fields: Record<string, unknown>, entry: IndexEntry): void {
     // Only sparse files have ranges, so a line without the flag is corrected.
     entry.sparse = true;
   }
-  if (storedSize(entry) > 0) {
-    entry.pack = matching(fields.pack, PACK_ID, 'pack');
-    if (typeof fields.entry !== 'string' || fields.entry === '') throw damaged('entry missing');
-    entry.entry = fields.entry;
-  } else if (fields.pack !== undefined || fields.entry !== undefined) throw damaged('an empty file has no content');
+  takePlace(fields, entry);
   if (fields.changed === true) entry.changed = true;
   if (fields.sparse === true) entry.sparse = true;
   if (typeof fields.sqlite === 'string') entry.sqlite = fields.sqlite.slice(0, MAX_STATE);
+}
+
+/** Takes where the content is stored: nowhere if there is none, else in one entry of a pack, or in parts. */
+function takePlace({ pack, entry: name, parts }: Record<string, unknown>, entry: IndexEntry): void {
+  const stored = storedSize(entry);
+  if (stored === 0) {
+    if (pack === undefined && name === undefined && parts === undefined) return;
+    throw damaged('an empty file has no content');
+  }
+  if (parts !== undefined) {
+    if (pack !== undefined || name !== undefined) throw damaged('a file in parts has another content');
+    entry.parts = whole(parts, 'parts', stored);
+    if (parts === 0) throw damaged('a file has no parts');
+    return;
+  }
+  if (entry.ranges || stored > MAX_CONTENT) throw damaged('a large file is not in parts');
+  entry.pack = matching(pack, PACK_ID, 'pack');
+  if (typeof name !== 'string' || name === '') throw damaged('entry missing');
+  entry.entry = name;
 }
 
 function takeTarget(fields: Record<string, unknown>, entry: IndexEntry): void {
@@ -142,18 +147,6 @@ function takeTarget(fields: Record<string, unknown>, entry: IndexEntry): void {
   if (entry.type !== 'hardlink') return;
   if (!isSafePath(entry.target)) throw damaged('target leaves the tree');
   if (comparePaths(entry.target, entry.path) >= 0) throw damaged('a hard link comes before its target');
-}
-
-function parseLine(line: Buffer | string): Record<string, unknown> {
-  if (typeof line !== 'string' && !isUtf8(line)) throw damaged('not UTF-8');
-  let value: unknown;
-  try {
-    value = JSON.parse(typeof line === 'string' ? line : line.toString('utf8'));
-  } catch {
-    throw damaged('not JSON');
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw damaged('not an object');
-  return value as Record<string, unknown>;
 }
 
 function takePath(fields: Record<string, unknown>, name: string): TreePath {
@@ -165,83 +158,4 @@ function takePath(fields: Record<string, unknown>, name: string): TreePath {
   const path = encoded && decodePath(encoded);
   if (path === undefined) throw damaged(`${name} missing or not well formed`);
   return path;
-}
-
-function matching(value: unknown, pattern: RegExp, name: string): string {
-  if (typeof value !== 'string' || !pattern.test(value)) throw damaged(`${name} missing or not well formed`);
-  return value;
-}
-
-function whole(value: unknown, name: string, max: number): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0 || value > max) {
-    throw damaged(`${name} missing or not well formed`);
-  }
-  return value;
-}
-
-function damaged(what: string): LifeboatError {
-  return new LifeboatError('OBJECT_DAMAGED', `the index is damaged: ${what}`);
-}
-
-/**
- * Reads an index and checks it as a whole: it starts with the root, lines are in order, every parent is a directory of
- * the index, no name occurs twice, and it ends with a line feed.
- *
- * @throws OBJECT_DAMAGED at the first violation
- */
-export async function* readIndex(stream: AsyncIterable<Buffer>): AsyncGenerator<IndexEntry> {
-  /** the open directories above the current entry */
-  const open: TreePath[] = [];
-  let last: TreePath | undefined;
-  let number = 0;
-  for await (const line of readLines(stream)) {
-    number++;
-    const entry = decodeNumbered(line, number);
-    const { path } = entry;
-    if (last === undefined) {
-      if (path !== '' || entry.type !== 'directory') throw damaged('it does not start with the root');
-    } else {
-      if (comparePaths(last, path) >= 0) throw damaged(`line ${number} is out of order`);
-      const parent = parentOf(path);
-      while (open.length > 0 && open.at(-1) !== parent) open.pop();
-      if (open.length === 0) throw damaged(`the parent of ${shortPath(path)} is not a directory of it`);
-    }
-    if (entry.type === 'directory') open.push(path);
-    last = path;
-    yield entry;
-  }
-  if (last === undefined) throw damaged('it is empty');
-}
-
-function decodeNumbered(line: Buffer, number: number): IndexEntry {
-  try {
-    return decodeIndexEntry(line);
-  } catch (cause) {
-    throw cause instanceof LifeboatError ? damaged(`line ${number}: ${cause.message.replace(/^.*?: /, '')}`) : cause;
-  }
-}
-
-/** Reads a plain index file, which is opened when the first entry is requested. Throws like {@link readIndex}. */
-export function readIndexFile(path: string): AsyncGenerator<IndexEntry> {
-  return readIndex(chunksOf(path));
-}
-
-async function* chunksOf(path: string): AsyncGenerator<Buffer> {
-  yield* createReadStream(path, { highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>;
-}
-
-/** Splits a stream at line feeds. A last line without one is an error, because the stream was cut. */
-export async function* readLines(stream: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let rest: Buffer | undefined;
-  for await (const chunk of stream) {
-    const data: Buffer = rest ? Buffer.concat([rest, chunk]) : chunk;
-    let start = 0;
-    for (let end = data.indexOf(10); end >= 0; end = data.indexOf(10, start)) {
-      yield data.subarray(start, end);
-      start = end + 1;
-    }
-    rest = start < data.length ? data.subarray(start) : undefined;
-    if (rest && rest.length > MAX_LINE) throw damaged('a line is too long');
-  }
-  if (rest) throw damaged('its last line is cut');
 }

@@ -69,3 +69,17 @@ export class LargeFile {
     await closeAsync(this.fd).catch(() => {});
   }
 }
+
+/**
+ * Yields chunks of a part of an open file, fewer if the file is shorter. A chunk is valid only until the next one is
+ * requested.
+ */
+export async function* readRangeOf(fd: number, offset: number, length: number): AsyncGenerator<Buffer> {
+  const buffer = Buffer.allocUnsafe(Math.min(CHUNK_SIZE, length));
+  for (let at = offset; at < offset + length; ) {
+    const { bytesRead } = await readAsync(fd, buffer, 0, Math.min(buffer.length, offset + length - at), at);
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
+    at += bytesRead;
+  }
+}

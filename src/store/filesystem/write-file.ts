@@ -1,6 +1,5 @@
 import { closeSync, fchmodSync, fchownSync, ftruncateSync, write, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { type DataRanges, pairs } from './data-ranges.ts';
 import type { Directory } from './directory.ts';
 import type { IndexEntry } from './index-file.ts';
 
@@ -37,11 +36,11 @@ export function writeSmallFile(
 ): number {
   const fd = directory.createFile(name);
   try {
-    for (const { start, end } of parts(content, entry)) {
+    for (const { start, end } of parts(content, entry.sparse === true)) {
       for (let at = start; at < end; ) at += writeSync(fd, content, at, end - at, at);
     }
     const size = entry.ranges ? (entry.size ?? 0) : content.length;
-    finish(fd, entry, size, owner);
+    finishFile(fd, entry, size, owner);
     return size;
   } finally {
     closeSync(fd);
@@ -58,47 +57,39 @@ export async function writeLargeFile(
   const fd = directory.createFile(name);
   try {
     let size = 0;
-    for await (const { chunk, offset } of placed(content, entry.ranges)) {
-      for (const { start, end } of parts(chunk, entry)) {
-        for (let at = start; at < end; ) at += (await writeAsync(fd, chunk, at, end - at, offset + at)).bytesWritten;
-      }
-      size = offset + chunk.length;
+    for await (const chunk of content) {
+      await writeAt(fd, { content: chunk, offset: size, sparse: entry.sparse === true });
+      size += chunk.length;
     }
-    if (entry.ranges) size = entry.size ?? 0;
-    finish(fd, entry, size, owner);
+    finishFile(fd, entry, size, owner);
     return size;
   } finally {
     closeSync(fd);
   }
 }
 
-/** Yields chunks with their offset in the file: consecutive, or as given by the ranges. */
-async function* placed(content: AsyncIterable<Buffer>, ranges: DataRanges | undefined) {
-  const places = pairs(ranges ?? [0, Number.MAX_SAFE_INTEGER]);
-  let place = { offset: 0, length: 0 };
-  for await (const chunk of content) {
-    for (let at = 0; at < chunk.length; ) {
-      if (place.length === 0) place = places.next().value ?? { offset: 0, length: 0 };
-      const part = chunk.subarray(at, at + place.length);
-      if (part.length === 0) throw new RangeError('more content than its ranges hold');
-      yield { chunk: part, offset: place.offset };
-      place = { offset: place.offset + part.length, length: place.length - part.length };
-      at += part.length;
-    }
+/** Writes content into an open file at an offset. With `sparse`, leaves blocks of zeros out. */
+export async function writeAt(
+  fd: number,
+  { content, offset, sparse }: { content: Buffer; offset: number; sparse: boolean },
+): Promise<void> {
+  for (const { start, end } of parts(content, sparse)) {
+    for (let at = start; at < end; ) at += (await writeAsync(fd, content, at, end - at, offset + at)).bytesWritten;
   }
 }
 
-function finish(fd: number, entry: IndexEntry, size: number, owner: boolean): void {
+/** Gives a file its owner, its mode, and with holes its size. */
+export function finishFile(fd: number, entry: IndexEntry, size: number, owner: boolean): void {
   // A hole at the end exists only once the length is set.
   if (entry.sparse || entry.ranges) ftruncateSync(fd, size);
   if (owner) fchownSync(fd, entry.uid, entry.gid);
   fchmodSync(fd, restoredMode(entry, owner));
 }
 
-/** Yields the parts of a chunk to write: all of it, or the parts between blocks of zeros. */
-function* parts(data: Buffer, entry: IndexEntry): Generator<{ start: number; end: number }> {
+/** Yields the parts of a chunk to write: all of it, or with `sparse` the parts between blocks of zeros. */
+function* parts(data: Buffer, sparse: boolean): Generator<{ start: number; end: number }> {
   let start = 0;
-  for (let at = 0; entry.sparse && at < data.length; at += HOLE_SIZE) {
+  for (let at = 0; sparse && at < data.length; at += HOLE_SIZE) {
     const end = Math.min(at + HOLE_SIZE, data.length);
     if (data.compare(ZEROS, 0, end - at, at, end) !== 0) continue;
     if (start < at) yield { start, end: at };

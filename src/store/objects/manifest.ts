@@ -72,8 +72,8 @@ const source = z.object({
     .optional(),
   /** the source's keep policy at that time, as a user writes it */
   keep: z.string().optional(),
-  /** set if the source is much smaller than in the snapshot `since` */
-  fell: z.object({ since: z.string() }).optional(),
+  /** set if the source has lost data since the snapshot `since`; `why`: what, for people */
+  fell: z.object({ since: z.string(), why: z.array(z.string()).optional() }).optional(),
 });
 
 const manifest = z.object({

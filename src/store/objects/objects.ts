@@ -13,7 +13,7 @@ import type { ObjectRef } from './manifest.ts';
 export const MAX_DOCUMENT = 64 * 1024 * 1024;
 
 /** Options of putting and fetching whole objects. */
-export interface ObjectOptions {
+interface ObjectOptions {
   keys: SealKeys;
   signal?: AbortSignal | undefined;
 }
@@ -127,7 +127,7 @@ export async function fetchDocument(destination: Destination, ref: ObjectRef, op
  * Returns the real error of an object that could not be opened. If its first bytes were changed, the programs report a
  * wrong key; the object's hash shows which of the two it is.
  */
-export async function whyUnread(
+async function whyUnread(
   destination: Destination,
   ref: ObjectRef,
   error: unknown,

@@ -55,14 +55,14 @@ export class BlockCache {
   }
 
   private async fetch(start: number, end: number): Promise<Buffer> {
-    const chunks: Buffer[] = [];
+    const block = Buffer.allocUnsafeSlow(end - start);
     let size = 0;
     for await (const chunk of (await this.source.stream(start, end)) as AsyncIterable<Buffer>) {
-      chunks.push(chunk);
+      chunk.copy(block, size);
       size += chunk.length;
-      if (size > end - start) break;
+      if (size > block.length) break;
     }
-    if (size !== end - start) throw damagedPack(this.id, 'a part of it has the wrong length');
-    return Buffer.concat(chunks);
+    if (size !== block.length) throw damagedPack(this.id, 'a part of it has the wrong length');
+    return block;
   }
 }

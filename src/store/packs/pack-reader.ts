@@ -6,8 +6,8 @@ import { Readable } from 'node:stream';
 import { LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
-import { fetchFile, type ObjectOptions, whyUnread } from '../objects/objects.ts';
-import { isPlain, unseal } from '../seal/seal.ts';
+import { fetchFile } from '../objects/objects.ts';
+import { isPlain } from '../seal/seal.ts';
 import { BlockCache, type ByteSource, damagedPack as damaged } from './block-cache.ts';
 import type { PackRef } from './pack-stream.ts';
 
@@ -101,51 +101,6 @@ function localHeaderLength(id: string, header: Buffer): number {
   const plain = header.readUInt32LE(0) === LOCAL_HEADER && (header.readUInt16LE(6) & 1) === 0;
   if (!plain || header.readUInt16LE(8) !== 0) throw damaged(id, 'an entry has an unexpected header');
   return LOCAL_HEADER_SIZE + header.readUInt16LE(26) + header.readUInt16LE(28);
-}
-
-/**
- * Streams a large content, the only one of its pack, without using the spool. The caller compares the hash. The stream
- * ends after `size` bytes, or fails with OBJECT_DAMAGED.
- */
-export async function* streamSingle(
-  destination: Destination,
-  { pack, entry, size }: { pack: PackRef; entry: string; size: number },
-  { keys, signal }: ObjectOptions,
-): AsyncGenerator<Buffer> {
-  const plain = unseal(await destination.get(pack.key, signal ? { signal } : {}), pack.key, keys);
-  try {
-    let head: Buffer | undefined = Buffer.alloc(0);
-    let left = size;
-    for await (const chunk of plain as AsyncIterable<Buffer>) {
-      let data = chunk;
-      if (head) {
-        head = Buffer.concat([head, chunk]);
-        const rest: Buffer | undefined = afterHeader(pack.id, head, entry);
-        if (!rest) continue;
-        head = undefined;
-        data = rest;
-      }
-      const part = data.subarray(0, left);
-      left -= part.length;
-      if (part.length > 0) yield part;
-      if (left === 0) return;
-    }
-    throw damaged(pack.id, 'it ends too early');
-  } catch (error) {
-    throw await whyUnread(destination, pack, error, signal);
-  } finally {
-    plain.destroy();
-  }
-}
-
-/** Returns the bytes after the first local header, or undefined while the header is incomplete. */
-function afterHeader(id: string, head: Buffer, entry: string): Buffer | undefined {
-  if (head.length < LOCAL_HEADER_SIZE) return undefined;
-  const length = localHeaderLength(id, head);
-  if (head.length < length) return undefined;
-  const name = head.toString('utf8', LOCAL_HEADER_SIZE, LOCAL_HEADER_SIZE + head.readUInt16LE(26));
-  if (name !== entry) throw damaged(id, 'it holds another content than the index says');
-  return head.subarray(length);
 }
 
 /**

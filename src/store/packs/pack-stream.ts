@@ -1,4 +1,4 @@
-import { crc32, constants as zlib, zstdCompressSync } from 'node:zlib';
+import { constants as zlib, zstdCompressSync } from 'node:zlib';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { keyId } from '../seal/encryption.ts';
@@ -39,8 +39,6 @@ export interface PackStreamOptions {
   /** awaited before the first byte goes to the destination */
   recordObject(key: string): Promise<void>;
   signal?: AbortSignal | undefined;
-  /** approximate size of the pack, bytes, if known */
-  expectedSize?: number | undefined;
 }
 
 /** The number of bytes that may wait for the destination. */
@@ -48,6 +46,8 @@ const MAX_WAITING = 4 * 1024 * 1024;
 
 /** A pack is compressed only if its sample shrinks below this ratio. */
 const WORTHWHILE = 0.93;
+/** Size of the sample, bytes. */
+export const SAMPLE_SIZE = 256 * 1024;
 
 /**
  * Streams one zip to the destination. Calls must not overlap: await each append before the next. After a failure every
@@ -55,6 +55,7 @@ const WORTHWHILE = 0.93;
  */
 export class PackStream {
   readonly id: string;
+  readonly isCompressed: boolean;
   private readonly options: PackStreamOptions;
   private readonly zip = new ZipHeaders();
   private readonly queue = new ByteQueue(MAX_WAITING);
@@ -64,20 +65,18 @@ export class PackStream {
   constructor(options: PackStreamOptions, sample: Buffer) {
     this.options = options;
     this.id = options.id;
-    this.stored = this.store(compresses(sample));
+    this.isCompressed = isCompressible(sample);
+    this.stored = this.store();
     this.stored.catch((error) => this.queue.fail(error));
   }
 
-  private async store(compress: boolean): Promise<PackRef> {
-    const { destination, keys, recordObject, signal, id, expectedSize } = this.options;
-    const sealed = seal(this.queue.stream, { compress, keys });
+  private async store(): Promise<PackRef> {
+    const { destination, keys, recordObject, signal, id } = this.options;
+    const sealed = seal(this.queue.stream, { compress: this.isCompressed, keys });
     const key = this.options.key + sealed.suffix;
     try {
       await recordObject(key);
-      const stored = await destination.put(key, sealed.stream, {
-        ...(signal ? { signal } : {}),
-        ...(expectedSize === undefined ? {} : { expectedSize }),
-      });
+      const stored = await destination.put(key, sealed.stream, signal ? { signal } : {});
       const encrypted = keyId(keys);
       const ref = { id, key, size: stored.size, sha256: stored.sha256, plainSize: this.zip.size };
       return encrypted === undefined ? ref : { ...ref, keyId: encrypted };
@@ -94,19 +93,6 @@ export class PackStream {
     await this.queue.room();
   }
 
-  /** Adds a content that arrives in chunks. */
-  async appendChunks(entry: string, chunks: AsyncIterable<Buffer>, mtime: bigint): Promise<void> {
-    this.queue.write(this.zip.beforePieces(entry, mtime));
-    const content = { size: 0, crc32: 0 };
-    for await (const chunk of chunks) {
-      content.crc32 = crc32(chunk, content.crc32);
-      content.size += chunk.length;
-      this.queue.write(chunk);
-      await this.queue.room();
-    }
-    this.queue.write(this.zip.afterPieces(content));
-  }
-
   /** Ends the zip and waits until it is stored completely. */
   async finish(): Promise<PackRef> {
     this.queue.write(this.zip.end());
@@ -121,8 +107,12 @@ export class PackStream {
   }
 }
 
-/** Returns whether compression is worthwhile, judged by a sample. It is not for photos, videos and compressed dumps. */
-function compresses(sample: Buffer): boolean {
+/**
+ * Returns whether compression is worthwhile, judged by the beginning of the content. It is not for photos, videos and
+ * compressed dumps.
+ */
+export function isCompressible(content: Buffer): boolean {
+  const sample = content.subarray(0, SAMPLE_SIZE);
   if (sample.length === 0) return false;
   const packed = zstdCompressSync(sample, { params: { [zlib.ZSTD_c_compressionLevel]: 1 } });
   return packed.length < sample.length * WORTHWHILE;

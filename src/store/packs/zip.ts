@@ -17,18 +17,15 @@ interface ZipEntry {
 }
 
 const LOCAL_HEADER = 0x04034b50;
-const DESCRIPTOR = 0x08074b50;
 const DIRECTORY_ENTRY = 0x02014b50;
 const ZIP64_END = 0x06064b50;
 const ZIP64_LOCATOR = 0x07064b50;
 const END = 0x06054b50;
 
-/** Flag: size and CRC follow the content instead of preceding it. */
-const DESCRIBED_AFTER = 0x0008;
+/** Flag of an entry. */
 const UTF8_NAME = 0x0800;
 
 const VERSION_PLAIN = 10;
-const VERSION_DESCRIPTOR = 20;
 const VERSION_ZIP64 = 45;
 /** Unix, and the first version of the zip specification with zip64. */
 const MADE_BY = (3 << 8) | 45;
@@ -37,8 +34,6 @@ const ATTRIBUTES = (((0o100644 << 16) >>> 0) | 0x20) >>> 0;
 
 const MAX_16 = 0xffff;
 const MAX_32 = 0xffffffff;
-const ZIP64_EXTRA = 0x0001;
-const ZIP64_EXTRA_SIZE = 28;
 
 const LOCAL_SIZE = 30;
 const DIRECTORY_SIZE = 46;
@@ -46,15 +41,15 @@ const DIRECTORY_SIZE = 46;
 /** Size of a zip without entries, bytes: the end records of zip64 and of a zip. */
 export const EMPTY_ZIP = 56 + 20 + 22;
 
-/** Returns the size of the headers of a small content, bytes. `nameLength`: bytes of its name. */
+/** Returns the size of the headers of a content, bytes. `nameLength`: bytes of its name. */
 export function headersSize(nameLength: number): number {
   return LOCAL_SIZE + DIRECTORY_SIZE + 2 * nameLength;
 }
 
 /**
- * Builds the headers of a zip whose contents are stored, not deflated (APPNOTE.TXT 6.3.9, sections 4.3 and 4.5.3). Each
- * method returns the bytes to write next. The caller writes the contents between them and passes their CRC-32, which it
- * knows from reading the file. Zip libraries would compute it again, far more slowly.
+ * Builds the headers of a zip whose contents are stored, not deflated (APPNOTE.TXT 6.3.9, section 4.3). The zip must
+ * stay below 4 GiB. Each method returns the bytes to write next. The caller writes the contents between them and passes
+ * their CRC-32, which it knows from reading the file. Zip libraries would compute it again, far more slowly.
  */
 export class ZipHeaders {
   private readonly entries: ZipEntry[] = [];
@@ -65,51 +60,15 @@ export class ZipHeaders {
     return this.offset;
   }
 
-  /** Returns the header of a content whose size and CRC are known. */
-  before(name: string, mtime: bigint, content: ZipContent): Buffer {
-    return this.localHeader(name, mtime, content);
-  }
-
-  /** Returns the header of a content that arrives in pieces. */
-  beforePieces(name: string, mtime: bigint): Buffer {
-    return this.localHeader(name, mtime, undefined);
-  }
-
-  /** Returns the data descriptor that follows a content that arrived in pieces. */
-  afterPieces(content: ZipContent): Buffer {
-    this.entries.at(-1)!.content = content;
-    const large = content.size > MAX_32;
-    const descriptor = Buffer.alloc(large ? 24 : 16);
-    descriptor.writeUInt32LE(DESCRIPTOR, 0);
-    descriptor.writeUInt32LE(content.crc32, 4);
-    if (large) {
-      descriptor.writeBigUInt64LE(BigInt(content.size), 8);
-      descriptor.writeBigUInt64LE(BigInt(content.size), 16);
-    } else {
-      descriptor.writeUInt32LE(content.size, 8);
-      descriptor.writeUInt32LE(content.size, 12);
-    }
-    this.offset += content.size + descriptor.length;
-    return descriptor;
-  }
-
-  /** Returns the directory and the end records of the zip, always including those of zip64. */
-  end(): Buffer {
-    const directory = Buffer.concat(this.entries.map(directoryEntry));
-    const records = endRecords(this.entries.length, directory.length, this.offset);
-    this.offset += directory.length + records.length;
-    return Buffer.concat([directory, records]);
-  }
-
-  private localHeader(text: string, mtime: bigint, known: ZipContent | undefined): Buffer {
+  /** Returns the header of a content. `text`: its name. */
+  before(text: string, mtime: bigint, content: ZipContent): Buffer {
     const name = Buffer.from(text, 'utf8');
-    const flags = (known ? 0 : DESCRIBED_AFTER) | (name.length === text.length ? 0 : UTF8_NAME);
-    const content = known ?? { size: 0, crc32: 0 };
+    const flags = name.length === text.length ? 0 : UTF8_NAME;
     const time = dosTime(mtime);
     this.entries.push({ name, flags, time, offset: this.offset, content });
     const header = Buffer.alloc(LOCAL_SIZE + name.length);
     header.writeUInt32LE(LOCAL_HEADER, 0);
-    header.writeUInt16LE(known ? VERSION_PLAIN : VERSION_DESCRIPTOR, 4);
+    header.writeUInt16LE(VERSION_PLAIN, 4);
     header.writeUInt16LE(flags, 6);
     header.writeUInt32LE(time, 10);
     header.writeUInt32LE(content.crc32, 14);
@@ -120,33 +79,31 @@ export class ZipHeaders {
     this.offset += header.length + content.size;
     return header;
   }
+
+  /** Returns the directory and the end records of the zip, always including those of zip64. */
+  end(): Buffer {
+    const directory = Buffer.concat(this.entries.map(directoryEntry));
+    const records = endRecords(this.entries.length, directory.length, this.offset);
+    this.offset += directory.length + records.length;
+    return Buffer.concat([directory, records]);
+  }
 }
 
 function directoryEntry({ name, flags, time, offset, content }: ZipEntry): Buffer {
   const { size, crc32 } = content;
-  const large = size > MAX_32 || offset > MAX_32;
-  const record = Buffer.alloc(DIRECTORY_SIZE + name.length + (large ? ZIP64_EXTRA_SIZE : 0));
-  const version = flags & DESCRIBED_AFTER ? VERSION_DESCRIPTOR : VERSION_PLAIN;
+  const record = Buffer.alloc(DIRECTORY_SIZE + name.length);
   record.writeUInt32LE(DIRECTORY_ENTRY, 0);
   record.writeUInt16LE(MADE_BY, 4);
-  record.writeUInt16LE(large ? VERSION_ZIP64 : version, 6);
+  record.writeUInt16LE(VERSION_PLAIN, 6);
   record.writeUInt16LE(flags, 8);
   record.writeUInt32LE(time, 12);
   record.writeUInt32LE(crc32, 16);
-  record.writeUInt32LE(large ? MAX_32 : size, 20);
-  record.writeUInt32LE(large ? MAX_32 : size, 24);
+  record.writeUInt32LE(size, 20);
+  record.writeUInt32LE(size, 24);
   record.writeUInt16LE(name.length, 28);
-  record.writeUInt16LE(large ? ZIP64_EXTRA_SIZE : 0, 30);
   record.writeUInt32LE(ATTRIBUTES, 38);
-  record.writeUInt32LE(large ? MAX_32 : offset, 42);
+  record.writeUInt32LE(offset, 42);
   name.copy(record, DIRECTORY_SIZE);
-  if (!large) return record;
-  const extra = DIRECTORY_SIZE + name.length;
-  record.writeUInt16LE(ZIP64_EXTRA, extra);
-  record.writeUInt16LE(ZIP64_EXTRA_SIZE - 4, extra + 2);
-  record.writeBigUInt64LE(BigInt(size), extra + 4);
-  record.writeBigUInt64LE(BigInt(size), extra + 12);
-  record.writeBigUInt64LE(BigInt(offset), extra + 20);
   return record;
 }
 

@@ -12,7 +12,7 @@ import { listAreas } from '../../../src/store/exchange/list-areas.ts';
 import type { AreaRecord, Ended } from '../../../src/store/exchange/own-area.ts';
 import { forgetArea, rollBackArea, swapBuilt } from '../../../src/store/exchange/volume-areas.ts';
 import { Directory } from '../../../src/store/filesystem/directory.ts';
-import { readIndexFile } from '../../../src/store/filesystem/index-file.ts';
+import { readIndexFileLines } from '../../../src/store/filesystem/read-index.ts';
 import type { Bench } from '../helpers.ts';
 
 export const ID = '20261120T030000Z-00000a';
@@ -69,7 +69,7 @@ export function createVolumeBench(bench: Bench, volume: string): VolumeBench {
       const built = await buildTree({
         root: volume,
         id,
-        index: () => readIndexFile(bench.index),
+        index: () => readIndexFileLines(bench.index),
         packs: stored.packs,
         destination: bench.destination,
         keys: {},

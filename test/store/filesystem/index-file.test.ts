@@ -1,13 +1,10 @@
 import { Readable } from 'node:stream';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  decodeIndexEntry,
-  encodeIndexEntry,
-  type IndexEntry,
-  readIndex,
-} from '../../../src/store/filesystem/index-file.ts';
+import { decodeIndexEntry, encodeIndexEntry, type IndexEntry } from '../../../src/store/filesystem/index-file.ts';
+import { MAX_CONTENT } from '../../../src/store/filesystem/index-part.ts';
 import { comparePaths, entryName } from '../../../src/store/filesystem/path.ts';
+import { readIndex } from '../../../src/store/filesystem/read-index.ts';
 import { treePath } from '../arbitrary.ts';
 
 const numRuns = 300;
@@ -21,15 +18,19 @@ const base = fc.record({
   mtime: fc.bigInt({ min: -(2n ** 62n), max: 2n ** 62n }),
 });
 const content = fc.record({
-  size: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+  size: fc.integer({ min: 1, max: MAX_CONTENT }),
   sha256: hex(64),
   pack: hex(32),
+});
+const inParts = fc.record({
+  size: fc.integer({ min: 10, max: Number.MAX_SAFE_INTEGER }),
+  sha256: hex(64),
+  parts: fc.integer({ min: 1, max: 10 }),
 });
 const flags = fc.record(
   {
     changed: fc.constant(true as const),
     sparse: fc.constant(true as const),
-    ranges: fc.constant([0, 1]),
     sqlite: hex(32),
     ctime: fc.bigInt({ min: 0n, max: 2n ** 63n }),
     ino: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
@@ -37,6 +38,9 @@ const flags = fc.record(
   { requiredKeys: [] },
 );
 const entry: fc.Arbitrary<IndexEntry> = fc.oneof(
+  fc
+    .tuple(base, inParts, flags, fc.constantFrom({}, { ranges: [0, 10] }))
+    .map(([b, c, f, r]) => ({ ...b, type: 'file' as const, ...c, ...f, ...r })),
   fc
     .tuple(base, content, flags)
     .map(([b, c, f]) => ({ ...b, type: 'file' as const, ...c, entry: entryName(b.path), ...f })),

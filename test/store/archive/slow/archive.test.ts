@@ -21,7 +21,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type ArchiveFormat, ArchiveWriter } from '../../../../src/store/archive/archive-writer.ts';
 import { type ExportTreeOptions, exportTree } from '../../../../src/store/archive/export-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
-import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import { readIndexFile, readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { at, type Bench, createBench, describeTree, scratchBase } from '../../helpers.ts';
 
 let bench: Bench;
@@ -43,7 +43,7 @@ async function write(stored: StoredTree, format: ArchiveFormat, options: Partial
   const writer = await ArchiveWriter.open(format, { output, explain });
   const { destination, spool } = bench;
   const result = await exportTree({
-    index: readIndexFile(bench.index),
+    index: readIndexFileLines(bench.index),
     packs: stored.packs,
     destination,
     keys: {},

@@ -12,12 +12,14 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { HashedReading } from '../../../../src/store/content/hashed-reading.ts';
+import { ChunkedReading } from '../../../../src/store/content/chunked-reading.ts';
 import { isEqualFile } from '../../../../src/store/exchange/live-file.ts';
 import { findData, lengthOf, outside } from '../../../../src/store/filesystem/data-ranges.ts';
 import { Directory } from '../../../../src/store/filesystem/directory.ts';
 import { LargeFile } from '../../../../src/store/filesystem/large-file.ts';
+import { readIndexLines } from '../../../../src/store/filesystem/read-index.ts';
 import { type Bench, createBench } from '../../helpers.ts';
 
 const GIB = 1024 ** 3;
@@ -77,12 +79,12 @@ describe('a large file with holes', () => {
     expectFile(join(second.target, 'disk.img'), size, pieces);
   });
 
-  test('is not stored twice under another name, unless its holes differ', async () => {
+  test('is not stored twice under another name, even if its holes differ', async () => {
     make('a.img', size, pieces);
     make('b.img', size, pieces);
     make('c.img', size, [pieces[0]!, [200 * GIB, pieces[1]![1]]]);
     const stored = await bench.storeAfterTick();
-    expect(stored).toMatchObject({ files: 3, newFiles: 2 });
+    expect(stored).toMatchObject({ files: 3, newFiles: 1 });
     const { target } = await bench.extract(stored);
     expectFile(join(target, 'b.img'), size, pieces);
     expectFile(join(target, 'c.img'), size, [pieces[0]!, [200 * GIB, pieces[1]![1]]]);
@@ -103,20 +105,17 @@ describe('a large file with holes', () => {
   test('whose line does not say that it is sparse is restored with its hole at the end', async () => {
     make('disk.img', size, pieces);
     const stored = await bench.storeAfterTick();
-    const entries = await bench.entries();
-    async function* unmarked() {
-      for (const { sparse: _, ...entry } of entries) yield entry;
-    }
-    const { target } = await bench.extract(stored, { index: unmarked() });
+    const unmarked = Buffer.from(readFileSync(bench.index, 'utf8').replace('"sparse":true,', ''));
+    const { target } = await bench.extract(stored, { index: readIndexLines(Readable.from([unmarked])) });
     expectFile(join(target, 'disk.img'), size, pieces);
   });
 
   test('whose line cannot be read back takes no other file with it', async () => {
     make('disk.img', size, pieces);
     make('whole', 10, [[0, randomBytes(10)]]);
-    vi.spyOn(HashedReading.prototype, 'chunks').mockImplementation(async function* (this: HashedReading) {
+    vi.spyOn(ChunkedReading.prototype, 'chunks').mockImplementation(async function* (this: ChunkedReading) {
       this.content = { size, sha256: 'none' };
-      yield Buffer.alloc(0);
+      yield* [];
     });
     const stored = await bench.storeAfterTick();
     expect(stored).toMatchObject({ files: 1, unreadableCount: 1, unreadable: [{ path: 'disk.img' }] });

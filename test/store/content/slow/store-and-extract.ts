@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createLocalDestination } from '../../../../src/destinations/local.ts';
 import { extractTree } from '../../../../src/store/content/extract-tree.ts';
 import { storeTree } from '../../../../src/store/content/store-tree.ts';
-import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import type { PackRef } from '../../../../src/store/packs/pack-stream.ts';
 
 const [step, base = ''] = process.argv.slice(2);
@@ -21,7 +21,7 @@ if (step === 'extract') {
   const target = join(base, 'out');
   const spool = join(base, 'spool');
   ({ files } = await extractTree({
-    index: readIndexFile(indexPath),
+    index: readIndexFileLines(indexPath),
     packs: packs(),
     destination,
     keys: {},

@@ -32,7 +32,7 @@ afterEach(() => {
 });
 
 const build = (stored: StoredTree, options: Partial<BuildOptions> = {}) =>
-  agent.build(stored, { smallFile: 1024 * 1024, overwrite: true, ...options });
+  agent.build(stored, { overwrite: true, ...options });
 
 test.each([
   ['+i', 'f', undefined],

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -21,8 +22,8 @@ import { compareTree } from '../../../../src/store/content/compare-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
 import { TreeSum } from '../../../../src/store/content/tree-sum.ts';
 import { Directory } from '../../../../src/store/filesystem/directory.ts';
-import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
 import { OpenDirectories } from '../../../../src/store/filesystem/open-directories.ts';
+import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { createTimeSetter, PathChanged } from '../../../../src/store/filesystem/times.ts';
 import { walk } from '../../../../src/store/filesystem/walk.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
@@ -68,9 +69,6 @@ function plant(path: string, target: string): void {
   symlinkSync(target, path);
 }
 
-/** Gives each file a pack of its own, so that the packs are requested one after the other. */
-const TINY = 8;
-
 /** Builds the tree. `disturb` is called before the first file is written, or before a later one. */
 async function build(stored: StoredTree, disturb: () => void, before = 1) {
   let asked = 0;
@@ -95,7 +93,28 @@ async function build(stored: StoredTree, disturb: () => void, before = 1) {
 }
 
 function buildFrom(stored: StoredTree, destination = bench.destination) {
-  return agent.build(stored, { destination, smallFile: TINY });
+  return agent.build(stored, { destination });
+}
+
+/** Stores the tree with each file in a pack of its own, so that each is fetched by itself. */
+async function storeInPacks(): Promise<StoredTree> {
+  const previous = `${bench.index}-before`;
+  const include: string[] = [];
+  let stored: StoredTree | undefined;
+  for (const { path, type } of await walkAll()) {
+    if (type !== 'file') continue;
+    include.push(path);
+    if (stored) copyFileSync(bench.index, previous);
+    stored = await bench.store({ include, ...(stored && { previous: { indexPath: previous, packs: stored.packs } }) });
+  }
+  copyFileSync(bench.index, previous);
+  return bench.store({ previous: { indexPath: previous, packs: stored?.packs ?? [] } });
+}
+
+async function walkAll() {
+  const found: { path: string; type: string }[] = [];
+  for await (const { path, stat } of walk(bench.tree)) found.push({ path, type: stat?.type ?? '' });
+  return found;
 }
 
 describe('while a tree is built', () => {
@@ -106,7 +125,7 @@ describe('while a tree is built', () => {
     ['the area', () => plant(area, outside)],
   ])('a symlink in the place of %s is not followed, and nothing is replaced', async (what, disturb) => {
     writeFileSync(join(volume, 'live'), 'live');
-    const stored = await bench.store({ smallFile: TINY });
+    const stored = await storeInPacks();
     // Moving the tree inside the area takes root. The exchange detects that it is gone.
     expect(await build(stored, disturb)).toBe(what === 'the tree' ? 'built' : 'TREE_TARGET_REFUSED');
     if (agent.built[ID]) await expect(agent.swap()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
@@ -115,13 +134,13 @@ describe('while a tree is built', () => {
   });
 
   test('a symlink that replaces a complete directory gets no owner, mode or time', async () => {
-    const stored = await bench.store({ smallFile: TINY });
+    const stored = await storeInPacks();
     const code = await build(stored, () => plant(join(area, 'tree/a'), join(outside, 'a')), 3);
     expect(code).toBe('TREE_TARGET_REFUSED');
   });
 
   test('a replaced directory, or an added file, is detected', async () => {
-    const stored = await bench.store({ smallFile: TINY });
+    const stored = await storeInPacks();
     for (const disturb of [
       () => {
         renameSync(join(area, 'tree/a'), join(volume, 'moved'));
@@ -137,7 +156,7 @@ describe('while a tree is built', () => {
   });
 
   test('a change after the last check is reported as such, not as a failed tool', async () => {
-    const stored = await bench.store({ smallFile: TINY });
+    const stored = await storeInPacks();
     const looked = vi.spyOn(TreeSum.prototype, 'matches').mockImplementationOnce(async () => {
       plant(join(area, 'tree/a'), join(outside, 'a'));
       return true;
@@ -152,7 +171,7 @@ describe('while a tree is built', () => {
 
   test('a directory that replaced the built one is not moved into place', async () => {
     writeFileSync(join(volume, 'live'), 'live');
-    await buildFrom(await bench.store({ smallFile: TINY }));
+    await buildFrom(await storeInPacks());
     renameSync(join(area, 'tree'), join(area, 'aside'));
     mkdirSync(join(area, 'tree'));
     await expect(agent.swap()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
@@ -168,7 +187,7 @@ describe('while a tree is built', () => {
     ['too large', `${JSON.stringify({ mtime: '5' })}${' '.repeat(5000)}`],
     ['another time', JSON.stringify({ mtime: '5' })],
   ])('what an application wrote about the root is not believed: %s', async (_what, text) => {
-    await buildFrom(await bench.store({ smallFile: TINY }));
+    await buildFrom(await storeInPacks());
     const before = lstatSync(volume);
     writeFileSync(join(area, 'base.json'), text);
     expect(await agent.undo()).toBe('old');
@@ -179,7 +198,7 @@ describe('while a tree is built', () => {
 
   test('an equal file is not read through a symlink', async () => {
     execFileSync('cp', ['-a', `${bench.tree}/.`, volume]);
-    const stored = await bench.store({ smallFile: TINY });
+    const stored = await storeInPacks();
     rmSync(join(volume, 'a'), { recursive: true });
     // The same files, in another place.
     execFileSync('cp', ['-a', join(bench.tree, 'a'), join(bench.spool, 'a')]);
@@ -240,7 +259,7 @@ describe('areas that are symlinks', () => {
 
 describe('reading', () => {
   test('a walk and a comparison do not enter a symlink that replaces a directory', async () => {
-    const stored = await bench.store({ smallFile: TINY });
+    const stored = await storeInPacks();
     const found: string[] = [];
     for await (const { path } of walk(bench.tree)) {
       found.push(path);
@@ -252,7 +271,7 @@ describe('reading', () => {
     const { packs } = stored;
     const difference = await compareTree({
       root: bench.tree,
-      index: readIndexFile(bench.index),
+      index: readIndexFileLines(bench.index),
       packs,
       overwrite: true,
     });
@@ -334,7 +353,7 @@ describe('directories and times', () => {
 });
 
 test('the built tree is only in its area', async () => {
-  const stored = await bench.store({ smallFile: TINY });
+  const stored = await storeInPacks();
   expect(await build(stored, () => {})).toBe('built');
   expect(existsSync(join(area, 'tree/a/b/2'))).toBe(true);
   await agent.undo();

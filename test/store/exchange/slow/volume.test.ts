@@ -25,7 +25,8 @@ import { compareTree } from '../../../../src/store/content/compare-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
 import { type BuildOptions, undoIncomplete } from '../../../../src/store/exchange/build-tree.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
-import { type IndexEntry, readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import type { IndexEntry } from '../../../../src/store/filesystem/index-file.ts';
+import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { walk } from '../../../../src/store/filesystem/walk.ts';
 import { at, type Bench, createBench, describeTree } from '../../helpers.ts';
 import { Killed, killAt, killed } from '../killed.ts';
@@ -54,8 +55,7 @@ const put = (root: string, path: string, content: string, mtime = 1000) => {
 };
 const select = (...globs: string[]) => selectByGlobs(globs);
 
-const build = (stored: StoredTree, options: Partial<BuildOptions> = {}) =>
-  agent.build(stored, { smallFile: 1024 * 1024, ...options });
+const build = (stored: StoredTree, options: Partial<BuildOptions> = {}) => agent.build(stored, { ...options });
 
 /** Restores the whole volume, or the selected part of it. */
 async function restore(stored: StoredTree, options: Partial<BuildOptions> = {}) {
@@ -507,13 +507,13 @@ describe('never outside', () => {
     expect(paths).toEqual(['', '.lifeboat-mine', 'extra', 'same']);
     const stored = await bench.store();
     const options = { root: volume, packs: stored.packs, overwrite: false };
-    expect(await compareTree({ ...options, index: readIndexFile(bench.index) })).toMatchObject({
+    expect(await compareTree({ ...options, index: readIndexFileLines(bench.index) })).toMatchObject({
       present: { entries: 3, files: 3, bytes: 6 },
       ...{ added: 1, replaced: 0, extra: 2, equal: 1, newer: 0 },
       fetch: stored.packs[0]!.size,
     });
     put(volume, 'same', 'newer', 3000);
-    const part = { ...options, index: readIndexFile(bench.index), select: select('same') };
+    const part = { ...options, index: readIndexFileLines(bench.index), select: select('same') };
     expect(await compareTree(part)).toMatchObject({ added: 0, replaced: 0, extra: 0, equal: 0, newer: 1, fetch: 0 });
   });
 });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { LifeboatError } from '../../../../src/base/errors.ts';
-import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
+import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import type { Manifest } from '../../../../src/store/objects/manifest.ts';
 import { openRepository } from '../../../../src/store/repository/open-repository.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
@@ -120,7 +120,7 @@ test(`${RUNS} damages: each restore returns the stored data, or fails with an er
         expect(await opened.readFacts(source.facts)).toEqual({ kind: 'volume', note: id });
         await opened.fetchIndex(source.index, fetched);
         await bench.extract({ packs: source.packs } as never, {
-          index: readIndexFile(fetched),
+          index: readIndexFileLines(fetched),
           target,
         });
         expect(describeTree(target)).toEqual(trees.get(id));

@@ -23,8 +23,8 @@ import { compareTree } from '../../../../src/store/content/compare-tree.ts';
 import { measureTree } from '../../../../src/store/content/measure-tree.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
-import { readIndexFile } from '../../../../src/store/filesystem/index-file.ts';
 import * as mountPoint from '../../../../src/store/filesystem/mount-point.ts';
+import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import { SqliteCopies } from '../../../../src/store/sqlite/sqlite-copies.ts';
 import * as sqliteCopy from '../../../../src/store/sqlite/sqlite-copy.ts';
 import { isCompanion } from '../../../../src/store/sqlite/sqlite-file.ts';
@@ -493,12 +493,12 @@ describe('a single database restored into a volume in use', () => {
     const stored = await bench.storeAfterTick(storing());
     const content = readFileSync(join(bench.tree, name));
     writeFileSync(join(bench.tree, name), 'changed');
-    const rooted = { root: bench.tree, index: () => readIndexFile(bench.index), packs: stored.packs };
+    const rooted = { root: bench.tree, index: () => readIndexFileLines(bench.index), packs: stored.packs };
     const select = selectByGlobs([name]);
     const looked = await compareTree({ ...rooted, index: rooted.index(), select, overwrite: true });
     expect(looked).toMatchObject({ replaced: 1 });
     const agent = createVolumeBench(bench, bench.tree);
-    await agent.build(stored, { select, overwrite: true, smallFile: 1024 * 1024 });
+    await agent.build(stored, { select, overwrite: true });
     await agent.swap({ whole: false });
     expect(readFileSync(join(bench.tree, name)).equals(content)).toBe(true);
     await agent.back(SECOND);
@@ -508,7 +508,7 @@ describe('a single database restored into a volume in use', () => {
   test('is not combined with the log of the one it replaces, and neither is a rollback', async () => {
     make('data.db', 'wal', 5);
     const stored = await bench.storeAfterTick(storing());
-    const rooted = { root: bench.tree, index: () => readIndexFile(bench.index), packs: stored.packs };
+    const rooted = { root: bench.tree, index: () => readIndexFileLines(bench.index), packs: stored.packs };
     // The application continues: its new rows are in the log.
     make('data.db', 'wal', 9);
     utimesSync(join(bench.tree, 'data.db'), 1000, 1000);
@@ -516,7 +516,7 @@ describe('a single database restored into a volume in use', () => {
     const looked = await compareTree({ ...rooted, index: rooted.index(), select, overwrite: true });
     expect(looked).toMatchObject({ replaced: 1, equal: 0 });
     const agent = createVolumeBench(bench, bench.tree);
-    await agent.build(stored, { select, overwrite: true, smallFile: 1024 * 1024 });
+    await agent.build(stored, { select, overwrite: true });
     await agent.swap({ whole: false });
     expect(readdirSync(bench.tree).filter((name) => name.startsWith('data.db') && !name.endsWith('kept'))).toEqual([
       'data.db',

@@ -1,6 +1,27 @@
 import type { FileStat } from '../filesystem/file-stat.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import type { TreePath } from '../filesystem/path.ts';
+import type { SmallRead } from '../filesystem/read-file.ts';
+import type { Content, PartLines } from './known.ts';
+
+/** A name that the walk found, on its way into the index. Jobs finish in order; small files are read ahead. */
+export interface Job {
+  path: TreePath;
+  stat: FileStat;
+  /** target of a symlink */
+  target: TreePath | undefined;
+  /** set if the file need not be read */
+  unchanged: Content | undefined;
+  /** set if a small file must be read */
+  reading?: Promise<SmallRead>;
+}
+
+/** The first name of a file with several names. */
+export interface FirstLink {
+  entry: IndexEntry | undefined;
+  parts?: PartLines | undefined;
+  seen: number;
+}
 
 /** Returns the part of an index line that comes from `lstat`. */
 export function metadata(path: TreePath, stat: FileStat): IndexEntry {
