@@ -17,6 +17,7 @@ import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { type Call, print } from './call.ts';
 import { renderSourceStatuses } from './status-text.ts';
+import { readWindows, windowLines } from './windows.ts';
 
 /** `lifeboat status`: shows each source by its own newest result, whichever sources the last run covered. */
 export async function status(call: Call): Promise<number> {
@@ -39,6 +40,7 @@ export async function status(call: Call): Promise<number> {
   const kept = await app.listKept();
   const services = await heldServices(app.journals, underWay);
   const known = await state.copies();
+  const recoverable = problem ? [] : await readWindows(call);
   const copies = app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
   print(
     call,
@@ -50,6 +52,7 @@ export async function status(call: Call): Promise<number> {
       sources,
       destination: { name: app.destination.name, ...destinationView(found) },
       copies,
+      ...(recoverable.length > 0 ? { windows: recoverable } : {}),
       snapshots: manifests.length,
       restores: kept.restores,
       strayAreas: kept.stray,
@@ -64,6 +67,7 @@ export async function status(call: Call): Promise<number> {
         ...destinationLines(found),
         ...renderSourceStatuses(all, { now, paint: call.io.paint, unread: problem !== undefined }),
         ...(last ? lastRunLines(last, call.io.paint) : []),
+        ...recoverable.flatMap((one) => windowLines(one, now)),
         ...copyStateLines(copies, now, call.io.paint),
         ...heldProblems(services).flatMap((problem) => problemLines(problem, call.io.paint)),
         ...keptLines(kept, now),

@@ -31,8 +31,11 @@ export async function showWindows(call: Call): Promise<number> {
 
 /** Reads the windows of all planned sources, or of one source, which need not exist any more. */
 export async function readWindows({ app, io }: Call, wanted?: string): Promise<SourceWindows[]> {
+  const planned = app.found
+    ? (await app.plan()).sources.filter((one) => one.kind === 'base').map(({ server }) => server)
+    : [];
+  if (wanted === undefined && planned.length === 0) return [];
   const repository = await app.repository({ create: false });
-  const planned = (await app.plan()).sources.filter((one) => one.kind === 'base').map(({ server }) => server);
   const memory = openReceiverMemory(app.state.directory);
   const all: SourceWindows[] = [];
   for (const name of wanted === undefined ? planned : [wanted]) {

@@ -4,10 +4,10 @@ import { appendJournal } from '../run/journal.ts';
 import { spoolError } from '../run/spool.ts';
 import type { TarTree } from '../sources/source.ts';
 import { readTar } from '../store/archive/read-tar.ts';
-import { storeMembers, type TreeMember } from '../store/content/store-members.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
 import { isSafePath } from '../store/filesystem/path.ts';
 import type { StoreJob } from './job.ts';
+import { storeMembers, type TreeMember } from './store-members.ts';
 import type { JobRepository } from './volume-job.ts';
 
 /**

@@ -6,7 +6,7 @@ import { hasErrno, LifeboatError } from '../base/errors.ts';
 import { parseHistoryName, parseSegmentName } from '../store/wal/names.ts';
 
 /** The files that `pg_receivewal` has written. A helper wrote them, so they are not trusted: no link is followed. */
-export interface ReceivedFiles {
+interface ReceivedFiles {
   /** names of complete segments, in order */
   complete: string[];
   /** the segment that is being received, without `.partial` */

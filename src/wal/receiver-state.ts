@@ -26,7 +26,7 @@ export interface ReceiverState {
 }
 
 /** A replication slot that this agent has created, or is about to create. */
-export interface SlotRecord {
+interface SlotRecord {
   slot: string;
   source: string;
   containerName: string;

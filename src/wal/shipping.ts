@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { plural } from '../report/format.ts';
 import type { SlotState } from '../sources/postgres/wal/slot.ts';
 import {
   endOfRecords,
@@ -38,7 +39,7 @@ interface ShippingOptions {
 }
 
 /** The result of {@link Shipping.ship}. */
-export interface Shipped {
+interface Shipped {
   /** complete segments wait for the next call */
   more: boolean;
   /** the end of the stored WAL; undefined if nothing is stored */
@@ -194,6 +195,6 @@ export class Shipping {
     const missing = next.number - last.number - 1;
     const from = segmentName({ timeline: last.timeline, number: last.number + 1 }, segmentSize);
     const why = this.why === undefined ? '' : `: ${this.why}`;
-    return new LifeboatError('WAL_GAP', `${missing} segments of WAL from ${from} on were not received${why}`);
+    return new LifeboatError('WAL_GAP', `${plural(missing, 'segment')} of WAL from ${from} on: not received${why}`);
   }
 }

@@ -33,7 +33,7 @@ interface RecoveringOptions {
 }
 
 /** Where the recovery ends. */
-export interface RecoveryTarget {
+interface RecoveryTarget {
   /** absent: at the end of the WAL */
   time?: PointInTime;
   /** the timeline to follow; absent: that of the base backup */

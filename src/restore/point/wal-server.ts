@@ -113,7 +113,7 @@ export class WalServer {
     return fetchFile(destination, ref, file, { keys, signal, maxSize });
   }
 
-  /** Joins the parts of the open segment. The rest of it holds zeros, as in a segment that the server has not filled. */
+  /** Joins the parts of the open segment. The rest of it is zeros, as in a segment that the server has not filled. */
   private async assemble({ name, parts }: OpenSegment, file: string, signal: AbortSignal): Promise<void> {
     const { segmentSize } = this.log.wal;
     let end = 0;

@@ -1,6 +1,7 @@
 import { LifeboatError } from '../../base/errors.ts';
 import type { BaseSource } from '../../plan/model.ts';
 import { serverOf } from '../../plan/postgres.ts';
+import { plural } from '../../report/format.ts';
 import { readIndexFile } from '../../store/filesystem/read-index.ts';
 import type { BaseFacts, CaptureContext, CapturedTree, Source } from '../source.ts';
 import { readServerFacts } from './facts/facts.ts';
@@ -148,7 +149,7 @@ async function compareWithManifest(indexPath: string, files: BackupManifest['fil
   if (found !== files.size) {
     throw new LifeboatError(
       'PG_BASE_FAILED',
-      `the base backup has ${found} of the ${files.size} files in its manifest`,
+      `the base backup has ${found} of ${plural(files.size, 'file')} in its manifest`,
     );
   }
 }

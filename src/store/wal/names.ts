@@ -67,11 +67,6 @@ export function isSegmentSize(size: number): boolean {
   return Number.isInteger(Math.log2(size)) && size >= 2 ** 20 && size <= 2 ** 30;
 }
 
-/** Returns the name of the file that lists the ancestors of a timeline. */
-export function historyName(timeline: number): string {
-  return `${hex8(timeline)}.history`;
-}
-
 /** Parses the name of a history file. Returns the timeline, or undefined for any other name. */
 export function parseHistoryName(name: string): number | undefined {
   const timeline = /^([0-9A-F]{8})\.history$/.exec(name)?.[1];

@@ -114,12 +114,7 @@ class Coverage {
 }
 
 /** Returns the timeline whose segment of that number belongs to the history of `timeline`. */
-export function timelineAt(
-  number: number,
-  timeline: number,
-  lineage: readonly Ancestor[],
-  segmentSize: number,
-): number {
+function timelineAt(number: number, timeline: number, lineage: readonly Ancestor[], segmentSize: number): number {
   // The segment in which a timeline ends exists on the next timeline too, with the same bytes up to the fork.
   const ancestor = lineage.find(({ until }) => number < segmentAt(until, segmentSize));
   return ancestor?.timeline ?? timeline;
@@ -217,7 +212,7 @@ export function holesOf(windows: readonly Window[], gaps: StoredWal['gaps']): Ho
 }
 
 /** A recovery to a time: the base to start from and the timeline to follow. */
-export interface RecoveryStart {
+interface RecoveryStart {
   base: Base;
   window: Window;
 }

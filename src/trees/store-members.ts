@@ -1,11 +1,11 @@
-import { encodeIndexEntry, type IndexEntry } from '../filesystem/index-file.ts';
-import { comparePaths, type TreePath } from '../filesystem/path.ts';
-import { ContentStore, SMALL_FILE } from './content-store.ts';
-import { IndexWriter } from './index-writer.ts';
-import type { Content, PartLines } from './known.ts';
-import { LineLog } from './line-log.ts';
-import { PreviousIndex } from './previous-index.ts';
-import { emptyResult, type StoredTree, type StoreTreeOptions } from './stored-tree.ts';
+import { ContentStore, SMALL_FILE } from '../store/content/content-store.ts';
+import { IndexWriter } from '../store/content/index-writer.ts';
+import type { Content, PartLines } from '../store/content/known.ts';
+import { LineLog } from '../store/content/line-log.ts';
+import { PreviousIndex } from '../store/content/previous-index.ts';
+import { emptyResult, type StoredTree, type StoreTreeOptions } from '../store/content/stored-tree.ts';
+import { encodeIndexEntry, type IndexEntry } from '../store/filesystem/index-file.ts';
+import { comparePaths, type TreePath } from '../store/filesystem/path.ts';
 
 /** One name of a tree that arrives as a stream. */
 export interface TreeMember {
