@@ -39,9 +39,8 @@ export async function status(call: Call): Promise<number> {
   const sources = all.map(toRow);
   const kept = await app.listKept();
   const services = await heldServices(app.journals, underWay);
-  const known = await state.copies();
   const recoverable = problem ? [] : await readWindows(call);
-  const copies = app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
+  const copies = await copyStates(call);
   print(
     call,
     {
@@ -81,6 +80,11 @@ export async function status(call: Call): Promise<number> {
   const allGood = all.length > 0 && all.every(({ attention }) => attention === null);
   const behind = damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
   return last.status === 'ok' && allGood && !behind && services.length === 0 ? EXIT.done : EXIT.partial;
+}
+
+async function copyStates({ app }: Call) {
+  const known = await app.state.copies();
+  return app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
 }
 
 /** A source as `status --json` shows it. */

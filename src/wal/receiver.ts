@@ -15,21 +15,22 @@ import {
   replicationProblem,
   tryReplication,
 } from '../sources/postgres/wal/replication.ts';
-import { createSlot, dropSlot, readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
+import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
 import { removePath } from '../store/filesystem/remove-tree.ts';
 import { formatLsn } from '../store/wal/names.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
+import { ensureSlot } from './own-slot.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import type { ReceiverState } from './receiver-state.ts';
 import { Shipping } from './shipping.ts';
-import { isSpent, keptBytes, Progress, positions, SLOT_LIMIT } from './slot-watch.ts';
+import { keptBytes, Progress, positions, SLOT_LIMIT } from './slot-watch.ts';
 
 /** Pauses between attempts to receive, milliseconds. */
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 60_000;
 /** The state is saved at most this often while nothing changes, milliseconds. */
-const SAVE_MS = 60_000;
+const SAVE_MS = 10_000;
 
 /** What one connection to the server works with. */
 interface Connected {
@@ -53,6 +54,8 @@ export class Receiver {
   private savedAt = 0;
   private saved = '';
   private readonly bases: BaseMaker;
+  /** why WAL is missing, until the gap is recorded */
+  private reason: string | undefined;
 
   constructor(deps: ReceiverDeps, source: BaseSource) {
     this.deps = deps;
@@ -115,10 +118,23 @@ export class Receiver {
       } finally {
         ended.abort();
       }
-      await receiving;
+      await receiving.catch(async (error: unknown) => {
+        if (isWalGone(error)) await this.startOver(connected, signal);
+        throw error;
+      });
     } finally {
       await tools.close();
     }
+  }
+
+  /**
+   * Stores what was received, and drops it: `pg_receivewal` would ask again for WAL that the server no longer has. It
+   * then begins where the slot begins.
+   */
+  private async startOver({ session, slot, shipping, directory }: Connected, signal: AbortSignal): Promise<void> {
+    this.reason ??= 'the server no longer has it';
+    await shipping.ship(await readSlot(session, slot), signal);
+    await empty(directory);
   }
 
   private async prepare(
@@ -140,37 +156,19 @@ export class Receiver {
       ...{ writer, directory: root, segmentSize, log },
       onGap: (error) => this.noteGap(error),
     });
-    await this.ensureSlot({ session, slot, shipping }, before, writer.last() !== undefined);
+    const replaced = await ensureSlot({ ...{ session, slot, source, log }, ...deps }, before);
+    if (replaced !== undefined && writer.last() !== undefined) this.reason = replaced;
+    if (this.reason !== undefined) shipping.expectGap(this.reason);
     await this.ensureDirectory(root, systemId);
     this.bases.want();
     await this.save({ ...this.state, systemId, slot });
     return { tools, session, facts, slot, directory: root, shipping };
   }
 
-  /** Creates the slot if it is missing or lost. Its name is recorded first. */
-  private async ensureSlot(
-    { session, slot, shipping }: Pick<Connected, 'session' | 'slot' | 'shipping'>,
-    before: SlotState,
-    hasWal: boolean,
-  ): Promise<void> {
-    const { memory, now } = this.deps;
-    const { slot: found } = before;
-    if (found && !isSpent(before)) return;
-    if (hasWal)
-      shipping.expectGap(found ? 'the server kept more WAL for the slot than it may' : 'the replication slot was gone');
-    const { server, containerName } = this.source;
-    const others = (await memory.slots()).filter((one) => one.slot !== slot);
-    await memory.saveSlots([...others, { slot, source: server, containerName, at: now().toISOString() }]);
-    if (found) await dropSlot(session, slot);
-    await createSlot(session, slot);
-    this.log.info('created a replication slot', { source: server, slot });
-  }
-
   /** Drops the received WAL of a server with other data. */
   private async ensureDirectory(root: string, systemId: string): Promise<void> {
     const former = (await this.deps.memory.state(this.source.server))?.systemId;
-    if (former === systemId) return;
-    for (const name of await readdir(root)) await removePath(root, name);
+    if (former !== systemId) await empty(root);
   }
 
   /** Ships received WAL, and watches the receiver. @throws when the receiver or the server must be reached again */
@@ -227,6 +225,7 @@ export class Receiver {
 
   private noteGap(error: LifeboatError): void {
     this.log.error('WAL is missing; making a new base backup', { source: this.source.server, ...errorInfo(error) });
+    this.reason = undefined;
     this.bases.want();
   }
 
@@ -239,4 +238,15 @@ export class Receiver {
     this.saved = text;
     this.savedAt = performance.now();
   }
+}
+
+/** Returns whether the server has removed WAL that the receiver asked for, or never had it (walsender.c). */
+function isWalGone(error: unknown): boolean {
+  return /requested WAL segment \S+ has already been removed|is ahead of the WAL flush position/.test(
+    errorInfo(error).message,
+  );
+}
+
+async function empty(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) await removePath(directory, name);
 }
