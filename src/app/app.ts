@@ -18,6 +18,7 @@ import type { CopyReport, Listener, RunReport } from '../report/events.ts';
 import type { Forgotten } from '../restore/all/forget-all.ts';
 import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
 import type { PointRequest, PointResult } from '../restore/point/restore-point.ts';
+import type { PointSnapshotRequest } from '../restore/point/snapshot-of-point.ts';
 import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
 import { openRuns } from '../run/aside-warnings.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
@@ -57,6 +58,8 @@ export interface App extends Environment {
     listeners?: Listener[],
   ): Promise<RestoreResult>;
   restoreToPoint(request: PointRequest): Promise<PointResult>;
+  /** makes a snapshot of a server as it was at a point in time, and returns its id */
+  snapshotOfPoint(request: PointSnapshotRequest, listeners?: Listener[]): Promise<string>;
   export(request: ExportRequest, listeners?: Listener[]): Promise<ExportReport>;
   import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
   rollback(request: RollbackRequest): Promise<RollbackResult>;
@@ -89,6 +92,11 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
     restoreToPoint: async (request) => {
       const { pointDepsOf } = await import('./receivers.ts');
       return (await import('../restore/point/restore-point.ts')).restoreToPoint(pointDepsOf(environment), request);
+    },
+    snapshotOfPoint: async (request, listeners = []) => {
+      const { pointSnapshotDepsOf } = await import('./receivers.ts');
+      const deps = pointSnapshotDepsOf(environment, listeners);
+      return (await import('../restore/point/snapshot-of-point.ts')).snapshotOfPoint(deps, request);
     },
     export: async (request, listeners = []) => {
       const { now, runs } = environment;

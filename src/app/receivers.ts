@@ -5,12 +5,14 @@ import { WAL_RUN } from '../docker/helper-labels.ts';
 import { reapHelpers } from '../docker/remove-helper.ts';
 import type { BaseSource } from '../plan/model.ts';
 import { createDispatcher } from '../report/dispatch.ts';
-import type { RunReport } from '../report/events.ts';
+import type { Listener, RunReport } from '../report/events.ts';
 import type { PointDeps } from '../restore/point/restore-point.ts';
+import type { PointSnapshotDeps } from '../restore/point/snapshot-of-point.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { Receivers } from '../wal/receivers.ts';
 import type { Environment } from './environment.ts';
+import { importDepsOf } from './import-wiring.ts';
 import { runDepsOf } from './wiring.ts';
 
 /** Creates the receivers of the daemon. They start with the first plan that has a source for them. */
@@ -49,6 +51,13 @@ export function createReceivers(
       },
     },
   );
+}
+
+/** Returns the dependencies of a snapshot of a server as it was at a point in time. */
+export function pointSnapshotDepsOf(environment: Environment, listeners: readonly Listener[]): PointSnapshotDeps {
+  const { agent, treeStore } = environment;
+  const deps = importDepsOf(environment, listeners);
+  return { ...deps, agent, treeStore, confirmed: pointDepsOf(environment).confirmed };
 }
 
 /** Returns the dependencies of a recovery to a point in time. */

@@ -9,7 +9,7 @@ import { consent, list, texts } from './consent.ts';
 
 /** `lifeboat restore` */
 export async function restore(call: Call): Promise<number> {
-  if (call.options.at !== undefined) return (await import('./restore-point.ts')).restorePoint(call);
+  if (call.options.at !== undefined) return (await import('./restore-point.ts')).restorePoint(call, restore);
   const { app, operands, options } = call;
   const [snapshot, source] = operands as [string, string | undefined];
   checkScope(call, source);

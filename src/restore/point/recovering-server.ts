@@ -6,7 +6,7 @@ import { HEARTBEAT_S } from '../../docker/heartbeat.ts';
 import { type Helper, startHelper } from '../../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../../docker/helper-kinds.ts';
 import { LineBuffer } from '../../docker/lines.ts';
-import type { Mount } from '../../plan/model.ts';
+import type { Mount, PostgresSource } from '../../plan/model.ts';
 import type { PointInTime } from '../../plan/values/point-in-time.ts';
 import { TOOLS } from '../../sources/postgres/server/commands.ts';
 import { partOfSpool, readOnlyMount } from '../../sources/postgres/server/helper-mounts.ts';
@@ -67,6 +67,10 @@ of() { pg_controldata -D "$data" | sed -n "s/^$1 setting: *//p"; }
 exec postgres -D "$data" "$@" -c max_connections="$(of max_connections)" \\
   -c max_worker_processes="$(of max_worker_processes)" -c max_wal_senders="$(of max_wal_senders)" \\
   -c max_prepared_transactions="$(of max_prepared_xacts)" -c max_locks_per_transaction="$(of max_locks_per_xact)"`;
+
+const SERVE_SCRIPT = `${TOOLS}; export LC_ALL=C
+printf 'local all all trust\\nhost all all 127.0.0.1/32 trust\\n' > ${RUNTIME}/pg_hba.conf || exit 1
+data=$0; exec postgres -D "$data" "$@"`;
 
 /** None of the server's own configuration applies: it may name files, libraries and addresses that are not there. */
 const SETTINGS: Readonly<Record<string, string>> = {
@@ -153,6 +157,30 @@ export class RecoveringServer {
     return second;
   }
 
+  /**
+   * Starts the recovered server for connections from its own address, which only containers in its network can make.
+   *
+   * @returns the server as a source
+   * @throws PG_RESTORE_FAILED
+   */
+  async serve(planned: PostgresSource, databases: string[] | undefined): Promise<PostgresSource> {
+    const { agent, image, signal } = this.options;
+    const settings = { ...SETTINGS, listen_addresses: '127.0.0.1', port: '5432', hot_standby: 'on' };
+    const { ready, ended, messages } = await this.begin(SERVE_SCRIPT, settings, () => undefined);
+    if (!(await Promise.race([ready.then(() => true), ended.then(() => false)])))
+      throw messages.failure('did not start');
+    signal.throwIfAborted();
+    const { name, project, service, schedule, keep, user, excludeTableData } = planned;
+    return {
+      kind: 'postgres',
+      ...{ name, project, service, schedule, keep, user, excludeTableData, imageId: image, port: 5432 },
+      ...{ containerId: this.helper.id, containerName: `the recovered server of ${name}`, database: 'postgres' },
+      ...{ dataDirectories: [DATA], mounts: [], excludeDatabases: planned.excludeDatabases },
+      ...{ project: agent.project },
+      ...(databases ? { databases } : {}),
+    };
+  }
+
   /** Never rejects. */
   async remove(): Promise<void> {
     await this.helper.remove();
@@ -168,10 +196,21 @@ export class RecoveringServer {
       recovery_target_time: time?.text ?? '',
       recovery_target_timeline: timeline === undefined ? 'current' : String(timeline),
     };
+    const { ready, ended, messages } = await this.begin(START_SCRIPT, settings, onLine);
+    const isReady = await Promise.race([ready.then(() => true), ended.then(() => false)]);
+    if (!isReady) return messages.outcome(false);
+    await this.shutDown(agent.engine, signal);
+    if ((await ended) !== 0) throw messages.failure('did not shut down cleanly');
+    return messages.outcome(true);
+  }
+
+  /** Runs a script that becomes the server. `ended` resolves to its exit status. */
+  private async begin(script: string, settings: Readonly<Record<string, string>>, onLine: (line: string) => void) {
+    const { agent, signal } = this.options;
     const options = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const messages = new Messages(onLine);
     const command = await execStream(agent.engine, this.helper.id, {
-      argv: ['sh', '-c', START_SCRIPT, DATA, ...options],
+      argv: ['sh', '-c', script, DATA, ...options],
       env: { FETCH: FETCH_SCRIPT },
       heartbeat: HEARTBEAT_S,
       onStderr: (chunk) => messages.add(chunk),
@@ -180,11 +219,9 @@ export class RecoveringServer {
     });
     command.stdout.resume();
     const ended = command.done.then(({ exitCode }) => exitCode);
-    const ready = await Promise.race([messages.ready.then(() => true), ended.then(() => false)]);
-    if (!ready) return messages.outcome(false);
-    await this.shutDown(agent.engine, signal);
-    if ((await ended) !== 0) throw messages.failure('did not shut down cleanly');
-    return messages.outcome(true);
+    // The server ends with its helper, when nobody waits for it any more.
+    ended.catch(() => undefined);
+    return { ready: messages.ready, ended, messages };
   }
 
   private async shutDown(engine: Engine, signal: AbortSignal): Promise<void> {
