@@ -128,7 +128,6 @@ describe('docs/security.md', () => {
       inspectContainer: engine.inspectContainer('ID'),
       inspectImage: engine.inspectImage('ID'),
       inspectVolume: engine.inspectVolume('ID'),
-      removeVolume: engine.removeVolume('ID'),
       archive: engine.archive('ID', '/file'),
       createContainer: engine.createContainer('name', {}),
       startContainer: engine.startContainer('ID'),

@@ -89,15 +89,9 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
         ? (await import('../restore/all/restore-all.ts')).restoreAll(deps, { ...request, source: '' })
         : (await import('../restore/restore.ts')).restore(deps, { ...request, source: request.source });
     },
-    restoreToPoint: async (request) => {
-      const { pointDepsOf } = await import('./receivers.ts');
-      return (await import('../restore/point/restore-point.ts')).restoreToPoint(pointDepsOf(environment), request);
-    },
-    snapshotOfPoint: async (request, listeners = []) => {
-      const { pointSnapshotDepsOf } = await import('./receivers.ts');
-      const deps = pointSnapshotDepsOf(environment, listeners);
-      return (await import('../restore/point/snapshot-of-point.ts')).snapshotOfPoint(deps, request);
-    },
+    restoreToPoint: async (request) => (await import('./point.ts')).restorePoint(environment, request),
+    snapshotOfPoint: async (request, listeners = []) =>
+      (await import('./point.ts')).snapshotPoint(environment, listeners, request),
     export: async (request, listeners = []) => {
       const { now, runs } = environment;
       const repository = () => environment.repository({ create: false });

@@ -4,16 +4,11 @@ import { hasCode } from '../base/errors.ts';
 import { WAL_RUN } from '../docker/helper-labels.ts';
 import { reapHelpers } from '../docker/remove-helper.ts';
 import type { BaseSource } from '../plan/model.ts';
-import { createDispatcher } from '../report/dispatch.ts';
-import type { Listener, RunReport } from '../report/events.ts';
-import type { PointDeps } from '../restore/point/restore-point.ts';
-import type { PointSnapshotDeps } from '../restore/point/snapshot-of-point.ts';
+import type { RunReport } from '../report/events.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { Receivers } from '../wal/receivers.ts';
 import type { Environment } from './environment.ts';
-import { importDepsOf } from './import-wiring.ts';
-import { runDepsOf } from './wiring.ts';
 
 /** Creates the receivers of the daemon. They start with the first plan that has a source for them. */
 export function createReceivers(
@@ -51,27 +46,4 @@ export function createReceivers(
       },
     },
   );
-}
-
-/** Returns the dependencies of a snapshot of a server as it was at a point in time. */
-export function pointSnapshotDepsOf(environment: Environment, listeners: readonly Listener[]): PointSnapshotDeps {
-  const { agent, treeStore } = environment;
-  const deps = importDepsOf(environment, listeners);
-  return { ...deps, agent, treeStore, confirmed: pointDepsOf(environment).confirmed };
-}
-
-/** Returns the dependencies of a recovery to a point in time. */
-export function pointDepsOf(environment: Environment): PointDeps {
-  const { engine, agent, treeStore, state, log, otherRepository } = environment;
-  const memory = openReceiverMemory(state.directory);
-  const { journals, spool, agentId, recover, clear, now } = runDepsOf(environment, createDispatcher([], { log }));
-  return {
-    ...{ engine, agent, treeStore, log, journals, spool, agentId, recover, clear, now },
-    lock: environment.lock,
-    repository: () => environment.repository({ create: false }),
-    confirmed: async (source) => {
-      const known = otherRepository ? undefined : await memory.state(source);
-      return known?.confirmed && known.systemId ? { [known.systemId]: known.confirmed } : {};
-    },
-  };
 }

@@ -60,10 +60,8 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
     reapHelpers: async (keep) => (await reapHelpers(engine, project, keepReceivers(environment, keep), log)).living,
     completeDatabases: (entries, run) =>
       completeDatabases({ project, log, plan, openTools: environment.openTools }, entries, run),
-    undoVolumes: async (entries, journal) => {
-      for (const entry of entries) if (entry.type === 'made-volume') await engine.removeVolume(entry.name);
-      return recoverVolumes({ treeStore, log, state, agentMounts: self.facts.mounts }, entries, journal);
-    },
+    undoVolumes: (entries, journal) =>
+      recoverVolumes({ treeStore, log, state, agentMounts: self.facts.mounts }, entries, journal),
     reachedBy: (restore, from) =>
       reachedBy({ state, plan }, restore, from, (source) =>
         environment.openToLook(source, restore.id, AbortSignal.timeout(ASK_LIMIT_MS)),

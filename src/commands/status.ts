@@ -24,8 +24,7 @@ export async function status(call: Call): Promise<number> {
   const { app } = call;
   const { state } = app;
   const now = new Date();
-  const last = await state.lastRun();
-  const plan = await app.plan();
+  const [last, plan] = [await state.lastRun(), await app.plan()];
   const found = await lookAtDestination(call);
   const { manifests, damaged, problem } = found;
   const zone = app.settings.timeZone;

@@ -7,7 +7,6 @@ import * as answers from './answers.ts';
 import { checked } from './answers.ts';
 import type { Bounds } from './bounds.ts';
 import { type BoundedDocker, createBoundedDocker } from './dockerode.ts';
-import { isNotFound } from './engine-errors.ts';
 import { LineBuffer } from './lines.ts';
 
 /** Options of every call: the signal aborts it. */
@@ -62,8 +61,6 @@ export interface Engine {
   inspectContainer(id: string, options?: CallOptions): Promise<answers.ContainerDetails>;
   inspectImage(id: string, options?: CallOptions): Promise<answers.ImageDetails>;
   inspectVolume(name: string, options?: CallOptions): Promise<{ labels: Record<string, string> }>;
-  /** Also resolves if there is no such volume. */
-  removeVolume(name: string, options?: CallOptions): Promise<void>;
   /** Reads a file or directory of a container, including mounts, as a tar archive. */
   archive(id: string, path: string, options?: CallOptions): Promise<Readable>;
   /** `spec` is the request body that the API documents for POST /containers/create. */
@@ -129,7 +126,7 @@ const container = (docker: Docker, id: string) => docker.getContainer(encodeURIC
 const exec = (docker: Docker, id: string) => docker.getExec(encodeURIComponent(id));
 
 type ExecCalls = Pick<Engine, 'execCreate' | 'execStart' | 'execInspect'>;
-type OtherCalls = Pick<Engine, 'inspectImage' | 'inspectVolume' | 'removeVolume'>;
+type OtherCalls = Pick<Engine, 'inspectImage' | 'inspectVolume'>;
 
 function containerCalls({
   call,
@@ -198,11 +195,6 @@ function otherCalls({ call }: Caller): OtherCalls {
     async inspectVolume(name, o = {}) {
       const answer = await call(o, (docker) => docker.getVolume(encodeURIComponent(name)).inspect());
       return checked(answers.volume, answer, 'volume');
-    },
-    async removeVolume(name, o = {}) {
-      await call(o, (docker) => docker.getVolume(encodeURIComponent(name)).remove()).catch((error: unknown) => {
-        if (!isNotFound(error)) throw error;
-      });
     },
   };
 }

@@ -45,8 +45,6 @@ export type JournalEntry =
   | { type: 'reported'; reached?: Reached }
   | { type: 'helper'; name: string }
   | { type: 'object'; key: string }
-  /** a volume that the run is about to make, and that is removed if the run dies */
-  | { type: 'made-volume'; name: string }
   /** the manifest of a backup is about to be sent: from here on it may appear at any time */
   | { type: 'commit' }
   | { type: 'database'; source: string; name: string; what: 'restoring' | 'before' }

@@ -11,7 +11,8 @@ import { readIndexFile } from '../../store/filesystem/read-index.ts';
 import type { Repository } from '../../store/repository/repository.ts';
 import type { TreeStore } from '../../trees/runner.ts';
 import type { Start, Target } from './find-start.ts';
-import { type Recovered, RecoveringServer } from './recovering-server.ts';
+import { RecoveringServer } from './recovering-server.ts';
+import type { Recovered } from './server-messages.ts';
 import { WalServer } from './wal-server.ts';
 
 export interface RecoverDeps {
@@ -29,8 +30,8 @@ interface Recovery {
   journal: Journal;
   /** an empty directory of the run in the spool */
   directory: string;
-  /** name of the volume to make */
-  volume: string;
+  /** name of the volume to make; absent: one that is removed with the server's helper */
+  volume?: string;
 }
 
 interface RecoveryRequest {
@@ -59,29 +60,11 @@ export interface RecoveredVolume {
 }
 
 /**
- * Recovers a server into a new volume. The server is shut down, and its helper stays: the caller removes it. If it
- * fails, nothing of it remains.
+ * Recovers a server into a new volume. The server is shut down, and its helper stays: the caller removes it.
  *
  * @throws PG_RESTORE_FAILED, OBJECT_*, KEY_*, HELPER_FAILED, ENGINE_*
  */
 export async function recoverInto(
-  deps: RecoverDeps,
-  request: RecoveryRequest,
-  recovery: Recovery,
-): Promise<RecoveredVolume & { server: RecoveringServer }> {
-  const { engine } = deps.agent;
-  recovery.journal.record({ type: 'made-volume', name: recovery.volume });
-  try {
-    return await recover(deps, request, recovery);
-  } catch (error) {
-    await engine.removeVolume(recovery.volume).catch((left: unknown) => {
-      deps.log.warn('a volume could not be removed', { volume: recovery.volume, error: String(left) });
-    });
-    throw error;
-  }
-}
-
-async function recover(
   deps: RecoverDeps,
   { source, target, signal, say }: RecoveryRequest,
   { repository, start, id, journal, directory, volume: name }: Recovery,
@@ -91,27 +74,35 @@ async function recover(
   if (!entry.index || !entry.facts || !entry.image)
     throw new LifeboatError('OBJECT_MISSING', `the base backup ${base.snapshot} is not complete`);
   const facts = (await repository.readFacts(entry.facts)) as RecordedBase;
-  say(`Recover ${source} to ${wanted}, from the base backup of ${base.stopTime}, into the volume ${name}`);
+  say(`Recover ${source} to ${wanted}, from the base backup of ${base.stopTime}${name ? `, into volume ${name}` : ''}`);
   const indexPath = path.join(directory, 'base.ndjson');
   await repository.fetchIndex(entry.index, indexPath, signal);
-  const owner = await ownerOf(indexPath);
-  const volume: Mount = { type: 'volume', name, source: '', destination: '', writable: true };
-  say(`  restoring the base backup (${formatBytes(entry.bytes)})`);
-  await deps.treeStore.extract({
-    ...{ indexPath, packs: entry.packs, select: [], target: HELPER_ROOT, runId: id, journal: journal.file, signal },
-    reach: { kind: 'helper', mount: volume },
-    spool: directory,
-    progress: () => undefined,
-  });
   const exchange = { files: path.join(directory, 'wal'), wanted: path.join(directory, 'wanted') };
   const wal = new WalServer(repository, log, exchange);
   await wal.open();
   const recordHelper = (helper: string) => journal.record({ type: 'helper', name: helper });
   const server = await RecoveringServer.start({
-    ...{ agent: deps.agent, image: entry.image, runId: id, volume, exchange, recordHelper, log: deps.log, signal },
-    ...owner,
+    ...{
+      agent: deps.agent,
+      image: entry.image,
+      runId: id,
+      volume: name,
+      exchange,
+      recordHelper,
+      log: deps.log,
+      signal,
+    },
+    ...(await ownerOf(indexPath)),
   });
   try {
+    const volume: Mount = { type: 'volume', name: server.volume, source: '', destination: '', writable: true };
+    say(`  restoring the base backup (${formatBytes(entry.bytes)})`);
+    await deps.treeStore.extract({
+      ...{ indexPath, packs: entry.packs, select: [], target: HELPER_ROOT, runId: id, journal: journal.file, signal },
+      reach: { kind: 'helper', mount: volume },
+      spool: directory,
+      progress: () => undefined,
+    });
     say('  replaying the write-ahead log');
     const to = {
       ...(target === 'latest' ? {} : { time: target }),
@@ -120,7 +111,7 @@ async function recover(
     const onLine = (line: string) => deps.log.debug('recovering server', { line });
     const recovered = await withWal(wal, signal, () => server.recover(to, onLine));
     return {
-      ...{ source, id, snapshot: base.snapshot, volume: name, recovered, segments: wal.served, server },
+      ...{ source, id, snapshot: base.snapshot, volume: server.volume, recovered, segments: wal.served, server },
       target: target === 'latest' ? 'latest' : wanted,
       window: { from: window.from, to: window.to },
       dataDirectory: facts.dataDirectory,

@@ -69,6 +69,12 @@ export async function restoreToPoint(deps: PointDeps, request: PointRequest): Pr
       });
       await server.remove();
       return { ...done, durationMs: deps.now().getTime() - begun.getTime() };
+    } catch (error) {
+      // Lifeboat never removes a volume of the user's, so that no mistake can cost data.
+      request.say(
+        `  the recovery failed; if there is a volume ${request.toVolume} now, remove it with \`docker volume rm\``,
+      );
+      throw error;
     } finally {
       await deps.clear(directory, id);
       await journal.close();

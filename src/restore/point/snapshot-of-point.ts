@@ -76,8 +76,7 @@ function recoveredSource(
     async capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T> {
       const directory = path.join(path.dirname(context.spool), 'recovery');
       await mkdir(directory, { mode: 0o700 });
-      const volume = `lifeboat-${agent.project}-${run.run.id}`.toLowerCase();
-      const recovery = { repository, start, id: run.run.id, journal, directory, volume };
+      const recovery = { repository, start, id: run.run.id, journal, directory };
       const { server } = await recoverInto({ agent, treeStore, log: context.log }, request, recovery);
       try {
         const { database } = request;
@@ -88,7 +87,6 @@ function recoveredSource(
         return await store(tree);
       } finally {
         await server.remove();
-        await agent.engine.removeVolume(volume);
       }
     },
   };
