@@ -84,6 +84,20 @@ describe('point-in-time recovery', () => {
     expect(await stack.psql("SELECT to_regclass('written') IS NULL")).toBe('t');
   });
 
+  it('restores one database as of that time under another name', async () => {
+    await stack.psql('CREATE DATABASE shop');
+    await stack.psql('CREATE TABLE orders (n int); INSERT INTO orders SELECT generate_series(1, 7)', {
+      database: 'shop',
+    });
+    const before = await stack.psql('SELECT clock_timestamp()');
+    await stack.psql('DROP TABLE orders', { database: 'shop' });
+    await stored();
+    const args = ['--at', before, '--database', 'shop', '--to-database', 'shop_then'];
+    const { code, stdout, stderr } = await stack.lifeboatInTurn('restore', 'db.postgres', ...args);
+    expect(code, stdout + stderr).toBe(0);
+    expect(await stack.psql('SELECT count(*) FROM orders', { database: 'shop_then' })).toBe('7');
+  });
+
   it('takes the end of the WAL for a time after the last transaction, and for latest', async () => {
     await stack.psql('CREATE TABLE written (n int PRIMARY KEY)');
     await write(1, 3);
@@ -123,6 +137,8 @@ describe('point-in-time recovery', () => {
     await until('nobody uses the slot', async () => {
       const active = await stack.psql('SELECT count(*) FROM pg_replication_slots WHERE active');
       return active === '0';
+    }).catch(async (error: unknown) => {
+      throw new Error(`${String(error)}\n${await stack.helpers()}\n${await stack.logs('lifeboat')}`);
     });
     await stack.psql('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots');
     for (let i = 0; i < 3; i++) {
