@@ -74,7 +74,7 @@ function inspectCommands({ command, reading, act }: Builder): void {
   reading(command('check', 'Verify that the repository is complete and undamaged', 'check --read-data 10%'))
     .option(
       '--read-data [share]',
-      'also read and hash all data, or only a share such as 10% (another one in each check)',
+      'also read and hash all data, or only a share such as 10%; each check reads a different share',
       share,
     )
     .action(act('check'));
@@ -93,23 +93,19 @@ function restoreCommands({ command, reading, act }: Builder): void {
     .option('--all', 'restore all sources of the project, with its services stopped once')
     .option('--database <name>', 'restore only this database')
     .option('--to-database <name>', 'restore the database under this name, and leave the current one alone')
-    .option(
-      '--to-directory <dir>',
-      'restore files into this directory of the Lifeboat container, which must be empty',
-      absolute,
-    )
+    .option('--to-directory <dir>', 'restore files into this empty directory of the Lifeboat container', absolute)
     .option('--to <source>', 'restore into the databases or the volume of another source')
     .option('--table <schema.name>', 'restore only this table (repeatable)', gather)
     .option('--as <name>', 'with one --table: restore it under this name in the same schema')
     .option('--path <glob>', 'restore only these files (repeatable)', gather)
     .option('--overwrite', 'with --path: also replace files that are newer than the snapshot')
-    .option('--globals', 'create all roles of the snapshot that the server lacks, not only those that are needed')
+    .option('--globals', 'create all roles of the snapshot that the server lacks, not only those that the data needs')
     .option('--skip-failed', 'restore everything that the server accepts, and list what it refuses')
     .option('--unsigned', 'with LIFEBOAT_SIGNING_KEY: accept a snapshot without a signature')
     .option('--dry-run', 'show what would change, and change nothing')
     .option('--no-safety', 'take no safety snapshot, for a database that is too broken to dump')
     .option('--no-stop', 'do not stop the services that use the data')
-    .option('--live', 'stop services only for the swap, not while databases are built')
+    .option('--live', 'stop services only for the swap, not while Lifeboat builds databases')
     .option('--health-url <url>', 'request this URL afterwards, and expect a 2xx response', webAddress)
     .option('--yes', 'do not ask for confirmation')
     .action(act('restore'));
@@ -131,7 +127,7 @@ function archiveCommands({ command, reading, act }: Builder): void {
     ),
   )
     .addOption(new Option('--format <format>', 'format of the archive (default: zip)').choices(['zip', 'tar']))
-    .option('--to <file>', 'write to this file of the Lifeboat container; a name with .tar selects tar', absolute)
+    .option('--to <file>', 'write to this file of the Lifeboat container; a name ending in .tar selects tar', absolute)
     .option('--overwrite', 'with --to: replace an existing file')
     .option('--unsigned', 'with LIFEBOAT_SIGNING_KEY: accept a snapshot without a signature')
     .action(act('export'));
@@ -145,7 +141,7 @@ function archiveCommands({ command, reading, act }: Builder): void {
       'when the backup was made, with a time zone (default: the time of the file; required for stdin)',
       moment,
     )
-    .option('--database <name>', 'name of the database, if the dump does not name one (default: that of the source)')
+    .option('--database <name>', 'name of the database, if the dump does not name it (default: from the settings)')
     .option('--strip <count>', 'remove this many leading directories from each name', count)
     .action(act('import'));
 }
@@ -158,7 +154,12 @@ function retentionCommands({ command, act }: Builder): void {
       'prune even if the two newest snapshots are months apart, or the newest one is months old',
     )
     .action(act('prune'));
-  command('pin <snapshot>', 'Keep a snapshot until it is unpinned', 'pin latest --reason "before deploy 4.2"')
+  command('forget <snapshot>', 'Give up a snapshot with an unreadable manifest', 'forget 20261120T0300 --unreadable')
+    .requiredOption('--unreadable', 'confirm that its manifest cannot be read')
+    .option('--dry-run', 'show what would be given up, and change nothing')
+    .option('--yes', 'do not ask for confirmation')
+    .action(act('forget'));
+  command('pin <snapshot>', 'Keep a snapshot until you unpin it', 'pin latest --reason "before deploy 4.2"')
     .option('--reason <text>', 'the reason, which `snapshots` and `prune` show')
     .action(act('pin'));
   command(
@@ -167,7 +168,7 @@ function retentionCommands({ command, act }: Builder): void {
     'unpin 20261120T030000Z',
   ).action(act('unpin'));
   command('copy', 'Bring the copies up to date', 'copy')
-    .option('--from <location>', 'bring back to the destination what this copy has, instead of updating the copies')
+    .option('--from <location>', 'instead bring everything that this copy has back to the destination')
     .option('--project <name>', 'with --from: select a Compose project if the copy holds several')
     .action(act('copy'));
 }
@@ -175,7 +176,7 @@ function retentionCommands({ command, act }: Builder): void {
 function setupCommands(builder: Builder): void {
   const { group, command, act } = builder;
   command(
-    'accept <source>',
+    'accept <name>',
     'Confirm that a source, a copy or the destination changed on purpose',
     'accept web.media',
   ).action(act('accept'));
@@ -196,7 +197,7 @@ function bucketCommands({ group, command, act }: Builder): void {
     .option('--infrequent-after <days>', 'move objects to STANDARD_IA after this many days', days)
     .option(
       '--keep-removed <days>',
-      'keep removed objects for this many days (default: 30d, or the days of --lock)',
+      'keep removed objects for this many days (default: 30d, or the days of --lock if that is longer)',
       days,
     )
     .option('--archive-removed-after <days>', 'move removed objects to GLACIER after this many days', days)
@@ -205,7 +206,7 @@ function bucketCommands({ group, command, act }: Builder): void {
     .addOption(
       new Option(
         '--lock-mode <mode>',
-        'with governance, users with a special right can lift the lock; with compliance, nobody (default: governance)',
+        'governance: users with a special right can lift the lock; compliance: nobody can (default: governance)',
       ).choices(['governance', 'compliance']),
     )
     .option('--whole-bucket', 'change settings of the whole bucket, even if it also holds other data')

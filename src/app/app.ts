@@ -12,6 +12,7 @@ import { type KeptData, listKept } from '../kept/list.ts';
 import { volumePlace } from '../kept/volume-place.ts';
 import { keptIn } from '../kept/volumes.ts';
 import type { Plan } from '../plan/model.ts';
+import type { UnreadableSnapshot } from '../prune/forget.ts';
 import type { PruneRequest } from '../prune/prune.ts';
 import { createDispatcher } from '../report/dispatch.ts';
 import type { CopyReport, Listener, RunReport } from '../report/events.ts';
@@ -68,6 +69,8 @@ export interface App extends Environment {
   /** reads what each source of the plan holds now; see probe.ts */
   probe(plan: Plan): ReturnType<typeof probe>;
   prune(request: PruneRequest, signal: AbortSignal): Promise<Pruning[]>;
+  /** gives up a snapshot whose manifest cannot be read; see forget.ts */
+  forgetUnreadable(name: string): Promise<UnreadableSnapshot>;
   copy(request: CopyRequest): Promise<CopyReport[]>;
   daemon(signal: AbortSignal): Promise<void>;
 }
@@ -127,6 +130,8 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
         openTools: (source, context) => app.openTools(source, { ...context, recordHelper: () => undefined }),
       }),
     prune: (request, signal) => pruneEverywhere(pruneEverywhereDeps(environment), request, signal),
+    forgetUnreadable: async (name) =>
+      (await import('../prune/forget.ts')).forgetUnreadable({ ...pruneEverywhereDeps(environment), state }, name),
     copy: (request) => copyAlone(copyAloneDeps(environment), request),
     daemon: (signal) => runDaemon(environment, app, signal),
   };

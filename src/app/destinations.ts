@@ -60,12 +60,13 @@ export function openBucket(
   throw new LifeboatError('USAGE', `the destination ${parsed.problem}`, { hint });
 }
 
-function reach({ awsKey, awsRegion }: Settings, { region, ...location }: S3Location) {
+function reach({ awsKey, awsRegion, customerKey }: Settings, { region, ...location }: S3Location) {
   // The region of the settings is that of their key; a profile has its own.
   const inRegion = region ?? (location.profile === undefined ? awsRegion : undefined);
   return {
     location: { ...location, ...(inRegion === undefined ? {} : { region: inRegion }) },
     ...(awsKey ? { credentials: awsKey } : {}),
+    ...(customerKey === undefined ? {} : { customerKey }),
   };
 }
 
@@ -90,7 +91,7 @@ export function helperSettings(settings: Settings, env: NodeJS.ProcessEnv = proc
   const open = { LIFEBOAT_DESTINATION: settings.destination, LOG_LEVEL: 'silent' };
   const parsed = isS3(settings.destination) ? parseS3Location(settings.destination) : undefined;
   if (!parsed || !('value' in parsed)) return { open, secret: keys, place: { directory: settings.destination } };
-  const { awsKey, awsRegion } = settings;
+  const { awsKey, awsRegion, customerKey } = settings;
   const given = AWS_ENVIRONMENT.flatMap((name) => (env[name] ? [[name, env[name]] as const] : []));
   const certificates = env.NODE_EXTRA_CA_CERTS;
   const files = given.flatMap(([name, value]) => (name.endsWith('_FILE') ? [value] : []));
@@ -103,6 +104,7 @@ export function helperSettings(settings: Settings, env: NodeJS.ProcessEnv = proc
       ...(awsRegion ? { AWS_REGION: awsRegion } : {}),
       ...(awsKey ? { AWS_ACCESS_KEY_ID: awsKey.accessKeyId, AWS_SECRET_ACCESS_KEY: awsKey.secretAccessKey } : {}),
       ...(awsKey?.sessionToken ? { AWS_SESSION_TOKEN: awsKey.sessionToken } : {}),
+      ...(customerKey ? { LIFEBOAT_S3_CUSTOMER_KEY: customerKey } : {}),
     },
     place: { uploads: uploadsAt(parsed.value), files: [...files, home, ...(certificates ? [certificates] : [])] },
   };

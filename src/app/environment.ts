@@ -178,7 +178,7 @@ function openOwn(
     accept: own.accept,
     // With --from, nothing is created: an empty place may be about to be filled from the other repository.
     repository: (options = { create }) => own.open(options),
-    place: { ...places.copyTo(at, destination), open: own.openAsCopy },
+    place: { ...places.copyTo(at, destination), open: own.openAsCopy, suspects: agent.state },
     sweep: () => places.sweep(at, destination),
   };
 }

@@ -1,10 +1,13 @@
+import { createHash } from 'node:crypto';
+import path from 'node:path';
 import type { Log } from '../base/log.ts';
 import type { CopyPlace } from '../copy/context.ts';
-import type { Destination, SweepingDestination } from '../destinations/destination.ts';
+import type { Destination, ObjectInfo, SweepingDestination } from '../destinations/destination.ts';
 import { until } from '../destinations/until.ts';
 import type { Self } from '../docker/discover.ts';
 import type { CopyLocation } from '../plan/location.ts';
 import type { Settings } from '../plan/settings.ts';
+import { openManifestCache } from '../run/manifest-cache.ts';
 import type { State } from '../run/state.ts';
 import { isLeasedToOther, type Lease, takeLease } from '../store/repository/lease.ts';
 import { openRepository } from '../store/repository/open-repository.ts';
@@ -33,8 +36,8 @@ export interface Places {
    * Errors: DEST_NOT_MOUNTED, DEST_UNWRITABLE, and those of {@link openRepository}.
    */
   open(at: string, destination: Destination, options: OpenOptions): Promise<Repository>;
-  /** Takes the lease. Throws LOCKED while another agent works on the project there. */
-  lease(repository: Repository): Promise<Lease>;
+  /** Takes the lease, see {@link takeLease}. Throws LOCKED while another agent works on the project there. */
+  lease(repository: Repository, objects?: ObjectInfo[]): Promise<Lease>;
   /** Removes unfinished files of the project, unless another agent works there. */
   sweep(at: string, destination: SweepingDestination, signal?: AbortSignal): Promise<void>;
   /** Returns a destination as a place to copy to. */
@@ -49,17 +52,15 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
     async open(at, destination, options) {
       const mistaken = destinationError(at, self.facts.mounts, options.create);
       if (mistaken) throw mistaken;
-      return openRepository(destination, { keys: settings.keys, ...signing, ...options });
+      const place = createHash('sha256').update(destination.name).digest('hex').slice(0, 16);
+      const manifests = openManifestCache(path.join(state.directory, 'manifests', place, options.project));
+      return openRepository(destination, { keys: settings.keys, ...signing, manifests, ...options });
     },
-    lease: async (repository) =>
-      takeLease({
-        destination: repository.destination,
-        project: repository.project,
-        home: await state.home(),
-        sightings: state,
-        holder: holderOf(self),
-        ...{ now, log },
-      }),
+    lease: async ({ destination, project: of }, objects) => {
+      const home = await state.home();
+      const deps = { destination, project: of, home, sightings: state, holder: holderOf(self), now, log };
+      return takeLease(deps, objects);
+    },
     async sweep(at, destination, signal) {
       if (destinationError(at, self.facts.mounts, true)) return;
       // Unfinished files there may belong to another agent that is storing them.

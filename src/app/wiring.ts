@@ -71,8 +71,8 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
   });
 }
 
-function clearOf({ engine, project, log }: Environment): (directory: string, runId: string) => Promise<void> {
-  const deps = { hasHelpers: (runId: string) => hasHelpers(engine, project, runId), log };
+function clearOf({ engine, project, log, found }: Environment): (directory: string, runId: string) => Promise<void> {
+  const deps = { hasHelpers: async (runId: string) => found && (await hasHelpers(engine, project, runId)), log };
   return (directory, runId) => clearDirectory(directory, runId, deps);
 }
 

@@ -2,7 +2,7 @@ import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Problem } from '../plan/model.ts';
 import { isCopyOk } from '../report/copy-text.ts';
-import { PRUNE } from '../report/prune-text.ts';
+import { doubtedText, forgetHint, PRUNE } from '../report/prune-text.ts';
 import { MAKES_ROOM } from '../run/process-lock.ts';
 import type { Prepared, Run } from './begin.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
@@ -85,8 +85,16 @@ async function pruneAfter(
   log: Log,
 ): Promise<void> {
   try {
-    const { snapshots, objects, bytes, refused, held } = await deps.prune(plan, repository, pruning);
+    const { snapshots, objects, bytes, refused, held, unreadable } = await deps.prune(plan, repository, pruning);
     ending.pruned = { snapshots, objects, bytes, ...(refused ? { refused } : {}), ...(held ? { held } : {}) };
+    if (unreadable) {
+      const warning = {
+        code: 'OBJECT_DAMAGED',
+        message: doubtedText(unreadable),
+        hint: forgetHint(unreadable),
+      } as const;
+      ending.problems.push(warningOf(warning, warning.message));
+    }
   } catch (error) {
     const info = errorInfo(error);
     const { code, message } = info;

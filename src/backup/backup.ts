@@ -1,9 +1,8 @@
 import path from 'node:path';
 import { errorInfo, hasCode } from '../base/errors.ts';
 import type { RunReport } from '../report/events.ts';
-import type { Lease } from '../store/repository/lease.ts';
 import { copyAndPrune } from './after-commit.ts';
-import { beginRun, type Run } from './begin.ts';
+import { beginRun, type Leased, leaseRepository, type Run } from './begin.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
 import { type Ending, finish } from './report.ts';
 import { storeSnapshot } from './store.ts';
@@ -34,7 +33,7 @@ export async function backup(deps: BackupDeps, request: BackupRequest): Promise<
 export async function backupUnderLock(
   deps: BackupDeps,
   request: BackupRequest,
-  takeLease?: () => Promise<Lease>,
+  takeLease?: () => Promise<Leased>,
 ): Promise<RunReport> {
   const run = await beginRun(deps, request, takeLease);
   const ending = await storeSnapshot(deps, request, run);
@@ -50,8 +49,8 @@ export async function backupUnderLock(
 /**
  * Requests the lease. Throws LOCKED when another agent holds it. The returned function rejects with any other failure.
  */
-async function askForLease(deps: BackupDeps): Promise<() => Promise<Lease>> {
-  const taking = (async () => deps.lease(await deps.repository()))();
+async function askForLease(deps: BackupDeps): Promise<() => Promise<Leased>> {
+  const taking = leaseRepository(deps);
   await taking.catch((error: unknown) => {
     if (hasCode(error, 'LOCKED')) throw error;
   });

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { type Log, withTail } from '../base/log.ts';
-import type { Plan, PlannedSource } from '../plan/model.ts';
+import type { ObjectInfo } from '../destinations/destination.ts';
+import { listOnce } from '../destinations/list-once.ts';
+import type { Plan, PlannedSource, Problem } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import type { Progress, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
@@ -23,12 +25,33 @@ import {
 import type { BackupDeps, BackupRequest } from './context.ts';
 import { planWhenUp } from './plan-when-up.ts';
 
+/** A repository and its lease. */
+export interface Leased {
+  repository: Repository;
+  lease: Lease;
+  /** the repository, with listings of the moment at which the lease was taken */
+  listed: Repository;
+}
+
+/** Opens the repository and takes its lease. One listing answers everything that a run needs to know first. */
+export async function leaseRepository(deps: Pick<BackupDeps, 'repository' | 'lease'>): Promise<Leased> {
+  const repository = await deps.repository();
+  const objects: ObjectInfo[] = [];
+  const lease = await deps.lease(repository, objects);
+  const { destination, project } = repository;
+  // A lease that needs no listing leaves the list empty: then each question lists what it needs.
+  if (objects.length === 0) return { repository, lease, listed: repository };
+  return { repository, lease, listed: repository.through(listOnce(destination, `${project}/`, objects)) };
+}
+
 /** Everything that a run needs before it reads a source. */
 export interface Prepared {
   plan: Plan;
   journal: Journal;
   lease: Lease;
   repository: Repository;
+  /** see {@link Leased} */
+  listed: Repository;
   list: Awaited<ReturnType<Repository['snapshots']>>;
   /** the highest sequence that a snapshot may have elsewhere; the new one gets a higher one */
   takenSequence: number;
@@ -60,12 +83,12 @@ export interface Run {
 /**
  * Plans, announces the run, and prepares it: opens a journal, takes the lease and lists the snapshots. Never rejects.
  *
- * @param takeLease returns a lease that the caller requested; absent: this function takes one
+ * @param takeLease returns the lease that the caller requested; absent: this function takes one
  */
 export async function beginRun(
   deps: BackupDeps,
   request: BackupRequest,
-  takeLease?: () => Promise<Lease>,
+  takeLease?: () => Promise<Leased>,
 ): Promise<Run> {
   let failure: LifeboatError | undefined;
   const note = (error: unknown): undefined => {
@@ -79,20 +102,21 @@ export async function beginRun(
   deps.dispatcher.emit({ type: 'run-started', run: start });
   log.info('run started', { run: start.id, trigger: start.trigger, sources: start.sources });
   const journal = await openJournal(deps, start, request.attempt?.earlier).catch(note);
-  let lease = await takeLease?.().catch(note);
+  const canRun = plan !== undefined && journal !== undefined && !failure;
+  // A lease that was requested is held already, so the run must release it in any case.
+  const leased = takeLease || canRun ? await (takeLease?.() ?? leaseRepository(deps)).catch(note) : undefined;
   let prepared: Prepared | undefined;
-  if (plan && journal && !failure) {
+  if (plan && journal && leased && !failure) {
     try {
-      const repository = await deps.repository();
-      lease ??= await deps.lease(repository);
-      const list = await repository.snapshots(request.signal);
+      const { repository, listed } = leased;
+      const list = await listed.snapshots(request.signal);
       refuseLostEnd(repository, list);
       const takenSequence = await findTakenSequence(deps, { repository, list, log, signal: request.signal });
       await rememberChain(deps, log, async (seen) => [
-        ...(seen ? [] : await missingPlaces(repository, list)),
+        ...(seen ? [] : await missingPlaces(listed, list)),
         ...rememberList(list, seen ?? []),
       ]);
-      prepared = { plan, journal, lease, repository, list, takenSequence };
+      prepared = { plan, journal, ...leased, list, takenSequence };
     } catch (error) {
       note(error);
     }
@@ -102,7 +126,7 @@ export async function beginRun(
     ...(plan ? { plan } : {}),
     ...(prepared ? { prepared } : {}),
     ...(failure ? { failure } : {}),
-    release: async () => lease?.release(),
+    release: async () => leased?.lease.release(),
     end: async () => (journal ? endJournal(journal, log) : undefined),
   };
 }
@@ -169,8 +193,19 @@ function startRun(deps: BackupDeps, request: BackupRequest, plan: Plan | undefin
 }
 
 /** Returns the sources of the plan that this run backs up. */
-export function chosenSources({ sources }: Plan, { only }: BackupRequest): PlannedSource[] {
+export function chosenSources({ sources }: Plan, { only }: Pick<BackupRequest, 'only'>): PlannedSource[] {
   return only ? sources.filter(only) : sources;
+}
+
+/**
+ * Returns the problems of the plan that a run reports. A warning about the volumes of a stopped container concerns only
+ * runs that store volumes. Mistakes in labels and settings concern every run.
+ */
+export function problemsOf(plan: Plan, request: Pick<BackupRequest, 'only'>): Problem[] {
+  const storesVolumes = chosenSources(plan, request).some(({ kind }) => kind === 'volume');
+  return plan.problems.filter(
+    ({ code, severity }) => storesVolumes || code !== 'CONTAINER_STOPPED' || severity !== 'warning',
+  );
 }
 
 async function openJournal({ journals, agentId }: BackupDeps, run: RunStart, earlier?: Earlier): Promise<Journal> {

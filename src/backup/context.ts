@@ -1,4 +1,5 @@
 import type { Log } from '../base/log.ts';
+import type { ObjectInfo } from '../destinations/destination.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 import type { PruneDeps } from '../prune/prune.ts';
 import type { CopyReport, Pruned, RunStart, Trigger } from '../report/events.ts';
@@ -8,7 +9,7 @@ import type { Lock } from '../run/process-lock.ts';
 import type { HoldDeps } from '../run/release.ts';
 import type { RunDeps } from '../run/run-deps.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import type { Lease } from '../store/repository/lease.ts';
+import type { Lease, takeLease } from '../store/repository/lease.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import type { Captured } from './outcome.ts';
 
@@ -34,8 +35,11 @@ export interface BackupDeps extends RunDeps {
   /** removes unfinished files of this project from the destination; only for a caller that holds lock and lease */
   sweepTemporary(): Promise<void>;
   repository(): Promise<Repository>;
-  /** takes the lease that excludes other agents at the destination; throws LOCKED while one of them holds it */
-  lease(repository: Repository): Promise<Lease>;
+  /**
+   * takes the lease that excludes other agents at the destination; throws LOCKED while one of them holds it; `objects`:
+   * see {@link takeLease}
+   */
+  lease(repository: Repository, objects?: ObjectInfo[]): Promise<Lease>;
   holdDeps(journal: Journal, log: Log): HoldDeps;
   capturer(run: RunContext): Capturer;
   nextRun(): Date | undefined;
@@ -97,6 +101,8 @@ export interface RunContext {
   lease: Lease;
   /** newest first */
   snapshots: Snapshot[];
+  /** by key, the size of each pack that was there when the run began; absent: unknown */
+  packs?: ReadonlyMap<string, number | undefined>;
   /** position of its manifest in the chain */
   place: Pick<Manifest, 'sequence' | 'previous'>;
   log: Log;

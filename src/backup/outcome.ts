@@ -101,7 +101,7 @@ function vanishedError({ name, stopped }: VanishedSource): ErrorInfo {
   return {
     code: 'SOURCE_VANISHED',
     message: `${name} was backed up before and is not there any more`,
-    hint: `Start its container and check its labels; if it is gone on purpose, run \`lifeboat accept ${name}\`.`,
+    hint: `Start its container and check its labels. If its service has a new name, the label lifeboat.name with the old name continues its history. If it is gone on purpose, run \`lifeboat accept ${name}\`.`,
   };
 }
 

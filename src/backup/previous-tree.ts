@@ -2,6 +2,7 @@ import path from 'node:path';
 import { errorInfo } from '../base/errors.ts';
 import type { LastGood } from '../run/history.ts';
 import type { State } from '../run/state.ts';
+import { lostPacksText } from '../store/content/previous-index.ts';
 import { packsToRenew } from '../store/content/repack.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { isSealedWith } from '../store/seal/encryption.ts';
@@ -36,13 +37,19 @@ export async function previousTree(
     const alike = stored.filter((pack) => isSealedWith(pack, repository.keys));
     if (alike.length < stored.length)
       log.info('content stored with other keys, or without encryption, is stored again', { source: name });
-    const packs = alike.filter(({ key }) => !damaged.has(key));
+    const sound = alike.filter(({ key }) => !damaged.has(key));
+    // Listed once for all sources. Without that list, the store lists the packs of this source.
+    const { packs: there } = context;
+    const packs = there ? sound.filter(({ key, size }) => there.get(key) === size) : sound;
+    const lost = sound.length - packs.length;
+    const known = { indexPath, ...(there ? { listed: true } : {}) };
+    const warnings = lost > 0 ? [lostPacksText(lost)] : [];
     // No repacking in a safety snapshot: a restore waits for it.
-    if (run.trigger === 'safety') return { tree: { indexPath, packs }, warnings: [] };
+    if (run.trigger === 'safety') return { tree: { ...known, packs }, warnings };
     const renewed = await packsToRenew(indexPath, packs);
     if (renewed.size > 0)
       log.info('storing the remaining content of mostly unused packs again', { source: name, packs: renewed.size });
-    return { tree: { indexPath, packs: packs.filter(({ id }) => !renewed.has(id)) }, warnings: [] };
+    return { tree: { ...known, packs: packs.filter(({ id }) => !renewed.has(id)) }, warnings };
   } catch (error) {
     const info = errorInfo(error);
     const text = 'the last index cannot be read, so everything is stored again';

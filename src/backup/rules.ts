@@ -117,7 +117,7 @@ export function judgeEmpty(
   if (planned.kind === 'volume' && planned.all) return 'never filled';
   const { createdAt } = planned.life ?? {};
   const isNew = createdAt !== undefined && now.getTime() - Date.parse(createdAt) < FILLING_MS;
-  return isNew && lastStored === undefined ? 'not filled yet' : 'lost';
+  return isNew ? 'not filled yet' : 'lost';
 }
 
 /** Returns TREE_EMPTY, the failure of a source without any file. */

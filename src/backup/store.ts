@@ -10,8 +10,9 @@ import { nextPlace } from '../store/repository/chain.ts';
 import { isCertainFailure } from '../store/repository/commit.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { emptiedProblem, listEmptiedSources, refuseEmptied } from '../store/repository/emptied.ts';
+import type { Repository } from '../store/repository/repository.ts';
 import { placeOf } from '../store/repository/seen-chain.ts';
-import { chosenSources, type Prepared, type Run, rememberChain } from './begin.ts';
+import { chosenSources, type Prepared, problemsOf, type Run, rememberChain } from './begin.ts';
 import { captureAll, failTooLarge } from './capture-all.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './context.ts';
 import { failIncomplete } from './fail-incomplete.ts';
@@ -25,7 +26,7 @@ import { clockProblems, emptyRunError, refuseClear, refuseUnsigned, runStatus } 
  */
 export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, run: Run): Promise<Ending> {
   const captured: Captured[] = [];
-  const problems: Problem[] = [...(run.plan?.problems ?? [])];
+  const problems: Problem[] = run.plan ? problemsOf(run.plan, request) : [];
   const { prepared, failure } = run;
   if (!prepared) return failedRun({ request, run, captured, problems }, failure);
   const { journal, list } = prepared;
@@ -85,23 +86,32 @@ async function takePlace(
   { state }: Pick<BackupDeps, 'state'>,
   { signal }: BackupRequest,
   { start, ended, log }: Run,
-  { journal, lease, repository, list, takenSequence }: Prepared,
+  { journal, lease, repository, listed, list, takenSequence }: Prepared,
 ): Promise<RunContext> {
   const { snapshots } = list;
   refuseUnsigned(repository.signing, snapshots);
   refuseClear(repository.keys, snapshots);
-  await refuseEmptied(repository, snapshots, new Set(await state.damaged()));
-  const place = await nextPlace(repository, list, Math.max(lease.claimed ?? 0, takenSequence));
-  return { run: start, ended, journal, repository, lease, snapshots, place, log, signal };
+  await refuseEmptied(listed, snapshots, new Set(await state.damaged()));
+  const place = await nextPlace(listed, list, Math.max(lease.claimed ?? 0, takenSequence));
+  const packs = listed === repository ? undefined : await listPacks(listed);
+  const context = { run: start, ended, journal, repository, lease, snapshots, place, log, signal };
+  return { ...context, ...(packs ? { packs } : {}) };
+}
+
+/** Returns the size of each pack of a project, by key. */
+async function listPacks({ destination, project }: Repository): Promise<Map<string, number | undefined>> {
+  const packs = new Map<string, number | undefined>();
+  for await (const { key, size } of destination.list(`${project}/packs/`)) packs.set(key, size);
+  return packs;
 }
 
 /** Finds sources whose packs are all gone, and lets this run store their content again. Returns a problem for each. */
-async function findEmptied({ state }: BackupDeps, { repository, list }: Prepared): Promise<Problem[]> {
+async function findEmptied({ state }: BackupDeps, { listed, list }: Prepared): Promise<Problem[]> {
   const damaged = await state.damaged();
-  const emptied = await listEmptiedSources(repository, list.snapshots, new Set(damaged));
+  const emptied = await listEmptiedSources(listed, list.snapshots, new Set(damaged));
   const keys = emptied.flatMap((one) => one.keys);
   if (keys.length > 0) await state.saveDamaged([...new Set([...damaged, ...keys])]);
-  return emptied.map((one) => emptiedProblem(repository, one));
+  return emptied.map((one) => emptiedProblem(listed, one));
 }
 
 /** Returns the problems of the run for manifests that cannot be used, one for each reason. */

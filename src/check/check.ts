@@ -83,7 +83,7 @@ const EXAMPLES = 5;
  * presence and size of every object, and the content of the share that `options` ask for. Changes nothing.
  */
 export async function check(repository: Repository, options: CheckOptions): Promise<CheckResult> {
-  const { snapshots, damaged: unreadable } = await repository.snapshots(options.signal);
+  const { snapshots, damaged: unreadable } = await repository.snapshots(options.signal, { fetch: true });
   const objects = new Map<string, ObjectRef>();
   for (const { manifest } of snapshots) for (const ref of objectsOf(manifest)) objects.set(ref.key, ref);
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);

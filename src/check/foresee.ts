@@ -4,6 +4,7 @@ import { emptyError, judgeEmpty, refuseClear, refuseUnsigned } from '../backup/r
 import { damagedProblems } from '../backup/store.ts';
 import { errorInfo, hasErrno, LifeboatError } from '../base/errors.ts';
 import type { CopyPlace } from '../copy/context.ts';
+import { isReadPastCache } from '../destinations/local.ts';
 import type { Note, Plan, PlannedSource, Problem } from '../plan/model.ts';
 import { isS3 } from '../plan/s3-location.ts';
 import { formatBytes } from '../report/format.ts';
@@ -63,7 +64,16 @@ export async function foresee(deps: ForeseeDeps): Promise<{ problems: Problem[];
   ]);
   const empty = await emptySources(deps, known);
   const renamed = main ? await renamedNotes(deps, main) : [];
-  return { problems: [...found.flat(), ...empty.problems], notes: [...empty.notes, ...renamed] };
+  const cached = await Promise.all([destination, ...copies].map(cacheNotes));
+  return { problems: [...found.flat(), ...empty.problems], notes: [...empty.notes, ...renamed, ...cached.flat()] };
+}
+
+/** Notes that objects at a place are read back through the page cache. */
+async function cacheNotes({ setting, location }: ForeseenPlace): Promise<Note[]> {
+  const limit = new Promise<undefined>((resolve) => void setTimeout(() => resolve(undefined), LIMIT_MS).unref());
+  if (isS3(location) || (await Promise.race([isReadPastCache(location), limit])) !== false) return [];
+  const message = `the file system of ${location} allows no direct reads, so new objects are read back from memory, and not from the disk; \`lifeboat check --read-data\` reads the disk later`;
+  return [{ subject: setting, message }];
 }
 
 /**

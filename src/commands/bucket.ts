@@ -34,10 +34,12 @@ export async function setup(call: BucketCall): Promise<number> {
 
 export async function policy(call: BucketCall): Promise<number> {
   const { settings, io, options } = call;
-  const { bucket, prefix } = openBucket(settings, io.env, { destination: destinationOf(call) }).s3;
+  const opened = openBucket(settings, io.env, { destination: destinationOf(call) });
+  const { bucket, prefix } = opened.s3;
+  const { acl, kmsKey } = opened.location;
   const { appendOnly, lock, principal } = options;
   const document = agentPolicy({
-    ...{ bucket, prefix, appendOnly: appendOnly === true },
+    ...{ bucket, prefix, acl, kmsKey, appendOnly: appendOnly === true },
     ...(typeof lock === 'number' ? { lockDays: lock } : {}),
     ...(typeof principal === 'string' ? { principal } : {}),
   });

@@ -6,7 +6,7 @@ import { run } from './run.ts';
 const OPERANDS: Readonly<Record<string, string>> = {
   snapshot: '`latest`, an id from `snapshots`, or the start of an id',
   source: 'a name from `plan`, such as db.postgres',
-  'accept source': 'a name from `status`: of a source or a copy, or `destination`',
+  'accept name': 'a source or a copy, as `status` names it, or the word `destination`',
   path: 'a path, a directory or a glob in the source',
   restore: 'an id from `status`, or the start of one (default: the newest restore)',
   file: 'a path in the Lifeboat container, or - for stdin',

@@ -91,6 +91,7 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   windows: async (call) => (await import('./windows.ts')).showWindows(call),
   check: async (call) => (await import('./check.ts')).checkRepository(call),
   copy: async (call) => (await import('./copy.ts')).copy(call),
+  forget: async (call) => (await import('./forget.ts')).forget(call),
   prune: async (call) => (await import('./prune.ts')).prune(call),
   pin: async (call) => (await import('./pin.ts')).pin(call),
   unpin: async (call) => (await import('./pin.ts')).unpin(call),

@@ -14,6 +14,7 @@ const WORDS: Record<Attention, string> = {
   vanished: 'gone',
   fell: 'lost data?',
   ahead: 'date ahead',
+  damaged: 'damaged',
 };
 
 /** A source without any whole snapshot has no good one. */
@@ -55,6 +56,11 @@ export function renderSourceStatuses(
     if (attention === 'ahead') {
       const date = `its newest snapshot is dated in the future (${lastGood?.snapshot})`;
       return [`  ${paint.bad('!')} ${oneLine(name)}: ${date}; the clock was ahead then, or is behind now`];
+    }
+    if (attention === 'damaged') {
+      const what = `its last good snapshot ${lastGood?.snapshot} needs data that \`lifeboat check\` found damaged`;
+      const hint = `run \`lifeboat backup ${name}\`, which stores that data again; \`lifeboat check\` names the snapshots that are whole`;
+      return [`  ${paint.bad('!')} ${oneLine(name)}: ${what}`, `    hint: ${hint}`];
     }
     if (attention === 'fell' && fell) {
       const what = `  ${paint.bad('!')} ${oneLine(name)}: ${oneLine(fallText(fell, now))}`;

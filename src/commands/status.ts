@@ -28,8 +28,8 @@ export async function status(call: Call): Promise<number> {
   const found = await lookAtDestination(call);
   const { manifests, damaged, problem } = found;
   const zone = app.settings.timeZone;
-  const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
-  const all = listSourceStatuses({ plan, manifests, results, accepted, zone, now });
+  const [results, accepted, damagedKeys] = await Promise.all([state.results(), state.accepted(), state.damaged()]);
+  const all = listSourceStatuses({ plan, manifests, results, accepted, damaged: damagedKeys, zone, now });
   const next = app.nextRun(plan).toISOString();
   const underWay = await app.runsUnderWay();
   const running = runningNow(underWay);

@@ -25,6 +25,8 @@ export interface CopyPlace {
    */
   isEmpty(signal: AbortSignal): Promise<boolean>;
   lease(repository: Repository): Promise<Lease>;
+  /** the record of objects there that `check` found damaged; absent: there is none */
+  suspects?: Pick<State, 'damaged' | 'saveDamaged'>;
   /** Removes unfinished objects of the project. The caller must hold the lease. */
   sweep(signal?: AbortSignal): Promise<void>;
 }

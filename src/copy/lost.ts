@@ -2,7 +2,7 @@ import type { Problem } from '../plan/model.ts';
 import { plural } from '../report/format.ts';
 import type { Snapshot } from '../store/repository/repository.ts';
 import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
-import { findRemoved } from '../store/repository/tombstones.ts';
+import { FORGOTTEN, findRemoved, readTombstone } from '../store/repository/tombstones.ts';
 import type { Side } from './context.ts';
 
 /**
@@ -33,4 +33,9 @@ export function lostProblem(copy: string, { repository }: Side, [newest = '', ..
     message: `it has ${newest}${more}, which ${name} lost: Lifeboat did not remove ${others.length === 0 ? 'it' : 'them'} there`,
     hint: `To bring them back, run \`lifeboat copy --from ${copy}\`. To continue without them, run \`lifeboat accept destination\`.`,
   };
+}
+
+/** Returns whether somebody gave up an unreadable manifest at the destination. The copy then gives it up too. */
+export async function isForgotten({ repository, removed }: Side, id: string): Promise<boolean> {
+  return removed.includes(id) && (await readTombstone(repository, id))?.why === FORGOTTEN;
 }

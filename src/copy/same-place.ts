@@ -3,7 +3,8 @@ import { LifeboatError } from '../base/errors.ts';
 import type { Destination } from '../destinations/destination.ts';
 import type { CopyState } from '../run/state.ts';
 import { patiently } from '../run/watchdog.ts';
-import { type Lease, leaseTokenAt } from '../store/repository/lease.ts';
+import type { Lease } from '../store/repository/lease.ts';
+import { leaseTokenAt } from '../store/repository/lease-row.ts';
 
 /** The name of the destination in the error of a copy that is the destination. */
 export const DESTINATION = 'the destination itself';

@@ -28,13 +28,13 @@ import {
 } from '../store/repository/tombstones.ts';
 import { listContent } from '../store/repository/unreferenced.ts';
 import type { CopyDeps, CopyPlace, Side } from './context.ts';
-import { lostProblem, lostSnapshots } from './lost.ts';
+import { isForgotten, lostProblem, lostSnapshots } from './lost.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
 
 /** One copy that is being updated. */
 interface Copying {
-  place: Pick<CopyPlace, 'name' | 'keep' | 'keepsPins'>;
+  place: Pick<CopyPlace, 'name' | 'keep' | 'keepsPins' | 'suspects'>;
   main: Side;
   repository: Repository;
   /** counts what was sent so far */
@@ -71,7 +71,8 @@ export async function bringUpToDate(
   const problems = new Map<string, Problem>();
   const lost = await lostSnapshots(copy.snapshots, main, await deps.state.abandoned(main.repository.project));
   if (lost.length > 0) problems.set('lost', lostProblem(place.name, main, lost));
-  const context = await contextOf(deps, copying, problems);
+  const suspects = (await place.suspects?.damaged()) ?? [];
+  const context = await contextOf(deps, copying, problems, suspects);
   const unreadable = main.damaged.find(({ id }) => !copy.there.has(id) && !copy.gone.has(id));
   let error = unreadable ? notCopied(unreadable.id, unreadable.error) : copy.withheld;
   try {
@@ -90,6 +91,7 @@ export async function bringUpToDate(
     }
   } finally {
     for (const [key, why] of context.bad) if (isDamage(why)) copying.bad.add(key);
+    if (context.suspects.size < suspects.length) await place.suspects?.saveDamaged([...context.suspects]);
   }
   const brought = steps.flatMap((step) =>
     step.type === 'snapshot' && !lacking.has(step) ? [step.snapshot.manifest.id] : [],
@@ -129,7 +131,7 @@ async function readCopy(
     // The disk or server may return it again later, so it is not deleted.
     if (isSystemError(error.cause)) withheld ??= notRead(place.name, id, error);
     // A damaged manifest is copied again. A forged one is left for people to examine.
-    else if (error.code === 'OBJECT_DAMAGED' && known.has(id)) unreadable.add(id);
+    else if (error.code === 'OBJECT_DAMAGED' && (known.has(id) || (await isForgotten(main, id)))) unreadable.add(id);
   }
   // A snapshot with a tombstone is not copied again, so its damaged manifest is of no use.
   for (const id of unreadable) {
@@ -172,6 +174,7 @@ async function contextOf(
   deps: Pick<CopyDeps, 'now' | 'log' | 'progress'>,
   { place, main, repository, report, lacking, fence, signal, alive }: Copying,
   problems: Map<string, Problem>,
+  suspects: readonly string[],
 ): Promise<CopyContext> {
   const there = new Map<string, number>();
   const bad = new Map<string, LifeboatError>();
@@ -200,7 +203,7 @@ async function contextOf(
   const stored = new Set(main.snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
   const judge = new DamageJudge(main.repository, [...stored]);
   const ends = { from: main.repository, to: repository };
-  return { ...ends, complete, judge, there, bad, sent: report, fence, onBytes, signal };
+  return { ...ends, complete, judge, there, suspects: new Set(suspects), bad, sent: report, fence, onBytes, signal };
 }
 
 interface StepToTake {

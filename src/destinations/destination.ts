@@ -8,6 +8,8 @@ export interface ObjectInfo {
   size: number | undefined;
   /** why it cannot be inspected: DEST_UNREACHABLE */
   unread?: LifeboatError;
+  /** changes whenever the object is written again; absent: the destination has no such value */
+  version?: string;
 }
 
 /** Proof that an object is stored whole: its content, as read back. */
@@ -50,6 +52,16 @@ export interface PutOptions {
   whole?: Stored;
   /** called while the stored object is read back: this takes a while, and no bytes of the body flow meanwhile */
   alive?: () => void;
+  /**
+   * The key has a random part that was made for this object, so nobody else stores an object of this name. The
+   * destination need not look for one first, nor read back what a response with the hash of the content proves.
+   */
+  newKey?: boolean;
+  /**
+   * The caller reads the object back itself, and finds out whether it is its own. The destination need not read it back
+   * if a response with the hash of the content proves that it is stored.
+   */
+  readBackByCaller?: boolean;
 }
 
 /**
@@ -75,6 +87,28 @@ export interface Destination {
   /** `prefix` is empty or ends with `/`, so `app/` never matches `app-staging/`. */
   list(prefix: string, options?: { signal?: AbortSignal }): AsyncIterable<ObjectInfo>;
   delete(key: string, options?: { signal?: AbortSignal }): Promise<void>;
+}
+
+/** A destination that deletes many objects in few requests. */
+export interface BulkDeletingDestination extends Destination {
+  /**
+   * Deletes objects, as `delete` does for each. Returns the keys of those that the destination does not let Lifeboat
+   * delete. After several refusals, it tries no further ones.
+   *
+   * @param options `before` is called before each request; if it rejects, no further request is sent
+   */
+  deleteMany(keys: readonly string[], options?: DeleteManyOptions): Promise<string[]>;
+}
+
+/** Options of {@link BulkDeletingDestination.deleteMany}. */
+export interface DeleteManyOptions {
+  signal?: AbortSignal | undefined;
+  before?: () => Promise<void>;
+}
+
+/** Returns true if a destination can delete many objects in few requests. */
+export function deletesInBulk(destination: Destination): destination is BulkDeletingDestination {
+  return 'deleteMany' in destination;
 }
 
 /** A destination that can lock stored objects for a time. Nobody can permanently delete a locked object. */

@@ -1,16 +1,15 @@
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import type { Stored } from './destination.ts';
 import type { HashAnswer } from './hash-worker.ts';
 
-/** Smaller files are hashed in this thread, because a message to the worker costs more. Bytes. */
-const INLINE_SIZE = 4 * 1024 * 1024;
 const IDLE_MS = 5000;
 const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 32 };
 
+/** A file as it was read. `direct`: from the disk, and not from the page cache of the system. */
+type Hashed = Stored & { direct: boolean };
+
 interface Waiting {
-  resolve(stored: Stored): void;
+  resolve(hashed: Hashed): void;
   reject(error: Error): void;
   alive?: (() => void) | undefined;
 }
@@ -20,18 +19,13 @@ let idle: NodeJS.Timeout | undefined;
 const waiting: Waiting[] = [];
 
 /**
- * Reads a file back and hashes it. Large files are hashed in a worker thread, so the next object can be stored
- * meanwhile.
+ * Reads a file back from the disk and hashes it, in a worker thread: the next object can be stored meanwhile, and a
+ * disk that hangs does not block this thread.
  *
- * @param size expected size of the file, bytes
  * @param alive called repeatedly while a large file is read
  * @throws the system error
  */
-export async function hashFile(file: string, size: number, alive?: () => void): Promise<Stored> {
-  if (size <= INLINE_SIZE) {
-    const content = await readFile(file);
-    return { size: content.length, sha256: createHash('sha256').update(content).digest('hex') };
-  }
+export function hashFile(file: string, alive?: () => void): Promise<Hashed> {
   return new Promise((resolve, reject) => {
     clearTimeout(idle);
     worker ??= start();

@@ -29,6 +29,14 @@ export function checkPrefix(prefix: string): string {
   return prefix;
 }
 
+/**
+ * Returns true for the key of a pack. Only packs may be stored where objects are slow or costly to reach: every run
+ * reads and replaces the other objects.
+ */
+export function isPackKey(key: string): boolean {
+  return /^[^/]+\/packs\//.test(key);
+}
+
 /** Compares keys by their UTF-8 bytes, as S3 does. */
 export function compareKeys(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));

@@ -101,10 +101,10 @@ async function makeDirectories(root: string, directory: string, attempt = 1): Pr
   }
 }
 
-/** Reads back a file that should have `size` bytes. @throws DEST_DAMAGED */
-export async function readBack(file: string, size: number, alive?: () => void): Promise<Stored> {
+/** Reads back a file. @throws DEST_DAMAGED */
+export async function readBack(file: string, alive?: () => void): Promise<Stored> {
   try {
-    return await hashFile(file, size, alive);
+    return await hashFile(file, alive);
   } catch (cause) {
     if (!isDiskError(cause)) throw cause;
     throw new LifeboatError('DEST_DAMAGED', 'the stored object cannot be read back', { cause });

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, isDiskError, isSystemError, LifeboatError } from '../base/errors.ts';
 import type { ByteRange, ObjectInfo, SweepingDestination } from './destination.ts';
+import { hashFile } from './hash-file.ts';
 import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
 import { findBrokenParent, identify, readEntries, wayTo } from './local-links.ts';
 import { exists, giveName, readBack, writeWhole } from './local-write.ts';
@@ -35,7 +36,7 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
         signal?.throwIfAborted();
         if (await exists(file)) throw alreadyThere(key);
         const sent = await writeWhole(root, temporary, body, signal);
-        const back = await readBack(temporary, sent.size, alive);
+        const back = await readBack(temporary, alive);
         signal?.throwIfAborted();
         if (back.size !== sent.size || back.sha256 !== sent.sha256) {
           throw new LifeboatError('DEST_DAMAGED', `${key} reads back different from what was written`, {
@@ -76,6 +77,17 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
     sweepTemporary: ({ prefix = '', olderThanMs = DAY_MS } = {}) =>
       sweep(join(root, checkPrefix(prefix)), Date.now() - olderThanMs),
   };
+}
+
+/**
+ * Returns whether a directory with a repository can be read past the page cache; undefined if that is unknown. Without
+ * that, the read-back of an object shows what the system remembers, and not what the disk stored.
+ */
+export async function isReadPastCache(root: string): Promise<boolean | undefined> {
+  return hashFile(join(root, 'lifeboat.json')).then(
+    ({ direct }) => direct,
+    () => undefined,
+  );
 }
 
 async function openObject(root: string, key: string): Promise<FileHandle> {

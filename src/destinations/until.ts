@@ -1,4 +1,4 @@
-import { type Destination, isLocking } from './destination.ts';
+import { type DeleteManyOptions, type Destination, deletesInBulk, isLocking } from './destination.ts';
 
 /** Wraps a destination so that aborting `signal` ends every operation in progress with the signal's reason. */
 export function until(destination: Destination, signal: AbortSignal): Destination {
@@ -9,6 +9,12 @@ export function until(destination: Destination, signal: AbortSignal): Destinatio
     get: (key, options) => destination.get(key, { ...options, signal: both(options?.signal) }),
     list: (prefix, options) => destination.list(prefix, { signal: both(options?.signal) }),
     delete: (key, options) => destination.delete(key, { signal: both(options?.signal) }),
+    ...(deletesInBulk(destination)
+      ? {
+          deleteMany: (keys: readonly string[], options?: DeleteManyOptions) =>
+            destination.deleteMany(keys, { ...options, signal: both(options?.signal) }),
+        }
+      : {}),
     ...(isLocking(destination)
       ? {
           prolongLocks: (keys: readonly string[], now: Date, own?: AbortSignal, alive?: () => void) =>

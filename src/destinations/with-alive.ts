@@ -1,4 +1,4 @@
-import { type Destination, isLocking } from './destination.ts';
+import { type DeleteManyOptions, type Destination, deletesInBulk, isLocking } from './destination.ts';
 
 /**
  * Wraps a destination so that `alive` is called at each sign of progress: after each call, for each listed object, and
@@ -21,6 +21,12 @@ export function withAlive(destination: Destination, alive: () => void): Destinat
       }
     },
     delete: (key, options) => reported(destination.delete(key, options)),
+    ...(deletesInBulk(destination)
+      ? {
+          deleteMany: (keys: readonly string[], options?: DeleteManyOptions) =>
+            reported(destination.deleteMany(keys, options)),
+        }
+      : {}),
     ...(isLocking(destination)
       ? {
           prolongLocks: (keys: readonly string[], now: Date, signal?: AbortSignal) =>

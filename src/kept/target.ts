@@ -27,10 +27,12 @@ export async function restoreTarget<K extends PlannedSource['kind']>(
   if (shared !== undefined) {
     throw renamed(name, shared);
   }
+  const others = plan.sources.filter((source) => source.kind === kind).map((source) => source.name);
+  const elsewhere = others.length > 0 ? ` To restore into another source, add --to: ${others.join(', ')}.` : '';
   const problem = plan.problems.find(({ severity }) => severity === 'error');
   throw new LifeboatError('SOURCE_UNKNOWN', `no running container has the source ${name}`, {
     hint: problem
       ? `The plan has a problem: ${problem.message}.`
-      : 'Start it with `docker compose up -d`, or restore with --to-directory DIR.',
+      : `Start it with \`docker compose up -d\`, or restore with --to-directory DIR.${elsewhere}`,
   });
 }

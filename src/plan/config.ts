@@ -15,8 +15,9 @@ interface Other {
 
 /**
  * Plans the source `config`. A project directory mounted there often holds more than configuration: the backups
- * themselves, and directories that are sources of their own. They are left out, with a note. Data directories of
- * databases are recognised only when the files are read, see store/filesystem/data-directory.ts.
+ * themselves, directories that are sources of their own, and those that the agent writes to. They are left out, with a
+ * note. Data directories of databases are recognised only when the files are read, see
+ * store/filesystem/data-directory.ts.
  *
  * @param volumes sources of the same plan
  */
@@ -27,6 +28,7 @@ export function planConfig(input: PlanInput, volumes: readonly VolumeSource[]): 
     ...places.flatMap((path) => otherAt(path, agentMounts, 'the backups')),
     ...otherAt(SPOOL, agentMounts, 'the state of Lifeboat'),
     ...volumes.map(({ mount, name }) => ({ mount, what: `source ${name}` })),
+    ...agentMounts.filter(isOutput).map((mount) => ({ mount, what: `mounted at ${mount.destination}` })),
   ];
   const leftOut = new Map<string, string>();
   for (const path of places) if (path.startsWith(`${ROOT}/`)) leftOut.set(path.slice(ROOT.length + 1), 'the backups');
@@ -47,6 +49,11 @@ export function planConfig(input: PlanInput, volumes: readonly VolumeSource[]): 
     },
     notes: names.length === 0 ? [] : [{ subject: 'config', message: `leaves out ${names.sort().join(', ')}` }],
   };
+}
+
+/** Whether a mount of the agent is one that it writes to, such as `/restored`: files there are copies, or exports. */
+function isOutput({ type, writable, destination }: Mount): boolean {
+  return type === 'bind' && writable && !contains(ROOT, destination);
 }
 
 function otherAt(path: string, agentMounts: readonly Mount[], what: string): Other[] {

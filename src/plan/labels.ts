@@ -20,7 +20,7 @@ export const LABELS = {
   'lifeboat.postgres.databases': {
     parse: list(),
     form: 'comma list',
-    doc: 'back up only these databases, which can be templates. Default: all databases except templates',
+    doc: 'back up only these databases. Default: all databases except templates. To back up a template, list it here',
     needs: POSTGRES,
   },
   'lifeboat.postgres.exclude-databases': {
@@ -32,13 +32,13 @@ export const LABELS = {
   'lifeboat.postgres.exclude-table-data': {
     parse: patterns,
     form: 'comma list of patterns',
-    doc: 'back up only the definitions of these tables, without their rows. Takes `pg_dump` patterns: `audit.*`, `public.cache`, `"Mixed"` (without the quotes, it means `mixed`)',
+    doc: 'back up these tables without their rows. Takes `pg_dump` patterns: `audit.*`, `public.cache`, `"Mixed"`. Without the double quotes, `Mixed` means `mixed`',
     needs: POSTGRES,
   },
   'lifeboat.postgres.user': {
     parse: matching(/^[^\0]{1,63}$/su, 'write the name of a role, of 63 characters at most'),
     form: 'name',
-    doc: 'database role for this container, instead of `LIFEBOAT_PGUSER` or the user in its environment',
+    doc: 'database role for this container, instead of `LIFEBOAT_PGUSER` or the user in the environment of the container',
     needs: POSTGRES,
   },
   'lifeboat.postgres.password-secret': {
@@ -49,7 +49,7 @@ export const LABELS = {
     form: 'name of a secret',
     // A user may write the password itself there by mistake.
     secret: true,
-    doc: 'the Compose secret of this service that holds the password of the database role. Lifeboat reads it from `/run/secrets/<name>` in the container',
+    doc: 'the Compose secret that holds the password of the database role. The service must have this secret: Lifeboat reads `/run/secrets/<name>` in its container',
     needs: POSTGRES,
   },
   'lifeboat.postgres.pitr': {
@@ -87,7 +87,7 @@ export const LABELS = {
       'write lower-case letters, digits, - and _, 63 at most, no - or _ first',
     ),
     form: 'name',
-    doc: 'the first part of the source names (`<name>.postgres`), instead of the name of the Compose service',
+    doc: 'the first part of the source names (`<name>.postgres`). Default: the name of the Compose service',
     needs: EITHER,
   },
   'lifeboat.schedule': {
@@ -105,7 +105,7 @@ export const LABELS = {
   'lifeboat.stop': {
     parse: boolean,
     form: '`true` or `false`',
-    doc: '`true`: stop this container while Lifeboat reads its volumes. A restore also stops it if it replaces one of its volumes, or a database that its environment or command names. `false`: never stop this container for a restore of a database, even if it [uses the database](runbook.md#a-database)',
+    doc: '`true`: stop this container while Lifeboat backs up its volumes. A restore of one of its volumes also stops it, and so does a restore of a database that its environment or command names. `false`: the restore of a database does not stop this container, even if it [uses the database](runbook.md#which-services-stop)',
     needs: VOLUMES,
   },
   'lifeboat.exec.pre': {
@@ -117,19 +117,19 @@ export const LABELS = {
   'lifeboat.exec.post': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container [after its backup](#commands-around-a-backup), and after the backup of databases that it depends on. It runs even if a backup failed. Lifeboat tries until it has run',
+    doc: 'command to run in this container [after its backup](#commands-around-a-backup), and after the backup of databases that it depends on. It runs even if a backup failed. If the container is not running, Lifeboat tries again every minute',
     needs: EITHER,
   },
   'lifeboat.exec.restored': {
     parse: parseCommand,
     form: 'command',
-    doc: 'command to run in this container [after a restore](#after-a-restore) of its data, or of a database that it depends on. Example: `./manage.py migrate`. If the command fails, the restored data stays',
+    doc: 'command to run in this container [after a restore](#after-a-restore) of its data, or of a database that it depends on. Example: `./manage.py migrate`. If the command fails, Lifeboat does not undo the restore',
     needs: EITHER,
   },
   'lifeboat.exec.user': {
     parse: matching(/^[A-Za-z0-9_][\w.-]{0,63}(:[A-Za-z0-9_][\w.-]{0,63})?$/, 'write a user, or user:group'),
     form: 'user, or `user:group`',
-    doc: 'user that runs the commands of `lifeboat.exec`, by name or number, instead of the user of the container',
+    doc: 'user, by name or number, that runs the `lifeboat.exec` commands, instead of the user of the container',
     needs: HOOKS,
   },
   'lifeboat.drill.assert': {
@@ -142,7 +142,7 @@ export const LABELS = {
   'lifeboat.drill.assert.*': {
     parse: text,
     form: 'SQL',
-    doc: 'the same for several checks, each with its own name',
+    doc: 'the same, for several checks with a name each',
     needs: POSTGRES,
     planned: true,
   },

@@ -1,6 +1,6 @@
 import type { KeepPolicy } from './model.ts';
 import { parseKeep } from './retention.ts';
-import { isS3, parseS3Location } from './s3-location.ts';
+import { isS3, needsCustomerKey, parseS3Location } from './s3-location.ts';
 import { type Mistake, mistake, type Parsed } from './values/fields.ts';
 
 /** A second place for the repository, as LIFEBOAT_COPY names it. */
@@ -120,4 +120,18 @@ export function misplaced(destination: string, copies: readonly CopyLocation[], 
     refuse('LIFEBOAT_COPY', `names ${inside.name}, which is where LIFEBOAT_DESTINATION is`, other);
   }
   return mistakes;
+}
+
+/** Returns a mistake for each setting with a location that needs a customer key, for settings without one. */
+export function lackingCustomerKey(destination: string, copies: readonly CopyLocation[]): Mistake[] {
+  const places = [
+    ...[{ key: 'LIFEBOAT_DESTINATION', location: destination }],
+    ...copies.map(({ location }) => ({ key: 'LIFEBOAT_COPY', location })),
+  ];
+  return places
+    .filter(({ location }) => needsCustomerKey(location))
+    .map(({ key }) => {
+      const hint = 'set LIFEBOAT_S3_CUSTOMER_KEY or LIFEBOAT_S3_CUSTOMER_KEY_FILE';
+      return mistake(key, 'invalid', `${key} asks for sse=customer, but there is no customer key`, hint);
+    });
 }

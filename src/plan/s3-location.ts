@@ -10,7 +10,16 @@ export interface S3Location {
   /** absent: AWS itself */
   readonly endpoint?: string;
   readonly region?: string;
+  /** of packs; all other objects have the server's default class */
   readonly storageClass?: string;
+  /** encryption by the server; `customer`: with the key of the settings (SSE-C); absent: that of the bucket */
+  readonly encryption?: 'AES256' | 'aws:kms' | 'aws:kms:dsse' | 'customer';
+  /** id, alias or ARN of the key for `aws:kms` */
+  readonly kmsKey?: string;
+  /** canned ACL of new objects */
+  readonly acl?: string;
+  /** the owner of the key pays for requests, not the owner of the bucket */
+  readonly requesterPays?: boolean;
   /** profile of the AWS tools that has the key; absent: the key of the settings */
   readonly profile?: string;
   /** `https://host/bucket/…` rather than `https://bucket.host/…` */
@@ -43,6 +52,31 @@ const OPTIONS: Readonly<Record<string, (value: string, into: Given) => string | 
   'storage-class'(value, into) {
     if (!/^[A-Z0-9_-]{1,50}$/.test(value)) return 'has a storage class that is not in capital letters, as STANDARD_IA';
     into.storageClass = value;
+    return undefined;
+  },
+  sse(value, into) {
+    const known = (['AES256', 'aws:kms', 'aws:kms:dsse', 'customer'] as const).find((one) => one === value);
+    if (!known) return 'has an sse that is none of AES256, aws:kms, aws:kms:dsse and customer';
+    into.encryption = known;
+    return undefined;
+  },
+  'sse-kms-key'(value, into) {
+    if (!/^[\w:/+=,.-]{1,2048}$/.test(value)) return 'has an sse-kms-key that is no id, alias or ARN of a KMS key';
+    into.kmsKey = value;
+    return undefined;
+  },
+  acl(value, into) {
+    if (/^(public|authenticated)-/.test(value)) return 'has an acl that lets everybody read the backups';
+    if (!/^(private|bucket-owner-(full-control|read))$/.test(value)) {
+      return 'has an acl that is none of bucket-owner-full-control, bucket-owner-read and private';
+    }
+    into.acl = value;
+    return undefined;
+  },
+  'requester-pays'(value, into) {
+    const parsed = boolean(value);
+    if ('problem' in parsed) return 'has a requester-pays that is neither true nor false';
+    into.requesterPays = parsed.value;
     return undefined;
   },
   profile(value, into) {
@@ -85,8 +119,27 @@ export function parseS3Location(text: string): Parsed<S3Location> {
     const hint = 'use STANDARD_IA or GLACIER_IR, which can be read at once';
     return { problem: `has the storage class ${storageClass}, which cannot be read back at once`, hint };
   }
+  const odd = judgeEncryption(given);
+  if (odd) return odd;
   const prefix = parts.map((part) => `${part}/`).join('');
   return { value: { bucket, prefix, pathStyle: endpoint !== undefined, ...given } };
+}
+
+/** Returns true for a valid location whose objects are encrypted with a customer key (SSE-C). */
+export function needsCustomerKey(destination: string): boolean {
+  const parsed = isS3(destination) ? parseS3Location(destination) : undefined;
+  return parsed !== undefined && 'value' in parsed && parsed.value.encryption === 'customer';
+}
+
+function judgeEncryption({ encryption, kmsKey, endpoint }: Given): Parsed<never> | undefined {
+  if (kmsKey !== undefined && !encryption?.startsWith('aws:kms')) {
+    return { problem: 'has an sse-kms-key without sse=aws:kms', hint: 'add sse=aws:kms' };
+  }
+  if (encryption === 'customer' && endpoint?.startsWith('http:')) {
+    const hint = 'use an https endpoint: each request contains the key';
+    return { problem: 'has sse=customer with an endpoint that is not https', hint };
+  }
+  return undefined;
 }
 
 function readOptions(query: string, into: Given): Parsed<never> | undefined {

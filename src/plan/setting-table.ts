@@ -46,7 +46,7 @@ export const SETTINGS = {
   LIFEBOAT_FALL: {
     parse: percent,
     form: 'percentage',
-    doc: 'how far the size, row count or file count of a source may drop from its last good snapshot to the next one. After a larger drop, Lifeboat warns, and keeps the snapshot from before the drop until you run `lifeboat accept SOURCE`. `100%` turns the warning off',
+    doc: 'how far the size, row count or file count of a source may drop between its last good snapshot and the new one. After a larger drop, Lifeboat warns. It keeps the snapshot from before the drop until you run `lifeboat accept SOURCE`. `100%` turns the warning off',
     default: '50%',
   },
   LIFEBOAT_DESTINATION: {
@@ -63,7 +63,7 @@ export const SETTINGS = {
   AWS_ACCESS_KEY_ID: {
     parse: text,
     form: 'text',
-    doc: 'the S3 access key. Without one, the AWS SDK looks in its usual files, roles and services',
+    doc: 'the S3 access key. If it is not set, the AWS SDK looks in its [usual places](s3.md#keys)',
     secret: true,
     needs: ['AWS_SECRET_ACCESS_KEY'],
   },
@@ -84,12 +84,21 @@ export const SETTINGS = {
   AWS_REGION: {
     parse: matching(/^[a-z0-9-]{1,50}$/, 'write it as eu-central-1'),
     form: 'name',
-    doc: 'the region to use if the destination names none',
+    doc: 'the S3 region of locations that do not name a region',
+  },
+  LIFEBOAT_S3_CUSTOMER_KEY: {
+    parse: matching(
+      /^[A-Za-z0-9+/]{43}=$/,
+      'write 32 random bytes in base64, as `openssl rand -base64 32` prints them',
+    ),
+    form: '32 bytes in base64',
+    doc: 'the key with which an S3 server encrypts objects, for locations with [`sse=customer`](s3.md#options). The server does not store the key. If you lose it, nobody can read the objects',
+    secret: true,
   },
   LIFEBOAT_SCOPE: {
     parse: parseScope,
     form: '`project`, `all`, or a comma list',
-    doc: 'which containers Lifeboat considers. `project`: those of its own Compose project. `all`: all containers on this Docker engine. A list: those of the listed projects',
+    doc: 'which containers Lifeboat considers. `project`: the containers of its own Compose project. `all`: all containers on this Docker engine. A list: the containers of the listed projects',
     default: 'project',
   },
   LIFEBOAT_PROJECT: {
@@ -106,19 +115,19 @@ export const SETTINGS = {
   LIFEBOAT_HEALTHCHECKS_PING_KEY: {
     parse: matching(/^[A-Za-z0-9_-]{4,128}$/, 'write the ping key as the project settings of healthchecks.io show it'),
     form: 'key',
-    doc: 'ping key of a healthchecks.io project, instead of `LIFEBOAT_HEALTHCHECKS_URL`. The slug identifies the check. If there is no such check, the first ping creates it',
+    doc: 'ping key of a healthchecks.io project, instead of `LIFEBOAT_HEALTHCHECKS_URL`. Lifeboat pings the check whose slug is `LIFEBOAT_HEALTHCHECKS_SLUG`. If there is no such check, the first ping creates it',
     secret: true,
   },
   LIFEBOAT_HEALTHCHECKS_SLUG: {
     parse: matching(/^[a-z0-9_-]{1,128}$/, 'write lower-case letters, digits, - and _'),
     form: 'slug',
-    doc: 'slug of the check, if it is not `<project>-backup`',
+    doc: 'slug of the check. Default: `<project>-backup`, with the name of the Compose project',
     needs: ['LIFEBOAT_HEALTHCHECKS_PING_KEY'],
   },
   LIFEBOAT_HEALTHCHECKS_BASE: {
     parse: url({ path: false }),
     form: 'URL',
-    doc: 'base of the slug addresses, for a self-hosted server',
+    doc: 'ping address of a self-hosted server, for use with `LIFEBOAT_HEALTHCHECKS_PING_KEY`',
     default: 'https://hc-ping.com',
     needs: ['LIFEBOAT_HEALTHCHECKS_PING_KEY'],
   },
@@ -137,41 +146,41 @@ export const SETTINGS = {
   LIFEBOAT_NOTIFY: {
     parse: oneOf(['always', 'failure', 'change']),
     form: '`always`, `failure` or `change`',
-    doc: 'which runs Lifeboat [reports to Slack and the webhook](notifications.md#lifeboat_notify). `always`: all runs. `failure`: runs that failed or partly failed. `change`: runs whose result differs from that of the run before. healthchecks.io always receives all runs',
+    doc: 'which runs Lifeboat [reports to Slack and the webhook](notifications.md#lifeboat_notify). `always`: all runs. `failure`: runs that failed or partly failed. `change`: runs with another result than the run before. healthchecks.io always receives all runs',
     default: 'always',
   },
   LIFEBOAT_STALL_TIMEOUT: {
     parse: duration({ min: '10s', max: '7d' }),
     form: 'duration',
-    doc: 'how long a dump or a volume may make no progress before the run counts as failed',
+    doc: 'how long a dump, a restore, or the reading of a volume may make no progress. After this time, Lifeboat ends it with an error',
     default: '15m',
   },
   LIFEBOAT_PGUSER: {
     parse: text,
     form: 'name',
-    doc: 'database role for all sources, instead of the user in the environment of the database container',
+    doc: 'database role for all servers, instead of the user in the environment of the database container',
   },
   LIFEBOAT_PGPASSWORD: {
     parse: text,
     form: 'text',
-    doc: 'password of that role, instead of the one in the environment of the database container',
+    doc: 'password of `LIFEBOAT_PGUSER`, instead of the password in the environment of the database container',
     secret: true,
   },
   LIFEBOAT_PGCREDENTIALS: {
     parse: pgCredentials,
     form: 'lines `source:role:password`',
-    doc: 'role and password of individual sources, one line for each. They take precedence over all other places. [Example](#an-example-of-lifeboat_pgcredentials)',
+    doc: 'role and password for single sources, one line for each source. A line takes precedence over [all other places](#credentials-of-databases). [Example](#an-example-of-lifeboat_pgcredentials)',
     secret: true,
   },
   LIFEBOAT_AGE_RECIPIENTS: {
     parse: ageRecipients,
     form: 'comma list, or lines',
-    doc: '[age](security.md#encryption) public keys, `age1…`. Lifeboat encrypts all new backups to all of these keys. The private key of any one of them decrypts the backups',
+    doc: '[age](security.md#encryption) public keys, `age1…`. Lifeboat encrypts all new backups with all of these keys. To decrypt a backup, the private key of one of them is enough',
   },
   LIFEBOAT_AGE_IDENTITY: {
     parse: ageIdentity,
     form: 'lines',
-    doc: 'age private keys, as `age-keygen` writes them. Only restores need them',
+    doc: 'age private keys (*identities*), as `age-keygen` writes them. Lifeboat needs them only to read backups, for example in a restore',
     secret: true,
   },
   LIFEBOAT_GPG_PASSPHRASE: {
@@ -183,23 +192,23 @@ export const SETTINGS = {
   LIFEBOAT_GPG_RECIPIENTS: {
     parse: armored('PUBLIC', '`gpg --armor --export KEY…`'),
     form: 'armored keys',
-    doc: 'OpenPGP public keys, as `gpg --armor --export KEY…` prints them. Lifeboat encrypts all new backups to all of them',
+    doc: 'OpenPGP public keys, as `gpg --armor --export KEY…` prints them. Lifeboat encrypts all new backups with all of these keys',
   },
   LIFEBOAT_GPG_PRIVATE_KEY: {
     parse: armored('PRIVATE', '`gpg --armor --export-secret-keys KEY`'),
     form: 'armored keys',
-    doc: 'OpenPGP private keys, as `gpg --armor --export-secret-keys KEY` prints them. Only restores need them',
+    doc: 'OpenPGP private keys, as `gpg --armor --export-secret-keys KEY` prints them. Lifeboat needs them only to read backups, for example in a restore',
     secret: true,
   },
   LIFEBOAT_ENCRYPTION: {
     parse: oneOf(['none']),
     form: '`none`',
-    doc: '`none` stores new backups unencrypted, even if earlier ones are encrypted. Without this setting, a run that has no encryption key fails if earlier backups are encrypted',
+    doc: '`none`: store new backups unencrypted, even if earlier backups are encrypted. By default, a run fails if earlier backups are encrypted and no encryption key is set',
   },
   LIFEBOAT_SIGNING_KEY: {
     parse: secretLines(16),
     form: 'text, or several texts, one per line',
-    doc: '[key that signs snapshots](security.md#signed-snapshots), of 16 characters or more. With several keys, the first signs and all verify',
+    doc: '[key that signs snapshots](security.md#signed-snapshots), of 16 characters or more. If you set several keys, Lifeboat signs with the first key, and accepts signatures of all of them',
     secret: true,
   },
   LIFEBOAT_RPO: {
@@ -216,7 +225,7 @@ export const SETTINGS = {
   },
   LIFEBOAT_RTO: planned('duration', 'how long a restore may take in a drill before an alarm'),
   LIFEBOAT_DRILL_SCHEDULE: planned('schedule', 'when to run a restore drill'),
-  LIFEBOAT_HTTP_PORT: { ...planned('port', 'metrics and status page'), parse: integer(1, 65_535) },
+  LIFEBOAT_HTTP_PORT: { ...planned('port', 'port of the metrics and the status page'), parse: integer(1, 65_535) },
   LOG_LEVEL: {
     parse: oneOf(LEVELS),
     form: LEVELS.map((level) => `\`${level}\``).join(', '),
@@ -226,7 +235,7 @@ export const SETTINGS = {
   LOG_FORMAT: {
     parse: oneOf(LOG_FORMATS),
     form: LOG_FORMATS.map((format) => `\`${format}\``).join(', '),
-    doc: 'how Lifeboat logs. `json`: one JSON object per line. `text`: one line of text with the same fields. At a terminal, commands other than `daemon` always log plain text, except at the levels `debug` and `trace`',
+    doc: 'how Lifeboat logs. `json`: one JSON object per line. `text`: one line of text with the same fields. Commands other than `daemon` ignore this setting at a terminal and log plain text, unless the level is `debug` or `trace`',
     default: 'json',
   },
   TZ: { parse: parseZone, form: 'time zone', doc: 'IANA time zone of schedules and displayed times', default: 'UTC' },

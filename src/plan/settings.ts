@@ -1,6 +1,6 @@
 import { LifeboatError } from '../base/errors.ts';
 import type { LogFormat, LogLevel } from '../base/log.ts';
-import { type CopyLocation, misplaced } from './location.ts';
+import { type CopyLocation, lackingCustomerKey, misplaced } from './location.ts';
 import type { KeepPolicy } from './model.ts';
 import type { SourceCredentials } from './pg-credentials.ts';
 import { encryptionOf, type SealKeys } from './seal-keys.ts';
@@ -22,6 +22,8 @@ export interface Settings {
   /** the S3 key; absent: the AWS SDK looks for one */
   readonly awsKey?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
   readonly awsRegion?: string;
+  /** base64 of the key of objects that the server encrypts with a customer key (SSE-C) */
+  readonly customerKey?: string;
   /** empty: backups are not encrypted */
   readonly keys: SealKeys;
   /** the first signs, all verify; absent: nothing is signed or verified */
@@ -172,6 +174,7 @@ export function parseSettings(
   }
   const { LIFEBOAT_DESTINATION: destination, LIFEBOAT_COPY: copies, AWS_REGION: region } = read.values;
   mistakes.push(...misplaced(destination, copies ?? [], region));
+  if (!given.has('LIFEBOAT_S3_CUSTOMER_KEY')) mistakes.push(...lackingCustomerKey(destination, copies ?? []));
   if (mistakes.length > 0) throw refusal(mistakes);
   return toSettings(read.values);
 }
@@ -197,6 +200,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     copies: values.LIFEBOAT_COPY ?? [],
     awsKey: awsKeyOf(values),
     awsRegion: values.AWS_REGION,
+    customerKey: values.LIFEBOAT_S3_CUSTOMER_KEY,
     keys: keysOf(values),
     signingKeys: values.LIFEBOAT_SIGNING_KEY,
     scope: values.LIFEBOAT_SCOPE,
@@ -250,7 +254,7 @@ export function secretValues(settings: Settings): string[] {
   const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword, awsKey, keys, signingKeys } =
     settings;
   const all = [healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword];
-  all.push(awsKey?.accessKeyId, awsKey?.secretAccessKey, awsKey?.sessionToken);
+  all.push(awsKey?.accessKeyId, awsKey?.secretAccessKey, awsKey?.sessionToken, settings.customerKey);
   all.push(...(keys.ageIdentity?.split('\n') ?? []), keys.gpgPassphrase, keys.gpgPrivateKey);
   all.push(...(signingKeys ?? []), ...settings.pgCredentials.map(({ password }) => password));
   return all.filter((value) => value !== undefined);

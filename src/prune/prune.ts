@@ -1,32 +1,24 @@
 import { LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { listOnce } from '../destinations/list-once.ts';
 import { type Decision, decideKept } from '../plan/keep.ts';
 import type { KeepPolicy, Plan } from '../plan/model.ts';
 import { checkClock } from '../plan/values/clock.ts';
 import type { Pruned } from '../report/events.ts';
-import { journalObjects, openJournals } from '../run/journal.ts';
 import { listSourceStatuses } from '../run/source-status.ts';
 import type { State } from '../run/state.ts';
+import { deleteAll } from '../store/objects/delete-all.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import { objectsOf } from '../store/objects/manifest.ts';
 import { fenceOften } from '../store/repository/fence-often.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
-import type { Repository, Snapshot } from '../store/repository/repository.ts';
-import {
-  deleteDue,
-  listContent,
-  readUnreferenced,
-  type Unreferenced,
-  writeUnreferenced,
-} from '../store/repository/unreferenced.ts';
+import type { Repository, Snapshot, SnapshotList } from '../store/repository/repository.ts';
+import { tombstoneIds } from '../store/repository/tombstones.ts';
+import { isRecorded, type Unreferenced, writeUnreferenced } from '../store/repository/unreferenced.ts';
 import type { ClockWatch } from './clock-jump.ts';
 import { keepRules, keepSnapshot } from './decide.ts';
+import { announcedObjects, findGarbage, type Garbage, namedBy, SECOND_PASS_MS } from './garbage.ts';
 import { KEPT, markStaying, removeSnapshots } from './remove.ts';
-import { listUnneededWal } from './wal.ts';
-
-/** How long an object must be unreferenced before it is deleted, milliseconds. */
-const SECOND_PASS_MS = 24 * 60 * 60 * 1000;
 
 export interface PruneDeps {
   repository: Repository;
@@ -82,56 +74,89 @@ export interface PruneResult extends Pruned {
  * anything else. Then it removes snapshots, each with its tombstone written before its manifest is deleted. Finally it
  * records the objects that only these snapshots named.
  *
- * @throws OBJECT_DAMAGED if a manifest is unreadable, because it could name any object; CLOCK_JUMPED; SETTING_INVALID
- * for a policy that keeps nothing; what the destination throws; the signal's reason
+ * A damaged manifest could name any pack, so no pack is deleted while there is one. Snapshots are still removed.
+ *
+ * @throws CHAIN_BROKEN, SIGNATURE_KEY, OBJECT_DAMAGED for a manifest that is not trusted or not readable now;
+ * CLOCK_JUMPED; SETTING_INVALID for a policy that keeps nothing; what the destination throws; the signal's reason
  */
-export async function prune(deps: PruneDeps, request: PruneRequest): Promise<PruneResult> {
-  const { destination, project } = deps.repository;
-  const { snapshots, damaged } = await deps.repository.snapshots(deps.signal);
-  refuseDamaged(damaged);
-  const pins = await readPins(deps.repository);
+export async function prune(given: PruneDeps, request: PruneRequest): Promise<PruneResult> {
+  // One listing answers all questions. Pins are looked up again before each removal.
+  const { destination: real, project } = given.repository;
+  const repository = given.repository.through(listOnce(real, `${project}/`));
+  const { destination } = repository;
+  const deps = { ...given, repository };
+  // Read this before the listing, because a run that begins now announces objects before it stores them.
+  const announced = await announcedObjects(deps.journals);
+  const { snapshots, damaged } = await repository.snapshots(deps.signal);
+  const unreadable = refuseUntrusted(damaged);
+  const pins = await readPins(repository);
   const decisions = await decide(deps, snapshots, pins, request.clockIsRight === true);
   const toRemove = new Set(snapshots.filter((_, i) => !decisions[i]?.keep));
-  const garbage = await findGarbage(deps, snapshots, toRemove);
+  const garbage = await findGarbage(deps, { announced, unreadable }, snapshots, toRemove);
   // All decisions are made by now, so a later change of the clock does no harm.
   const jump = request.clockIsRight ? undefined : deps.clockJump();
   if (jump) throw jump;
-  if (!request.dryRun) {
-    const prove = fenceOften(deps.fence, deps.now);
-    await prove(true);
-    // Oldest first, so that locked objects come last.
-    const due = garbage.due.toSorted((a, b) => a.since - b.since);
-    const kept = await deleteDue(destination, due, { signal: deps.signal, prove });
-    garbage.due = due.filter((one) => !kept.includes(one));
-    await prove(true);
-    const staying = await removeSnapshots({ ...deps, prove }, snapshots, toRemove);
-    for (const key of namedBy([...staying.keys()])) garbage.waiting.delete(key);
-    const left: Unreferenced = new Map([...garbage.waiting].map(([key, { since }]) => [key, since]));
-    for (const { key, since } of kept) left.set(key, since);
-    await writeUnreferenced(destination, project, left, deps.now());
-    deps.log.info('pruned', {
-      snapshots: toRemove.size - staying.size,
-      objects: garbage.due.length,
-      kept: kept.length,
-    });
-    const result = outcome(request, snapshots, markStaying(decisions, staying), garbage);
-    const refused = { snapshots: [...staying.values()].filter((why) => why === KEPT).length, objects: kept.length };
-    return refused.snapshots + refused.objects > 0 ? { ...result, refused } : result;
+  if (request.dryRun) return outcome(request, snapshots, decisions, garbage);
+  if (!(await changesAnything(deps, snapshots, toRemove, garbage))) {
+    deps.log.info('pruned', { snapshots: 0, objects: 0, kept: 0 });
+    return outcome(request, snapshots, decisions, garbage);
   }
-  return outcome(request, snapshots, decisions, garbage);
+  const prove = fenceOften(deps.fence, deps.now);
+  await prove(true);
+  // Oldest first, so that locked objects come last.
+  const due = garbage.due.toSorted((a, b) => a.since - b.since);
+  const keys = due.map(({ key }) => key);
+  const refusedKeys = new Set(await deleteAll(destination, keys, { signal: deps.signal, before: prove }));
+  const kept = due.filter(({ key }) => refusedKeys.has(key));
+  garbage.due = due.filter(({ key }) => !refusedKeys.has(key));
+  await prove(true);
+  const staying = await removeSnapshots({ ...deps, prove }, snapshots, toRemove);
+  for (const key of namedBy([...staying.keys()])) garbage.waiting.delete(key);
+  const left = sinceOf(garbage.waiting);
+  for (const { key, since } of kept) left.set(key, since);
+  await writeUnreferenced(destination, project, left, deps.now());
+  deps.log.info('pruned', {
+    snapshots: toRemove.size - staying.size,
+    objects: garbage.due.length,
+    kept: kept.length,
+  });
+  const result = outcome(request, snapshots, markStaying(decisions, staying), garbage);
+  const refused = { snapshots: [...staying.values()].filter((why) => why === KEPT).length, objects: kept.length };
+  return refused.snapshots + refused.objects > 0 ? { ...result, refused } : result;
 }
 
-function refuseDamaged(damaged: readonly { id: string; error: LifeboatError }[]): void {
-  const [first] = damaged;
-  if (!first) return;
-  // It could name any object.
+function sinceOf(waiting: Garbage['waiting']): Unreferenced {
+  return new Map([...waiting].map(([key, { since }]) => [key, since]));
+}
+
+/** Returns false if the prune has nothing to delete or to record. It then needs no proof that it holds the lease. */
+async function changesAnything(
+  { repository }: PruneDeps,
+  snapshots: readonly Snapshot[],
+  toRemove: ReadonlySet<Snapshot>,
+  { due, waiting }: Garbage,
+): Promise<boolean> {
+  if (due.length > 0 || toRemove.size > 0) return true;
+  const ids = new Set(await tombstoneIds(repository));
+  if (snapshots.some(({ manifest }) => ids.has(manifest.id))) return true;
+  return !(await isRecorded(repository.destination, repository.project, sinceOf(waiting)));
+}
+
+/**
+ * Returns the ids of the damaged manifests. They can name any pack, and objects of their own, so these stay.
+ *
+ * @throws the error of a manifest that is not trusted, or not readable now: the list of snapshots may then be wrong
+ */
+function refuseUntrusted(damaged: SnapshotList['damaged']): string[] {
+  const first = damaged.find(({ error }) => error.code !== 'OBJECT_DAMAGED');
+  if (!first) return damaged.map(({ id }) => id);
   const { code, message, hint } = first.error;
   if (code === 'CHAIN_BROKEN' || code === 'SIGNATURE_KEY') {
     throw new LifeboatError(code, `${message}, so nothing may be deleted`, hint === undefined ? {} : { hint });
   }
   throw new LifeboatError('OBJECT_DAMAGED', `the manifest of ${first.id} cannot be used, so nothing may be deleted`, {
     cause: first.error,
-    hint: 'It could name any object. Restore it from another copy of the backups. `lifeboat check` reports the details.',
+    hint: `It could name any object. Restore it from another copy of the backups, or give it up with \`lifeboat forget ${first.id} --unreadable\`. \`lifeboat check\` reports the details.`,
   });
 }
 
@@ -156,61 +181,11 @@ export async function decide(
   return decideKept(seen, rules, { zone, now: at.getTime() });
 }
 
-interface Garbage {
-  /** objects that have been unreferenced long enough */
-  due: { key: string; size: number; since: number }[];
-  /** objects that are unreferenced, or named only by snapshots to remove, with since when (milliseconds since 1970) */
-  waiting: Map<string, { size: number; since: number }>;
-}
-
-/** Finds the objects of the repository that no remaining snapshot names. */
-async function findGarbage(
-  { repository, journals, now }: PruneDeps,
-  snapshots: readonly Snapshot[],
-  toRemove: ReadonlySet<Snapshot>,
-): Promise<Garbage> {
-  const { destination, project } = repository;
-  const named = namedBy(snapshots.filter((snapshot) => !toRemove.has(snapshot)));
-  const namedByRemoved = namedBy([...toRemove]);
-  const known = await readUnreferenced(destination, project);
-  // Read this before the listing, because a run that begins now announces objects before it stores them.
-  const announced = await announcedObjects(journals);
-  const at = now().getTime();
-  const garbage: Garbage = { due: [], waiting: new Map() };
-  const remaining = snapshots.filter((snapshot) => !toRemove.has(snapshot)).map(({ manifest }) => manifest);
-  for await (const { key, size = 0 } of both(
-    listContent(destination, project),
-    listUnneededWal(repository, remaining),
-  )) {
-    if (named.has(key) || announced.has(key)) continue;
-    const since = namedByRemoved.has(key) ? at : Math.min(known.get(key) ?? at, at);
-    if (since <= at - SECOND_PASS_MS) garbage.due.push({ key, size, since });
-    else garbage.waiting.set(key, { size, since });
-  }
-  return garbage;
-}
-
-async function* both<T>(a: AsyncIterable<T>, b: AsyncIterable<T>): AsyncGenerator<T> {
-  yield* a;
-  yield* b;
-}
-
-function namedBy(snapshots: readonly Snapshot[]): Set<string> {
-  return new Set(snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
-}
-
-/** Returns the keys that unfinished runs have announced, and failed runs that were not cleaned up yet. */
-async function announcedObjects(journals: string): Promise<Set<string>> {
-  const keys = new Set<string>();
-  for (const file of await openJournals(journals)) for (const key of await journalObjects(file)) keys.add(key);
-  return keys;
-}
-
 function outcome(
   { dryRun }: PruneRequest,
   snapshots: readonly Snapshot[],
   decisions: readonly Decision[],
-  { due, waiting }: Garbage,
+  { due, waiting, unreadable, doubted }: Garbage,
 ): PruneResult {
   const since = [...waiting.values()].map((one) => one.since);
   const from = since.length > 0 ? new Date(Math.min(...since) + SECOND_PASS_MS).toISOString() : undefined;
@@ -222,6 +197,7 @@ function outcome(
     snapshots: decisions.filter(({ keep }) => !keep).length,
     objects: due.length,
     bytes: bytes(due),
+    ...(unreadable.length > 0 ? { unreadable: { snapshots: [...unreadable], objects: doubted } } : {}),
     ...(held.length > 0 ? { held: { snapshots: held.length, sources: holders } } : {}),
     decisions: decisions.map((decision, i) => {
       const { start, status, trigger } = (snapshots[i] as Snapshot).manifest;

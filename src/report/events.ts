@@ -65,6 +65,8 @@ export interface Pruned {
   bytes: number;
   /** what the destination refused to delete: because of a lock, or a key that may only add */
   refused?: { snapshots: number; objects: number };
+  /** ids of snapshots whose manifests are damaged, and the number of objects that stay because these may name them */
+  unreadable?: { snapshots: string[]; objects: number };
   /** what stays because these sources failed last */
   held?: { snapshots: number; sources: string[] };
 }

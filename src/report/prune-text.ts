@@ -22,6 +22,7 @@ interface PruneView {
   }[];
   waiting: { objects: number; bytes: number; from?: string };
   refused?: { snapshots: number; objects: number };
+  unreadable?: Pruned['unreadable'];
   held?: Pruned['held'];
 }
 
@@ -54,6 +55,7 @@ export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: s
       `${plural(kept, 'snapshot')} and ${plural(more, 'object')} stay, because the destination refuses to delete them (DELETE_REFUSED)`,
     );
   }
+  if (view.unreadable) lines.push(`${doubtedText(view.unreadable)}. ${forgetHint(view.unreadable)}`);
   if (view.held) lines.push(heldBack(view.held));
   return lines.join('\n');
 }
@@ -70,6 +72,19 @@ export function prunedLines({ snapshots, objects, bytes, refused, held }: Pruned
   }
   if (held) parts.push(heldBack(held));
   return parts.length === 0 ? [] : [`  ${paint.dim(parts.join('; '))}`];
+}
+
+/** `no pack is deleted (3 objects may be unneeded), because the manifest of … cannot be read and could name it`. */
+export function doubtedText({ snapshots, objects }: NonNullable<Pruned['unreadable']>): string {
+  const [first = '', ...others] = snapshots;
+  const more = others.length === 0 ? '' : ` and ${plural(others.length, 'other manifest')}`;
+  const due = objects === 0 ? '' : ` (${plural(objects, 'object')} may be unneeded)`;
+  return `no pack is deleted${due}, because the manifest of ${first}${more} cannot be read and could name it`;
+}
+
+/** Returns what to do about unreadable manifests that keep packs from being deleted. */
+export function forgetHint({ snapshots }: NonNullable<Pruned['unreadable']>): string {
+  return `Bring the manifest back from a copy with \`lifeboat copy --from\`, or give it up with \`lifeboat forget ${snapshots[0]} --unreadable\`.`;
 }
 
 /** `4 old snapshots kept because web.media failed last`. */

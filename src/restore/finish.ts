@@ -9,10 +9,11 @@ import type { RestoreDeps } from './context.ts';
 
 /**
  * Ends a restore or rollback: sets its status from its error and its checks, stores its record, and notifies. Resolves
- * when every listener is done or has timed out. If the record cannot be stored, that is logged.
+ * when every listener is done or has timed out. If the record cannot be stored, that is logged. For a place that the
+ * user named with `--from`, it is no warning: such a place is often mounted read-only, and needs no record.
  */
 export async function conclude(
-  deps: Pick<RestoreDeps, 'agentVersion' | 'dispatcher' | 'log'> & { ended(): Date },
+  deps: Pick<RestoreDeps, 'agentVersion' | 'dispatcher' | 'log' | 'otherRepository'> & { ended(): Date },
   repository: () => Promise<Repository>,
   report: RestoreReport,
   failure: unknown,
@@ -24,7 +25,8 @@ export async function conclude(
     const { destination, project } = await repository();
     await putRecord(destination, restoreKey(project, report.id), { agentVersion: deps.agentVersion, ...clean });
   } catch (error) {
-    deps.log.warn(`the record of the ${report.verb} could not be stored`, { ...errorInfo(error) });
+    const log = deps.otherRepository ? deps.log.info : deps.log.warn;
+    log(`the record of the ${report.verb} could not be stored`, { ...errorInfo(error) });
   }
   deps.dispatcher.emit({ type: 'restore-finished', report: clean });
   await deps.dispatcher.flush();

@@ -30,9 +30,9 @@ export interface LastResult {
  * Why a source needs attention. `late`: two of its scheduled times have passed since its last good backup. `never`: no
  * run has covered it yet. `vanished`: snapshots hold it, the plan lacks it, and nobody accepted that. `fell`: it is
  * stored, but has lost data since the snapshot before, and nobody accepted that. `ahead`: its good backup is dated
- * in the future, so its age is unknown.
+ * in the future, so its age is unknown. `damaged`: its last good snapshot needs an object that a check found damaged.
  */
-export type Attention = 'failed' | 'partial' | 'late' | 'never' | 'vanished' | 'fell' | 'ahead';
+export type Attention = 'failed' | 'partial' | 'late' | 'never' | 'vanished' | 'fell' | 'ahead' | 'damaged';
 
 export interface SourceStatus {
   name: string;
@@ -54,6 +54,8 @@ export interface SourceStatusInput {
   /** the results of runs in the state, including runs that stored nothing */
   results: Readonly<Record<string, LastResult>>;
   accepted: Accepted;
+  /** keys of objects that `check` found damaged */
+  damaged?: readonly string[];
   zone: string;
   now: Date;
 }
@@ -83,7 +85,7 @@ export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
     const last = newest(lastInManifests(manifests, name), results[name]);
     const lastGood = lastGoodOf(manifests, name);
     const fell = unacceptedFall(manifests, name, accepted[name]);
-    const attention = judge(input, schedule, last, lastGood) ?? (fell ? 'fell' : null);
+    const attention = judge(input, schedule, last, lastGood) ?? needsDamaged(input, lastGood) ?? (fell ? 'fell' : null);
     return {
       name,
       attention,
@@ -103,8 +105,9 @@ export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
 /** Returns the sources that a run left out and that need attention, except those that no run has covered yet. */
 export function othersOf(all: readonly SourceStatus[], done: readonly string[]): OtherSource[] {
   return all.flatMap(({ name, attention, last, lastGood }) => {
-    // A drop or a future date is no failure, and its own run reported it.
-    if (attention === null || attention === 'never' || attention === 'fell' || attention === 'ahead') return [];
+    // These are no failures of a run. Its own run, or a check, reported them.
+    if (attention === null || attention === 'never' || attention === 'fell') return [];
+    if (attention === 'ahead' || attention === 'damaged') return [];
     if (done.includes(name)) return [];
     return [
       {
@@ -130,6 +133,14 @@ function judge(
   const lastTime = previousRun(schedule, zone, now);
   const timeBefore = previousRun(schedule, zone, new Date(lastTime.getTime() - 1));
   return lastGood && Date.parse(lastGood.at) >= timeBefore.getTime() ? null : 'late';
+}
+
+/** Returns `damaged` if the last good snapshot of a source needs an object that a check found damaged. */
+function needsDamaged({ damaged = [] }: SourceStatusInput, lastGood: LastGood | undefined): Attention | null {
+  if (!lastGood || damaged.length === 0) return null;
+  const known = new Set(damaged);
+  const { index, facts, packs } = lastGood.entry;
+  return [index, facts, ...packs].some((ref) => ref !== undefined && known.has(ref.key)) ? 'damaged' : null;
 }
 
 /**

@@ -18,7 +18,7 @@ export function spoolError(error: unknown): unknown {
 
 /** Dependencies of {@link clearDirectory}. */
 interface ClearDeps {
-  /** resolves to whether a helper of that run still exists; rejects if that is unknown */
+  /** resolves to whether a helper of that run still exists: without an engine, none does; rejects if unknown */
   hasHelpers(runId: string): Promise<boolean>;
   log: Log;
 }

@@ -23,6 +23,8 @@ import { isVolumeJob, type JobRepository, runVolumeJob, type VolumeJob, type Vol
 export interface PreviousTree {
   indexPath: string;
   packs: readonly PackRef[];
+  /** the run has listed the destination, and `packs` are those that are there */
+  listed?: boolean;
 }
 
 /** A job that stores or extracts a tree, as plain data: it crosses into a helper as JSON. */

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
 import { helperSettings, openDestination, uploadsAt } from '../../src/app/destinations.ts';
 import { parseS3Location } from '../../src/plan/s3-location.ts';
-import { parseSettings } from '../../src/plan/settings.ts';
+import { parseSettings, secretValues } from '../../src/plan/settings.ts';
 import { treeJobMain } from '../../src/trees/job.ts';
 
 const parse = (env: Record<string, string>) =>
@@ -83,4 +83,21 @@ test('a helper gets keys only through stdin, unchanged', () => {
     expect(JSON.stringify(open)).not.toMatch(/canary|AGE/);
     expect(parse({ ...open, ...secret }).keys).toEqual(settings.keys);
   }
+});
+
+test('a location with a customer key needs the key, and a helper gets it only through stdin', () => {
+  const customer = { ...S3, LIFEBOAT_DESTINATION: `${S3.LIFEBOAT_DESTINATION}&sse=customer` };
+  expect(() => parse(customer)).toThrow('LIFEBOAT_DESTINATION asks for sse=customer, but there is no customer key');
+  const copy = { LIFEBOAT_COPY: 's3://acme/copy?region=eu-central-1&sse=customer&keep=7d' };
+  expect(() => parse(copy)).toThrow('LIFEBOAT_COPY asks for sse=customer');
+  for (const wrong of ['canary', Buffer.alloc(31).toString('base64')])
+    expect(() => parse({ ...customer, LIFEBOAT_S3_CUSTOMER_KEY: wrong }), wrong).toThrow(
+      'does not have the right form',
+    );
+  const key = Buffer.from('canary-canary-canary-canary-cana').toString('base64');
+  const settings = parse({ ...customer, LIFEBOAT_S3_CUSTOMER_KEY: key });
+  expect(secretValues(settings)).toContain(key);
+  const { open, secret } = helperSettings(settings, {});
+  expect(JSON.stringify(open)).not.toContain(key);
+  expect(parse({ ...open, ...secret }).customerKey).toBe(key);
 });

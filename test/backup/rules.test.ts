@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { destinationError } from '../../src/app/destinations.ts';
+import { problemsOf } from '../../src/backup/begin.ts';
 import { vanishedOutcome } from '../../src/backup/outcome.ts';
 import { emptyRunError, groupByHold, judgeEmpty, refuseClear, runStatus } from '../../src/backup/rules.ts';
 import { shrinkageWarnings } from '../../src/backup/shrinkage.ts';
@@ -240,8 +241,23 @@ describe('a source without any file', () => {
   test('counts as not yet filled for an hour after its container was created, if it is selected by name', () => {
     expect(judge(volume('web.v', life('2026-03-01T11:50:00Z')))).toBe('not filled yet');
     expect(judge(volume('web.v', life('2026-03-01T10:50:00Z')))).toBe('lost');
+    // The runs of that hour store it without files.
+    expect(judge(volume('web.v', life('2026-03-01T11:50:00Z')), had(0))).toBe('not filled yet');
+    expect(judge(volume('web.v', life('2026-03-01T10:50:00Z')), had(0))).toBe('lost');
     // A recreated container is as new as a container of a new project.
     expect(judge(volume('web.v', life('2026-03-01T11:50:00Z')), had(3))).toBe('lost');
     expect(judge(volume('web.v'))).toBe('lost');
   });
+});
+
+test('a run without volumes does not report that the volumes of a stopped container are stored as they are', () => {
+  const stopped = { severity: 'warning', code: 'CONTAINER_STOPPED', subject: 'web', message: 'as they are' } as const;
+  const database = { ...stopped, severity: 'error', subject: 'crm' } as const;
+  const mistake = { severity: 'warning', code: 'LABEL_INVALID', subject: 'web', message: 'no such label' } as const;
+  const postgres = { ...volume('db.postgres'), kind: 'postgres' } as unknown as PlannedSource;
+  const plan = { ...planOf(), sources: [postgres, volume('web.v')], problems: [stopped, database, mistake] };
+  const codes = (only?: (source: PlannedSource) => boolean) => problemsOf(plan as Plan, only ? { only } : {});
+  expect(codes()).toEqual([stopped, database, mistake]);
+  expect(codes(({ name }) => name === 'web.v')).toEqual([stopped, database, mistake]);
+  expect(codes(({ name }) => name === 'db.postgres')).toEqual([database, mistake]);
 });

@@ -11,9 +11,21 @@ const SRC = path.join(import.meta.dirname, '../../src');
 
 const KINDS: HelperKind[] = Object.values(HELPER_KINDS);
 
+/** Wraps a line of a list at 120 columns. */
+function wrap(line: string): string {
+  const indent = /^ *- /.exec(line)?.[0].length ?? 0;
+  const lines: string[] = [];
+  for (const word of line.slice(indent).split(' ')) {
+    const longer = `${lines.at(-1)} ${word}`;
+    if (lines.length > 0 && longer.length + indent <= 120) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return line.slice(0, indent) + lines.join(`\n${' '.repeat(indent)}`);
+}
+
 function section({ title, task, image, network, mounts, capabilities, limits }: HelperKind): string {
   const seen = Object.values(mounts).map(
-    ({ doc, access }) => `    - ${doc}${access === 'either' ? '' : ' Read-only.'}\n`,
+    ({ doc, access }) => `${wrap(`    - ${doc}${access === 'either' ? '' : ' Read-only.'}`)}\n`,
   );
   const may = Object.entries(capabilities).map(([name, why]) => `    - \`${name}\`, ${why}.\n`);
   return [

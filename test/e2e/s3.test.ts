@@ -105,6 +105,28 @@ describe('a project whose backups go to an S3 server', () => {
     expect(report.results.reduce((sum, { newBytes }) => sum + newBytes, 0)).toBeLessThan(200_000);
   });
 
+  it('needs few requests if nothing changed, with 60 snapshots', async () => {
+    const location = { bucket, prefix: 'base/', endpoint: server.endpoint, pathStyle: true };
+    const destination = createS3Destination({ location, credentials: S3_KEY, uploads: scratch, env: {} });
+    const repository = await openRepository(destination, { project: stack.project, create: false, keys: {} });
+    const list = await repository.snapshots();
+    let last = list.snapshots[0] as Snapshot;
+    for (let more = 60 - list.snapshots.length; more > 0; more--) {
+      const place = { sequence: last.manifest.sequence + 1, previous: last.hash };
+      last = await repository.commit({ ...last.manifest, ...place, id: newSnapshotId(new Date()) });
+    }
+    expect((await stack.backup()).code).toBe(0);
+    proxy.forget();
+    const { code, report } = await stack.backup();
+    expect({ code, status: report.status }).toEqual({ code: 0, status: 'ok' });
+    const count = (...operations: string[]) =>
+      proxy.seen.filter(({ operation }) => operations.includes(operation)).length;
+    const seen = proxy.seen.map(({ operation, path: at }) => `${operation} ${at}`).join('\n');
+    expect(count('PutObject', 'UploadPart', 'CreateMultipartUpload'), seen).toBeLessThanOrEqual(10);
+    expect(count('ListObjectsV2', 'ListMultipartUploads'), seen).toBeLessThanOrEqual(6);
+    expect(count('GetObject', 'HeadObject', 'other'), seen).toBeLessThanOrEqual(20);
+  });
+
   it('restores a lost database and volume, and checks every byte, over a network that fails', async () => {
     const [files, table] = [await sums(), await rows()];
     await stack.psql('DROP DATABASE app WITH (FORCE)');

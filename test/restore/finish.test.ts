@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import type { RestoreReport } from '../../src/report/events.ts';
-import { whileInPlace } from '../../src/restore/finish.ts';
+import { conclude, whileInPlace } from '../../src/restore/finish.ts';
 
 const stopped = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
 const report = (changes: Partial<RestoreReport>) =>
@@ -36,4 +36,20 @@ test('the id of a rollback is that of its restore, and only data that was put as
     'The data that was put aside is in place, complete. Check that all services that use it run.',
   );
   expect(hintOf(stopped, { ...back, canRollBack: true })).toContain('`lifeboat rollback r0` undoes it');
+});
+
+test('a record that cannot be stored is a warning in the own repository, and none in a place named with --from', async () => {
+  const levels = async (otherRepository: boolean) => {
+    const heard: string[] = [];
+    const at = (level: string) => () => void heard.push(level);
+    const log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+    const dispatcher = { emit: () => undefined, flush: async () => undefined };
+    const deps = { agentVersion: '1', dispatcher, log, otherRepository, ended: () => new Date() };
+    const done = report({ status: 'ok', checks: [], start: '2026-11-20T03:00:00Z' });
+    const repository = () => Promise.reject(new LifeboatError('DEST_UNWRITABLE', '/from cannot be written'));
+    await conclude(deps as never, repository, done, undefined);
+    return heard;
+  };
+  expect(await levels(false)).toEqual(['warn']);
+  expect(await levels(true)).toEqual(['info']);
 });

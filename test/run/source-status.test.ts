@@ -11,7 +11,7 @@ import {
   resultsOf,
   type SourceStatusInput,
 } from '../../src/run/source-status.ts';
-import type { Manifest } from '../../src/store/objects/manifest.ts';
+import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
 import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
 
 const plan = (...names: string[]) =>
@@ -195,4 +195,14 @@ test('without the snapshots, status does not say that a source was never backed 
   const options = { now: new Date('2026-11-20T09:00:00Z'), paint: plainPaint, unread: true };
   const lines = renderSourceStatuses([{ name: 'web.media', attention: 'late' }], options).map((line) => line.trim());
   expect(lines).toEqual([expect.stringMatching(/^web\.media +unknown +snapshots unknown/)]);
+});
+
+test('a source whose last good snapshot needs a damaged object needs attention', () => {
+  const [older, newer] = [manifest(19, { a: 'ok' }), manifest(20, { a: 'ok' })];
+  const packs = (name: string) => [{ key: `shop/packs/a/${name}.zip` }] as unknown as ManifestSource['packs'];
+  if (older.sources.a) older.sources.a.packs = packs('old');
+  if (newer.sources.a) newer.sources.a.packs = packs('new');
+  const of = (key: string) => attention({ plan: plan('a'), manifests: [newer, older], damaged: [key] });
+  expect(of('shop/packs/a/new.zip')).toEqual({ a: 'damaged' });
+  expect(of('shop/packs/a/old.zip')).toEqual({ a: null });
 });

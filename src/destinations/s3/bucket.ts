@@ -20,6 +20,7 @@ import { type UndeleteResult, undeleteObjects } from './undelete.ts';
 interface S3BucketOptions {
   location: S3Location;
   credentials?: S3Credentials;
+  customerKey?: string | undefined;
   env?: NodeJS.ProcessEnv;
   limits?: Partial<S3Limits>;
 }
@@ -37,12 +38,13 @@ const READ_BACKS = 5;
 /** A bucket and its settings. Needs the rights of the bucket's administrator; the agent needs none of them. */
 export class S3Bucket {
   readonly s3: S3Connection;
-  private readonly location: S3Location;
+  readonly location: S3Location;
 
-  constructor({ location, credentials, env = process.env, limits }: S3BucketOptions) {
+  constructor({ location, credentials, customerKey, env = process.env, limits }: S3BucketOptions) {
     this.location = location;
     this.s3 = new S3Connection({
       location,
+      customerKey,
       limits: { ...S3_LIMITS, ...limits },
       env,
       ...(credentials ? { credentials } : {}),

@@ -1,10 +1,11 @@
-import { createHash } from 'node:crypto';
 import type { S3Client } from '@aws-sdk/client-s3';
 import { LifeboatError } from '../../base/errors.ts';
 import { registerSecret } from '../../base/redact.ts';
 import type { S3Location } from '../../plan/s3-location.ts';
 import { isUncertain, markUncertain } from '../destination.ts';
+import { isPackKey } from '../keys.ts';
 import { explainS3, type S3Act } from './errors.ts';
+import { addHeaders } from './headers.ts';
 import { refuseNotS3 } from './not-s3.ts';
 import { S3Outage } from './outage.ts';
 import { inPieces } from './pieces.ts';
@@ -22,6 +23,8 @@ export interface S3Credentials {
 interface S3ClientOptions {
   location: S3Location;
   credentials?: S3Credentials;
+  /** base64 of the customer key (SSE-C), if the location asks for one */
+  customerKey?: string | undefined;
   limits: S3Limits;
   /** source of HTTP_PROXY, HTTPS_PROXY and NO_PROXY */
   env: NodeJS.ProcessEnv;
@@ -49,10 +52,12 @@ interface S3RequestOptions {
 export class S3Connection {
   readonly bucket: string;
   readonly prefix: string;
-  readonly storageClass: string | undefined;
+  private readonly storageClass: string | undefined;
   readonly limits: S3Limits;
   readonly outage: S3Outage;
   readonly name: string;
+  /** false once the server has refused a request that deletes several objects */
+  deletesInBulk = true;
   private readonly options: S3ClientOptions;
   /** callbacks for when the server has accepted bytes, by the signal of the attempt */
   private readonly taken = new WeakMap<object, () => void>();
@@ -108,6 +113,14 @@ export class S3Connection {
     }
   }
 
+  /**
+   * Returns the storage class of new objects with this key; undefined: the server's default. Only packs get the class
+   * of the location. Runs read and replace the other objects often, which other classes charge extra or do not allow.
+   */
+  storageClassOf(key: string): string | undefined {
+    return isPackKey(key) ? this.storageClass : undefined;
+  }
+
   /** Waits before attempt `number + 1`; ends early when `signal` is aborted. */
   pause(number: number, signal?: AbortSignal): Promise<void> {
     return pause(number, this.limits, signal, this.options.hurry);
@@ -138,7 +151,7 @@ export class S3Connection {
       import('node:http'),
       import('node:https'),
     ]);
-    const { location, credentials, env, limits } = this.options;
+    const { location, credentials, env, limits, customerKey } = this.options;
     const { endpoint, pathStyle, profile } = location;
     // Servers other than AWS have their own regions, or none, but a signature always names one.
     const region = location.region ?? (endpoint === undefined ? undefined : 'us-east-1');
@@ -163,13 +176,7 @@ export class S3Connection {
         httpsAgent: new HttpsAgent(sockets),
       },
     });
-    client.middlewareStack.add(
-      (next) => (args) => {
-        withMd5(args.request as Parameters<typeof withMd5>[0]);
-        return next(args);
-      },
-      { step: 'build', priority: 'low', name: 'lifeboatMd5' },
-    );
+    addHeaders(client, { ...location, customerKey });
     refuseNotS3(client);
     const { requestHandler } = client.config;
     const handle = requestHandler.handle.bind(requestHandler);
@@ -184,17 +191,6 @@ export class S3Connection {
     for (const secret of [found.secretAccessKey, found.sessionToken]) if (secret) registerSecret(secret);
     return { sdk, client };
   }
-}
-
-/**
- * Adds the checksum that requests for bucket settings require. Every server supports MD5, while the SDK adds newer
- * ones.
- */
-function withMd5(request: { body?: unknown; headers: Record<string, string> }): void {
-  const { body, headers } = request;
-  if (typeof body !== 'string' || body === '') return;
-  for (const name of Object.keys(headers)) if (/^x-amz-(sdk-)?checksum-/i.test(name)) delete headers[name];
-  headers['content-md5'] = createHash('md5').update(body).digest('base64');
 }
 
 function passwordOf(url: string): string {

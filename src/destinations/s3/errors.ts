@@ -42,6 +42,20 @@ export function explainS3(error: unknown, act: S3Act, name: string): LifeboatErr
   return new LifeboatError(code, message, { hint, cause: named(error) });
 }
 
+/**
+ * Returns the error for a page of a listing that does not say how the listing continues. The objects that are missing
+ * from it may exist.
+ */
+export function incompleteListing(name: string): LifeboatError {
+  return new LifeboatError(
+    'DEST_UNREACHABLE',
+    `${name} ended a listing early: more objects follow, but not how to list them`,
+    {
+      hint: 'Check the proxies between Lifeboat and the server, and update the server.',
+    },
+  );
+}
+
 /** The parts of an SDK failure. `text` contains its name and its message. */
 interface Failure {
   error: unknown;

@@ -135,6 +135,7 @@ async function partsOf({ s3, key, signal }: Multipart, upload: string): Promise<
         signal: signal,
       });
       for (const { PartNumber, ETag } of Parts) if (PartNumber && ETag) found.set(PartNumber, ETag);
+      // Parts that are not listed are sent again.
       marker = IsTruncated ? NextPartNumberMarker : undefined;
     } catch (error) {
       const status = statusOf(error);

@@ -50,7 +50,7 @@ export class S3Put {
   }
 
   private get attributes() {
-    const { storageClass } = this.s3;
+    const storageClass = this.s3.storageClassOf(this.key);
     return { Metadata: { [MARK]: this.mark }, ...(storageClass ? { StorageClass: storageClass as 'STANDARD' } : {}) };
   }
 
@@ -68,10 +68,15 @@ export class S3Put {
     }
   }
 
-  /** Stores an object in one request. */
-  async whole(content: Buffer): Promise<void> {
+  /**
+   * Stores an object in one request.
+   *
+   * @param trusted does not read the object back if the server responds with the MD5 of the content
+   */
+  async whole(content: Buffer, trusted: boolean): Promise<void> {
     const body = { Body: content, ContentLength: content.length, ContentMD5: md5(content) };
-    await this.commit(content.length, (condition) =>
+    const proof = trusted ? etagOf(content) : undefined;
+    await this.commit({ size: content.length, proof }, (condition) =>
       this.s3.send(
         (sdk, client, options) =>
           client.send(new sdk.PutObjectCommand({ ...this.target, ...this.attributes, ...body, ...condition }), options),
@@ -115,7 +120,7 @@ export class S3Put {
     // Ceph 18 and others honour the condition only for single requests, and much time has passed since the first check.
     if (await this.head()) throw alreadyThere(this.key);
     const all = { UploadId: upload, MultipartUpload: { Parts: parts } };
-    await this.commit(size, (condition) =>
+    await this.commit({ size }, (condition) =>
       this.s3.send(
         (sdk, client, options) =>
           client.send(new sdk.CompleteMultipartUploadCommand({ ...this.target, ...all, ...condition }), options),
@@ -160,11 +165,12 @@ export class S3Put {
    * Sends the request that makes the object visible, and verifies the object. A failed attempt may have succeeded on
    * the server, so the object is checked before each further attempt.
    *
+   * @param expected `proof`: the ETag that proves that the object is stored as sent; absent: none does
    * @throws DEST_EXISTS if another put has stored the object; DEST_DAMAGED if its size differs from the size sent
    */
   private async commit(
-    size: number,
-    request: (condition: { IfNoneMatch?: string }) => Promise<unknown>,
+    { size, proof }: { size: number; proof?: string | undefined },
+    request: (condition: { IfNoneMatch?: string }) => Promise<{ ETag?: string | undefined }>,
   ): Promise<void> {
     const { attempts, outageMs } = this.s3.limits;
     let condition: { IfNoneMatch?: string } = { IfNoneMatch: '*' };
@@ -175,7 +181,8 @@ export class S3Put {
     for (let number = 1; ; number++) {
       const began = performance.now();
       try {
-        await request(condition);
+        const { ETag } = await request(condition);
+        if (proof !== undefined && ETag === proof && !unknown) return;
         break;
       } catch (error) {
         this.signal?.throwIfAborted();

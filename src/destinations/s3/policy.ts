@@ -7,6 +7,10 @@ export interface PolicyWish {
   appendOnly?: boolean;
   /** days for which the bucket locks new objects; locks may be extended that far, and no further */
   lockDays?: number;
+  /** new objects get a canned ACL */
+  acl?: string | undefined;
+  /** id, alias or ARN of the KMS key that encrypts objects; only an ARN can be part of a policy */
+  kmsKey?: string | undefined;
   /** the user, for a bucket policy; absent: the policy is attached to a user */
   principal?: string;
 }
@@ -25,7 +29,7 @@ interface Policy {
  * else. The key cannot change the bucket or delete a version of an object, so versioning can undo everything that it
  * does.
  */
-export function agentPolicy({ bucket, prefix, appendOnly, lockDays, principal }: PolicyWish): Policy {
+export function agentPolicy({ bucket, prefix, appendOnly, lockDays, acl, kmsKey, principal }: PolicyWish): Policy {
   const who = principal === undefined ? {} : { Principal: { AWS: [principal] } };
   const objects = `arn:aws:s3:::${bucket}/${prefix}*`;
   const allow = (Sid: string, Action: string[], Resource: string) => ({
@@ -51,10 +55,19 @@ export function agentPolicy({ bucket, prefix, appendOnly, lockDays, principal }:
           's3:GetObject',
           's3:AbortMultipartUpload',
           's3:ListMultipartUploadParts',
+          ...(acl === undefined ? [] : ['s3:PutObjectAcl']),
           ...(appendOnly ? [] : ['s3:DeleteObject']),
         ],
         objects,
       ),
+      // Leases hold no backup, and each run replaces several. Without this right they would pile up.
+      ...(appendOnly
+        ? [allow('LifeboatLeases', ['s3:DeleteObject'], `arn:aws:s3:::${bucket}/${prefix}*/leases/*`)]
+        : []),
+      // A bucket policy has no rights to keys.
+      ...(principal === undefined && kmsKey?.startsWith('arn:')
+        ? [allow('LifeboatKmsKey', ['kms:GenerateDataKey', 'kms:Decrypt'], kmsKey)]
+        : []),
       ...(lockDays === undefined
         ? []
         : [

@@ -3,20 +3,24 @@ import type { Readable } from 'node:stream';
 import { onAbort } from '../../base/abort.ts';
 import { hasCode } from '../../base/errors.ts';
 import type { S3Location } from '../../plan/s3-location.ts';
-import type { LockingDestination, ObjectInfo, PutOptions, Stored } from '../destination.ts';
+import type { BulkDeletingDestination, LockingDestination, ObjectInfo, PutOptions, Stored } from '../destination.ts';
 import { alreadyThere, checkKey, checkPrefix, isKey } from '../keys.ts';
 import { S3Connection, type S3Credentials } from './client.ts';
-import { isNoBucket, openObject } from './get.ts';
+import { deleteMany, deleteOne } from './delete.ts';
+import { incompleteListing } from './errors.ts';
+import { openObject } from './get.ts';
 import { S3Locks } from './locks.ts';
 import { putInParts } from './multipart.ts';
 import { S3Put } from './objects.ts';
 import { PartBuffers, PartReader, partSize } from './parts.ts';
-import { S3_LIMITS, type S3Limits, statusOf } from './retry.ts';
+import { S3_LIMITS, type S3Limits } from './retry.ts';
 import { sweepUploads, UploadLog } from './uploads.ts';
 
 export interface S3Options {
   location: S3Location;
   credentials?: S3Credentials;
+  /** base64 of the customer key (SSE-C), if the location asks for one */
+  customerKey?: string | undefined;
   /** directory on the agent's own disk that records uploads in parts; created when it is needed */
   uploads: string;
   /** directory that records until when objects are locked; default: next to `uploads` */
@@ -33,10 +37,10 @@ export interface S3Options {
  * and others in parts. Nothing is visible before it is complete. Checks the size of every object after storing it. The
  * server itself compares the content of each request with its MD5.
  */
-export function createS3Destination(options: S3Options): LockingDestination {
-  const { location, credentials, env = process.env } = options;
+export function createS3Destination(options: S3Options): LockingDestination & BulkDeletingDestination {
+  const { location, credentials, customerKey, env = process.env, hurry } = options;
   const limits = { ...S3_LIMITS, ...options.limits };
-  const s3 = new S3Connection({ location, limits, env, hurry: options.hurry, ...(credentials ? { credentials } : {}) });
+  const s3 = new S3Connection({ location, limits, env, hurry, customerKey, ...(credentials ? { credentials } : {}) });
   const log = new UploadLog(options.uploads);
   const locks = new S3Locks(s3, options.locks ?? `${options.uploads}-locks`);
   const buffers = new PartBuffers();
@@ -72,17 +76,9 @@ export function createS3Destination(options: S3Options): LockingDestination {
 
     list: (prefix, { signal } = {}) => list(s3, checkPrefix(prefix), signal),
 
-    async delete(key, { signal } = {}) {
-      const request = { Bucket: s3.bucket, Key: s3.prefix + checkKey(key) };
-      try {
-        await s3.send((sdk, client, opts) => client.send(new sdk.DeleteObjectCommand(request), opts), {
-          signal,
-        });
-      } catch (error) {
-        if (statusOf(error) === 404 && !isNoBucket(error)) return;
-        throw s3.explain(error, 'delete', signal);
-      }
-    },
+    delete: async (key, { signal } = {}) => deleteOne(s3, checkKey(key), signal),
+
+    deleteMany: async (keys, options = {}) => deleteMany(s3, keys.map(checkKey), options),
 
     prolongLocks: (keys, now, signal, alive) => locks.prolong(keys.map(checkKey), now.getTime(), signal, alive),
 
@@ -100,12 +96,12 @@ async function store(
   { s3, log, buffers: all }: Means,
   key: string,
   body: Readable,
-  { signal, expectedSize, keepOnFailure, whole }: PutOptions,
+  { signal, expectedSize, keepOnFailure, whole, newKey = false, readBackByCaller = false }: PutOptions,
 ): Promise<Stored> {
   const begun = whole && (await log.find(key, whole));
   const put = new S3Put(s3, key, begun?.mark ?? randomBytes(12).toString('hex'), signal);
   // Not every server honours If-None-Match, so this always checks as well.
-  if (await put.head()) throw alreadyThere(key);
+  if (!newKey && (await put.head())) throw alreadyThere(key);
   const hash = createHash('sha256');
   const reader = new PartReader(body, hash);
   const buffers = all.share();
@@ -114,7 +110,7 @@ async function store(
     const filled = await reader.fill(first);
     const sent =
       filled < first.length
-        ? put.whole(first.subarray(0, filled))
+        ? put.whole(first.subarray(0, filled), newKey || readBackByCaller)
         : putInParts({ s3, log, put, key, begun, signal }, { reader, buffers, first, expectedSize, whole });
     await sent.catch(async (error: unknown) => {
       const isOthers = hasCode(error, 'DEST_EXISTS');
@@ -136,12 +132,15 @@ async function* list(s3: S3Connection, prefix: string, signal?: AbortSignal): As
       .catch((error: unknown) => {
         throw s3.explain(error, 'list', signal);
       });
-    for (const { Key = '', Size = 0 } of page.Contents ?? []) {
+    for (const { Key = '', Size = 0, ETag, LastModified } of page.Contents ?? []) {
       const key = Key.slice(s3.prefix.length);
       // Consoles create objects that represent folders, and other programs may use keys that are not valid here.
-      if (Key.startsWith(s3.prefix + prefix) && isKey(key)) yield { key, size: Size };
+      if (Key.startsWith(s3.prefix + prefix) && isKey(key)) {
+        yield { key, size: Size, ...(ETag ? { version: `${ETag} ${LastModified?.getTime() ?? 0}` } : {}) };
+      }
     }
-    if (!page.IsTruncated || !page.NextContinuationToken) return;
+    if (!page.IsTruncated) return;
+    if (!page.NextContinuationToken) throw incompleteListing(s3.name);
     from = { ContinuationToken: page.NextContinuationToken };
   }
 }

@@ -111,7 +111,7 @@ async function unmark(s3: S3Connection, markers: readonly Version[], signal: Abo
 
 function copyOf(s3: S3Connection, { key, id, content: { storageClass } }: Kept) {
   const source = [s3.bucket, ...key.split('/')].map(encodeURIComponent).join('/');
-  const own = s3.storageClass ?? storageClass;
+  const own = s3.storageClassOf(key.slice(s3.prefix.length)) ?? storageClass;
   return {
     target: { Bucket: s3.bucket, Key: key },
     CopySource: `${source}?versionId=${encodeURIComponent(id)}`,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { hasErrno, LifeboatError } from '../../base/errors.ts';
 import type { Stored } from '../destination.ts';
 import type { S3Connection } from './client.ts';
+import { incompleteListing } from './errors.ts';
 import { statusOf } from './retry.ts';
 
 /** An upload in parts that may have begun. */
@@ -196,7 +197,8 @@ async function* uploadsBelow(
     for (const { Key, UploadId } of page.Uploads ?? []) {
       if (Key?.startsWith(whole) && UploadId) yield { key: Key.slice(s3.prefix.length), id: UploadId };
     }
-    if (!page.IsTruncated || !page.NextKeyMarker) return;
+    if (!page.IsTruncated) return;
+    if (!page.NextKeyMarker) throw incompleteListing(s3.name);
     from = {
       KeyMarker: page.NextKeyMarker,
       ...(page.NextUploadIdMarker ? { UploadIdMarker: page.NextUploadIdMarker } : {}),

@@ -1,4 +1,5 @@
 import type { S3Connection } from './client.ts';
+import { incompleteListing } from './errors.ts';
 
 /** A version of an object in a bucket with versioning, or a delete marker. */
 export interface Version {
@@ -90,7 +91,8 @@ export async function* versionsByKey(s3: S3Connection): AsyncGenerator<Version[]
     for (const { Key = '', VersionId = '', LastModified, IsLatest } of page.DeleteMarkers ?? []) {
       add(Key, { key: Key, id: VersionId, at: LastModified?.getTime() ?? 0, latest: IsLatest === true });
     }
-    const more = page.IsTruncated && page.NextKeyMarker !== undefined;
+    const more = page.IsTruncated === true;
+    if (more && page.NextKeyMarker === undefined) throw incompleteListing(s3.name);
     // The versions of the last key may continue on the next page.
     const open = more ? page.NextKeyMarker : undefined;
     for (const [key, versions] of groups) if (key.startsWith(s3.prefix) && key !== open) yield versions;

@@ -37,22 +37,28 @@ export function endOfChunk(bytes: Uint8Array, start: number, end: number): numbe
 }
 
 /**
- * Returns the end of the first window between two offsets whose hash is zero under a mask. Four bytes per turn take two
- * thirds of the time of one.
+ * Returns the end of the first window between two offsets whose hash is zero under a mask. Reads four bytes at a time,
+ * the least significant one first, as x86-64 and ARM do: byte by byte takes nearly twice as long.
  */
 function findEnd(bytes: Uint8Array, from: number, to: number, mask: number): number | undefined {
   const gear = GEAR;
   let sum = 0;
   let at = from - WINDOW;
   while (at < from) sum = ((sum << 1) + gear[bytes[at++]!]!) | 0;
-  for (const last = to - 3; at < last; at += 4) {
-    sum = ((sum << 1) + gear[bytes[at]!]!) | 0;
-    if ((sum & mask) === 0) return at + 1;
-    sum = ((sum << 1) + gear[bytes[at + 1]!]!) | 0;
-    if ((sum & mask) === 0) return at + 2;
-    sum = ((sum << 1) + gear[bytes[at + 2]!]!) | 0;
-    if ((sum & mask) === 0) return at + 3;
-    sum = ((sum << 1) + gear[bytes[at + 3]!]!) | 0;
+  for (; at < to && ((bytes.byteOffset + at) & 3) !== 0; ) {
+    sum = ((sum << 1) + gear[bytes[at++]!]!) | 0;
+    if ((sum & mask) === 0) return at;
+  }
+  const words = new Uint32Array(bytes.buffer, at < to ? bytes.byteOffset + at : 0, Math.max(0, to - at) >> 2);
+  for (let i = 0; i < words.length; i++, at += 4) {
+    const word = words[i]!;
+    const first = ((sum << 1) + gear[word & 0xff]!) | 0;
+    const second = ((first << 1) + gear[(word >>> 8) & 0xff]!) | 0;
+    const third = ((second << 1) + gear[(word >>> 16) & 0xff]!) | 0;
+    sum = ((third << 1) + gear[word >>> 24]!) | 0;
+    if ((first & mask) === 0) return at + 1;
+    if ((second & mask) === 0) return at + 2;
+    if ((third & mask) === 0) return at + 3;
     if ((sum & mask) === 0) return at + 4;
   }
   while (at < to) {

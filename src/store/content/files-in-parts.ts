@@ -1,11 +1,11 @@
-import { createHash, type Hash, hash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { closeSync, fstatSync, ftruncateSync } from 'node:fs';
+import { readRangeOf } from '../../base/read-range.ts';
 import { pairs, rangesText } from '../filesystem/data-ranges.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import { remoteFileSystem } from '../filesystem/file-system.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import type { IndexPart } from '../filesystem/index-part.ts';
-import { readRangeOf } from '../filesystem/large-file.ts';
 import type { TreePath } from '../filesystem/path.ts';
 import { finishFile, type NewName, writeAt } from '../filesystem/write-file.ts';
 import type { NewTree } from './new-tree.ts';
@@ -40,6 +40,8 @@ export class FilesInParts {
   /** the file that was written last */
   private open: { path: TreePath; fd: number } | undefined;
   private running: Running | undefined;
+  /** of the part being written, or of its file */
+  private hashing = createHash('sha256');
   /** `<inode> <SHA-256>` of the files whose parts arrived in order */
   private readonly hashed = new Set<string>();
 
@@ -63,17 +65,18 @@ export class FilesInParts {
   }
 
   /**
-   * Writes a part. Returns whether its content is that of the task, as far as it is verified now: {@link finish}
-   * verifies the whole file. Calls must not overlap. Throws like {@link NewTree.make}.
+   * Writes a piece of a part. `at`: its offset in the part; the pieces of a part follow each other. Returns false if
+   * the part is complete now, and its content is not that of the task. The hash of a whole file whose parts arrive in
+   * order is left to {@link finish}. Calls must not overlap. Throws like {@link NewTree.make}.
    */
-  async write(task: PartTask, content: Buffer): Promise<boolean> {
-    const { path, inode, offset, sparse, sha256 } = task;
-    // The hash of the whole file suffices for parts in order.
-    if (!this.hash(task, content) && hash('sha256', content, 'hex') !== sha256) return false;
-    await this.made.make({ path, type: 'file' }, (at) =>
-      writeAt(this.reopen(path, inode, at), { content, offset, sparse }),
+  async write(task: PartTask, at: number, bytes: Buffer): Promise<boolean> {
+    const { path, inode, offset, size, sparse } = task;
+    if (at === 0) this.hashing = this.beginHash(task);
+    this.hashing.update(bytes);
+    await this.made.make({ path, type: 'file' }, (name) =>
+      writeAt(this.reopen(path, inode, name), { content: bytes, offset: offset + at, sparse }),
     );
-    return true;
+    return at + bytes.length < size || this.endHash(task);
   }
 
   /**
@@ -110,16 +113,19 @@ export class FilesInParts {
     return fd;
   }
 
-  /** Adds a part to the hash of its file. Returns false if that is not possible, because it is not the next part. */
-  private hash({ path, inode, number, of, sparse }: PartTask, content: Buffer): boolean {
+  /** Returns the hash to update with a part: that of its file, if all parts before it were hashed too. */
+  private beginHash({ path, number, sparse }: PartTask): Hash {
     // The hash of a file with holes covers their places as well, which only its entry has.
     if (number === 0 && !sparse) this.running = { path, hash: createHash('sha256'), next: 0 };
+    if (this.running?.path === path && this.running.next === number) return this.running.hash;
+    this.running = undefined;
+    return createHash('sha256');
+  }
+
+  /** Returns whether a part has the hash of its task, as far as that is known now. */
+  private endHash({ inode, of, sha256 }: PartTask): boolean {
     const { running } = this;
-    if (running?.path !== path || running.next !== number) {
-      this.running = undefined;
-      return false;
-    }
-    running.hash.update(content);
+    if (!running) return this.hashing.digest('hex') === sha256;
     running.next++;
     if (running.next < of) return true;
     this.hashed.add(`${inode} ${running.hash.digest('hex')}`);

@@ -1,5 +1,4 @@
 import { LifeboatError } from '../../base/errors.ts';
-import { inParallel } from '../../base/in-parallel.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import type { IndexPart } from '../filesystem/index-part.ts';
@@ -9,8 +8,6 @@ import { FilesInParts, type PartTask } from './files-in-parts.ts';
 import type { NewTree } from './new-tree.ts';
 import type { TaskLists } from './task-lists.ts';
 
-/** Parts that are read at the same time, each up to 16 MiB. */
-const WORKERS = 4;
 /** Files in parts, in the order in which they were created. The inode in their entries is that of the new file. */
 export const LARGE = 'large';
 /** Begins the names of lists of parts; the ID of their pack follows. */
@@ -37,8 +34,6 @@ export class PartRestoring {
   private readonly files: FilesInParts;
   /** what every part of the file whose parts follow in the index has; absent: its parts are not needed */
   private current: Pick<PartTask, 'inode' | 'number' | 'of' | 'sparse'> | undefined;
-  /** resolves when the last part is written whose reading has begun */
-  private lastPart: Promise<unknown> = Promise.resolve();
 
   constructor(options: PartRestoringOptions) {
     this.options = options;
@@ -69,24 +64,20 @@ export class PartRestoring {
   }
 
   /**
-   * Restores the parts of a list. Reads several at a time, and writes them in the order of the list.
+   * Restores the parts of a list.
    *
    * @throws OBJECT_DAMAGED for other content than the index says
    */
   async restore(open: () => Promise<PackReader>, list: string): Promise<void> {
     const { lists, heard, signal } = this.options;
     const reader = await open();
-    const restorePart = (part: PartTask) => {
-      const before = this.lastPart;
-      const reading = reader.read(part.entry, part.size);
-      const written = Promise.all([reading, before]).then(([content]) => this.write(part, content));
-      this.lastPart = written.catch(() => {});
-      return written.then(() => heard(part.size));
-    };
     try {
-      await inParallel(WORKERS, lists.readParts(list), restorePart, signal);
+      for await (const { content: part, at, bytes } of reader.stream(lists.readParts(list))) {
+        signal?.throwIfAborted();
+        if (!(await this.files.write(part, at, bytes))) throw wrongContent(part);
+        heard(bytes.length);
+      }
     } finally {
-      await this.lastPart;
       await reader.close();
     }
   }
@@ -100,10 +91,6 @@ export class PartRestoring {
 
   close(): void {
     this.files.close();
-  }
-
-  private async write(part: PartTask, content: Buffer): Promise<void> {
-    if (!(await this.files.write(part, content))) throw wrongContent(part);
   }
 }
 

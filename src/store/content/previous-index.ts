@@ -25,6 +25,11 @@ export function contentOf({ entry, parts, usable }: PreviousEntry): Content | un
   return { size, sha256, ...(ranges && { ranges }), ...state, ...placed, ...(parts && { parts }) };
 }
 
+/** Returns the warning for packs of the last snapshot that cannot be reused. */
+export function lostPacksText(lost: number): string {
+  return `missing, cut or not readable: ${plural(lost, 'pack')} of the last snapshot; their content is stored again`;
+}
+
 /**
  * Reads the index of the last snapshot alongside a walk. If it is missing or damaged, the backup takes longer but stays
  * correct: the rest of the index is ignored.
@@ -45,25 +50,25 @@ export class PreviousIndex {
 
   /**
    * Opens the index. Lists the destination, and reuses only those previous packs that are there with their full size.
+   *
+   * @param previous `listed`: the caller has listed the destination, and `packs` are those that are there
    */
   static async open(
-    previous: { indexPath: string; packs: readonly PackRef[] } | undefined,
+    previous: { indexPath: string; packs: readonly PackRef[]; listed?: boolean } | undefined,
     destination: Destination,
     prefix: string,
   ): Promise<PreviousIndex> {
     if (!previous) return new PreviousIndex(undefined, new Map());
     const byKey = new Map(previous.packs.map((pack) => [pack.key, pack]));
     const available = new Map<string, PackRef>();
-    for await (const { key, size } of destination.list(prefix)) {
+    if (previous.listed) for (const pack of previous.packs) available.set(pack.id, pack);
+    for await (const { key, size } of previous.listed ? [] : destination.list(prefix)) {
       const pack = byKey.get(key);
       if (pack && pack.size === size) available.set(pack.id, pack);
     }
     const opened = new PreviousIndex(previous.indexPath, available);
     const lost = previous.packs.length - available.size;
-    if (lost > 0)
-      opened.warnings.push(
-        `missing, cut or not readable: ${plural(lost, 'pack')} of the last snapshot; their content is stored again`,
-      );
+    if (lost > 0) opened.warnings.push(lostPacksText(lost));
     return opened;
   }
 

@@ -21,7 +21,7 @@ export interface StoreTreeOptions {
   destination: Destination;
   keys: SealKeys;
   /** the index of the last snapshot as a plain local file, and its packs */
-  previous?: { indexPath: string; packs: readonly PackRef[] };
+  previous?: { indexPath: string; packs: readonly PackRef[]; listed?: boolean };
   /** path for the new index, a plain local file that appears only once everything is stored */
   indexPath: string;
   /** files up to this size are stored whole, larger ones in parts; only tests set another value */

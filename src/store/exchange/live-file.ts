@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { closeSync, constants, fchmodSync, fchownSync, fstatSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { hasErrno } from '../../base/errors.ts';
+import { readRangeOf } from '../../base/read-range.ts';
 import { findData, outside, pairs, rangesText } from '../filesystem/data-ranges.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
-import { readRangeOf } from '../filesystem/large-file.ts';
 import type { NewName } from '../filesystem/write-file.ts';
 
 /** Errors after which a file is fetched from the repository instead. */

@@ -1,5 +1,6 @@
-import { close, fstat, open, read } from 'node:fs';
+import { close, fstat, open } from 'node:fs';
 import { promisify } from 'node:util';
+import { readRangeOf } from '../../base/read-range.ts';
 import { type DataRanges, findData } from './data-ranges.ts';
 import { type FileStat, fileStat } from './file-stat.ts';
 import { isAt, READ_FLAGS } from './read-file.ts';
@@ -7,9 +8,6 @@ import { isAt, READ_FLAGS } from './read-file.ts';
 const openAsync = promisify(open);
 const fstatAsync = promisify(fstat);
 const closeAsync = promisify(close);
-const readAsync = promisify(read);
-
-const CHUNK_SIZE = 1024 * 1024;
 
 /** A large file that is read from its start, possibly twice. */
 export class LargeFile {
@@ -38,48 +36,12 @@ export class LargeFile {
     return sparse ? findData(this.fd, size) : undefined;
   }
 
-  /** Yields `length` bytes from `start` in chunks, fewer if the file is shorter. The next chunk is read ahead. */
-  async *chunks(start: number, length: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
-    const end = start + length;
-    const next = (at: number) => {
-      const length = Math.min(CHUNK_SIZE, end - at);
-      const buffer = Buffer.allocUnsafeSlow(length);
-      const reading = readAsync(this.fd, buffer, 0, length, at).then(({ bytesRead }) => buffer.subarray(0, bytesRead));
-      reading.catch(() => {});
-      return reading;
-    };
-    let at = start;
-    let reading = length > 0 ? next(start) : undefined;
-    try {
-      while (reading) {
-        signal?.throwIfAborted();
-        const chunk = await reading;
-        if (chunk.length === 0) return;
-        at += chunk.length;
-        reading = at < end ? next(at) : undefined;
-        yield chunk;
-      }
-    } finally {
-      // The file must stay open while a read is in progress.
-      await reading?.catch(() => {});
-    }
+  /** Yields `length` bytes from `start`; see {@link readRangeOf}. */
+  chunks(start: number, length: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    return readRangeOf(this.fd, start, length, signal);
   }
 
   async close(): Promise<void> {
     await closeAsync(this.fd).catch(() => {});
-  }
-}
-
-/**
- * Yields chunks of a part of an open file, fewer if the file is shorter. A chunk is valid only until the next one is
- * requested.
- */
-export async function* readRangeOf(fd: number, offset: number, length: number): AsyncGenerator<Buffer> {
-  const buffer = Buffer.allocUnsafe(Math.min(CHUNK_SIZE, length));
-  for (let at = offset; at < offset + length; ) {
-    const { bytesRead } = await readAsync(fd, buffer, 0, Math.min(buffer.length, offset + length - at), at);
-    if (bytesRead === 0) return;
-    yield buffer.subarray(0, bytesRead);
-    at += bytesRead;
   }
 }

@@ -1,5 +1,5 @@
 import { LifeboatError } from '../../base/errors.ts';
-import type { Destination } from '../../destinations/destination.ts';
+import type { Destination, ObjectInfo } from '../../destinations/destination.ts';
 import { canonicalJson, type ObjectRef } from './manifest.ts';
 import { MAX_DOCUMENT, putObject, streamOf } from './objects.ts';
 
@@ -43,15 +43,37 @@ export async function checkPresence(
   project: string,
   refs: readonly (ObjectRef | undefined)[],
 ): Promise<void> {
-  const missing = new Map(refs.flatMap((ref) => (ref ? [[ref.key, ref]] : [])));
-  for await (const { key, size, unread } of destination.list(`${project}/`)) {
-    const ref = missing.get(key);
-    if (!ref) continue;
-    missing.delete(key);
-    if (unread) throw unread;
-    if (size !== ref.size) throw new LifeboatError('OBJECT_DAMAGED', `${key} has ${size} B instead of ${ref.size}`);
+  const presence = new Presence(refs);
+  for await (const object of destination.list(`${project}/`)) presence.see(object);
+  presence.finish();
+}
+
+/** Compares objects that should exist with a listing of a project, which passes its objects one by one. */
+export class Presence {
+  /** true once an object was seen: somebody lists */
+  listed = false;
+  private readonly missing: Map<string, ObjectRef>;
+  private wrong: LifeboatError | undefined;
+
+  constructor(refs: readonly (ObjectRef | undefined)[]) {
+    this.missing = new Map(refs.flatMap((ref) => (ref ? [[ref.key, ref]] : [])));
   }
-  for (const key of missing.keys()) throw new LifeboatError('OBJECT_MISSING', `${key} is not there`);
+
+  see({ key, size, unread }: ObjectInfo): void {
+    this.listed = true;
+    const ref = this.missing.get(key);
+    if (!ref) return;
+    this.missing.delete(key);
+    if (unread) this.wrong ??= unread;
+    else if (size !== ref.size)
+      this.wrong ??= new LifeboatError('OBJECT_DAMAGED', `${key} has ${size} B instead of ${ref.size}`);
+  }
+
+  /** Call this after the last object. @throws OBJECT_MISSING, OBJECT_DAMAGED, DEST_UNREACHABLE */
+  finish(): void {
+    if (this.wrong) throw this.wrong;
+    for (const key of this.missing.keys()) throw new LifeboatError('OBJECT_MISSING', `${key} is not there`);
+  }
 }
 
 /**

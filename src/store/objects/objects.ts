@@ -21,7 +21,7 @@ interface ObjectOptions {
 /**
  * Puts an object, compressed if `compress` is set and encrypted if there is a key.
  *
- * @param key the object's key without the suffixes of compression and encryption
+ * @param key the object's key without the suffixes of compression and encryption; it has a new random part
  * @param options `record` is called with the full key before the object is put
  */
 export async function putObject(
@@ -34,7 +34,8 @@ export async function putObject(
   const full = key + sealed.suffix;
   try {
     await options.record?.(full);
-    const stored = await destination.put(full, sealed.stream, options.signal ? { signal: options.signal } : {});
+    const signal = options.signal ? { signal: options.signal } : {};
+    const stored = await destination.put(full, sealed.stream, { newKey: true, ...signal });
     return { key: full, ...stored };
   } catch (error) {
     sealed.stream.destroy();

@@ -1,11 +1,11 @@
-import type { Readable } from 'node:stream';
 import { LifeboatError } from '../../base/errors.ts';
 
 /** Provides ranges of a zip's bytes, from a destination or from a local file. */
 export interface ByteSource {
   /** size of the zip, bytes */
   size: number;
-  stream(start: number, end: number): Promise<Readable>;
+  /** A piece is valid only until the next one is requested. */
+  stream(start: number, end: number): Promise<AsyncIterable<Buffer>>;
 }
 
 const BLOCK_SIZE = 4 * 1024 * 1024;
@@ -57,7 +57,7 @@ export class BlockCache {
   private async fetch(start: number, end: number): Promise<Buffer> {
     const block = Buffer.allocUnsafeSlow(end - start);
     let size = 0;
-    for await (const chunk of (await this.source.stream(start, end)) as AsyncIterable<Buffer>) {
+    for await (const chunk of await this.source.stream(start, end)) {
       chunk.copy(block, size);
       size += chunk.length;
       if (size > block.length) break;

@@ -1,14 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { unlink } from 'node:fs/promises';
+import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { LifeboatError } from '../../base/errors.ts';
+import { readRangeOf } from '../../base/read-range.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { fetchFile } from '../objects/objects.ts';
 import { isPlain } from '../seal/seal.ts';
 import { BlockCache, type ByteSource, damagedPack as damaged } from './block-cache.ts';
+import { ForwardReader } from './forward-reader.ts';
 import type { PackRef } from './pack-stream.ts';
 
 /** An entry of a pack's directory. It is not trusted before the content's hash was compared. */
@@ -25,18 +26,28 @@ const END_SIZE = 98;
 /** More records than any pack has. The limit protects memory: the library needs more for a record than its bytes. */
 const MAX_RECORDS = 65_536n;
 
+interface Opened {
+  id: string;
+  source: ByteSource;
+  blocks: BlockCache;
+  entries: Map<string, DirectoryEntry>;
+  spooled: FileHandle | undefined;
+}
+
 /**
  * An opened pack. A compressed or encrypted pack is first fetched to the spool and checked against the hash in the
  * manifest. A plain pack is read at the destination, in ranges of some MiB that many small contents share.
  */
 export class PackReader {
   private readonly id: string;
+  private readonly source: ByteSource;
   private readonly blocks: BlockCache;
   private readonly entries: Map<string, DirectoryEntry>;
-  private readonly spooled: string | undefined;
+  private readonly spooled: FileHandle | undefined;
 
-  private constructor(id: string, blocks: BlockCache, entries: Map<string, DirectoryEntry>, spooled?: string) {
+  private constructor({ id, source, blocks, entries, spooled }: Opened) {
     this.id = id;
+    this.source = source;
     this.blocks = blocks;
     this.entries = entries;
     this.spooled = spooled;
@@ -57,23 +68,32 @@ export class PackReader {
     const { signal, keys } = options;
     if (isPlain(pack.key)) {
       const stream = (start: number, end: number) =>
-        destination.get(pack.key, { range: { start, end }, ...(signal ? { signal } : {}) });
+        destination.get(pack.key, { range: { start, end }, ...(signal ? { signal } : {}) }) as Promise<
+          AsyncIterable<Buffer>
+        >;
       return PackReader.of(pack.id, { size: pack.size, stream });
     }
     const file = join(options.spool, `pack-${randomBytes(8).toString('hex')}.zip`);
     try {
       await fetchFile(destination, pack, file, { keys, signal, maxSize: pack.plainSize });
-      const stream = async (start: number, end: number) => createReadStream(file, { start, end: end - 1 });
-      return await PackReader.of(pack.id, { size: pack.plainSize, stream }, file);
-    } catch (error) {
+      const zip = await open(file, 'r');
+      const stream = async (start: number, end: number) => readRangeOf(zip.fd, start, end - start);
+      return await PackReader.of(pack.id, { size: pack.plainSize, stream }, zip);
+    } finally {
+      // The zip can be read until it is closed. A process that dies leaves nothing behind.
       await unlink(file).catch(() => {});
-      throw error;
     }
   }
 
-  private static async of(id: string, source: ByteSource, spooled?: string): Promise<PackReader> {
-    const blocks = new BlockCache(id, source);
-    return new PackReader(id, blocks, await readDirectory(id, source.size, blocks), spooled);
+  private static async of(id: string, source: ByteSource, spooled?: FileHandle): Promise<PackReader> {
+    try {
+      const blocks = new BlockCache(id, source);
+      const entries = await readDirectory(id, source.size, blocks);
+      return new PackReader({ id, source, blocks, entries, spooled });
+    } catch (error) {
+      await spooled?.close();
+      throw error;
+    }
   }
 
   /** Reads one content. `size` is its size in the index, bytes. The caller compares the bytes with the index. */
@@ -82,22 +102,54 @@ export class PackReader {
     return this.blocks.read(start, start + size);
   }
 
-  /** Removes the spooled zip. */
+  /**
+   * Yields contents in pieces. If the contents are in the order of the pack, a single request reads them all. `at`: the
+   * offset of the piece in its content. A piece is valid only until the next one is requested.
+   */
+  async *stream<T extends { entry: string; size: number }>(
+    contents: AsyncIterable<T>,
+  ): AsyncGenerator<{ content: T; at: number; bytes: Buffer }> {
+    const reader = new ForwardReader(this.source);
+    try {
+      for await (const content of contents) {
+        const offset = this.offsetOf(content.entry, content.size);
+        const header: Buffer[] = [];
+        for await (const piece of reader.read(offset, offset + LOCAL_HEADER_SIZE)) header.push(Buffer.from(piece));
+        const start = offset + localHeaderLength(this.id, Buffer.concat(header));
+        let at = 0;
+        for await (const bytes of reader.read(start, start + content.size)) {
+          yield { content, at, bytes };
+          at += bytes.length;
+        }
+        if (at < content.size) throw damaged(this.id, 'it ends too early');
+      }
+    } finally {
+      await reader.close();
+    }
+  }
+
+  /** Frees the space of the spooled zip. */
   async close(): Promise<void> {
-    if (this.spooled) await unlink(this.spooled).catch(() => {});
+    await this.spooled?.close();
   }
 
   private async locate(entry: string, size: number): Promise<number> {
+    const offset = this.offsetOf(entry, size);
+    return offset + localHeaderLength(this.id, await this.blocks.read(offset, offset + LOCAL_HEADER_SIZE));
+  }
+
+  /** Returns the offset of the local header of a content. */
+  private offsetOf(entry: string, size: number): number {
     const found = this.entries.get(entry);
     if (!found) throw damaged(this.id, 'a content is missing');
     if (found.size !== size) throw damaged(this.id, 'a content has another size than the index says');
-    const header = await this.blocks.read(found.offset, found.offset + LOCAL_HEADER_SIZE);
-    return found.offset + localHeaderLength(this.id, header);
+    return found.offset;
   }
 }
 
 /** Returns the length of a local header including name and extra field, from its fixed part. */
 function localHeaderLength(id: string, header: Buffer): number {
+  if (header.length < LOCAL_HEADER_SIZE) throw damaged(id, 'it ends too early');
   const plain = header.readUInt32LE(0) === LOCAL_HEADER && (header.readUInt16LE(6) & 1) === 0;
   if (!plain || header.readUInt16LE(8) !== 0) throw damaged(id, 'an entry has an unexpected header');
   return LOCAL_HEADER_SIZE + header.readUInt16LE(26) + header.readUInt16LE(28);

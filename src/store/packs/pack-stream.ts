@@ -76,7 +76,7 @@ export class PackStream {
     const key = this.options.key + sealed.suffix;
     try {
       await recordObject(key);
-      const stored = await destination.put(key, sealed.stream, signal ? { signal } : {});
+      const stored = await destination.put(key, sealed.stream, { newKey: true, ...(signal ? { signal } : {}) });
       const encrypted = keyId(keys);
       const ref = { id, key, size: stored.size, sha256: stored.sha256, plainSize: this.zip.size };
       return encrypted === undefined ? ref : { ...ref, keyId: encrypted };

@@ -20,7 +20,8 @@ interface Finding {
   error: ErrorInfo;
 }
 
-interface Link {
+/** A manifest, or the tombstone of one, in its place in the chain. */
+export interface Link {
   id: string;
   sequence: number;
   previous: string | null;
@@ -43,7 +44,7 @@ export function chainBreaks(snapshots: readonly Snapshot[], tombstones: readonly
 }
 
 /** Returns the links that do not follow the link `before` them. */
-function breaksOf(chain: readonly Link[]): { link: Link; before: string }[] {
+export function breaksOf(chain: readonly Link[]): { link: Link; before: string }[] {
   const earlier = new Set<string | null>();
   return chain.flatMap((link, i) => {
     const before = chain[i - 1] ?? { id: 'the beginning', sequence: 0 };
@@ -53,7 +54,8 @@ function breaksOf(chain: readonly Link[]): { link: Link; before: string }[] {
   });
 }
 
-function chainOf(snapshots: readonly Snapshot[], tombstones: readonly Tombstone[]): Link[] {
+/** Returns the links of the chain, oldest first. A manifest counts rather than its tombstone. */
+export function chainOf(snapshots: readonly Snapshot[], tombstones: readonly Tombstone[]): Link[] {
   const links = new Map<string, Link>();
   for (const { id, sequence, previous, sha256 } of tombstones) links.set(id, { id, sequence, previous, hash: sha256 });
   for (const { manifest, hash } of snapshots) {

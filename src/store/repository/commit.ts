@@ -1,6 +1,7 @@
 import { hasCode, hasErrno, isDiskError } from '../../base/errors.ts';
 import { isUncertain } from '../../destinations/destination.ts';
-import { manifestKey } from '../objects/manifest.ts';
+import { Presence } from '../objects/documents.ts';
+import { manifestKey, type ObjectRef } from '../objects/manifest.ts';
 import { readIfThere, streamOf } from '../objects/objects.ts';
 import type { CommitOptions, Repository, Snapshot } from './repository.ts';
 import { expectInfo } from './repository-info.ts';
@@ -9,11 +10,11 @@ import { withdrawSnapshot } from './tombstones.ts';
 /** A manifest to commit. */
 interface Commit {
   /** its `info` is read again right before the put, because the disk may be unmounted by then */
-  repository: Pick<Repository, 'destination' | 'project' | 'signing' | 'info'>;
+  repository: Pick<Repository, 'destination' | 'project' | 'signing' | 'info' | 'checkObjects'>;
   snapshot: Snapshot;
   bytes: Buffer;
-  /** throws OBJECT_MISSING or OBJECT_DAMAGED unless every object that the manifest names is there */
-  check(): Promise<void>;
+  /** every object that the manifest names */
+  objects: readonly ObjectRef[];
 }
 
 /**
@@ -26,23 +27,26 @@ export function isCertainFailure(error: unknown): boolean {
 }
 
 /**
- * Puts a manifest whose objects were checked. The fence before it claims the manifest's sequence. A manifest that
- * arrives after the lease has ended therefore has a place in the chain that no other writer takes. The request is
- * aborted when the lease ends. If a response is lost, Lifeboat reads the manifest back, unless another agent has taken
- * over.
+ * Puts a manifest. The fence before it claims the manifest's sequence, and its listing shows whether every object that
+ * the manifest names exists with the right size. A manifest that arrives after the lease has ended therefore has a
+ * place in the chain that no other writer takes. The request is aborted when the lease ends. If a response is lost,
+ * Lifeboat reads the manifest back, unless another agent has taken over.
  *
- * @throws LEASE_LOST; DEST_FOREIGN; OBJECT_MISSING if the manifest arrived so late that another agent's prune had
- * removed its objects; what the destination throws
+ * @throws LEASE_LOST; DEST_FOREIGN; OBJECT_MISSING, OBJECT_DAMAGED, also if the manifest arrived so late that another
+ * agent's prune had removed its objects; what the destination throws
  */
 export async function putManifest(commit: Commit, { fence, sending }: CommitOptions): Promise<void> {
   const { repository, snapshot, bytes } = commit;
   const { destination, project, info } = repository;
   const key = manifestKey(project, snapshot.manifest.id);
-  const signal = await fence?.(snapshot.manifest.sequence);
+  const presence = new Presence(commit.objects);
+  const signal = await fence?.(snapshot.manifest.sequence, (object) => presence.see(object));
+  if (presence.listed) presence.finish();
+  else await repository.checkObjects(commit.objects);
   await expectInfo(destination, info);
   sending?.();
   try {
-    await destination.put(key, streamOf(bytes), { keepOnFailure: true, ...(signal ? { signal } : {}) });
+    await destination.put(key, streamOf(bytes), { keepOnFailure: true, newKey: true, ...(signal ? { signal } : {}) });
   } catch (error) {
     if (isCertainFailure(error) || hasCode(error, 'DEST_EXISTS')) throw error;
     await fence?.().catch((lost: unknown) => {
@@ -61,9 +65,9 @@ export async function putManifest(commit: Commit, { fence, sending }: CommitOpti
  * listed the manifest, and would otherwise take it for lost. A prune leaves unreferenced objects alone for a day, which
  * covers every delay except that of a suspended machine.
  */
-async function expectWhole({ repository, snapshot, check }: Commit): Promise<void> {
+async function expectWhole({ repository, snapshot, objects }: Commit): Promise<void> {
   try {
-    await check();
+    await repository.checkObjects(objects);
   } catch (error) {
     const isGone = hasCode(error, 'OBJECT_MISSING', 'OBJECT_DAMAGED');
     if (isGone) await withdrawSnapshot(repository, snapshot);

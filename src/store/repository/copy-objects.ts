@@ -16,6 +16,8 @@ export interface CopyContext {
   to: Repository;
   /** sizes in bytes of the content objects that `to` has, by key; updated as objects are sent */
   there: Map<string, number>;
+  /** keys of objects that may be damaged at `to` although their size is right; removed once they are whole */
+  suspects: Set<string>;
   /** objects not to try again: damaged or missing at `from`, unreadable at `to`, or wrong there and not deletable */
   bad: Map<string, LifeboatError>;
   /** distinguishes damage at `from` from a disk or server that is gone */
@@ -32,7 +34,7 @@ export interface CopyContext {
 }
 
 /**
- * Copies one snapshot: first the objects that `to` lacks or has with another size, then, with `commit`, the manifest.
+ * Copies one snapshot: first the objects that `to` lacks or has damaged, then, with `commit`, the manifest.
  * An object whose hash differs from the manifest's is never stored under its name, and its snapshot is not committed. A
  * copy that is killed at any point leaves only whole objects, which the next call finds.
  *
@@ -41,9 +43,9 @@ export interface CopyContext {
  * isAboutSnapshot}; what `fence` and the destinations throw
  */
 export async function copySnapshot(context: CopyContext, { manifest, hash }: Snapshot, commit: boolean): Promise<void> {
-  const { from, to, there, bad, sent, signal } = context;
+  const { from, to, there, suspects, bad, sent, signal } = context;
   const objects = new Map(objectsOf(manifest).map((ref) => [ref.key, ref]));
-  const lacking = [...objects.values()].filter(({ key, size }) => there.get(key) !== size);
+  const lacking = [...objects.values()].filter(({ key, size }) => there.get(key) !== size || suspects.has(key));
   for (const ref of lacking) {
     const known = bad.get(ref.key);
     if (known) throw known;
@@ -52,8 +54,13 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
     signal.throwIfAborted();
     // It was cut short, or somebody else put it there: no manifest matches it.
     try {
-      if (there.has(ref.key)) await removeWrong(to.destination, ref.key, 'has the wrong size');
-      await copyObject(context, ref);
+      if (!(await isWhole(context, ref))) {
+        const why = there.get(ref.key) === ref.size ? 'is damaged' : 'has the wrong size';
+        if (there.has(ref.key)) await removeWrong(to.destination, ref.key, why);
+        await copyObject(context, ref);
+        sent.objects += 1;
+        sent.bytes += ref.size;
+      }
     } catch (error) {
       signal.throwIfAborted();
       const isRead = error instanceof LifeboatError && fromSource.has(error);
@@ -70,8 +77,7 @@ export async function copySnapshot(context: CopyContext, { manifest, hash }: Sna
     }
     context.judge.read(ref.key);
     there.set(ref.key, ref.size);
-    sent.objects += 1;
-    sent.bytes += ref.size;
+    suspects.delete(ref.key);
   }
   if (!commit) return;
   const key = manifestKey(from.project, manifest.id);
@@ -131,6 +137,19 @@ export async function removeWrong(destination: Destination, key: string, what: s
   throw new LifeboatError('DELETE_REFUSED', `${key} ${what} at ${destination.name}, which does not let it be deleted`, {
     hint: 'Delete it there with a key that may delete, or after its lock has expired. The next run sends it again.',
   });
+}
+
+/**
+ * Returns whether an object that may be damaged at `to` is whole there. If it is not, `from` must have it whole: a
+ * damaged object holds more than none.
+ */
+async function isWhole({ from, to, there, suspects, signal }: CopyContext, ref: ObjectRef): Promise<boolean> {
+  if (!suspects.has(ref.key) || there.get(ref.key) !== ref.size) return false;
+  const hash = createHash('sha256');
+  for await (const chunk of await to.destination.get(ref.key, { signal })) hash.update(chunk as Buffer);
+  if (hash.digest('hex') === ref.sha256) return true;
+  for await (const _ of checked(from.destination, ref, () => undefined, signal));
+  return false;
 }
 
 async function copyObject({ from, to, onBytes, signal }: CopyContext, ref: ObjectRef): Promise<void> {

@@ -12,11 +12,19 @@ const PROOF_MS = 30_000;
  */
 export function fenceOften(fence: Lease['fence'], now: () => Date): (always?: boolean) => Promise<void> {
   let proven = Number.NEGATIVE_INFINITY;
+  let proving: Promise<void> | undefined;
+  const prove = async (at: number) => {
+    await fence();
+    proven = at;
+  };
   return async (always = false) => {
     const at = now().getTime();
     // A clock that was set back does not show how much time has passed, hence the absolute difference.
     if (!always && Math.abs(at - proven) <= PROOF_MS) return;
-    await fence();
-    proven = at;
+    // Deletions that run at the same time share a proof.
+    proving ??= prove(at).finally(() => {
+      proving = undefined;
+    });
+    await proving;
   };
 }

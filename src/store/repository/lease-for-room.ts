@@ -17,8 +17,8 @@ export async function takeLeaseOnceThereIsRoom(take: () => Promise<Lease>): Prom
     get token() {
       return held?.token;
     },
-    async fence() {
-      if (held) return held.fence();
+    async fence(...given) {
+      if (held) return held.fence(...given);
       if (passed) held = await take();
       passed = true;
       return undefined;

@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import { hasCode } from '../../base/errors.ts';
-import type { Destination } from '../../destinations/destination.ts';
+import { errorInfo, hasCode } from '../../base/errors.ts';
+import type { Log } from '../../base/log.ts';
+import type { Destination, ObjectInfo } from '../../destinations/destination.ts';
 import { canonicalJson, FORMAT } from '../objects/manifest.ts';
-import { readEvenDamaged, streamOf } from '../objects/objects.ts';
+import { isRefusal, readEvenDamaged, streamOf } from '../objects/objects.ts';
 
 /**
  * The lease objects `<project>/leases/<number>.json` of a project. Only the newest one is in force. `put` gives each
@@ -41,11 +42,27 @@ interface RowPlace {
 export async function putLease(place: RowPlace, number: number, value: Omit<LeaseObject, 'format'>): Promise<boolean> {
   const text = `${canonicalJson({ format: FORMAT, ...value })}\n`;
   try {
-    await place.destination.put(leaseKey(place.project, number), streamOf(text));
+    await place.destination.put(leaseKey(place.project, number), streamOf(text), { readBackByCaller: true });
     return true;
   } catch (error) {
     if (hasCode(error, 'DEST_EXISTS')) return false;
     throw error;
+  }
+}
+
+/** Deletes leases that are no longer the newest. Never rejects: old leases are harmless. */
+export async function deleteLeases(
+  { destination, project, log }: RowPlace & { log: Log },
+  numbers: readonly number[],
+): Promise<void> {
+  for (const old of numbers) {
+    try {
+      await destination.delete(leaseKey(project, old));
+    } catch (error) {
+      log.debug('an old lease could not be deleted', { ...errorInfo(error) });
+      // A key that may not delete is refused for each of them.
+      if (isRefusal(error)) break;
+    }
   }
 }
 
@@ -54,6 +71,23 @@ export async function readNewestLease(place: RowPlace): Promise<{ number: number
   const number = (await listLeases(place)).at(-1) ?? 0;
   const found = number === 0 ? undefined : await readLease(place, number);
   return { number, ...(found ? { lease: found } : {}) };
+}
+
+/** How often the newest lease is read while its holder replaces it. */
+const READS = 5;
+
+/**
+ * Returns the token of a project's newest lease, held or released. Each holding has a unique token. So if another
+ * location has the same token, both locations are the same place.
+ */
+export async function leaseTokenAt(destination: Destination, project: string): Promise<string | undefined> {
+  for (let tried = 1; tried <= READS; tried++) {
+    const newest = await readNewestLease({ destination, project });
+    if (newest.lease) return newest.lease.token;
+    // There is no lease, or its holder replaced it while it was read: then try again.
+    if (newest.number === 0) return undefined;
+  }
+  return undefined;
 }
 
 /** Reads a lease. One that is missing or unreadable is undefined and binds nobody: the next number stops its holder. */
@@ -78,12 +112,20 @@ export async function damagedLeases(place: RowPlace): Promise<string[]> {
   return damaged;
 }
 
-/** Returns the numbers of all leases, ascending. */
-export async function listLeases({ destination, project }: RowPlace): Promise<number[]> {
+/**
+ * Returns the numbers of all leases, ascending.
+ *
+ * @param see called for each object of the project, which are all listed then
+ */
+export async function listLeases(
+  { destination, project }: RowPlace,
+  see?: (object: ObjectInfo) => void,
+): Promise<number[]> {
   const prefix = `${project}/leases/`;
   const numbers: number[] = [];
-  for await (const { key } of destination.list(prefix)) {
-    const match = /^(\d{10})\.json$/.exec(key.slice(prefix.length));
+  for await (const object of destination.list(see ? `${project}/` : prefix)) {
+    see?.(object);
+    const match = object.key.startsWith(prefix) && /^(\d{10})\.json$/.exec(object.key.slice(prefix.length));
     if (match) numbers.push(Number(match[1]));
   }
   return numbers;

@@ -2,11 +2,19 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, LifeboatError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import type { Destination } from '../../destinations/destination.ts';
+import type { Destination, ObjectInfo } from '../../destinations/destination.ts';
 import { until } from '../../destinations/until.ts';
-import { isRefusal } from '../objects/objects.ts';
-import { type LeaseObject, leaseKey, listLeases, putLease, readLease, readNewestLease } from './lease-row.ts';
+import {
+  deleteLeases,
+  type LeaseObject,
+  leaseKey,
+  listLeases,
+  putLease,
+  readLease,
+  readNewestLease,
+} from './lease-row.ts';
 import { endOfLease, type LeaseSightings } from './lease-seen.ts';
+import { LeaseValidity } from './lease-validity.ts';
 
 /**
  * The lease of a project at a destination decides which of several independent agents may write there. An agent takes,
@@ -43,6 +51,9 @@ export interface LeaseDeps {
   log: Log;
 }
 
+/** Receives the objects of a listing. */
+export type See = (object: ObjectInfo) => void;
+
 /** A lease that is held. */
 export interface Lease {
   /** identifies this holding, see {@link leaseTokenAt}; absent while nothing is held */
@@ -54,10 +65,11 @@ export interface Lease {
    * before every step that only the holder may take.
    *
    * @param sequence also claims this sequence for a manifest
+   * @param seen called for each object of the project: the proof lists them all then, and not only the leases
    * @returns a signal that aborts when the lease is lost or expires
    * @throws LEASE_LOST if another agent took the lease over; what the destination throws
    */
-  fence(sequence?: number): Promise<AbortSignal | undefined>;
+  fence(sequence?: number, seen?: See): Promise<AbortSignal | undefined>;
   /** Releases the lease. Never rejects: a lease that cannot be released expires. */
   release(): Promise<void>;
 }
@@ -67,9 +79,11 @@ export interface Lease {
  * agent's lease once it has expired by this host's clock. If that clock is wrong, the other agent is stopped by its
  * next fence, or this one waits too long. Two agents never commit on the same state.
  *
+ * @param objects receives all objects of the project, as they were once the lease was held
  * @throws LOCKED while another agent holds the lease; what the destination throws
  */
-export async function takeLease(deps: LeaseDeps): Promise<Lease> {
+export async function takeLease(deps: LeaseDeps, objects?: ObjectInfo[]): Promise<Lease> {
+  const see: See | undefined = objects && ((object) => void objects.push(object));
   const token = randomUUID();
   for (let tried = 1; ; tried++) {
     const newest = await readNewestLease(deps);
@@ -77,7 +91,9 @@ export async function takeLease(deps: LeaseDeps): Promise<Lease> {
     if (newest.lease && end !== undefined) throw locked(deps, { ...newest, lease: newest.lease, end });
     const number = newest.number + 1;
     const own = { token, sequence: newest.lease?.sequence ?? 0 };
-    if ((await putNext(deps, number, own)) && (await confirm(deps, number, token))) return hold(deps, own, number);
+    if (objects) objects.length = 0;
+    if ((await putNext(deps, number, own)) && (await confirm(deps, { number, token, see })))
+      return hold(deps, own, number);
     if (tried === TRIES) {
       throw new LifeboatError('LOCKED', 'other Lifeboat instances keep taking the lease of the repository', {
         hint: `Run only one Lifeboat instance for each project: more than one host backs up ${deps.project} to ${deps.destination.name}.`,
@@ -92,20 +108,6 @@ export async function isLeasedToOther(deps: Omit<LeaseDeps, 'holder' | 'log'>): 
   return newest.lease !== undefined && (await endForOthers(newest.lease, newest.number, deps)) !== undefined;
 }
 
-/**
- * Returns the token of a project's newest lease, held or released. Each holding has a unique token. So if another
- * location has the same token, both locations are the same place.
- */
-export async function leaseTokenAt(destination: Destination, project: string): Promise<string | undefined> {
-  for (let tried = 1; tried <= TRIES; tried++) {
-    const newest = await readNewestLease({ destination, project });
-    if (newest.lease) return newest.lease.token;
-    // There is no lease, or its holder replaced it while it was read: then try again.
-    if (newest.number === 0) return undefined;
-  }
-  return undefined;
-}
-
 /** The fields that all lease objects of one holding share. Only the sequence may grow. */
 type Own = Pick<LeaseObject, 'token'> & { sequence: number };
 
@@ -113,31 +115,17 @@ function hold(held: LeaseDeps, own: Own, first: number): Lease {
   const { token } = own;
   const end = new AbortController();
   const deps = { ...held, destination: until(held.destination, end.signal) };
-  let number = first;
-  let lost: LifeboatError | undefined;
+  const validity = new LeaseValidity(LEASE_MS);
+  const { prolong, giveBack } = takeSteps(deps, { own, first, validity });
   let last: Promise<unknown> = Promise.resolve();
-  const validity = new Validity();
   // The timer and the run take turns, so that their puts do not overlap.
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     const turn = last.catch(() => undefined).then(work);
     last = turn;
     return turn;
   };
-  const next = async (released: boolean) => {
-    for (let tried = 1; !lost && tried <= TRIES; tried++) {
-      const put = await putNext(deps, number + 1, own, released);
-      // A number that exists already may be this agent's own: an attempt whose response was lost has stored it.
-      if (!put && !(await isOwn(deps, number + 1, token))) break;
-      number += 1;
-      if (put && (await confirm(deps, number, token))) return validity.extend();
-      if (put) break;
-    }
-    lost ??= await lostTo(deps);
-    validity.end(lost);
-    throw lost;
-  };
   const timer = setInterval(() => {
-    inTurn(() => next(false)).catch((error: unknown) =>
+    inTurn(() => prolong()).catch((error: unknown) =>
       deps.log.warn('the lease of the repository could not be extended', { ...errorInfo(error) }),
     );
   }, PROLONG_MS);
@@ -145,14 +133,14 @@ function hold(held: LeaseDeps, own: Own, first: number): Lease {
   return {
     token,
     claimed: own.sequence,
-    fence: (sequence = 0) =>
+    fence: (sequence = 0, see) =>
       inTurn(() => {
         own.sequence = Math.max(own.sequence, sequence);
-        return next(false);
+        return prolong(see);
       }),
     async release() {
       clearInterval(timer);
-      const given = inTurn(async () => (lost ? undefined : next(true))).catch((error: unknown) =>
+      const given = inTurn(giveBack).catch((error: unknown) =>
         deps.log.warn('the lease of the repository could not be released', { ...errorInfo(error) }),
       );
       // The steps after a run, such as its report, do not wait for a destination that hangs.
@@ -164,34 +152,42 @@ function hold(held: LeaseDeps, own: Own, first: number): Lease {
   };
 }
 
-/** Aborts the holder's requests when its lease is lost or was not extended in time. */
-class Validity {
-  private controller = new AbortController();
-  private timer: NodeJS.Timeout | undefined;
-
-  /** Restarts the lease's time after a successful fence. An expired lease that nobody took over becomes valid again. */
-  extend(): AbortSignal {
-    this.clear();
-    if (this.controller.signal.aborted) this.controller = new AbortController();
-    this.timer = setTimeout(() => this.end(ranOut()), LEASE_MS);
-    this.timer.unref();
-    return this.controller.signal;
-  }
-
-  end(why: LifeboatError): void {
-    this.clear();
-    this.controller.abort(why);
-  }
-
-  clear(): void {
-    clearTimeout(this.timer);
-  }
-}
-
-function ranOut(): LifeboatError {
-  return new LifeboatError('LEASE_LOST', 'the lease of the repository expired and could not be extended', {
-    hint: 'Check the disk, server or network of the destination, then run the command again.',
-  });
+/** Returns the steps of a holder: each puts the next number. */
+function takeSteps(
+  deps: LeaseDeps,
+  { own, first, validity }: { own: Own; first: number; validity: LeaseValidity },
+): { prolong(see?: See): Promise<AbortSignal>; giveBack(): Promise<void> } {
+  const { token } = own;
+  let number = first;
+  let lost: LifeboatError | undefined;
+  const lose = async () => {
+    lost ??= await lostTo(deps);
+    validity.end(lost);
+    return lost;
+  };
+  /** Resolves to false if another agent has put the next number. */
+  const step = async (released: boolean) => {
+    for (let tried = 1; !lost && tried <= TRIES; tried++) {
+      const put = await putNext(deps, number + 1, own, released);
+      // A number that exists already may be this agent's own: an attempt whose response was lost has stored it.
+      if (!put && !(await isOwn(deps, number + 1, token))) return false;
+      number += 1;
+      if (put) return true;
+    }
+    return false;
+  };
+  return {
+    async prolong(see) {
+      if ((await step(false)) && (await confirm(deps, { number, token, see }))) return validity.extend();
+      throw await lose();
+    },
+    // No step that needs the lease follows, so whether another agent took it meanwhile makes no difference.
+    async giveBack() {
+      if (lost) return;
+      if (!(await step(true))) throw await lose();
+      await deleteLeases(deps, [number - 1]);
+    },
+  };
 }
 
 /** Puts the lease with a number. Resolves to false if another writer has put that number. */
@@ -212,18 +208,13 @@ async function isOwn(deps: LeaseDeps, number: number, token: string): Promise<bo
  * number is not the newest if other agents had put and deleted it before and have moved on. It is not this agent's own
  * if a server replaces existing objects.
  */
-async function confirm(deps: LeaseDeps, number: number, token: string): Promise<boolean> {
-  const numbers = await listLeases(deps);
+async function confirm(
+  deps: LeaseDeps,
+  { number, token, see }: { number: number; token: string; see: See | undefined },
+): Promise<boolean> {
+  const numbers = await listLeases(deps, see);
   if (numbers.at(-1) !== number || !(await isOwn(deps, number, token))) return false;
-  for (const old of numbers.slice(0, -1)) {
-    try {
-      await deps.destination.delete(leaseKey(deps.project, old));
-    } catch (error) {
-      deps.log.debug('an old lease could not be deleted', { ...errorInfo(error) });
-      // A key that may not delete is refused for each of them. Old leases are harmless, so stop trying.
-      if (isRefusal(error)) break;
-    }
-  }
+  await deleteLeases(deps, numbers.slice(0, -1));
   return true;
 }
 

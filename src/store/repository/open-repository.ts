@@ -1,6 +1,7 @@
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
+import { deleteAll } from '../objects/delete-all.ts';
 import { checkDocumentSize, checkPresence, putDocument } from '../objects/documents.ts';
 import {
   decodeManifest,
@@ -12,10 +13,10 @@ import {
   objectsOf,
   type RepositoryInfo,
 } from '../objects/manifest.ts';
-import { deleteUnlessKept, fetchDocument, fetchFile, putFile, readDocument } from '../objects/objects.ts';
+import { fetchDocument, fetchFile, putFile, readDocument } from '../objects/objects.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import { putManifest } from './commit.ts';
-import type { CommitOptions, Repository, Snapshot, SnapshotList } from './repository.ts';
+import type { CommitOptions, ManifestCache, Repository, Snapshot, SnapshotList } from './repository.ts';
 import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
 import { addLost, changedSince, type SeenChain } from './seen-chain.ts';
 import { sharePacks } from './shared-packs.ts';
@@ -29,9 +30,10 @@ import { isAboutManifest, newestFirst, withoutIntruders } from './snapshot-list.
  * `create` is not set; FORMAT_UNSUPPORTED; OBJECT_DAMAGED
  */
 export async function openRepository(destination: Destination, options: RepositoryOptions): Promise<Repository> {
-  const { project, keys, signingKeys, seen = async () => undefined } = options;
+  const { project, keys, signingKeys, manifests, seen = async () => undefined } = options;
   const info = await readOrCreateInfo(destination, options);
-  return new StoredRepository(destination, project, info, { keys, signing: new Signing(info.id, signingKeys), seen });
+  const signing = new Signing(info.id, signingKeys);
+  return new StoredRepository(destination, project, info, { keys, signing, seen, manifests });
 }
 
 interface Inner {
@@ -39,6 +41,7 @@ interface Inner {
   signing: Signing;
   /** reads which snapshots the agent has seen here */
   seen(): Promise<SeenChain | undefined>;
+  manifests: ManifestCache | undefined;
 }
 
 class StoredRepository implements Repository {
@@ -48,30 +51,40 @@ class StoredRepository implements Repository {
   readonly keys: SealKeys;
   readonly signing: Signing;
   private readonly seen: Inner['seen'];
+  private readonly manifests: Inner['manifests'];
 
-  constructor(destination: Destination, project: string, info: RepositoryInfo, { keys, signing, seen }: Inner) {
+  constructor(
+    destination: Destination,
+    project: string,
+    info: RepositoryInfo,
+    { keys, signing, seen, manifests }: Inner,
+  ) {
     this.destination = destination;
     this.project = project;
     this.keys = keys;
     this.info = info;
     this.signing = signing;
     this.seen = seen;
+    this.manifests = manifests;
   }
 
   through(destination: Destination): Repository {
-    const { project, info, keys, signing, seen } = this;
-    return new StoredRepository(destination, project, info, { keys, signing, seen });
+    const { project, info, keys, signing, seen, manifests } = this;
+    return new StoredRepository(destination, project, info, { keys, signing, seen, manifests });
   }
 
-  async snapshots(signal?: AbortSignal): Promise<SnapshotList> {
+  async snapshots(signal?: AbortSignal, { fetch = false } = {}): Promise<SnapshotList> {
     const list: SnapshotList = { snapshots: [], damaged: [] };
     // Read this before the listing, because a run may commit in the meantime.
     const seen = await this.seen();
     const share = sharePacks();
-    for (const id of await this.ids()) {
+    const stored = await this.listManifests();
+    await this.manifests?.keepOnly(stored.map(({ id }) => id));
+    for (const { id, version } of stored) {
       signal?.throwIfAborted();
       try {
-        const snapshot = await this.read(id, seen, signal);
+        const bytes = await this.manifestBytes(id, fetch ? undefined : version, signal);
+        const snapshot = this.decode(id, bytes, seen);
         share(snapshot.manifest);
         list.snapshots.push(snapshot);
       } catch (error) {
@@ -86,10 +99,10 @@ class StoredRepository implements Repository {
   }
 
   async resolve(name: string): Promise<Snapshot> {
-    const ids = await this.ids();
+    const ids = (await this.listManifests()).map(({ id }) => id);
     const matching = ids.filter((id) => id === name || id.startsWith(name));
     const exact = matching.length > 1 ? matching.find((id) => id === name) : matching[0];
-    if (name !== '' && exact) return this.read(exact, await this.seen());
+    if (name !== '' && exact) return this.decode(exact, await this.manifestBytes(exact), await this.seen());
     const many = matching.length > 1;
     throw new LifeboatError(
       'SNAPSHOT_UNKNOWN',
@@ -125,10 +138,9 @@ class StoredRepository implements Repository {
     const plain = decodeManifest(encodeManifest(manifest));
     const bytes = encodeManifest(this.signing.sign('manifest', plain));
     checkDocumentSize(`the manifest of ${manifest.id}`, bytes.length);
-    const check = () => this.checkObjects(objectsOf(manifest));
-    await check();
+    const objects = objectsOf(manifest);
     const snapshot = { manifest: decodeManifest(bytes), hash: manifestHash(bytes) };
-    await putManifest({ repository: this, snapshot, bytes, check }, options);
+    await putManifest({ repository: this, snapshot, bytes, objects }, options);
     return snapshot;
   }
 
@@ -141,30 +153,34 @@ class StoredRepository implements Repository {
       return { removed: [], refused: [...keys] };
     }
     const named = new Set(snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
-    const result = { removed: [] as string[], refused: [] as string[] };
-    let kept = false;
-    for (const key of keys) {
-      const own = key.startsWith(`${this.project}/`) && !key.endsWith('/manifest.json');
-      if (own && !named.has(key) && !kept) kept = !(await deleteUnlessKept(this.destination, key));
-      if (!own || named.has(key) || kept) result.refused.push(key);
-      else result.removed.push(key);
-    }
-    return result;
+    const isOwn = (key: string) => key.startsWith(`${this.project}/`) && !key.endsWith('/manifest.json');
+    const wanted = keys.filter((key) => isOwn(key) && !named.has(key));
+    const kept = new Set(await deleteAll(this.destination, wanted));
+    const removed = wanted.filter((key) => !kept.has(key));
+    return { removed, refused: keys.filter((key) => !removed.includes(key)) };
   }
 
-  /** Returns the ids of all manifests, the latest dates first. */
-  private async ids(): Promise<string[]> {
+  /** Returns the ids of all manifests and the versions of their objects, the latest dates first. */
+  private async listManifests(): Promise<{ id: string; version: string | undefined }[]> {
     const prefix = `${this.project}/snapshots/`;
-    const ids: string[] = [];
-    for await (const { key } of this.destination.list(prefix)) {
+    const found: { id: string; version: string | undefined }[] = [];
+    for await (const { key, version } of this.destination.list(prefix)) {
       const [id = '', name] = key.slice(prefix.length).split('/');
-      if (name === 'manifest.json' && parseSnapshotId(id)) ids.push(id);
+      if (name === 'manifest.json' && parseSnapshotId(id)) found.push({ id, version });
     }
-    return ids.sort().reverse();
+    return found.sort((a, b) => (a.id < b.id ? 1 : -1));
   }
 
-  private async read(id: string, seen: SeenChain | undefined, signal?: AbortSignal): Promise<Snapshot> {
+  /** Returns the bytes of a manifest. With a `version`, those of that object may come from the cache. */
+  private async manifestBytes(id: string, version?: string, signal?: AbortSignal): Promise<Buffer> {
+    const known = version === undefined ? undefined : await this.manifests?.read(id, version);
+    if (known) return known;
     const bytes = await readDocument(this.destination, manifestKey(this.project, id), { signal });
+    if (version !== undefined) await this.manifests?.write(id, version, bytes);
+    return bytes;
+  }
+
+  private decode(id: string, bytes: Buffer, seen: SeenChain | undefined): Snapshot {
     const hash = manifestHash(bytes);
     const manifest = decodeManifest(bytes);
     const verdict = this.signing.verify('manifest', `the manifest of ${id}`, JSON.parse(bytes.toString('utf8')));

@@ -5,6 +5,7 @@ import { until } from '../../destinations/until.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { decodeRepositoryInfo, encodeRepositoryInfo, FORMAT, type RepositoryInfo } from '../objects/manifest.ts';
 import { readDocument, streamOf } from '../objects/objects.ts';
+import type { ManifestCache } from './repository.ts';
 import type { SeenChain } from './seen-chain.ts';
 
 /** The key of the object that identifies a repository. */
@@ -27,6 +28,8 @@ export interface RepositoryOptions {
   known?: KnownRepository;
   /** reads which snapshots the agent has seen there; absent: the list is not compared with them */
   seen?: () => Promise<SeenChain | undefined>;
+  /** manifests that were read before; absent: each one is fetched */
+  manifests?: ManifestCache;
   /** aborts opening the repository */
   signal?: AbortSignal;
 }

@@ -45,6 +45,16 @@ export interface CommitOptions {
   sending?(): void;
 }
 
+/** The bytes of manifests that were read before, so that they need not be fetched again. */
+export interface ManifestCache {
+  /** Returns the bytes of a manifest if they are those of the object with that version. */
+  read(id: string, version: string): Promise<Buffer | undefined>;
+  /** Saves the bytes of a manifest. Never rejects: without them, the manifest is fetched again. */
+  write(id: string, version: string, bytes: Buffer): Promise<void>;
+  /** Removes the bytes of all other manifests. Never rejects. */
+  keepOnly(ids: readonly string[]): Promise<void>;
+}
+
 /** The snapshots of one Compose project at one destination. */
 export interface Repository {
   readonly info: RepositoryInfo;
@@ -60,10 +70,13 @@ export interface Repository {
    * from before the key was set. Any other unsigned manifest is damaged (SIGNATURE_MISSING). A manifest that the agent
    * has seen, and that is gone or was changed since, is damaged as well (CHAIN_BROKEN).
    *
+   * A manifest that was read before is not fetched again if the destination shows that the object is the same.
+   *
+   * @param options `fetch`: fetches every manifest, which also finds those that have become unreadable
    * @throws an error that does not concern one manifest, such as DEST_UNREACHABLE, because callers would take an
    * incomplete list for the whole one; the signal's reason
    */
-  snapshots(signal?: AbortSignal): Promise<SnapshotList>;
+  snapshots(signal?: AbortSignal, options?: { fetch?: boolean }): Promise<SnapshotList>;
   /** Finds a snapshot by its id or a unique prefix of it; for `latest` see chain.ts. Throws SNAPSHOT_UNKNOWN. */
   resolve(name: string): Promise<Snapshot>;
   /** Puts a source's facts. `record` is called with the object's key before it is put. Throws SNAPSHOT_TOO_LARGE. */
@@ -76,8 +89,8 @@ export interface Repository {
   /** Checks the presence and size of objects. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
-   * Commits a snapshot: checks the presence and size of every object that the manifest names, then signs and puts the
-   * manifest, see {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE.
+   * Commits a snapshot: signs the manifest, checks the presence and size of every object that it names, then puts it,
+   * see {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE.
    */
   commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
   /**

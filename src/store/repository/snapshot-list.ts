@@ -18,6 +18,12 @@ export function isAboutManifest(error: unknown): error is LifeboatError {
   return ABOUT_MANIFEST.has(error.code) || hasErrno(error.cause, 'EACCES', 'EPERM');
 }
 
+/** Returns true for an error that shows that a manifest is damaged or not trusted, and not only unreadable for now. */
+export function isCertainlyUnreadable({ code, cause }: LifeboatError): boolean {
+  if (code === 'OBJECT_ARCHIVED' || code === 'FORMAT_UNSUPPORTED') return false;
+  return ABOUT_MANIFEST.has(code) && !hasErrno(cause, 'EACCES', 'EPERM');
+}
+
 /**
  * Compares snapshots by their place in the chain, regardless of dates. Equal sequences occur only in a broken chain.
  */

@@ -29,6 +29,9 @@ interface ReadTombstone extends Tombstone {
   verdict: Verdict;
 }
 
+/** The reason in the tombstone of a snapshot whose unreadable manifest somebody gave up. */
+export const FORGOTTEN = 'nobody could read its manifest any more';
+
 /** The location of a project's tombstones, and the keys that sign them. */
 type Place = Pick<Repository, 'destination' | 'project' | 'signing'>;
 
@@ -79,7 +82,7 @@ export async function withdrawSnapshot(place: Place, snapshot: Snapshot): Promis
  */
 export async function putTombstone(
   place: Place,
-  { manifest, hash }: Snapshot,
+  { manifest, hash }: { manifest: Pick<Tombstone, 'id' | 'sequence' | 'previous'>; hash: string },
   { removed, why }: Pick<Tombstone, 'removed' | 'why'>,
 ): Promise<void> {
   const { destination, project, signing } = place;

@@ -59,6 +59,11 @@ export async function readUnreferenced(destination: Destination, project: string
   return (found?.bytes && decode(found.bytes.toString('utf8'))) || new Map();
 }
 
+/** Returns whether the newest list equals `all`, see {@link asMuchAsFits}, so that no new one is necessary. */
+export async function isRecorded(destination: Destination, project: string, all: Unreferenced): Promise<boolean> {
+  return sameAs(asMuchAsFits(all, MAX_DOCUMENT - HEAD_BYTES), await readUnreferenced(destination, project));
+}
+
 /**
  * Puts a new list, see {@link asMuchAsFits}, and removes the older ones. Puts no list that equals the newest. Puts an
  * empty list only if the last one cannot be removed.
@@ -109,30 +114,6 @@ export function asMuchAsFits(all: Unreferenced, limit: number): Unreferenced {
     fitting.set(key, at);
   }
   return fitting;
-}
-
-/** After this many refusals the destination forbids deletions: trying thousands of further objects is pointless. */
-const REFUSALS = 20;
-
-/**
- * Deletes objects, in the given order.
- *
- * @param options `prove` is called before each deletion, see fence-often.ts
- * @returns the objects that the destination does not let Lifeboat delete, and, after several refusals, all that follow
- * @throws what `prove` throws, and the destination otherwise; the signal's reason
- */
-export async function deleteDue<T extends { key: string }>(
-  destination: Destination,
-  objects: readonly T[],
-  { signal, prove }: { signal: AbortSignal; prove(): Promise<void> },
-): Promise<T[]> {
-  const kept: T[] = [];
-  for (const object of objects) {
-    signal.throwIfAborted();
-    await prove();
-    if (kept.length >= REFUSALS || !(await deleteUnlessKept(destination, object.key))) kept.push(object);
-  }
-  return kept;
 }
 
 async function listKeys(destination: Destination, project: string): Promise<string[]> {

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { LifeboatError } from '../../base/errors.ts';
@@ -7,16 +8,25 @@ import { type Filter, throughProgram } from './program.ts';
 
 const ZSTD = '.zst';
 
+/**
+ * Threads of one compression. Each takes memory: 64 of them 586 MiB, 4 of them 94 MiB, and one 49 MiB, measured with
+ * zstd 1.5.4 at level 3.
+ */
+const THREADS = Math.min(4, availableParallelism());
+
+/** The largest window of a frame to decompress, which limits the memory for it. The default of zstd. */
+const MEMORY = '128MiB';
+
 const compressing: Filter = {
   command: 'zstd',
   // The checksum detects flipped bits on reading.
-  args: ['-q', '-c', '-T0', '-3', '--check'],
+  args: ['-q', '-c', `-T${THREADS}`, '-3', '--check'],
   failure: () => ({ code: 'TOOL_FAILED', message: 'compressing failed' }),
 };
 
 const decompressing: Filter = {
   command: 'zstd',
-  args: ['-q', '-d', '-c'],
+  args: ['-q', '-d', '-c', `--memory=${MEMORY}`],
   failure: () => ({ code: 'OBJECT_DAMAGED', message: 'an object cannot be decompressed' }),
 };
 

@@ -4,7 +4,7 @@ import { silentLog } from '../../../src/base/log.ts';
 import { highestCopied } from '../../../src/copy/highest-copied.ts';
 import { isCopyOk } from '../../../src/report/copy-text.ts';
 import type { CopyReport } from '../../../src/report/events.ts';
-import { encodeManifest, manifestKey } from '../../../src/store/objects/manifest.ts';
+import { encodeManifest, manifestKey, objectsOf } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
 import { LEASE_MS, takeLease } from '../../../src/store/repository/lease.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
@@ -71,6 +71,30 @@ describe('a copy', () => {
     bench.prolong = () => Promise.reject(refuse);
     await bench.night();
     expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+  });
+
+  test('gets an object again that a check found damaged, although its size is right', async () => {
+    const { manifest } = await bench.night();
+    await bench.run();
+    const packs = objectsOf(manifest).slice(1);
+    const [damaged, whole] = packs.map(({ key }) => key) as [string, string];
+    const former = bench.files();
+    const content = former[damaged] as string;
+    bench.write('copy', damaged, content.replace(/^./, '~'));
+    // Without the result of a check, nothing is read again.
+    expect(await bench.run()).toMatchObject([{ status: 'ok', objects: 0 }]);
+    await bench.state.saveDamaged([damaged, whole, 'shop/gone']);
+    const repairing = { copies: [{ ...bench.place(), suspects: bench.state }] };
+
+    // A damaged object holds more than none, so it stays if the other side does not have it whole either.
+    bench.write('main', damaged, content.replace(/^./, '!'));
+    await bench.run(repairing);
+    expect(bench.files()[damaged]).toBe(content.replace(/^./, '~'));
+    bench.write('main', damaged, content);
+
+    expect(await bench.run(repairing)).toMatchObject([{ status: 'ok', objects: 1 }]);
+    expect(bench.files()).toEqual(former);
+    expect(await bench.state.damaged()).toEqual(['shop/gone']);
   });
 
   test('that is behind reports since when, and catches up oldest first', async () => {

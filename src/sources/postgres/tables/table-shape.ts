@@ -227,6 +227,6 @@ export async function checkFree(live: Session, tables: readonly Named[]): Promis
 
 function targetExists({ schema, name }: Named, database: string): LifeboatError {
   return new LifeboatError('PG_TARGET_EXISTS', `database ${database} already has a table or type ${schema}.${name}`, {
-    hint: 'Choose another name with --as NAME. Nothing was changed.',
+    hint: 'Choose another name with --as NAME. If the application created the table again, empty, drop it first. Nothing was changed.',
   });
 }

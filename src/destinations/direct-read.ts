@@ -1,0 +1,65 @@
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { hasErrno } from '../base/errors.ts';
+
+/**
+ * Reads files from the disk, past the page cache of the system (`O_DIRECT`, open(2)). A file that was just written is
+ * still in the cache, so an ordinary read would not show that the disk stored other bytes.
+ */
+
+/** Direct reads begin at multiples of this, and the buffer does too. Bytes; no disk has larger blocks. */
+const BLOCK = 4096;
+const BUFFER_SIZE = 1024 * 1024;
+const WASM_PAGE = 64 * 1024;
+
+/** The types of Node lack this global. */
+const { WebAssembly } = globalThis as unknown as {
+  WebAssembly: { Memory: new (size: { initial: number; maximum: number }) => { buffer: ArrayBuffer } };
+};
+
+let buffer: Buffer | undefined;
+
+/** Returns a buffer that begins at a page of memory, as direct reads require. The memory of WebAssembly does. */
+function alignedBuffer(): Buffer {
+  const pages = BUFFER_SIZE / WASM_PAGE;
+  buffer ??= Buffer.from(new WebAssembly.Memory({ initial: pages, maximum: pages }).buffer);
+  return buffer;
+}
+
+/**
+ * Reads a file, and blocks the thread meanwhile.
+ *
+ * @param on called with each piece, which is valid only during the call
+ * @param restart called if the file is read again from its beginning
+ * @returns whether the bytes came from the disk: false if the file system allows only reads through the page cache
+ * @throws the system error
+ */
+export function readPastCache(file: string, on: (piece: Buffer) => void, restart: () => void): boolean {
+  try {
+    if (readAll(file, constants.O_DIRECT, on)) return true;
+  } catch (error) {
+    // Not every file system supports direct reads, and some support only larger blocks.
+    if (!hasErrno(error, 'EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')) throw error;
+  }
+  restart();
+  readAll(file, 0, on);
+  return false;
+}
+
+/** Returns whether all bytes of the file were read. */
+function readAll(file: string, flag: number, on: (piece: Buffer) => void): boolean {
+  const into = alignedBuffer();
+  const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | flag);
+  try {
+    let position = 0;
+    for (;;) {
+      const read = readSync(fd, into, 0, into.length, position);
+      if (read > 0) on(into.subarray(0, read));
+      position += read;
+      // A direct read cannot continue in the middle of a block: only the end of the file is there.
+      const atEnd = read === 0 || (flag !== 0 && position % BLOCK !== 0);
+      if (atEnd) return position === fstatSync(fd).size;
+    }
+  } finally {
+    closeSync(fd);
+  }
+}

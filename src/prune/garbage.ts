@@ -1,0 +1,75 @@
+import type { ObjectInfo } from '../destinations/destination.ts';
+import { isPackKey } from '../destinations/keys.ts';
+import { journalObjects, openJournals } from '../run/journal.ts';
+import { type Manifest, objectsOf } from '../store/objects/manifest.ts';
+import type { Repository, Snapshot } from '../store/repository/repository.ts';
+import { listContent, readUnreferenced } from '../store/repository/unreferenced.ts';
+import { listUnneededWal } from './wal.ts';
+
+/** How long an object must be unreferenced before it is deleted, milliseconds. */
+export const SECOND_PASS_MS = 24 * 60 * 60 * 1000;
+
+/** Objects that no snapshot needs. */
+export interface Garbage {
+  /** objects that have been unreferenced long enough */
+  due: { key: string; size: number; since: number }[];
+  /** objects that are unreferenced, or named only by snapshots to remove, with since when (milliseconds since 1970) */
+  waiting: Map<string, { size: number; since: number }>;
+  /** ids of the damaged manifests */
+  unreadable: readonly string[];
+  /** number of objects that no other snapshot needs, and that these manifests may name */
+  doubted: number;
+}
+
+/** Finds the objects of the repository that no remaining snapshot names. */
+export async function findGarbage(
+  { repository, now }: { repository: Repository; now(): Date },
+  { announced, unreadable }: { announced: ReadonlySet<string>; unreadable: readonly string[] },
+  snapshots: readonly Snapshot[],
+  toRemove: ReadonlySet<Snapshot>,
+): Promise<Garbage> {
+  const { destination, project } = repository;
+  const remaining = snapshots.filter((snapshot) => !toRemove.has(snapshot));
+  const named = namedBy(remaining);
+  const namedByRemoved = namedBy([...toRemove]);
+  const known = await readUnreferenced(destination, project);
+  const at = now().getTime();
+  const own = unreadable.map((id) => `${project}/snapshots/${id}/`);
+  const mayBeNamed = (key: string) =>
+    unreadable.length > 0 && (isPackKey(key) || own.some((directory) => key.startsWith(directory)));
+  const garbage: Garbage = { due: [], waiting: new Map(), unreadable, doubted: 0 };
+  const manifests = remaining.map(({ manifest }) => manifest);
+  for await (const { key, size = 0 } of listAll(repository, manifests, unreadable)) {
+    if (named.has(key) || announced.has(key)) continue;
+    const since = namedByRemoved.has(key) ? at : Math.min(known.get(key) ?? at, at);
+    if (mayBeNamed(key)) {
+      garbage.doubted += 1;
+      // The day of waiting begins once these manifests are back, or given up.
+      if (known.has(key)) garbage.waiting.set(key, { size, since });
+    } else if (since <= at - SECOND_PASS_MS) garbage.due.push({ key, size, since });
+    else garbage.waiting.set(key, { size, since });
+  }
+  return garbage;
+}
+
+/** Lists what manifests name, and the WAL that no base backup needs. A damaged manifest could be one of a base backup. */
+async function* listAll(
+  repository: Repository,
+  manifests: readonly Manifest[],
+  unreadable: readonly string[],
+): AsyncGenerator<ObjectInfo> {
+  yield* listContent(repository.destination, repository.project);
+  if (unreadable.length === 0) yield* listUnneededWal(repository, manifests);
+}
+
+/** Returns the keys of all objects that snapshots name. */
+export function namedBy(snapshots: readonly Snapshot[]): Set<string> {
+  return new Set(snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
+}
+
+/** Returns the keys that unfinished runs have announced, and failed runs that were not cleaned up yet. */
+export async function announcedObjects(journals: string): Promise<Set<string>> {
+  const keys = new Set<string>();
+  for (const file of await openJournals(journals)) for (const key of await journalObjects(file)) keys.add(key);
+  return keys;
+}

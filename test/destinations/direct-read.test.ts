@@ -1,0 +1,90 @@
+import { createHash, randomBytes } from 'node:crypto';
+import * as fs from 'node:fs';
+import { chmodSync, constants, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { readPastCache } from '../../src/destinations/direct-read.ts';
+import { hashFile } from '../../src/destinations/hash-file.ts';
+
+/** On the disk of the sources: the directory for temporary files may be in memory. */
+const disk = join(import.meta.dirname, '..', '..');
+
+let root: string;
+beforeEach(() => {
+  root = mkdtempSync(join(disk, '.direct-read-'));
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+function write(content: Buffer): string {
+  const file = join(root, `file-${content.length}`);
+  writeFileSync(file, content);
+  const fd = openSync(file, 'r+');
+  fs.fsyncSync(fd);
+  fs.closeSync(fd);
+  return file;
+}
+
+function read(file: string) {
+  let pieces: Buffer[] = [];
+  const direct = readPastCache(
+    file,
+    (piece) => void pieces.push(Buffer.from(piece)),
+    () => {
+      pieces = [];
+    },
+  );
+  return { direct, content: Buffer.concat(pieces) };
+}
+
+/** Bytes that this process has had the disks read. */
+const fromDisk = () => Number(/^read_bytes: (\d+)$/m.exec(readFileSync('/proc/self/io', 'utf8'))?.[1]);
+
+/** False on file systems without direct reads, where there is nothing to test. */
+function supports(): boolean {
+  try {
+    fs.closeSync(openSync(write(Buffer.alloc(1)), constants.O_RDONLY | constants.O_DIRECT));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test('reads every size, to the last byte', () => {
+  const mib = 1024 * 1024;
+  for (const size of [0, 1, 511, 512, 4095, 4096, 4097, mib - 1, mib, mib + 1, 3 * mib + 4096, 3 * mib + 12_345]) {
+    const content = randomBytes(size);
+    const { direct, content: back } = read(write(content));
+    expect(back.equals(content), String(size)).toBe(true);
+    expect(direct).toBe(supports());
+  }
+});
+
+test('reads the disk, although the content is in memory', (context) => {
+  if (!supports()) return context.skip();
+  const file = write(randomBytes(8 * 1024 * 1024));
+  const before = fromDisk();
+  readFileSync(file);
+  const cached = fromDisk() - before;
+  expect(read(file).direct).toBe(true);
+  expect(fromDisk() - before - cached).toBeGreaterThanOrEqual(8 * 1024 * 1024);
+});
+
+test('the hash is that of the content, and a failure is the error of the system', async () => {
+  const content = randomBytes(5_000_001);
+  const sha256 = createHash('sha256').update(content).digest('hex');
+  expect(await hashFile(write(content))).toEqual({ size: content.length, sha256, direct: supports() });
+  await expect(hashFile(join(root, 'none'))).rejects.toMatchObject({ code: 'ENOENT' });
+  symlinkSync(write(content), join(root, 'link'));
+  await expect(hashFile(join(root, 'link'))).rejects.toMatchObject({ code: 'ELOOP' });
+  if (process.getuid?.() !== 0) {
+    chmodSync(join(root, 'file-5000001'), 0);
+    await expect(hashFile(join(root, 'file-5000001'))).rejects.toMatchObject({ code: 'EACCES' });
+  }
+});
+
+test('a file system without direct reads is read through the cache, and that is said', async () => {
+  // Files of the kernel are read whole, and cannot be read directly.
+  const { direct, size } = await hashFile('/proc/version');
+  expect(direct).toBe(false);
+  expect(size).toBe(readFileSync('/proc/version').length);
+});
