@@ -2,6 +2,7 @@ import type { ErrorInfo } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { baseName } from '../plan/postgres.ts';
 import { formatAgo, formatBytes, oneLine } from '../report/format.ts';
+import type { Repository } from '../store/repository/repository.ts';
 import { readRecoverable } from '../store/wal/recoverable.ts';
 import type { Hole, Window } from '../store/wal/windows.ts';
 import { openReceiverMemory, type ReceiverState } from '../wal/receiver-state.ts';
@@ -35,7 +36,7 @@ export async function readWindows({ app, io }: Call, wanted?: string): Promise<S
     ? (await app.plan()).sources.filter((one) => one.kind === 'base').map(({ server }) => server)
     : [];
   if (wanted === undefined && planned.length === 0) return [];
-  const repository = await app.repository({ create: false });
+  const repository = await openToRead(app);
   const memory = openReceiverMemory(app.state.directory);
   const all: SourceWindows[] = [];
   for (const name of wanted === undefined ? planned : [wanted]) {
@@ -43,11 +44,21 @@ export async function readWindows({ app, io }: Call, wanted?: string): Promise<S
     const { confirmed, systemId } = receiver ?? {};
     const known = confirmed && systemId ? { [systemId]: confirmed } : {};
     const names = { source: name, base: baseName(name) };
-    const { windows, holes, logs } = await readRecoverable(repository, names, known, io.signal);
+    const { windows, holes, logs } = repository
+      ? await readRecoverable(repository, names, known, io.signal)
+      : { windows: [], holes: [], logs: [] };
     const problems = logs.flatMap((log) => log.problems.map(({ code, message }) => ({ code, message })));
     all.push({ name, windows, holes, receiver: receiver ?? null, problems });
   }
   return all;
+}
+
+/** Returns the repository; undefined if nothing was ever stored. */
+async function openToRead(app: Call['app']): Promise<Repository | undefined> {
+  if (app.otherRepository) return app.repository({ create: false });
+  const { repository, error } = await app.own.look();
+  if (error) throw error;
+  return repository;
 }
 
 /** Renders the windows of a source: one line for each window and hole, in order. */
