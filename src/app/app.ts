@@ -60,7 +60,7 @@ export interface App extends Environment {
   ): Promise<RestoreResult>;
   restoreToPoint(request: PointRequest): Promise<PointResult>;
   /** makes a snapshot of a server as it was at a point in time, and returns its id */
-  snapshotOfPoint(request: PointSnapshotRequest, listeners?: Listener[]): Promise<string>;
+  snapshotOfPoint(request: PointSnapshotRequest): Promise<string>;
   export(request: ExportRequest, listeners?: Listener[]): Promise<ExportReport>;
   import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
   rollback(request: RollbackRequest): Promise<RollbackResult>;
@@ -93,8 +93,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
         : (await import('../restore/restore.ts')).restore(deps, { ...request, source: request.source });
     },
     restoreToPoint: async (request) => (await import('./point.ts')).restorePoint(environment, request),
-    snapshotOfPoint: async (request, listeners = []) =>
-      (await import('./point.ts')).snapshotPoint(environment, listeners, request),
+    snapshotOfPoint: async (request) => (await import('./point.ts')).snapshotPoint(environment, request),
     export: async (request, listeners = []) => {
       const { now, runs } = environment;
       const repository = () => environment.repository({ create: false });

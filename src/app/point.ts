@@ -1,5 +1,4 @@
 import { createDispatcher } from '../report/dispatch.ts';
-import type { Listener } from '../report/events.ts';
 import { type PointDeps, type PointRequest, type PointResult, restoreToPoint } from '../restore/point/restore-point.ts';
 import {
   type PointSnapshotDeps,
@@ -17,18 +16,14 @@ export function restorePoint(environment: Environment, request: PointRequest): P
 }
 
 /** Makes a snapshot of a server as it was. Throws like {@link snapshotOfPoint}. */
-export function snapshotPoint(
-  environment: Environment,
-  listeners: readonly Listener[],
-  request: PointSnapshotRequest,
-): Promise<string> {
-  return snapshotOfPoint(pointSnapshotDepsOf(environment, listeners), request);
+export function snapshotPoint(environment: Environment, request: PointSnapshotRequest): Promise<string> {
+  return snapshotOfPoint(pointSnapshotDepsOf(environment), request);
 }
 
 /** Returns the dependencies of a snapshot of a server as it was at a point in time. */
-function pointSnapshotDepsOf(environment: Environment, listeners: readonly Listener[]): PointSnapshotDeps {
+function pointSnapshotDepsOf(environment: Environment): PointSnapshotDeps {
   const { agent, treeStore } = environment;
-  const deps = importDepsOf(environment, listeners);
+  const deps = importDepsOf(environment, []);
   return { ...deps, agent, treeStore, confirmed: pointDepsOf(environment).confirmed };
 }
 

@@ -42,9 +42,8 @@ export interface Settings {
   readonly webhookUrl?: string;
   readonly notify: 'always' | 'failure' | 'change';
   readonly stallTimeoutMs: number;
-  /** how often the newest part of the write-ahead log is stored, milliseconds */
+  /** for recovery to a point in time: how often WAL is stored, milliseconds, and when to make base backups */
   readonly rpoMs: number;
-  /** when to make base backups, written like `schedule` */
   readonly baseSchedule: string;
   readonly pgUser?: string;
   readonly pgPassword?: string;

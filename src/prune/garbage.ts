@@ -52,7 +52,7 @@ export async function findGarbage(
   return garbage;
 }
 
-/** Lists what manifests name, and the WAL that no base backup needs. A damaged manifest could be one of a base backup. */
+/** Lists all content, and the WAL that no base backup needs. A damaged manifest could be that of a base backup. */
 async function* listAll(
   repository: Repository,
   manifests: readonly Manifest[],
