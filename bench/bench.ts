@@ -9,6 +9,7 @@ const BENCHES: Record<string, (options: BenchOptions) => Promise<string>> = {
   seal: async (options) => (await import('./seal.ts')).benchSeal(options),
   s3: async (options) => (await import('./s3.ts')).benchS3(options),
   entries: async (options) => (await import('./entries.ts')).benchEntries(options),
+  history: async (options) => (await import('./history.ts')).benchHistory(options),
   idle: async (options) => (await import('./idle.ts')).benchIdle(options),
 };
 

@@ -11,6 +11,10 @@ import type { RunContext } from './context.ts';
 
 /** Access to the previous snapshot of a source. An agent with only public keys reads it from its cache. */
 
+/** Reported, because a recipient that is missing by mistake shows only when somebody needs it. */
+const OTHER_KEYS =
+  'the encryption keys are not those of the last snapshot, so everything is stored again; older snapshots still need the old keys';
+
 interface Memory {
   state: State;
   context: RunContext;
@@ -35,15 +39,16 @@ export async function previousTree(
     if (!cached) await repository.fetchIndex(index, indexPath, signal);
     const damaged = new Set(await state.damaged());
     const alike = stored.filter((pack) => isSealedWith(pack, repository.keys));
-    if (alike.length < stored.length)
-      log.info('content stored with other keys, or without encryption, is stored again', { source: name });
     const sound = alike.filter(({ key }) => !damaged.has(key));
     // Listed once for all sources. Without that list, the store lists the packs of this source.
     const { packs: there } = context;
     const packs = there ? sound.filter(({ key, size }) => there.get(key) === size) : sound;
     const lost = sound.length - packs.length;
     const known = { indexPath, ...(there ? { listed: true } : {}) };
-    const warnings = lost > 0 ? [lostPacksText(lost)] : [];
+    const warnings = [
+      ...(alike.length < stored.length ? [OTHER_KEYS] : []),
+      ...(lost > 0 ? [lostPacksText(lost)] : []),
+    ];
     // No repacking in a safety snapshot: a restore waits for it.
     if (run.trigger === 'safety') return { tree: { ...known, packs }, warnings };
     const renewed = await packsToRenew(indexPath, packs);

@@ -10,6 +10,7 @@ import { nextPlace } from '../store/repository/chain.ts';
 import { isCertainFailure } from '../store/repository/commit.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { emptiedProblem, listEmptiedSources, refuseEmptied } from '../store/repository/emptied.ts';
+import { findOtherProjects, newProjectWarning } from '../store/repository/other-projects.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { placeOf } from '../store/repository/seen-chain.ts';
 import { chosenSources, type Prepared, problemsOf, type Run, rememberChain } from './begin.ts';
@@ -34,7 +35,7 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
   try {
     problems.push(...damagedProblems(list.damaged), ...clockProblems(list.snapshots, deps.now()));
     context = await takePlace(deps, request, run, prepared);
-    problems.push(...(await findEmptied(deps, prepared)));
+    problems.push(...(await findEmptied(deps, prepared)), ...(await newProjectProblems(request, prepared)));
     const sources = chosenSources(prepared.plan, request);
     // An import reads no data of the services.
     const services = request.trigger === 'import' ? [] : [...prepared.plan.sources, ...(prepared.plan.hooks ?? [])];
@@ -112,6 +113,15 @@ async function findEmptied({ state }: BackupDeps, { listed, list }: Prepared): P
   const keys = emptied.flatMap((one) => one.keys);
   if (keys.length > 0) await state.saveDamaged([...new Set([...damaged, ...keys])]);
   return emptied.map((one) => emptiedProblem(listed, one));
+}
+
+/**
+ * Returns a warning if this is the first backup of the project and the repository holds others. After a rename, the
+ * project begins with new, empty volumes, and its backups would look good.
+ */
+async function newProjectProblems(request: BackupRequest, { repository, list }: Prepared): Promise<Problem[]> {
+  if (!isRegular(request) || list.snapshots.length + list.damaged.length > 0) return [];
+  return newProjectWarning(repository.destination.name, await findOtherProjects(repository, request.signal));
 }
 
 /** Returns the problems of the run for manifests that cannot be used, one for each reason. */
@@ -192,8 +202,10 @@ async function commit(
   const sending = () => context.journal.record({ type: 'commit' });
   const place = placeOf(await context.repository.commit(manifest, { fence, sending }));
   await rememberChain(deps, context.log, async (seen = []) => [...seen, place]);
-  // The snapshot exists. If an index cannot be cached, the next run fetches it. No run is compared with an import.
-  for (const { keepIndex } of context.imported ? [] : captured) {
+  // The snapshot exists. If an index cannot be cached, the next run fetches it. No run is compared with a safety
+  // snapshot or an import. Their indexes would replace the one that the next run needs. Without a key, that run could
+  // not read it again, and would store everything.
+  for (const { keepIndex } of isRegular(context.run) ? captured : []) {
     await keepIndex?.().catch((error: unknown) =>
       context.log.warn('an index could not be cached', { ...errorInfo(error) }),
     );

@@ -10,6 +10,7 @@ export const ERROR_CODES = {
   LABEL_INVALID: 'a label has a value that cannot be used',
   SOURCE_DUPLICATE: 'two sources have the same name',
   SOURCE_VANISHED: 'a source of the last snapshot no longer exists',
+  PROJECT_NEW: 'a project has no earlier backup, and the repository holds other projects',
   SOURCE_UNKNOWN: 'no source has that name',
   NOTHING_LABELLED: 'no container of the project asks to be backed up',
   CONTAINER_STOPPED: 'a labelled container is not running',

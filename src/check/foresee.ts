@@ -58,7 +58,7 @@ export async function foresee(deps: ForeseeDeps): Promise<{ problems: Problem[];
     list instanceof LifeboatError ? [errorAt(destination.setting, list)] : [],
     main ? repositoryProblems(deps, main) : [],
     own.error ? destinationProblem(deps, own.error) : placeProblems(destination, 0),
-    placeProblems({ setting: 'the spool', location: deps.spool }, 0, 'SPOOL_FULL'),
+    spoolProblems(deps.spool),
     ...copies.map((copy) => copyProblems(copy, main, states[copy.place.name])),
     main ? vanished(deps, main.list) : [],
   ]);
@@ -162,6 +162,11 @@ async function placeProblems(
   const message = `${location} has ${formatBytes(free)} free${needed > FULL ? `, but needs ${formatBytes(needed)}` : ''}`;
   const hint = 'Free space on that disk, or mount a larger one.';
   return [{ severity: 'error', code: full, subject: setting, message, hint }];
+}
+
+/** Returns the problem of a spool that is full or read-only. A run then fails, and leaves no report in the spool. */
+export function spoolProblems(location: string): Promise<Problem[]> {
+  return placeProblems({ setting: 'the spool', location }, 0, 'SPOOL_FULL');
 }
 
 /** Returns the problems that would prevent the update of a copy. The next run fills a place that is still empty. */

@@ -86,9 +86,19 @@ async function isEmpty(app: App, plan: Plan, source: string): Promise<boolean> {
   return empty.includes(source);
 }
 
-/** Forgets that the copy was complete, so the next run may fill it again. */
+/**
+ * Forgets that the copy was complete, so the next run may fill it again.
+ *
+ * @throws NOTHING_TO_ACCEPT if the copy is not empty: the acceptance would hide that its disk is missing later
+ */
 async function acceptCopy(call: Call, name: string): Promise<number> {
   const { state, lock } = call.app;
+  const place = call.app.copies.find((one) => one.name === name);
+  if (place && !(await place.isEmpty(call.io.signal))) {
+    throw new LifeboatError('NOTHING_TO_ACCEPT', `the copy ${name} is not empty`, {
+      hint: 'Empty it first, or mount the empty disk and run `docker compose restart lifeboat`.',
+    });
+  }
   // A run in progress writes the same state.
   const held = await lock();
   try {

@@ -139,7 +139,9 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
     return [...lines, ...(damaged.length > 0 ? [repair] : [])].join('\n');
   }
   // Nothing is damaged: the key is missing here and there.
-  if (damaged.length === 0 && manifests.every(isAboutKey)) return lines.join('\n');
+  const unknown = gapsOfMissingKey(manifests);
+  if (damaged.length === 0 && manifests.every((one) => isAboutKey(one) || unknown.includes(one)))
+    return [...lines, ...repairLines(result, copies)].join('\n');
   const elsewhere = copies.map(({ name }) => `\`--from ${name}\``).join(' or ');
   if (elsewhere !== '') lines.push(`A copy may have the data: restore with ${elsewhere}.`);
   lines.push(...repairLines(result, copies));
@@ -151,18 +153,34 @@ function isAboutKey({ error }: CheckResult['manifests'][number]): boolean {
   return error.code === 'SIGNATURE_KEY';
 }
 
+const ADD_KEY =
+  'The missing manifests may be those that the missing key signed. Add that key, then run `lifeboat check` again.';
+
+/** Returns the gaps in the chain that may not be gaps: without a key, what it signed cannot be verified. */
+function gapsOfMissingKey(manifests: CheckResult['manifests']): CheckResult['manifests'] {
+  return manifests.some(isAboutKey) ? manifests.filter(({ error }) => error.code === 'CHAIN_BROKEN') : [];
+}
+
 /**
- * Says how to repair the destination. A backup stores damaged content again, but does not bring back a lost snapshot.
+ * Says how to repair the destination. A copy may have what is lost or damaged. A backup stores damaged content again,
+ * but does not bring back a lost snapshot, and does not repair older ones.
  */
 export function repairLines(
-  { damaged, manifests }: Pick<CheckResult, 'damaged' | 'manifests'>,
+  { damaged, manifests, affected, whole }: Pick<CheckResult, 'damaged' | 'manifests' | 'affected' | 'whole'>,
   copies: readonly { name: string }[],
 ): string[] {
-  const lost = manifests.filter(({ error }) => error.code === 'CHAIN_BROKEN');
+  const unknown = gapsOfMissingKey(manifests);
+  const lost = manifests.filter((one) => one.error.code === 'CHAIN_BROKEN' && !unknown.includes(one));
   const from = copies.map(({ name }) => `\`lifeboat copy --from ${name}\``).join(' or ');
+  const what = [...(lost.length > 0 ? ['lost snapshots'] : []), ...(damaged.length > 0 ? ['damaged objects'] : [])];
   const again = 'Back up now: the next backup stores the damaged content again. Keep the damaged snapshots until then.';
+  const stored =
+    'The newest snapshots hold the damaged content again. Older ones stay damaged until retention removes them.';
+  const others = manifests.some((one) => one.error.code !== 'CHAIN_BROKEN' && !isAboutKey(one));
+  const isStored = affected.length > 0 && affected.every(({ source, snapshot }) => (whole[source] ?? '') > snapshot);
   return [
-    ...(lost.length > 0 && from !== '' ? [`To bring back lost snapshots that a copy has: ${from}.`] : []),
-    ...(damaged.length > 0 || manifests.some((one) => !lost.includes(one) && !isAboutKey(one)) ? [again] : []),
+    ...(unknown.length > 0 ? [ADD_KEY] : []),
+    ...(what.length > 0 && from !== '' ? [`To bring back ${what.join(' and ')} that a copy has: ${from}.`] : []),
+    ...(damaged.length > 0 || others ? [isStored && !others ? stored : again] : []),
   ];
 }

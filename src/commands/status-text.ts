@@ -1,3 +1,4 @@
+import type { Problem } from '../plan/model.ts';
 import { stoppedDatabase } from '../plan/postgres.ts';
 import { fallAdvice, fallText } from '../report/fall.ts';
 import { formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
@@ -29,6 +30,25 @@ function word({ attention, stopped }: SourceStatus, unread: boolean): string {
   if (stopped !== undefined) return 'not running';
   if (unread && NEEDS_SNAPSHOTS.has(attention)) return 'unknown';
   return attention === null ? 'ok' : WORDS[attention];
+}
+
+/** Returns the sources whose last good snapshot needs an object that `check` found damaged. `damaged`: their keys. */
+export function damageProblems(all: readonly SourceStatus[], damaged: readonly string[]): Problem[] {
+  const bad = new Set(damaged);
+  return all.flatMap(({ name, lastGood }): Problem[] => {
+    if (!lastGood) return [];
+    const { index, facts, packs } = lastGood.entry;
+    if (![index, facts, ...packs].some((ref) => ref && bad.has(ref.key))) return [];
+    return [
+      {
+        severity: 'error',
+        code: 'OBJECT_DAMAGED',
+        subject: name,
+        message: `\`lifeboat check\` found damage in its last good snapshot ${lastGood.snapshot}`,
+        hint: `Run \`lifeboat backup ${name}\`, which stores the damaged content again. \`lifeboat check\` names the newest whole snapshot.`,
+      },
+    ];
+  });
 }
 
 /**

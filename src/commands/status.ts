@@ -1,5 +1,6 @@
 import { type ErrorInfo, errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
+import { spoolProblems } from '../check/foresee.ts';
 import { heldProblems, heldServices } from '../daemon/held-services.ts';
 import { keptLines } from '../kept/list.ts';
 import { copyStateLines } from '../report/copy-text.ts';
@@ -9,14 +10,16 @@ import type { Paint } from '../report/paint.ts';
 import { PRUNE, retentionLines } from '../report/prune-text.ts';
 import { headline, nextRun, nextTry, problemLines } from '../report/text.ts';
 import { lastGoodReport } from '../run/history.ts';
+import { SPOOL } from '../run/mounts.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';
+import { findOtherProjects, otherProjectsText } from '../store/repository/other-projects.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { type Call, print } from './call.ts';
-import { renderSourceStatuses } from './status-text.ts';
+import { damageProblems, renderSourceStatuses } from './status-text.ts';
 import { readWindows, windowLines } from './windows.ts';
 
 /** `lifeboat status`: shows each source by its own newest result, whichever sources the last run covered. */
@@ -40,6 +43,7 @@ export async function status(call: Call): Promise<number> {
   const services = await heldServices(app.journals, underWay);
   const recoverable = problem ? [] : await readWindows(call);
   const copies = await copyStates(call);
+  const doubts = [...(await spoolProblems(SPOOL)), ...damageProblems(all, damagedKeys)];
   print(
     call,
     {
@@ -55,15 +59,15 @@ export async function status(call: Call): Promise<number> {
       restores: kept.restores,
       strayAreas: kept.stray,
       held: services,
+      problems: doubts,
     },
     () =>
       [
         ...(running ? [`Running: ${running}`] : []),
-        last
-          ? `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${because(last.error)}`
-          : 'No run yet.',
+        ...(last ? [lastRunLine(last, now)] : noRunLines(found)),
         ...destinationLines(found),
         ...renderSourceStatuses(all, { now, paint: call.io.paint, unread: problem !== undefined }),
+        ...doubts.flatMap((problem) => problemLines(problem, call.io.paint)),
         ...(last ? lastRunLines(last, call.io.paint) : []),
         ...recoverable.flatMap((one) => windowLines(one, now)),
         ...copyStateLines(copies, now, call.io.paint),
@@ -73,12 +77,22 @@ export async function status(call: Call): Promise<number> {
         nextRun(next, { now, zone }),
       ].join('\n'),
   );
-  if (problem) return EXIT.failed;
-  if (!last) return EXIT.nothing;
-  if (last.status === 'failed') return EXIT.failed;
+  if (problem || last?.status === 'failed') return EXIT.failed;
+  if (!last && manifests.length === 0) return EXIT.nothing;
   const allGood = all.length > 0 && all.every(({ attention }) => attention === null);
   const behind = damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
-  return last.status === 'ok' && allGood && !behind && services.length === 0 ? EXIT.done : EXIT.partial;
+  const troubled = behind || services.length > 0 || doubts.length > 0;
+  return (last?.status ?? 'ok') === 'ok' && allGood && !troubled ? EXIT.done : EXIT.partial;
+}
+
+function lastRunLine(last: RunReport, now: Date): string {
+  return `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${because(last.error)}`;
+}
+
+/** Says why no last run is shown. Without the state in the spool, the snapshots still show what earlier runs stored. */
+function noRunLines({ manifests, others }: Found): string[] {
+  if (manifests.length > 0) return ['The last run is unknown: /spool is new or was full.'];
+  return ['No run yet.', ...(others === undefined ? [] : [`${others}.`])];
 }
 
 async function copyStates({ app }: Call) {
@@ -104,6 +118,8 @@ interface Found {
   damaged: SnapshotList['damaged'];
   /** why the destination cannot be used */
   problem?: LifeboatError;
+  /** which other projects it holds, if it has no snapshot of this one */
+  others?: string;
 }
 
 /** Reads the manifests at the destination. If that fails, the caller still shows everything else. */
@@ -116,7 +132,10 @@ async function lookAtDestination({ app, io }: Call): Promise<Found> {
     const list = await repository.snapshots(io.signal);
     found.manifests = list.snapshots.map(({ manifest }) => manifest);
     refuseLostEnd(repository, list);
-    return { ...found, damaged: list.damaged };
+    const isNew = list.snapshots.length + list.damaged.length === 0;
+    const names = isNew ? await findOtherProjects(repository, io.signal) : [];
+    const others = otherProjectsText(repository.destination.name, names);
+    return { ...found, damaged: list.damaged, ...(others === undefined ? {} : { others }) };
   } catch (cause) {
     io.signal.throwIfAborted();
     return { ...found, problem: toLifeboatError(cause) };

@@ -135,7 +135,7 @@ export const LABELS = {
   'lifeboat.drill.assert': {
     parse: text,
     form: 'SQL',
-    doc: 'SQL that must return true on the restored database in a drill',
+    doc: 'SQL that must return true on the restored database in a scheduled test restore (*drill*)',
     needs: POSTGRES,
     planned: true,
   },

@@ -224,7 +224,7 @@ export const SETTINGS = {
     default: '30 4 * * 0',
   },
   LIFEBOAT_RTO: planned('duration', 'how long a restore may take in a drill before an alarm'),
-  LIFEBOAT_DRILL_SCHEDULE: planned('schedule', 'when to run a restore drill'),
+  LIFEBOAT_DRILL_SCHEDULE: planned('schedule', 'when to run a test restore (*drill*)'),
   LIFEBOAT_HTTP_PORT: { ...planned('port', 'port of the metrics and the status page'), parse: integer(1, 65_535) },
   LOG_LEVEL: {
     parse: oneOf(LEVELS),

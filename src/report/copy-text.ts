@@ -66,12 +66,17 @@ function removed(pruned: Pruned | undefined): string {
 
 /** Returns the lines about each copy for `status`. */
 export function copyStateLines(
-  copies: readonly (Pick<CopyReport, 'name' | 'behindSince' | 'error' | 'problems'> & { complete?: string })[],
+  copies: readonly (Pick<CopyReport, 'name' | 'behindSince' | 'error' | 'problems'> & {
+    complete?: string;
+    made?: string;
+  })[],
   now: Date,
   paint: Paint = plainPaint,
 ): string[] {
-  return copies.flatMap(({ complete, problems, ...copy }) => {
-    const last = complete === undefined ? 'never complete yet' : `complete ${formatAgo(new Date(complete), now)}`;
+  return copies.flatMap(({ complete, made, problems, ...copy }) => {
+    // Without a record, the copy is new, or the state in the spool was lost.
+    const none = made === undefined && copy.behindSince === undefined ? 'no record of it yet' : 'never complete yet';
+    const last = complete === undefined ? none : `complete ${formatAgo(new Date(complete), now)}`;
     const more = problemsOf(copy.name, problems, paint);
     if (copy.behindSince === undefined) return [`  copy ${oneLine(copy.name)} · ${last}`, ...more];
     return [`  ${paint.bad('!')} ${copyBehind(copy, now)} · ${last}`, ...more];

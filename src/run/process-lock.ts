@@ -54,8 +54,8 @@ export async function takeLock(name: string, { ask = false } = {}): Promise<Lock
         .on('error', () => undefined)
         .end(ASKING)
         .unref();
+    // Without the system's error, which names the socket and not the run.
     throw new LifeboatError('LOCKED', 'another run is under way', {
-      cause: error,
       hint: 'Wait until it has ended (`lifeboat status` shows it), then try again.',
     });
   });

@@ -36,8 +36,40 @@ test('lost snapshots come back from a copy, and damaged content with the next ba
   const back =
     'To bring back lost snapshots that a copy has: `lifeboat copy --from /nas` or `lifeboat copy --from s3://acme/shop`.';
   const again = expect.stringContaining('Back up now');
-  expect(repairLines({ damaged: [], manifests: [lost] }, copies)).toEqual([back]);
-  expect(repairLines({ damaged: [], manifests: [lost] }, [])).toEqual([]);
-  expect(repairLines({ damaged: [], manifests: [lost, { snapshot: 'b', error }] }, copies)).toEqual([back, again]);
-  expect(repairLines({ damaged: [{ key: 'a', error }], manifests: [] } as never, copies)).toEqual([again]);
+  const none = { affected: [], whole: {} };
+  expect(repairLines({ ...none, damaged: [], manifests: [lost] }, copies)).toEqual([back]);
+  expect(repairLines({ ...none, damaged: [], manifests: [lost] }, [])).toEqual([]);
+  expect(repairLines({ ...none, damaged: [], manifests: [lost, { snapshot: 'b', error }] }, copies)).toEqual([
+    back,
+    again,
+  ]);
+  const damaged = [{ key: 'a', error }];
+  const replace = back.replace('lost snapshots', 'damaged objects');
+  expect(repairLines({ ...none, damaged, manifests: [] }, copies)).toEqual([replace, again]);
+  expect(repairLines({ ...none, damaged, manifests: [] }, [])).toEqual([again]);
+});
+
+test('a gap next to snapshots that another key signed may be one of them, so nothing is brought back', () => {
+  const lost = { snapshot: 'a', error: { ...error, code: 'CHAIN_BROKEN' as const } };
+  const other = { snapshot: 'b', error: { ...error, code: 'SIGNATURE_KEY' as const } };
+  const none = { affected: [], whole: {}, damaged: [] };
+  const key = expect.stringContaining('Add that key');
+  expect(repairLines({ ...none, manifests: [other] }, [{ name: '/nas' }])).toEqual([]);
+  expect(repairLines({ ...none, manifests: [other, lost] }, [{ name: '/nas' }])).toEqual([key]);
+  const more = { snapshot: 'c', error };
+  expect(repairLines({ ...none, manifests: [other, lost, more] }, [{ name: '/nas' }])).toEqual([
+    key,
+    expect.stringContaining('Back up now'),
+  ]);
+});
+
+test('after the next backup, check no longer asks for one', () => {
+  const affected = [{ snapshot: '20261119T030000Z-a', source: 'web.media', extent: 'whole', files: 1, examples: [] }];
+  const lines = (whole: Record<string, string | null>) =>
+    repairLines({ damaged: [{ key: 'a', error }], manifests: [], affected, whole } as never, []);
+  expect(lines({ 'web.media': '20261120T030000Z-a' })).toEqual([
+    expect.stringContaining('hold the damaged content again'),
+  ]);
+  for (const whole of ['20261118T030000Z-a', null])
+    expect(lines({ 'web.media': whole })).toEqual([expect.stringContaining('Back up now')]);
 });

@@ -48,3 +48,22 @@ test('accept creates no repository in an empty place', async () => {
   await expect(accept(call)).rejects.toMatchObject({ code: 'SOURCE_UNKNOWN' });
   expect(asked).toEqual([{ create: false }]);
 });
+
+test('accept confirms only that a copy is empty', async () => {
+  const saved: unknown[] = [];
+  const made = { complete: '2026-11-20T03:00:00.000Z', made: '2026-11-01T03:00:00.000Z', highest: 7 };
+  const accepting = (isEmpty: boolean) => {
+    const app = {
+      settings: { copies: [{ name: '/nas' }] },
+      copies: [{ name: '/nas', isEmpty: async () => isEmpty }],
+      state: { copies: async () => ({ '/nas': made }), saveCopies: async (all: unknown) => void saved.push(all) },
+      lock: async () => ({ release: async () => undefined }),
+    };
+    const io = { signal: new AbortController().signal, out: () => undefined };
+    return accept({ app, io, operands: ['/nas'], options: {}, json: true } as unknown as Call);
+  };
+  await expect(accepting(false)).rejects.toMatchObject({ code: 'NOTHING_TO_ACCEPT' });
+  expect(saved).toEqual([]);
+  expect(await accepting(true)).toBe(0);
+  expect(saved).toEqual([{ '/nas': { highest: 7 } }]);
+});

@@ -28,7 +28,9 @@ beforeAll(async () => {
     'lifeboat.postgres': 'true',
     'lifeboat.postgres.exclude-table-data': 'audit.*, cach?, "Mixed"',
   };
-  stack = await Stack.start({ services: { db: postgres(17, { image, labels }) } });
+  // A spool of this size has no room for a dump that is uncompressed on purpose.
+  const spool = { driver: 'local', driver_opts: { type: 'tmpfs', device: 'tmpfs', o: 'size=512m' } };
+  stack = await Stack.start({ services: { db: postgres(17, { image, labels }) }, volumes: { spool } });
   await stack.psql('CREATE DATABASE shop');
   await stack.psql('CREATE DATABASE none');
   const fill = (name: string) => `CREATE TABLE ${name} AS SELECT generate_series(1, 100) AS n;`;

@@ -88,11 +88,25 @@ describe('a second backup', () => {
     expect(db?.newBytes).toBeLessThan((first['db.postgres']?.newBytes ?? 0) / 10);
   });
 
+  it('stores only the changed parts of a large table', async () => {
+    const rows = (from: number, to: number) =>
+      `INSERT INTO hot SELECT i, md5(i::text), md5('more' || i) FROM generate_series(${from}, ${to}) i`;
+    await stack.psql(`CREATE TABLE hot (id int PRIMARY KEY, v text, w text); ${rows(1, 400_000)}`, { database: 'app' });
+    const { 'db.postgres': whole } = await backup();
+    expect(whole?.newBytes).toBeGreaterThan(10e6);
+    const recent = `UPDATE hot SET v = 'new' WHERE id > 396000`;
+    await stack.psql(`${rows(400_001, 402_000)}; ${recent}`, { database: 'app' });
+    const { 'db.postgres': changed } = await backup();
+    // The table of contents, and the end of the table.
+    expect(changed?.newBytes).toBeLessThan((whole?.newBytes ?? 0) / 8);
+  });
+
   it('restores content from several snapshots', async () => {
     await stack.psql('CREATE DATABASE other');
     expect((await stack.lifeboat('restore', 'latest', 'db.postgres', '--to-database', 'copy')).code).toBe(0);
     const all = `SELECT count(*), sum(length(v)), md5(string_agg(v, ',' ORDER BY t, id)) FROM (
-      SELECT 1 AS t, id, v FROM t07 UNION ALL SELECT 2, id, v FROM a_new_one UNION ALL SELECT 3, id, v FROM t19) x`;
+      SELECT 1 AS t, id, v FROM t07 UNION ALL SELECT 2, id, v FROM a_new_one UNION ALL SELECT 3, id, v FROM t19
+      UNION ALL SELECT 4, id, v || w FROM hot) x`;
     expect(await stack.psql(all, { database: 'copy' })).toBe(await stack.psql(all, { database: 'app' }));
   });
 

@@ -48,4 +48,18 @@ describe('a spool that is too small', () => {
     await stack.psql('DROP TABLE noise', { database: 'app' });
     await expectNextRunGood(stack);
   });
+
+  it('has room for a compressed dump only, which is known once an uncompressed one has become too large', async () => {
+    const made = await small(1200);
+    stack = made.stack;
+    // The server stores these values compressed: the table has a few MB, and its dump 1 GB.
+    const values = "INSERT INTO squeezed SELECT i, repeat('x', 50000000) FROM generate_series(1, 20) i";
+    await stack.psql(`CREATE TABLE squeezed (id int, v text); ${values}`, { database: 'app' });
+    const report = await expectNextRunGood(stack);
+    expect(report.results[0]).toMatchObject({ status: 'ok' });
+    const { facts } = await stack.json<{ facts: { compression: string } }>('show', 'latest', 'db.postgres');
+    expect(facts.compression).toBe('zstd');
+    // The earlier snapshot has an uncompressed dump.
+    for (const id of [report.id, made.good]) expect(await askRestored(stack, id, 'app', ASK)).toBe('500|125250');
+  });
 });

@@ -189,7 +189,7 @@ describe('copies', () => {
     const complete = '2026-11-20T01:00:41Z';
     expect(copyStateLines([{ name: '/nas', complete }, { name: '/new' }, { ...copies[2]!, complete }], NOW)).toEqual([
       '  copy /nas · complete 2h ago',
-      '  copy /new · never complete yet',
+      '  copy /new · no record of it yet',
       '  ! copy s3://far/shop has been behind for 2 days: s3://far/shop does not answer (DEST_UNREACHABLE) · complete 2h ago',
     ]);
   });

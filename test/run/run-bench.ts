@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { backup } from '../../src/backup/backup.ts';
-import type { BackupDeps } from '../../src/backup/context.ts';
+import type { BackupDeps, BackupRequest } from '../../src/backup/context.ts';
 import type { Captured } from '../../src/backup/outcome.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
@@ -22,6 +22,10 @@ export interface Over extends Partial<BackupDeps> {
   stores?: (record: (key: string) => void) => Promise<void>;
   /** the source fails */
   fails?: Captured['report'];
+  /** default: `schedule` */
+  trigger?: BackupRequest['trigger'];
+  /** keeps the index of the source; called after the commit */
+  keepIndex?: () => Promise<void>;
 }
 
 /** A repository on disk, and runs of several agents on it. Only the sources and the clock are simulated. */
@@ -69,7 +73,7 @@ export class RunBench {
   }
 
   run(agent: string, over: Over = {}) {
-    const { keys: signingKeys, during, stores, fails, ...rest } = over;
+    const { keys: signingKeys, during, stores, fails, trigger = 'schedule', keepIndex, ...rest } = over;
     const directory = join(this.root, `.${agent}`);
     const deps: BackupDeps = {
       ...{ project: 'shop', agentVersion: '0', destination: '/backups', agentId: '', zone: 'UTC', log: silentLog },
@@ -95,7 +99,7 @@ export class RunBench {
           const report: Captured['report'] =
             fails ?? makeResult({ name: 'config', kind: 'files', bytes: 1, newBytes: 1 });
           const { fell: _, ...entry } = report;
-          return { report, entry: { ...entry, packs: [], skipped: {} } };
+          return { report, entry: { ...entry, packs: [], skipped: {} }, ...(keepIndex ? { keepIndex } : {}) };
         },
         failed: () => expect.fail('not asked for'),
       }),
@@ -106,7 +110,7 @@ export class RunBench {
       ...rest,
     };
     return backup(deps, {
-      trigger: 'schedule',
+      trigger,
       begun: () => void this.done.push('begun'),
       signal: new AbortController().signal,
     });

@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
 import { unlessAborted } from '../../base/abort.ts';
 import { LifeboatError } from '../../base/errors.ts';
 import { WAL_RUN } from '../../docker/helper-labels.ts';
 import { hasHelpers, REMOVE_HINT } from '../../docker/remove-helper.ts';
 import type { PostgresSource } from '../../plan/model.ts';
+import { removePath } from '../../store/filesystem/remove-tree.ts';
 import type { CaptureContext, CapturedTree, Source } from '../source.ts';
 import { dumpServer } from './dump/dump-server.ts';
 import { type DumpedServer, leaveOutUnsound, toTree } from './dump/dumped-server.ts';
+import { DumpTooLarge } from './dump/spool-room.ts';
 import { type Aside, chooseDatabases, type DatabaseListing, listDatabases, missingNamed } from './facts/databases.ts';
 import { readServerFacts, type ServerFacts } from './facts/facts.ts';
 import { restoreWarnings } from './facts/rights.ts';
@@ -63,7 +66,7 @@ export async function capturePostgres(
   context: CaptureContext,
   done: () => Promise<void> = async () => undefined,
 ): Promise<CapturedTree> {
-  const server = await dumpAll(options, context).finally(done);
+  const server = await dumpInRoom(options, context).finally(done);
   await refuseLivingHelper(options, context);
   const sound = await leaveOutUnsound(options.planned, context, server);
   await refuseStrangeFiles(context.spool, 'PG_DUMP_FAILED');
@@ -83,7 +86,24 @@ async function refuseLivingHelper({ agent, planned }: PostgresSourceOptions, { r
   );
 }
 
-async function dumpAll(options: PostgresSourceOptions, context: CaptureContext): Promise<DumpedServer> {
+/** Dumps a server, and once more with compression if the spool has too little room for an uncompressed dump. */
+async function dumpInRoom(options: PostgresSourceOptions, context: CaptureContext): Promise<DumpedServer> {
+  try {
+    return await dumpAll(options, context, false);
+  } catch (error) {
+    if (!(error instanceof DumpTooLarge)) throw error;
+    context.log.info('the spool has too little room; dumping again, compressed', { source: options.planned.name });
+    await refuseLivingHelper(options, context);
+    for (const name of await readdir(context.spool)) await removePath(context.spool, name);
+    return dumpAll(options, context, true);
+  }
+}
+
+async function dumpAll(
+  options: PostgresSourceOptions,
+  context: CaptureContext,
+  compressed: boolean,
+): Promise<DumpedServer> {
   const { planned, agent } = options;
   const { containerId: id, containerName: name } = planned;
   const { engine } = agent;
@@ -99,7 +119,7 @@ async function dumpAll(options: PostgresSourceOptions, context: CaptureContext):
     const chosen = chooseDatabases(planned, listed, await options.putAside(listed));
     const { stallTimeoutMs } = agent;
     const { databases } = chosen;
-    const dump = await dumpServer({ tools, server, source: planned, context, databases, stallTimeoutMs });
+    const dump = await dumpServer({ tools, server, source: planned, context, databases, stallTimeoutMs, compressed });
     const memberships = await askQuickly(options, context, async () => readMemberships(await tools.control()));
     const after = await askQuickly(options, context, async () => {
       await checkNotRestarted(options, tools, server);

@@ -1,3 +1,4 @@
+import type { Problem } from '../../plan/model.ts';
 import type { Repository } from './repository.ts';
 
 /** The most keys that the search reads. A bucket may hold millions. */
@@ -33,12 +34,24 @@ export async function findOtherProjects(
  * without other projects.
  */
 export function otherProjectsText(destination: string, names: readonly string[]): string | undefined {
-  const [first] = names;
-  if (first === undefined) return undefined;
+  if (names.length === 0) return undefined;
+  return `${destination} also holds ${listNames(names)}. If this project was renamed, add ${fromOther(destination, names)}`;
+}
+
+/** Returns the warning of a project's first backup: it may have been renamed, and then its volumes are new. */
+export function newProjectWarning(destination: string, names: readonly string[]): Problem[] {
+  if (names.length === 0) return [];
+  const message = `this is the first backup of this project, and ${destination} also holds ${listNames(names)}`;
+  const hint = `If this project was renamed, its volumes are new and may be empty. Give it its former name again, or bring the data back with \`lifeboat restore latest SOURCE ${fromOther(destination, names)}\`. Otherwise, do nothing.`;
+  return [{ severity: 'warning', code: 'PROJECT_NEW', subject: 'project', message, hint }];
+}
+
+function listNames(names: readonly string[]): string {
   const list = `${names.slice(0, 5).join(', ')}${names.length > 5 ? ', …' : ''}`;
-  // The name of a bucket lacks the options of its address.
-  const from = destination.startsWith('/') ? destination : 'ADDRESS';
-  const which = names.length === 1 ? `project ${list}` : `projects ${list}`;
-  const hint = `add --from ${from} --project ${first}`;
-  return `${destination} also holds ${which}. If this project was renamed, ${hint}`;
+  return names.length === 1 ? `project ${list}` : `projects ${list}`;
+}
+
+/** The options that read the first of other projects. The name of a bucket lacks the options of its address. */
+function fromOther(destination: string, [first]: readonly string[]): string {
+  return `--from ${destination.startsWith('/') ? destination : 'ADDRESS'} --project ${first}`;
 }

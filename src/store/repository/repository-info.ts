@@ -61,7 +61,7 @@ export async function readOrCreateInfo(
   if (known) throw emptied(destination, known);
   if (!create && copyOf) {
     throw new LifeboatError('DEST_FOREIGN', `${destination.name} is empty, so it holds no copy`, {
-      hint: `${hintFor(destination, RIGHT_PLACE)} To fill it again, run \`lifeboat accept ${destination.name}\`: the next run copies everything.`,
+      hint: `${hintFor(destination, RIGHT_PLACE)} If it is empty on purpose, run \`lifeboat accept ${destination.name}\`: the next run copies everything.`,
     });
   }
   if (!create) {
@@ -187,7 +187,7 @@ async function createInfo(destination: Destination, copyOf?: RepositoryInfo): Pr
 }
 
 const RIGHT_PLACE: HintByKind = {
-  directory: 'Check that the right disk is mounted.',
+  directory: 'If its disk is not mounted, mount it, then run `docker compose restart lifeboat`.',
   bucket: `Check its bucket, prefix and endpoint. ${UNDELETE_HINT}`,
 };
 

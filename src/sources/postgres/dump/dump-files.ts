@@ -111,9 +111,8 @@ async function checkDump(
     if (kind === 'contents' && (await lstat(file)).size > MAX_CONTENTS) throw fail('has a huge table of contents');
     if (kind === 'list') lists.push(file);
     if (kind === 'large object') largeObjects++;
-    if (compression === 'zstd' && !(await isWhole(file, kind, signal))) {
-      throw fail(`is damaged: ${shown} is not a complete zstd file`, 'PG_DUMP_INCOMPLETE');
-    }
+    const damage = await findDamage(file, kind, compression, signal);
+    if (damage) throw fail(`is damaged: ${shown} ${damage}`, 'PG_DUMP_INCOMPLETE');
   }
   const named = await countNamed(lists, largeObjects);
   const more = largeObjects - named;
@@ -121,10 +120,37 @@ async function checkDump(
   if (more < 0) throw fail(`is incomplete: it lacks large objects`, 'PG_DUMP_INCOMPLETE');
 }
 
-/** Returns true if a file is what `pg_dump` writes with zstd: only an empty large object has no frame. */
-async function isWhole(file: string, kind: FileKind, signal: AbortSignal): Promise<boolean> {
-  if (kind === 'large object' && (await lstat(file)).size === 0) return true;
-  return kind === 'contents' || kind === 'list' || hasWholeFrames(file, signal);
+/**
+ * Returns what is wrong with a file of data, as the end of a sentence. With zstd, only an empty large object has no
+ * frame. Without, a large object may end anywhere.
+ */
+async function findDamage(
+  file: string,
+  kind: FileKind,
+  compression: DumpCompression,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  if (kind === 'contents' || kind === 'list') return undefined;
+  if (compression === 'none')
+    return kind === 'large object' || (await hasEndMarker(file)) ? undefined : 'lacks the end of its rows';
+  if (kind === 'large object' && (await lstat(file)).size === 0) return undefined;
+  return (await hasWholeFrames(file, signal)) ? undefined : 'is not a complete zstd file';
+}
+
+/** What `pg_dump` writes after the rows of a table (dumpTableData_copy in pg_dump.c). */
+const END_MARKER = Buffer.from('\\.\n\n\n');
+
+async function hasEndMarker(file: string): Promise<boolean> {
+  const handle = await open(file, READ_FLAGS);
+  try {
+    const end = Buffer.alloc(END_MARKER.length);
+    const { size } = await handle.stat();
+    if (size < end.length) return false;
+    await handle.read(end, 0, end.length, size - end.length);
+    return end.equals(END_MARKER);
+  } finally {
+    await handle.close();
+  }
 }
 
 /** The largest table of contents, bytes. A restore reads it into memory. 2 GiB. */

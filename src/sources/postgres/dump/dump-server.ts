@@ -1,7 +1,7 @@
-import { mkdir, statfs } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { unlessAborted } from '../../../base/abort.ts';
-import { errorInfo, LifeboatError, toLifeboatError } from '../../../base/errors.ts';
+import { errorInfo, hasCode, LifeboatError, toLifeboatError } from '../../../base/errors.ts';
 import type { PostgresSource } from '../../../plan/model.ts';
 import type { CaptureContext } from '../../source.ts';
 import { CountBudget } from '../facts/count-budget.ts';
@@ -17,6 +17,7 @@ import { lacksZstd } from './dump-errors.ts';
 import { dumpKnownGlobals, dumpMissingRoles, leaveOutGlobals } from './dump-globals.ts';
 import { dumpJobs } from './jobs.ts';
 import { findInTemplate } from './left-out.ts';
+import { checkSpool, DumpTooLarge, plainDumpLimit } from './spool-room.ts';
 
 export interface DumpServerOptions {
   tools: Tools;
@@ -25,6 +26,8 @@ export interface DumpServerOptions {
   context: CaptureContext;
   databases: readonly DatabaseListing[];
   stallTimeoutMs: number;
+  /** compress the dump, however much room the spool has */
+  compressed: boolean;
 }
 
 /** The dumped databases of a server, and those that could not be dumped. */
@@ -50,21 +53,25 @@ const SMALL = 64 * 1024 ** 2;
 const SMALL_AT_ONCE = 4;
 
 /**
- * The share of a database's size that a zstd dump may need in the spool. Measured dumps need 10–35 %, because they have
- * no indexes. Data that does not compress causes SPOOL_FULL when the disk is full.
- */
-const ZSTD_SHARE = 0.5;
-
-/**
- * Dumps the globals and the databases of a server into the spool. Uses zstd if the server's version supports it, and
- * starts again without it if its `pg_dump` was built without. A database that cannot be dumped is left out of the tree.
- * Neither that nor roles that cannot be dumped affect the other databases.
+ * Dumps the globals and the databases of a server into the spool. A database that cannot be dumped is left out of the
+ * tree. Neither that nor roles that cannot be dumped affect the other databases.
  *
- * @throws SPOOL_FULL, and errors of the server as a whole; the error of the first database if none could be dumped
+ * A dump is not compressed if the spool has ample room: its files then have parts in common with those of the last
+ * dump, and the store compresses what is new. Otherwise, the dump is compressed with zstd if the server's version
+ * supports it, and started again without if its `pg_dump` was built without zstd.
+ *
+ * @throws DumpTooLarge if an uncompressed dump takes too much room; SPOOL_FULL, and errors of the server as a whole;
+ *   the error of the first database if none could be dumped
  */
 export async function dumpServer(options: DumpServerOptions): Promise<ServerDump> {
-  const { server, context, source } = options;
+  const { server, context, source, databases } = options;
   if (server.versionNumber < 160000) return dumpAs(options, 'none');
+  const limit = options.compressed ? undefined : await plainDumpLimit(context.spool, databases);
+  if (limit !== undefined) {
+    return dumpAs(options, 'none', limit).catch((error: unknown) => {
+      throw hasCode(error, 'SPOOL_FULL') && !(error instanceof DumpTooLarge) ? new DumpTooLarge(error) : error;
+    });
+  }
   try {
     return await dumpAs(options, 'zstd');
   } catch (error) {
@@ -79,10 +86,11 @@ function databasesOf(context: CaptureContext): string {
   return path.posix.join(context.spool, DATABASES);
 }
 
-async function dumpAs(options: DumpServerOptions, compression: DumpCompression): Promise<ServerDump> {
+/** @param limit bytes that the dump may take; absent: as many as the spool has */
+async function dumpAs(options: DumpServerOptions, compression: DumpCompression, limit?: number): Promise<ServerDump> {
   const { databases, context } = options;
   await checkSpool(context.spool, databases, compression);
-  const outcomes = await dumpDatabases(options, compression);
+  const outcomes = await dumpDatabases(options, compression, limit);
   const missing: MissingDatabase[] = [];
   const facts: DatabaseFacts[] = [];
   const dumpIds: ServerDump['dumpIds'] = new Map();
@@ -138,8 +146,14 @@ interface Outcomes {
 }
 
 /** Dumps large databases one by one with all workers, then the globals and small databases, several at a time. */
-async function dumpDatabases(options: DumpServerOptions, compression: DumpCompression): Promise<Outcomes> {
+async function dumpDatabases(
+  options: DumpServerOptions,
+  compression: DumpCompression,
+  limit = Number.POSITIVE_INFINITY,
+): Promise<Outcomes> {
   const { tools, source, context, databases, stallTimeoutMs } = options;
+  const tooLarge = new AbortController();
+  const ended = AbortSignal.any([context.signal, tooLarge.signal]);
   const parent = databasesOf(context);
   await mkdir(parent, { mode: 0o700 });
   const dumps: Outcomes['dumps'] = new Map();
@@ -153,6 +167,7 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
         sizes.set(name, bytes);
         const done = [...sizes.values()].reduce((sum, one) => sum + one, 0);
         context.progress({ phase: `dumping ${name}`, done, from });
+        if (done > limit) tooLarge.abort(new DumpTooLarge());
       };
       progress(0);
       const { excludeTableData } = source;
@@ -187,8 +202,8 @@ async function dumpDatabases(options: DumpServerOptions, compression: DumpCompre
       outcomes.withoutGlobals = toLifeboatError(error);
     }
   };
-  await runPool(large, 1, context.signal);
-  await runPool([globals, ...small], SMALL_AT_ONCE, context.signal);
+  await runPool(large, 1, ended);
+  await runPool([globals, ...small], SMALL_AT_ONCE, ended);
   return outcomes;
 }
 
@@ -216,19 +231,4 @@ async function isOfDatabase(
   } catch {
     return false;
   }
-}
-
-async function checkSpool(
-  spool: string,
-  databases: readonly DatabaseListing[],
-  compression: DumpCompression,
-): Promise<void> {
-  const { bavail, bsize } = await statfs(spool);
-  const size = databases.reduce((sum, database) => sum + database.size, 0);
-  const need = size * (compression === 'zstd' ? ZSTD_SHARE : 1);
-  if (bavail * bsize >= need) return;
-  const mib = (bytes: number) => `${Math.round(bytes / 1024 ** 2)} MiB`;
-  throw new LifeboatError('SPOOL_FULL', `the spool has ${mib(bavail * bsize)} free, the dump may need ${mib(need)}`, {
-    hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
-  });
 }

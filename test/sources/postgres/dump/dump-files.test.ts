@@ -3,9 +3,10 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, 
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { zstdCompressSync } from 'node:zlib';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { refuseUnsoundDumps } from '../../../../src/sources/postgres/dump/dump-files.ts';
 import { hasWholeFrames } from '../../../../src/sources/postgres/dump/zstd-frames.ts';
+import type { DumpCompression } from '../../../../src/sources/postgres/server/commands.ts';
 
 let root: string;
 beforeEach(() => {
@@ -30,9 +31,9 @@ const dumps = ['shop', 'other'].map((name) => ({ name, dumpIds }));
 const at = (...names: string[]) => path.join(root, 'databases', ...names);
 
 /** Checks the tree. Returns the messages about each refused database, and the warnings. */
-async function check(): Promise<{ refused: string[]; warnings: string[] }> {
+async function check(compression: DumpCompression = 'zstd'): Promise<{ refused: string[]; warnings: string[] }> {
   const { refused, warnings } = await refuseUnsoundDumps({
-    ...{ root, dumps, failed: ['broken'], compression: 'zstd' as const },
+    ...{ root, dumps, failed: ['broken'], compression },
     signal: new AbortController().signal,
   });
   return { refused: refused.map(({ error }) => (error as Error).message), warnings };
@@ -71,6 +72,39 @@ test.each<[string, RegExp, () => void]>([
   expect(existsSync(at('shop'))).toBe(false);
   expect(existsSync(at('other', '7.dat.zst'))).toBe(true);
   expect(existsSync('/etc/passwd')).toBe(true);
+});
+
+describe('without compression', () => {
+  const PLAIN = '1\tone\n\\.\n\n\n';
+  beforeEach(() => {
+    for (const name of ['shop', 'other']) {
+      for (const file of ['7.dat', 'blob_16400.dat', 'blob_16401.dat']) rmSync(at(name, `${file}.zst`));
+      writeFileSync(at(name, '7.dat'), PLAIN);
+      writeFileSync(at(name, 'blob_16400.dat'), 'anything');
+      writeFileSync(at(name, 'blob_16401.dat'), '');
+    }
+  });
+
+  test('dumps with the files that their tables of contents name stay', async () => {
+    writeFileSync(at('other', '7.dat'), '\\.\n\n\n');
+    expect(await check('none')).toEqual({ refused: [], warnings: [] });
+  });
+
+  test.each<[string, RegExp, () => void]>([
+    [
+      'rows without their last byte',
+      /"7.dat" lacks the end/,
+      () => truncateSync(at('shop', '7.dat'), PLAIN.length - 1),
+    ],
+    ['no bytes', /"7.dat" lacks the end/, () => writeFileSync(at('shop', '7.dat'), '')],
+    ['other bytes', /"7.dat" lacks the end/, () => writeFileSync(at('shop', '7.dat'), 'x'.repeat(100))],
+    ['a longer file', /"7.dat" lacks the end/, () => truncateSync(at('shop', '7.dat'), 2 ** 40)],
+    ['compressed rows', /"8.dat.zst", which its/, () => writeFileSync(at('shop', '8.dat.zst'), ROWS)],
+  ])('%s in a dump takes only that database with it', async (_, message, damage) => {
+    damage();
+    expect(await check('none')).toEqual({ refused: [expect.stringMatching(message)], warnings: [] });
+    expect(existsSync(at('other', '7.dat'))).toBe(true);
+  });
 });
 
 test('what belongs to no database is removed, and a failed dump without a warning', async () => {

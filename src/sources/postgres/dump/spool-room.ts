@@ -1,0 +1,64 @@
+import { statfs } from 'node:fs/promises';
+import { LifeboatError } from '../../../base/errors.ts';
+import type { DatabaseListing } from '../facts/databases.ts';
+import type { DumpCompression } from '../server/commands.ts';
+
+/**
+ * The share of a database's size that a zstd dump may need in the spool. Measured dumps need 10–35 %, because they have
+ * no indexes. Data that does not compress causes SPOOL_FULL when the disk is full.
+ */
+const ZSTD_SHARE = 0.5;
+
+/**
+ * An uncompressed dump is made if the spool has this many times the size of the databases free, and
+ * {@link PLAIN_RESERVE}. Most such dumps need 60–90 % of that size. Values that the server stores compressed, and
+ * `bytea`, need more.
+ */
+const PLAIN_FACTOR = 2;
+/** Bytes. 1 GiB. */
+const PLAIN_RESERVE = 1024 ** 3;
+/** The share of the free space that an uncompressed dump may take. The database may be on the same disk. */
+const PLAIN_LIMIT = 0.75;
+
+/** An uncompressed dump takes more of the spool than it may. A compressed one may fit. */
+export class DumpTooLarge extends LifeboatError {
+  constructor(cause?: unknown) {
+    super('SPOOL_FULL', 'the uncompressed dump is too large for the spool', { cause });
+  }
+}
+
+/**
+ * Returns how many bytes an uncompressed dump of databases may take in the spool; undefined if the spool has too little
+ * room for one.
+ */
+export async function plainDumpLimit(
+  spool: string,
+  databases: readonly DatabaseListing[],
+): Promise<number | undefined> {
+  const free = await freeBytes(spool);
+  return free < sizeOf(databases) * PLAIN_FACTOR + PLAIN_RESERVE ? undefined : free * PLAIN_LIMIT;
+}
+
+/** Checks that a dump is likely to fit. @throws SPOOL_FULL */
+export async function checkSpool(
+  spool: string,
+  databases: readonly DatabaseListing[],
+  compression: DumpCompression,
+): Promise<void> {
+  const free = await freeBytes(spool);
+  const need = sizeOf(databases) * (compression === 'zstd' ? ZSTD_SHARE : 1);
+  if (free >= need) return;
+  const mib = (bytes: number) => `${Math.round(bytes / 1024 ** 2)} MiB`;
+  throw new LifeboatError('SPOOL_FULL', `the spool has ${mib(free)} free, the dump may need ${mib(need)}`, {
+    hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
+  });
+}
+
+async function freeBytes(directory: string): Promise<number> {
+  const { bavail, bsize } = await statfs(directory);
+  return bavail * bsize;
+}
+
+function sizeOf(databases: readonly DatabaseListing[]): number {
+  return databases.reduce((sum, { size }) => sum + size, 0);
+}
