@@ -38,7 +38,6 @@ export async function status(call: Call): Promise<number> {
   const running = runningNow(underWay);
   // A retry in progress is noted too, in case it dies.
   const retryAt = running ? undefined : (await state.retries()).map(({ at }) => at).sort()[0];
-  const sources = all.map(toRow);
   const kept = await app.listKept();
   const services = await heldServices(app.journals, underWay);
   const recoverable = problem ? [] : await readWindows(call);
@@ -51,7 +50,7 @@ export async function status(call: Call): Promise<number> {
       running,
       last: last ?? null,
       nextRun: next,
-      sources,
+      sources: all.map(toRow),
       destination: { name: app.destination.name, ...destinationView(found) },
       copies,
       ...(recoverable.length > 0 ? { windows: recoverable } : {}),
