@@ -15,6 +15,7 @@ export class Receivers {
   private readonly deps: () => ReceiverDeps;
   private readonly options: ReceiversOptions;
   private cleared = false;
+  private stopped = false;
   private readonly running = new Map<string, { key: string; stop: AbortController; done: Promise<void> }>();
   private changing: Promise<void> = Promise.resolve();
 
@@ -32,11 +33,15 @@ export class Receivers {
 
   /** Stops all receivers. Never rejects. */
   async stop(): Promise<void> {
+    this.stopped = true;
+    // At once, because a change that waits for one of them would begin others.
+    for (const { stop } of this.running.values()) stop.abort();
     await this.changing;
     await Promise.all([...this.running.keys()].map((name) => this.end(name)));
   }
 
   private async change({ sources }: Plan): Promise<void> {
+    if (this.stopped) return;
     const wanted = new Map(sources.filter((one) => one.kind === 'base').map((one) => [one.server, one]));
     for (const [name, { key }] of this.running) {
       const source = wanted.get(name);
@@ -50,7 +55,7 @@ export class Receivers {
         );
       this.cleared = true;
     }
-    for (const [name, source] of wanted) if (!this.running.has(name)) this.begin(name, source);
+    for (const [name, source] of wanted) if (!this.running.has(name) && !this.stopped) this.begin(name, source);
   }
 
   private begin(name: string, source: BaseSource): void {
