@@ -13,6 +13,8 @@ interface SlotOptions {
   memory: ReceiverMemory;
   log: Log;
   now(): Date;
+  /** replace the slot in any case */
+  renew: boolean;
 }
 
 /**
@@ -21,10 +23,10 @@ interface SlotOptions {
  * @returns why WAL may be missing now; undefined if the slot was there and stays
  */
 export async function ensureSlot(
-  { session, slot, source, memory, log, now }: SlotOptions,
+  { session, slot, source, memory, log, now, renew }: SlotOptions,
   state: SlotState,
 ): Promise<string | undefined> {
-  if (state.slot && !isSpent(state)) return undefined;
+  if (state.slot && !renew && !isSpent(state)) return undefined;
   const { server, containerName } = source;
   const others = (await memory.slots()).filter((one) => one.slot !== slot);
   await memory.saveSlots([...others, { slot, source: server, containerName, at: now().toISOString() }]);

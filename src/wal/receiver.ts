@@ -56,6 +56,7 @@ export class Receiver {
   private readonly bases: BaseMaker;
   /** why WAL is missing, until the gap is recorded */
   private reason: string | undefined;
+  private renew = false;
 
   constructor(deps: ReceiverDeps, source: BaseSource) {
     this.deps = deps;
@@ -135,6 +136,8 @@ export class Receiver {
     this.reason ??= 'the server no longer has it';
     await shipping.ship(await readSlot(session, slot), signal);
     await empty(directory);
+    // A receiver that asks for older WAL also takes its slot back there.
+    this.renew = true;
   }
 
   private async prepare(
@@ -156,8 +159,9 @@ export class Receiver {
       ...{ writer, directory: root, segmentSize, log },
       onGap: (error) => this.noteGap(error),
     });
-    const replaced = await ensureSlot({ ...{ session, slot, source, log }, ...deps }, before);
-    if (replaced !== undefined && writer.last() !== undefined) this.reason = replaced;
+    const replaced = await ensureSlot({ ...{ session, slot, source, log, renew: this.renew }, ...deps }, before);
+    this.renew = false;
+    if (replaced !== undefined && writer.last() !== undefined) this.reason ??= replaced;
     if (this.reason !== undefined) shipping.expectGap(this.reason);
     await this.ensureDirectory(root, systemId);
     this.bases.want();
