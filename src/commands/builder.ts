@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Io } from './call.ts';
 import { run } from './run.ts';
 
-/** What the operands of the commands mean: by name, or by command and name. */
+/** The help texts of the operands, by name, or by command and name. */
 const OPERANDS: Readonly<Record<string, string>> = {
   snapshot: '`latest`, an id from `snapshots`, or the start of an id',
   source: 'a name from `plan`, such as db.postgres',

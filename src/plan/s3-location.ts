@@ -34,6 +34,16 @@ const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 /** Storage classes of AWS that cannot be read at once, as the next run needs. */
 const ARCHIVES = ['GLACIER', 'DEEP_ARCHIVE'];
 
+/** Returns the parser of an option that is true or false. */
+function onOrOff(option: string, field: 'requesterPays' | 'pathStyle') {
+  return (value: string, into: Given): string | undefined => {
+    const parsed = boolean(value);
+    if ('problem' in parsed) return `has a ${option} that is neither true nor false`;
+    into[field] = parsed.value;
+    return undefined;
+  };
+}
+
 const OPTIONS: Readonly<Record<string, (value: string, into: Given) => string | undefined>> = {
   endpoint(value, into) {
     const url = URL.canParse(value) ? new URL(value) : undefined;
@@ -73,23 +83,13 @@ const OPTIONS: Readonly<Record<string, (value: string, into: Given) => string | 
     into.acl = value;
     return undefined;
   },
-  'requester-pays'(value, into) {
-    const parsed = boolean(value);
-    if ('problem' in parsed) return 'has a requester-pays that is neither true nor false';
-    into.requesterPays = parsed.value;
-    return undefined;
-  },
+  'requester-pays': onOrOff('requester-pays', 'requesterPays'),
   profile(value, into) {
     if (!/^[\w.-]{1,64}$/.test(value)) return 'has a profile that is not the name of one';
     into.profile = value;
     return undefined;
   },
-  'path-style'(value, into) {
-    const parsed = boolean(value);
-    if ('problem' in parsed) return 'has a path-style that is neither true nor false';
-    into.pathStyle = parsed.value;
-    return undefined;
-  },
+  'path-style': onOrOff('path-style', 'pathStyle'),
 };
 
 /** Returns true for a destination that is meant to be in a bucket, valid or not. */

@@ -4,7 +4,7 @@ import type { Tombstone } from '../store/repository/tombstones.ts';
 
 /** The place of an unreadable manifest in the chain. No I/O. */
 
-/** What is known of the chain around the manifest. */
+/** The known part of the chain around the manifest. */
 interface Around {
   list: Pick<SnapshotList, 'snapshots' | 'damaged'>;
   /** those that explain gaps */

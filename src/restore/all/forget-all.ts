@@ -5,7 +5,7 @@ import type { Consent, RestoreDeps } from '../context.ts';
 import { forget, type RollbackRequest } from '../rollback.ts';
 import { groupOf } from './rollback-all.ts';
 
-/** What a deletion of put-aside data did. */
+/** The result of deleting put-aside data. */
 export interface Forgotten {
   forgotten: Rollback[];
   /** the sources whose put-aside data stays, and why; absent when there are none */

@@ -18,7 +18,7 @@ const PACK_SIZE = 64 * 1024 * 1024;
 /** or this many contents: readers hold the directory of a pack in memory. */
 const PACK_ENTRIES = 4096;
 
-/** What a pack holds: whole files, or parts of large files. Their names could collide. */
+/** A pack holds either whole files or parts of large files, because their names could collide. */
 type Kind = 'files' | 'parts';
 
 interface Waiting {

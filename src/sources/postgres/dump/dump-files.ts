@@ -137,7 +137,7 @@ async function findDamage(
   return (await hasWholeFrames(file, signal)) ? undefined : 'is not a complete zstd file';
 }
 
-/** What `pg_dump` writes after the rows of a table (dumpTableData_copy in pg_dump.c). */
+/** `pg_dump` writes this after the rows of a table (dumpTableData_copy in pg_dump.c). */
 const END_MARKER = Buffer.from('\\.\n\n\n');
 
 async function hasEndMarker(file: string): Promise<boolean> {

@@ -17,7 +17,7 @@ import { lacksZstd } from './dump-errors.ts';
 import { dumpKnownGlobals, dumpMissingRoles, leaveOutGlobals } from './dump-globals.ts';
 import { dumpJobs } from './jobs.ts';
 import { findInTemplate } from './left-out.ts';
-import { checkSpool, DumpTooLarge, plainDumpLimit } from './spool-room.ts';
+import { checkSpool, DumpTooLarge, PlainRoom } from './spool-room.ts';
 
 export interface DumpServerOptions {
   tools: Tools;
@@ -66,9 +66,9 @@ const SMALL_AT_ONCE = 4;
 export async function dumpServer(options: DumpServerOptions): Promise<ServerDump> {
   const { server, context, source, databases } = options;
   if (server.versionNumber < 160000) return dumpAs(options, 'none');
-  const limit = options.compressed ? undefined : await plainDumpLimit(context.spool, databases);
-  if (limit !== undefined) {
-    return dumpAs(options, 'none', limit).catch((error: unknown) => {
+  const room = options.compressed ? undefined : PlainRoom.find(context.spool, databases);
+  if (room) {
+    return dumpAs(options, 'none', room).catch((error: unknown) => {
       throw hasCode(error, 'SPOOL_FULL') && !(error instanceof DumpTooLarge) ? new DumpTooLarge(error) : error;
     });
   }
@@ -86,11 +86,11 @@ function databasesOf(context: CaptureContext): string {
   return path.posix.join(context.spool, DATABASES);
 }
 
-/** @param limit bytes that the dump may take; absent: as many as the spool has */
-async function dumpAs(options: DumpServerOptions, compression: DumpCompression, limit?: number): Promise<ServerDump> {
+/** @param room the room that the dump may take; absent: all that the spool has */
+async function dumpAs(options: DumpServerOptions, compression: DumpCompression, room?: PlainRoom): Promise<ServerDump> {
   const { databases, context } = options;
-  await checkSpool(context.spool, databases, compression);
-  const outcomes = await dumpDatabases(options, compression, limit);
+  checkSpool(context.spool, databases, compression);
+  const outcomes = await dumpDatabases(options, compression, room);
   const missing: MissingDatabase[] = [];
   const facts: DatabaseFacts[] = [];
   const dumpIds: ServerDump['dumpIds'] = new Map();
@@ -149,7 +149,7 @@ interface Outcomes {
 async function dumpDatabases(
   options: DumpServerOptions,
   compression: DumpCompression,
-  limit = Number.POSITIVE_INFINITY,
+  room?: PlainRoom,
 ): Promise<Outcomes> {
   const { tools, source, context, databases, stallTimeoutMs } = options;
   const tooLarge = new AbortController();
@@ -167,7 +167,7 @@ async function dumpDatabases(
         sizes.set(name, bytes);
         const done = [...sizes.values()].reduce((sum, one) => sum + one, 0);
         context.progress({ phase: `dumping ${name}`, done, from });
-        if (done > limit) tooLarge.abort(new DumpTooLarge());
+        if (room?.isUsedUp(done)) tooLarge.abort(new DumpTooLarge());
       };
       progress(0);
       const { excludeTableData } = source;

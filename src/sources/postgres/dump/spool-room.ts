@@ -1,4 +1,4 @@
-import { statfs } from 'node:fs/promises';
+import { statfsSync } from 'node:fs';
 import { LifeboatError } from '../../../base/errors.ts';
 import type { DatabaseListing } from '../facts/databases.ts';
 import type { DumpCompression } from '../server/commands.ts';
@@ -27,25 +27,35 @@ export class DumpTooLarge extends LifeboatError {
   }
 }
 
-/**
- * Returns how many bytes an uncompressed dump of databases may take in the spool; undefined if the spool has too little
- * room for one.
- */
-export async function plainDumpLimit(
-  spool: string,
-  databases: readonly DatabaseListing[],
-): Promise<number | undefined> {
-  const free = await freeBytes(spool);
-  return free < sizeOf(databases) * PLAIN_FACTOR + PLAIN_RESERVE ? undefined : free * PLAIN_LIMIT;
+/** The room for an uncompressed dump. */
+export class PlainRoom {
+  private readonly spool: string;
+  /** bytes that were free before the dump */
+  private readonly free: number;
+
+  private constructor(spool: string, free: number) {
+    this.spool = spool;
+    this.free = free;
+  }
+
+  /** Returns the room in a spool; undefined if it is too little for an uncompressed dump of databases. */
+  static find(spool: string, databases: readonly DatabaseListing[]): PlainRoom | undefined {
+    const free = freeBytes(spool);
+    return free < sizeOf(databases) * PLAIN_FACTOR + PLAIN_RESERVE ? undefined : new PlainRoom(spool, free);
+  }
+
+  /**
+   * Returns whether a dump of a size takes more room than it may. The free space counts as well, because a file with
+   * holes takes less room than its size. `dumped`: bytes.
+   */
+  isUsedUp(dumped: number): boolean {
+    return dumped > this.free * PLAIN_LIMIT && freeBytes(this.spool) < this.free * (1 - PLAIN_LIMIT);
+  }
 }
 
 /** Checks that a dump is likely to fit. @throws SPOOL_FULL */
-export async function checkSpool(
-  spool: string,
-  databases: readonly DatabaseListing[],
-  compression: DumpCompression,
-): Promise<void> {
-  const free = await freeBytes(spool);
+export function checkSpool(spool: string, databases: readonly DatabaseListing[], compression: DumpCompression): void {
+  const free = freeBytes(spool);
   const need = sizeOf(databases) * (compression === 'zstd' ? ZSTD_SHARE : 1);
   if (free >= need) return;
   const mib = (bytes: number) => `${Math.round(bytes / 1024 ** 2)} MiB`;
@@ -54,8 +64,8 @@ export async function checkSpool(
   });
 }
 
-async function freeBytes(directory: string): Promise<number> {
-  const { bavail, bsize } = await statfs(directory);
+function freeBytes(directory: string): number {
+  const { bavail, bsize } = statfsSync(directory);
   return bavail * bsize;
 }
 
