@@ -2,10 +2,23 @@ import { errorInfo } from '../base/errors.ts';
 import type { BaseSource } from '../plan/model.ts';
 import { parseLsn } from '../store/wal/names.ts';
 import { readRecoverable } from '../store/wal/recoverable.ts';
+import type { Window } from '../store/wal/windows.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 
 /** The pause between attempts to make a base backup, milliseconds. */
 const BASE_PAUSE_MS = 60_000;
+
+/** Where the stored WAL of a server ends now: on the timeline on which the server writes. */
+export interface WalEnd {
+  systemId: string;
+  timeline: number;
+  stored: bigint;
+}
+
+/** Returns whether a window reaches the end of the stored WAL. A position means nothing on another timeline. */
+export function leadsTo(window: Window, { systemId, timeline, stored }: WalEnd): boolean {
+  return window.systemId === systemId && window.timeline === timeline && parseLsn(window.toLsn) >= stored;
+}
 
 /** Makes a base backup when the WAL that is stored now follows none: at the beginning, and after a gap. */
 export class BaseMaker {
@@ -34,17 +47,15 @@ export class BaseMaker {
 
   /**
    * Begins a base backup if none of the stored ones leads to the end of the stored WAL. Throws as the repository does.
-   *
-   * @param stored the end of the stored WAL
    */
-  async provide(systemId: string | undefined, stored: bigint | undefined, signal: AbortSignal): Promise<void> {
-    if (!this.wanted || this.making || stored === undefined || performance.now() < this.next) return;
+  async provide(end: WalEnd, signal: AbortSignal): Promise<void> {
+    if (!this.wanted || this.making || performance.now() < this.next) return;
     this.next = performance.now() + BASE_PAUSE_MS;
     const { deps, source } = this;
     const names = { source: source.server, base: source.name };
     const { windows } = await readRecoverable(await deps.repository(), names, {}, signal);
     signal.throwIfAborted();
-    this.wanted = !windows.some((one) => one.systemId === systemId && parseLsn(one.toLsn) >= stored);
+    this.wanted = !windows.some((one) => leadsTo(one, end));
     if (!this.wanted) return;
     deps.log.info('making a base backup, because the stored WAL follows none', { source: source.server });
     this.making = deps

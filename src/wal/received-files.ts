@@ -3,7 +3,8 @@ import { open, readdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
-import { parseHistoryName, parseSegmentName } from '../store/wal/names.ts';
+import { parseSegmentName } from '../store/wal/names.ts';
+import { parseHistoryName } from '../store/wal/timelines.ts';
 
 /** The files that `pg_receivewal` has written. A helper wrote them, so they are not trusted: no link is followed. */
 interface ReceivedFiles {
@@ -11,6 +12,8 @@ interface ReceivedFiles {
   complete: string[];
   /** the segment that is being received, without `.partial` */
   partial?: string;
+  /** earlier segments that never became complete, without `.partial` */
+  left: string[];
   histories: string[];
 }
 
@@ -22,9 +25,10 @@ export async function listReceived(directory: string, segmentSize: number): Prom
   const order = (a: string, b: string) => byNumber(a, segmentSize) - byNumber(b, segmentSize) || (a < b ? -1 : 1);
   const isSegment = (name: string) => parseSegmentName(name, segmentSize) !== undefined;
   const partials = names.filter((name) => name.endsWith(PARTIAL)).map((name) => name.slice(0, -PARTIAL.length));
-  const partial = partials.filter(isSegment).sort(order).at(-1);
+  const [partial, ...left] = partials.filter(isSegment).sort(order).reverse();
   return {
     complete: names.filter(isSegment).sort(order),
+    left,
     histories: names.filter((name) => parseHistoryName(name) !== undefined).sort(),
     ...(partial === undefined ? {} : { partial }),
   };
@@ -79,8 +83,17 @@ export async function readPartial(
   }
 }
 
-/** Removes stored segments. Keeps the last one, from which `pg_receivewal` finds its place again. */
-export async function removeReceived(directory: string, names: readonly string[], partial?: string): Promise<void> {
-  const done = partial === undefined ? names.slice(0, -1) : names;
-  for (const name of done) await unlink(path.join(directory, name));
+/**
+ * Removes segments that are stored. Keeps the last file, from which `pg_receivewal` finds its place again: the segment
+ * that is being received, or the last complete one. Also removes incomplete segments that a later one follows.
+ */
+export async function removeReceived(
+  directory: string,
+  { complete, partial, left }: ReceivedFiles,
+  isStored: (name: string) => boolean,
+): Promise<void> {
+  const stored = complete.filter(isStored);
+  const last = partial === undefined ? complete.at(-1) : undefined;
+  const done = stored.filter((name) => name !== last);
+  for (const name of [...done, ...left.map((one) => `${one}${PARTIAL}`)]) await unlink(path.join(directory, name));
 }

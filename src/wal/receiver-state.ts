@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { ErrorInfo } from '../base/errors.ts';
 import { readJson, writeJson } from '../run/state-files.ts';
+import type { Confirmed } from '../store/wal/coverage.ts';
 
 /** What the receiver of a source last reported. The daemon writes it, and other commands read it. */
 export interface ReceiverState {
@@ -22,7 +23,7 @@ export interface ReceiverState {
   kept?: number;
   safe?: number;
   /** the last time at which everything that the server had written was stored */
-  confirmed?: { lsn: string; at: string };
+  confirmed?: Confirmed;
 }
 
 /** A replication slot that this agent has created, or is about to create. */

@@ -17,20 +17,17 @@ import {
 } from '../sources/postgres/wal/replication.ts';
 import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
 import { removePath } from '../store/filesystem/remove-tree.ts';
-import { formatLsn } from '../store/wal/names.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
 import { ensureSlot } from './own-slot.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
-import type { ReceiverState } from './receiver-state.ts';
+import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
-import { keptBytes, Progress, positions, SLOT_LIMIT } from './slot-watch.ts';
+import { keptBytes, Progress, SLOT_LIMIT } from './slot-watch.ts';
 
 /** Pauses between attempts to receive, milliseconds. */
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 60_000;
-/** The state is saved at most this often while nothing changes, milliseconds. */
-const SAVE_MS = 10_000;
 
 /** What one connection to the server works with. */
 interface Connected {
@@ -50,9 +47,7 @@ export class Receiver {
   private readonly deps: ReceiverDeps;
   private readonly source: BaseSource;
   private readonly log: Log;
-  private state: ReceiverState;
-  private savedAt = 0;
-  private saved = '';
+  private readonly status: ReceiverStatus;
   private readonly bases: BaseMaker;
   /** why WAL is missing, until the gap is recorded */
   private reason: string | undefined;
@@ -63,11 +58,12 @@ export class Receiver {
     this.source = source;
     this.log = deps.log;
     this.bases = new BaseMaker(deps, source);
-    this.state = { slot: '', containerName: source.containerName, state: 'starting', since: deps.now().toISOString() };
+    this.status = new ReceiverStatus(deps, source);
   }
 
   /** Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
+    await this.status.remember();
     let pause = FIRST_PAUSE_MS;
     while (!signal.aborted) {
       const begun = performance.now();
@@ -75,21 +71,13 @@ export class Receiver {
         await this.receive(signal);
       } catch (error) {
         if (signal.aborted) break;
-        await this.fail(error);
+        await this.status.failed(error);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
       await sleep(pause, undefined, { signal }).catch(() => undefined);
       pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
     }
     await this.bases.ended();
-  }
-
-  private async fail(error: unknown): Promise<void> {
-    const info = errorInfo(error);
-    if (this.state.state !== 'failed' || this.state.error?.message !== info.message)
-      this.log.error('the WAL of a database is not received; trying again', { source: this.source.server, ...info });
-    const since = this.state.state === 'failed' ? this.state.since : this.deps.now().toISOString();
-    await this.save({ ...this.state, state: 'failed', since, error: info }).catch(() => undefined);
   }
 
   /** Connects, receives and ships until something fails. */
@@ -134,7 +122,8 @@ export class Receiver {
    */
   private async startOver({ session, slot, shipping, directory }: Connected, signal: AbortSignal): Promise<void> {
     this.reason ??= 'the server no longer has it';
-    await shipping.ship(await readSlot(session, slot), signal);
+    const state = await readSlot(session, slot);
+    while ((await shipping.ship(state, signal)).more) signal.throwIfAborted();
     await empty(directory);
     // A receiver that asks for older WAL also takes its slot back there.
     this.renew = true;
@@ -156,35 +145,31 @@ export class Receiver {
     const place = { project: deps.project, source: source.server, systemId };
     const writer = await WalWriter.open(repository, { place, segmentSize, home: await deps.home(), now: deps.now });
     const shipping = new Shipping({
-      ...{ writer, directory: root, segmentSize, log },
+      ...{ writer, directory: root, segmentSize, now: deps.now },
       onGap: (error) => this.noteGap(error),
     });
     const replaced = await ensureSlot({ ...{ session, slot, source, log, renew: this.renew }, ...deps }, before);
     this.renew = false;
-    if (replaced !== undefined && writer.last() !== undefined) this.reason ??= replaced;
+    if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
     if (this.reason !== undefined) shipping.expectGap(this.reason);
-    await this.ensureDirectory(root, systemId);
+    if (!(await this.status.connected(systemId, slot))) await empty(root);
     this.bases.want();
-    await this.save({ ...this.state, systemId, slot });
     return { tools, session, facts, slot, directory: root, shipping };
-  }
-
-  /** Drops the received WAL of a server with other data. */
-  private async ensureDirectory(root: string, systemId: string): Promise<void> {
-    const former = (await this.deps.memory.state(this.source.server))?.systemId;
-    if (former !== systemId) await empty(root);
   }
 
   /** Ships received WAL, and watches the receiver. @throws when the receiver or the server must be reached again */
   private async supervise(connected: Connected, signal: AbortSignal): Promise<void> {
-    const { session, slot, shipping } = connected;
+    const { session, slot, shipping, facts } = connected;
     const progress = new Progress();
     for (;;) {
       const state = await readSlot(session, slot);
       progress.check(state);
       await this.guard(state);
       const shipped = await this.ship(shipping, state, signal);
-      if (shipped && !shipped.more) await this.bases.provide(this.state.systemId, shipped.stored, signal);
+      if (shipped?.stored !== undefined && !shipped.more) {
+        const { timeline } = state;
+        await this.bases.provide({ systemId: facts.systemId, timeline, stored: shipped.stored }, signal);
+      }
       if (!shipped?.more) await sleep(this.deps.rpoMs, undefined, { signal });
     }
   }
@@ -193,22 +178,12 @@ export class Receiver {
   private async ship(shipping: Shipping, state: SlotState, signal: AbortSignal) {
     try {
       const shipped = await shipping.ship(state, signal);
-      const isNew = this.state.state !== 'receiving';
-      if (isNew) this.log.info('receiving the WAL of a database', { source: this.source.server });
-      const { error: _, ...rest } = this.state;
-      await this.save({
-        ...rest,
-        ...positions(state),
-        state: 'receiving',
-        since: isNew ? this.deps.now().toISOString() : this.state.since,
-        ...(shipped.stored === undefined ? {} : { stored: formatLsn(shipped.stored) }),
-        ...(shipped.confirmed ? { confirmed: shipped.confirmed } : {}),
-      });
+      await this.status.received(state, shipped);
       return shipped;
     } catch (error) {
       signal.throwIfAborted();
-      if (hasCode(error, 'LOCKED', 'WAL_GAP')) throw error;
-      await this.fail(error);
+      if (hasCode(error, 'LOCKED', 'WAL_GAP', 'WAL_DIVERGED')) throw error;
+      await this.status.failed(error);
       return undefined;
     }
   }
@@ -232,23 +207,14 @@ export class Receiver {
     this.reason = undefined;
     this.bases.want();
   }
-
-  private async save(state: ReceiverState): Promise<void> {
-    this.state = state;
-    const { at: _, confirmed, ...lasting } = state;
-    const text = JSON.stringify({ ...lasting, lsn: confirmed?.lsn });
-    if (text === this.saved && performance.now() - this.savedAt < SAVE_MS) return;
-    await this.deps.memory.saveState(this.source.server, state);
-    this.saved = text;
-    this.savedAt = performance.now();
-  }
 }
+
+const WAL_IS_GONE =
+  /requested WAL segment \S+ has already been removed|is ahead of the WAL flush position|is not in this server's history/;
 
 /** Returns whether the server has removed WAL that the receiver asked for, or never had it (walsender.c). */
 function isWalGone(error: unknown): boolean {
-  return /requested WAL segment \S+ has already been removed|is ahead of the WAL flush position/.test(
-    errorInfo(error).message,
-  );
+  return WAL_IS_GONE.test(errorInfo(error).message);
 }
 
 async function empty(directory: string): Promise<void> {

@@ -1,8 +1,9 @@
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { LifeboatError } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
 import { plural } from '../report/format.ts';
 import type { SlotState } from '../sources/postgres/wal/slot.ts';
+import { type Confirmed, later } from '../store/wal/coverage.ts';
 import {
   endOfRecords,
   formatLsn,
@@ -12,7 +13,8 @@ import {
   segmentName,
   startOf,
 } from '../store/wal/names.ts';
-import type { StoredSegment } from '../store/wal/page.ts';
+import type { StoredGap, StoredSegment } from '../store/wal/page.ts';
+import { parseHistory, parseHistoryName } from '../store/wal/timelines.ts';
 import type { LogChange, WalWriter } from '../store/wal/write-log.ts';
 import { listReceived, readPartial, readReceived, removeReceived } from './received-files.ts';
 
@@ -29,11 +31,17 @@ const BATCH = 16;
 /** After this many parts, the open segment is stored again as one part. */
 const MAX_PARTS = 60;
 
+/** A gap, as it is reported and as it is listed. */
+interface Gap {
+  error: LifeboatError;
+  stored: StoredGap;
+}
+
 interface ShippingOptions {
   writer: WalWriter;
   directory: string;
   segmentSize: number;
-  log: Log;
+  now(): Date;
   /** called when WAL is missing between what is stored and what follows */
   onGap(error: LifeboatError): void;
 }
@@ -42,18 +50,17 @@ interface ShippingOptions {
 interface Shipped {
   /** complete segments wait for the next call */
   more: boolean;
-  /** the end of the stored WAL; undefined if nothing is stored */
+  /** the end of the stored WAL of the server's timeline; undefined if nothing of it is stored */
   stored?: bigint;
   /** the last time at which everything that the server had written was stored */
-  confirmed?: { lsn: string; at: string };
+  confirmed?: Confirmed;
 }
 
 /** Stores received WAL in the repository, and removes it from the spool. */
 export class Shipping {
   private readonly options: ShippingOptions;
   private samples: Sample[] = [];
-  private reached: string | undefined;
-  private confirmed: Shipped['confirmed'];
+  private confirmed: Confirmed | undefined;
   /** why WAL may be missing, if that is known */
   private why: string | undefined;
 
@@ -69,22 +76,23 @@ export class Shipping {
   /**
    * Stores new history files, at most {@link BATCH} complete segments, and the new part of the open segment.
    *
-   * @throws the errors of the destination; LOCKED; WAL_GAP for files that `pg_receivewal` does not write
+   * @throws the errors of the destination; LOCKED; WAL_DIVERGED; WAL_GAP for files that `pg_receivewal` does not write
    */
   async ship(state: SlotState, signal: AbortSignal): Promise<Shipped> {
     const { directory, segmentSize, writer } = this.options;
+    this.refuseOlder(state);
     this.sample(state);
     const files = await listReceived(directory, segmentSize);
     await this.shipHistories(files.histories, signal);
-    const waiting = files.complete.filter((name) => !writer.has(name));
+    const isStored = (name: string) => writer.inventory.has(name);
+    const waiting = files.complete.filter((name) => !isStored(name));
     await this.shipSegments(waiting.slice(0, BATCH), signal);
-    const stored = files.complete.filter((name) => writer.has(name));
-    if (stored.length > 0) await removeReceived(directory, stored, files.partial);
+    await removeReceived(directory, files, isStored);
     const more = waiting.length > BATCH;
     if (!more && files.partial !== undefined && state.slot?.received !== undefined) {
       await this.shipPart(files.partial, state.slot.received, signal);
     }
-    const end = this.end();
+    const end = writer.inventory.endOf(state.timeline);
     this.settle(end, state);
     return {
       more,
@@ -93,15 +101,17 @@ export class Shipping {
     };
   }
 
-  /** Returns the end of the stored WAL. */
-  private end(): bigint | undefined {
-    const { writer, segmentSize } = this.options;
-    const last = writer.last();
-    const complete = last && startOf(last.number + 1, segmentSize);
-    const open = writer.open && parseSegmentName(writer.open.name, segmentSize);
-    const part = open && startOf(open.number, segmentSize) + BigInt(writer.open?.parts.at(-1)?.to ?? 0);
-    if (complete === undefined || part === undefined) return complete ?? part;
-    return part > complete ? part : complete;
+  /**
+   * Refuses a server that is behind the stored WAL of its timeline: an older copy of its data was put in place. From
+   * there on it writes other WAL under the same names.
+   */
+  private refuseOlder({ timeline, flushed }: SlotState): void {
+    const end = this.options.writer.inventory.endOf(timeline);
+    if (end === undefined || end <= flushed) return;
+    throw new LifeboatError(
+      'WAL_DIVERGED',
+      `the server is at ${formatLsn(flushed)} on timeline ${timeline}, but WAL up to ${formatLsn(end)} is stored`,
+    );
   }
 
   private sample({ inserting, at }: SlotState): void {
@@ -113,45 +123,46 @@ export class Shipping {
     if (this.samples.length > MAX_SAMPLES) this.samples.splice(MAX_SAMPLES / 2, 1);
   }
 
-  /** Returns the time of the newest sample before a position. */
+  /** Returns the time of the newest sample before a position, or an earlier one that the stored WAL reaches. */
   private reachedAt(end: bigint): string | undefined {
     const found = this.samples.findLast(({ lsn }) => lsn <= end)?.at;
-    if (found !== undefined && (this.reached === undefined || Date.parse(found) > Date.parse(this.reached)))
-      this.reached = found;
-    return this.reached;
+    return later(this.options.writer.inventory.reached, found);
   }
 
-  private settle(end: bigint | undefined, { inserting, at }: SlotState): void {
+  private settle(end: bigint | undefined, { inserting, timeline, at }: SlotState): void {
     if (end === undefined) return;
-    this.reachedAt(end);
     this.samples = this.samples.filter(({ lsn }, i) => lsn > end || i === this.samples.length - 1);
-    if (endOfRecords(inserting, this.options.segmentSize) <= end) this.confirmed = { lsn: formatLsn(end), at };
+    if (endOfRecords(inserting, this.options.segmentSize) <= end)
+      this.confirmed = { timeline, lsn: formatLsn(end), at };
   }
 
   private async shipHistories(names: readonly string[], signal: AbortSignal): Promise<void> {
     const { directory, writer } = this.options;
     for (const name of names) {
-      if (writer.has(name)) continue;
-      const plain = await readReceived(directory, name, {});
-      await writer.append({ histories: [await writer.putHistory(name, plain, signal)] });
+      if (writer.inventory.hasHistory(parseHistoryName(name) as number)) continue;
+      const content = await buffer(await readReceived(directory, name, {}));
+      const ancestors = parseHistory(content.toString('utf8'));
+      await writer.append({ histories: [await writer.putHistory(name, ancestors, Readable.from([content]), signal)] });
     }
   }
 
   private async shipSegments(names: readonly string[], signal: AbortSignal): Promise<void> {
     const { directory, segmentSize, writer } = this.options;
-    const [first] = names;
-    if (first === undefined) return;
-    const gap = this.gapBefore(parseSegmentName(first, segmentSize) as Segment);
+    if (names.length === 0) return;
     const segments: StoredSegment[] = [];
+    const pending = new Set<string>();
+    const gaps: Gap[] = [];
     for (const name of names) {
-      const plain: Readable = await readReceived(directory, name, { size: segmentSize });
+      const at = parseSegmentName(name, segmentSize) as Segment;
+      const gap = this.gapBefore(at, pending);
+      if (gap) gaps.push(gap);
+      const plain = await readReceived(directory, name, { size: segmentSize });
       const stored = await writer.putSegment(name, plain, signal);
-      const { number } = parseSegmentName(name, segmentSize) as Segment;
-      const reached = this.reachedAt(startOf(number + 1, segmentSize));
+      const reached = this.reachedAt(startOf(at.number + 1, segmentSize));
       segments.push({ ...stored, ...(reached === undefined ? {} : { reached }) });
+      pending.add(name);
     }
-    const isOpenDone = writer.open !== undefined && names.includes(writer.open.name);
-    await this.append({ segments, ...(isOpenDone ? { open: null } : {}) }, gap);
+    await this.append({ segments }, gaps);
   }
 
   private async shipPart(name: string, received: bigint, signal: AbortSignal): Promise<void> {
@@ -165,36 +176,34 @@ export class Shipping {
     if (to <= end) return;
     const isWhole = open === undefined || open.parts.length >= MAX_PARTS;
     const range = { from: isWhole ? 0 : end, to };
-    const gap = open ? undefined : this.gapBefore(at);
+    const gap = this.gapBefore(at, new Set());
     const plain = await readPartial(directory, name, { size: segmentSize, range });
     const part = await writer.putPart(name, range, plain, signal);
-    const reached = this.reachedAt(received) ?? open?.reached;
+    const reached = this.reachedAt(received);
     const parts = isWhole ? [part] : [...(open?.parts ?? []), part];
-    await this.append({ open: { name, parts, ...(reached === undefined ? {} : { reached }) } }, gap);
+    await this.append({ open: { name, parts, ...(reached === undefined ? {} : { reached }) } }, gap ? [gap] : []);
   }
 
-  private async append(change: LogChange, gap: LifeboatError | undefined): Promise<void> {
-    const { writer, segmentSize, onGap } = this.options;
-    const first = change.segments?.[0]?.name ?? change.open?.name;
-    const at = first === undefined ? undefined : parseSegmentName(first, segmentSize);
-    const noted =
-      gap && at
-        ? { at: new Date().toISOString(), to: formatLsn(startOf(at.number, segmentSize)), why: gap.message }
-        : undefined;
-    await writer.append({ ...change, ...(noted ? { gap: noted } : {}) });
-    if (!gap) return;
+  private async append(change: LogChange, gaps: readonly Gap[]): Promise<void> {
+    const { writer, onGap } = this.options;
+    await writer.append({ ...change, gaps: gaps.map(({ stored }) => stored) });
+    if (gaps.length === 0) return;
     this.why = undefined;
-    onGap(gap);
+    for (const { error } of gaps) onGap(error);
   }
 
-  /** Returns the gap between the stored WAL and a segment that follows, if there is one. */
-  private gapBefore(next: Segment): LifeboatError | undefined {
-    const { writer, segmentSize } = this.options;
-    const last = writer.last();
-    if (last === undefined || next.number <= last.number + 1) return undefined;
-    const missing = next.number - last.number - 1;
-    const from = segmentName({ timeline: last.timeline, number: last.number + 1 }, segmentSize);
-    const why = this.why === undefined ? '' : `: ${this.why}`;
-    return new LifeboatError('WAL_GAP', `${plural(missing, 'segment')} of WAL from ${from} on: not received${why}`);
+  /** Returns the gap between the stored WAL and a segment that follows, if there is one that no page lists. */
+  private gapBefore(next: Segment, pending: ReadonlySet<string>): Gap | undefined {
+    const { writer, segmentSize, now } = this.options;
+    const missing = writer.inventory.missingBefore(next, pending);
+    if (!missing) return undefined;
+    const { after } = missing;
+    const from = after && segmentName({ timeline: after.timeline, number: after.number + 1 }, segmentSize);
+    const what = after
+      ? `${plural(next.number - after.number - 1, 'segment')} of WAL from ${from} on`
+      : `the WAL before ${segmentName(next, segmentSize)}`;
+    const error = new LifeboatError('WAL_GAP', `${what}: not received${this.why === undefined ? '' : `: ${this.why}`}`);
+    const to = formatLsn(startOf(next.number, segmentSize));
+    return { error, stored: { at: now().toISOString(), timeline: next.timeline, to, why: error.message } };
   }
 }

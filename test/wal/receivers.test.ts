@@ -16,7 +16,7 @@ function makeReceivers() {
     now: () => new Date(),
     log: silentLog,
     spool: '/dev/null/never',
-    memory: { saveState: async () => undefined },
+    memory: { state: async () => undefined, saveState: async () => undefined },
     project: 'shop',
   } as unknown as ReceiverDeps;
   let begun = 0;

@@ -6,9 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LifeboatError } from '../../base/errors.ts';
 import type { ObjectRef } from '../../store/objects/manifest.ts';
 import { fetchFile } from '../../store/objects/objects.ts';
-import { parseHistoryName, parseSegmentName, segmentName } from '../../store/wal/names.ts';
-import type { OpenSegment } from '../../store/wal/page.ts';
+import { parseSegmentName, segmentName } from '../../store/wal/names.ts';
+import type { PartialSegment } from '../../store/wal/page.ts';
 import type { WalLog, WalRepository } from '../../store/wal/read-log.ts';
+import { parseHistoryName } from '../../store/wal/timelines.ts';
 
 /** Segments that are fetched before they are asked for. */
 const AHEAD = 4;
@@ -83,8 +84,8 @@ export class WalServer {
   }
 
   private isStored(name: string): boolean {
-    const { segments, histories, open } = this.log;
-    return segments.has(name) || histories.has(name) || open?.name === name;
+    const { segments, histories, partials } = this.log;
+    return segments.has(name) || histories.has(name) || partials.has(name);
   }
 
   private fetch(name: string, signal: AbortSignal): Promise<void> {
@@ -98,12 +99,13 @@ export class WalServer {
   }
 
   private async fetchNow(name: string, signal: AbortSignal): Promise<void> {
-    const { segments, histories, open, wal } = this.log;
+    const { segments, histories, partials, wal } = this.log;
+    const beginning = partials.get(name);
     const partial = path.join(this.exchange.files, `.${name}`);
     await rm(partial, { force: true });
     const stored = segments.get(name) ?? histories.get(name);
     if (stored) await this.fetchObject(stored, partial, signal, wal.segmentSize);
-    else if (open) await this.assemble(open, partial, signal);
+    else if (beginning) await this.assemble(beginning, partial, signal);
     await chmod(partial, 0o644);
     await rename(partial, path.join(this.exchange.files, name));
   }
@@ -113,8 +115,8 @@ export class WalServer {
     return fetchFile(destination, ref, file, { keys, signal, maxSize });
   }
 
-  /** Joins the parts of the open segment. The rest of it is zeros, as in a segment that the server has not filled. */
-  private async assemble({ name, parts }: OpenSegment, file: string, signal: AbortSignal): Promise<void> {
+  /** Joins the parts of an incomplete segment. The rest of it is zeros, as in one that the server has not filled. */
+  private async assemble({ name, parts }: PartialSegment, file: string, signal: AbortSignal): Promise<void> {
     const { segmentSize } = this.log.wal;
     let end = 0;
     await writeFile(file, '', { mode: 0o600 });

@@ -67,34 +67,6 @@ export function isSegmentSize(size: number): boolean {
   return Number.isInteger(Math.log2(size)) && size >= 2 ** 20 && size <= 2 ** 30;
 }
 
-/** Parses the name of a history file. Returns the timeline, or undefined for any other name. */
-export function parseHistoryName(name: string): number | undefined {
-  const timeline = /^([0-9A-F]{8})\.history$/.exec(name)?.[1];
-  return timeline === undefined ? undefined : Number.parseInt(timeline, 16);
-}
-
-/** An ancestor of a timeline, and the position at which the next timeline left it. */
-export interface Ancestor {
-  timeline: number;
-  until: bigint;
-}
-
-/**
- * Parses a history file, which has a line for each ancestor, oldest first: timeline, position, and a reason (Postgres
- * source, timeline.c). @throws OBJECT_DAMAGED
- */
-export function parseHistory(text: string): Ancestor[] {
-  return text
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '' && !line.startsWith('#'))
-    .map((line) => {
-      const [timeline = '', lsn = ''] = line.split(/\s+/);
-      if (!/^\d{1,10}$/.test(timeline)) throw new LifeboatError('OBJECT_DAMAGED', 'a history file is damaged');
-      return { timeline: Number(timeline), until: parseLsn(lsn) };
-    });
-}
-
 const PAGE = 8192n;
 const SHORT_HEADER = 24n;
 const LONG_HEADER = 40n;

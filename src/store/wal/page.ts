@@ -27,19 +27,24 @@ const segment = stored.extend({
   reached: time.optional(),
 });
 
-const history = stored.extend({ name: z.string().regex(/^[0-9A-F]{8}\.history$/) });
+/** `ancestors`: what the file says, oldest first. Readers then need neither the file nor its key. */
+const history = stored.extend({
+  name: z.string().regex(/^[0-9A-F]{8}\.history$/),
+  ancestors: z.array(z.object({ timeline: z.int().positive(), until: lsn })),
+});
 
 /** `from`, `to`: offsets in the segment, bytes; `to` is exclusive */
 const part = stored.extend({ from: count, to: count });
 
-const open = z.object({
+/** A segment of which only the beginning is stored. Its parts follow each other without a break. */
+const partial = z.object({
   name: z.string().regex(/^[0-9A-F]{24}$/),
   parts: z.array(part),
   reached: time.optional(),
 });
 
-/** `to`: where the WAL continues after the gap */
-const gap = z.object({ at: time, to: lsn, why: z.string() });
+/** `timeline`, `to`: where the WAL continues after the gap */
+const gap = z.object({ at: time, timeline: z.int().positive(), to: lsn, why: z.string() });
 
 const page = z.object({
   format: z.literal(FORMAT),
@@ -56,7 +61,10 @@ const page = z.object({
   at: time,
   segments: z.array(segment),
   histories: z.array(history),
-  open: open.optional(),
+  /** the segment that is being received */
+  open: partial.optional(),
+  /** segments that were open once and never became complete: the server left their timeline, or lost the rest */
+  partials: z.array(partial),
   gaps: z.array(gap),
   signature: z.object({ algorithm: z.string(), keyId: z.string(), value: z.string() }).optional().catch(undefined),
 });
@@ -65,11 +73,12 @@ const page = z.object({
 export type WalPage = z.infer<typeof page>;
 export type StoredSegment = z.infer<typeof segment>;
 export type StoredHistory = z.infer<typeof history>;
-export type OpenSegment = z.infer<typeof open>;
+export type PartialSegment = z.infer<typeof partial>;
+export type StoredGap = z.infer<typeof gap>;
 export type StoredPart = z.infer<typeof part>;
 
-/** A page is full when it lists this many segments. */
-export const PAGE_SEGMENTS = 256;
+/** A page is full when it has this many segments, incomplete segments and gaps. */
+export const PAGE_ENTRIES = 256;
 
 /** Where the WAL of one server is stored. */
 export interface WalPlace {

@@ -1,10 +1,11 @@
 import { hasCode, LifeboatError, toLifeboatError } from '../../base/errors.ts';
-import { fetchDocument, readDocument } from '../objects/objects.ts';
+import { readDocument } from '../objects/objects.ts';
 import type { Repository } from '../repository/repository.ts';
 import { unsigned } from '../repository/signing.ts';
-import { type Ancestor, parseHistory, parseHistoryName } from './names.ts';
+import type { StoredWal } from './coverage.ts';
 import {
   decodePage,
+  type PartialSegment,
   pageHash,
   pageKey,
   parsePageKey,
@@ -14,7 +15,7 @@ import {
   type WalPlace,
   walPrefix,
 } from './page.ts';
-import type { StoredWal } from './windows.ts';
+import { type Ancestor, parseAncestors, parseHistoryName } from './timelines.ts';
 
 /** The parts of a repository that hold WAL. */
 export type WalRepository = Pick<Repository, 'destination' | 'project' | 'keys' | 'signing'>;
@@ -38,8 +39,9 @@ export interface WalLog {
   last?: ReadPage;
   segments: ReadonlyMap<string, StoredSegment>;
   histories: ReadonlyMap<string, StoredHistory>;
-  open?: WalPage['open'];
-  /** pages and history files that cannot be used, for people */
+  /** segments of which only the beginning is stored, by name: the longest beginning of each */
+  partials: ReadonlyMap<string, PartialSegment>;
+  /** pages that cannot be used, for people */
   problems: LifeboatError[];
 }
 
@@ -94,37 +96,48 @@ async function readLog(
     pages.flatMap(({ page }) => page.histories.filter(isWhole).map((one) => [one.name, one] as const)),
   );
   const last = pages.at(-1);
-  const open = openOf(last?.page, isWhole);
+  const partials = partialsOf(pages, segments, isWhole);
   return {
     place,
     wal: {
       systemId: place.systemId,
       segmentSize: last?.page.segmentSize ?? 16 * 1024 * 1024,
       segments: [...segments.values()],
-      histories: await readHistories(repository, histories.values(), problems),
+      partials: [...partials.values()].map((one) => ({ name: one.name, to: endOf(one), reached: one.reached })),
+      histories: lineages(histories.values()),
       gaps: pages.flatMap(({ page }) => page.gaps),
-      ...(open ? { open: { name: open.name, to: open.parts.at(-1)?.to ?? 0, reached: open.reached } } : {}),
     },
     pages,
     lost: listed.filter((one) => !segments.has(one.name)),
     segments,
     histories,
     problems,
+    partials,
     ...(last ? { last } : {}),
-    ...(open ? { open } : {}),
   };
 }
 
-/** Returns the open segment with its parts up to the first one that is not stored whole. */
-function openOf(
-  page: WalPage | undefined,
+/** Returns the incomplete segments, each with its parts up to the first one that is not stored whole. */
+function partialsOf(
+  pages: readonly ReadPage[],
+  segments: ReadonlyMap<string, unknown>,
   isWhole: (part: { key: string; size: number }) => boolean,
-): WalPage['open'] | undefined {
-  if (!page?.open) return undefined;
-  const { parts } = page.open;
-  const firstLost = parts.findIndex((part) => !isWhole(part));
-  if (firstLost < 0) return page.open;
-  return firstLost === 0 ? undefined : { name: page.open.name, parts: parts.slice(0, firstLost) };
+): Map<string, PartialSegment> {
+  const found = new Map<string, PartialSegment>();
+  const open = pages.at(-1)?.page.open;
+  for (const one of [...pages.flatMap(({ page }) => page.partials), ...(open ? [open] : [])]) {
+    const firstLost = one.parts.findIndex((part) => !isWhole(part));
+    const { reached: _, ...cut } = { ...one, parts: one.parts.slice(0, firstLost) };
+    const usable = firstLost < 0 ? one : cut;
+    const longest = endOf(found.get(one.name));
+    if (endOf(usable) > longest && !segments.has(one.name)) found.set(one.name, usable);
+  }
+  return found;
+}
+
+/** Returns the offset at which the stored beginning of a segment ends. */
+export function endOf(partial: PartialSegment | undefined): number {
+  return partial?.parts.at(-1)?.to ?? 0;
 }
 
 /**
@@ -165,20 +178,8 @@ function brokenLinks(place: WalPlace, pages: readonly ReadPage[]): LifeboatError
   });
 }
 
-async function readHistories(
-  { destination, keys }: WalRepository,
-  histories: Iterable<StoredHistory>,
-  problems: LifeboatError[],
-): Promise<Map<number, readonly Ancestor[]>> {
-  const found = new Map<number, readonly Ancestor[]>();
-  for (const history of histories) {
-    const timeline = parseHistoryName(history.name) as number;
-    try {
-      found.set(timeline, parseHistory((await fetchDocument(destination, history, { keys })).toString('utf8')));
-    } catch (error) {
-      if (!hasCode(error, 'OBJECT_DAMAGED', 'OBJECT_MISSING', 'KEY_MISSING', 'KEY_WRONG')) throw error;
-      problems.push(toLifeboatError(error));
-    }
-  }
-  return found;
+function lineages(histories: Iterable<StoredHistory>): Map<number, readonly Ancestor[]> {
+  return new Map(
+    [...histories].map(({ name, ancestors }) => [parseHistoryName(name) as number, parseAncestors(ancestors)]),
+  );
 }

@@ -1,9 +1,10 @@
 import { LifeboatError } from '../../base/errors.ts';
 import type { Manifest } from '../objects/manifest.ts';
 import type { Repository } from '../repository/repository.ts';
+import type { StoredWal } from './coverage.ts';
 import { parseLsn, parseSegmentName, segmentAt } from './names.ts';
 import { readWalLogs, type WalLog } from './read-log.ts';
-import { type Base, type Hole, holesOf, type StoredWal, type Window, windowsOf } from './windows.ts';
+import { type Base, type Hole, holesOf, type Window, windowsOf } from './windows.ts';
 
 /** Everything that a recovery of a source can use, and the times that follow from it. */
 export interface Recoverable {

@@ -1,4 +1,6 @@
-import { type Ancestor, formatLsn, parseLsn, parseSegmentName, segmentAt, startOf } from './names.ts';
+import { Coverage, later, type StoredWal } from './coverage.ts';
+import { formatLsn, parseLsn } from './names.ts';
+import type { History } from './timelines.ts';
 
 /** Computes to which times a server can be recovered, from what is stored. No I/O. */
 
@@ -13,21 +15,6 @@ export interface Base {
   stopLsn: string;
   /** by the server's clock when the backup had ended, ISO time */
   stopTime: string;
-}
-
-/** The stored WAL of one server. Only objects that are stored whole are listed. */
-export interface StoredWal {
-  systemId: string;
-  segmentSize: number;
-  /** in any order; several entries with one name are the same segment */
-  segments: readonly { name: string; reached?: string | undefined }[];
-  /** a segment of which only the beginning is stored; `to`: offset of its end, bytes */
-  open?: { name: string; to: number; reached?: string | undefined } | undefined;
-  /** the ancestors of each timeline with a history file, by timeline */
-  histories: ReadonlyMap<number, readonly Ancestor[]>;
-  gaps: readonly { at: string; to: string; why: string }[];
-  /** the server had written nothing after `lsn` at that time, ISO time */
-  confirmed?: { lsn: string; at: string } | undefined;
 }
 
 /** A span of time to any second of which the server can be recovered. */
@@ -50,85 +37,14 @@ export interface Hole {
   why: string;
 }
 
-/** How far the WAL reaches without a break. */
-interface Reach {
-  end: bigint;
-  /** ISO time, see `reached` in page.ts; absent if no time is known */
-  time?: string | undefined;
+/** Returns whether a base backup belongs to a history. */
+function isAncestor(base: Base, history: History): boolean {
+  return contains(history, base.timeline, parseLsn(base.stopLsn));
 }
 
-/** Finds segments by timeline and number. */
-class Coverage {
-  private readonly wal: StoredWal;
-  private readonly complete = new Map<string, string | undefined>();
-
-  constructor(wal: StoredWal) {
-    this.wal = wal;
-    for (const { name, reached } of wal.segments) {
-      const at = parseSegmentName(name, wal.segmentSize);
-      if (at) this.complete.set(`${at.timeline}/${at.number}`, reached);
-    }
-  }
-
-  /** Returns the timelines that contain WAL or have a history file. */
-  timelines(): number[] {
-    const found = [...this.complete.keys()].map((key) => Number(key.split('/')[0]));
-    const open = this.openSegment();
-    return [...new Set([...found, ...this.wal.histories.keys(), ...(open ? [open.timeline] : [])])];
-  }
-
-  /**
-   * Follows the WAL of a timeline and its ancestors from a position.
-   *
-   * @param lineage the ancestors of the timeline, oldest first
-   */
-  from(start: bigint, timeline: number, lineage: readonly Ancestor[]): Reach {
-    const { segmentSize } = this.wal;
-    const reach: Reach = { end: start };
-    for (let number = segmentAt(start, segmentSize); ; number++) {
-      const of = timelineAt(number, timeline, lineage, segmentSize);
-      const key = `${of}/${number}`;
-      if (!this.complete.has(key)) {
-        this.addOpen(reach, of, number);
-        return reach;
-      }
-      reach.end = startOf(number + 1, segmentSize);
-      reach.time = later(reach.time, this.complete.get(key));
-    }
-  }
-
-  private addOpen(reach: Reach, timeline: number, number: number): void {
-    const open = this.openSegment();
-    if (!open || open.timeline !== timeline || open.number !== number) return;
-    const end = startOf(number, this.wal.segmentSize) + BigInt(open.to);
-    if (end < reach.end) return;
-    reach.end = end;
-    reach.time = later(reach.time, open.reached);
-  }
-
-  private openSegment() {
-    const { open, segmentSize } = this.wal;
-    const at = open && parseSegmentName(open.name, segmentSize);
-    return open && at ? { ...at, ...open } : undefined;
-  }
-}
-
-/** Returns the timeline whose segment of that number belongs to the history of `timeline`. */
-function timelineAt(number: number, timeline: number, lineage: readonly Ancestor[], segmentSize: number): number {
-  // The segment in which a timeline ends exists on the next timeline too, with the same bytes up to the fork.
-  const ancestor = lineage.find(({ until }) => number < segmentAt(until, segmentSize));
-  return ancestor?.timeline ?? timeline;
-}
-
-function later(a: string | undefined, b: string | undefined): string | undefined {
-  if (a === undefined || b === undefined) return a ?? b;
-  return Date.parse(a) >= Date.parse(b) ? a : b;
-}
-
-/** Returns whether a base backup belongs to the history of a timeline. */
-function isAncestor(base: Base, timeline: number, lineage: readonly Ancestor[]): boolean {
-  if (base.timeline === timeline) return true;
-  return lineage.some((one) => one.timeline === base.timeline && parseLsn(base.stopLsn) <= one.until);
+/** Returns whether a position of a timeline belongs to a history. */
+function contains({ timeline, lineage }: History, of: number, lsn: bigint): boolean {
+  return of === timeline || lineage.some((one) => one.timeline === of && lsn <= one.until);
 }
 
 /**
@@ -139,30 +55,36 @@ export function windowsOf(wal: StoredWal, bases: readonly Base[]): Window[] {
   const coverage = new Coverage(wal);
   const own = bases.filter(({ systemId }) => systemId === wal.systemId);
   const timelines = [...new Set([...coverage.timelines(), ...own.map(({ timeline }) => timeline)])];
+  const historyOf = (timeline: number) => ({ timeline, lineage: wal.histories.get(timeline) ?? [] });
   const windows = timelines.flatMap((timeline) => {
-    const lineage = wal.histories.get(timeline) ?? [];
+    const history = historyOf(timeline);
     const found = own
-      .filter((base) => isAncestor(base, timeline, lineage))
-      .flatMap((base) => windowOf(wal, coverage, base, { timeline, lineage }));
+      .filter((base) => isAncestor(base, history))
+      .flatMap((base) => windowOf(wal, coverage, base, history));
     return merge(found);
   });
-  return withoutInner(windows).sort((a, b) => Date.parse(a.from) - Date.parse(b.from) || a.timeline - b.timeline);
+  return withoutInner(windows, historyOf).sort(
+    (a, b) => Date.parse(a.from) - Date.parse(b.from) || a.timeline - b.timeline,
+  );
 }
 
-function windowOf(
-  wal: StoredWal,
-  coverage: Coverage,
-  base: Base,
-  { timeline, lineage }: { timeline: number; lineage: readonly Ancestor[] },
-): Window[] {
-  const reach = coverage.from(parseLsn(base.startLsn), timeline, lineage);
+function windowOf(wal: StoredWal, coverage: Coverage, base: Base, history: History): Window[] {
+  const { timeline } = history;
+  const reach = coverage.from(parseLsn(base.startLsn), history);
   // Without the WAL that was written during the backup, its files contradict each other.
   if (reach.end < parseLsn(base.stopLsn)) return [];
+  // A break before the fork: only the ancestor has this window.
+  if (base.timeline !== timeline && reach.end <= forkOf(history)) return [];
   const { confirmed } = wal;
-  const isWhole = confirmed !== undefined && reach.end >= parseLsn(confirmed.lsn);
+  const isWhole = confirmed?.timeline === timeline && reach.end >= parseLsn(confirmed.lsn);
   const to = later(later(base.stopTime, reach.time), isWhole ? confirmed.at : undefined) as string;
   const span = { from: base.stopTime, to, toLsn: formatLsn(reach.end) };
   return [{ systemId: wal.systemId, timeline, ...span, bases: [base] }];
+}
+
+/** Returns the position at which a timeline left its last ancestor. */
+function forkOf({ lineage }: History): bigint {
+  return lineage.at(-1)?.until ?? 0n;
 }
 
 function merge(windows: Window[]): Window[] {
@@ -180,17 +102,19 @@ function merge(windows: Window[]): Window[] {
   return merged;
 }
 
-/** Removes windows that a window of a later timeline contains: the part of a timeline before its fork. */
-function withoutInner(windows: Window[]): Window[] {
+/**
+ * Removes windows that a window of a later timeline contains: the part of a timeline before its fork. What a timeline
+ * has after its fork is in no other one.
+ */
+function withoutInner(windows: Window[], historyOf: (timeline: number) => History): Window[] {
   return windows.filter(
     (one) =>
       !windows.some(
         (other) =>
-          other !== one &&
           other.timeline > one.timeline &&
+          contains(historyOf(other.timeline), one.timeline, parseLsn(one.toLsn)) &&
           parseLsn(other.toLsn) >= parseLsn(one.toLsn) &&
-          one.bases.every((base) => other.bases.some(({ snapshot }) => snapshot === base.snapshot)) &&
-          Date.parse(other.to) >= Date.parse(one.to),
+          one.bases.every((base) => other.bases.some(({ snapshot }) => snapshot === base.snapshot)),
       ),
   );
 }

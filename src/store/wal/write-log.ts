@@ -3,12 +3,14 @@ import type { Readable } from 'node:stream';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import { FORMAT, type ObjectRef } from '../objects/manifest.ts';
 import { deleteUnlessKept, putObject, streamOf } from '../objects/objects.ts';
-import { parseSegmentName, type Segment } from './names.ts';
+import { Inventory } from './inventory.ts';
 import {
   encodePage,
-  PAGE_SEGMENTS,
+  PAGE_ENTRIES,
+  type PartialSegment,
   pageHash,
   pageKey,
+  type StoredGap,
   type StoredHistory,
   type StoredPart,
   type StoredSegment,
@@ -16,7 +18,8 @@ import {
   type WalPlace,
   walPrefix,
 } from './page.ts';
-import { type ReadPage, readPage, readWalLogs, type WalRepository } from './read-log.ts';
+import { endOf, type ReadPage, readPage, readWalLogs, type WalRepository } from './read-log.ts';
+import { type Ancestor, listAncestors, parseAncestors, parseHistoryName } from './timelines.ts';
 
 interface WriterOptions {
   place: WalPlace;
@@ -30,9 +33,9 @@ interface WriterOptions {
 export interface LogChange {
   segments?: readonly StoredSegment[];
   histories?: readonly StoredHistory[];
-  /** replaces the open segment; null: there is none */
-  open?: WalPage['open'] | null;
-  gap?: WalPage['gaps'][number];
+  /** the open segment from now on. A former one that is not complete stays as an incomplete segment */
+  open?: PartialSegment;
+  gaps?: readonly StoredGap[];
 }
 
 /** The most attempts to write a page under the next free revision. */
@@ -49,16 +52,17 @@ export class WalWriter {
   private page: WalPage;
   /** of the stored revision of `page`; null: none is stored yet */
   private hash: string | null;
-  private readonly stored: Set<string>;
+  /** what the log lists */
+  readonly inventory: Inventory;
 
   private constructor(
     repository: WalRepository,
     options: WriterOptions,
-    { last, stored }: { last: ReadPage | undefined; stored: Set<string> },
+    { last, inventory }: { last: ReadPage | undefined; inventory: Inventory },
   ) {
     this.repository = repository;
     this.options = options;
-    this.stored = stored;
+    this.inventory = inventory;
     this.page = last ? last.page : firstPage(options);
     this.hash = last ? last.hash : null;
   }
@@ -70,28 +74,14 @@ export class WalWriter {
     const own = logs.find(({ place }) => place.systemId === systemId);
     const broken = own && !own.last ? own.problems[0] : undefined;
     if (broken) throw broken;
-    const stored = new Set([...(own?.segments.keys() ?? []), ...(own?.histories.keys() ?? [])]);
-    return new WalWriter(repository, options, { last: own?.last, stored });
+    const { segmentSize } = options;
+    const nothing = { systemId, segmentSize, segments: [], partials: [], histories: new Map(), gaps: [] };
+    return new WalWriter(repository, options, { last: own?.last, inventory: new Inventory(own?.wal ?? nothing) });
   }
 
   /** The open segment, as the log lists it. */
   get open(): WalPage['open'] {
     return this.page.open;
-  }
-
-  /** Returns whether a complete segment or a history file is stored. */
-  has(name: string): boolean {
-    return this.stored.has(name);
-  }
-
-  /** Returns the complete segment with the highest number, on the latest timeline. */
-  last(): Segment | undefined {
-    const { segmentSize } = this.options;
-    const all = [...this.stored].flatMap((name) => parseSegmentName(name, segmentSize) ?? []);
-    return all.reduce<Segment | undefined>(
-      (a, b) => (a && (a.number > b.number || (a.number === b.number && a.timeline > b.timeline)) ? a : b),
-      undefined,
-    );
   }
 
   /** Stores a complete segment. */
@@ -110,8 +100,17 @@ export class WalWriter {
     return { from, to, ...(await this.put(`${name.slice(0, 8)}/${name}.${offset}`, plain, signal)) };
   }
 
-  async putHistory(name: string, plain: Readable, signal: AbortSignal): Promise<StoredHistory> {
-    return { name, ...(await this.put(`${name.slice(0, 8)}/${name}`, plain, signal)) };
+  async putHistory(
+    name: string,
+    ancestors: readonly Ancestor[],
+    plain: Readable,
+    signal: AbortSignal,
+  ): Promise<StoredHistory> {
+    return {
+      name,
+      ancestors: listAncestors(ancestors),
+      ...(await this.put(`${name.slice(0, 8)}/${name}`, plain, signal)),
+    };
   }
 
   /**
@@ -135,25 +134,38 @@ export class WalWriter {
         }
       }
     }
-    for (const { name } of [...(change.segments ?? []), ...(change.histories ?? [])]) this.stored.add(name);
+    this.note(change);
     await this.removeReplaced(before);
   }
 
-  private next({ segments = [], histories = [], open, gap }: LogChange): WalPage {
+  private note({ segments = [], histories = [], open, gaps = [] }: LogChange): void {
+    const { inventory } = this;
+    for (const one of segments) inventory.addSegment(one);
+    for (const { name, ancestors } of histories)
+      inventory.addHistory(parseHistoryName(name) as number, parseAncestors(ancestors));
+    for (const gap of gaps) inventory.addGap(gap);
+    if (open) inventory.addPartial({ name: open.name, to: endOf(open), reached: open.reached });
+  }
+
+  private next({ segments = [], histories = [], open, gaps = [] }: LogChange): WalPage {
     const { page, hash, options } = this;
-    const isFull = page.segments.length >= PAGE_SEGMENTS;
+    const isFull = page.segments.length + page.partials.length + page.gaps.length >= PAGE_ENTRIES;
     const begin = isFull
       ? { ...firstPage(options), page: page.page + 1, previous: hash }
       : { ...page, revision: hash === null ? 1 : page.revision + 1 };
     const { open: _, signature: __, ...rest } = begin;
-    const opened = open === undefined ? page.open : (open ?? undefined);
+    const complete = new Set(segments.map(({ name }) => name));
+    const former = page.open && !complete.has(page.open.name) ? page.open : undefined;
+    const opened = open ?? former;
+    const left = former && former.name !== opened?.name ? [former] : [];
     return {
       ...rest,
       home: options.home,
       at: options.now().toISOString(),
       segments: [...begin.segments, ...segments],
       histories: [...begin.histories, ...histories],
-      gaps: [...begin.gaps, ...(gap ? [gap] : [])],
+      partials: [...begin.partials, ...left].filter((one) => !complete.has(one.name) && !isWithin(one, opened)),
+      gaps: [...begin.gaps, ...gaps],
       ...(opened ? { open: opened } : {}),
     };
   }
@@ -186,8 +198,9 @@ export class WalWriter {
 
   private async removeReplaced({ page, hash }: { page: WalPage; hash: string | null }): Promise<void> {
     const { destination } = this.repository;
-    const kept = new Set(this.page.open?.parts.map(({ key }) => key));
-    const parts = page.open?.parts.filter(({ key }) => !kept.has(key)) ?? [];
+    const kept = new Set(incomplete(this.page).flatMap(({ parts }) => parts.map(({ key }) => key)));
+    const former = page.page === this.page.page ? incomplete(page) : page.open ? [page.open] : [];
+    const parts = former.flatMap((one) => one.parts).filter(({ key }) => !kept.has(key));
     const isSamePage = page.page === this.page.page && hash !== null;
     const keys = [...parts.map(({ key }) => key), ...(isSamePage ? [pageKey(this.options.place, page)] : [])];
     // Nothing depends on these deletions: readers take the newest revision, and prune removes what no page names.
@@ -203,6 +216,16 @@ export class WalWriter {
   }
 }
 
+/** Returns the segments of a page of which only the beginning is stored. */
+function incomplete({ partials, open }: WalPage): PartialSegment[] {
+  return [...partials, ...(open ? [open] : [])];
+}
+
+/** Returns whether the open segment has everything that an earlier beginning of the same segment has. */
+function isWithin(one: PartialSegment, open: PartialSegment | undefined): boolean {
+  return one.name === open?.name && endOf(one) <= endOf(open);
+}
+
 function signatureOf({ signature }: WalPage): Pick<WalPage, 'signature'> {
   return signature ? { signature } : {};
 }
@@ -210,6 +233,6 @@ function signatureOf({ signature }: WalPage): Pick<WalPage, 'signature'> {
 function firstPage({ place, segmentSize, home, now }: WriterOptions): WalPage {
   return {
     ...{ format: FORMAT, ...place, segmentSize, page: 1, revision: 1, previous: null },
-    ...{ home, at: now().toISOString(), segments: [], histories: [], gaps: [] },
+    ...{ home, at: now().toISOString(), segments: [], histories: [], partials: [], gaps: [] },
   };
 }

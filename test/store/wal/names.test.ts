@@ -3,14 +3,13 @@ import {
   endOfRecords,
   formatLsn,
   isSegmentSize,
-  parseHistory,
-  parseHistoryName,
   parseLsn,
   parseSegmentName,
   segmentAt,
   segmentName,
   startOf,
 } from '../../../src/store/wal/names.ts';
+import { parseHistory, parseHistoryName } from '../../../src/store/wal/timelines.ts';
 
 const MIB = 1024 * 1024;
 

@@ -1,13 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import type { StoredWal } from '../../../src/store/wal/coverage.ts';
 import { formatLsn, segmentName, startOf } from '../../../src/store/wal/names.ts';
-import {
-  type Base,
-  holesOf,
-  nearestTimes,
-  type StoredWal,
-  startOfRecovery,
-  windowsOf,
-} from '../../../src/store/wal/windows.ts';
+import { type Base, holesOf, nearestTimes, startOfRecovery, windowsOf } from '../../../src/store/wal/windows.ts';
 
 const SIZE = 16 * 1024 * 1024;
 const SYSTEM = '7713464397883531290';
@@ -26,6 +20,7 @@ const wal = (fields: Partial<StoredWal> = {}): StoredWal => ({
   systemId: SYSTEM,
   segmentSize: SIZE,
   segments: [],
+  partials: [],
   histories: new Map(),
   gaps: [],
   ...fields,
@@ -59,23 +54,23 @@ describe('a window', () => {
 
   test('needs the part of the open segment in which the backup ended', () => {
     const open = (to: number) => ({ name: segmentName({ timeline: 1, number: 3 }, SIZE), to, reached: at(28) });
-    expect(windowsOf(wal({ open: open(4095) }), [base(3)])).toEqual([]);
-    expect(spans(windowsOf(wal({ open: open(4096) }), [base(3)]))).toEqual([[at(25), at(28), 1]]);
+    expect(windowsOf(wal({ partials: [open(4095)] }), [base(3)])).toEqual([]);
+    expect(spans(windowsOf(wal({ partials: [open(4096)] }), [base(3)]))).toEqual([[at(25), at(28), 1]]);
   });
 
   test('includes the open segment only if it follows the last complete one', () => {
     const stored = segments(1, 3, 5);
     const open = (number: number) => ({ name: segmentName({ timeline: 1, number }, SIZE), to: 100, reached: at(64) });
-    expect(windowsOf(wal({ segments: stored, open: open(6) }), [base(3)])[0]?.to).toBe(at(64));
-    expect(windowsOf(wal({ segments: stored, open: open(7) }), [base(3)])[0]?.to).toBe(at(50));
-    expect(windowsOf(wal({ segments: stored, open: open(4) }), [base(3)])[0]?.to).toBe(at(50));
+    expect(windowsOf(wal({ segments: stored, partials: [open(6)] }), [base(3)])[0]?.to).toBe(at(64));
+    expect(windowsOf(wal({ segments: stored, partials: [open(7)] }), [base(3)])[0]?.to).toBe(at(50));
+    expect(windowsOf(wal({ segments: stored, partials: [open(4)] }), [base(3)])[0]?.to).toBe(at(50));
   });
 
   test('lasts until the server was last known to have written nothing more', () => {
     const stored = wal({ segments: segments(1, 3, 5) });
-    const confirmed = { lsn: formatLsn(startOf(6, SIZE)), at: at(300) };
+    const confirmed = { timeline: 1, lsn: formatLsn(startOf(6, SIZE)), at: at(300) };
     expect(windowsOf({ ...stored, confirmed }, [base(3)])[0]?.to).toBe(at(300));
-    const beyond = { lsn: formatLsn(startOf(6, SIZE) + 1n), at: at(300) };
+    const beyond = { timeline: 1, lsn: formatLsn(startOf(6, SIZE) + 1n), at: at(300) };
     expect(windowsOf({ ...stored, confirmed: beyond }, [base(3)])[0]?.to).toBe(at(50));
   });
 
@@ -106,7 +101,9 @@ describe('a missing segment', () => {
   test('is a hole, with the recorded reason', () => {
     const found = windowsOf(wal({ segments: stored }), [base(2), base(8)]);
     const why = '1 segments of WAL were not received: the replication slot was gone';
-    expect(holesOf(found, [{ at: at(62), to: '0/6000000', why }])).toEqual([{ from: at(40), to: at(75), why }]);
+    expect(holesOf(found, [{ at: at(62), timeline: 1, to: '0/6000000', why }])).toEqual([
+      { from: at(40), to: at(75), why },
+    ]);
     expect(holesOf(found, [])).toEqual([{ from: at(40), to: at(75), why: 'WAL of this time is not stored' }]);
   });
 
@@ -123,12 +120,40 @@ describe('timelines', () => {
 
   test('after a fork, both sides are windows', () => {
     const found = windowsOf(both, [base(2)]);
-    expect(found.map(({ timeline, toLsn }) => [timeline, toLsn])).toEqual([[2, formatLsn(startOf(10, SIZE))]]);
+    // Timeline 1 ends at a lower position than timeline 2, and still has transactions that timeline 2 does not have.
+    expect(found.map(({ timeline, toLsn }) => [timeline, toLsn])).toEqual([
+      [1, formatLsn(startOf(8, SIZE))],
+      [2, formatLsn(startOf(10, SIZE))],
+    ]);
     const old = windowsOf({ ...both, segments: [...segments(1, 2, 12), ...segments(2, 5, 9)] }, [base(2)]);
     expect(old.map(({ timeline, to }) => [timeline, to])).toEqual([
       [1, at(120)],
       [2, at(90)],
     ]);
+  });
+
+  test('what ends before the fork belongs to the old side alone', () => {
+    const cut = { ...both, segments: [...segments(1, 2, 3), ...segments(2, 5, 9)] };
+    expect(windowsOf(cut, [base(2)]).map(({ timeline, to }) => [timeline, to])).toEqual([[1, at(30)]]);
+  });
+
+  test('a promotion at the end of the old side leaves one window', () => {
+    const end = { name: segmentName({ timeline: 1, number: 5 }, SIZE), to: 1000, reached: at(51) };
+    const promoted = { ...both, segments: [...segments(1, 2, 4), ...segments(2, 5, 9)], partials: [end] };
+    expect(spans(windowsOf(promoted, [base(2)]))).toEqual([[at(15), at(90), 2]]);
+  });
+
+  test('the beginning of a segment that the old side never completed belongs to its window', () => {
+    const left = { name: segmentName({ timeline: 1, number: 8 }, SIZE), to: 1000, reached: at(84) };
+    expect(spans(windowsOf({ ...both, partials: [left] }, [base(2)]))).toEqual([
+      [at(15), at(84), 1],
+      [at(15), at(90), 2],
+    ]);
+  });
+
+  test('a position that was confirmed on one timeline says nothing about another one', () => {
+    const confirmed = { timeline: 2, lsn: formatLsn(startOf(7, SIZE)), at: at(300) };
+    expect(windowsOf({ ...both, confirmed }, [base(2)]).map(({ to }) => to)).toEqual([at(70), at(300)]);
   });
 
   test('a base backup made after the fork on the old side does not lead to the new one', () => {

@@ -19,6 +19,8 @@ export interface SlotState {
   /** the position at which the server writes next */
   inserting: bigint;
   flushed: bigint;
+  /** the timeline on which the server writes */
+  timeline: number;
   /** by the server's clock when it read the position, ISO time */
   at: string;
 }
@@ -37,6 +39,7 @@ export async function readSlot(session: Session, name: string): Promise<SlotStat
   const row = await session.one<Record<string, string | null>>(
     `SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at,
             pg_current_wal_insert_lsn()::text AS inserting, pg_current_wal_flush_lsn()::text AS flushed,
+            left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS timeline,
             s.active::text AS active, s.restart_lsn::text AS received,
             ${isModern ? 's.wal_status AS status, s.safe_wal_size::text AS safe' : 'NULL AS status, NULL AS safe'}
        FROM (SELECT 1) AS one LEFT JOIN pg_replication_slots s ON s.slot_name = $1`,
@@ -45,6 +48,7 @@ export async function readSlot(session: Session, name: string): Promise<SlotStat
   const state: SlotState = {
     inserting: parseLsn(row.inserting as string),
     flushed: parseLsn(row.flushed as string),
+    timeline: Number.parseInt(row.timeline as string, 16),
     at: row.at as string,
   };
   if (row.active === null) return state;

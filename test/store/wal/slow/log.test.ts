@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Destination } from '../../../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../../../src/destinations/local.ts';
 import { Signing } from '../../../../src/store/repository/signing.ts';
-import { segmentName } from '../../../../src/store/wal/names.ts';
+import { segmentName, startOf } from '../../../../src/store/wal/names.ts';
 import { isWalObject } from '../../../../src/store/wal/page.ts';
 import { readWalLogs, type WalLog, type WalRepository } from '../../../../src/store/wal/read-log.ts';
 import { WalWriter } from '../../../../src/store/wal/write-log.ts';
@@ -56,8 +56,8 @@ describe('the log of stored WAL', () => {
   test('continues where an earlier writer ended', async () => {
     await store(await open(), 1);
     const second = await open();
-    expect(second.has(name(1))).toBe(true);
-    expect(second.last()).toEqual({ timeline: 1, number: 1 });
+    expect(second.inventory.has(name(1))).toBe(true);
+    expect(second.inventory.endOf(1)).toBe(startOf(2, SIZE));
     await store(second, 2);
     expect((await read()).wal.segments.map((one) => one.name)).toEqual([1, 2].map(name));
   });
@@ -78,12 +78,35 @@ describe('the log of stored WAL', () => {
     const writer = await open();
     const part = await writer.putPart(name(1), { from: 0, to: 5 }, bytes('hello'), signal);
     await writer.append({ open: { name: name(1), parts: [part], reached: '2026-11-20T02:59:00.000Z' } });
-    expect((await read()).wal.open).toEqual({ name: name(1), to: 5, reached: '2026-11-20T02:59:00.000Z' });
+    expect((await read()).wal.partials).toEqual([{ name: name(1), to: 5, reached: '2026-11-20T02:59:00.000Z' }]);
     const segment = await writer.putSegment(name(1), bytes('hello world'), signal);
-    await writer.append({ segments: [segment], open: null });
-    expect((await read()).wal.open).toBeUndefined();
+    await writer.append({ segments: [segment] });
+    expect((await read()).wal.partials).toEqual([]);
     expect(existsSync(join(root, part.key))).toBe(false);
     expect(readdirSync(directory('00000001'))).toHaveLength(1);
+  });
+
+  test('keeps the beginning of a segment that never became complete, also in a new page', async () => {
+    const writer = await open();
+    const put = async (number: number, to: number) => {
+      const part = await writer.putPart(name(number), { from: 0, to }, bytes('x'.repeat(to)), signal);
+      await writer.append({ open: { name: name(number), parts: [part] } });
+      return part;
+    };
+    const left = await put(1, 5);
+    await put(3, 7);
+    expect((await read()).wal.partials).toMatchObject([
+      { name: name(1), to: 5 },
+      { name: name(3), to: 7 },
+    ]);
+    const segment = await writer.putSegment(name(3), bytes('x'), signal);
+    await writer.append({ segments: Array.from({ length: 256 }, (_, i) => ({ ...segment, name: name(i + 3) })) });
+    await put(300, 3);
+    expect((await read()).wal.partials).toMatchObject([{ name: name(1) }, { name: name(300) }]);
+    expect(existsSync(join(root, left.key))).toBe(true);
+    // Received anew, and complete: the beginning is needed no more.
+    await store(writer, 1);
+    expect((await read()).wal.partials).toMatchObject([{ name: name(300) }]);
   });
 
   test('refuses a second agent that receives the same WAL', async () => {
@@ -170,7 +193,7 @@ test('the keys of stored objects have known forms', async () => {
   const keys: string[] = [];
   const { key: segment } = await writer.putSegment(name(1), bytes('x'), signal);
   const { key: part } = await writer.putPart(name(2), { from: 65536, to: 65537 }, bytes('x'), signal);
-  const { key: history } = await writer.putHistory('00000002.history', bytes('1\t0/0\tx\n'), signal);
+  const { key: history } = await writer.putHistory('00000002.history', [], bytes('1\t0/0\tx\n'), signal);
   await writer.append({});
   for await (const { key } of destination.list('shop/wal/db.postgres/')) keys.push(key);
   expect(keys).toEqual(expect.arrayContaining([segment, part, history]));
