@@ -27,7 +27,7 @@ import type { RunDeps } from '../run/run-deps.ts';
 import { clearDirectory } from '../run/spool.ts';
 import { createFilesSource } from '../sources/files.ts';
 import { createPostgresSource } from '../sources/postgres/postgres-source.ts';
-import { whenUp } from '../sources/postgres/server/when-up.ts';
+import { openAnswering, whenUp } from '../sources/postgres/server/when-up.ts';
 import type { Source } from '../sources/source.ts';
 import { createVolumeSource } from '../sources/volume.ts';
 import type { Repository } from '../store/repository/repository.ts';
@@ -230,9 +230,8 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
 
 export function restoreDepsOf(environment: Environment, listeners: readonly Listener[] = []): RestoreDeps {
   const { log, state, settings, self } = environment;
-  const dispatcher = createDispatcher([...environment.notifiers, ...listeners], { log });
   return {
-    ...runDepsOf(environment, dispatcher),
+    ...runDepsOf(environment, createDispatcher([...environment.notifiers, ...listeners], { log })),
     lock: environment.lock,
     engine: environment.engine,
     stallTimeoutMs: settings.stallTimeoutMs,
@@ -251,9 +250,10 @@ export function restoreDepsOf(environment: Environment, listeners: readonly List
         { trigger: 'safety', only: ({ name }) => sources.includes(name), signal },
       ),
     openTools: (source, { journal, say, ...context }) => {
+      const recordHelper = (name: string) => journal.record({ type: 'helper', name });
       const about = { engine: environment.engine, id: source.containerId, name: source.containerName, log };
       return whenUp({ ...about, signal: context.signal, onWait: (phase) => say(`  ${phase}`) }, () =>
-        environment.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),
+        openAnswering(() => environment.openTools(source, { ...context, recordHelper })),
       );
     },
   };
