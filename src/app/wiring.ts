@@ -23,7 +23,7 @@ import type { Listener } from '../report/events.ts';
 import type { RestoreDeps } from '../restore/context.ts';
 import type { RunDeps } from '../run/run-deps.ts';
 import { clearDirectory } from '../run/spool.ts';
-import { whenUp } from '../sources/postgres/server/when-up.ts';
+import { openAnswering, whenUp } from '../sources/postgres/server/when-up.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { keepReceivers } from './daemon-lock.ts';
@@ -199,9 +199,8 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
 
 export function restoreDepsOf(environment: Environment, listeners: readonly Listener[] = []): RestoreDeps {
   const { log, state, settings, self } = environment;
-  const dispatcher = createDispatcher([...environment.notifiers, ...listeners], { log });
   return {
-    ...runDepsOf(environment, dispatcher),
+    ...runDepsOf(environment, createDispatcher([...environment.notifiers, ...listeners], { log })),
     lock: environment.lock,
     engine: environment.engine,
     stallTimeoutMs: settings.stallTimeoutMs,
@@ -220,9 +219,10 @@ export function restoreDepsOf(environment: Environment, listeners: readonly List
         { trigger: 'safety', only: ({ name }) => sources.includes(name), signal },
       ),
     openTools: (source, { journal, say, ...context }) => {
+      const recordHelper = (name: string) => journal.record({ type: 'helper', name });
       const about = { engine: environment.engine, id: source.containerId, name: source.containerName, log };
       return whenUp({ ...about, signal: context.signal, onWait: (phase) => say(`  ${phase}`) }, () =>
-        environment.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),
+        openAnswering(() => environment.openTools(source, { ...context, recordHelper })),
       );
     },
   };

@@ -10,7 +10,7 @@ import { databaseArgument, TOOLS } from './server/commands.ts';
 import { openTools } from './server/helper-tools.ts';
 import type { Session } from './server/session.ts';
 import type { AgentContext, Tools } from './server/tools.ts';
-import { whenUp } from './server/when-up.ts';
+import { openAnswering, whenUp } from './server/when-up.ts';
 import { type BackupManifest, parseBackupManifest } from './wal/backup-manifest.ts';
 import { readReplicationFacts, replicationProblem } from './wal/replication.ts';
 
@@ -59,16 +59,9 @@ function openWhenUp({ agent, planned, recordHelper }: BaseSourceOptions, context
   const source = serverOf(planned);
   const { containerId: id, containerName: name } = planned;
   const onWait = (phase: string) => context.progress({ phase, done: 0, waits: true });
-  return whenUp({ engine: agent.engine, id, name, log, signal, onWait }, async () => {
+  return whenUp({ engine: agent.engine, id, name, log, signal, onWait }, () => {
     const application = applicationName(agent.project, runId);
-    const tools = await openTools({ agent, source, application, runId, recordHelper, log, signal });
-    try {
-      await tools.control();
-      return tools;
-    } catch (error) {
-      await tools.close();
-      throw error;
-    }
+    return openAnswering(() => openTools({ agent, source, application, runId, recordHelper, log, signal }));
   });
 }
 

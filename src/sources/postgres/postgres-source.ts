@@ -19,7 +19,7 @@ import { explainRestart, restarted, type Watched } from './server/restarted.ts';
 import { readServerConfig } from './server/server-config.ts';
 import type { AgentContext, Tools } from './server/tools.ts';
 import { withWatchdog } from './server/watchdog.ts';
-import { whenUp } from './server/when-up.ts';
+import { openAnswering, whenUp } from './server/when-up.ts';
 import { refuseStrangeFiles } from './strange-files.ts';
 
 interface PostgresSourceOptions {
@@ -151,14 +151,9 @@ function openWhenUp(
   const attempt = async () => {
     startedAt = (await agent.engine.inspectContainer(planned.containerId)).startedAt;
     const share = { directory: context.spool, access: 'read-write' as const };
-    const tools = await openTools({ agent, source: planned, application, runId, recordHelper, share, log, signal });
-    try {
-      await askQuickly(options, context, () => tools.control());
-      return { tools, startedAt };
-    } catch (error) {
-      await tools.close();
-      throw error;
-    }
+    const open = () => openTools({ agent, source: planned, application, runId, recordHelper, share, log, signal });
+    const tools = await openAnswering(open, (opened) => askQuickly(options, context, () => opened.control()));
+    return { tools, startedAt };
   };
   return whenUp({ ...watched, log, onWait }, attempt).catch(async (error: unknown) => {
     throw startedAt === undefined ? error : await explainRestart(error, { ...watched, startedAt });
