@@ -9,7 +9,7 @@ import type { ReceiverDeps } from './receiver-deps.ts';
 const BASE_PAUSE_MS = 60_000;
 
 /** Where the stored WAL of a server ends now: on the timeline on which the server writes. */
-export interface WalEnd {
+interface WalEnd {
   systemId: string;
   timeline: number;
   stored: bigint;

@@ -4,7 +4,7 @@ import type { StoredGap } from './page.ts';
 import { type Ancestor, timelineAt } from './timelines.ts';
 
 /** WAL that is missing before a segment. */
-export interface Missing {
+interface Missing {
   /** the last segment before the gap; absent if nothing of that history is stored */
   after?: Segment;
 }
