@@ -62,6 +62,7 @@ export function storedOutcome(source: StoredSource): Captured {
       ...shared,
       ...recordedRows(tree.facts),
       ...(tree.databases ? { databases: tree.databases.map(databaseEntry) } : {}),
+      ...(tree.base ? { base: tree.base } : {}),
       ...(tree.withoutGlobals ? { withoutGlobals: tree.withoutGlobals } : {}),
       ...(tree.image ? { image: tree.image } : {}),
       ...(source.facts ? { facts: source.facts } : {}),

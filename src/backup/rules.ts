@@ -19,7 +19,7 @@ import type { HoldGroup } from './freeze.ts';
  * Groups sources by hold. Databases come first: rows refer to files, so a file is stored after the row that names it.
  */
 export function groupByHold(sources: readonly PlannedSource[]): HoldGroup[] {
-  const rank = { postgres: 0, volume: 1, files: 2 };
+  const rank = { postgres: 0, base: 1, volume: 2, files: 3 };
   const groups: HoldGroup[] = [];
   const held = new Map<string, HoldGroup & { hold: Hold }>();
   for (const source of [...sources].sort((a, b) => rank[a.kind] - rank[b.kind])) {

@@ -21,14 +21,14 @@ import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { type Call, print } from './call.ts';
 import { damageProblems, errorOf, renderSourceStatuses } from './status-text.ts';
+import { readWindows, windowLines } from './windows.ts';
 
 /** `lifeboat status`: shows each source by its own newest result, whichever sources the last run covered. */
 export async function status(call: Call): Promise<number> {
   const { app } = call;
   const { state } = app;
   const now = new Date();
-  const last = await state.lastRun();
-  const plan = await app.plan();
+  const [last, plan] = [await state.lastRun(), await app.plan()];
   const found = await lookAtDestination(call);
   const { manifests, damaged, problem } = found;
   const zone = app.settings.timeZone;
@@ -39,12 +39,11 @@ export async function status(call: Call): Promise<number> {
   const running = runningNow(underWay);
   // A retry in progress is noted too, in case it dies.
   const retryAt = running ? undefined : (await state.retries()).map(({ at }) => at).sort()[0];
-  const sources = all.map(toRow);
   const kept = await app.listKept();
   const services = await heldServices(app.journals, underWay);
-  const known = await state.copies();
-  const copies = app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
-  const doubts = [...(await spoolProblems(SPOOL)), ...damageProblems(all, await state.damaged())];
+  const recoverable = problem ? [] : await readWindows(call);
+  const copies = await copyStates(call);
+  const doubts = [...(await spoolProblems(SPOOL)), ...damageProblems(all, damagedKeys)];
   print(
     call,
     {
@@ -52,9 +51,10 @@ export async function status(call: Call): Promise<number> {
       running,
       last: last ?? null,
       nextRun: next,
-      sources,
+      sources: all.map(toRow),
       destination: { name: app.destination.name, ...destinationView(found) },
       copies,
+      ...(recoverable.length > 0 ? { windows: recoverable } : {}),
       snapshots: manifests.length,
       restores: kept.restores,
       strayAreas: kept.stray,
@@ -69,6 +69,7 @@ export async function status(call: Call): Promise<number> {
         ...renderSourceStatuses(all, { now, paint: call.io.paint, unread: problem !== undefined }),
         ...doubts.flatMap((problem) => problemLines(problem, call.io.paint)),
         ...(last ? lastRunLines(last, all.map(errorOf), call.io.paint) : []),
+        ...recoverable.flatMap((one) => windowLines(one, now)),
         ...copyStateLines(copies, now, call.io.paint),
         ...heldProblems(services).flatMap((problem) => problemLines(problem, call.io.paint)),
         ...keptLines(kept, now),
@@ -95,6 +96,11 @@ function lastRunHead(last: RunReport, now: Date): string[] {
 function noRunLines({ manifests, others }: Found): string[] {
   if (manifests.length > 0) return ['The last run is unknown: /spool is new or was full.'];
   return ['No run yet.', ...(others === undefined ? [] : [`${others}.`])];
+}
+
+async function copyStates({ app }: Call) {
+  const known = await app.state.copies();
+  return app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
 }
 
 /** A source as `status --json` shows it. */

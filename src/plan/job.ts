@@ -2,7 +2,7 @@ import { planConfig } from './config.ts';
 import { withFileMounts } from './host-paths.ts';
 import { blocksAll, isAboutKeep, labelProblem, nothingLabelled } from './label-problems.ts';
 import type { HookService, Note, Plan, PlannedSource, Problem, VolumeSource } from './model.ts';
-import { postgresSource, stoppedDatabase, stoppedOf } from './postgres.ts';
+import { baseSource, postgresSource, stoppedDatabase, stoppedOf } from './postgres.ts';
 import {
   type Asked,
   asks,
@@ -187,10 +187,9 @@ function planPostgres(containers: readonly Asked[], slug: string, input: PlanInp
     return { sources: [], problems: [{ severity: 'error', code: 'SOURCE_DUPLICATE', message, hint }] };
   }
   const base = baseOf(first, input);
-  return {
-    sources: [postgresSource({ ...base, name: `${slug}.postgres` }, container, values, input.settings)],
-    problems: [],
-  };
+  const source = postgresSource({ ...base, name: `${slug}.postgres` }, container, values, input.settings);
+  const sources = values['lifeboat.postgres.pitr'] ? [source, baseSource(source, values, input.settings)] : [source];
+  return { sources, problems: [] };
 }
 
 function baseOf(asked: Asked, { settings, containers }: PlanInput) {

@@ -142,6 +142,15 @@ export interface PostgresSource extends SourceBase {
   mounts: Mount[];
 }
 
+/** Base backups of a Postgres container: the copies of its data directory from which a recovery starts. */
+export interface BaseSource extends Omit<PostgresSource, 'kind'> {
+  kind: 'base';
+  /** the source of the same server's databases, such as `db.postgres` */
+  server: string;
+  /** how far back recovery to a point in time must reach, milliseconds */
+  windowMs: number;
+}
+
 /** Paths that containers mount without the files next to them. `findFileMounts` finds those in a tree. */
 export interface FileMounts {
   /** paths on the host */
@@ -196,7 +205,7 @@ export interface FilesSource extends SourceBase {
   fileMounts?: readonly string[];
 }
 
-export type PlannedSource = PostgresSource | VolumeSource | FilesSource;
+export type PlannedSource = PostgresSource | BaseSource | VolumeSource | FilesSource;
 
 /**
  * Something that differs from what the user asked for. `error`: it is not done, or only in part. `warning`: it is done,

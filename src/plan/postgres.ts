@@ -1,5 +1,5 @@
 import type { LabelValues } from './labels.ts';
-import type { ContainerFacts, PlannedSource, PostgresSource, StoppedDatabase } from './model.ts';
+import type { BaseSource, ContainerFacts, PlannedSource, PostgresSource, StoppedDatabase } from './model.ts';
 import { startCommand } from './names.ts';
 import { readPort, readPostgresCommand } from './postgres-command.ts';
 import { type Claim, containerClaim, resolveClaims, SECRETS } from './postgres-credentials.ts';
@@ -48,6 +48,37 @@ export function postgresSource(
     ...(command.configFile === undefined ? {} : { configFile: command.configFile }),
     ...resolveClaims([ofSource(base.name, settings), ofLabels(values), ofSettings(settings), own]),
   };
+}
+
+const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+
+/**
+ * Builds the source of a server's base backups. No command of `lifeboat.exec` surrounds it: recovery brings every base
+ * backup to a consistent state by itself.
+ */
+export function baseSource(server: PostgresSource, values: LabelValues, settings: Settings): BaseSource {
+  const { pre: _, post: __, restored: ___, dependsOn: ____, ...rest } = server;
+  const windowMs = values['lifeboat.postgres.pitr.window'] ?? 7 * DAY_MS;
+  return {
+    ...rest,
+    kind: 'base',
+    name: baseName(server.name),
+    server: server.name,
+    schedule: settings.baseSchedule,
+    keep: { within: Math.ceil(windowMs / HOUR_MS) },
+    windowMs,
+  };
+}
+
+/** Returns the name of the base backups of a server. Its last part keeps it apart from every volume. */
+export function baseName(server: string): string {
+  return `${server}.base`;
+}
+
+/** Returns the server that base backups are made of, as a source of its own. */
+export function serverOf({ kind: _, server, windowMs: __, ...rest }: BaseSource): PostgresSource {
+  return { ...rest, kind: 'postgres', name: server };
 }
 
 /** Returns the possible data directories of a Postgres container as absolute paths, the most likely first. */
