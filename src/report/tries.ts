@@ -110,7 +110,7 @@ export function previousStatus(last: RunReport | undefined): Pick<RunReport, 'pr
 }
 
 /** Returns the status of a merged report, by the rule of a single run: `ok` only if everything requested is stored. */
-export function statusOf({
+function statusOf({
   results,
   problems,
   copies = [],
