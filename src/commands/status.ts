@@ -18,6 +18,8 @@ import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { findOtherProjects, otherProjectsText } from '../store/repository/other-projects.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { leftSlotProblems } from '../wal/left-slots.ts';
+import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { type Call, print } from './call.ts';
 import { damageProblems, renderSourceStatuses } from './status-text.ts';
 import { readWindows, windowLines } from './windows.ts';
@@ -42,7 +44,7 @@ export async function status(call: Call): Promise<number> {
   const services = await heldServices(app.journals, underWay);
   const recoverable = problem ? [] : await readWindows(call);
   const copies = await copyStates(call);
-  const doubts = [...(await spoolProblems(SPOOL)), ...damageProblems(all, damagedKeys)];
+  const doubts = [...(await spoolProblems(SPOOL)), ...(await slotProblems(call)), ...damageProblems(all, damagedKeys)];
   print(
     call,
     {
@@ -92,6 +94,11 @@ function lastRunLine(last: RunReport, now: Date): string {
 function noRunLines({ manifests, others }: Found): string[] {
   if (manifests.length > 0) return ['The last run is unknown: /spool is new or was full.'];
   return ['No run yet.', ...(others === undefined ? [] : [`${others}.`])];
+}
+
+/** Returns the replication slots that no source needs any more. */
+async function slotProblems({ app }: Call) {
+  return leftSlotProblems(await openReceiverMemory(app.state.directory).slots());
 }
 
 async function copyStates({ app }: Call) {
