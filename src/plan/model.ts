@@ -217,7 +217,17 @@ export interface Problem {
   /** the container, service or setting it is about */
   subject: string;
   message: string;
+  /** what another program said */
+  cause?: string;
   hint?: string;
+}
+
+/** A labelled database container that exists and does not run. */
+export interface StoppedDatabase {
+  /** its name */
+  container: string;
+  /** the command that starts it, as a user types it */
+  start: string;
 }
 
 /** Information that `plan` shows and that needs no action. */
@@ -239,8 +249,8 @@ export interface Plan {
   notes?: Note[];
   /** for volumes that services share: names that other services would give the source, with its actual name */
   shared?: Readonly<Record<string, string>>;
-  /** databases whose container does not run: the containers' names by source name; absent if there are none */
-  stopped?: Readonly<Record<string, string>>;
+  /** databases whose container does not run, by source name; absent if there are none */
+  stopped?: Readonly<Record<string, StoppedDatabase>>;
   /** labelled containers that are about to start, see awaited.ts; absent if there are none */
   awaited?: string[];
 }

@@ -1,5 +1,6 @@
 import type { LabelValues } from './labels.ts';
-import type { BaseSource, ContainerFacts, PlannedSource, PostgresSource } from './model.ts';
+import type { BaseSource, ContainerFacts, PlannedSource, PostgresSource, StoppedDatabase } from './model.ts';
+import { startCommand } from './names.ts';
 import { readPort, readPostgresCommand } from './postgres-command.ts';
 import { type Claim, containerClaim, resolveClaims, SECRETS } from './postgres-credentials.ts';
 import type { Settings } from './settings.ts';
@@ -113,11 +114,16 @@ function ofSettings({ pgUser, pgPassword }: Settings): Claim {
   };
 }
 
+/** Describes a database container that does not run, for a user of the project `ownProject`. */
+export function stoppedOf(container: ContainerFacts, ownProject: string): StoppedDatabase {
+  return { container: container.name, start: startCommand(container, ownProject) };
+}
+
 /** Returns the error about a database whose container does not run. */
-export function stoppedDatabase(container: string) {
+export function stoppedDatabase({ container, start }: StoppedDatabase) {
   return {
     code: 'CONTAINER_STOPPED' as const,
     message: `container ${container} is not running, so its databases cannot be backed up`,
-    hint: 'start it, or remove lifeboat.postgres',
+    hint: `Start it with \`${start}\`, or remove its label lifeboat.postgres.`,
   };
 }

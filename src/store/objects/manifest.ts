@@ -141,6 +141,15 @@ export function manifestKey(project: string, id: string): string {
   return `${project}/snapshots/${id}/manifest.json`;
 }
 
+/**
+ * Returns a source's index or facts with the id of the keys that encrypted them. All objects of a source have the same
+ * keys, and only its packs name them.
+ */
+export function withKeyId(ref: ObjectRef, { packs }: Pick<ManifestSource, 'packs'>): ObjectRef & { keyId?: string } {
+  const id = packs[0]?.keyId;
+  return id === undefined ? ref : { ...ref, keyId: id };
+}
+
 /** Returns every object that a manifest names. */
 export function objectsOf(manifest: Manifest): ObjectRef[] {
   return Object.values(manifest.sources).flatMap(({ index, facts, packs }) => [

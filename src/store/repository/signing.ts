@@ -64,7 +64,7 @@ export class Signing {
     const key = this.keys.find((one) => one.id === id);
     if (!key) {
       throw new LifeboatError('SIGNATURE_KEY', `${name} was signed with another key (${visibleId(id)})`, {
-        hint: 'Add that key to LIFEBOAT_SIGNING_KEY on a further line: the first key signs, all of them verify.',
+        hint: 'Add that key to LIFEBOAT_SIGNING_KEY on a further line: the first key signs, all of them verify. If the key is lost, start again at an empty LIFEBOAT_DESTINATION. To restore what only that key signed, leave out LIFEBOAT_SIGNING_KEY for that restore: nothing is verified then.',
       });
     }
     const expected = this.code(key, kind, signed);
