@@ -108,9 +108,10 @@ function noRunLines({ manifests, others }: Found): string[] {
   return ['No run yet.', ...(others === undefined ? [] : [`${others}.`])];
 }
 
-/** Returns the replication slots that no source needs any more. */
+/** Returns the replication slots that no source needs any more. Without the spool, none is known. */
 async function slotProblems({ app }: Call) {
-  return leftSlotProblems(await openReceiverMemory(app.state.directory).slots());
+  const memory = openReceiverMemory(app.state.directory);
+  return leftSlotProblems(await memory.slots().catch(() => []));
 }
 
 async function copyStates({ app }: Call) {
