@@ -22,6 +22,8 @@ import { findOtherProjects, otherProjectsText } from '../store/repository/other-
 import { withListsOf } from '../store/repository/pack-lists.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { leftSlotProblems } from '../wal/left-slots.ts';
+import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { type Call, print } from './call.ts';
 import { damageProblems, errorOf, renderSourceStatuses } from './status-text.ts';
 import { readWindows, windowLines } from './windows.ts';
@@ -47,7 +49,8 @@ export async function status(call: Call): Promise<number> {
   const services = await heldServices(app.journals, underWay);
   const recoverable = problem ? [] : await readWindows(call);
   const copies = await copyStates(call);
-  const doubts = [...(await spoolProblems(SPOOL)), ...damageProblems(all, found.objects)];
+  const slots = await slotProblems(call);
+  const doubts = [...(await spoolProblems(SPOOL)), ...slots, ...damageProblems(all, found.objects)];
   print(
     call,
     {
@@ -106,6 +109,12 @@ function lastRunHead(last: RunReport, now: Date): string[] {
 function noRunLines({ manifests, others }: Found): string[] {
   if (manifests.length > 0) return ['The last run is unknown: /spool is new or was full.'];
   return ['No run yet.', ...(others === undefined ? [] : [`${others}.`])];
+}
+
+/** Returns the replication slots that no source needs any more. Without the spool, none is known. */
+async function slotProblems({ app }: Call) {
+  const memory = openReceiverMemory(app.state.directory);
+  return leftSlotProblems(await memory.slots().catch(() => []));
 }
 
 async function copyStates({ app }: Call) {
