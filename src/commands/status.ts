@@ -13,6 +13,7 @@ import { headline, nextRun, nextTry } from '../report/text.ts';
 import { withoutAccepted } from '../report/tries.ts';
 import { lastGoodReport } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
+import { knownPlaces } from '../run/remembered.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
@@ -35,9 +36,9 @@ export async function status(call: Call): Promise<number> {
   const { timeZone: zone } = app.settings;
   const [results, accepted, damagedKeys] = await Promise.all([state.results(), state.accepted(), state.damaged()]);
   const last = run && withoutAccepted(run, accepted);
-  const all = listSourceStatuses({ plan, manifests, results, accepted, damaged: damagedKeys, zone, now });
-  const next = app.nextRun(plan).toISOString();
-  const underWay = await app.runsUnderWay();
+  const places = await knownPlaces(state.directory).catch(() => ({}));
+  const all = listSourceStatuses({ plan, manifests, results, accepted, places, damaged: damagedKeys, zone, now });
+  const [next, underWay] = [app.nextRun(plan).toISOString(), await app.runsUnderWay()];
   const running = runningNow(underWay);
   // A retry in progress is noted too, in case it dies.
   const retryAt = running ? undefined : (await state.retries()).map(({ at }) => at).sort()[0];
