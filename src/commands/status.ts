@@ -21,6 +21,8 @@ import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { findOtherProjects, otherProjectsText } from '../store/repository/other-projects.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { leftSlotProblems } from '../wal/left-slots.ts';
+import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { type Call, print } from './call.ts';
 import { damageProblems, errorOf, renderSourceStatuses } from './status-text.ts';
 import { readWindows, windowLines } from './windows.ts';
@@ -46,7 +48,7 @@ export async function status(call: Call): Promise<number> {
   const services = await heldServices(app.journals, underWay);
   const recoverable = problem ? [] : await readWindows(call);
   const copies = await copyStates(call);
-  const doubts = [...(await spoolProblems(SPOOL)), ...damageProblems(all, damagedKeys)];
+  const doubts = [...(await spoolProblems(SPOOL)), ...(await slotProblems(call)), ...damageProblems(all, damagedKeys)];
   print(
     call,
     {
@@ -105,6 +107,12 @@ function lastRunHead(last: RunReport, now: Date): string[] {
 function noRunLines({ manifests, others }: Found): string[] {
   if (manifests.length > 0) return ['The last run is unknown: /spool is new or was full.'];
   return ['No run yet.', ...(others === undefined ? [] : [`${others}.`])];
+}
+
+/** Returns the replication slots that no source needs any more. Without the spool, none is known. */
+async function slotProblems({ app }: Call) {
+  const memory = openReceiverMemory(app.state.directory);
+  return leftSlotProblems(await memory.slots().catch(() => []));
 }
 
 async function copyStates({ app }: Call) {

@@ -1,5 +1,6 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
+import type { Alarm } from './alarm.ts';
 import type { Fall } from './fall.ts';
 
 /**
@@ -240,6 +241,7 @@ export interface RestoreReport extends RestoreStart {
 }
 
 export type RunEvent =
+  | { type: 'alarm'; alarm: Alarm }
   | { type: 'restore-started'; restore: RestoreStart }
   | { type: 'restore-finished'; report: RestoreReport }
   | { type: 'run-started'; run: RunStart }
