@@ -11,7 +11,7 @@ test('a run reports which source has the volume of one that is gone', async () =
   const run = (name: string) => {
     const sources = [{ name, kind: 'volume', schedule: '0 3 * * *', mount, stop: [], keep: { last: 3 } }];
     const plan = { project: 'shop', problems: [], sources } as unknown as Plan;
-    return bench.run('a', { plan: async () => plan, fails: makeResult({ name }) });
+    return bench.run('a', { plan: async () => plan, fails: makeResult({ name, bytes: 1, newBytes: 1 }) });
   };
   expect(await run('web.media')).toMatchObject({ status: 'ok' });
   bench.later(86_400_000);
