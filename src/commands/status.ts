@@ -14,6 +14,7 @@ import { headline, nextRun, nextTry } from '../report/text.ts';
 import { withoutAccepted } from '../report/tries.ts';
 import { lastGoodOf, lastGoodReport } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
+import { knownPlaces } from '../run/remembered.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
@@ -39,9 +40,10 @@ export async function status(call: Call): Promise<number> {
   const { timeZone: zone } = app.settings;
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
   const last = run && withoutAccepted(run, accepted);
-  const all = listSourceStatuses({ plan, manifests, results, accepted, damaged: found.objects, zone, now });
-  const next = app.nextRun(plan).toISOString();
-  const underWay = await app.runsUnderWay();
+  const places = await knownPlaces(state.directory).catch(() => ({}));
+  const damagedKeys = found.objects;
+  const all = listSourceStatuses({ plan, manifests, results, accepted, places, damaged: damagedKeys, zone, now });
+  const [next, underWay] = [app.nextRun(plan).toISOString(), await app.runsUnderWay()];
   const running = runningNow(underWay);
   // A retry in progress is noted too, in case it dies.
   const retryAt = running ? undefined : (await state.retries()).map(({ at }) => at).sort()[0];
@@ -50,7 +52,7 @@ export async function status(call: Call): Promise<number> {
   const recoverable = problem ? [] : await readWindows(call);
   const copies = await copyStates(call);
   const slots = await slotProblems(call);
-  const doubts = [...(await spoolProblems(SPOOL)), ...slots, ...damageProblems(all, found.objects)];
+  const doubts = [...(await spoolProblems(SPOOL)), ...slots, ...damageProblems(all, damagedKeys)];
   print(
     call,
     {
