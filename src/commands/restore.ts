@@ -2,7 +2,7 @@ import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { redact } from '../base/redact.ts';
 import { createProgress } from '../report/progress.ts';
-import { restoreLines } from '../report/restore-text.ts';
+import { restoredSummary, restoreLines } from '../report/restore-text.ts';
 import type { Consent, RestoreRequest } from '../restore/context.ts';
 import { type Call, print } from './call.ts';
 import { consent, list, texts } from './consent.ts';
@@ -39,9 +39,8 @@ export async function restore(call: Call): Promise<number> {
   const result = await app.restore({ ...request, say }, listeners).finally(() => display.close());
   print(call, result, () => {
     if (request.dryRun) return 'Nothing was changed: this was a dry run.';
-    const made = result.restored.map(({ target }) => target).join(', ') || 'nothing: everything is already there';
     return [
-      `Restored ${made} in ${(result.durationMs / 1000).toFixed(1)}s`,
+      `Restored ${restoredSummary(result)} in ${(result.durationMs / 1000).toFixed(1)}s`,
       ...restoreLines(result, call.io.paint),
     ].join('\n');
   });

@@ -1,6 +1,7 @@
 import { errorInfo } from '../../base/errors.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
 import type { RestoreStart } from '../../report/events.ts';
+import { ALL_SOURCES } from '../../report/restore-text.ts';
 import { Journal } from '../../run/journal.ts';
 import { runRestoredHooks } from '../../run/restored-hooks.ts';
 import { startTimer } from '../../run/timer.ts';
@@ -24,9 +25,6 @@ import { active, closeData, ofOne, type Part, refuseSharedVolumes, replaces, typ
 import { combine, describe, failure, showPreview } from './report.ts';
 import { chooseSources, type Unchanged } from './sources.ts';
 
-/** The name of a restore of all sources in reports. */
-export const ALL = 'all sources';
-
 /**
  * Restores all sources of the project: prepares each as {@link restore} does, asks for confirmation once, stops the
  * services once, swaps databases and then volumes, and starts the services once. With `live`, all data is built before
@@ -44,10 +42,16 @@ export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Pr
     const ended = startTimer(deps.now, startedAt);
     const { names, unchanged } = await chooseSources(deps, request);
     // Recovery reads journals in the order of their ids. The group's journal, which records the stops, must come last.
-    const ids = [...names, ALL].map(() => newSnapshotId(startedAt)).sort();
+    const ids = [...names, ALL_SOURCES].map(() => newSnapshotId(startedAt)).sort();
     const group = ids.pop() as string;
     const base = { project: deps.project, verb: 'restore' as const, snapshot: request.snapshot };
-    const start: RestoreStart = { ...base, id: group, source: ALL, target: ALL, start: startedAt.toISOString() };
+    const start: RestoreStart = {
+      ...base,
+      id: group,
+      source: ALL_SOURCES,
+      target: ALL_SOURCES,
+      start: startedAt.toISOString(),
+    };
     const journal = new Journal(deps.journals, {
       ...{ type: 'start', verb: 'restore', id: group, group, agent: deps.agentId },
     });
