@@ -41,8 +41,8 @@ export async function status(call: Call): Promise<number> {
   const sources = all.map(toRow);
   const kept = await app.listKept();
   const services = await heldServices(app.journals, underWay);
-  const known = await state.copies();
-  const copies = app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
+  const states = await state.copies();
+  const copies = app.settings.copies.map(({ name }) => ({ name, ...states[name] }));
   const doubts = [...(await spoolProblems(SPOOL)), ...damageProblems(all, await state.damaged())];
   print(
     call,
@@ -63,7 +63,7 @@ export async function status(call: Call): Promise<number> {
     () =>
       [
         ...(running ? [`Running: ${running}`] : []),
-        ...(last ? [lastRunLine(last, now)] : noRunLines(found)),
+        ...(last ? [lastRunLine(last, now)] : noRunLines(found, all)),
         ...destinationLines(found),
         ...renderSourceStatuses(all, { now, paint: call.io.paint, unread: problem !== undefined }),
         ...doubts.flatMap((problem) => problemLines(problem, call.io.paint)),
@@ -76,10 +76,11 @@ export async function status(call: Call): Promise<number> {
       ].join('\n'),
   );
   if (problem || last?.status === 'failed') return EXIT.failed;
-  if (!last && manifests.length === 0) return EXIT.nothing;
+  const isCovered = manifests.length > 0 || all.some(({ attention }) => attention !== 'never');
   const allGood = all.length > 0 && all.every(({ attention }) => attention === null);
   const behind = damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
   const troubled = behind || services.length > 0 || doubts.length > 0;
+  if (!last && !isCovered && !troubled) return EXIT.nothing;
   return (last?.status ?? 'ok') === 'ok' && allGood && !troubled ? EXIT.done : EXIT.partial;
 }
 
@@ -88,8 +89,9 @@ function lastRunLine(last: RunReport, now: Date): string {
 }
 
 /** Says why no last run is shown. Without the state in the spool, the snapshots still show what earlier runs stored. */
-function noRunLines({ manifests, others }: Found): string[] {
-  if (manifests.length > 0) return ['The last run is unknown: /spool is new or was full.'];
+function noRunLines({ manifests, others }: Found, all: readonly SourceStatus[]): string[] {
+  if (manifests.length > 0 || all.some(({ last }) => last !== undefined))
+    return ['The last run is unknown: /spool is new or was full.'];
   return ['No run yet.', ...(others === undefined ? [] : [`${others}.`])];
 }
 

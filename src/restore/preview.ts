@@ -84,6 +84,20 @@ function spaceText(space: RestorePreview['space']): string {
   return ` · needs ${formatBytes(space.needed)} free in ${space.where}, ${free}`;
 }
 
+/**
+ * Returns what happens to files that changed after the snapshot.
+ *
+ * @param newer how many there are
+ * @param stay whether they stay as they are
+ */
+export function newerNote(newer: number, stay: boolean): string[] {
+  if (newer === 0) return [];
+  const files = `${plural(newer, 'file')} changed after the snapshot`;
+  const [stays, whose] = newer === 1 ? ['stays as it is', 'its'] : ['stay as they are', 'their'];
+  const aside = `${files}: ${whose} present content is put aside`;
+  return [stay ? `${files} and ${stays}; --overwrite replaces what is newer` : aside];
+}
+
 /** Describes the present content of a database, compared with the snapshot. */
 export function presentText({ size, tables, rows, uncounted, more, fewer, newTables }: PresentDatabase): string {
   const space = size === undefined ? 'size not known' : formatBytes(size);

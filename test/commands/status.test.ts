@@ -18,7 +18,12 @@ const SNAPSHOT = {
   },
 };
 
-async function show({ manifests = [SNAPSHOT] as object[], keys = [] as string[], damaged = [] as string[] } = {}) {
+async function show({
+  manifests = [SNAPSHOT] as object[],
+  keys = [] as string[],
+  damaged = [] as string[],
+  results = {} as object,
+} = {}) {
   async function* list() {
     for (const key of keys) yield { key, size: 1 };
   }
@@ -36,7 +41,7 @@ async function show({ manifests = [SNAPSHOT] as object[], keys = [] as string[],
       settings: { timeZone: 'UTC', copies: [{ name: '/nas' }] },
       state: {
         lastRun: async () => undefined,
-        results: async () => ({}),
+        results: async () => results,
         accepted: async () => ({}),
         retries: async () => [],
         copies: async () => ({}),
@@ -76,6 +81,15 @@ test('a project without a snapshot is shown with the other projects of the desti
   const { code, out } = await show({ manifests: [], keys: ['shop/snapshots/a/manifest.json'] });
   expect(code).toBe(4);
   expect(out).toContain('--from /backups --project shop');
+});
+
+test('a source that failed is no success, although no run is remembered and no snapshot is there', async () => {
+  const error = { code: 'PG_UNREACHABLE', message: 'the server does not respond' };
+  const failed = { 'web.media': { run: '20261120T030000Z-aaaaaa', at: AT, status: 'failed', error } };
+  const { code, out } = await show({ manifests: [], results: failed });
+  expect(out).toContain('the server does not respond');
+  expect(out).not.toContain('No run yet');
+  expect(code).toBe(3);
 });
 
 test('a source whose last good snapshot has a damaged object is not well', async () => {

@@ -8,9 +8,9 @@ import { readTableNames, type TableName } from './table-names.ts';
 const OTHER_RELATIONS = ['VIEW', 'MATERIALIZED VIEW', 'FOREIGN TABLE', 'SEQUENCE'];
 
 /**
- * Finds the table that a user names: `schema.name`, or a bare name for a table in `public` or the only one of that name.
- * Both may have quoted parts, as in SQL. A name counts as it is written. If no table has that name, unquoted parts count
- * in lower case, as in SQL.
+ * Finds the table that a user names: `schema.name`, or a bare name for a table in `public` or the only one of that
+ * name. Both may have quoted parts, as in SQL. A name counts as it is written. If no table has that name, unquoted
+ * parts count in lower case, as in SQL.
  *
  * @throws PG_TABLE_UNKNOWN
  */
