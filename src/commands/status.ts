@@ -76,12 +76,16 @@ export async function status(call: Call): Promise<number> {
       ].join('\n'),
   );
   if (problem || last?.status === 'failed') return EXIT.failed;
-  const isCovered = manifests.length > 0 || all.some(({ attention }) => attention !== 'never');
   const allGood = all.length > 0 && all.every(({ attention }) => attention === null);
   const behind = damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
   const troubled = behind || services.length > 0 || doubts.length > 0;
-  if (!last && !isCovered && !troubled) return EXIT.nothing;
+  if (!last && !troubled && isUncovered(found, all)) return EXIT.nothing;
   return (last?.status ?? 'ok') === 'ok' && allGood && !troubled ? EXIT.done : EXIT.partial;
+}
+
+/** Whether no run has covered a source. */
+function isUncovered({ manifests }: Found, all: readonly SourceStatus[]): boolean {
+  return manifests.length === 0 && all.every(({ attention }) => attention === 'never');
 }
 
 function lastRunLine(last: RunReport, now: Date): string {

@@ -57,7 +57,8 @@ function readLeading(root: string): Leading {
 }
 
 /**
- * Returns how many directories to remove, so that a known name is at the top. Undefined if several numbers may be right.
+ * Returns how many directories to remove, so that a known name is at the top. Undefined if several numbers may be
+ * right.
  */
 function countToStrip({ names, below }: Leading, known: ReadonlySet<TreePath>): number | undefined {
   const found = names.findIndex((name) => known.has(name));

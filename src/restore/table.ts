@@ -23,7 +23,7 @@ import { loadTables } from '../sources/postgres/tables/load-tables.ts';
 import { quoteName, readTableNames } from '../sources/postgres/tables/table-names.ts';
 import { displayName, findTable, partsOf, type TableParts } from '../sources/postgres/tables/table-parts.ts';
 import { checkFree } from '../sources/postgres/tables/taken-names.ts';
-import { checkDataSpace, readFacts, selectedContent } from './content.ts';
+import { checkDataSpace, readFacts, roomInSpool, selectedContent } from './content.ts';
 import type {
   PreparedRestore,
   RestoreContext,
@@ -63,8 +63,10 @@ export async function prepareTables(
   const facts = await readFacts(asked, context);
   const chosen = await chooseTables(deps, asked, context, facts);
   const request = asked.as === undefined ? asked : { ...asked, as: newName(asked.as, chosen.parts) };
-  const { bytes, packs } = await selectedContent(request, context, chosen.select);
+  const content = await selectedContent(request, context, chosen.select);
+  const { bytes, packs } = content;
   await context.repository.checkObjects(packs);
+  const spool = await roomInSpool(context, content);
   const planned = await restoreTarget(deps, request.to ?? request.source, 'postgres');
   const { id, journal } = context;
   const { signal, say } = request;
@@ -75,7 +77,7 @@ export async function prepareTables(
     const preview = await look(tools, request, facts, chosen);
     const tree = path.join(context.directory, 'tree');
     return {
-      preview: { ...preview, target: planned, bytes },
+      preview: { ...preview, target: planned, bytes, spool },
       fetch: async () => {
         request.say(`  fetching ${formatBytes(bytes)}`);
         await fetchTree({ deps, request, context, directory: tree, select: chosen.select });

@@ -21,7 +21,16 @@ import {
   type UsedData,
   withServersLast,
 } from '../services.ts';
-import { active, closeData, ofOne, type Part, refuseSharedVolumes, replaces, type Whole } from './parts.ts';
+import {
+  active,
+  closeData,
+  ofOne,
+  type Part,
+  refuseBeyondSpool,
+  refuseSharedVolumes,
+  replaces,
+  type Whole,
+} from './parts.ts';
 import { combine, describe, failure, showPreview } from './report.ts';
 import { chooseSources, type Unchanged } from './sources.ts';
 
@@ -104,6 +113,7 @@ async function preparePart(
 async function attempt(whole: Whole, start: RestoreStart, unchanged: Unchanged[]): Promise<RestoreResult> {
   const { deps, request, report, failed } = whole;
   refuseSharedVolumes(whole);
+  refuseBeyondSpool(whole);
   const services = await servicesToStop(whole);
   const parts = active(whole);
   showPreview(whole, unchanged, services);
