@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { createCapturer } from '../backup/capture.ts';
 import type { RunContext } from '../backup/context.ts';
@@ -43,7 +44,7 @@ async function lastIndex({ runs }: Environment, source: string, context: RunCont
   const manifests = context.snapshots.map(({ manifest }) => manifest);
   const last = lastStoredOf(manifests, source)?.entry.index;
   if (!last) return undefined;
-  const file = path.join(runs, context.run.id, 'last.ndjson');
+  const file = path.join(runs, context.run.id, `last-${randomUUID()}.ndjson`);
   await context.repository.fetchIndex(last, file, context.signal);
   return file;
 }
@@ -73,7 +74,8 @@ async function topOf(
     return found;
   }
   const [first] = names;
-  if (first === undefined || !PLAIN_NAME.test(first) || planned.kind === 'postgres') return found;
+  if (first === undefined || !PLAIN_NAME.test(first)) return found;
+  if (planned.kind === 'postgres' || planned.kind === 'base') return found;
   const { treeStore, self } = environment;
   const { root, reach } =
     planned.kind === 'files'

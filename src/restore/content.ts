@@ -1,12 +1,12 @@
 import { statfs } from 'node:fs/promises';
 import { LifeboatError } from '../base/errors.ts';
-import { formatBytes } from '../report/format.ts';
+import { formatBoth } from '../report/format.ts';
 import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
 import { freeDataSpace } from '../sources/postgres/facts/present.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFileLines } from '../store/filesystem/read-index.ts';
-import type { ObjectRef } from '../store/objects/manifest.ts';
+import { type ObjectRef, withKeyId } from '../store/objects/manifest.ts';
 import type { RestoreContext, RestorePreview, RestoreRequest } from './context.ts';
 import { fetchIndex } from './fetch.ts';
 
@@ -15,7 +15,7 @@ export async function readFacts(
   request: Pick<RestoreRequest, 'source'>,
   { entry, repository, snapshot }: RestoreContext,
 ): Promise<PostgresFacts> {
-  if (entry.facts) return (await repository.readFacts(entry.facts)) as PostgresFacts;
+  if (entry.facts) return (await repository.readFacts(withKeyId(entry.facts, entry))) as PostgresFacts;
   throw new LifeboatError('OBJECT_MISSING', `snapshot ${snapshot.id} has no facts of ${request.source}`);
 }
 
@@ -60,13 +60,18 @@ export async function roomInSpool(
 ): Promise<NonNullable<RestorePreview['spool']>> {
   const { bavail, bsize } = await statfs(directory);
   const [free, needed] = [bavail * bsize, bytes + files * FILE_OVERHEAD];
-  if (needed > free) throw spoolTooSmall(`the restore needs ${formatBytes(needed)} there`, free);
+  if (needed > free) throw spoolTooSmall({ needed, free }, 'the restore');
   return { needed, free };
 }
 
-/** The error for a spool without room for a restore. `why`: what needs how much; `free`: bytes. */
-export function spoolTooSmall(why: string, free: number, hint = ''): LifeboatError {
-  return new LifeboatError('SPOOL_FULL', `the spool has ${formatBytes(free)} free, and ${why}`, {
+/** The error for a spool without room for a restore, which `what` names. `hint`: another way out. */
+export function spoolTooSmall(
+  { needed, free }: NonNullable<RestorePreview['spool']>,
+  what: string,
+  hint = '',
+): LifeboatError {
+  const [has, needs] = formatBoth(free, needed);
+  return new LifeboatError('SPOOL_FULL', `the spool has ${has} free, and ${what} needs ${needs} there`, {
     hint: `Free space on the disk of the volume mounted at /spool, or mount a larger one there.${hint} Nothing was changed.`,
   });
 }
@@ -85,11 +90,8 @@ export async function checkDataSpace(
 ): Promise<NonNullable<RestorePreview['space']>> {
   const free = await freeDataSpace(tools, signal);
   if (free === undefined || free >= needed) return { where: tools.container, needed, free };
-  throw new LifeboatError(
-    'PG_NO_SPACE',
-    `${tools.container} has ${formatBytes(free)} free, ${why} needs ${formatBytes(needed)}`,
-    {
-      hint: 'Free space first: `lifeboat status` shows the data that earlier restores put aside. Nothing was changed.',
-    },
-  );
+  const [has, needs] = formatBoth(free, needed);
+  throw new LifeboatError('PG_NO_SPACE', `${tools.container} has ${has} free, ${why} needs ${needs}`, {
+    hint: 'Free space first: `lifeboat status` shows the data that earlier restores put aside. Nothing was changed.',
+  });
 }

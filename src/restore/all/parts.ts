@@ -1,7 +1,6 @@
 import { type ErrorInfo, errorInfo, LifeboatError } from '../../base/errors.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
 import type { RestoreReport } from '../../report/events.ts';
-import { formatBytes } from '../../report/format.ts';
 import type { Journal } from '../../run/journal.ts';
 import { spoolTooSmall } from '../content.ts';
 import type { PreparedRestore, RestoreDeps, RestoreRequest } from '../context.ts';
@@ -103,9 +102,12 @@ export function refuseBeyondSpool(whole: Whole): void {
     sum += spool.needed;
     if (sum <= spool.free) continue;
     const { source, snapshot } = request;
-    const why = `the restore of ${source} after the sources before it needs ${formatBytes(sum)} there`;
+    const what = `the restore of ${source} after the sources before it`;
     const hint = ` Or restore it alone: \`lifeboat restore ${snapshot} ${source}\`.`;
-    whole.failed.push({ target: source, error: errorInfo(spoolTooSmall(why, spool.free, hint)) });
+    whole.failed.push({
+      target: source,
+      error: errorInfo(spoolTooSmall({ needed: sum, free: spool.free }, what, hint)),
+    });
     sum -= spool.needed;
   }
 }
