@@ -202,7 +202,8 @@ async function contextOf(
   };
   const stored = new Set(main.snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
   const judge = new DamageJudge(main.repository, [...stored]);
-  const ends = { from: main.repository, to: repository };
+  const judgeThere = new DamageJudge(repository, [...there.keys()]);
+  const ends = { from: main.repository, to: repository, judgeThere };
   return { ...ends, complete, judge, there, suspects: new Set(suspects), bad, sent: report, fence, onBytes, signal };
 }
 

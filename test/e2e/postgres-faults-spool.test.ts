@@ -31,7 +31,7 @@ describe('a spool that is too small', () => {
   });
 
   it.each([
-    ['is detected before the dump begins', 30, /^the spool has \d+ MiB free, the dump may need \d+ MiB$/],
+    ['is detected before the dump begins', 30, /^the spool has [\d.]+ MiB free, the dump may need [\d.]+ MiB$/],
     ['and fills up during the dump, fails the run cleanly', 44, /^no space left in the spool while dumping app$/],
   ])('%s', async (_, spoolMiB, message) => {
     const made = await small(spoolMiB);
