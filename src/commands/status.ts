@@ -10,8 +10,10 @@ import type { Paint } from '../report/paint.ts';
 import { detailLines, problemLines, withoutRepeated } from '../report/problem-text.ts';
 import { PRUNE, retentionLines } from '../report/prune-text.ts';
 import { headline, nextRun, nextTry } from '../report/text.ts';
+import { withoutAccepted } from '../report/tries.ts';
 import { lastGoodReport } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
+import { knownPlaces } from '../run/remembered.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
@@ -19,6 +21,8 @@ import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { findOtherProjects, otherProjectsText } from '../store/repository/other-projects.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { leftSlotProblems } from '../wal/left-slots.ts';
+import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { type Call, print } from './call.ts';
 import { damageProblems, errorOf, renderSourceStatuses } from './status-text.ts';
 import { readWindows, windowLines } from './windows.ts';
@@ -28,14 +32,15 @@ export async function status(call: Call): Promise<number> {
   const { app } = call;
   const { state } = app;
   const now = new Date();
-  const [last, plan] = [await state.lastRun(), await app.plan()];
+  const [run, plan] = [await state.lastRun(), await app.plan()];
   const found = await lookAtDestination(call);
   const { manifests, damaged, problem } = found;
-  const zone = app.settings.timeZone;
+  const { timeZone: zone } = app.settings;
   const [results, accepted, damagedKeys] = await Promise.all([state.results(), state.accepted(), state.damaged()]);
-  const all = listSourceStatuses({ plan, manifests, results, accepted, damaged: damagedKeys, zone, now });
-  const next = app.nextRun(plan).toISOString();
-  const underWay = await app.runsUnderWay();
+  const last = run && withoutAccepted(run, accepted);
+  const places = await knownPlaces(state.directory).catch(() => ({}));
+  const all = listSourceStatuses({ plan, manifests, results, accepted, places, damaged: damagedKeys, zone, now });
+  const [next, underWay] = [app.nextRun(plan).toISOString(), await app.runsUnderWay()];
   const running = runningNow(underWay);
   // A retry in progress is noted too, in case it dies.
   const retryAt = running ? undefined : (await state.retries()).map(({ at }) => at).sort()[0];
@@ -43,7 +48,7 @@ export async function status(call: Call): Promise<number> {
   const services = await heldServices(app.journals, underWay);
   const recoverable = problem ? [] : await readWindows(call);
   const copies = await copyStates(call);
-  const doubts = [...(await spoolProblems(SPOOL)), ...damageProblems(all, damagedKeys)];
+  const doubts = [...(await spoolProblems(SPOOL)), ...(await slotProblems(call)), ...damageProblems(all, damagedKeys)];
   print(
     call,
     {
@@ -77,16 +82,22 @@ export async function status(call: Call): Promise<number> {
         nextRun(next, { now, zone }),
       ].join('\n'),
   );
+  const behind = damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
+  return exitStatusOf(found, { last, all, troubled: behind || services.length > 0 || doubts.length > 0 });
+}
+
+function exitStatusOf(
+  { problem, manifests }: Found,
+  { last, all, troubled }: { last: RunReport | undefined; all: readonly SourceStatus[]; troubled: boolean },
+): number {
   if (problem || last?.status === 'failed') return EXIT.failed;
   const allGood = all.length > 0 && all.every(({ attention }) => attention === null);
-  const behind = damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
-  const troubled = behind || services.length > 0 || doubts.length > 0;
-  if (!last && !troubled && isUncovered(found, all)) return EXIT.nothing;
+  if (!last && !troubled && isUncovered(manifests, all)) return EXIT.nothing;
   return (last?.status ?? 'ok') === 'ok' && allGood && !troubled ? EXIT.done : EXIT.partial;
 }
 
 /** Whether no run has covered a source. */
-function isUncovered({ manifests }: Found, all: readonly SourceStatus[]): boolean {
+function isUncovered(manifests: readonly Manifest[], all: readonly SourceStatus[]): boolean {
   return manifests.length === 0 && all.every(({ attention }) => attention === 'never');
 }
 
@@ -102,6 +113,12 @@ function noRunLines({ manifests, others }: Found, all: readonly SourceStatus[]):
   if (manifests.length > 0 || all.some(({ last }) => last !== undefined))
     return ['The last run is unknown: /spool is new or was full.'];
   return ['No run yet.', ...(others === undefined ? [] : [`${others}.`])];
+}
+
+/** Returns the replication slots that no source needs any more. Without the spool, none is known. */
+async function slotProblems({ app }: Call) {
+  const memory = openReceiverMemory(app.state.directory);
+  return leftSlotProblems(await memory.slots().catch(() => []));
 }
 
 async function copyStates({ app }: Call) {

@@ -1,6 +1,6 @@
 import type { ErrorInfo } from '../base/errors.ts';
-import { type Accepted, coversLoss, isAccepted } from '../plan/accepted.ts';
-import type { Plan, StoppedDatabase } from '../plan/model.ts';
+import { type Accepted, coversLoss, endsFailure, isAccepted } from '../plan/accepted.ts';
+import type { Plan, PlannedSource, StoppedDatabase } from '../plan/model.ts';
 import { stoppedDatabase } from '../plan/postgres.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import { previousRun } from '../plan/values/schedule.ts';
@@ -8,7 +8,7 @@ import type { OtherSource, RunReport, RunStatus } from '../report/events.ts';
 import type { Fall } from '../report/fall.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
-import { type LastGood, lastGoodOf, lastGoodReport, vanishedSources } from './history.ts';
+import { type LastGood, lastGoodOf, lastGoodReport, type VanishedSource, vanishedSources } from './history.ts';
 
 /**
  * The status of each source by its own newest result. The last run alone is not enough, because it may cover only some
@@ -44,6 +44,8 @@ export interface SourceStatus {
   missing?: { database: string; lastGood?: { snapshot: string; at: string } }[];
   /** the container of a vanished database that exists and does not run */
   stopped?: StoppedDatabase;
+  /** for a vanished source, see {@link VanishedSource} */
+  renamed?: NonNullable<VanishedSource['renamed']>;
   /** a loss that nobody has accepted */
   fell?: Fall;
 }
@@ -55,6 +57,8 @@ export interface SourceStatusInput {
   /** the results of runs in the state, including runs that stored nothing */
   results: Readonly<Record<string, LastResult>>;
   accepted: Accepted;
+  /** where the data of each source was, see {@link vanishedSources} */
+  places?: Readonly<Record<string, string>>;
   /** keys of objects that `check` found damaged */
   damaged?: readonly string[];
   zone: string;
@@ -82,11 +86,12 @@ export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
   const { plan, results, accepted } = input;
   // An import holds old data. It ends no outage, and says nothing about the source now.
   const manifests = input.manifests.filter(({ trigger }) => trigger !== 'import');
-  const planned = plan.sources.map(({ name, schedule }): SourceStatus => {
+  const planned = plan.sources.map((source): SourceStatus => {
+    const { name } = source;
     const last = newest(lastInManifests(manifests, name), results[name]);
     const lastGood = lastGoodOf(manifests, name);
     const fell = unacceptedFall(manifests, name, accepted[name]);
-    const attention = judge(input, schedule, last, lastGood) ?? needsDamaged(input, lastGood) ?? (fell ? 'fell' : null);
+    const attention = judge(input, source, last, lastGood) ?? needsDamaged(input, lastGood) ?? (fell ? 'fell' : null);
     return {
       name,
       attention,
@@ -96,7 +101,7 @@ export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
       ...(fell ? { fell } : {}),
     };
   });
-  const vanished = vanishedSources(manifests, plan, accepted).map(({ name, kind: _, ...vanished }): SourceStatus => {
+  const vanished = vanishedSources(manifests, plan, input).map(({ name, kind: _, ...vanished }): SourceStatus => {
     const last = newest(lastInManifests(manifests, name), results[name]);
     return { name, attention: 'vanished', ...(last ? { last } : {}), ...vanished };
   });
@@ -124,13 +129,14 @@ export function othersOf(all: readonly SourceStatus[], done: readonly string[]):
 }
 
 function judge(
-  { zone, now }: SourceStatusInput,
-  schedule: string,
+  { zone, now, accepted }: SourceStatusInput,
+  { name, schedule }: Pick<PlannedSource, 'name' | 'schedule'>,
   last: LastResult | undefined,
   lastGood: LastGood | undefined,
 ): Attention | null {
   if (!last) return 'never';
-  if (last.status !== 'ok') return last.status;
+  // Its next run stores it as it is.
+  if (last.status !== 'ok') return endsFailure(accepted[name], last) ? null : last.status;
   if (lastGood && isFuture(Date.parse(lastGood.at), now.getTime())) return 'ahead';
   const lastTime = previousRun(schedule, zone, now);
   const timeBefore = previousRun(schedule, zone, new Date(lastTime.getTime() - 1));
