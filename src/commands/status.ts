@@ -73,7 +73,7 @@ export async function status(call: Call): Promise<number> {
     () =>
       [
         ...(running ? [`Running: ${runningText(underWay, { now, zone }) ?? running}`] : []),
-        ...(last ? lastRunHead(last, now) : noRunLines(found)),
+        ...(last ? lastRunHead(last, now) : noRunLines(found, all)),
         ...destinationLines(found),
         ...renderSourceStatuses(all, { now, paint: call.io.paint, unread: problem !== undefined }),
         ...doubts.flatMap((problem) => problemLines(problem, call.io.paint)),
@@ -95,9 +95,14 @@ function exitStatusOf(
   { last, all, troubled }: { last: RunReport | undefined; all: readonly SourceStatus[]; troubled: boolean },
 ): number {
   if (problem || last?.status === 'failed') return EXIT.failed;
-  if (!last && manifests.length === 0) return EXIT.nothing;
   const allGood = all.length > 0 && all.every(({ attention }) => attention === null);
+  if (!last && !troubled && isUncovered(manifests, all)) return EXIT.nothing;
   return (last?.status ?? 'ok') === 'ok' && allGood && !troubled ? EXIT.done : EXIT.partial;
+}
+
+/** Whether no run has covered a source. */
+function isUncovered(manifests: readonly Manifest[], all: readonly SourceStatus[]): boolean {
+  return manifests.length === 0 && all.every(({ attention }) => attention === 'never');
 }
 
 function lastRunHead(last: RunReport, now: Date): string[] {
@@ -108,8 +113,9 @@ function lastRunHead(last: RunReport, now: Date): string[] {
 }
 
 /** Says why no last run is shown. Without the state in the spool, the snapshots still show what earlier runs stored. */
-function noRunLines({ manifests, others }: Found): string[] {
-  if (manifests.length > 0) return ['The last run is unknown: /spool is new or was full.'];
+function noRunLines({ manifests, others }: Found, all: readonly SourceStatus[]): string[] {
+  if (manifests.length > 0 || all.some(({ last }) => last !== undefined))
+    return ['The last run is unknown: /spool is new or was full.'];
   return ['No run yet.', ...(others === undefined ? [] : [`${others}.`])];
 }
 
