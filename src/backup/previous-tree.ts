@@ -31,7 +31,7 @@ export async function previousTree(
   name: string,
   lastStored: LastGood | undefined,
   directory: string,
-): Promise<{ tree?: PreviousTree; warnings: string[] }> {
+): Promise<{ tree?: PreviousTree; renewed?: ReadonlySet<string>; warnings: string[] }> {
   const { repository, log, run, signal } = context;
   if (!lastStored?.entry.index) return { warnings: [] };
   const { index } = lastStored.entry;
@@ -57,7 +57,7 @@ export async function previousTree(
     const renewed = await packsToRenew(indexPath, packs);
     if (renewed.size > 0)
       log.info('storing the remaining content of mostly unused packs again', { source: name, packs: renewed.size });
-    return { tree: { ...known, packs: packs.filter(({ id }) => !renewed.has(id)) }, warnings };
+    return { tree: { ...known, packs: packs.filter(({ id }) => !renewed.has(id)) }, renewed, warnings };
   } catch (error) {
     const info = errorInfo(error);
     const text = 'the last index cannot be read, so everything is stored again';

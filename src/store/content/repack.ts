@@ -1,8 +1,7 @@
 import { createReadStream } from 'node:fs';
-import { readLines } from '../filesystem/read-index.ts';
+import { PACK_KEY, readLines, valueAfter } from '../filesystem/read-index.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import { EMPTY_ZIP, headersSize } from '../packs/zip.ts';
-import { PACK_KEY, valueAfter } from './known.ts';
 
 /** Packs are renewed only if they are together more than this many times as large as their content in use. */
 const TOLERATED = 1.25;
