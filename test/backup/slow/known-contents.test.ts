@@ -6,7 +6,9 @@ import type { RunContext } from '../../../src/backup/context.ts';
 import { packsToLeave, prepareKnown } from '../../../src/backup/known-contents.ts';
 import { previousTree } from '../../../src/backup/previous-tree.ts';
 import { silentLog } from '../../../src/base/log.ts';
+import type { Plan } from '../../../src/plan/model.ts';
 import type { SealKeys } from '../../../src/plan/seal-keys.ts';
+import { prune } from '../../../src/prune/prune.ts';
 import { lastStoredOf } from '../../../src/run/history.ts';
 import { openState } from '../../../src/run/state.ts';
 import { StoredSizes } from '../../../src/store/objects/key-set.ts';
@@ -14,6 +16,7 @@ import { manifestKey } from '../../../src/store/objects/manifest.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
 import { objectsOf, readPacks } from '../../../src/store/repository/pack-lists.ts';
 import type { Repository } from '../../../src/store/repository/repository.ts';
+import { writeUnreferenced } from '../../../src/store/repository/unreferenced.ts';
 import { type Bench, createBench } from '../../store/helpers.ts';
 
 /** What runs store if other kept snapshots have the same content. */
@@ -39,7 +42,7 @@ const open = (keys: SealKeys = {}) =>
   openRepository(bench.destination, { project: 'shop', create: true, keys }) as Promise<Repository>;
 
 /** A run as in src/backup/store.ts and capture.ts. */
-async function run(source = MEDIA, keys: SealKeys = {}) {
+async function run(source = MEDIA, keys: SealKeys = {}, beforeCommit = async () => {}) {
   const repository = await open(keys);
   const { snapshots } = await repository.snapshots();
   const stored = new StoredSizes();
@@ -63,6 +66,7 @@ async function run(source = MEDIA, keys: SealKeys = {}) {
   const packs = await repository.putPacks({ id, source, packs: result.packs });
   const { files, bytes, newBytes, newFiles } = result;
   const time = '2026-11-20T03:00:00.000Z';
+  await beforeCommit();
   const { manifest } = await repository.commit({
     ...{ format: 1, id, project: 'shop', start: time, end: time, trigger: 'manual', agentVersion: '0', status: 'ok' },
     ...{ sequence: number, previous: snapshots[0]?.hash ?? null },
@@ -167,4 +171,48 @@ test('content behind a change of keys is stored once with the new keys, and foun
   expect(sealed.newBytes).toBeGreaterThan(3_000_000);
   expect(await run('site.media', keys)).toMatchObject({ newBytes: 0 });
   await expectRestorable(sealed, keys);
+});
+
+/** Prunes as an agent that takes the lease later. */
+async function pruneNow() {
+  const keep = { last: 5 };
+  const plan = { project: 'shop', problems: [], sources: [{ name: 'site.media', keep, schedule: '0 3 * * *' }] };
+  return prune(
+    {
+      ...{ repository: await open(), plan: plan as unknown as Plan, keep, zone: 'UTC', log: silentLog },
+      state: { accepted: async () => ({}), results: async () => ({}) },
+      journals: path.join(bench.spool, 'journals'),
+      now: () => new Date('2026-11-25T03:00:00Z'),
+      fence: async () => undefined,
+      clockJump: () => undefined,
+      signal: AbortSignal.timeout(100_000),
+    },
+    { dryRun: false, clockIsRight: true },
+  );
+}
+
+test('a pack whose only snapshot is removed while a run uses it stays, although a prune had listed it', async () => {
+  const first = await run();
+  const packs = first.packs.map(({ key }) => key);
+  // Another agent's prune is late: it removes the snapshot, and its list says that the packs are long unneeded.
+  const late = async () => {
+    await bench.destination.delete(manifestKey('shop', first.id));
+    const seen = new Map(packs.map((key) => [key, Date.parse('2026-11-20T03:00:00Z')]));
+    await writeUnreferenced(bench.destination, 'shop', seen, new Date('2026-11-20T03:00:00Z'));
+  };
+  const second = await run('site.media', {}, late);
+  expect(second.newBytes).toBe(0);
+  await pruneNow();
+  const repository = await open();
+  await repository.checkObjects(await objectsOf(repository, second.manifest));
+  await expectRestorable(second);
+});
+
+test('a pack that is deleted while a run uses it keeps that run from being committed', async () => {
+  const first = await run();
+  const gone = first.packs[0]?.key as string;
+  const late = () => bench.destination.delete(gone);
+  await expect(run('site.media', {}, late)).rejects.toMatchObject({ code: 'OBJECT_MISSING' });
+  const { snapshots } = await (await open()).snapshots();
+  expect(snapshots.map(({ manifest }) => manifest.id)).toEqual([first.id]);
 });
