@@ -62,6 +62,7 @@ export function storedOutcome(source: StoredSource): Captured {
       ...shared,
       ...recordedRows(tree.facts),
       ...(tree.databases ? { databases: tree.databases.map(databaseEntry) } : {}),
+      ...(tree.base ? { base: tree.base } : {}),
       ...(tree.withoutGlobals ? { withoutGlobals: tree.withoutGlobals } : {}),
       ...(tree.image ? { image: tree.image } : {}),
       ...(source.facts ? { facts: source.facts } : {}),
@@ -95,7 +96,8 @@ export function vanishedOutcome(source: VanishedSource): Captured {
   return failedOutcome(source, vanishedError(source), { durationMs: 0, lastGood: source.lastGood });
 }
 
-function vanishedError({ name, stopped }: VanishedSource): ErrorInfo {
+/** Returns the error about a source that snapshots hold and the plan lacks. */
+export function vanishedError({ name, stopped }: Pick<VanishedSource, 'name' | 'stopped'>): ErrorInfo {
   if (stopped !== undefined) return stoppedDatabase(stopped);
   return {
     code: 'SOURCE_VANISHED',

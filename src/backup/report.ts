@@ -4,6 +4,7 @@ import type { Log } from '../base/log.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { OtherSource, RunReport } from '../report/events.ts';
+import { withoutRepeated } from '../report/problem-text.ts';
 import { earlierOf, isWorthRetry, previousStatus, withEarlier } from '../report/tries.ts';
 import { listSourceStatuses, othersOf } from '../run/source-status.ts';
 import type { Run } from './begin.ts';
@@ -36,7 +37,9 @@ export async function finish(deps: BackupDeps, request: BackupRequest, run: Run,
   const planned = plan && !ending.error ? { planned: plan.sources.map(({ name }) => name) } : {};
   const whole = withEarlier(own, request.attempt?.earlier, { results, ...planned });
   const others = await othersNotWell(deps, whole, run);
-  const ended = { ...whole, ...(others.length > 0 ? { others } : {}) };
+  const said = [...whole.results, ...others].map(({ error }) => error);
+  const problems = withoutRepeated(whole.problems, said);
+  const ended = { ...whole, problems, ...(others.length > 0 ? { others } : {}) };
   const report = redactDeep<RunReport>({ ...ended, ...retryOf(request, own, log) });
   request.attempt?.hand(earlierOf(report, redactDeep(plan?.problems ?? []), request.attempt.earlier));
   // Results of earlier tries stay theirs.

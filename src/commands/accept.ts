@@ -64,9 +64,13 @@ async function findLosses(
     });
   }
   if (status.stopped !== undefined) {
-    throw new LifeboatError('NOTHING_TO_ACCEPT', `the container ${status.stopped} of ${source} only does not run`, {
-      hint: 'Start it. If the database is gone for good, remove the container or its label, then run `lifeboat accept` again.',
-    });
+    throw new LifeboatError(
+      'NOTHING_TO_ACCEPT',
+      `the container ${status.stopped.container} of ${source} only does not run`,
+      {
+        hint: `Start it with \`${status.stopped.start}\`. If the database is gone for good, remove the container or its label, then run \`lifeboat accept\` again.`,
+      },
+    );
   }
   const isGone = status.attention === 'vanished';
   const losses: Loss[] = [

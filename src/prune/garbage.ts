@@ -1,8 +1,10 @@
+import type { ObjectInfo } from '../destinations/destination.ts';
 import { isPackKey } from '../destinations/keys.ts';
 import { journalObjects, openJournals } from '../run/journal.ts';
-import { objectsOf } from '../store/objects/manifest.ts';
+import { type Manifest, objectsOf } from '../store/objects/manifest.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { listContent, readUnreferenced } from '../store/repository/unreferenced.ts';
+import { listUnneededWal } from './wal.ts';
 
 /** How long an object must be unreferenced before it is deleted, milliseconds. */
 export const SECOND_PASS_MS = 24 * 60 * 60 * 1000;
@@ -21,12 +23,14 @@ export interface Garbage {
 
 /** Finds the objects of the repository that no remaining snapshot names. */
 export async function findGarbage(
-  { repository: { destination, project }, now }: { repository: Repository; now(): Date },
+  { repository, now }: { repository: Repository; now(): Date },
   { announced, unreadable }: { announced: ReadonlySet<string>; unreadable: readonly string[] },
   snapshots: readonly Snapshot[],
   toRemove: ReadonlySet<Snapshot>,
 ): Promise<Garbage> {
-  const named = namedBy(snapshots.filter((snapshot) => !toRemove.has(snapshot)));
+  const { destination, project } = repository;
+  const remaining = snapshots.filter((snapshot) => !toRemove.has(snapshot));
+  const named = namedBy(remaining);
   const namedByRemoved = namedBy([...toRemove]);
   const known = await readUnreferenced(destination, project);
   const at = now().getTime();
@@ -34,7 +38,8 @@ export async function findGarbage(
   const mayBeNamed = (key: string) =>
     unreadable.length > 0 && (isPackKey(key) || own.some((directory) => key.startsWith(directory)));
   const garbage: Garbage = { due: [], waiting: new Map(), unreadable, doubted: 0 };
-  for await (const { key, size = 0 } of listContent(destination, project)) {
+  const manifests = remaining.map(({ manifest }) => manifest);
+  for await (const { key, size = 0 } of listAll(repository, manifests, unreadable)) {
     if (named.has(key) || announced.has(key)) continue;
     const since = namedByRemoved.has(key) ? at : Math.min(known.get(key) ?? at, at);
     if (mayBeNamed(key)) {
@@ -45,6 +50,16 @@ export async function findGarbage(
     else garbage.waiting.set(key, { size, since });
   }
   return garbage;
+}
+
+/** Lists all content, and the WAL that no base backup needs. A damaged manifest could be that of a base backup. */
+async function* listAll(
+  repository: Repository,
+  manifests: readonly Manifest[],
+  unreadable: readonly string[],
+): AsyncGenerator<ObjectInfo> {
+  yield* listContent(repository.destination, repository.project);
+  if (unreadable.length === 0) yield* listUnneededWal(repository, manifests);
 }
 
 /** Returns the keys of all objects that snapshots name. */

@@ -14,7 +14,7 @@ export type RunStatus = 'ok' | 'partial' | 'failed';
 /** One source's share of a run. Sizes in bytes, durations in milliseconds. */
 export interface SourceReport {
   name: string;
-  kind: 'postgres' | 'volume' | 'files';
+  kind: 'postgres' | 'base' | 'volume' | 'files';
   /** `partial`: stored, but some files or databases could not be read */
   status: 'ok' | 'partial' | 'failed';
   durationMs: number;

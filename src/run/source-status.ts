@@ -1,6 +1,7 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import { type Accepted, coversLoss, isAccepted } from '../plan/accepted.ts';
-import type { Plan } from '../plan/model.ts';
+import type { Plan, StoppedDatabase } from '../plan/model.ts';
+import { stoppedDatabase } from '../plan/postgres.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import { previousRun } from '../plan/values/schedule.ts';
 import type { OtherSource, RunReport, RunStatus } from '../report/events.ts';
@@ -42,7 +43,7 @@ export interface SourceStatus {
   /** databases that its newest snapshot lacks, each with the last snapshot that holds it */
   missing?: { database: string; lastGood?: { snapshot: string; at: string } }[];
   /** the container of a vanished database that exists and does not run */
-  stopped?: string;
+  stopped?: StoppedDatabase;
   /** a loss that nobody has accepted */
   fell?: Fall;
 }
@@ -104,17 +105,18 @@ export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
 
 /** Returns the sources that a run left out and that need attention, except those that no run has covered yet. */
 export function othersOf(all: readonly SourceStatus[], done: readonly string[]): OtherSource[] {
-  return all.flatMap(({ name, attention, last, lastGood }) => {
+  return all.flatMap(({ name, attention, last, lastGood, stopped }) => {
     // These are no failures of a run. Its own run, or a check, reported them.
     if (attention === null || attention === 'never' || attention === 'fell') return [];
     if (attention === 'ahead' || attention === 'damaged') return [];
     if (done.includes(name)) return [];
+    const error = stopped === undefined ? last?.error : stoppedDatabase(stopped);
     return [
       {
         name,
         attention,
         ...(last ? { at: last.at } : {}),
-        ...(last?.error ? { error: last.error } : {}),
+        ...(error ? { error } : {}),
         ...(lastGood ? { lastGood: lastGoodReport(lastGood) } : {}),
       },
     ];

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { unlessAborted } from '../../base/abort.ts';
 import { LifeboatError } from '../../base/errors.ts';
+import { WAL_RUN } from '../../docker/helper-labels.ts';
 import { hasHelpers, REMOVE_HINT } from '../../docker/remove-helper.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import { removePath } from '../../store/filesystem/remove-tree.ts';
@@ -180,8 +181,8 @@ async function endLeftovers(tools: Tools, project: string, application: string):
   const control = await tools.control();
   const rows = await control.all<{ pid: number }>(
     `SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
-      WHERE starts_with(application_name, $1) AND application_name <> $2`,
-    [applicationName(project, ''), application],
+      WHERE starts_with(application_name, $1) AND application_name <> ALL($2)`,
+    [applicationName(project, ''), [application, applicationName(project, WAL_RUN)]],
   );
   if (rows.length > 0) tools.log.warn('ended sessions left by an earlier run', { sessions: rows.length });
 }

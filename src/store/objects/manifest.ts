@@ -29,8 +29,10 @@ const errorInfo = z.object({
   cause: z.string().optional(),
 });
 
+const lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
+
 const source = z.object({
-  kind: z.enum(['postgres', 'volume', 'files']),
+  kind: z.enum(['postgres', 'base', 'volume', 'files']),
   status: z.enum(['ok', 'partial', 'failed']),
   error: errorInfo.optional(),
   image: z.string().optional(),
@@ -57,6 +59,17 @@ const source = z.object({
   skipped: z.record(z.string(), count),
   /** of files: data directories of databases whose content is not stored, for people; at most 20 */
   leftOut: z.array(z.string()).optional(),
+  /** of a base backup: its place in the write-ahead log, and when it was made, by the server's clock */
+  base: z
+    .object({
+      systemId: z.string().regex(/^\d{1,20}$/),
+      timeline: z.int().positive(),
+      startLsn: lsn,
+      stopLsn: lsn,
+      startTime: time,
+      stopTime: time,
+    })
+    .optional(),
   /** the source's keep policy at that time, as a user writes it */
   keep: z.string().optional(),
   /** set if the source has lost data since the snapshot `since`; `why`: what, for people */
@@ -126,6 +139,15 @@ export function manifestHash(bytes: Buffer): string {
 /** Returns the key of a snapshot's manifest. */
 export function manifestKey(project: string, id: string): string {
   return `${project}/snapshots/${id}/manifest.json`;
+}
+
+/**
+ * Returns a source's index or facts with the id of the keys that encrypted them. All objects of a source have the same
+ * keys, and only its packs name them.
+ */
+export function withKeyId(ref: ObjectRef, { packs }: Pick<ManifestSource, 'packs'>): ObjectRef & { keyId?: string } {
+  const id = packs[0]?.keyId;
+  return id === undefined ? ref : { ...ref, keyId: id };
 }
 
 /** Returns every object that a manifest names. */
