@@ -169,6 +169,7 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
     },
     repository: environment.repository,
     lease: environment.lease,
+    look: async () => (await environment.own.look().catch(() => undefined))?.repository,
     holdDeps: (journal, log) => ({ ...environment.holdDeps((entry) => journal.record(entry)), log }),
     capturer: (context) =>
       createCapturer(

@@ -87,7 +87,8 @@ function listLosses({ planned, tree, stored, snapshots }: StoredSource): ErrorIn
   return [...treeErrors(planned, stored).map(errorInfo), ...parts];
 }
 
-function nameLastGood(lastGood: LastGood | undefined): Pick<SourceReport, 'lastGood'> {
+/** Returns the last good snapshot in the form of reports, if there is one. */
+export function nameLastGood(lastGood: LastGood | undefined): Pick<SourceReport, 'lastGood'> {
   return lastGood ? { lastGood: lastGoodReport(lastGood) } : {};
 }
 

@@ -10,6 +10,7 @@ import type { Paint } from '../report/paint.ts';
 import { detailLines, problemLines, withoutRepeated } from '../report/problem-text.ts';
 import { PRUNE, retentionLines } from '../report/prune-text.ts';
 import { headline, nextRun, nextTry } from '../report/text.ts';
+import { withoutAccepted } from '../report/tries.ts';
 import { lastGoodReport } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
@@ -28,11 +29,12 @@ export async function status(call: Call): Promise<number> {
   const { app } = call;
   const { state } = app;
   const now = new Date();
-  const [last, plan] = [await state.lastRun(), await app.plan()];
+  const [run, plan] = [await state.lastRun(), await app.plan()];
   const found = await lookAtDestination(call);
   const { manifests, damaged, problem } = found;
-  const zone = app.settings.timeZone;
+  const { timeZone: zone } = app.settings;
   const [results, accepted, damagedKeys] = await Promise.all([state.results(), state.accepted(), state.damaged()]);
+  const last = run && withoutAccepted(run, accepted);
   const all = listSourceStatuses({ plan, manifests, results, accepted, damaged: damagedKeys, zone, now });
   const next = app.nextRun(plan).toISOString();
   const underWay = await app.runsUnderWay();
@@ -77,11 +79,17 @@ export async function status(call: Call): Promise<number> {
         nextRun(next, { now, zone }),
       ].join('\n'),
   );
+  const behind = damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
+  return exitStatusOf(found, { last, all, troubled: behind || services.length > 0 || doubts.length > 0 });
+}
+
+function exitStatusOf(
+  { problem, manifests }: Found,
+  { last, all, troubled }: { last: RunReport | undefined; all: readonly SourceStatus[]; troubled: boolean },
+): number {
   if (problem || last?.status === 'failed') return EXIT.failed;
   if (!last && manifests.length === 0) return EXIT.nothing;
   const allGood = all.length > 0 && all.every(({ attention }) => attention === null);
-  const behind = damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
-  const troubled = behind || services.length > 0 || doubts.length > 0;
   return (last?.status ?? 'ok') === 'ok' && allGood && !troubled ? EXIT.done : EXIT.partial;
 }
 

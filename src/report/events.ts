@@ -120,6 +120,11 @@ export interface RunReport extends RunStart {
   others?: OtherSource[];
   /** why the run failed as a whole, if no single source is the reason */
   error?: ErrorInfo;
+  /**
+   * the last good snapshots of the sources that the run did not store, if it failed as a whole; absent if they are
+   * unknown. A failed source has its own, see {@link SourceReport.lastGood}
+   */
+  safe?: { name: string; lastGood?: LastGoodReport }[];
   /** results of the copies; absent when there are none, or when there was nothing to copy */
   copies?: CopyReport[];
   /** what the prune after the run removed; absent when there was no prune */

@@ -82,7 +82,7 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
         await ping('start', event.run.rid, cutText(startText(event.run), bodyLimit), signal);
       } else if (event.type === 'run-finished') {
         const { report } = event;
-        const text = `${headline(report)}\n${renderReport(report, { now: new Date(now()), zone, failedFirst: true })}`;
+        const text = `${headline(report)}\n${renderReport(report, { now: new Date(now()), zone, failedFirst: true, again: true })}`;
         const kind = report.retry?.quiet ? 'log' : overall(report) === 'ok' ? 'success' : 'fail';
         await ping(kind, report.rid, pingBody(text, report.logTail, bodyLimit), signal);
       } else if (event.type === 'restore-finished') {

@@ -9,7 +9,18 @@ import type { Notifier } from './notifier.ts';
 import { problemText } from './problem-text.ts';
 import { restoreHeadline, restoreLines, restoreStarted } from './restore-text.ts';
 import { detailTexts, joinTexts, MAX_TEXT, mrkdwn, withCommands } from './slack-text.ts';
-import { errorsOf, failuresFirst, headline, nextRun, nextTry, otherSource, safety, totals } from './text.ts';
+import {
+  againCommand,
+  errorsOf,
+  failuresFirst,
+  headline,
+  nextRun,
+  nextTry,
+  otherSource,
+  safeLines,
+  safety,
+  totals,
+} from './text.ts';
 
 /** The text of a block. `verbatim` keeps Slack from turning names into links and mentions. */
 interface MrkdwnText {
@@ -49,6 +60,9 @@ export function slackMessage(report: RunReport, when: { now: Date; zone?: string
     const lines = [`${mrkdwn(error.message, 800)} (${error.code})`, ...detailTexts(error, DETAILS)];
     blocks.push(section(lines.join('\n')));
   }
+  const safe = safeLines(clean, when.now).map((line) => mrkdwn(line, 600));
+  if (safe.length > 0)
+    blocks.push(...atMost(safe, (left) => `and ${plural(left, 'more source')}: see \`lifeboat status\``));
   blocks.push(...failureSections(failed, when.now));
   if (good.length > 0) blocks.push(section(goodSources(good)));
   const warned = good.filter((result) => sourceWarnings(result, when.now).length > 0);
@@ -58,7 +72,7 @@ export function slackMessage(report: RunReport, when: { now: Date; zone?: string
   if (clean.others !== undefined) blocks.push(...otherSources(clean.others, when.now));
   const all = [...clean.problems, ...(clean.copies ?? []).flatMap((copy) => copy.problems ?? [])];
   if (all.length > 0) blocks.push(...problems(all));
-  blocks.push(context(footer(clean, failed, when)));
+  blocks.push(context(footer(clean, when)));
   return { text: `${mrkdwn(title, 300)}${mainReason(clean, failed, when.now)}`, blocks };
 }
 
@@ -169,19 +183,13 @@ function atMost(entries: readonly string[], more: (left: number) => string): Sla
   return joinTexts([...entries.slice(0, MAX_PROBLEMS), ...(left > 0 ? [more(left)] : [])]).map(section);
 }
 
-function footer(
-  report: RunReport,
-  failed: readonly SourceReport[],
-  when: { now: Date; zone?: string | undefined },
-): string {
+function footer(report: RunReport, when: { now: Date; zone?: string | undefined }): string {
   const stored = report.snapshot === undefined ? 'nothing stored' : `snapshot ${report.snapshot}`;
   const parts = [`${stored} · ${mrkdwn(report.destination, 300)}`];
   if (report.retry !== undefined) parts.push(nextTry(report.retry.at, when));
   if (report.nextRun !== undefined) parts.push(nextRun(report.nextRun, when));
-  // Only names without special characters, because people paste this command into a shell.
-  const again = failed.map((result) => result.name).filter((name) => /^[\w.-]+$/.test(name));
-  if (again.length > 0 && again.length <= 3)
-    parts.push(`try again: \`docker compose exec lifeboat lifeboat backup ${again.join(' ')}\``);
+  const again = againCommand(report);
+  if (again !== undefined) parts.push(`try again: \`${again}\``);
   return parts.join(' · ');
 }
 

@@ -28,6 +28,8 @@ interface RenderOptions {
   paint?: Paint;
   /** put failures first, for texts that may be cut */
   failedFirst?: boolean;
+  /** say how to make the failed backups again, unless Lifeboat does that */
+  again?: boolean;
 }
 
 /** Warnings shown for each source, which may have a thousand. */
@@ -107,6 +109,32 @@ export function safety(result: Pick<SourceReport, 'lastGood'>, now: Date): strin
   return `${which} is ${formatAge(age)} old (${snapshot})`;
 }
 
+/** Returns what is safe of the sources of a run that failed as a whole: `safe: db.postgres: the last good …`. */
+export function safeLines({ safe = [] }: Pick<RunReport, 'safe'>, now: Date): string[] {
+  // Most sources have the same last good snapshot.
+  const groups = Map.groupBy(safe, (one) => safety(one, now));
+  return [...groups].map(([text, all]) => `safe: ${all.map(({ name }) => oneLine(name)).join(', ')}: ${text}`);
+}
+
+/** The number of sources that a command names. */
+const MAX_AGAIN = 3;
+
+/** Returns the command that makes the failed backups again, or undefined if there is none to type. */
+export function againCommand({ results, sources, error, trigger }: RunReport): string | undefined {
+  if (trigger === 'import' || trigger === 'safety') return undefined;
+  const stored = error === undefined ? ['ok'] : [];
+  const failed = results
+    .filter(({ status, error: why }) => !stored.includes(status) && why?.code !== 'SOURCE_VANISHED')
+    .map(({ name }) => name);
+  // Only names without special characters, because people paste this command into a shell.
+  const names = [...new Set([...failed, ...(error === undefined ? [] : sources)])].filter((name) =>
+    /^[\w.-]+$/.test(name),
+  );
+  const backup = 'docker compose exec lifeboat lifeboat backup';
+  if (names.length > 0 && names.length <= MAX_AGAIN) return `${backup} ${names.join(' ')}`;
+  return error === undefined ? undefined : backup;
+}
+
 /** Renders an error: `error: … (CODE)`, then cause, hint and `safe`, one line each. Redacted. */
 export function renderError(
   error: ErrorInfo,
@@ -135,6 +163,7 @@ export function renderReport(report: RunReport, options: RenderOptions): string 
         .split('\n')
         .map((line) => `  ${line}`),
     );
+  lines.push(...safeLines(clean, options.now).map((line) => `  ${line}`));
   lines.push(...sourceLines(clean, options, paint));
   lines.push(...copyLines(clean.copies ?? [], options.now, paint));
   if (clean.pruned !== undefined) lines.push(...prunedLines(clean.pruned, paint));
@@ -144,6 +173,8 @@ export function renderReport(report: RunReport, options: RenderOptions): string 
   }
   for (const problem of clean.problems) lines.push(...problemLines(problem, paint));
   if (clean.retry !== undefined) lines.push(`  ${nextTry(clean.retry.at, options)}`);
+  const again = options.again && clean.retry === undefined ? againCommand(clean) : undefined;
+  if (again !== undefined) lines.push(`  try again: ${again}`);
   if (clean.nextRun !== undefined) lines.push(`  ${paint.dim(nextRun(clean.nextRun, options))}`);
   return lines.join('\n');
 }

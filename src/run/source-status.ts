@@ -1,6 +1,6 @@
 import type { ErrorInfo } from '../base/errors.ts';
-import { type Accepted, coversLoss, isAccepted } from '../plan/accepted.ts';
-import type { Plan, StoppedDatabase } from '../plan/model.ts';
+import { type Accepted, coversLoss, endsFailure, isAccepted } from '../plan/accepted.ts';
+import type { Plan, PlannedSource, StoppedDatabase } from '../plan/model.ts';
 import { stoppedDatabase } from '../plan/postgres.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import { previousRun } from '../plan/values/schedule.ts';
@@ -82,11 +82,12 @@ export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
   const { plan, results, accepted } = input;
   // An import holds old data. It ends no outage, and says nothing about the source now.
   const manifests = input.manifests.filter(({ trigger }) => trigger !== 'import');
-  const planned = plan.sources.map(({ name, schedule }): SourceStatus => {
+  const planned = plan.sources.map((source): SourceStatus => {
+    const { name } = source;
     const last = newest(lastInManifests(manifests, name), results[name]);
     const lastGood = lastGoodOf(manifests, name);
     const fell = unacceptedFall(manifests, name, accepted[name]);
-    const attention = judge(input, schedule, last, lastGood) ?? needsDamaged(input, lastGood) ?? (fell ? 'fell' : null);
+    const attention = judge(input, source, last, lastGood) ?? needsDamaged(input, lastGood) ?? (fell ? 'fell' : null);
     return {
       name,
       attention,
@@ -124,13 +125,14 @@ export function othersOf(all: readonly SourceStatus[], done: readonly string[]):
 }
 
 function judge(
-  { zone, now }: SourceStatusInput,
-  schedule: string,
+  { zone, now, accepted }: SourceStatusInput,
+  { name, schedule }: Pick<PlannedSource, 'name' | 'schedule'>,
   last: LastResult | undefined,
   lastGood: LastGood | undefined,
 ): Attention | null {
   if (!last) return 'never';
-  if (last.status !== 'ok') return last.status;
+  // Its next run stores it as it is.
+  if (last.status !== 'ok') return endsFailure(accepted[name], last) ? null : last.status;
   if (lastGood && isFuture(Date.parse(lastGood.at), now.getTime())) return 'ahead';
   const lastTime = previousRun(schedule, zone, now);
   const timeBefore = previousRun(schedule, zone, new Date(lastTime.getTime() - 1));

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Run } from '../../src/backup/begin.ts';
 import type { BackupDeps, BackupRequest } from '../../src/backup/context.ts';
 import { type Ending, finish } from '../../src/backup/report.ts';
@@ -15,6 +15,8 @@ const SOURCES = [
 ];
 
 interface Case {
+  /** the snapshots are known only by looking */
+  look?: () => Promise<unknown>;
   trigger: string;
   results?: object;
   retries?: object[];
@@ -24,7 +26,7 @@ interface Case {
 }
 
 /** Reports a run of `web.media` alone. */
-function report({ trigger, results = {}, retries = [], plan = {}, snapshots = [], ending = {} }: Case) {
+function report({ trigger, results = {}, retries = [], plan = {}, snapshots = [], ending = {}, look }: Case) {
   const state = {
     lastRun: async () => undefined,
     results: async () => results,
@@ -34,12 +36,12 @@ function report({ trigger, results = {}, retries = [], plan = {}, snapshots = []
   };
   const dispatcher = { emit: () => undefined, flush: async () => undefined };
   const deps = {
-    ...{ state, dispatcher, now: () => new Date(AT), nextRun: () => undefined, zone: 'UTC', destination: 'main' },
+    ...{ state, dispatcher, now: () => new Date(AT), nextRun: () => undefined, zone: 'UTC', destination: 'main', look },
   };
   const start = { id: 'r1', trigger, start: AT, sources: ['web.media'], project: 'shop' };
   const prepared = { list: { snapshots: snapshots.map((manifest) => ({ manifest })) } };
   const run = {
-    ...{ start, plan: { problems: [], sources: SOURCES, ...plan }, prepared },
+    ...{ start, plan: { problems: [], sources: SOURCES, ...plan }, ...(look ? {} : { prepared }) },
     ...{ log: silentLog, tail: () => [], ended: () => new Date(AT) },
   } as unknown as Run;
   const request = { signal: new AbortController().signal } as BackupRequest;
@@ -91,5 +93,27 @@ describe('a stopped database is one trouble', () => {
   test('of a project that was never backed up', async () => {
     const found = await report({ trigger: 'manual', plan, ending: { status: 'partial', problems: [problem] } });
     expect(found.problems).toMatchObject([{ code: 'CONTAINER_STOPPED' }]);
+  });
+});
+
+describe('a run that failed before it read any source', () => {
+  const sources = { 'web.media': { kind: 'volume', status: 'ok', bytes: 1, files: 1, packs: [] } };
+  const manifest = { id: '20261119T030000Z-aaaaaa', sequence: 1, end: '2026-11-19T03:00:00.000Z', sources };
+  const list = { snapshots: [{ manifest }], damaged: [] };
+  const failed = (code: string) => ({ status: 'failed', results: [], error: { code, message: 'no room' } });
+  const reported = (look: () => Promise<unknown>, code = 'DEST_FULL') =>
+    report({ trigger: 'manual', ending: failed(code), look });
+
+  test('says which snapshot is safe, although it has no lease', async () => {
+    const { safe } = await reported(async () => ({ snapshots: async () => list }));
+    expect(safe).toEqual([{ name: 'web.media', lastGood: { snapshot: manifest.id, at: manifest.end } }]);
+  });
+
+  test('claims nothing if the destination cannot be read, and does not ask one that is away', async () => {
+    expect((await reported(async () => undefined)).safe).toBeUndefined();
+    expect((await reported(async () => Promise.reject(new Error('away')))).safe).toBeUndefined();
+    const asked = vi.fn(async () => ({ snapshots: async () => list }));
+    expect((await reported(asked, 'DEST_UNREACHABLE')).safe).toBeUndefined();
+    expect(asked).not.toHaveBeenCalled();
   });
 });

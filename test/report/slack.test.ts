@@ -3,6 +3,7 @@ import type { RestoreReport } from '../../src/report/events.ts';
 import type { PostRequest } from '../../src/report/http.ts';
 import { createSlack, type SlackMessage, slackMessage } from '../../src/report/slack.ts';
 import { mrkdwn } from '../../src/report/slack-text.ts';
+import { renderReport } from '../../src/report/text.ts';
 import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
 
 const when = { now: NOW, zone: 'Europe/Berlin' };
@@ -52,6 +53,7 @@ test('a run that failed as a whole shows the reason, and no command with a name 
     status: 'failed',
     error: { code: 'DEST_FULL', message: 'no space', hint: 'Make room.' },
     results: [makeFailure({ name: 'x; rm -rf' })],
+    sources: ['x; rm -rf'],
     problems: Array.from(
       { length: 8 },
       () => ({ severity: 'error', code: 'LABEL_UNKNOWN', subject: 'w', message: 'odd' }) as const,
@@ -64,7 +66,7 @@ test('a run that failed as a whole shows the reason, and no command with a name 
   expect(all).toContain('no space (DEST_FULL)\nhint: Make room.');
   expect(all).toContain('nothing stored');
   expect(all).toContain('and 3 more problems');
-  expect(all).not.toContain('try again');
+  expect(all).toMatch(/try again: `docker compose exec lifeboat lifeboat backup`$/);
 });
 
 describe('escaping', () => {
@@ -267,5 +269,37 @@ test('a run with problems alone names the first in the title, with a next step, 
   const error = { code: 'DEST_UNREACHABLE', message: '/nas does not answer' } as const;
   expect(slackMessage(makeReport({ status: 'partial', copies: [{ ...copy, error }] }), when).text).toBe(
     'shop: backup partly failed (1 copy is behind) · copy /nas is behind: /nas does not answer (DEST_UNREACHABLE)',
+  );
+});
+
+test('a run that failed as a whole says what is safe, and how to make it again', () => {
+  const lastGood = { snapshot: '20261119T030000Z-aa01be', at: '2026-11-19T03:00:00Z' };
+  const error = { code: 'DEST_FULL', message: '/backups has no space left' } as const;
+  const safe = [{ name: 'db.postgres', lastGood }, { name: 'web.media', lastGood }, { name: 'config' }];
+  const sources = safe.map(({ name }) => name);
+  const report = makeReport({ status: 'failed', trigger: 'manual', error, results: [], sources, safe });
+  delete report.snapshot;
+  const lines = [
+    'safe: db.postgres, web.media: the last good snapshot is 24h old (20261119T030000Z-aa01be)',
+    'safe: config: nothing is stored of this source yet',
+  ];
+  const again = 'docker compose exec lifeboat lifeboat backup db.postgres web.media config';
+  const slack = texts(slackMessage(report, when));
+  expect(slack).toContain(lines.join('\n'));
+  expect(slack.at(-1)).toContain(`try again: \`${again}\``);
+  const ping = renderReport(report, { ...when, again: true });
+  for (const line of [...lines, `try again: ${again}`]) expect(ping).toContain(`\n  ${line}\n`);
+  // Lifeboat tries again by itself.
+  const retry = { at: '2026-11-20T03:10:00Z', quiet: true };
+  expect(renderReport({ ...report, retry }, { ...when, again: true })).not.toContain('try again');
+  // All of them are one command.
+  const many = { ...report, sources: [...sources, 'more'] };
+  expect(renderReport(many, { ...when, again: true })).toContain(
+    'try again: docker compose exec lifeboat lifeboat backup\n',
+  );
+  // A source that is gone cannot be backed up.
+  const gone = makeFailure({ error: { code: 'SOURCE_VANISHED', message: 'gone' } });
+  expect(texts(slackMessage(makeReport({ status: 'partial', results: [gone] }), when)).at(-1)).not.toContain(
+    'try again',
   );
 });
