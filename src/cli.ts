@@ -4,7 +4,7 @@ import { EXIT, exitStatus } from './base/exit.ts';
 import { readVersion } from './base/version.ts';
 import { type Builder, createBuilder, termOf } from './commands/builder.ts';
 import type { Io } from './commands/call.ts';
-import { absolute, count, days, gather, moment, share, webAddress } from './commands/option-values.ts';
+import { absolute, count, days, gather, moment, point, share, webAddress } from './commands/option-values.ts';
 import { processIo } from './commands/run.ts';
 
 /**
@@ -68,6 +68,9 @@ function inspectCommands({ command, reading, act }: Builder): void {
       'show latest web.media "**/*.png"',
     ),
   ).action(act('show'));
+  reading(command('windows [source]', 'Show to which times databases can be recovered', 'windows db.postgres')).action(
+    act('windows'),
+  );
   reading(command('check', 'Verify that the repository is complete and undamaged', 'check --read-data 10%'))
     .option(
       '--read-data [share]',
@@ -85,6 +88,8 @@ function restoreCommands({ command, reading, act }: Builder): void {
       'restore latest db.postgres --database shop --to-database shop_then',
     ),
   )
+    .option('--at <time>', 'recover a database server to this time, with a time zone, or to `latest`', point)
+    .option('--to-volume <name>', 'with --at: put the recovered data into this new volume')
     .option('--all', 'restore all sources of the project, with its services stopped once')
     .option('--database <name>', 'restore only this database')
     .option('--to-database <name>', 'restore the database under this name, and leave the current one alone')

@@ -18,10 +18,13 @@ import { createDispatcher } from '../report/dispatch.ts';
 import type { CopyReport, Listener, RunReport } from '../report/events.ts';
 import type { Forgotten } from '../restore/all/forget-all.ts';
 import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
+import type { PointRequest, PointResult } from '../restore/point/restore-point.ts';
+import type { PointSnapshotRequest } from '../restore/point/snapshot-of-point.ts';
 import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
 import { openRuns } from '../run/aside-warnings.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
+import { daemonLock } from './daemon-lock.ts';
 import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
 import type { OtherRepository } from './other-repository.ts';
 import { readSettings } from './settings.ts';
@@ -55,6 +58,9 @@ export interface App extends Environment {
     request: Omit<RestoreRequest, 'source'> & { source?: string },
     listeners?: Listener[],
   ): Promise<RestoreResult>;
+  restoreToPoint(request: PointRequest): Promise<PointResult>;
+  /** makes a snapshot of a server as it was at a point in time, and returns its id */
+  snapshotOfPoint(request: PointSnapshotRequest): Promise<string>;
   export(request: ExportRequest, listeners?: Listener[]): Promise<ExportReport>;
   import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
   rollback(request: RollbackRequest): Promise<RollbackResult>;
@@ -86,6 +92,8 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
         ? (await import('../restore/all/restore-all.ts')).restoreAll(deps, { ...request, source: '' })
         : (await import('../restore/restore.ts')).restore(deps, { ...request, source: request.source });
     },
+    restoreToPoint: async (request) => (await import('./point.ts')).restorePoint(environment, request),
+    snapshotOfPoint: async (request) => (await import('./point.ts')).snapshotPoint(environment, request),
     export: async (request, listeners = []) => {
       const { now, runs } = environment;
       const repository = () => environment.repository({ create: false });
@@ -131,11 +139,12 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
 
 async function runDaemon(environment: Environment, app: App, signal: AbortSignal): Promise<void> {
   const { state, log, now, settings, journals, engine, plan, self } = environment;
-  const [{ daemon }, { everyMinute }] = await Promise.all([
+  const [{ daemon }, { everyMinute }, { createReceivers }] = await Promise.all([
     import('../daemon/daemon.ts'),
     import('../daemon/every-minute.ts'),
+    import('./receivers.ts'),
   ]);
-  const only = await takeLock(`daemon of ${environment.project}`).catch((cause: unknown) => {
+  const only = await takeLock(daemonLock(environment.project)).catch((cause: unknown) => {
     if (!hasCode(cause, 'LOCKED')) throw cause;
     const hint = 'The Lifeboat container runs it already. To back up now, run `lifeboat backup`.';
     throw new LifeboatError('LOCKED', 'another daemon of this project runs', { cause, hint });
@@ -156,6 +165,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
       isBusy: app.isBusy,
       watch: (onChange, until) => watch(engine, { onChange, log, signal: until }),
       everyMinute,
+      receivers: createReceivers(environment, app.backup),
     },
     signal,
   ).finally(() => only.release());

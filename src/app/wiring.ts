@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { backupUnderLock } from '../backup/backup.ts';
 import { createCapturer } from '../backup/capture.ts';
-import type { BackupDeps, RunContext } from '../backup/context.ts';
+import type { BackupDeps } from '../backup/context.ts';
 import { LifeboatError } from '../base/errors.ts';
 import type { CopyAloneDeps } from '../copy/alone.ts';
 import type { CopyDeps } from '../copy/context.ts';
@@ -12,12 +12,10 @@ import type { PruneEverywhereDeps } from '../copy/prune-everywhere.ts';
 import { recover } from '../daemon/recover.ts';
 import { isRunning } from '../docker/marker.ts';
 import { hasHelpers, reapHelpers } from '../docker/remove-helper.ts';
-import { keptDatabases, reachedBy } from '../kept/databases.ts';
+import { reachedBy } from '../kept/databases.ts';
 import { recoverVolumes } from '../kept/undo-volumes.ts';
-import { volumePlace } from '../kept/volume-place.ts';
-import { checkWhole } from '../kept/volumes.ts';
 import { completeDatabases } from '../kept/working-databases.ts';
-import type { KeepPolicy, Plan, PlannedSource } from '../plan/model.ts';
+import type { KeepPolicy, Plan } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import { prune } from '../prune/prune.ts';
 import { createDispatcher, type Dispatcher } from '../report/dispatch.ts';
@@ -25,14 +23,12 @@ import type { Listener } from '../report/events.ts';
 import type { RestoreDeps } from '../restore/context.ts';
 import type { RunDeps } from '../run/run-deps.ts';
 import { clearDirectory } from '../run/spool.ts';
-import { createFilesSource } from '../sources/files.ts';
-import { createPostgresSource } from '../sources/postgres/postgres-source.ts';
-import { whenUp } from '../sources/postgres/server/when-up.ts';
-import type { Source } from '../sources/source.ts';
-import { createVolumeSource } from '../sources/volume.ts';
+import { openAnswering, whenUp } from '../sources/postgres/server/when-up.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { keepReceivers } from './daemon-lock.ts';
 import type { Environment } from './environment.ts';
+import { makeSource } from './make-source.ts';
 
 /** The functions below make the dependencies of each command from the environment. */
 
@@ -61,7 +57,7 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
     repository: environment.otherRepository ? notNow : environment.own.repository,
     holdDeps: (record) => ({ ...environment.holdDeps(record), stopWaitMs: STOP_WAIT_MS }),
     isOthers: async (owner) => owner !== '' && owner !== self.facts.id && isRunning(engine, owner),
-    reapHelpers: async (keep) => (await reapHelpers(engine, project, keep, log)).living,
+    reapHelpers: async (keep) => (await reapHelpers(engine, project, keepReceivers(environment, keep), log)).living,
     completeDatabases: (entries, run) =>
       completeDatabases({ project, log, plan, openTools: environment.openTools }, entries, run),
     undoVolumes: (entries, journal) =>
@@ -78,33 +74,6 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
 function clearOf({ engine, project, log, found }: Environment): (directory: string, runId: string) => Promise<void> {
   const deps = { hasHelpers: async (runId: string) => found && (await hasHelpers(engine, project, runId)), log };
   return (directory, runId) => clearDirectory(directory, runId, deps);
-}
-
-function makeSource(
-  { agent, self, state, journals }: Environment,
-  planned: PlannedSource,
-  context: RunContext,
-): Source {
-  const recordHelper = (name: string) => context.journal.record({ type: 'helper', name });
-  if (planned.kind === 'postgres') {
-    const alongsideRun = context.run.trigger === 'safety';
-    return createPostgresSource({
-      ...{ agent, planned, recordHelper, alongsideRun },
-      putAside: (listed) => keptDatabases(state, planned.name, listed),
-    });
-  }
-  if (planned.kind === 'volume') {
-    const { mounts } = self.facts;
-    const source = createVolumeSource(planned, mounts);
-    return {
-      ...source,
-      async capture(capturing, store) {
-        await checkWhole(journals, context.journal.file, volumePlace(planned.mount, mounts));
-        return source.capture(capturing, store);
-      },
-    };
-  }
-  return createFilesSource(planned, self.facts.mounts);
 }
 
 function pruneDepsOf({ settings, state, journals, now, log }: Environment) {
@@ -173,7 +142,7 @@ export function copyAloneDeps(environment: Environment): CopyAloneDeps {
 }
 
 /** The dependencies that backups and restores share. */
-function runDepsOf(environment: Environment, dispatcher: Dispatcher): RunDeps {
+export function runDepsOf(environment: Environment, dispatcher: Dispatcher): RunDeps {
   const { project, journals, state, log, now, plan } = environment;
   return {
     ...{ project, journals, state, dispatcher, log, now, plan },
@@ -200,6 +169,7 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
     },
     repository: environment.repository,
     lease: environment.lease,
+    look: async () => (await environment.own.look().catch(() => undefined))?.repository,
     holdDeps: (journal, log) => ({ ...environment.holdDeps((entry) => journal.record(entry)), log }),
     capturer: (context) =>
       createCapturer(
@@ -230,9 +200,8 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
 
 export function restoreDepsOf(environment: Environment, listeners: readonly Listener[] = []): RestoreDeps {
   const { log, state, settings, self } = environment;
-  const dispatcher = createDispatcher([...environment.notifiers, ...listeners], { log });
   return {
-    ...runDepsOf(environment, dispatcher),
+    ...runDepsOf(environment, createDispatcher([...environment.notifiers, ...listeners], { log })),
     lock: environment.lock,
     engine: environment.engine,
     stallTimeoutMs: settings.stallTimeoutMs,
@@ -251,9 +220,10 @@ export function restoreDepsOf(environment: Environment, listeners: readonly List
         { trigger: 'safety', only: ({ name }) => sources.includes(name), signal },
       ),
     openTools: (source, { journal, say, ...context }) => {
+      const recordHelper = (name: string) => journal.record({ type: 'helper', name });
       const about = { engine: environment.engine, id: source.containerId, name: source.containerName, log };
       return whenUp({ ...about, signal: context.signal, onWait: (phase) => say(`  ${phase}`) }, () =>
-        environment.openTools(source, { ...context, recordHelper: (name) => journal.record({ type: 'helper', name }) }),
+        openAnswering(() => environment.openTools(source, { ...context, recordHelper })),
       );
     },
   };

@@ -120,6 +120,7 @@ class SourceCapturer implements Capturer {
     const indexPath = path.join(task.directory, 'index.ndjson');
     const previous = await previousTree(reading, name, lastStoredOf(this.reusable, name), task.directory);
     const stored = await this.storeTree(task, captured, { indexPath, previous: previous.tree });
+    await captured.tar?.check(indexPath);
     await this.refuseEmpty(task.planned, stored);
     if (stored.areas && run.trigger !== 'safety')
       stored.warnings.push(...(await asideWarnings(deps.state, name, stored.areas, path.dirname(journal.file))));
@@ -174,7 +175,7 @@ class SourceCapturer implements Capturer {
     const { run, journal, signal } = this.context;
     return this.deps.treeStore.store({
       ...{ tree, source: planned.name, runId: run.id, journal: journal.file, indexPath, spool: directory },
-      sqlite: planned.kind !== 'postgres',
+      sqlite: planned.kind !== 'postgres' && planned.kind !== 'base',
       ...{ signal, progress },
       ...(previous ? { previous } : {}),
     });

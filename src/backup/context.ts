@@ -41,6 +41,8 @@ export interface BackupDeps extends RunDeps {
    * see {@link takeLease}
    */
   lease(repository: Repository, objects?: Listing): Promise<Lease>;
+  /** opens the repository for reading; undefined if it cannot be used. Never rejects */
+  look(): Promise<Repository | undefined>;
   holdDeps(journal: Journal, log: Log): HoldDeps;
   capturer(run: RunContext): Capturer;
   nextRun(): Date | undefined;

@@ -63,6 +63,7 @@ export function storedOutcome(source: StoredSource): Captured {
       ...shared,
       ...recordedRows(tree.facts),
       ...(tree.databases ? { databases: tree.databases.map(databaseEntry) } : {}),
+      ...(tree.base ? { base: tree.base } : {}),
       ...(tree.withoutGlobals ? { withoutGlobals: tree.withoutGlobals } : {}),
       ...(tree.image ? { image: tree.image } : {}),
       ...(source.facts ? { facts: source.facts } : {}),
@@ -87,7 +88,8 @@ function listLosses({ planned, tree, stored, snapshots }: StoredSource): ErrorIn
   return [...treeErrors(planned, stored).map(errorInfo), ...parts];
 }
 
-function nameLastGood(lastGood: LastGood | undefined): Pick<SourceReport, 'lastGood'> {
+/** Returns the last good snapshot in the form of reports, if there is one. */
+export function nameLastGood(lastGood: LastGood | undefined): Pick<SourceReport, 'lastGood'> {
   return lastGood ? { lastGood: lastGoodReport(lastGood) } : {};
 }
 
@@ -96,7 +98,8 @@ export function vanishedOutcome(source: VanishedSource): Captured {
   return failedOutcome(source, vanishedError(source), { durationMs: 0, lastGood: source.lastGood });
 }
 
-function vanishedError({ name, stopped }: VanishedSource): ErrorInfo {
+/** Returns the error about a source that snapshots hold and the plan lacks. */
+export function vanishedError({ name, stopped }: Pick<VanishedSource, 'name' | 'stopped'>): ErrorInfo {
   if (stopped !== undefined) return stoppedDatabase(stopped);
   return {
     code: 'SOURCE_VANISHED',

@@ -4,6 +4,7 @@ import type { LastGood } from '../run/history.ts';
 import type { State } from '../run/state.ts';
 import { lostPacksText } from '../store/content/previous-index.ts';
 import { packsToRenew } from '../store/content/repack.ts';
+import { withKeyId } from '../store/objects/manifest.ts';
 import { readPacks } from '../store/repository/pack-lists.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { isSealedWith } from '../store/seal/encryption.ts';
@@ -37,7 +38,7 @@ export async function previousTree(
   const cached = await state.cachedIndex(name, index.sha256);
   const indexPath = cached ?? path.join(directory, 'previous.ndjson');
   try {
-    if (!cached) await repository.fetchIndex(index, indexPath, signal);
+    if (!cached) await repository.fetchIndex(withKeyId(index, lastStored.entry), indexPath, signal);
     const needed = await readPacks(repository, lastStored.entry, signal);
     const damaged = new Set(await state.damaged());
     const alike = needed.filter((pack) => isSealedWith(pack, repository.keys));

@@ -4,6 +4,8 @@ import type { PlannedSource, Problem } from '../plan/model.ts';
 import { encryptionOf, encryptionOfName, type SealKeys } from '../plan/seal-keys.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import type { RunStatus, SourceReport } from '../report/events.ts';
+import { formatWhen } from '../report/format.ts';
+import { problemText } from '../report/problem-text.ts';
 import { lastStoredOf } from '../run/history.ts';
 import { type Hold, holdOf } from '../run/hold.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
@@ -17,7 +19,7 @@ import type { HoldGroup } from './freeze.ts';
  * Groups sources by hold. Databases come first: rows refer to files, so a file is stored after the row that names it.
  */
 export function groupByHold(sources: readonly PlannedSource[]): HoldGroup[] {
-  const rank = { postgres: 0, volume: 1, files: 2 };
+  const rank = { postgres: 0, base: 1, volume: 2, files: 3 };
   const groups: HoldGroup[] = [];
   const held = new Map<string, HoldGroup & { hold: Hold }>();
   for (const source of [...sources].sort((a, b) => rank[a.kind] - rank[b.kind])) {
@@ -53,7 +55,10 @@ function endOfChain<T extends { manifest: Manifest }>(snapshots: readonly T[]): 
  * Returns a warning if the newest snapshot is dated in the future. The warning comes once: the next run finds this
  * run's snapshot.
  */
-export function clockProblems(snapshots: readonly { manifest: Manifest }[], now: Date): Problem[] {
+export function clockProblems(
+  snapshots: readonly { manifest: Manifest }[],
+  { now, zone }: { now: Date; zone: string },
+): Problem[] {
   const newest = endOfChain(snapshots)?.manifest;
   if (!newest || !isFuture(Date.parse(newest.end), now.getTime())) return [];
   return [
@@ -61,7 +66,7 @@ export function clockProblems(snapshots: readonly { manifest: Manifest }[], now:
       severity: 'warning',
       code: 'CLOCK_JUMPED',
       subject: newest.id,
-      message: `the newest snapshot is dated ${newest.end}, but the time is now ${now.toISOString()}`,
+      message: `the newest snapshot is dated ${formatWhen(new Date(newest.end), { now, zone })}, which is in the future`,
       hint: 'The clock of the host was ahead then, or is behind now. Correct it. Snapshots stay in the order in which they were made.',
     },
   ];
@@ -135,10 +140,13 @@ export function runStatus(results: readonly SourceReport[], problems: readonly P
   return whole && !problems.some((problem) => problem.severity === 'error') ? 'ok' : 'partial';
 }
 
-/** Returns why a run without any source failed. */
-export function emptyRunError(problems: readonly Problem[]): ErrorInfo {
-  const [first] = problems.filter((problem) => problem.severity === 'error');
-  if (!first) return { code: 'NOTHING_LABELLED', message: 'no source to back up' };
-  const { code, message, hint } = first;
-  return hint === undefined ? { code, message } : { code, message, hint };
+/** Returns why a run without any source failed, and the problems that this error does not say. */
+export function emptyRunError(problems: readonly Problem[]): { error: ErrorInfo; problems: Problem[] } {
+  const first = problems.find(({ severity }) => severity === 'error');
+  if (!first) return { error: { code: 'NOTHING_LABELLED', message: 'no source to back up' }, problems: [...problems] };
+  const { severity: _, subject: __, ...why } = first;
+  return {
+    error: { ...why, message: problemText(first) },
+    problems: problems.filter((problem) => problem !== first),
+  };
 }

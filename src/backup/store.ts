@@ -3,6 +3,7 @@ import { redactDeep } from '../base/redact.ts';
 import type { Problem } from '../plan/model.ts';
 import { vanishedSources } from '../run/history.ts';
 import { journalObjects, readJournal } from '../run/journal.ts';
+import { rememberRecipients } from '../run/known-keys.ts';
 import { prolongLocks } from '../run/object-locks.ts';
 import { spoolError } from '../run/spool.ts';
 import { StoredSizes } from '../store/objects/key-set.ts';
@@ -35,7 +36,10 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
   const { journal, list } = prepared;
   let context: RunContext | undefined;
   try {
-    problems.push(...damagedProblems(list.damaged), ...clockProblems(list.snapshots, deps.now()));
+    problems.push(
+      ...damagedProblems(list.damaged),
+      ...clockProblems(list.snapshots, { now: deps.now(), zone: deps.zone }),
+    );
     context = await takePlace(deps, request, run, prepared);
     problems.push(...(await findEmptied(deps, prepared)), ...(await newProjectProblems(request, prepared)));
     const sources = chosenSources(prepared.plan, request);
@@ -182,7 +186,7 @@ async function commit(
   if (status === 'failed') {
     await removeObjects(context);
     const ending: Ending = { status, results, problems };
-    return results.length === 0 ? { ...ending, error: emptyRunError(problems) } : ending;
+    return results.length === 0 ? { ...ending, ...emptyRunError(problems) } : ending;
   }
   const manifest: Manifest = {
     format: FORMAT,
@@ -203,6 +207,9 @@ async function commit(
   const sending = () => context.journal.record({ type: 'commit' });
   const place = placeOf(await context.repository.commit(manifest, { fence, sending }));
   await rememberChain(deps, context.log, async (seen = []) => [...seen, place]);
+  await rememberRecipients(deps.state.directory, context.repository.keys).catch((error: unknown) =>
+    context.log.warn('the public keys could not be remembered', { ...errorInfo(error) }),
+  );
   // The snapshot exists. If an index cannot be cached, the next run fetches it. No run is compared with a safety
   // snapshot or an import. Their indexes would replace the one that the next run needs. Without a key, that run could
   // not read it again, and would store everything.

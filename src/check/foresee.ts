@@ -7,7 +7,7 @@ import type { CopyPlace } from '../copy/context.ts';
 import { isReadPastCache } from '../destinations/local.ts';
 import type { Note, Plan, PlannedSource, Problem } from '../plan/model.ts';
 import { isS3 } from '../plan/s3-location.ts';
-import { formatBytes } from '../report/format.ts';
+import { formatBoth } from '../report/format.ts';
 import { vanishedSources } from '../run/history.ts';
 import type { CopyState, State } from '../run/state.ts';
 import { listIncomplete } from '../store/objects/documents.ts';
@@ -169,7 +169,8 @@ async function placeProblems(
     ];
   }
   if (free >= Math.max(FULL, needed)) return [];
-  const message = `${location} has ${formatBytes(free)} free${needed > FULL ? `, but needs ${formatBytes(needed)}` : ''}`;
+  const [has, needs] = formatBoth(free, needed);
+  const message = `${location} has ${has} free${needed > FULL ? `, but needs ${needs}` : ''}`;
   const hint = 'Free space on that disk, or mount a larger one.';
   return [{ severity: 'error', code: full, subject: setting, message, hint }];
 }

@@ -2,7 +2,17 @@ import { unlessAborted } from '../base/abort.ts';
 import { type ErrorInfo, errorInfo } from '../base/errors.ts';
 import { PROBE_RUN } from '../docker/helper-labels.ts';
 import { keptDatabases } from '../kept/databases.ts';
-import type { Mount, Note, Plan, PlannedSource, PostgresSource, Problem, VolumeSource } from '../plan/model.ts';
+import type {
+  FilesSource,
+  Mount,
+  Note,
+  Plan,
+  PlannedSource,
+  PostgresSource,
+  Problem,
+  VolumeSource,
+} from '../plan/model.ts';
+import { serverOf } from '../plan/postgres.ts';
 import { cutToWidth, plural } from '../report/format.ts';
 import type { Probed } from '../report/listing.ts';
 import type { State } from '../run/state.ts';
@@ -20,6 +30,7 @@ import { fileMountsIn, HELPER_ROOT, leftOutOf, pathInAgent } from '../sources/vo
 import type { MeasuredTree } from '../store/content/measure-tree.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { TreeStore } from '../trees/runner.ts';
+import { probeBase } from './probe-base.ts';
 import { treeFindings } from './tree-findings.ts';
 
 interface ProbeDeps {
@@ -66,7 +77,7 @@ export async function probe(
       notes.push(...(found?.notes ?? []));
       if (found?.empty) empty.push(source.name);
     } catch (error) {
-      probes.set(source.name, { what: source.kind === 'postgres' ? 'Postgres' : where(source) });
+      probes.set(source.name, { what: describe(source) });
       const notReady = isStarting(source, error, new Date());
       if (notReady) notes.push({ subject: source.name, message: NOT_READY });
       else problems.push(limit.aborted ? tooSlow(source) : toProblem(source, errorInfo(error)));
@@ -87,11 +98,20 @@ type Look = Probed & {
 
 /** Returns true for a server that does not respond shortly after its container's start. A first start takes a while. */
 function isStarting({ kind, life }: PlannedSource, error: unknown, now: Date): boolean {
-  if (kind !== 'postgres' || !life || !mayBeStarting(error)) return false;
+  if ((kind !== 'postgres' && kind !== 'base') || !life || !mayBeStarting(error)) return false;
   return now.getTime() - Date.parse(life.startedAt) < STARTING_MS;
 }
 
+/** A source whose tree is a directory. */
+type TreeSource = VolumeSource | FilesSource;
+
 function probeOne(source: PlannedSource, deps: ProbeDeps, signal: AbortSignal): Promise<Look> {
+  if (source.kind === 'base') {
+    const runId = probeRun();
+    const application = applicationName(deps.project, runId);
+    const open = () => deps.openTools(serverOf(source), { runId, application, signal });
+    return probeBase(source, open, signal);
+  }
   return source.kind === 'postgres' ? probePostgres(source, deps, signal) : probeTree(source, deps, signal);
 }
 
@@ -120,11 +140,7 @@ async function probePostgres(source: PostgresSource, deps: ProbeDeps, signal: Ab
   }
 }
 
-async function probeTree(
-  source: Exclude<PlannedSource, PostgresSource>,
-  deps: ProbeDeps,
-  signal: AbortSignal,
-): Promise<Look> {
+async function probeTree(source: TreeSource, deps: ProbeDeps, signal: AbortSignal): Promise<Look> {
   const { root, reach } = treeOf(source, deps);
   const { exclude } = source;
   const leaveOut = leftOutOf(source);
@@ -146,7 +162,7 @@ async function probeTree(
 }
 
 /** Returns text about the SQLite databases of a tree and how they are backed up. */
-function databasesText(source: Exclude<PlannedSource, PostgresSource>, measured: MeasuredTree): string {
+function databasesText(source: TreeSource, measured: MeasuredTree): string {
   const { databases, examples, remote } = measured;
   if (databases === 0) return '';
   const names = cutToWidth(examples.join(', ') + (databases > examples.length ? ', …' : ''), NAMES_WIDTH);
@@ -163,14 +179,19 @@ export function probeRun(): string {
   return `${PROBE_RUN}${newSnapshotId(new Date())}`;
 }
 
-function treeOf(source: Exclude<PlannedSource, PostgresSource>, deps: ProbeDeps) {
+function treeOf(source: TreeSource, deps: ProbeDeps) {
   if (source.kind === 'files') return { root: source.root, reach: { kind: 'here' as const } };
   const here = pathInAgent(source.mount, deps.agentMounts);
   if (here !== undefined) return { root: here, reach: { kind: 'here' as const } };
   return { root: HELPER_ROOT, reach: { kind: 'helper' as const, mount: source.mount } };
 }
 
-function where(source: Exclude<PlannedSource, PostgresSource>): string {
+function describe(source: PlannedSource): string {
+  if (source.kind === 'base') return `base backups and WAL of ${source.server}`;
+  return source.kind === 'postgres' ? 'Postgres' : where(source);
+}
+
+function where(source: TreeSource): string {
   if (source.kind === 'files') return source.root;
   const { mount } = source as VolumeSource;
   return mount.name ? `volume ${mount.name} → ${mount.destination}` : `${mount.source} → ${mount.destination}`;
@@ -183,7 +204,7 @@ function where(source: Exclude<PlannedSource, PostgresSource>): string {
 function tooSlow(source: PlannedSource): Problem {
   return {
     severity: 'warning',
-    code: source.kind === 'postgres' ? 'PG_UNREACHABLE' : 'TREE_STALLED',
+    code: 'mount' in source || source.kind === 'files' ? 'TREE_STALLED' : 'PG_UNREACHABLE',
     subject: source.containerName || source.name,
     message: `${source.name} did not answer within ${LIMIT_MS / 1000} s, so its size is not known`,
     hint: 'A run waits longer. If the host is not busy, check the container and its disk.',

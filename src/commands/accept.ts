@@ -2,9 +2,12 @@ import type { App } from '../app/app.ts';
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { highestCopied } from '../copy/highest-copied.ts';
-import type { Loss } from '../plan/accepted.ts';
+import { endRetries } from '../daemon/retries.ts';
+import type { Accepted, Loss } from '../plan/accepted.ts';
 import type { Plan } from '../plan/model.ts';
+import { createDispatcher } from '../report/dispatch.ts';
 import { plural } from '../report/format.ts';
+import { withoutAccepted } from '../report/tries.ts';
 import { listSourceStatuses } from '../run/source-status.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { listEmptied } from '../store/repository/emptied.ts';
@@ -25,7 +28,9 @@ export async function accept(call: Call): Promise<number> {
   // A run in progress, or another command, may write the same state.
   const held = await app.lock();
   try {
-    await app.state.saveAccepted({ ...(await app.state.accepted()), [source]: { at, sequence, losses } });
+    const accepted = { ...(await app.state.accepted()), [source]: { at, sequence, losses } };
+    await app.state.saveAccepted(accepted);
+    await endFailure(app, accepted);
   } finally {
     await held.release();
   }
@@ -36,6 +41,23 @@ export async function accept(call: Call): Promise<number> {
     () => `Accepted: ${source} ${words}. Lifeboat keeps its newest good snapshot.`,
   );
   return EXIT.done;
+}
+
+/**
+ * Ends the pending retries that only the accepted failure needed. Reports a run that waited for them, because nobody
+ * was notified of it yet, and a monitor waits for the result.
+ */
+async function endFailure(app: App, accepted: Accepted): Promise<void> {
+  const { state, log, now, notifiers, settings } = app;
+  const isOver = await endRetries({ state, log, now, zone: settings.timeZone }, await app.plan(), accepted);
+  const last = await state.lastRun();
+  if (!isOver || !last?.retry?.quiet) return;
+  const { retry: _, ...report } = withoutAccepted(last, accepted);
+  // The results of the sources stay those of their runs.
+  await state.saveLastRun(report, { ...report, sources: [], results: [] });
+  const dispatcher = createDispatcher(notifiers, { log });
+  dispatcher.emit({ type: 'run-finished', report });
+  await dispatcher.flush();
 }
 
 const LOSS_WORDS: Record<Loss, string> = {
@@ -64,9 +86,13 @@ async function findLosses(
     });
   }
   if (status.stopped !== undefined) {
-    throw new LifeboatError('NOTHING_TO_ACCEPT', `the container ${status.stopped} of ${source} only does not run`, {
-      hint: 'Start it. If the database is gone for good, remove the container or its label, then run `lifeboat accept` again.',
-    });
+    throw new LifeboatError(
+      'NOTHING_TO_ACCEPT',
+      `the container ${status.stopped.container} of ${source} only does not run`,
+      {
+        hint: `Start it with \`${status.stopped.start}\`. If the database is gone for good, remove the container or its label, then run \`lifeboat accept\` again.`,
+      },
+    );
   }
   const isGone = status.attention === 'vanished';
   const losses: Loss[] = [

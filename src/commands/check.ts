@@ -1,8 +1,11 @@
 import path from 'node:path';
 import { EXIT } from '../base/exit.ts';
 import { type CheckResult, check } from '../check/check.ts';
+import type { NeededKey } from '../check/keys.ts';
+import type { SealKeys } from '../plan/seal-keys.ts';
 import { formatBytes, formatCount, plural } from '../report/format.ts';
 import { createMeterLine } from '../report/meter-line.ts';
+import { describeKey, knownRecipients } from '../run/known-keys.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { bucketProblems } from './bucket.ts';
@@ -27,15 +30,35 @@ export async function checkRepository(call: Call): Promise<number> {
   line.clear();
   if (readData > 0 && readData < 1 && !app.otherRepository) await app.state.saveCheckedTo(result.next);
   if (!app.otherRepository) await rememberDamaged(call, result, readData);
+  const recipients = await knownRecipients(app.state.directory).catch(() => ({}));
+  const keys = result.keys.map((key) => ({ ...key, ...what(key.id, app.settings.keys, recipients) }));
   const rules = app.otherRepository ? [] : await bucketProblems(app.settings, io.env);
-  print(call, { ...result, rules }, () =>
+  print(call, { ...result, keys, rules }, () =>
     [
-      renderCheck(result, app.otherRepository, app.settings.copies),
+      renderCheck({ ...result, keys }, app.otherRepository, app.settings.copies),
       ...rules.flatMap((one) => [`! ${one.message} (${one.code})`, `  ${one.hint}`]),
     ].join('\n'),
   );
   return exitStatusOf(result, rules.length);
 }
+
+function what(id: string | undefined, ...known: [SealKeys, Record<string, string[]>]): { standsFor?: string } {
+  const standsFor = id === undefined ? undefined : describeKey(id, ...known);
+  return standsFor === undefined ? {} : { standsFor };
+}
+
+/** Says which keys the snapshots need, and what each id stands for. */
+export function keyLines(keys: readonly (NeededKey & { standsFor?: string })[]): string[] {
+  return keys.flatMap(({ encryption, id, snapshots, standsFor }) => {
+    const key = `${encryption} key${id === undefined ? '' : ` ${id}`}`;
+    const needed = `  ${key}: needed by ${plural(snapshots.length, 'snapshot')}, the newest ${snapshots[0]}`;
+    if (standsFor !== undefined) return [needed, `    ${standsFor}`];
+    return encryption === 'age' && id !== undefined ? [needed, `    ${COMPUTE_ID}`] : [needed];
+  });
+}
+
+const COMPUTE_ID =
+  'its public key is not known here; to get the id of a public key: `printf %s age1… | sha256sum | cut -c1-8`';
 
 /**
  * Returns the exit status of a check.
@@ -95,10 +118,7 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
   const read = bytesRead > 0 ? `${formatBytes(bytesRead)} read and hashed` : 'content not read (use --read-data)';
   const lines = [`${plural(snapshots, 'snapshot')}, ${plural(objects, 'object')}, ${formatBytes(bytes)} · ${read}`];
   lines.push(...signatureLines(result));
-  for (const { encryption, id, snapshots } of result.keys) {
-    const key = `${encryption} key${id === undefined ? '' : ` ${id}`}`;
-    lines.push(`  ${key}: needed by ${plural(snapshots.length, 'snapshot')}, the newest ${snapshots[0]}`);
-  }
+  lines.push(...keyLines(result.keys));
   if (result.ahead.length > 0) {
     const ids = result.ahead.join(', ');
     lines.push(`Dated in the future, because a clock was wrong: ${ids}. The order of the snapshots is not affected.`);

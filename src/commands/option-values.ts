@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { type PointInTime, parsePointInTime } from '../plan/values/point-in-time.ts';
 
 /** Parsers of option values. Each throws commander's InvalidArgumentError, which ends with exit status 2. */
 
@@ -18,6 +19,14 @@ export function moment(value: string): Date {
   const time = new Date(value);
   if (/^\d{4}-\d\d-\d\dT\d\d:\d\d.*(?:Z|[+-]\d\d:?\d\d)$/.test(value) && !Number.isNaN(time.getTime())) return time;
   throw new InvalidArgumentError('Give a time with its zone, such as 2026-11-20T00:00Z.');
+}
+
+/** A time to the microsecond, or `latest`. */
+export function point(value: string): PointInTime | 'latest' {
+  if (value === 'latest') return value;
+  const parsed = parsePointInTime(value);
+  if (parsed) return parsed;
+  throw new InvalidArgumentError('Give a time with its zone, such as "2026-11-20 14:30:00+01", or latest.');
 }
 
 /** `10%` → 0.1. */

@@ -67,7 +67,7 @@ export async function run(name: string, operands: Operands, options: Options, io
 }
 
 /** The commands that take --from. */
-const CAN_READ_COPIES = new Set(['restore', 'export', 'snapshots', 'show', 'check']);
+const CAN_READ_COPIES = new Set(['restore', 'export', 'snapshots', 'show', 'windows', 'check']);
 
 function otherRepositoryOf({ from, project }: Options): OtherRepository | undefined {
   if (typeof from !== 'string') return undefined;
@@ -88,6 +88,7 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   snapshots: async (call) => (await import('./snapshots.ts')).listSnapshots(call),
   show: async (call) => (await import('./show.ts')).show(call),
   status: async (call) => (await import('./status.ts')).status(call),
+  windows: async (call) => (await import('./windows.ts')).showWindows(call),
   check: async (call) => (await import('./check.ts')).checkRepository(call),
   copy: async (call) => (await import('./copy.ts')).copy(call),
   forget: async (call) => (await import('./forget.ts')).forget(call),

@@ -9,7 +9,7 @@ import { selectByGlobs } from '../store/filesystem/glob.ts';
 import type { IndexEntry } from '../store/filesystem/index-file.ts';
 import { displayPath } from '../store/filesystem/path.ts';
 import { readIndexFile } from '../store/filesystem/read-index.ts';
-import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import { type Manifest, type ManifestSource, withKeyId } from '../store/objects/manifest.ts';
 import { resolveSnapshot } from '../store/repository/chain.ts';
 import { type Call, print } from './call.ts';
 
@@ -33,7 +33,7 @@ export async function show(call: Call): Promise<number> {
     });
   }
   if (entry.kind === 'postgres' && glob === undefined) {
-    const facts = entry.facts ? await repository.readFacts(entry.facts) : undefined;
+    const facts = entry.facts ? await repository.readFacts(withKeyId(entry.facts, entry)) : undefined;
     print(call, { ...entry, facts }, () => renderDatabases(source, entry, facts as PostgresView | undefined));
     return EXIT.done;
   }
@@ -88,7 +88,7 @@ async function showFiles(call: Call, entry: ManifestSource, glob: string | undef
   const { index } = entry;
   await withLookDirectory(path.join(SPOOL, 'runs'), async (directory) => {
     const file = path.join(directory, 'index.ndjson');
-    await repository.fetchIndex(index, file, call.io.signal);
+    await repository.fetchIndex(withKeyId(index, entry), file, call.io.signal);
     for await (const item of readIndexFile(file)) {
       if (!wanted(item.path, item.type === 'directory')) continue;
       count += 1;

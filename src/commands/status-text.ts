@@ -1,9 +1,11 @@
+import { vanishedError } from '../backup/outcome.ts';
+import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
 import { stoppedDatabase } from '../plan/postgres.ts';
 import { fallAdvice, fallText } from '../report/fall.ts';
 import { formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
-import { problemLines } from '../report/text.ts';
+import { problemLines } from '../report/problem-text.ts';
 import type { LastGood } from '../run/history.ts';
 import type { Attention, SourceStatus } from '../run/source-status.ts';
 import { documentsOfEntry } from '../store/objects/manifest.ts';
@@ -51,6 +53,15 @@ export function damageProblems(all: readonly SourceStatus[], damaged: readonly s
   });
 }
 
+/** Returns why the last backup of a source failed, or why its next one will. */
+export function errorOf(source: SourceStatus): ErrorInfo | undefined {
+  const { attention, last, stopped } = source;
+  if (stopped !== undefined) return stoppedDatabase(stopped);
+  // The result is older than what other sources show now.
+  if (attention === 'vanished') return vanishedError(source);
+  return last && last.status !== 'ok' ? last.error : undefined;
+}
+
 /**
  * Renders the sources for `status`: a table, then the reason for each source that needs attention.
  *
@@ -69,7 +80,8 @@ export function renderSourceStatuses(
     return [oneLine(name), word(source, unread), ago, good ?? none, size, lastGood?.snapshot ?? ''];
   });
   const lines = table(rows, { indent: 2, align: ['left', 'left', 'left', 'left', 'right'] });
-  const why = all.flatMap(({ name, attention, last, lastGood, fell, stopped }) => {
+  const why = all.flatMap((source) => {
+    const { name, attention, lastGood, fell } = source;
     if (unread && NEEDS_SNAPSHOTS.has(attention)) return [];
     if (attention === 'late')
       return [`  ${paint.bad('!')} ${oneLine(name)}: not backed up at its last two scheduled times`];
@@ -77,33 +89,12 @@ export function renderSourceStatuses(
       const date = `its newest snapshot is dated in the future (${lastGood?.snapshot})`;
       return [`  ${paint.bad('!')} ${oneLine(name)}: ${date}; the clock was ahead then, or is behind now`];
     }
-    if (attention === 'damaged') {
-      const what = `its last good snapshot ${lastGood?.snapshot} needs data that \`lifeboat check\` found damaged`;
-      const hint = `run \`lifeboat backup ${name}\`, which stores that data again; \`lifeboat check\` names the snapshots that are whole`;
-      return [`  ${paint.bad('!')} ${oneLine(name)}: ${what}`, `    hint: ${hint}`];
-    }
     if (attention === 'fell' && fell) {
       const what = `  ${paint.bad('!')} ${oneLine(name)}: ${oneLine(fallText(fell, now))}`;
       return [what, `    hint: ${fallAdvice(name, fell)}`];
     }
-    if (stopped !== undefined)
-      return problemLines({ severity: 'error', subject: name, ...stoppedDatabase(stopped) }, paint);
-    if (attention === 'vanished') {
-      const hint = `start its container and check its labels, or \`lifeboat accept ${name}\``;
-      return problemLines(
-        {
-          severity: 'error',
-          code: 'SOURCE_VANISHED',
-          subject: name,
-          message: 'no container or label has this source any more',
-          hint,
-        },
-        paint,
-      );
-    }
-    return last?.error && last.status !== 'ok'
-      ? problemLines({ severity: 'error', subject: name, ...last.error }, paint)
-      : [];
+    const error = errorOf(source);
+    return error ? problemLines({ severity: 'error', subject: name, ...error }, paint) : [];
   });
   return [...lines, ...why];
 }

@@ -6,10 +6,12 @@ import { keptLines } from '../kept/list.ts';
 import type { Plan } from '../plan/model.ts';
 import { copyStateLines } from '../report/copy-text.ts';
 import type { RunReport } from '../report/events.ts';
-import { formatAgo } from '../report/format.ts';
+import { formatAgo, formatWhen, oneLine } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
+import { detailLines, problemLines, withoutRepeated } from '../report/problem-text.ts';
 import { PRUNE, retentionLines } from '../report/prune-text.ts';
-import { headline, nextRun, nextTry, problemLines } from '../report/text.ts';
+import { headline, nextRun, nextTry } from '../report/text.ts';
+import { withoutAccepted } from '../report/tries.ts';
 import { lastGoodOf, lastGoodReport } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
@@ -20,32 +22,35 @@ import { findOtherProjects, otherProjectsText } from '../store/repository/other-
 import { withListsOf } from '../store/repository/pack-lists.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { leftSlotProblems } from '../wal/left-slots.ts';
+import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { type Call, print } from './call.ts';
-import { damageProblems, renderSourceStatuses } from './status-text.ts';
+import { damageProblems, errorOf, renderSourceStatuses } from './status-text.ts';
+import { readWindows, windowLines } from './windows.ts';
 
 /** `lifeboat status`: shows each source by its own newest result, whichever sources the last run covered. */
 export async function status(call: Call): Promise<number> {
   const { app } = call;
   const { state } = app;
   const now = new Date();
-  const last = await state.lastRun();
-  const plan = await app.plan();
+  const [run, plan] = [await state.lastRun(), await app.plan()];
   const found = await lookAtDestination(call, plan);
   const { manifests, damaged, problem } = found;
-  const zone = app.settings.timeZone;
+  const { timeZone: zone } = app.settings;
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
+  const last = run && withoutAccepted(run, accepted);
   const all = listSourceStatuses({ plan, manifests, results, accepted, damaged: found.objects, zone, now });
   const next = app.nextRun(plan).toISOString();
   const underWay = await app.runsUnderWay();
   const running = runningNow(underWay);
   // A retry in progress is noted too, in case it dies.
   const retryAt = running ? undefined : (await state.retries()).map(({ at }) => at).sort()[0];
-  const sources = all.map(toRow);
   const kept = await app.listKept();
   const services = await heldServices(app.journals, underWay);
-  const known = await state.copies();
-  const copies = app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
-  const doubts = [...(await spoolProblems(SPOOL)), ...damageProblems(all, found.objects)];
+  const recoverable = problem ? [] : await readWindows(call);
+  const copies = await copyStates(call);
+  const slots = await slotProblems(call);
+  const doubts = [...(await spoolProblems(SPOOL)), ...slots, ...damageProblems(all, found.objects)];
   print(
     call,
     {
@@ -53,9 +58,10 @@ export async function status(call: Call): Promise<number> {
       running,
       last: last ?? null,
       nextRun: next,
-      sources,
+      sources: all.map(toRow),
       destination: { name: app.destination.name, ...destinationView(found) },
       copies,
+      ...(recoverable.length > 0 ? { windows: recoverable } : {}),
       snapshots: manifests.length,
       restores: kept.restores,
       strayAreas: kept.stray,
@@ -64,12 +70,13 @@ export async function status(call: Call): Promise<number> {
     },
     () =>
       [
-        ...(running ? [`Running: ${running}`] : []),
-        ...(last ? [lastRunLine(last, now)] : noRunLines(found)),
+        ...(running ? [`Running: ${runningText(underWay, { now, zone }) ?? running}`] : []),
+        ...(last ? lastRunHead(last, now) : noRunLines(found)),
         ...destinationLines(found),
         ...renderSourceStatuses(all, { now, paint: call.io.paint, unread: problem !== undefined }),
         ...doubts.flatMap((problem) => problemLines(problem, call.io.paint)),
-        ...(last ? lastRunLines(last, call.io.paint) : []),
+        ...(last ? lastRunLines(last, all.map(errorOf), call.io.paint) : []),
+        ...recoverable.flatMap((one) => windowLines(one, now)),
         ...copyStateLines(copies, now, call.io.paint),
         ...heldProblems(services).flatMap((problem) => problemLines(problem, call.io.paint)),
         ...keptLines(kept, now),
@@ -77,22 +84,42 @@ export async function status(call: Call): Promise<number> {
         nextRun(next, { now, zone }),
       ].join('\n'),
   );
+  const behind = damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
+  return exitStatusOf(found, { last, all, troubled: behind || services.length > 0 || doubts.length > 0 });
+}
+
+function exitStatusOf(
+  { problem, manifests }: Found,
+  { last, all, troubled }: { last: RunReport | undefined; all: readonly SourceStatus[]; troubled: boolean },
+): number {
   if (problem || last?.status === 'failed') return EXIT.failed;
   if (!last && manifests.length === 0) return EXIT.nothing;
   const allGood = all.length > 0 && all.every(({ attention }) => attention === null);
-  const behind = damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
-  const troubled = behind || services.length > 0 || doubts.length > 0;
   return (last?.status ?? 'ok') === 'ok' && allGood && !troubled ? EXIT.done : EXIT.partial;
 }
 
-function lastRunLine(last: RunReport, now: Date): string {
-  return `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${because(last.error)}`;
+function lastRunHead(last: RunReport, now: Date): string[] {
+  const { error } = last;
+  const why = error ? ` · ${oneLine(error.message)} (${error.code})` : '';
+  const head = `Last run ${formatAgo(new Date(last.end), now)}: ${headline(last)}${why}`;
+  return [head, ...detailLines(error ?? {}).map((line) => `  ${line}`)];
 }
 
 /** Says why no last run is shown. Without the state in the spool, the snapshots still show what earlier runs stored. */
 function noRunLines({ manifests, others }: Found): string[] {
   if (manifests.length > 0) return ['The last run is unknown: /spool is new or was full.'];
   return ['No run yet.', ...(others === undefined ? [] : [`${others}.`])];
+}
+
+/** Returns the replication slots that no source needs any more. Without the spool, none is known. */
+async function slotProblems({ app }: Call) {
+  const memory = openReceiverMemory(app.state.directory);
+  return leftSlotProblems(await memory.slots().catch(() => []));
+}
+
+async function copyStates({ app }: Call) {
+  const known = await app.state.copies();
+  return app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
 }
 
 /** A source as `status --json` shows it. */
@@ -151,20 +178,26 @@ function destinationView({ problem, damaged }: Found) {
 
 function destinationLines({ problem, damaged }: Found): string[] {
   const errors = [...(problem ? [errorInfo(problem)] : []), ...groupDamaged(damaged).map(({ error }) => error)];
-  return errors.flatMap(({ message, code, hint }) => [
-    `! ${problem ? 'destination: ' : ''}${message} (${code})`,
-    ...(hint ? [`  ${hint}`] : []),
+  return errors.flatMap((error) => [
+    `! ${problem ? 'destination: ' : ''}${error.message} (${error.code})`,
+    ...detailLines(error).map((line) => `  ${line}`),
   ]);
 }
 
-/** Renders what the last run reported apart from its sources and copies. */
-function lastRunLines(last: RunReport, paint: Paint): string[] {
-  const problems = last.problems.filter(({ subject }) => subject !== PRUNE);
+/**
+ * Renders what the last run reported apart from its sources and copies.
+ *
+ * @param said the errors that are already shown
+ */
+function lastRunLines(last: RunReport, said: readonly (ErrorInfo | undefined)[], paint: Paint): string[] {
+  const problems = withoutRepeated(last.problems, said).filter(({ subject }) => subject !== PRUNE);
   return [...problems.flatMap((problem) => problemLines(problem, paint)), ...retentionLines(last, paint)];
 }
 
-function because(error: ErrorInfo | undefined): string {
-  return error ? ` · ${error.message} (${error.code})` : '';
+function runningText(underWay: readonly UnderWay[], when: { now: Date; zone: string }): string | undefined {
+  const start = underWay.at(-1)?.start;
+  if (start?.verb !== 'backup') return undefined;
+  return `backup ${start.run.id} since ${formatWhen(new Date(start.run.start), when)}`;
 }
 
 /**

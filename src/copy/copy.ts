@@ -4,6 +4,7 @@ import { until } from '../destinations/until.ts';
 import { withAlive } from '../destinations/with-alive.ts';
 import { isCopyOk } from '../report/copy-text.ts';
 import type { CopyReport, Pruned } from '../report/events.ts';
+import { formatWhen } from '../report/format.ts';
 import type { CopyState } from '../run/state.ts';
 import { patiently, watched } from '../run/watchdog.ts';
 import { refuseEmptied } from '../store/repository/emptied.ts';
@@ -97,7 +98,7 @@ async function copyOne(
   try {
     await watched({ ...limits(deps, name), signal: deps.signal }, async (signal, alive) => {
       const side = await main;
-      const opened = await openCopy(place, side.repository, before, signal);
+      const opened = await openCopy({ place, main: side.repository, before, signal }, deps);
       // The lease bypasses the watchdog, because the lease's timer is no sign of progress.
       await withLease({
         place,
@@ -146,17 +147,16 @@ async function copyOne(
  * mount is missing, or somebody has emptied it.
  */
 async function openCopy(
-  place: CopyPlace,
-  main: Repository,
-  before: CopyState | undefined,
-  signal: AbortSignal,
+  { place, main, before, signal }: Pick<One, 'place' | 'before'> & { main: Repository; signal: AbortSignal },
+  { now, zone }: Pick<CopyDeps, 'now' | 'zone'>,
 ): Promise<Repository> {
   const { complete, made } = before ?? {};
   if (complete === undefined && made === undefined) return place.open(main, { create: true, signal });
   return place.open(main, { create: false, signal }).catch((error: unknown) => {
     if (!hasCode(error, 'DEST_FOREIGN')) throw error;
     const { code, message, hint, cause } = error;
-    const was = complete === undefined ? `it was created at ${made}` : `it was complete at ${complete}`;
+    const at = formatWhen(new Date(complete ?? made ?? ''), { now: now(), zone });
+    const was = complete === undefined ? `it was created ${at}` : `it was complete ${at}`;
     throw new LifeboatError(code, `${message}; ${was}`, { cause, ...(hint ? { hint } : {}) });
   });
 }

@@ -1,6 +1,7 @@
 import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import { type PruneAloneDeps, pruneAlone } from '../prune/alone.ts';
 import type { PruneRequest, PruneResult } from '../prune/prune.ts';
+import { formatWhen } from '../report/format.ts';
 import type { State } from '../run/state.ts';
 import { watched } from '../run/watchdog.ts';
 import type { Lease } from '../store/repository/lease.ts';
@@ -66,7 +67,8 @@ export async function pruneEverywhere(
         // As after a run: no manifest names objects that are still being copied. Only a full copy is pruned all the
         // same.
         const { behindSince, error } = (await deps.state.copies())[name] ?? {};
-        if (behindSince !== undefined && error?.code !== 'DEST_FULL') throw isBehind(name, behindSince, error);
+        if (behindSince !== undefined && error?.code !== 'DEST_FULL')
+          throw isBehind(name, formatWhen(new Date(behindSince), { now: deps.now(), zone: deps.zone }), error);
         return copy;
       },
     };

@@ -34,6 +34,8 @@ export interface DaemonDeps {
   recoverAgainMs?: number;
   /** true while a run is under way, in this process or in one started by `docker compose exec` */
   isBusy(): Promise<boolean>;
+  /** receives WAL of the sources in the plan; absent in tests */
+  receivers?: { update(plan: Plan): Promise<void>; stop(): Promise<void> };
   /** calls back when containers change, and after a lost connection to the engine is open again */
   watch(onChange: () => Promise<void>, signal: AbortSignal): Promise<void>;
   /** calls `tick` at every full minute until the returned function is called; `tick` never rejects */
@@ -63,6 +65,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
 
   const replan = async () => {
     plan = await refreshPlan(deps, plan);
+    if (plan) void deps.receivers?.update(plan);
   };
   const logRun = createRunLogger(deps);
   const tick = () => {
@@ -105,7 +108,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   stopTicking();
   clearTimeout(soon);
   clearInterval(heart);
-  await running;
+  await Promise.all([running, deps.receivers?.stop()]);
   await stopOthers(deps);
   await watching.catch(() => undefined);
 }

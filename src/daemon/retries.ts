@@ -1,10 +1,10 @@
 import type { Attempt } from '../backup/context.ts';
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { type Accepted, acceptedTime } from '../plan/accepted.ts';
+import { type Accepted, acceptedTime, endsFailure } from '../plan/accepted.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 import { isDue, mayPass, nextTry } from '../plan/values/retry.ts';
-import type { RunReport } from '../report/events.ts';
+import type { RunReport, SourceReport } from '../report/events.ts';
 import type { Earlier, PendingRetry } from '../report/tries.ts';
 import type { LastResult } from '../run/source-status.ts';
 import type { State } from '../run/state.ts';
@@ -71,6 +71,42 @@ export async function dueRetry(
   const all = await retriesOf(deps);
   const retry = all.find((one) => isDue(one, deps.now()));
   if (!retry) return undefined;
+  const { only, isLeft } = await openQuestions(deps, retry, plan);
+  if (isLeft) return { retry, only };
+  const last = await deps.state.lastRun().catch(() => undefined);
+  // The run was not reported yet, and nothing is wrong any more: somebody accepted a vanished source.
+  if (last?.retry?.quiet) return { retry, only: ({ schedule }) => retry.schedules.includes(schedule) };
+  await save(
+    deps,
+    all.filter((one) => one !== retry),
+  );
+  return undefined;
+}
+
+/**
+ * Drops the pending retries for which nothing is left after an acceptance, and from the others the results that it
+ * ends. Returns whether there was one, and none is left.
+ */
+export async function endRetries(deps: RetryDeps, plan: Plan, accepted: Accepted): Promise<boolean> {
+  const all = await retriesOf(deps);
+  const left: PendingRetry[] = [];
+  for (const retry of all) {
+    if (!(await openQuestions(deps, retry, plan)).isLeft) continue;
+    const { earlier, since: at } = retry;
+    const isOver = ({ name, error }: SourceReport) => endsFailure(accepted[name], { at, ...(error ? { error } : {}) });
+    const results = earlier?.results.filter((result) => !isOver(result));
+    left.push(earlier && results ? { ...retry, earlier: { ...earlier, results } } : retry);
+  }
+  if (all.length > 0) await save(deps, left);
+  return all.length > 0 && left.length === 0;
+}
+
+/** Finds the sources that a retry is for. `isLeft`: whether there is any, or anything else that it has to report. */
+async function openQuestions(
+  deps: RetryDeps,
+  retry: PendingRetry,
+  plan: Plan | undefined,
+): Promise<{ only(source: PlannedSource): boolean; isLeft: boolean }> {
   // If the results cannot be read, the try covers all sources.
   const [results, accepted] = await Promise.all([
     deps.state.results().catch((): Record<string, LastResult> => ({})),
@@ -83,22 +119,15 @@ export async function dueRetry(
   // A manual backup in the meantime counts too.
   const only = ({ name, schedule }: PlannedSource) => {
     const result = since(name);
-    return result ? isLacking(result) : retry.schedules.includes(schedule);
+    if (!result) return retry.schedules.includes(schedule);
+    return isLacking(result) && !endsFailure(accepted[name], result);
   };
   const planned = plan?.sources ?? [];
   const lost = Object.keys(results).filter((name) => {
     if (planned.some((source) => source.name === name)) return false;
     return since(name)?.status === 'failed' && !((acceptedTime(accepted[name]) ?? '') > retry.since);
   });
-  if (planned.length === 0 || planned.some(only) || lost.length > 0) return { retry, only };
-  const last = await deps.state.lastRun().catch(() => undefined);
-  // The run was not reported yet, and nothing is wrong any more: somebody accepted a vanished source.
-  if (last?.retry?.quiet) return { retry, only: ({ schedule }) => retry.schedules.includes(schedule) };
-  await save(
-    deps,
-    all.filter((one) => one !== retry),
-  );
-  return undefined;
+  return { only, isLeft: planned.length === 0 || planned.some(only) || lost.length > 0 };
 }
 
 /** Whether a source failed, or was stored in part for a reason that may pass. */

@@ -66,6 +66,23 @@ export const HELPER_KINDS = {
     capabilities: {},
     limits: { memoryMib: 2048, pids: 512 },
   }),
+  recovery: defineKind({
+    purpose: 'recovery',
+    title: 'Recovery helper',
+    task: 'runs a database server that recovers a base backup to a point in time',
+    image: "the database's, as recorded with the base backup",
+    network: 'none',
+    mounts: {
+      data: { doc: 'The new volume that the base backup was restored into.', access: 'read-write' },
+      wal: { doc: 'A directory of the spool with the WAL that the server asked for.', access: 'read-only' },
+      wanted: {
+        doc: 'An empty directory of the spool, in which the server asks for files by name.',
+        access: 'read-write',
+      },
+    },
+    capabilities: {},
+    tmpfs: { '/run/lifeboat': 'mode=1777,size=64m' },
+  }),
   volume: defineKind({
     purpose: 'volume',
     title: 'Volume helper',

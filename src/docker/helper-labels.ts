@@ -14,6 +14,9 @@ export const MARKER_RUN = 'lock';
 /** The beginning of the run label of helpers of `lifeboat plan`, which belong to no run. */
 export const PROBE_RUN = 'plan-';
 
+/** The run label of the helpers that receive WAL, which live as long as the daemon. */
+export const WAL_RUN = 'wal';
+
 /** The labels of a helper. `agent` is empty if an older version created the helper. */
 export interface HelperLabels {
   runId: string;

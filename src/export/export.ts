@@ -14,7 +14,7 @@ import { type ArchiveFormat, ArchiveWriter } from '../store/archive/archive-writ
 import { type ExportedTree, exportTree } from '../store/archive/export-tree.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFileLines } from '../store/filesystem/read-index.ts';
-import { heldAt, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
+import { heldAt, type Manifest, type ManifestSource, withKeyId } from '../store/objects/manifest.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
 import { readPacks } from '../store/repository/pack-lists.ts';
 import type { Repository } from '../store/repository/repository.ts';
@@ -84,7 +84,7 @@ export async function exportSource(deps: ExportDeps, request: ExportRequest): Pr
   for (const warning of entry.warnings) request.say(`  warning, recorded then: ${warning}`);
   return withLookDirectory(deps.runs, async (directory) => {
     const indexPath = path.join(directory, 'index.ndjson');
-    await repository.fetchIndex(index, indexPath, signal);
+    await repository.fetchIndex(withKeyId(index, entry), indexPath, signal);
     const globs = request.path === undefined ? [] : [request.path];
     await checkPaths(globs, indexPath);
     const found: Found = { repository, snapshot, entry, packs, notes, indexPath, spool: path.join(directory, 'packs') };
@@ -153,7 +153,7 @@ async function describeDatabases(request: ExportRequest, found: Found, writer: A
   const { snapshot, entry, repository, notes } = found;
   const { source } = request;
   if (!entry.facts) throw new LifeboatError('OBJECT_MISSING', `snapshot ${snapshot.id} has no facts of ${source}`);
-  const facts = (await repository.readFacts(entry.facts)) as PostgresFacts;
+  const facts = (await repository.readFacts(withKeyId(entry.facts, entry))) as PostgresFacts;
   const { select = () => true } = selection(request, entry);
   const databases = facts.databases.filter(({ name }) => {
     const directory = `databases/${databaseDirectory(name)}`;

@@ -1,3 +1,5 @@
+import type { ErrorCode } from '../base/errors.ts';
+
 /** A loss that a person can accept: the source is gone, empty, or smaller than before (a drop). */
 export type Loss = 'gone' | 'empty' | 'fall';
 
@@ -30,6 +32,21 @@ export function isAccepted(
 ): boolean {
   if (accepted === undefined) return false;
   return typeof accepted === 'string' ? end <= accepted : sequence <= accepted.sequence;
+}
+
+/** Failures that an acceptance ends, with the loss that a user accepts then. */
+const ENDED: Partial<Record<ErrorCode, Loss>> = { SOURCE_VANISHED: 'gone', TREE_EMPTY: 'empty' };
+
+/**
+ * Returns whether the acceptance of a source ends its failure, because a user has accepted the cause since. `at`: ISO
+ * time of the failure.
+ */
+export function endsFailure(
+  accepted: Accepted[string] | undefined,
+  { at, error }: { at: string; error?: { code: ErrorCode } },
+): boolean {
+  const loss = error && ENDED[error.code];
+  return loss !== undefined && coversLoss(accepted, loss) && (acceptedTime(accepted) ?? '') >= at;
 }
 
 /** Returns the ISO time of an acceptance, or undefined if there is none or its place in the chain is unknown. */

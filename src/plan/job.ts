@@ -2,7 +2,7 @@ import { planConfig } from './config.ts';
 import { withFileMounts } from './host-paths.ts';
 import { blocksAll, isAboutKeep, labelProblem, nothingLabelled } from './label-problems.ts';
 import type { HookService, Note, Plan, PlannedSource, Problem, VolumeSource } from './model.ts';
-import { postgresSource, stoppedDatabase } from './postgres.ts';
+import { baseSource, postgresSource, stoppedDatabase, stoppedOf } from './postgres.ts';
 import {
   type Asked,
   asks,
@@ -176,8 +176,9 @@ function planPostgres(containers: readonly Asked[], slug: string, input: PlanInp
   if (first === undefined) return { sources: [], problems: [] };
   const { container, values } = first;
   if (!container.running) {
-    const problem = { severity: 'error', ...stoppedDatabase(container.name) } as const;
-    return { sources: [], problems: [problem], stopped: { [`${slug}.postgres`]: container.name } };
+    const stopped = stoppedOf(container, input.project);
+    const problem = { severity: 'error', ...stoppedDatabase(stopped) } as const;
+    return { sources: [], problems: [problem], stopped: { [`${slug}.postgres`]: stopped } };
   }
   if (wanted.length > 1) {
     const names = wanted.map((each) => each.container.name).join(' and ');
@@ -186,10 +187,9 @@ function planPostgres(containers: readonly Asked[], slug: string, input: PlanInp
     return { sources: [], problems: [{ severity: 'error', code: 'SOURCE_DUPLICATE', message, hint }] };
   }
   const base = baseOf(first, input);
-  return {
-    sources: [postgresSource({ ...base, name: `${slug}.postgres` }, container, values, input.settings)],
-    problems: [],
-  };
+  const source = postgresSource({ ...base, name: `${slug}.postgres` }, container, values, input.settings);
+  const sources = values['lifeboat.postgres.pitr'] ? [source, baseSource(source, values, input.settings)] : [source];
+  return { sources, problems: [] };
 }
 
 function baseOf(asked: Asked, { settings, containers }: PlanInput) {

@@ -24,6 +24,8 @@ export interface KeepSnapshot {
 export interface KeepRule {
   /** absent: the source is gone for good, and only its newest good snapshot stays */
   policy?: KeepPolicy;
+  /** its snapshots are starting points, so the newest one before the span of `within` is needed too */
+  startsWindow?: true;
   /** why none of its snapshots may be removed now, such as `its last run failed` */
   hold?: string;
   /**
@@ -110,6 +112,7 @@ export function decideKept(
     const regular = good.filter(({ safety }) => !safety);
     if (rule.policy) {
       keepByPolicy(regular, rule.policy, policing, keep);
+      if (rule.startsWindow) keepStart(regular.filter(isWhole(source)), rule.policy, policing, keep);
       // Days with partial snapshots do not displace days with whole ones.
       keepByPolicy(regular.filter(isWhole(source)), rule.policy, policing, keep);
     }
@@ -187,6 +190,14 @@ function keepBeforeDrops(good: readonly KeepSnapshot[], source: string, rule: Ke
     // This snapshot records the drop. Without it, nothing would keep the one before.
     keep(id, `after the drop of ${source}`);
   }
+}
+
+/** Keeps the newest snapshot that ended before the span of `within`: from it, a recovery reaches the whole span. */
+function keepStart(good: readonly KeepSnapshot[], { within = 0 }: KeepPolicy, { dayOld }: Policing, keep: Keep): void {
+  const base = good.find(({ sequence }) => sequence <= dayOld) ?? good.at(-1);
+  const oldest = (base?.start ?? 0) - within * HOUR_MS;
+  const start = good.find((one) => one.end <= oldest);
+  if (start) keep(start.id, 'start of the window');
 }
 
 function keepByPolicy(good: readonly KeepSnapshot[], policy: KeepPolicy, policing: Policing, keep: Keep): void {

@@ -3,7 +3,7 @@ import { parseKeep } from './retention.ts';
 import { type Fields, type Mistake, mistake, quote, readFields, type Values } from './values/fields.ts';
 import { parseSchedule } from './values/schedule.ts';
 import { hasLikePrefix, suggest } from './values/suggest.ts';
-import { boolean, booleanOrList, globs, list, matching, patterns, text } from './values/values.ts';
+import { boolean, booleanOrList, duration, globs, list, matching, patterns, text } from './values/values.ts';
 
 const POSTGRES = ['lifeboat.postgres'] as const;
 const VOLUMES = ['lifeboat.volumes'] as const;
@@ -55,9 +55,14 @@ export const LABELS = {
   'lifeboat.postgres.pitr': {
     parse: boolean,
     form: '`true`',
-    doc: 'base backups and continuous WAL, for recovery to any point in time',
+    doc: 'also store base backups and the write-ahead log (WAL), for [recovery to any point in time](point-in-time.md)',
     needs: POSTGRES,
-    planned: true,
+  },
+  'lifeboat.postgres.pitr.window': {
+    parse: duration({ min: '1h', max: '3650d' }),
+    form: 'duration',
+    doc: 'how far back recovery to a point in time reaches, `7d` if it is not set',
+    needs: ['lifeboat.postgres.pitr'],
   },
   'lifeboat.volumes': {
     parse: booleanOrList,

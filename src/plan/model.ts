@@ -142,6 +142,15 @@ export interface PostgresSource extends SourceBase {
   mounts: Mount[];
 }
 
+/** Base backups of a Postgres container: the copies of its data directory from which a recovery starts. */
+export interface BaseSource extends Omit<PostgresSource, 'kind'> {
+  kind: 'base';
+  /** the source of the same server's databases, such as `db.postgres` */
+  server: string;
+  /** how far back recovery to a point in time must reach, milliseconds */
+  windowMs: number;
+}
+
 /** Paths that containers mount without the files next to them. `findFileMounts` finds those in a tree. */
 export interface FileMounts {
   /** paths on the host */
@@ -196,7 +205,7 @@ export interface FilesSource extends SourceBase {
   fileMounts?: readonly string[];
 }
 
-export type PlannedSource = PostgresSource | VolumeSource | FilesSource;
+export type PlannedSource = PostgresSource | BaseSource | VolumeSource | FilesSource;
 
 /**
  * Something that differs from what the user asked for. `error`: it is not done, or only in part. `warning`: it is done,
@@ -208,7 +217,17 @@ export interface Problem {
   /** the container, service or setting it is about */
   subject: string;
   message: string;
+  /** what another program said */
+  cause?: string;
   hint?: string;
+}
+
+/** A labelled database container that exists and does not run. */
+export interface StoppedDatabase {
+  /** its name */
+  container: string;
+  /** the command that starts it, as a user types it */
+  start: string;
 }
 
 /** Information that `plan` shows and that needs no action. */
@@ -230,8 +249,8 @@ export interface Plan {
   notes?: Note[];
   /** for volumes that services share: names that other services would give the source, with its actual name */
   shared?: Readonly<Record<string, string>>;
-  /** databases whose container does not run: the containers' names by source name; absent if there are none */
-  stopped?: Readonly<Record<string, string>>;
+  /** databases whose container does not run, by source name; absent if there are none */
+  stopped?: Readonly<Record<string, StoppedDatabase>>;
   /** labelled containers that are about to start, see awaited.ts; absent if there are none */
   awaited?: string[];
 }

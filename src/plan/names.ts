@@ -35,6 +35,22 @@ export function uniqueSlugs(texts: Iterable<string>): Map<string, string> {
   );
 }
 
+/** A name that needs no quotes in a shell. A name from a label can be any text. */
+const PLAIN = /^\w[\w.-]*$/;
+
+/**
+ * Returns the command that starts a container, as a user types it: `docker compose start db`.
+ *
+ * @param ownProject the project of the agent, whose Compose file is the one at hand
+ */
+export function startCommand(
+  { name, project, service }: { name: string; project: string; service: string },
+  ownProject: string,
+): string {
+  if (!PLAIN.test(project) || !PLAIN.test(service)) return `docker start ${name}`;
+  return `docker compose ${project === ownProject ? '' : `--project-name ${project} `}start ${service}`;
+}
+
 /** Hashes a text into six characters (FNV-1a). The hash distinguishes texts and is not cryptographic. */
 function shortHash(text: string): string {
   let hash = 0x811c9dc5;

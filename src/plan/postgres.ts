@@ -1,5 +1,6 @@
 import type { LabelValues } from './labels.ts';
-import type { ContainerFacts, PlannedSource, PostgresSource } from './model.ts';
+import type { BaseSource, ContainerFacts, PlannedSource, PostgresSource, StoppedDatabase } from './model.ts';
+import { startCommand } from './names.ts';
 import { readPort, readPostgresCommand } from './postgres-command.ts';
 import { type Claim, containerClaim, resolveClaims, SECRETS } from './postgres-credentials.ts';
 import type { Settings } from './settings.ts';
@@ -49,6 +50,37 @@ export function postgresSource(
   };
 }
 
+const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+
+/**
+ * Builds the source of a server's base backups. No command of `lifeboat.exec` surrounds it: recovery brings every base
+ * backup to a consistent state by itself.
+ */
+export function baseSource(server: PostgresSource, values: LabelValues, settings: Settings): BaseSource {
+  const { pre: _, post: __, restored: ___, dependsOn: ____, ...rest } = server;
+  const windowMs = values['lifeboat.postgres.pitr.window'] ?? 7 * DAY_MS;
+  return {
+    ...rest,
+    kind: 'base',
+    name: baseName(server.name),
+    server: server.name,
+    schedule: settings.baseSchedule,
+    keep: { within: Math.ceil(windowMs / HOUR_MS) },
+    windowMs,
+  };
+}
+
+/** Returns the name of the base backups of a server. Its last part keeps it apart from every volume. */
+export function baseName(server: string): string {
+  return `${server}.base`;
+}
+
+/** Returns the server that base backups are made of, as a source of its own. */
+export function serverOf({ kind: _, server, windowMs: __, ...rest }: BaseSource): PostgresSource {
+  return { ...rest, kind: 'postgres', name: server };
+}
+
 /** Returns the possible data directories of a Postgres container as absolute paths, the most likely first. */
 export function dataDirectoriesOf({ env, command }: Pick<ContainerFacts, 'env' | 'command'>): string[] {
   const { dataDirectory, directory } = readPostgresCommand(command ?? []);
@@ -82,11 +114,16 @@ function ofSettings({ pgUser, pgPassword }: Settings): Claim {
   };
 }
 
+/** Describes a database container that does not run, for a user of the project `ownProject`. */
+export function stoppedOf(container: ContainerFacts, ownProject: string): StoppedDatabase {
+  return { container: container.name, start: startCommand(container, ownProject) };
+}
+
 /** Returns the error about a database whose container does not run. */
-export function stoppedDatabase(container: string) {
+export function stoppedDatabase({ container, start }: StoppedDatabase) {
   return {
     code: 'CONTAINER_STOPPED' as const,
     message: `container ${container} is not running, so its databases cannot be backed up`,
-    hint: 'start it, or remove lifeboat.postgres',
+    hint: `Start it with \`${start}\`, or remove its label lifeboat.postgres.`,
   };
 }

@@ -42,6 +42,9 @@ export interface Settings {
   readonly webhookUrl?: string;
   readonly notify: 'always' | 'failure' | 'change';
   readonly stallTimeoutMs: number;
+  /** for recovery to a point in time: how often WAL is stored, milliseconds, and when to make base backups */
+  readonly rpoMs: number;
+  readonly baseSchedule: string;
   readonly pgUser?: string;
   readonly pgPassword?: string;
   /** at most one for each source */
@@ -209,6 +212,8 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     webhookUrl: values.LIFEBOAT_WEBHOOK_URL,
     notify: values.LIFEBOAT_NOTIFY,
     stallTimeoutMs: values.LIFEBOAT_STALL_TIMEOUT,
+    rpoMs: values.LIFEBOAT_RPO,
+    baseSchedule: values.LIFEBOAT_BASE_SCHEDULE,
     pgUser: values.LIFEBOAT_PGUSER,
     pgPassword: values.LIFEBOAT_PGPASSWORD,
     pgCredentials: values.LIFEBOAT_PGCREDENTIALS ?? [],

@@ -1,6 +1,6 @@
 import type { ContainerFacts, Mount, Note, PlannedSource, Problem, StoppedContainer, VolumeSource } from './model.ts';
 import { chooseMounts, identityOf, labelOf, mountHolding } from './mounts.ts';
-import { uniqueSlugs } from './names.ts';
+import { startCommand, uniqueSlugs } from './names.ts';
 import type { Asked, PlanInput } from './services.ts';
 
 /** The labels of containers become volume sources; services that share a volume share its source. */
@@ -55,7 +55,7 @@ export function planVolumes(
 }
 
 /** Returns the mounts that one container asks for. Adds problems and notes to `planned`. */
-function mountsOf(asked: Asked, { settings, agentMounts = [] }: PlanInput, planned: ServiceVolumes): Mount[] {
+function mountsOf(asked: Asked, { settings, agentMounts = [], project }: PlanInput, planned: ServiceVolumes): Mount[] {
   const { container, values, mistakes } = asked;
   const wanted = values['lifeboat.volumes'];
   if (!wanted || mistakes.some(({ key, kind }) => key === 'lifeboat.stop' && kind === 'invalid')) return [];
@@ -73,7 +73,7 @@ function mountsOf(asked: Asked, { settings, agentMounts = [] }: PlanInput, plann
   planned.notes.push(...chosen.notes);
   const label = JSON.stringify(wanted);
   planned.missing.push(...chosen.missing.map((one) => ({ ...one, label })));
-  if (!container.running && chosen.mounts.length > 0) planned.problems.push(stoppedWarning(asked));
+  if (!container.running && chosen.mounts.length > 0) planned.problems.push(stoppedWarning(asked, project));
   return chosen.mounts;
 }
 
@@ -85,10 +85,11 @@ function mounting(containers: readonly Asked[], mount: Mount): StoppedContainer[
     .map(({ id, name }) => ({ id, name }));
 }
 
-function stoppedWarning({ container, values }: Asked): Finding {
+function stoppedWarning({ container, values }: Asked, project: string): Finding {
   const hooks = values['lifeboat.exec.pre'] !== undefined || values['lifeboat.exec.post'] !== undefined;
   const message = `container ${container.name} is not running; its volumes are backed up as they are${hooks ? ', without the commands of lifeboat.exec' : ''}`;
-  return { severity: 'warning', code: 'CONTAINER_STOPPED', message, hint: 'start it, or remove its labels' };
+  const hint = `Start it with \`${startCommand(container, project)}\`, or remove its labels.`;
+  return { severity: 'warning', code: 'CONTAINER_STOPPED', message, hint };
 }
 
 /** A volume source with the service that asks for it. */

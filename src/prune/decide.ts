@@ -34,7 +34,8 @@ function ruleOf(name: string, { manifests, plan, keep, listSourceStatuses, accep
     // Until somebody repairs the source, its last good snapshots may be the only ones it will ever have.
     const failed = status?.last?.status === 'failed';
     const hold = planned.keepInDoubt ?? (failed ? `${name} failed last` : undefined);
-    return { policy: planned.keep, ...acceptance, ...(hold === undefined ? {} : { hold }) };
+    const starts = planned.kind === 'base' ? { startsWindow: true as const } : {};
+    return { policy: planned.keep, ...starts, ...acceptance, ...(hold === undefined ? {} : { hold }) };
   }
   // The volume of a shared name is stored under another one, and the snapshots under this name are its history.
   const storedAs = plan.sources.find((source) => source.name === plan.shared?.[name]);
@@ -49,6 +50,7 @@ function ruleOf(name: string, { manifests, plan, keep, listSourceStatuses, accep
   const hold = storedAs?.keepInDoubt ?? (isNew ? `its volume has just become ${storedAs.name}` : undefined);
   return {
     policy: parsed && 'value' in parsed ? eitherPolicy(present, parsed.value) : present,
+    ...(manifests.some(({ sources }) => sources[name]?.kind === 'base') ? { startsWindow: true as const } : {}),
     ...acceptance,
     ...(hold === undefined ? {} : { hold }),
   };

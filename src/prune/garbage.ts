@@ -1,8 +1,11 @@
+import type { ObjectInfo } from '../destinations/destination.ts';
 import { isPackKey } from '../destinations/keys.ts';
 import { journalObjects, openJournals } from '../run/journal.ts';
+import type { Manifest } from '../store/objects/manifest.ts';
 import { namedKeys, type UnreadList } from '../store/repository/pack-lists.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { listContent, readUnreferenced } from '../store/repository/unreferenced.ts';
+import { listUnneededWal } from './wal.ts';
 
 /** How long an object must be unreferenced before it is deleted, milliseconds. */
 export const SECOND_PASS_MS = 24 * 60 * 60 * 1000;
@@ -37,7 +40,8 @@ export async function findGarbage(
   // A manifest may name packs and documents of any snapshot, a list only packs.
   const mayBeNamed = (key: string) => unreadable.length > 0 || (unread.length > 0 && isPackKey(key));
   const garbage: Garbage = { due: [], waiting: new Map(), unreadable, unread, doubted: 0 };
-  for await (const { key, size = 0 } of listContent(destination, project)) {
+  const manifests = remaining.map(({ manifest }) => manifest);
+  for await (const { key, size = 0 } of listAll(repository, manifests, unreadable)) {
     if (named.has(key) || announced.has(key)) continue;
     const since = namedByRemoved.has(key) ? at : Math.min(known.get(key) ?? at, at);
     if (mayBeNamed(key)) {
@@ -48,6 +52,16 @@ export async function findGarbage(
     else garbage.waiting.set(key, { size, since });
   }
   return garbage;
+}
+
+/** Lists all content, and the WAL that no base backup needs. A damaged manifest could be that of a base backup. */
+async function* listAll(
+  repository: Repository,
+  manifests: readonly Manifest[],
+  unreadable: readonly string[],
+): AsyncGenerator<ObjectInfo> {
+  yield* listContent(repository.destination, repository.project);
+  if (unreadable.length === 0) yield* listUnneededWal(repository, manifests);
 }
 
 /** Returns the keys that unfinished runs have announced, and failed runs that were not cleaned up yet. */

@@ -100,7 +100,7 @@ export async function prune(given: PruneDeps, request: PruneRequest): Promise<Pr
   if (jump) throw jump;
   if (request.dryRun) return outcome(request, snapshots, decisions, garbage);
   if (!(await changesAnything(deps, snapshots, toRemove, garbage))) {
-    deps.log.info('pruned', { snapshots: 0, objects: 0, kept: 0 });
+    deps.log.info(`nothing to prune at ${destination.name}`);
     return outcome(request, snapshots, decisions, garbage);
   }
   const prove = fenceOften(deps.fence, deps.now);
@@ -118,10 +118,10 @@ export async function prune(given: PruneDeps, request: PruneRequest): Promise<Pr
   const left = sinceOf(garbage.waiting);
   for (const { key, since } of kept) left.set(key, since);
   await writeUnreferenced(destination, project, left, deps.now());
-  deps.log.info('pruned', {
+  deps.log.info(`pruned ${destination.name}`, {
     snapshots: toRemove.size - staying.size,
     objects: garbage.due.length,
-    kept: kept.length,
+    ...(kept.length > 0 ? { refused: kept.length } : {}),
   });
   const result = outcome(request, snapshots, markStaying(decisions, staying), garbage);
   const refused = { snapshots: [...staying.values()].filter((why) => why === KEPT).length, objects: kept.length };

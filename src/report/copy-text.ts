@@ -2,6 +2,8 @@ import type { Problem } from '../plan/model.ts';
 import type { CopyReport, Pruned } from './events.ts';
 import { formatAge, formatAgo, formatBytes, oneLine, plural } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
+import { detailLines } from './problem-text.ts';
+import { prunedParts } from './prune-text.ts';
 
 /** Returns whether a copy has everything, and no problem that is an error. */
 export function isCopyOk({ status, problems = [] }: Pick<CopyReport, 'status' | 'problems'>): boolean {
@@ -29,8 +31,7 @@ export function copyLines(copies: readonly CopyReport[], now: Date, paint: Paint
       status === 'ok'
         ? [`  copy ${oneLine(copy.name)} is up to date${sent(copy)}${removed(pruned)}`]
         : [`  ${paint.bad('!')} ${copyBehind(copy, now)}`];
-    if (error?.cause !== undefined) lines.push(`    cause: ${oneLine(error.cause)}`);
-    if (error?.hint !== undefined) lines.push(`    hint: ${oneLine(error.hint)}`);
+    lines.push(...detailLines(error ?? {}).map(indent));
     lines.push(...problemsOf(copy.name, problems, paint));
     if (pruneError) {
       const why = `${oneLine(pruneError.message)} (${pruneError.code})`;
@@ -41,11 +42,13 @@ export function copyLines(copies: readonly CopyReport[], now: Date, paint: Paint
 }
 
 function problemsOf(name: string, problems: readonly Problem[] = [], paint: Paint): string[] {
-  return problems.flatMap(({ message, code, hint }) => [
-    `  ${paint.warn('!')} copy ${oneLine(name)}: ${oneLine(message)} (${code})`,
-    ...(hint === undefined ? [] : [`    hint: ${oneLine(hint)}`]),
+  return problems.flatMap((problem) => [
+    `  ${paint.warn('!')} copy ${oneLine(name)}: ${oneLine(problem.message)} (${problem.code})`,
+    ...detailLines(problem).map(indent),
   ]);
 }
+
+const indent = (line: string) => `    ${line}`;
 
 function sent({ snapshots, objects, bytes }: CopyReport): string {
   if (snapshots === 0 && objects === 0) return '';
@@ -53,15 +56,11 @@ function sent({ snapshots, objects, bytes }: CopyReport): string {
 }
 
 function removed(pruned: Pruned | undefined): string {
-  if (!pruned) return '';
-  const { snapshots, objects, bytes, refused } = pruned;
-  const gone =
-    snapshots + objects === 0 ? '' : ` · pruned ${plural(snapshots, 'old snapshot')}, ${formatBytes(bytes)} freed`;
-  const left =
-    refused && refused.snapshots > 0
-      ? ` · ${plural(refused.snapshots, 'old snapshot')} that the destination refuses to delete`
-      : '';
-  return gone + left;
+  return pruned
+    ? prunedParts(pruned)
+        .map((part) => ` · ${part}`)
+        .join('')
+    : '';
 }
 
 /** Returns the lines about each copy for `status`. */
@@ -79,6 +78,7 @@ export function copyStateLines(
     const last = complete === undefined ? none : `complete ${formatAgo(new Date(complete), now)}`;
     const more = problemsOf(copy.name, problems, paint);
     if (copy.behindSince === undefined) return [`  copy ${oneLine(copy.name)} · ${last}`, ...more];
-    return [`  ${paint.bad('!')} ${copyBehind(copy, now)} · ${last}`, ...more];
+    const details = detailLines(copy.error ?? {}).map(indent);
+    return [`  ${paint.bad('!')} ${copyBehind(copy, now)} · ${last}`, ...details, ...more];
   });
 }

@@ -1,5 +1,6 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
+import type { Alarm } from './alarm.ts';
 import type { Fall } from './fall.ts';
 
 /**
@@ -14,7 +15,7 @@ export type RunStatus = 'ok' | 'partial' | 'failed';
 /** One source's share of a run. Sizes in bytes, durations in milliseconds. */
 export interface SourceReport {
   name: string;
-  kind: 'postgres' | 'volume' | 'files';
+  kind: 'postgres' | 'base' | 'volume' | 'files';
   /** `partial`: stored, but some files or databases could not be read */
   status: 'ok' | 'partial' | 'failed';
   durationMs: number;
@@ -122,6 +123,11 @@ export interface RunReport extends RunStart {
   others?: OtherSource[];
   /** why the run failed as a whole, if no single source is the reason */
   error?: ErrorInfo;
+  /**
+   * the last good snapshots of the sources that the run did not store, if it failed as a whole; absent if they are
+   * unknown. A failed source has its own, see {@link SourceReport.lastGood}
+   */
+  safe?: { name: string; lastGood?: LastGoodReport }[];
   /** results of the copies; absent when there are none, or when there was nothing to copy */
   copies?: CopyReport[];
   /** what the prune after the run removed; absent when there was no prune */
@@ -237,6 +243,7 @@ export interface RestoreReport extends RestoreStart {
 }
 
 export type RunEvent =
+  | { type: 'alarm'; alarm: Alarm }
   | { type: 'restore-started'; restore: RestoreStart }
   | { type: 'restore-finished'; report: RestoreReport }
   | { type: 'run-started'; run: RunStart }

@@ -24,6 +24,13 @@ export function formatBytes(bytes: number): string {
   return `${digits === 1 ? value.toFixed(1) : formatCount(Math.round(value))} ${UNITS[unit]}`;
 }
 
+/** Two different sizes in words that differ: close sizes are counted in bytes. */
+export function formatBoth(one: number, other: number): [string, string] {
+  const [a, b] = [formatBytes(one), formatBytes(other)];
+  if (a !== b || one === other) return [a, b];
+  return [`${formatCount(one)} B`, `${formatCount(other)} B`];
+}
+
 /** Bytes per second: `214 MiB/s`. */
 export function formatRate(bytesPerSecond: number): string {
   return `${formatBytes(bytesPerSecond)}/s`;

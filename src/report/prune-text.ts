@@ -62,18 +62,24 @@ export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: s
   return lines.join('\n');
 }
 
+/** Returns a line about what a prune did, or none. */
+export function prunedLines(pruned: Pruned, paint: Paint): string[] {
+  const parts = [...prunedParts(pruned), ...(pruned.held ? [heldBack(pruned.held)] : [])];
+  return parts.length === 0 ? [] : [`  ${paint.dim(parts.join('; '))}`];
+}
+
 /**
- * `pruned 2 old snapshots; 161 MiB freed`. The freed bytes belonged to snapshots that were pruned a day ago or earlier.
+ * Returns `pruned 2 old snapshots` and `161 MiB freed`, as far as they apply. The freed bytes belonged to snapshots
+ * that were pruned a day ago or earlier.
  */
-export function prunedLines({ snapshots, objects, bytes, refused, held }: Pruned, paint: Paint): string[] {
+export function prunedParts({ snapshots, objects, bytes, refused }: Pruned): string[] {
   const parts: string[] = [];
   if (snapshots > 0) parts.push(`pruned ${plural(snapshots, 'old snapshot')}`);
   if (objects > 0) parts.push(`${formatBytes(bytes)} freed`);
   if (refused && refused.snapshots > 0) {
     parts.push(`${plural(refused.snapshots, 'old snapshot')} that the destination refuses to delete`);
   }
-  if (held) parts.push(heldBack(held));
-  return parts.length === 0 ? [] : [`  ${paint.dim(parts.join('; '))}`];
+  return parts;
 }
 
 /** `no pack is deleted (3 objects may be unneeded), because the manifest of … cannot be read and could name it`. */

@@ -18,6 +18,7 @@ import {
   plural,
 } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
+import { detailLines, problemLines } from './problem-text.ts';
 import { prunedLines } from './prune-text.ts';
 
 /** Options of rendering. Local times are in `zone` (default: that of the process). Ages refer to `now`. */
@@ -27,6 +28,8 @@ interface RenderOptions {
   paint?: Paint;
   /** put failures first, for texts that may be cut */
   failedFirst?: boolean;
+  /** say how to make the failed backups again, unless Lifeboat does that */
+  again?: boolean;
 }
 
 /** Warnings shown for each source, which may have a thousand. */
@@ -43,8 +46,14 @@ export function headline(report: RunReport): string {
     ...(bad > 0 ? [`${bad} of ${plural(report.results.length, 'source')}`] : []),
     ...(behind > 0 ? [plural(behind, 'copy is behind', 'copies are behind')] : []),
   ];
-  const share = report.status === 'partial' && parts.length > 0 ? ` (${parts.join(', ')})` : '';
+  if (parts.length === 0) parts.push(plural(errorsOf(report).length, 'problem'));
+  const share = report.status === 'partial' ? ` (${parts.join(', ')})` : '';
   return `${oneLine(project)}: backup ${STATUS_WORDS[report.status]}${share}${butOthers(report)}`;
+}
+
+/** Returns the problems of a run, and of its copies, that are errors. */
+export function errorsOf({ problems, copies = [] }: Pick<RunReport, 'problems' | 'copies'>): Problem[] {
+  return [...problems, ...copies.flatMap((copy) => copy.problems ?? [])].filter(({ severity }) => severity === 'error');
 }
 
 function butOthers({ status, others = [], results }: RunReport): string {
@@ -64,11 +73,12 @@ export function otherSource(other: OtherSource, now: Date): string {
   const { name, at, error } = other;
   const when = at === undefined ? '' : ` ${formatAgo(new Date(at), now)}`;
   const why = error === undefined ? '' : `: ${oneLine(error.message)} (${error.code})`;
+  const gone = error?.code === 'CONTAINER_STOPPED' ? `cannot be backed up${why}` : 'no longer exists (SOURCE_VANISHED)';
   const state = {
     failed: `failed${when}${why}`,
     partial: `partly failed${when}${why}`,
     late: 'was not backed up at its last two scheduled times',
-    vanished: 'no longer exists (SOURCE_VANISHED)',
+    vanished: gone,
   }[other.attention];
   return `${oneLine(name)} was not part of this run and needs attention: it ${state}; ${safety(other, now)}`;
 }
@@ -99,6 +109,32 @@ export function safety(result: Pick<SourceReport, 'lastGood'>, now: Date): strin
   return `${which} is ${formatAge(age)} old (${snapshot})`;
 }
 
+/** Returns what is safe of the sources of a run that failed as a whole: `safe: db.postgres: the last good …`. */
+export function safeLines({ safe = [] }: Pick<RunReport, 'safe'>, now: Date): string[] {
+  // Most sources have the same last good snapshot.
+  const groups = Map.groupBy(safe, (one) => safety(one, now));
+  return [...groups].map(([text, all]) => `safe: ${all.map(({ name }) => oneLine(name)).join(', ')}: ${text}`);
+}
+
+/** The number of sources that a command names. */
+const MAX_AGAIN = 3;
+
+/** Returns the command that makes the failed backups again, or undefined if there is none to type. */
+export function againCommand({ results, sources, error, trigger }: RunReport): string | undefined {
+  if (trigger === 'import' || trigger === 'safety') return undefined;
+  const stored = error === undefined ? ['ok'] : [];
+  const failed = results
+    .filter(({ status, error: why }) => !stored.includes(status) && why?.code !== 'SOURCE_VANISHED')
+    .map(({ name }) => name);
+  // Only names without special characters, because people paste this command into a shell.
+  const names = [...new Set([...failed, ...(error === undefined ? [] : sources)])].filter((name) =>
+    /^[\w.-]+$/.test(name),
+  );
+  const backup = 'docker compose exec lifeboat lifeboat backup';
+  if (names.length > 0 && names.length <= MAX_AGAIN) return `${backup} ${names.join(' ')}`;
+  return error === undefined ? undefined : backup;
+}
+
 /** Renders an error: `error: … (CODE)`, then cause, hint and `safe`, one line each. Redacted. */
 export function renderError(
   error: ErrorInfo,
@@ -113,11 +149,7 @@ export function renderError(
 }
 
 function details(error: ErrorInfo, safe?: string): string[] {
-  const lines: string[] = [];
-  if (error.cause !== undefined) lines.push(`cause: ${oneLine(error.cause)}`);
-  if (error.hint !== undefined) lines.push(`hint: ${oneLine(error.hint)}`);
-  if (safe !== undefined) lines.push(`safe: ${safe}`);
-  return lines;
+  return [...detailLines(error), ...(safe === undefined ? [] : [`safe: ${safe}`])];
 }
 
 /** Renders the result of a run as plain text, without a final line break. Redacted. */
@@ -131,12 +163,18 @@ export function renderReport(report: RunReport, options: RenderOptions): string 
         .split('\n')
         .map((line) => `  ${line}`),
     );
+  lines.push(...safeLines(clean, options.now).map((line) => `  ${line}`));
   lines.push(...sourceLines(clean, options, paint));
   lines.push(...copyLines(clean.copies ?? [], options.now, paint));
   if (clean.pruned !== undefined) lines.push(...prunedLines(clean.pruned, paint));
-  for (const other of clean.others ?? []) lines.push(`  ${paint.bad('!')} ${otherSource(other, options.now)}`);
+  for (const other of clean.others ?? []) {
+    lines.push(`  ${paint.bad('!')} ${otherSource(other, options.now)}`);
+    lines.push(...detailLines(other.error ?? {}).map((line) => `    ${line}`));
+  }
   for (const problem of clean.problems) lines.push(...problemLines(problem, paint));
   if (clean.retry !== undefined) lines.push(`  ${nextTry(clean.retry.at, options)}`);
+  const again = options.again && clean.retry === undefined ? againCommand(clean) : undefined;
+  if (again !== undefined) lines.push(`  try again: ${again}`);
   if (clean.nextRun !== undefined) lines.push(`  ${paint.dim(nextRun(clean.nextRun, options))}`);
   return lines.join('\n');
 }
@@ -176,14 +214,6 @@ function sourceLines(report: RunReport, { now, failedFirst = false }: RenderOpti
 export function failuresFirst(results: readonly SourceReport[]): SourceReport[] {
   const rank = { failed: 0, partial: 1, ok: 2 };
   return [...results].sort((a, b) => rank[a.status] - rank[b.status]);
-}
-
-/** Renders a problem of the plan: `! worker: unknown label … (LABEL_UNKNOWN)` and its hint. */
-export function problemLines(problem: Problem, paint: Paint = plainPaint): string[] {
-  const mark = problem.severity === 'error' ? paint.bad('!') : paint.warn('!');
-  const lines = [`  ${mark} ${oneLine(problem.subject)}: ${oneLine(problem.message)} (${problem.code})`];
-  if (problem.hint !== undefined) lines.push(`    hint: ${oneLine(problem.hint)}`);
-  return lines;
 }
 
 /** `next run tomorrow 03:00 CET (in 9h 12m)`. */

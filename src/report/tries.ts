@@ -1,3 +1,4 @@
+import { type Accepted, endsFailure } from '../plan/accepted.ts';
 import type { Problem } from '../plan/model.ts';
 import { mayPass, type Retry } from '../plan/values/retry.ts';
 import { isCopyOk } from './copy-text.ts';
@@ -81,7 +82,7 @@ export function withEarlier(report: RunReport, earlier: Earlier | undefined, sin
     ...(copies ? { copies } : {}),
     ...(snapshot === undefined ? {} : { snapshot }),
   };
-  return { ...whole, status: mergedStatus(whole) };
+  return { ...whole, status: statusOf(whole) };
 }
 
 /**
@@ -108,10 +109,13 @@ export function previousStatus(last: RunReport | undefined): Pick<RunReport, 'pr
   return last.previousStatus ? { previousStatus: last.previousStatus } : {};
 }
 
-/**
- * Returns the status of the merged report, by the rule of a single run: `ok` only if everything requested is stored.
- */
-function mergedStatus({ results, problems, copies = [], error }: RunReport): RunStatus {
+/** Returns the status of a merged report, by the rule of a single run: `ok` only if everything requested is stored. */
+function statusOf({
+  results,
+  problems,
+  copies = [],
+  error,
+}: Pick<RunReport, 'results' | 'problems' | 'copies' | 'error'>): RunStatus {
   if (results.every(({ status }) => status === 'failed')) return 'failed';
   const isOk =
     error === undefined &&
@@ -119,6 +123,21 @@ function mergedStatus({ results, problems, copies = [], error }: RunReport): Run
     copies.every(isCopyOk) &&
     !problems.some(({ severity }) => severity === 'error');
   return isOk ? 'ok' : 'partial';
+}
+
+/**
+ * Returns the report of a run without the failures that a user has accepted since. A source that is gone has no result
+ * then, and its run is ok if nothing else is wrong. The report itself if there are none.
+ */
+export function withoutAccepted(report: RunReport, accepted: Accepted): RunReport {
+  const isOver = ({ name, error }: { name: string; error?: RunReport['error'] }) =>
+    endsFailure(accepted[name], { at: report.end, ...(error ? { error } : {}) });
+  const results = report.results.filter((result) => !isOver(result));
+  const others = (report.others ?? []).filter((other) => !isOver(other));
+  if (results.length === report.results.length && others.length === (report.others ?? []).length) return report;
+  const { others: _, ...rest } = report;
+  const left = { ...rest, results, ...(others.length > 0 ? { others } : {}) };
+  return { ...left, status: results.length === 0 && !report.error ? 'ok' : statusOf(left) };
 }
 
 function keyOf({ code, subject, message }: Problem): string {

@@ -1,11 +1,11 @@
 import { LifeboatError } from '../base/errors.ts';
-import { formatBytes } from '../report/format.ts';
+import { formatBoth } from '../report/format.ts';
 import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
 import { freeDataSpace } from '../sources/postgres/facts/present.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFileLines } from '../store/filesystem/read-index.ts';
-import type { ObjectRef } from '../store/objects/manifest.ts';
+import { type ObjectRef, withKeyId } from '../store/objects/manifest.ts';
 import type { RestoreContext, RestorePreview, RestoreRequest } from './context.ts';
 import { fetchIndex } from './fetch.ts';
 
@@ -14,7 +14,7 @@ export async function readFacts(
   request: Pick<RestoreRequest, 'source'>,
   { entry, repository, snapshot }: RestoreContext,
 ): Promise<PostgresFacts> {
-  if (entry.facts) return (await repository.readFacts(entry.facts)) as PostgresFacts;
+  if (entry.facts) return (await repository.readFacts(withKeyId(entry.facts, entry))) as PostgresFacts;
   throw new LifeboatError('OBJECT_MISSING', `snapshot ${snapshot.id} has no facts of ${request.source}`);
 }
 
@@ -51,11 +51,8 @@ export async function checkDataSpace(
 ): Promise<NonNullable<RestorePreview['space']>> {
   const free = await freeDataSpace(tools, signal);
   if (free === undefined || free >= needed) return { where: tools.container, needed, free };
-  throw new LifeboatError(
-    'PG_NO_SPACE',
-    `${tools.container} has ${formatBytes(free)} free, ${why} needs ${formatBytes(needed)}`,
-    {
-      hint: 'Free space first: `lifeboat status` shows the data that earlier restores put aside. Nothing was changed.',
-    },
-  );
+  const [has, needs] = formatBoth(free, needed);
+  throw new LifeboatError('PG_NO_SPACE', `${tools.container} has ${has} free, ${why} needs ${needs}`, {
+    hint: 'Free space first: `lifeboat status` shows the data that earlier restores put aside. Nothing was changed.',
+  });
 }

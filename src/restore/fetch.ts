@@ -4,6 +4,7 @@ import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import { CONFIG, SPOOL } from '../run/mounts.ts';
 import type { ExtractedTree } from '../store/content/extracted-tree.ts';
+import { withKeyId } from '../store/objects/manifest.ts';
 import type { PreparedRestore, RestoreContext, RestoreDeps, RestoreRequest } from './context.ts';
 import { checkTargetDirectory } from './directory.ts';
 
@@ -26,7 +27,7 @@ export async function fetchIndex(
   if (!entry.index)
     throw new LifeboatError('OBJECT_MISSING', `snapshot ${context.snapshot.id} has no index of ${request.source}`);
   const indexPath = path.join(context.directory, `index-${randomUUID()}.ndjson`);
-  await repository.fetchIndex(entry.index, indexPath, request.signal);
+  await repository.fetchIndex(withKeyId(entry.index, entry), indexPath, request.signal);
   return indexPath;
 }
 

@@ -5,7 +5,7 @@ import { restoreTarget } from '../kept/target.ts';
 import { recoverVolumes } from '../kept/undo-volumes.ts';
 import { type VolumePlace, volumeName, volumePlace } from '../kept/volume-place.ts';
 import { checkWhole, orTakenBack } from '../kept/volumes.ts';
-import { formatBytes, plural } from '../report/format.ts';
+import { formatBoth, formatBytes, plural } from '../report/format.ts';
 import type { TreeDifference } from '../store/content/compare-tree.ts';
 import type { ExtractedTree } from '../store/content/extracted-tree.ts';
 import type { BuiltTree } from '../store/exchange/build-tree.ts';
@@ -114,9 +114,10 @@ function previewOf({ request, context, target, difference }: Work): RestorePrevi
     });
   }
   if (needed > free) {
+    const [has, needs] = formatBoth(free, needed);
     throw new LifeboatError(
       'TREE_TARGET_FULL',
-      `${target.name} has ${formatBytes(free)} free, and the restore alongside the present data needs ${formatBytes(needed)}`,
+      `${target.name} has ${has} free, and the restore alongside the present data needs ${needs}`,
       {
         hint: 'Restore only a part with --path, elsewhere with --to-directory, or free space: `lifeboat status` shows the data that earlier restores put aside.',
       },

@@ -1,5 +1,5 @@
 import { type Accepted, coversLoss, isAccepted } from '../plan/accepted.ts';
-import type { Plan } from '../plan/model.ts';
+import type { Plan, StoppedDatabase } from '../plan/model.ts';
 import type { LastGoodReport, SourceReport } from '../report/events.ts';
 import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 
@@ -56,7 +56,7 @@ export interface VanishedSource {
   kind: SourceReport['kind'];
   lastGood?: LastGood;
   /** the container of a database that exists and does not run */
-  stopped?: string;
+  stopped?: StoppedDatabase;
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { ErrorInfo } from '../base/errors.ts';
-import { type Accepted, coversLoss, isAccepted } from '../plan/accepted.ts';
-import type { Plan } from '../plan/model.ts';
+import { type Accepted, coversLoss, endsFailure, isAccepted } from '../plan/accepted.ts';
+import type { Plan, PlannedSource, StoppedDatabase } from '../plan/model.ts';
+import { stoppedDatabase } from '../plan/postgres.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import { previousRun } from '../plan/values/schedule.ts';
 import type { OtherSource, RunReport, RunStatus } from '../report/events.ts';
@@ -42,7 +43,7 @@ export interface SourceStatus {
   /** databases that its newest snapshot lacks, each with the last snapshot that holds it */
   missing?: { database: string; lastGood?: { snapshot: string; at: string } }[];
   /** the container of a vanished database that exists and does not run */
-  stopped?: string;
+  stopped?: StoppedDatabase;
   /** a loss that nobody has accepted */
   fell?: Fall;
 }
@@ -81,11 +82,12 @@ export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
   const { plan, results, accepted } = input;
   // An import holds old data. It ends no outage, and says nothing about the source now.
   const manifests = input.manifests.filter(({ trigger }) => trigger !== 'import');
-  const planned = plan.sources.map(({ name, schedule }): SourceStatus => {
+  const planned = plan.sources.map((source): SourceStatus => {
+    const { name } = source;
     const last = newest(lastInManifests(manifests, name), results[name]);
     const lastGood = lastGoodOf(manifests, name);
     const fell = unacceptedFall(manifests, name, accepted[name]);
-    const attention = judge(input, schedule, last, lastGood) ?? needsDamaged(input, lastGood) ?? (fell ? 'fell' : null);
+    const attention = judge(input, source, last, lastGood) ?? needsDamaged(input, lastGood) ?? (fell ? 'fell' : null);
     return {
       name,
       attention,
@@ -104,17 +106,18 @@ export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
 
 /** Returns the sources that a run left out and that need attention, except those that no run has covered yet. */
 export function othersOf(all: readonly SourceStatus[], done: readonly string[]): OtherSource[] {
-  return all.flatMap(({ name, attention, last, lastGood }) => {
+  return all.flatMap(({ name, attention, last, lastGood, stopped }) => {
     // These are no failures of a run. Its own run, or a check, reported them.
     if (attention === null || attention === 'never' || attention === 'fell') return [];
     if (attention === 'ahead' || attention === 'damaged') return [];
     if (done.includes(name)) return [];
+    const error = stopped === undefined ? last?.error : stoppedDatabase(stopped);
     return [
       {
         name,
         attention,
         ...(last ? { at: last.at } : {}),
-        ...(last?.error ? { error: last.error } : {}),
+        ...(error ? { error } : {}),
         ...(lastGood ? { lastGood: lastGoodReport(lastGood) } : {}),
       },
     ];
@@ -122,13 +125,14 @@ export function othersOf(all: readonly SourceStatus[], done: readonly string[]):
 }
 
 function judge(
-  { zone, now }: SourceStatusInput,
-  schedule: string,
+  { zone, now, accepted }: SourceStatusInput,
+  { name, schedule }: Pick<PlannedSource, 'name' | 'schedule'>,
   last: LastResult | undefined,
   lastGood: LastGood | undefined,
 ): Attention | null {
   if (!last) return 'never';
-  if (last.status !== 'ok') return last.status;
+  // Its next run stores it as it is.
+  if (last.status !== 'ok') return endsFailure(accepted[name], last) ? null : last.status;
   if (lastGood && isFuture(Date.parse(lastGood.at), now.getTime())) return 'ahead';
   const lastTime = previousRun(schedule, zone, now);
   const timeBefore = previousRun(schedule, zone, new Date(lastTime.getTime() - 1));

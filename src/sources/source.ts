@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { FileMounts, LeftOutData, Mount } from '../plan/model.ts';
@@ -19,10 +20,24 @@ export interface CapturedDatabase {
   closed?: true;
 }
 
+/** A tree that arrives as one tar, such as a base backup. No directory holds it. */
+export interface TarTree {
+  /** Passes the tar to `work`. Rejects if the program that writes the tar fails, whatever `work` has read. */
+  read<T>(work: (tar: Readable) => Promise<T>): Promise<T>;
+  /** receives the content of small files, by their paths, as they are stored */
+  seen: Readonly<Record<string, (content: Buffer) => void>>;
+  /** Compares the finished index, a plain file, with the source's own record. @throws PG_BASE_FAILED */
+  check(indexPath: string): Promise<void>;
+}
+
 /** The tree that a source passes to the store. */
 export interface CapturedTree {
   /** absolute path of the tree's root directory, as `reach` sees it */
   root: string;
+  /** replaces the directory at `root` */
+  tar?: TarTree;
+  /** of a base backup: the place of its data in the write-ahead log; known once the tree is stored */
+  base?: BaseFacts;
   reach: Reach;
   /** globs over paths relative to the root; an empty list includes everything */
   include: string[];
@@ -45,6 +60,18 @@ export interface CapturedTree {
   image?: string;
 }
 
+/** Where the data of a base backup is in the write-ahead log, as its manifest records it. */
+export interface BaseFacts {
+  systemId: string;
+  timeline: number;
+  /** positions: recovery reads from `startLsn`, and the data is consistent from `stopLsn` on */
+  startLsn: string;
+  stopLsn: string;
+  /** ISO times by the server's clock, before the backup began and after it had ended */
+  startTime: string;
+  stopTime: string;
+}
+
 /** The context of one capture. */
 export interface CaptureContext {
   /** id of the run; names its sessions, helpers and spool directories */
@@ -59,7 +86,7 @@ export interface CaptureContext {
 /** A source of backups. Restores are implemented separately for each kind. */
 export interface Source {
   readonly name: string;
-  readonly kind: 'postgres' | 'volume' | 'files';
+  readonly kind: 'postgres' | 'base' | 'volume' | 'files';
   /**
    * Makes the state of the source available as a tree, and calls `store` while the source is held: a stopped container
    * stays stopped until `store` is finished. Before this method returns or throws, it undoes everything that it started

@@ -11,7 +11,7 @@ import type { Mount } from '../plan/model.ts';
 import type { ProgressSink } from '../report/events.ts';
 import { appendJournal } from '../run/journal.ts';
 import { watched } from '../run/watchdog.ts';
-import type { CapturedTree, Reach } from '../sources/source.ts';
+import type { CapturedTree, Reach, TarTree } from '../sources/source.ts';
 import { HELPER_ROOT } from '../sources/volume.ts';
 import type { ExtractedTree } from '../store/content/extracted-tree.ts';
 import type { MeasuredTree } from '../store/content/measure-tree.ts';
@@ -19,6 +19,7 @@ import type { StoredTree } from '../store/content/stored-tree.ts';
 import type { ExtractJob, MeasureJob, StoreJob, TreeJob, TreeJobInput, TreeJobLine, TreeResult } from './job.ts';
 import { type JobNeeds, needsOf, runTreeJob } from './job.ts';
 import { runTreeProcess } from './process.ts';
+import { storeTar } from './tar-tree.ts';
 import { isVolumeJob, type JobRepository, onlyReads, type VolumeJob, type VolumeResults } from './volume-job.ts';
 
 interface TreeStoreDeps {
@@ -111,6 +112,10 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
   }
   return {
     async store({ tree, runId, signal, progress, ...rest }) {
+      const { tar } = tree;
+      const inTar = (watching: JobContext) =>
+        storeTar(tar as TarTree, { ...rest, project: deps.project }, deps.repository, watching);
+      if (tar) return watchedJob(deps.stallTimeoutMs, tree.root, { runId, signal, progress }, inTar);
       const { root, include, exclude, leaveOut, fileMounts } = tree;
       const optional = { ...(leaveOut ? { leaveOut } : {}), ...(fileMounts ? { fileMounts } : {}) };
       const selection = { root, include, exclude, ...optional };

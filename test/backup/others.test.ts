@@ -1,43 +1,119 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Run } from '../../src/backup/begin.ts';
 import type { BackupDeps, BackupRequest } from '../../src/backup/context.ts';
 import { type Ending, finish } from '../../src/backup/report.ts';
 import { silentLog } from '../../src/base/log.ts';
+import { stoppedDatabase } from '../../src/plan/postgres.ts';
+import { renderReport } from '../../src/report/text.ts';
+import { makeResult } from '../report/fixtures.ts';
 
 const AT = '2026-11-20T03:00:00.000Z';
+
+const SOURCES = [
+  { name: 'db.postgres', kind: 'postgres', schedule: '@daily' },
+  { name: 'web.media', kind: 'volume', schedule: '@weekly' },
+];
+
+interface Case {
+  /** the snapshots are known only by looking */
+  look?: () => Promise<unknown>;
+  trigger: string;
+  results?: object;
+  retries?: object[];
+  plan?: object;
+  snapshots?: object[];
+  ending?: object;
+}
+
+/** Reports a run of `web.media` alone. */
+function report({ trigger, results = {}, retries = [], plan = {}, snapshots = [], ending = {}, look }: Case) {
+  const state = {
+    lastRun: async () => undefined,
+    results: async () => results,
+    accepted: async () => ({}),
+    retries: async () => retries,
+    saveLastRun: async () => undefined,
+  };
+  const dispatcher = { emit: () => undefined, flush: async () => undefined };
+  const deps = {
+    ...{ state, dispatcher, now: () => new Date(AT), nextRun: () => undefined, zone: 'UTC', destination: 'main', look },
+  };
+  const start = { id: 'r1', trigger, start: AT, sources: ['web.media'], project: 'shop' };
+  const prepared = { list: { snapshots: snapshots.map((manifest) => ({ manifest })) } };
+  const run = {
+    ...{ start, plan: { problems: [], sources: SOURCES, ...plan }, ...(look ? {} : { prepared }) },
+    ...{ log: silentLog, tail: () => [], ended: () => new Date(AT) },
+  } as unknown as Run;
+  const request = { signal: new AbortController().signal } as BackupRequest;
+  const ended = { status: 'ok', results: [makeResult()], problems: [], ...ending };
+  return finish(deps as unknown as BackupDeps, request, run, ended as unknown as Ending);
+}
 
 test.each([
   ['manual', ['db.postgres']],
   ['schedule', []],
 ])('the report of a %s run of other sources names sources with a pending retry: %j', async (trigger, others) => {
   const failed = { at: AT, run: 'r0', status: 'failed', error: { code: 'PG_UNREACHABLE', message: 'away' } };
-  const state = {
-    lastRun: async () => undefined,
-    results: async () => ({ 'db.postgres': failed }),
-    accepted: async () => ({}),
-    retries: async () => [{ schedules: ['@daily'] }],
-    saveLastRun: async () => undefined,
-  };
-  const dispatcher = { emit: () => undefined, flush: async () => undefined };
-  const deps = {
-    state,
-    dispatcher,
-    now: () => new Date(AT),
-    nextRun: () => undefined,
-    zone: 'UTC',
-    destination: 'main',
-  };
-  const plan = {
-    problems: [],
-    sources: [
-      { name: 'db.postgres', kind: 'postgres', schedule: '@daily' },
-      { name: 'web.media', kind: 'volume', schedule: '@weekly' },
-    ],
-  };
-  const start = { id: 'r1', trigger, start: AT, sources: ['web.media'], project: 'shop' };
-  const run = { start, plan, log: silentLog, tail: () => [], ended: () => new Date(AT) } as unknown as Run;
-  const ending = { status: 'ok', results: [{ name: 'web.media', status: 'ok', warnings: [] }], problems: [] };
-  const request = { signal: new AbortController().signal } as BackupRequest;
-  const report = await finish(deps as unknown as BackupDeps, request, run, ending as unknown as Ending);
-  expect((report.others ?? []).map(({ name }) => name)).toEqual(others);
+  const found = await report({ trigger, results: { 'db.postgres': failed }, retries: [{ schedules: ['@daily'] }] });
+  expect((found.others ?? []).map(({ name }) => name)).toEqual(others);
+});
+
+describe('a stopped database is one trouble', () => {
+  const stopped = { container: 'shop-db-1', start: 'docker compose start db' };
+  const error = stoppedDatabase(stopped);
+  const problem = { severity: 'error', subject: 'db', ...error };
+  const plan = { sources: SOURCES.slice(1), problems: [problem], stopped: { 'db.postgres': stopped } };
+  const sources = { 'db.postgres': { kind: 'postgres', status: 'ok', bytes: 1, files: 1, packs: [] } };
+  const snapshots = [{ id: '20261119T030000Z-aaaaaa', sequence: 1, end: '2026-11-19T03:00:00.000Z', sources }];
+
+  test('of a run of all sources', async () => {
+    const failed = { name: 'db.postgres', status: 'failed', warnings: [], error };
+    const { results, problems, others } = await report({
+      ...{ trigger: 'schedule', plan, snapshots },
+      ending: { status: 'partial', results: [failed], problems: [problem] },
+    });
+    expect({ problems, others }).toEqual({ problems: [], others: undefined });
+    expect(results[0]?.error?.hint).toContain('`docker compose start db`');
+  });
+
+  test('of a run of other sources, which does not call it gone', async () => {
+    const found = await report({
+      trigger: 'manual',
+      plan,
+      snapshots,
+      ending: { status: 'partial', problems: [problem] },
+    });
+    expect(found.problems).toEqual([]);
+    const text = renderReport(found, { now: new Date(AT) });
+    expect(text).toMatch(/! db\.postgres .*: it cannot be backed up: container shop-db-1 is not running/);
+    expect(text).toContain('    hint: Start it with `docker compose start db`');
+    expect(text).not.toContain('SOURCE_VANISHED');
+  });
+
+  test('of a project that was never backed up', async () => {
+    const found = await report({ trigger: 'manual', plan, ending: { status: 'partial', problems: [problem] } });
+    expect(found.problems).toMatchObject([{ code: 'CONTAINER_STOPPED' }]);
+  });
+});
+
+describe('a run that failed before it read any source', () => {
+  const sources = { 'web.media': { kind: 'volume', status: 'ok', bytes: 1, files: 1, packs: [] } };
+  const manifest = { id: '20261119T030000Z-aaaaaa', sequence: 1, end: '2026-11-19T03:00:00.000Z', sources };
+  const list = { snapshots: [{ manifest }], damaged: [] };
+  const failed = (code: string) => ({ status: 'failed', results: [], error: { code, message: 'no room' } });
+  const reported = (look: () => Promise<unknown>, code = 'DEST_FULL') =>
+    report({ trigger: 'manual', ending: failed(code), look });
+
+  test('says which snapshot is safe, although it has no lease', async () => {
+    const { safe } = await reported(async () => ({ snapshots: async () => list }));
+    expect(safe).toEqual([{ name: 'web.media', lastGood: { snapshot: manifest.id, at: manifest.end } }]);
+  });
+
+  test('claims nothing if the destination cannot be read, and does not ask one that is away', async () => {
+    expect((await reported(async () => undefined)).safe).toBeUndefined();
+    expect((await reported(async () => Promise.reject(new Error('away')))).safe).toBeUndefined();
+    const asked = vi.fn(async () => ({ snapshots: async () => list }));
+    expect((await reported(asked, 'DEST_UNREACHABLE')).safe).toBeUndefined();
+    expect(asked).not.toHaveBeenCalled();
+  });
 });

@@ -76,6 +76,7 @@ async function run(request: Partial<BackupRequest>) {
     sweepTemporary: async () => undefined,
     plan: async () => ({ project: 'shop', problems, sources }) as unknown as Plan,
     repository: async () => repository,
+    look: async () => undefined,
     lease: async () => ({ fence: async () => undefined, release: async () => undefined }),
     holdDeps: () => expect.fail('nothing is held'),
     capturer: () => ({

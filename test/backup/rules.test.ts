@@ -2,7 +2,14 @@ import { describe, expect, test } from 'vitest';
 import { destinationError } from '../../src/app/destinations.ts';
 import { problemsOf } from '../../src/backup/begin.ts';
 import { vanishedOutcome } from '../../src/backup/outcome.ts';
-import { emptyRunError, groupByHold, judgeEmpty, refuseClear, runStatus } from '../../src/backup/rules.ts';
+import {
+  clockProblems,
+  emptyRunError,
+  groupByHold,
+  judgeEmpty,
+  refuseClear,
+  runStatus,
+} from '../../src/backup/rules.ts';
 import { shrinkageWarnings } from '../../src/backup/shrinkage.ts';
 import type { Loss } from '../../src/plan/accepted.ts';
 import type { Mount, Plan, PlannedSource, VolumeSource } from '../../src/plan/model.ts';
@@ -126,14 +133,25 @@ describe('the outcome of a source', () => {
   });
 
   test('a database whose container is stopped is not called gone', () => {
-    const plan = { ...planOf('a', 'b'), stopped: { gone: 'shop-db-1' } };
+    const plan = {
+      ...planOf('a', 'b'),
+      stopped: { gone: { container: 'shop-db-1', start: 'docker compose start db' } },
+    };
     const [source] = vanishedSources(snapshots, plan, {});
-    expect(source).toMatchObject({ name: 'gone', stopped: 'shop-db-1' });
+    expect(source).toMatchObject({ name: 'gone', stopped: { container: 'shop-db-1' } });
     expect(vanishedOutcome(source!).report.error).toMatchObject({
       code: 'CONTAINER_STOPPED',
-      hint: expect.stringContaining('start it'),
+      hint: expect.stringContaining('`docker compose start db`'),
     });
   });
+});
+
+test('the date of a snapshot from the future is shown in the zone of the schedule', () => {
+  const snapshots = [{ manifest: { id: 'a', sequence: 1, end: '2026-12-11T02:34:11.469Z' } as Manifest }];
+  const when = { now: new Date('2026-11-20T03:00:00Z'), zone: 'Europe/Berlin' };
+  expect(clockProblems(snapshots, when)).toMatchObject([
+    { message: 'the newest snapshot is dated Fri 11 Dec 03:34 CET, which is in the future' },
+  ]);
 });
 
 test('a run is ok only if everything that it selects is stored', () => {
@@ -147,8 +165,10 @@ test('a run is ok only if everything that it selects is stored', () => {
   expect(runStatus([makeResult({ status: 'partial' })], [])).toBe('partial');
   expect(runStatus([good], [error])).toBe('partial');
   expect(runStatus([good], [warning])).toBe('ok');
-  expect(emptyRunError([warning, error])).toMatchObject({ code: 'CONTAINER_STOPPED' });
-  expect(emptyRunError([])).toMatchObject({ code: 'NOTHING_LABELLED' });
+  // The error stands for its problem.
+  const why = { code: 'CONTAINER_STOPPED', message: 's: m' };
+  expect(emptyRunError([warning, error])).toEqual({ error: why, problems: [warning] });
+  expect(emptyRunError([])).toMatchObject({ error: { code: 'NOTHING_LABELLED' }, problems: [] });
 });
 
 describe('a drop in a source', () => {

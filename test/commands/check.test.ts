@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { CheckResult } from '../../src/check/check.ts';
-import { exitStatusOf, repairLines, restorableLines } from '../../src/commands/check.ts';
+import { exitStatusOf, keyLines, repairLines, restorableLines } from '../../src/commands/check.ts';
 
 const well = { snapshots: 1, damaged: [], unread: [], records: [], manifests: [], usable: true };
 const error = { code: 'OBJECT_DAMAGED', message: 'damaged' } as const;
@@ -72,4 +72,18 @@ test('after the next backup, check no longer asks for one', () => {
   ]);
   for (const whole of ['20261118T030000Z-a', null])
     expect(lines({ 'web.media': whole })).toEqual([expect.stringContaining('Back up now')]);
+});
+
+test('a key is shown with what its id stands for, or how to find out', () => {
+  const snapshots = ['20261120T030000Z-a'];
+  const [age, gpg] = [
+    { encryption: 'age' as const, snapshots },
+    { encryption: 'gpg' as const, snapshots },
+  ];
+  expect(keyLines([{ ...age, id: '2653fabc', standsFor: 'public key age1x' }])).toEqual([
+    '  age key 2653fabc: needed by 1 snapshot, the newest 20261120T030000Z-a',
+    '    public key age1x',
+  ]);
+  expect(keyLines([{ ...age, id: '2653fabc' }])[1]).toContain('printf %s age1');
+  expect(keyLines([{ ...gpg, id: '2653fabc' }, age])).toHaveLength(2);
 });

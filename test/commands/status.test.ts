@@ -2,8 +2,11 @@ import { expect, test } from 'vitest';
 import { spoolProblems } from '../../src/check/foresee.ts';
 import type { Call } from '../../src/commands/call.ts';
 import { status } from '../../src/commands/status.ts';
+import type { Problem } from '../../src/plan/model.ts';
+import { stoppedDatabase } from '../../src/plan/postgres.ts';
 import { plainPaint } from '../../src/report/paint.ts';
 import { encodePackList } from '../../src/store/objects/pack-list.ts';
+import { makeReport } from '../report/fixtures.ts';
 
 /** The command `status` where the state in the spool does not tell everything. */
 
@@ -23,7 +26,17 @@ const SNAPSHOT = {
   },
 };
 
-async function show({ manifests = [SNAPSHOT] as object[], keys = [] as string[], damaged = [] as string[] } = {}) {
+interface Shown {
+  manifests?: object[];
+  keys?: string[];
+  damaged?: string[];
+  plan?: object;
+  last?: object;
+  results?: object;
+  copies?: object;
+}
+
+async function show({ manifests = [SNAPSHOT], keys = [], damaged = [], ...over }: Shown = {}) {
   async function* list() {
     for (const key of keys) yield { key, size: 1 };
   }
@@ -41,14 +54,14 @@ async function show({ manifests = [SNAPSHOT] as object[], keys = [] as string[],
       destination: { name: '/backups' },
       settings: { timeZone: 'UTC', copies: [{ name: '/nas' }] },
       state: {
-        lastRun: async () => undefined,
-        results: async () => ({}),
+        lastRun: async () => over.last,
+        results: async () => over.results ?? {},
         accepted: async () => ({}),
         retries: async () => [],
-        copies: async () => ({}),
+        copies: async () => over.copies ?? {},
         damaged: async () => damaged,
       },
-      plan: async () => ({ project: 'shop2', sources: [{ name: 'web.media', schedule: '0 3 * * *' }] }),
+      plan: async () => ({ project: 'shop2', sources: [{ name: 'web.media', schedule: '0 3 * * *' }], ...over.plan }),
       own: { look: async () => ({ repository }) },
       nextRun: () => new Date(Date.now() + 3_600_000),
       runsUnderWay: async () => [],
@@ -91,6 +104,8 @@ test('a source whose last good snapshot has a damaged object is not well', async
     expect(code).toBe(3);
     expect(out).toContain('! web.media: `lifeboat check` found damage in its last good snapshot');
     expect(out).toContain('lifeboat backup web.media');
+    // One trouble is said once.
+    expect(out.split('! web.media')).toHaveLength(2);
   }
 });
 
@@ -98,4 +113,48 @@ test('a full spool is a problem, because a run that meets it leaves no report', 
   // The file system of /proc never has free space.
   expect(await spoolProblems('/proc')).toMatchObject([{ code: 'SPOOL_FULL', severity: 'error' }]);
   expect(await spoolProblems('/nowhere')).toEqual([]);
+});
+
+test('status says a stopped database once, with the command that starts it', async () => {
+  const stopped = { container: 'shop-db-1', start: 'docker compose start db' };
+  const problem = { severity: 'error', subject: 'db', ...stoppedDatabase(stopped) };
+  const before = { ...SNAPSHOT, sources: { 'db.postgres': SNAPSHOT.sources['web.media'] } };
+  const last = makeReport({ status: 'partial', results: [], problems: [problem as Problem] });
+  const { code, out } = await show({
+    manifests: [before],
+    last,
+    plan: { sources: [], problems: [problem], stopped: { 'db.postgres': stopped } },
+  });
+  expect(code).toBe(3);
+  expect(out.split('is not running')).toHaveLength(2);
+  expect(out).toContain('hint: Start it with `docker compose start db`');
+  // Without a snapshot of it, only the run says so.
+  const never = await show({ last, plan: { stopped: { 'db.postgres': stopped } } });
+  expect(never.out.split('is not running')).toHaveLength(2);
+});
+
+test('status shows what the server said, and what to do', async () => {
+  const error = {
+    ...{ code: 'PG_DUMP_FAILED', message: 'pg_dump of analytics in shop-db-1 failed' },
+    ...{ cause: 'could not open file "base/16384/2619"', hint: 'Restore that table.' },
+  };
+  const entry = { ...SNAPSHOT.sources['web.media'], status: 'partial', error };
+  const { out } = await show({
+    manifests: [{ ...SNAPSHOT, sources: { 'web.media': entry } }],
+    last: makeReport({
+      status: 'failed',
+      error: { code: 'DEST_FULL', message: 'full', cause: 'ENOSPC', hint: 'Free it.' },
+    }),
+    copies: {
+      '/nas': {
+        behindSince: AT,
+        error: { code: 'DEST_UNREACHABLE', message: 'away', cause: 'ECONNREFUSED', hint: 'Look.' },
+      },
+    },
+  });
+  expect(out).toContain(
+    '(PG_DUMP_FAILED)\n    cause: could not open file "base/16384/2619"\n    hint: Restore that table.',
+  );
+  expect(out).toContain('full (DEST_FULL)\n  cause: ENOSPC\n  hint: Free it.');
+  expect(out).toMatch(/away \(DEST_UNREACHABLE\) · .*\n {4}cause: ECONNREFUSED\n {4}hint: Look\./);
 });

@@ -346,7 +346,7 @@ test('each new run is logged with its causes, also a run of another process', as
   await tick();
   const lines = logged.filter((line) => /backup|worker|db\.postgres|web\.media/.test(line));
   expect(lines).toEqual([
-    'warn shop: backup partly failed',
+    'warn shop: backup partly failed (1 problem)',
     'info web.media: ok · 20,114 files · 3.1 MiB new (17 files)',
     'error worker: unknown label x LABEL_UNKNOWN',
   ]);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Destination } from '../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
-import { openManifestCache } from '../../src/run/manifest-cache.ts';
+import { openManifestCache } from '../../src/run/document-caches.ts';
 import { FORMAT, type Manifest, manifestKey } from '../../src/store/objects/manifest.ts';
 import { streamOf } from '../../src/store/objects/objects.ts';
 import { openRepository } from '../../src/store/repository/open-repository.ts';

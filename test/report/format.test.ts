@@ -24,6 +24,14 @@ test.each([
   expect(f.formatBytes(bytes)).toBe(text);
 });
 
+test.each([
+  [12.02 * KIB ** 2, 12.04 * KIB ** 2, '12,603,884 B', '12,624,855 B'],
+  [12 * KIB ** 2, 13 * KIB ** 2, '12.0 MiB', '13.0 MiB'],
+  [KIB, KIB, '1.0 KiB', '1.0 KiB'],
+])('two sizes in one sentence differ if they are not equal: %d and %d', (one, other, ...texts) => {
+  expect(f.formatBoth(Math.round(one), Math.round(other))).toEqual(texts);
+});
+
 test('formatBytes is at most 5 % off, and never shows four digits above bytes', () => {
   const units = { B: 1, KiB: KIB, MiB: KIB ** 2, GiB: KIB ** 3, TiB: KIB ** 4 };
   fc.assert(

@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import type { RestoreReport } from '../../src/report/events.ts';
 import type { PostRequest } from '../../src/report/http.ts';
-import { createSlack, mrkdwn, type SlackMessage, slackMessage } from '../../src/report/slack.ts';
+import { createSlack, type SlackMessage, slackMessage } from '../../src/report/slack.ts';
+import { mrkdwn } from '../../src/report/slack-text.ts';
+import { renderReport } from '../../src/report/text.ts';
 import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
 
 const when = { now: NOW, zone: 'Europe/Berlin' };
@@ -50,6 +53,7 @@ test('a run that failed as a whole shows the reason, and no command with a name 
     status: 'failed',
     error: { code: 'DEST_FULL', message: 'no space', hint: 'Make room.' },
     results: [makeFailure({ name: 'x; rm -rf' })],
+    sources: ['x; rm -rf'],
     problems: Array.from(
       { length: 8 },
       () => ({ severity: 'error', code: 'LABEL_UNKNOWN', subject: 'w', message: 'odd' }) as const,
@@ -62,7 +66,7 @@ test('a run that failed as a whole shows the reason, and no command with a name 
   expect(all).toContain('no space (DEST_FULL)\nhint: Make room.');
   expect(all).toContain('nothing stored');
   expect(all).toContain('and 3 more problems');
-  expect(all).not.toContain('try again');
+  expect(all).toMatch(/try again: `docker compose exec lifeboat lifeboat backup`$/);
 });
 
 describe('escaping', () => {
@@ -172,4 +176,130 @@ test('a good run names sources that it left out', () => {
   const shown = JSON.stringify(blocks);
   expect(shown).toContain('s4&lt;!here&gt; was not part of this run');
   expect(shown).toContain('and 2 more sources: see `lifeboat status`');
+});
+
+describe('the command that a user must type', () => {
+  const command = '`docker compose exec lifeboat lifeboat accept s3://acme-backups/shop`';
+  const typed = command.replaceAll('`', "'");
+  const prose = 'The copy was complete before, and nothing is there now. '.repeat(12);
+  const hint = `${prose}If it is empty on purpose, run ${command} & wait. ${prose}`;
+  const error = { code: 'DEST_FOREIGN', message: 'x is empty', hint } as const;
+  const copy = { name: 'x', status: 'failed' as const, snapshots: 0, objects: 0, bytes: 0, error };
+  const fell = { since: '20261119T030000Z-aa01be', earlier: '20261118T030000Z-aa01be', why: [] };
+
+  test.each([
+    ['a failed source', { results: [makeFailure({ error })] }],
+    ['a failed run', { error, results: [] }],
+    ['a copy', { copies: [copy] }],
+    ['a problem', { problems: [{ ...error, severity: 'error' as const, subject: 's' }] }],
+    [
+      'a problem of a copy',
+      {
+        copies: [
+          { ...copy, status: 'ok' as const, problems: [{ ...error, severity: 'error' as const, subject: 's' }] },
+        ],
+      },
+    ],
+    ['another source', { others: [{ name: 'web.media', attention: 'failed' as const, error }] }],
+  ])('survives a long hint: %s', (_what, over) => {
+    const all = texts(slackMessage(makeReport({ status: 'partial', ...over }), when));
+    for (const text of all) expect(text.length).toBeLessThanOrEqual(3_000);
+    const lines = all.join('\n').split('\n');
+    expect(lines).toContain(`run: ${typed}`);
+    // The hint itself is shorter, and ends before the command.
+    const shown = lines.find((line) => line.startsWith('hint: ')) ?? '';
+    expect(shown.length).toBeLessThan(520);
+    expect(shown).toMatch(/…$/);
+  });
+
+  test('appears once if the hint is short', () => {
+    const short = { ...error, hint: `Run ${command}.` };
+    const all = texts(slackMessage(makeReport({ status: 'partial', copies: [{ ...copy, error: short }] }), when)).join(
+      '\n',
+    );
+    expect(all.split(typed)).toHaveLength(2);
+    expect(all).toContain(`hint: Run ${typed}.`);
+  });
+
+  test('survives in warnings, of which each has three', () => {
+    const name = 'n'.repeat(120);
+    const message = slackMessage(
+      makeReport({ results: [makeResult({ name, warnings: ['w'.repeat(999)], fell })] }),
+      when,
+    );
+    const all = texts(message).join('\n');
+    for (const words of [`restore ${fell.since} ${name}`, `restore ${fell.earlier} ${name}`, `accept ${name}`])
+      expect(all).toContain(`'lifeboat ${words}'`);
+  });
+
+  test('to undo a restore survives a long list of databases', async () => {
+    const posts: PostRequest[] = [];
+    const post = async (request: PostRequest) => {
+      posts.push(request);
+      return { status: 200, headers: {}, body: 'ok' };
+    };
+    const slack = createSlack({ url: new URL('https://hooks.slack.example/x'), project: 'shop', post });
+    const restored = Array.from({ length: 60 }, (_, i) => ({ target: `database_${i}` }));
+    const report: RestoreReport = {
+      ...{ id: 'r1', project: 'shop', verb: 'restore', source: 'db.postgres', target: 'db.postgres', snapshot: 's1' },
+      ...{ start: '2026-11-20T03:00:00Z', end: '2026-11-20T03:00:41Z', status: 'ok', restored, steps: [], checks: [] },
+      ...{ canRollBack: true, warnings: [`stopped: ${prose}`] },
+    };
+    await slack.handle({ type: 'restore-finished', report }, new AbortController().signal);
+    const all = texts(JSON.parse(posts[0]?.body ?? '') as SlackMessage).join('\n');
+    expect(all).toContain('to undo it: lifeboat rollback r1');
+    expect(all).toMatch(/and \d+ more lines/);
+  });
+});
+
+test('a run with problems alone names the first in the title, with a next step, and each id once', () => {
+  const id = '20261119T030000Z-aa01be';
+  const problem = {
+    ...({ severity: 'error', code: 'SIGNATURE_KEY', subject: id } as const),
+    ...{ message: `the manifest of ${id} was signed with another key (0badcafe)`, hint: 'Add that key.' },
+  };
+  const message = slackMessage(makeReport({ status: 'partial', problems: [problem] }), when);
+  expect(message.text).toBe(
+    `shop: backup partly failed (1 problem) · the manifest of ${id} was signed with another key (0badcafe) (SIGNATURE_KEY)`,
+  );
+  expect(texts(message)).toContain(
+    `! the manifest of ${id} was signed with another key (0badcafe) (SIGNATURE_KEY)\nhint: Add that key.`,
+  );
+  const copy = { name: '/nas', status: 'failed' as const, snapshots: 0, objects: 0, bytes: 0 };
+  const error = { code: 'DEST_UNREACHABLE', message: '/nas does not answer' } as const;
+  expect(slackMessage(makeReport({ status: 'partial', copies: [{ ...copy, error }] }), when).text).toBe(
+    'shop: backup partly failed (1 copy is behind) · copy /nas is behind: /nas does not answer (DEST_UNREACHABLE)',
+  );
+});
+
+test('a run that failed as a whole says what is safe, and how to make it again', () => {
+  const lastGood = { snapshot: '20261119T030000Z-aa01be', at: '2026-11-19T03:00:00Z' };
+  const error = { code: 'DEST_FULL', message: '/backups has no space left' } as const;
+  const safe = [{ name: 'db.postgres', lastGood }, { name: 'web.media', lastGood }, { name: 'config' }];
+  const sources = safe.map(({ name }) => name);
+  const report = makeReport({ status: 'failed', trigger: 'manual', error, results: [], sources, safe });
+  delete report.snapshot;
+  const lines = [
+    'safe: db.postgres, web.media: the last good snapshot is 24h old (20261119T030000Z-aa01be)',
+    'safe: config: nothing is stored of this source yet',
+  ];
+  const again = 'docker compose exec lifeboat lifeboat backup db.postgres web.media config';
+  const slack = texts(slackMessage(report, when));
+  expect(slack).toContain(lines.join('\n'));
+  expect(slack.at(-1)).toContain(`try again: \`${again}\``);
+  const ping = renderReport(report, { ...when, again: true });
+  for (const line of [...lines, `try again: ${again}`]) expect(ping).toContain(`\n  ${line}\n`);
+  // Lifeboat tries again by itself.
+  const retry = { at: '2026-11-20T03:10:00Z', quiet: true };
+  expect(renderReport({ ...report, retry }, { ...when, again: true })).not.toContain('try again');
+  // All of them are one command.
+  const many = { ...report, sources: [...sources, 'more'] };
+  expect(renderReport(many, { ...when, again: true })).toContain(
+    'try again: docker compose exec lifeboat lifeboat backup\n',
+  );
+  // A source that is gone cannot be backed up.
+  const gone = makeFailure({ error: { code: 'SOURCE_VANISHED', message: 'gone' } });
+  expect(texts(slackMessage(makeReport({ status: 'partial', results: [gone] }), when)).at(-1)).not.toContain(
+    'try again',
+  );
 });

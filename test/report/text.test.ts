@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { copyStateLines } from '../../src/report/copy-text.ts';
+import { copyLines, copyStateLines } from '../../src/report/copy-text.ts';
 import { displayWidth } from '../../src/report/format.ts';
 import { ansiPaint } from '../../src/report/paint.ts';
 import { headline, renderError, renderProgress, renderReport } from '../../src/report/text.ts';
@@ -174,10 +174,23 @@ describe('copies', () => {
     expect(headline(report)).toBe('shop: backup partly failed (1 copy is behind)');
     expect(renderReport(report, options).split('\n').slice(2, -1)).toEqual([
       '  copy /nas is up to date',
-      '  copy s3://acme/shop is up to date · 2 snapshots, 161 MiB sent · pruned 1 old snapshot, 3.0 MiB freed',
+      '  copy s3://acme/shop is up to date · 2 snapshots, 161 MiB sent · pruned 1 old snapshot · 3.0 MiB freed',
       '  ! copy s3://far/shop has been behind for 2 days: s3://far/shop does not answer (DEST_UNREACHABLE)',
       '    hint: Check the network.',
     ]);
+  });
+
+  test('freed bytes are not attributed to snapshots', () => {
+    const pruned = (over: object) =>
+      copyLines(
+        [{ ...copies[1]!, snapshots: 0, objects: 0, pruned: { snapshots: 0, objects: 0, bytes: 0, ...over } }],
+        NOW,
+      );
+    expect(pruned({ objects: 2, bytes: 1.2 * MIB })).toEqual(['  copy s3://acme/shop is up to date · 1.2 MiB freed']);
+    expect(pruned({})).toEqual(['  copy s3://acme/shop is up to date']);
+    expect(pruned({ refused: { snapshots: 2, objects: 0 } })[0]).toMatch(
+      / · 2 old snapshots that the destination refuses/,
+    );
   });
 
   test('appear in the headline next to the sources', () => {
@@ -191,6 +204,7 @@ describe('copies', () => {
       '  copy /nas · complete 2h ago',
       '  copy /new · no record of it yet',
       '  ! copy s3://far/shop has been behind for 2 days: s3://far/shop does not answer (DEST_UNREACHABLE) · complete 2h ago',
+      '    hint: Check the network.',
     ]);
   });
 });

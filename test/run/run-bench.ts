@@ -91,6 +91,7 @@ export class RunBench {
       plan: async () => this.plan,
       repository: () => this.open(signingKeys),
       lease: () => this.leaseOf(agent),
+      look: () => this.open(signingKeys),
       holdDeps: () => expect.fail('nothing is held'),
       capturer: ({ journal }) => ({
         async capture() {

@@ -157,9 +157,11 @@ function tlsHint(error: unknown): string {
 function named(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const status = statusOf(error);
-  // The SDK's text about a response that it cannot parse is for programmers, and other text may follow.
-  const message = /Deserialization error/.test(error.message) ? 'the response is not XML' : error.message;
-  const known = error.name !== 'Error' && !message.includes(error.name) ? `${error.name}: ` : '';
-  const cause = message === error.message ? { cause: error } : {};
-  return new Error(`${known}${message}${status === undefined ? '' : ` (HTTP ${status})`}`, cause);
+  // The SDK's text about a response that it cannot parse is for programmers, and other text may follow. It also has a
+  // text for errors to which the server gives no message.
+  const isOwn = /Deserialization error|^UnknownError$/.test(error.message);
+  const message = /Deserialization error/.test(error.message) ? 'the response is not XML' : isOwn ? '' : error.message;
+  const known = error.name !== 'Error' && !message.includes(error.name) ? [error.name] : [];
+  const words = [...known, ...(message === '' ? [] : [message])].join(': ') || 'an error without a name';
+  return new Error(`${words}${status === undefined ? '' : ` (HTTP ${status})`}`, isOwn ? {} : { cause: error });
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { unlessAborted } from '../../base/abort.ts';
 import { LifeboatError } from '../../base/errors.ts';
+import { WAL_RUN } from '../../docker/helper-labels.ts';
 import { hasHelpers, REMOVE_HINT } from '../../docker/remove-helper.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import { removePath } from '../../store/filesystem/remove-tree.ts';
@@ -18,7 +19,7 @@ import { explainRestart, restarted, type Watched } from './server/restarted.ts';
 import { readServerConfig } from './server/server-config.ts';
 import type { AgentContext, Tools } from './server/tools.ts';
 import { withWatchdog } from './server/watchdog.ts';
-import { whenUp } from './server/when-up.ts';
+import { openAnswering, whenUp } from './server/when-up.ts';
 import { refuseStrangeFiles } from './strange-files.ts';
 
 interface PostgresSourceOptions {
@@ -150,14 +151,9 @@ function openWhenUp(
   const attempt = async () => {
     startedAt = (await agent.engine.inspectContainer(planned.containerId)).startedAt;
     const share = { directory: context.spool, access: 'read-write' as const };
-    const tools = await openTools({ agent, source: planned, application, runId, recordHelper, share, log, signal });
-    try {
-      await askQuickly(options, context, () => tools.control());
-      return { tools, startedAt };
-    } catch (error) {
-      await tools.close();
-      throw error;
-    }
+    const open = () => openTools({ agent, source: planned, application, runId, recordHelper, share, log, signal });
+    const tools = await openAnswering(open, (opened) => askQuickly(options, context, () => opened.control()));
+    return { tools, startedAt };
   };
   return whenUp({ ...watched, log, onWait }, attempt).catch(async (error: unknown) => {
     throw startedAt === undefined ? error : await explainRestart(error, { ...watched, startedAt });
@@ -185,8 +181,8 @@ async function endLeftovers(tools: Tools, project: string, application: string):
   const control = await tools.control();
   const rows = await control.all<{ pid: number }>(
     `SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
-      WHERE starts_with(application_name, $1) AND application_name <> $2`,
-    [applicationName(project, ''), application],
+      WHERE starts_with(application_name, $1) AND application_name <> ALL($2)`,
+    [applicationName(project, ''), [application, applicationName(project, WAL_RUN)]],
   );
   if (rows.length > 0) tools.log.warn('ended sessions left by an earlier run', { sessions: rows.length });
 }

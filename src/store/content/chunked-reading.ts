@@ -13,6 +13,9 @@ export interface Chunk {
   sha256: string;
 }
 
+/** The data of a file in pieces, see {@link LargeFile.chunks}. */
+type ChunkSource = Pick<LargeFile, 'chunks'>;
+
 /** Size and hash of what was read. */
 interface ReadContent {
   size: number;
@@ -28,7 +31,7 @@ interface ReadContent {
 export class ChunkedReading {
   content: ReadContent = { size: 0, sha256: '' };
   error: unknown;
-  private readonly file: LargeFile;
+  private readonly file: ChunkSource;
   private readonly expected: { size: number; ranges: DataRanges | undefined };
   private readonly heard: (bytes: number) => void;
   private readonly signal: AbortSignal | undefined;
@@ -36,7 +39,7 @@ export class ChunkedReading {
 
   /** @param heard called with the number of bytes as they are read */
   constructor(
-    file: LargeFile,
+    file: ChunkSource,
     expected: { size: number; ranges: DataRanges | undefined },
     heard: (bytes: number) => void,
     signal?: AbortSignal,

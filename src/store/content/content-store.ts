@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
+import { LifeboatError } from '../../base/errors.ts';
 import type { FileStat } from '../filesystem/file-stat.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { encodePart } from '../filesystem/index-part.ts';
 import { LargeFile } from '../filesystem/large-file.ts';
-import type { TreePath } from '../filesystem/path.ts';
+import { shortPath, type TreePath } from '../filesystem/path.ts';
 import { failedRead, type SmallRead, sameVersion } from '../filesystem/read-file.ts';
 import { ReadPool } from '../filesystem/read-pool.ts';
 import type { PackContent, PackRef } from '../packs/pack-stream.ts';
@@ -100,6 +102,34 @@ export class ContentStore {
     } finally {
       await file.close();
     }
+  }
+
+  /** Stores content that is in memory. */
+  async storeBytes(path: TreePath, bytes: Buffer, mtime: bigint): Promise<Content> {
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    const content = { bytes, crc32: crc32(bytes), mtime };
+    const placed = bytes.length > 0 ? await this.place(path, content, sha256) : undefined;
+    return { size: bytes.length, sha256, ...placed };
+  }
+
+  /** Stores a large file that arrives once, as a stream of `size` bytes, in parts. */
+  async storeStream(
+    path: TreePath,
+    { size, mtime }: { size: number; mtime: bigint },
+    stream: AsyncIterable<Buffer>,
+  ): Promise<Content> {
+    const before = this.newParts;
+    const source = {
+      async *chunks() {
+        yield* stream;
+      },
+    };
+    const reading = new ChunkedReading(source, { size, ranges: undefined }, this.heard, this.signal);
+    const parts = await this.storeParts(reading, mtime);
+    if (reading.content.size !== size)
+      throw new LifeboatError('TREE_UNREADABLE', `${shortPath(path)} ended after ${reading.content.size} B of ${size}`);
+    if (this.newParts > before) this.newFiles++;
+    return { ...reading.content, parts };
   }
 
   /** Makes the content of an index line findable for the rest of the run. */

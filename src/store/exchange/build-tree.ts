@@ -1,5 +1,5 @@
 import { hasCode, LifeboatError } from '../../base/errors.ts';
-import { formatBytes } from '../../report/format.ts';
+import { formatBoth } from '../../report/format.ts';
 import { extractTree } from '../content/extract-tree.ts';
 import type { ExtractedTree, ExtractTreeOptions } from '../content/extracted-tree.ts';
 import { areaName } from '../filesystem/area.ts';
@@ -224,11 +224,10 @@ function leftIn(root: Directory, name: string, identity: Identity | undefined) {
 function checkSpace(root: Directory, needed: number): void {
   const free = root.free();
   if (free >= needed) return;
-  throw new LifeboatError(
-    'TREE_TARGET_FULL',
-    `${root.place} has ${formatBytes(free)} free, but the restore needs ${formatBytes(needed)}`,
-    { hint: SPACE_HINT },
-  );
+  const [has, needs] = formatBoth(free, needed);
+  throw new LifeboatError('TREE_TARGET_FULL', `${root.place} has ${has} free, but the restore needs ${needs}`, {
+    hint: SPACE_HINT,
+  });
 }
 
 const SPACE_HINT =

@@ -35,8 +35,10 @@ const errorInfo = z.object({
   cause: z.string().optional(),
 });
 
+const lsn = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
+
 const source = z.object({
-  kind: z.enum(['postgres', 'volume', 'files']),
+  kind: z.enum(['postgres', 'base', 'volume', 'files']),
   status: z.enum(['ok', 'partial', 'failed']),
   error: errorInfo.optional(),
   image: z.string().optional(),
@@ -64,6 +66,17 @@ const source = z.object({
   skipped: z.record(z.string(), count),
   /** of files: data directories of databases whose content is not stored, for people; at most 20 */
   leftOut: z.array(z.string()).optional(),
+  /** of a base backup: its place in the write-ahead log, and when it was made, by the server's clock */
+  base: z
+    .object({
+      systemId: z.string().regex(/^\d{1,20}$/),
+      timeline: z.int().positive(),
+      startLsn: lsn,
+      stopLsn: lsn,
+      startTime: time,
+      stopTime: time,
+    })
+    .optional(),
   /** the source's keep policy at that time, as a user writes it */
   keep: z.string().optional(),
   /** set if the source has lost data since the snapshot `since`; `why`: what, for people */
@@ -153,6 +166,15 @@ export function documentsOfEntry({
 /** Returns the objects that a manifest itself names. The packs are in the lists that it names, see pack-lists.ts. */
 export function documentsOf(manifest: Pick<Manifest, 'sources'>): ObjectRef[] {
   return Object.values(manifest.sources).flatMap(documentsOfEntry);
+}
+
+/**
+ * Returns a source's index or facts with the id of the keys that encrypted them. All objects of a source have the same
+ * keys, and only the list of its packs names them.
+ */
+export function withKeyId(ref: ObjectRef, { packs }: Pick<ManifestSource, 'packs'>): ObjectRef & { keyId?: string } {
+  const id = packs?.keyId;
+  return id === undefined ? ref : { ...ref, keyId: id };
 }
 
 /**

@@ -141,7 +141,17 @@ async function whyUnread(
   } catch (unread) {
     return unread;
   }
-  return hash.digest('hex') === ref.sha256 ? error : notAsStored(ref);
+  return hash.digest('hex') === ref.sha256 ? withNeededKey(error, ref) : notAsStored(ref);
+}
+
+/** Adds the id of the needed key to KEY_WRONG, if it is known. Anybody may have written the id in a manifest. */
+function withNeededKey(error: LifeboatError, ref: ObjectRef & { keyId?: string }): LifeboatError {
+  const { keyId } = ref;
+  if (keyId === undefined || !/^[0-9a-f]{8}$/.test(keyId)) return error;
+  return new LifeboatError(error.code, `${error.message}: it needs key ${keyId}`, {
+    cause: error.cause,
+    hint: `${error.hint ?? ''} \`lifeboat check\` shows the public key of ${keyId}, if it is known.`.trim(),
+  });
 }
 
 function notAsStored(ref: ObjectRef): LifeboatError {

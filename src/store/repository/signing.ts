@@ -4,7 +4,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import { canonicalJson } from '../objects/manifest.ts';
 
 /** The kind of a signed document. The signature covers the kind, so a tombstone can never pass for a pin. */
-type SignedKind = 'manifest' | 'tombstone' | 'pin';
+type SignedKind = 'manifest' | 'tombstone' | 'pin' | 'wal';
 
 /** `unchecked`: no key is set. `unsigned`: a key is set, and the document has no signature. */
 export type Verdict = 'signed' | 'unsigned' | 'unchecked';
@@ -64,7 +64,7 @@ export class Signing {
     const key = this.keys.find((one) => one.id === id);
     if (!key) {
       throw new LifeboatError('SIGNATURE_KEY', `${name} was signed with another key (${visibleId(id)})`, {
-        hint: 'Add that key to LIFEBOAT_SIGNING_KEY on a further line: the first key signs, all of them verify.',
+        hint: 'Add that key to LIFEBOAT_SIGNING_KEY on a further line: the first key signs, all of them verify. If the key is lost, start again at an empty LIFEBOAT_DESTINATION. To restore what only that key signed, leave out LIFEBOAT_SIGNING_KEY for that restore: nothing is verified then.',
       });
     }
     const expected = this.code(key, kind, signed);

@@ -8,7 +8,7 @@ import { silentLog } from '../../../src/base/log.ts';
 import { check } from '../../../src/check/check.ts';
 import type { SealKeys } from '../../../src/plan/seal-keys.ts';
 import { openState } from '../../../src/run/state.ts';
-import type { ManifestSource } from '../../../src/store/objects/manifest.ts';
+import { type ManifestSource, withKeyId } from '../../../src/store/objects/manifest.ts';
 import type { PackRef } from '../../../src/store/packs/pack-stream.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
 import type { Repository } from '../../../src/store/repository/repository.ts';
@@ -90,15 +90,18 @@ describe('with keys', () => {
 
   test('the identity decrypts everything, and its absence is reported', async () => {
     fill();
-    const { index, refs: packs } = await commit();
+    const { index, packs: list, refs: packs } = await commit();
     for (const [keys, code] of [
       [publicOnly, 'KEY_MISSING'],
       [{ ageRecipients: [one.recipient], ageIdentity: two.identity }, 'KEY_WRONG'],
     ] as const) {
-      await expect((await withKeys(keys)).fetchIndex(index!, path.join(bench.spool, 'i'))).rejects.toMatchObject({
-        code,
-      });
-      await expect(bench.extract({ packs }, { keys })).rejects.toMatchObject({ code });
+      const id = keyId(whole);
+      const needed = code === 'KEY_WRONG' ? { message: expect.stringContaining(`it needs key ${id}`) } : {};
+      const failure = { code, ...needed };
+      const ref = withKeyId(index!, { packs: list });
+      const repository = await withKeys(keys);
+      await expect(repository.fetchIndex(ref, path.join(bench.spool, 'i'))).rejects.toMatchObject(failure);
+      await expect(bench.extract({ packs }, { keys })).rejects.toMatchObject(failure);
     }
     const { target } = await bench.extract({ packs }, { keys: whole });
     for (const name of ['canary-name', 'large'])

@@ -4,6 +4,7 @@ import { LifeboatError } from '../../../src/base/errors.ts';
 import type { CopyPlace } from '../../../src/copy/context.ts';
 import { copyLines, copyStateLines } from '../../../src/report/copy-text.ts';
 import type { CopyReport } from '../../../src/report/events.ts';
+import { formatWhen } from '../../../src/report/format.ts';
 import type { CopyState } from '../../../src/run/state.ts';
 import { deletePin, putPin } from '../../../src/store/repository/pins.ts';
 import { LONG_WAIT } from '../../harness/wait.ts';
@@ -157,12 +158,13 @@ describe('a copy that was complete and is empty now', () => {
     bench.fault = undefined;
     await bench.run();
     const { complete } = (await bench.state.copies()).copy as CopyState;
+    const when = formatWhen(new Date(complete ?? ''), { now: new Date(bench.now), zone: 'UTC' });
     const place = bench.destination('copy');
     for await (const { key } of place.list('')) await place.delete(key);
     for (let run = 0; run < 2; run++) {
       const [report] = await bench.run();
       expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_FOREIGN' }, objects: 0 });
-      expect(report?.error?.message).toBe(`copy is empty, so it holds no copy; it was complete at ${complete}`);
+      expect(report?.error?.message).toBe(`copy is empty, so it holds no copy; it was complete ${when}`);
       expect(report?.error?.hint).toContain('lifeboat accept copy');
       expect(bench.files()).toEqual({});
     }

@@ -42,3 +42,11 @@ test('the cause repeats the sentence of the server once', () => {
   expect(code).toBe('DEST_UNWRITABLE');
   expect(cause).toBe('RequestTimeTooSkewed: The difference is too large. (HTTP 403)');
 });
+
+test('the cause has no words that say nothing', () => {
+  const causeOf = (error: Error) => errorInfo(explainS3(error, 'get', 's3://acme/shop')).cause;
+  expect(causeOf(answer('SignatureDoesNotMatch', 403))).toBe('SignatureDoesNotMatch (HTTP 403)');
+  expect(causeOf(answer('Error', 403))).toBe('an error without a name (HTTP 403)');
+  // A 403 to HEAD has no body.
+  expect(causeOf(answer('403', 403))).toBe('403 (HTTP 403)');
+});

@@ -6,7 +6,7 @@ import type { Destination } from '../../../src/destinations/destination.ts';
 import { listOnce } from '../../../src/destinations/list-once.ts';
 import { Listing } from '../../../src/destinations/listing.ts';
 import { createS3Destination } from '../../../src/destinations/s3/s3.ts';
-import { openManifestCache } from '../../../src/run/manifest-cache.ts';
+import { openManifestCache } from '../../../src/run/document-caches.ts';
 import { FORMAT, type Manifest } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
 import { nextPlace } from '../../../src/store/repository/chain.ts';

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Destination } from '../../../src/destinations/destination.ts';
-import { openPackListCache } from '../../../src/run/pack-list-cache.ts';
+import { openPackListCache } from '../../../src/run/document-caches.ts';
 import type { Manifest, PackListRef } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
 import { decodePackList, encodePackList, SeenLines } from '../../../src/store/objects/pack-list.ts';

@@ -1,5 +1,6 @@
 import { statfsSync } from 'node:fs';
 import { LifeboatError } from '../../../base/errors.ts';
+import { formatBoth } from '../../../report/format.ts';
 import type { DatabaseListing } from '../facts/databases.ts';
 import type { DumpCompression } from '../server/commands.ts';
 
@@ -58,8 +59,8 @@ export function checkSpool(spool: string, databases: readonly DatabaseListing[],
   const free = freeBytes(spool);
   const need = sizeOf(databases) * (compression === 'zstd' ? ZSTD_SHARE : 1);
   if (free >= need) return;
-  const mib = (bytes: number) => `${Math.round(bytes / 1024 ** 2)} MiB`;
-  throw new LifeboatError('SPOOL_FULL', `the spool has ${mib(free)} free, the dump may need ${mib(need)}`, {
+  const [has, needs] = formatBoth(free, need);
+  throw new LifeboatError('SPOOL_FULL', `the spool has ${has} free, the dump may need ${needs}`, {
     hint: 'Free space on the disk of the volume mounted at /spool, or mount a larger one there.',
   });
 }

@@ -28,10 +28,10 @@ export const SCRATCH = 'scratch';
 export function sharedMounts(spool: Mount, { directory, access }: SharedDirectory): RoleMount[] {
   const scratch = path.posix.join(directory, SCRATCH);
   return [
-    { mount: spoolPart(spool, directory), target: directory, access },
+    { mount: partOfSpool(spool, directory), target: directory, access },
     ...(access === 'read-write'
       ? []
-      : [{ mount: spoolPart(spool, scratch), target: scratch, access: 'read-write' as const }]),
+      : [{ mount: partOfSpool(spool, scratch), target: scratch, access: 'read-write' as const }]),
   ];
 }
 
@@ -39,10 +39,11 @@ export function sharedMounts(spool: Mount, { directory, access }: SharedDirector
  * Returns a read-only mount of a directory of the spool, without a scratch directory. Throws like {@link sharedMounts}.
  */
 export function readOnlyMount(spool: Mount, directory: string): RoleMount {
-  return { mount: spoolPart(spool, directory), target: directory };
+  return { mount: partOfSpool(spool, directory), target: directory };
 }
 
-function spoolPart(spool: Mount, target: string): Mount {
+/** Returns a part of the spool as a mount. Throws like {@link sharedMounts}. */
+export function partOfSpool(spool: Mount, target: string): Mount {
   if (!spool.source.startsWith('/')) {
     throw new LifeboatError(
       'AGENT_NOT_IN_CONTAINER',

@@ -1,6 +1,7 @@
+import type { Readable } from 'node:stream';
 import { LifeboatError } from '../../../base/errors.ts';
 import type { Log } from '../../../base/log.ts';
-import { execText } from '../../../docker/exec.ts';
+import { execStream, execText } from '../../../docker/exec.ts';
 import { HEARTBEAT_S } from '../../../docker/heartbeat.ts';
 import { type Helper, startHelper } from '../../../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../../../docker/helper-kinds.ts';
@@ -155,6 +156,33 @@ class HelperTools implements Tools {
       }),
     );
     return stdout;
+  }
+
+  async stream<T>(argv: readonly string[], signal: AbortSignal, read: (stdout: Readable) => Promise<T>): Promise<T> {
+    const { connector, helper, options } = this;
+    if (!connector.isProved()) await this.control();
+    return whileAnswering(this.server, signal, async (watched) => {
+      const command = await execStream(options.agent.engine, helper.id, {
+        argv,
+        env: toolEnvironment(connector.start.options),
+        heartbeat: HEARTBEAT_S,
+        redact: withoutContent,
+        signal: watched,
+      });
+      // The stream fails when the program does, so the reader does too, and the program says why.
+      const [result] = await Promise.all([
+        read(command.stdout).catch(async (error: unknown) => {
+          command.stdout.destroy();
+          await command.done.catch((failure: unknown) => {
+            if (watched.aborted || !command.stdout.errored) throw error;
+            throw failure;
+          });
+          throw error;
+        }),
+        command.done,
+      ]);
+      return result;
+    });
   }
 
   async remove(path: string): Promise<void> {

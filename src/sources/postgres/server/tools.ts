@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import type { Log } from '../../../base/log.ts';
 import type { Engine } from '../../../docker/engine.ts';
 import type { Mount, PostgresSource } from '../../../plan/model.ts';
@@ -42,6 +43,13 @@ export interface Tools {
    * @throws EXEC_FAILED with the end of stderr if the program fails
    */
   run(argv: readonly string[], signal: AbortSignal): Promise<string>;
+  /**
+   * Runs a program in the helper, and passes its stdout to `read`. Resolves to the result of `read` only if the program
+   * succeeds.
+   *
+   * @throws EXEC_FAILED with the end of stderr if the program fails; what `read` throws
+   */
+  stream<T>(argv: readonly string[], signal: AbortSignal, read: (stdout: Readable) => Promise<T>): Promise<T>;
   /**
    * Removes a path in the shared directory. The helper does this itself: it is untrusted, and could replace a directory
    * with a link while the agent removes it.

@@ -5,6 +5,7 @@ import type { Engine } from '../../../docker/engine.ts';
 import { isPermanent } from './address.ts';
 import { isExplained } from './restarted.ts';
 import { serverWords, sqlState } from './sql-state.ts';
+import type { Tools } from './tools.ts';
 
 /** A server that may be starting. */
 interface StartingServer {
@@ -67,6 +68,24 @@ export async function whenUp<T>(server: StartingServer, open: () => Promise<T>):
       reported.add(reason);
     }
     await sleep(pause, undefined, { signal }).catch(() => signal.throwIfAborted());
+  }
+}
+
+/**
+ * Opens the tools and their first session. A server that died without a warning leaves its address behind, so only a
+ * session proves that it listens. Closes the tools if `ask`, which opens that session, fails.
+ */
+export async function openAnswering(
+  open: () => Promise<Tools>,
+  ask: (tools: Tools) => Promise<unknown> = (tools) => tools.control(),
+): Promise<Tools> {
+  const tools = await open();
+  try {
+    await ask(tools);
+    return tools;
+  } catch (error) {
+    await tools.close();
+    throw error;
   }
 }
 

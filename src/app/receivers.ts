@@ -1,0 +1,74 @@
+import path from 'node:path';
+import type { BackupRequest } from '../backup/context.ts';
+import { hasCode } from '../base/errors.ts';
+import type { Engine } from '../docker/engine.ts';
+import { isNotFound } from '../docker/engine-errors.ts';
+import { WAL_RUN } from '../docker/helper-labels.ts';
+import { reapHelpers } from '../docker/remove-helper.ts';
+import type { BaseSource } from '../plan/model.ts';
+import { createDispatcher } from '../report/dispatch.ts';
+import type { RunReport } from '../report/events.ts';
+import { SPOOL } from '../run/mounts.ts';
+import { LeftSlots } from '../wal/left-slots.ts';
+import { openReceiverMemory } from '../wal/receiver-state.ts';
+import { Receivers } from '../wal/receivers.ts';
+import type { Environment } from './environment.ts';
+
+/** Creates the receivers of the daemon. They start with the first plan that has a source for them. */
+export function createReceivers(
+  environment: Environment,
+  backup: (request: BackupRequest) => Promise<RunReport>,
+): Receivers {
+  const { project, state, settings, log, now, own, engine } = environment;
+  const memory = openReceiverMemory(state.directory);
+  const makeBase = async (source: BaseSource, signal: AbortSignal) => {
+    try {
+      await backup({ trigger: 'catch-up', only: ({ name }) => name === source.name, signal });
+      return true;
+    } catch (error) {
+      if (hasCode(error, 'LOCKED')) return false;
+      throw error;
+    }
+  };
+  const dispatcher = createDispatcher(environment.notifiers, { log });
+  const { openTools } = environment;
+  return new Receivers(
+    () => ({
+      ...{ project, memory, log, now, makeBase, rpoMs: settings.rpoMs, home: state.home },
+      alarm: (source, error, over) =>
+        dispatcher.emit({
+          type: 'alarm',
+          alarm: { project, source, error, at: now().toISOString(), ...(over ? { over } : {}) },
+        }),
+      spool: path.join(SPOOL, 'wal'),
+      repository: () => own.repository(),
+      openTools,
+    }),
+    {
+      log,
+      left: new LeftSlots({ project, memory, log, now, openTools, find: (name) => findRunning(engine, name) }),
+      // Those of an earlier daemon, which nobody supervises.
+      clear: async () => {
+        await reapHelpers(
+          engine,
+          project,
+          ({ runId, agent }) => runId !== WAL_RUN || agent !== environment.self.facts.id,
+          log,
+        );
+      },
+    },
+  );
+}
+
+async function findRunning(
+  engine: Engine,
+  name: string,
+): Promise<{ containerId: string; imageId: string } | undefined> {
+  try {
+    const { id, imageId, running } = await engine.inspectContainer(name);
+    return running ? { containerId: id, imageId } : undefined;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}

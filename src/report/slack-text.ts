@@ -1,0 +1,80 @@
+import type { ErrorInfo } from '../base/errors.ts';
+import { oneLine } from './format.ts';
+
+/** Texts in Slack's markup, within Slack's limits. */
+
+/**
+ * Slack's limit for one text, https://docs.slack.dev/reference/block-kit/composition-objects/text-object; blocks: 50.
+ */
+export const MAX_TEXT = 3_000;
+
+/** Limits of the commands that a shortened text keeps: their number, and the length of each in characters. */
+const MAX_COMMANDS = 3;
+const MAX_COMMAND = 300;
+
+/**
+ * Escapes a stranger's text for mrkdwn. `&`, `<` and `>` become entities, so nothing in it links or mentions. Backticks
+ * become quotes. The result is cut to `max` characters, never inside an entity or a character.
+ */
+export function mrkdwn(text: string, max: number): string {
+  return escapeText(oneLine(text), max);
+}
+
+function escapeText(text: string, max: number): string {
+  let result = '';
+  for (const char of text) {
+    const safe = ENTITIES[char] ?? char;
+    if (result.length + safe.length > max - 1) return `${result}…`;
+    result += safe;
+  }
+  return result;
+}
+
+const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '`': "'" };
+
+/**
+ * Escapes a text that may contain commands in backticks, such as a hint. If it is longer than `max` characters, only
+ * its prose is cut. The commands that no longer fit follow, each whole on a line of its own.
+ */
+export function withCommands(text: string, max: number): string[] {
+  const parts = oneLine(text)
+    .split(/(`[^`]+`)/)
+    .filter((part) => part !== '');
+  const lost: string[] = [];
+  let shown = '';
+  let isCut = false;
+  for (const part of parts) {
+    const isCommand = part.length > 1 && part.startsWith('`');
+    const escaped = escapeText(part, isCommand ? MAX_COMMAND : Number.POSITIVE_INFINITY);
+    const fits: boolean = !isCut && shown.length + escaped.length <= max - 1;
+    if (fits) shown += escaped;
+    else if (isCommand) lost.push(escaped);
+    else if (!isCut) shown += escapeText(part, max - shown.length);
+    if (!fits && !isCut && isCommand) shown += '…';
+    isCut ||= !fits;
+  }
+  return [shown, ...lost.slice(0, MAX_COMMANDS).map((command) => `run: ${command}`)];
+}
+
+/** Returns what follows an error: its cause and its hint. The commands of the hint stay whole. */
+export function detailTexts(
+  { cause, hint }: Pick<ErrorInfo, 'cause' | 'hint'>,
+  max: { cause: number; hint: number },
+): string[] {
+  const [first, ...commands] = hint === undefined ? [] : withCommands(hint, max.hint);
+  return [
+    ...(cause === undefined ? [] : [`cause: ${mrkdwn(cause, max.cause)}`]),
+    ...(first === undefined ? [] : [`hint: ${first}`, ...commands]),
+  ];
+}
+
+/** Joins entries line by line to as few texts as Slack's limit allows. Each entry must fit into one text. */
+export function joinTexts(entries: readonly string[]): string[] {
+  const texts: string[] = [];
+  for (const entry of entries) {
+    const last = texts.at(-1);
+    if (last !== undefined && last.length + entry.length + 1 <= MAX_TEXT) texts[texts.length - 1] = `${last}\n${entry}`;
+    else texts.push(entry);
+  }
+  return texts;
+}

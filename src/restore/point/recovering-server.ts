@@ -1,0 +1,169 @@
+import { LifeboatError } from '../../base/errors.ts';
+import type { Log } from '../../base/log.ts';
+import type { Engine } from '../../docker/engine.ts';
+import { execStream, execText } from '../../docker/exec.ts';
+import { HEARTBEAT_S } from '../../docker/heartbeat.ts';
+import { type Helper, startHelper } from '../../docker/helper.ts';
+import { HELPER_KINDS, kindSpec } from '../../docker/helper-kinds.ts';
+import type { PostgresSource } from '../../plan/model.ts';
+import type { PointInTime } from '../../plan/values/point-in-time.ts';
+import { TOOLS } from '../../sources/postgres/server/commands.ts';
+import { partOfSpool, readOnlyMount } from '../../sources/postgres/server/helper-mounts.ts';
+import type { AgentContext } from '../../sources/postgres/server/tools.ts';
+import { DATA, FETCH_SCRIPT, SERVE_SCRIPT, SETTINGS, START_SCRIPT } from './recovery-settings.ts';
+import { Messages, type Recovered } from './server-messages.ts';
+import type { WalExchange } from './wal-server.ts';
+
+interface RecoveringOptions {
+  agent: AgentContext;
+  image: string;
+  runId: string;
+  /** name of a volume to make; undefined: one that is removed with the helper */
+  volume: string | undefined;
+  /** the owner of the data */
+  uid: number;
+  gid: number;
+  exchange: WalExchange;
+  recordHelper(name: string): void;
+  log: Log;
+  signal: AbortSignal;
+}
+
+/** Where the recovery ends. */
+interface RecoveryTarget {
+  /** absent: at the end of the WAL */
+  time?: PointInTime;
+  /** the timeline to follow; absent: that of the base backup */
+  timeline?: number;
+}
+
+/**
+ * Recovers a base backup in a volume, in a server of its own image, without network. Afterwards the volume holds a
+ * server that was shut down cleanly, on a timeline of its own.
+ */
+export class RecoveringServer {
+  private readonly options: RecoveringOptions;
+  private readonly helper: Helper;
+  /** name of the volume, which is to hold the base backup */
+  readonly volume: string;
+
+  private constructor(options: RecoveringOptions, helper: Helper, volume: string) {
+    this.volume = volume;
+    this.options = options;
+    this.helper = helper;
+  }
+
+  /** Starts the helper, and makes its volume. @throws HELPER_FAILED if the image is not there; ENGINE_* */
+  static async start(options: RecoveringOptions): Promise<RecoveringServer> {
+    const { agent, image, runId, volume, uid, gid, exchange, log, signal } = options;
+    const { engine, project, id, spoolMount } = agent;
+    const helper = await startHelper(
+      { engine, recordBefore: async (name) => options.recordHelper(name), log, signal },
+      {
+        ...kindSpec(HELPER_KINDS.recovery, {
+          data: [{ mount: { type: 'volume', source: volume ?? '', destination: DATA, writable: true }, target: DATA }],
+          wal: [{ ...readOnlyMount(spoolMount, exchange.files), target: '/lifeboat/wal' }],
+          wanted: [{ mount: partOfSpool(spoolMount, exchange.wanted), target: '/lifeboat/wanted' }],
+        }),
+        ...{ project, agent: id, runId, image, user: `${uid}:${gid}` },
+      },
+    );
+    try {
+      const { mounts } = await engine.inspectContainer(helper.id, { signal });
+      const name = mounts.find(({ destination }) => destination === DATA)?.name;
+      if (name === undefined) throw new LifeboatError('HELPER_FAILED', 'the recovery helper has no volume');
+      return new RecoveringServer(options, helper, name);
+    } catch (error) {
+      await helper.remove();
+      throw error;
+    }
+  }
+
+  /**
+   * Recovers to a target, and shuts the server down.
+   *
+   * @param onLine called with each message of the server
+   * @throws PG_RESTORE_FAILED with the server's words
+   */
+  async recover(target: RecoveryTarget, onLine: (line: string) => void): Promise<Recovered> {
+    const first = await this.attempt(target, onLine);
+    if (first !== 'ended early') return first;
+    // The target is inside the window, and nothing was committed between the last transaction and it.
+    const { time: _, ...rest } = target;
+    const second = await this.attempt(rest, onLine);
+    if (second === 'ended early') throw new LifeboatError('PG_RESTORE_FAILED', 'the recovery did not reach its target');
+    return second;
+  }
+
+  /**
+   * Starts the recovered server for connections from its own address, which only containers in its network can make.
+   *
+   * @returns the server as a source
+   * @throws PG_RESTORE_FAILED
+   */
+  async serve(planned: PostgresSource, databases: string[] | undefined): Promise<PostgresSource> {
+    const { agent, image, signal } = this.options;
+    const settings = { ...SETTINGS, listen_addresses: '127.0.0.1', port: '5432', hot_standby: 'on' };
+    const { ready, ended, messages } = await this.begin(SERVE_SCRIPT, settings, () => undefined);
+    if (!(await Promise.race([ready.then(() => true), ended.then(() => false)])))
+      throw messages.failure('did not start');
+    signal.throwIfAborted();
+    const { name, project, service, schedule, keep, user, excludeTableData } = planned;
+    return {
+      kind: 'postgres',
+      ...{ name, project, service, schedule, keep, user, excludeTableData, imageId: image, port: 5432 },
+      ...{ containerId: this.helper.id, containerName: `the recovered server of ${name}`, database: 'postgres' },
+      ...{ dataDirectories: [DATA], mounts: [], excludeDatabases: planned.excludeDatabases },
+      ...{ project: agent.project },
+      ...(databases ? { databases } : {}),
+    };
+  }
+
+  /** Never rejects. */
+  async remove(): Promise<void> {
+    await this.helper.remove();
+  }
+
+  private async attempt(
+    { time, timeline }: RecoveryTarget,
+    onLine: (line: string) => void,
+  ): Promise<Recovered | 'ended early'> {
+    const { agent, signal } = this.options;
+    const settings = {
+      ...SETTINGS,
+      recovery_target_time: time?.text ?? '',
+      recovery_target_timeline: timeline === undefined ? 'current' : String(timeline),
+    };
+    const { ready, ended, messages } = await this.begin(START_SCRIPT, settings, onLine);
+    const isReady = await Promise.race([ready.then(() => true), ended.then(() => false)]);
+    if (!isReady) return messages.outcome(false);
+    await this.shutDown(agent.engine, signal);
+    if ((await ended) !== 0) throw messages.failure('did not shut down cleanly');
+    return messages.outcome(true);
+  }
+
+  /** Runs a script that becomes the server. `ended` resolves to its exit status. */
+  private async begin(script: string, settings: Readonly<Record<string, string>>, onLine: (line: string) => void) {
+    const { agent, signal } = this.options;
+    const options = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    const messages = new Messages(onLine);
+    const command = await execStream(agent.engine, this.helper.id, {
+      argv: ['sh', '-c', script, DATA, ...options],
+      env: { FETCH: FETCH_SCRIPT },
+      heartbeat: HEARTBEAT_S,
+      onStderr: (chunk) => messages.add(chunk),
+      check: false,
+      signal,
+    });
+    command.stdout.resume();
+    const ended = command.done.then(({ exitCode }) => exitCode);
+    // The server ends with its helper, when nobody waits for it any more.
+    ended.catch(() => undefined);
+    return { ready: messages.ready, ended, messages };
+  }
+
+  private async shutDown(engine: Engine, signal: AbortSignal): Promise<void> {
+    const argv = ['sh', '-c', `${TOOLS}; exec pg_ctl stop --pgdata="$0" --mode=fast --wait --timeout=86400`, DATA];
+    await execText(engine, this.helper.id, { argv, heartbeat: HEARTBEAT_S, signal });
+  }
+}

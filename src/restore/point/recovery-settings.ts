@@ -1,0 +1,65 @@
+import { TOOLS } from '../../sources/postgres/server/commands.ts';
+
+/** The scripts and settings of a recovering server. */
+
+/** The data directory in the helper. */
+export const DATA = '/lifeboat/data';
+const RUNTIME = '/run/lifeboat';
+
+/** Waits for a file that the agent fetches. The name comes from Postgres, and has only letters, digits and a dot. */
+export const FETCH_SCRIPT = `: > "/lifeboat/wanted/$1" || exit 2
+while [ ! -e "/lifeboat/wal/$1" ]; do [ -e "/lifeboat/wal/$1.none" ] && exit 1; sleep 0.05; done
+exec cp "/lifeboat/wal/$1" "$2"
+`;
+
+/**
+ * Starts the server. The settings that a standby's memory depends on are those of the primary, as the control file has
+ * them, because transactions that were prepared there need as much space here (Postgres docs, 26.4.3).
+ */
+export const START_SCRIPT = `${TOOLS}; data=$0; umask 077; export LC_ALL=C
+printf '%s' "$FETCH" > ${RUNTIME}/fetch && : > ${RUNTIME}/postgresql.conf && : > ${RUNTIME}/pg_ident.conf &&
+echo 'local all all trust' > ${RUNTIME}/pg_hba.conf && : > "$data/recovery.signal" && rm -f "$data/standby.signal" || exit 1
+of() { pg_controldata -D "$data" | sed -n "s/^$1 setting: *//p"; }
+exec postgres -D "$data" "$@" -c max_connections="$(of max_connections)" \\
+  -c max_worker_processes="$(of max_worker_processes)" -c max_wal_senders="$(of max_wal_senders)" \\
+  -c max_prepared_transactions="$(of max_prepared_xacts)" -c max_locks_per_transaction="$(of max_locks_per_xact)"`;
+
+export const SERVE_SCRIPT = `${TOOLS}; export LC_ALL=C
+printf 'local all all trust\\nhost all all 127.0.0.1/32 trust\\n' > ${RUNTIME}/pg_hba.conf || exit 1
+data=$0; exec postgres -D "$data" "$@"`;
+
+/** None of the server's own configuration applies: it may name files, libraries and addresses that are not there. */
+export const SETTINGS: Readonly<Record<string, string>> = {
+  config_file: `${RUNTIME}/postgresql.conf`,
+  hba_file: `${RUNTIME}/pg_hba.conf`,
+  ident_file: `${RUNTIME}/pg_ident.conf`,
+  listen_addresses: '',
+  unix_socket_directories: RUNTIME,
+  external_pid_file: '',
+  hot_standby: 'off',
+  ssl: 'off',
+  archive_mode: 'off',
+  logging_collector: 'off',
+  log_destination: 'stderr',
+  log_min_messages: 'warning',
+  log_line_prefix: '',
+  lc_messages: 'C',
+  shared_preload_libraries: '',
+  session_preload_libraries: '',
+  local_preload_libraries: '',
+  synchronous_standby_names: '',
+  primary_conninfo: '',
+  primary_slot_name: '',
+  recovery_end_command: '',
+  archive_cleanup_command: '',
+  recovery_target: '',
+  recovery_target_name: '',
+  recovery_target_xid: '',
+  recovery_target_lsn: '',
+  shared_buffers: '128MB',
+  huge_pages: 'off',
+  max_wal_size: '4GB',
+  autovacuum: 'off',
+  recovery_target_action: 'promote',
+  restore_command: `sh ${RUNTIME}/fetch "%f" "%p"`,
+};

@@ -1,0 +1,63 @@
+import { LifeboatError } from '../../base/errors.ts';
+import { LineBuffer } from '../../docker/lines.ts';
+
+/** How a recovery ended. */
+export interface Recovered {
+  /** `target`: before the first transaction after the target; `end`: at the end of the WAL */
+  at: 'target' | 'end';
+  /** the server's words about the place at which it stopped */
+  stopped?: string;
+  /** commit time of the last transaction that was recovered, as the server prints it */
+  lastCommit?: string;
+}
+
+const ENDED_EARLY = /recovery ended before configured recovery target was reached/;
+
+/** What a recovering server says. */
+export class Messages {
+  readonly ready: Promise<void>;
+  private becomeReady: () => void = () => undefined;
+  private readonly lines: LineBuffer;
+  private readonly last: string[] = [];
+  private readonly found: Omit<Recovered, 'at'> = {};
+
+  constructor(onLine: (line: string) => void) {
+    this.ready = new Promise((resolve) => {
+      this.becomeReady = resolve;
+    });
+    this.lines = new LineBuffer();
+    this.onLine = onLine;
+  }
+
+  private readonly onLine: (line: string) => void;
+
+  add(chunk: Buffer): void {
+    for (const line of this.lines.split(chunk)) this.read(line);
+  }
+
+  /** @throws PG_RESTORE_FAILED for a server that ended by itself, unless it only lacked WAL for its target */
+  outcome(isReady: boolean): Recovered | 'ended early' {
+    if (!isReady && this.last.some((line) => ENDED_EARLY.test(line))) return 'ended early';
+    if (!isReady) throw this.failure('ended before the recovery was complete');
+    return { at: this.found.stopped === undefined ? 'end' : 'target', ...this.found };
+  }
+
+  failure(what: string): LifeboatError {
+    const words = this.last.filter((line) => /FATAL|PANIC|ERROR|HINT|DETAIL/.test(line)).slice(-4);
+    return new LifeboatError(
+      'PG_RESTORE_FAILED',
+      `the recovering server ${what}: ${words.join(' · ') || 'it says nothing'}`,
+    );
+  }
+
+  private read(line: string): void {
+    this.last.push(line.slice(0, 500));
+    if (this.last.length > 50) this.last.shift();
+    this.onLine(line);
+    const stopped = /recovery stopping (.*)$/.exec(line)?.[1];
+    if (stopped !== undefined) this.found.stopped = stopped;
+    const commit = /last completed transaction was at log time (.*)$/.exec(line)?.[1];
+    if (commit !== undefined) this.found.lastCommit = commit;
+    if (/database system is ready to accept connections/.test(line)) this.becomeReady();
+  }
+}

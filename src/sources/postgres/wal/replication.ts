@@ -1,0 +1,122 @@
+import { hasCode, LifeboatError } from '../../../base/errors.ts';
+import { databaseArgument } from '../server/commands.ts';
+import type { Session } from '../server/session.ts';
+import type { Tools } from '../server/tools.ts';
+
+/** What recovery to a point in time needs of a server. */
+export interface ReplicationFacts {
+  systemId: string;
+  /** bytes */
+  segmentSize: number;
+  walLevel: string;
+  maxSenders: number;
+  freeSenders: number;
+  freeSlots: number;
+  mayReplicate: boolean;
+  role: string;
+  inRecovery: boolean;
+  /** names of the tablespaces that users created */
+  tablespaces: string[];
+}
+
+/** Reads the settings and rights that replication needs (Postgres docs, 19.6). */
+export async function readReplicationFacts(session: Session): Promise<ReplicationFacts> {
+  const row = await session.one<Record<string, string> & { tablespaces: string[] }>(
+    `SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system,
+            (SELECT bytes_per_wal_segment::text FROM pg_control_init()) AS segment,
+            current_setting('wal_level') AS level, current_setting('max_wal_senders') AS senders,
+            (current_setting('max_wal_senders')::int - (SELECT count(*) FROM pg_stat_replication))::text AS free,
+            (current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots))::text AS slots,
+            (SELECT (rolreplication OR rolsuper)::text FROM pg_roles WHERE rolname = current_user) AS may,
+            current_user::text AS role, pg_is_in_recovery()::text AS recovery,
+            ARRAY(SELECT spcname::text FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')) AS tablespaces`,
+  );
+  return {
+    systemId: row.system as string,
+    segmentSize: Number(row.segment),
+    walLevel: row.level as string,
+    maxSenders: Number(row.senders),
+    freeSenders: Number(row.free),
+    freeSlots: Number(row.slots),
+    mayReplicate: row.may === 'true',
+    role: row.role as string,
+    inRecovery: row.recovery === 'true',
+    tablespaces: row.tablespaces,
+  };
+}
+
+/** The receiver and a base backup at the same time. */
+const SENDERS = 2;
+
+/**
+ * Returns why a server cannot be recovered to a point in time as it is configured, with the line that repairs it.
+ *
+ * @param own Lifeboat's receiver is connected, and its slot exists
+ */
+export function replicationProblem(facts: ReplicationFacts, own: boolean): LifeboatError | undefined {
+  const refuse = (message: string, hint: string) => new LifeboatError('PG_REPLICATION', message, { hint });
+  if (facts.inRecovery) {
+    return refuse(
+      'the server is a standby, and Lifeboat receives WAL only from a primary',
+      'Set lifeboat.postgres.pitr on the container of the primary instead.',
+    );
+  }
+  if (facts.walLevel === 'minimal') {
+    return refuse(
+      'the server writes too little WAL: wal_level is minimal',
+      `Run ALTER SYSTEM SET wal_level = 'replica'; then restart the container.`,
+    );
+  }
+  if (facts.maxSenders < SENDERS || facts.freeSenders < (own ? 1 : SENDERS)) {
+    return refuse(
+      `the server has too few WAL senders: max_wal_senders is ${facts.maxSenders}`,
+      `Run ALTER SYSTEM SET max_wal_senders = ${Math.max(10, facts.maxSenders + SENDERS)}; then restart the container.`,
+    );
+  }
+  if (!own && facts.freeSlots < 1) {
+    return refuse(
+      'the server has no free replication slot',
+      'Drop a slot that nobody uses (pg_replication_slots), or run ALTER SYSTEM SET max_replication_slots = 20; then restart the container.',
+    );
+  }
+  if (!facts.mayReplicate) {
+    return refuse(
+      `role ${facts.role} may not replicate`,
+      `Run ALTER ROLE "${facts.role.replaceAll('"', '""')}" REPLICATION; as a superuser.`,
+    );
+  }
+  if (facts.tablespaces.length > 0) {
+    return refuse(
+      `the server has tablespaces (${facts.tablespaces.join(', ')}), which base backups do not support`,
+      'Move their tables to pg_default (ALTER TABLE ALL IN TABLESPACE … SET TABLESPACE pg_default), then drop the tablespaces. Or remove lifeboat.postgres.pitr.',
+    );
+  }
+  return undefined;
+}
+
+const IDENTIFY_SCRIPT = 'exec psql --no-psqlrc --no-password --tuples-only --no-align --command="IDENTIFY_SYSTEM" "$0"';
+
+/**
+ * Opens a replication connection, and closes it again: only the server knows how pg_hba.conf judges one.
+ *
+ * @throws PG_REPLICATION if the server refuses it
+ */
+export async function tryReplication(tools: Tools, signal: AbortSignal): Promise<void> {
+  const argument = databaseArgument(tools.connection, tools.database).replace(/^--dbname=/, '');
+  try {
+    await tools.run(['sh', '-c', IDENTIFY_SCRIPT, `${argument} replication=true`], signal);
+  } catch (error) {
+    if (!hasCode(error, 'EXEC_FAILED')) throw error;
+    const { host, user } = tools.connection;
+    const address = host.startsWith('/') ? `local  replication  ${user}  trust` : rule(host, user);
+    throw new LifeboatError('PG_REPLICATION', 'the server refuses replication connections from its own address', {
+      cause: error,
+      hint: `Add this line to pg_hba.conf, then run SELECT pg_reload_conf(); — ${address}`,
+    });
+  }
+}
+
+function rule(host: string, user: string): string {
+  const address = host === '::1' ? '::1/128' : '127.0.0.1/32';
+  return `host  replication  ${user}  ${address}  scram-sha-256`;
+}

@@ -1,0 +1,116 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseLsn } from '../../../store/wal/names.ts';
+import { databaseArgument, TOOLS } from '../server/commands.ts';
+import type { Session } from '../server/session.ts';
+import { sqlState } from '../server/sql-state.ts';
+import type { Tools } from '../server/tools.ts';
+
+/** The state of the server's WAL and of a replication slot on it. */
+export interface SlotState {
+  /** absent: there is no such slot */
+  slot?: {
+    active: boolean;
+    /** everything before is stored durably by the receiver; absent for a slot that has reserved nothing */
+    received?: bigint;
+    /** `reserved`, `extended`, `unreserved`, `lost`; absent before Postgres 13 */
+    status?: string;
+    /** bytes that the server may still write before the slot is lost; absent without max_slot_wal_keep_size */
+    safe?: number;
+  };
+  /** the position at which the server writes next */
+  inserting: bigint;
+  flushed: bigint;
+  /** the timeline on which the server writes */
+  timeline: number;
+  /** by the server's clock when it read the position, ISO time */
+  at: string;
+}
+
+/** Returns the name of the slot of a source: the same after each start of this agent, and of no other agent. */
+export function slotName(home: string, project: string, source: string): string {
+  const hash = createHash('sha256')
+    .update(JSON.stringify([home, project, source]))
+    .digest('hex');
+  return `lifeboat_${hash.slice(0, 16)}`;
+}
+
+/** Reads the state of a slot and of the WAL. */
+export async function readSlot(session: Session, name: string): Promise<SlotState> {
+  const isModern = session.versionNumber >= 130000;
+  const row = await session.one<Record<string, string | null>>(
+    `SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at,
+            pg_current_wal_insert_lsn()::text AS inserting, pg_current_wal_flush_lsn()::text AS flushed,
+            left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS timeline,
+            s.active::text AS active, s.restart_lsn::text AS received,
+            ${isModern ? 's.wal_status AS status, s.safe_wal_size::text AS safe' : 'NULL AS status, NULL AS safe'}
+       FROM (SELECT 1) AS one LEFT JOIN pg_replication_slots s ON s.slot_name = $1`,
+    [name],
+  );
+  const state: SlotState = {
+    inserting: parseLsn(row.inserting as string),
+    flushed: parseLsn(row.flushed as string),
+    timeline: Number.parseInt(row.timeline as string, 16),
+    at: row.at as string,
+  };
+  if (row.active === null) return state;
+  return {
+    ...state,
+    slot: {
+      active: row.active === 'true',
+      ...(row.received ? { received: parseLsn(row.received) } : {}),
+      ...(row.status ? { status: row.status } : {}),
+      ...(row.safe ? { safe: Number(row.safe) } : {}),
+    },
+  };
+}
+
+/** Creates a slot that keeps all WAL from now on. The caller has recorded its name. */
+export async function createSlot(session: Session, name: string): Promise<void> {
+  await session.one('SELECT pg_create_physical_replication_slot($1, true)::text AS slot', [name]);
+}
+
+/** How long the connection that uses a slot may take to end, milliseconds. */
+const END_MS = 30_000;
+
+/**
+ * Drops a slot, if it exists. Ends the connection that uses it.
+ *
+ * @throws PG_QUERY if that connection does not end
+ */
+export async function dropSlot(session: Session, name: string): Promise<void> {
+  const until = performance.now() + END_MS;
+  for (;;) {
+    await session.all(
+      'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IS NOT NULL',
+      [name],
+    );
+    try {
+      await session.all('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1', [
+        name,
+      ]);
+      return;
+    } catch (error) {
+      // object_in_use: the connection is still ending.
+      if (sqlState(error) !== '55006' || performance.now() > until) throw error;
+      await sleep(100);
+    }
+  }
+}
+
+/**
+ * Receives WAL until the connection ends. The signal ends the wait; the program itself ends with the helper.
+ *
+ * `--synchronous` confirms each part to the server once it is on the disk, so the slot shows how far the receiver is.
+ *
+ * @throws EXEC_FAILED when the program ends: it ends only with its connection
+ */
+export async function receiveWal(
+  tools: Tools,
+  { slot, directory }: { slot: string; directory: string },
+  signal: AbortSignal,
+): Promise<void> {
+  const options = ['--synchronous', '--no-loop', '--no-password', `--slot=${slot}`, `--directory=${directory}`];
+  const database = databaseArgument(tools.connection, tools.database);
+  await tools.run(['sh', '-c', `${TOOLS}; exec pg_receivewal "$@"`, 'receive', ...options, database], signal);
+}

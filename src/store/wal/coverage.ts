@@ -1,0 +1,90 @@
+import { parseSegmentName, segmentAt, startOf } from './names.ts';
+import { type Ancestor, type History, timelineAt } from './timelines.ts';
+
+/** The server had written nothing after `lsn` on its timeline at that time, an ISO time by its clock. */
+export interface Confirmed {
+  timeline: number;
+  lsn: string;
+  at: string;
+}
+
+/** The stored WAL of one server. Only objects that are stored whole are listed. */
+export interface StoredWal {
+  systemId: string;
+  segmentSize: number;
+  /** in any order; several entries with one name are the same segment */
+  segments: readonly { name: string; reached?: string | undefined }[];
+  /** segments of which only the beginning is stored, such as the open one; `to`: offset of its end, bytes */
+  partials: readonly { name: string; to: number; reached?: string | undefined }[];
+  /** the ancestors of each timeline with a history file, by timeline */
+  histories: ReadonlyMap<number, readonly Ancestor[]>;
+  gaps: readonly { at: string; timeline: number; to: string; why: string }[];
+  confirmed?: Confirmed | undefined;
+}
+
+/** How far the WAL reaches without a break. */
+interface Reach {
+  end: bigint;
+  /** ISO time, see `reached` in page.ts; absent if no time is known */
+  time?: string | undefined;
+}
+
+/** Finds stored segments by timeline and number. */
+export class Coverage {
+  private readonly segmentSize: number;
+  private readonly complete = new Map<string, string | undefined>();
+  private readonly partial = new Map<string, StoredWal['partials'][number]>();
+  private readonly all = new Set<number>();
+
+  constructor({ segmentSize, segments, partials, histories }: StoredWal) {
+    this.segmentSize = segmentSize;
+    for (const one of segments) this.index(one.name, (key) => this.complete.set(key, one.reached));
+    for (const one of partials) {
+      // A segment can be received anew, so of several beginnings the longest counts.
+      this.index(one.name, (key) => {
+        if (one.to > (this.partial.get(key)?.to ?? 0)) this.partial.set(key, one);
+      });
+    }
+    for (const timeline of histories.keys()) this.all.add(timeline);
+  }
+
+  /** Returns the timelines that contain WAL or have a history file. */
+  timelines(): number[] {
+    return [...this.all];
+  }
+
+  /** Follows the WAL of a history from a position. */
+  from(start: bigint, history: History): Reach {
+    const reach: Reach = { end: start };
+    for (let number = segmentAt(start, this.segmentSize); ; number++) {
+      const key = `${timelineAt(number, history, this.segmentSize)}/${number}`;
+      if (!this.complete.has(key)) {
+        this.addPartial(reach, key, number);
+        return reach;
+      }
+      reach.end = startOf(number + 1, this.segmentSize);
+      reach.time = later(reach.time, this.complete.get(key));
+    }
+  }
+
+  private index(name: string, add: (key: string) => void): void {
+    const at = parseSegmentName(name, this.segmentSize);
+    if (!at) return;
+    add(`${at.timeline}/${at.number}`);
+    this.all.add(at.timeline);
+  }
+
+  private addPartial(reach: Reach, key: string, number: number): void {
+    const partial = this.partial.get(key);
+    const end = startOf(number, this.segmentSize) + BigInt(partial?.to ?? 0);
+    if (!partial || end < reach.end) return;
+    reach.end = end;
+    reach.time = later(reach.time, partial.reached);
+  }
+}
+
+/** Returns the later one of two ISO times. */
+export function later(a: string | undefined, b: string | undefined): string | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return Date.parse(a) >= Date.parse(b) ? a : b;
+}

@@ -1,0 +1,72 @@
+import { LifeboatError } from '../../base/errors.ts';
+import type { Manifest } from '../objects/manifest.ts';
+import type { Repository } from '../repository/repository.ts';
+import type { StoredWal } from './coverage.ts';
+import { parseLsn, parseSegmentName, segmentAt } from './names.ts';
+import { readWalLogs, type WalLog } from './read-log.ts';
+import { type Base, type Hole, holesOf, type Window, windowsOf } from './windows.ts';
+
+/** Everything that a recovery of a source can use, and the times that follow from it. */
+export interface Recoverable {
+  logs: WalLog[];
+  /** oldest first */
+  windows: Window[];
+  holes: Hole[];
+  bases: Base[];
+}
+
+/** Returns the base backups of a source that snapshots hold, oldest first. */
+export function basesOf(manifests: readonly Manifest[], baseSource: string): Base[] {
+  return manifests
+    .flatMap(({ id, sources }) => {
+      const entry = sources[baseSource];
+      return entry?.base && entry.status === 'ok' ? [{ snapshot: id, ...entry.base }] : [];
+    })
+    .sort((a, b) => Date.parse(a.stopTime) - Date.parse(b.stopTime));
+}
+
+/** Returns an error for each of the first segments that are lost although a base backup needs them. */
+function lostSegments({ lost, wal: { segmentSize, systemId } }: WalLog, bases: readonly Base[]): LifeboatError[] {
+  const starts = bases.filter((base) => base.systemId === systemId).map(({ startLsn }) => parseLsn(startLsn));
+  const isNeeded = (name: string) => {
+    const number = parseSegmentName(name, segmentSize)?.number ?? 0;
+    return starts.some((start) => segmentAt(start, segmentSize) <= number);
+  };
+  return lost
+    .filter(({ name }) => isNeeded(name))
+    .slice(0, MAX_LOST)
+    .map(({ key }) => new LifeboatError('OBJECT_MISSING', `${key} is not there`));
+}
+
+/** The most lost segments that are named. */
+const MAX_LOST = 10;
+
+/**
+ * Reads which times a source can be recovered to, from the stored base backups and WAL.
+ *
+ * @param names of the source of the server, and of its base backups
+ * @param confirmed until when a server is known to have written nothing more, by its system identifier
+ * @throws as the listing of the snapshots and of the WAL does
+ */
+export async function readRecoverable(
+  repository: Repository,
+  { source, base }: { source: string; base: string },
+  confirmed: Readonly<Record<string, NonNullable<StoredWal['confirmed']>>> = {},
+  signal?: AbortSignal,
+): Promise<Recoverable> {
+  const { snapshots } = await repository.snapshots(signal);
+  const bases = basesOf(
+    snapshots.filter(({ unsigned }) => !unsigned).map(({ manifest }) => manifest),
+    base,
+  );
+  const logs = await readWalLogs(repository, source, signal);
+  for (const log of logs) log.problems.push(...lostSegments(log, bases));
+  const windows = logs
+    .flatMap(({ place, wal }) => windowsOf({ ...wal, confirmed: confirmed[place.systemId] }, bases))
+    .sort((a, b) => Date.parse(a.from) - Date.parse(b.from));
+  const holes = holesOf(
+    windows,
+    logs.flatMap(({ wal }) => wal.gaps),
+  );
+  return { logs, windows, holes, bases };
+}

@@ -1,0 +1,164 @@
+import { Coverage, later, type StoredWal } from './coverage.ts';
+import { formatLsn, parseLsn } from './names.ts';
+import type { History } from './timelines.ts';
+
+/** Computes to which times a server can be recovered, from what is stored. No I/O. */
+
+/** A base backup: the state from which a recovery starts. */
+export interface Base {
+  /** the snapshot that holds it */
+  snapshot: string;
+  systemId: string;
+  timeline: number;
+  /** recovery reads the WAL from `startLsn`; the data is consistent from `stopLsn` on */
+  startLsn: string;
+  stopLsn: string;
+  /** by the server's clock when the backup had ended, ISO time */
+  stopTime: string;
+}
+
+/** A span of time to any second of which the server can be recovered. */
+export interface Window {
+  systemId: string;
+  timeline: number;
+  /** ISO times, by the server's clock */
+  from: string;
+  to: string;
+  /** the end of the stored WAL */
+  toLsn: string;
+  /** the base backups in it, oldest first */
+  bases: Base[];
+}
+
+/** A span of time between two windows to which the server cannot be recovered. */
+export interface Hole {
+  from: string;
+  to: string;
+  why: string;
+}
+
+/** Returns whether a base backup belongs to a history. */
+function isAncestor(base: Base, history: History): boolean {
+  return contains(history, base.timeline, parseLsn(base.stopLsn));
+}
+
+/** Returns whether a position of a timeline belongs to a history. */
+function contains({ timeline, lineage }: History, of: number, lsn: bigint): boolean {
+  return of === timeline || lineage.some((one) => one.timeline === of && lsn <= one.until);
+}
+
+/**
+ * Returns the windows of one server, oldest first. A base backup opens a window when it ended; the window ends where
+ * the stored WAL after it ends. Windows of one timeline that overlap are one window.
+ */
+export function windowsOf(wal: StoredWal, bases: readonly Base[]): Window[] {
+  const coverage = new Coverage(wal);
+  const own = bases.filter(({ systemId }) => systemId === wal.systemId);
+  const timelines = [...new Set([...coverage.timelines(), ...own.map(({ timeline }) => timeline)])];
+  const historyOf = (timeline: number) => ({ timeline, lineage: wal.histories.get(timeline) ?? [] });
+  const windows = timelines.flatMap((timeline) => {
+    const history = historyOf(timeline);
+    const found = own
+      .filter((base) => isAncestor(base, history))
+      .flatMap((base) => windowOf(wal, coverage, base, history));
+    return merge(found);
+  });
+  return withoutInner(windows, historyOf).sort(
+    (a, b) => Date.parse(a.from) - Date.parse(b.from) || a.timeline - b.timeline,
+  );
+}
+
+function windowOf(wal: StoredWal, coverage: Coverage, base: Base, history: History): Window[] {
+  const { timeline } = history;
+  const reach = coverage.from(parseLsn(base.startLsn), history);
+  // Without the WAL that was written during the backup, its files contradict each other.
+  if (reach.end < parseLsn(base.stopLsn)) return [];
+  // A break before the fork: only the ancestor has this window.
+  if (base.timeline !== timeline && reach.end <= forkOf(history)) return [];
+  const { confirmed } = wal;
+  const isWhole = confirmed?.timeline === timeline && reach.end >= parseLsn(confirmed.lsn);
+  const to = later(later(base.stopTime, reach.time), isWhole ? confirmed.at : undefined) as string;
+  const span = { from: base.stopTime, to, toLsn: formatLsn(reach.end) };
+  return [{ systemId: wal.systemId, timeline, ...span, bases: [base] }];
+}
+
+/** Returns the position at which a timeline left its last ancestor. */
+function forkOf({ lineage }: History): bigint {
+  return lineage.at(-1)?.until ?? 0n;
+}
+
+function merge(windows: Window[]): Window[] {
+  const sorted = windows.sort((a, b) => Date.parse(a.from) - Date.parse(b.from));
+  const merged: Window[] = [];
+  for (const one of sorted) {
+    const last = merged.at(-1);
+    // The WAL of the earlier one has no break up to the start of the later one.
+    if (last && parseLsn(last.toLsn) >= parseLsn(one.bases[0]?.stopLsn ?? one.toLsn)) {
+      last.to = later(last.to, one.to) as string;
+      last.toLsn = one.toLsn;
+      last.bases.push(...one.bases);
+    } else merged.push({ ...one, bases: [...one.bases] });
+  }
+  return merged;
+}
+
+/**
+ * Removes windows that a window of a later timeline contains: the part of a timeline before its fork. What a timeline
+ * has after its fork is in no other one.
+ */
+function withoutInner(windows: Window[], historyOf: (timeline: number) => History): Window[] {
+  return windows.filter(
+    (one) =>
+      !windows.some(
+        (other) =>
+          other.timeline > one.timeline &&
+          contains(historyOf(other.timeline), one.timeline, parseLsn(one.toLsn)) &&
+          parseLsn(other.toLsn) >= parseLsn(one.toLsn) &&
+          one.bases.every((base) => other.bases.some(({ snapshot }) => snapshot === base.snapshot)),
+      ),
+  );
+}
+
+/** Returns the holes between windows, oldest first, with the recorded reasons. */
+export function holesOf(windows: readonly Window[], gaps: StoredWal['gaps']): Hole[] {
+  const sorted = windows.toSorted((a, b) => Date.parse(a.from) - Date.parse(b.from));
+  const holes: Hole[] = [];
+  let to: string | undefined;
+  for (const window of sorted) {
+    if (to !== undefined && Date.parse(window.from) > Date.parse(to)) {
+      const [start, end] = [Date.parse(to), Date.parse(window.from)];
+      const within = gaps.find(({ at }) => Date.parse(at) >= start - 1000 && Date.parse(at) <= end + 1000);
+      holes.push({ from: to, to: window.from, why: within?.why ?? 'WAL of this time is not stored' });
+    }
+    to = later(to, window.to);
+  }
+  return holes;
+}
+
+/** A recovery to a time: the base to start from and the timeline to follow. */
+interface RecoveryStart {
+  base: Base;
+  window: Window;
+}
+
+/**
+ * Finds where a recovery to a time starts: the newest base backup before it, in the window of the latest timeline that
+ * holds the time. Returns undefined if no window holds it.
+ */
+export function startOfRecovery(windows: readonly Window[], time: Date): RecoveryStart | undefined {
+  const at = time.getTime();
+  const holding = windows.filter(({ from, to }) => Date.parse(from) <= at && at <= Date.parse(to));
+  const window = holding.sort((a, b) => b.timeline - a.timeline || Date.parse(b.from) - Date.parse(a.from))[0];
+  const base = window?.bases.filter(({ stopTime }) => Date.parse(stopTime) <= at).at(-1);
+  return window && base && { base, window };
+}
+
+/** Returns the nearest times before and after `time` to which a recovery is possible, ISO times. */
+export function nearestTimes(windows: readonly Window[], time: Date): { before?: string; after?: string } {
+  const at = time.getTime();
+  const before = windows.map(({ to }) => to).filter((to) => Date.parse(to) < at);
+  const after = windows.map(({ from }) => from).filter((from) => Date.parse(from) > at);
+  const byTime = (a: string, b: string) => Date.parse(a) - Date.parse(b);
+  const [last, first] = [before.sort(byTime).at(-1), after.sort(byTime)[0]];
+  return { ...(last === undefined ? {} : { before: last }), ...(first === undefined ? {} : { after: first }) };
+}

@@ -1,0 +1,243 @@
+import { randomBytes } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { hasCode, LifeboatError } from '../../base/errors.ts';
+import { FORMAT, type ObjectRef } from '../objects/manifest.ts';
+import { deleteUnlessKept, putObject, streamOf } from '../objects/objects.ts';
+import { Inventory } from './inventory.ts';
+import {
+  encodePage,
+  PAGE_ENTRIES,
+  type PartialSegment,
+  pageHash,
+  pageKey,
+  type StoredGap,
+  type StoredHistory,
+  type StoredPart,
+  type StoredSegment,
+  type WalPage,
+  type WalPlace,
+  walPrefix,
+} from './page.ts';
+import { endOf, type ReadPage, readPage, readWalLogs, type WalRepository } from './read-log.ts';
+import { type Ancestor, listAncestors, parseAncestors, parseHistoryName } from './timelines.ts';
+
+interface WriterOptions {
+  place: WalPlace;
+  segmentSize: number;
+  /** id of the agent's memory */
+  home: string;
+  now(): Date;
+}
+
+/** What a new revision of a page adds. */
+export interface LogChange {
+  segments?: readonly StoredSegment[];
+  histories?: readonly StoredHistory[];
+  /** the open segment from now on. A former one that is not complete stays as an incomplete segment */
+  open?: PartialSegment;
+  gaps?: readonly StoredGap[];
+}
+
+/** The most attempts to write a page under the next free revision. */
+const ATTEMPTS = 5;
+
+/**
+ * Stores the WAL of one server, and lists it in the pages of its log. A page is written only after the objects that it
+ * names are stored whole. The destination lets only one writer have each revision, so a second agent that receives the
+ * WAL of the same server is found at once.
+ */
+export class WalWriter {
+  private readonly repository: WalRepository;
+  private readonly options: WriterOptions;
+  private page: WalPage;
+  /** of the stored revision of `page`; null: none is stored yet */
+  private hash: string | null;
+  /** what the log lists */
+  readonly inventory: Inventory;
+
+  private constructor(
+    repository: WalRepository,
+    options: WriterOptions,
+    { last, inventory }: { last: ReadPage | undefined; inventory: Inventory },
+  ) {
+    this.repository = repository;
+    this.options = options;
+    this.inventory = inventory;
+    this.page = last ? last.page : firstPage(options);
+    this.hash = last ? last.hash : null;
+  }
+
+  /** Opens the log of a server, and continues with its newest page. Throws like {@link readWalLogs}. */
+  static async open(repository: WalRepository, options: WriterOptions): Promise<WalWriter> {
+    const { source, systemId } = options.place;
+    const logs = await readWalLogs(repository, source);
+    const own = logs.find(({ place }) => place.systemId === systemId);
+    const broken = own && !own.last ? own.problems[0] : undefined;
+    if (broken) throw broken;
+    const { segmentSize } = options;
+    const nothing = { systemId, segmentSize, segments: [], partials: [], histories: new Map(), gaps: [] };
+    return new WalWriter(repository, options, { last: own?.last, inventory: new Inventory(own?.wal ?? nothing) });
+  }
+
+  /** The memory of the agent that last wrote the log; undefined for a new log. */
+  get home(): string | undefined {
+    return this.hash === null ? undefined : this.page.home;
+  }
+
+  /** The open segment, as the log lists it. */
+  get open(): WalPage['open'] {
+    return this.page.open;
+  }
+
+  /** Stores a complete segment. */
+  async putSegment(name: string, plain: Readable, signal: AbortSignal): Promise<StoredSegment> {
+    return { name, ...(await this.put(`${name.slice(0, 8)}/${name}`, plain, signal)) };
+  }
+
+  /** Stores bytes of the open segment, from one offset in it to another. */
+  async putPart(
+    name: string,
+    { from, to }: Pick<StoredPart, 'from' | 'to'>,
+    plain: Readable,
+    signal: AbortSignal,
+  ): Promise<StoredPart> {
+    const offset = from.toString(16).toUpperCase().padStart(8, '0');
+    return { from, to, ...(await this.put(`${name.slice(0, 8)}/${name}.${offset}`, plain, signal)) };
+  }
+
+  async putHistory(
+    name: string,
+    ancestors: readonly Ancestor[],
+    plain: Readable,
+    signal: AbortSignal,
+  ): Promise<StoredHistory> {
+    return {
+      name,
+      ancestors: listAncestors(ancestors),
+      ...(await this.put(`${name.slice(0, 8)}/${name}`, plain, signal)),
+    };
+  }
+
+  /**
+   * Writes the next revision of the page, or the first one of the next page. Then removes what it replaces: the former
+   * revision, and the parts of a segment that is complete now.
+   *
+   * @throws LOCKED if another agent writes this log
+   */
+  async append(change: LogChange): Promise<void> {
+    const before = { page: this.page, hash: this.hash };
+    const next = this.next(change);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.write(next);
+        break;
+      } catch (error) {
+        if (!hasCode(error, 'DEST_EXISTS') || attempt >= ATTEMPTS) throw error;
+        if (await this.isOwn(next)) {
+          if (this.hash !== before.hash) break;
+          next.revision++;
+        }
+      }
+    }
+    this.note(change);
+    await this.removeReplaced(before);
+  }
+
+  private note({ segments = [], histories = [], open, gaps = [] }: LogChange): void {
+    const { inventory } = this;
+    for (const one of segments) inventory.addSegment(one);
+    for (const { name, ancestors } of histories)
+      inventory.addHistory(parseHistoryName(name) as number, parseAncestors(ancestors));
+    for (const gap of gaps) inventory.addGap(gap);
+    if (open) inventory.addPartial({ name: open.name, to: endOf(open), reached: open.reached });
+  }
+
+  private next({ segments = [], histories = [], open, gaps = [] }: LogChange): WalPage {
+    const { page, hash, options } = this;
+    const isFull = page.segments.length + page.partials.length + page.gaps.length >= PAGE_ENTRIES;
+    const begin = isFull
+      ? { ...firstPage(options), page: page.page + 1, previous: hash }
+      : { ...page, revision: hash === null ? 1 : page.revision + 1 };
+    const { open: _, signature: __, ...rest } = begin;
+    const complete = new Set(segments.map(({ name }) => name));
+    const former = page.open && !complete.has(page.open.name) ? page.open : undefined;
+    const opened = open ?? former;
+    const left = former && former.name !== opened?.name ? [former] : [];
+    return {
+      ...rest,
+      home: options.home,
+      at: options.now().toISOString(),
+      segments: [...begin.segments, ...segments],
+      histories: [...begin.histories, ...histories],
+      partials: [...begin.partials, ...left].filter((one) => !complete.has(one.name) && !isWithin(one, opened)),
+      gaps: [...begin.gaps, ...gaps],
+      ...(opened ? { open: opened } : {}),
+    };
+  }
+
+  private async write(page: WalPage): Promise<void> {
+    const { destination, signing } = this.repository;
+    const bytes = encodePage(signing.sign('wal', page) as WalPage);
+    await destination.put(pageKey(this.options.place, page), streamOf(bytes));
+    this.page = page;
+    this.hash = pageHash(bytes);
+  }
+
+  /**
+   * Looks at a revision that exists already. An earlier attempt whose answer was lost may have stored it. Then it
+   * becomes the current page if it is the same.
+   */
+  private async isOwn(page: WalPage): Promise<boolean> {
+    const found = await readPage(this.repository, this.options.place, page);
+    if (found.page.home !== this.options.home) {
+      throw new LifeboatError('LOCKED', `another Lifeboat receives the WAL of ${page.source}`, {
+        hint: 'Let only one of them back up this database. This one stops until it is restarted.',
+      });
+    }
+    if (encodePage(found.page).equals(encodePage({ ...page, ...signatureOf(found.page) }))) {
+      this.page = page;
+      this.hash = found.hash;
+    }
+    return true;
+  }
+
+  private async removeReplaced({ page, hash }: { page: WalPage; hash: string | null }): Promise<void> {
+    const { destination } = this.repository;
+    const kept = new Set(incomplete(this.page).flatMap(({ parts }) => parts.map(({ key }) => key)));
+    const former = page.page === this.page.page ? incomplete(page) : page.open ? [page.open] : [];
+    const parts = former.flatMap((one) => one.parts).filter(({ key }) => !kept.has(key));
+    const isSamePage = page.page === this.page.page && hash !== null;
+    const keys = [...parts.map(({ key }) => key), ...(isSamePage ? [pageKey(this.options.place, page)] : [])];
+    // Nothing depends on these deletions: readers take the newest revision, and prune removes what no page names.
+    for (const key of keys) await deleteUnlessKept(destination, key).catch(() => false);
+  }
+
+  private put(name: string, plain: Readable, signal: AbortSignal): Promise<ObjectRef> {
+    const { place } = this.options;
+    const { destination, keys } = this.repository;
+    // A put whose answer was lost may have stored the object, so every attempt has a name of its own.
+    const key = `${walPrefix(place)}${place.systemId}/${name}-${randomBytes(3).toString('hex')}`;
+    return putObject(destination, key, plain, { compress: true, keys, signal });
+  }
+}
+
+/** Returns the segments of a page of which only the beginning is stored. */
+function incomplete({ partials, open }: WalPage): PartialSegment[] {
+  return [...partials, ...(open ? [open] : [])];
+}
+
+/** Returns whether the open segment has everything that an earlier beginning of the same segment has. */
+function isWithin(one: PartialSegment, open: PartialSegment | undefined): boolean {
+  return one.name === open?.name && endOf(one) <= endOf(open);
+}
+
+function signatureOf({ signature }: WalPage): Pick<WalPage, 'signature'> {
+  return signature ? { signature } : {};
+}
+
+function firstPage({ place, segmentSize, home, now }: WriterOptions): WalPage {
+  return {
+    ...{ format: FORMAT, ...place, segmentSize, page: 1, revision: 1, previous: null },
+    ...{ home, at: now().toISOString(), segments: [], histories: [], partials: [], gaps: [] },
+  };
+}

@@ -1,0 +1,75 @@
+import { errorInfo } from '../base/errors.ts';
+import type { BaseSource } from '../plan/model.ts';
+import { parseLsn } from '../store/wal/names.ts';
+import { readRecoverable } from '../store/wal/recoverable.ts';
+import type { Window } from '../store/wal/windows.ts';
+import type { ReceiverDeps } from './receiver-deps.ts';
+
+/** The pauses between attempts to make a base backup, milliseconds. Each attempt notifies people if it fails. */
+const BASE_PAUSE_MS = 60_000;
+const LONGEST_PAUSE_MS = 60 * 60_000;
+
+/** Where the stored WAL of a server ends now: on the timeline on which the server writes. */
+interface WalEnd {
+  systemId: string;
+  timeline: number;
+  stored: bigint;
+}
+
+/** Returns whether a window reaches the end of the stored WAL. A position means nothing on another timeline. */
+export function leadsTo(window: Window, { systemId, timeline, stored }: WalEnd): boolean {
+  return window.systemId === systemId && window.timeline === timeline && parseLsn(window.toLsn) >= stored;
+}
+
+/** Makes a base backup when the WAL that is stored now follows none: at the beginning, and after a gap. */
+export class BaseMaker {
+  private readonly deps: Pick<ReceiverDeps, 'repository' | 'makeBase' | 'log'>;
+  private readonly source: BaseSource;
+  private wanted = true;
+  /** when to look again, by `performance.now()` */
+  private next = 0;
+  /** attempts since the last time that no base backup was needed */
+  private attempts = 0;
+  private making: Promise<void> | undefined;
+
+  constructor(deps: Pick<ReceiverDeps, 'repository' | 'makeBase' | 'log'>, source: BaseSource) {
+    this.deps = deps;
+    this.source = source;
+  }
+
+  /** Notes that the stored WAL may follow no base backup. */
+  want(): void {
+    this.wanted = true;
+    if (this.attempts === 0) this.next = 0;
+  }
+
+  /** Resolves when no base backup is being made. */
+  async ended(): Promise<void> {
+    await this.making;
+  }
+
+  /**
+   * Begins a base backup if none of the stored ones leads to the end of the stored WAL. Throws as the repository does.
+   */
+  async provide(end: WalEnd, signal: AbortSignal): Promise<void> {
+    if (!this.wanted || this.making || performance.now() < this.next) return;
+    this.next = performance.now() + Math.min(BASE_PAUSE_MS * 2 ** this.attempts, LONGEST_PAUSE_MS);
+    const { deps, source } = this;
+    const names = { source: source.server, base: source.name };
+    const { windows } = await readRecoverable(await deps.repository(), names, {}, signal);
+    signal.throwIfAborted();
+    this.wanted = !windows.some((one) => leadsTo(one, end));
+    this.attempts = this.wanted ? this.attempts + 1 : 0;
+    if (!this.wanted) return;
+    deps.log.info('making a base backup, because the stored WAL follows none', { source: source.server });
+    this.making = deps
+      .makeBase(source, signal)
+      .then((made) => {
+        if (!made) deps.log.info('another run is under way; the base backup follows it', { source: source.server });
+      })
+      .catch((error: unknown) => deps.log.error('a base backup could not be made', { ...errorInfo(error) }))
+      .finally(() => {
+        this.making = undefined;
+      });
+  }
+}

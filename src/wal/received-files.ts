@@ -1,0 +1,99 @@
+import { constants } from 'node:fs';
+import { open, readdir, unlink } from 'node:fs/promises';
+import path from 'node:path';
+import { Readable } from 'node:stream';
+import { hasErrno, LifeboatError } from '../base/errors.ts';
+import { parseSegmentName } from '../store/wal/names.ts';
+import { parseHistoryName } from '../store/wal/timelines.ts';
+
+/** The files that `pg_receivewal` has written. A helper wrote them, so they are not trusted: no link is followed. */
+interface ReceivedFiles {
+  /** names of complete segments, in order */
+  complete: string[];
+  /** the segment that is being received, without `.partial` */
+  partial?: string;
+  /** earlier segments that never became complete, without `.partial` */
+  left: string[];
+  histories: string[];
+}
+
+const PARTIAL = '.partial';
+
+/** Lists the files of a directory of `pg_receivewal`. */
+export async function listReceived(directory: string, segmentSize: number): Promise<ReceivedFiles> {
+  const names = await readdir(directory);
+  const order = (a: string, b: string) => byNumber(a, segmentSize) - byNumber(b, segmentSize) || (a < b ? -1 : 1);
+  const isSegment = (name: string) => parseSegmentName(name, segmentSize) !== undefined;
+  const partials = names.filter((name) => name.endsWith(PARTIAL)).map((name) => name.slice(0, -PARTIAL.length));
+  const [partial, ...left] = partials.filter(isSegment).sort(order).reverse();
+  return {
+    complete: names.filter(isSegment).sort(order),
+    left,
+    histories: names.filter((name) => parseHistoryName(name) !== undefined).sort(),
+    ...(partial === undefined ? {} : { partial }),
+  };
+}
+
+function byNumber(name: string, segmentSize: number): number {
+  return parseSegmentName(name, segmentSize)?.number ?? 0;
+}
+
+/** The largest history file that is read, bytes. */
+const MAX_HISTORY = 1024 * 1024;
+
+/**
+ * Opens a received file.
+ *
+ * @param range absent: the whole file
+ * @throws WAL_GAP if it is not a plain file of the expected size; ENOENT
+ */
+export async function readReceived(
+  directory: string,
+  name: string,
+  { size, range }: { size?: number; range?: { from: number; to: number } },
+): Promise<Readable> {
+  const handle = await open(
+    path.join(directory, name),
+    constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+  );
+  const stat = await handle.stat();
+  if (!stat.isFile() || (size === undefined ? stat.size > MAX_HISTORY : stat.size !== size)) {
+    await handle.close();
+    throw new LifeboatError('WAL_GAP', `the received file ${name} has ${stat.size} B, which no segment has`);
+  }
+  if (stat.size === 0) {
+    await handle.close();
+    return Readable.from([]);
+  }
+  const { from = 0, to = stat.size } = range ?? {};
+  return handle.createReadStream({ start: from, end: to - 1, highWaterMark: 256 * 1024 });
+}
+
+/** Opens the segment that is being received, up to `to`. It may be complete by now. */
+export async function readPartial(
+  directory: string,
+  name: string,
+  options: { size: number; range: { from: number; to: number } },
+): Promise<Readable> {
+  try {
+    return await readReceived(directory, `${name}${PARTIAL}`, options);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT')) throw error;
+    return readReceived(directory, name, options);
+  }
+}
+
+/**
+ * Removes segments that are stored. Keeps the last file, from which `pg_receivewal` finds its place again: the segment
+ * that is being received, or the last complete one. Also removes incomplete segments that a later one follows.
+ */
+export async function removeReceived(
+  directory: string,
+  { complete, partial, left }: ReceivedFiles,
+  isStored: (name: string) => boolean,
+): Promise<void> {
+  const stored = complete.filter(isStored);
+  const last = partial === undefined ? complete.at(-1) : undefined;
+  const done = stored.filter((name) => name !== last);
+  for (const name of [...done, ...left.map((one) => `${one}${PARTIAL}`)]) await unlink(path.join(directory, name));
+}

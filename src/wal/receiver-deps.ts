@@ -1,0 +1,26 @@
+import type { ErrorInfo } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { BaseSource, PostgresSource } from '../plan/model.ts';
+import type { OpenToolsOptions, Tools } from '../sources/postgres/server/tools.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import type { ReceiverMemory } from './receiver-state.ts';
+
+/** The dependencies of a receiver. */
+export interface ReceiverDeps {
+  project: string;
+  /** id of the agent's memory */
+  home(): Promise<string>;
+  memory: ReceiverMemory;
+  /** the directory of received WAL in the spool */
+  spool: string;
+  /** how often the newest part of the WAL is stored, milliseconds */
+  rpoMs: number;
+  log: Log;
+  now(): Date;
+  /** notifies people; returns at once */
+  alarm(source: string, error: ErrorInfo, over?: true): void;
+  repository(): Promise<Repository>;
+  openTools(source: PostgresSource, context: Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>): Promise<Tools>;
+  /** Makes a base backup. Resolves to false if that is not possible now, because another run is under way. */
+  makeBase(source: BaseSource, signal: AbortSignal): Promise<boolean>;
+}

@@ -1,0 +1,66 @@
+import path from 'node:path';
+import type { ErrorInfo } from '../base/errors.ts';
+import type { PostgresSource } from '../plan/model.ts';
+import { readJson, writeJson } from '../run/state-files.ts';
+import type { Confirmed } from '../store/wal/coverage.ts';
+
+/** What the receiver of a source last reported. The daemon writes it, and other commands read it. */
+export interface ReceiverState {
+  /** id of the server's data, once it is known */
+  systemId?: string;
+  slot: string;
+  containerName: string;
+  /** `receiving`: the slot is active, and follows the server */
+  state: 'starting' | 'receiving' | 'failed';
+  /** ISO time since when the state is what it is */
+  since: string;
+  error?: ErrorInfo;
+  /** ISO time of the last look at the server, by the server's clock */
+  at?: string;
+  /** positions of the server and of the stored WAL at that time */
+  written?: string;
+  stored?: string;
+  /** bytes that the server keeps for the slot, and, if the server limits them, bytes until the slot is lost */
+  kept?: number;
+  safe?: number;
+  /** the last time at which everything that the server had written was stored */
+  confirmed?: Confirmed;
+}
+
+/** A replication slot that this agent has created, or is about to create. */
+export interface SlotRecord {
+  slot: string;
+  source: string;
+  /** how to reach the server, without a password */
+  server: PostgresSource;
+  /** since when no label asks for the slot, ISO time */
+  leftSince?: string;
+  /** ISO time */
+  at: string;
+}
+
+/** The memory of receivers, as small files in the state directory of the agent. */
+export interface ReceiverMemory {
+  state(source: string): Promise<ReceiverState | undefined>;
+  saveState(source: string, state: ReceiverState): Promise<void>;
+  slots(): Promise<SlotRecord[]>;
+  /** Replaces the records of slots. Changes follow each other, so none is lost. */
+  updateSlots(change: (slots: readonly SlotRecord[]) => readonly SlotRecord[]): Promise<void>;
+}
+
+/** Opens the memory below the state directory. */
+export function openReceiverMemory(directory: string): ReceiverMemory {
+  const file = (name: string) => path.join(directory, 'wal', name);
+  const slots = async () => (await readJson<SlotRecord[]>(file('slots.json'))) ?? [];
+  let changing: Promise<void> = Promise.resolve();
+  return {
+    state: (source) => readJson<ReceiverState>(file(`${source}.json`)),
+    saveState: (source, state) => writeJson(file(`${source}.json`), state),
+    slots,
+    updateSlots(change) {
+      const changed = changing.then(async () => writeJson(file('slots.json'), change(await slots())));
+      changing = changed.catch(() => undefined);
+      return changed;
+    },
+  };
+}

@@ -1,0 +1,98 @@
+import { errorInfo } from '../base/errors.ts';
+import type { BaseSource } from '../plan/model.ts';
+import type { SlotState } from '../sources/postgres/wal/slot.ts';
+import type { Confirmed } from '../store/wal/coverage.ts';
+import { formatLsn } from '../store/wal/names.ts';
+import type { ReceiverDeps } from './receiver-deps.ts';
+import type { ReceiverState } from './receiver-state.ts';
+import { positions } from './slot-watch.ts';
+
+/** The state is saved at most this often while nothing changes, milliseconds. */
+const SAVE_MS = 10_000;
+/** A failure that lasts this long is an alarm, milliseconds. A restart of the server is over sooner. */
+const ALARM_MS = 60_000;
+
+type StatusDeps = Pick<ReceiverDeps, 'memory' | 'log' | 'now' | 'alarm'>;
+
+/**
+ * The status of a receiver, for other commands and for people: saves each change, logs when the receiver begins to
+ * receive or fails, and gives an alarm for a failure that lasts.
+ */
+export class ReceiverStatus {
+  private readonly deps: StatusDeps;
+  private readonly source: string;
+  private state: ReceiverState;
+  private savedAt = 0;
+  private saved = '';
+  /** when the present failure began, by `performance.now()` */
+  private failing: number | undefined;
+  private alarmed = false;
+
+  constructor(deps: StatusDeps, { server, containerName }: BaseSource) {
+    this.deps = deps;
+    this.source = server;
+    this.state = { slot: '', containerName, state: 'starting', since: deps.now().toISOString() };
+  }
+
+  /** Continues with what the last receiver of this source knew. Never rejects. */
+  async remember(): Promise<void> {
+    const former = await this.deps.memory.state(this.source).catch(() => undefined);
+    if (!former) return;
+    const { slot, systemId, confirmed, stored } = former;
+    this.state = { ...this.state, slot, ...given({ systemId, confirmed, stored }) };
+  }
+
+  /** Notes the server that was reached. Returns whether it has the data that the last receiver received. */
+  async connected(systemId: string, slot: string): Promise<boolean> {
+    const { confirmed, stored, ...rest } = this.state;
+    const isSame = rest.systemId === systemId;
+    await this.save({ ...rest, ...(isSame ? given({ confirmed, stored }) : {}), systemId, slot });
+    return isSame;
+  }
+
+  /** Notes that WAL was received and stored. */
+  async received(state: SlotState, shipped: { stored?: bigint; confirmed?: Confirmed }): Promise<void> {
+    const isNew = this.state.state !== 'receiving';
+    if (isNew) this.deps.log.info('receiving the WAL of a database', { source: this.source });
+    const { error, ...rest } = this.state;
+    this.failing = undefined;
+    if (this.alarmed && error) this.deps.alarm(this.source, error, true);
+    this.alarmed = false;
+    const stored = shipped.stored === undefined ? undefined : formatLsn(shipped.stored);
+    const since = isNew ? this.deps.now().toISOString() : this.state.since;
+    const { confirmed } = shipped;
+    await this.save({ ...rest, ...positions(state), state: 'receiving', since, ...given({ stored, confirmed }) });
+  }
+
+  /** Notes why nothing is received or stored now. Never rejects. */
+  async failed(error: unknown): Promise<void> {
+    const info = errorInfo(error);
+    const { state, since, error: former } = this.state;
+    if (state !== 'failed' || former?.message !== info.message)
+      this.deps.log.error('the WAL of a database is not received; trying again', { source: this.source, ...info });
+    this.failing ??= performance.now();
+    if (!this.alarmed && performance.now() - this.failing >= ALARM_MS) {
+      this.alarmed = true;
+      this.deps.alarm(this.source, { ...info, message: `the WAL is not received or stored: ${info.message}` });
+    }
+    const from = state === 'failed' ? since : this.deps.now().toISOString();
+    await this.save({ ...this.state, state: 'failed', since: from, error: info }).catch(() => undefined);
+  }
+
+  private async save(state: ReceiverState): Promise<void> {
+    this.state = state;
+    const { at: _, confirmed, ...lasting } = state;
+    const text = JSON.stringify({ ...lasting, lsn: confirmed?.lsn });
+    if (text === this.saved && performance.now() - this.savedAt < SAVE_MS) return;
+    await this.deps.memory.saveState(this.source, state);
+    this.saved = text;
+    this.savedAt = performance.now();
+  }
+}
+
+/** Returns the members that are not undefined. */
+function given<T extends object>(members: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}

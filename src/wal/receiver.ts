@@ -1,0 +1,234 @@
+import { mkdir, readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorInfo, hasCode, type LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { WAL_RUN } from '../docker/helper-labels.ts';
+import type { BaseSource } from '../plan/model.ts';
+import { serverOf } from '../plan/postgres.ts';
+import { applicationName } from '../sources/postgres/postgres-source.ts';
+import type { Session } from '../sources/postgres/server/session.ts';
+import type { Tools } from '../sources/postgres/server/tools.ts';
+import {
+  type ReplicationFacts,
+  readReplicationFacts,
+  replicationProblem,
+  tryReplication,
+} from '../sources/postgres/wal/replication.ts';
+import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
+import { removePath } from '../store/filesystem/remove-tree.ts';
+import { WalWriter } from '../store/wal/write-log.ts';
+import { BaseMaker } from './base-maker.ts';
+import { dropFormerSlot, ensureSlot } from './own-slot.ts';
+import type { ReceiverDeps } from './receiver-deps.ts';
+import { ReceiverStatus } from './receiver-status.ts';
+import { Shipping } from './shipping.ts';
+import { SlotGuard } from './slot-guard.ts';
+import { Progress } from './slot-watch.ts';
+import { isSpoolFull, refuseFullSpool } from './spool-limit.ts';
+
+/** Pauses between attempts to receive, milliseconds. */
+const FIRST_PAUSE_MS = 1000;
+const LONGEST_PAUSE_MS = 30_000;
+
+/** What one connection to the server works with. */
+interface Connected {
+  tools: Tools;
+  session: Session;
+  facts: ReplicationFacts;
+  slot: string;
+  directory: string;
+  shipping: Shipping;
+}
+
+/**
+ * Receives and stores the WAL of one server, until the signal aborts. Starts over after every failure. It is judged by
+ * its progress: the slot is active, and follows the server. Silence of an idle server is no failure.
+ */
+export class Receiver {
+  private readonly deps: ReceiverDeps;
+  private readonly source: BaseSource;
+  private readonly log: Log;
+  private readonly status: ReceiverStatus;
+  private readonly bases: BaseMaker;
+  /** why WAL is missing, until the gap is recorded */
+  private reason: string | undefined;
+  private renew = false;
+  private readonly guard: SlotGuard;
+
+  constructor(deps: ReceiverDeps, source: BaseSource) {
+    this.deps = deps;
+    this.source = source;
+    this.log = deps.log;
+    this.bases = new BaseMaker(deps, source);
+    this.status = new ReceiverStatus(deps, source);
+    this.guard = new SlotGuard((error) => {
+      this.log.warn(error.message, { source: source.server, ...errorInfo(error) });
+      deps.alarm(source.server, errorInfo(error));
+    });
+  }
+
+  /** Never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    await this.status.remember();
+    let pause = FIRST_PAUSE_MS;
+    while (!signal.aborted) {
+      const begun = performance.now();
+      try {
+        await this.receive(signal);
+      } catch (error) {
+        if (signal.aborted) break;
+        await this.status.failed(error);
+      }
+      if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
+      await sleep(pause, undefined, { signal }).catch(() => undefined);
+      pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
+    }
+    await this.bases.ended();
+  }
+
+  /** Connects, receives and ships until something fails. */
+  private async receive(signal: AbortSignal): Promise<void> {
+    const { deps, source } = this;
+    const root = path.join(deps.spool, source.server);
+    await mkdir(root, { recursive: true, mode: 0o700 });
+    const tools = await deps.openTools(serverOf(source), {
+      application: applicationName(deps.project, WAL_RUN),
+      runId: WAL_RUN,
+      recordHelper: () => undefined,
+      share: { directory: root, access: 'read-write' },
+      withData: true,
+      signal,
+    });
+    try {
+      const session = await tools.session('postgres', signal).catch(() => tools.control());
+      const connected = await this.prepare({ tools, session, root }, signal);
+      await this.drain(connected, signal);
+      const ended = new AbortController();
+      const until = AbortSignal.any([signal, ended.signal]);
+      const receiving = receiveWal(tools, connected, until).finally(() => ended.abort());
+      receiving.catch(() => undefined);
+      try {
+        await this.supervise(connected, until);
+      } catch (error) {
+        // The reason why the receiver ended says more than the end of the supervision.
+        if (!ended.signal.aborted || signal.aborted) throw error;
+      } finally {
+        ended.abort();
+      }
+      await receiving.catch(async (error: unknown) => {
+        if (isWalGone(error)) await this.startOver(connected, signal);
+        throw error;
+      });
+    } finally {
+      await tools.close();
+    }
+  }
+
+  /**
+   * Stores what was received, and drops it: `pg_receivewal` would ask again for WAL that the server no longer has. It
+   * then begins where the slot begins.
+   */
+  private async startOver({ session, slot, shipping, directory }: Connected, signal: AbortSignal): Promise<void> {
+    this.reason ??= 'the server no longer has it';
+    const state = await readSlot(session, slot);
+    while ((await shipping.ship(state, signal)).more) signal.throwIfAborted();
+    await empty(directory);
+    // A receiver that asks for older WAL also takes its slot back there.
+    this.renew = true;
+  }
+
+  private async prepare(
+    { tools, session, root }: Pick<Connected, 'tools' | 'session'> & { root: string },
+    signal: AbortSignal,
+  ): Promise<Connected> {
+    const { deps, source, log } = this;
+    const facts = await readReplicationFacts(session);
+    const home = await deps.home();
+    const slot = slotName(home, deps.project, source.server);
+    const before = await readSlot(session, slot);
+    // First, because the server may be in danger for as long as the rest fails.
+    await this.guard.check({ tools, session, slot }, before, signal);
+    const problem = replicationProblem(facts, before.slot !== undefined);
+    if (problem) throw problem;
+    await tryReplication(tools, signal);
+    const { systemId, segmentSize } = facts;
+    const repository = await deps.repository();
+    const place = { project: deps.project, source: source.server, systemId };
+    const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now });
+    const shipping = new Shipping({
+      ...{ writer, directory: root, segmentSize, now: deps.now },
+      onGap: (error) => this.noteGap(error),
+    });
+    if (writer.home !== undefined && writer.home !== home)
+      await dropFormerSlot({ session, source, log }, slotName(writer.home, deps.project, source.server));
+    const replaced = await ensureSlot({ ...{ session, slot, source, log, renew: this.renew }, ...deps }, before);
+    this.renew = false;
+    if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
+    if (this.reason !== undefined) shipping.expectGap(this.reason);
+    if (!(await this.status.connected(systemId, slot))) await empty(root);
+    this.bases.want();
+    return { tools, session, facts, slot, directory: root, shipping };
+  }
+
+  /** Ships what waits before more is received, if the spool holds much. */
+  private async drain(connected: Connected, signal: AbortSignal): Promise<void> {
+    while (await isSpoolFull(connected.directory, 2)) {
+      const state = await readSlot(connected.session, connected.slot);
+      await this.guard.check(connected, state, signal);
+      const shipped = await this.ship(connected.shipping, state, signal);
+      if (!shipped) await sleep(this.deps.rpoMs, undefined, { signal });
+    }
+  }
+
+  /** Ships received WAL, and watches the receiver. @throws when the receiver or the server must be reached again */
+  private async supervise(connected: Connected, signal: AbortSignal): Promise<void> {
+    const { session, slot, shipping, facts } = connected;
+    const progress = new Progress();
+    for (;;) {
+      const state = await readSlot(session, slot);
+      progress.check(state);
+      await this.guard.check(connected, state, signal);
+      const shipped = await this.ship(shipping, state, signal);
+      if (shipped?.stored !== undefined && !shipped.more) {
+        const { timeline } = state;
+        await this.bases.provide({ systemId: facts.systemId, timeline, stored: shipped.stored }, signal);
+      }
+      if (!shipped) await refuseFullSpool(connected.directory);
+      if (!shipped?.more) await sleep(this.deps.rpoMs, undefined, { signal });
+    }
+  }
+
+  /** Ships once. A failure of the destination does not end the receiver: the spool keeps what waits. */
+  private async ship(shipping: Shipping, state: SlotState, signal: AbortSignal) {
+    try {
+      const shipped = await shipping.ship(state, signal);
+      await this.status.received(state, shipped);
+      return shipped;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (hasCode(error, 'LOCKED', 'WAL_GAP', 'WAL_DIVERGED')) throw error;
+      await this.status.failed(error);
+      return undefined;
+    }
+  }
+
+  private noteGap(error: LifeboatError): void {
+    this.log.error('WAL is missing; making a new base backup', { source: this.source.server, ...errorInfo(error) });
+    this.deps.alarm(this.source.server, errorInfo(error));
+    this.reason = undefined;
+    this.bases.want();
+  }
+}
+
+const WAL_IS_GONE =
+  /requested WAL segment \S+ has already been removed|is ahead of the WAL flush position|is not in this server's history/;
+
+/** Returns whether the server has removed WAL that the receiver asked for, or never had it (walsender.c). */
+function isWalGone(error: unknown): boolean {
+  return WAL_IS_GONE.test(errorInfo(error).message);
+}
+
+async function empty(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) await removePath(directory, name);
+}

@@ -1,0 +1,209 @@
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { LifeboatError } from '../base/errors.ts';
+import { plural } from '../report/format.ts';
+import type { SlotState } from '../sources/postgres/wal/slot.ts';
+import { type Confirmed, later } from '../store/wal/coverage.ts';
+import {
+  endOfRecords,
+  formatLsn,
+  parseSegmentName,
+  type Segment,
+  segmentAt,
+  segmentName,
+  startOf,
+} from '../store/wal/names.ts';
+import type { StoredGap, StoredSegment } from '../store/wal/page.ts';
+import { parseHistory, parseHistoryName } from '../store/wal/timelines.ts';
+import type { LogChange, WalWriter } from '../store/wal/write-log.ts';
+import { listReceived, readPartial, readReceived, removeReceived } from './received-files.ts';
+
+/** The server's position at a time: everything that had committed by then is before it. */
+interface Sample {
+  lsn: bigint;
+  at: string;
+}
+
+/** The most samples that wait for their WAL to be stored. */
+const MAX_SAMPLES = 512;
+/** The most segments that one revision of a page adds. */
+const BATCH = 16;
+/** After this many parts, the open segment is stored again as one part. */
+const MAX_PARTS = 60;
+
+/** A gap, as it is reported and as it is listed. */
+interface Gap {
+  error: LifeboatError;
+  stored: StoredGap;
+}
+
+interface ShippingOptions {
+  writer: WalWriter;
+  directory: string;
+  segmentSize: number;
+  now(): Date;
+  /** called when WAL is missing between what is stored and what follows */
+  onGap(error: LifeboatError): void;
+}
+
+/** The result of {@link Shipping.ship}. */
+interface Shipped {
+  /** complete segments wait for the next call */
+  more: boolean;
+  /** the end of the stored WAL of the server's timeline; undefined if nothing of it is stored */
+  stored?: bigint;
+  /** the last time at which everything that the server had written was stored */
+  confirmed?: Confirmed;
+}
+
+/** Stores received WAL in the repository, and removes it from the spool. */
+export class Shipping {
+  private readonly options: ShippingOptions;
+  private samples: Sample[] = [];
+  private confirmed: Confirmed | undefined;
+  /** why WAL may be missing, if that is known */
+  private why: string | undefined;
+
+  constructor(options: ShippingOptions) {
+    this.options = options;
+  }
+
+  /** Notes why the next gap exists. */
+  expectGap(why: string): void {
+    this.why = why;
+  }
+
+  /**
+   * Stores new history files, at most {@link BATCH} complete segments, and the new part of the open segment.
+   *
+   * @throws the errors of the destination; LOCKED; WAL_DIVERGED; WAL_GAP for files that `pg_receivewal` does not write
+   */
+  async ship(state: SlotState, signal: AbortSignal): Promise<Shipped> {
+    const { directory, segmentSize, writer } = this.options;
+    this.refuseOlder(state);
+    this.sample(state);
+    const files = await listReceived(directory, segmentSize);
+    await this.shipHistories(files.histories, signal);
+    const isStored = (name: string) => writer.inventory.has(name);
+    const waiting = files.complete.filter((name) => !isStored(name));
+    await this.shipSegments(waiting.slice(0, BATCH), signal);
+    await removeReceived(directory, files, isStored);
+    const more = waiting.length > BATCH;
+    if (!more && files.partial !== undefined && state.slot?.received !== undefined) {
+      await this.shipPart(files.partial, state.slot.received, signal);
+    }
+    const end = writer.inventory.endOf(state.timeline);
+    this.settle(end, state);
+    return {
+      more,
+      ...(end === undefined ? {} : { stored: end }),
+      ...(this.confirmed ? { confirmed: this.confirmed } : {}),
+    };
+  }
+
+  /**
+   * Refuses a server that is behind the stored WAL of its timeline: an older copy of its data was put in place. From
+   * there on it writes other WAL under the same names.
+   */
+  private refuseOlder({ timeline, flushed }: SlotState): void {
+    const end = this.options.writer.inventory.endOf(timeline);
+    if (end === undefined || end <= flushed) return;
+    throw new LifeboatError(
+      'WAL_DIVERGED',
+      `the server is at ${formatLsn(flushed)} on timeline ${timeline}, but WAL up to ${formatLsn(end)} is stored`,
+    );
+  }
+
+  private sample({ inserting, at }: SlotState): void {
+    const lsn = endOfRecords(inserting, this.options.segmentSize);
+    const last = this.samples.at(-1);
+    if (last?.lsn === lsn) last.at = at;
+    else this.samples.push({ lsn, at });
+    // The newest and the oldest matter most: without one in between, a window ends a little earlier.
+    if (this.samples.length > MAX_SAMPLES) this.samples.splice(MAX_SAMPLES / 2, 1);
+  }
+
+  /** Returns the time of the newest sample before a position, or an earlier one that the stored WAL reaches. */
+  private reachedAt(end: bigint): string | undefined {
+    const found = this.samples.findLast(({ lsn }) => lsn <= end)?.at;
+    return later(this.options.writer.inventory.reached, found);
+  }
+
+  private settle(end: bigint | undefined, { inserting, timeline, at }: SlotState): void {
+    if (end === undefined) return;
+    this.samples = this.samples.filter(({ lsn }, i) => lsn > end || i === this.samples.length - 1);
+    if (endOfRecords(inserting, this.options.segmentSize) <= end)
+      this.confirmed = { timeline, lsn: formatLsn(end), at };
+  }
+
+  private async shipHistories(names: readonly string[], signal: AbortSignal): Promise<void> {
+    const { directory, writer } = this.options;
+    for (const name of names) {
+      if (writer.inventory.hasHistory(parseHistoryName(name) as number)) continue;
+      const content = await buffer(await readReceived(directory, name, {}));
+      const ancestors = parseHistory(content.toString('utf8'));
+      await writer.append({ histories: [await writer.putHistory(name, ancestors, Readable.from([content]), signal)] });
+    }
+  }
+
+  private async shipSegments(names: readonly string[], signal: AbortSignal): Promise<void> {
+    const { directory, segmentSize, writer } = this.options;
+    if (names.length === 0) return;
+    const segments: StoredSegment[] = [];
+    const pending = new Set<string>();
+    const gaps: Gap[] = [];
+    for (const name of names) {
+      const at = parseSegmentName(name, segmentSize) as Segment;
+      const gap = this.gapBefore(at, pending);
+      if (gap) gaps.push(gap);
+      const plain = await readReceived(directory, name, { size: segmentSize });
+      const stored = await writer.putSegment(name, plain, signal);
+      const reached = this.reachedAt(startOf(at.number + 1, segmentSize));
+      segments.push({ ...stored, ...(reached === undefined ? {} : { reached }) });
+      pending.add(name);
+    }
+    await this.append({ segments }, gaps);
+  }
+
+  private async shipPart(name: string, received: bigint, signal: AbortSignal): Promise<void> {
+    const { directory, segmentSize, writer } = this.options;
+    const at = parseSegmentName(name, segmentSize) as Segment;
+    // The slot says how much of which segment is on the disk. Beyond that, the file holds zeros or old bytes.
+    if (segmentAt(received, segmentSize) !== at.number) return;
+    const to = Number(received - startOf(at.number, segmentSize));
+    const open = writer.open?.name === name ? writer.open : undefined;
+    const end = open?.parts.at(-1)?.to ?? 0;
+    if (to <= end) return;
+    const isWhole = open === undefined || open.parts.length >= MAX_PARTS;
+    const range = { from: isWhole ? 0 : end, to };
+    const gap = this.gapBefore(at, new Set());
+    const plain = await readPartial(directory, name, { size: segmentSize, range });
+    const part = await writer.putPart(name, range, plain, signal);
+    const reached = this.reachedAt(received);
+    const parts = isWhole ? [part] : [...(open?.parts ?? []), part];
+    await this.append({ open: { name, parts, ...(reached === undefined ? {} : { reached }) } }, gap ? [gap] : []);
+  }
+
+  private async append(change: LogChange, gaps: readonly Gap[]): Promise<void> {
+    const { writer, onGap } = this.options;
+    await writer.append({ ...change, gaps: gaps.map(({ stored }) => stored) });
+    if (gaps.length === 0) return;
+    this.why = undefined;
+    for (const { error } of gaps) onGap(error);
+  }
+
+  /** Returns the gap between the stored WAL and a segment that follows, if there is one that no page lists. */
+  private gapBefore(next: Segment, pending: ReadonlySet<string>): Gap | undefined {
+    const { writer, segmentSize, now } = this.options;
+    const missing = writer.inventory.missingBefore(next, pending);
+    if (!missing) return undefined;
+    const { after } = missing;
+    const from = after && segmentName({ timeline: after.timeline, number: after.number + 1 }, segmentSize);
+    const what = after
+      ? `${plural(next.number - after.number - 1, 'segment')} of WAL from ${from} on`
+      : `the WAL before ${segmentName(next, segmentSize)}`;
+    const error = new LifeboatError('WAL_GAP', `${what}: not received${this.why === undefined ? '' : `: ${this.why}`}`);
+    const to = formatLsn(startOf(next.number, segmentSize));
+    return { error, stored: { at: now().toISOString(), timeline: next.timeline, to, why: error.message } };
+  }
+}

@@ -1,0 +1,172 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { SourceWindows } from '../../src/commands/windows.ts';
+import type { PointResult } from '../../src/restore/point/restore-point.ts';
+import { ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+
+/** How many transactions the writer makes before and after the point to recover to. */
+const BEFORE = 25;
+const AFTER = 10;
+
+/** A stock server with one label is recovered to points in time, to the transaction. */
+describe('point-in-time recovery', () => {
+  const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.pitr': 'true' };
+  let stack: Stack;
+  const volumes: string[] = [];
+  const servers: string[] = [];
+
+  const windows = async (): Promise<SourceWindows> => {
+    const { sources } = await stack.json<{ sources: SourceWindows[] }>('windows', 'db.postgres');
+    return sources[0] as SourceWindows;
+  };
+  /** Resolves when everything that the server has written is stored. */
+  const stored = async () => {
+    const lsn = await stack.psql('SELECT pg_current_wal_flush_lsn()');
+    await until('the WAL is stored', async () => {
+      const { receiver } = await windows();
+      return receiver?.state === 'receiving' && (await reached(receiver.confirmed?.lsn, lsn));
+    });
+  };
+  const reached = async (confirmed: string | undefined, lsn: string) =>
+    confirmed !== undefined && (await stack.psql(`SELECT '${confirmed}'::pg_lsn >= '${lsn}'::pg_lsn`)) === 't';
+  /** Makes transactions one by one. Returns the time by the server's clock after each. */
+  const write = async (from: number, count: number): Promise<string[]> => {
+    const times: string[] = [];
+    for (let n = from; n < from + count; n++) {
+      await stack.psql(`INSERT INTO written VALUES (${n})`);
+      times.push(await stack.psql('SELECT clock_timestamp()'));
+    }
+    return times;
+  };
+  const recover = async (at: string): Promise<PointResult> => {
+    const volume = `${stack.project}_then-${volumes.length}`;
+    volumes.push(volume);
+    const ran = await stack.lifeboatInTurn('restore', 'db.postgres', '--at', at, '--to-volume', volume, '--json');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    return JSON.parse(ran.stdout) as PointResult;
+  };
+  /** Starts the image of the database on a recovered volume, as a user does, and returns how to query it. */
+  const startOn = async ({ volume, dataDirectory }: PointResult) => {
+    const name = `${stack.project}-recovered-${servers.length}`;
+    servers.push(name);
+    await ok('docker', ['run', '--detach', '--name', name, '--volume', `${volume}:${dataDirectory}`, 'postgres:17']);
+    const query = async (sql: string) => {
+      const { code, stdout } = await sh('docker', ['exec', name, 'psql', '-U', 'postgres', '-XAtc', sql]);
+      return code === 0 ? stdout.trim() : undefined;
+    };
+    await until('the recovered server answers', () => query('SELECT 1'));
+    return query;
+  };
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      services: {
+        db: postgres(17, { labels }),
+        // A server that cannot be recovered to a point in time must not get in the way of one that can.
+        minimal: postgres(17, { labels, command: ['postgres', '-c', 'wal_level=minimal', '-c', 'max_wal_senders=0'] }),
+      },
+      env: { LIFEBOAT_RPO: '1s', LIFEBOAT_BASE_SCHEDULE: '0 0 1 1 *' },
+    });
+    await stack.psql('CREATE TABLE written (n int PRIMARY KEY)');
+    await until('the first window is open', async () => (await windows()).windows.length > 0);
+  });
+  afterAll(async () => {
+    for (const name of servers) await sh('docker', ['rm', '--force', '--volumes', name]);
+    await stack?.destroy();
+    for (const volume of volumes) await sh('docker', ['volume', 'rm', '--force', volume]);
+  });
+
+  it('recovers a dropped table as of a time between two transactions, exactly', async () => {
+    const times = await write(1, BEFORE);
+    await write(BEFORE + 1, AFTER);
+    await stack.psql('DROP TABLE written');
+    await stored();
+    const result = await recover(times.at(-1) as string);
+    expect(result.recovered.at).toBe('target');
+    const query = await startOn(result);
+    expect(await query('SELECT count(*), max(n) FROM written')).toBe(`${BEFORE}|${BEFORE}`);
+    // The server in use is as it was.
+    expect(await stack.psql("SELECT to_regclass('written') IS NULL")).toBe('t');
+  });
+
+  it('restores one database as of that time under another name', async () => {
+    await stack.psql('CREATE DATABASE shop');
+    await stack.psql('CREATE TABLE orders (n int); INSERT INTO orders SELECT generate_series(1, 7)', {
+      database: 'shop',
+    });
+    const before = await stack.psql('SELECT clock_timestamp()');
+    await stack.psql('DROP TABLE orders', { database: 'shop' });
+    await stored();
+    const args = ['--at', before, '--database', 'shop', '--to-database', 'shop_then'];
+    const { code, stdout, stderr } = await stack.lifeboatInTurn('restore', 'db.postgres', ...args);
+    expect(code, stdout + stderr).toBe(0);
+    expect(await stack.psql('SELECT count(*) FROM orders', { database: 'shop_then' })).toBe('7');
+  });
+
+  it('takes the end of the WAL for a time after the last transaction, and for latest', async () => {
+    await stack.psql('CREATE TABLE written (n int PRIMARY KEY)');
+    await write(1, 3);
+    await stored();
+    const after = await stack.psql('SELECT clock_timestamp()');
+    await until('the window holds the time', async () => {
+      const [window] = (await windows()).windows;
+      return window && Date.parse(window.to) >= Date.parse(after);
+    });
+    const result = await recover(after);
+    expect(result.recovered.at).toBe('end');
+    expect(await (await startOn(result))('SELECT max(n) FROM written')).toBe('3');
+  });
+
+  it('refuses a time outside of every window, with the nearest times, and makes nothing', async () => {
+    const volume = `${stack.project}_never`;
+    const args = ['restore', 'db.postgres', '--at', '2001-01-01 00:00:00Z', '--to-volume', volume];
+    const { code, stderr } = await stack.lifeboatInTurn(...args);
+    expect(code).not.toBe(0);
+    expect(stderr).toContain('PITR_TIME');
+    expect(stderr).toContain((await windows()).windows[0]?.from);
+    expect((await sh('docker', ['volume', 'inspect', volume])).code).not.toBe(0);
+  });
+
+  it('reports a server that writes too little WAL, with the line that repairs it', async () => {
+    const { problems } = await stack.json<{ problems: { code: string; message: string; hint: string }[] }>('plan');
+    const found = problems.filter(({ code }) => code === 'PG_REPLICATION');
+    expect(found).toMatchObject([
+      { message: expect.stringContaining('wal_level is minimal'), hint: expect.stringContaining('ALTER SYSTEM') },
+    ]);
+  });
+
+  it('goes on after the server has restarted, without a hole', async () => {
+    await ok('docker', ['restart', '--time', '5', `${stack.project}-db-1`]);
+    await until('the server is back', async () => stack.psql('SELECT 1').catch(() => undefined));
+    await write(10, 2);
+    await stored();
+    const { windows: found, holes } = await windows();
+    expect(found).toHaveLength(1);
+    expect(holes).toEqual([]);
+  });
+
+  it('shows a hole when WAL is missing, and makes a new base backup at once', async () => {
+    await stack.compose('stop', 'lifeboat');
+    await until('nobody uses the slot', async () => {
+      const active = await stack.psql('SELECT count(*) FROM pg_replication_slots WHERE active');
+      return active === '0';
+    }).catch(async (error: unknown) => {
+      throw new Error(`${String(error)}\n${await stack.helpers()}\n${await stack.logs('lifeboat')}`);
+    });
+    await stack.psql('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots');
+    for (let i = 0; i < 3; i++) {
+      await stack.psql(`CREATE TABLE filler${i} AS SELECT 1`);
+      await stack.psql('SELECT pg_switch_wal()');
+    }
+    await stack.psql('CHECKPOINT');
+    await stack.compose('start', 'lifeboat');
+    const { windows: found, holes } = await until('there is a second window', async () => {
+      const now = await windows();
+      return now.windows.length === 2 && now;
+    });
+    expect(holes).toMatchObject([{ from: found[0]?.to, to: found[1]?.from }]);
+    expect(holes[0]?.why).toContain('the replication slot was gone');
+    const messages = stack.receiver?.requests.filter(({ body }) => body.includes('WAL_GAP')) ?? [];
+    expect(messages.some(({ path }) => path.endsWith('/fail'))).toBe(true);
+    expect(messages.some(({ path }) => path.startsWith('/services/'))).toBe(true);
+  });
+});

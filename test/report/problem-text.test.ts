@@ -1,0 +1,29 @@
+import { expect, test } from 'vitest';
+import { problemLines, problemText, withoutRepeated } from '../../src/report/problem-text.ts';
+
+test.each([
+  ['db', 'container shop-db-1 is not running', 'db: container shop-db-1 is not running'],
+  ['web.media', 'web.media was backed up before', 'web.media was backed up before'],
+  ['web', 'web.media was backed up before', 'web: web.media was backed up before'],
+  ['db', 'dbx and x.db and db', 'dbx and x.db and db'],
+  ['', 'nothing answers', 'nothing answers'],
+  ['(a+', 'odd', '(a+: odd'],
+])('a message that names its subject %j has no prefix', (subject, message, text) => {
+  expect(problemText({ subject, message })).toBe(text);
+});
+
+test('a problem is shown with what another program said, and with what to do', () => {
+  const problem = { severity: 'error', code: 'PG_DUMP_FAILED', subject: 'db', message: 'pg_dump failed' } as const;
+  expect(problemLines({ ...problem, cause: 'no such table\nDETAIL: x', hint: 'Restore it.' })).toEqual([
+    '  ! db: pg_dump failed (PG_DUMP_FAILED)',
+    '    cause: no such table DETAIL: x',
+    '    hint: Restore it.',
+  ]);
+});
+
+test('a problem that an error says already is left out', () => {
+  const problem = { severity: 'error', code: 'CONTAINER_STOPPED', subject: 'db', message: 'is not running' } as const;
+  const { severity: _, subject: __, ...error } = problem;
+  expect(withoutRepeated([problem], [undefined, error])).toEqual([]);
+  expect(withoutRepeated([problem], [{ ...error, message: 'another' }])).toEqual([problem]);
+});

@@ -1,0 +1,35 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { afterEach, expect, test } from 'vitest';
+import { describeKey, knownRecipients, rememberRecipients } from '../../src/run/known-keys.ts';
+import { keyId } from '../../src/store/seal/encryption.ts';
+import { scratchBase } from '../store/helpers.ts';
+
+const ONE = 'age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq';
+const TWO = 'age1aaaszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq';
+const directory = mkdtempSync(path.join(scratchBase, 'lifeboat-keys-'));
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+test('a key id is explained by the keys that are set, and by those that were', async () => {
+  const old = { ageRecipients: [ONE, TWO] };
+  await rememberRecipients(directory, old);
+  await rememberRecipients(directory, { ageRecipients: [TWO] });
+  // A passphrase is never written down.
+  await rememberRecipients(directory, { gpgPassphrase: 'a passphrase' });
+  const known = await knownRecipients(directory);
+  expect(Object.values(known)).toEqual([[ONE, TWO], [TWO]]);
+  const [id, now] = [keyId(old) ?? '', { ageRecipients: [TWO] }];
+  expect(describeKey(id, now, known)).toBe(`public keys ${ONE}, ${TWO}`);
+  expect(describeKey(keyId(now) ?? '', now, {})).toBe(`public key ${TWO} (LIFEBOAT_AGE_RECIPIENTS)`);
+  expect(describeKey(id, now, {})).toBeUndefined();
+  const gpg = { gpgPassphrase: 'a passphrase' };
+  expect(describeKey(keyId(gpg) ?? '', gpg, {})).toBe('LIFEBOAT_GPG_PASSPHRASE as it is set');
+});
+
+test('the documented commands print the id', () => {
+  const shell = (script: string) => execFileSync('sh', ['-c', script], { encoding: 'utf8' }).trim();
+  expect(shell(`printf %s ${ONE} | sha256sum | cut -c1-8`)).toBe(keyId({ ageRecipients: [ONE] }));
+  const all = `printf '%s\\n' ${ONE} ${TWO} | LC_ALL=C sort | paste -sd, - | tr -d '\\n' | sha256sum | cut -c1-8`;
+  expect(shell(all)).toBe(keyId({ ageRecipients: [ONE, TWO] }));
+});
