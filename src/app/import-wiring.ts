@@ -7,6 +7,7 @@ import type { Listener } from '../report/events.ts';
 import { lastStoredOf } from '../run/history.ts';
 import type { RootMeta } from '../store/archive/unpack.ts';
 import { readIndexFile } from '../store/filesystem/read-index.ts';
+import { renewalRuleOf } from './destinations.ts';
 import type { Environment } from './environment.ts';
 import { backupDepsOf } from './wiring.ts';
 
@@ -25,6 +26,7 @@ export function importDepsOf(environment: Environment, listeners: readonly Liste
       createCapturer(
         {
           ...{ state, dispatcher, treeStore, now, shrinkageShare: settings.fall, clear: deps.clear },
+          renewal: renewalRuleOf(settings),
           makeSource: make,
           spool: path.join(environment.runs, context.run.id),
         },
