@@ -111,7 +111,7 @@ export class RunBench {
           const report: Captured['report'] =
             fails ?? makeResult({ name: 'config', kind: 'files', bytes: 1, newBytes: 1 });
           const { fell: _, ...entry } = report;
-          return { report, entry: { ...entry, packs: [], skipped: {} }, ...(keepIndex ? { keepIndex } : {}) };
+          return { report, entry: { ...entry, skipped: {} }, ...(keepIndex ? { keepIndex } : {}) };
         },
         failed: () => expect.fail('not asked for'),
       }),
