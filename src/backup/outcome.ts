@@ -26,6 +26,7 @@ export interface StoredSource {
   stored: StoredTree;
   facts: ManifestSource['facts'];
   index: NonNullable<ManifestSource['index']>;
+  packs: ManifestSource['packs'];
   shrinkage: Shrinkage;
   lastGood: LastGood | undefined;
   durationMs: number;
@@ -37,7 +38,7 @@ export interface StoredSource {
 /** Returns the outcome of a stored source: `partial` if a part of it is missing. */
 export function storedOutcome(source: StoredSource): Captured {
   const { planned, tree, stored, shrinkage, lastGood, durationMs } = source;
-  const { files, bytes, newFiles, newBytes, packs, skipped } = stored;
+  const { files, bytes, newFiles, newBytes, skipped } = stored;
   const { fell } = shrinkage;
   const leftOut = leftOutNames(stored.dataDirectories);
   const [failure, ...others] = listLosses(source);
@@ -67,7 +68,7 @@ export function storedOutcome(source: StoredSource): Captured {
       ...(tree.image ? { image: tree.image } : {}),
       ...(source.facts ? { facts: source.facts } : {}),
       index: source.index,
-      packs,
+      ...(source.packs ? { packs: source.packs } : {}),
       skipped,
       ...(leftOut.length > 0 ? { leftOut } : {}),
       // After the source is gone, retention still applies its last known policy.
@@ -136,6 +137,6 @@ export function failedOutcome(
   const shared = { kind, status: 'failed' as const, error, ...counts, summary: '', warnings: [] };
   return {
     report: { name, ...shared, durationMs, ...nameLastGood(lastGood) },
-    entry: { ...shared, packs: [], skipped: {} },
+    entry: { ...shared, skipped: {} },
   };
 }

@@ -6,6 +6,7 @@ import { journalObjects, readJournal } from '../run/journal.ts';
 import { prolongLocks } from '../run/object-locks.ts';
 import { knownPlaces, rememberPlaces, rememberRecipients } from '../run/remembered.ts';
 import { spoolError } from '../run/spool.ts';
+import { StoredSizes } from '../store/objects/key-set.ts';
 import { FORMAT, isRegular, type Manifest } from '../store/objects/manifest.ts';
 import { nextPlace } from '../store/repository/chain.ts';
 import { isCertainFailure } from '../store/repository/commit.ts';
@@ -14,6 +15,7 @@ import { emptiedProblem, listEmptiedSources, refuseEmptied } from '../store/repo
 import { findOtherProjects, newProjectWarning } from '../store/repository/other-projects.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { placeOf } from '../store/repository/seen-chain.ts';
+import { listContent } from '../store/repository/unreferenced.ts';
 import { chosenSources, type Prepared, problemsOf, type Run, rememberChain } from './begin.ts';
 import { captureAll, failTooLarge } from './capture-all.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './context.ts';
@@ -69,6 +71,14 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
   }
 }
 
+/** Returns how a run without sources begins to end: it only brings the copies up to date, see {@link BackupRequest}. */
+export function storeNothing(request: BackupRequest, run: Run): Ending {
+  const problems = run.plan ? problemsOf(run.plan, request) : [];
+  if (!run.prepared) return failedRun({ request, run, captured: [], problems }, run.failure);
+  const isOk = !problems.some(({ severity }) => severity === 'error');
+  return { status: isOk ? 'ok' : 'partial', results: [], problems };
+}
+
 function failedRun(
   {
     request: { signal },
@@ -102,16 +112,15 @@ async function takePlace(
   refuseClear(repository.keys, snapshots);
   await refuseEmptied(listed, snapshots, new Set(await state.damaged()));
   const place = await nextPlace(listed, list, Math.max(lease.claimed ?? 0, takenSequence));
-  const packs = listed === repository ? undefined : await listPacks(listed);
+  const stored = listed === repository ? undefined : await listStored(listed);
   const context = { run: start, ended, journal, repository, lease, snapshots, place, log, signal };
-  return { ...context, ...(packs ? { packs } : {}) };
+  return { ...context, ...(stored ? { stored } : {}) };
 }
 
-/** Returns the size of each pack of a project, by key. */
-async function listPacks({ destination, project }: Repository): Promise<Map<string, number | undefined>> {
-  const packs = new Map<string, number | undefined>();
-  for await (const { key, size } of destination.list(`${project}/packs/`)) packs.set(key, size);
-  return packs;
+async function listStored({ destination, project }: Repository): Promise<StoredSizes> {
+  const stored = new StoredSizes();
+  for await (const object of listContent(destination, project)) stored.add(object);
+  return stored;
 }
 
 /** Finds sources whose packs are all gone, and lets this run store their content again. Returns a problem for each. */

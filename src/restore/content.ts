@@ -47,7 +47,7 @@ export async function selectedContent(
     }
     if (line.pack !== undefined) packs.add(line.pack);
   }
-  return { bytes, files, packs: context.entry.packs.filter(({ id }) => packs.has(id)) };
+  return { bytes, files, packs: context.packs.filter(({ id }) => packs.has(id)) };
 }
 
 /** Space of a file in addition to its content, at most: its last block. Bytes. */

@@ -11,6 +11,7 @@ import type { Clients } from '../sources/postgres/facts/clients.ts';
 import type { SharedDirectory } from '../sources/postgres/server/helper-mounts.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import type { PackRef } from '../store/packs/pack-stream.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { TreeStore } from '../trees/runner.ts';
 
@@ -188,4 +189,6 @@ export interface RestoreContext {
   repository: Repository;
   snapshot: Manifest;
   entry: ManifestSource;
+  /** the packs of the entry */
+  packs: PackRef[];
 }

@@ -43,7 +43,7 @@ export async function prepareDatabases(
 ): Promise<PreparedRestore> {
   if (request.tables.length > 0 || request.as !== undefined) return prepareTables(deps, request, context);
   refuseOptions(request);
-  await context.repository.checkObjects([context.entry.index, context.entry.facts, ...context.entry.packs]);
+  await context.repository.checkObjects([context.entry.index, context.entry.facts, ...context.packs]);
   if (request.toDirectory !== undefined)
     return prepareDump({ deps, request, context, directory: request.toDirectory, select: [] });
   const facts = await readFacts(request, context);

@@ -59,7 +59,7 @@ export async function fetchTree({
   try {
     return await deps.treeStore.extract({
       indexPath,
-      packs: context.entry.packs,
+      packs: context.packs,
       target: directory,
       select,
       spool: context.directory,

@@ -58,8 +58,8 @@ export async function prepareVolume(
   context: RestoreContext,
 ): Promise<PreparedRestore> {
   refuseOptions(asked, context);
-  const { entry, repository } = context;
-  await repository.checkObjects([entry.index, entry.facts, ...entry.packs]);
+  const { entry, packs, repository } = context;
+  await repository.checkObjects([entry.index, entry.facts, ...packs]);
   const indexPath = await fetchIndex(asked, context);
   await checkPaths(asked.paths, indexPath);
   const request = { ...asked, paths: await withCompanions(asked.paths, indexPath) };
@@ -71,7 +71,7 @@ export async function prepareVolume(
     const { root, reach } = target;
     await checkWhole(deps.journals, context.journal.file, target);
     const { paths, overwrite, signal } = request;
-    const job = { kind: 'compare' as const, root, indexPath, packs: entry.packs, paths, overwrite };
+    const job = { kind: 'compare' as const, root, indexPath, packs, paths, overwrite };
     const running = { reach, runId: context.id, journal: context.journal.file, signal, progress: context.progress };
     const difference = await deps.treeStore.volume(job, running);
     const work: Work = { deps, request, context, target, indexPath, difference };
@@ -183,14 +183,14 @@ function missingNotes({ entry }: RestoreContext, { planned }: Target): string[] 
 }
 
 async function build({ deps, request, context, target, indexPath, difference }: Work): Promise<BuiltTree> {
-  const { id, journal, entry, directory } = context;
+  const { id, journal, packs, directory } = context;
   const { root, reach, mount, name } = target;
   request.say(
     `  writing ${request.paths.length > 0 ? 'the files' : 'all files'} alongside, in ${areaName('restoring', id)} of ${name}`,
   );
   journal.record({ type: 'volume', id, root, reach, ...(mount ? { mount } : {}) });
   const { paths, overwrite, signal } = request;
-  const snapshot = { indexPath, packs: entry.packs, paths, overwrite };
+  const snapshot = { indexPath, packs, paths, overwrite };
   return deps.treeStore.volume(
     { kind: 'build', root, id, journal: journal.file, spool: directory, needed: difference.needed, ...snapshot },
     { reach, runId: id, journal: journal.file, signal, progress: context.progress },

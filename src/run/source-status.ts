@@ -6,7 +6,7 @@ import { isFuture } from '../plan/values/clock.ts';
 import { previousRun } from '../plan/values/schedule.ts';
 import type { OtherSource, RunReport, RunStatus } from '../report/events.ts';
 import type { Fall } from '../report/fall.ts';
-import type { Manifest } from '../store/objects/manifest.ts';
+import { documentsOfEntry, type Manifest } from '../store/objects/manifest.ts';
 import { lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
 import { type LastGood, lastGoodOf, lastGoodReport, type VanishedSource, vanishedSources } from './history.ts';
 
@@ -59,7 +59,7 @@ export interface SourceStatusInput {
   accepted: Accepted;
   /** where the data of each source was, see {@link vanishedSources} */
   places?: Readonly<Record<string, string>>;
-  /** keys of objects that `check` found damaged */
+  /** keys of objects that `check` found damaged, and of the lists that name one of them, see `withListsOf` */
   damaged?: readonly string[];
   zone: string;
   now: Date;
@@ -147,8 +147,7 @@ function judge(
 function needsDamaged({ damaged = [] }: SourceStatusInput, lastGood: LastGood | undefined): Attention | null {
   if (!lastGood || damaged.length === 0) return null;
   const known = new Set(damaged);
-  const { index, facts, packs } = lastGood.entry;
-  return [index, facts, ...packs].some((ref) => ref !== undefined && known.has(ref.key)) ? 'damaged' : null;
+  return documentsOfEntry(lastGood.entry).some(({ key }) => known.has(key)) ? 'damaged' : null;
 }
 
 /**

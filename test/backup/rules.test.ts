@@ -42,7 +42,6 @@ const entry = (over: Partial<ManifestSource> = {}): ManifestSource => ({
   newBytes: 0,
   summary: '',
   warnings: [],
-  packs: [],
   skipped: {},
   ...over,
 });

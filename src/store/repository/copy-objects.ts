@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
-import { type Manifest, manifestHash, manifestKey, type ObjectRef, objectsOf } from '../objects/manifest.ts';
-import { deleteUnlessKept, readDocument, readEvenDamaged, readIfThere, streamOf } from '../objects/objects.ts';
+import type { Manifest, ObjectRef } from '../objects/manifest.ts';
+import { deleteUnlessKept, readEvenDamaged, streamOf } from '../objects/objects.ts';
+import type { SeenLines } from '../objects/pack-list.ts';
 import { type DamageJudge, isDamage } from './damage.ts';
-import type { Repository, Snapshot } from './repository.ts';
-import { expectInfo } from './repository-info.ts';
+import type { Repository } from './repository.ts';
 
 /** Transfers objects between repositories as stored bytes, so neither a key nor the plain content is needed. */
 
@@ -16,6 +16,8 @@ export interface CopyContext {
   to: Repository;
   /** sizes in bytes of the content objects that `to` has, by key; updated as objects are sent */
   there: Map<string, number>;
+  /** lines of lists whose packs are whole at `to`: the next snapshot names most of them again */
+  checked: SeenLines;
   /** keys of objects that may be damaged at `to` although their size is right; removed once they are whole */
   suspects: Set<string>;
   /** objects not to try again: damaged or missing at `from`, unreadable at `to`, or wrong there and not deletable */
@@ -35,39 +37,8 @@ export interface CopyContext {
   signal: AbortSignal;
 }
 
-/**
- * Copies one snapshot: first the objects that `to` lacks or has damaged, then, with `commit`, the manifest.
- * An object whose hash differs from the manifest's is never stored under its name, and its snapshot is not committed.
- * If `to` has the manifest already, an object that cannot be repaired keeps no other one from being repaired. A copy
- * that is killed at any point leaves only whole objects, which the next call finds.
- *
- * @throws OBJECT_DAMAGED, OBJECT_MISSING if `from` does not have what the manifest names; DELETE_REFUSED if `to` does
- * not let a wrong object be replaced; a failure to read one object while others are readable, see {@link
- * isAboutSnapshot}; what `fence` and the destinations throw
- */
-export async function copySnapshot(context: CopyContext, snapshot: Snapshot, commit: boolean): Promise<void> {
-  const { there, suspects, bad, signal } = context;
-  const objects = new Map(objectsOf(snapshot.manifest).map((ref) => [ref.key, ref]));
-  const lacking = [...objects.values()].filter(({ key, size }) => there.get(key) !== size || suspects.has(key));
-  let failure = lacking.map(({ key }) => bad.get(key)).find((error) => error !== undefined);
-  for (const ref of lacking) {
-    // The other objects are of no use without the manifest.
-    if (failure && commit) break;
-    if (bad.has(ref.key)) continue;
-    signal.throwIfAborted();
-    try {
-      await bring(context, ref);
-    } catch (error) {
-      if (!isAboutSnapshot(error)) throw error;
-      failure ??= error;
-    }
-  }
-  if (failure) throw failure;
-  if (commit) await commitCopy(context, snapshot);
-}
-
 /** Sends an object that `to` lacks, or that is wrong there. Records a failure that concerns this object alone. */
-async function bring(context: CopyContext, ref: ObjectRef): Promise<void> {
+export async function bring(context: CopyContext, ref: ObjectRef): Promise<void> {
   const { from, to, there, suspects, bad, sent, signal } = context;
   try {
     if (!(await isWhole(context, ref))) {
@@ -95,27 +66,6 @@ async function bring(context: CopyContext, ref: ObjectRef): Promise<void> {
   context.judge.read(ref.key);
   there.set(ref.key, ref.size);
   suspects.delete(ref.key);
-}
-
-async function commitCopy(
-  { from, to, sent, signal, complete, fence }: CopyContext,
-  { manifest, hash }: Snapshot,
-): Promise<void> {
-  const key = manifestKey(from.project, manifest.id);
-  const bytes = await readDocument(from.destination, key, { signal });
-  if (manifestHash(bytes) !== hash) throw new LifeboatError('OBJECT_DAMAGED', `${key} has changed meanwhile`);
-  await complete(manifest);
-  const lease = await fence();
-  await expectInfo(to.destination, to.info);
-  const ends = AbortSignal.any([signal, ...(lease ? [lease] : [])]);
-  try {
-    await to.destination.put(key, streamOf(bytes), { signal: ends, keepOnFailure: true });
-  } catch (error) {
-    // Another agent that was delayed has sent it, or this one has and the response was lost.
-    const isThere = hasCode(error, 'DEST_EXISTS');
-    if (!isThere || !(await readIfThere(to.destination, key))?.equals(bytes)) throw error;
-  }
-  sent.snapshots += 1;
 }
 
 /** Returns DEST_UNREACHABLE for a repository that became unreachable while it was read. */
