@@ -99,12 +99,31 @@ export function vanishedOutcome(source: VanishedSource): Captured {
 }
 
 /** Returns the error about a source that snapshots hold and the plan lacks. */
-export function vanishedError({ name, stopped }: Pick<VanishedSource, 'name' | 'stopped'>): ErrorInfo {
+export function vanishedError({
+  name,
+  stopped,
+  renamed,
+}: Pick<VanishedSource, 'name' | 'stopped' | 'renamed'>): ErrorInfo {
   if (stopped !== undefined) return stoppedDatabase(stopped);
+  if (renamed !== undefined) return renamedError(name, renamed);
   return {
     code: 'SOURCE_VANISHED',
     message: `${name} was backed up before and is not there any more`,
     hint: `Start its container and check its labels. If its service has a new name, the label lifeboat.name with the old name continues its history. If it is gone on purpose, run \`lifeboat accept ${name}\`.`,
+  };
+}
+
+function renamedError(name: string, { to, place }: NonNullable<VanishedSource['renamed']>): ErrorInfo {
+  const [old, now] = [name.split('.'), to.split('.')];
+  // `lifeboat.name` sets the part for the service. The rest of the name must be the same.
+  const isService = old.length === now.length && old.every((part, i) => i === old.length - 2 || part === now[i]);
+  const label = isService
+    ? `To continue the history of ${name}, set the label lifeboat.name: ${old.at(-2)} on the service of ${to}. If ${to} begins a new history`
+    : `If ${to} replaces it`;
+  return {
+    code: 'SOURCE_VANISHED',
+    message: `${name} was backed up before and is not there any more; ${to} now has its data (${place})`,
+    hint: `${label}, run \`lifeboat accept ${name}\`.`,
   };
 }
 

@@ -1,10 +1,10 @@
 import { errorInfo, hasCode } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
-import type { Problem } from '../plan/model.ts';
+import type { Plan, Problem } from '../plan/model.ts';
 import { vanishedSources } from '../run/history.ts';
 import { journalObjects, readJournal } from '../run/journal.ts';
-import { rememberRecipients } from '../run/known-keys.ts';
 import { prolongLocks } from '../run/object-locks.ts';
+import { knownPlaces, rememberPlaces, rememberRecipients } from '../run/remembered.ts';
 import { spoolError } from '../run/spool.ts';
 import { StoredSizes } from '../store/objects/key-set.ts';
 import { FORMAT, isRegular, type Manifest } from '../store/objects/manifest.ts';
@@ -49,7 +49,11 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
     captured.push(...(await listVanished(deps, request, prepared)));
     request.signal.throwIfAborted();
     await failTooLarge(deps.capturer(context), captured);
-    const committing = { ...context, ...(request.imported ? { imported: request.imported } : {}) };
+    const committing = {
+      ...context,
+      sources: prepared.plan.sources,
+      ...(request.imported ? { imported: request.imported } : {}),
+    };
     const known = [...problems];
     try {
       return await commit(deps, committing, captured, problems);
@@ -65,6 +69,14 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
     if (context && !mayArrive) await removeObjects(context);
     return failedRun({ request, run, captured, problems, mayArrive }, error);
   }
+}
+
+/** Returns how a run without sources begins to end: it only brings the copies up to date, see {@link BackupRequest}. */
+export function storeNothing(request: BackupRequest, run: Run): Ending {
+  const problems = run.plan ? problemsOf(run.plan, request) : [];
+  if (!run.prepared) return failedRun({ request, run, captured: [], problems }, run.failure);
+  const isOk = !problems.some(({ severity }) => severity === 'error');
+  return { status: isOk ? 'ok' : 'partial', results: [], problems };
 }
 
 function failedRun(
@@ -152,7 +164,8 @@ async function listVanished(
 ): Promise<Captured[]> {
   if (!isRegular(request) || (request.trigger === 'manual' && request.only)) return [];
   const manifests = list.snapshots.map(({ manifest }) => manifest);
-  return vanishedSources(manifests, plan, await state.accepted()).map(vanishedOutcome);
+  const places = await knownPlaces(state.directory).catch(() => ({}));
+  return vanishedSources(manifests, plan, { accepted: await state.accepted(), places }).map(vanishedOutcome);
 }
 
 const MAY_ARRIVE =
@@ -177,7 +190,7 @@ async function removeObjects({ repository, journal, log }: RunContext): Promise<
 /** Writes the manifest, which makes the snapshot exist. Until then nothing of the run is visible. */
 async function commit(
   deps: BackupDeps,
-  context: RunContext & Pick<BackupRequest, 'imported'>,
+  context: RunContext & Pick<BackupRequest, 'imported'> & Pick<Plan, 'sources'>,
   captured: Captured[],
   problems: Problem[],
 ): Promise<Ending> {
@@ -207,8 +220,12 @@ async function commit(
   const sending = () => context.journal.record({ type: 'commit' });
   const place = placeOf(await context.repository.commit(manifest, { fence, sending }));
   await rememberChain(deps, context.log, async (seen = []) => [...seen, place]);
-  await rememberRecipients(deps.state.directory, context.repository.keys).catch((error: unknown) =>
-    context.log.warn('the public keys could not be remembered', { ...errorInfo(error) }),
+  const { directory } = deps.state;
+  await Promise.all([
+    rememberRecipients(directory, context.repository.keys),
+    isRegular(context.run) && rememberPlaces(directory, context.sources),
+  ]).catch((error: unknown) =>
+    context.log.warn('the public keys and volumes could not be remembered', { ...errorInfo(error) }),
   );
   // The snapshot exists. If an index cannot be cached, the next run fetches it. No run is compared with a safety
   // snapshot or an import. Their indexes would replace the one that the next run needs. Without a key, that run could

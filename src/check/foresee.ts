@@ -9,6 +9,7 @@ import type { Note, Plan, PlannedSource, Problem } from '../plan/model.ts';
 import { isS3 } from '../plan/s3-location.ts';
 import { formatBoth } from '../report/format.ts';
 import { vanishedSources } from '../run/history.ts';
+import { knownPlaces } from '../run/remembered.ts';
 import type { CopyState, State } from '../run/state.ts';
 import { listIncomplete } from '../store/objects/documents.ts';
 import { emptiedProblem, listEmptiedSources, refuseEmptied } from '../store/repository/emptied.ts';
@@ -34,7 +35,7 @@ interface ForeseenPlace {
 
 interface ForeseeDeps {
   plan: Plan;
-  state: Pick<State, 'accepted' | 'copies' | 'damaged'>;
+  state: Pick<State, 'accepted' | 'copies' | 'damaged' | 'directory'>;
   destination: ForeseenPlace;
   /** the destination's repository, or why it cannot be used; neither before the first backup */
   own: { repository?: Repository; error?: LifeboatError };
@@ -215,7 +216,10 @@ async function vanished({ plan, state }: ForeseeDeps, { snapshots }: SnapshotLis
   // Some containers are not running yet, so their sources are unknown. A run waits for them.
   if (plan.awaited) return [];
   const manifests = snapshots.map(({ manifest }) => manifest);
-  const gone = vanishedSources(manifests, plan, await state.accepted().catch(() => ({})));
+  const gone = vanishedSources(manifests, plan, {
+    accepted: await state.accepted().catch(() => ({})),
+    places: await knownPlaces(state.directory).catch(() => ({})),
+  });
   return gone.flatMap((source) => {
     const { error } = vanishedOutcome(source).report;
     // The plan itself has the error of a database that does not run.

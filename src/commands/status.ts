@@ -14,6 +14,7 @@ import { headline, nextRun, nextTry } from '../report/text.ts';
 import { withoutAccepted } from '../report/tries.ts';
 import { lastGoodOf, lastGoodReport } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
+import { knownPlaces } from '../run/remembered.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
@@ -39,9 +40,10 @@ export async function status(call: Call): Promise<number> {
   const { timeZone: zone } = app.settings;
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
   const last = run && withoutAccepted(run, accepted);
-  const all = listSourceStatuses({ plan, manifests, results, accepted, damaged: found.objects, zone, now });
-  const next = app.nextRun(plan).toISOString();
-  const underWay = await app.runsUnderWay();
+  const places = await knownPlaces(state.directory).catch(() => ({}));
+  const damagedKeys = found.objects;
+  const all = listSourceStatuses({ plan, manifests, results, accepted, places, damaged: damagedKeys, zone, now });
+  const [next, underWay] = [app.nextRun(plan).toISOString(), await app.runsUnderWay()];
   const running = runningNow(underWay);
   // A retry in progress is noted too, in case it dies.
   const retryAt = running ? undefined : (await state.retries()).map(({ at }) => at).sort()[0];
@@ -50,7 +52,7 @@ export async function status(call: Call): Promise<number> {
   const recoverable = problem ? [] : await readWindows(call);
   const copies = await copyStates(call);
   const slots = await slotProblems(call);
-  const doubts = [...(await spoolProblems(SPOOL)), ...slots, ...damageProblems(all, found.objects)];
+  const doubts = [...(await spoolProblems(SPOOL)), ...slots, ...damageProblems(all, damagedKeys)];
   print(
     call,
     {
@@ -71,7 +73,7 @@ export async function status(call: Call): Promise<number> {
     () =>
       [
         ...(running ? [`Running: ${runningText(underWay, { now, zone }) ?? running}`] : []),
-        ...(last ? lastRunHead(last, now) : noRunLines(found)),
+        ...(last ? lastRunHead(last, now) : noRunLines(found, all)),
         ...destinationLines(found),
         ...renderSourceStatuses(all, { now, paint: call.io.paint, unread: problem !== undefined }),
         ...doubts.flatMap((problem) => problemLines(problem, call.io.paint)),
@@ -93,9 +95,14 @@ function exitStatusOf(
   { last, all, troubled }: { last: RunReport | undefined; all: readonly SourceStatus[]; troubled: boolean },
 ): number {
   if (problem || last?.status === 'failed') return EXIT.failed;
-  if (!last && manifests.length === 0) return EXIT.nothing;
   const allGood = all.length > 0 && all.every(({ attention }) => attention === null);
+  if (!last && !troubled && isUncovered(manifests, all)) return EXIT.nothing;
   return (last?.status ?? 'ok') === 'ok' && allGood && !troubled ? EXIT.done : EXIT.partial;
+}
+
+/** Whether no run has covered a source. */
+function isUncovered(manifests: readonly Manifest[], all: readonly SourceStatus[]): boolean {
+  return manifests.length === 0 && all.every(({ attention }) => attention === 'never');
 }
 
 function lastRunHead(last: RunReport, now: Date): string[] {
@@ -106,8 +113,9 @@ function lastRunHead(last: RunReport, now: Date): string[] {
 }
 
 /** Says why no last run is shown. Without the state in the spool, the snapshots still show what earlier runs stored. */
-function noRunLines({ manifests, others }: Found): string[] {
-  if (manifests.length > 0) return ['The last run is unknown: /spool is new or was full.'];
+function noRunLines({ manifests, others }: Found, all: readonly SourceStatus[]): string[] {
+  if (manifests.length > 0 || all.some(({ last }) => last !== undefined))
+    return ['The last run is unknown: /spool is new or was full.'];
   return ['No run yet.', ...(others === undefined ? [] : [`${others}.`])];
 }
 

@@ -10,7 +10,6 @@ import {
   asUnread,
   type CopyContext,
   copyDocument,
-  copySnapshot,
   isAboutSnapshot,
   removeWrong,
 } from '../store/repository/copy-objects.ts';
@@ -30,6 +29,7 @@ import {
 import { listContent } from '../store/repository/unreferenced.ts';
 import { bytesToSend, keysOf } from './content.ts';
 import type { CopyDeps, CopyPlace, Side } from './context.ts';
+import { copySnapshot } from './copy-snapshot.ts';
 import { isForgotten, lostProblem, lostSnapshots } from './lost.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
@@ -201,7 +201,8 @@ async function contextOf(
     }
   };
   const judge = new DamageJudge(main.repository, () => keysOf(main.repository));
-  const ends = { from: main.repository, to: repository };
+  const judgeThere = new DamageJudge(repository, async () => [...there.keys()]);
+  const ends = { from: main.repository, to: repository, judgeThere };
   const objects = { there, checked: new SeenLines(), suspects: new Set(suspects), bad };
   return { ...ends, complete, judge, ...objects, sent: report, fence, onBytes, signal };
 }

@@ -49,9 +49,7 @@ export interface LastGoodReport {
 /** A source that was not part of a run, and needs attention because of its own newest result. */
 export interface OtherSource {
   name: string;
-  /**
-   * `late`: two of its scheduled times have passed since its last good backup. `vanished`: the source no longer exists
-   */
+  /** `late`: two of its scheduled times have passed since its last good backup. `vanished`: it no longer exists */
   attention: 'failed' | 'partial' | 'late' | 'vanished';
   /** ISO time of that result */
   at?: string;

@@ -97,6 +97,15 @@ test('a project without a snapshot is shown with the other projects of the desti
   expect(out).toContain('--from /backups --project shop');
 });
 
+test('a source that failed is no success, although no run is remembered and no snapshot is there', async () => {
+  const error = { code: 'PG_UNREACHABLE', message: 'the server does not respond' };
+  const failed = { 'web.media': { run: '20261120T030000Z-aaaaaa', at: AT, status: 'failed', error } };
+  const { code, out } = await show({ manifests: [], results: failed });
+  expect(out).toContain('the server does not respond');
+  expect(out).not.toContain('No run yet');
+  expect(code).toBe(3);
+});
+
 test('a source whose last good snapshot has a damaged object is not well', async () => {
   expect((await show({ damaged: ['another'] })).code).toBe(0);
   for (const damaged of ['pack', 'index', 'list']) {

@@ -99,6 +99,62 @@ describe('a copy', () => {
     expect(await bench.state.damaged()).toEqual(['shop/gone']);
   });
 
+  /** Damages both packs of a snapshot at the copy, as a check found. Returns their keys, and what the copy had. */
+  async function damagePacks(): Promise<{ packs: [string, string]; former: Record<string, string> }> {
+    const { manifest } = await bench.night();
+    await bench.run();
+    const former = bench.files();
+    const needed = await readPacks(await bench.main(), manifest.sources[MEDIA]!);
+    const packs = needed.map(({ key }) => key) as [string, string];
+    for (const key of packs) bench.write('copy', key, (former[key] as string).replace(/^./, '~'));
+    await bench.state.saveDamaged(packs);
+    return { packs, former };
+  }
+  const repairing = () => ({ copies: [{ ...bench.place(), suspects: bench.state }] });
+
+  test('gets every object again that can be repaired, although another one of its snapshot cannot', async () => {
+    for (const which of [0, 1] as const) {
+      bench.remove();
+      bench = new CopyBench();
+      const { packs, former } = await damagePacks();
+      const [lost, other] = [packs[which], packs[1 - which]] as [string, string];
+      bench.write('main', lost, (former[lost] as string).replace(/^./, '!'));
+      const error = { code: 'OBJECT_DAMAGED', message: expect.stringContaining(lost) };
+      expect(await bench.run(repairing())).toMatchObject([{ status: 'partial', objects: 1, error }]);
+      expect(bench.files()[other]).toBe(former[other]);
+      expect(bench.files()[lost]).not.toBe(former[lost]);
+      expect(await bench.state.damaged()).toEqual([lost]);
+    }
+  });
+
+  test.each([
+    ['a bad sector', 'OBJECT_DAMAGED', 'EIO', -5],
+    ['missing permissions', 'DEST_UNREACHABLE', 'EACCES', -13],
+  ] as const)('gets an object again that cannot be read there: %s', async (_, code, name, errno) => {
+    const { packs, former } = await damagePacks();
+    bench.fault = (call, key) => {
+      if (call !== 'get' || key !== packs[0] || bench.files()[key] === former[key]) return;
+      const cause = Object.assign(new Error(`${name}: cannot be read`), { code: name, errno });
+      throw new LifeboatError(code, `${key} cannot be read`, { cause });
+    };
+    expect(await bench.run(repairing())).toMatchObject([{ status: 'ok', objects: 2 }]);
+    expect(bench.files()).toEqual(former);
+    expect(await bench.state.damaged()).toEqual([]);
+  });
+
+  test('keeps an object that cannot be read there if nothing else can be read either', async () => {
+    const { packs } = await damagePacks();
+    const present = bench.files();
+    bench.fault = (call, key) => {
+      if (call === 'get' && (key === 'lifeboat.json' ? reading : key.includes('/packs/'))) unreachable();
+      reading ||= key === packs[0];
+    };
+    let reading = false;
+    expect(await bench.run(repairing())).toMatchObject([{ status: 'failed', error: { code: 'DEST_UNREACHABLE' } }]);
+    expect(bench.files()).toEqual(present);
+    expect(await bench.state.damaged()).toEqual(packs);
+  });
+
   test('that is behind reports since when, and catches up oldest first', async () => {
     await bench.nights(1);
     await bench.run();
