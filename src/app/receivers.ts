@@ -1,11 +1,15 @@
 import path from 'node:path';
 import type { BackupRequest } from '../backup/context.ts';
 import { hasCode } from '../base/errors.ts';
+import type { Engine } from '../docker/engine.ts';
+import { isNotFound } from '../docker/engine-errors.ts';
 import { WAL_RUN } from '../docker/helper-labels.ts';
 import { reapHelpers } from '../docker/remove-helper.ts';
 import type { BaseSource } from '../plan/model.ts';
+import { createDispatcher } from '../report/dispatch.ts';
 import type { RunReport } from '../report/events.ts';
 import { SPOOL } from '../run/mounts.ts';
+import { LeftSlots } from '../wal/left-slots.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { Receivers } from '../wal/receivers.ts';
 import type { Environment } from './environment.ts';
@@ -26,15 +30,23 @@ export function createReceivers(
       throw error;
     }
   };
+  const dispatcher = createDispatcher(environment.notifiers, { log });
+  const { openTools } = environment;
   return new Receivers(
     () => ({
       ...{ project, memory, log, now, makeBase, rpoMs: settings.rpoMs, home: state.home },
+      alarm: (source, error, over) =>
+        dispatcher.emit({
+          type: 'alarm',
+          alarm: { project, source, error, at: now().toISOString(), ...(over ? { over } : {}) },
+        }),
       spool: path.join(SPOOL, 'wal'),
       repository: () => own.repository(),
-      openTools: environment.openTools,
+      openTools,
     }),
     {
       log,
+      left: new LeftSlots({ project, memory, log, now, openTools, find: (name) => findRunning(engine, name) }),
       // Those of an earlier daemon, which nobody supervises.
       clear: async () => {
         await reapHelpers(
@@ -46,4 +58,17 @@ export function createReceivers(
       },
     },
   );
+}
+
+async function findRunning(
+  engine: Engine,
+  name: string,
+): Promise<{ containerId: string; imageId: string } | undefined> {
+  try {
+    const { id, imageId, running } = await engine.inspectContainer(name);
+    return running ? { containerId: id, imageId } : undefined;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
 }

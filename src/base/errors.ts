@@ -45,6 +45,7 @@ export const ERROR_CODES = {
   PG_REPLICATION: 'the server cannot be recovered to a point in time as it is configured',
   PG_BASE_FAILED: 'a base backup failed, or differs from the manifest that Postgres made of it',
   WAL_GAP: 'a part of the write-ahead log is missing, so the times in it cannot be recovered',
+  WAL_BEHIND: 'a server keeps much WAL for Lifeboat, because Lifeboat receives it too slowly',
   WAL_DIVERGED: 'a server went back to older data, so its new write-ahead log contradicts the stored one',
   PITR_TIME: 'the database cannot be recovered to that time',
   // volumes and files

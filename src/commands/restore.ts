@@ -3,7 +3,7 @@ import { EXIT } from '../base/exit.ts';
 import { redact } from '../base/redact.ts';
 import type { PointInTime } from '../plan/values/point-in-time.ts';
 import { createProgress } from '../report/progress.ts';
-import { restoreLines } from '../report/restore-text.ts';
+import { restoredSummary, restoreLines } from '../report/restore-text.ts';
 import type { Consent, RestoreRequest } from '../restore/context.ts';
 import type { PointResult } from '../restore/point/restore-point.ts';
 import { type Call, print } from './call.ts';
@@ -42,9 +42,8 @@ export async function restore(call: Call): Promise<number> {
   const result = await app.restore({ ...request, say }, listeners).finally(() => display.close());
   print(call, result, () => {
     if (request.dryRun) return 'Nothing was changed: this was a dry run.';
-    const made = result.restored.map(({ target }) => target).join(', ') || 'nothing: everything is already there';
     return [
-      `Restored ${made} in ${(result.durationMs / 1000).toFixed(1)}s`,
+      `Restored ${restoredSummary(result)} in ${(result.durationMs / 1000).toFixed(1)}s`,
       ...restoreLines(result, call.io.paint),
     ].join('\n');
   });

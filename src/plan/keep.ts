@@ -192,11 +192,11 @@ function keepBeforeDrops(good: readonly KeepSnapshot[], source: string, rule: Ke
   }
 }
 
-/** Keeps the newest snapshot before the span of `within`: from it, a recovery reaches the beginning of the span. */
+/** Keeps the newest snapshot that ended before the span of `within`: from it, a recovery reaches the whole span. */
 function keepStart(good: readonly KeepSnapshot[], { within = 0 }: KeepPolicy, { dayOld }: Policing, keep: Keep): void {
   const base = good.find(({ sequence }) => sequence <= dayOld) ?? good.at(-1);
   const oldest = (base?.start ?? 0) - within * HOUR_MS;
-  const start = good.find((one) => one.start < oldest);
+  const start = good.find((one) => one.end <= oldest);
   if (start) keep(start.id, 'start of the window');
 }
 

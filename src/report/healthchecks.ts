@@ -1,6 +1,7 @@
 import { onAbort } from '../base/abort.ts';
 import { LifeboatError } from '../base/errors.ts';
 import { redact, registerSecret } from '../base/redact.ts';
+import { alarmText } from './alarm.ts';
 import { overall, type RunStart } from './events.ts';
 import { newestThatFit, oneLine } from './format.ts';
 import { createPost, type Post, type PostAnswer } from './http.ts';
@@ -85,6 +86,9 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
         const text = `${headline(report)}\n${renderReport(report, { now: new Date(now()), zone, failedFirst: true, again: true })}`;
         const kind = report.retry?.quiet ? 'log' : overall(report) === 'ok' ? 'success' : 'fail';
         await ping(kind, report.rid, pingBody(text, report.logTail, bodyLimit), signal);
+      } else if (event.type === 'alarm') {
+        // Only a run may end an alarm of the check.
+        await ping(event.alarm.over ? 'log' : 'fail', undefined, cutText(alarmText(event.alarm), bodyLimit), signal);
       } else if (event.type === 'restore-finished') {
         // A restore says nothing about backups, so it is only a log entry.
         const text = [restoreHeadline(event.report), ...restoreLines(event.report)].join('\n');

@@ -5,6 +5,17 @@ import type { Paint } from './paint.ts';
 /** The subject of problems that a run has with its prune. */
 export const PRUNE = 'prune';
 
+/** Packs of a source that the next backup no longer uses, because much of them is unused. */
+export interface Renewed {
+  source: string;
+  /** number of packs */
+  packs: number;
+  /** their stored size, bytes: free once no older snapshot needs them */
+  bytes: number;
+  /** content that the backup stores again, bytes before compression */
+  again: number;
+}
+
 /** The parts of a prune's result that are shown. Sizes in bytes, times ISO. */
 interface PruneView {
   dryRun: boolean;
@@ -24,6 +35,8 @@ interface PruneView {
   refused?: { snapshots: number; objects: number };
   unreadable?: Pruned['unreadable'];
   held?: Pruned['held'];
+  unread?: Pruned['unread'];
+  renewal?: readonly Renewed[];
 }
 
 /** Renders each snapshot with the reason why it stays or goes, and the deleted objects. */
@@ -49,6 +62,7 @@ export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: s
       `${plural(waiting.objects, 'object')} (${formatBytes(waiting.bytes)}) no longer needed, to be deleted${from}`,
     );
   }
+  lines.push(...(view.renewal ?? []).map(renewedText));
   if (view.refused) {
     const { snapshots: kept, objects: more } = view.refused;
     lines.push(
@@ -56,6 +70,7 @@ export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: s
     );
   }
   if (view.unreadable) lines.push(`${doubtedText(view.unreadable)}. ${forgetHint(view.unreadable)}`);
+  if (view.unread) lines.push(`${unreadText(view.unread)}. ${LIST_HINT}`);
   if (view.held) lines.push(heldBack(view.held));
   return lines.join('\n');
 }
@@ -80,6 +95,12 @@ export function prunedParts({ snapshots, objects, bytes, refused }: Pruned): str
   return parts;
 }
 
+/** `the next backup stores 12 MiB of web.media again, to free 3 packs (40 MiB) once no older snapshot needs them`. */
+function renewedText({ source, packs, bytes, again }: Renewed): string {
+  const freed = `${plural(packs, 'pack')} (${formatBytes(bytes)})`;
+  return `the next backup stores ${formatBytes(again)} of ${oneLine(source)} again, to free ${freed} once no older snapshot needs them`;
+}
+
 /** `no pack is deleted (3 objects may be unneeded), because the manifest of … cannot be read and could name it`. */
 export function doubtedText({ snapshots, objects }: NonNullable<Pruned['unreadable']>): string {
   const [first = '', ...others] = snapshots;
@@ -92,6 +113,15 @@ export function doubtedText({ snapshots, objects }: NonNullable<Pruned['unreadab
 export function forgetHint({ snapshots }: NonNullable<Pruned['unreadable']>): string {
   return `Bring the manifest back from a copy with \`lifeboat copy --from\`, or give it up with \`lifeboat forget ${snapshots[0]} --unreadable\`.`;
 }
+
+/** `no pack is deleted, because 1 list of packs cannot be read and could name it: …`. */
+export function unreadText(lists: NonNullable<Pruned['unread']>): string {
+  return `no pack is deleted, because ${plural(lists.length, 'list')} of packs cannot be read and could name it: ${oneLine(lists[0] ?? '')}`;
+}
+
+/** What to do about such lists. */
+export const LIST_HINT =
+  'Bring the list back from a copy with `lifeboat copy --from`. Otherwise, packs are deleted again once retention has removed the snapshots that need it; `lifeboat check` names them.';
 
 /** `4 old snapshots kept because web.media failed last`. */
 function heldBack({ snapshots, sources }: NonNullable<Pruned['held']>): string {

@@ -1,4 +1,5 @@
 import type { Problem } from '../plan/model.ts';
+import { alarmText } from './alarm.ts';
 import { cleanReport } from './clean.ts';
 import { copyBehind } from './copy-text.ts';
 import type { CopyReport, OtherSource, RestoreReport, RunReport, SourceReport } from './events.ts';
@@ -234,6 +235,7 @@ export function createSlack({ url, project, zone, post = createPost(), now = Dat
     name: 'slack',
     async handle(event, signal) {
       if (event.type === 'run-finished') await send(slackMessage(event.report, { now: new Date(now()), zone }), signal);
+      else if (event.type === 'alarm') await send(plainMessage([alarmText(event.alarm)]), signal);
       else if (event.type === 'restore-started') await send(plainMessage([restoreStarted(event.restore)]), signal);
       else if (event.type === 'restore-finished') await send(restoreMessage(event.report), signal);
     },

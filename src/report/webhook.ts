@@ -1,3 +1,5 @@
+import { redactDeep } from '../base/redact.ts';
+import { type Alarm, alarmText } from './alarm.ts';
 import { cleanReport } from './clean.ts';
 import type { RestoreReport, RunReport } from './events.ts';
 import { newestThatFit } from './format.ts';
@@ -9,13 +11,14 @@ import { headline } from './text.ts';
 /** The body of a POST, see docs/notifications.md. Format 1 may gain fields. None is removed or renamed. */
 interface WebhookMessage {
   format: 1;
-  event: 'run-finished' | 'restore-started' | 'restore-finished' | 'test';
+  event: 'run-finished' | 'restore-started' | 'restore-finished' | 'alarm' | 'test';
   /** one line for people */
   text: string;
   /** of a finished run */
   report?: RunReport;
   /** of a finished restore or rollback */
   restore?: RestoreReport;
+  alarm?: Alarm;
 }
 
 /** Limit for the log tail, in characters. The rest of the report is far smaller. */
@@ -50,6 +53,10 @@ export function createWebhook({
     name: 'webhook',
     async handle(event, signal) {
       if (event.type === 'run-finished') await send(webhookMessage(event.report), signal);
+      if (event.type === 'alarm') {
+        const alarm = redactDeep(event.alarm);
+        await send({ format: 1, event: 'alarm', text: alarmText(alarm), alarm }, signal);
+      }
       const { type } = event;
       if (type === 'restore-started')
         await send({ format: 1, event: type, text: restoreStarted(event.restore) }, signal);

@@ -5,8 +5,9 @@ import { readRecoverable } from '../store/wal/recoverable.ts';
 import type { Window } from '../store/wal/windows.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 
-/** The pause between attempts to make a base backup, milliseconds. */
+/** The pauses between attempts to make a base backup, milliseconds. Each attempt notifies people if it fails. */
 const BASE_PAUSE_MS = 60_000;
+const LONGEST_PAUSE_MS = 60 * 60_000;
 
 /** Where the stored WAL of a server ends now: on the timeline on which the server writes. */
 interface WalEnd {
@@ -27,6 +28,8 @@ export class BaseMaker {
   private wanted = true;
   /** when to look again, by `performance.now()` */
   private next = 0;
+  /** attempts since the last time that no base backup was needed */
+  private attempts = 0;
   private making: Promise<void> | undefined;
 
   constructor(deps: Pick<ReceiverDeps, 'repository' | 'makeBase' | 'log'>, source: BaseSource) {
@@ -37,7 +40,7 @@ export class BaseMaker {
   /** Notes that the stored WAL may follow no base backup. */
   want(): void {
     this.wanted = true;
-    this.next = 0;
+    if (this.attempts === 0) this.next = 0;
   }
 
   /** Resolves when no base backup is being made. */
@@ -50,12 +53,13 @@ export class BaseMaker {
    */
   async provide(end: WalEnd, signal: AbortSignal): Promise<void> {
     if (!this.wanted || this.making || performance.now() < this.next) return;
-    this.next = performance.now() + BASE_PAUSE_MS;
+    this.next = performance.now() + Math.min(BASE_PAUSE_MS * 2 ** this.attempts, LONGEST_PAUSE_MS);
     const { deps, source } = this;
     const names = { source: source.server, base: source.name };
     const { windows } = await readRecoverable(await deps.repository(), names, {}, signal);
     signal.throwIfAborted();
     this.wanted = !windows.some((one) => leadsTo(one, end));
+    this.attempts = this.wanted ? this.attempts + 1 : 0;
     if (!this.wanted) return;
     deps.log.info('making a base backup, because the stored WAL follows none', { source: source.server });
     this.making = deps

@@ -1,7 +1,8 @@
 import type { Log } from '../base/log.ts';
 import type { BaseSource } from '../plan/model.ts';
+import { serverOf } from '../plan/postgres.ts';
 import type { Session } from '../sources/postgres/server/session.ts';
-import { createSlot, dropSlot, type SlotState } from '../sources/postgres/wal/slot.ts';
+import { createSlot, dropSlot, readSlot, type SlotState } from '../sources/postgres/wal/slot.ts';
 import type { ReceiverMemory } from './receiver-state.ts';
 import { isSpent } from './slot-watch.ts';
 
@@ -18,7 +19,7 @@ interface SlotOptions {
 }
 
 /**
- * Creates the slot if it is missing, lost, or keeps too much WAL. Its name is recorded first.
+ * Creates the slot if it is missing or lost. Its name is recorded first.
  *
  * @returns why WAL may be missing now; undefined if the slot was there and stays
  */
@@ -27,11 +28,25 @@ export async function ensureSlot(
   state: SlotState,
 ): Promise<string | undefined> {
   if (state.slot && !renew && !isSpent(state)) return undefined;
-  const { server, containerName } = source;
-  const others = (await memory.slots()).filter((one) => one.slot !== slot);
-  await memory.saveSlots([...others, { slot, source: server, containerName, at: now().toISOString() }]);
+  const { password: _, ...server } = serverOf(source);
+  const record = { slot, source: source.server, server, at: now().toISOString() };
+  await memory.updateSlots((all) => [...all.filter((one) => one.slot !== slot), record]);
   if (state.slot) await dropSlot(session, slot);
   await createSlot(session, slot);
-  log.info('created a replication slot', { source: server, slot });
-  return state.slot ? 'the server kept more WAL for the slot than it may' : 'the replication slot was gone';
+  log.info('created a replication slot', { source: source.server, slot });
+  return state.slot ? 'the server removed WAL that the slot needed' : 'the replication slot was gone';
+}
+
+/**
+ * Drops the slot that an agent with another memory created for the same source, such as this one before it lost its
+ * spool. A slot that is in use stays: that agent still runs.
+ */
+export async function dropFormerSlot(
+  { session, source, log }: Pick<SlotOptions, 'session' | 'source' | 'log'>,
+  former: string,
+): Promise<void> {
+  const { slot } = await readSlot(session, former);
+  if (!slot || slot.active) return;
+  await dropSlot(session, former);
+  log.info('dropped the replication slot of an earlier spool', { source: source.server, slot: former });
 }

@@ -1,3 +1,4 @@
+import type { ErrorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { BaseSource, PostgresSource } from '../plan/model.ts';
 import type { OpenToolsOptions, Tools } from '../sources/postgres/server/tools.ts';
@@ -16,6 +17,8 @@ export interface ReceiverDeps {
   rpoMs: number;
   log: Log;
   now(): Date;
+  /** notifies people; returns at once */
+  alarm(source: string, error: ErrorInfo, over?: true): void;
   repository(): Promise<Repository>;
   openTools(source: PostgresSource, context: Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>): Promise<Tools>;
   /** Makes a base backup. Resolves to false if that is not possible now, because another run is under way. */

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { ErrorInfo } from '../base/errors.ts';
+import type { PostgresSource } from '../plan/model.ts';
 import { readJson, writeJson } from '../run/state-files.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
 
@@ -27,10 +28,13 @@ export interface ReceiverState {
 }
 
 /** A replication slot that this agent has created, or is about to create. */
-interface SlotRecord {
+export interface SlotRecord {
   slot: string;
   source: string;
-  containerName: string;
+  /** how to reach the server, without a password */
+  server: PostgresSource;
+  /** since when no label asks for the slot, ISO time */
+  leftSince?: string;
   /** ISO time */
   at: string;
 }
@@ -40,16 +44,23 @@ export interface ReceiverMemory {
   state(source: string): Promise<ReceiverState | undefined>;
   saveState(source: string, state: ReceiverState): Promise<void>;
   slots(): Promise<SlotRecord[]>;
-  saveSlots(slots: readonly SlotRecord[]): Promise<void>;
+  /** Replaces the records of slots. Changes follow each other, so none is lost. */
+  updateSlots(change: (slots: readonly SlotRecord[]) => readonly SlotRecord[]): Promise<void>;
 }
 
 /** Opens the memory below the state directory. */
 export function openReceiverMemory(directory: string): ReceiverMemory {
   const file = (name: string) => path.join(directory, 'wal', name);
+  const slots = async () => (await readJson<SlotRecord[]>(file('slots.json'))) ?? [];
+  let changing: Promise<void> = Promise.resolve();
   return {
     state: (source) => readJson<ReceiverState>(file(`${source}.json`)),
     saveState: (source, state) => writeJson(file(`${source}.json`), state),
-    slots: async () => (await readJson<SlotRecord[]>(file('slots.json'))) ?? [],
-    saveSlots: (slots) => writeJson(file('slots.json'), slots),
+    slots,
+    updateSlots(change) {
+      const changed = changing.then(async () => writeJson(file('slots.json'), change(await slots())));
+      changing = changed.catch(() => undefined);
+      return changed;
+    },
   };
 }

@@ -9,16 +9,26 @@ import { positions } from './slot-watch.ts';
 
 /** The state is saved at most this often while nothing changes, milliseconds. */
 const SAVE_MS = 10_000;
+/** A failure that lasts this long is an alarm, milliseconds. A restart of the server is over sooner. */
+const ALARM_MS = 60_000;
 
-/** The status of a receiver, for other commands: saves each change, and logs when it begins to receive or fails. */
+type StatusDeps = Pick<ReceiverDeps, 'memory' | 'log' | 'now' | 'alarm'>;
+
+/**
+ * The status of a receiver, for other commands and for people: saves each change, logs when the receiver begins to
+ * receive or fails, and gives an alarm for a failure that lasts.
+ */
 export class ReceiverStatus {
-  private readonly deps: Pick<ReceiverDeps, 'memory' | 'log' | 'now'>;
+  private readonly deps: StatusDeps;
   private readonly source: string;
   private state: ReceiverState;
   private savedAt = 0;
   private saved = '';
+  /** when the present failure began, by `performance.now()` */
+  private failing: number | undefined;
+  private alarmed = false;
 
-  constructor(deps: Pick<ReceiverDeps, 'memory' | 'log' | 'now'>, { server, containerName }: BaseSource) {
+  constructor(deps: StatusDeps, { server, containerName }: BaseSource) {
     this.deps = deps;
     this.source = server;
     this.state = { slot: '', containerName, state: 'starting', since: deps.now().toISOString() };
@@ -44,7 +54,10 @@ export class ReceiverStatus {
   async received(state: SlotState, shipped: { stored?: bigint; confirmed?: Confirmed }): Promise<void> {
     const isNew = this.state.state !== 'receiving';
     if (isNew) this.deps.log.info('receiving the WAL of a database', { source: this.source });
-    const { error: _, ...rest } = this.state;
+    const { error, ...rest } = this.state;
+    this.failing = undefined;
+    if (this.alarmed && error) this.deps.alarm(this.source, error, true);
+    this.alarmed = false;
     const stored = shipped.stored === undefined ? undefined : formatLsn(shipped.stored);
     const since = isNew ? this.deps.now().toISOString() : this.state.since;
     const { confirmed } = shipped;
@@ -57,6 +70,11 @@ export class ReceiverStatus {
     const { state, since, error: former } = this.state;
     if (state !== 'failed' || former?.message !== info.message)
       this.deps.log.error('the WAL of a database is not received; trying again', { source: this.source, ...info });
+    this.failing ??= performance.now();
+    if (!this.alarmed && performance.now() - this.failing >= ALARM_MS) {
+      this.alarmed = true;
+      this.deps.alarm(this.source, { ...info, message: `the WAL is not received or stored: ${info.message}` });
+    }
     const from = state === 'failed' ? since : this.deps.now().toISOString();
     await this.save({ ...this.state, state: 'failed', since: from, error: info }).catch(() => undefined);
   }

@@ -1,7 +1,7 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
+import { errorInfo, hasCode, type LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { WAL_RUN } from '../docker/helper-labels.ts';
 import type { BaseSource } from '../plan/model.ts';
@@ -19,15 +19,17 @@ import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postg
 import { removePath } from '../store/filesystem/remove-tree.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
-import { ensureSlot } from './own-slot.ts';
+import { dropFormerSlot, ensureSlot } from './own-slot.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
-import { keptBytes, Progress, SLOT_LIMIT } from './slot-watch.ts';
+import { SlotGuard } from './slot-guard.ts';
+import { Progress } from './slot-watch.ts';
+import { isSpoolFull, refuseFullSpool } from './spool-limit.ts';
 
 /** Pauses between attempts to receive, milliseconds. */
 const FIRST_PAUSE_MS = 1000;
-const LONGEST_PAUSE_MS = 60_000;
+const LONGEST_PAUSE_MS = 30_000;
 
 /** What one connection to the server works with. */
 interface Connected {
@@ -52,6 +54,7 @@ export class Receiver {
   /** why WAL is missing, until the gap is recorded */
   private reason: string | undefined;
   private renew = false;
+  private readonly guard: SlotGuard;
 
   constructor(deps: ReceiverDeps, source: BaseSource) {
     this.deps = deps;
@@ -59,6 +62,10 @@ export class Receiver {
     this.log = deps.log;
     this.bases = new BaseMaker(deps, source);
     this.status = new ReceiverStatus(deps, source);
+    this.guard = new SlotGuard((error) => {
+      this.log.warn(error.message, { source: source.server, ...errorInfo(error) });
+      deps.alarm(source.server, errorInfo(error));
+    });
   }
 
   /** Never rejects. */
@@ -90,11 +97,13 @@ export class Receiver {
       runId: WAL_RUN,
       recordHelper: () => undefined,
       share: { directory: root, access: 'read-write' },
+      withData: true,
       signal,
     });
     try {
       const session = await tools.session('postgres', signal).catch(() => tools.control());
       const connected = await this.prepare({ tools, session, root }, signal);
+      await this.drain(connected, signal);
       const ended = new AbortController();
       const until = AbortSignal.any([signal, ended.signal]);
       const receiving = receiveWal(tools, connected, until).finally(() => ended.abort());
@@ -135,19 +144,24 @@ export class Receiver {
   ): Promise<Connected> {
     const { deps, source, log } = this;
     const facts = await readReplicationFacts(session);
-    const slot = slotName(await deps.home(), deps.project, source.server);
+    const home = await deps.home();
+    const slot = slotName(home, deps.project, source.server);
     const before = await readSlot(session, slot);
+    // First, because the server may be in danger for as long as the rest fails.
+    await this.guard.check({ tools, session, slot }, before, signal);
     const problem = replicationProblem(facts, before.slot !== undefined);
     if (problem) throw problem;
     await tryReplication(tools, signal);
     const { systemId, segmentSize } = facts;
     const repository = await deps.repository();
     const place = { project: deps.project, source: source.server, systemId };
-    const writer = await WalWriter.open(repository, { place, segmentSize, home: await deps.home(), now: deps.now });
+    const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now });
     const shipping = new Shipping({
       ...{ writer, directory: root, segmentSize, now: deps.now },
       onGap: (error) => this.noteGap(error),
     });
+    if (writer.home !== undefined && writer.home !== home)
+      await dropFormerSlot({ session, source, log }, slotName(writer.home, deps.project, source.server));
     const replaced = await ensureSlot({ ...{ session, slot, source, log, renew: this.renew }, ...deps }, before);
     this.renew = false;
     if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
@@ -157,6 +171,16 @@ export class Receiver {
     return { tools, session, facts, slot, directory: root, shipping };
   }
 
+  /** Ships what waits before more is received, if the spool holds much. */
+  private async drain(connected: Connected, signal: AbortSignal): Promise<void> {
+    while (await isSpoolFull(connected.directory, 2)) {
+      const state = await readSlot(connected.session, connected.slot);
+      await this.guard.check(connected, state, signal);
+      const shipped = await this.ship(connected.shipping, state, signal);
+      if (!shipped) await sleep(this.deps.rpoMs, undefined, { signal });
+    }
+  }
+
   /** Ships received WAL, and watches the receiver. @throws when the receiver or the server must be reached again */
   private async supervise(connected: Connected, signal: AbortSignal): Promise<void> {
     const { session, slot, shipping, facts } = connected;
@@ -164,12 +188,13 @@ export class Receiver {
     for (;;) {
       const state = await readSlot(session, slot);
       progress.check(state);
-      await this.guard(state);
+      await this.guard.check(connected, state, signal);
       const shipped = await this.ship(shipping, state, signal);
       if (shipped?.stored !== undefined && !shipped.more) {
         const { timeline } = state;
         await this.bases.provide({ systemId: facts.systemId, timeline, stored: shipped.stored }, signal);
       }
+      if (!shipped) await refuseFullSpool(connected.directory);
       if (!shipped?.more) await sleep(this.deps.rpoMs, undefined, { signal });
     }
   }
@@ -188,22 +213,9 @@ export class Receiver {
     }
   }
 
-  /** Protects the server's disk: gives an alarm at half of the limit, and gives the slot up at the limit. */
-  private async guard(state: SlotState): Promise<void> {
-    const kept = keptBytes(state);
-    if (kept < SLOT_LIMIT / 2) return;
-    const info = { source: this.source.server, kept, limit: SLOT_LIMIT };
-    if (kept < SLOT_LIMIT) {
-      this.log.warn('the server keeps much WAL for Lifeboat, because it is received or stored too slowly', info);
-      return;
-    }
-    throw new LifeboatError('WAL_GAP', `the server kept ${Math.round(kept / 1024 ** 3)} GiB of WAL for Lifeboat`, {
-      hint: 'Lifeboat gave the replication slot up, to protect the disk of the server. It makes a new base backup.',
-    });
-  }
-
   private noteGap(error: LifeboatError): void {
     this.log.error('WAL is missing; making a new base backup', { source: this.source.server, ...errorInfo(error) });
+    this.deps.alarm(this.source.server, errorInfo(error));
     this.reason = undefined;
     this.bases.want();
   }

@@ -1,6 +1,7 @@
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { BaseSource, Plan } from '../plan/model.ts';
+import type { LeftSlots } from './left-slots.ts';
 import { Receiver } from './receiver.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 
@@ -8,6 +9,8 @@ interface ReceiversOptions {
   log: Log;
   /** removes helpers of receivers that an earlier daemon started */
   clear(): Promise<void>;
+  /** drops slots that nobody uses, see {@link LeftSlots} */
+  left: Pick<LeftSlots, 'check'>;
 }
 
 /** The receivers of the daemon: one for each source that asks for recovery to a point in time. */
@@ -18,6 +21,8 @@ export class Receivers {
   private stopped = false;
   private readonly running = new Map<string, { key: string; stop: AbortController; done: Promise<void> }>();
   private changing: Promise<void> = Promise.resolve();
+  private looking: NodeJS.Timeout | undefined;
+  private readonly over = new AbortController();
 
   /** @param deps called when a receiver starts, so that a project without one costs nothing */
   constructor(deps: () => ReceiverDeps, options: ReceiversOptions) {
@@ -34,14 +39,17 @@ export class Receivers {
   /** Stops all receivers. Never rejects. */
   async stop(): Promise<void> {
     this.stopped = true;
+    clearTimeout(this.looking);
+    this.over.abort();
     // At once, because a change that waits for one of them would begin others.
     for (const { stop } of this.running.values()) stop.abort();
     await this.changing;
     await Promise.all([...this.running.keys()].map((name) => this.end(name)));
   }
 
-  private async change({ sources }: Plan): Promise<void> {
+  private async change(plan: Plan): Promise<void> {
     if (this.stopped) return;
+    const { sources } = plan;
     const wanted = new Map(sources.filter((one) => one.kind === 'base').map((one) => [one.server, one]));
     for (const [name, { key }] of this.running) {
       const source = wanted.get(name);
@@ -56,6 +64,17 @@ export class Receivers {
       this.cleared = true;
     }
     for (const [name, source] of wanted) if (!this.running.has(name) && !this.stopped) this.begin(name, source);
+    await this.lookForLeft(plan);
+  }
+
+  private async lookForLeft(plan: Plan): Promise<void> {
+    clearTimeout(this.looking);
+    const again = this.stopped ? undefined : await this.options.left.check(plan, this.over.signal);
+    if (again === undefined || this.stopped) return;
+    this.looking = setTimeout(() => {
+      this.changing = this.changing.then(() => this.lookForLeft(plan));
+    }, again);
+    this.looking.unref();
   }
 
   private begin(name: string, source: BaseSource): void {

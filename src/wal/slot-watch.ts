@@ -1,4 +1,6 @@
 import { LifeboatError } from '../base/errors.ts';
+import { formatBytes } from '../report/format.ts';
+import type { DiskSpace } from '../sources/postgres/facts/disk.ts';
 import type { SlotState } from '../sources/postgres/wal/slot.ts';
 import { formatLsn } from '../store/wal/names.ts';
 import type { ReceiverState } from './receiver-state.ts';
@@ -7,9 +9,6 @@ import type { ReceiverState } from './receiver-state.ts';
 
 /** A receiver that is behind the server and does not move for this long is started again, milliseconds. */
 const STALL_MS = 30_000;
-
-/** The WAL that the server may keep for the slot, bytes: at half of it there is an alarm, and at all of it no slot. */
-export const SLOT_LIMIT = 5 * 1024 ** 3;
 
 /** Notices a receiver that does not follow the server. */
 export class Progress {
@@ -32,14 +31,61 @@ export class Progress {
   }
 }
 
-/** Returns whether a slot no longer has the WAL that it should keep, or keeps more than the server's disk may lose. */
-export function isSpent(state: SlotState): boolean {
-  const { slot } = state;
-  if (!slot) return false;
-  return slot.status === 'lost' || slot.received === undefined || keptBytes(state) >= SLOT_LIMIT;
+/** Returns whether a slot no longer has the WAL that it should keep. */
+export function isSpent({ slot }: SlotState): boolean {
+  return slot !== undefined && (slot.status === 'lost' || slot.received === undefined);
 }
 
-export function keptBytes({ slot, flushed }: SlotState): number {
+/** The most WAL that the server, or the spool, may hold for a receiver, bytes. */
+const MOST = 5 * 1024 ** 3;
+/** The share of the disk that this WAL may take. */
+const SHARE = 10;
+/** Below this share of free space, any WAL that is worth it is given up. */
+const LAST_SHARE = 20;
+
+/** Returns how much WAL a disk may hold for a receiver, bytes. */
+export function walLimit(disk: DiskSpace | undefined): number {
+  return disk ? Math.min(MOST, disk.total / SHARE) : MOST;
+}
+
+/** The danger that a slot is for the server. */
+interface Danger {
+  /** `alarm`: people should know; `drop`: the slot must go now */
+  level: 'alarm' | 'drop';
+  why: string;
+}
+
+/**
+ * Returns whether the WAL that a server keeps for a slot endangers its disk. Where the server limits the slot itself
+ * (`max_slot_wal_keep_size`), Lifeboat drops the slot only if the disk is nearly full.
+ *
+ * @param disk the file system of the WAL, if it is known
+ */
+export function judgeSlot(state: SlotState, disk: DiskSpace | undefined): Danger | undefined {
+  const { slot } = state;
+  if (!slot) return undefined;
+  const kept = keptBytes(state);
+  const limit = walLimit(disk);
+  const much = `the server keeps ${formatBytes(kept)} of WAL for Lifeboat`;
+  const few = disk && disk.free < disk.total / LAST_SHARE && kept >= limit / SHARE;
+  if (few) return { level: 'drop', why: `${much}, and its disk has only ${formatBytes(disk.free)} left` };
+  if (slot.safe !== undefined) {
+    const isNear = slot.status === 'unreserved' || slot.safe < kept;
+    return isNear
+      ? { level: 'alarm', why: `${much}, and drops it after another ${formatBytes(slot.safe)}` }
+      : undefined;
+  }
+  if (kept >= limit) return { level: 'drop', why: `${much}, and the limit is ${formatBytes(limit)}` };
+  if (kept >= limit / 2) return { level: 'alarm', why: `${much}. At ${formatBytes(limit)}, Lifeboat drops the slot` };
+  return undefined;
+}
+
+/** Returns whether the server keeps enough WAL that the space on its disk matters. */
+export function isWorthALook(state: SlotState): boolean {
+  return keptBytes(state) >= 64 * 1024 * 1024;
+}
+
+function keptBytes({ slot, flushed }: SlotState): number {
   return slot?.received === undefined || slot.received > flushed ? 0 : Number(flushed - slot.received);
 }
 

@@ -9,12 +9,13 @@ const AFTER = 10;
 
 /** A stock server with one label is recovered to points in time, to the transaction. */
 describe('point-in-time recovery', () => {
+  const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.pitr': 'true' };
   let stack: Stack;
   const volumes: string[] = [];
   const servers: string[] = [];
 
   const windows = async (): Promise<SourceWindows> => {
-    const { sources } = await stack.json<{ sources: SourceWindows[] }>('windows');
+    const { sources } = await stack.json<{ sources: SourceWindows[] }>('windows', 'db.postgres');
     return sources[0] as SourceWindows;
   };
   /** Resolves when everything that the server has written is stored. */
@@ -58,9 +59,12 @@ describe('point-in-time recovery', () => {
 
   beforeAll(async () => {
     stack = await Stack.start({
-      services: { db: postgres(17, { labels: { 'lifeboat.postgres': 'true', 'lifeboat.postgres.pitr': 'true' } }) },
+      services: {
+        db: postgres(17, { labels }),
+        // A server that cannot be recovered to a point in time must not get in the way of one that can.
+        minimal: postgres(17, { labels, command: ['postgres', '-c', 'wal_level=minimal', '-c', 'max_wal_senders=0'] }),
+      },
       env: { LIFEBOAT_RPO: '1s', LIFEBOAT_BASE_SCHEDULE: '0 0 1 1 *' },
-      receiver: false,
     });
     await stack.psql('CREATE TABLE written (n int PRIMARY KEY)');
     await until('the first window is open', async () => (await windows()).windows.length > 0);
@@ -122,6 +126,14 @@ describe('point-in-time recovery', () => {
     expect((await sh('docker', ['volume', 'inspect', volume])).code).not.toBe(0);
   });
 
+  it('reports a server that writes too little WAL, with the line that repairs it', async () => {
+    const { problems } = await stack.json<{ problems: { code: string; message: string; hint: string }[] }>('plan');
+    const found = problems.filter(({ code }) => code === 'PG_REPLICATION');
+    expect(found).toMatchObject([
+      { message: expect.stringContaining('wal_level is minimal'), hint: expect.stringContaining('ALTER SYSTEM') },
+    ]);
+  });
+
   it('goes on after the server has restarted, without a hole', async () => {
     await ok('docker', ['restart', '--time', '5', `${stack.project}-db-1`]);
     await until('the server is back', async () => stack.psql('SELECT 1').catch(() => undefined));
@@ -153,5 +165,8 @@ describe('point-in-time recovery', () => {
     });
     expect(holes).toMatchObject([{ from: found[0]?.to, to: found[1]?.from }]);
     expect(holes[0]?.why).toContain('the replication slot was gone');
+    const messages = stack.receiver?.requests.filter(({ body }) => body.includes('WAL_GAP')) ?? [];
+    expect(messages.some(({ path }) => path.endsWith('/fail'))).toBe(true);
+    expect(messages.some(({ path }) => path.startsWith('/services/'))).toBe(true);
   });
 });

@@ -275,3 +275,51 @@ describe('the clock', () => {
 test('agrees with an independent calculation on generated histories', () => {
   for (let seed = 1; seed <= 200; seed++) checkHistory(seed);
 }, 300_000);
+
+describe('base backups', () => {
+  const week = 7 * 24;
+  const weekly = ['2026-11-01T04:30:00Z', '2026-11-08T04:30:00Z', '2026-11-15T04:30:00Z', '2026-11-22T04:30:00Z'];
+  /** Returns the base backups that stay on a day, for a window in hours. */
+  const kept = (snapshots: KeepSnapshot[], now: string, within: number) => {
+    const rules = new Map([[DB, { policy: { within }, startsWindow: true as const }]]);
+    return decideKept(snapshots, rules, { zone: 'UTC', now: Date.parse(now) })
+      .filter(({ keep }) => keep)
+      .map(({ id }) => id);
+  };
+
+  test.each(['2026-11-23T05:00:00Z', '2026-11-25T12:00:00Z', '2026-11-29T04:29:00Z'])(
+    'at %s, one that is older than the window stays, and older ones go',
+    (now) => {
+      const ids = kept(
+        weekly.map((time) => snap(time)),
+        now,
+        week,
+      );
+      const begin = Date.parse(now) - week * 60 * 60_000;
+      expect(ids.some((id) => Date.parse(id) <= begin)).toBe(true);
+      expect(ids).not.toContain(weekly[0]);
+    },
+  );
+
+  test('one that ended inside the window does not reach its beginning', () => {
+    const slow = snap('2026-11-14T04:30:00Z', { end: Date.parse('2026-11-16T04:30:00Z') });
+    const ids = kept([snap('2026-11-08T04:30:00Z'), slow, snap('2026-11-22T04:30:00Z')], '2026-11-23T05:00:00Z', week);
+    expect(ids).toContain('2026-11-08T04:30:00Z');
+  });
+
+  test('without the rule of windows, the older one would go', () => {
+    const rules = new Map([[DB, { policy: { within: week } }]]);
+    const decided = decideKept(
+      weekly.map((time) => snap(time)),
+      rules,
+      { zone: 'UTC', now: LATER },
+    );
+    expect(decided.filter(({ keep }) => keep).map(({ id }) => id)).toEqual(weekly.slice(2));
+  });
+
+  test('one that failed does not count', () => {
+    const failed = snap('2026-11-15T04:30:00Z', { sources: { [DB]: { status: 'failed' } } });
+    const ids = kept([snap(weekly[0]!), snap(weekly[1]!), failed, snap(weekly[3]!)], '2026-11-23T05:00:00Z', week);
+    expect(ids).toContain(weekly[1]);
+  });
+});

@@ -25,7 +25,7 @@ function makeReceivers() {
       begun++;
       return deps;
     },
-    { log: silentLog, clear: async () => undefined },
+    { log: silentLog, clear: async () => undefined, left: { check: async () => undefined } },
   );
   return { receivers, begun: () => begun };
 }

@@ -79,6 +79,11 @@ export class WalWriter {
     return new WalWriter(repository, options, { last: own?.last, inventory: new Inventory(own?.wal ?? nothing) });
   }
 
+  /** The memory of the agent that last wrote the log; undefined for a new log. */
+  get home(): string | undefined {
+    return this.hash === null ? undefined : this.page.home;
+  }
+
   /** The open segment, as the log lists it. */
   get open(): WalPage['open'] {
     return this.page.open;

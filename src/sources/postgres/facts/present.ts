@@ -4,6 +4,7 @@ import { isUnusable, type Session } from '../server/session.ts';
 import { sqlState } from '../server/sql-state.ts';
 import type { Tools } from '../server/tools.ts';
 import { countRows } from './count-rows.ts';
+import { parseDf } from './disk.ts';
 import type { DatabaseFacts, TableFacts } from './facts.ts';
 import { listTables } from './tables.ts';
 
@@ -177,14 +178,7 @@ export async function freeDataSpace(tools: Tools, signal: AbortSignal): Promise<
     const { directory } = await control.one<{ directory: string }>(
       "SELECT current_setting('data_directory') AS directory",
     );
-    const table = await tools.run(['df', '-Pk', '--', directory], signal);
-    // POSIX: Filesystem, 1024-blocks, Used, Available, Capacity, Mounted on
-    const available = table
-      .trim()
-      .split('\n')
-      .at(-1)
-      ?.match(/\s(\d+)\s+\d+%\s/)?.[1];
-    return available === undefined ? undefined : Number(available) * 1024;
+    return parseDf(await tools.run(['df', '-Pk', '--', directory], signal))?.free;
   } catch (error) {
     if (signal.aborted || hasCode(error, 'ENGINE_UNREACHABLE')) throw error;
     tools.log.debug('the free space of the server is unknown', { error: String(error) });

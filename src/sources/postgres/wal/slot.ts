@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseLsn } from '../../../store/wal/names.ts';
 import { databaseArgument, TOOLS } from '../server/commands.ts';
 import type { Session } from '../server/session.ts';
+import { sqlState } from '../server/sql-state.ts';
 import type { Tools } from '../server/tools.ts';
 
 /** The state of the server's WAL and of a replication slot on it. */
@@ -68,11 +70,32 @@ export async function createSlot(session: Session, name: string): Promise<void> 
   await session.one('SELECT pg_create_physical_replication_slot($1, true)::text AS slot', [name]);
 }
 
-/** Drops a slot, if it exists. Nobody may be using it. */
+/** How long the connection that uses a slot may take to end, milliseconds. */
+const END_MS = 30_000;
+
+/**
+ * Drops a slot, if it exists. Ends the connection that uses it.
+ *
+ * @throws PG_QUERY if that connection does not end
+ */
 export async function dropSlot(session: Session, name: string): Promise<void> {
-  await session.all('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1', [
-    name,
-  ]);
+  const until = performance.now() + END_MS;
+  for (;;) {
+    await session.all(
+      'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IS NOT NULL',
+      [name],
+    );
+    try {
+      await session.all('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1', [
+        name,
+      ]);
+      return;
+    } catch (error) {
+      // object_in_use: the connection is still ending.
+      if (sqlState(error) !== '55006' || performance.now() > until) throw error;
+      await sleep(100);
+    }
+  }
 }
 
 /**

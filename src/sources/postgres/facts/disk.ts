@@ -1,0 +1,34 @@
+import { hasCode } from '../../../base/errors.ts';
+import type { Tools } from '../server/tools.ts';
+
+/** The size and the free space of a file system, bytes. */
+export interface DiskSpace {
+  total: number;
+  free: number;
+}
+
+/** Parses the output of `df -Pk` about one file: Filesystem, 1024-blocks, Used, Available, Capacity, Mounted on. */
+export function parseDf(table: string): DiskSpace | undefined {
+  const line = table.trim().split('\n').at(-1) ?? '';
+  const [, total, , available] = /\s(\d+)\s+(\d+)\s+(\d+)\s+\d+%\s/.exec(line) ?? [];
+  if (total === undefined || available === undefined) return undefined;
+  return { total: Number(total) * 1024, free: Number(available) * 1024 };
+}
+
+/**
+ * Returns the space on the file system that holds the server's WAL; undefined if it is unknown. The tools must have
+ * been opened with `withData`.
+ */
+export async function walDisk(tools: Tools, signal: AbortSignal): Promise<DiskSpace | undefined> {
+  try {
+    const control = await tools.control();
+    const { directory } = await control.one<{ directory: string }>(
+      "SELECT current_setting('data_directory') AS directory",
+    );
+    return parseDf(await tools.run(['df', '-Pk', '--', `${directory}/pg_wal`], signal));
+  } catch (error) {
+    if (signal.aborted || hasCode(error, 'ENGINE_UNREACHABLE')) throw error;
+    tools.log.debug('the space for the WAL of the server is unknown', { error: String(error) });
+    return undefined;
+  }
+}

@@ -1,0 +1,57 @@
+import { LifeboatError } from '../base/errors.ts';
+import { type DiskSpace, walDisk } from '../sources/postgres/facts/disk.ts';
+import type { Session } from '../sources/postgres/server/session.ts';
+import type { Tools } from '../sources/postgres/server/tools.ts';
+import { dropSlot, type SlotState } from '../sources/postgres/wal/slot.ts';
+import { isWorthALook, judgeSlot } from './slot-watch.ts';
+
+/** How long a measurement of the disk counts, milliseconds. */
+const DISK_MS = 60_000;
+
+/** A connection to the server whose slot is guarded. */
+interface Guarded {
+  tools: Tools;
+  session: Session;
+  slot: string;
+}
+
+/**
+ * Protects the server's disk from the WAL that the server keeps for a slot: gives an alarm first, then drops the slot.
+ * It works whether the receiver does or not.
+ */
+export class SlotGuard {
+  private readonly alarm: (error: LifeboatError) => void;
+  private disk: { at: number; space: DiskSpace | undefined } | undefined;
+  private warned = false;
+
+  /** @param alarm called once when the WAL becomes too much, and again after it was little in between */
+  constructor(alarm: (error: LifeboatError) => void) {
+    this.alarm = alarm;
+  }
+
+  /** @throws WAL_GAP after it has dropped the slot */
+  async check({ tools, session, slot }: Guarded, state: SlotState, signal: AbortSignal): Promise<void> {
+    if (!state.slot || !isWorthALook(state)) {
+      this.warned = false;
+      return;
+    }
+    const danger = judgeSlot(state, await this.measure(tools, signal));
+    if (danger?.level === 'drop') {
+      await dropSlot(session, slot);
+      throw new LifeboatError('WAL_GAP', `${danger.why}, so Lifeboat dropped the replication slot`, {
+        hint: 'Lifeboat starts over with a new slot and a new base backup. Check why it could not receive the WAL.',
+      });
+    }
+    if (danger && !this.warned) {
+      const hint = 'Check why Lifeboat receives the WAL too slowly: `lifeboat status` shows the receiver.';
+      this.alarm(new LifeboatError('WAL_BEHIND', danger.why, { hint }));
+    }
+    this.warned = danger !== undefined;
+  }
+
+  private async measure(tools: Tools, signal: AbortSignal): Promise<DiskSpace | undefined> {
+    if (!this.disk || performance.now() - this.disk.at > DISK_MS)
+      this.disk = { at: performance.now(), space: await walDisk(tools, signal) };
+    return this.disk.space;
+  }
+}

@@ -1,0 +1,113 @@
+import { beforeEach, expect, test } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
+import type { BaseSource, Plan, PostgresSource } from '../../src/plan/model.ts';
+import type { Tools } from '../../src/sources/postgres/server/tools.ts';
+import { LeftSlots, leftSlotProblems } from '../../src/wal/left-slots.ts';
+import type { ReceiverMemory, SlotRecord } from '../../src/wal/receiver-state.ts';
+
+const HOUR_MS = 60 * 60_000;
+const server = { kind: 'postgres', name: 'db.postgres', containerName: 'shop-db-1' } as PostgresSource;
+const base = { kind: 'base', name: 'db.postgres.base', server: 'db.postgres' } as BaseSource;
+const planOf = (...sources: Plan['sources']): Plan => ({ project: 'shop', sources, problems: [] });
+const { signal } = new AbortController();
+
+let now: Date;
+let records: SlotRecord[];
+let slots: Map<string, { kept: bigint; active: boolean }>;
+let opened: PostgresSource[];
+let container: { containerId: string; imageId: string } | undefined;
+beforeEach(() => {
+  now = new Date('2026-11-20T03:00:00Z');
+  records = [{ slot: 'lifeboat_1', source: 'db.postgres', server, at: '2026-11-01T00:00:00.000Z' }];
+  slots = new Map([['lifeboat_1', { kept: 0n, active: false }]]);
+  opened = [];
+  container = { containerId: 'new', imageId: 'image' };
+});
+
+const memory = {
+  slots: async () => records,
+  async updateSlots(change) {
+    records = [...change(records)];
+  },
+} satisfies Partial<ReceiverMemory>;
+
+/** A server that knows its slots. */
+const tools = {
+  control: async () => ({
+    versionNumber: 170000,
+    one: async (sql: string, [name]: string[] = []) => {
+      if (sql.includes('data_directory')) return { directory: '/data' };
+      const slot = slots.get(name as string);
+      const position = { at: now.toISOString(), inserting: '8/0', flushed: '8/0', timeline: '00000001' };
+      if (!slot) return { ...position, active: null };
+      return { ...position, active: String(slot.active), received: `${(8n - slot.kept).toString(16)}/0`, safe: null };
+    },
+    all: async (sql: string, [name]: string[] = []) => {
+      if (sql.includes('pg_drop_replication_slot')) slots.delete(name as string);
+      return [];
+    },
+  }),
+  run: async () => 'x 524288000 1 500000000 1% /data\n',
+  close: async () => undefined,
+  log: silentLog,
+} as unknown as Tools;
+
+const left = () =>
+  new LeftSlots({
+    ...{ project: 'shop', memory: memory as unknown as ReceiverMemory, log: silentLog, now: () => now },
+    openTools: async (source) => {
+      opened.push(source);
+      return tools;
+    },
+    find: async () => container,
+  });
+
+test('a project that never had a slot costs nothing', async () => {
+  records = [];
+  expect(await left().check(planOf(), signal)).toBeUndefined();
+  expect(opened).toEqual([]);
+});
+
+test('a slot with its label stays, and no server is asked', async () => {
+  expect(await left().check(planOf(server, base), signal)).toBeUndefined();
+  expect(opened).toEqual([]);
+  expect(leftSlotProblems(records)).toEqual([]);
+});
+
+test('a slot without its label is shown, and dropped after an hour', async () => {
+  expect(await left().check(planOf(server), signal)).toBe(HOUR_MS);
+  expect(slots.size).toBe(1);
+  expect(leftSlotProblems(records)).toMatchObject([{ subject: 'db.postgres', severity: 'warning' }]);
+  now = new Date(now.getTime() + HOUR_MS);
+  expect(await left().check(planOf(server), signal)).toBeUndefined();
+  expect(slots.size).toBe(0);
+  expect(records).toEqual([]);
+});
+
+test('a label that comes back within the hour keeps the slot', async () => {
+  await left().check(planOf(server), signal);
+  await left().check(planOf(server, base), signal);
+  expect(records).toMatchObject([{ slot: 'lifeboat_1' }]);
+  expect(leftSlotProblems(records)).toEqual([]);
+});
+
+test('a slot for which the server keeps too much goes at once', async () => {
+  slots.set('lifeboat_1', { kept: 2n, active: false });
+  await left().check(planOf(server), signal);
+  expect(slots.size).toBe(0);
+});
+
+test('a container without any label is found by its name', async () => {
+  await left().check(planOf(), signal);
+  expect(opened).toMatchObject([{ containerId: 'new', imageId: 'image' }]);
+  now = new Date(now.getTime() + HOUR_MS);
+  await left().check(planOf(), signal);
+  expect(slots.size).toBe(0);
+});
+
+test('a server that is gone keeps its record, and is not asked', async () => {
+  container = undefined;
+  await left().check(planOf(), signal);
+  expect(opened).toEqual([]);
+  expect(records).toHaveLength(1);
+});

@@ -1,0 +1,77 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import type { BaseSource } from '../../src/plan/model.ts';
+import type { SlotState } from '../../src/sources/postgres/wal/slot.ts';
+import type { ReceiverMemory, ReceiverState } from '../../src/wal/receiver-state.ts';
+import { ReceiverStatus } from '../../src/wal/receiver-status.ts';
+
+let saved: ReceiverState | undefined;
+let alarms: [message: string, over: boolean][];
+let clock: number;
+beforeEach(() => {
+  saved = undefined;
+  alarms = [];
+  clock = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => clock);
+});
+afterEach(() => vi.restoreAllMocks());
+
+const open = () =>
+  new ReceiverStatus(
+    {
+      memory: {
+        state: async () => saved,
+        async saveState(_: string, state: ReceiverState) {
+          saved = state;
+        },
+      } as unknown as ReceiverMemory,
+      log: silentLog,
+      now: () => new Date('2026-11-20T03:00:00Z'),
+      alarm: (_, { message }, over = undefined) => alarms.push([message, over === true]),
+    },
+    { server: 'db.postgres', containerName: 'shop-db-1' } as BaseSource,
+  );
+const state: SlotState = { inserting: 100n, flushed: 100n, timeline: 1, at: '2026-11-20T03:00:00.000Z' };
+const gone = new LifeboatError('PG_UNREACHABLE', 'the server does not answer');
+
+test('a failure is an alarm once it has lasted a minute, once, and its end is reported', async () => {
+  const status = open();
+  await status.received(state, {});
+  await status.failed(gone);
+  clock = 59_000;
+  await status.failed(gone);
+  expect(alarms).toEqual([]);
+  clock = 60_000;
+  await status.failed(gone);
+  clock = 90_000;
+  await status.failed(gone);
+  expect(alarms).toEqual([[expect.stringContaining('the server does not answer'), false]]);
+  await status.received(state, {});
+  expect(alarms).toHaveLength(2);
+  expect(alarms[1]?.[1]).toBe(true);
+});
+
+test('a restart of the server is no alarm', async () => {
+  const status = open();
+  for (const at of [0, 70_000, 140_000]) {
+    clock = at;
+    await status.failed(gone);
+    await status.received(state, {});
+  }
+  expect(alarms).toEqual([]);
+});
+
+test('a new daemon continues with the position that was confirmed, for the same server alone', async () => {
+  const confirmed = { timeline: 1, lsn: '0/64', at: '2026-11-20T02:00:00.000Z' };
+  await open().received(state, { confirmed, stored: 100n });
+  saved = { ...(saved as ReceiverState), systemId: '1' };
+  const same = open();
+  await same.remember();
+  expect(await same.connected('1', 'slot')).toBe(true);
+  expect(saved).toMatchObject({ confirmed, stored: '0/64' });
+  const other = open();
+  await other.remember();
+  expect(await other.connected('2', 'slot')).toBe(false);
+  expect(saved?.confirmed).toBeUndefined();
+});
