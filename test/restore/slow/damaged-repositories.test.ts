@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { LifeboatError } from '../../../src/base/errors.ts';
 import { findSnapshot } from '../../../src/restore/find.ts';
 import { readIndexFileLines } from '../../../src/store/filesystem/read-index.ts';
+import { readPacks } from '../../../src/store/repository/pack-lists.ts';
 import { ageKey, SealedBench, SOURCE } from '../../run/sealed-bench.ts';
 import { noise } from '../../store/content/chunks.ts';
 import { describeTree } from '../../store/helpers.ts';
@@ -140,7 +141,7 @@ class DamagedBench {
       await repository.fetchIndex(entry.index!, indexPath);
       await repository.readFacts(entry.facts!);
       const how = { index: readIndexFileLines(indexPath), keys: this.keys };
-      const { target } = await bench.extract({ packs: entry.packs }, how);
+      const { target } = await bench.extract({ packs: await readPacks(repository, entry) }, how);
       const found = describeVolume(target);
       rmSync(path.dirname(target), { recursive: true });
       return found;
@@ -175,6 +176,7 @@ afterAll(() => {
 
 test.each(cases)(
   '$runs damaged repositories, $name: the right content or nothing',
+  { timeout: 1_200_000 },
   async ({ runs, keys, restores }) => {
     const bench = benches[keys === sealedKeys ? 1 : 0];
     const { tree } = bench.sealed;
