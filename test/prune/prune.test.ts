@@ -173,7 +173,7 @@ describe('prune', () => {
     const renewal = [{ source: MEDIA, packs: 3, bytes: 40 * 1024 ** 2, again: 12 * 1024 ** 2 }];
     const shown = { ...(await run({ dryRun: true })), renewal };
     expect(renderPrune(shown, { now: new Date(now), zone: 'UTC' })).toContain(
-      `the next backup stores 12 MiB of ${MEDIA} again, to free 3 packs (40 MiB) once no older snapshot needs them`,
+      `the next backup stores 12.0 MiB of ${MEDIA} again, to free 3 packs (40.0 MiB) once no older snapshot needs them`,
     );
   });
 
