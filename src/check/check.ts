@@ -16,6 +16,7 @@ import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { damagedLists } from '../store/repository/unreferenced.ts';
 import { type NeededKey, neededKeys } from './keys.ts';
 import { type ReadOptions, readShare } from './read.ts';
+import { walToCheck } from './wal.ts';
 
 interface CheckOptions extends ReadOptions {
   /** the spool's directory of runs, with room for one index at a time */
@@ -86,12 +87,19 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   const { snapshots, damaged: unreadable } = await repository.snapshots(options.signal, { fetch: true });
   const objects = new Map<string, ObjectRef>();
   for (const { manifest } of snapshots) for (const ref of objectsOf(manifest)) objects.set(ref.key, ref);
+  const wal = await walToCheck(
+    repository,
+    snapshots.map(({ manifest }) => manifest),
+    options.signal,
+  );
+  for (const ref of wal.objects) objects.set(ref.key, ref);
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
   await refuseEmptied(repository, snapshots, new Set());
   const judge = new DamageJudge(repository, [...objects.keys()]);
   const { damaged, unsized } = await checkPresence(repository, objects);
   // A place that is not there lists no objects, so they would all look missing.
   if (damaged.size > 0 && !(await judge.isThere())) throw goneAway(repository.destination, undefined);
+  for (const { key, error } of wal.problems) damaged.set(key, error);
   const chain = await readChain(repository, snapshots);
   const records = await damagedRecords(repository);
   const read = await readShare({ repository, objects, damaged, unsized, judge, total: bytes }, options);

@@ -64,7 +64,8 @@ describe('point-in-time recovery', () => {
         // A server that cannot be recovered to a point in time must not get in the way of one that can.
         minimal: postgres(17, { labels, command: ['postgres', '-c', 'wal_level=minimal', '-c', 'max_wal_senders=0'] }),
       },
-      env: { LIFEBOAT_RPO: '1s', LIFEBOAT_BASE_SCHEDULE: '0 0 1 1 *' },
+      env: { LIFEBOAT_RPO: '1s', LIFEBOAT_BASE_SCHEDULE: '0 0 1 1 *', LIFEBOAT_COPY: '/copy' },
+      agent: { volumes: ['./copy:/copy'] },
     });
     await stack.psql('CREATE TABLE written (n int PRIMARY KEY)');
     await until('the first window is open', async () => (await windows()).windows.length > 0);
@@ -168,5 +169,39 @@ describe('point-in-time recovery', () => {
     const messages = stack.receiver?.requests.filter(({ body }) => body.includes('WAL_GAP')) ?? [];
     expect(messages.some(({ path }) => path.endsWith('/fail'))).toBe(true);
     expect(messages.some(({ path }) => path.startsWith('/services/'))).toBe(true);
+  });
+
+  it('brings copies the WAL of their base backups, from which the same times can be recovered', async () => {
+    const ran = await stack.lifeboatInTurn('copy');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    const { sources } = await stack.json<{ sources: SourceWindows[] }>('windows', 'db.postgres', '--from', '/copy');
+    const { windows: here, holes } = await windows();
+    expect(sources[0]?.windows.map(({ from }) => from)).toEqual(here.map(({ from }) => from));
+    expect(sources[0]?.holes).toEqual(holes);
+    expect(sources[0]?.problems).toEqual([]);
+  });
+
+  it('finds stored WAL that is gone: check names it, and no window reaches over it', async () => {
+    const before = await windows();
+    const log = await ok('docker', [
+      'exec',
+      `${stack.project}-lifeboat-1`,
+      'find',
+      '/backups',
+      '-path',
+      '*/wal/*',
+      '-name',
+      '*-*',
+    ]);
+    const last = before.windows.at(-1);
+    const bases = last?.bases ?? [];
+    const start = await stack.psql(`SELECT pg_walfile_name('${bases[0]?.startLsn}')`);
+    const segment = log.split('\n').find((file) => file.includes(`/${start}-`)) as string;
+    await ok('docker', ['exec', `${stack.project}-lifeboat-1`, 'rm', segment]);
+    const { code, stdout } = await stack.lifeboatInTurn('check');
+    expect(code, stdout).toBe(3);
+    expect(stdout).toContain(start);
+    expect(stdout).toContain('OBJECT_MISSING');
+    expect((await windows()).windows).toHaveLength(before.windows.length - 1);
   });
 });
