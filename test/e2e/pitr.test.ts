@@ -37,10 +37,10 @@ describe('point-in-time recovery', () => {
     }
     return times;
   };
-  const recover = async (at: string): Promise<PointResult> => {
+  const recover = async (...point: string[]): Promise<PointResult> => {
     const volume = `${stack.project}_then-${volumes.length}`;
     volumes.push(volume);
-    const ran = await stack.lifeboatInTurn('restore', 'db.postgres', '--at', at, '--to-volume', volume, '--json');
+    const ran = await stack.lifeboatInTurn('restore', 'db.postgres', ...point, '--to-volume', volume, '--json');
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
     return JSON.parse(ran.stdout) as PointResult;
   };
@@ -81,7 +81,7 @@ describe('point-in-time recovery', () => {
     await write(BEFORE + 1, AFTER);
     await stack.psql('DROP TABLE written');
     await stored();
-    const result = await recover(times.at(-1) as string);
+    const result = await recover('--at', times.at(-1) as string);
     expect(result.recovered.at).toBe('target');
     const query = await startOn(result);
     expect(await query('SELECT count(*), max(n) FROM written')).toBe(`${BEFORE}|${BEFORE}`);
@@ -101,6 +101,29 @@ describe('point-in-time recovery', () => {
     const { code, stdout, stderr } = await stack.lifeboatInTurn('restore', 'db.postgres', ...args);
     expect(code, stdout + stderr).toBe(0);
     expect(await stack.psql('SELECT count(*) FROM orders', { database: 'shop_then' })).toBe('7');
+    const table = ['--at', before, '--database', 'shop', '--table', 'public.orders', '--as', 'orders_then', '--yes'];
+    const carried = await stack.lifeboatInTurn('restore', 'db.postgres', ...table);
+    expect(carried.code, carried.stdout + carried.stderr).toBe(0);
+    expect(await stack.psql('SELECT count(*) FROM orders_then', { database: 'shop' })).toBe('7');
+  });
+
+  it('recovers to a transaction, a position and a restore point, each exactly', async () => {
+    await stack.psql('CREATE TABLE marks (n int)');
+    const xid = await stack.psql('WITH one AS (INSERT INTO marks VALUES (1)) SELECT pg_current_xact_id()');
+    await stack.psql('INSERT INTO marks VALUES (2)');
+    const lsn = await stack.psql('SELECT pg_current_wal_lsn()');
+    await stack.psql('INSERT INTO marks VALUES (3)');
+    await stack.psql("SELECT pg_create_restore_point('before the migration')");
+    await stack.psql('INSERT INTO marks VALUES (4)');
+    await stored();
+    const last = async (...point: string[]) => (await startOn(await recover(...point)))('SELECT max(n) FROM marks');
+    expect(await last('--xid', xid)).toBe('1');
+    expect(await last('--lsn', lsn)).toBe('2');
+    expect(await last('--name', 'before the migration')).toBe('3');
+    const never = ['restore', 'db.postgres', '--name', 'never', '--database', 'shop', '--to-database', 'never'];
+    const { code, stderr } = await stack.lifeboatInTurn(...never);
+    expect(code, stderr).toBe(1);
+    expect(stderr).toContain('restore point never');
   });
 
   it('takes the end of the WAL for a time after the last transaction, and for latest', async () => {
@@ -112,7 +135,7 @@ describe('point-in-time recovery', () => {
       const [window] = (await windows()).windows;
       return window && Date.parse(window.to) >= Date.parse(after);
     });
-    const result = await recover(after);
+    const result = await recover('--at', after);
     expect(result.recovered.at).toBe('end');
     expect(await (await startOn(result))('SELECT max(n) FROM written')).toBe('3');
   });
