@@ -1,11 +1,15 @@
+import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { createCapturer } from '../backup/capture.ts';
 import type { RunContext } from '../backup/context.ts';
 import type { ImportDeps } from '../import/import.ts';
+import { volumePlace } from '../kept/volume-place.ts';
+import type { PlannedSource } from '../plan/model.ts';
 import { createDispatcher } from '../report/dispatch.ts';
 import type { Listener } from '../report/events.ts';
 import { lastStoredOf } from '../run/history.ts';
 import type { RootMeta } from '../store/archive/unpack.ts';
+import type { TreePath } from '../store/filesystem/path.ts';
 import { readIndexFile } from '../store/filesystem/read-index.ts';
 import type { Environment } from './environment.ts';
 import { backupDepsOf } from './wiring.ts';
@@ -31,15 +35,55 @@ export function importDepsOf(environment: Environment, listeners: readonly Liste
         context,
       ),
     lastRoot: (source, context) => lastRoot(environment, source, context),
+    topOf: (planned, names, context) => topOf(environment, planned, names, context),
   };
 }
 
-async function lastRoot({ runs }: Environment, source: string, context: RunContext): Promise<RootMeta | undefined> {
+/** Fetches the index of the last snapshot of a source. Returns its path on the spool. */
+async function lastIndex({ runs }: Environment, source: string, context: RunContext): Promise<string | undefined> {
   const manifests = context.snapshots.map(({ manifest }) => manifest);
   const last = lastStoredOf(manifests, source)?.entry.index;
   if (!last) return undefined;
-  const file = path.join(runs, context.run.id, 'last.ndjson');
+  const file = path.join(runs, context.run.id, `last-${randomUUID()}.ndjson`);
   await context.repository.fetchIndex(last, file, context.signal);
+  return file;
+}
+
+async function lastRoot(environment: Environment, source: string, context: RunContext): Promise<RootMeta | undefined> {
+  const file = await lastIndex(environment, source, context);
+  if (file === undefined) return undefined;
   for await (const { mode, uid, gid, mtime } of readIndexFile(file)) return { mode, uid, gid, mtime };
   return undefined;
+}
+
+/** Names that are no patterns, so that they can be searched for. */
+const PLAIN_NAME = /^[\w .+-]+$/;
+
+/** Returns which names the last snapshot has at its top. Without a snapshot, checks the source itself for the first. */
+async function topOf(
+  environment: Environment,
+  planned: PlannedSource,
+  names: readonly TreePath[],
+  context: RunContext,
+): Promise<ReadonlySet<TreePath>> {
+  const file = await lastIndex(environment, planned.name, context);
+  const found = new Set<TreePath>();
+  if (file !== undefined) {
+    const wanted = new Set(names);
+    for await (const entry of readIndexFile(file)) if (wanted.has(entry.path)) found.add(entry.path);
+    return found;
+  }
+  const [first] = names;
+  if (first === undefined || !PLAIN_NAME.test(first)) return found;
+  if (planned.kind === 'postgres' || planned.kind === 'base') return found;
+  const { treeStore, self } = environment;
+  const { root, reach } =
+    planned.kind === 'files'
+      ? { root: planned.root, reach: { kind: 'here' as const } }
+      : volumePlace(planned.mount, self.facts.mounts);
+  const { files } = await treeStore.measure({
+    ...{ root, reach, include: [`${first}/**`], exclude: [] },
+    ...{ runId: context.run.id, signal: context.signal },
+  });
+  return files > 0 ? new Set([first]) : found;
 }

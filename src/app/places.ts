@@ -2,12 +2,13 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { Log } from '../base/log.ts';
 import type { CopyPlace } from '../copy/context.ts';
-import type { Destination, ObjectInfo, SweepingDestination } from '../destinations/destination.ts';
+import type { Destination, SweepingDestination } from '../destinations/destination.ts';
+import type { Listing } from '../destinations/listing.ts';
 import { until } from '../destinations/until.ts';
 import type { Self } from '../docker/discover.ts';
 import type { CopyLocation } from '../plan/location.ts';
 import type { Settings } from '../plan/settings.ts';
-import { openManifestCache } from '../run/manifest-cache.ts';
+import { openManifestCache, openPackListCache } from '../run/document-caches.ts';
 import type { State } from '../run/state.ts';
 import { isLeasedToOther, type Lease, takeLease } from '../store/repository/lease.ts';
 import { openRepository } from '../store/repository/open-repository.ts';
@@ -37,7 +38,7 @@ export interface Places {
    */
   open(at: string, destination: Destination, options: OpenOptions): Promise<Repository>;
   /** Takes the lease, see {@link takeLease}. Throws LOCKED while another agent works on the project there. */
-  lease(repository: Repository, objects?: ObjectInfo[]): Promise<Lease>;
+  lease(repository: Repository, objects?: Listing): Promise<Lease>;
   /** Removes unfinished files of the project, unless another agent works there. */
   sweep(at: string, destination: SweepingDestination, signal?: AbortSignal): Promise<void>;
   /** Returns a destination as a place to copy to. */
@@ -53,8 +54,9 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
       const mistaken = destinationError(at, self.facts.mounts, options.create);
       if (mistaken) throw mistaken;
       const place = createHash('sha256').update(destination.name).digest('hex').slice(0, 16);
+      const lists = openPackListCache(path.join(state.directory, 'packs'));
       const manifests = openManifestCache(path.join(state.directory, 'manifests', place, options.project));
-      return openRepository(destination, { keys: settings.keys, ...signing, manifests, ...options });
+      return openRepository(destination, { keys: settings.keys, ...signing, manifests, lists, ...options });
     },
     lease: async ({ destination, project: of }, objects) => {
       const home = await state.home();

@@ -2,7 +2,7 @@ import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Problem } from '../plan/model.ts';
 import { isCopyOk } from '../report/copy-text.ts';
-import { doubtedText, forgetHint, PRUNE } from '../report/prune-text.ts';
+import { doubtedText, forgetHint, LIST_HINT, PRUNE, unreadText } from '../report/prune-text.ts';
 import { MAKES_ROOM } from '../run/process-lock.ts';
 import type { Prepared, Run } from './begin.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
@@ -85,7 +85,11 @@ async function pruneAfter(
   log: Log,
 ): Promise<void> {
   try {
-    const { snapshots, objects, bytes, refused, held, unreadable } = await deps.prune(plan, repository, pruning);
+    const { snapshots, objects, bytes, refused, held, unreadable, unread } = await deps.prune(
+      plan,
+      repository,
+      pruning,
+    );
     ending.pruned = { snapshots, objects, bytes, ...(refused ? { refused } : {}), ...(held ? { held } : {}) };
     if (unreadable) {
       const warning = {
@@ -93,6 +97,10 @@ async function pruneAfter(
         message: doubtedText(unreadable),
         hint: forgetHint(unreadable),
       } as const;
+      ending.problems.push(warningOf(warning, warning.message));
+    }
+    if (unread) {
+      const warning = { code: 'OBJECT_DAMAGED', message: unreadText(unread), hint: LIST_HINT } as const;
       ending.problems.push(warningOf(warning, warning.message));
     }
   } catch (error) {

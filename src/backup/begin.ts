@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { type Log, withTail } from '../base/log.ts';
-import type { ObjectInfo } from '../destinations/destination.ts';
 import { listOnce } from '../destinations/list-once.ts';
+import { Listing } from '../destinations/listing.ts';
 import type { Plan, PlannedSource, Problem } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import type { Progress, RunStart } from '../report/events.ts';
@@ -36,11 +36,11 @@ export interface Leased {
 /** Opens the repository and takes its lease. One listing answers everything that a run needs to know first. */
 export async function leaseRepository(deps: Pick<BackupDeps, 'repository' | 'lease'>): Promise<Leased> {
   const repository = await deps.repository();
-  const objects: ObjectInfo[] = [];
+  const objects = new Listing();
   const lease = await deps.lease(repository, objects);
   const { destination, project } = repository;
   // A lease that needs no listing leaves the list empty: then each question lists what it needs.
-  if (objects.length === 0) return { repository, lease, listed: repository };
+  if (objects.size === 0) return { repository, lease, listed: repository };
   return { repository, lease, listed: repository.through(listOnce(destination, `${project}/`, objects)) };
 }
 

@@ -20,6 +20,7 @@ import type { Capturer, RunContext } from './context.ts';
 import { type Captured, failedOutcome, type StoredSource, storedOutcome } from './outcome.ts';
 import { factsReader, previousTree } from './previous-tree.ts';
 import { emptyError, judgeEmpty } from './rules.ts';
+import { sameDocuments } from './same-documents.ts';
 import { findShrinkage, formerSnapshots } from './shrinkage.ts';
 
 interface CapturerDeps {
@@ -124,8 +125,11 @@ class SourceCapturer implements Capturer {
     if (stored.areas && run.trigger !== 'safety')
       stored.warnings.push(...(await asideWarnings(deps.state, name, stored.areas, path.dirname(journal.file))));
     const record = async (key: string) => journal.record({ type: 'object', key });
-    const facts = await repository.putFacts(run.id, name, captured.facts, record);
-    const index = await repository.putIndex(run.id, name, indexPath, record);
+    const last = lastStoredOf(this.reusable, name)?.entry;
+    const same = await sameDocuments(reading, name, last, { facts: captured.facts, indexPath });
+    const facts = same.facts ?? (await repository.putFacts(run.id, name, captured.facts, record));
+    const index = same.index ?? (await repository.putIndex(run.id, name, indexPath, record));
+    const packs = await this.putPacks(name, stored, record);
     const former = formerSnapshots(
       // Imported data may be old, and smaller than newer data.
       run.trigger === 'import' ? [] : snapshots,
@@ -142,7 +146,7 @@ class SourceCapturer implements Capturer {
     const source: StoredSource = {
       planned: task.planned,
       tree: { ...captured, warnings: [...task.warnings, ...captured.warnings, ...previous.warnings] },
-      ...{ stored, facts, index, shrinkage, snapshots },
+      ...{ stored, facts, index, packs, shrinkage, snapshots },
       lastGood: lastGoodOf(snapshots, name),
       durationMs: since(task.startedAt),
       trigger: run.trigger,
@@ -152,6 +156,15 @@ class SourceCapturer implements Capturer {
       if (facts) await deps.state.cacheFacts(name, facts.sha256, captured.facts);
     };
     return { ...storedOutcome(source), keepIndex };
+  }
+
+  /** Puts the list of the packs, or uses the list of the last snapshot if it names the same packs and is whole. */
+  private async putPacks(source: string, { packs }: StoredTree, record: (key: string) => Promise<void>) {
+    const { run, repository } = this.context;
+    const last = lastStoredOf(this.reusable, source)?.entry.packs;
+    const isThere = last && (this.context.stored?.has(last) ?? true);
+    const isWhole = isThere && !(await this.deps.state.damaged()).includes(last.key);
+    return repository.putPacks({ id: run.id, source, packs }, { record, ...(isWhole ? { last } : {}) });
   }
 
   private storeTree(

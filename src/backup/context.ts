@@ -1,5 +1,5 @@
 import type { Log } from '../base/log.ts';
-import type { ObjectInfo } from '../destinations/destination.ts';
+import type { Listing } from '../destinations/listing.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 import type { PruneDeps } from '../prune/prune.ts';
 import type { CopyReport, Pruned, RunStart, Trigger } from '../report/events.ts';
@@ -8,6 +8,7 @@ import type { Journal } from '../run/journal.ts';
 import type { Lock } from '../run/process-lock.ts';
 import type { HoldDeps } from '../run/release.ts';
 import type { RunDeps } from '../run/run-deps.ts';
+import type { StoredSizes } from '../store/objects/key-set.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import type { Lease, takeLease } from '../store/repository/lease.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
@@ -39,7 +40,7 @@ export interface BackupDeps extends RunDeps {
    * takes the lease that excludes other agents at the destination; throws LOCKED while one of them holds it; `objects`:
    * see {@link takeLease}
    */
-  lease(repository: Repository, objects?: ObjectInfo[]): Promise<Lease>;
+  lease(repository: Repository, objects?: Listing): Promise<Lease>;
   /** opens the repository for reading; undefined if it cannot be used. Never rejects */
   look(): Promise<Repository | undefined>;
   holdDeps(journal: Journal, log: Log): HoldDeps;
@@ -84,6 +85,8 @@ export interface BackupRequest {
   imported?: NonNullable<Manifest['imported']>;
   /** undefined: every source of the plan */
   only?: (source: PlannedSource) => boolean;
+  /** stores nothing, and brings the copies up to date: the retry of a run whose copies failed */
+  copiesOnly?: true;
   /** called once the lock is held and the run begins */
   begun?: () => void;
   signal: AbortSignal;
@@ -103,8 +106,8 @@ export interface RunContext {
   lease: Lease;
   /** newest first */
   snapshots: Snapshot[];
-  /** by key, the size of each pack that was there when the run began; absent: unknown */
-  packs?: ReadonlyMap<string, number | undefined>;
+  /** the objects of the project that were there when the run began; absent: unknown */
+  stored?: StoredSizes;
   /** position of its manifest in the chain */
   place: Pick<Manifest, 'sequence' | 'previous'>;
   log: Log;

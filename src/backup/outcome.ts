@@ -26,6 +26,7 @@ export interface StoredSource {
   stored: StoredTree;
   facts: ManifestSource['facts'];
   index: NonNullable<ManifestSource['index']>;
+  packs: ManifestSource['packs'];
   shrinkage: Shrinkage;
   lastGood: LastGood | undefined;
   durationMs: number;
@@ -37,7 +38,7 @@ export interface StoredSource {
 /** Returns the outcome of a stored source: `partial` if a part of it is missing. */
 export function storedOutcome(source: StoredSource): Captured {
   const { planned, tree, stored, shrinkage, lastGood, durationMs } = source;
-  const { files, bytes, newFiles, newBytes, packs, skipped } = stored;
+  const { files, bytes, newFiles, newBytes, skipped } = stored;
   const { fell } = shrinkage;
   const leftOut = leftOutNames(stored.dataDirectories);
   const [failure, ...others] = listLosses(source);
@@ -67,7 +68,7 @@ export function storedOutcome(source: StoredSource): Captured {
       ...(tree.image ? { image: tree.image } : {}),
       ...(source.facts ? { facts: source.facts } : {}),
       index: source.index,
-      packs,
+      ...(source.packs ? { packs: source.packs } : {}),
       skipped,
       ...(leftOut.length > 0 ? { leftOut } : {}),
       // After the source is gone, retention still applies its last known policy.
@@ -98,12 +99,31 @@ export function vanishedOutcome(source: VanishedSource): Captured {
 }
 
 /** Returns the error about a source that snapshots hold and the plan lacks. */
-export function vanishedError({ name, stopped }: Pick<VanishedSource, 'name' | 'stopped'>): ErrorInfo {
+export function vanishedError({
+  name,
+  stopped,
+  renamed,
+}: Pick<VanishedSource, 'name' | 'stopped' | 'renamed'>): ErrorInfo {
   if (stopped !== undefined) return stoppedDatabase(stopped);
+  if (renamed !== undefined) return renamedError(name, renamed);
   return {
     code: 'SOURCE_VANISHED',
     message: `${name} was backed up before and is not there any more`,
     hint: `Start its container and check its labels. If its service has a new name, the label lifeboat.name with the old name continues its history. If it is gone on purpose, run \`lifeboat accept ${name}\`.`,
+  };
+}
+
+function renamedError(name: string, { to, place }: NonNullable<VanishedSource['renamed']>): ErrorInfo {
+  const [old, now] = [name.split('.'), to.split('.')];
+  // `lifeboat.name` sets the part for the service. The rest of the name must be the same.
+  const isService = old.length === now.length && old.every((part, i) => i === old.length - 2 || part === now[i]);
+  const label = isService
+    ? `To continue the history of ${name}, set the label lifeboat.name: ${old.at(-2)} on the service of ${to}. If ${to} begins a new history`
+    : `If ${to} replaces it`;
+  return {
+    code: 'SOURCE_VANISHED',
+    message: `${name} was backed up before and is not there any more; ${to} now has its data (${place})`,
+    hint: `${label}, run \`lifeboat accept ${name}\`.`,
   };
 }
 
@@ -117,6 +137,6 @@ export function failedOutcome(
   const shared = { kind, status: 'failed' as const, error, ...counts, summary: '', warnings: [] };
   return {
     report: { name, ...shared, durationMs, ...nameLastGood(lastGood) },
-    entry: { ...shared, packs: [], skipped: {} },
+    entry: { ...shared, skipped: {} },
   };
 }

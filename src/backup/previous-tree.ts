@@ -5,6 +5,7 @@ import type { State } from '../run/state.ts';
 import { lostPacksText } from '../store/content/previous-index.ts';
 import { packsToRenew } from '../store/content/repack.ts';
 import { withKeyId } from '../store/objects/manifest.ts';
+import { readPacks } from '../store/repository/pack-lists.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { isSealedWith } from '../store/seal/encryption.ts';
 import type { PreviousTree } from '../trees/job.ts';
@@ -33,21 +34,22 @@ export async function previousTree(
 ): Promise<{ tree?: PreviousTree; warnings: string[] }> {
   const { repository, log, run, signal } = context;
   if (!lastStored?.entry.index) return { warnings: [] };
-  const { index, packs: stored } = lastStored.entry;
+  const { index } = lastStored.entry;
   const cached = await state.cachedIndex(name, index.sha256);
   const indexPath = cached ?? path.join(directory, 'previous.ndjson');
   try {
     if (!cached) await repository.fetchIndex(withKeyId(index, lastStored.entry), indexPath, signal);
+    const needed = await readPacks(repository, lastStored.entry, signal);
     const damaged = new Set(await state.damaged());
-    const alike = stored.filter((pack) => isSealedWith(pack, repository.keys));
+    const alike = needed.filter((pack) => isSealedWith(pack, repository.keys));
     const sound = alike.filter(({ key }) => !damaged.has(key));
     // Listed once for all sources. Without that list, the store lists the packs of this source.
-    const { packs: there } = context;
-    const packs = there ? sound.filter(({ key, size }) => there.get(key) === size) : sound;
+    const { stored: there } = context;
+    const packs = there ? sound.filter((pack) => there.has(pack)) : sound;
     const lost = sound.length - packs.length;
     const known = { indexPath, ...(there ? { listed: true } : {}) };
     const warnings = [
-      ...(alike.length < stored.length ? [OTHER_KEYS] : []),
+      ...(alike.length < needed.length ? [OTHER_KEYS] : []),
       ...(lost > 0 ? [lostPacksText(lost)] : []),
     ];
     // No repacking in a safety snapshot: a restore waits for it.

@@ -9,7 +9,7 @@ import { problemText } from '../report/problem-text.ts';
 import { lastStoredOf } from '../run/history.ts';
 import { type Hold, holdOf } from '../run/hold.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import { objectsOf } from '../store/objects/manifest.ts';
+import { documentsOf } from '../store/objects/manifest.ts';
 import type { Signing } from '../store/repository/signing.ts';
 import type { HoldGroup } from './freeze.ts';
 
@@ -94,7 +94,7 @@ export function refuseUnsigned(signing: Signing, snapshots: readonly { manifest:
 export function refuseClear(keys: SealKeys, snapshots: readonly { manifest: Manifest }[]): void {
   if (encryptionOf(keys) !== undefined || keys.inTheClear) return;
   const newest = endOfChain(snapshots)?.manifest;
-  if (!newest || !objectsOf(newest).some(({ key }) => encryptionOfName(key) !== undefined)) return;
+  if (!newest || !documentsOf(newest).some(({ key }) => encryptionOfName(key) !== undefined)) return;
   throw new LifeboatError('KEY_MISSING', 'the snapshots here are encrypted, and no key to encrypt with is set', {
     hint: 'Set the key again, for example LIFEBOAT_AGE_RECIPIENTS. An empty variable counts as none. To continue without encryption, set LIFEBOAT_ENCRYPTION: none.',
   });

@@ -1,11 +1,12 @@
 import { errorInfo, hasCode } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
-import type { Problem } from '../plan/model.ts';
+import type { Plan, Problem } from '../plan/model.ts';
 import { vanishedSources } from '../run/history.ts';
 import { journalObjects, readJournal } from '../run/journal.ts';
-import { rememberRecipients } from '../run/known-keys.ts';
 import { prolongLocks } from '../run/object-locks.ts';
+import { knownPlaces, rememberPlaces, rememberRecipients } from '../run/remembered.ts';
 import { spoolError } from '../run/spool.ts';
+import { StoredSizes } from '../store/objects/key-set.ts';
 import { FORMAT, isRegular, type Manifest } from '../store/objects/manifest.ts';
 import { nextPlace } from '../store/repository/chain.ts';
 import { isCertainFailure } from '../store/repository/commit.ts';
@@ -14,6 +15,7 @@ import { emptiedProblem, listEmptiedSources, refuseEmptied } from '../store/repo
 import { findOtherProjects, newProjectWarning } from '../store/repository/other-projects.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { placeOf } from '../store/repository/seen-chain.ts';
+import { listContent } from '../store/repository/unreferenced.ts';
 import { chosenSources, type Prepared, problemsOf, type Run, rememberChain } from './begin.ts';
 import { captureAll, failTooLarge } from './capture-all.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './context.ts';
@@ -47,7 +49,11 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
     captured.push(...(await listVanished(deps, request, prepared)));
     request.signal.throwIfAborted();
     await failTooLarge(deps.capturer(context), captured);
-    const committing = { ...context, ...(request.imported ? { imported: request.imported } : {}) };
+    const committing = {
+      ...context,
+      sources: prepared.plan.sources,
+      ...(request.imported ? { imported: request.imported } : {}),
+    };
     const known = [...problems];
     try {
       return await commit(deps, committing, captured, problems);
@@ -63,6 +69,14 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
     if (context && !mayArrive) await removeObjects(context);
     return failedRun({ request, run, captured, problems, mayArrive }, error);
   }
+}
+
+/** Returns how a run without sources begins to end: it only brings the copies up to date, see {@link BackupRequest}. */
+export function storeNothing(request: BackupRequest, run: Run): Ending {
+  const problems = run.plan ? problemsOf(run.plan, request) : [];
+  if (!run.prepared) return failedRun({ request, run, captured: [], problems }, run.failure);
+  const isOk = !problems.some(({ severity }) => severity === 'error');
+  return { status: isOk ? 'ok' : 'partial', results: [], problems };
 }
 
 function failedRun(
@@ -98,16 +112,15 @@ async function takePlace(
   refuseClear(repository.keys, snapshots);
   await refuseEmptied(listed, snapshots, new Set(await state.damaged()));
   const place = await nextPlace(listed, list, Math.max(lease.claimed ?? 0, takenSequence));
-  const packs = listed === repository ? undefined : await listPacks(listed);
+  const stored = listed === repository ? undefined : await listStored(listed);
   const context = { run: start, ended, journal, repository, lease, snapshots, place, log, signal };
-  return { ...context, ...(packs ? { packs } : {}) };
+  return { ...context, ...(stored ? { stored } : {}) };
 }
 
-/** Returns the size of each pack of a project, by key. */
-async function listPacks({ destination, project }: Repository): Promise<Map<string, number | undefined>> {
-  const packs = new Map<string, number | undefined>();
-  for await (const { key, size } of destination.list(`${project}/packs/`)) packs.set(key, size);
-  return packs;
+async function listStored({ destination, project }: Repository): Promise<StoredSizes> {
+  const stored = new StoredSizes();
+  for await (const object of listContent(destination, project)) stored.add(object);
+  return stored;
 }
 
 /** Finds sources whose packs are all gone, and lets this run store their content again. Returns a problem for each. */
@@ -151,7 +164,8 @@ async function listVanished(
 ): Promise<Captured[]> {
   if (!isRegular(request) || (request.trigger === 'manual' && request.only)) return [];
   const manifests = list.snapshots.map(({ manifest }) => manifest);
-  return vanishedSources(manifests, plan, await state.accepted()).map(vanishedOutcome);
+  const places = await knownPlaces(state.directory).catch(() => ({}));
+  return vanishedSources(manifests, plan, { accepted: await state.accepted(), places }).map(vanishedOutcome);
 }
 
 const MAY_ARRIVE =
@@ -176,7 +190,7 @@ async function removeObjects({ repository, journal, log }: RunContext): Promise<
 /** Writes the manifest, which makes the snapshot exist. Until then nothing of the run is visible. */
 async function commit(
   deps: BackupDeps,
-  context: RunContext & Pick<BackupRequest, 'imported'>,
+  context: RunContext & Pick<BackupRequest, 'imported'> & Pick<Plan, 'sources'>,
   captured: Captured[],
   problems: Problem[],
 ): Promise<Ending> {
@@ -206,8 +220,12 @@ async function commit(
   const sending = () => context.journal.record({ type: 'commit' });
   const place = placeOf(await context.repository.commit(manifest, { fence, sending }));
   await rememberChain(deps, context.log, async (seen = []) => [...seen, place]);
-  await rememberRecipients(deps.state.directory, context.repository.keys).catch((error: unknown) =>
-    context.log.warn('the public keys could not be remembered', { ...errorInfo(error) }),
+  const { directory } = deps.state;
+  await Promise.all([
+    rememberRecipients(directory, context.repository.keys),
+    isRegular(context.run) && rememberPlaces(directory, context.sources),
+  ]).catch((error: unknown) =>
+    context.log.warn('the public keys and volumes could not be remembered', { ...errorInfo(error) }),
   );
   // The snapshot exists. If an index cannot be cached, the next run fetches it. No run is compared with a safety
   // snapshot or an import. Their indexes would replace the one that the next run needs. Without a key, that run could

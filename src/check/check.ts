@@ -1,19 +1,16 @@
-import path from 'node:path';
-import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo, type LifeboatError } from '../base/errors.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import { plural } from '../report/format.ts';
-import { withLookDirectory } from '../run/spool.ts';
-import { shortPath, type TreePath } from '../store/filesystem/path.ts';
-import { readIndexFileLines } from '../store/filesystem/read-index.ts';
-import type { ManifestSource, ObjectRef } from '../store/objects/manifest.ts';
-import { objectsOf } from '../store/objects/manifest.ts';
+import { documentsOf, type ManifestSource, type ObjectRef } from '../store/objects/manifest.ts';
 import { type ChainReport, readChain } from '../store/repository/chain.ts';
 import { goneAway } from '../store/repository/copy-objects.ts';
 import { DamageJudge, isDamage } from '../store/repository/damage.ts';
 import { refuseEmptied } from '../store/repository/emptied.ts';
 import { damagedLeases } from '../store/repository/lease-row.ts';
+import { listsOf, type UnreadList, visitPacks } from '../store/repository/pack-lists.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { damagedLists } from '../store/repository/unreferenced.ts';
+import { type Affected, findAffected } from './affected.ts';
 import { type NeededKey, neededKeys } from './keys.ts';
 import { type ReadOptions, readShare } from './read.ts';
 import { walToCheck } from './wal.ts';
@@ -27,20 +24,6 @@ interface CheckOptions extends ReadOptions {
 interface DamagedObject {
   key: string;
   error: ErrorInfo;
-}
-
-/** The effect of damaged objects on one source of one snapshot. */
-interface Affected {
-  snapshot: string;
-  source: string;
-  /** `whole`: nothing of the source can be restored from this snapshot; `part`: some files cannot be restored */
-  extent: 'whole' | 'part';
-  /** number of files that cannot be restored; with `unknown`, all files of the source */
-  files: number;
-  /** true if the affected files are unknown, because the index could not be decrypted or read */
-  unknown?: true;
-  /** paths of the first affected files, for people */
-  examples: string[];
 }
 
 export interface CheckResult {
@@ -77,16 +60,14 @@ export interface CheckResult {
   next?: string;
 }
 
-const EXAMPLES = 5;
-
 /**
  * Checks a repository against its manifests: the manifests themselves, their signatures, sequence and chain, the
  * presence and size of every object, and the content of the share that `options` ask for. Changes nothing.
  */
 export async function check(repository: Repository, options: CheckOptions): Promise<CheckResult> {
   const { snapshots, damaged: unreadable } = await repository.snapshots(options.signal, { fetch: true });
-  const objects = new Map<string, ObjectRef>();
-  for (const { manifest } of snapshots) for (const ref of objectsOf(manifest)) objects.set(ref.key, ref);
+  await refuseEmptied(repository, snapshots, new Set());
+  const { objects, unread } = await listObjects(repository, snapshots, options.signal);
   const wal = await walToCheck(
     repository,
     snapshots.map(({ manifest }) => manifest),
@@ -94,9 +75,12 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   );
   for (const ref of wal.objects) objects.set(ref.key, ref);
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
-  await refuseEmptied(repository, snapshots, new Set());
-  const judge = new DamageJudge(repository, [...objects.keys()]);
+  const judge = new DamageJudge(repository, async () => [...objects.keys()]);
   const { damaged, unsized } = await checkPresence(repository, objects);
+  for (const { list, error } of unread) {
+    if (!isDamage(error)) unsized.set(list.key, error);
+    else if (!damaged.has(list.key)) damaged.set(list.key, errorInfo(error));
+  }
   // A place that is not there lists no objects, so they would all look missing.
   if (damaged.size > 0 && !(await judge.isThere())) throw goneAway(repository.destination, undefined);
   for (const { key, error } of wal.problems) damaged.set(key, error);
@@ -127,6 +111,18 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     usable: isUsable(snapshots, affected),
     ...(read.next === undefined ? {} : { next: read.next }),
   };
+}
+
+/** Lists every object that the snapshots need, and the lists of packs that cannot be read. */
+async function listObjects(
+  repository: Repository,
+  snapshots: readonly Snapshot[],
+  signal: AbortSignal,
+): Promise<{ objects: Map<string, ObjectRef>; unread: UnreadList[] }> {
+  const manifests = snapshots.map(({ manifest }) => manifest);
+  const objects = new Map(manifests.flatMap(documentsOf).map((ref) => [ref.key, ref]));
+  const unread = await visitPacks(repository, listsOf(manifests), (pack) => objects.set(pack.key, pack), signal);
+  return { objects, unread };
 }
 
 async function damagedRecords({ destination, project }: Repository): Promise<DamagedObject[]> {
@@ -165,66 +161,6 @@ async function checkPresence(
   }
   for (const key of missing) damaged.set(key, { code: 'OBJECT_MISSING', message: `${key} is not in the repository` });
   return { damaged, unsized };
-}
-
-interface Found {
-  damaged: ReadonlyMap<string, ErrorInfo>;
-  /** true if the destination became unreachable, so that no more is read there */
-  stopped: boolean;
-}
-
-async function findAffected(
-  repository: Repository,
-  snapshots: readonly Snapshot[],
-  found: Found,
-  options: CheckOptions,
-): Promise<Affected[]> {
-  const affected: Affected[] = [];
-  if (found.damaged.size === 0) return affected;
-  for (const { manifest } of snapshots) {
-    for (const [source, entry] of Object.entries(manifest.sources)) {
-      const harm = await affectedSource(repository, entry, found, options);
-      if (harm) affected.push({ snapshot: manifest.id, source, ...harm });
-    }
-  }
-  return affected;
-}
-
-async function affectedSource(
-  repository: Repository,
-  entry: ManifestSource,
-  { damaged, stopped }: Found,
-  options: CheckOptions,
-): Promise<Omit<Affected, 'snapshot' | 'source'> | undefined> {
-  if (entry.index && damaged.has(entry.index.key)) return { extent: 'whole', files: entry.files, examples: [] };
-  const packs = new Set(entry.packs.filter(({ key }) => damaged.has(key)).map(({ id }) => id));
-  const factsLost = entry.facts !== undefined && damaged.has(entry.facts.key);
-  if (packs.size === 0 && !factsLost) return undefined;
-  // A database needs its facts and every file of its dump. A volume can be restored without its damaged files.
-  if (entry.kind === 'postgres' || !entry.index) return { extent: 'whole', files: entry.files, examples: [] };
-  const { index } = entry;
-  const unknown = { extent: 'part' as const, files: entry.files, unknown: true as const, examples: [] };
-  if (stopped) return unknown;
-  try {
-    return await withLookDirectory(options.spool, async (directory) => {
-      const file = path.join(directory, 'index.ndjson');
-      await repository.fetchIndex(index, file, options.signal);
-      const result = { extent: 'part' as const, files: 0, examples: [] as string[] };
-      // A file in parts counts once.
-      let last: TreePath | undefined;
-      for await (const line of readIndexFileLines(file)) {
-        if (line.pack === undefined || !packs.has(line.pack) || line.path === last) continue;
-        last = line.path;
-        result.files += 1;
-        if (result.examples.length < EXAMPLES) result.examples.push(shortPath(line.path));
-      }
-      return result;
-    });
-  } catch (error) {
-    options.signal.throwIfAborted();
-    if (!(error instanceof LifeboatError)) throw error;
-    return isDamage(error) ? { extent: 'whole', files: entry.files, examples: [] } : unknown;
-  }
 }
 
 /** Returns, by source, the newest undamaged snapshot in which it has one of the statuses. */

@@ -9,10 +9,12 @@ import type { Note, Plan, PlannedSource, Problem } from '../plan/model.ts';
 import { isS3 } from '../plan/s3-location.ts';
 import { formatBoth } from '../report/format.ts';
 import { vanishedSources } from '../run/history.ts';
+import { knownPlaces } from '../run/remembered.ts';
 import type { CopyState, State } from '../run/state.ts';
-import { objectsOf } from '../store/objects/manifest.ts';
+import { listIncomplete } from '../store/objects/documents.ts';
 import { emptiedProblem, listEmptiedSources, refuseEmptied } from '../store/repository/emptied.ts';
 import { findOtherProjects, otherProjectsText } from '../store/repository/other-projects.ts';
+import { objectsOf } from '../store/repository/pack-lists.ts';
 import type { Repository, SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 
@@ -32,7 +34,7 @@ interface ForeseenPlace {
 
 interface ForeseeDeps {
   plan: Plan;
-  state: Pick<State, 'accepted' | 'copies' | 'damaged'>;
+  state: Pick<State, 'accepted' | 'copies' | 'damaged' | 'directory'>;
   destination: ForeseenPlace;
   /** the destination's repository, or why it cannot be used; neither before the first backup */
   own: { repository?: Repository; error?: LifeboatError };
@@ -180,9 +182,9 @@ async function copyProblems(
   try {
     const isEmpty = await place.isEmpty(signal);
     const isNew = isEmpty && before?.made === undefined && before?.complete === undefined;
-    if (isNew || !main) return placeProblems({ setting, location }, main ? missingBytes(main.list, undefined) : 0);
+    if (isNew || !main) return placeProblems({ setting, location }, main ? await missingBytes(main, undefined) : 0);
     const copy = await place.open(main.repository, { create: false, signal });
-    return placeProblems({ setting, location }, missingBytes(main.list, await copy.snapshots(signal)));
+    return placeProblems({ setting, location }, await missingBytes(main, copy));
   } catch (error) {
     return [errorAt(setting, signal.aborted ? tooSlow(place.name) : error)];
   }
@@ -193,18 +195,22 @@ function tooSlow(name: string): LifeboatError {
 }
 
 /** Returns how many bytes of the newest snapshot a copy lacks. A run sends at least these. */
-function missingBytes({ snapshots }: SnapshotList, copy: SnapshotList | undefined): number {
+async function missingBytes({ repository, list: { snapshots } }: Main, copy: Repository | undefined): Promise<number> {
   const newest = snapshots[0];
   if (!newest) return 0;
-  const there = new Set((copy?.snapshots ?? []).flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
-  return objectsOf(newest.manifest).reduce((sum, { key, size }) => sum + (there.has(key) ? 0 : size), 0);
+  const objects = await objectsOf(repository, newest.manifest);
+  const missing = copy && (await listIncomplete(copy.destination, copy.project, objects));
+  return objects.reduce((sum, { key, size }) => sum + (missing && !missing.has(key) ? 0 : size), 0);
 }
 
 async function vanished({ plan, state }: ForeseeDeps, { snapshots }: SnapshotList): Promise<Problem[]> {
   // Some containers are not running yet, so their sources are unknown. A run waits for them.
   if (plan.awaited) return [];
   const manifests = snapshots.map(({ manifest }) => manifest);
-  const gone = vanishedSources(manifests, plan, await state.accepted().catch(() => ({})));
+  const gone = vanishedSources(manifests, plan, {
+    accepted: await state.accepted().catch(() => ({})),
+    places: await knownPlaces(state.directory).catch(() => ({})),
+  });
   return gone.flatMap((source) => {
     const { error } = vanishedOutcome(source).report;
     // The plan itself has the error of a database that does not run.

@@ -1,6 +1,5 @@
 import { type Encryption, encryptionOfName } from '../plan/seal-keys.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import { objectsOf } from '../store/objects/manifest.ts';
 import type { Snapshot } from '../store/repository/repository.ts';
 
 /** A key that is needed to restore snapshots completely. */
@@ -26,16 +25,16 @@ export function neededKeys(snapshots: readonly Snapshot[]): NeededKey[] {
 }
 
 /**
- * Returns the keys of a manifest's objects. The name of an object contains its encryption, and a pack's reference
- * contains the id of its keys. An index has the key of its run, which is the key of the run's new packs.
+ * Returns the keys of a manifest's objects. The name of an index contains its encryption. The reference to a list of
+ * packs contains the id of their keys, which are also the keys of the index.
  */
 function keysOf(manifest: Manifest): Map<string, Omit<NeededKey, 'snapshots'>> {
   const keys = new Map<string, Omit<NeededKey, 'snapshots'>>();
   const bare = new Set<Encryption>();
-  for (const ref of objectsOf(manifest)) {
-    const encryption = encryptionOfName(ref.key);
+  for (const { index, packs } of Object.values(manifest.sources)) {
+    const encryption = index && encryptionOfName(index.key);
     if (encryption === undefined) continue;
-    const id = 'keyId' in ref && typeof ref.keyId === 'string' ? ref.keyId : undefined;
+    const id = packs?.keyId;
     if (id === undefined) bare.add(encryption);
     else keys.set(`${encryption} ${id}`, { encryption, id });
   }

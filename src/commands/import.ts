@@ -1,6 +1,6 @@
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
-import { formatBytes, plural } from '../report/format.ts';
+import { formatBytes, formatWhen, plural } from '../report/format.ts';
 import { createProgress } from '../report/progress.ts';
 import { type Call, print } from './call.ts';
 
@@ -20,10 +20,11 @@ export async function importBackup(call: Call): Promise<number> {
   const request = { file, source, stdin: io.stdin, strip, ...database, ...at, signal: io.signal };
   const report = await app.import(request, json ? [] : [display]).finally(() => display.close());
   print(call, report, () => {
+    const made = formatWhen(new Date(report.at), { now: new Date() });
     const held = `${plural(report.files, 'file')}, ${formatBytes(report.bytes)}, ${formatBytes(report.newBytes)} new`;
     return [
       `Imported ${report.file} as snapshot ${report.snapshot} of ${source}: ${held}`,
-      `  made ${report.at}${options.at ? '' : ' (the time of the file; set another one with --at)'}`,
+      `  made ${made}${options.at ? '' : ' (the time of the file; set another one with --at)'}`,
       ...report.warnings.map((warning) => `  ${warning}`),
       ...(report.error ? [`  ${report.error.message} (${report.error.code})`] : []),
       `  pinned until \`lifeboat unpin ${report.snapshot}\`. An import is never the latest snapshot: restore it by its id.`,

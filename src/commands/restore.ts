@@ -2,7 +2,7 @@ import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { redact } from '../base/redact.ts';
 import { createProgress } from '../report/progress.ts';
-import { restoreLines } from '../report/restore-text.ts';
+import { restoredSummary, restoreLines } from '../report/restore-text.ts';
 import type { Consent, RestoreRequest } from '../restore/context.ts';
 import type { Aim } from '../restore/point/find-start.ts';
 import type { PointResult } from '../restore/point/restore-point.ts';
@@ -44,9 +44,8 @@ export async function restore(call: Call): Promise<number> {
   const result = await app.restore({ ...request, say }, listeners).finally(() => display.close());
   print(call, result, () => {
     if (request.dryRun) return 'Nothing was changed: this was a dry run.';
-    const made = result.restored.map(({ target }) => target).join(', ') || 'nothing: everything is already there';
     return [
-      `Restored ${made} in ${(result.durationMs / 1000).toFixed(1)}s`,
+      `Restored ${restoredSummary(result)} in ${(result.durationMs / 1000).toFixed(1)}s`,
       ...restoreLines(result, call.io.paint),
     ].join('\n');
   });

@@ -8,6 +8,7 @@ import type { Paint } from '../report/paint.ts';
 import { problemLines } from '../report/problem-text.ts';
 import type { LastGood } from '../run/history.ts';
 import type { Attention, SourceStatus } from '../run/source-status.ts';
+import { documentsOfEntry } from '../store/objects/manifest.ts';
 
 const WORDS: Record<Attention, string> = {
   failed: 'failed',
@@ -34,13 +35,12 @@ function word({ attention, stopped }: SourceStatus, unread: boolean): string {
   return attention === null ? 'ok' : WORDS[attention];
 }
 
-/** Returns the sources whose last good snapshot needs an object that `check` found damaged. `damaged`: their keys. */
+/** Returns the sources whose last good snapshot needs a damaged object. `damaged`: their keys, see `withListsOf`. */
 export function damageProblems(all: readonly SourceStatus[], damaged: readonly string[]): Problem[] {
   const bad = new Set(damaged);
   return all.flatMap(({ name, lastGood }): Problem[] => {
     if (!lastGood) return [];
-    const { index, facts, packs } = lastGood.entry;
-    if (![index, facts, ...packs].some((ref) => ref && bad.has(ref.key))) return [];
+    if (!documentsOfEntry(lastGood.entry).some(({ key }) => bad.has(key))) return [];
     return [
       {
         severity: 'error',

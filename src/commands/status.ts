@@ -3,6 +3,7 @@ import { EXIT } from '../base/exit.ts';
 import { spoolProblems } from '../check/foresee.ts';
 import { heldProblems, heldServices } from '../daemon/held-services.ts';
 import { keptLines } from '../kept/list.ts';
+import type { Plan } from '../plan/model.ts';
 import { copyStateLines } from '../report/copy-text.ts';
 import type { RunReport } from '../report/events.ts';
 import { formatAgo, formatWhen, oneLine } from '../report/format.ts';
@@ -11,13 +12,15 @@ import { detailLines, problemLines, withoutRepeated } from '../report/problem-te
 import { PRUNE, retentionLines } from '../report/prune-text.ts';
 import { headline, nextRun, nextTry } from '../report/text.ts';
 import { withoutAccepted } from '../report/tries.ts';
-import { lastGoodReport } from '../run/history.ts';
+import { lastGoodOf, lastGoodReport } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
+import { knownPlaces } from '../run/remembered.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { findOtherProjects, otherProjectsText } from '../store/repository/other-projects.ts';
+import { withListsOf } from '../store/repository/pack-lists.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { leftSlotProblems } from '../wal/left-slots.ts';
@@ -32,14 +35,15 @@ export async function status(call: Call): Promise<number> {
   const { state } = app;
   const now = new Date();
   const [run, plan] = [await state.lastRun(), await app.plan()];
-  const found = await lookAtDestination(call);
+  const found = await lookAtDestination(call, plan);
   const { manifests, damaged, problem } = found;
   const { timeZone: zone } = app.settings;
-  const [results, accepted, damagedKeys] = await Promise.all([state.results(), state.accepted(), state.damaged()]);
+  const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
   const last = run && withoutAccepted(run, accepted);
-  const all = listSourceStatuses({ plan, manifests, results, accepted, damaged: damagedKeys, zone, now });
-  const next = app.nextRun(plan).toISOString();
-  const underWay = await app.runsUnderWay();
+  const places = await knownPlaces(state.directory).catch(() => ({}));
+  const damagedKeys = found.objects;
+  const all = listSourceStatuses({ plan, manifests, results, accepted, places, damaged: damagedKeys, zone, now });
+  const [next, underWay] = [app.nextRun(plan).toISOString(), await app.runsUnderWay()];
   const running = runningNow(underWay);
   // A retry in progress is noted too, in case it dies.
   const retryAt = running ? undefined : (await state.retries()).map(({ at }) => at).sort()[0];
@@ -47,7 +51,8 @@ export async function status(call: Call): Promise<number> {
   const services = await heldServices(app.journals, underWay);
   const recoverable = problem ? [] : await readWindows(call);
   const copies = await copyStates(call);
-  const doubts = [...(await spoolProblems(SPOOL)), ...(await slotProblems(call)), ...damageProblems(all, damagedKeys)];
+  const slots = await slotProblems(call);
+  const doubts = [...(await spoolProblems(SPOOL)), ...slots, ...damageProblems(all, damagedKeys)];
   print(
     call,
     {
@@ -68,7 +73,7 @@ export async function status(call: Call): Promise<number> {
     () =>
       [
         ...(running ? [`Running: ${runningText(underWay, { now, zone }) ?? running}`] : []),
-        ...(last ? lastRunHead(last, now) : noRunLines(found)),
+        ...(last ? lastRunHead(last, now) : noRunLines(found, all)),
         ...destinationLines(found),
         ...renderSourceStatuses(all, { now, paint: call.io.paint, unread: problem !== undefined }),
         ...doubts.flatMap((problem) => problemLines(problem, call.io.paint)),
@@ -90,9 +95,14 @@ function exitStatusOf(
   { last, all, troubled }: { last: RunReport | undefined; all: readonly SourceStatus[]; troubled: boolean },
 ): number {
   if (problem || last?.status === 'failed') return EXIT.failed;
-  if (!last && manifests.length === 0) return EXIT.nothing;
   const allGood = all.length > 0 && all.every(({ attention }) => attention === null);
+  if (!last && !troubled && isUncovered(manifests, all)) return EXIT.nothing;
   return (last?.status ?? 'ok') === 'ok' && allGood && !troubled ? EXIT.done : EXIT.partial;
+}
+
+/** Whether no run has covered a source. */
+function isUncovered(manifests: readonly Manifest[], all: readonly SourceStatus[]): boolean {
+  return manifests.length === 0 && all.every(({ attention }) => attention === 'never');
 }
 
 function lastRunHead(last: RunReport, now: Date): string[] {
@@ -103,8 +113,9 @@ function lastRunHead(last: RunReport, now: Date): string[] {
 }
 
 /** Says why no last run is shown. Without the state in the spool, the snapshots still show what earlier runs stored. */
-function noRunLines({ manifests, others }: Found): string[] {
-  if (manifests.length > 0) return ['The last run is unknown: /spool is new or was full.'];
+function noRunLines({ manifests, others }: Found, all: readonly SourceStatus[]): string[] {
+  if (manifests.length > 0 || all.some(({ last }) => last !== undefined))
+    return ['The last run is unknown: /spool is new or was full.'];
   return ['No run yet.', ...(others === undefined ? [] : [`${others}.`])];
 }
 
@@ -133,6 +144,8 @@ function toRow({ name, attention, last, lastGood, missing }: SourceStatus) {
 /** The findings of `status` at the destination. */
 interface Found {
   manifests: Manifest[];
+  /** keys of damaged objects, and of the lists of packs that name one of them */
+  objects: string[];
   /** snapshots that cannot be used */
   damaged: SnapshotList['damaged'];
   /** why the destination cannot be used */
@@ -142,8 +155,8 @@ interface Found {
 }
 
 /** Reads the manifests at the destination. If that fails, the caller still shows everything else. */
-async function lookAtDestination({ app, io }: Call): Promise<Found> {
-  const found: Found = { manifests: [], damaged: [] };
+async function lookAtDestination({ app, io }: Call, plan: Plan): Promise<Found> {
+  const found: Found = { manifests: [], damaged: [], objects: await app.state.damaged() };
   const { repository, error } = await app.own.look();
   if (error) return { ...found, problem: error };
   try {
@@ -151,6 +164,8 @@ async function lookAtDestination({ app, io }: Call): Promise<Found> {
     const list = await repository.snapshots(io.signal);
     found.manifests = list.snapshots.map(({ manifest }) => manifest);
     refuseLostEnd(repository, list);
+    const lastGood = plan.sources.flatMap(({ name }) => lastGoodOf(found.manifests, name)?.entry ?? []);
+    found.objects = await withListsOf(repository, lastGood, found.objects, io.signal);
     const isNew = list.snapshots.length + list.damaged.length === 0;
     const names = isNew ? await findOtherProjects(repository, io.signal) : [];
     const others = otherProjectsText(repository.destination.name, names);

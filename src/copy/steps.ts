@@ -3,13 +3,13 @@ import type { Problem } from '../plan/model.ts';
 import { decide } from '../prune/prune.ts';
 import type { CopyReport } from '../report/events.ts';
 import { prolongLocks } from '../run/object-locks.ts';
-import { type Manifest, manifestKey, objectsOf } from '../store/objects/manifest.ts';
+import { type Manifest, manifestKey } from '../store/objects/manifest.ts';
 import { deleteUnlessKept } from '../store/objects/objects.ts';
+import { SeenLines } from '../store/objects/pack-list.ts';
 import {
   asUnread,
   type CopyContext,
   copyDocument,
-  copySnapshot,
   isAboutSnapshot,
   removeWrong,
 } from '../store/repository/copy-objects.ts';
@@ -27,7 +27,9 @@ import {
   tombstoneKey,
 } from '../store/repository/tombstones.ts';
 import { listContent } from '../store/repository/unreferenced.ts';
+import { bytesToSend, keysOf } from './content.ts';
 import type { CopyDeps, CopyPlace, Side } from './context.ts';
+import { copySnapshot } from './copy-snapshot.ts';
 import { isForgotten, lostProblem, lostSnapshots } from './lost.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
@@ -185,9 +187,7 @@ async function contextOf(
     if (size !== undefined) there.set(key, size);
     else if (unread) bad.set(key, asUnread(unread));
   }
-  const wanted = [...lacking].flatMap((step) => (step.type === 'snapshot' ? objectsOf(step.snapshot.manifest) : []));
-  const sizes = new Map(wanted.map(({ key, size }) => [key, there.get(key) === size ? 0 : size]));
-  const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
+  const total = await bytesToSend(main, lacking, there, signal);
   let done = 0;
   const onBytes = (bytes: number) => {
     alive();
@@ -203,10 +203,11 @@ async function contextOf(
       problems.set(message, problem);
     }
   };
-  const stored = new Set(main.snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
-  const judge = new DamageJudge(main.repository, [...stored]);
-  const ends = { from: main.repository, to: repository };
-  return { ...ends, complete, judge, there, suspects: new Set(suspects), bad, sent: report, fence, onBytes, signal };
+  const judge = new DamageJudge(main.repository, () => keysOf(main.repository));
+  const judgeThere = new DamageJudge(repository, async () => [...there.keys()]);
+  const ends = { from: main.repository, to: repository, judgeThere };
+  const objects = { there, checked: new SeenLines(), suspects: new Set(suspects), bad };
+  return { ...ends, complete, judge, ...objects, sent: report, fence, onBytes, signal };
 }
 
 interface StepToTake {

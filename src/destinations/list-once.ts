@@ -1,4 +1,5 @@
 import type { Destination, ObjectInfo } from './destination.ts';
+import { Listing } from './listing.ts';
 
 /**
  * Returns a view of a destination that lists everything below `prefix` at most once, when a listing is first needed,
@@ -6,8 +7,8 @@ import type { Destination, ObjectInfo } from './destination.ts';
  *
  * @param objects what is below `prefix`, if it is known already
  */
-export function listOnce(destination: Destination, prefix: string, objects?: readonly ObjectInfo[]): Destination {
-  let known: Promise<readonly ObjectInfo[]> | undefined = objects && Promise.resolve(objects);
+export function listOnce(destination: Destination, prefix: string, objects?: Listing): Destination {
+  let known: Promise<Listing> | undefined = objects && Promise.resolve(objects);
   const listed = (options?: { signal?: AbortSignal }) => {
     known ??= collect(destination.list(prefix, options)).catch((error: unknown) => {
       known = undefined;
@@ -17,17 +18,17 @@ export function listOnce(destination: Destination, prefix: string, objects?: rea
   };
   async function* list(below: string, options?: { signal?: AbortSignal }): AsyncGenerator<ObjectInfo> {
     if (!below.startsWith(prefix)) return yield* destination.list(below, options);
-    for (const object of await listed(options)) {
+    for (const object of (await listed(options)).below(below)) {
       options?.signal?.throwIfAborted();
-      if (object.key.startsWith(below)) yield object;
+      yield object;
     }
   }
   // The view can do everything else that the destination can do.
   return Object.create(destination, { list: { value: list } }) as Destination;
 }
 
-async function collect(listing: AsyncIterable<ObjectInfo>): Promise<ObjectInfo[]> {
-  const objects: ObjectInfo[] = [];
-  for await (const object of listing) objects.push(object);
+async function collect(listing: AsyncIterable<ObjectInfo>): Promise<Listing> {
+  const objects = new Listing();
+  for await (const object of listing) objects.add(object);
   return objects;
 }

@@ -8,6 +8,7 @@ import type { ByteRange, ObjectInfo, SweepingDestination } from './destination.t
 import { hashFile } from './hash-file.ts';
 import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
 import { findBrokenParent, identify, readEntries, wayTo } from './local-links.ts';
+import { versionOf } from './local-version.ts';
 import { exists, giveName, readBack, writeWhole } from './local-write.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -184,7 +185,7 @@ async function* listFiles(root: string, prefix: string, way: readonly string[] =
     }
     // Callers need to know that the name exists. One unreadable file does not stop the listing.
     const found = await lstat(join(root, key)).catch((error) => ({ size: undefined, error }));
-    if (found.size !== undefined) yield { key, size: found.size };
+    if (found.size !== undefined) yield { key, size: found.size, ...versionOf(found) };
     else if (!hasErrno(found.error, 'ENOENT', 'ENOTDIR'))
       yield { key, size: undefined, unread: notReadable(key, found.error) };
   }

@@ -15,6 +15,8 @@ import { type ExportedTree, exportTree } from '../store/archive/export-tree.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFileLines } from '../store/filesystem/read-index.ts';
 import { heldAt, type Manifest, type ManifestSource, withKeyId } from '../store/objects/manifest.ts';
+import type { PackRef } from '../store/packs/pack-stream.ts';
+import { readPacks } from '../store/repository/pack-lists.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
 import { readmeOf } from './readme.ts';
@@ -72,8 +74,9 @@ export async function exportSource(deps: ExportDeps, request: ExportRequest): Pr
     ...request,
     storedAs: request.snapshot === 'latest' ? await presentName(deps.plan, source) : undefined,
   });
-  const { index, facts, packs } = entry;
+  const { index, facts } = entry;
   if (!index) throw new LifeboatError('OBJECT_MISSING', `snapshot ${snapshot.id} has no index of ${source}`);
+  const packs = await readPacks(repository, entry, signal);
   requireKeys([index, facts, ...packs], repository.keys);
   await repository.checkObjects([index, facts, ...packs]);
   request.say(`Export ${source} from ${snapshot.id} (${formatAgo(new Date(heldAt(snapshot)), deps.now())})`);
@@ -84,7 +87,7 @@ export async function exportSource(deps: ExportDeps, request: ExportRequest): Pr
     await repository.fetchIndex(withKeyId(index, entry), indexPath, signal);
     const globs = request.path === undefined ? [] : [request.path];
     await checkPaths(globs, indexPath);
-    const found: Found = { repository, snapshot, entry, notes, indexPath, spool: path.join(directory, 'packs') };
+    const found: Found = { repository, snapshot, entry, packs, notes, indexPath, spool: path.join(directory, 'packs') };
     await mkdir(found.spool, { mode: 0o700 });
     const target = await request.open();
     try {
@@ -102,6 +105,7 @@ interface Found {
   repository: Repository;
   snapshot: Manifest;
   entry: ManifestSource;
+  packs: PackRef[];
   notes: readonly string[];
   indexPath: string;
   spool: string;
@@ -114,13 +118,13 @@ async function write(
   target: ExportTarget,
 ): Promise<ExportReport> {
   const { source, format, signal } = request;
-  const { repository, snapshot, entry } = found;
+  const { repository, snapshot, entry, packs } = found;
   const writer = await ArchiveWriter.open(format, target, signal);
   try {
     if (entry.kind === 'postgres') await describeDatabases(request, found, writer);
     const tree = await exportTree({
       index: readIndexFileLines(found.indexPath),
-      packs: entry.packs,
+      packs,
       destination: repository.destination,
       keys: repository.keys,
       writer,

@@ -11,6 +11,7 @@ import type { AgentContext } from '../sources/postgres/server/tools.ts';
 import type { Source } from '../sources/source.ts';
 import { fileStream } from '../store/archive/open-archive.ts';
 import type { RootMeta } from '../store/archive/unpack.ts';
+import type { TreePath } from '../store/filesystem/path.ts';
 import { putPin } from '../store/repository/pins.ts';
 import { sourceOfArchive } from './import-tree.ts';
 
@@ -22,6 +23,8 @@ export interface ImportDeps extends Omit<BackupDeps, 'capturer'> {
   capturerWith(make: (planned: PlannedSource, context: RunContext) => Source): BackupDeps['capturer'];
   /** owner and mode of the top directory of a source, as its last snapshot has them */
   lastRoot(source: string, context: RunContext): Promise<RootMeta | undefined>;
+  /** which of some names the top directory of a source has */
+  topOf(planned: PlannedSource, names: readonly TreePath[], context: RunContext): Promise<ReadonlySet<TreePath>>;
 }
 
 export interface ImportRequest {
@@ -69,6 +72,7 @@ export async function importArchive(deps: ImportDeps, request: ImportRequest): P
       recordHelper: (name) => context.journal.record({ type: 'helper', name }),
       keys: context.repository.keys,
       root: () => deps.lastRoot(source, context),
+      topOf: (names) => deps.topOf(planned, names, context),
     }),
   );
   try {

@@ -1,5 +1,5 @@
 import { contains, join, whyNotMeant } from './host-paths.ts';
-import type { ContainerFacts, Mount, Problem } from './model.ts';
+import type { ContainerFacts, Mount, PlannedSource, PostgresSource, Problem } from './model.ts';
 import { dataDirectoriesOf } from './postgres.ts';
 import { quote } from './values/fields.ts';
 import { didYouMean } from './values/suggest.ts';
@@ -141,6 +141,27 @@ function noteOf(container: ContainerFacts, mount: Mount, { why, quiet }: Unfit):
 /** Returns the identity of a mount: two mounts with the same identity show the same files. */
 export function identityOf(mount: Mount): string {
   return mount.name ?? mount.source;
+}
+
+/**
+ * Returns the volume or the path on the host that holds the data of a source: `volume shop_media`, `/srv/media`.
+ * Undefined if it is not known.
+ */
+export function placeOfSource(source: PlannedSource): string | undefined {
+  if (source.kind === 'files') return undefined;
+  const mount = source.kind === 'volume' ? source.mount : dataMount(source);
+  if (!mount || (mount.type !== 'volume' && mount.type !== 'bind')) return undefined;
+  return mount.name === undefined ? mount.source : `volume ${mount.name}`;
+}
+
+/** Returns the mount that holds the data directory of a Postgres container. */
+function dataMount({ mounts, dataDirectories }: Pick<PostgresSource, 'mounts' | 'dataDirectories'>): Mount | undefined {
+  for (const data of dataDirectories) {
+    const holding = mounts.filter(({ destination }) => contains(destination, data));
+    const [nearest] = holding.sort((a, b) => b.destination.length - a.destination.length);
+    if (nearest) return nearest;
+  }
+  return undefined;
 }
 
 function find(container: ContainerFacts, mounts: Mount[], text: string, missing: Finding[]): Mount[] {

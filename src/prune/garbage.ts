@@ -1,7 +1,8 @@
 import type { ObjectInfo } from '../destinations/destination.ts';
 import { isPackKey } from '../destinations/keys.ts';
 import { journalObjects, openJournals } from '../run/journal.ts';
-import { type Manifest, objectsOf } from '../store/objects/manifest.ts';
+import type { Manifest } from '../store/objects/manifest.ts';
+import { namedKeys, type UnreadList } from '../store/repository/pack-lists.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { listContent, readUnreferenced } from '../store/repository/unreferenced.ts';
 import { listUnneededWal } from './wal.ts';
@@ -17,34 +18,35 @@ export interface Garbage {
   waiting: Map<string, { size: number; since: number }>;
   /** ids of the damaged manifests */
   unreadable: readonly string[];
-  /** number of objects that no other snapshot needs, and that these manifests may name */
+  /** the lists of packs of other snapshots that cannot be read */
+  unread: UnreadList[];
+  /** number of objects that no other snapshot needs, and that these manifests and lists may name */
   doubted: number;
 }
 
 /** Finds the objects of the repository that no remaining snapshot names. */
 export async function findGarbage(
-  { repository, now }: { repository: Repository; now(): Date },
+  { repository, now, signal }: { repository: Repository; now(): Date; signal: AbortSignal },
   { announced, unreadable }: { announced: ReadonlySet<string>; unreadable: readonly string[] },
   snapshots: readonly Snapshot[],
   toRemove: ReadonlySet<Snapshot>,
 ): Promise<Garbage> {
   const { destination, project } = repository;
   const remaining = snapshots.filter((snapshot) => !toRemove.has(snapshot));
-  const named = namedBy(remaining);
-  const namedByRemoved = namedBy([...toRemove]);
+  const { keys: named, unread } = await namedKeys(repository, remaining, signal);
+  const { keys: namedByRemoved } = await namedKeys(repository, [...toRemove], signal);
   const known = await readUnreferenced(destination, project);
   const at = now().getTime();
-  const own = unreadable.map((id) => `${project}/snapshots/${id}/`);
-  const mayBeNamed = (key: string) =>
-    unreadable.length > 0 && (isPackKey(key) || own.some((directory) => key.startsWith(directory)));
-  const garbage: Garbage = { due: [], waiting: new Map(), unreadable, doubted: 0 };
+  // A manifest may name packs and documents of any snapshot, a list only packs.
+  const mayBeNamed = (key: string) => unreadable.length > 0 || (unread.length > 0 && isPackKey(key));
+  const garbage: Garbage = { due: [], waiting: new Map(), unreadable, unread, doubted: 0 };
   const manifests = remaining.map(({ manifest }) => manifest);
   for await (const { key, size = 0 } of listAll(repository, manifests, unreadable)) {
     if (named.has(key) || announced.has(key)) continue;
     const since = namedByRemoved.has(key) ? at : Math.min(known.get(key) ?? at, at);
     if (mayBeNamed(key)) {
       garbage.doubted += 1;
-      // The day of waiting begins once these manifests are back, or given up.
+      // The day of waiting begins once these manifests or lists are back, or given up.
       if (known.has(key)) garbage.waiting.set(key, { size, since });
     } else if (since <= at - SECOND_PASS_MS) garbage.due.push({ key, size, since });
     else garbage.waiting.set(key, { size, since });
@@ -60,11 +62,6 @@ async function* listAll(
 ): AsyncGenerator<ObjectInfo> {
   yield* listContent(repository.destination, repository.project);
   if (unreadable.length === 0) yield* listUnneededWal(repository, manifests);
-}
-
-/** Returns the keys of all objects that snapshots name. */
-export function namedBy(snapshots: readonly Snapshot[]): Set<string> {
-  return new Set(snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
 }
 
 /** Returns the keys that unfinished runs have announced, and failed runs that were not cleaned up yet. */

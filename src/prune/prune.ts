@@ -11,13 +11,14 @@ import { deleteAll } from '../store/objects/delete-all.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { fenceOften } from '../store/repository/fence-often.ts';
 import type { Lease } from '../store/repository/lease.ts';
+import { namedKeys } from '../store/repository/pack-lists.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
 import type { Repository, Snapshot, SnapshotList } from '../store/repository/repository.ts';
 import { tombstoneIds } from '../store/repository/tombstones.ts';
 import { isRecorded, type Unreferenced, writeUnreferenced } from '../store/repository/unreferenced.ts';
 import type { ClockWatch } from './clock-jump.ts';
 import { keepRules, keepSnapshot } from './decide.ts';
-import { announcedObjects, findGarbage, type Garbage, namedBy, SECOND_PASS_MS } from './garbage.ts';
+import { announcedObjects, findGarbage, type Garbage, SECOND_PASS_MS } from './garbage.ts';
 import { KEPT, markStaying, removeSnapshots } from './remove.ts';
 
 export interface PruneDeps {
@@ -74,7 +75,8 @@ export interface PruneResult extends Pruned {
  * anything else. Then it removes snapshots, each with its tombstone written before its manifest is deleted. Finally it
  * records the objects that only these snapshots named.
  *
- * A damaged manifest could name any pack, so no pack is deleted while there is one. Snapshots are still removed.
+ * A damaged manifest or list of packs could name any pack, so no pack is deleted while there is one. Snapshots are
+ * still removed.
  *
  * @throws CHAIN_BROKEN, SIGNATURE_KEY, OBJECT_DAMAGED for a manifest that is not trusted or not readable now;
  * CLOCK_JUMPED; SETTING_INVALID for a policy that keeps nothing; what the destination throws; the signal's reason
@@ -111,7 +113,8 @@ export async function prune(given: PruneDeps, request: PruneRequest): Promise<Pr
   garbage.due = due.filter(({ key }) => !refusedKeys.has(key));
   await prove(true);
   const staying = await removeSnapshots({ ...deps, prove }, snapshots, toRemove);
-  for (const key of namedBy([...staying.keys()])) garbage.waiting.delete(key);
+  const stay = await namedKeys(repository, [...staying.keys()], deps.signal);
+  for (const key of [...garbage.waiting.keys()]) if (stay.keys.has(key)) garbage.waiting.delete(key);
   const left = sinceOf(garbage.waiting);
   for (const { key, since } of kept) left.set(key, since);
   await writeUnreferenced(destination, project, left, deps.now());
@@ -185,7 +188,7 @@ function outcome(
   { dryRun }: PruneRequest,
   snapshots: readonly Snapshot[],
   decisions: readonly Decision[],
-  { due, waiting, unreadable, doubted }: Garbage,
+  { due, waiting, unreadable, unread, doubted }: Garbage,
 ): PruneResult {
   const since = [...waiting.values()].map((one) => one.since);
   const from = since.length > 0 ? new Date(Math.min(...since) + SECOND_PASS_MS).toISOString() : undefined;
@@ -198,6 +201,7 @@ function outcome(
     objects: due.length,
     bytes: bytes(due),
     ...(unreadable.length > 0 ? { unreadable: { snapshots: [...unreadable], objects: doubted } } : {}),
+    ...(unread.length > 0 ? { unread: unread.map(({ list }) => list.key) } : {}),
     ...(held.length > 0 ? { held: { snapshots: held.length, sources: holders } } : {}),
     decisions: decisions.map((decision, i) => {
       const { start, status, trigger } = (snapshots[i] as Snapshot).manifest;

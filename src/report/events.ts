@@ -49,9 +49,7 @@ export interface LastGoodReport {
 /** A source that was not part of a run, and needs attention because of its own newest result. */
 export interface OtherSource {
   name: string;
-  /**
-   * `late`: two of its scheduled times have passed since its last good backup. `vanished`: the source no longer exists
-   */
+  /** `late`: two of its scheduled times have passed since its last good backup. `vanished`: it no longer exists */
   attention: 'failed' | 'partial' | 'late' | 'vanished';
   /** ISO time of that result */
   at?: string;
@@ -70,6 +68,8 @@ export interface Pruned {
   unreadable?: { snapshots: string[]; objects: number };
   /** what stays because these sources failed last */
   held?: { snapshots: number; sources: string[] };
+  /** keys of lists of packs that cannot be read, so no pack was deleted */
+  unread?: string[];
 }
 
 /** The result of one copy of the repository. Bytes as stored. */

@@ -24,6 +24,7 @@ interface PruneView {
   refused?: { snapshots: number; objects: number };
   unreadable?: Pruned['unreadable'];
   held?: Pruned['held'];
+  unread?: Pruned['unread'];
 }
 
 /** Renders each snapshot with the reason why it stays or goes, and the deleted objects. */
@@ -56,6 +57,7 @@ export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: s
     );
   }
   if (view.unreadable) lines.push(`${doubtedText(view.unreadable)}. ${forgetHint(view.unreadable)}`);
+  if (view.unread) lines.push(`${unreadText(view.unread)}. ${LIST_HINT}`);
   if (view.held) lines.push(heldBack(view.held));
   return lines.join('\n');
 }
@@ -92,6 +94,15 @@ export function doubtedText({ snapshots, objects }: NonNullable<Pruned['unreadab
 export function forgetHint({ snapshots }: NonNullable<Pruned['unreadable']>): string {
   return `Bring the manifest back from a copy with \`lifeboat copy --from\`, or give it up with \`lifeboat forget ${snapshots[0]} --unreadable\`.`;
 }
+
+/** `no pack is deleted, because 1 list of packs cannot be read and could name it: …`. */
+export function unreadText(lists: NonNullable<Pruned['unread']>): string {
+  return `no pack is deleted, because ${plural(lists.length, 'list')} of packs cannot be read and could name it: ${oneLine(lists[0] ?? '')}`;
+}
+
+/** What to do about such lists. */
+export const LIST_HINT =
+  'Bring the list back from a copy with `lifeboat copy --from`. Otherwise, packs are deleted again once retention has removed the snapshots that need it; `lifeboat check` names them.';
 
 /** `4 old snapshots kept because web.media failed last`. */
 function heldBack({ snapshots, sources }: NonNullable<Pruned['held']>): string {

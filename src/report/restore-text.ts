@@ -2,6 +2,9 @@ import type { RestoreReport, RestoreStart, SkippedObject } from './events.ts';
 import { formatBytes, formatDuration, oneLine, plural } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
 
+/** The source in reports about a restore or rollback of all sources. */
+export const ALL_SOURCES = 'all sources';
+
 /** Returns one line about a restore that begins. */
 export function restoreStarted({ project, verb, source, target, snapshot }: RestoreStart): string {
   const to = target === source ? '' : ` to ${oneLine(target)}`;
@@ -21,6 +24,25 @@ export function restoreHeadline(report: RestoreReport): string {
   return `${project}: ${verb} of ${source}${to}${from} ${outcome} in ${took}${why}`;
 }
 
+/** The longest list of names in a headline, in characters. */
+const SUMMARY_LIMIT = 80;
+
+/** Returns what was restored, for a headline: its names, or how many there are if the names are long. */
+export function restoredSummary({ restored, failed = [], source }: RestoreReport): string {
+  const names = restored.map(({ target }) => oneLine(target));
+  if (names.length === 0) return 'nothing: everything is already there';
+  const list = names.join(', ');
+  if (names.length === 1 || list.length <= SUMMARY_LIMIT) return list;
+  if (source !== ALL_SOURCES) {
+    const one = restored.every(({ tables }) => tables === undefined) ? 'table' : 'database';
+    return `${plural(names.length, one)} of ${source}`;
+  }
+  const sourcesOf = (items: readonly { target: string }[]) => items.map(({ target }) => target.split(':')[0]);
+  const done = new Set(sourcesOf(restored));
+  const all = new Set([...done, ...sourcesOf(failed)]);
+  return all.size === done.size ? plural(done.size, 'source') : `${done.size} of ${plural(all.size, 'source')}`;
+}
+
 /** Returns the lines below the headline: the restored data, its downtime, the checks, and how to undo the restore. */
 export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): string[] {
   const lines = report.restored.map((item) => {
@@ -33,9 +55,12 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
     const kept = item.kept === undefined ? '' : ` · replaced data stays as ${oneLine(item.kept)}`;
     return `  ${oneLine(item.target)}${facts.length > 0 ? `  ${facts.join(', ')}` : ''}${kept}`;
   });
+  const hints = new Set<string>();
   for (const { target, error } of report.failed ?? []) {
-    const hint = error.hint === undefined ? '' : ` hint: ${oneLine(error.hint)}`;
-    lines.push(paint.bad(`  not restored: ${oneLine(target)}: ${oneLine(error.message)} (${error.code})${hint}`));
+    lines.push(paint.bad(`  not restored: ${oneLine(target)}: ${oneLine(error.message)} (${error.code})`));
+    if (error.hint === undefined || hints.has(error.hint)) continue;
+    hints.add(error.hint);
+    lines.push(`    hint: ${oneLine(error.hint)}`);
   }
   lines.push(...skippedLines(report.skipped ?? []).map((line) => paint.warn(line)));
   lines.push(...downtimeLines(report));
@@ -44,7 +69,10 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
     lines.push(ok ? words : paint.bad(words));
   }
   for (const warning of report.warnings) lines.push(paint.warn(`  warning: ${oneLine(warning)}`));
-  if (report.error?.hint !== undefined) lines.push(`  hint: ${oneLine(report.error.hint)}`);
+  // The error repeats the hint of the first source that failed.
+  const repeated = [...hints].find((hint) => report.error?.hint?.startsWith(hint)) ?? '';
+  const rest = report.error?.hint?.slice(repeated.length).trim() ?? '';
+  if (rest !== '') lines.push(`  hint: ${oneLine(rest)}`);
   if (report.safety !== undefined) lines.push(`  safety snapshot ${report.safety}, pinned`);
   if (report.canRollBack) lines.push(`  to undo it: lifeboat rollback ${report.of ?? report.id}`);
   return lines;

@@ -1,3 +1,4 @@
+import { statfs } from 'node:fs/promises';
 import { LifeboatError } from '../base/errors.ts';
 import { formatBoth } from '../report/format.ts';
 import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
@@ -18,23 +19,61 @@ export async function readFacts(
   throw new LifeboatError('OBJECT_MISSING', `snapshot ${snapshot.id} has no facts of ${request.source}`);
 }
 
-/** Finds the files of a source's tree that globs select: their total size in bytes, and the packs that hold them. */
+/** The files of a source's tree that a restore fetches into the spool. */
+interface Content {
+  /** total size */
+  bytes: number;
+  files: number;
+  packs: ObjectRef[];
+}
+
+/** Finds the files of a source's tree that globs select, and the packs that hold them. */
 export async function selectedContent(
   request: Pick<RestoreRequest, 'source' | 'signal'>,
   context: RestoreContext,
   select: string[],
-): Promise<{ bytes: number; packs: ObjectRef[] }> {
-  if (select.length === 0) return { bytes: 0, packs: [] };
+): Promise<Content> {
+  if (select.length === 0) return { bytes: 0, files: 0, packs: [] };
   const file = await fetchIndex(request, context);
   const selected = selectByGlobs(select);
   const packs = new Set<string>();
   let bytes = 0;
+  let files = 0;
   for await (const line of readIndexFileLines(file)) {
     if ((line.type !== 'file' && line.type !== 'part') || !selected(line.path, false)) continue;
-    if (line.type === 'file') bytes += line.size ?? 0;
+    if (line.type === 'file') {
+      bytes += line.size ?? 0;
+      files += 1;
+    }
     if (line.pack !== undefined) packs.add(line.pack);
   }
-  return { bytes, packs: context.entry.packs.filter(({ id }) => packs.has(id)) };
+  return { bytes, files, packs: context.packs.filter(({ id }) => packs.has(id)) };
+}
+
+/** Space of a file in addition to its content, at most: its last block. Bytes. */
+const FILE_OVERHEAD = 4096;
+
+/** Checks that the spool has room for the files, which are stored there uncompressed. @throws SPOOL_FULL */
+export async function roomInSpool(
+  { directory }: Pick<RestoreContext, 'directory'>,
+  { bytes, files }: Pick<Content, 'bytes' | 'files'>,
+): Promise<NonNullable<RestorePreview['spool']>> {
+  const { bavail, bsize } = await statfs(directory);
+  const [free, needed] = [bavail * bsize, bytes + files * FILE_OVERHEAD];
+  if (needed > free) throw spoolTooSmall({ needed, free }, 'the restore');
+  return { needed, free };
+}
+
+/** The error for a spool without room for a restore, which `what` names. `hint`: another way out. */
+export function spoolTooSmall(
+  { needed, free }: NonNullable<RestorePreview['spool']>,
+  what: string,
+  hint = '',
+): LifeboatError {
+  const [has, needs] = formatBoth(free, needed);
+  return new LifeboatError('SPOOL_FULL', `the spool has ${has} free, and ${what} needs ${needs} there`, {
+    hint: `Free space on the disk of the volume mounted at /spool, or mount a larger one there.${hint} Nothing was changed.`,
+  });
 }
 
 /**

@@ -11,6 +11,7 @@ import type { Clients } from '../sources/postgres/facts/clients.ts';
 import type { SharedDirectory } from '../sources/postgres/server/helper-mounts.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import type { PackRef } from '../store/packs/pack-stream.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { TreeStore } from '../trees/runner.ts';
 
@@ -110,12 +111,15 @@ export interface RestorePreview {
   /** the most that is read from the repository, bytes */
   bytes: number;
   space?: { where: string; needed: number; free: number | undefined };
+  /** of the content that is fetched into the spool before it is restored; bytes */
+  spool?: { needed: number; free: number };
   /** notes that the user should read before confirming */
   notes: string[];
 }
 
 /** The part of a preview that the result of a restore repeats, also of a dry run. */
-export interface PreviewSummary extends Pick<RestorePreview, 'replaces' | 'creates' | 'bytes' | 'notes' | 'space'> {
+export interface PreviewSummary
+  extends Pick<RestorePreview, 'replaces' | 'creates' | 'bytes' | 'notes' | 'space' | 'spool'> {
   /** containers that are stopped and started again */
   stops: string[];
   /** clients that are connected to a replaced database, and are not stopped */
@@ -185,4 +189,6 @@ export interface RestoreContext {
   repository: Repository;
   snapshot: Manifest;
   entry: ManifestSource;
+  /** the packs of the entry */
+  packs: PackRef[];
 }

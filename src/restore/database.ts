@@ -18,7 +18,7 @@ import { databaseDirectory } from '../sources/postgres/server/quote.ts';
 import { configNotes, readServerConfig } from '../sources/postgres/server/server-config.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
-import { checkDataSpace, readFacts, selectedContent } from './content.ts';
+import { checkDataSpace, readFacts, roomInSpool, selectedContent } from './content.ts';
 import type {
   KeptRecord,
   PreparedRestore,
@@ -43,7 +43,7 @@ export async function prepareDatabases(
 ): Promise<PreparedRestore> {
   if (request.tables.length > 0 || request.as !== undefined) return prepareTables(deps, request, context);
   refuseOptions(request);
-  await context.repository.checkObjects([context.entry.index, context.entry.facts, ...context.entry.packs]);
+  await context.repository.checkObjects([context.entry.index, context.entry.facts, ...context.packs]);
   if (request.toDirectory !== undefined)
     return prepareDump({ deps, request, context, directory: request.toDirectory, select: [] });
   const facts = await readFacts(request, context);
@@ -61,7 +61,8 @@ export async function prepareDatabases(
     else if (request.globals || plan.missingRoles.length > 0)
       preview.creates.push(...rolesText(request.globals, plan.missingRoles));
     preview.target = planned;
-    preview.bytes = (await selectedContent(request, context, select)).bytes;
+    const content = await selectedContent(request, context, select);
+    Object.assign(preview, { bytes: content.bytes, spool: await roomInSpool(context, content) });
     const tree = path.join(context.directory, 'tree');
     const warnings = context.entry.withoutGlobals ? withoutRoles(request, plan) : [];
     const work: Work = { deps, request, context, tools, facts, plan, tree, warnings, open: [], failed: [] };

@@ -7,6 +7,8 @@ import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
 import { saveRestored } from '../run/restored.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import type { PackRef } from '../store/packs/pack-stream.ts';
+import { readPacks } from '../store/repository/pack-lists.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
 import type { KeptRecord, PreparedRestore, RestoreContext, RestoreDeps, Restored, RestoreRequest } from './context.ts';
@@ -22,11 +24,13 @@ interface Readable {
   repository: Repository;
   snapshot: Manifest;
   entry: ManifestSource;
+  /** the packs of the entry */
+  packs: PackRef[];
 }
 
 /**
  * Finds the snapshot, and checks that the keys for its objects are there. Throws like {@link findSnapshot};
- * KEY_MISSING.
+ * KEY_MISSING; OBJECT_MISSING or OBJECT_DAMAGED for the list of its packs.
  */
 export async function findReadable(
   deps: Pick<RestoreDeps, 'repository' | 'plan'>,
@@ -35,9 +39,10 @@ export async function findReadable(
   const repository = await deps.repository();
   const storedAs = request.snapshot === 'latest' ? await presentName(deps.plan, request.source) : undefined;
   const found = await findSnapshot(repository, { ...request, storedAs });
-  const { index, facts, packs } = found.entry;
+  const { index, facts } = found.entry;
+  const packs = await readPacks(repository, found.entry, request.signal);
   requireKeys([index, facts, ...packs], repository.keys);
-  return { repository, ...found };
+  return { repository, ...found, packs };
 }
 
 /** A restore of one source with its journal and its directory in the spool. */
@@ -58,7 +63,7 @@ export interface Opened {
 export async function openPart(
   deps: RestoreDeps,
   request: RestoreRequest,
-  { repository, snapshot, entry }: Readable,
+  { repository, snapshot, entry, packs }: Readable,
   { id, group, startedAt }: { id: string; group?: string; startedAt: Date },
 ): Promise<Opened> {
   const start: RestoreStart = {
@@ -79,7 +84,7 @@ export async function openPart(
   // Recovery removes what cannot be removed now. The journal ends in either case.
   const clear = () => deps.clear(directory, id);
   return {
-    context: { id, ...own, journal, directory, progress, repository, snapshot, entry },
+    context: { id, ...own, journal, directory, progress, repository, snapshot, entry, packs },
     start,
     clear,
     async close() {

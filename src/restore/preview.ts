@@ -6,7 +6,7 @@ import type { Services } from './services.ts';
 /** Formats the preview of a restore for the user. */
 export function previewLines(
   { dryRun, safety, source, live }: Pick<RestoreRequest, 'dryRun' | 'safety' | 'source' | 'live'>,
-  { replaces, creates, left, bytes, space, notes, target }: RestorePreview,
+  { replaces, creates, left, bytes, space, spool, notes, target }: RestorePreview,
   services: Services,
 ): string[] {
   const will = (verb: string) => `${dryRun ? 'would' : 'will'} ${verb}`;
@@ -22,7 +22,12 @@ export function previewLines(
     const more = safety ? `, and a pinned safety snapshot${taken}` : '; no safety snapshot is taken';
     lines.push(row('keeps', `the present data, put aside for \`lifeboat rollback\`${more}`));
   }
-  lines.push(row('reads', `at most ${formatBytes(bytes)}${spaceText(space)}`));
+  lines.push(
+    row(
+      'reads',
+      `at most ${formatBytes(bytes)}${spaceText(space)}${spaceText(spool && { where: '/spool', ...spool })}`,
+    ),
+  );
   return lines;
 }
 
@@ -59,11 +64,19 @@ export function liveNotes({ live }: Pick<RestoreRequest, 'live'>, { using }: Ser
 
 /** Returns the part of a preview that a result repeats. */
 export function summarise(
-  preview: Pick<RestorePreview, 'replaces' | 'creates' | 'bytes' | 'notes' | 'space'>,
+  preview: Pick<RestorePreview, 'replaces' | 'creates' | 'bytes' | 'notes' | 'space' | 'spool'>,
   services: Services,
 ): PreviewSummary {
-  const { replaces, creates, bytes, notes, space } = preview;
-  return { replaces, creates, bytes, notes, ...(space && { space }), ...summariseServices(services) };
+  const { replaces, creates, bytes, notes, space, spool } = preview;
+  return {
+    replaces,
+    creates,
+    bytes,
+    notes,
+    ...(space && { space }),
+    ...(spool && { spool }),
+    ...summariseServices(services),
+  };
 }
 
 /**
@@ -82,6 +95,20 @@ function spaceText(space: RestorePreview['space']): string {
   if (!space) return '';
   const free = space.free === undefined ? 'the free space is not known' : `has ${formatBytes(space.free)}`;
   return ` · needs ${formatBytes(space.needed)} free in ${space.where}, ${free}`;
+}
+
+/**
+ * Returns what happens to files that changed after the snapshot.
+ *
+ * @param newer how many there are
+ * @param stay whether they stay as they are
+ */
+export function newerNote(newer: number, stay: boolean): string[] {
+  if (newer === 0) return [];
+  const files = `${plural(newer, 'file')} changed after the snapshot`;
+  const [stays, whose] = newer === 1 ? ['stays as it is', 'its'] : ['stay as they are', 'their'];
+  const aside = `${files}: ${whose} present content is put aside`;
+  return [stay ? `${files} and ${stays}; --overwrite replaces what is newer` : aside];
 }
 
 /** Describes the present content of a database, compared with the snapshot. */

@@ -32,14 +32,14 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
   const ended = startTimer(deps.now, startedAt);
   try {
     await deps.recover();
-    const { repository, snapshot, entry, notes } = await findReadable(deps, request);
+    const { repository, snapshot, entry, packs, notes } = await findReadable(deps, request);
     request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(heldAt(snapshot)), startedAt)})`);
     for (const note of notes) request.say(`  ${note}`);
     for (const warning of warningsFor(entry, request.database)) request.say(`  warning, recorded then: ${warning}`);
     const opened = await openPart(
       deps,
       request,
-      { repository, snapshot, entry },
+      { repository, snapshot, entry, packs },
       { id: newSnapshotId(startedAt), startedAt },
     );
     try {

@@ -20,9 +20,10 @@ import { databaseDirectory } from '../sources/postgres/server/quote.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
 import { loadTables } from '../sources/postgres/tables/load-tables.ts';
+import { quoteName, readTableNames } from '../sources/postgres/tables/table-names.ts';
 import { displayName, findTable, partsOf, type TableParts } from '../sources/postgres/tables/table-parts.ts';
-import { checkFree, quoteName } from '../sources/postgres/tables/table-shape.ts';
-import { checkDataSpace, readFacts, selectedContent } from './content.ts';
+import { checkFree } from '../sources/postgres/tables/taken-names.ts';
+import { checkDataSpace, readFacts, roomInSpool, selectedContent } from './content.ts';
 import type {
   PreparedRestore,
   RestoreContext,
@@ -54,16 +55,18 @@ interface Chosen {
  */
 export async function prepareTables(
   deps: RestoreDeps,
-  request: RestoreRequest,
+  asked: RestoreRequest,
   context: RestoreContext,
 ): Promise<PreparedRestore> {
-  refuseOptions(request);
+  refuseOptions(asked);
   await context.repository.checkObjects([context.entry.index, context.entry.facts]);
-  const facts = await readFacts(request, context);
-  const chosen = await chooseTables(deps, request, context, facts);
-  if (request.as !== undefined) checkName(request.as, chosen.parts);
-  const { bytes, packs } = await selectedContent(request, context, chosen.select);
+  const facts = await readFacts(asked, context);
+  const chosen = await chooseTables(deps, asked, context, facts);
+  const request = asked.as === undefined ? asked : { ...asked, as: newName(asked.as, chosen.parts) };
+  const content = await selectedContent(request, context, chosen.select);
+  const { bytes, packs } = content;
   await context.repository.checkObjects(packs);
+  const spool = await roomInSpool(context, content);
   const planned = await restoreTarget(deps, request.to ?? request.source, 'postgres');
   const { id, journal } = context;
   const { signal, say } = request;
@@ -74,7 +77,7 @@ export async function prepareTables(
     const preview = await look(tools, request, facts, chosen);
     const tree = path.join(context.directory, 'tree');
     return {
-      preview: { ...preview, target: planned, bytes },
+      preview: { ...preview, target: planned, bytes, spool },
       fetch: async () => {
         request.say(`  fetching ${formatBytes(bytes)}`);
         await fetchTree({ deps, request, context, directory: tree, select: chosen.select });
@@ -107,14 +110,18 @@ function refuseOptions({ tables, as, paths, toDirectory, toDatabase, globals, sk
   if (globals) refuse('--globals creates no roles for single tables', 'Restore the database, or create them by hand.');
 }
 
-function checkName(as: string, { tables }: TableParts): void {
+/** Returns the new name of a table, which may be quoted as in SQL. @throws USAGE */
+function newName(as: string, { tables }: TableParts): string {
   const schema = tables[0]?.schema ?? '';
-  if (as === '' || Buffer.byteLength(as) > NAME_LIMIT) {
+  const inQuotes = as.includes('"') ? readTableNames(as)[0] : undefined;
+  const name = inQuotes?.name ?? as;
+  if (name === '' || Buffer.byteLength(name) > NAME_LIMIT) {
     throw new LifeboatError('USAGE', 'a table name has 1 to 63 bytes', { hint: 'Choose another name.' });
   }
-  if (!as.startsWith(`${schema}.`)) return;
+  const bare = inQuotes ? name : as.slice(schema.length + 1);
+  if (inQuotes ? inQuotes.schema === undefined : !as.startsWith(`${schema}.`)) return name;
   throw new LifeboatError('USAGE', `--as is a name without a schema: the table stays in ${schema}`, {
-    hint: `Use --as ${as.slice(schema.length + 1)}.`,
+    hint: `Use --as ${bare}.`,
   });
 }
 

@@ -5,6 +5,7 @@ import { restoreTarget } from '../kept/target.ts';
 import { recoverVolumes } from '../kept/undo-volumes.ts';
 import { type VolumePlace, volumeName, volumePlace } from '../kept/volume-place.ts';
 import { checkWhole, orTakenBack } from '../kept/volumes.ts';
+import type { VolumeSource } from '../plan/model.ts';
 import { formatBoth, formatBytes, plural } from '../report/format.ts';
 import type { TreeDifference } from '../store/content/compare-tree.ts';
 import type { ExtractedTree } from '../store/content/extracted-tree.ts';
@@ -22,7 +23,8 @@ import type {
 import { checkTargetDirectory } from './directory.ts';
 import { fetchIndex, keptDirectories } from './fetch.ts';
 import { checkPaths, refuseOptions, withCompanions } from './paths.ts';
-import { oldLogWarnings, singleFile } from './single-file.ts';
+import { newerNote } from './preview.ts';
+import { oldLogWarnings, prepareFile } from './single-file.ts';
 
 /** The target of a restore of files. */
 interface Target extends VolumePlace {
@@ -56,18 +58,20 @@ export async function prepareVolume(
   context: RestoreContext,
 ): Promise<PreparedRestore> {
   refuseOptions(asked, context);
-  const { entry, repository } = context;
-  await repository.checkObjects([entry.index, entry.facts, ...entry.packs]);
+  const { entry, packs, repository } = context;
+  await repository.checkObjects([entry.index, entry.facts, ...packs]);
   const indexPath = await fetchIndex(asked, context);
   await checkPaths(asked.paths, indexPath);
   const request = { ...asked, paths: await withCompanions(asked.paths, indexPath) };
-  const target = await findTarget(deps, request, context);
+  const planned = await plannedTarget(deps, request);
+  if (planned?.mount.kind === 'file') return prepareFile(deps, request, context, { planned, indexPath });
+  const target = await findTarget(deps, request, context, planned);
   let begun = false;
   try {
     const { root, reach } = target;
     await checkWhole(deps.journals, context.journal.file, target);
     const { paths, overwrite, signal } = request;
-    const job = { kind: 'compare' as const, root, indexPath, packs: entry.packs, paths, overwrite };
+    const job = { kind: 'compare' as const, root, indexPath, packs, paths, overwrite };
     const running = { reach, runId: context.id, journal: context.journal.file, signal, progress: context.progress };
     const difference = await deps.treeStore.volume(job, running);
     const work: Work = { deps, request, context, target, indexPath, difference };
@@ -88,13 +92,19 @@ export async function prepareVolume(
   }
 }
 
-async function findTarget(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext): Promise<Target> {
-  const { toDirectory } = request;
-  if (toDirectory === undefined) {
-    const planned = await restoreTarget(deps, request.to ?? request.source, 'volume');
-    if (planned.mount.kind === 'file') throw singleFile(planned.mount);
+/** Returns the source whose volume is restored. Undefined for a directory. */
+async function plannedTarget(deps: RestoreDeps, { to, source, toDirectory }: RestoreRequest) {
+  return toDirectory === undefined ? await restoreTarget(deps, to ?? source, 'volume') : undefined;
+}
+
+async function findTarget(
+  deps: RestoreDeps,
+  { toDirectory = '' }: RestoreRequest,
+  context: RestoreContext,
+  planned: VolumeSource | undefined,
+): Promise<Target> {
+  if (planned)
     return { ...volumePlace(planned.mount, deps.agentMounts), name: volumeName(planned.mount), planned, made: [] };
-  }
   await checkTargetDirectory(toDirectory, deps.agentMounts, keptDirectories(context));
   const first = await mkdir(toDirectory, { recursive: true, mode: 0o700 });
   const made: string[] = [];
@@ -172,23 +182,15 @@ function missingNotes({ entry }: RestoreContext, { planned }: Target): string[] 
   ];
 }
 
-function newerNote(newer: number, stay: boolean): string[] {
-  if (newer === 0) return [];
-  const files = `${plural(newer, 'file')} changed after the snapshot`;
-  const [stays, whose] = newer === 1 ? ['stays as it is', 'its'] : ['stay as they are', 'their'];
-  const aside = `${files}: ${whose} present content is put aside`;
-  return [stay ? `${files} and ${stays}; --overwrite replaces what is newer` : aside];
-}
-
 async function build({ deps, request, context, target, indexPath, difference }: Work): Promise<BuiltTree> {
-  const { id, journal, entry, directory } = context;
+  const { id, journal, packs, directory } = context;
   const { root, reach, mount, name } = target;
   request.say(
     `  writing ${request.paths.length > 0 ? 'the files' : 'all files'} alongside, in ${areaName('restoring', id)} of ${name}`,
   );
   journal.record({ type: 'volume', id, root, reach, ...(mount ? { mount } : {}) });
   const { paths, overwrite, signal } = request;
-  const snapshot = { indexPath, packs: entry.packs, paths, overwrite };
+  const snapshot = { indexPath, packs, paths, overwrite };
   return deps.treeStore.volume(
     { kind: 'build', root, id, journal: journal.file, spool: directory, needed: difference.needed, ...snapshot },
     { reach, runId: id, journal: journal.file, signal, progress: context.progress },

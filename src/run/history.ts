@@ -1,5 +1,6 @@
 import { type Accepted, coversLoss, isAccepted } from '../plan/accepted.ts';
 import type { Plan, StoppedDatabase } from '../plan/model.ts';
+import { placeOfSource } from '../plan/mounts.ts';
 import type { LastGoodReport, SourceReport } from '../report/events.ts';
 import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 
@@ -57,13 +58,21 @@ export interface VanishedSource {
   lastGood?: LastGood;
   /** the container of a database that exists and does not run */
   stopped?: StoppedDatabase;
+  /** a planned source with the same data, and where that is: the service may have a new name */
+  renamed?: { to: string; place: string };
 }
 
 /**
  * Returns the vanished sources: snapshots (newest first) name them and the plan does not. Omits a source that a person
  * accepted after its last backup.
+ *
+ * @param places where the data of each source was at its last backup, as far as it is known
  */
-export function vanishedSources(snapshots: readonly Manifest[], plan: Plan, accepted: Accepted): VanishedSource[] {
+export function vanishedSources(
+  snapshots: readonly Manifest[],
+  plan: Plan,
+  { accepted, places = {} }: { accepted: Accepted; places?: Readonly<Record<string, string>> },
+): VanishedSource[] {
   const known = new Map<string, ManifestSource>();
   for (const { sources } of snapshots) {
     for (const [name, entry] of Object.entries(sources)) if (!known.has(name)) known.set(name, entry);
@@ -77,6 +86,15 @@ export function vanishedSources(snapshots: readonly Manifest[], plan: Plan, acce
     const acceptance = accepted[name];
     if (coversLoss(acceptance, 'gone') && (lastStored === undefined || isAccepted(acceptance, lastStored))) return [];
     const stopped = plan.stopped?.[name];
-    return [{ name, kind, ...(lastGood ? { lastGood } : {}), ...(stopped === undefined ? {} : { stopped }) }];
+    const place = places[name];
+    const same = plan.sources.find((one) => one.kind === kind && place !== undefined && placeOfSource(one) === place);
+    return [
+      {
+        ...{ name, kind },
+        ...(lastGood ? { lastGood } : {}),
+        ...(stopped === undefined ? {} : { stopped }),
+        ...(same && place !== undefined ? { renamed: { to: same.name, place } } : {}),
+      },
+    ];
   });
 }

@@ -2,7 +2,7 @@ import { errorInfo } from '../base/errors.ts';
 import { isLocking } from '../destinations/destination.ts';
 import type { Problem } from '../plan/model.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import { objectsOf } from '../store/objects/manifest.ts';
+import { objectsOf } from '../store/repository/pack-lists.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { INFO_KEY } from '../store/repository/repository-info.ts';
 
@@ -12,14 +12,16 @@ import { INFO_KEY } from '../store/repository/repository-info.ts';
  * cannot lock: the snapshot is made anyway, because a missing snapshot is worse than a missing lock.
  */
 export async function prolongLocks(
-  { destination }: Pick<Repository, 'destination'>,
+  repository: Pick<Repository, 'destination' | 'readPackList'>,
   manifest: Manifest,
   now: Date,
   signal: AbortSignal,
 ): Promise<Problem[]> {
+  const { destination } = repository;
   if (!isLocking(destination)) return [];
   try {
-    await destination.prolongLocks([INFO_KEY, ...objectsOf(manifest).map(({ key }) => key)], now, signal);
+    const objects = await objectsOf(repository, manifest, signal);
+    await destination.prolongLocks([INFO_KEY, ...objects.map(({ key }) => key)], now, signal);
     return [];
   } catch (error) {
     signal.throwIfAborted();

@@ -6,9 +6,9 @@ import { isFuture } from '../plan/values/clock.ts';
 import { previousRun } from '../plan/values/schedule.ts';
 import type { OtherSource, RunReport, RunStatus } from '../report/events.ts';
 import type { Fall } from '../report/fall.ts';
-import type { Manifest } from '../store/objects/manifest.ts';
+import { documentsOfEntry, type Manifest } from '../store/objects/manifest.ts';
 import { lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
-import { type LastGood, lastGoodOf, lastGoodReport, vanishedSources } from './history.ts';
+import { type LastGood, lastGoodOf, lastGoodReport, type VanishedSource, vanishedSources } from './history.ts';
 
 /**
  * The status of each source by its own newest result. The last run alone is not enough, because it may cover only some
@@ -44,6 +44,8 @@ export interface SourceStatus {
   missing?: { database: string; lastGood?: { snapshot: string; at: string } }[];
   /** the container of a vanished database that exists and does not run */
   stopped?: StoppedDatabase;
+  /** for a vanished source, see {@link VanishedSource} */
+  renamed?: NonNullable<VanishedSource['renamed']>;
   /** a loss that nobody has accepted */
   fell?: Fall;
 }
@@ -55,7 +57,9 @@ export interface SourceStatusInput {
   /** the results of runs in the state, including runs that stored nothing */
   results: Readonly<Record<string, LastResult>>;
   accepted: Accepted;
-  /** keys of objects that `check` found damaged */
+  /** where the data of each source was, see {@link vanishedSources} */
+  places?: Readonly<Record<string, string>>;
+  /** keys of objects that `check` found damaged, and of the lists that name one of them, see `withListsOf` */
   damaged?: readonly string[];
   zone: string;
   now: Date;
@@ -97,7 +101,7 @@ export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
       ...(fell ? { fell } : {}),
     };
   });
-  const vanished = vanishedSources(manifests, plan, accepted).map(({ name, kind: _, ...vanished }): SourceStatus => {
+  const vanished = vanishedSources(manifests, plan, input).map(({ name, kind: _, ...vanished }): SourceStatus => {
     const last = newest(lastInManifests(manifests, name), results[name]);
     return { name, attention: 'vanished', ...(last ? { last } : {}), ...vanished };
   });
@@ -143,8 +147,7 @@ function judge(
 function needsDamaged({ damaged = [] }: SourceStatusInput, lastGood: LastGood | undefined): Attention | null {
   if (!lastGood || damaged.length === 0) return null;
   const known = new Set(damaged);
-  const { index, facts, packs } = lastGood.entry;
-  return [index, facts, ...packs].some((ref) => ref !== undefined && known.has(ref.key)) ? 'damaged' : null;
+  return documentsOfEntry(lastGood.entry).some(({ key }) => known.has(key)) ? 'damaged' : null;
 }
 
 /**

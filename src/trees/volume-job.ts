@@ -4,6 +4,7 @@ import type { ProgressSink } from '../report/events.ts';
 import { appendJournal, type JournalEntry } from '../run/journal.ts';
 import { compareTree, type TreeDifference } from '../store/content/compare-tree.ts';
 import { type BuiltAreas, type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
+import { compareFile, type FileComparison } from '../store/exchange/compare-file.ts';
 import type { Exchanged } from '../store/exchange/exchange.ts';
 import type { EndedExchange } from '../store/exchange/finish-exchange.ts';
 import type { KnownArea } from '../store/exchange/known-area.ts';
@@ -37,6 +38,15 @@ interface SnapshotJob extends Job {
 
 interface CompareJob extends SnapshotJob {
   kind: 'compare';
+}
+
+/** Compares a single mounted file with the snapshot of it. */
+interface CompareFileJob extends Job {
+  kind: 'compare-file';
+  /** of the file in `root` */
+  name: string;
+  /** plain index on the spool */
+  indexPath: string;
 }
 
 /** Builds the new content next to the present data. `id`: of the restore; `needed`: bytes. */
@@ -101,11 +111,12 @@ interface AreasJob extends Job {
   known: readonly KnownArea[];
 }
 
-export type VolumeJob = CompareJob | BuildJob | SwapJob | UndoJob | RollBackJob | ForgetJob | AreasJob;
+export type VolumeJob = CompareJob | CompareFileJob | BuildJob | SwapJob | UndoJob | RollBackJob | ForgetJob | AreasJob;
 
 /** The result of each kind of job. */
 export interface VolumeResults {
   compare: TreeDifference;
+  'compare-file': FileComparison;
   build: BuiltTree;
   swap: Exchanged;
   undo: EndedExchange;
@@ -120,11 +131,11 @@ const PROGRESS_MS = 250;
 
 /** Whether a job is read-only. */
 export function onlyReads({ kind }: { kind: string }): boolean {
-  return kind === 'compare' || kind === 'areas';
+  return ['compare', 'compare-file', 'areas'].includes(kind);
 }
 
 export function isVolumeJob(job: { kind: string }): job is VolumeJob {
-  return ['compare', 'build', 'swap', 'undo', 'roll-back', 'forget', 'areas'].includes(job.kind);
+  return ['compare', 'compare-file', 'build', 'swap', 'undo', 'roll-back', 'forget', 'areas'].includes(job.kind);
 }
 
 /** Runs a job in this process, with synchronous calls: only for processes that do nothing else. */
@@ -141,6 +152,8 @@ export async function runVolumeJob(
       const index = readIndexFileLines(indexPath);
       return compareTree({ ...rest, index, select: selection(paths), signal, progress: inPhase('comparing') });
     }
+    case 'compare-file':
+      return compareFile({ root: job.root, name: job.name, index: readIndexFileLines(job.indexPath) });
     case 'build': {
       const { kind: _, indexPath, paths, journal, ...rest } = job;
       return buildTree({

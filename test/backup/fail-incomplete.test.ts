@@ -17,14 +17,15 @@ const reusing = (packs: Record<string, ObjectRef[]>, failed: string[]) => () => 
   failed: async ({ name }: { name: string }, error: unknown) => {
     failed.push(`${name}: ${(error as Error).message}`);
     const report = makeFailure({ name, kind: 'files' });
-    return { report, entry: { ...report, packs: [], skipped: {} } } as unknown as Captured;
+    return { report, entry: { ...report, skipped: {} } } as unknown as Captured;
   },
 });
 
-function captured(name: string, packs: ObjectRef[]): Captured {
+async function captured(name: string, packs: ObjectRef[]): Promise<Captured> {
   const { fell: _, ...entry } = makeResult({ name, kind: 'files', bytes: 1, newBytes: 1 });
   const refs = packs.map((pack, i) => ({ ...pack, id: String(i).padStart(32, '0'), plainSize: 1 }));
-  return { report: { ...entry }, entry: { ...entry, packs: refs, skipped: {} } };
+  const list = await (await bench.open()).putPacks({ id: '20261119T030000Z-aaaaaa', source: name, packs: refs });
+  return { report: { ...entry }, entry: { ...entry, ...(list ? { packs: list } : {}), skipped: {} } };
 }
 
 test('a pack that the destination lost fails the source that reuses it, not the others; the next run stores it again', async () => {

@@ -108,7 +108,7 @@ test('a manifest that is withdrawn because its objects are gone leaves a tombsto
 });
 
 const SOURCE: ManifestSource = {
-  ...{ kind: 'volume', status: 'ok', packs: [], files: 1, bytes: 1, newBytes: 1, newFiles: 1 },
+  ...{ kind: 'volume', status: 'ok', files: 1, bytes: 1, newBytes: 1, newFiles: 1 },
   ...{ summary: '', warnings: [], skipped: {} },
 };
 

@@ -84,7 +84,7 @@ async function run(request: Partial<BackupRequest>) {
         const report = results.find((one) => one.name === name) as Captured['report'];
         const { fell: _, ...entry } = report;
         clock = clockAfterCapture;
-        return { report, entry: { ...entry, packs: [], skipped: {} } };
+        return { report, entry: { ...entry, skipped: {} } };
       },
       failed: () => expect.fail('not asked for'),
     }),

@@ -42,7 +42,6 @@ const entry = (over: Partial<ManifestSource> = {}): ManifestSource => ({
   newBytes: 0,
   summary: '',
   warnings: [],
-  packs: [],
   skipped: {},
   ...over,
 });
@@ -111,14 +110,14 @@ describe('the outcome of a source', () => {
     expect([lastGoodOf(gaps, 'a')?.snapshot, lastStoredOf(gaps, 'a')?.snapshot]).toEqual(['21', '22']);
     // No complete snapshot exists, so a partial one counts.
     expect([lastGoodOf(gaps, 'b')?.snapshot, lastStoredOf(gaps, 'b')?.snapshot]).toEqual(['22', '22']);
-    const names = (at: string) => vanishedSources(gaps, planOf('b'), { a: at }).map(({ name }) => name);
+    const names = (at: string) => vanishedSources(gaps, planOf('b'), { accepted: { a: at } }).map(({ name }) => name);
     // Accepted before the newest snapshot that holds it: it has returned since.
     expect([names('2026-11-21T12:00:00Z'), names('2026-11-22T12:00:00Z')]).toEqual([['a'], []]);
   });
 
   test('it has vanished if snapshots have it and the plan does not, until a user accepts that', () => {
     const names = (accepted: Record<string, string>) =>
-      vanishedSources(snapshots, planOf('a', 'b'), accepted).map(({ name }) => name);
+      vanishedSources(snapshots, planOf('a', 'b'), { accepted }).map(({ name }) => name);
     expect(names({})).toEqual(['gone']);
     expect(names({ gone: '2026-11-20T09:00:00Z' })).toEqual([]);
     // Accepted before it was last stored: it has returned since.
@@ -128,9 +127,59 @@ describe('the outcome of a source', () => {
   test('a loss of another kind than the accepted one is not accepted', () => {
     const accepted = (...losses: Loss[]) => ({ gone: { at: '2026-11-20T09:00:00Z', sequence: 99, losses } });
     const inChain = snapshots.map((one) => ({ ...one, sequence: 1 }));
-    const names = (...losses: Loss[]) => vanishedSources(inChain, planOf('a', 'b'), accepted(...losses));
+    const names = (...losses: Loss[]) => vanishedSources(inChain, planOf('a', 'b'), { accepted: accepted(...losses) });
     expect(names('gone')).toEqual([]);
     expect(names('fall', 'empty')).toMatchObject([{ name: 'gone' }]);
+  });
+
+  describe('whose service has a new name', () => {
+    const mount = { type: 'volume', name: 'shop_media', source: '/v', destination: '/data', writable: true };
+    const volume = (name: string, over = {}) => ({ name, kind: 'volume', mount: { ...mount, ...over } });
+    const data = { type: 'bind', source: '/srv/pg', destination: '/var/lib/postgresql', writable: true };
+    const database = (name: string) => ({
+      name,
+      kind: 'postgres',
+      mounts: [mount, data],
+      dataDirectories: ['/var/lib/postgresql/17/docker'],
+    });
+    const places = { 'web.media': 'volume shop_media', 'db.postgres': '/srv/pg', 'web.old': 'volume shop_old' };
+    const gone = (sources: object[], names = Object.keys(places)) => {
+      const entries = Object.fromEntries(
+        names.map((name) => [name, entry({ kind: name.endsWith('postgres') ? 'postgres' : 'volume' })]),
+      );
+      const plan = { project: 'shop', problems: [], sources } as unknown as Plan;
+      return vanishedSources([manifest('20', entries)], plan, { accepted: {}, places });
+    };
+
+    test.each([
+      [
+        'a volume',
+        volume('app.media'),
+        'web.media',
+        'volume shop_media',
+        'lifeboat.name: web on the service of app.media',
+      ],
+      ['a database', database('database.postgres'), 'db.postgres', '/srv/pg', 'lifeboat.name: db on the service of'],
+      ['a volume of another name', volume('app.files'), 'web.media', 'volume shop_media', undefined],
+    ])('is reported with the new name: %s', (_what, planned, name, place, label) => {
+      const found = gone([planned]).find((one) => one.name === name);
+      expect(found?.renamed).toEqual({ to: planned.name, place });
+      const { message, hint = '' } = vanishedOutcome(found!).report.error ?? {};
+      expect(message).toContain(`${planned.name} now has its data (${place})`);
+      expect(hint).toContain(`lifeboat accept ${name}`);
+      if (label) expect(hint).toContain(label);
+      else expect(hint).not.toContain('lifeboat.name');
+    });
+
+    test.each([
+      ['another volume', volume('app.media', { name: 'shop_other' })],
+      ['a database on a volume that held files', database('web2.postgres')],
+      ['nothing', undefined],
+    ])('is not claimed of %s', (_what, planned) => {
+      const found = gone(planned ? [planned] : [], ['web.media', 'web.old']);
+      expect(found.map(({ renamed }) => renamed)).toEqual([undefined, undefined]);
+      expect(vanishedOutcome(found[0]!).report.error?.hint).toContain('Start its container');
+    });
   });
 
   test('a database whose container is stopped is not called gone', () => {
@@ -138,7 +187,7 @@ describe('the outcome of a source', () => {
       ...planOf('a', 'b'),
       stopped: { gone: { container: 'shop-db-1', start: 'docker compose start db' } },
     };
-    const [source] = vanishedSources(snapshots, plan, {});
+    const [source] = vanishedSources(snapshots, plan, { accepted: {} });
     expect(source).toMatchObject({ name: 'gone', stopped: { container: 'shop-db-1' } });
     expect(vanishedOutcome(source!).report.error).toMatchObject({
       code: 'CONTAINER_STOPPED',

@@ -5,19 +5,24 @@ import { status } from '../../src/commands/status.ts';
 import type { Problem } from '../../src/plan/model.ts';
 import { stoppedDatabase } from '../../src/plan/postgres.ts';
 import { plainPaint } from '../../src/report/paint.ts';
+import { encodePackList } from '../../src/store/objects/pack-list.ts';
 import { makeReport } from '../report/fixtures.ts';
 
 /** The command `status` where the state in the spool does not tell everything. */
 
 const AT = new Date(Date.now() - 60_000).toISOString();
 const object = (key: string) => ({ key, size: 1, sha256: '0'.repeat(64) });
+const PACK = { ...object('pack'), id: '0'.repeat(32), plainSize: 1 };
 const SNAPSHOT = {
   id: '20261120T030000Z-aaaaaa',
   end: AT,
   trigger: 'schedule',
   sequence: 1,
   sources: {
-    'web.media': { kind: 'volume', status: 'ok', bytes: 1, files: 1, index: object('index'), packs: [object('pack')] },
+    'web.media': {
+      ...{ kind: 'volume', status: 'ok', bytes: 1, files: 1, index: object('index') },
+      packs: { ...object('list'), count: 1 },
+    },
   },
 };
 
@@ -40,6 +45,7 @@ async function show({ manifests = [SNAPSHOT], keys = [], damaged = [], ...over }
     destination: { name: '/backups', list },
     snapshots: async () => ({ snapshots: manifests.map((manifest) => ({ manifest })), damaged: [] }),
     seen: [],
+    readPackList: async () => encodePackList([PACK]),
   };
   let out = '';
   const call = {
@@ -91,9 +97,18 @@ test('a project without a snapshot is shown with the other projects of the desti
   expect(out).toContain('--from /backups --project shop');
 });
 
+test('a source that failed is no success, although no run is remembered and no snapshot is there', async () => {
+  const error = { code: 'PG_UNREACHABLE', message: 'the server does not respond' };
+  const failed = { 'web.media': { run: '20261120T030000Z-aaaaaa', at: AT, status: 'failed', error } };
+  const { code, out } = await show({ manifests: [], results: failed });
+  expect(out).toContain('the server does not respond');
+  expect(out).not.toContain('No run yet');
+  expect(code).toBe(3);
+});
+
 test('a source whose last good snapshot has a damaged object is not well', async () => {
   expect((await show({ damaged: ['another'] })).code).toBe(0);
-  for (const damaged of ['pack', 'index']) {
+  for (const damaged of ['pack', 'index', 'list']) {
     const { code, out } = await show({ damaged: [damaged] });
     expect(code).toBe(3);
     expect(out).toContain('! web.media: `lifeboat check` found damage in its last good snapshot');

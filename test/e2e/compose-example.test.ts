@@ -1,10 +1,10 @@
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { farAway, ok, sh } from '../harness/stack.ts';
 
-/** Uses compose.example.yml like a user: copied to compose.yml, with an .env file and no other preparation. */
+/** Uses compose.example.yml like a user: copied to docker-compose.yml, with an .env file and no other preparation. */
 const project = `lbt-example-${process.pid}`;
 let directory: string;
 
@@ -22,13 +22,13 @@ const OVERRIDE = {
 };
 
 function compose(...args: string[]) {
-  const files = ['--file', 'compose.yml', '--file', 'override.json'];
+  const files = ['--file', 'docker-compose.yml', '--file', 'override.json'];
   return ['compose', '--progress', 'quiet', '--project-name', project, ...files, ...args];
 }
 
 beforeAll(async () => {
   directory = await mkdtemp(path.join(tmpdir(), 'lifeboat-example-'));
-  await copyFile(new URL('../../compose.example.yml', import.meta.url), path.join(directory, 'compose.yml'));
+  await copyFile(new URL('../../compose.example.yml', import.meta.url), path.join(directory, 'docker-compose.yml'));
   const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
   await writeFile(path.join(directory, '.env'), `POSTGRES_PASSWORD=canary-example\nDOCKER_SOCKET=${socket}\n`);
   await writeFile(path.join(directory, 'override.json'), JSON.stringify(OVERRIDE));
@@ -40,14 +40,17 @@ afterAll(async () => {
 });
 
 it('parses without other files', async () => {
-  await ok('docker', ['compose', '--file', 'compose.yml', 'config', '--quiet'], { cwd: directory });
+  await ok('docker', ['compose', '--file', 'docker-compose.yml', 'config', '--quiet'], { cwd: directory });
 });
 
 it('plans the database, the volume and the configuration, without a problem', async () => {
   const plan = JSON.parse(
     await ok('docker', compose('exec', '--no-TTY', 'lifeboat', 'lifeboat', 'plan', '--json'), { cwd: directory }),
-  ) as { sources: { name: string }[]; problems: unknown[] };
+  ) as { sources: { name: string }[]; problems: unknown[]; notes: unknown[] };
   expect(plan.problems).toEqual([]);
+  expect(plan.notes).toContainEqual({
+    ...{ subject: 'config', message: 'leaves out backups (the backups), restored (mounted at /restored)' },
+  });
   expect(plan.sources.map(({ name }) => name)).toEqual(['config', 'db.postgres', 'web.media']);
 });
 
@@ -58,6 +61,9 @@ it('backs everything up, and restores the configuration', async () => {
     ok('docker', compose('exec', '--no-TTY', 'lifeboat', 'lifeboat', ...args), { cwd: directory });
   await lifeboat('backup');
   await lifeboat('restore', 'latest', 'config', '--to-directory', '/restored/config');
-  await ok('diff', ['compose.yml', 'restored/config/compose.yml'], { cwd: directory });
+  await ok('diff', ['docker-compose.yml', 'restored/config/docker-compose.yml'], { cwd: directory });
   await ok('diff', ['.env', 'restored/config/.env'], { cwd: directory });
+  expect((await readdir(path.join(directory, 'restored/config'))).sort()).toEqual([
+    ...['.env', 'docker-compose.yml', 'override.json'],
+  ]);
 });

@@ -5,11 +5,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorInfo } from '../../src/base/errors.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import type { RunReport } from '../../src/report/events.ts';
-import { encodeManifest, manifestHash, manifestKey } from '../../src/store/objects/manifest.ts';
+import { encodeManifest, type Manifest, manifestHash, manifestKey } from '../../src/store/objects/manifest.ts';
 import { openRepository } from '../../src/store/repository/open-repository.ts';
+import { listsOf } from '../../src/store/repository/pack-lists.ts';
 import { type S3Proxy, startS3Proxy } from '../harness/s3-proxy.ts';
 import { S3_KEY, type S3Server, startS3Server } from '../harness/s3-server.ts';
 import { holder, hostAddress, ok, Stack, type StackOptions, sh, until, whileRuns } from '../harness/stack.ts';
+import { packsIn } from './repository-check.ts';
 
 const DAY = 86_400_000;
 const NIGHTS = 3;
@@ -272,8 +274,10 @@ describe('a copy on an S3 server', () => {
     proxy.forget();
     const there = new Set(await objects());
     const packs = (await stack.objects()).filter((one) => one.includes('/packs/') && !there.has(one));
-    const latest = JSON.stringify(await stack.json('show', 'latest'));
-    const pack = packs.find((one) => latest.includes(one)) as string;
+    const latest = await stack.json<Manifest>('show', 'latest');
+    const needed: string[] = [];
+    for (const list of listsOf([latest])) needed.push(...(await packsIn(backups, list)).map(({ key }) => key));
+    const pack = packs.find((one) => needed.includes(one)) as string;
     const good = await readFile(path.join(backups, pack));
     const bytes = Buffer.from(good);
     bytes[1000] = (bytes[1000] ?? 0) ^ 1;

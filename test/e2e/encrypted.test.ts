@@ -10,7 +10,7 @@ const PASSPHRASE = 'canary horse battery';
 
 /** Names of the objects that can be read without a key. */
 const RECORDS =
-  /^(lifeboat\.json|[^/]+\/(snapshots\/[^/]+\/manifest\.json|(restores|pins|tombstones|unreferenced|leases)\/[^/]+))$/;
+  /^(lifeboat\.json|[^/]+\/(snapshots\/[^/]+\/(manifest\.json|[^/]+\.packs\.ndjson\.zst)|(restores|pins|tombstones|unreferenced|leases)\/[^/]+))$/;
 
 /** An agent that can write but not read, then one that can, then one with other keys. */
 describe('encrypted backups', () => {

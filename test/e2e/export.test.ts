@@ -162,11 +162,21 @@ describe('export', () => {
     const zip = await bring('media.zip', 'web.media', '--at', '2024-06-01T03:00Z');
     expect(zip.code, zip.stderr).toBe(0);
     expect((await bring('media.zip', 'web.media')).code).toBe(2);
+    // One directory more than the source has, as in `tar -cf backup.tar data`.
+    await ok('sh', ['-c', 'mkdir -p deep/data && tar -xf media.tar -C deep/data && tar -cf deep.tar -C deep ./data'], {
+      cwd: base,
+    });
+    const warnings = async (...options: string[]) => {
+      const { stdout } = await bring('deep.tar', 'web.media', '--at', '2024-05-01T03:00Z', ...options);
+      return (JSON.parse(stdout) as { warnings: string[] }).warnings.join('\n');
+    };
+    expect(await warnings()).toMatch(/below data\/, which web\.media does not have: .* import again with --strip 1$/m);
+    expect(await warnings('--strip', '1')).not.toContain('--strip');
     const hostile = path.join(base, 'hostile.tar');
     await ok('tar', ['-cPf', hostile, '--transform', 's|.*|../../evil|', '/etc/hostname']);
     const refused = await bring('hostile.tar', 'web.media', '--at', '2024-05-01T03:00Z');
     expect([refused.code, refused.stdout]).toEqual([1, expect.stringContaining('IMPORT_REFUSED')]);
-    expect((await stack.json<{ snapshots: object[] }>('snapshots')).snapshots).toHaveLength(3);
+    expect((await stack.json<{ snapshots: object[] }>('snapshots')).snapshots).toHaveLength(5);
   });
 
   it('a database export can be imported too', async () => {

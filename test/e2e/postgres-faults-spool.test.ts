@@ -31,7 +31,7 @@ describe('a spool that is too small', () => {
   });
 
   it.each([
-    ['is detected before the dump begins', 30, /^the spool has \d+ MiB free, the dump may need \d+ MiB$/],
+    ['is detected before the dump begins', 30, /^the spool has [\d.]+ MiB free, the dump may need [\d.]+ MiB$/],
     ['and fills up during the dump, fails the run cleanly', 44, /^no space left in the spool while dumping app$/],
   ])('%s', async (_, spoolMiB, message) => {
     const made = await small(spoolMiB);
@@ -45,7 +45,29 @@ describe('a spool that is too small', () => {
     expect(error?.hint).toContain('/spool');
 
     expect(await askRestored(stack, made.good, 'app', ASK)).toBe('500|125250');
-    await stack.psql('DROP TABLE noise', { database: 'app' });
+    // A restore needs the size of the dump in the spool. It says so beforehand, and begins only if there is room.
+    await stack.psql('DELETE FROM noise WHERE id > 1000', { database: 'app' });
+    await stack.psql('VACUUM FULL noise', { database: 'app' });
+    const { id } = await expectNextRunGood(stack);
+    const restore = ['restore', id, 'db.postgres', '--database', 'app'];
+    const shown = await stack.lifeboat(...restore, '--dry-run');
+    expect(shown.stderr).toMatch(
+      /reads +at most 8\.\d MiB · needs .* in \S+-db-1, has .* · needs 8\.\d MiB free in \/spool, has/,
+    );
+    const fill = 'n=$(stat -f -c %a /spool); dd if=/dev/zero of=/spool/ballast bs=4096 count=$((n - 1000)) status=none';
+    await stack.exec('lifeboat', ['sh', '-c', fill]);
+    for (const args of [
+      restore,
+      [...restore, '--yes'],
+      ['restore', id, 'db.postgres', '--table', 'noise', '--as', 'n2'],
+    ]) {
+      const refused = await stack.lifeboat(...args);
+      expect([refused.code, refused.stderr], args.join(' ')).toEqual([
+        1,
+        expect.stringMatching(/the spool has 3\.\d MiB free, and the restore needs 8\.\d MiB there.*SPOOL_FULL/s),
+      ]);
+    }
+    await stack.exec('lifeboat', ['rm', '/spool/ballast']);
     await expectNextRunGood(stack);
   });
 

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
+import type { RestoreResult } from '../../src/restore/context.ts';
 import { holder, postgres, Stack, type StackOptions, sh } from '../harness/stack.ts';
 
 interface PlanView {
@@ -170,10 +171,23 @@ describe('the Compose files of real products', () => {
     expect(into.code, into.stderr).toBe(0);
     expect(into.stdout).not.toMatch(/unavailable|stopped|swap/);
     expect(await stack.exec('lifeboat', ['cat', '/restored/acme/acme.json'])).toBe('{"certificates": 1}');
+    expect(into.stderr).not.toContain('-wal');
+    // A file that is equal needs no restore, whatever its time is. A restore does not replace one that differs.
+    await writeFile(file('acme.json'), '{"certificates": 1}');
+    const same = await stack.lifeboat('restore', 'latest', 'web.acme-json', '--yes');
+    expect(same.code, same.stderr).toBe(4);
+    expect(same.stderr).toMatch(/acme\.json is equal to the snapshot already/);
+    const all = await stack.lifeboat('restore', 'latest', '--all', '--dry-run', '--json');
+    const { failed } = JSON.parse(all.stdout) as RestoreResult;
+    expect(failed?.map(({ target }) => target)).not.toContain('web.acme-json');
+    await writeFile(file('acme.json'), '{"certificates": 2}');
     const inPlace = await stack.lifeboat('restore', 'latest', 'web.acme-json', '--yes');
     expect(inPlace.code).toBe(1);
-    expect(inPlace.stderr).toMatch(/TREE_TARGET_REFUSED.*--to-directory.*-wal, -shm and -journal/s);
-    expect(into.stderr).not.toContain('-wal');
+    expect(inPlace.stderr).toMatch(
+      /TREE_TARGET_REFUSED.*`lifeboat restore latest web\.acme-json --to-directory \/restored\/web\.acme-json`/s,
+    );
+    expect(inPlace.stderr).not.toContain('-wal');
+    await writeFile(file('acme.json'), '{"certificates": 1}');
   });
 
   it('a server that has just started and does not respond counts as not ready yet', async () => {

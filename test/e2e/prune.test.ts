@@ -64,10 +64,14 @@ describe('pruning', () => {
     ).snapshots();
     expect(snapshots).toHaveLength(nights);
     let previous: string | null = null;
+    // A list of packs may be in the directory of an earlier snapshot.
+    const ids = new Map<string, string>();
+    const move = (key: string) =>
+      key.replace(/(?<=\/snapshots\/)[^/]+/, (id) => ids.get(id) ?? expect.fail(`${id} is newer`));
     for (const [i, { manifest }] of snapshots.toReversed().entries()) {
       const time = new Date(Date.now() - (nights - i) * DAY).toISOString();
       const id = `${time.slice(0, 19).replaceAll(/[-:]/g, '')}Z-${manifest.id.slice(-6)}`;
-      const move = (key: string) => key.replace(`/snapshots/${manifest.id}/`, `/snapshots/${id}/`);
+      ids.set(manifest.id, id);
       const at = (one: string) => path.join(backups, stack.project, 'snapshots', one);
       const bytes: Buffer = encodeManifest(moved(manifest, { id, start: time, end: time, previous }, move));
       await cp(at(manifest.id), at(id), { recursive: true, preserveTimestamps: true });
@@ -82,7 +86,7 @@ describe('pruning', () => {
   function moved(manifest: Manifest, over: Partial<Manifest>, move: (key: string) => string): Manifest {
     const sources = Object.entries(manifest.sources).map(([name, entry]) => {
       const refs = Object.fromEntries(
-        (['index', 'facts'] as const).flatMap((part) => {
+        (['index', 'facts', 'packs'] as const).flatMap((part) => {
           const ref = entry[part];
           return ref ? [[part, { ...ref, key: move(ref.key) }]] : [];
         }),

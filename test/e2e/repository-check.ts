@@ -3,7 +3,10 @@ import { createReadStream } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { decodeManifest, type Manifest, objectsOf } from '../../src/store/objects/manifest.ts';
+import { zstdDecompressSync } from 'node:zlib';
+import { decodeManifest, documentsOf, type Manifest, type ObjectRef } from '../../src/store/objects/manifest.ts';
+import type { PackRef } from '../../src/store/packs/pack-stream.ts';
+import { listsOf } from '../../src/store/repository/pack-lists.ts';
 
 /** Inspects a repository on the host's disk, as far as possible without the code that wrote it. */
 export interface RepositoryView {
@@ -24,7 +27,9 @@ export async function viewRepository(root: string, verified = new Set<string>())
     manifests.push(decodeManifest(await readFile(path.join(root, key))));
   const bad: string[] = [];
   const named = new Set<string>();
-  for (const { key, size, sha256 } of manifests.flatMap(objectsOf)) {
+  const packs: ObjectRef[] = [];
+  for (const list of listsOf(manifests)) if (files.has(list.key)) packs.push(...(await packsIn(root, list)));
+  for (const { key, size, sha256 } of [...manifests.flatMap(documentsOf), ...packs]) {
     if (named.has(key)) continue;
     named.add(key);
     const problem = files.has(key) ? await compare(path.join(root, key), size, sha256, verified) : 'missing';
@@ -34,6 +39,15 @@ export async function viewRepository(root: string, verified = new Set<string>())
   const others = (key: string) => key === 'lifeboat.json' || /^[^/]+\/leases\/\d{10}\.json$/.test(key);
   const orphans = [...files].filter((key) => !named.has(key) && !isManifest(key) && !others(key));
   return { manifests, bad, orphans };
+}
+
+/** Reads a list of packs of a repository on disk. */
+export async function packsIn(root: string, { key }: { key: string }): Promise<PackRef[]> {
+  const lines = zstdDecompressSync(await readFile(path.join(root, key)))
+    .toString()
+    .trim()
+    .split('\n');
+  return lines.map((line) => JSON.parse(line) as PackRef);
 }
 
 async function compare(file: string, size: number, sha256: string, verified: Set<string>): Promise<string | undefined> {

@@ -106,13 +106,19 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     const whole = await dump('--table=orders');
     const content = await sql(CONTENT('orders'));
     const rest = ['--exclude-table=orders', '--exclude-table=orders_*_seq'];
-    await sql('DROP TABLE orders CASCADE');
+    await sql('DROP TABLE orders CASCADE; CREATE TABLE orders (id int)');
+    const recreated = await restore('--table', 'public.orders', '--database', 'app');
+    expect(error(recreated)).toMatchObject({
+      code: 'PG_TARGET_EXISTS',
+      hint: expect.stringContaining('empty: an application may have created it again. Drop it (`DROP TABLE'),
+    });
+    await sql('DROP TABLE orders');
     const others = await dump(...rest);
-    const { code, result, stdout, stderr } = await restore('--table', 'public.orders', '--database', 'app');
+    const { code, result, stdout, stderr } = await restore('--table', '"public".ORDERS', '--database', 'app');
     expect(code, stdout + stderr).toBe(0);
     expect(result.restored).toEqual([{ target: 'app: public.orders', rows: 1000 }]);
     expect(result.warnings).toEqual([
-      'foreign keys of other tables to it are not restored: public.lines lines_order_id_fkey',
+      'foreign key public.lines lines_order_id_fkey is not restored; to add it, run: ALTER TABLE ONLY public.lines ADD CONSTRAINT lines_order_id_fkey FOREIGN KEY (order_id) REFERENCES public.orders(id)',
       'views on it are not restored: public.big, public.sums',
     ]);
     expect(await dump('--table=orders')).toBe(whole);
@@ -163,8 +169,8 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     const content = await sql(CONTENT('(SELECT id, customer, total FROM orders WHERE id <= 1000)'));
     const taken = await restore('--table', 'public.orders', '--database', 'app');
     expect({ code: taken.code, error: error(taken)?.code }).toEqual({ code: 1, error: 'PG_TARGET_EXISTS' });
-    expect(error(taken)?.hint).toMatch(/--as/);
-    const { code, result, stdout } = await restore('--table', 'orders', '--database', 'app', '--as', 'Orders then');
+    expect(error(taken)?.hint).toMatch(/^The present table has rows\. Restore under another name with --as/);
+    const { code, result, stdout } = await restore('--table', 'orders', '--database', 'app', '--as', '"Orders then"');
     expect(code, stdout).toBe(0);
     expect(result.restored).toEqual([{ target: 'app: public.Orders then', rows: 1000 }]);
     expect(result.warnings).toEqual([
@@ -257,6 +263,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
       [['--table', 'public.paren'], 'PG_TABLE_UNKNOWN'],
       [['--table', 'sums'], 'PG_TABLE_UNKNOWN'],
       [['--table', 'parent', '--as', 'public.x'], 'USAGE'],
+      [['--table', 'parent', '--as', 'public."x"'], 'USAGE'],
       [['--table', 'parent'], 'PG_TARGET_EXISTS'],
       [['--table', 'parent', '--as', 'mood'], 'PG_TARGET_EXISTS'],
     ];

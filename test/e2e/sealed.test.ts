@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CheckResult } from '../../src/check/check.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
 import { holder, ok, postgres, Stack, type StackOptions } from '../harness/stack.ts';
+import { packsIn } from './repository-check.ts';
 
 const SIGNING = 'a-key-that-only-this-test-knows';
 const identity = execFileSync('age-keygen', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
@@ -82,6 +83,7 @@ describe('encrypted and signed backups', () => {
     await stack.exec('web', ['sh', '-c', 'for file in /media/*; do echo other > "$file"; done']);
     const before = { rows: await rows(), files: await media() };
     const of = (source: string) => newest.sources[source] ?? expect.fail(`no ${source}`);
+    const list = (source: string) => of(source).packs ?? expect.fail('no packs');
     const indexKey = of('web.media').index?.key ?? '';
     const flip = (bytes: Buffer) => {
       bytes[bytes.length - 20]! ^= 1;
@@ -98,8 +100,8 @@ describe('encrypted and signed backups', () => {
     const other = (bytes: Buffer) => Buffer.from(bytes.toString().replace('"agentVersion":"', '"agentVersion":"9'));
     for (const [source, key, change, error] of [
       ['web.media', indexKey, sealAnew, 'OBJECT_DAMAGED'],
-      ['web.media', of('web.media').packs.at(-1)?.key ?? '', flip, 'OBJECT_DAMAGED'],
-      ['db.postgres', of('db.postgres').packs[0]?.key ?? '', flip, 'OBJECT_DAMAGED'],
+      ['web.media', (await packsIn(file(''), list('web.media'))).at(-1)?.key ?? '', flip, 'OBJECT_DAMAGED'],
+      ['db.postgres', (await packsIn(file(''), list('db.postgres')))[0]?.key ?? '', flip, 'OBJECT_DAMAGED'],
       ['db.postgres', of('db.postgres').facts?.key ?? '', flip, 'OBJECT_DAMAGED'],
       ['db.postgres', path.relative(file(''), manifestOf(newest.id)), other, 'SIGNATURE_WRONG'],
     ] as const) {

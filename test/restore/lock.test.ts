@@ -14,7 +14,7 @@ beforeEach(() => {
   asked = [];
 });
 
-const entry = { status: 'ok', packs: [] };
+const entry = { status: 'ok' };
 const manifest = { id: '20261120T030000Z-000001', end: '2026-11-20T03:00:00.000Z', sources: { 'web.media': entry } };
 const repository = {
   signing: { active: false },

@@ -12,11 +12,11 @@ import { parseKeep } from '../../src/plan/retention.ts';
 import { prune } from '../../src/prune/prune.ts';
 import { openState } from '../../src/run/state.ts';
 import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
-import { objectsOf } from '../../src/store/objects/manifest.ts';
 import { streamOf } from '../../src/store/objects/objects.ts';
 import { chainBreaks } from '../../src/store/repository/chain.ts';
 import { takeLease } from '../../src/store/repository/lease.ts';
 import { openRepository } from '../../src/store/repository/open-repository.ts';
+import { objectsOf, readPacks } from '../../src/store/repository/pack-lists.ts';
 import type { Repository, Snapshot } from '../../src/store/repository/repository.ts';
 import { readTombstones } from '../../src/store/repository/tombstones.ts';
 import { noSightings, scratchBase } from '../store/helpers.ts';
@@ -128,17 +128,20 @@ export class CopyBench {
       key,
       ...(await repository.destination.put(key, streamOf(content))),
     });
-    const before = this.last?.manifest.sources[MEDIA]?.packs[0];
+    const last = this.last?.manifest.sources[MEDIA];
+    const [before] = last ? await readPacks(repository, last) : [];
     const pack = async (digits: string) => {
       const name = digits.padEnd(32, '0');
       const key = `shop/packs/${MEDIA}/${name.slice(0, 2)}/${name}.zip`;
       return { ...(await put(key, `content of ${name}`.repeat(1000))), id: name, plainSize: 1 };
     };
     const packs = [before ?? (await pack('ab')), await pack(`c${this.now}`)];
+    const list = await repository.putPacks({ id, source: MEDIA, packs });
     const index = await put(`shop/snapshots/${id}/${MEDIA}.index.ndjson.zst`, `index of ${id}`);
     const entry: ManifestSource = {
-      ...{ kind: 'volume', status: 'ok', index, packs, files: 1, bytes: 1, newBytes: 1, newFiles: 1 },
+      ...{ kind: 'volume', status: 'ok', index, files: 1, bytes: 1, newBytes: 1, newFiles: 1 },
       ...{ summary: '', warnings: [], skipped: {} },
+      ...(list ? { packs: list } : {}),
     };
     const time = new Date(this.now).toISOString();
     this.last = await repository.commit({
@@ -155,6 +158,14 @@ export class CopyBench {
     const ids: string[] = [];
     for (let i = 0; i < count; i++) ids.push((await this.night()).manifest.id);
     return ids;
+  }
+
+  /** Returns the key of the pack that only the nth newest snapshot needs. */
+  async ownPack(n: number): Promise<string> {
+    const repository = await this.main();
+    const { snapshots } = await repository.snapshots();
+    const [, own] = await readPacks(repository, (snapshots[n] as Snapshot).manifest.sources[MEDIA] as ManifestSource);
+    return own?.key as string;
   }
 
   private plan(): Plan {
@@ -221,7 +232,7 @@ export class CopyBench {
     const { snapshots, damaged } = await repository.snapshots();
     const problems = [...damaged, ...chainBreaks(snapshots, await readTombstones(repository))];
     if (problems.length > 0) throw new Error(JSON.stringify(problems));
-    await repository.checkObjects(snapshots.flatMap(({ manifest }) => objectsOf(manifest)));
+    for (const { manifest } of snapshots) await repository.checkObjects(await objectsOf(repository, manifest));
     return snapshots.map(({ manifest }) => manifest.id).reverse();
   }
 

@@ -3,20 +3,24 @@ import { LifeboatError } from '../../src/base/errors.ts';
 import type { LockingDestination } from '../../src/destinations/destination.ts';
 import { prolongLocks } from '../../src/run/object-locks.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
+import { fakeLists } from '../store/pack-lists.ts';
 
+const { list, readPackList } = fakeLists();
+const packs = list('shop/old', 'shop/new');
 const now = new Date('2026-11-20T03:00:00Z');
 const manifest = {
   sources: {
     a: {
       index: { key: 'shop/a.index' },
       facts: { key: 'shop/a.facts' },
-      packs: [{ key: 'shop/old' }, { key: 'shop/new' }],
+      packs,
     },
-    b: { packs: [] },
+    b: {},
   },
 } as unknown as Manifest;
 
 const at = (prolong?: LockingDestination['prolongLocks']) => ({
+  readPackList,
   destination: { name: 's3://acme', ...(prolong ? { prolongLocks: prolong } : {}) } as unknown as LockingDestination,
 });
 
@@ -25,7 +29,7 @@ test('every object that a snapshot needs is locked as long as the snapshot, and 
   const { signal } = new AbortController();
   const prolong = async (...args: unknown[]) => asked.push(...args);
   expect(await prolongLocks(at(prolong), manifest, now, signal)).toEqual([]);
-  const keys = ['lifeboat.json', 'shop/a.index', 'shop/a.facts', 'shop/old', 'shop/new'];
+  const keys = ['lifeboat.json', 'shop/a.index', 'shop/a.facts', packs?.key, 'shop/old', 'shop/new'];
   expect(asked).toEqual([keys, now, signal]);
   expect(await prolongLocks(at(), manifest, now, signal)).toEqual([]);
 });

@@ -16,7 +16,9 @@ import { lastStoredOf } from '../../src/run/history.ts';
 import { openState } from '../../src/run/state.ts';
 import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
 import { newSnapshotId } from '../../src/store/objects/snapshot-id.ts';
+import type { PackRef } from '../../src/store/packs/pack-stream.ts';
 import { openRepository } from '../../src/store/repository/open-repository.ts';
+import { readPacks } from '../../src/store/repository/pack-lists.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { createTreeStore } from '../../src/trees/runner.ts';
 import { type Bench, createBench } from '../store/helpers.ts';
@@ -64,7 +66,7 @@ export class SealedBench {
   }
 
   /** A run as in src/backup/capture.ts: it reuses packs of the previous run where possible. */
-  async run(keys: SealKeys): Promise<{ manifest: Manifest; entry: ManifestSource }> {
+  async run(keys: SealKeys): Promise<{ manifest: Manifest; entry: ManifestSource; packs: PackRef[] }> {
     const { bench, now } = this;
     const repository = await this.open(keys);
     const state = openState(path.join(bench.spool, 'state'));
@@ -79,10 +81,12 @@ export class SealedBench {
     const stored = await bench.store({ keys, indexPath, ...(tree ? { previous: tree } : {}) });
     const facts = await repository.putFacts(id, SOURCE, { kind: 'volume', note: 'canary' });
     const index = await repository.putIndex(id, SOURCE, indexPath);
-    const { packs, files, bytes, newBytes, newFiles } = stored;
+    const packs = await repository.putPacks({ id, source: SOURCE, packs: stored.packs }, { last: last?.entry.packs });
+    const { files, bytes, newBytes, newFiles } = stored;
     const entry: ManifestSource = {
-      ...{ kind: 'volume', status: 'ok', index, facts, packs: [...packs], files, bytes, newBytes, newFiles },
+      ...{ kind: 'volume', status: 'ok', index, facts, files, bytes, newBytes, newFiles },
       ...{ summary: '', warnings, skipped: {} },
+      ...(packs ? { packs } : {}),
     };
     const time = now.toISOString();
     const { manifest } = await repository.commit({
@@ -92,7 +96,7 @@ export class SealedBench {
     });
     await state.cacheIndex(SOURCE, index.sha256, indexPath);
     this.now = new Date(now.getTime() + 24 * 60 * 60_000);
-    return { manifest, entry };
+    return { manifest, entry, packs: await readPacks(repository, entry) };
   }
 
   /**
@@ -152,6 +156,6 @@ export class SealedBench {
 }
 
 /** Returns the keys of the packs, in order. */
-export function packKeys({ packs }: ManifestSource): string[] {
+export function packKeys({ packs }: { packs: readonly PackRef[] }): string[] {
   return packs.map(({ key }) => key).sort();
 }

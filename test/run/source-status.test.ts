@@ -11,8 +11,10 @@ import {
   resultsOf,
   type SourceStatusInput,
 } from '../../src/run/source-status.ts';
-import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
+import type { Manifest } from '../../src/store/objects/manifest.ts';
+import { withListsOf } from '../../src/store/repository/pack-lists.ts';
 import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
+import { fakeLists } from '../store/pack-lists.ts';
 
 const plan = (...names: string[]) =>
   ({
@@ -197,12 +199,15 @@ test('without the snapshots, status does not say that a source was never backed 
   expect(lines).toEqual([expect.stringMatching(/^web\.media +unknown +snapshots unknown/)]);
 });
 
-test('a source whose last good snapshot needs a damaged object needs attention', () => {
+test('a source whose last good snapshot needs a damaged object needs attention', async () => {
+  const { list, readPackList } = fakeLists();
   const [older, newer] = [manifest(19, { a: 'ok' }), manifest(20, { a: 'ok' })];
-  const packs = (name: string) => [{ key: `shop/packs/a/${name}.zip` }] as unknown as ManifestSource['packs'];
-  if (older.sources.a) older.sources.a.packs = packs('old');
-  if (newer.sources.a) newer.sources.a.packs = packs('new');
-  const of = (key: string) => attention({ plan: plan('a'), manifests: [newer, older], damaged: [key] });
-  expect(of('shop/packs/a/new.zip')).toEqual({ a: 'damaged' });
-  expect(of('shop/packs/a/old.zip')).toEqual({ a: null });
+  Object.assign(older.sources.a ?? {}, { packs: list('shop/packs/a/old.zip') });
+  Object.assign(newer.sources.a ?? {}, { packs: list('shop/packs/a/new.zip') });
+  const of = async (key: string) => {
+    const damaged = await withListsOf({ readPackList }, [newer.sources.a ?? {}], [key]);
+    return attention({ plan: plan('a'), manifests: [newer, older], damaged });
+  };
+  expect(await of('shop/packs/a/new.zip')).toEqual({ a: 'damaged' });
+  expect(await of('shop/packs/a/old.zip')).toEqual({ a: null });
 });

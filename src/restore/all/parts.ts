@@ -2,6 +2,7 @@ import { type ErrorInfo, errorInfo, LifeboatError } from '../../base/errors.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
 import type { RestoreReport } from '../../report/events.ts';
 import type { Journal } from '../../run/journal.ts';
+import { spoolTooSmall } from '../content.ts';
 import type { PreparedRestore, RestoreDeps, RestoreRequest } from '../context.ts';
 import type { Opened } from '../part.ts';
 
@@ -86,5 +87,27 @@ export function refuseSharedVolumes(whole: Whole): void {
       );
       whole.failed.push({ target: request.source, error: errorInfo(error) });
     }
+  }
+}
+
+/**
+ * Refuses sources whose content does not fit into the spool together with that of the sources before them. Each fits
+ * alone, and all are fetched before the first is swapped.
+ */
+export function refuseBeyondSpool(whole: Whole): void {
+  let sum = 0;
+  for (const { request, prepared } of active(whole)) {
+    const { spool } = prepared.preview;
+    if (spool === undefined) continue;
+    sum += spool.needed;
+    if (sum <= spool.free) continue;
+    const { source, snapshot } = request;
+    const what = `the restore of ${source} after the sources before it`;
+    const hint = ` Or restore it alone: \`lifeboat restore ${snapshot} ${source}\`.`;
+    whole.failed.push({
+      target: source,
+      error: errorInfo(spoolTooSmall({ needed: sum, free: spool.free }, what, hint)),
+    });
+    sum -= spool.needed;
   }
 }

@@ -1,6 +1,7 @@
 import { errorInfo } from '../../base/errors.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
 import type { RestoreStart } from '../../report/events.ts';
+import { ALL_SOURCES } from '../../report/restore-text.ts';
 import { Journal } from '../../run/journal.ts';
 import { runRestoredHooks } from '../../run/restored-hooks.ts';
 import { startTimer } from '../../run/timer.ts';
@@ -20,12 +21,18 @@ import {
   type UsedData,
   withServersLast,
 } from '../services.ts';
-import { active, closeData, ofOne, type Part, refuseSharedVolumes, replaces, type Whole } from './parts.ts';
+import {
+  active,
+  closeData,
+  ofOne,
+  type Part,
+  refuseBeyondSpool,
+  refuseSharedVolumes,
+  replaces,
+  type Whole,
+} from './parts.ts';
 import { combine, describe, failure, showPreview } from './report.ts';
 import { chooseSources, type Unchanged } from './sources.ts';
-
-/** The name of a restore of all sources in reports. */
-export const ALL = 'all sources';
 
 /**
  * Restores all sources of the project: prepares each as {@link restore} does, asks for confirmation once, stops the
@@ -44,10 +51,16 @@ export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Pr
     const ended = startTimer(deps.now, startedAt);
     const { names, unchanged } = await chooseSources(deps, request);
     // Recovery reads journals in the order of their ids. The group's journal, which records the stops, must come last.
-    const ids = [...names, ALL].map(() => newSnapshotId(startedAt)).sort();
+    const ids = [...names, ALL_SOURCES].map(() => newSnapshotId(startedAt)).sort();
     const group = ids.pop() as string;
     const base = { project: deps.project, verb: 'restore' as const, snapshot: request.snapshot };
-    const start: RestoreStart = { ...base, id: group, source: ALL, target: ALL, start: startedAt.toISOString() };
+    const start: RestoreStart = {
+      ...base,
+      id: group,
+      source: ALL_SOURCES,
+      target: ALL_SOURCES,
+      start: startedAt.toISOString(),
+    };
     const journal = new Journal(deps.journals, {
       ...{ type: 'start', verb: 'restore', id: group, group, agent: deps.agentId },
     });
@@ -100,6 +113,7 @@ async function preparePart(
 async function attempt(whole: Whole, start: RestoreStart, unchanged: Unchanged[]): Promise<RestoreResult> {
   const { deps, request, report, failed } = whole;
   refuseSharedVolumes(whole);
+  refuseBeyondSpool(whole);
   const services = await servicesToStop(whole);
   const parts = active(whole);
   showPreview(whole, unchanged, services);

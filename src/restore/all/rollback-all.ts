@@ -5,6 +5,7 @@ import { withoutSaving } from '../../kept/unrecorded.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
 import type { PlannedSource } from '../../plan/model.ts';
 import type { RestoreReport, RestoreStart } from '../../report/events.ts';
+import { ALL_SOURCES } from '../../report/restore-text.ts';
 import { Journal } from '../../run/journal.ts';
 import type { Rollback } from '../../run/state.ts';
 import { startTimer } from '../../run/timer.ts';
@@ -20,7 +21,6 @@ import { namesReplaced, type RollbackRequest, type RollbackResult } from '../rol
 import { type KeptData, withServer, withVolume } from '../rollback-data.ts';
 import { answersWell } from '../service-health.ts';
 import { containersUsing, NO_SERVICES, type Services, serviceNotes, withServersLast } from '../services.ts';
-import { ALL } from './restore-all.ts';
 
 /** One restore of the group. */
 interface Part {
@@ -78,10 +78,16 @@ export async function rollbackAll(
     const restored = members.filter(({ inUse }) => inUse === 'restored');
     const chosen = restored.length > 0 ? restored.toReversed() : members;
     // As in a restore of all sources, the last journal records the stops.
-    const ids = [...chosen, ALL].map(() => newSnapshotId(startedAt)).sort();
+    const ids = [...chosen, ALL_SOURCES].map(() => newSnapshotId(startedAt)).sort();
     const id = ids.pop() as string;
     const base = { project: deps.project, verb: 'rollback' as const, start: startedAt.toISOString() };
-    const start: RestoreStart = { ...base, id, source: ALL, target: ALL, snapshot: chosen[0]?.snapshot ?? group };
+    const start: RestoreStart = {
+      ...base,
+      id,
+      source: ALL_SOURCES,
+      target: ALL_SOURCES,
+      snapshot: chosen[0]?.snapshot ?? group,
+    };
     const report: RestoreReport = { ...emptyReport(deps, start, []), of: group };
     const whole: Whole = { deps, request, report, parts: [], failed: [], journals: [] };
     try {

@@ -32,7 +32,7 @@ export async function chooseSources(
   const accepted = isLatest && !deps.otherRepository ? await deps.state.accepted() : {};
   // A safety snapshot or an import holds old data of a source, which may be gone for good reasons.
   const regular = manifests.filter((one) => !isLatest || isRegular(one));
-  for (const { name, kind } of vanishedSources(regular, plan, accepted)) kinds.set(name, kind);
+  for (const { name, kind } of vanishedSources(regular, plan, { accepted })) kinds.set(name, kind);
   const holds = (name: string) => manifests.some(({ sources }) => sources[name] !== undefined);
   const names: string[] = [];
   const unchanged: Unchanged[] = [];

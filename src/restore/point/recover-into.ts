@@ -8,6 +8,7 @@ import type { RecordedBase } from '../../sources/postgres/base-source.ts';
 import type { AgentContext } from '../../sources/postgres/server/tools.ts';
 import { HELPER_ROOT } from '../../sources/volume.ts';
 import { readIndexFile } from '../../store/filesystem/read-index.ts';
+import { readPacks } from '../../store/repository/pack-lists.ts';
 import type { Repository } from '../../store/repository/repository.ts';
 import type { TreeStore } from '../../trees/runner.ts';
 import type { Aim, Start } from './find-start.ts';
@@ -74,6 +75,7 @@ export async function recoverInto(
   if (!entry.index || !entry.facts || !entry.image)
     throw new LifeboatError('OBJECT_MISSING', `the base backup ${base.snapshot} is not complete`);
   const facts = (await repository.readFacts(entry.facts)) as RecordedBase;
+  const packs = await readPacks(repository, entry, signal);
   say(`Recover ${source} to ${wanted}, from the base backup of ${base.stopTime}${name ? `, into volume ${name}` : ''}`);
   const indexPath = path.join(directory, 'base.ndjson');
   await repository.fetchIndex(entry.index, indexPath, signal);
@@ -99,7 +101,7 @@ export async function recoverInto(
     const volume: Mount = { type: 'volume', name: server.volume, source: '', destination: '', writable: true };
     say(`  restoring the base backup (${formatBytes(entry.bytes)})`);
     await deps.treeStore.extract({
-      ...{ indexPath, packs: entry.packs, select: [], target: HELPER_ROOT, runId: id, journal: journal.file, signal },
+      ...{ indexPath, packs, select: [], target: HELPER_ROOT, runId: id, journal: journal.file, signal },
       reach: { kind: 'helper', mount: volume },
       spool: directory,
       progress: () => undefined,

@@ -6,6 +6,7 @@ import { isNotFound } from '../../docker/engine-errors.ts';
 import { Journal } from '../../run/journal.ts';
 import type { RunDeps } from '../../run/run-deps.ts';
 import { newSnapshotId } from '../../store/objects/snapshot-id.ts';
+import { readPacks } from '../../store/repository/pack-lists.ts';
 import type { Repository } from '../../store/repository/repository.ts';
 import { requireKeys } from '../../store/seal/encryption.ts';
 import type { RestoreDeps } from '../context.ts';
@@ -47,7 +48,8 @@ export async function restoreToPoint(deps: PointDeps, request: PointRequest): Pr
   const find = async () => {
     const repository = await deps.repository();
     const start = await findStart(repository, request, await deps.confirmed(request.source));
-    const { index, facts, packs } = start.entry;
+    const { index, facts } = start.entry;
+    const packs = await readPacks(repository, start.entry, request.signal);
     requireKeys([index, facts, ...packs], repository.keys);
     await refuseExisting(deps.engine, request.toVolume);
     return { repository, start };

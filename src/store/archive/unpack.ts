@@ -56,6 +56,11 @@ export async function unpack(options: UnpackOptions): Promise<Unpacked> {
   }
 }
 
+/** What to do about absolute names. They do not say which directory is the top of the source. */
+const ABSOLUTE = {
+  hint: 'Nothing was stored. Unpack it in a safe place, and pack the content of the directory that the source has: `tar -C DIR -czf new.tar.gz .`.',
+};
+
 class Unpacking {
   private readonly options: UnpackOptions;
   private readonly target: Directory;
@@ -100,7 +105,7 @@ class Unpacking {
   /** Returns the path in the tree; undefined if `strip` removes all of it. */
   private pathOf(name: TreePath, shown: TreePath): TreePath | undefined {
     const parts = name.split('/').filter((part, i) => part !== '.' && (part !== '' || i === 0));
-    if (name.startsWith('/')) throw refused(`the archive has an absolute name: ${shortPath(shown)}`);
+    if (name.startsWith('/')) throw refused(`the archive has an absolute name: ${shortPath(shown)}`, ABSOLUTE);
     const kept = parts.filter((part) => part !== '');
     const path = kept.slice(this.options.strip).join('/');
     if (!isSafePath(kept.join('/'))) throw refused(`the archive has a name that leads out of it: ${shortPath(shown)}`);

@@ -15,6 +15,12 @@ const key = z.string().regex(/^(?:[^/.][^/]*\/)*[^/.][^/]*$/);
 
 const objectRef = z.object({ key, size: count, sha256 });
 
+/**
+ * The object that lists the packs of a source, see pack-list.ts. `count`: the number of packs. `keyId`: the id of the
+ * keys that encrypt the packs.
+ */
+const packList = objectRef.extend({ count, keyId: z.string().optional() });
+
 const packRef = objectRef.extend({
   id: z.string().regex(/^[0-9a-f]{32}$/),
   plainSize: count,
@@ -38,7 +44,8 @@ const source = z.object({
   image: z.string().optional(),
   index: objectRef.optional(),
   facts: objectRef.optional(),
-  packs: z.array(packRef),
+  /** absent if no file of the source has content */
+  packs: packList.optional(),
   files: count,
   bytes: count,
   newBytes: count,
@@ -97,6 +104,12 @@ const manifest = z.object({
 /** A manifest's reference to a stored object: size in bytes and hex SHA-256, both as stored. */
 export type ObjectRef = z.infer<typeof objectRef>;
 
+/** A manifest's reference to the list of a source's packs. */
+export type PackListRef = z.infer<typeof packList>;
+
+/** A line of a list of packs: the reference to a pack. `plainSize`: bytes of the zip itself. */
+export type ListedPack = z.infer<typeof packRef>;
+
 /** One source's part of a snapshot. Sizes in bytes. */
 export type ManifestSource = z.infer<typeof source>;
 
@@ -141,22 +154,40 @@ export function manifestKey(project: string, id: string): string {
   return `${project}/snapshots/${id}/manifest.json`;
 }
 
+/** Returns the documents of a source: its index, its facts and the list of its packs. */
+export function documentsOfEntry({
+  index,
+  facts,
+  packs,
+}: Pick<ManifestSource, 'index' | 'facts' | 'packs'>): ObjectRef[] {
+  return [index, facts, packs].filter((ref) => ref !== undefined);
+}
+
+/** Returns the objects that a manifest itself names. The packs are in the lists that it names, see pack-lists.ts. */
+export function documentsOf(manifest: Pick<Manifest, 'sources'>): ObjectRef[] {
+  return Object.values(manifest.sources).flatMap(documentsOfEntry);
+}
+
 /**
  * Returns a source's index or facts with the id of the keys that encrypted them. All objects of a source have the same
- * keys, and only its packs name them.
+ * keys, and only the list of its packs names them.
  */
 export function withKeyId(ref: ObjectRef, { packs }: Pick<ManifestSource, 'packs'>): ObjectRef & { keyId?: string } {
-  const id = packs[0]?.keyId;
+  const id = packs?.keyId;
   return id === undefined ? ref : { ...ref, keyId: id };
 }
 
-/** Returns every object that a manifest names. */
-export function objectsOf(manifest: Manifest): ObjectRef[] {
-  return Object.values(manifest.sources).flatMap(({ index, facts, packs }) => [
-    ...(index ? [index] : []),
-    ...(facts ? [facts] : []),
-    ...packs,
-  ]);
+/**
+ * Decodes one line of a pack list.
+ *
+ * @throws OBJECT_DAMAGED
+ */
+export function decodePackLine(line: string, key: string): ListedPack {
+  try {
+    return packRef.parse(JSON.parse(line));
+  } catch (cause) {
+    throw new LifeboatError('OBJECT_DAMAGED', `${key} is not a list of packs`, { cause });
+  }
 }
 
 const repository = z.object({ format: z.literal(FORMAT), id: z.string().min(1), created: time });

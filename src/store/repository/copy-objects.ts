@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
-import { type Manifest, manifestHash, manifestKey, type ObjectRef, objectsOf } from '../objects/manifest.ts';
-import { deleteUnlessKept, readDocument, readEvenDamaged, readIfThere, streamOf } from '../objects/objects.ts';
+import type { Manifest, ObjectRef } from '../objects/manifest.ts';
+import { deleteUnlessKept, readEvenDamaged, streamOf } from '../objects/objects.ts';
+import type { SeenLines } from '../objects/pack-list.ts';
 import { type DamageJudge, isDamage } from './damage.ts';
-import type { Repository, Snapshot } from './repository.ts';
-import { expectInfo } from './repository-info.ts';
+import type { Repository } from './repository.ts';
 
 /** Transfers objects between repositories as stored bytes, so neither a key nor the plain content is needed. */
 
@@ -16,12 +16,16 @@ export interface CopyContext {
   to: Repository;
   /** sizes in bytes of the content objects that `to` has, by key; updated as objects are sent */
   there: Map<string, number>;
+  /** lines of lists whose packs are whole at `to`: the next snapshot names most of them again */
+  checked: SeenLines;
   /** keys of objects that may be damaged at `to` although their size is right; removed once they are whole */
   suspects: Set<string>;
   /** objects not to try again: damaged or missing at `from`, unreadable at `to`, or wrong there and not deletable */
   bad: Map<string, LifeboatError>;
   /** distinguishes damage at `from` from a disk or server that is gone */
   judge: DamageJudge;
+  /** the same at `to`, for objects there that may be damaged */
+  judgeThere: DamageJudge;
   /** counts what was sent so far */
   sent: { snapshots: number; objects: number; bytes: number };
   /** called before the commit of a snapshot, once all its objects are there */
@@ -33,68 +37,35 @@ export interface CopyContext {
   signal: AbortSignal;
 }
 
-/**
- * Copies one snapshot: first the objects that `to` lacks or has damaged, then, with `commit`, the manifest.
- * An object whose hash differs from the manifest's is never stored under its name, and its snapshot is not committed. A
- * copy that is killed at any point leaves only whole objects, which the next call finds.
- *
- * @throws OBJECT_DAMAGED, OBJECT_MISSING if `from` does not have what the manifest names; DELETE_REFUSED if `to` does
- * not let a wrong object be replaced; a failure to read one object while others are readable, see {@link
- * isAboutSnapshot}; what `fence` and the destinations throw
- */
-export async function copySnapshot(context: CopyContext, { manifest, hash }: Snapshot, commit: boolean): Promise<void> {
+/** Sends an object that `to` lacks, or that is wrong there. Records a failure that concerns this object alone. */
+export async function bring(context: CopyContext, ref: ObjectRef): Promise<void> {
   const { from, to, there, suspects, bad, sent, signal } = context;
-  const objects = new Map(objectsOf(manifest).map((ref) => [ref.key, ref]));
-  const lacking = [...objects.values()].filter(({ key, size }) => there.get(key) !== size || suspects.has(key));
-  for (const ref of lacking) {
-    const known = bad.get(ref.key);
-    if (known) throw known;
-  }
-  for (const ref of lacking) {
-    signal.throwIfAborted();
-    // It was cut short, or somebody else put it there: no manifest matches it.
-    try {
-      if (!(await isWhole(context, ref))) {
-        const why = there.get(ref.key) === ref.size ? 'is damaged' : 'has the wrong size';
-        if (there.has(ref.key)) await removeWrong(to.destination, ref.key, why);
-        await copyObject(context, ref);
-        sent.objects += 1;
-        sent.bytes += ref.size;
-      }
-    } catch (error) {
-      signal.throwIfAborted();
-      const isRead = error instanceof LifeboatError && fromSource.has(error);
-      if (isDamage(error) || isRead) {
-        const finding = await context.judge.judge(ref.key, error);
-        if (finding === 'outage') {
-          for (const key of context.judge.doubted) bad.delete(key);
-          throw isDamage(error) ? goneAway(from.destination, error) : error;
-        }
-        if (finding === 'unread') asUnread(error);
-      }
-      if (isAboutSnapshot(error)) bad.set(ref.key, error);
-      throw error;
-    }
-    context.judge.read(ref.key);
-    there.set(ref.key, ref.size);
-    suspects.delete(ref.key);
-  }
-  if (!commit) return;
-  const key = manifestKey(from.project, manifest.id);
-  const bytes = await readDocument(from.destination, key, { signal });
-  if (manifestHash(bytes) !== hash) throw new LifeboatError('OBJECT_DAMAGED', `${key} has changed meanwhile`);
-  await context.complete(manifest);
-  const lease = await context.fence();
-  await expectInfo(to.destination, to.info);
-  const ends = AbortSignal.any([signal, ...(lease ? [lease] : [])]);
   try {
-    await to.destination.put(key, streamOf(bytes), { signal: ends, keepOnFailure: true });
+    if (!(await isWhole(context, ref))) {
+      // It was cut short, or somebody else put it there: no manifest matches it.
+      const why = there.get(ref.key) === ref.size ? 'is damaged' : 'has the wrong size';
+      if (there.has(ref.key)) await removeWrong(to.destination, ref.key, why);
+      await copyObject(context, ref);
+      sent.objects += 1;
+      sent.bytes += ref.size;
+    }
   } catch (error) {
-    // Another agent that was delayed has sent it, or this one has and the response was lost.
-    const isThere = hasCode(error, 'DEST_EXISTS');
-    if (!isThere || !(await readIfThere(to.destination, key))?.equals(bytes)) throw error;
+    signal.throwIfAborted();
+    const isRead = error instanceof LifeboatError && fromSource.has(error);
+    if (isDamage(error) || isRead) {
+      const finding = await context.judge.judge(ref.key, error);
+      if (finding === 'outage') {
+        for (const key of context.judge.doubted) bad.delete(key);
+        throw isDamage(error) ? goneAway(from.destination, error) : error;
+      }
+      if (finding === 'unread') asUnread(error);
+    }
+    if (isAboutSnapshot(error)) bad.set(ref.key, error);
+    throw error;
   }
-  sent.snapshots += 1;
+  context.judge.read(ref.key);
+  there.set(ref.key, ref.size);
+  suspects.delete(ref.key);
 }
 
 /** Returns DEST_UNREACHABLE for a repository that became unreachable while it was read. */
@@ -143,13 +114,27 @@ export async function removeWrong(destination: Destination, key: string, what: s
  * Returns whether an object that may be damaged at `to` is whole there. If it is not, `from` must have it whole: a
  * damaged object holds more than none.
  */
-async function isWhole({ from, to, there, suspects, signal }: CopyContext, ref: ObjectRef): Promise<boolean> {
+async function isWhole(context: CopyContext, ref: ObjectRef): Promise<boolean> {
+  const { from, there, suspects, signal } = context;
   if (!suspects.has(ref.key) || there.get(ref.key) !== ref.size) return false;
-  const hash = createHash('sha256');
-  for await (const chunk of await to.destination.get(ref.key, { signal })) hash.update(chunk as Buffer);
-  if (hash.digest('hex') === ref.sha256) return true;
+  if (await isReadWhole(context, ref)) return true;
   for await (const _ of checked(from.destination, ref, () => undefined, signal));
   return false;
+}
+
+/** Reads an object at `to`. One that cannot be read there is not whole, as long as other objects can be read. */
+async function isReadWhole({ to, judgeThere, signal }: CopyContext, { key, sha256 }: ObjectRef): Promise<boolean> {
+  const hash = createHash('sha256');
+  try {
+    for await (const chunk of await to.destination.get(key, { signal })) hash.update(chunk as Buffer);
+  } catch (error) {
+    signal.throwIfAborted();
+    const finding = await judgeThere.judge(key, error);
+    if (finding !== 'outage') return false;
+    throw isDamage(error) ? goneAway(to.destination, error) : error;
+  }
+  judgeThere.read(key);
+  return hash.digest('hex') === sha256;
 }
 
 /** Copies one object, whose name at `to` is free. @throws OBJECT_DAMAGED, OBJECT_MISSING, and as the destinations do */

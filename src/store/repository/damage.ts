@@ -30,11 +30,14 @@ export class DamageJudge {
    */
   readonly doubted = new Set<string>();
   private readonly repository: Pick<Repository, 'destination' | 'info'>;
-  private readonly keys: readonly string[];
+  private readonly keys: () => Promise<readonly string[]>;
   private readonly tried = new Set<string>();
 
-  /** @param keys keys of all objects that should be there; reading some of them proves or disproves an outage */
-  constructor(repository: Pick<Repository, 'destination' | 'info'>, keys: readonly string[]) {
+  /**
+   * @param keys returns the keys of all objects that should be there. Reading some of them proves or disproves an
+   * outage
+   */
+  constructor(repository: Pick<Repository, 'destination' | 'info'>, keys: () => Promise<readonly string[]>) {
     this.repository = repository;
     this.keys = keys;
   }
@@ -75,8 +78,9 @@ export class DamageJudge {
 
   /** Prefers objects that were not read yet: the system's cache may return the others without the disk. */
   private async canReadOther(): Promise<boolean> {
-    const fresh = this.keys.filter((key) => !this.tried.has(key));
-    const others = fresh.length > 0 ? fresh : this.keys.filter((key) => !this.doubted.has(key));
+    const keys = await this.keys().catch(() => []);
+    const fresh = keys.filter((key) => !this.tried.has(key));
+    const others = fresh.length > 0 ? fresh : keys.filter((key) => !this.doubted.has(key));
     const step = Math.max(1, Math.floor(others.length / OTHERS));
     for (let i = 0; i < others.length; i += step) {
       if (await canRead(this.repository.destination, others[i] as string)) return true;

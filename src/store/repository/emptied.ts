@@ -1,10 +1,11 @@
 import { LifeboatError } from '../../base/errors.ts';
 import { type HintByKind, hintFor, UNDELETE_HINT } from '../../destinations/destination.ts';
 import type { Problem } from '../../plan/model.ts';
-import { type Manifest, objectsOf } from '../objects/manifest.ts';
+import type { Manifest, PackListRef } from '../objects/manifest.ts';
+import { listsOf, visitPacks } from './pack-lists.ts';
 import type { Repository } from './repository.ts';
 
-type Place = Pick<Repository, 'destination' | 'project'>;
+type Place = Pick<Repository, 'destination' | 'project' | 'readPackList'>;
 
 /** From this number of packs on, the loss of all of them at once is not taken for damage to single objects. */
 const SEVERAL = 2;
@@ -26,8 +27,9 @@ export async function refuseEmptied(
   snapshots: readonly { manifest: Manifest }[],
   known: ReadonlySet<string>,
 ): Promise<void> {
+  if (!(await holdsNoPacks(place))) return;
   const lacking = (await listEmptied(place, snapshots)).filter((key) => !known.has(key));
-  if (lacking.length === 0 || countUpTo(SEVERAL, place, snapshots, known) < SEVERAL) return;
+  if (lacking.length === 0 || (await countUpTo(SEVERAL, place, snapshots, known)) < SEVERAL) return;
   const { destination, project } = place;
   throw new LifeboatError(
     'DEST_FOREIGN',
@@ -45,10 +47,17 @@ export async function refuseEmptied(
  * @param snapshots newest first
  */
 export async function listEmptied(place: Place, snapshots: readonly { manifest: Manifest }[]): Promise<string[]> {
-  if (countUpTo(SEVERAL, place, snapshots) < SEVERAL) return [];
-  for await (const _ of place.destination.list(packsOf(place))) return [];
-  const newest = snapshots.map(({ manifest }) => packKeys(place, manifest)).find((keys) => keys.length > 0);
-  return [...new Set(newest)];
+  if (!(await holdsNoPacks(place)) || (await countUpTo(SEVERAL, place, snapshots)) < SEVERAL) return [];
+  for (const { manifest } of snapshots) {
+    const keys = await readKeys(place, listsOf([manifest]));
+    if (keys.length > 0) return [...new Set(keys)];
+  }
+  return [];
+}
+
+async function holdsNoPacks(place: Place): Promise<boolean> {
+  for await (const _ of place.destination.list(packsOf(place))) return false;
+  return true;
 }
 
 /** A source whose packs are all gone, with the keys of those that its newest snapshot names. */
@@ -69,14 +78,14 @@ export async function listEmptiedSources(
   snapshots: readonly { manifest: Manifest }[],
   known: ReadonlySet<string>,
 ): Promise<EmptiedSource[]> {
-  const newest = new Map<string, string[]>();
+  const newest = new Map<string, PackListRef>();
   for (const { manifest } of snapshots) {
     for (const [source, { packs }] of Object.entries(manifest.sources))
-      if (packs.length > 0 && !newest.has(source)) newest.set(source, [...new Set(packs.map(({ key }) => key))]);
+      if (packs && !newest.has(source)) newest.set(source, packs);
   }
   const emptied: EmptiedSource[] = [];
-  for (const [source, keys] of newest) {
-    const unknown = keys.filter((key) => !known.has(key));
+  for (const [source, list] of newest) {
+    const unknown = (await readKeys(place, [list])).filter((key) => !known.has(key));
     if (unknown.length > 0 && !(await holdsAny(place, unknown))) emptied.push({ source, keys: unknown });
   }
   return emptied;
@@ -101,23 +110,28 @@ export function emptiedProblem({ destination }: Pick<Place, 'destination'>, { so
 }
 
 /** Counts distinct packs up to a limit, because there may be many snapshots. */
-function countUpTo(
+async function countUpTo(
   limit: number,
   place: Place,
   snapshots: readonly { manifest: Manifest }[],
   without: ReadonlySet<string> = new Set(),
-): number {
+): Promise<number> {
   const found = new Set<string>();
-  for (const { manifest } of snapshots) {
-    for (const key of packKeys(place, manifest)) if (!without.has(key)) found.add(key);
+  for (const list of listsOf(snapshots.map(({ manifest }) => manifest))) {
+    for (const key of await readKeys(place, [list])) if (!without.has(key)) found.add(key);
     if (found.size >= limit) break;
   }
   return found.size;
 }
 
-function packKeys(place: Place, manifest: Manifest): string[] {
+/** Returns the packs of the project in some lists. A list that cannot be read does not count: nothing builds on it. */
+async function readKeys(place: Place, lists: readonly PackListRef[]): Promise<string[]> {
   const prefix = packsOf(place);
-  return objectsOf(manifest).flatMap(({ key }) => (key.startsWith(prefix) ? [key] : []));
+  const keys: string[] = [];
+  await visitPacks(place, lists, ({ key }) => {
+    if (key.startsWith(prefix)) keys.push(key);
+  });
+  return keys;
 }
 
 function packsOf({ project }: Place): string {

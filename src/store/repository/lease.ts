@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, LifeboatError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import type { Destination, ObjectInfo } from '../../destinations/destination.ts';
+import type { Listing } from '../../destinations/listing.ts';
 import { until } from '../../destinations/until.ts';
 import {
   deleteLeases,
@@ -82,8 +83,8 @@ export interface Lease {
  * @param objects receives all objects of the project, as they were once the lease was held
  * @throws LOCKED while another agent holds the lease; what the destination throws
  */
-export async function takeLease(deps: LeaseDeps, objects?: ObjectInfo[]): Promise<Lease> {
-  const see: See | undefined = objects && ((object) => void objects.push(object));
+export async function takeLease(deps: LeaseDeps, objects?: Listing): Promise<Lease> {
+  const see: See | undefined = objects && ((object) => objects.add(object));
   const token = randomUUID();
   for (let tried = 1; ; tried++) {
     const newest = await readNewestLease(deps);
@@ -91,7 +92,7 @@ export async function takeLease(deps: LeaseDeps, objects?: ObjectInfo[]): Promis
     if (newest.lease && end !== undefined) throw locked(deps, { ...newest, lease: newest.lease, end });
     const number = newest.number + 1;
     const own = { token, sequence: newest.lease?.sequence ?? 0 };
-    if (objects) objects.length = 0;
+    objects?.clear();
     if ((await putNext(deps, number, own)) && (await confirm(deps, { number, token, see })))
       return hold(deps, own, number);
     if (tried === TRIES) {

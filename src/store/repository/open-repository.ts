@@ -1,5 +1,6 @@
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
+import { isPackKey } from '../../destinations/keys.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { deleteAll } from '../objects/delete-all.ts';
 import { checkDocumentSize, checkPresence, putDocument } from '../objects/documents.ts';
@@ -10,16 +11,18 @@ import {
   manifestHash,
   manifestKey,
   type ObjectRef,
-  objectsOf,
+  type PackListRef,
   type RepositoryInfo,
 } from '../objects/manifest.ts';
 import { fetchDocument, fetchFile, putFile, readDocument } from '../objects/objects.ts';
+import { encodePackList, fetchStoredList, putPackList, unpackList } from '../objects/pack-list.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
+import type { PackRef } from '../packs/pack-stream.ts';
 import { putManifest } from './commit.ts';
-import type { CommitOptions, ManifestCache, Repository, Snapshot, SnapshotList } from './repository.ts';
+import { namedKeys, objectsOf } from './pack-lists.ts';
+import type { CommitOptions, ManifestCache, PackListCache, Repository, Snapshot, SnapshotList } from './repository.ts';
 import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
 import { addLost, changedSince, type SeenChain } from './seen-chain.ts';
-import { sharePacks } from './shared-packs.ts';
 import { Signing, unsigned } from './signing.ts';
 import { isAboutManifest, newestFirst, withoutIntruders } from './snapshot-list.ts';
 
@@ -30,10 +33,10 @@ import { isAboutManifest, newestFirst, withoutIntruders } from './snapshot-list.
  * `create` is not set; FORMAT_UNSUPPORTED; OBJECT_DAMAGED
  */
 export async function openRepository(destination: Destination, options: RepositoryOptions): Promise<Repository> {
-  const { project, keys, signingKeys, manifests, seen = async () => undefined } = options;
+  const { project, keys, signingKeys, manifests, lists, seen = async () => undefined } = options;
   const info = await readOrCreateInfo(destination, options);
   const signing = new Signing(info.id, signingKeys);
-  return new StoredRepository(destination, project, info, { keys, signing, seen, manifests });
+  return new StoredRepository(destination, project, info, { keys, signing, seen, manifests, lists });
 }
 
 interface Inner {
@@ -42,6 +45,7 @@ interface Inner {
   /** reads which snapshots the agent has seen here */
   seen(): Promise<SeenChain | undefined>;
   manifests: ManifestCache | undefined;
+  lists: PackListCache | undefined;
 }
 
 class StoredRepository implements Repository {
@@ -52,12 +56,13 @@ class StoredRepository implements Repository {
   readonly signing: Signing;
   private readonly seen: Inner['seen'];
   private readonly manifests: Inner['manifests'];
+  private readonly lists: Inner['lists'];
 
   constructor(
     destination: Destination,
     project: string,
     info: RepositoryInfo,
-    { keys, signing, seen, manifests }: Inner,
+    { keys, signing, seen, manifests, lists }: Inner,
   ) {
     this.destination = destination;
     this.project = project;
@@ -66,27 +71,25 @@ class StoredRepository implements Repository {
     this.signing = signing;
     this.seen = seen;
     this.manifests = manifests;
+    this.lists = lists;
   }
 
   through(destination: Destination): Repository {
-    const { project, info, keys, signing, seen, manifests } = this;
-    return new StoredRepository(destination, project, info, { keys, signing, seen, manifests });
+    const { project, info, keys, signing, seen, manifests, lists } = this;
+    return new StoredRepository(destination, project, info, { keys, signing, seen, manifests, lists });
   }
 
   async snapshots(signal?: AbortSignal, { fetch = false } = {}): Promise<SnapshotList> {
     const list: SnapshotList = { snapshots: [], damaged: [] };
     // Read this before the listing, because a run may commit in the meantime.
     const seen = await this.seen();
-    const share = sharePacks();
     const stored = await this.listManifests();
     await this.manifests?.keepOnly(stored.map(({ id }) => id));
     for (const { id, version } of stored) {
       signal?.throwIfAborted();
       try {
         const bytes = await this.manifestBytes(id, fetch ? undefined : version, signal);
-        const snapshot = this.decode(id, bytes, seen);
-        share(snapshot.manifest);
-        list.snapshots.push(snapshot);
+        list.snapshots.push(this.decode(id, bytes, seen));
       } catch (error) {
         signal?.throwIfAborted();
         if (isAboutManifest(error)) list.damaged.push({ id, error });
@@ -133,12 +136,39 @@ class StoredRepository implements Repository {
     return fetchFile(this.destination, ref, path, { keys: this.keys, signal });
   }
 
+  async readPackList(ref: PackListRef, signal?: AbortSignal): Promise<Buffer> {
+    const cached = await this.lists?.read(ref);
+    const stored = cached ?? (await fetchStoredList(this.destination, ref, signal));
+    const lines = await unpackList(ref, stored);
+    if (!cached) await this.lists?.write(ref, stored);
+    return lines;
+  }
+
+  async putPacks(
+    { id, source, packs }: { id: string; source: string; packs: readonly PackRef[] },
+    { last, record }: { last?: PackListRef | undefined; record?: (key: string) => Promise<void> } = {},
+  ): Promise<PackListRef | undefined> {
+    if (packs.length === 0) return undefined;
+    const lines = encodePackList(packs);
+    if (last?.count === packs.length) {
+      const before = await this.readPackList(last).catch(() => undefined);
+      if (before?.equals(lines)) return last;
+    }
+    const name = `${this.directory(id)}${source}`;
+    // A run uses no packs that other keys encrypted.
+    const keyId = packs.find((pack) => pack.keyId !== undefined)?.keyId;
+    const list = { lines, count: packs.length, ...(keyId === undefined ? {} : { keyId }) };
+    const { ref, stored } = await putPackList(this.destination, name, list, record);
+    await this.lists?.write(ref, stored);
+    return ref;
+  }
+
   async commit(manifest: Manifest, options: CommitOptions = {}): Promise<Snapshot> {
     // Sign the manifest as it will be read, without fields that encoding drops.
     const plain = decodeManifest(encodeManifest(manifest));
     const bytes = encodeManifest(this.signing.sign('manifest', plain));
     checkDocumentSize(`the manifest of ${manifest.id}`, bytes.length);
-    const objects = objectsOf(manifest);
+    const objects = await objectsOf(this, plain);
     const snapshot = { manifest: decodeManifest(bytes), hash: manifestHash(bytes) };
     await putManifest({ repository: this, snapshot, bytes, objects }, options);
     return snapshot;
@@ -146,15 +176,18 @@ class StoredRepository implements Repository {
 
   async removeObjects(keys: readonly string[]): Promise<{ removed: string[]; refused: string[] }> {
     const { snapshots, damaged } = await this.snapshots();
-    // A manifest that names any object also names an index, which is in its own directory and was announced with the
-    // rest.
+    // Snapshots may share documents. But a manifest that names a new pack also names a new index, which is in its own
+    // directory and was announced with the pack.
     const unreadable = damaged.map(({ id }) => this.directory(id));
     if (keys.some((key) => unreadable.some((directory) => key.startsWith(directory)))) {
       return { removed: [], refused: [...keys] };
     }
-    const named = new Set(snapshots.flatMap(({ manifest }) => objectsOf(manifest).map(({ key }) => key)));
+    if (keys.length === 0) return { removed: [], refused: [] };
+    const named = await namedKeys(this, snapshots);
     const isOwn = (key: string) => key.startsWith(`${this.project}/`) && !key.endsWith('/manifest.json');
-    const wanted = keys.filter((key) => isOwn(key) && !named.has(key));
+    // A list that cannot be read may name any pack.
+    const mayBeNamed = (key: string) => named.keys.has(key) || (named.unread.length > 0 && isPackKey(key));
+    const wanted = keys.filter((key) => isOwn(key) && !mayBeNamed(key));
     const kept = new Set(await deleteAll(this.destination, wanted));
     const removed = wanted.filter((key) => !kept.has(key));
     return { removed, refused: keys.filter((key) => !removed.includes(key)) };

@@ -5,7 +5,7 @@ import { until } from '../../destinations/until.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { decodeRepositoryInfo, encodeRepositoryInfo, FORMAT, type RepositoryInfo } from '../objects/manifest.ts';
 import { readDocument, streamOf } from '../objects/objects.ts';
-import type { ManifestCache } from './repository.ts';
+import type { ManifestCache, PackListCache } from './repository.ts';
 import type { SeenChain } from './seen-chain.ts';
 
 /** The key of the object that identifies a repository. */
@@ -30,6 +30,8 @@ export interface RepositoryOptions {
   seen?: () => Promise<SeenChain | undefined>;
   /** manifests that were read before; absent: each one is fetched */
   manifests?: ManifestCache;
+  /** lists of packs that were read before; absent: each one is fetched */
+  lists?: PackListCache;
   /** aborts opening the repository */
   signal?: AbortSignal;
 }

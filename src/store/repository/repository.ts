@@ -1,7 +1,8 @@
 import type { LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
-import type { Manifest, ObjectRef, RepositoryInfo } from '../objects/manifest.ts';
+import type { Manifest, ObjectRef, PackListRef, RepositoryInfo } from '../objects/manifest.ts';
+import type { PackRef } from '../packs/pack-stream.ts';
 import type { Lease } from './lease.ts';
 import type { Signing } from './signing.ts';
 
@@ -55,6 +56,14 @@ export interface ManifestCache {
   keepOnly(ids: readonly string[]): Promise<void>;
 }
 
+/** Lists of packs as they are stored. A list is found by its hash, so one cache serves all repositories. */
+export interface PackListCache {
+  /** Returns the stored bytes of a list if they have its size and hash. Never rejects. */
+  read(ref: ObjectRef): Promise<Buffer | undefined>;
+  /** Saves the stored bytes of a list. Never rejects: without them, the list is fetched again. */
+  write(ref: ObjectRef, stored: Buffer): Promise<void>;
+}
+
 /** The snapshots of one Compose project at one destination. */
 export interface Repository {
   readonly info: RepositoryInfo;
@@ -86,11 +95,25 @@ export interface Repository {
   putIndex(id: string, source: string, path: string, record?: (key: string) => Promise<void>): Promise<ObjectRef>;
   /** Fetches an index to a new local file, in plain. The file exists only if its content is as it was stored. */
   fetchIndex(ref: ObjectRef, path: string, signal?: AbortSignal): Promise<void>;
+  /**
+   * Puts the list of a source's packs, compressed. Returns `last`, the list of an earlier snapshot, if it names the
+   * same packs, and undefined if there are none. `record` as in {@link putFacts}. Throws SNAPSHOT_TOO_LARGE.
+   */
+  putPacks(
+    of: { id: string; source: string; packs: readonly PackRef[] },
+    options?: { last?: PackListRef | undefined; record?: (key: string) => Promise<void> },
+  ): Promise<PackListRef | undefined>;
+  /**
+   * Reads a list of packs, from the cache if it is there, as plain lines; see pack-lists.ts. Throws OBJECT_MISSING,
+   * OBJECT_DAMAGED.
+   */
+  readPackList(ref: PackListRef, signal?: AbortSignal): Promise<Buffer>;
   /** Checks the presence and size of objects. Throws OBJECT_MISSING or OBJECT_DAMAGED. */
   checkObjects(refs: readonly (ObjectRef | undefined)[]): Promise<void>;
   /**
-   * Commits a snapshot: signs the manifest, checks the presence and size of every object that it names, then puts it,
-   * see {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED, SNAPSHOT_TOO_LARGE.
+   * Commits a snapshot: signs the manifest, reads the lists of its packs, checks the presence and size of every object
+   * that it needs, then puts it, see {@link putManifest}. Throws DEST_FOREIGN, OBJECT_MISSING, OBJECT_DAMAGED,
+   * SNAPSHOT_TOO_LARGE.
    */
   commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
   /**

@@ -2,7 +2,7 @@
  * The names of a source's documents in a snapshot, between the source's name and the suffixes of compression and
  * encryption.
  */
-const DOCUMENTS = ['facts.json', 'index.ndjson'];
+const DOCUMENTS = ['facts.json', 'index.ndjson', 'packs.ndjson'];
 
 /**
  * Returns the keys of the objects that a run stored for one source. One source's name may be a prefix of another's

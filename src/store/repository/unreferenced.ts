@@ -21,10 +21,11 @@ const list = z.object({
 
 const SEALED = '(?:\\.zst)?(?:\\.age|\\.gpg)?';
 const PACK = new RegExp(`^packs/[^/]+/([0-9a-f]{2})/\\1[0-9a-f]{30}\\.zip${SEALED}$`);
-const PART = new RegExp(`^snapshots/([^/]+)/[^/]+\\.(?:index\\.ndjson|facts\\.json)${SEALED}$`);
+const PART = new RegExp(`^snapshots/([^/]+)/[^/]+\\.(?:index\\.ndjson|packs\\.ndjson|facts\\.json)${SEALED}$`);
 
 /**
- * Returns true for the key of a project's pack, index or facts object. A prune deletes no other unreferenced objects.
+ * Returns true for the key of a project's pack, index, facts or list of packs. A prune deletes no other unreferenced
+ * objects.
  */
 function isContent(project: string, key: string): boolean {
   if (!key.startsWith(`${project}/`)) return false;
@@ -34,7 +35,7 @@ function isContent(project: string, key: string): boolean {
   return id !== undefined && parseSnapshotId(id) !== undefined;
 }
 
-/** Lists the packs, indexes and facts of a project, with their sizes. */
+/** Lists the packs, indexes, facts and lists of packs of a project, with their sizes. */
 export async function* listContent(destination: Destination, project: string): AsyncGenerator<ObjectInfo> {
   for (const part of ['packs', 'snapshots']) {
     for await (const object of destination.list(`${project}/${part}/`))

@@ -169,7 +169,7 @@ describe('a clock that was ahead once', () => {
     const gone = { ...bench.plan, sources: [] };
     const vanished = async () => {
       const manifests = (await (await bench.open()).snapshots()).snapshots.map(({ manifest }) => manifest);
-      return vanishedSources(manifests, gone, await state.accepted()).map(({ name }) => name);
+      return vanishedSources(manifests, gone, { accepted: await state.accepted() }).map(({ name }) => name);
     };
     expect(await vanished()).toEqual([]);
     await runAt(1);

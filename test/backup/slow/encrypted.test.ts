@@ -9,6 +9,7 @@ import { check } from '../../../src/check/check.ts';
 import type { SealKeys } from '../../../src/plan/seal-keys.ts';
 import { openState } from '../../../src/run/state.ts';
 import { type ManifestSource, withKeyId } from '../../../src/store/objects/manifest.ts';
+import type { PackRef } from '../../../src/store/packs/pack-stream.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
 import type { Repository } from '../../../src/store/repository/repository.ts';
 import { keyId } from '../../../src/store/seal/encryption.ts';
@@ -37,20 +38,25 @@ afterEach(() => bench.remove());
 
 const withKeys = (keys: SealKeys) => openRepository(bench.destination, { project: 'shop', create: false, keys });
 
+/** `refs`: the packs of the entry. */
+type Committed = ManifestSource & { refs: PackRef[] };
+
 /** Stores the tree and commits it as the only source of a snapshot. */
-async function commit(): Promise<ManifestSource> {
+async function commit(): Promise<Committed> {
   const { packs, files, bytes, newBytes, newFiles } = await bench.store({ keys: publicOnly });
   const facts = await repository.putFacts(ID, SOURCE, { kind: 'volume', note: 'canary' });
   const index = await repository.putIndex(ID, SOURCE, bench.index);
   const counts = { files, bytes, newBytes, newFiles };
-  const entry = { kind: 'volume', status: 'ok', index, facts, packs, ...counts } as const;
-  const source: ManifestSource = { ...entry, packs: [...packs], summary: '', warnings: [], skipped: {} };
+  const entry = { kind: 'volume', status: 'ok', index, facts, ...counts } as const;
+  const shared = { ...entry, summary: '', warnings: [], skipped: {} };
+  const list = await repository.putPacks({ id: ID, source: SOURCE, packs });
+  const source: ManifestSource = { ...shared, ...(list ? { packs: list } : {}) };
   await repository.commit({
     ...{ format: 1, id: ID, project: 'shop', sequence: 1, previous: null, trigger: 'manual', agentVersion: '0' },
     ...{ status: 'ok', start: '2026-11-20T03:00:00.000Z', end: '2026-11-20T03:00:01.000Z' },
     sources: { [SOURCE]: source },
   } as Parameters<Repository['commit']>[0]);
-  return source;
+  return { ...source, refs: packs.toSorted((a, b) => (a.id < b.id ? -1 : 1)) };
 }
 
 function fill(): void {
@@ -68,19 +74,23 @@ function objects(): { key: string; bytes: Buffer }[] {
 }
 
 describe('with keys', () => {
-  test('only manifests and lifeboat.json are unencrypted', async () => {
+  test('only manifests, lists of packs and lifeboat.json are unencrypted', async () => {
     fill();
     await commit();
     const all = objects();
     const clear = all.filter(({ bytes }) => bytes.subarray(0, 21).toString() !== 'age-encryption.org/v1');
-    expect(clear.map(({ key }) => key).sort()).toEqual(['lifeboat.json', `shop/snapshots/${ID}/manifest.json`]);
+    expect(clear.map(({ key }) => key).sort()).toEqual([
+      'lifeboat.json',
+      `shop/snapshots/${ID}/manifest.json`,
+      `shop/snapshots/${ID}/${SOURCE}.packs.ndjson.zst`,
+    ]);
     expect(all.length).toBeGreaterThan(4);
     for (const { key, bytes } of all) expect(key + bytes.toString('latin1')).not.toContain('canary');
   });
 
   test('the identity decrypts everything, and its absence is reported', async () => {
     fill();
-    const { index, packs } = await commit();
+    const { index, packs: list, refs: packs } = await commit();
     for (const [keys, code] of [
       [publicOnly, 'KEY_MISSING'],
       [{ ageRecipients: [one.recipient], ageIdentity: two.identity }, 'KEY_WRONG'],
@@ -88,7 +98,7 @@ describe('with keys', () => {
       const id = keyId(whole);
       const needed = code === 'KEY_WRONG' ? { message: expect.stringContaining(`it needs key ${id}`) } : {};
       const failure = { code, ...needed };
-      const ref = withKeyId(index!, { packs });
+      const ref = withKeyId(index!, { packs: list });
       const repository = await withKeys(keys);
       await expect(repository.fetchIndex(ref, path.join(bench.spool, 'i'))).rejects.toMatchObject(failure);
       await expect(bench.extract({ packs }, { keys })).rejects.toMatchObject(failure);
@@ -100,7 +110,7 @@ describe('with keys', () => {
 
   test('a changed header counts as damage, not as a wrong key', async () => {
     fill();
-    const { facts, packs } = await commit();
+    const { facts, refs: packs } = await commit();
     for (const { key } of [facts!, ...packs]) {
       const file = path.join(bench.destination.name, key);
       const bytes = readFileSync(file);
@@ -117,7 +127,7 @@ describe('with keys', () => {
 
   test('check needs no key, and reports which keys the snapshots need', async () => {
     fill();
-    const { packs } = await commit();
+    const { refs: packs } = await commit();
     const options = { readData: 1, spool: bench.spool, signal: AbortSignal.timeout(100_000) };
     const result = await check(repository, options);
     expect(result).toMatchObject({ damaged: [], usable: true });
@@ -149,6 +159,7 @@ describe('the index that the next run builds on', () => {
         keys,
         fetchIndex: repository.fetchIndex.bind(repository),
         readFacts: repository.readFacts.bind(repository),
+        readPackList: repository.readPackList.bind(repository),
       },
       log: silentLog,
       run: { trigger: 'manual' },
@@ -169,7 +180,7 @@ describe('the index that the next run builds on', () => {
     await remembered.cacheFacts(SOURCE, entry.facts!.sha256, { kind: 'volume' });
     const known = memory(publicOnly, remembered);
     const { tree, warnings } = await previousTree(known, SOURCE, last(entry), bench.spool);
-    expect({ warnings, packs: tree?.packs }).toEqual({ warnings: [], packs: entry.packs });
+    expect({ warnings, packs: tree?.packs }).toEqual({ warnings: [], packs: entry.refs });
     expect(await factsReader(known, SOURCE)(entry.facts!)).toEqual({ kind: 'volume' });
     const other = { ...entry.facts!, sha256: '0'.repeat(64) };
     await expect(factsReader(known, SOURCE)(other)).rejects.toMatchObject({ code: 'KEY_MISSING' });

@@ -1,13 +1,15 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../../src/base/errors.ts';
 import { silentLog } from '../../../src/base/log.ts';
+import type { CopyPlace } from '../../../src/copy/context.ts';
 import { highestCopied } from '../../../src/copy/highest-copied.ts';
 import { isCopyOk } from '../../../src/report/copy-text.ts';
 import type { CopyReport } from '../../../src/report/events.ts';
-import { encodeManifest, manifestKey, objectsOf } from '../../../src/store/objects/manifest.ts';
+import { encodeManifest, manifestKey } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
 import { LEASE_MS, takeLease } from '../../../src/store/repository/lease.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
+import { readPacks } from '../../../src/store/repository/pack-lists.ts';
 import { deletePin, pinKey, putPin, readPins } from '../../../src/store/repository/pins.ts';
 import type { Snapshot } from '../../../src/store/repository/repository.ts';
 import { putTombstone, removeSnapshot, tombstoneIds, tombstoneKey } from '../../../src/store/repository/tombstones.ts';
@@ -32,13 +34,13 @@ describe('a copy', () => {
     bench = new CopyBench({ local: true });
     await bench.nights(3);
     expect(await bench.run()).toEqual([
-      { name: 'copy', status: 'ok', snapshots: 3, objects: 7, bytes: expect.any(Number) },
+      { name: 'copy', status: 'ok', snapshots: 3, objects: 10, bytes: expect.any(Number) },
     ]);
     expect(bench.files()).toEqual(bench.files('main'));
     expect(await bench.ids()).toHaveLength(3);
     expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 0, objects: 0, bytes: 0 }]);
     await bench.night();
-    expect(await bench.run()).toMatchObject([{ snapshots: 1, objects: 2 }]);
+    expect(await bench.run()).toMatchObject([{ snapshots: 1, objects: 3 }]);
     expect(bench.files()).toEqual(bench.files('main'));
   });
 
@@ -76,7 +78,7 @@ describe('a copy', () => {
   test('gets an object again that a check found damaged, although its size is right', async () => {
     const { manifest } = await bench.night();
     await bench.run();
-    const packs = objectsOf(manifest).slice(1);
+    const packs = await readPacks(await bench.main(), manifest.sources[MEDIA]!);
     const [damaged, whole] = packs.map(({ key }) => key) as [string, string];
     const former = bench.files();
     const content = former[damaged] as string;
@@ -95,6 +97,62 @@ describe('a copy', () => {
     expect(await bench.run(repairing)).toMatchObject([{ status: 'ok', objects: 1 }]);
     expect(bench.files()).toEqual(former);
     expect(await bench.state.damaged()).toEqual(['shop/gone']);
+  });
+
+  /** Damages both packs of a snapshot at the copy, as a check found. Returns their keys, and what the copy had. */
+  async function damagePacks(): Promise<{ packs: [string, string]; former: Record<string, string> }> {
+    const { manifest } = await bench.night();
+    await bench.run();
+    const former = bench.files();
+    const needed = await readPacks(await bench.main(), manifest.sources[MEDIA]!);
+    const packs = needed.map(({ key }) => key) as [string, string];
+    for (const key of packs) bench.write('copy', key, (former[key] as string).replace(/^./, '~'));
+    await bench.state.saveDamaged(packs);
+    return { packs, former };
+  }
+  const repairing = () => ({ copies: [{ ...bench.place(), suspects: bench.state }] });
+
+  test('gets every object again that can be repaired, although another one of its snapshot cannot', async () => {
+    for (const which of [0, 1] as const) {
+      bench.remove();
+      bench = new CopyBench();
+      const { packs, former } = await damagePacks();
+      const [lost, other] = [packs[which], packs[1 - which]] as [string, string];
+      bench.write('main', lost, (former[lost] as string).replace(/^./, '!'));
+      const error = { code: 'OBJECT_DAMAGED', message: expect.stringContaining(lost) };
+      expect(await bench.run(repairing())).toMatchObject([{ status: 'partial', objects: 1, error }]);
+      expect(bench.files()[other]).toBe(former[other]);
+      expect(bench.files()[lost]).not.toBe(former[lost]);
+      expect(await bench.state.damaged()).toEqual([lost]);
+    }
+  });
+
+  test.each([
+    ['a bad sector', 'OBJECT_DAMAGED', 'EIO', -5],
+    ['missing permissions', 'DEST_UNREACHABLE', 'EACCES', -13],
+  ] as const)('gets an object again that cannot be read there: %s', async (_, code, name, errno) => {
+    const { packs, former } = await damagePacks();
+    bench.fault = (call, key) => {
+      if (call !== 'get' || key !== packs[0] || bench.files()[key] === former[key]) return;
+      const cause = Object.assign(new Error(`${name}: cannot be read`), { code: name, errno });
+      throw new LifeboatError(code, `${key} cannot be read`, { cause });
+    };
+    expect(await bench.run(repairing())).toMatchObject([{ status: 'ok', objects: 2 }]);
+    expect(bench.files()).toEqual(former);
+    expect(await bench.state.damaged()).toEqual([]);
+  });
+
+  test('keeps an object that cannot be read there if nothing else can be read either', async () => {
+    const { packs } = await damagePacks();
+    const present = bench.files();
+    bench.fault = (call, key) => {
+      if (call === 'get' && (key === 'lifeboat.json' ? reading : key.includes('/packs/'))) unreachable();
+      reading ||= key === packs[0];
+    };
+    let reading = false;
+    expect(await bench.run(repairing())).toMatchObject([{ status: 'failed', error: { code: 'DEST_UNREACHABLE' } }]);
+    expect(bench.files()).toEqual(present);
+    expect(await bench.state.damaged()).toEqual(packs);
   });
 
   test('that is behind reports since when, and catches up oldest first', async () => {
@@ -139,7 +197,7 @@ describe('a copy', () => {
       if (started) await bench.ids();
       expect(stopAt).toBeLessThan(1000);
     }
-    expect(sent).toBe(9);
+    expect(sent).toBe(13);
     expect(bench.files()).toEqual(bench.files('main'));
   });
 
@@ -169,10 +227,7 @@ describe('a copy', () => {
     bench.remove();
     bench = new CopyBench({ local: true });
     const ids = await bench.nights(3);
-    const key = (await bench.main())
-      .snapshots()
-      .then(({ snapshots }) => snapshots[1]?.manifest.sources[MEDIA]?.packs[1]?.key);
-    const damaged = (await key) as string;
+    const damaged = await bench.ownPack(1);
     bench.write('main', damaged, bench.files('main')[damaged]?.replace('content', 'cOntent') ?? '');
     const [report] = await bench.run();
     expect(report).toMatchObject({ status: 'partial', snapshots: 2, error: { code: 'OBJECT_DAMAGED' } });
@@ -225,6 +280,58 @@ describe('a copy', () => {
     expect(await bench.run()).toMatchObject([{ status: 'ok', objects: 2, snapshots: 1 }]);
     expect(bench.files()).toEqual(bench.files('main'));
   });
+});
+
+describe('a list of packs that is lost', () => {
+  const listsIn = (at: string) => Object.keys(bench.files(at)).filter((key) => key.endsWith('.packs.ndjson.zst'));
+  const backToMain = () => ({
+    copies: [{ ...bench.place('main'), keep: { last: 1_000_000 }, keepsPins: true as const }],
+    main: () => bench.copy(),
+  });
+
+  test.each(['gone', 'damaged', 'cut'])(
+    'at the destination (%s) affects only snapshots that the copy lacks, and comes back from it',
+    async (harm) => {
+      await bench.nights(2);
+      await bench.run();
+      const before = bench.files('main');
+      const harmList = async (key: string) => {
+        const content = bench.files('main')[key] as string;
+        if (harm === 'gone') await bench.destination('main').delete(key);
+        else bench.write('main', key, harm === 'cut' ? content.slice(1) : content.replace(/.$/s, '~'));
+      };
+      const [first] = listsIn('main') as [string];
+      await harmList(first);
+      // The copy has this list: the snapshot there is whole, and even a lost pack comes back.
+      const pack = await bench.ownPack(0);
+      await bench.destination('copy').delete(pack);
+      expect(await bench.run()).toMatchObject([{ status: 'ok', objects: 1 }]);
+      expect(bench.files()).toEqual(before);
+
+      const [lacking, next] = await bench.nights(2);
+      const second = listsIn('main').find((key) => key.includes(lacking as string)) as string;
+      const whole = bench.files('main')[second] as string;
+      await harmList(second);
+      const [report] = await bench.run();
+      expect(report).toMatchObject({ status: 'partial', snapshots: 1 });
+      expect(report?.error?.message).toContain(`${lacking} is not copied: `);
+      expect(report?.error?.message).toContain(second);
+      expect(await bench.state.damaged()).toContain(second);
+      const committed = Object.keys(bench.files()).filter((key) => key.endsWith('manifest.json'));
+      expect(committed.some((key) => key.includes(lacking as string))).toBe(false);
+      expect(committed.some((key) => key.includes(next as string))).toBe(true);
+      bench.write('main', second, whole);
+      expect(await bench.run()).toMatchObject([{ status: 'ok', snapshots: 1 }]);
+      expect(await bench.ids()).toHaveLength(4);
+
+      // `lifeboat copy --from` copies in the other direction.
+      await bench.state.saveDamaged([first]);
+      const [place] = backToMain().copies;
+      const repairing = { ...backToMain(), copies: [{ ...(place as CopyPlace), suspects: bench.state }] };
+      expect(await bench.run(repairing)).toMatchObject([{ status: 'ok', snapshots: 0, objects: 1 }]);
+      expect(bench.files('main')[first]).toBe(before[first]);
+    },
+  );
 });
 
 describe('a copy and other writers', () => {
@@ -324,7 +431,7 @@ describe('the retention of a copy', () => {
     expect(await bench.ids()).toEqual(ids);
     expect((await (await bench.main()).snapshots()).snapshots).toHaveLength(5);
     bench.now += DAY;
-    expect((await bench.run({}, { pruning: true }))[0]?.pruned).toMatchObject({ objects: 4 });
+    expect((await bench.run({}, { pruning: true }))[0]?.pruned).toMatchObject({ objects: 6 });
   });
 
   test('may be longer than that of the destination', async () => {

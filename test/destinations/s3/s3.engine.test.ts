@@ -479,7 +479,7 @@ describe('a destination that cannot be used', () => {
     for (let i = 0; i < 12; i++) {
       const facts = await repository.putFacts(SNAPSHOT, `web.${i}`, { i });
       const counts = { files: 0, bytes: 0, newBytes: 0, newFiles: 0, summary: '', warnings: [], skipped: {} };
-      sources[`web.${i}`] = { kind: 'volume', status: 'ok', packs: [], facts, ...counts };
+      sources[`web.${i}`] = { kind: 'volume', status: 'ok', facts, ...counts };
     }
     const time = new Date().toISOString();
     const dates = { start: time, end: time, trigger: 'manual', agentVersion: '0', status: 'ok' } as const;

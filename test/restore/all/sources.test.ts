@@ -17,7 +17,7 @@ async function choose(
       sequence: snapshots.length - index,
       trigger,
       sources: Object.fromEntries(
-        Object.entries(sources).map(([name, kind]) => [name, { kind, status: 'ok', index: {}, packs: [] }]),
+        Object.entries(sources).map(([name, kind]) => [name, { kind, status: 'ok', index: {} }]),
       ),
     },
   }));

@@ -33,7 +33,7 @@ test('docs/format.md names every field of an index line and a manifest', async (
           image: 'i',
           index: ref,
           facts: ref,
-          packs,
+          packs: { ...ref, count: 1, keyId: 'k' },
           files: 1,
           bytes: 1,
           newBytes: 1,

@@ -6,6 +6,7 @@ import type { Manifest } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
 import { listEmptied, listEmptiedSources, refuseEmptied } from '../../../src/store/repository/emptied.ts';
 import { scratchBase } from '../helpers.ts';
+import { fakeLists } from '../pack-lists.ts';
 
 let root: string;
 beforeEach(() => {
@@ -14,14 +15,15 @@ beforeEach(() => {
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 const PACKS = ['shop/packs/db/aa/1', 'shop/packs/db/bb/2', 'shop/packs/web/cc/3'];
+const { list, readPackList } = fakeLists();
 const snapshotOf = (...keys: string[]) => {
-  const sources = { db: { packs: keys.map((key) => ({ key })) } };
+  const sources = { db: { packs: list(...keys) } };
   return { manifest: { sources } as unknown as Manifest };
 };
 
 test('a repository without its packs is refused until a person accepts their loss', async () => {
   const destination = createLocalDestination({ root });
-  const place = { destination, project: 'shop' };
+  const place = { destination, project: 'shop', readPackList };
   const snapshots = [snapshotOf(...PACKS)];
   const refusing = (known: string[] = []) => refuseEmptied(place, snapshots, new Set(known));
   for (const key of PACKS) await destination.put(key, streamOf(key));
@@ -40,8 +42,8 @@ test('a repository without its packs is refused until a person accepts their los
 
 test('a source whose packs are all gone is named, whatever the others have', async () => {
   const destination = createLocalDestination({ root });
-  const place = { destination, project: 'shop' };
-  const packs = (...keys: string[]) => ({ packs: keys.map((key) => ({ key })) });
+  const place = { destination, project: 'shop', readPackList };
+  const packs = (...keys: string[]) => ({ packs: list(...keys) });
   const of = (sources: object) => ({ manifest: { sources } as unknown as Manifest });
   const [first, second, media] = PACKS as [string, string, string];
   // The newest snapshot of the database stores nothing new, and reuses a pack.
@@ -61,7 +63,7 @@ test('a source whose packs are all gone is named, whatever the others have', asy
 });
 
 test('one in which each snapshot names a single pack is refused as well, not one that only ever had one', async () => {
-  const place = { destination: createLocalDestination({ root }), project: 'shop' };
+  const place = { destination: createLocalDestination({ root }), project: 'shop', readPackList };
   const [older, newer] = ['shop/packs/db/aa/1', 'shop/packs/db/bb/2'] as const;
   const refused = expect.objectContaining({ code: 'DEST_FOREIGN' });
   const snapshots = [snapshotOf(newer), snapshotOf(older)];

@@ -2,10 +2,11 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { silentLog } from '../../../src/base/log.ts';
-import type { Destination, ObjectInfo } from '../../../src/destinations/destination.ts';
+import type { Destination } from '../../../src/destinations/destination.ts';
 import { listOnce } from '../../../src/destinations/list-once.ts';
+import { Listing } from '../../../src/destinations/listing.ts';
 import { createS3Destination } from '../../../src/destinations/s3/s3.ts';
-import { openManifestCache } from '../../../src/run/manifest-cache.ts';
+import { openManifestCache } from '../../../src/run/document-caches.ts';
 import { FORMAT, type Manifest } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
 import { nextPlace } from '../../../src/store/repository/chain.ts';
@@ -47,7 +48,7 @@ async function commit(count: number): Promise<Snapshot[]> {
     const last = all.at(-1);
     const place = { sequence: i + 1, previous: last?.hash ?? null };
     const time = '2026-11-20T03:00:00.000Z';
-    const source = { kind: 'volume', status: 'ok', index, facts: index, packs: [], files: 1, bytes: 1 } as const;
+    const source = { kind: 'volume', status: 'ok', index, facts: index, files: 1, bytes: 1 } as const;
     const more = { newFiles: 1, newBytes: 1, summary: '', warnings: [], skipped: {} };
     const manifest = {
       ...{ format: FORMAT, project: 'shop', id, start: time, end: time, trigger: 'schedule', agentVersion: '1' },
@@ -101,9 +102,9 @@ test('the fence before a commit also lists the objects; without one of them, not
   const [first] = await commit(1);
   const sightings = noSightings;
   const who = { project: 'shop', home: 'a', holder: 'a', log: silentLog, sightings, now: () => new Date() };
-  const objects: ObjectInfo[] = [];
+  const objects = new Listing();
   const lease = await takeLease({ ...who, destination }, objects);
-  expect(objects.map((one) => one.key)).toEqual(await keys(destination, 'shop/'));
+  expect([...objects.below('')].map((one) => one.key)).toEqual(await keys(destination, 'shop/'));
   const place = await nextPlace(repository, await repository.snapshots());
   const manifest = { ...(first as Snapshot).manifest, ...place };
   bucket.seen.length = 0;

@@ -40,7 +40,6 @@ const HASH = 'a'.repeat(64);
 const source = (fields: Partial<ManifestSource> = {}): ManifestSource => ({
   kind: 'volume',
   status: 'ok',
-  packs: [],
   files: 0,
   bytes: 0,
   newBytes: 0,
@@ -217,22 +216,6 @@ describe('committing', () => {
       [ID(2), 'OBJECT_DAMAGED'],
       [ID(1), 'OBJECT_DAMAGED'],
     ]);
-  });
-
-  test('manifests of one listing share equal pack references and keep different ones separate', async () => {
-    const repository = await open();
-    const packId = 'ab'.repeat(16);
-    const key = `shop/packs/web.media/ab/${packId}.zip`;
-    const pack = { key, ...(await destination.put(key, Readable.from(['x']))), id: packId, plainSize: 1 };
-    const variants = [pack, { ...pack, plainSize: 2 }, { ...pack, keyId: 'other' }, { ...pack, sha256: HASH }, pack];
-    for (const [n, one] of variants.entries()) {
-      await repository.commit(manifest(ID(n), { sequence: n + 1, sources: { 'web.media': source({ packs: [one] }) } }));
-    }
-    const { snapshots } = await repository.snapshots();
-    const read = snapshots.map((one) => one.manifest.sources['web.media']?.packs[0]).reverse();
-    expect(read).toEqual(variants);
-    expect(read[0]).toBe(read[4]);
-    expect(new Set(read).size).toBe(4);
   });
 
   test('an unresponsive destination is not reported as a damaged manifest', async () => {

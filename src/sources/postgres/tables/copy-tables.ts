@@ -9,7 +9,8 @@ import { withWatchdog } from '../server/watchdog.ts';
 import { namesOf } from './build-tables.ts';
 import type { LoadTablesOptions } from './load-options.ts';
 import { copyTablesCommand } from './table-commands.ts';
-import { checkFree, type Shaped } from './table-shape.ts';
+import type { Shaped } from './table-shape.ts';
+import { checkFree } from './taken-names.ts';
 
 /** An index to create after the copy. */
 export interface LaterIndex {

@@ -7,7 +7,8 @@ import { buildTables } from './build-tables.ts';
 import { copyTables } from './copy-tables.ts';
 import type { LoadTablesOptions } from './load-options.ts';
 import { makeLinks, privilegeWarnings } from './table-links.ts';
-import { quoteName, type Shaped, shapeTables } from './table-shape.ts';
+import { quoteName } from './table-names.ts';
+import { type Shaped, shapeTables } from './table-shape.ts';
 
 interface LoadedTables {
   tables: { schema: string; name: string; rows: number }[];

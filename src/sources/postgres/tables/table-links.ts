@@ -4,8 +4,9 @@ import { readLeads } from '../load/lead-functions.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import type { LaterIndex } from './copy-tables.ts';
+import { type Named, quoteName } from './table-names.ts';
 import { displayName, type ForeignKey, type TableParts } from './table-parts.ts';
-import { type Named, quoteName, type Shaped } from './table-shape.ts';
+import type { Shaped } from './table-shape.ts';
 
 /** How long a statement may wait for a lock on a live table. Other sessions wait behind it. */
 const LOCK_TIMEOUT = '10s';
@@ -121,7 +122,12 @@ async function runWithPath(
 
 function notMade({ what, sql }: Link, error: LifeboatError): string {
   const why = errorInfo(error).cause ?? error.message;
-  return `${what} was left out (${why}); when the cause is corrected, run: ${sql[0]?.replace(/ NOT VALID$/, '').replaceAll(/\s+/g, ' ')}`;
+  return `${what} was left out (${why}); when the cause is corrected, run: ${inOneLine(sql[0]?.replace(/ NOT VALID$/, '') ?? '')}`;
+}
+
+/** Joins the two lines of a constraint in a dump. A name in it may have any characters, also several blanks. */
+function inOneLine(sql: string): string {
+  return sql.replace(/\n\s+ADD CONSTRAINT /, ' ADD CONSTRAINT ');
 }
 
 /** Warns of objects of these tables that a restore of single tables leaves out. */
@@ -138,7 +144,9 @@ function leftOut(parts: TableParts, copy: boolean): string[] {
     ];
   }
   return [
-    ...warn('foreign keys of other tables to it are not restored', parts.keysOfOthers),
+    ...parts.keysOfOthers.map(
+      ({ what, sql }) => `foreign key ${what} is not restored; to add it, run: ${inOneLine(sql)}`,
+    ),
     ...warn('views on it are not restored', parts.views),
     ...warn('publications do not include it again (ALTER PUBLICATION … ADD TABLE …)', parts.publications),
   ];

@@ -1,4 +1,16 @@
 import { NAME_LIMIT } from '../load/load-plan.ts';
+import { quoteIdentifier } from '../server/quote.ts';
+
+/** An object with a name in a schema. */
+export interface Named {
+  schema: string;
+  name: string;
+}
+
+/** Returns the name as SQL takes it. */
+export function quoteName({ schema, name }: Named): string {
+  return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
+}
 
 /**
  * Derives the name of an object that belongs to a table when the table is renamed: `orders_pkey` becomes
@@ -18,4 +30,46 @@ export function freeName(name: string, taken: ReadonlySet<string>): string {
     const candidate = characters.join('') + suffix;
     if (!taken.has(candidate)) return candidate;
   }
+}
+
+/** A part of a name as a user writes it. */
+interface NamePart {
+  text: string;
+  isQuoted: boolean;
+}
+
+const PART = '"(?:[^"]|"")+"|[^".]+';
+const SQL_NAME = new RegExp(`^(?:(${PART})\\.)?(${PART})$`);
+
+/** A table name as SQL reads it. `schema` is absent if the name does not have one. */
+export interface TableName {
+  schema?: string;
+  name: string;
+}
+
+/**
+ * Reads a table name in SQL's form, such as `public."user"` (PostgreSQL docs, 4.1.1 Identifiers and Key Words).
+ *
+ * @returns the name with unquoted parts as they are written, then with unquoted parts in lower case, which is how SQL
+ *   reads them; nothing if the text does not have this form
+ */
+export function readTableNames(text: string): TableName[] {
+  const [, schema, name] = SQL_NAME.exec(text) ?? [];
+  if (name === undefined) return [];
+  const parts = [schema, name].flatMap((part) => (part === undefined ? [] : [readPart(part)]));
+  const forms = [parts.map((part) => part.text), parts.map((part) => (part.isQuoted ? part.text : fold(part.text)))];
+  return forms.map((form) => {
+    const [last = '', inSchema] = form.toReversed();
+    return { ...(inSchema === undefined ? {} : { schema: inSchema }), name: last };
+  });
+}
+
+function readPart(part: string): NamePart {
+  const isQuoted = part.startsWith('"');
+  return { text: isQuoted ? part.slice(1, -1).replaceAll('""', '"') : part, isQuoted };
+}
+
+/** Postgres changes ASCII letters only, in databases with more than one byte a character. */
+function fold(text: string): string {
+  return text.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
 }

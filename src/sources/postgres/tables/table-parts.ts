@@ -2,13 +2,15 @@ import { LifeboatError } from '../../../base/errors.ts';
 import { suggest } from '../../../plan/values/suggest.ts';
 import { type ArchiveEntry, rootOfLoad } from '../archive/archive.ts';
 import { quoteIdentifier } from '../server/quote.ts';
+import { readTableNames, type TableName } from './table-names.ts';
 
 /** Kinds of relations that a user may mistake for tables. */
 const OTHER_RELATIONS = ['VIEW', 'MATERIALIZED VIEW', 'FOREIGN TABLE', 'SEQUENCE'];
 
 /**
- * Finds the table that a user names: `schema.name`; a bare name for a table in `public` or the only one of that name;
- * or quoted identifiers, which are needed if a name contains dots.
+ * Finds the table that a user names: `schema.name`, or a bare name for a table in `public` or the only one of that
+ * name. Both may have quoted parts, as in SQL. A name counts as it is written. If no table has that name, unquoted
+ * parts count in lower case, as in SQL.
  *
  * @throws PG_TABLE_UNKNOWN
  */
@@ -29,7 +31,9 @@ export function findTable(entries: readonly ArchiveEntry[], asked: string): Arch
     });
   }
   const names = entries.filter(({ kind }) => kind === 'TABLE').map(displayName);
-  const near = suggest(asked, names) ?? names.find((name) => name.endsWith(`.${asked.split('.').at(-1)}`));
+  const [{ schema, name: last } = { name: asked }] = readTableNames(asked);
+  const plain = schema === undefined ? last : `${schema}.${last}`;
+  const near = suggest(plain, names) ?? names.find((name) => name.endsWith(`.${plain.split('.').at(-1)}`));
   const some = names.slice(0, 5).join(', ');
   throw new LifeboatError('PG_TABLE_UNKNOWN', `the snapshot has no table ${asked}`, {
     hint: near
@@ -52,14 +56,18 @@ function withOwnRows(entries: readonly ArchiveEntry[], table: ArchiveEntry): Arc
   });
 }
 
+/** Finds the relations that a name stands for: the first reading that matches any. */
 function named(relations: readonly ArchiveEntry[], asked: string): ArchiveEntry[] {
   const qualified = relations.filter((entry) => displayName(entry) === asked);
   if (qualified.length > 0) return qualified;
-  const inQuotes = relations.filter((entry) => quoted(entry) === asked);
-  if (inQuotes.length > 0) return inQuotes;
-  const bare = relations.filter(({ tag }) => tag === asked);
-  const inPublic = bare.filter(({ schema }) => schema === 'public');
-  return inPublic.length > 0 ? inPublic : bare;
+  for (const { schema, name } of [{ name: asked }, ...readTableNames(asked)] as TableName[]) {
+    const found = relations.filter(({ tag }) => tag === name);
+    const wanted = schema ?? 'public';
+    const inSchema = found.filter((entry) => entry.schema === wanted);
+    if (inSchema.length > 0) return inSchema;
+    if (schema === undefined && found.length > 0) return found;
+  }
+  return [];
 }
 
 /** `schema.name` */
@@ -98,8 +106,8 @@ export interface TableParts {
   /** foreign keys of these tables; `entries` leaves them out */
   foreignKeys: ForeignKey[];
   triggers: string[];
-  /** foreign keys of other tables to these */
-  keysOfOthers: string[];
+  /** foreign keys of other tables to these: `schema.table key`, and the statement without a semicolon */
+  keysOfOthers: { what: string; sql: string }[];
   /** views that read these tables */
   views: string[];
   publications: string[];
@@ -161,7 +169,9 @@ export function partsOf(
     files: ofKind('TABLE DATA').map(({ file }) => file),
     foreignKeys: keys.flatMap(({ entry, table }) => (table ? [foreignKey(entry, table)] : [])),
     triggers: ofKind(...ACTIVE).map(({ tag }) => tag),
-    keysOfOthers: keys.flatMap(({ entry, table }) => (table ? [] : [displayName(entry)])),
+    keysOfOthers: keys.flatMap(({ entry, table }) =>
+      table ? [] : [{ what: displayName(entry), sql: statementOf(entry) }],
+    ),
     views: ofKind('VIEW', 'MATERIALIZED VIEW').map(displayName),
     publications: ofKind('PUBLICATION TABLE').map(({ tag }) => tag),
   };
@@ -189,7 +199,11 @@ function isOf({ kind, tag, schema }: ArchiveEntry, left: { extension: string; sc
 }
 
 function foreignKey({ tag, definition }: ArchiveEntry, table: ChosenTable): ForeignKey {
-  return { name: tag.slice(table.name.length + 1), sql: definition.trim().replace(/;$/, ''), table };
+  return { name: tag.slice(table.name.length + 1), sql: statementOf({ definition }), table };
+}
+
+function statementOf({ definition }: Pick<ArchiveEntry, 'definition'>): string {
+  return definition.trim().replace(/;$/, '');
 }
 
 /** Returns the tables with their partitions at any depth, without tables that only inherit. */

@@ -2,14 +2,9 @@ import { LifeboatError } from '../../../base/errors.ts';
 import { plural } from '../../../report/format.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
-import { derivedName, freeName } from './table-names.ts';
+import { derivedName, freeName, type Named, quoteName } from './table-names.ts';
 import type { ChosenTable } from './table-parts.ts';
-
-/** An object with a name in a schema. */
-export interface Named {
-  schema: string;
-  name: string;
-}
+import { namesIn, targetExists } from './taken-names.ts';
 
 /** A table with its name in the live database. */
 interface ShapedTable extends Named {
@@ -154,7 +149,7 @@ async function rename(
     if (as === undefined) return { chosen, schema, name };
     return { chosen, schema, name: chosen === root ? as : nameFor(schema, derivedName(name, root.name, as)) };
   });
-  for (const table of shaped) if (there.get(table.schema)?.has(table.name)) throw targetExists(table, live.database);
+  for (const table of shaped) if (there.get(table.schema)?.has(table.name)) throw await targetExists(live, table);
   if (as !== undefined && here.get(root.schema)?.has(as)) await putAside(working, root.schema, as);
   for (const { chosen, schema, name } of shaped) {
     if (name !== chosen.name) await working.run(renameTo('TABLE', chosen, name));
@@ -170,21 +165,6 @@ async function rename(
       warnings.push(`${schema}.${name} is renamed to ${free}, because the database has an object of that name`);
   }
   return shaped;
-}
-
-/** Reads the names of relations, types and statistics, by schema. Postgres renames array types itself. */
-async function namesIn(session: Session, schemas: readonly string[]): Promise<Map<string, Set<string>>> {
-  const rows = await session.all<Named>(
-    `SELECT n.nspname AS schema, o.name FROM pg_namespace n JOIN (
-        SELECT relnamespace AS place, relname AS name FROM pg_class
-        UNION SELECT typnamespace, typname FROM pg_type WHERE typcategory <> 'A'
-        UNION SELECT stxnamespace, stxname FROM pg_statistic_ext) o ON o.place = n.oid
-      WHERE n.nspname = ANY($1)`,
-    [schemas],
-  );
-  const names = new Map(schemas.map((schema) => [schema, new Set<string>()]));
-  for (const { schema, name } of rows) names.get(schema)?.add(name);
-  return names;
 }
 
 /** Renames an object of the working database that has a name which the copied table needs. */
@@ -206,27 +186,4 @@ async function putAside(session: Session, schema: string, name: string): Promise
 function renameTo(kind: string, from: Named, to: string): string {
   // ALTER TABLE takes indexes and sequences too.
   return `ALTER ${kind} ${quoteName(from)} RENAME TO ${quoteIdentifier(to)}`;
-}
-
-export function quoteName({ schema, name }: Named): string {
-  return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
-}
-
-/** @throws PG_TARGET_EXISTS if one of the tables exists, PG_RESTORE_FAILED if its schema is missing */
-export async function checkFree(live: Session, tables: readonly Named[]): Promise<void> {
-  const schemas = [...new Set(tables.map(({ schema }) => schema))];
-  const names = await namesIn(live, schemas);
-  for (const table of tables) if (names.get(table.schema)?.has(table.name)) throw targetExists(table, live.database);
-  const present = await live.all<{ name: string }>('SELECT nspname AS name FROM pg_namespace');
-  const missing = schemas.find((schema) => !present.some(({ name }) => name === schema));
-  if (missing === undefined) return;
-  throw new LifeboatError('PG_RESTORE_FAILED', `database ${live.database} has no schema ${missing}`, {
-    hint: `Create it, \`CREATE SCHEMA ${quoteIdentifier(missing)}\`, or restore the whole database. Nothing was changed.`,
-  });
-}
-
-function targetExists({ schema, name }: Named, database: string): LifeboatError {
-  return new LifeboatError('PG_TARGET_EXISTS', `database ${database} already has a table or type ${schema}.${name}`, {
-    hint: 'Choose another name with --as NAME. If the application created the table again, empty, drop it first. Nothing was changed.',
-  });
 }

@@ -44,10 +44,46 @@ describe.each(dumps)('a table in a dump of Postgres $version', ({ entries }) => 
       'PG_TABLE_UNKNOWN: the snapshot has no table public.order. Did you mean public.orders?',
     );
     expect(said('b.customers')).toMatch(/no table b\.customers\. Did you mean public\.customers\?$/);
-    expect(said('public.ORDERS')).toMatch(/^PG_TABLE_UNKNOWN/);
+    expect(said('public.ORDERZ')).toMatch(/^PG_TABLE_UNKNOWN/);
     expect(said('orders*')).toMatch(/^PG_TABLE_UNKNOWN/);
     expect(said('public.v')).toMatch(/^PG_TABLE_UNKNOWN: public\.v is a view, not a table/);
     expect(said('mv')).toMatch(/^PG_TABLE_UNKNOWN: mv is a materialized view, not a table/);
+  });
+
+  it('is found by its name in the quotes of SQL, and in upper case without quotes', () => {
+    for (const asked of [
+      'public."orders"',
+      '"public"."orders"',
+      '"public".orders',
+      '"orders"',
+      'ORDERS',
+      'Public.Orders',
+    ])
+      expect(said(asked), asked).toBe('["public","orders"]');
+    expect(said('"a.b".c')).toBe('["a.b","c"]');
+    expect(said('a."b.c"')).toBe('["a","b.c"]');
+    expect(said('"odd ""$(x)\n*;"')).toBe(JSON.stringify(['public', 'odd "$(x)\n*;']));
+    // In quotes, case and dots count.
+    expect(said('public."ORDERS"')).toMatch(/no table public\."ORDERS"\. Did you mean public\.orders\?$/);
+    expect(said('"public.orders"')).toMatch(/^PG_TABLE_UNKNOWN/);
+    expect(said('public."order"')).toMatch(/Did you mean public\.orders\?$/);
+    expect(said('public."orders')).toMatch(/^PG_TABLE_UNKNOWN/);
+    expect(said('public."v"')).toMatch(/is a view, not a table/);
+  });
+
+  it('is the one whose name is as written, before the one in lower case', () => {
+    const table = entries.find(({ kind, tag }) => kind === 'TABLE' && tag === 'customers')!;
+    const both = [...entries, { ...table, dumpId: 1, tag: 'Customers' }, { ...table, dumpId: 2, tag: 'Only' }];
+    const tagOf = (asked: string) => findTable(both, asked).tag;
+    expect(['Customers', 'customers', 'CUSTOMERS', 'public."Customers"', '"Only"', 'Only'].map(tagOf)).toEqual([
+      'Customers',
+      'customers',
+      'customers',
+      'Customers',
+      'Only',
+      'Only',
+    ]);
+    expect(() => findTable(both, 'only')).toThrow(/no table only/);
   });
 
   it('includes the objects that belong to it, and no rows of other tables', () => {
@@ -78,7 +114,12 @@ describe.each(dumps)('a table in a dump of Postgres $version', ({ entries }) => 
     ]);
     const { keysOfOthers, views, publications, triggers } = found;
     expect({ keysOfOthers, views, publications }).toEqual({
-      keysOfOthers: ['public.lines lines_o_fkey'],
+      keysOfOthers: [
+        {
+          what: 'public.lines lines_o_fkey',
+          sql: 'ALTER TABLE ONLY public.lines\n    ADD CONSTRAINT lines_o_fkey FOREIGN KEY (o) REFERENCES public.orders(id)',
+        },
+      ],
       views: ['public.v'],
       publications: ['pub orders'],
     });

@@ -12,7 +12,7 @@ function manifestWith(bytes: number, id: string): Manifest {
   return {
     ...{ format: FORMAT, id, project: 'shop', sequence: 1, previous: null, start: time, end: time },
     ...{ trigger: 'schedule', agentVersion: '0.1.0', status: 'ok' },
-    sources: { 'web.media': { ...source, packs: [], warnings: ['x'.repeat(bytes)] } },
+    sources: { 'web.media': { ...source, warnings: ['x'.repeat(bytes)] } },
   };
 }
 

@@ -6,6 +6,7 @@ import { LifeboatError } from '../../../../src/base/errors.ts';
 import { readIndexFileLines } from '../../../../src/store/filesystem/read-index.ts';
 import type { Manifest } from '../../../../src/store/objects/manifest.ts';
 import { openRepository } from '../../../../src/store/repository/open-repository.ts';
+import { readPacks } from '../../../../src/store/repository/pack-lists.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
 
 /** The number of faults to try; each takes about 20 ms. Restores remove what a failed extraction leaves behind. */
@@ -28,7 +29,8 @@ async function commit(id: string, before: { manifest: Manifest; hash: string } |
   const { files, bytes, newBytes, newFiles } = stored;
   const counts = { files, bytes, newBytes, newFiles };
   const texts = { summary: `${files} files`, warnings: [], skipped: {} };
-  const source = { kind: 'volume', status: 'ok', index, facts, packs: stored.packs, ...counts, ...texts } as const;
+  const packs = (await opened.putPacks({ id, source: 'web.media', packs: stored.packs }))!;
+  const source = { kind: 'volume', status: 'ok', index, facts, packs, ...counts, ...texts } as const;
   const at = `${id.slice(0, 4)}-${id.slice(4, 6)}-${id.slice(6, 8)}T03:00:00.000Z`;
   const times = { start: at, end: at, trigger: 'schedule', agentVersion: '0.1.0', status: 'ok' } as const;
   const chain = { sequence: (before?.manifest.sequence ?? 0) + 1, previous: before?.hash ?? null };
@@ -116,10 +118,11 @@ test(`${RUNS} damages: each restore returns the stored data, or fails with an er
         const { manifest } = await opened.resolve(id);
         const source = manifest.sources['web.media'];
         if (!source?.index || !source.facts) throw new LifeboatError('OBJECT_MISSING', 'it names no index');
-        await opened.checkObjects([source.index, source.facts, ...source.packs]);
+        const packs = await readPacks(opened, source);
+        await opened.checkObjects([source.index, source.facts, ...packs]);
         expect(await opened.readFacts(source.facts)).toEqual({ kind: 'volume', note: id });
         await opened.fetchIndex(source.index, fetched);
-        await bench.extract({ packs: source.packs } as never, {
+        await bench.extract({ packs } as never, {
           index: readIndexFileLines(fetched),
           target,
         });

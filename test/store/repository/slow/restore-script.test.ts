@@ -36,6 +36,7 @@ async function commit(keys: SealKeys = {}): Promise<string> {
   const stored = await bench.store({ keys });
   const { packs, files, bytes, newBytes, newFiles } = stored;
   const index = await repository.putIndex(ID, 'web.media', bench.index);
+  const list = await repository.putPacks({ id: ID, source: 'web.media', packs });
   const manifest: Manifest = {
     format: 1,
     id: ID,
@@ -52,7 +53,7 @@ async function commit(keys: SealKeys = {}): Promise<string> {
         kind: 'volume',
         status: 'ok',
         index,
-        packs,
+        ...(list ? { packs: list } : {}),
         files,
         bytes,
         newBytes,
@@ -84,7 +85,7 @@ function restore(
 }
 
 const whole = ({ sources }: Manifest) => sources['web.media'] as ManifestSource;
-const gone = { key: 'shop/gone.zst', size: 1, sha256: '00'.repeat(32) };
+const gone = { key: 'shop/gone.zst', size: 1, sha256: '00'.repeat(32), count: 1 };
 
 describe('the script of docs/restore-without-lifeboat.md', () => {
   test.each(['dash', 'bash'])('restores large files with holes, in %s', async (shell) => {
@@ -201,7 +202,7 @@ describe('the script of docs/restore-without-lifeboat.md', () => {
     // Its date is in the future, and its tree is missing.
     put('20271120T030000Z-aaaaaa', {
       sequence: 1,
-      sources: { 'web.media': { ...whole(manifest), packs: [], index: gone } },
+      sources: { 'web.media': { ...whole(manifest), packs: gone, index: gone } },
     });
     put(ID, { sequence: 2 });
     put('20251120T030000Z-aaaaaa', { sequence: 3, trigger: 'safety' });
@@ -212,7 +213,7 @@ describe('the script of docs/restore-without-lifeboat.md', () => {
     put('20261122T030000Z-aaaaaa', {
       sequence: 5,
       trigger: 'import',
-      sources: { 'web.media': { ...whole(manifest), packs: [], index: gone } },
+      sources: { 'web.media': { ...whole(manifest), packs: gone, index: gone } },
     });
     const { target, status, stderr } = restore(repository, 'dash', {}, 'latest');
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });

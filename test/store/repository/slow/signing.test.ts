@@ -52,7 +52,7 @@ async function commit(repository: Repository, day: number, over: Partial<Manifes
   const key = `${repository.project}/snapshots/${id}/web.media.index.ndjson.zst`;
   const index: ObjectRef = { key, ...(await repository.destination.put(key, streamOf(body))) };
   const source: ManifestSource = {
-    ...{ kind: 'volume', status: 'ok', index, packs: [], files: 1, bytes: 1, newBytes: 1, newFiles: 1 },
+    ...{ kind: 'volume', status: 'ok', index, files: 1, bytes: 1, newBytes: 1, newFiles: 1 },
     ...{ summary: '', warnings: [], skipped: {} },
   };
   const time = `2026-11-${day}T03:00:00.000Z`;

@@ -2,7 +2,14 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { describeKey, knownRecipients, rememberRecipients } from '../../src/run/known-keys.ts';
+import type { PlannedSource } from '../../src/plan/model.ts';
+import {
+  describeKey,
+  knownPlaces,
+  knownRecipients,
+  rememberPlaces,
+  rememberRecipients,
+} from '../../src/run/remembered.ts';
 import { keyId } from '../../src/store/seal/encryption.ts';
 import { scratchBase } from '../store/helpers.ts';
 
@@ -32,4 +39,15 @@ test('the documented commands print the id', () => {
   expect(shell(`printf %s ${ONE} | sha256sum | cut -c1-8`)).toBe(keyId({ ageRecipients: [ONE] }));
   const all = `printf '%s\\n' ${ONE} ${TWO} | LC_ALL=C sort | paste -sd, - | tr -d '\\n' | sha256sum | cut -c1-8`;
   expect(shell(all)).toBe(keyId({ ageRecipients: [ONE, TWO] }));
+});
+
+test('the place of a source stays known after the source is gone', async () => {
+  const volume = (name: string, mount: object) => ({ name, kind: 'volume', mount }) as unknown as PlannedSource;
+  const media = volume('web.media', { type: 'volume', name: 'shop_media', source: '/v' });
+  await rememberPlaces(directory, [media, volume('web.files', { type: 'bind', source: '/srv/files' })]);
+  await rememberPlaces(directory, [volume('web.media', { type: 'tmpfs', source: '' })]);
+  expect(await knownPlaces(directory)).toEqual({ 'web.files': '/srv/files' });
+  await rememberPlaces(directory, [media]);
+  await rememberPlaces(directory, []);
+  expect(await knownPlaces(directory)).toEqual({ 'web.files': '/srv/files', 'web.media': 'volume shop_media' });
 });

@@ -1,11 +1,34 @@
 import path from 'node:path';
+import type { PlannedSource } from '../plan/model.ts';
+import { placeOfSource } from '../plan/mounts.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import { keyId } from '../store/seal/encryption.ts';
 import { readJson, writeJson } from './state-files.ts';
 
-/** What the ids of encryption keys stand for. Manifests name keys by their ids, which reveal nothing. */
+/**
+ * Facts that the agent remembers for its messages. Manifests do not contain them, because anybody who can read the
+ * destination can read manifests. Without these facts, messages say less.
+ */
 
 const FILE = 'recipients.json';
+const PLACES = 'places.json';
+
+/** Returns the place of each source at its last backup, see {@link placeOfSource}. `directory`: that of the state. */
+export async function knownPlaces(directory: string): Promise<Record<string, string>> {
+  return (await readJson<Record<string, string>>(path.join(directory, PLACES))) ?? {};
+}
+
+/** Remembers the places of sources, for the time when one of them is gone. @throws SPOOL_FULL */
+export async function rememberPlaces(directory: string, sources: readonly PlannedSource[]): Promise<void> {
+  const known = await knownPlaces(directory);
+  const next = { ...known };
+  for (const source of sources) {
+    const place = placeOfSource(source);
+    if (place === undefined) delete next[source.name];
+    else next[source.name] = place;
+  }
+  if (JSON.stringify(next) !== JSON.stringify(known)) await writeJson(path.join(directory, PLACES), next);
+}
 
 /** Returns the age public keys of each key id that this agent has encrypted with. `directory`: that of the state. */
 export async function knownRecipients(directory: string): Promise<Record<string, string[]>> {

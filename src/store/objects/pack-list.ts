@@ -1,0 +1,176 @@
+import { createHash } from 'node:crypto';
+import { promisify } from 'node:util';
+import { constants, crc32, zstdCompress, zstdDecompress } from 'node:zlib';
+import { LifeboatError } from '../../base/errors.ts';
+import type { Destination } from '../../destinations/destination.ts';
+import { checkDocumentSize } from './documents.ts';
+import { WordSet } from './key-set.ts';
+import { canonicalJson, decodePackLine, type ListedPack, type ObjectRef, type PackListRef } from './manifest.ts';
+import { MAX_DOCUMENT, streamOf } from './objects.ts';
+
+/**
+ * The list of the packs that a source of a snapshot needs: one JSON line for each pack, in the order of their ids,
+ * compressed. It is never encrypted. It holds only names, sizes and hashes of objects, which anybody who can list the
+ * destination can find out. Copies, prunes and checks have no keys, and need it.
+ */
+
+const compress = promisify(zstdCompress);
+const decompress = promisify(zstdDecompress);
+
+const SUFFIX = '.packs.ndjson.zst';
+
+/** Encodes packs as lines. Equal sets of packs give equal bytes. */
+export function encodePackList(packs: readonly ListedPack[]): Buffer {
+  const sorted = packs.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  return Buffer.from(sorted.map((pack) => `${canonicalJson(pack)}\n`).join(''));
+}
+
+/**
+ * Decodes lines: the inverse of {@link encodePackList}.
+ *
+ * @param seen lines that are skipped. Decoded lines are added, because the lists of neighbouring snapshots have most
+ * lines in common
+ * @throws OBJECT_DAMAGED
+ */
+export function* decodePackList(bytes: Buffer, { key }: ObjectRef, seen?: SeenLines): Generator<ListedPack> {
+  for (let from = 0; from < bytes.length; ) {
+    const end = bytes.indexOf(0x0a, from);
+    if (end < 0) throw new LifeboatError('OBJECT_DAMAGED', `${key} ends within a line`);
+    const line = bytes.subarray(from, end);
+    from = end + 1;
+    if (seen?.has(line)) continue;
+    yield decodePackLine(line.toString(), key);
+    seen?.add(line);
+  }
+}
+
+/** The start of a line that {@link encodePackList} wrote, up to the id of the pack. */
+const BEFORE_ID = Buffer.from('{"id":"');
+const ID_DIGITS = 32;
+const BEFORE_KEY = Buffer.from('","key":"');
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+/** The words of a line: its key without the id as a number, the id, a checksum of all. */
+const LINE_WORDS = 6;
+
+/**
+ * Lines of lists that were decoded already. Takes 24 to 48 bytes for each line. Two lines with different ids or keys
+ * are never taken for the same, whoever wrote them: otherwise a list could hide a pack of another one from a prune.
+ */
+export class SeenLines {
+  private readonly lines = new WordSet(LINE_WORDS);
+  private readonly words = new Uint32Array(LINE_WORDS);
+  /** the parts of keys around the ids; a source has one for each of 256 directories and each suffix */
+  private readonly around = new Map<string, number>();
+
+  has(line: Buffer): boolean {
+    return this.describe(line) && this.lines.has(this.words);
+  }
+
+  add(line: Buffer): void {
+    if (this.describe(line)) this.lines.add(this.words);
+  }
+
+  clear(): void {
+    this.lines.clear();
+  }
+
+  /** Computes the words of a line. Returns false for a line that cannot be skipped because its form is another one. */
+  private describe(line: Buffer): boolean {
+    const { words } = this;
+    const idAt = BEFORE_ID.length;
+    const keyAt = idAt + ID_DIGITS + BEFORE_KEY.length;
+    if (!startsWith(line, BEFORE_ID, 0) || !startsWith(line, BEFORE_KEY, idAt + ID_DIGITS)) return false;
+    const keyEnd = line.indexOf(QUOTE, keyAt);
+    if (line[keyEnd - 1] === BACKSLASH) return false;
+    for (let word = 0; word < ID_DIGITS / 8; word++) {
+      let value = 0;
+      for (let i = 0; i < 8; i++) value = (value << 4) | digitAt(line, idAt + word * 8 + i);
+      words[word + 1] = value;
+    }
+    const text = line.toString('latin1', keyAt, keyEnd);
+    const id = line.toString('latin1', idAt, idAt + ID_DIGITS);
+    const at = text.indexOf(id);
+    const around = at < 0 ? text : `${text.slice(0, at)}"${text.slice(at + ID_DIGITS)}`;
+    let number = this.around.get(around);
+    if (number === undefined) {
+      number = this.around.size + 1;
+      this.around.set(around, number);
+    }
+    words[0] = number;
+    words[LINE_WORDS - 1] = crc32(line);
+    return true;
+  }
+}
+
+function startsWith(line: Buffer, text: Buffer, at: number): boolean {
+  for (let i = 0; i < text.length; i++) if (line[at + i] !== text[i]) return false;
+  return true;
+}
+
+/** Returns the value of a lower-case hex digit. */
+function digitAt(line: Buffer, at: number): number {
+  const code = line[at] as number;
+  return code <= 0x39 ? code - 0x30 : code - 0x57;
+}
+
+/** A stored list: its reference, and its bytes as stored. */
+interface StoredList {
+  ref: PackListRef;
+  stored: Buffer;
+}
+
+/**
+ * Puts a list of packs.
+ *
+ * @param name the object's key without `.packs` and the suffixes
+ * @param record is called with the full key before the object is put
+ * @throws SNAPSHOT_TOO_LARGE; what the destination throws
+ */
+export async function putPackList(
+  destination: Destination,
+  name: string,
+  { lines, ...about }: { lines: Buffer } & Pick<PackListRef, 'count' | 'keyId'>,
+  record: ((key: string) => Promise<void>) | undefined,
+): Promise<StoredList> {
+  const key = `${name}${SUFFIX}`;
+  checkDocumentSize(key, lines.length);
+  const params = { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 };
+  const stored = await compress(lines, { params });
+  await record?.(key);
+  return { ref: { key, ...(await destination.put(key, streamOf(stored), { newKey: true })), ...about }, stored };
+}
+
+/**
+ * Fetches a list as it is stored, and compares it with its reference.
+ *
+ * @throws OBJECT_MISSING, OBJECT_DAMAGED; what the destination throws
+ */
+export async function fetchStoredList(destination: Destination, ref: ObjectRef, signal?: AbortSignal): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  if (ref.size <= MAX_DOCUMENT) {
+    for await (const chunk of (await destination.get(ref.key, signal ? { signal } : {})) as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size > ref.size) break;
+    }
+  }
+  const stored = Buffer.concat(chunks);
+  if (isStored(ref, stored)) return stored;
+  throw new LifeboatError('OBJECT_DAMAGED', `${ref.key} is not what was stored`);
+}
+
+/** Returns whether bytes are those of a stored object. */
+export function isStored({ size, sha256 }: ObjectRef, stored: Buffer): boolean {
+  return stored.length === size && createHash('sha256').update(stored).digest('hex') === sha256;
+}
+
+/** Decompresses a stored list to its lines. @throws OBJECT_DAMAGED */
+export async function unpackList({ key }: ObjectRef, stored: Buffer): Promise<Buffer> {
+  try {
+    return await decompress(stored, { maxOutputLength: MAX_DOCUMENT });
+  } catch (cause) {
+    throw new LifeboatError('OBJECT_DAMAGED', `${key} cannot be decompressed`, { cause });
+  }
+}

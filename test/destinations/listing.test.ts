@@ -1,0 +1,80 @@
+import { createHash } from 'node:crypto';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import type { ObjectInfo } from '../../src/destinations/destination.ts';
+import { compareKeys } from '../../src/destinations/keys.ts';
+import { Listing } from '../../src/destinations/listing.ts';
+
+function objectsOf(count: number): ObjectInfo[] {
+  const objects: ObjectInfo[] = [
+    { key: 'lifeboat.json', size: 70, version: '"etag" 17' },
+    { key: 'shop/pins/é.json', size: 0, version: 'v' },
+    { key: 'shop/pins/😀.json', size: 1 },
+    { key: `shop/snapshots/a/${'x'.repeat(200)}`, size: 2 ** 40 },
+    { key: 'shop/snapshots/a/manifest.json', size: 3, version: 'é' },
+    { key: 'shop/snapshots/b', size: 4 },
+    { key: 'shop-staging/packs/a', size: 5 },
+  ];
+  for (let n = 0; n < count; n++) {
+    const id = createHash('md5').update(String(n)).digest('hex');
+    objects.push({ key: `shop/packs/web.media/${id.slice(0, 2)}/${id}.zip.zst`, size: n });
+  }
+  return objects.sort((a, b) => compareKeys(a.key, b.key));
+}
+
+function listingOf(objects: readonly ObjectInfo[]): Listing {
+  const listing = new Listing();
+  for (const object of objects) listing.add(object);
+  return listing;
+}
+
+function exposeGc(): () => void {
+  setFlagsFromString('--expose-gc');
+  return runInNewContext('gc') as () => void;
+}
+
+const PREFIXES = ['', 'shop/', 'shop/packs/', 'shop/packs/web.media/7f/', 'shop/pins/', 'shop/snapshots/a/', 'z', 'a/'];
+
+test('a listing returns its objects in order, and those below a prefix', () => {
+  const objects = objectsOf(10_000);
+  const listing = listingOf(objects);
+  expect(listing.size).toBe(objects.length);
+  for (const prefix of PREFIXES)
+    expect([...listing.below(prefix)]).toEqual(objects.filter(({ key }) => key.startsWith(prefix)));
+  listing.clear();
+  expect([...listing.below('')]).toEqual([]);
+});
+
+test('objects in another order are found too', () => {
+  const objects = objectsOf(3000);
+  const turned = objects.toReversed();
+  const listing = listingOf(turned);
+  for (const prefix of PREFIXES)
+    expect([...listing.below(prefix)]).toEqual(turned.filter(({ key }) => key.startsWith(prefix)));
+});
+
+test('an object that cannot be inspected keeps its reason, and an empty one its size', () => {
+  const unread = new LifeboatError('DEST_UNREACHABLE', 'it cannot be read');
+  const objects: ObjectInfo[] = [
+    { key: 'shop/a', size: 0 },
+    { key: 'shop/b', size: undefined, unread },
+    { key: 'shop/c', size: 1 },
+  ];
+  expect([...listingOf(objects).below('shop/')]).toEqual(objects);
+});
+
+test('a pack has no version, and takes less than 70 bytes', () => {
+  const packs = objectsOf(20_000).filter(({ key }) => key.startsWith('shop/packs/'));
+  const listing = new Listing();
+  const collect = exposeGc();
+  const used = () => {
+    collect();
+    return process.memoryUsage().arrayBuffers;
+  };
+  const before = used();
+  for (const pack of packs) listing.add({ ...pack, version: '"0123456789abcdef0123456789abcdef" 1700000000000' });
+  expect(used() - before).toBeLessThan(packs.length * 70 + 1024 * 1024);
+  expect([...listing.below('')]).toEqual(packs);
+});

@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest';
+import { type Part, refuseBeyondSpool, type Whole } from '../../../src/restore/all/parts.ts';
+
+const MIB = 1024 ** 2;
+const part = (source: string, needed?: number, creates = ['x']): Part =>
+  ({
+    request: { source, snapshot: 'latest' },
+    prepared: {
+      preview: { replaces: [], creates, ...(needed === undefined ? {} : { spool: { needed, free: 100 * MIB } }) },
+    },
+  }) as unknown as Part;
+
+test('a source that does not fit into the spool together with others is left out, and no other is', () => {
+  const parts = [
+    part('a.postgres', 60 * MIB),
+    part('b.postgres', 50 * MIB),
+    part('c.media'),
+    part('d.postgres', 90 * MIB, []),
+    part('e.postgres', 40 * MIB),
+  ];
+  const whole = { parts, failed: [] } as unknown as Whole;
+  refuseBeyondSpool(whole);
+  expect(whole.failed).toEqual([
+    {
+      target: 'b.postgres',
+      error: {
+        code: 'SPOOL_FULL',
+        message:
+          'the spool has 100 MiB free, and the restore of b.postgres after the sources before it needs 110 MiB there',
+        hint: expect.stringContaining('`lifeboat restore latest b.postgres`'),
+      },
+    },
+  ]);
+});
