@@ -83,18 +83,10 @@ export async function recoverInto(
   const wal = new WalServer(repository, log, exchange);
   await wal.open();
   const recordHelper = (helper: string) => journal.record({ type: 'helper', name: helper });
+  const { segmentSize } = log.wal;
   const server = await RecoveringServer.start({
-    ...{
-      agent: deps.agent,
-      image: entry.image,
-      runId: id,
-      volume: name,
-      exchange,
-      segmentSize: log.wal.segmentSize,
-      recordHelper,
-      log: deps.log,
-      signal,
-    },
+    ...{ agent: deps.agent, image: entry.image, runId: id, volume: name, exchange, segmentSize },
+    ...{ recordHelper, log: deps.log, signal },
     ...(await ownerOf(indexPath)),
   });
   try {

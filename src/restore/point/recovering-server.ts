@@ -112,7 +112,8 @@ export class RecoveringServer {
    */
   async serve(planned: PostgresSource, databases: string[] | undefined): Promise<PostgresSource> {
     const { agent, image, signal } = this.options;
-    const settings = { ...SETTINGS, listen_addresses: '127.0.0.1', port: '5432', hot_standby: 'on' };
+    const address = { listen_addresses: '127.0.0.1', port: '5432', hot_standby: 'on' };
+    const settings = { ...SETTINGS, ...Object.fromEntries(targetSettings(undefined)), ...address };
     const { ready, ended, messages } = await this.begin(SERVE_SCRIPT, settings, () => undefined);
     if (!(await Promise.race([ready.then(() => true), ended.then(() => false)])))
       throw messages.failure('did not start');
@@ -140,7 +141,7 @@ export class RecoveringServer {
     const { agent, signal } = this.options;
     const settings = {
       ...SETTINGS,
-      ...targetSettings(target),
+      ...Object.fromEntries(targetSettings(target)),
       recovery_target_timeline: timeline === undefined ? 'current' : String(timeline),
     };
     const { ready, ended, messages } = await this.begin(START_SCRIPT, settings, onLine);

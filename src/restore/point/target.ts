@@ -19,18 +19,20 @@ export function isMarker(target: Target): target is Marker {
   return target !== 'latest' && ('xid' in target || 'name' in target);
 }
 
-/** Returns the settings that end a recovery at a target (Postgres docs, 19.5.5); none for the end of the WAL. */
-export function targetSettings(target: Target | undefined): Record<string, string> {
-  const settings = {
-    recovery_target_time: '',
-    recovery_target_lsn: '',
-    recovery_target_xid: '',
-    recovery_target_name: '',
-  };
-  if (target === undefined || target === 'latest') return settings;
-  if ('date' in target) return { ...settings, recovery_target_time: target.text };
-  if ('lsn' in target) return { ...settings, recovery_target_lsn: target.lsn };
-  return 'xid' in target
-    ? { ...settings, recovery_target_xid: target.xid }
-    : { ...settings, recovery_target_name: target.name };
+const SETTINGS = ['recovery_target_time', 'recovery_target_lsn', 'recovery_target_xid', 'recovery_target_name'];
+
+/**
+ * Returns the settings that end a recovery at a target (Postgres docs, 19.5.5), in order; none for the end of the WAL.
+ * The one with a value is the last: the server refuses any other one after it, even an empty one.
+ */
+export function targetSettings(target: Target | undefined): [name: string, value: string][] {
+  const own = target === undefined || target === 'latest' ? undefined : settingOf(target);
+  const others = SETTINGS.filter((name) => name !== own?.[0]).map((name): [string, string] => [name, '']);
+  return own ? [...others, own] : others;
+}
+
+function settingOf(target: Exclude<Target, 'latest'>): [name: string, value: string] {
+  if ('date' in target) return ['recovery_target_time', target.text];
+  if ('lsn' in target) return ['recovery_target_lsn', target.lsn];
+  return 'xid' in target ? ['recovery_target_xid', target.xid] : ['recovery_target_name', target.name];
 }
