@@ -1,3 +1,5 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SourceWindows } from '../../src/commands/windows.ts';
 import type { PointResult } from '../../src/restore/point/restore-point.ts';
@@ -60,4 +62,42 @@ describe('point-in-time recovery of stock images', () => {
     });
     expect(found).toBe('1');
   });
+
+  it('is possible without Lifeboat, with the scripts of the documentation', async () => {
+    const psql = (sql: string) => stack.psql(sql, { service: 'mid' });
+    const at = await psql('SELECT clock_timestamp()');
+    await psql('INSERT INTO marks VALUES (3); SELECT pg_switch_wal()');
+    const lsn = await psql('SELECT pg_current_wal_flush_lsn()');
+    await until('the WAL is stored', async () => {
+      const confirmed = (await find('mid')).receiver?.confirmed?.lsn;
+      return confirmed !== undefined && (await psql(`SELECT '${confirmed}'::pg_lsn >= '${lsn}'::pg_lsn`)) === 't';
+    });
+    const [data, wal] = ['data', 'wal'].map((name) => path.join(stack.directory, name)) as [string, string];
+    await run('restore-without-lifeboat.md', 'latest', 'mid.postgres.base', data);
+    await run('point-in-time.md', 'mid.postgres', wal);
+    await writeFile(path.join(data, 'recovery.signal'), '');
+    await ok('chown', ['-R', '999', data, wal]);
+    const name = `${stack.project}-by-hand`;
+    created.servers.push(name);
+    const settings = ['restore_command=cp /wal/%f %p', `recovery_target_time=${at}`, 'recovery_target_action=promote'];
+    const mounts = ['-v', `${data}:/var/lib/postgresql/data`, '-v', `${wal}:/wal`];
+    await ok('docker', [
+      ...['run', '-d', '--name', name, ...mounts, 'postgres:15'],
+      ...settings.flatMap((setting) => ['-c', setting]),
+    ]);
+    const sql = 'SELECT max(n) FROM marks WHERE NOT pg_is_in_recovery()';
+    const found = await until('the server is recovered', async () => {
+      const ran = await sh('docker', ['exec', name, 'psql', '-U', 'postgres', '-XAtc', sql]);
+      return ran.code === 0 && ran.stdout.trim();
+    });
+    expect(found).toBe('2');
+  });
+
+  /** Runs the script on a page of the documentation, on the repository of the stack. */
+  const run = async (page: string, ...operands: string[]) => {
+    const text = await readFile(new URL(`../../docs/${page}`, import.meta.url), 'utf8');
+    const script = path.join(stack.directory, `${page}.sh`);
+    await writeFile(script, /```sh\n(.*?)```/s.exec(text)?.[1] ?? '');
+    await ok('sh', [script, path.join(stack.directory, 'backups'), stack.project, ...operands]);
+  };
 });
