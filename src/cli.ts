@@ -146,10 +146,8 @@ function archiveCommands({ command, reading, act }: Builder): void {
 function retentionCommands({ command, act }: Builder): void {
   command('prune', 'Remove snapshots that retention no longer keeps, and say why', 'prune --dry-run')
     .option('--dry-run', 'show what would be removed, and remove nothing')
-    .option(
-      '--clock-is-right',
-      'prune even if the two newest snapshots are months apart, or the newest one is months old',
-    )
+    .option('--clock-is-right', 'prune even if the newest snapshots are months apart, or the last one is months old')
+    .option('--max-unused <percent>', 'with --dry-run: LIFEBOAT_MAX_UNUSED, to see its effect', share)
     .action(act('prune'));
   command('forget <snapshot>', 'Give up a snapshot with an unreadable manifest', 'forget 20261120T0300 --unreadable')
     .requiredOption('--unreadable', 'confirm that its manifest cannot be read')

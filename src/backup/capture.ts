@@ -11,6 +11,7 @@ import { type RestoredSource, readRestored } from '../run/restored.ts';
 import { spoolError } from '../run/spool.ts';
 import type { State } from '../run/state.ts';
 import type { CapturedTree, Source } from '../sources/source.ts';
+import { measureUse, type RenewalRule } from '../store/content/repack.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { objectsOfSource } from '../store/repository/source-objects.ts';
@@ -33,6 +34,8 @@ interface CapturerDeps {
   clear(directory: string, runId: string): Promise<void>;
   /** a drop in size or rows by more than this share of the last good snapshot triggers a warning: 0 to 1 */
   shrinkageShare: number;
+  /** when the content of packs is stored again */
+  renewal: RenewalRule;
   makeSource(planned: PlannedSource, context: RunContext): Source;
   now(): Date;
 }
@@ -116,7 +119,7 @@ class SourceCapturer implements Capturer {
     const { deps, context, snapshots } = this;
     const { name } = task.planned;
     const { run, repository, journal, log } = context;
-    const reading = { state: deps.state, context };
+    const reading = { state: deps.state, context, renewal: deps.renewal };
     const indexPath = path.join(task.directory, 'index.ndjson');
     const previous = await previousTree(reading, name, lastStoredOf(this.reusable, name), task.directory);
     const stored = await this.storeTree(task, captured, { indexPath, previous: previous.tree });
@@ -129,7 +132,7 @@ class SourceCapturer implements Capturer {
     const same = await sameDocuments(reading, name, last, { facts: captured.facts, indexPath });
     const facts = same.facts ?? (await repository.putFacts(run.id, name, captured.facts, record));
     const index = same.index ?? (await repository.putIndex(run.id, name, indexPath, record));
-    const packs = await this.putPacks(name, stored, record);
+    const packs = await this.putPacks(name, { packs: stored.packs, indexPath }, record);
     const former = formerSnapshots(
       // Imported data may be old, and smaller than newer data.
       run.trigger === 'import' ? [] : snapshots,
@@ -159,12 +162,17 @@ class SourceCapturer implements Capturer {
   }
 
   /** Puts the list of the packs, or uses the list of the last snapshot if it names the same packs and is whole. */
-  private async putPacks(source: string, { packs }: StoredTree, record: (key: string) => Promise<void>) {
+  private async putPacks(
+    source: string,
+    { packs, indexPath }: Pick<StoredTree, 'packs'> & { indexPath: string },
+    record: (key: string) => Promise<void>,
+  ) {
     const { run, repository } = this.context;
     const last = lastStoredOf(this.reusable, source)?.entry.packs;
     const isThere = last && (this.context.stored?.has(last) ?? true);
     const isWhole = isThere && !(await this.deps.state.damaged()).includes(last.key);
-    return repository.putPacks({ id: run.id, source, packs }, { record, ...(isWhole ? { last } : {}) });
+    const use = await measureUse(indexPath);
+    return repository.putPacks({ id: run.id, source, packs, use }, { record, ...(isWhole ? { last } : {}) });
   }
 
   private storeTree(
