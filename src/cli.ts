@@ -4,7 +4,7 @@ import { EXIT, exitStatus } from './base/exit.ts';
 import { readVersion } from './base/version.ts';
 import { type Builder, createBuilder, termOf } from './commands/builder.ts';
 import type { Io } from './commands/call.ts';
-import { absolute, count, days, gather, moment, point, share, webAddress } from './commands/option-values.ts';
+import { absolute, addPointOptions, count, days, gather, moment, share, webAddress } from './commands/option-values.ts';
 import { processIo } from './commands/run.ts';
 
 /**
@@ -81,15 +81,12 @@ function inspectCommands({ command, reading, act }: Builder): void {
 }
 
 function restoreCommands({ command, reading, act }: Builder): void {
-  reading(
-    command(
-      'restore <snapshot> [source]',
-      'Restore a source: build it alongside the live data, compare, then swap',
-      'restore latest db.postgres --database shop --to-database shop_then',
-    ),
-  )
-    .option('--at <time>', 'recover a database server to this time, with a time zone, or to `latest`', point)
-    .option('--to-volume <name>', 'with --at: put the recovered data into this new volume')
+  const restore = command(
+    'restore <snapshot> [source]',
+    'Restore a source: build it alongside the live data, compare, then swap',
+    'restore latest db.postgres --database shop --to-database shop_then',
+  );
+  addPointOptions(reading(restore))
     .option('--all', 'restore all sources of the project, with its services stopped once')
     .option('--database <name>', 'restore only this database')
     .option('--to-database <name>', 'restore the database under this name, and leave the current one alone')
