@@ -4,7 +4,7 @@ import { EXIT, exitStatus } from './base/exit.ts';
 import { readVersion } from './base/version.ts';
 import { type Builder, createBuilder, termOf } from './commands/builder.ts';
 import type { Io } from './commands/call.ts';
-import { absolute, count, days, gather, moment, point, share, webAddress } from './commands/option-values.ts';
+import { absolute, addPointOptions, count, days, gather, moment, share, webAddress } from './commands/option-values.ts';
 import { processIo } from './commands/run.ts';
 
 /**
@@ -81,15 +81,12 @@ function inspectCommands({ command, reading, act }: Builder): void {
 }
 
 function restoreCommands({ command, reading, act }: Builder): void {
-  reading(
-    command(
-      'restore <snapshot> [source]',
-      'Restore a source: build it alongside the live data, compare, then swap',
-      'restore latest db.postgres --database shop --to-database shop_then',
-    ),
-  )
-    .option('--at <time>', 'recover a database server to this time, with a time zone, or to `latest`', point)
-    .option('--to-volume <name>', 'with --at: put the recovered data into this new volume')
+  const restore = command(
+    'restore <snapshot> [source]',
+    'Restore a source: build it alongside the live data, compare, then swap',
+    'restore latest db.postgres --database shop --to-database shop_then',
+  );
+  addPointOptions(reading(restore))
     .option('--all', 'restore all sources of the project, with its services stopped once')
     .option('--database <name>', 'restore only this database')
     .option('--to-database <name>', 'restore the database under this name, and leave the current one alone')
@@ -149,10 +146,8 @@ function archiveCommands({ command, reading, act }: Builder): void {
 function retentionCommands({ command, act }: Builder): void {
   command('prune', 'Remove snapshots that retention no longer keeps, and say why', 'prune --dry-run')
     .option('--dry-run', 'show what would be removed, and remove nothing')
-    .option(
-      '--clock-is-right',
-      'prune even if the two newest snapshots are months apart, or the newest one is months old',
-    )
+    .option('--clock-is-right', 'prune even if the newest snapshots are months apart, or the last one is months old')
+    .option('--max-unused <percent>', 'with --dry-run: LIFEBOAT_MAX_UNUSED, to see its effect', share)
     .action(act('prune'));
   command('forget <snapshot>', 'Give up a snapshot with an unreadable manifest', 'forget 20261120T0300 --unreadable')
     .requiredOption('--unreadable', 'confirm that its manifest cannot be read')

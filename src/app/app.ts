@@ -25,6 +25,7 @@ import { openRuns } from '../run/aside-warnings.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
 import { daemonLock } from './daemon-lock.ts';
+import { renewalRuleOf } from './destinations.ts';
 import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
 import type { OtherRepository } from './other-repository.ts';
 import { readSettings } from './settings.ts';
@@ -68,7 +69,8 @@ export interface App extends Environment {
   listKept(): Promise<KeptData>;
   /** reads what each source of the plan holds now; see probe.ts */
   probe(plan: Plan): ReturnType<typeof probe>;
-  prune(request: PruneRequest, signal: AbortSignal): Promise<Pruning[]>;
+  /** `maxUnused`: instead of the setting, in a dry run */
+  prune(request: PruneRequest & { maxUnused?: number }, signal: AbortSignal): Promise<Pruning[]>;
   /** gives up a snapshot whose manifest cannot be read; see forget.ts */
   forgetUnreadable(name: string): Promise<UnreadableSnapshot>;
   copy(request: CopyRequest): Promise<CopyReport[]>;
@@ -128,7 +130,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
         ...{ project, treeStore, state, agentMounts: self.facts.mounts },
         openTools: (source, context) => app.openTools(source, { ...context, recordHelper: () => undefined }),
       }),
-    prune: (request, signal) => pruneEverywhere(pruneEverywhereDeps(environment), request, signal),
+    prune: (request, signal) => pruneAll(environment, request, signal),
     forgetUnreadable: async (name) =>
       (await import('../prune/forget.ts')).forgetUnreadable({ ...pruneEverywhereDeps(environment), state }, name),
     copy: (request) => copyAlone(copyAloneDeps(environment), request),
@@ -185,4 +187,14 @@ async function recoverAlone(environment: Environment): Promise<void> {
     await held.release();
     await dispatcher.flush();
   }
+}
+
+/** Prunes all places. A dry run also returns what the next backup would store again. */
+function pruneAll(
+  environment: Environment,
+  { maxUnused, ...request }: PruneRequest & { maxUnused?: number },
+  signal: AbortSignal,
+): Promise<Pruning[]> {
+  const renewal = request.dryRun ? { renewal: renewalRuleOf(environment.settings, maxUnused) } : {};
+  return pruneEverywhere(pruneEverywhereDeps(environment), { ...request, ...renewal }, signal);
 }

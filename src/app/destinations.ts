@@ -11,6 +11,7 @@ import { mountHolding } from '../plan/mounts.ts';
 import { isS3, parseS3Location, type S3Location } from '../plan/s3-location.ts';
 import { AWS_ENVIRONMENT, type Settings } from '../plan/settings.ts';
 import { SPOOL } from '../run/mounts.ts';
+import { type RenewalRule, renewalRule } from '../store/content/repack.ts';
 
 /** Next to the state. Helpers write there too, and the sweep of the next run reads it. */
 const UPLOADS = path.join(SPOOL, 'state', 's3-uploads');
@@ -84,6 +85,12 @@ export type HelperPlace =
   | { directory: string }
   /** `uploads`: directory that records unfinished uploads; `files`: those that may hold credentials and certificates */
   | { uploads: string; files: string[] };
+
+/** Returns when backups store the content of packs again. */
+export function renewalRuleOf({ destination, maxUnused }: Settings, unused = maxUnused): RenewalRule {
+  const parsed = isS3(destination) ? parseS3Location(destination) : undefined;
+  return renewalRule(unused, parsed && 'value' in parsed ? parsed.value.storageClass : undefined);
+}
 
 /** See {@link HelperSettings}. */
 export function helperSettings(settings: Settings, env: NodeJS.ProcessEnv = process.env): HelperSettings {

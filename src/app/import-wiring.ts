@@ -11,6 +11,7 @@ import { lastStoredOf } from '../run/history.ts';
 import type { RootMeta } from '../store/archive/unpack.ts';
 import type { TreePath } from '../store/filesystem/path.ts';
 import { readIndexFile } from '../store/filesystem/read-index.ts';
+import { renewalRuleOf } from './destinations.ts';
 import type { Environment } from './environment.ts';
 import { backupDepsOf } from './wiring.ts';
 
@@ -29,6 +30,7 @@ export function importDepsOf(environment: Environment, listeners: readonly Liste
       createCapturer(
         {
           ...{ state, dispatcher, treeStore, now, shrinkageShare: settings.fall, clear: deps.clear },
+          renewal: renewalRuleOf(settings),
           makeSource: make,
           spool: path.join(environment.runs, context.run.id),
         },

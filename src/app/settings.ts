@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { registerSecret } from '../base/redact.ts';
-import { parseSettings, type Settings, secretValues } from '../plan/settings.ts';
+import { parseSettings, type Settings } from '../plan/settings.ts';
+import { secretValues } from './secret-values.ts';
 
 /** Reads and checks the settings, and registers their secrets. Throws SETTING_*. */
 export function readSettings(env: NodeJS.ProcessEnv): Settings {

@@ -28,6 +28,7 @@ import { openAnswering, whenUp } from '../sources/postgres/server/when-up.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { keepReceivers } from './daemon-lock.ts';
+import { renewalRuleOf } from './destinations.ts';
 import type { Environment } from './environment.ts';
 import { makeSource } from './make-source.ts';
 
@@ -176,6 +177,7 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
       createCapturer(
         {
           ...{ state, dispatcher, treeStore, now, shrinkageShare: settings.fall, clear: clearOf(environment) },
+          renewal: renewalRuleOf(settings),
           makeSource: (source, run) => makeSource(environment, source, run),
           spool: path.join(environment.runs, context.run.id),
         },

@@ -5,7 +5,7 @@ import { copyAndPrune } from './after-commit.ts';
 import { beginRun, type Leased, leaseRepository, type Run } from './begin.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
 import { type Ending, finish } from './report.ts';
-import { storeSnapshot } from './store.ts';
+import { storeNothing, storeSnapshot } from './store.ts';
 
 /**
  * Runs one backup: plan → capture → store → commit → copy → prune → report. Returns the report, whatever the outcome.
@@ -36,7 +36,7 @@ export async function backupUnderLock(
   takeLease?: () => Promise<Leased>,
 ): Promise<RunReport> {
   const run = await beginRun(deps, request, takeLease);
-  const ending = await storeSnapshot(deps, request, run);
+  const ending = request.copiesOnly ? storeNothing(request, run) : await storeSnapshot(deps, request, run);
   await copyAndPrune(deps, request, run, ending);
   // Before the report, which may take long.
   await clearUp(deps, run, ending);

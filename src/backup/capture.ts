@@ -11,13 +11,13 @@ import { type RestoredSource, readRestored } from '../run/restored.ts';
 import { spoolError } from '../run/spool.ts';
 import type { State } from '../run/state.ts';
 import type { CapturedTree, Source } from '../sources/source.ts';
+import { measureUse, type RenewalRule } from '../store/content/repack.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { objectsOfSource } from '../store/repository/source-objects.ts';
 import type { PreviousTree, StoreJob } from '../trees/job.ts';
 import type { TreeStore } from '../trees/runner.ts';
 import type { Capturer, RunContext } from './context.ts';
-import { packsToLeave } from './known-contents.ts';
 import { type Captured, failedOutcome, type StoredSource, storedOutcome } from './outcome.ts';
 import { factsReader, previousTree } from './previous-tree.ts';
 import { emptyError, judgeEmpty } from './rules.ts';
@@ -34,6 +34,8 @@ interface CapturerDeps {
   clear(directory: string, runId: string): Promise<void>;
   /** a drop in size or rows by more than this share of the last good snapshot triggers a warning: 0 to 1 */
   shrinkageShare: number;
+  /** when the content of packs is stored again */
+  renewal: RenewalRule;
   makeSource(planned: PlannedSource, context: RunContext): Source;
   now(): Date;
 }
@@ -117,7 +119,7 @@ class SourceCapturer implements Capturer {
     const { deps, context, snapshots } = this;
     const { name } = task.planned;
     const { run, repository, journal, log } = context;
-    const reading = { state: deps.state, context };
+    const reading = { state: deps.state, context, renewal: deps.renewal };
     const indexPath = path.join(task.directory, 'index.ndjson');
     const previous = await previousTree(reading, name, lastStoredOf(this.reusable, name), task.directory);
     const known = this.knownFor(name, previous.renewed);
@@ -131,7 +133,7 @@ class SourceCapturer implements Capturer {
     const same = await sameDocuments(reading, name, last, { facts: captured.facts, indexPath });
     const facts = same.facts ?? (await repository.putFacts(run.id, name, captured.facts, record));
     const index = same.index ?? (await repository.putIndex(run.id, name, indexPath, record));
-    const packs = await this.putPacks(name, stored, record);
+    const packs = await this.putPacks(name, { packs: stored.packs, indexPath }, record);
     const former = formerSnapshots(
       // Imported data may be old, and smaller than newer data.
       run.trigger === 'import' ? [] : snapshots,
@@ -164,12 +166,17 @@ class SourceCapturer implements Capturer {
   }
 
   /** Puts the list of the packs, or uses the list of the last snapshot if it names the same packs and is whole. */
-  private async putPacks(source: string, { packs }: StoredTree, record: (key: string) => Promise<void>) {
+  private async putPacks(
+    source: string,
+    { packs, indexPath }: Pick<StoredTree, 'packs'> & { indexPath: string },
+    record: (key: string) => Promise<void>,
+  ) {
     const { run, repository } = this.context;
     const last = lastStoredOf(this.reusable, source)?.entry.packs;
     const isThere = last && (this.context.stored?.has(last) ?? true);
     const isWhole = isThere && !(await this.deps.state.damaged()).includes(last.key);
-    return repository.putPacks({ id: run.id, source, packs }, { record, ...(isWhole ? { last } : {}) });
+    const use = await measureUse(indexPath);
+    return repository.putPacks({ id: run.id, source, packs, use }, { record, ...(isWhole ? { last } : {}) });
   }
 
   private storeTree(
@@ -194,7 +201,7 @@ class SourceCapturer implements Capturer {
     const { table, of, packs } = known;
     const last = lastStoredOf(this.reusable, name)?.entry.index;
     const coversPrevious = last !== undefined && known.isCovered(last.sha256);
-    return { table, of, packs, without: packsToLeave(this.reusable, name, renewed), coversPrevious };
+    return { table, of, packs, without: [...(renewed ?? [])], coversPrevious };
   }
 
   /** Throws TREE_EMPTY for a source without any file, unless {@link judgeEmpty} finds no loss. */

@@ -89,6 +89,8 @@ export interface BackupRequest {
   imported?: NonNullable<Manifest['imported']>;
   /** undefined: every source of the plan */
   only?: (source: PlannedSource) => boolean;
+  /** stores nothing, and brings the copies up to date: the retry of a run whose copies failed */
+  copiesOnly?: true;
   /** called once the lock is held and the run begins */
   begun?: () => void;
   signal: AbortSignal;

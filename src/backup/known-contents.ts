@@ -2,14 +2,13 @@ import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo } from '../base/errors.ts';
-import { lastStoredOf } from '../run/history.ts';
 import type { State } from '../run/state.ts';
 import { addIndex } from '../store/known/add-index.ts';
 import { ContentTable } from '../store/known/content-table.ts';
 import { KnownPacks } from '../store/known/known-packs.ts';
-import { type Manifest, type ManifestSource, withKeyId } from '../store/objects/manifest.ts';
+import { KeySet } from '../store/objects/key-set.ts';
+import { type ListedPack, type Manifest, type ManifestSource, withKeyId } from '../store/objects/manifest.ts';
 import { encodePackList } from '../store/objects/pack-list.ts';
-import type { PackRef } from '../store/packs/pack-stream.ts';
 import { listsOf, visitPacks } from '../store/repository/pack-lists.ts';
 import { isSealedWith, requireKeys } from '../store/seal/encryption.ts';
 import type { CommittedIndex, KnownByRun, RunContext } from './context.ts';
@@ -57,26 +56,6 @@ export async function prepareKnown(given: Given): Promise<KnownByRun | undefined
   }
 }
 
-/**
- * Returns the packs that a source must not use, because the run stores their remaining content again. None if the
- * source became smaller in its last snapshot: what was missing then, for example a subtree that was not mounted, may
- * be back, and these packs hold it.
- *
- * @param snapshots those that the run may build on, newest first
- * @param renewed the packs that are mostly unused by the last snapshot
- */
-export function packsToLeave(
-  snapshots: readonly Manifest[],
-  source: string,
-  renewed: ReadonlySet<string> | undefined,
-): string[] {
-  const last = lastStoredOf(snapshots, source);
-  const earlier = snapshots.slice(snapshots.findIndex(({ id }) => id === last?.snapshot) + 1);
-  const before = lastStoredOf(earlier, source);
-  const hasShrunk = last !== undefined && before !== undefined && last.entry.bytes < before.entry.bytes;
-  return hasShrunk ? [] : [...(renewed ?? [])];
-}
-
 /** Writes the packs that the run may use to a file, and returns its path. */
 async function listPacks({ state, context, directory }: Given, reusable: readonly Manifest[]): Promise<string> {
   const { repository, stored, signal } = context;
@@ -84,14 +63,18 @@ async function listPacks({ state, context, directory }: Given, reusable: readonl
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const file = path.join(directory, 'packs.ndjson');
   const handle = openSync(file, 'w', 0o600);
+  const ids = new KeySet();
   let lines: Buffer[] = [];
   const flush = () => {
     writeFileSync(handle, Buffer.concat(lines));
     lines = [];
   };
-  const take = (pack: PackRef) => {
+  const take = (pack: ListedPack) => {
     if (!isSealedWith(pack, repository.keys) || damaged.has(pack.key) || !stored?.has(pack)) return;
-    if (lines.push(encodePackList([pack])) >= LINES_AT_ONCE) flush();
+    // Lists differ in how much of a pack their snapshots use.
+    if (ids.has(pack.id)) return;
+    ids.add(pack.id);
+    if (lines.push(encodePackList([{ ...pack, used: undefined }])) >= LINES_AT_ONCE) flush();
   };
   try {
     await visitPacks(repository, listsOf(reusable), take, signal);

@@ -3,9 +3,9 @@ import { errorInfo } from '../base/errors.ts';
 import type { LastGood } from '../run/history.ts';
 import type { State } from '../run/state.ts';
 import { lostPacksText } from '../store/content/previous-index.ts';
-import { packsToRenew } from '../store/content/repack.ts';
+import { choosePacksToRenew, type RenewalRule } from '../store/content/repack.ts';
 import { withKeyId } from '../store/objects/manifest.ts';
-import { readPacks } from '../store/repository/pack-lists.ts';
+import { readPacks, readUse } from '../store/repository/pack-lists.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { isSealedWith } from '../store/seal/encryption.ts';
 import type { PreviousTree } from '../trees/job.ts';
@@ -20,6 +20,8 @@ const OTHER_KEYS =
 interface Memory {
   state: State;
   context: RunContext;
+  /** when the content of packs is stored again */
+  renewal: RenewalRule;
 }
 
 /**
@@ -27,7 +29,7 @@ interface Memory {
  * repository's. If neither can be read, returns no tree and a warning.
  */
 export async function previousTree(
-  { state, context }: Memory,
+  { state, context, renewal }: Memory,
   name: string,
   lastStored: LastGood | undefined,
   directory: string,
@@ -54,10 +56,23 @@ export async function previousTree(
     ];
     // No repacking in a safety snapshot: a restore waits for it.
     if (run.trigger === 'safety') return { tree: { ...known, packs }, warnings };
-    const renewed = await packsToRenew(indexPath, packs);
-    if (renewed.size > 0)
-      log.info('storing the remaining content of mostly unused packs again', { source: name, packs: renewed.size });
-    return { tree: { ...known, packs: packs.filter(({ id }) => !renewed.has(id)) }, renewed, warnings };
+    const manifests = context.snapshots.map(({ manifest }) => manifest);
+    const useOf = (ids: ReadonlySet<string>) =>
+      readUse(repository, manifests, ids, signal).catch((error: unknown) => {
+        signal.throwIfAborted();
+        log.warn('unused packs are not looked for', { source: name, ...errorInfo(error) });
+        return undefined;
+      });
+    const renewed = await choosePacksToRenew(packs, useOf, renewal);
+    if (renewed.ids.size > 0) {
+      const { ids, again } = renewed;
+      log.info('storing content of partly unused packs again', { source: name, packs: ids.size, bytes: again });
+    }
+    return {
+      tree: { ...known, packs: packs.filter(({ id }) => !renewed.ids.has(id)) },
+      renewed: renewed.ids,
+      warnings,
+    };
   } catch (error) {
     const info = errorInfo(error);
     const text = 'the last index cannot be read, so everything is stored again';
@@ -67,6 +82,6 @@ export async function previousTree(
 }
 
 /** Returns a reader of the source's facts, which prefers the cache. It throws as the repository does. */
-export function factsReader({ state, context }: Memory, name: string): Repository['readFacts'] {
+export function factsReader({ state, context }: Omit<Memory, 'renewal'>, name: string): Repository['readFacts'] {
   return async (ref) => (await state.cachedFacts(name, ref.sha256)) ?? context.repository.readFacts(ref);
 }

@@ -82,12 +82,13 @@ async function listWithin({ look }: BackupDeps, ms: number): Promise<SnapshotLis
   return unlessAborted(list(), limit).catch(() => undefined);
 }
 
-function retryOf({ attempt }: BackupRequest, own: RunReport, log: Log): Pick<RunReport, 'retry'> {
+function retryOf({ attempt, signal }: BackupRequest, own: RunReport, log: Log): Pick<RunReport, 'retry'> {
   const at = isWorthRetry(own) ? attempt?.retryAt()?.toISOString() : undefined;
   if (at === undefined) return {};
-  log.info('failed sources will be tried again', { run: own.id, at });
+  const what = own.error || own.results.some(({ status }) => status !== 'ok') ? 'sources' : 'copies';
+  log.info(`failed ${what} will be tried again`, { run: own.id, at });
   // An agent that is being stopped may not come back.
-  return { retry: { at, quiet: own.error?.code !== 'INTERRUPTED' } };
+  return { retry: { at, quiet: own.error?.code !== 'INTERRUPTED' && !signal.aborted } };
 }
 
 /** Returns the other sources that need attention, because a run of some sources says nothing about the rest. */

@@ -74,6 +74,14 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
   }
 }
 
+/** Returns how a run without sources begins to end: it only brings the copies up to date, see {@link BackupRequest}. */
+export function storeNothing(request: BackupRequest, run: Run): Ending {
+  const problems = run.plan ? problemsOf(run.plan, request) : [];
+  if (!run.prepared) return failedRun({ request, run, captured: [], problems }, run.failure);
+  const isOk = !problems.some(({ severity }) => severity === 'error');
+  return { status: isOk ? 'ok' : 'partial', results: [], problems };
+}
+
 function failedRun(
   {
     request: { signal },

@@ -13,6 +13,7 @@ import { damagedLists } from '../store/repository/unreferenced.ts';
 import { type Affected, findAffected } from './affected.ts';
 import { type NeededKey, neededKeys } from './keys.ts';
 import { type ReadOptions, readShare } from './read.ts';
+import { walToCheck } from './wal.ts';
 
 interface CheckOptions extends ReadOptions {
   /** the spool's directory of runs, with room for one index at a time */
@@ -67,6 +68,12 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   const { snapshots, damaged: unreadable } = await repository.snapshots(options.signal, { fetch: true });
   await refuseEmptied(repository, snapshots, new Set());
   const { objects, unread } = await listObjects(repository, snapshots, options.signal);
+  const wal = await walToCheck(
+    repository,
+    snapshots.map(({ manifest }) => manifest),
+    options.signal,
+  );
+  for (const ref of wal.objects) objects.set(ref.key, ref);
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
   const judge = new DamageJudge(repository, async () => [...objects.keys()]);
   const { damaged, unsized } = await checkPresence(repository, objects);
@@ -76,6 +83,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   }
   // A place that is not there lists no objects, so they would all look missing.
   if (damaged.size > 0 && !(await judge.isThere())) throw goneAway(repository.destination, undefined);
+  for (const { key, error } of wal.problems) damaged.set(key, error);
   const chain = await readChain(repository, snapshots);
   const records = await damagedRecords(repository);
   const read = await readShare({ repository, objects, damaged, unsized, judge, total: bytes }, options);

@@ -17,6 +17,7 @@ import { findOtherProjects, otherProjectsText } from '../store/repository/other-
 import { objectsOf } from '../store/repository/pack-lists.ts';
 import type { Repository, SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { foreseeStoredAgain, type StoredAgain } from './stored-again.ts';
 
 /** With less free space than this a place counts as full, because a run stores at least its documents. Bytes. */
 const FULL = 1024 * 1024;
@@ -56,10 +57,11 @@ export async function foresee(deps: ForeseeDeps): Promise<{ problems: Problem[];
   const known = list && !(list instanceof LifeboatError) ? list : undefined;
   const states = await state.copies().catch((): Record<string, CopyState> => ({}));
   const main = own.repository && known ? { repository: own.repository, list: known } : undefined;
+  const again = main && (await storedAgain(deps, main));
   const found = await Promise.all([
     list instanceof LifeboatError ? [errorAt(destination.setting, list)] : [],
     main ? repositoryProblems(deps, main) : [],
-    own.error ? destinationProblem(deps, own.error) : placeProblems(destination, 0),
+    own.error ? destinationProblem(deps, own.error) : placeProblems(destination, again?.bytes ?? 0),
     spoolProblems(deps.spool),
     ...copies.map((copy) => copyProblems(copy, main, states[copy.place.name])),
     main ? vanished(deps, main.list) : [],
@@ -67,7 +69,14 @@ export async function foresee(deps: ForeseeDeps): Promise<{ problems: Problem[];
   const empty = await emptySources(deps, known);
   const renamed = main ? await renamedNotes(deps, main) : [];
   const cached = await Promise.all([destination, ...copies].map(cacheNotes));
-  return { problems: [...found.flat(), ...empty.problems], notes: [...empty.notes, ...renamed, ...cached.flat()] };
+  const notes = [...(again?.notes ?? []), ...empty.notes, ...renamed, ...cached.flat()];
+  return { problems: [...found.flat(), ...empty.problems], notes };
+}
+
+async function storedAgain({ plan, state }: ForeseeDeps, { repository, list }: Main): Promise<StoredAgain> {
+  const manifests = list.snapshots.map(({ manifest }) => manifest);
+  const damaged = new Set(await state.damaged().catch(() => []));
+  return foreseeStoredAgain({ plan, repository, manifests, damaged, signal: AbortSignal.timeout(LIMIT_MS) });
 }
 
 /** Notes that objects at a place are read back through the page cache. */

@@ -1,5 +1,7 @@
-import { InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
+import { LifeboatError } from '../base/errors.ts';
 import { type PointInTime, parsePointInTime } from '../plan/values/point-in-time.ts';
+import type { Aim } from '../restore/point/find-start.ts';
 
 /** Parsers of option values. Each throws commander's InvalidArgumentError, which ends with exit status 2. */
 
@@ -22,11 +24,23 @@ export function moment(value: string): Date {
 }
 
 /** A time to the microsecond, or `latest`. */
-export function point(value: string): PointInTime | 'latest' {
+function point(value: string): PointInTime | 'latest' {
   if (value === 'latest') return value;
   const parsed = parsePointInTime(value);
   if (parsed) return parsed;
   throw new InvalidArgumentError('Give a time with its zone, such as "2026-11-20 14:30:00+01", or latest.');
+}
+
+/** A position in the WAL, such as `0/3000060`. */
+function position(value: string): string {
+  if (/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/i.test(value)) return value.toUpperCase();
+  throw new InvalidArgumentError('Give a position as pg_current_wal_lsn() prints it, such as 0/3000060.');
+}
+
+/** A transaction id, as `pg_current_xact_id()` prints it. */
+function transaction(value: string): string {
+  if (/^[1-9]\d{0,18}$/.test(value)) return value;
+  throw new InvalidArgumentError('Give a number as pg_current_xact_id() prints it.');
 }
 
 /** `10%` → 0.1. */
@@ -51,4 +65,39 @@ export function webAddress(value: string): URL {
 export function absolute(value: string): string {
   if (value.startsWith('/')) return value;
   throw new InvalidArgumentError('Give an absolute path inside the Lifeboat container.');
+}
+
+/** Adds the options of a recovery to a point in time. */
+export function addPointOptions(command: Command): Command {
+  return command
+    .option('--at <time>', 'recover a database server to this time, with a time zone, or to `latest`', point)
+    .option('--lsn <position>', 'recover a database server to this position in the write-ahead log', position)
+    .option('--xid <id>', 'recover a database server to the end of this transaction', transaction)
+    .option('--name <name>', 'recover a database server to this restore point of pg_create_restore_point()')
+    .option('--timeline <number>', 'with --at, --lsn, --xid or --name: the point is on this timeline', count)
+    .option('--to-volume <name>', 'with --at, --lsn, --xid or --name: put the recovered data into this new volume');
+}
+
+/** The options that name a point. */
+const POINTS = ['at', 'lsn', 'xid', 'name'] as const;
+
+/** Returns the point that options name, or undefined if they name none. @throws USAGE for several points */
+export function aimOf(options: Readonly<Record<string, unknown>>): Aim | undefined {
+  const given = POINTS.filter((name) => options[name] !== undefined);
+  const [name] = given;
+  if (name === undefined) return undefined;
+  if (given.length > 1)
+    throw new LifeboatError('USAGE', `use only one of ${given.map((one) => `--${one}`).join(', ')}`);
+  const timeline = options.timeline === undefined ? {} : { timeline: options.timeline as number };
+  if (name === 'at') return { target: options.at as PointInTime | 'latest', ...timeline };
+  const value = options[name] as string;
+  if (name === 'lsn') return { target: { lsn: value }, ...timeline };
+  return { target: name === 'xid' ? { xid: value } : { name: value }, ...timeline };
+}
+
+/** Returns the options without those of a point. */
+export function withoutAim(options: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const rest = { ...options };
+  for (const name of [...POINTS, 'timeline']) delete rest[name];
+  return rest;
 }

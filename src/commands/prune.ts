@@ -1,3 +1,4 @@
+import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import type { Pruning } from '../copy/prune-everywhere.ts';
 import { renderPrune } from '../report/prune-text.ts';
@@ -7,8 +8,14 @@ import { type Call, print } from './call.ts';
 /** `lifeboat prune`. Exit status: 3 if a place failed, or if an unreadable manifest keeps packs from being deleted. */
 export async function prune(call: Call): Promise<number> {
   const { app, io, options } = call;
+  const maxUnused = options.maxUnused as number | undefined;
   const request = { dryRun: options.dryRun === true, clockIsRight: options.clockIsRight === true };
-  const places = await app.prune(request, io.signal);
+  if (maxUnused !== undefined && !request.dryRun) {
+    throw new LifeboatError('USAGE', '--max-unused only has an effect with --dry-run', {
+      hint: 'Backups use LIFEBOAT_MAX_UNUSED. Set it in the environment of Lifeboat.',
+    });
+  }
+  const places = await app.prune({ ...request, ...(maxUnused === undefined ? {} : { maxUnused }) }, io.signal);
   const when = { now: new Date(), zone: app.settings.timeZone };
   const [own, ...copies] = places.map(({ destination, ...rest }) => ({
     destination,

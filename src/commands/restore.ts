@@ -1,17 +1,19 @@
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { redact } from '../base/redact.ts';
-import type { PointInTime } from '../plan/values/point-in-time.ts';
 import { createProgress } from '../report/progress.ts';
 import { restoredSummary, restoreLines } from '../report/restore-text.ts';
 import type { Consent, RestoreRequest } from '../restore/context.ts';
+import type { Aim } from '../restore/point/find-start.ts';
 import type { PointResult } from '../restore/point/restore-point.ts';
 import { type Call, print } from './call.ts';
 import { consent, list, texts } from './consent.ts';
+import { aimOf, withoutAim } from './option-values.ts';
 
 /** `lifeboat restore` */
 export async function restore(call: Call): Promise<number> {
-  if (call.options.at !== undefined) return restorePoint(call);
+  const aim = aimOf(call.options);
+  if (aim) return restorePoint(call, aim);
   const { app, operands, options } = call;
   const [snapshot, source] = operands as [string, string | undefined];
   checkScope(call, source);
@@ -84,31 +86,29 @@ function checkLive({ options }: Call): void {
   });
 }
 
-/** `lifeboat restore SOURCE --at TIME`: recovers a database server to a point in time. */
-async function restorePoint(call: Call): Promise<number> {
+/** `lifeboat restore SOURCE --at TIME`, or to another point: recovers a database server to a point in time. */
+async function restorePoint(call: Call, aim: Aim): Promise<number> {
   const { app, operands, options, io, json } = call;
   const [source, extra] = operands as [string, string | undefined];
   if (extra !== undefined) {
-    throw new LifeboatError('USAGE', '--at takes a source, and no snapshot', {
+    throw new LifeboatError('USAGE', 'a recovery to a point in time takes a source, and no snapshot', {
       hint: `Write: restore ${extra} --at "2026-11-20 14:30:00+01" --to-volume NAME`,
     });
   }
   const { toVolume, database } = options;
-  const target = options.at as PointInTime | 'latest';
   const say = (line: string) => (json ? undefined : io.err(`${redact(line)}\n`));
   if (toVolume === undefined) {
     if (typeof database !== 'string') {
-      throw new LifeboatError('USAGE', '--at needs --to-volume or --database', {
+      throw new LifeboatError('USAGE', 'a recovery to a point in time needs --to-volume or --database', {
         hint: 'Recover the server into a new volume, or one database into the server in use: --database NAME --to-database NEW.',
       });
     }
     // A restore from a snapshot of that moment has all the checks and options of a restore.
-    const snapshot = await app.snapshotOfPoint({ source, target, database, signal: io.signal, say });
-    const { at: _, ...rest } = options;
-    return restore({ ...call, operands: [snapshot, source], options: rest });
+    const snapshot = await app.snapshotOfPoint({ source, ...aim, database, signal: io.signal, say });
+    return restore({ ...call, operands: [snapshot, source], options: withoutAim(options) });
   }
   if (typeof toVolume !== 'string') throw new LifeboatError('USAGE', '--to-volume needs a name');
-  const result = await app.restoreToPoint({ source, target, toVolume, signal: io.signal, say });
+  const result = await app.restoreToPoint({ source, ...aim, toVolume, signal: io.signal, say });
   print(call, result, () => pointLines(result).join('\n'));
   return EXIT.done;
 }

@@ -54,6 +54,8 @@ export async function pruneEverywhere(
   const kept = same.reasonToKeep(DESTINATION);
   const first = kept ? { error: errorInfo(kept) } : { result: await pruneAlone(alone, request, signal) };
   const all: Pruning[] = [{ destination, ...first }];
+  // Backups store packs at the destination, and copies receive them.
+  const { renewal: _, ...others } = request;
   for (const { name, keep, open } of copies) {
     signal.throwIfAborted();
     const own = {
@@ -73,7 +75,7 @@ export async function pruneEverywhere(
       },
     };
     try {
-      all.push({ destination: name, result: await pruneAlone(own, request, signal) });
+      all.push({ destination: name, result: await pruneAlone(own, others, signal) });
     } catch (error) {
       all.push({ destination: name, error: errorInfo(error) });
     }

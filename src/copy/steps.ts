@@ -33,6 +33,7 @@ import { copySnapshot } from './copy-snapshot.ts';
 import { isForgotten, lostProblem, lostSnapshots } from './lost.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
+import { copyWal } from './wal.ts';
 
 /** One copy that is being updated. */
 interface Copying {
@@ -99,6 +100,8 @@ export async function bringUpToDate(
     step.type === 'snapshot' && !lacking.has(step) ? [step.snapshot.manifest.id] : [],
   );
   const have = new Set([...copy.there, ...brought]);
+  const there = together(main.snapshots, copy.snapshots).filter(({ manifest }) => have.has(manifest.id));
+  error ??= await copyWal({ ...copying, from: main.repository, to: repository }, there);
   await copyPins(main, repository, have);
   if (!place.keepsPins) await unpin(main, repository, copy.snapshots);
   return { problems: [...problems.values()], ...(error ? { error } : {}) };

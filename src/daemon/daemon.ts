@@ -186,14 +186,18 @@ async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: 
   await times.write(before);
 }
 
-/** Retries a failed run for the sources that failed. */
+/** Retries a failed run for the sources that failed, or for the copies alone. */
 async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortSignal): Promise<void> {
   const due = await dueRetry(deps, plan);
   if (!due) return;
-  const { retry, only } = due;
+  const { retry, ...what } = due;
   const attempt = await beginTry(deps, retry.schedules, retry);
-  const begun = () => deps.log.info('trying failed sources again', { since: retry.since, try: retry.tries + 1 });
-  await isMade(deps, attempt, { trigger: 'catch-up', only, begun, signal });
+  const begun = () =>
+    deps.log.info(`trying failed ${what.copiesOnly ? 'copies' : 'sources'} again`, {
+      since: retry.since,
+      try: retry.tries + 1,
+    });
+  await isMade(deps, attempt, { trigger: 'catch-up', ...what, begun, signal });
 }
 
 /** Makes a try. Resolves to false if another run is under way; then the try is cancelled. */

@@ -62,7 +62,7 @@ export interface RecoverDeps {
 const STRAY_MS = 60_000;
 
 /**
- * Cleans up after runs that died: starts containers, runs their post hooks, removes helpers, half restored databases,
+ * Cleans up after dead runs: starts containers, runs their post hooks, removes helpers, half restored databases,
  * stored objects that no snapshot names, and their files in the spool. Reports each run as failed under its own rid.
  * The caller holds the lock, so every journal belongs to a dead run, except those of another running agent that shares
  * the spool. Recovery leaves these alone. Never rejects: logs failures, and the next call tries again.
@@ -117,7 +117,7 @@ async function undo(
   const id = start.verb === 'backup' ? start.run.id : start.id;
   const reported = entries.some((entry) => entry.type === 'reported');
   if (reported) deps.log.info(`finishing what a ${start.verb} left undone`, { run: id });
-  else deps.log.warn(`cleaning up after a ${start.verb} that died`, { run: id });
+  else deps.log.warn(`cleaning up after a dead ${start.verb}`, { run: id });
   const record = (entry: JournalEntry) => appendJournal(file, entry);
   // A container starts only on a volume that is completely old or new.
   const volumes = await undoInVolumes(deps, file, id);

@@ -5,14 +5,17 @@ import { type Accepted, acceptedTime, endsFailure } from '../plan/accepted.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 import { isDue, mayPass, nextTry } from '../plan/values/retry.ts';
 import type { RunReport, SourceReport } from '../report/events.ts';
-import type { Earlier, PendingRetry } from '../report/tries.ts';
+import { type Earlier, type PendingRetry, waitingCopies } from '../report/tries.ts';
 import type { LastResult } from '../run/source-status.ts';
-import type { State } from '../run/state.ts';
+import type { CopyState, State } from '../run/state.ts';
 
-/** Retries of failed scheduled runs in the same night. The state on disk names the next try before each try begins. */
+/**
+ * Retries of failed scheduled runs, and of their copies, in the same night. The state on disk names the next try before
+ * each try begins.
+ */
 
 export interface RetryDeps {
-  state: Pick<State, 'retries' | 'saveRetries' | 'results' | 'accepted' | 'lastRun'>;
+  state: Pick<State, 'retries' | 'saveRetries' | 'results' | 'accepted' | 'lastRun' | 'copies'>;
   log: Log;
   now(): Date;
   zone: string;
@@ -60,20 +63,28 @@ export async function beginTry(deps: RetryDeps, schedules: readonly string[], ag
   };
 }
 
+/** A retry whose time has come. */
+interface DueRetry {
+  retry: PendingRetry;
+  /** selects its sources */
+  only(source: PlannedSource): boolean;
+  /** no source is left, only copies are */
+  copiesOnly?: true;
+}
+
 /**
- * Returns the retry whose time has come, with a filter for its sources, or undefined. Drops a retry only when each
- * source has a good result since. If nothing is planned, or the engine does not answer, the try reports that.
+ * Returns the retry whose time has come, or undefined. Drops a retry only when each source has a good result since, and
+ * no copy is behind. If nothing is planned, or the engine does not answer, the try reports that.
  */
-export async function dueRetry(
-  deps: RetryDeps,
-  plan: Plan | undefined,
-): Promise<{ retry: PendingRetry; only(source: PlannedSource): boolean } | undefined> {
+export async function dueRetry(deps: RetryDeps, plan: Plan | undefined): Promise<DueRetry | undefined> {
   const all = await retriesOf(deps);
   const retry = all.find((one) => isDue(one, deps.now()));
   if (!retry) return undefined;
-  const { only, isLeft } = await openQuestions(deps, retry, plan);
-  if (isLeft) return { retry, only };
+  const { only, sourcesLeft, copiesLeft } = await openQuestions(deps, retry, plan);
+  if (sourcesLeft) return { retry, only };
   const last = await deps.state.lastRun().catch(() => undefined);
+  const copiesOnly = waitingCopies(retry.earlier?.copies).length > 0;
+  if (copiesOnly && (copiesLeft || last?.retry?.quiet)) return { retry, only: () => false, copiesOnly };
   // The run was not reported yet, and nothing is wrong any more: somebody accepted a vanished source.
   if (last?.retry?.quiet) return { retry, only: ({ schedule }) => retry.schedules.includes(schedule) };
   await save(
@@ -91,7 +102,8 @@ export async function endRetries(deps: RetryDeps, plan: Plan, accepted: Accepted
   const all = await retriesOf(deps);
   const left: PendingRetry[] = [];
   for (const retry of all) {
-    if (!(await openQuestions(deps, retry, plan)).isLeft) continue;
+    const { sourcesLeft, copiesLeft } = await openQuestions(deps, retry, plan);
+    if (!sourcesLeft && !copiesLeft) continue;
     const { earlier, since: at } = retry;
     const isOver = ({ name, error }: SourceReport) => endsFailure(accepted[name], { at, ...(error ? { error } : {}) });
     const results = earlier?.results.filter((result) => !isOver(result));
@@ -101,12 +113,15 @@ export async function endRetries(deps: RetryDeps, plan: Plan, accepted: Accepted
   return all.length > 0 && left.length === 0;
 }
 
-/** Finds the sources that a retry is for. `isLeft`: whether there is any, or anything else that it has to report. */
+/**
+ * Finds what a retry is for. `sourcesLeft`: whether there is a source, or anything else that a run of sources has to
+ * report. `copiesLeft`: whether a copy is still behind.
+ */
 async function openQuestions(
   deps: RetryDeps,
   retry: PendingRetry,
   plan: Plan | undefined,
-): Promise<{ only(source: PlannedSource): boolean; isLeft: boolean }> {
+): Promise<{ only(source: PlannedSource): boolean; sourcesLeft: boolean; copiesLeft: boolean }> {
   // If the results cannot be read, the try covers all sources.
   const [results, accepted] = await Promise.all([
     deps.state.results().catch((): Record<string, LastResult> => ({})),
@@ -127,7 +142,13 @@ async function openQuestions(
     if (planned.some((source) => source.name === name)) return false;
     return since(name)?.status === 'failed' && !((acceptedTime(accepted[name]) ?? '') > retry.since);
   });
-  return { only, isLeft: planned.length === 0 || planned.some(only) || lost.length > 0 };
+  const copies = await deps.state.copies().catch((): Record<string, CopyState> => ({}));
+  const waiting = waitingCopies(retry.earlier?.copies);
+  return {
+    only,
+    sourcesLeft: planned.length === 0 || planned.some(only) || lost.length > 0,
+    copiesLeft: waiting.some((name) => copies[name]?.behindSince !== undefined),
+  };
 }
 
 /** Whether a source failed, or was stored in part for a reason that may pass. */

@@ -49,6 +49,12 @@ export const SETTINGS = {
     doc: 'how far the size, row count or file count of a source may drop between its last good snapshot and the new one. After a larger drop, Lifeboat warns. It keeps the snapshot from before the drop until you run `lifeboat accept SOURCE`. `100%` turns the warning off',
     default: '50%',
   },
+  LIFEBOAT_MAX_UNUSED: {
+    parse: percent,
+    form: 'percentage',
+    doc: 'how much of the packs of a source may be content that no snapshot needs. Above it, backups [store the rest of such packs again](format.md#packs-that-are-partly-unused), so that prune can delete them. `100%` turns this off',
+    default: '5%',
+  },
   LIFEBOAT_DESTINATION: {
     parse: parseLocation,
     form: 'absolute path, or `s3://bucket/prefix?…`',

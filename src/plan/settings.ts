@@ -15,6 +15,8 @@ export interface Settings {
   readonly keep: KeepPolicy;
   /** 0 to 1: a larger drop since the last good run is reported */
   readonly fall: number;
+  /** 0 to 1: unused content of packs above this share is freed */
+  readonly maxUnused: number;
   /** absolute path without a trailing slash, or `s3://…` as written */
   readonly destination: string;
   /** further places for the same repository, in the order of the setting */
@@ -195,6 +197,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     schedule: values.LIFEBOAT_SCHEDULE,
     keep: values.LIFEBOAT_KEEP,
     fall: values.LIFEBOAT_FALL,
+    maxUnused: values.LIFEBOAT_MAX_UNUSED,
     destination: values.LIFEBOAT_DESTINATION,
     copies: values.LIFEBOAT_COPY ?? [],
     awsKey: awsKeyOf(values),
@@ -246,15 +249,4 @@ type Defined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] }
 
 function withoutUndefined<T extends object>(object: T): Defined<T> {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as Defined<T>;
-}
-
-/** Returns the secret values. The caller registers them for redaction before anything is logged. */
-export function secretValues(settings: Settings): string[] {
-  const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword, awsKey, keys, signingKeys } =
-    settings;
-  const all = [healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword];
-  all.push(awsKey?.accessKeyId, awsKey?.secretAccessKey, awsKey?.sessionToken, settings.customerKey);
-  all.push(...(keys.ageIdentity?.split('\n') ?? []), keys.gpgPassphrase, keys.gpgPrivateKey);
-  all.push(...(signingKeys ?? []), ...settings.pgCredentials.map(({ password }) => password));
-  return all.filter((value) => value !== undefined);
 }

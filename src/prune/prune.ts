@@ -5,8 +5,10 @@ import { type Decision, decideKept } from '../plan/keep.ts';
 import type { KeepPolicy, Plan } from '../plan/model.ts';
 import { checkClock } from '../plan/values/clock.ts';
 import type { Pruned } from '../report/events.ts';
+import type { Renewed } from '../report/prune-text.ts';
 import { listSourceStatuses } from '../run/source-status.ts';
 import type { State } from '../run/state.ts';
+import type { RenewalRule } from '../store/content/repack.ts';
 import { deleteAll } from '../store/objects/delete-all.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { fenceOften } from '../store/repository/fence-often.ts';
@@ -18,6 +20,7 @@ import { tombstoneIds } from '../store/repository/tombstones.ts';
 import { isRecorded, type Unreferenced, writeUnreferenced } from '../store/repository/unreferenced.ts';
 import type { ClockWatch } from './clock-jump.ts';
 import { keepRules, keepSnapshot } from './decide.ts';
+import { foreseeRenewal } from './foresee-renewal.ts';
 import { announcedObjects, findGarbage, type Garbage, SECOND_PASS_MS } from './garbage.ts';
 import { KEPT, markStaying, removeSnapshots } from './remove.ts';
 
@@ -47,6 +50,8 @@ export interface PruneRequest {
   dryRun: boolean;
   /** skips the checks of the clock: it is right, however old the newest snapshots are */
   clockIsRight?: boolean;
+  /** in a dry run: also returns what the next backup would store again by this rule */
+  renewal?: RenewalRule;
 }
 
 /** The decision on one snapshot, for people. */
@@ -64,6 +69,8 @@ export interface PruneResult extends Pruned {
   decisions: PrunedSnapshot[];
   /** objects that no snapshot names any more, and when the first of them may be deleted (ISO time) */
   waiting: { objects: number; bytes: number; from?: string };
+  /** what the next backup would store again; only in a dry run */
+  renewal?: Renewed[];
 }
 
 /**
@@ -98,7 +105,13 @@ export async function prune(given: PruneDeps, request: PruneRequest): Promise<Pr
   // All decisions are made by now, so a later change of the clock does no harm.
   const jump = request.clockIsRight ? undefined : deps.clockJump();
   if (jump) throw jump;
-  if (request.dryRun) return outcome(request, snapshots, decisions, garbage);
+  if (request.dryRun) {
+    const { plan, signal } = deps;
+    const manifests = snapshots.filter((one) => !toRemove.has(one)).map(({ manifest }) => manifest);
+    const { renewal: rule } = request;
+    const renewal = rule ? { renewal: await foreseeRenewal({ repository, plan, manifests, rule, signal }) } : {};
+    return { ...outcome(request, snapshots, decisions, garbage), ...renewal };
+  }
   if (!(await changesAnything(deps, snapshots, toRemove, garbage))) {
     deps.log.info(`nothing to prune at ${destination.name}`);
     return outcome(request, snapshots, decisions, garbage);

@@ -5,6 +5,17 @@ import type { Paint } from './paint.ts';
 /** The subject of problems that a run has with its prune. */
 export const PRUNE = 'prune';
 
+/** Packs of a source that the next backup no longer uses, because much of them is unused. */
+export interface Renewed {
+  source: string;
+  /** number of packs */
+  packs: number;
+  /** their stored size, bytes: free once no older snapshot needs them */
+  bytes: number;
+  /** content that the backup stores again, bytes before compression */
+  again: number;
+}
+
 /** The parts of a prune's result that are shown. Sizes in bytes, times ISO. */
 interface PruneView {
   dryRun: boolean;
@@ -25,6 +36,7 @@ interface PruneView {
   unreadable?: Pruned['unreadable'];
   held?: Pruned['held'];
   unread?: Pruned['unread'];
+  renewal?: readonly Renewed[];
 }
 
 /** Renders each snapshot with the reason why it stays or goes, and the deleted objects. */
@@ -50,6 +62,7 @@ export function renderPrune(view: PruneView, { now, zone }: { now: Date; zone: s
       `${plural(waiting.objects, 'object')} (${formatBytes(waiting.bytes)}) no longer needed, to be deleted${from}`,
     );
   }
+  lines.push(...(view.renewal ?? []).map(renewedText));
   if (view.refused) {
     const { snapshots: kept, objects: more } = view.refused;
     lines.push(
@@ -80,6 +93,12 @@ export function prunedParts({ snapshots, objects, bytes, refused }: Pruned): str
     parts.push(`${plural(refused.snapshots, 'old snapshot')} that the destination refuses to delete`);
   }
   return parts;
+}
+
+/** `the next backup stores 12 MiB of web.media again, to free 3 packs (40 MiB) once no older snapshot needs them`. */
+function renewedText({ source, packs, bytes, again }: Renewed): string {
+  const freed = `${plural(packs, 'pack')} (${formatBytes(bytes)})`;
+  return `the next backup stores ${formatBytes(again)} of ${oneLine(source)} again, to free ${freed} once no older snapshot needs them`;
 }
 
 /** `no pack is deleted (3 objects may be unneeded), because the manifest of … cannot be read and could name it`. */

@@ -26,8 +26,22 @@ export interface PendingRetry extends Retry {
   earlier?: Earlier;
 }
 
-/** Returns whether a failure of the run may pass by itself, see {@link mayPass}. */
-export function isWorthRetry({ results, error }: Pick<RunReport, 'results' | 'error'>): boolean {
+/** Returns whether a failure of the run, or of one of its copies, may pass by itself, see {@link mayPass}. */
+export function isWorthRetry({ copies = [], ...own }: Pick<RunReport, 'results' | 'error' | 'copies'>): boolean {
+  return hasPassingFailure(own) || waitingCopies(copies).length > 0;
+}
+
+/**
+ * Returns the names of the copies that failed for a reason that may pass. An interrupted copy made room for another run
+ * or command. The report of its run would wait for a retry that the next run replaces.
+ */
+export function waitingCopies(copies: readonly CopyReport[] = []): string[] {
+  return copies.flatMap(({ name, status, error }) =>
+    status !== 'ok' && error && error.code !== 'INTERRUPTED' && mayPass(error) ? [name] : [],
+  );
+}
+
+function hasPassingFailure({ results, error }: Pick<RunReport, 'results' | 'error'>): boolean {
   return (
     results.some(({ status, error }) => status !== 'ok' && error !== undefined && mayPass(error)) ||
     (error !== undefined && mayPass(error))

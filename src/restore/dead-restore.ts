@@ -14,7 +14,7 @@ interface DeadRestoreDeps {
   repository(): Promise<Repository>;
 }
 
-/** The state of a restore that died, as its journal shows it. */
+/** The state of a dead restore, as its journal shows it. */
 interface DeadRestore {
   reached: Reached;
   /**
@@ -40,7 +40,7 @@ export function severalOf(entries: readonly JournalEntry[]): DeadRestore['severa
 }
 
 /**
- * Reports a restore that died, and stores its record. If the record exists, the restore had ended, and that record is
+ * Reports a dead restore, and stores its record. If the record exists, the restore had ended, and that record is
  * reported. Never rejects because of the repository.
  */
 export async function reportDeadRestore(

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { rm } from 'node:fs/promises';
+import { rm, statfs } from 'node:fs/promises';
 import path from 'node:path';
-import { LifeboatError } from '../base/errors.ts';
+import { hasErrno, LifeboatError } from '../base/errors.ts';
+import { formatBoth } from '../report/format.ts';
 import { CONFIG, SPOOL } from '../run/mounts.ts';
 import type { ExtractedTree } from '../store/content/extracted-tree.ts';
 import { withKeyId } from '../store/objects/manifest.ts';
@@ -73,11 +74,24 @@ export async function fetchTree({
   }
 }
 
-/** Prepares a restore of the dump itself to a directory, for `pg_restore` by hand. */
-export function prepareDump(fetch: FetchTreeOptions): PreparedRestore {
+/**
+ * Prepares a restore of the dump itself to a directory, for `pg_restore` by hand.
+ *
+ * @throws TREE_TARGET_FULL if the dump does not fit there
+ */
+export async function prepareDump(fetch: FetchTreeOptions): Promise<PreparedRestore> {
   const { request, context, directory } = fetch;
+  const { bytes } = context.entry;
+  const free = await freeAt(directory);
+  if (bytes > free) {
+    const [has, needs] = formatBoth(free, bytes);
+    throw new LifeboatError('TREE_TARGET_FULL', `${directory} has ${has} free, and the dump needs ${needs} there`, {
+      hint: 'Free space there, or name a directory on a larger disk. Nothing was changed.',
+    });
+  }
+  const space = { where: directory, needed: bytes, free };
   return {
-    preview: { replaces: [], creates: [directory], left: [], bytes: context.entry.bytes, notes: [] },
+    preview: { replaces: [], creates: [directory], left: [], bytes, space, notes: [] },
     async swap() {
       const { files, bytes } = await fetchTree(fetch);
       request.say(`  the dump is in ${directory}: one pg_dump directory for each database, and globals.sql`);
@@ -85,4 +99,15 @@ export function prepareDump(fetch: FetchTreeOptions): PreparedRestore {
     },
     close: async () => undefined,
   };
+}
+
+/** Returns the free space for a directory that may not exist yet, bytes. */
+async function freeAt(directory: string): Promise<number> {
+  try {
+    const { bavail, bsize } = await statfs(directory);
+    return bavail * bsize;
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT') || path.dirname(directory) === directory) throw error;
+    return freeAt(path.dirname(directory));
+  }
 }

@@ -2,8 +2,9 @@ import { execFileSync } from 'node:child_process';
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
 import { helperSettings, openDestination, uploadsAt } from '../../src/app/destinations.ts';
+import { secretValues } from '../../src/app/secret-values.ts';
 import { parseS3Location } from '../../src/plan/s3-location.ts';
-import { parseSettings, secretValues } from '../../src/plan/settings.ts';
+import { parseSettings } from '../../src/plan/settings.ts';
 import { treeJobMain } from '../../src/trees/job.ts';
 
 const parse = (env: Record<string, string>) =>

@@ -32,6 +32,7 @@ beforeEach(() => {
       results: async () => results,
       accepted: async () => accepted,
       lastRun: async () => last,
+      copies: async () => ({}),
     },
     log: silentLog,
     now: () => new Date('2026-11-21T03:12:00Z'),

@@ -60,6 +60,15 @@ describe('a full disk', () => {
     expect(pings[1]?.body).toContain(code);
   }
 
+  /** A run that fails as a whole names what is safe, and the command that repeats it. */
+  function expectNextStep(report: RunReport): void {
+    expect(report).toMatchObject({ error: { code: 'DEST_FULL' }, results: [], safe: [{ name: 'web.media' }] });
+    const { body } = stack.receiver?.requests.findLast(({ query }) => query.rid === report.rid) ?? {};
+    expect(body).toContain(`safe: web.media: the last good snapshot is`);
+    expect(body).toContain(`(${report.safe?.[0]?.lastGood?.snapshot})`);
+    expect(body).toContain('try again: docker compose exec lifeboat lifeboat backup web.media');
+  }
+
   it(`at the destination: fails, stores nothing and damages nothing, at ${FILLS} points`, async () => {
     const need = 2_100_000;
     let failures = 0;
@@ -67,7 +76,9 @@ describe('a full disk', () => {
       await change();
       const before = await stored();
       // Half of the points anywhere, and half where the pack fits but the index or the manifest may not.
-      const free = round % 2 === 0 ? randomInt(need) : need + randomInt(-12_288, 28_672);
+      // In the first round, not even the lease can be written.
+      const anywhere = round === 0 ? 0 : randomInt(need);
+      const free = round % 2 === 0 ? anywhere : need + randomInt(-12_288, 28_672);
       await leaveFree('/store', free);
       const { code, report } = await stack.backup('web.media');
       const told = `${free} bytes free: ${JSON.stringify(report)}`;
@@ -84,6 +95,7 @@ describe('a full disk', () => {
         expect((report.error ?? report.results[0]?.error)?.code, told).toBe('DEST_FULL');
         expect(await stored(), told).toBe(before);
         expectReported(report, 'DEST_FULL');
+        if (round === 0) expectNextStep(report);
       }
       await agent('rm -f /store/ballast');
     }

@@ -37,10 +37,10 @@ describe('point-in-time recovery', () => {
     }
     return times;
   };
-  const recover = async (at: string): Promise<PointResult> => {
+  const recover = async (...point: string[]): Promise<PointResult> => {
     const volume = `${stack.project}_then-${volumes.length}`;
     volumes.push(volume);
-    const ran = await stack.lifeboatInTurn('restore', 'db.postgres', '--at', at, '--to-volume', volume, '--json');
+    const ran = await stack.lifeboatInTurn('restore', 'db.postgres', ...point, '--to-volume', volume, '--json');
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
     return JSON.parse(ran.stdout) as PointResult;
   };
@@ -64,7 +64,8 @@ describe('point-in-time recovery', () => {
         // A server that cannot be recovered to a point in time must not get in the way of one that can.
         minimal: postgres(17, { labels, command: ['postgres', '-c', 'wal_level=minimal', '-c', 'max_wal_senders=0'] }),
       },
-      env: { LIFEBOAT_RPO: '1s', LIFEBOAT_BASE_SCHEDULE: '0 0 1 1 *' },
+      env: { LIFEBOAT_RPO: '1s', LIFEBOAT_BASE_SCHEDULE: '0 0 1 1 *', LIFEBOAT_COPY: '/copy' },
+      agent: { volumes: ['./copy:/copy'] },
     });
     await stack.psql('CREATE TABLE written (n int PRIMARY KEY)');
     await until('the first window is open', async () => (await windows()).windows.length > 0);
@@ -80,7 +81,7 @@ describe('point-in-time recovery', () => {
     await write(BEFORE + 1, AFTER);
     await stack.psql('DROP TABLE written');
     await stored();
-    const result = await recover(times.at(-1) as string);
+    const result = await recover('--at', times.at(-1) as string);
     expect(result.recovered.at).toBe('target');
     const query = await startOn(result);
     expect(await query('SELECT count(*), max(n) FROM written')).toBe(`${BEFORE}|${BEFORE}`);
@@ -100,6 +101,29 @@ describe('point-in-time recovery', () => {
     const { code, stdout, stderr } = await stack.lifeboatInTurn('restore', 'db.postgres', ...args);
     expect(code, stdout + stderr).toBe(0);
     expect(await stack.psql('SELECT count(*) FROM orders', { database: 'shop_then' })).toBe('7');
+    const table = ['--at', before, '--database', 'shop', '--table', 'public.orders', '--as', 'orders_then', '--yes'];
+    const carried = await stack.lifeboatInTurn('restore', 'db.postgres', ...table);
+    expect(carried.code, carried.stdout + carried.stderr).toBe(0);
+    expect(await stack.psql('SELECT count(*) FROM orders_then', { database: 'shop' })).toBe('7');
+  });
+
+  it('recovers to a transaction, a position and a restore point, each exactly', async () => {
+    await stack.psql('CREATE TABLE marks (n int)');
+    const xid = await stack.psql('WITH one AS (INSERT INTO marks VALUES (1)) SELECT pg_current_xact_id()');
+    await stack.psql('INSERT INTO marks VALUES (2)');
+    const lsn = await stack.psql('SELECT pg_current_wal_lsn()');
+    await stack.psql('INSERT INTO marks VALUES (3)');
+    await stack.psql("SELECT pg_create_restore_point('before the migration')");
+    await stack.psql('INSERT INTO marks VALUES (4)');
+    await stored();
+    const last = async (...point: string[]) => (await startOn(await recover(...point)))('SELECT max(n) FROM marks');
+    expect(await last('--xid', xid)).toBe('1');
+    expect(await last('--lsn', lsn)).toBe('2');
+    expect(await last('--name', 'before the migration')).toBe('3');
+    const never = ['restore', 'db.postgres', '--name', 'never', '--database', 'shop', '--to-database', 'never'];
+    const { code, stderr } = await stack.lifeboatInTurn(...never);
+    expect(code, stderr).toBe(1);
+    expect(stderr).toContain('restore point never');
   });
 
   it('takes the end of the WAL for a time after the last transaction, and for latest', async () => {
@@ -111,7 +135,7 @@ describe('point-in-time recovery', () => {
       const [window] = (await windows()).windows;
       return window && Date.parse(window.to) >= Date.parse(after);
     });
-    const result = await recover(after);
+    const result = await recover('--at', after);
     expect(result.recovered.at).toBe('end');
     expect(await (await startOn(result))('SELECT max(n) FROM written')).toBe('3');
   });
@@ -168,5 +192,39 @@ describe('point-in-time recovery', () => {
     const messages = stack.receiver?.requests.filter(({ body }) => body.includes('WAL_GAP')) ?? [];
     expect(messages.some(({ path }) => path.endsWith('/fail'))).toBe(true);
     expect(messages.some(({ path }) => path.startsWith('/services/'))).toBe(true);
+  });
+
+  it('brings copies the WAL of their base backups, from which the same times can be recovered', async () => {
+    const ran = await stack.lifeboatInTurn('copy');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    const { sources } = await stack.json<{ sources: SourceWindows[] }>('windows', 'db.postgres', '--from', '/copy');
+    const { windows: here, holes } = await windows();
+    expect(sources[0]?.windows.map(({ from }) => from)).toEqual(here.map(({ from }) => from));
+    expect(sources[0]?.holes).toEqual(holes);
+    expect(sources[0]?.problems).toEqual([]);
+  });
+
+  it('finds stored WAL that is gone: check names it, and no window reaches over it', async () => {
+    const before = await windows();
+    const log = await ok('docker', [
+      'exec',
+      `${stack.project}-lifeboat-1`,
+      'find',
+      '/backups',
+      '-path',
+      '*/wal/*',
+      '-name',
+      '*-*',
+    ]);
+    const last = before.windows.at(-1);
+    const bases = last?.bases ?? [];
+    const start = await stack.psql(`SELECT pg_walfile_name('${bases[0]?.startLsn}')`);
+    const segment = log.split('\n').find((file) => file.includes(`/${start}-`)) as string;
+    await ok('docker', ['exec', `${stack.project}-lifeboat-1`, 'rm', segment]);
+    const { code, stdout } = await stack.lifeboatInTurn('check');
+    expect(code, stdout).toBe(3);
+    expect(stdout).toContain(start);
+    expect(stdout).toContain('OBJECT_MISSING');
+    expect((await windows()).windows).toHaveLength(before.windows.length - 1);
   });
 });

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
+import { secretValues } from '../../src/app/secret-values.ts';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { encryptionOf, encryptionText } from '../../src/plan/seal-keys.ts';
-import { parseSettings, secretValues } from '../../src/plan/settings.ts';
+import { parseSettings } from '../../src/plan/settings.ts';
 
 const parse = (env: Record<string, string>) =>
   parseSettings(env, () => {

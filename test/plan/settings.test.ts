@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { secretValues } from '../../src/app/secret-values.ts';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { SETTINGS } from '../../src/plan/setting-table.ts';
-import { parseSettings, secretValues } from '../../src/plan/settings.ts';
+import { parseSettings } from '../../src/plan/settings.ts';
 
 const FILES: Readonly<Record<string, string>> = {
   '/run/secrets/password': 'hunter2 \n',
@@ -32,6 +33,7 @@ describe('settings', () => {
       schedule: '0 3 * * *',
       keep: { daily: 7, weekly: 4, monthly: 12 },
       fall: 0.5,
+      maxUnused: 0.05,
       destination: '/backups',
       copies: [],
       keys: {},
@@ -75,6 +77,7 @@ describe('settings', () => {
       schedule: '@hourly',
       keep: { last: 3 },
       fall: 0.2,
+      maxUnused: 0.05,
       destination: '/mnt/store',
       copies: [{ location: '/nas', name: '/nas', keep: { daily: 90, monthly: 12 } }],
       keys: {},

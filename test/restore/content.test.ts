@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { roomInSpool } from '../../src/restore/content.ts';
+import { prepareDump } from '../../src/restore/fetch.ts';
 import { previewLines } from '../../src/restore/preview.ts';
 import { NO_SERVICES } from '../../src/restore/services.ts';
 
@@ -12,6 +13,17 @@ test('a restore that does not fit into the spool is refused', async () => {
   });
   expect(await roomInSpool({ directory: '/proc' }, { bytes: 0, files: 0 })).toEqual({ needed: 0, free: 0 });
   expect(await roomInSpool({ directory: '/' }, { bytes: 1000, files: 2 })).toMatchObject({ needed: 9192 });
+});
+
+test('a dump that does not fit into a directory is refused, also if the directory does not exist yet', async () => {
+  const of = (directory: string, bytes: number) =>
+    prepareDump({ directory, context: { entry: { bytes } } } as unknown as Parameters<typeof prepareDump>[0]);
+  await expect(of('/proc/no/such/directory', 1)).rejects.toMatchObject({
+    code: 'TREE_TARGET_FULL',
+    message: '/proc/no/such/directory has 0 B free, and the dump needs 1 B there',
+  });
+  const { preview } = await of('/no/such/directory', 1);
+  expect(preview.space).toMatchObject({ where: '/no/such/directory', needed: 1 });
 });
 
 test('the preview of a restore says how much it needs in the spool', () => {

@@ -8,6 +8,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import { createDispatcher } from '../../src/report/dispatch.ts';
+import type { RunEvent, RunReport } from '../../src/report/events.ts';
 import { openState } from '../../src/run/state.ts';
 import { takeLease } from '../../src/store/repository/lease.ts';
 import { openRepository } from '../../src/store/repository/open-repository.ts';
@@ -24,6 +25,8 @@ export interface Over extends Partial<BackupDeps> {
   fails?: Captured['report'];
   /** default: `schedule` */
   trigger?: BackupRequest['trigger'];
+  /** see {@link BackupRequest} */
+  request?: Pick<BackupRequest, 'attempt' | 'copiesOnly' | 'only'>;
   /** keeps the index of the source; called after the commit */
   keepIndex?: () => Promise<void>;
 }
@@ -40,6 +43,14 @@ export class RunBench {
   } as unknown as Plan;
   /** time of the clock of all agents */
   now = new Date('2026-11-20T03:00:00Z');
+
+  /** the reports of the runs, in order */
+  readonly reports: RunReport[] = [];
+
+  private heard(event: RunEvent): void {
+    this.done.push(event.type);
+    if (event.type === 'run-finished') this.reports.push(event.report);
+  }
 
   later(ms: number): Date {
     this.now = new Date(this.now.getTime() + ms);
@@ -73,7 +84,7 @@ export class RunBench {
   }
 
   run(agent: string, over: Over = {}) {
-    const { keys: signingKeys, during, stores, fails, trigger = 'schedule', keepIndex, ...rest } = over;
+    const { keys: signingKeys, during, stores, fails, trigger = 'schedule', keepIndex, request, ...rest } = over;
     const directory = join(this.root, `.${agent}`);
     const deps: BackupDeps = {
       ...{ project: 'shop', agentVersion: '0', destination: '/backups', agentId: '', zone: 'UTC', log: silentLog },
@@ -81,7 +92,7 @@ export class RunBench {
       journals: join(directory, 'journals'),
       spool: join(directory, 'runs'),
       state: this.state(agent),
-      dispatcher: createDispatcher([{ name: 'test', handle: async ({ type }) => void this.done.push(type) }], {
+      dispatcher: createDispatcher([{ name: 'test', handle: async (event) => this.heard(event) }], {
         log: silentLog,
       }),
       now: () => this.now,
@@ -111,6 +122,7 @@ export class RunBench {
       ...rest,
     };
     return backup(deps, {
+      ...request,
       trigger,
       begun: () => void this.done.push('begun'),
       signal: new AbortController().signal,

@@ -14,6 +14,7 @@ import type { RestoreDeps } from '../../src/restore/context.ts';
 import { restore } from '../../src/restore/restore.ts';
 import { lastStoredOf } from '../../src/run/history.ts';
 import { openState } from '../../src/run/state.ts';
+import { measureUse, renewalRule } from '../../src/store/content/repack.ts';
 import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
 import { newSnapshotId } from '../../src/store/objects/snapshot-id.ts';
 import type { PackRef } from '../../src/store/packs/pack-stream.ts';
@@ -73,15 +74,30 @@ export class SealedBench {
     const { snapshots } = await repository.snapshots();
     const manifests = snapshots.map(({ manifest }) => manifest);
     const signal = AbortSignal.timeout(100_000);
-    const context = { repository, log: silentLog, run: { trigger: 'manual' }, signal } as unknown as RunContext;
+    const context = {
+      repository,
+      snapshots,
+      log: silentLog,
+      run: { trigger: 'manual' },
+      signal,
+    } as unknown as RunContext;
     const last = lastStoredOf(manifests, SOURCE);
-    const { tree, warnings } = await previousTree({ state, context }, SOURCE, last, bench.spool);
+    const { tree, warnings } = await previousTree(
+      { state, context, renewal: renewalRule(0.05) },
+      SOURCE,
+      last,
+      bench.spool,
+    );
     const id = newSnapshotId(now);
     const indexPath = path.join(bench.spool, `index-${id}`);
     const stored = await bench.store({ keys, indexPath, ...(tree ? { previous: tree } : {}) });
     const facts = await repository.putFacts(id, SOURCE, { kind: 'volume', note: 'canary' });
     const index = await repository.putIndex(id, SOURCE, indexPath);
-    const packs = await repository.putPacks({ id, source: SOURCE, packs: stored.packs }, { last: last?.entry.packs });
+    const use = await measureUse(indexPath);
+    const packs = await repository.putPacks(
+      { id, source: SOURCE, packs: stored.packs, use },
+      { last: last?.entry.packs },
+    );
     const { files, bytes, newBytes, newFiles } = stored;
     const entry: ManifestSource = {
       ...{ kind: 'volume', status: 'ok', index, facts, files, bytes, newBytes, newFiles },

@@ -82,8 +82,12 @@ export function failure({ request, failed }: Whole): LifeboatError {
   const { code, message, hint } = first.error;
   const names = failed.map(({ target }) => target).join(', ');
   const one = first.target.split(':')[0] as string;
+  // The same restore alone would fail in the same way if the hint names another one.
+  const alone = hint?.includes('lifeboat restore ')
+    ? ''
+    : ` \`lifeboat restore ${request.snapshot} ${one}\` restores one of them alone.`;
   return new LifeboatError(code, `could not be restored: ${names}: ${message}`, {
     ...(first.error.cause === undefined ? {} : { cause: new Error(first.error.cause) }),
-    hint: `${hint ?? 'They are unchanged.'} \`lifeboat restore ${request.snapshot} ${one}\` restores one of them alone.`,
+    hint: `${hint ?? 'They are unchanged.'}${alone}`,
   });
 }

@@ -1,14 +1,26 @@
 import { LifeboatError } from '../../base/errors.ts';
 import { baseName } from '../../plan/postgres.ts';
-import type { PointInTime } from '../../plan/values/point-in-time.ts';
 import type { Manifest, ManifestSource } from '../../store/objects/manifest.ts';
 import type { Repository } from '../../store/repository/repository.ts';
+import { parseLsn } from '../../store/wal/names.ts';
 import type { WalLog } from '../../store/wal/read-log.ts';
 import { type Recoverable, readRecoverable } from '../../store/wal/recoverable.ts';
-import { type Base, nearestTimes, startOfRecovery, type Window } from '../../store/wal/windows.ts';
+import {
+  type Base,
+  nearestTimes,
+  type RecoveryStart,
+  startAtPosition,
+  startOfRecovery,
+  type Window,
+} from '../../store/wal/windows.ts';
+import { describeTarget, isMarker, type Target } from './target.ts';
 
-/** The point to which a server is recovered: a time, or the end of the stored WAL. */
-export type Target = PointInTime | 'latest';
+/** The point of a recovery. */
+export interface Aim {
+  target: Target;
+  /** the timeline that the point is on; absent: the latest one that has it */
+  timeline?: number;
+}
 
 /** Where a recovery starts, and what it reads. */
 export interface Start {
@@ -23,15 +35,15 @@ export interface Start {
  * Finds the base backup and the WAL for a recovery.
  *
  * @param confirmed see {@link readRecoverable}
- * @throws PITR_TIME with the nearest times if no window holds the target; SOURCE_UNKNOWN
+ * @throws PITR_TIME if no window holds the target, for a time with the nearest ones; SOURCE_UNKNOWN
  */
 export async function findStart(
   repository: Repository,
-  { source, target, signal }: { source: string; target: Target; signal: AbortSignal },
+  { source, signal, ...aim }: Aim & { source: string; signal: AbortSignal },
   confirmed: Parameters<typeof readRecoverable>[2],
 ): Promise<Start> {
   const found = await readRecoverable(repository, { source, base: baseName(source) }, confirmed, signal);
-  const start = choose(found, source, target);
+  const start = choose(found, source, aim);
   const log = found.logs.find(({ place }) => place.systemId === start.base.systemId);
   const { manifest: snapshot } = await repository.resolve(start.base.snapshot);
   const entry = snapshot.sources[baseName(source)];
@@ -39,22 +51,38 @@ export async function findStart(
   return { ...start, snapshot, entry, log };
 }
 
-function choose({ windows, bases }: Recoverable, source: string, target: Target) {
-  if (windows.length === 0) {
+/** Finds the window and the base backup for a target. @throws PITR_TIME */
+function choose({ windows: all, bases }: Recoverable, source: string, { target, timeline }: Aim): RecoveryStart {
+  if (all.length === 0) {
     const why = bases.length === 0 ? 'no base backup of it is stored' : 'the WAL after its base backups is not stored';
     throw new LifeboatError('PITR_TIME', `${source} cannot be recovered to any time: ${why}`, {
       hint: 'Set lifeboat.postgres.pitr on its container. `lifeboat windows` shows when the first window opens.',
     });
   }
-  if (target === 'latest') {
-    const window = windows.toSorted((a, b) => Date.parse(a.to) - Date.parse(b.to)).at(-1) as Window;
-    return { window, base: window.bases.at(-1) as Base };
-  }
-  const start = startOfRecovery(windows, target.date);
+  const windows = timeline === undefined ? all : all.filter((one) => one.timeline === timeline);
+  const start = startOf(windows, target);
   if (start) return start;
-  const { before, after } = nearestTimes(windows, target.date);
-  const near = [...(before ? [`before it: ${before}`] : []), ...(after ? [`after it: ${after}`] : [])].join(', ');
-  throw new LifeboatError('PITR_TIME', `${source} cannot be recovered to ${target.text}`, {
-    hint: `Nothing was changed. The nearest times are ${near}. \`lifeboat windows ${source}\` shows all of them.`,
+  const hint =
+    target !== 'latest' && 'date' in target && windows.length > 0
+      ? nearHint(windows, target.date)
+      : 'Nothing was changed.';
+  const where = timeline === undefined ? '' : ` on timeline ${timeline}`;
+  throw new LifeboatError('PITR_TIME', `${source} cannot be recovered to ${describeTarget(target)}${where}`, {
+    hint: `${hint} \`lifeboat windows ${source}\` shows what can be recovered.`,
   });
+}
+
+function startOf(windows: readonly Window[], target: Target): RecoveryStart | undefined {
+  if (target !== 'latest' && 'date' in target) return startOfRecovery(windows, target.date);
+  if (target !== 'latest' && 'lsn' in target) return startAtPosition(windows, parseLsn(target.lsn));
+  const window = windows.toSorted((a, b) => Date.parse(a.to) - Date.parse(b.to)).at(-1);
+  // Nobody knows where a marker is, so all of the WAL in the window is searched for it.
+  const base = isMarker(target) ? window?.bases[0] : window?.bases.at(-1);
+  return window && base && { window, base };
+}
+
+function nearHint(windows: readonly Window[], date: Date): string {
+  const { before, after } = nearestTimes(windows, date);
+  const near = [...(before ? [`before it: ${before}`] : []), ...(after ? [`after it: ${after}`] : [])].join(', ');
+  return `Nothing was changed. The nearest times are ${near}.`;
 }

@@ -11,9 +11,10 @@ import { readIndexFile } from '../../store/filesystem/read-index.ts';
 import { readPacks } from '../../store/repository/pack-lists.ts';
 import type { Repository } from '../../store/repository/repository.ts';
 import type { TreeStore } from '../../trees/runner.ts';
-import type { Start, Target } from './find-start.ts';
+import type { Aim, Start } from './find-start.ts';
 import { RecoveringServer } from './recovering-server.ts';
 import type { Recovered } from './server-messages.ts';
+import { describeTarget } from './target.ts';
 import { WalServer } from './wal-server.ts';
 
 export interface RecoverDeps {
@@ -35,9 +36,8 @@ interface Recovery {
   volume?: string;
 }
 
-interface RecoveryRequest {
+interface RecoveryRequest extends Aim {
   source: string;
-  target: Target;
   signal: AbortSignal;
   say(line: string): void;
 }
@@ -71,7 +71,7 @@ export async function recoverInto(
   { repository, start, id, journal, directory, volume: name }: Recovery,
 ): Promise<RecoveredVolume & { server: RecoveringServer }> {
   const { base, window, entry, log } = start;
-  const wanted = target === 'latest' ? window.to : target.text;
+  const wanted = target === 'latest' ? window.to : describeTarget(target);
   if (!entry.index || !entry.facts || !entry.image)
     throw new LifeboatError('OBJECT_MISSING', `the base backup ${base.snapshot} is not complete`);
   const facts = (await repository.readFacts(entry.facts)) as RecordedBase;
@@ -83,17 +83,10 @@ export async function recoverInto(
   const wal = new WalServer(repository, log, exchange);
   await wal.open();
   const recordHelper = (helper: string) => journal.record({ type: 'helper', name: helper });
+  const { segmentSize } = log.wal;
   const server = await RecoveringServer.start({
-    ...{
-      agent: deps.agent,
-      image: entry.image,
-      runId: id,
-      volume: name,
-      exchange,
-      recordHelper,
-      log: deps.log,
-      signal,
-    },
+    ...{ agent: deps.agent, image: entry.image, runId: id, volume: name, exchange, segmentSize },
+    ...{ recordHelper, log: deps.log, signal },
     ...(await ownerOf(indexPath)),
   });
   try {
@@ -107,7 +100,8 @@ export async function recoverInto(
     });
     say('  replaying the write-ahead log');
     const to = {
-      ...(target === 'latest' ? {} : { time: target }),
+      ...(target === 'latest' ? {} : { target }),
+      end: window.toLsn,
       ...(window.timeline === base.timeline ? {} : { timeline: window.timeline }),
     };
     const onLine = (line: string) => deps.log.debug('recovering server', { line });

@@ -6,12 +6,12 @@ import { HEARTBEAT_S } from '../../docker/heartbeat.ts';
 import { type Helper, startHelper } from '../../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../../docker/helper-kinds.ts';
 import type { PostgresSource } from '../../plan/model.ts';
-import type { PointInTime } from '../../plan/values/point-in-time.ts';
 import { TOOLS } from '../../sources/postgres/server/commands.ts';
 import { partOfSpool, readOnlyMount } from '../../sources/postgres/server/helper-mounts.ts';
 import type { AgentContext } from '../../sources/postgres/server/tools.ts';
 import { DATA, FETCH_SCRIPT, SERVE_SCRIPT, SETTINGS, START_SCRIPT } from './recovery-settings.ts';
 import { Messages, type Recovered } from './server-messages.ts';
+import { describeTarget, isMarker, type Target, targetSettings } from './target.ts';
 import type { WalExchange } from './wal-server.ts';
 
 interface RecoveringOptions {
@@ -24,6 +24,8 @@ interface RecoveringOptions {
   uid: number;
   gid: number;
   exchange: WalExchange;
+  /** of the WAL, bytes */
+  segmentSize: number;
   recordHelper(name: string): void;
   log: Log;
   signal: AbortSignal;
@@ -32,7 +34,9 @@ interface RecoveringOptions {
 /** Where the recovery ends. */
 interface RecoveryTarget {
   /** absent: at the end of the WAL */
-  time?: PointInTime;
+  target?: Target;
+  /** the end of the stored WAL */
+  end: string;
   /** the timeline to follow; absent: that of the base backup */
   timeline?: number;
 }
@@ -88,8 +92,13 @@ export class RecoveringServer {
   async recover(target: RecoveryTarget, onLine: (line: string) => void): Promise<Recovered> {
     const first = await this.attempt(target, onLine);
     if (first !== 'ended early') return first;
+    if (target.target && isMarker(target.target)) {
+      throw new LifeboatError('PITR_TIME', `the stored WAL does not have ${describeTarget(target.target)}`, {
+        hint: 'Check its name or number. Older windows and other timelines may have it: add --timeline.',
+      });
+    }
     // The target is inside the window, and nothing was committed between the last transaction and it.
-    const { time: _, ...rest } = target;
+    const { target: _, ...rest } = target;
     const second = await this.attempt(rest, onLine);
     if (second === 'ended early') throw new LifeboatError('PG_RESTORE_FAILED', 'the recovery did not reach its target');
     return second;
@@ -103,7 +112,8 @@ export class RecoveringServer {
    */
   async serve(planned: PostgresSource, databases: string[] | undefined): Promise<PostgresSource> {
     const { agent, image, signal } = this.options;
-    const settings = { ...SETTINGS, listen_addresses: '127.0.0.1', port: '5432', hot_standby: 'on' };
+    const address = { listen_addresses: '127.0.0.1', port: '5432', hot_standby: 'on' };
+    const settings = { ...SETTINGS, ...Object.fromEntries(targetSettings(undefined)), ...address };
     const { ready, ended, messages } = await this.begin(SERVE_SCRIPT, settings, () => undefined);
     if (!(await Promise.race([ready.then(() => true), ended.then(() => false)])))
       throw messages.failure('did not start');
@@ -125,13 +135,13 @@ export class RecoveringServer {
   }
 
   private async attempt(
-    { time, timeline }: RecoveryTarget,
+    { target, timeline, end }: RecoveryTarget,
     onLine: (line: string) => void,
   ): Promise<Recovered | 'ended early'> {
     const { agent, signal } = this.options;
     const settings = {
       ...SETTINGS,
-      recovery_target_time: time?.text ?? '',
+      ...Object.fromEntries(targetSettings(target)),
       recovery_target_timeline: timeline === undefined ? 'current' : String(timeline),
     };
     const { ready, ended, messages } = await this.begin(START_SCRIPT, settings, onLine);
@@ -139,7 +149,9 @@ export class RecoveringServer {
     if (!isReady) return messages.outcome(false);
     await this.shutDown(agent.engine, signal);
     if ((await ended) !== 0) throw messages.failure('did not shut down cleanly');
-    return messages.outcome(true);
+    const outcome = messages.outcome(true);
+    if (outcome !== 'ended early' && outcome.at === 'end') messages.refuseShort(end, this.options.segmentSize);
+    return outcome;
   }
 
   /** Runs a script that becomes the server. `ended` resolves to its exit status. */

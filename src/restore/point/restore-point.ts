@@ -11,7 +11,7 @@ import type { Repository } from '../../store/repository/repository.ts';
 import { requireKeys } from '../../store/seal/encryption.ts';
 import type { RestoreDeps } from '../context.ts';
 import { lockForRestore } from '../lock.ts';
-import { findStart, type Target } from './find-start.ts';
+import { type Aim, findStart } from './find-start.ts';
 import { type RecoverDeps, type RecoveredVolume, recoverInto } from './recover-into.ts';
 
 export interface PointDeps
@@ -24,9 +24,8 @@ export interface PointDeps
   confirmed(source: string): Promise<Parameters<typeof findStart>[2]>;
 }
 
-export interface PointRequest {
+export interface PointRequest extends Aim {
   source: string;
-  target: Target;
   /** name of the new volume */
   toVolume: string;
   signal: AbortSignal;

@@ -1,5 +1,6 @@
 import { LifeboatError } from '../../base/errors.ts';
 import { LineBuffer } from '../../docker/lines.ts';
+import { parseLsn } from '../../store/wal/names.ts';
 
 /** How a recovery ended. */
 export interface Recovered {
@@ -20,6 +21,8 @@ export class Messages {
   private readonly lines: LineBuffer;
   private readonly last: string[] = [];
   private readonly found: Omit<Recovered, 'at'> = {};
+  /** the position of the last record that was replayed */
+  private redone: string | undefined;
 
   constructor(onLine: (line: string) => void) {
     this.ready = new Promise((resolve) => {
@@ -42,6 +45,19 @@ export class Messages {
     return { at: this.found.stopped === undefined ? 'end' : 'target', ...this.found };
   }
 
+  /**
+   * Refuses a recovery that was to replay all of the stored WAL and stopped before it: a record was damaged.
+   *
+   * @param end the end of the stored WAL. It may be inside a record, or right after a segment that holds little
+   * @throws PG_RESTORE_FAILED
+   */
+  refuseShort(end: string, segmentSize: number): void {
+    if (this.redone === undefined || parseLsn(this.redone) + 2n * BigInt(segmentSize) >= parseLsn(end)) return;
+    throw new LifeboatError('PG_RESTORE_FAILED', `the server replayed the WAL to ${this.redone}, and not to ${end}`, {
+      hint: 'Run `lifeboat check --read-data` to find damaged WAL. Recover to a time before that position instead.',
+    });
+  }
+
   failure(what: string): LifeboatError {
     const words = this.last.filter((line) => /FATAL|PANIC|ERROR|HINT|DETAIL/.test(line)).slice(-4);
     return new LifeboatError(
@@ -56,6 +72,7 @@ export class Messages {
     this.onLine(line);
     const stopped = /recovery stopping (.*)$/.exec(line)?.[1];
     if (stopped !== undefined) this.found.stopped = stopped;
+    this.redone = /redo done at ([0-9A-F]+\/[0-9A-F]+)/.exec(line)?.[1] ?? this.redone;
     const commit = /last completed transaction was at log time (.*)$/.exec(line)?.[1];
     if (commit !== undefined) this.found.lastCommit = commit;
     if (/database system is ready to accept connections/.test(line)) this.becomeReady();

@@ -6,8 +6,9 @@ import { LifeboatError } from '../../base/errors.ts';
 import type { PlannedSource, PostgresSource } from '../../plan/model.ts';
 import { capturePostgres } from '../../sources/postgres/postgres-source.ts';
 import type { CaptureContext, CapturedTree, Source } from '../../sources/source.ts';
-import { findStart, type Start, type Target } from './find-start.ts';
+import { type Aim, findStart, type Start } from './find-start.ts';
 import { type RecoverDeps, recoverInto } from './recover-into.ts';
+import { describeTarget } from './target.ts';
 
 export interface PointSnapshotDeps extends Omit<BackupDeps, 'capturer'>, Pick<RecoverDeps, 'agent' | 'treeStore'> {
   /** makes a capturer with another source in place of the planned one */
@@ -15,9 +16,8 @@ export interface PointSnapshotDeps extends Omit<BackupDeps, 'capturer'>, Pick<Re
   confirmed(source: string): Promise<Parameters<typeof findStart>[2]>;
 }
 
-export interface PointSnapshotRequest {
+export interface PointSnapshotRequest extends Aim {
   source: string;
-  target: Target;
   /** the only database to store; absent: all */
   database?: string;
   signal: AbortSignal;
@@ -44,11 +44,13 @@ export async function snapshotOfPoint(deps: PointSnapshotDeps, request: PointSna
   };
   await plan();
   const start = await findStart(await deps.repository(), request, await deps.confirmed(source));
-  const at = target === 'latest' ? start.window.to : target.date.toISOString();
+  const isTime = target !== 'latest' && 'date' in target;
+  // Nobody knows the time of a position before the recovery.
+  const at = isTime ? target.date.toISOString() : start.window.to;
   const capturer = deps.capturerWith((planned, context) =>
     recoveredSource(deps, planned as PostgresSource, { request, context, start }),
   );
-  const imported = { at, file: `recovery to ${target === 'latest' ? at : target.text}` };
+  const imported = { at, file: `recovery to ${target === 'latest' ? at : describeTarget(target)}` };
   const only: BackupRequest['only'] = ({ name }) => name === source;
   const report = await backup({ ...deps, plan, capturer }, { trigger: 'import', imported, only, signal });
   const result = report.results.find(({ name }) => name === source);

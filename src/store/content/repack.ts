@@ -3,52 +3,104 @@ import { PACK_KEY, readLines, valueAfter } from '../filesystem/read-index.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import { EMPTY_ZIP, headersSize } from '../packs/zip.ts';
 
-/** Packs are renewed only if they are together more than this many times as large as their content in use. */
-const TOLERATED = 1.25;
-/** A pack is renewed only if its content in use is smaller than this share of it. */
-const MOSTLY_DEAD = 0.25;
-/** Upper bound of the content that one run stores again, bytes. */
+/** Upper bound of the content that one run stores again for a source, bytes. */
 const AT_ONCE = 256 * 1024 * 1024;
+
+/** When packs are renewed. */
+export interface RenewalRule {
+  /** share of the bytes of a source's packs that may be unused, 0 to 1 */
+  maxUnused: number;
+  /** a pack stays if a larger share of it than this is in use, 0 to 1 */
+  minUse: number;
+}
+
+/** Storage classes with a minimum storage time: what is deleted earlier is paid for all the same. */
+const MINIMUM_TIME = /(^|_)(IA|IR)$|GLACIER|ARCHIVE/;
+
+/**
+ * Returns the rule for a destination: packs are worth storing again if less than 80 % of them is in use, or 50 % in an
+ * S3 storage class with a minimum storage time.
+ *
+ * @param maxUnused `LIFEBOAT_MAX_UNUSED`, 0 to 1
+ */
+export function renewalRule(maxUnused: number, storageClass?: string): RenewalRule {
+  return { maxUnused, minUse: storageClass !== undefined && MINIMUM_TIME.test(storageClass) ? 0.5 : 0.8 };
+}
+
+/** A pack, with how much of it is in use. */
+interface UsedPack extends Pick<PackRef, 'id' | 'size' | 'plainSize'> {
+  /** bytes of the zip that the newest snapshot uses; absent: unknown */
+  used?: number | undefined;
+}
+
+/** Packs that are worth storing again. Sizes in bytes. */
+interface Renewal {
+  ids: Set<string>;
+  /** content to store again, before compression */
+  again: number;
+  /** stored size of these packs */
+  packs: number;
+}
+
+/**
+ * Chooses the packs of a source whose content in use is worth storing again. Packs never change, so one used file keeps
+ * a whole pack. Once the run has stored such files again, the pack is deleted with the last old snapshot that names it.
+ * A pack that an older snapshot uses stays, because storing its content twice frees nothing while that snapshot exists.
+ * The packs with the smallest share in use come first, until few enough bytes are unused.
+ *
+ * @param packs the packs of the newest snapshot
+ * @param useOf returns how many bytes of each of these packs any snapshot uses, by id; undefined: unknown
+ */
+export async function choosePacksToRenew(
+  packs: readonly UsedPack[],
+  useOf: (ids: ReadonlySet<string>) => Promise<ReadonlyMap<string, number> | undefined>,
+  rule: RenewalRule,
+  atOnce = AT_ONCE,
+): Promise<Renewal> {
+  const renewal: Renewal = { ids: new Set(), again: 0, packs: 0 };
+  const total = packs.reduce((sum, { size }) => sum + size, 0);
+  const tolerated = total * rule.maxUnused;
+  // The newest snapshot alone is known without reading anything, and uses the least.
+  const suspects = packs.filter((pack) => shareOf(pack, pack.used) < rule.minUse);
+  if (unusedIn(packs, ({ used }) => used) <= tolerated || suspects.length === 0) return renewal;
+  const use = await useOf(new Set(suspects.map(({ id }) => id)));
+  if (use === undefined) return renewal;
+  const most = (pack: UsedPack) => Math.max(pack.used ?? pack.plainSize, use.get(pack.id) ?? 0);
+  const share = (pack: UsedPack) => shareOf(pack, most(pack));
+  let unused = unusedIn(packs, (pack) => (shareOf(pack, pack.used) < rule.minUse ? most(pack) : pack.used));
+  for (const pack of suspects.filter((one) => share(one) < rule.minUse).sort((a, b) => share(a) - share(b))) {
+    const again = pack.used ?? pack.plainSize;
+    if (unused <= tolerated || renewal.again + again > atOnce) break;
+    renewal.ids.add(pack.id);
+    renewal.again += again;
+    renewal.packs += pack.size;
+    unused -= pack.size * (1 - share(pack));
+  }
+  return renewal;
+}
+
+/** Returns the share of a pack that is in use, 0 to 1. */
+function shareOf({ plainSize }: UsedPack, used = plainSize): number {
+  return Math.min(used / plainSize, 1);
+}
+
+/** Returns how many stored bytes of packs are unused. */
+function unusedIn(packs: readonly UsedPack[], usedOf: (pack: UsedPack) => number | undefined): number {
+  return packs.reduce((sum, pack) => sum + pack.size * (1 - shareOf(pack, usedOf(pack))), 0);
+}
 
 // Inside a JSON string the quotes would be escaped, so these bytes can only be keys.
 const ENTRY_KEY = Buffer.from('"entry":"');
 const SIZE_KEY = Buffer.from('"size":');
 
 /**
- * Returns the IDs of packs in which most content is no longer in use. Packs are never changed, and a single used file
- * keeps a whole pack. Once the run has stored such files again, the pack is deleted with the last old snapshot that
- * names it. Only some packs are returned at a time, those with the smallest share in use first.
+ * Returns the size of the content that an index uses of each pack, by id, bytes. Headers count as well: in a pack of
+ * tiny files, they take most of the space. Content that several files or parts share counts once for each of them, so a
+ * pack can seem fuller than it is.
  *
- * @param indexPath the index of the newest snapshot, as a plain local file
- * @param packs the packs that this snapshot uses
+ * @param indexPath a plain local file
  */
-export async function packsToRenew(
-  indexPath: string,
-  packs: readonly PackRef[],
-  atOnce = AT_ONCE,
-): Promise<Set<string>> {
-  const renewed = new Set<string>();
-  const held = packs.reduce((sum, { plainSize }) => sum + plainSize, 0);
-  const used = await neededBytes(indexPath);
-  const needed = packs.reduce((sum, { id }) => sum + (used.get(id) ?? 0), 0);
-  if (held <= needed * TOLERATED) return renewed;
-  const share = ({ id, plainSize }: PackRef) => (used.get(id) ?? 0) / plainSize;
-  const dead = packs.filter((pack) => share(pack) < MOSTLY_DEAD).sort((a, b) => share(a) - share(b));
-  let left = atOnce;
-  for (const { id } of dead) {
-    left -= used.get(id) ?? 0;
-    if (left < 0) break;
-    renewed.add(id);
-  }
-  return renewed;
-}
-
-/**
- * Returns the size of the content in use of each pack, bytes. Headers count as well: in a pack of tiny files, they take
- * most of the space. Content that several files or parts share counts once for each of them, so a pack can seem fuller
- * than it is.
- */
-async function neededBytes(indexPath: string): Promise<Map<string, number>> {
+export async function measureUse(indexPath: string): Promise<Map<string, number>> {
   const used = new Map<string, number>();
   for await (const line of readLines(createReadStream(indexPath, { highWaterMark: 256 * 1024 }))) {
     const pack = valueAfter(line, PACK_KEY, 32);

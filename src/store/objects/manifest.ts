@@ -25,6 +25,8 @@ const packRef = objectRef.extend({
   id: z.string().regex(/^[0-9a-f]{32}$/),
   plainSize: count,
   keyId: z.string().optional(),
+  /** bytes of the zip that this snapshot uses, with their headers */
+  used: count.optional(),
 });
 
 const errorInfo = z.object({

@@ -137,7 +137,11 @@ async function isReadWhole({ to, judgeThere, signal }: CopyContext, { key, sha25
   return hash.digest('hex') === sha256;
 }
 
-async function copyObject({ from, to, onBytes, signal }: CopyContext, ref: ObjectRef): Promise<void> {
+/** Copies one object, whose name at `to` is free. @throws OBJECT_DAMAGED, OBJECT_MISSING, and as the destinations do */
+export async function copyObject(
+  { from, to, onBytes, signal }: Pick<CopyContext, 'from' | 'to' | 'onBytes' | 'signal'>,
+  ref: ObjectRef,
+): Promise<void> {
   const body = Readable.from(checked(from.destination, ref, onBytes, signal), { objectMode: false });
   const stored = await to.destination.put(ref.key, body, { signal, expectedSize: ref.size, whole: ref });
   if (stored.size === ref.size && stored.sha256 === ref.sha256) return;

@@ -145,11 +145,17 @@ class StoredRepository implements Repository {
   }
 
   async putPacks(
-    { id, source, packs }: { id: string; source: string; packs: readonly PackRef[] },
+    {
+      id,
+      source,
+      packs,
+      use,
+    }: { id: string; source: string; packs: readonly PackRef[]; use?: ReadonlyMap<string, number> },
     { last, record }: { last?: PackListRef | undefined; record?: (key: string) => Promise<void> } = {},
   ): Promise<PackListRef | undefined> {
     if (packs.length === 0) return undefined;
-    const lines = encodePackList(packs);
+    // What an earlier snapshot used does not matter here.
+    const lines = encodePackList(packs.map((pack) => ({ ...pack, used: use?.get(pack.id) })));
     if (last?.count === packs.length) {
       const before = await this.readPackList(last).catch(() => undefined);
       if (before?.equals(lines)) return last;

@@ -3,13 +3,13 @@ import { KeySet } from '../objects/key-set.ts';
 import {
   documentsOf,
   documentsOfEntry,
+  type ListedPack,
   type Manifest,
   type ManifestSource,
   type ObjectRef,
   type PackListRef,
 } from '../objects/manifest.ts';
 import { decodePackList, SeenLines } from '../objects/pack-list.ts';
-import type { PackRef } from '../packs/pack-stream.ts';
 import { isDamage } from './damage.ts';
 import type { Repository } from './repository.ts';
 import { isAboutManifest } from './snapshot-list.ts';
@@ -24,7 +24,7 @@ type Entry = Pick<ManifestSource, 'index' | 'facts' | 'packs'>;
  *
  * @throws OBJECT_MISSING, OBJECT_DAMAGED; what the destination throws
  */
-export async function readPacks(repository: Lists, { packs }: Entry, signal?: AbortSignal): Promise<PackRef[]> {
+export async function readPacks(repository: Lists, { packs }: Entry, signal?: AbortSignal): Promise<ListedPack[]> {
   return packs ? [...decodePackList(await repository.readPackList(packs, signal), packs)] : [];
 }
 
@@ -61,7 +61,7 @@ export interface UnreadList {
 export async function visitPacks(
   repository: Lists,
   lists: readonly PackListRef[],
-  visit: (pack: PackRef) => void,
+  visit: (pack: ListedPack) => void,
   signal?: AbortSignal,
 ): Promise<UnreadList[]> {
   const seen = new SeenLines();
@@ -77,6 +77,24 @@ export async function visitPacks(
     }
   }
   return unread;
+}
+
+/**
+ * Returns how many bytes of each of these packs (given by id) one snapshot uses at most, by id: the newest uses the
+ * least, because later snapshots only refer to what is left. Returns undefined if a list cannot be read.
+ */
+export async function readUse(
+  repository: Lists,
+  manifests: Iterable<Pick<Manifest, 'sources'>>,
+  ids: ReadonlySet<string>,
+  signal?: AbortSignal,
+): Promise<Map<string, number> | undefined> {
+  const use = new Map<string, number>();
+  const visit = ({ id, used, plainSize }: ListedPack) => {
+    if (ids.has(id)) use.set(id, Math.max(use.get(id) ?? 0, used ?? plainSize));
+  };
+  const unread = await visitPacks(repository, listsOf(manifests), visit, signal);
+  return unread.length === 0 ? use : undefined;
 }
 
 /** Returns the different lists of packs that snapshots name. */

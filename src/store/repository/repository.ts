@@ -96,11 +96,12 @@ export interface Repository {
   /** Fetches an index to a new local file, in plain. The file exists only if its content is as it was stored. */
   fetchIndex(ref: ObjectRef, path: string, signal?: AbortSignal): Promise<void>;
   /**
-   * Puts the list of a source's packs, compressed. Returns `last`, the list of an earlier snapshot, if it names the
-   * same packs, and undefined if there are none. `record` as in {@link putFacts}. Throws SNAPSHOT_TOO_LARGE.
+   * Puts the list of a source's packs, compressed. Returns `last`, the list of an earlier snapshot, if it has the same
+   * lines, and undefined if there are none. `use`: the bytes of each pack in use, by id. `record` as in
+   * {@link putFacts}. Throws SNAPSHOT_TOO_LARGE.
    */
   putPacks(
-    of: { id: string; source: string; packs: readonly PackRef[] },
+    of: { id: string; source: string; packs: readonly PackRef[]; use?: ReadonlyMap<string, number> },
     options?: { last?: PackListRef | undefined; record?: (key: string) => Promise<void> },
   ): Promise<PackListRef | undefined>;
   /**

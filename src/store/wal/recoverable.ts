@@ -1,4 +1,5 @@
 import { LifeboatError } from '../../base/errors.ts';
+import { baseName } from '../../plan/postgres.ts';
 import type { Manifest } from '../objects/manifest.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { StoredWal } from './coverage.ts';
@@ -23,6 +24,15 @@ export function basesOf(manifests: readonly Manifest[], baseSource: string): Bas
       return entry?.base && entry.status === 'ok' ? [{ snapshot: id, ...entry.base }] : [];
     })
     .sort((a, b) => Date.parse(a.stopTime) - Date.parse(b.stopTime));
+}
+
+/** Returns the servers that snapshots hold base backups of. */
+export function serversOf(manifests: readonly Manifest[]): string[] {
+  const names = manifests.flatMap(({ sources }) =>
+    Object.entries(sources).flatMap(([name, { base }]) => (base ? [name] : [])),
+  );
+  const suffix = baseName('');
+  return [...new Set(names.filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, -suffix.length)))];
 }
 
 /** Returns an error for each of the first segments that are lost although a base backup needs them. */

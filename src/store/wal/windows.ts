@@ -136,7 +136,7 @@ export function holesOf(windows: readonly Window[], gaps: StoredWal['gaps']): Ho
 }
 
 /** A recovery to a time: the base to start from and the timeline to follow. */
-interface RecoveryStart {
+export interface RecoveryStart {
   base: Base;
   window: Window;
 }
@@ -151,6 +151,15 @@ export function startOfRecovery(windows: readonly Window[], time: Date): Recover
   const window = holding.sort((a, b) => b.timeline - a.timeline || Date.parse(b.from) - Date.parse(a.from))[0];
   const base = window?.bases.filter(({ stopTime }) => Date.parse(stopTime) <= at).at(-1);
   return window && base && { base, window };
+}
+
+/** Finds where a recovery to a position starts, like {@link startOfRecovery}. */
+export function startAtPosition(windows: readonly Window[], lsn: bigint): RecoveryStart | undefined {
+  for (const window of windows.toSorted((a, b) => b.timeline - a.timeline)) {
+    const base = window.bases.filter(({ stopLsn }) => parseLsn(stopLsn) <= lsn).at(-1);
+    if (base && lsn <= parseLsn(window.toLsn)) return { base, window };
+  }
+  return undefined;
 }
 
 /** Returns the nearest times before and after `time` to which a recovery is possible, ISO times. */

@@ -8,6 +8,7 @@ import { silentLog } from '../../../src/base/log.ts';
 import { check } from '../../../src/check/check.ts';
 import type { SealKeys } from '../../../src/plan/seal-keys.ts';
 import { openState } from '../../../src/run/state.ts';
+import { renewalRule } from '../../../src/store/content/repack.ts';
 import { type ManifestSource, withKeyId } from '../../../src/store/objects/manifest.ts';
 import type { PackRef } from '../../../src/store/packs/pack-stream.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
@@ -152,8 +153,10 @@ describe('with keys', () => {
 describe('the index that the next run builds on', () => {
   const state = () => openState(mkdtempSync(path.join(bench.spool, 'state-')));
   const memory = (keys: SealKeys, remembered = state()) => ({
+    renewal: renewalRule(0.05),
     state: remembered,
     context: {
+      snapshots: [],
       repository: {
         ...repository,
         keys,

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { RunContext } from '../../../src/backup/context.ts';
-import { packsToLeave, prepareKnown } from '../../../src/backup/known-contents.ts';
+import { prepareKnown } from '../../../src/backup/known-contents.ts';
 import { previousTree } from '../../../src/backup/previous-tree.ts';
 import { silentLog } from '../../../src/base/log.ts';
 import type { Plan } from '../../../src/plan/model.ts';
@@ -11,6 +11,7 @@ import type { SealKeys } from '../../../src/plan/seal-keys.ts';
 import { prune } from '../../../src/prune/prune.ts';
 import { lastStoredOf } from '../../../src/run/history.ts';
 import { openState } from '../../../src/run/state.ts';
+import { measureUse, renewalRule } from '../../../src/store/content/repack.ts';
 import { StoredSizes } from '../../../src/store/objects/key-set.ts';
 import { manifestKey } from '../../../src/store/objects/manifest.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
@@ -55,15 +56,20 @@ async function run(source = MEDIA, keys: SealKeys = {}, beforeCommit = async () 
   const known = await prepareKnown({ state: state(), context, directory });
   const manifests = snapshots.map(({ manifest }) => manifest);
   const last = lastStoredOf(manifests, source);
-  const { tree, renewed, warnings } = await previousTree({ state: state(), context }, source, last, directory);
+  const { tree, renewed, warnings } = await previousTree(
+    { state: state(), context, renewal: renewalRule(0.05) },
+    source,
+    last,
+    directory,
+  );
   const coversPrevious = last?.entry.index !== undefined && known?.isCovered(last.entry.index.sha256) === true;
   const { table, of: about, packs: file } = known!;
   const result = await bench.storeAfterTick({
     ...{ source, keys, ...(tree ? { previous: tree } : {}) },
-    known: { table, of: about, packs: file, without: packsToLeave(manifests, source, renewed), coversPrevious },
+    known: { table, of: about, packs: file, without: [...(renewed ?? [])], coversPrevious },
   });
   const index = await repository.putIndex(id, source, bench.index);
-  const packs = await repository.putPacks({ id, source, packs: result.packs });
+  const packs = await repository.putPacks({ id, source, packs: result.packs, use: await measureUse(bench.index) });
   const { files, bytes, newBytes, newFiles } = result;
   const time = '2026-11-20T03:00:00.000Z';
   await beforeCommit();

@@ -91,6 +91,10 @@ test('with only public keys, runs continue where the last one ended, repack and 
   // From here on, most of the pack that holds `small` is unused.
   for (const name of ['next to small', 'large']) rmSync(path.join(sealed.tree, name));
   expect((await sealed.run(both)).entry.newFiles).toBe(0);
+  // The third snapshot still uses all of it.
+  expect((await sealed.run(both)).entry.newFiles).toBe(0);
+  sealed.now = new Date(sealed.now.getTime() + 25 * 60 * 60_000);
+  expect((await pruneNow(both)).snapshots).toBe(2);
   const renewed = await sealed.run(both);
   expect(renewed.entry).toMatchObject({ newFiles: 1, warnings: [] });
   for (const key of packKeys(renewed)) expect(packKeys(third)).not.toContain(key);

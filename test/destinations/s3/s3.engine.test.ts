@@ -385,7 +385,7 @@ describe('leftovers', () => {
     proxy.script(() => undefined);
   }
 
-  test('uploads of a run that died are aborted, those of others stay', async () => {
+  test('uploads of a dead run are aborted, those of others stay', async () => {
     const prefix = newPrefix();
     const destination = throughProxy(prefix);
     await killedUpload(destination, 'shop/packs/dead');

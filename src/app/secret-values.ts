@@ -1,0 +1,12 @@
+import type { Settings } from '../plan/settings.ts';
+
+/** Returns the secret values. The caller registers them for redaction before anything is logged. */
+export function secretValues(settings: Settings): string[] {
+  const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword, awsKey, keys, signingKeys } =
+    settings;
+  const all = [healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword];
+  all.push(awsKey?.accessKeyId, awsKey?.secretAccessKey, awsKey?.sessionToken, settings.customerKey);
+  all.push(...(keys.ageIdentity?.split('\n') ?? []), keys.gpgPassphrase, keys.gpgPrivateKey);
+  all.push(...(signingKeys ?? []), ...settings.pgCredentials.map(({ password }) => password));
+  return all.filter((value) => value !== undefined);
+}

@@ -1,0 +1,35 @@
+import type { ErrorInfo } from '../base/errors.ts';
+import { errorInfo } from '../base/errors.ts';
+import { baseName } from '../plan/postgres.ts';
+import type { Manifest, ObjectRef } from '../store/objects/manifest.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import { neededWal } from '../store/wal/needed.ts';
+import { walPrefix } from '../store/wal/page.ts';
+import { readWalLogs } from '../store/wal/read-log.ts';
+import { basesOf, serversOf } from '../store/wal/recoverable.ts';
+
+/** The WAL to check. */
+interface WalToCheck {
+  /** what base backups need; without the segment that is being received, whose parts are replaced all the time */
+  objects: ObjectRef[];
+  /** pages that cannot be used, or do not follow each other */
+  problems: { key: string; error: ErrorInfo }[];
+}
+
+/** Returns the WAL that the base backups in snapshots need. Without base backups, it sends no request. */
+export async function walToCheck(
+  repository: Repository,
+  manifests: readonly Manifest[],
+  signal: AbortSignal,
+): Promise<WalToCheck> {
+  const found: WalToCheck = { objects: [], problems: [] };
+  for (const source of serversOf(manifests)) {
+    const bases = basesOf(manifests, baseName(source));
+    for (const log of await readWalLogs(repository, source, signal)) {
+      found.objects.push(...neededWal(log, bases, false).objects);
+      const key = `${walPrefix(log.place)}${log.place.systemId}/log`;
+      found.problems.push(...log.problems.map((error) => ({ key, error: errorInfo(error) })));
+    }
+  }
+  return found;
+}

@@ -1,0 +1,118 @@
+import { hasCode, LifeboatError } from '../base/errors.ts';
+import { baseName } from '../plan/postgres.ts';
+import type { CopyReport } from '../report/events.ts';
+import type { Manifest, ObjectRef } from '../store/objects/manifest.ts';
+import { deleteUnlessKept } from '../store/objects/objects.ts';
+import { copyDocument, copyObject, removeWrong } from '../store/repository/copy-objects.ts';
+import { isDamage } from '../store/repository/damage.ts';
+import type { Repository, Snapshot } from '../store/repository/repository.ts';
+import { currentLog, neededWal } from '../store/wal/needed.ts';
+import { parsePageKey, walPrefix } from '../store/wal/page.ts';
+import { readWalLogs, type WalLog } from '../store/wal/read-log.ts';
+import { basesOf, serversOf } from '../store/wal/recoverable.ts';
+
+interface WalCopying {
+  from: Repository;
+  to: Repository;
+  /** counts what was sent so far */
+  report: Pick<CopyReport, 'objects' | 'bytes'>;
+  signal: AbortSignal;
+  /** reports progress to the watchdog */
+  alive(): void;
+}
+
+/** The segment that is being received grows while it is copied, so its parts may be replaced meanwhile. */
+const ATTEMPTS = 5;
+
+/**
+ * Brings a copy the WAL that its base backups need: first the objects, then the pages that list them. Without base
+ * backups, it sends no request.
+ *
+ * @param snapshots those of the copy
+ * @returns why some of the WAL is missing; the rest is there
+ * @throws what the destinations throw
+ */
+export async function copyWal(
+  copying: WalCopying,
+  snapshots: readonly Pick<Snapshot, 'manifest'>[],
+): Promise<LifeboatError | undefined> {
+  const manifests = snapshots.map(({ manifest }) => manifest);
+  let problem: LifeboatError | undefined;
+  for (const source of serversOf(manifests)) {
+    for (let attempt = 1; ; attempt++) {
+      const found = await copySource(copying, source, manifests);
+      if (found === 'changed' && attempt < ATTEMPTS) continue;
+      if (found && found !== 'changed') problem ??= found;
+      break;
+    }
+  }
+  return problem;
+}
+
+/** Returns `changed` if parts of the open segment were replaced meanwhile. */
+async function copySource(
+  copying: WalCopying,
+  source: string,
+  manifests: readonly Manifest[],
+): Promise<LifeboatError | 'changed' | undefined> {
+  const { from, to, signal } = copying;
+  const prefix = walPrefix({ project: from.project, source });
+  const logs = await readWalLogs(from, source, signal);
+  const there = new Map<string, number | undefined>();
+  for await (const { key, size } of to.destination.list(prefix, { signal })) there.set(key, size);
+  const bases = basesOf(manifests, baseName(source));
+  const current = currentLog(logs);
+  let problem: LifeboatError | undefined = logs.flatMap(({ problems }) => problems)[0];
+  for (const log of logs) {
+    const { objects, pages, open } = neededWal(log, bases, log === current);
+    for (const ref of objects) problem = (await send(copying, ref, there)) ?? problem;
+    for (const ref of open) {
+      const error = await send(copying, ref, there);
+      if (error) return hasCode(error, 'OBJECT_MISSING') ? 'changed' : error;
+    }
+    await sendPages(copying, log, pages, there);
+  }
+  return problem;
+}
+
+async function send(
+  { from, to, report, signal, alive }: WalCopying,
+  ref: ObjectRef,
+  there: Map<string, number | undefined>,
+): Promise<LifeboatError | undefined> {
+  signal.throwIfAborted();
+  alive();
+  if (there.get(ref.key) === ref.size) return undefined;
+  try {
+    if (there.has(ref.key)) await removeWrong(to.destination, ref.key, 'has the wrong size');
+    await copyObject({ from, to, onBytes: alive, signal }, ref);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof LifeboatError && (isDamage(error) || hasCode(error, 'DELETE_REFUSED'))) return error;
+    throw error;
+  }
+  there.set(ref.key, ref.size);
+  report.objects += 1;
+  report.bytes += ref.size;
+  return undefined;
+}
+
+/** Copies pages, oldest first, then removes their earlier revisions. */
+async function sendPages(
+  { from, to, alive }: WalCopying,
+  { place }: WalLog,
+  pages: readonly string[],
+  there: ReadonlyMap<string, number | undefined>,
+): Promise<void> {
+  const prefix = walPrefix(place);
+  for (const key of pages) {
+    alive();
+    if (!there.has(key)) await copyDocument(from.destination, to.destination, key);
+    const now = parsePageKey(key.slice(prefix.length));
+    for (const other of there.keys()) {
+      const one = parsePageKey(other.slice(prefix.length));
+      if (!one || !now || one.systemId !== now.systemId || one.page !== now.page) continue;
+      if (one.revision < now.revision) await deleteUnlessKept(to.destination, other);
+    }
+  }
+}

@@ -1,0 +1,52 @@
+import type { ObjectRef } from '../objects/manifest.ts';
+import { parseLsn, parseSegmentName, segmentAt } from './names.ts';
+import type { WalLog } from './read-log.ts';
+import type { Base } from './windows.ts';
+
+/** The WAL of one server that its base backups need. */
+interface NeededWal {
+  /** complete and incomplete segments, and history files; without the segment that is being received */
+  objects: ObjectRef[];
+  /** keys of the pages that list them */
+  pages: string[];
+  /** parts of the segment that is being received, which later ones replace */
+  open: ObjectRef[];
+}
+
+/**
+ * Returns the WAL that base backups need: everything from the first segment that the oldest one of them reads. History
+ * files and the newest page always count.
+ *
+ * @param isCurrent the log is the present one of its source: while it has no base backup, the first one may be under
+ * way, and needs the WAL from its beginning on
+ */
+export function neededWal(log: WalLog, bases: readonly Base[], isCurrent: boolean): NeededWal {
+  const { segmentSize, systemId } = log.wal;
+  const starts = bases
+    .filter((base) => base.systemId === systemId)
+    .map(({ startLsn }) => segmentAt(parseLsn(startLsn), segmentSize));
+  const none = isCurrent ? 0 : Number.POSITIVE_INFINITY;
+  const first = starts.length === 0 ? none : Math.min(...starts);
+  const isNeeded = ({ name }: { name: string }) => (parseSegmentName(name, segmentSize)?.number ?? 0) >= first;
+  const newest = log.pages.at(-1);
+  const listed = log.pages.map(({ page }) => page);
+  return {
+    objects: [
+      ...listed.flatMap(({ segments }) => segments.filter(isNeeded)),
+      ...listed.flatMap(({ histories }) => histories),
+      ...listed.flatMap(({ partials }) => partials.filter(isNeeded).flatMap(({ parts }) => parts)),
+    ],
+    pages: log.pages
+      .filter(({ page }) => page.histories.length > 0 || [...page.segments, ...page.partials].some(isNeeded))
+      .map(({ key }) => key)
+      .concat(newest ? [newest.key] : [])
+      .filter((key, i, all) => all.indexOf(key) === i),
+    open: newest?.page.open?.parts ?? [],
+  };
+}
+
+/** Returns the log that was written last. */
+export function currentLog(logs: readonly WalLog[]): WalLog | undefined {
+  const at = (log: WalLog) => Date.parse(log.last?.page.at ?? '1970-01-01T00:00:00Z');
+  return logs.toSorted((a, b) => at(b) - at(a))[0];
+}

@@ -1,0 +1,40 @@
+import { Command } from 'commander';
+import { expect, test } from 'vitest';
+import { addPointOptions, aimOf, withoutAim } from '../../src/commands/option-values.ts';
+
+/** Parses a command line as `restore` does. */
+const parse = (...args: string[]) => {
+  const command = addPointOptions(new Command())
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined });
+  command.parse(args, { from: 'user' });
+  return command.opts();
+};
+
+test.each([
+  [['--at', 'latest'], { target: 'latest' }],
+  [['--lsn', 'a/3000060'], { target: { lsn: 'A/3000060' } }],
+  [['--xid', '742', '--timeline', '2'], { target: { xid: '742' }, timeline: 2 }],
+  [['--name', 'v2'], { target: { name: 'v2' } }],
+  [['--to-volume', 'x'], undefined],
+])('%j', (args, aim) => {
+  expect(aimOf(parse(...args))).toEqual(aim);
+});
+
+test('two points at once are refused', () => {
+  expect(() => aimOf(parse('--at', 'latest', '--xid', '7'))).toThrow(expect.objectContaining({ code: 'USAGE' }));
+});
+
+test.each([
+  ['--lsn', '3000060'],
+  ['--lsn', "0/1'; --"],
+  ['--xid', '-1'],
+  ['--xid', '0'],
+  ['--at', '2026-11-20 14:30'],
+])('%s %s is refused', (option, value) => {
+  expect(() => parse(option, value)).toThrow();
+});
+
+test('a restore from the snapshot of a point has the other options', () => {
+  expect(withoutAim(parse('--xid', '7', '--timeline', '1', '--to-volume', 'x'))).toEqual({ toVolume: 'x' });
+});

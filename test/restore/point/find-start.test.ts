@@ -1,0 +1,80 @@
+import { describe, expect, test } from 'vitest';
+import { findStart } from '../../../src/restore/point/find-start.ts';
+import { describeTarget, type Target, targetSettings } from '../../../src/restore/point/target.ts';
+import type { Manifest } from '../../../src/store/objects/manifest.ts';
+import type { Repository } from '../../../src/store/repository/repository.ts';
+import { formatLsn, startOf } from '../../../src/store/wal/names.ts';
+import { SIZE, WalBench } from '../../store/wal/bench.ts';
+
+const { signal } = new AbortController();
+const lsn = (number: number, offset = 0) => formatLsn(startOf(number, SIZE) + BigInt(offset));
+const time = (iso: string): Target => ({ date: new Date(iso), text: iso });
+
+/**
+ * A server with base backups in segments 2 and 5 of timeline 1, which ends in segment 9. Timeline 2 left it in segment
+ * 7, and ends in segment 8.
+ */
+async function makeServer(): Promise<Repository> {
+  const bench = new WalBench();
+  await bench.store(1, 9);
+  const writer = await bench.open();
+  const history = { name: '00000002.history', ancestors: [{ timeline: 1, until: lsn(7, 5000) }] };
+  await writer.append({ histories: [{ ...history, ...(await bench.put(history.name)) }] });
+  await bench.store(7, 8, { timeline: 2 });
+  const manifests: Manifest[] = [bench.base(2)];
+  bench.at = '2026-11-20T05:00:00.000Z';
+  manifests.push(bench.base(5));
+  return {
+    ...bench.repository,
+    snapshots: async () => ({ snapshots: manifests.map((manifest) => ({ manifest })), damaged: [] }),
+    resolve: async (id: string) => ({ manifest: manifests.find((one) => one.id === id) }),
+  } as unknown as Repository;
+}
+const start = async (target: Target, timeline?: number) => {
+  const aim = { target, ...(timeline === undefined ? {} : { timeline }) };
+  const { base, window } = await findStart(await makeServer(), { source: 'db.postgres', signal, ...aim }, {});
+  return [base.snapshot, window.timeline];
+};
+
+describe('the start of a recovery', () => {
+  test.each<[Target, number | undefined, string, number]>([
+    ['latest', undefined, 'base-5', 2],
+    ['latest', 1, 'base-5', 1],
+    [time('2026-11-20T04:00:00Z'), undefined, 'base-2', 2],
+    [time('2026-11-20T05:00:00Z'), undefined, 'base-5', 2],
+    [{ lsn: lsn(4) }, undefined, 'base-2', 2],
+    [{ lsn: lsn(6) }, undefined, 'base-5', 2],
+    // Timeline 2 ends before this position, and timeline 1 has it.
+    [{ lsn: lsn(9, 100) }, undefined, 'base-5', 1],
+    [{ lsn: lsn(8, 100) }, 1, 'base-5', 1],
+    // A marker may be anywhere.
+    [{ xid: '800' }, undefined, 'base-2', 2],
+    [{ name: 'before the migration' }, 1, 'base-2', 1],
+  ])('for %j on timeline %s is %s on timeline %i', async (target, timeline, snapshot, found) => {
+    expect(await start(target, timeline)).toEqual([snapshot, found]);
+  });
+
+  test.each<[Target, number | undefined]>([
+    [{ lsn: lsn(2) }, undefined],
+    [{ lsn: lsn(11) }, undefined],
+    [{ lsn: lsn(9, 100) }, 2],
+    [time('2026-11-20T02:00:00Z'), undefined],
+    ['latest', 3],
+  ])('for %j on timeline %s does not exist', async (target, timeline) => {
+    await expect(start(target, timeline)).rejects.toMatchObject({ code: 'PITR_TIME' });
+  });
+});
+
+test.each<[Target, string, [string, string] | undefined]>([
+  ['latest', 'latest', undefined],
+  [time('2026-11-20 05:00:00+00'), '2026-11-20 05:00:00+00', ['recovery_target_time', '2026-11-20 05:00:00+00']],
+  [{ lsn: '0/3000060' }, 'position 0/3000060', ['recovery_target_lsn', '0/3000060']],
+  [{ xid: '742' }, 'transaction 742', ['recovery_target_xid', '742']],
+  [{ name: 'v2' }, 'restore point v2', ['recovery_target_name', 'v2']],
+])('%j sets one target, and the server reads it last', (target, text, setting) => {
+  expect(describeTarget(target)).toBe(text);
+  const settings = targetSettings(target);
+  expect(settings).toHaveLength(4);
+  expect(settings.findIndex(([, value]) => value !== '')).toBe(setting ? 3 : -1);
+  if (setting) expect(settings.at(-1)).toEqual(setting);
+});
