@@ -225,9 +225,12 @@ function* factsIn(directory: string): Generator<Fact> {
   }
 }
 
+/** Reused, because nothing refers to it after a fact is decoded. */
+const firstRead = Buffer.alloc(FIRST_READ);
+
 function readFact(file: number, at: number): Fact | undefined {
   for (const length of [FIRST_READ, MAX_FACT]) {
-    const bytes = Buffer.alloc(length);
+    const bytes = length === FIRST_READ ? firstRead : Buffer.alloc(length);
     const read = bytes.subarray(0, fs.readSync(file, bytes, 0, length, at));
     if (read.length < length || lengthOfFact(read) <= length) return decodeFact(read);
   }

@@ -29,7 +29,8 @@ export const MAX_FACT = ENTRY_AT + 0xffff + CHECKSUM;
 /** Encodes a fact as bytes. */
 export function encodeFact({ kind, sha256, size, pack, entry }: Fact): Buffer {
   const name = Buffer.from(entry);
-  const bytes = Buffer.alloc(ENTRY_AT + name.length + CHECKSUM);
+  const bytes = Buffer.allocUnsafe(ENTRY_AT + name.length + CHECKSUM);
+  bytes.writeUInt8(0, 1);
   bytes.writeUInt8(KINDS.indexOf(kind) + 1, 0);
   bytes.writeUInt16LE(name.length, 2);
   bytes.writeUInt32LE(size, 4);

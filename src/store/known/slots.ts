@@ -2,15 +2,16 @@ import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, ren
 
 /** Bytes of a slot: 8 of the hash, 8 for the value + 1; 0 marks a free slot. */
 const SLOT = 16;
-const PAGE = 64 * 1024;
+/** Small, because lookups are spread over the whole file, bytes. */
+const PAGE = 4096;
 const SLOTS_A_PAGE = PAGE / SLOT;
 /** At most this many pages are in memory: 32 MiB. */
-const MAX_PAGES = 512;
+const MAX_PAGES = 8192;
 const MAX_LOAD = 0.7;
 /** A lookup ends after this many slots. Only damage makes it so long. */
 const MAX_PROBES = 1000;
 /** The smallest number of slots. */
-const START_SLOTS = SLOTS_A_PAGE;
+const START_SLOTS = 16 * SLOTS_A_PAGE;
 
 /** The first 64 bits of a hash. */
 interface Hash {
