@@ -24,7 +24,7 @@ const LAYERS: string[][] = [
   ['sources/postgres', 'store/exchange', 'store/archive'],
   ['sources/postgres/wal'],
   ['sources/postgres/tables', 'store/content', 'store/wal'],
-  ['sources/postgres/load', 'sources/postgres/dump', 'store/sqlite', 'store/repository'],
+  ['sources/postgres/load', 'sources/postgres/dump', 'store/sqlite', 'store/repository', 'store/known'],
   ['sources/postgres/archive', 'sources/postgres/facts', 'store/filesystem', 'store/packs'],
   ['sources/postgres/server', 'store/objects'],
   ['sources', 'store/seal', 'destinations/s3'],

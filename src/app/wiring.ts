@@ -2,6 +2,7 @@ import path from 'node:path';
 import { backupUnderLock } from '../backup/backup.ts';
 import { createCapturer } from '../backup/capture.ts';
 import type { BackupDeps } from '../backup/context.ts';
+import { prepareKnown } from '../backup/known-contents.ts';
 import { LifeboatError } from '../base/errors.ts';
 import type { CopyAloneDeps } from '../copy/alone.ts';
 import type { CopyDeps } from '../copy/context.ts';
@@ -182,6 +183,8 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
         },
         context,
       ),
+    known: (context) =>
+      prepareKnown({ state, context, directory: path.join(environment.runs, context.run.id, 'known') }),
     nextRun: () => (planned ? environment.nextRun(planned) : undefined),
     highestCopied: (main, end, signal) => highestCopied({ copies: environment.copies, main, end, state, signal }),
     copy: async (plan, repository, { lease, prune: wanted, signal }) => {

@@ -15,7 +15,7 @@ import { measureUse, type RenewalRule } from '../store/content/repack.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { objectsOfSource } from '../store/repository/source-objects.ts';
-import type { PreviousTree } from '../trees/job.ts';
+import type { PreviousTree, StoreJob } from '../trees/job.ts';
 import type { TreeStore } from '../trees/runner.ts';
 import type { Capturer, RunContext } from './context.ts';
 import { type Captured, failedOutcome, type StoredSource, storedOutcome } from './outcome.ts';
@@ -122,7 +122,8 @@ class SourceCapturer implements Capturer {
     const reading = { state: deps.state, context, renewal: deps.renewal };
     const indexPath = path.join(task.directory, 'index.ndjson');
     const previous = await previousTree(reading, name, lastStoredOf(this.reusable, name), task.directory);
-    const stored = await this.storeTree(task, captured, { indexPath, previous: previous.tree });
+    const known = this.knownFor(name, previous.renewed);
+    const stored = await this.storeTree(task, captured, { indexPath, previous: previous.tree, known });
     await captured.tar?.check(indexPath);
     await this.refuseEmpty(task.planned, stored);
     if (stored.areas && run.trigger !== 'safety')
@@ -156,6 +157,9 @@ class SourceCapturer implements Capturer {
     };
     const keepIndex = async () => {
       await deps.state.cacheIndex(name, index.sha256, indexPath);
+      const file = await deps.state.cachedIndex(name, index.sha256);
+      const committed = { sha256: index.sha256, packs: stored.packs, isBasedOnTable: known?.coversPrevious === true };
+      if (file) await context.known?.add(file, committed);
       if (facts) await deps.state.cacheFacts(name, facts.sha256, captured.facts);
     };
     return { ...storedOutcome(source), keepIndex };
@@ -178,7 +182,7 @@ class SourceCapturer implements Capturer {
   private storeTree(
     { planned, directory, progress }: Task,
     tree: CapturedTree,
-    { indexPath, previous }: { indexPath: string; previous: PreviousTree | undefined },
+    { indexPath, previous, known }: { indexPath: string; previous: PreviousTree | undefined; known: StoreJob['known'] },
   ): Promise<StoredTree> {
     const { run, journal, signal } = this.context;
     return this.deps.treeStore.store({
@@ -186,7 +190,18 @@ class SourceCapturer implements Capturer {
       sqlite: planned.kind !== 'postgres' && planned.kind !== 'base',
       ...{ signal, progress },
       ...(previous ? { previous } : {}),
+      ...(known ? { known } : {}),
     });
+  }
+
+  /** Returns what other kept snapshots hold. `renewed`: packs whose remaining content is stored again. */
+  private knownFor(name: string, renewed: ReadonlySet<string> | undefined): StoreJob['known'] {
+    const { known } = this.context;
+    if (!known) return undefined;
+    const { table, of, packs } = known;
+    const last = lastStoredOf(this.reusable, name)?.entry.index;
+    const coversPrevious = last !== undefined && known.isCovered(last.sha256);
+    return { table, of, packs, without: [...(renewed ?? [])], coversPrevious };
   }
 
   /** Throws TREE_EMPTY for a source without any file, unless {@link judgeEmpty} finds no loss. */

@@ -8,8 +8,10 @@ import type { Journal } from '../run/journal.ts';
 import type { Lock } from '../run/process-lock.ts';
 import type { HoldDeps } from '../run/release.ts';
 import type { RunDeps } from '../run/run-deps.ts';
+import type { KnownContentsRef } from '../store/content/stored-tree.ts';
 import type { StoredSizes } from '../store/objects/key-set.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
+import type { PackRef } from '../store/packs/pack-stream.ts';
 import type { Lease, takeLease } from '../store/repository/lease.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import type { Captured } from './outcome.ts';
@@ -45,6 +47,8 @@ export interface BackupDeps extends RunDeps {
   look(): Promise<Repository | undefined>;
   holdDeps(journal: Journal, log: Log): HoldDeps;
   capturer(run: RunContext): Capturer;
+  /** finds out what all kept snapshots hold; see {@link prepareKnown}. Absent: each source knows its last snapshot */
+  known?(run: RunContext): Promise<KnownByRun | undefined>;
   nextRun(): Date | undefined;
   /**
    * returns the highest sequence that a snapshot of any copy may have, and the names of the copies for which it is
@@ -97,6 +101,28 @@ export interface BackupRequest {
 }
 
 /** The parts of one run. */
+/** An index that a run has committed. */
+export interface CommittedIndex {
+  /** of the stored index */
+  sha256: string;
+  /** all packs that it uses */
+  packs: readonly PackRef[];
+  /** true if the table has all contents that the run did not store itself */
+  isBasedOnTable: boolean;
+}
+
+/** What all kept snapshots hold, prepared for a run. */
+export interface KnownByRun extends Pick<KnownContentsRef, 'table' | 'of' | 'packs'> {
+  /** returns whether the table has all contents of a stored index */
+  isCovered(index: string): boolean;
+  /**
+   * Adds the contents of an index that the run has committed.
+   *
+   * @param file the index as a plain local file
+   */
+  add(file: string, index: CommittedIndex): Promise<void>;
+}
+
 export interface RunContext {
   run: RunStart;
   /** returns the end time of the run if it ends now */
@@ -108,6 +134,8 @@ export interface RunContext {
   snapshots: Snapshot[];
   /** the objects of the project that were there when the run began; absent: unknown */
   stored?: StoredSizes;
+  /** contents of all kept snapshots; absent: unknown */
+  known?: KnownByRun;
   /** position of its manifest in the chain */
   place: Pick<Manifest, 'sequence' | 'previous'>;
   log: Log;

@@ -33,7 +33,7 @@ export async function previousTree(
   name: string,
   lastStored: LastGood | undefined,
   directory: string,
-): Promise<{ tree?: PreviousTree; warnings: string[] }> {
+): Promise<{ tree?: PreviousTree; renewed?: ReadonlySet<string>; warnings: string[] }> {
   const { repository, log, run, signal } = context;
   if (!lastStored?.entry.index) return { warnings: [] };
   const { index } = lastStored.entry;
@@ -68,7 +68,11 @@ export async function previousTree(
       const { ids, again } = renewed;
       log.info('storing content of partly unused packs again', { source: name, packs: ids.size, bytes: again });
     }
-    return { tree: { ...known, packs: packs.filter(({ id }) => !renewed.ids.has(id)) }, warnings };
+    return {
+      tree: { ...known, packs: packs.filter(({ id }) => !renewed.ids.has(id)) },
+      renewed: renewed.ids,
+      warnings,
+    };
   } catch (error) {
     const info = errorInfo(error);
     const text = 'the last index cannot be read, so everything is stored again';

@@ -43,6 +43,9 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
     context = await takePlace(deps, request, run, prepared);
     problems.push(...(await findEmptied(deps, prepared)), ...(await newProjectProblems(request, prepared)));
     const sources = chosenSources(prepared.plan, request);
+    // Before any service stops.
+    const contents = await deps.known?.(context);
+    if (contents) context.known = contents;
     // An import reads no data of the services.
     const services = request.trigger === 'import' ? [] : [...prepared.plan.sources, ...(prepared.plan.hooks ?? [])];
     await captureAll({ deps, context, sources, services, captured, problems });

@@ -11,7 +11,7 @@ import { extractTree } from '../store/content/extract-tree.ts';
 import type { ExtractedTree } from '../store/content/extracted-tree.ts';
 import { type MeasuredTree, measureTree } from '../store/content/measure-tree.ts';
 import { storeTree } from '../store/content/store-tree.ts';
-import type { StoredTree } from '../store/content/stored-tree.ts';
+import type { KnownContentsRef, StoredTree } from '../store/content/stored-tree.ts';
 import { parseAreaName } from '../store/filesystem/area.ts';
 import { Directory } from '../store/filesystem/directory.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
@@ -43,6 +43,7 @@ export interface StoreJob {
   sqlite: boolean;
   journal: string;
   previous?: PreviousTree;
+  known?: KnownContentsRef;
 }
 
 /** Counts files without reading them, for `plan`. */
@@ -84,8 +85,9 @@ export function needsOf(job: TreeJob): JobNeeds {
         [job.spool]: 'read-write',
         [job.journal]: 'read-write',
       };
-      const known = job.previous ? { [job.previous.indexPath]: 'read-only' } : {};
-      return { spool: { ...known, ...own } as JobNeeds['spool'], repository: 'read-write' };
+      const previous = job.previous ? { [job.previous.indexPath]: 'read-only' } : {};
+      const known = job.known ? { [job.known.table]: 'read-only', [job.known.packs]: 'read-only' } : {};
+      return { spool: { ...previous, ...known, ...own } as JobNeeds['spool'], repository: 'read-write' };
     }
     case 'build': {
       const own = { [job.spool]: 'read-write', [job.journal]: 'read-write' } as const;

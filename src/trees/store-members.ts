@@ -30,6 +30,7 @@ type StoreMembersOptions = Pick<
   | 'destination'
   | 'keys'
   | 'previous'
+  | 'known'
   | 'indexPath'
   | 'recordObject'
   | 'signal'
@@ -46,7 +47,7 @@ const PROGRESS_MS = 250;
  */
 export async function storeMembers(options: StoreMembersOptions): Promise<StoredTree> {
   const prefix = `${options.project}/packs/${options.source}/`;
-  const previous = await PreviousIndex.open(options.previous, options.destination, prefix);
+  const previous = await PreviousIndex.open(options, prefix);
   const parts = await LineLog.create(`${options.indexPath}.parts`);
   const storing = new MembersStoring(options, { previous, parts, prefix });
   try {
@@ -131,14 +132,13 @@ class MembersStoring {
     }
     await this.close();
     this.report(0);
-    const used = stored.filter(({ id }) => index.usedPacks.has(id));
     return {
       ...this.result,
       entries: this.entries.length + 1,
       newFiles: this.contents.newFiles,
       newBytes: stored.reduce((sum, pack) => sum + pack.size, 0),
       warnings: [...this.previous.warnings],
-      packs: [...this.previous.packs(index.usedPacks), ...used],
+      packs: await this.previous.packs(index.usedPacks, stored),
     };
   }
 

@@ -168,6 +168,15 @@ describe('prune', () => {
       await repository.checkObjects(await objectsOf(repository, manifest));
   });
 
+  test('a dry run says what the next backup stores again', async () => {
+    await nights(1);
+    const renewal = [{ source: MEDIA, packs: 3, bytes: 40 * 1024 ** 2, again: 12 * 1024 ** 2 }];
+    const shown = { ...(await run({ dryRun: true })), renewal };
+    expect(renderPrune(shown, { now: new Date(now), zone: 'UTC' })).toContain(
+      `the next backup stores 12.0 MiB of ${MEDIA} again, to free 3 packs (40.0 MiB) once no older snapshot needs them`,
+    );
+  });
+
   test('while the list of packs of a kept snapshot cannot be read, no pack is deleted, but snapshots are removed', async () => {
     const all = await nights(4);
     const list = all[3]?.manifest.sources[MEDIA]?.packs?.key as string;

@@ -65,7 +65,7 @@ export class ContentStore {
     this.signal = packs.signal;
     this.writer = new PackWriter(packs);
     const usable = (pack: string) => this.newPacks.has(pack) || previous.usable(pack);
-    this.known = new KnownContents({ current: index, parts, usable });
+    this.known = new KnownContents({ current: index, parts, usable, table: previous.table });
   }
 
   /** Starts to read a small file. */
@@ -134,7 +134,9 @@ export class ContentStore {
 
   /** Makes the content of an index line findable for the rest of the run. */
   remember(entry: IndexEntry, offset: number): void {
-    this.known.add(entry, offset);
+    // The table has the contents of all other packs.
+    const isInTable = this.previous.table && entry.pack !== undefined && !this.newPacks.has(entry.pack);
+    if (!isInTable) this.known.add(entry, offset);
   }
 
   async finish(): Promise<PackRef[]> {
@@ -221,8 +223,8 @@ export class ContentStore {
   private async loadKnown(): Promise<void> {
     if (this.knownLoaded) return;
     this.knownLoaded = true;
-    const path = this.previous.path;
-    if (path === undefined) return;
+    const { path, isCovered } = this.previous;
+    if (path === undefined || isCovered) return;
     await this.known.loadPrevious(path).catch((error) => this.previous.distrust(error));
   }
 }

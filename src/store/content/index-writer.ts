@@ -1,7 +1,7 @@
 import { rename } from 'node:fs/promises';
 import { errorInfo, LifeboatError } from '../../base/errors.ts';
 import { decodeIndexEntry, encodeIndexEntry, type IndexEntry, MAX_LINE } from '../filesystem/index-file.ts';
-import { PACK_KEY, valueAfter } from './known.ts';
+import { PACK_KEY, valueAfter } from '../filesystem/read-index.ts';
 import { LineLog, type LineRange, type Lines, readRange } from './line-log.ts';
 
 /** The error for an entry whose line no restore could read. */

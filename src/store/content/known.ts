@@ -2,7 +2,9 @@ import { createReadStream } from 'node:fs';
 import type { DataRanges } from '../filesystem/data-ranges.ts';
 import { decodeIndexEntry, type IndexEntry } from '../filesystem/index-file.ts';
 import { decodePart, isPartLine } from '../filesystem/index-part.ts';
-import { readLines } from '../filesystem/read-index.ts';
+import { PACK_KEY, readLines, valueAfter } from '../filesystem/read-index.ts';
+import type { ContentTable } from '../known/content-table.ts';
+import type { FactKind } from '../known/fact.ts';
 import { HashTable } from './hash-table.ts';
 import { LineFile, type LineRange, type Lines } from './line-log.ts';
 
@@ -41,6 +43,8 @@ interface KnownOptions {
   parts: Lines;
   /** returns whether a pack, given by ID, is complete and at the destination */
   usable: (pack: string) => boolean;
+  /** contents of all kept snapshots */
+  table?: ContentTable | undefined;
 }
 
 /**
@@ -86,17 +90,22 @@ export class KnownContents {
   /** Returns where the content of a file is stored, checked against its index line. */
   async find(wanted: Wanted): Promise<Placed | undefined> {
     const line = await this.lineOf(this.files.get(wanted.sha256), this.options.current);
-    return line && this.placeIn(decodeIndexEntry(line), wanted);
+    return (line && this.placeIn(decodeIndexEntry(line), wanted)) ?? this.inTable('file', wanted);
   }
 
   /** Returns where a part is stored, checked against its line. */
   async findPart(wanted: Wanted): Promise<Placed | undefined> {
     const line = await this.lineOf(this.parts.get(wanted.sha256), this.options.parts);
-    return line && this.placeIn(decodePart(line), wanted);
+    return (line && this.placeIn(decodePart(line), wanted)) ?? this.inTable('part', wanted);
   }
 
   async close(): Promise<void> {
     await this.previous?.close();
+  }
+
+  private inTable(kind: FactKind, wanted: Wanted): Placed | undefined {
+    const found = this.options.table?.find({ kind, ...wanted });
+    return found && this.placeIn(found, wanted);
   }
 
   private async lineOf(value: number | undefined, current: Lines): Promise<Buffer | undefined> {
@@ -113,10 +122,3 @@ export class KnownContents {
 
 // Inside a JSON string the quotes would be escaped, so these bytes can only be keys.
 const SHA_KEY = Buffer.from('"sha256":"');
-export const PACK_KEY = Buffer.from('"pack":"');
-
-/** Returns the `length` bytes of text after a key in an index line, without parsing the line. */
-export function valueAfter(line: Buffer, key: Buffer, length: number): string | undefined {
-  const at = line.indexOf(key);
-  return at < 0 ? undefined : line.toString('latin1', at + key.length, at + key.length + length);
-}

@@ -1,11 +1,13 @@
-import { errorInfo } from '../../base/errors.ts';
-import type { Destination } from '../../destinations/destination.ts';
+import { errorInfo, LifeboatError } from '../../base/errors.ts';
 import { plural } from '../../report/format.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { comparePaths, type TreePath } from '../filesystem/path.ts';
 import { type IndexLine, readIndexFileLines } from '../filesystem/read-index.ts';
+import { ContentTable } from '../known/content-table.ts';
+import { KnownPacks } from '../known/known-packs.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import type { Content, PartLines } from './known.ts';
+import type { KnownContentsRef, StoreTreeOptions } from './stored-tree.ts';
 
 /** The previous entry of a path. */
 export interface PreviousEntry {
@@ -25,6 +27,24 @@ export function contentOf({ entry, parts, usable }: PreviousEntry): Content | un
   return { size, sha256, ...(ranges && { ranges }), ...state, ...placed, ...(parts && { parts }) };
 }
 
+/** What other kept snapshots hold. */
+interface More extends Pick<KnownContentsRef, 'without' | 'coversPrevious'> {
+  packs: KnownPacks;
+  table: ContentTable;
+}
+
+/** Opens the contents of all kept snapshots. Undefined if they cannot be opened: then more is stored again. */
+async function openKnown({ table: directory, of, packs, ...rest }: KnownContentsRef): Promise<More | undefined> {
+  const table = ContentTable.read(directory, of);
+  if (!table) return undefined;
+  try {
+    return { ...rest, table, packs: await KnownPacks.open(packs) };
+  } catch {
+    table.close();
+    return undefined;
+  }
+}
+
 /** Returns the warning for packs of the last snapshot that cannot be reused. */
 export function lostPacksText(lost: number): string {
   return `missing, cut or not readable: ${plural(lost, 'pack')} of the last snapshot; their content is stored again`;
@@ -37,28 +57,38 @@ export function lostPacksText(lost: number): string {
 export class PreviousIndex {
   readonly warnings: string[] = [];
   private readonly available: ReadonlyMap<string, PackRef>;
+  private readonly known: KnownPacks | undefined;
+  private readonly without: ReadonlySet<string>;
+  /** the contents of all kept snapshots */
+  readonly table: ContentTable | undefined;
+  /** true if `table` has all contents of the previous index */
+  readonly isCovered: boolean;
   private file: string | undefined;
   private lines: AsyncGenerator<IndexLine> | undefined;
   private readonly position = { end: 0 };
   private next: PreviousEntry | undefined;
 
-  private constructor(file: string | undefined, available: ReadonlyMap<string, PackRef>) {
+  private constructor(file: string | undefined, available: ReadonlyMap<string, PackRef>, more?: More) {
     this.file = file;
     this.available = available;
+    this.known = more?.packs;
+    this.table = more?.table;
+    this.without = new Set(more?.without);
+    this.isCovered = more?.coversPrevious ?? false;
     if (file !== undefined) this.lines = readIndexFileLines(file, this.position);
   }
 
   /**
    * Opens the index. Lists the destination, and reuses only those previous packs that are there with their full size.
    *
-   * @param previous `listed`: the caller has listed the destination, and `packs` are those that are there
+   * @param options `previous.listed`: the caller has listed the destination, and `packs` are those that are there
    */
   static async open(
-    previous: { indexPath: string; packs: readonly PackRef[]; listed?: boolean } | undefined,
-    destination: Destination,
+    { previous, known, destination }: Pick<StoreTreeOptions, 'previous' | 'known' | 'destination'>,
     prefix: string,
   ): Promise<PreviousIndex> {
-    if (!previous) return new PreviousIndex(undefined, new Map());
+    const more = known && (await openKnown(known));
+    if (!previous) return new PreviousIndex(undefined, new Map(), more);
     const byKey = new Map(previous.packs.map((pack) => [pack.key, pack]));
     const available = new Map<string, PackRef>();
     if (previous.listed) for (const pack of previous.packs) available.set(pack.id, pack);
@@ -66,7 +96,7 @@ export class PreviousIndex {
       const pack = byKey.get(key);
       if (pack && pack.size === size) available.set(pack.id, pack);
     }
-    const opened = new PreviousIndex(previous.indexPath, available);
+    const opened = new PreviousIndex(previous.indexPath, available, more);
     const lost = previous.packs.length - available.size;
     if (lost > 0) opened.warnings.push(lostPacksText(lost));
     return opened;
@@ -93,14 +123,23 @@ export class PreviousIndex {
     }
   }
 
-  /** Returns whether a pack of the previous snapshot can be reused. */
+  /** Returns whether a pack of the previous snapshot, or of another kept one, can be reused. */
   usable(pack: string): boolean {
-    return this.available.has(pack);
+    return this.available.has(pack) || (this.known !== undefined && !this.without.has(pack) && this.known.has(pack));
   }
 
-  /** Returns those packs of the previous snapshot whose IDs are in `ids`. */
-  packs(ids: ReadonlySet<string>): PackRef[] {
-    return [...this.available.values()].filter((pack) => ids.has(pack.id));
+  /**
+   * Returns the packs whose IDs are in `ids`: of kept snapshots, or of `stored`.
+   *
+   * @throws INTERNAL if one is missing, because the index must name no pack that its list does not
+   */
+  async packs(ids: ReadonlySet<string>, stored: readonly PackRef[]): Promise<PackRef[]> {
+    const own = [...this.available.values(), ...stored].filter((pack) => ids.has(pack.id));
+    const there = new Set(own.map(({ id }) => id));
+    const rest = new Set([...ids].filter((id) => !there.has(id)));
+    const others = rest.size > 0 ? ((await this.known?.refs(rest)) ?? []) : [];
+    if (others.length < rest.size) throw new LifeboatError('INTERNAL', 'the index names a pack that is not known');
+    return [...own, ...others];
   }
 
   /**
@@ -115,6 +154,7 @@ export class PreviousIndex {
 
   async close(): Promise<void> {
     await this.lines?.return(undefined);
+    this.table?.close();
   }
 
   private async advance(lines: AsyncGenerator<IndexLine>): Promise<void> {

@@ -1,8 +1,7 @@
 import { createReadStream } from 'node:fs';
-import { readLines } from '../filesystem/read-index.ts';
+import { PACK_KEY, readLines, valueAfter } from '../filesystem/read-index.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import { EMPTY_ZIP, headersSize } from '../packs/zip.ts';
-import { PACK_KEY, valueAfter } from './known.ts';
 
 /** Upper bound of the content that one run stores again for a source, bytes. */
 const AT_ONCE = 256 * 1024 * 1024;

@@ -6,6 +6,20 @@ import type { FileType } from '../filesystem/file-stat.ts';
 import { shorten, shortPath, type TreePath } from '../filesystem/path.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 
+/** Where to find contents that any kept snapshot holds. */
+export interface KnownContentsRef {
+  /** the directory of a {@link ContentTable} */
+  table: string;
+  /** the repository and project that the table must be about */
+  of: string;
+  /** the file of the packs that may be used, see {@link KnownPacks} */
+  packs: string;
+  /** packs that must not be used, because the run stores their remaining content again */
+  without: readonly string[];
+  /** true if the table has all contents of the last snapshot */
+  coversPrevious: boolean;
+}
+
 /** Describes the tree to store, and where to. */
 export interface StoreTreeOptions {
   /** absolute path of the tree's root directory */
@@ -22,6 +36,8 @@ export interface StoreTreeOptions {
   keys: SealKeys;
   /** the index of the last snapshot as a plain local file, and its packs */
   previous?: { indexPath: string; packs: readonly PackRef[]; listed?: boolean };
+  /** contents that other snapshots hold; absent: only those of the last snapshot are known */
+  known?: KnownContentsRef;
   /** path for the new index, a plain local file that appears only once everything is stored */
   indexPath: string;
   /** files up to this size are stored whole, larger ones in parts; only tests set another value */

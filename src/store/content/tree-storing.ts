@@ -75,7 +75,7 @@ export class TreeStoring {
 
   static async begin(options: StoringOptions): Promise<TreeStoring> {
     const prefix = packPrefix(options.project, options.source);
-    const previous = await PreviousIndex.open(options.previous, options.destination, prefix);
+    const previous = await PreviousIndex.open(options, prefix);
     const index = await IndexWriter.create(options.indexPath);
     const parts = await LineLog.create(`${options.indexPath}.parts`);
     try {
@@ -112,8 +112,7 @@ export class TreeStoring {
     this.result.warnings.push(...this.previous.warnings);
     this.reportProgress(0);
     // A pack is not used if it holds only parts of a file that changed, or could not be read to its end.
-    const used = stored.filter(({ id }) => this.index.usedPacks.has(id));
-    return { ...this.result, packs: [...this.previous.packs(this.index.usedPacks), ...used] };
+    return { ...this.result, packs: await this.previous.packs(this.index.usedPacks, stored) };
   }
 
   /** Removes the index and unfinished objects. Packs that are already stored stay: the object log names them. */

@@ -110,3 +110,12 @@ export async function* readLines(stream: AsyncIterable<Buffer>): AsyncGenerator<
   }
   if (rest) throw damaged('its last line is cut');
 }
+
+// Inside a JSON string the quotes would be escaped, so these bytes can only be a key.
+export const PACK_KEY = Buffer.from('"pack":"');
+
+/** Returns the `length` bytes of text after a key in an index line, without parsing the line. */
+export function valueAfter(line: Buffer, key: Buffer, length: number): string | undefined {
+  const at = line.indexOf(key);
+  return at < 0 ? undefined : line.toString('latin1', at + key.length, at + key.length + length);
+}

@@ -1,0 +1,224 @@
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { RunContext } from '../../../src/backup/context.ts';
+import { prepareKnown } from '../../../src/backup/known-contents.ts';
+import { previousTree } from '../../../src/backup/previous-tree.ts';
+import { silentLog } from '../../../src/base/log.ts';
+import type { Plan } from '../../../src/plan/model.ts';
+import type { SealKeys } from '../../../src/plan/seal-keys.ts';
+import { prune } from '../../../src/prune/prune.ts';
+import { lastStoredOf } from '../../../src/run/history.ts';
+import { openState } from '../../../src/run/state.ts';
+import { measureUse, renewalRule } from '../../../src/store/content/repack.ts';
+import { StoredSizes } from '../../../src/store/objects/key-set.ts';
+import { manifestKey } from '../../../src/store/objects/manifest.ts';
+import { openRepository } from '../../../src/store/repository/open-repository.ts';
+import { objectsOf, readPacks } from '../../../src/store/repository/pack-lists.ts';
+import type { Repository } from '../../../src/store/repository/repository.ts';
+import { writeUnreferenced } from '../../../src/store/repository/unreferenced.ts';
+import { type Bench, createBench } from '../../store/helpers.ts';
+
+/** What runs store if other kept snapshots have the same content. */
+
+const MEDIA = 'web.media';
+let bench: Bench;
+let number: number;
+beforeEach(() => {
+  bench = createBench();
+  number = 0;
+  mkdirSync(path.join(bench.tree, 'sub'));
+  write('top', 40_000);
+  for (let i = 0; i < 20; i++) write(`sub/${i}`, 20_000);
+  // In parts.
+  write('sub/large', 3_000_000);
+});
+afterEach(() => bench.remove());
+
+const at = (name: string) => path.join(bench.tree, name);
+const write = (name: string, size: number) => writeFileSync(at(name), randomBytes(size));
+const state = () => openState(path.join(bench.spool, 'state'));
+const open = (keys: SealKeys = {}) =>
+  openRepository(bench.destination, { project: 'shop', create: true, keys }) as Promise<Repository>;
+
+/** A run as in src/backup/store.ts and capture.ts. */
+async function run(source = MEDIA, keys: SealKeys = {}, beforeCommit = async () => {}) {
+  const repository = await open(keys);
+  const { snapshots } = await repository.snapshots();
+  const stored = new StoredSizes();
+  for await (const object of bench.destination.list('shop/')) stored.add(object);
+  const id = `20261120T0300${String(++number).padStart(2, '0')}Z-4f1c9a`;
+  const signal = AbortSignal.timeout(100_000);
+  const of = { repository, snapshots, stored, signal, log: silentLog, run: { trigger: 'manual' } };
+  const context = of as unknown as RunContext;
+  const directory = path.join(bench.spool, id);
+  const known = await prepareKnown({ state: state(), context, directory });
+  const manifests = snapshots.map(({ manifest }) => manifest);
+  const last = lastStoredOf(manifests, source);
+  const { tree, renewed, warnings } = await previousTree(
+    { state: state(), context, renewal: renewalRule(0.05) },
+    source,
+    last,
+    directory,
+  );
+  const coversPrevious = last?.entry.index !== undefined && known?.isCovered(last.entry.index.sha256) === true;
+  const { table, of: about, packs: file } = known!;
+  const result = await bench.storeAfterTick({
+    ...{ source, keys, ...(tree ? { previous: tree } : {}) },
+    known: { table, of: about, packs: file, without: [...(renewed ?? [])], coversPrevious },
+  });
+  const index = await repository.putIndex(id, source, bench.index);
+  const packs = await repository.putPacks({ id, source, packs: result.packs, use: await measureUse(bench.index) });
+  const { files, bytes, newBytes, newFiles } = result;
+  const time = '2026-11-20T03:00:00.000Z';
+  await beforeCommit();
+  const { manifest } = await repository.commit({
+    ...{ format: 1, id, project: 'shop', start: time, end: time, trigger: 'manual', agentVersion: '0', status: 'ok' },
+    ...{ sequence: number, previous: snapshots[0]?.hash ?? null },
+    sources: {
+      [source]: {
+        ...{ kind: 'volume', status: 'ok', index, files, bytes, newBytes, newFiles, ...(packs ? { packs } : {}) },
+        ...{ summary: '', warnings, skipped: {} },
+      },
+    },
+  });
+  await repository.checkObjects(await objectsOf(repository, manifest));
+  await state().cacheIndex(source, index.sha256, bench.index);
+  const cached = (await state().cachedIndex(source, index.sha256)) as string;
+  await known?.add(cached, { sha256: index.sha256, packs: result.packs, isBasedOnTable: coversPrevious });
+  return { ...result, id, manifest, cached };
+}
+
+/** Restores the index of a run, and compares the tree. */
+async function expectRestorable({ packs, cached }: Awaited<ReturnType<typeof run>>, keys: SealKeys = {}) {
+  writeFileSync(bench.index, readFileSync(cached));
+  const { target } = await bench.extract({ packs }, { keys });
+  const names = readdirSync(bench.tree, { recursive: true }) as string[];
+  for (const name of names.filter((one) => one.includes('/') || one === 'top'))
+    expect(readFileSync(path.join(target, name)).equals(readFileSync(at(name))), name).toBe(true);
+}
+
+test('a subtree that was missing for one run costs nothing when it returns', async () => {
+  await run();
+  renameSync(at('sub'), path.join(bench.spool, 'away'));
+  expect(await run()).toMatchObject({ newBytes: 0, files: 1 });
+  renameSync(path.join(bench.spool, 'away'), at('sub'));
+  const back = await run();
+  expect(back).toMatchObject({ newBytes: 0, newFiles: 0, files: 22 });
+  await expectRestorable(back);
+});
+
+test('a renamed source costs nothing, and its snapshot needs nothing else', async () => {
+  const first = await run();
+  const renamed = await run('site.media');
+  expect(renamed).toMatchObject({ newBytes: 0, newFiles: 0, files: 22 });
+  // The old snapshot is gone, and its documents too.
+  await bench.destination.delete(manifestKey('shop', first.id));
+  await expectRestorable(renamed);
+});
+
+test('content of a snapshot that is not kept any more is stored again', async () => {
+  const first = await run();
+  const second = await run('site.media');
+  expect(second.newBytes).toBe(0);
+  await bench.destination.delete(manifestKey('shop', first.id));
+  await bench.destination.delete(manifestKey('shop', second.id));
+  number = 0;
+  // The packs are there still, but nothing keeps a prune from deleting them.
+  expect((await run('other.media')).newBytes).toBeGreaterThan(3_000_000);
+});
+
+test('copies of a file are stored once, although the pack that held it may not be used', async () => {
+  await run();
+  for (let i = 0; i < 30; i++) writeFileSync(at(`sub/copy-${i}`), readFileSync(at('sub/large')).subarray(0, 500_000));
+  const { packs } = await run();
+  const repository = await open();
+  // A check found all packs damaged.
+  await state().saveDamaged(packs.map(({ key }) => key));
+  const again = await run();
+  expect(again.newBytes).toBeLessThan(4_500_000);
+  expect(again.packs.some(({ id }) => packs.some((old) => old.id === id))).toBe(false);
+  await expectRestorable(again);
+  // One of the packs is gone from the destination, and nobody knows yet.
+  const [gone] = await readPacks(repository, again.manifest.sources[MEDIA]!);
+  await bench.destination.delete(gone?.key as string);
+  renameSync(at('sub'), at('renamed'));
+  const whole = await run();
+  expect(whole.packs.some(({ id }) => id === gone?.id)).toBe(false);
+  await expectRestorable(whole);
+});
+
+test('a table that is lost, or belongs to another repository, is made again from the indexes', async () => {
+  await run();
+  renameSync(at('sub'), path.join(bench.spool, 'away'));
+  await run();
+  renameSync(path.join(bench.spool, 'away'), at('sub'));
+  const table = path.join(bench.spool, 'state', 'contents');
+  rmSync(path.join(bench.spool, 'state'), { recursive: true });
+  const back = await run();
+  expect(back).toMatchObject({ newBytes: 0, files: 22 });
+  await expectRestorable(back);
+  const shown = path.join(table, 'state.json');
+  writeFileSync(shown, readFileSync(shown, 'utf8').replace(/"of":"[^"]*"/, '"of":"another"'));
+  const renamed = await run('site.media');
+  expect(renamed.newBytes).toBe(0);
+  await expectRestorable(renamed);
+  writeFileSync(path.join(table, 'facts'), Buffer.alloc(10_000, 7));
+  writeFileSync(path.join(table, 'slots'), 'x');
+  const third = await run('third.media');
+  await expectRestorable(third);
+});
+
+test('content behind a change of keys is stored once with the new keys, and found again with the old ones', async () => {
+  await run();
+  const keys = { gpgPassphrase: 'a passphrase of this test' } as SealKeys;
+  const sealed = await run(MEDIA, keys);
+  expect(sealed.newBytes).toBeGreaterThan(3_000_000);
+  expect(await run('site.media', keys)).toMatchObject({ newBytes: 0 });
+  await expectRestorable(sealed, keys);
+});
+
+/** Prunes as an agent that takes the lease later. */
+async function pruneNow() {
+  const keep = { last: 5 };
+  const plan = { project: 'shop', problems: [], sources: [{ name: 'site.media', keep, schedule: '0 3 * * *' }] };
+  return prune(
+    {
+      ...{ repository: await open(), plan: plan as unknown as Plan, keep, zone: 'UTC', log: silentLog },
+      state: { accepted: async () => ({}), results: async () => ({}) },
+      journals: path.join(bench.spool, 'journals'),
+      now: () => new Date('2026-11-25T03:00:00Z'),
+      fence: async () => undefined,
+      clockJump: () => undefined,
+      signal: AbortSignal.timeout(100_000),
+    },
+    { dryRun: false, clockIsRight: true },
+  );
+}
+
+test('a pack whose only snapshot is removed while a run uses it stays, although a prune had listed it', async () => {
+  const first = await run();
+  const packs = first.packs.map(({ key }) => key);
+  // Another agent's prune is late: it removes the snapshot, and its list says that the packs are long unneeded.
+  const late = async () => {
+    await bench.destination.delete(manifestKey('shop', first.id));
+    const seen = new Map(packs.map((key) => [key, Date.parse('2026-11-20T03:00:00Z')]));
+    await writeUnreferenced(bench.destination, 'shop', seen, new Date('2026-11-20T03:00:00Z'));
+  };
+  const second = await run('site.media', {}, late);
+  expect(second.newBytes).toBe(0);
+  await pruneNow();
+  const repository = await open();
+  await repository.checkObjects(await objectsOf(repository, second.manifest));
+  await expectRestorable(second);
+});
+
+test('a pack that is deleted while a run uses it keeps that run from being committed', async () => {
+  const first = await run();
+  const gone = first.packs[0]?.key as string;
+  const late = () => bench.destination.delete(gone);
+  await expect(run('site.media', {}, late)).rejects.toMatchObject({ code: 'OBJECT_MISSING' });
+  const { snapshots } = await (await open()).snapshots();
+  expect(snapshots.map(({ manifest }) => manifest.id)).toEqual([first.id]);
+});

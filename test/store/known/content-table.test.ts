@@ -1,0 +1,130 @@
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { ContentTable } from '../../../src/store/known/content-table.ts';
+import type { Fact } from '../../../src/store/known/fact.ts';
+import { scratchBase } from '../helpers.ts';
+
+let root: string;
+let directory: string;
+beforeEach(() => {
+  root = mkdtempSync(join(scratchBase, 'lifeboat-table-'));
+  directory = join(root, 'contents');
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+const OF = 'repository shop';
+const hash = (text: string) => createHash('sha256').update(text).digest('hex');
+const factOf = (n: number, over: Partial<Fact> = {}): Fact => ({
+  kind: n % 3 === 0 ? 'part' : 'file',
+  sha256: hash(`content ${n}`),
+  size: n,
+  pack: hash(`pack ${n % 10}`).slice(0, 32),
+  entry: n % 7 === 0 ? `${'d/'.repeat(n % 500)}${n}é` : `${n}`,
+  ...over,
+});
+
+function fill(count: number): void {
+  const table = ContentTable.write(directory, OF);
+  for (let n = 0; n < count; n++) table.add(factOf(n));
+  table.cover('index');
+  table.close();
+}
+
+function findAll(count: number, table = ContentTable.read(directory, OF)): number {
+  if (!table) return -1;
+  let found = 0;
+  for (let n = 0; n < count; n++) {
+    const fact = table.find(factOf(n));
+    if (fact) expect(fact).toEqual(factOf(n));
+    if (fact) found++;
+  }
+  table.close();
+  return found;
+}
+
+test('every content is found where it was stored, also while the table grows, and no other one', () => {
+  fill(20_000);
+  expect(findAll(20_000)).toBe(20_000);
+  const table = ContentTable.read(directory, OF)!;
+  for (let n = 20_000; n < 25_000; n++) expect(table.find(factOf(n))).toBeUndefined();
+  expect(table.find(factOf(1, { size: 2 }))).toBeUndefined();
+  expect(table.find(factOf(1, { kind: 'part' }))).toBeUndefined();
+  expect(table.isCovered('index')).toBe(true);
+  table.close();
+});
+
+test('a newer place replaces an older one, and is found before the table is closed', () => {
+  fill(100);
+  const table = ContentTable.write(directory, OF);
+  const newer = factOf(5, { pack: 'f'.repeat(32), entry: 'other' });
+  table.add(newer);
+  expect(table.find(newer)).toEqual(newer);
+  table.close();
+  const read = ContentTable.read(directory, OF)!;
+  expect(read.find(newer)).toEqual(newer);
+  read.close();
+});
+
+test('a change that was cut short is repaired from the facts, and until then nobody reads the table', () => {
+  fill(3000);
+  const cut = ContentTable.write(directory, OF);
+  for (let n = 3000; n < 9000; n++) cut.add(factOf(n));
+  // The process ends here. The facts that it had written are whole, up to one.
+  expect(ContentTable.read(directory, OF)).toBeUndefined();
+  const table = ContentTable.write(directory, OF);
+  expect(table.isCovered('index')).toBe(false);
+  table.close();
+  expect(findAll(3000)).toBe(3000);
+});
+
+test('a table of another repository or project is not used, and replaced', () => {
+  fill(10);
+  expect(ContentTable.read(directory, 'another shop')).toBeUndefined();
+  ContentTable.write(directory, 'another shop').close();
+  const table = ContentTable.read(directory, 'another shop')!;
+  expect(table.find(factOf(1))).toBeUndefined();
+  expect(table.isCovered('index')).toBe(false);
+  table.close();
+});
+
+test.each(['facts', 'slots', 'state.json'])('damage to %s never leads to a wrong place', (name) => {
+  const file = join(directory, name);
+  for (let tries = 0; tries < 12; tries++) {
+    rmSync(directory, { recursive: true, force: true });
+    fill(400);
+    const bytes = readFileSync(file);
+    const damaged = Buffer.from(bytes);
+    if (tries === 0) writeFileSync(file, bytes.subarray(0, bytes.length >> 1));
+    else if (tries === 1) writeFileSync(file, '');
+    else if (tries === 2) rmSync(file);
+    else if (tries === 3) writeFileSync(file, damaged.fill(0xff));
+    else {
+      for (let i = tries; i < damaged.length; i += 37 * tries) damaged[i] = (damaged[i] as number) ^ (1 << (i % 8));
+      writeFileSync(file, damaged);
+    }
+    // findAll compares each fact that is found.
+    findAll(400);
+    const table = ContentTable.write(directory, OF);
+    for (let n = 0; n < 400; n++) table.add(factOf(n));
+    table.close();
+    // Without a free slot, some are not found.
+    expect(findAll(400)).toBeGreaterThan(tries === 3 ? 0 : 399);
+  }
+});
+
+test('contents of packs that nobody uses are removed once there are many', () => {
+  const table = ContentTable.write(directory, OF);
+  const entry = 'x'.repeat(60_000);
+  for (let n = 0; n < 400; n++) table.add(factOf(n, { entry }));
+  table.cover('index');
+  const kept = factOf(1).pack;
+  const smaller = table.compacted((pack) => pack === kept);
+  expect(smaller.isCovered('index')).toBe(true);
+  expect(smaller.find(factOf(1))).toEqual(factOf(1, { entry }));
+  expect(smaller.find(factOf(2))).toBeUndefined();
+  expect(smaller.compacted(() => false)).toBe(smaller);
+  smaller.close();
+  expect(statSync(join(directory, 'facts')).size).toBeLessThan(3_000_000);
+});
