@@ -5,7 +5,7 @@ import { redactDeep } from '../base/redact.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { OtherSource, RunReport } from '../report/events.ts';
 import { withoutRepeated } from '../report/problem-text.ts';
-import { earlierOf, isWorthRetry, previousStatus, withEarlier } from '../report/tries.ts';
+import { canWait, earlierOf, isWorthRetry, previousStatus, withEarlier } from '../report/tries.ts';
 import { lastGoodOf } from '../run/history.ts';
 import { listSourceStatuses, othersOf } from '../run/source-status.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
@@ -87,8 +87,10 @@ function retryOf({ attempt, signal }: BackupRequest, own: RunReport, log: Log): 
   if (at === undefined) return {};
   const what = own.error || own.results.some(({ status }) => status !== 'ok') ? 'sources' : 'copies';
   log.info(`failed ${what} will be tried again`, { run: own.id, at });
+  // The first try reported the problems, or its report waits for a source.
+  const mayWait = canWait(attempt?.earlier ? { ...own, problems: [] } : own);
   // An agent that is being stopped may not come back.
-  return { retry: { at, quiet: own.error?.code !== 'INTERRUPTED' && !signal.aborted } };
+  return { retry: { at, quiet: mayWait && own.error?.code !== 'INTERRUPTED' && !signal.aborted } };
 }
 
 /** Returns the other sources that need attention, because a run of some sources says nothing about the rest. */

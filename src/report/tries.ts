@@ -32,6 +32,14 @@ export function isWorthRetry({ copies = [], ...own }: Pick<RunReport, 'results' 
 }
 
 /**
+ * Returns whether the report of a run can wait for its retry. A failure that no retry can end is reported at once if
+ * only copies are tried again.
+ */
+export function canWait({ results, problems, error }: Pick<RunReport, 'results' | 'problems' | 'error'>): boolean {
+  return hasPassingFailure({ results, ...(error ? { error } : {}) }) || isAllOk({ results, problems, error });
+}
+
+/**
  * Returns the names of the copies that failed for a reason that may pass. An interrupted copy made room for another run
  * or command. The report of its run would wait for a retry that the next run replaces.
  */
@@ -123,20 +131,26 @@ export function previousStatus(last: RunReport | undefined): Pick<RunReport, 'pr
   return last.previousStatus ? { previousStatus: last.previousStatus } : {};
 }
 
-/** Returns the status of a merged report, by the rule of a single run: `ok` only if everything requested is stored. */
-function statusOf({
-  results,
-  problems,
-  copies = [],
-  error,
-}: Pick<RunReport, 'results' | 'problems' | 'copies' | 'error'>): RunStatus {
-  if (results.every(({ status }) => status === 'failed')) return 'failed';
-  const isOk =
+type Outcome = Pick<RunReport, 'results' | 'problems' | 'copies'> & { error?: RunReport['error'] | undefined };
+
+/**
+ * Returns the status of a merged report, by the rule of a single run: `ok` only if everything requested is stored. A
+ * report can lose all of its results, because other runs replaced them or a user accepted the losses.
+ */
+function statusOf(report: Outcome): RunStatus {
+  const { results, error } = report;
+  const isEmpty = results.length === 0 && error === undefined;
+  if (!isEmpty && results.every(({ status }) => status === 'failed')) return 'failed';
+  return isAllOk(report) ? 'ok' : 'partial';
+}
+
+function isAllOk({ results, problems, copies = [], error }: Outcome): boolean {
+  return (
     error === undefined &&
     results.every(({ status }) => status === 'ok') &&
     copies.every(isCopyOk) &&
-    !problems.some(({ severity }) => severity === 'error');
-  return isOk ? 'ok' : 'partial';
+    !problems.some(({ severity }) => severity === 'error')
+  );
 }
 
 /**
@@ -151,7 +165,7 @@ export function withoutAccepted(report: RunReport, accepted: Accepted): RunRepor
   if (results.length === report.results.length && others.length === (report.others ?? []).length) return report;
   const { others: _, ...rest } = report;
   const left = { ...rest, results, ...(others.length > 0 ? { others } : {}) };
-  return { ...left, status: results.length === 0 && !report.error ? 'ok' : statusOf(left) };
+  return { ...left, status: statusOf(left) };
 }
 
 function keyOf({ code, subject, message }: Problem): string {
