@@ -59,7 +59,8 @@ export function errorOf(source: SourceStatus): ErrorInfo | undefined {
   if (stopped !== undefined) return stoppedDatabase(stopped);
   // The result is older than what other sources show now.
   if (attention === 'vanished') return vanishedError(source);
-  return last && last.status !== 'ok' ? last.error : undefined;
+  // After an acceptance, a failed result needs no attention any more.
+  return attention === 'failed' || attention === 'partial' ? last?.error : undefined;
 }
 
 /**

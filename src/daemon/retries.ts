@@ -1,7 +1,7 @@
 import type { Attempt } from '../backup/context.ts';
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { type Accepted, acceptedTime, endsFailure } from '../plan/accepted.ts';
+import { type Accepted, endsFailure, isAcceptedSince } from '../plan/accepted.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 import { isDue, mayPass, nextTry } from '../plan/values/retry.ts';
 import type { RunReport, SourceReport } from '../report/events.ts';
@@ -104,8 +104,10 @@ export async function endRetries(deps: RetryDeps, plan: Plan, accepted: Accepted
   for (const retry of all) {
     const { sourcesLeft, copiesLeft } = await openQuestions(deps, retry, plan);
     if (!sourcesLeft && !copiesLeft) continue;
-    const { earlier, since: at } = retry;
-    const isOver = ({ name, error }: SourceReport) => endsFailure(accepted[name], { at, ...(error ? { error } : {}) });
+    const { earlier } = retry;
+    const failed = { at: retry.since, after: earlier?.after };
+    const isOver = ({ name, error }: SourceReport) =>
+      endsFailure(accepted[name], { ...failed, ...(error ? { error } : {}) });
     const results = earlier?.results.filter((result) => !isOver(result));
     left.push(earlier && results ? { ...retry, earlier: { ...earlier, results } } : retry);
   }
@@ -140,7 +142,8 @@ async function openQuestions(
   const planned = plan?.sources ?? [];
   const lost = Object.keys(results).filter((name) => {
     if (planned.some((source) => source.name === name)) return false;
-    return since(name)?.status === 'failed' && !((acceptedTime(accepted[name]) ?? '') > retry.since);
+    const result = since(name);
+    return result?.status === 'failed' && !isAcceptedSince(accepted[name], 'gone', result);
   });
   const copies = await deps.state.copies().catch((): Record<string, CopyState> => ({}));
   const waiting = waitingCopies(retry.earlier?.copies);

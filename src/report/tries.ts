@@ -19,6 +19,8 @@ export interface Earlier {
   copies?: CopyReport[];
   /** the newest snapshot that one of them stored */
   snapshot?: string;
+  /** sequence at the end of the chain when the last of them began that could read it */
+  after?: number;
 }
 
 /** A run that will be tried again, and its results so far. */
@@ -63,12 +65,14 @@ function hasPassingFailure({ results, error }: Pick<RunReport, 'results' | 'erro
  */
 export function earlierOf(report: RunReport, planned: readonly Problem[], before?: Earlier): Earlier {
   const known = new Set(planned.map(keyOf));
+  const after = report.after ?? before?.after;
   return {
     results: report.results.map((result) => ({ ...result, run: result.run ?? report.id })),
     runs: [...(before?.runs ?? []), report.id],
     problems: report.problems.filter((problem) => !known.has(keyOf(problem))),
     ...(report.copies ? { copies: report.copies } : {}),
     ...(report.snapshot === undefined ? {} : { snapshot: report.snapshot }),
+    ...(after === undefined ? {} : { after }),
   };
 }
 
@@ -159,7 +163,7 @@ function isAllOk({ results, problems, copies = [], error }: Outcome): boolean {
  */
 export function withoutAccepted(report: RunReport, accepted: Accepted): RunReport {
   const isOver = ({ name, error }: { name: string; error?: RunReport['error'] }) =>
-    endsFailure(accepted[name], { at: report.end, ...(error ? { error } : {}) });
+    endsFailure(accepted[name], { at: report.end, after: report.after, ...(error ? { error } : {}) });
   const results = report.results.filter((result) => !isOver(result));
   const others = (report.others ?? []).filter((other) => !isOver(other));
   if (results.length === report.results.length && others.length === (report.others ?? []).length) return report;

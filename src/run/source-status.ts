@@ -29,7 +29,7 @@ export interface LastResult {
 
 /**
  * Why a source needs attention. `late`: two of its scheduled times have passed since its last good backup. `never`: no
- * run has covered it yet. `vanished`: snapshots hold it, the plan lacks it, and nobody accepted that. `fell`: it is
+ * run has covered it yet, or a user has accepted that it is empty, and no run has stored it yet. `vanished`: snapshots hold it, the plan lacks it, and nobody accepted that. `fell`: it is
  * stored, but has lost data since the snapshot before, and nobody accepted that. `ahead`: its good backup is dated
  * in the future, so its age is unknown. `damaged`: its last good snapshot needs an object that a check found damaged.
  */
@@ -135,12 +135,15 @@ function judge(
   lastGood: LastGood | undefined,
 ): Attention | null {
   if (!last) return 'never';
-  // Its next run stores it as it is.
-  if (last.status !== 'ok') return endsFailure(accepted[name], last) ? null : last.status;
+  const isAccepted = last.status !== 'ok' && endsFailure(accepted[name], last);
+  if (last.status !== 'ok' && !isAccepted) return last.status;
   if (lastGood && isFuture(Date.parse(lastGood.at), now.getTime())) return 'ahead';
   const lastTime = previousRun(schedule, zone, now);
   const timeBefore = previousRun(schedule, zone, new Date(lastTime.getTime() - 1));
-  return lastGood && Date.parse(lastGood.at) >= timeBefore.getTime() ? null : 'late';
+  const isRecent = (at: string) => Date.parse(at) >= timeBefore.getTime();
+  // Its next run stores it as it is.
+  if (isAccepted && !lastGood && isRecent(last.at)) return 'never';
+  return lastGood && isRecent(lastGood.at) ? null : 'late';
 }
 
 /** Returns `damaged` if the last good snapshot of a source needs an object that a check found damaged. */
@@ -180,7 +183,7 @@ function lastInManifests(manifests: readonly Manifest[], name: string): InChain 
     const entry = sources[name];
     if (!entry) continue;
     const error = entry.error ? { error: entry.error as ErrorInfo } : {};
-    return { result: { run: id, at: end, status: entry.status, ...error }, sequence };
+    return { result: { run: id, at: end, status: entry.status, ...error, after: sequence - 1 }, sequence };
   }
   return undefined;
 }

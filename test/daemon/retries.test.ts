@@ -61,6 +61,15 @@ describe('a source that vanished', () => {
     expect(await vanished()).toBe(isTried);
     expect(retries).toHaveLength(isTried ? 1 : 0);
   });
+
+  test.each([
+    ['before the run, by a clock that was ahead', { at: '2027-01-01T00:00:00.000Z', sequence: 7 }, true],
+    ['after the run, by a clock that fell back', { at: '2026-01-01T00:00:00.000Z', sequence: 8 }, false],
+  ])('and was accepted %s', async (_, said, isTried) => {
+    accepted = { web: said };
+    results = { db: result('ok'), web: { ...result('failed'), after: 8 } };
+    expect((await dueRetry(deps, planOf('db'))) !== undefined).toBe(isTried);
+  });
 });
 
 const away = { code: 'PG_STALLED', message: 'database app is not stored: its dump waits for a lock' } as const;

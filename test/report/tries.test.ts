@@ -182,11 +182,21 @@ describe('a run whose only source was accepted', () => {
     const report = makeReport({ status: 'failed', results: [gone], sources: [], ...over });
     expect(withoutAccepted(report, accepted)).toMatchObject({ status, results: [] });
   });
+
+  test('is compared by the chain, not by a clock', () => {
+    const by = (sequence: number, at: string) =>
+      withoutAccepted(makeReport({ status: 'failed', results: [gone], after: 8 }), { [gone.name]: { at, sequence } });
+    expect(by(7, '2027-11-20T08:00:00.000Z').results).toHaveLength(1);
+    expect(by(8, '2026-01-20T08:00:00.000Z').results).toEqual([]);
+  });
 });
 
 test('a retry whose results other runs have replaced is no failure', () => {
   const since = { results: { 'web.media': { run: 'other', status: 'ok' as const } } };
   const copies = [{ ...behind, status: 'ok' as const }];
   const last = retry({ results: [], sources: [], copies });
-  expect(withEarlier(last, earlierOf(first({ results: [web] }), []), since)).toMatchObject({ status: 'ok', results: [] });
+  expect(withEarlier(last, earlierOf(first({ results: [web] }), []), since)).toMatchObject({
+    status: 'ok',
+    results: [],
+  });
 });
