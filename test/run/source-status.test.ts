@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { errorOf, renderSourceStatuses } from '../../src/commands/status-text.ts';
+import { errorOf, othersOf } from '../../src/backup/others.ts';
+import { renderSourceStatuses } from '../../src/commands/status-text.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import { overall } from '../../src/report/events.ts';
 import { plainPaint } from '../../src/report/paint.ts';
@@ -8,7 +9,6 @@ import {
   type Attention,
   type LastResult,
   listSourceStatuses,
-  othersOf,
   resultsOf,
   type SourceStatusInput,
 } from '../../src/run/source-status.ts';
