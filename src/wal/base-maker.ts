@@ -8,6 +8,8 @@ import type { ReceiverDeps } from './receiver-deps.ts';
 /** The pauses between attempts to make a base backup, milliseconds. Each attempt notifies people if it fails. */
 const BASE_PAUSE_MS = 60_000;
 const LONGEST_PAUSE_MS = 60 * 60_000;
+/** The pause while another run is under way, milliseconds: several servers may need a base backup at once. */
+const BUSY_PAUSE_MS = 10_000;
 
 /** Where the stored WAL of a server ends now: on the timeline on which the server writes. */
 interface WalEnd {
@@ -40,7 +42,6 @@ export class BaseMaker {
   /** Notes that the stored WAL may follow no base backup. */
   want(): void {
     this.wanted = true;
-    if (this.attempts === 0) this.next = 0;
   }
 
   /** Resolves when no base backup is being made. */
@@ -59,13 +60,20 @@ export class BaseMaker {
     const { windows } = await readRecoverable(await deps.repository(), names, {}, signal);
     signal.throwIfAborted();
     this.wanted = !windows.some((one) => leadsTo(one, end));
-    this.attempts = this.wanted ? this.attempts + 1 : 0;
-    if (!this.wanted) return;
+    if (!this.wanted) {
+      this.attempts = 0;
+      this.next = 0;
+      return;
+    }
+    this.attempts++;
     deps.log.info('making a base backup, because the stored WAL follows none', { source: source.server });
     this.making = deps
       .makeBase(source, signal)
       .then((made) => {
-        if (!made) deps.log.info('another run is under way; the base backup follows it', { source: source.server });
+        if (made) return;
+        this.attempts--;
+        this.next = performance.now() + BUSY_PAUSE_MS;
+        deps.log.info('another run is under way; the base backup follows it', { source: source.server });
       })
       .catch((error: unknown) => deps.log.error('a base backup could not be made', { ...errorInfo(error) }))
       .finally(() => {

@@ -1,6 +1,11 @@
-import { expect, test } from 'vitest';
+import { setImmediate } from 'node:timers/promises';
+import { afterEach, expect, test, vi } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
+import type { BaseSource } from '../../src/plan/model.ts';
+import type { Repository } from '../../src/store/repository/repository.ts';
 import type { Window } from '../../src/store/wal/windows.ts';
-import { leadsTo } from '../../src/wal/base-maker.ts';
+import { BaseMaker, leadsTo } from '../../src/wal/base-maker.ts';
+import { WalBench } from '../store/wal/bench.ts';
 
 const window = { systemId: '1', timeline: 1, toLsn: '0/9000000', from: '', to: '', bases: [] } satisfies Window;
 
@@ -11,4 +16,36 @@ test('a base backup leads to the end of the stored WAL only on the same timeline
   // A recovery in place took the server back to a lower position.
   expect(leadsTo(window, { systemId: '1', timeline: 2, stored: 0x500_0000n })).toBe(false);
   expect(leadsTo(window, { systemId: '2', timeline: 1, stored: 0x500_0000n })).toBe(false);
+});
+
+afterEach(() => vi.restoreAllMocks());
+
+test.each<[string, () => Promise<boolean>, number[]]>([
+  ['another run is under way', async () => false, [0, 10, 20, 30]],
+  ['it fails', () => Promise.reject(new Error('no')), [0, 60, 180, 420]],
+])('while %s, a base backup is tried again at these seconds', async (_, makeBase, expected) => {
+  let clock = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => clock * 1000);
+  const { signal } = new AbortController();
+  const tried: number[] = [];
+  const empty = { ...new WalBench().repository, snapshots: async () => ({ snapshots: [], damaged: [] }) };
+  const maker = new BaseMaker(
+    {
+      repository: async () => empty as unknown as Repository,
+      makeBase() {
+        tried.push(clock);
+        return makeBase();
+      },
+      log: silentLog,
+    },
+    { server: 'db.postgres', name: 'db.postgres.base' } as BaseSource,
+  );
+  for (; tried.length < expected.length && clock < 1000; clock++) {
+    // A receiver that starts over asks for a base backup each time.
+    maker.want();
+    await maker.provide({ systemId: '1', timeline: 1, stored: 1n }, signal);
+    await maker.ended();
+    await setImmediate();
+  }
+  expect(tried).toEqual(expected);
 });

@@ -12,6 +12,7 @@ import type { Session } from './server/session.ts';
 import type { AgentContext, Tools } from './server/tools.ts';
 import { openAnswering, whenUp } from './server/when-up.ts';
 import { type BackupManifest, parseBackupManifest } from './wal/backup-manifest.ts';
+import { padTar } from './wal/pad-tar.ts';
 import { readReplicationFacts, replicationProblem } from './wal/replication.ts';
 
 interface BaseSourceOptions {
@@ -89,7 +90,7 @@ async function captureBase(planned: BaseSource, tools: Tools, { signal }: Captur
         },
       },
       async read(work) {
-        const result = await tools.stream(baseBackupCommand(tools), signal, work);
+        const result = await tools.stream(baseBackupCommand(tools), signal, (tar) => work(padTar(tar)));
         stopTime = await clockOf(await tools.control());
         return result;
       },
