@@ -38,7 +38,7 @@ export function isAccepted(
 const ENDED: Partial<Record<ErrorCode, Loss>> = { SOURCE_VANISHED: 'gone', TREE_EMPTY: 'empty' };
 
 /** When a run failed. */
-export interface FailedAt {
+interface FailedAt {
   /** ISO time */
   at: string;
   /** sequence at the end of the chain when the run began; absent in records of an earlier version */
