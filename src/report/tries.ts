@@ -26,6 +26,16 @@ export interface Earlier {
 /** A run that will be tried again, and its results so far. */
 export interface PendingRetry extends Retry {
   earlier?: Earlier;
+  /** the report of its tries waits for the next one, so nobody was notified yet */
+  unreported?: true;
+}
+
+/** Returns the retry without copies that the settings no longer name. `copies`: the names of the others. */
+export function withoutRemovedCopies(retry: PendingRetry, copies: readonly string[]): PendingRetry {
+  if (!retry.earlier?.copies) return retry;
+  const { copies: before, ...earlier } = retry.earlier;
+  const left = before.filter(({ name }) => copies.includes(name));
+  return { ...retry, earlier: { ...earlier, ...(left.length > 0 ? { copies: left } : {}) } };
 }
 
 /** Returns whether a failure of the run, or of one of its copies, may pass by itself, see {@link mayPass}. */

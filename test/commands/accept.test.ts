@@ -53,7 +53,9 @@ async function failed(
   const own = makeReport({ id: RUN, status: 'partial', results, sources, ...times, retry, previousStatus: 'ok' });
   await state.saveLastRun(own);
   const earlier = { ...earlierOf(own, []), runs: [RUN] };
-  await state.saveRetries([{ schedules: [NIGHTLY], since: end, tries: 1, at: retry.at, earlier }]);
+  await state.saveRetries([
+    { schedules: [NIGHTLY], since: end, tries: 1, at: retry.at, earlier, ...(quiet ? { unreported: true } : {}) },
+  ]);
 }
 
 function call(...operands: string[]): Call & { said: () => string } {
