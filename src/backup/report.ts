@@ -3,14 +3,14 @@ import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
-import type { OtherSource, RunReport } from '../report/events.ts';
+import type { RunReport } from '../report/events.ts';
 import { withoutRepeated } from '../report/problem-text.ts';
-import { earlierOf, isWorthRetry, previousStatus, withEarlier } from '../report/tries.ts';
+import { canWait, earlierOf, isWorthRetry, previousStatus, withEarlier } from '../report/tries.ts';
 import { lastGoodOf } from '../run/history.ts';
-import { listSourceStatuses, othersOf } from '../run/source-status.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import type { Run } from './begin.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
+import { findOthers } from './others.ts';
 import { nameLastGood } from './outcome.ts';
 
 /** How a run ended, before it is reported. */
@@ -39,7 +39,7 @@ export async function finish(deps: BackupDeps, request: BackupRequest, run: Run,
   // A try that failed as a whole has not checked for vanished sources.
   const planned = plan && !ending.error ? { planned: plan.sources.map(({ name }) => name) } : {};
   const whole = withEarlier(own, request.attempt?.earlier, { results, ...planned });
-  const others = await othersNotWell(deps, whole, run);
+  const others = await findOthers(deps, whole, run);
   const said = [...whole.results, ...others].map(({ error }) => error);
   const problems = withoutRepeated(whole.problems, said);
   const safe = await findSafe(deps, whole, run, request.signal);
@@ -87,27 +87,10 @@ function retryOf({ attempt, signal }: BackupRequest, own: RunReport, log: Log): 
   if (at === undefined) return {};
   const what = own.error || own.results.some(({ status }) => status !== 'ok') ? 'sources' : 'copies';
   log.info(`failed ${what} will be tried again`, { run: own.id, at });
+  // The first try reported the problems, or its report waits for a source.
+  const mayWait = canWait(attempt?.earlier ? { ...own, problems: [] } : own);
   // An agent that is being stopped may not come back.
-  return { retry: { at, quiet: own.error?.code !== 'INTERRUPTED' && !signal.aborted } };
-}
-
-/** Returns the other sources that need attention, because a run of some sources says nothing about the rest. */
-async function othersNotWell(
-  deps: BackupDeps,
-  { sources, results: done, trigger }: RunReport,
-  { plan, prepared }: Run,
-): Promise<OtherSource[]> {
-  if (!plan) return [];
-  const [results, accepted] = await Promise.all([
-    deps.state.results().catch(() => ({})),
-    deps.state.accepted().catch(() => ({})),
-  ]);
-  const manifests = (prepared?.list.snapshots ?? []).map(({ manifest }) => manifest);
-  const all = listSourceStatuses({ plan, manifests, results, accepted, zone: deps.zone, now: deps.now() });
-  // A source that another schedule will retry is reported by its last try. A manual run reports it now.
-  const waiting = trigger === 'manual' ? [] : await deps.state.retries().catch(() => []);
-  const awaited = plan.sources.filter(({ schedule }) => waiting.some(({ schedules }) => schedules.includes(schedule)));
-  return othersOf(all, [...sources, ...[...done, ...awaited].map(({ name }) => name)]);
+  return { retry: { at, quiet: mayWait && own.error?.code !== 'INTERRUPTED' && !signal.aborted } };
 }
 
 /**

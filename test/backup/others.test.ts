@@ -1,11 +1,16 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import path from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import type { Run } from '../../src/backup/begin.ts';
 import type { BackupDeps, BackupRequest } from '../../src/backup/context.ts';
 import { type Ending, finish } from '../../src/backup/report.ts';
 import { silentLog } from '../../src/base/log.ts';
+import type { PlannedSource } from '../../src/plan/model.ts';
 import { stoppedDatabase } from '../../src/plan/postgres.ts';
 import { renderReport } from '../../src/report/text.ts';
+import { rememberPlaces } from '../../src/run/remembered.ts';
 import { makeResult } from '../report/fixtures.ts';
+import { scratchBase } from '../store/helpers.ts';
 
 const AT = '2026-11-20T03:00:00.000Z';
 
@@ -23,11 +28,23 @@ interface Case {
   plan?: object;
   snapshots?: object[];
   ending?: object;
+  /** of the state */
+  directory?: string;
 }
 
 /** Reports a run of `web.media` alone. */
-function report({ trigger, results = {}, retries = [], plan = {}, snapshots = [], ending = {}, look }: Case) {
+function report({
+  trigger,
+  results = {},
+  retries = [],
+  plan = {},
+  snapshots = [],
+  ending = {},
+  look,
+  directory,
+}: Case) {
   const state = {
+    directory,
     lastRun: async () => undefined,
     results: async () => results,
     accepted: async () => ({}),
@@ -115,5 +132,30 @@ describe('a run that failed before it read any source', () => {
     const asked = vi.fn(async () => ({ snapshots: async () => list }));
     expect((await reported(asked, 'DEST_UNREACHABLE')).safe).toBeUndefined();
     expect(asked).not.toHaveBeenCalled();
+  });
+});
+
+describe('a source that vanished after an unrelated failure, in the report of a run of other sources', () => {
+  const sources = { 'old.media': { kind: 'volume', status: 'ok', bytes: 1, files: 1, packs: [] } };
+  const snapshots = [{ id: '20261119T030000Z-aaaaaa', sequence: 1, end: '2026-11-19T03:00:00.000Z', sources }];
+  const error = { code: 'PG_AUTH', message: 'refused', cause: 'wrong password', hint: 'Set it.' };
+  const results = { 'old.media': { at: AT, run: 'r0', after: 1, status: 'failed', error } };
+
+  test('is called gone, with what to do about that', async () => {
+    const { others } = await report({ trigger: 'manual', snapshots, results });
+    const old = others?.find(({ name }) => name === 'old.media');
+    expect(old).toMatchObject({ attention: 'vanished', error: { code: 'SOURCE_VANISHED' } });
+    expect(old?.error?.hint).toContain('lifeboat accept old.media');
+    expect(old?.error).not.toHaveProperty('cause');
+  });
+
+  test('is called gone with the source that has its volume now', async () => {
+    const mount = { type: 'volume', name: 'shop_media', source: '/v', destination: '/data', writable: true };
+    const directory = mkdtempSync(path.join(scratchBase, 'lifeboat-others-'));
+    const planned = { ...SOURCES[1], mount };
+    await rememberPlaces(directory, [{ ...planned, name: 'old.media' } as unknown as PlannedSource]);
+    const { others } = await report({ trigger: 'manual', snapshots, plan: { sources: [planned] }, directory });
+    rmSync(directory, { recursive: true });
+    expect(others?.find(({ name }) => name === 'old.media')?.error?.message).toContain('web.media');
   });
 });
