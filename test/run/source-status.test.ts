@@ -3,8 +3,8 @@ import { errorOf, othersOf } from '../../src/backup/others.ts';
 import { renderSourceStatuses } from '../../src/commands/status-text.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import { overall } from '../../src/report/events.ts';
+import { safety } from '../../src/report/last-good.ts';
 import { plainPaint } from '../../src/report/paint.ts';
-import { safety } from '../../src/report/text.ts';
 import {
   type Attention,
   type LastResult,
