@@ -10,13 +10,13 @@ export function problemText({ subject, message }: Pick<Problem, 'subject' | 'mes
 }
 
 /**
- * A service may be called like any word or directory. So only a name with a dot, such as `web.media`, and the id of a
- * snapshot count, and the name of a container with which the message begins.
+ * A service may be called like any word or directory. So only a name with a dot, such as `web.media`, the id of a
+ * snapshot and the name of a setting count, and the name of a container with which the message begins.
  */
 function isNamedIn(message: string, subject: string): boolean {
   if (message.startsWith(`container ${subject} `)) return true;
   const words = message.split(' ').map((word) => word.replace(/[,;:]$/, ''));
-  return /.\..|^\d{8}T\d{6}Z-/.test(subject) && words.includes(subject);
+  return /.\..|^\d{8}T\d{6}Z-|^[A-Z]+_[A-Z_]+$/.test(subject) && words.includes(subject);
 }
 
 /** Returns what follows an error: its cause and its hint, one line each. */

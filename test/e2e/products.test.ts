@@ -184,7 +184,7 @@ describe('the Compose files of real products', () => {
     const inPlace = await stack.lifeboat('restore', 'latest', 'web.acme-json', '--yes');
     expect(inPlace.code).toBe(1);
     expect(inPlace.stderr).toMatch(
-      /TREE_TARGET_REFUSED.*`lifeboat restore latest web\.acme-json --to-directory \/restored\/web\.acme-json`/s,
+      /TREE_TARGET_REFUSED.*`lifeboat restore \d{8}T\d{6}Z-\w+ web\.acme-json --to-directory \/restored\/web\.acme-json`/s,
     );
     expect(inPlace.stderr).not.toContain('-wal');
     await writeFile(file('acme.json'), '{"certificates": 1}');

@@ -15,6 +15,7 @@ test.each([
   ['the', 'the volume at /app/media has no name', 'the: the volume at /app/media has no name'],
   ['read-only', 'the mount is read-only', 'read-only: the mount is read-only'],
   ['17', 'Postgres 17 does not answer', '17: Postgres 17 does not answer'],
+  ['LIFEBOAT_COPY', 'LIFEBOAT_COPY names a file', 'LIFEBOAT_COPY names a file'],
   ['b', 'bäb b', 'b: bäb b'],
   ['', 'nothing answers', 'nothing answers'],
   ['(a+', 'odd', '(a+: odd'],
