@@ -113,17 +113,15 @@ export function vanishedError({
   };
 }
 
-function renamedError(name: string, { to, place }: NonNullable<VanishedSource['renamed']>): ErrorInfo {
-  const [old, now] = [name.split('.'), to.split('.')];
-  // `lifeboat.name` sets the part for the service. The rest of the name must be the same.
-  const isService = old.length === now.length && old.every((part, i) => i === old.length - 2 || part === now[i]);
-  const label = isService
-    ? `To continue the history of ${name}, set the label lifeboat.name: ${old.at(-2)} on the service of ${to}. If ${to} begins a new history`
-    : `If ${to} replaces it`;
+function renamedError(name: string, { to, place, label }: NonNullable<VanishedSource['renamed']>): ErrorInfo {
+  const advice =
+    label === undefined
+      ? `If ${to} replaces it`
+      : `To continue the history of ${name}, set the label lifeboat.name: ${label} on the service of ${to}. If ${to} begins a new history`;
   return {
     code: 'SOURCE_VANISHED',
-    message: `${name} was backed up before and is not there any more; ${to} now has its data (${place})`,
-    hint: `${label}, run \`lifeboat accept ${name}\`.`,
+    message: `${name} was backed up before and is not there any more; ${place} is now backed up as ${to}`,
+    hint: `Check that ${to} has the data of ${name}. ${advice}, run \`lifeboat accept ${name}\`.`,
   };
 }
 

@@ -224,9 +224,14 @@ async function commit(
   const place = placeOf(await context.repository.commit(manifest, { fence, sending }));
   await rememberChain(deps, context.log, async (seen = []) => [...seen, place]);
   const { directory } = deps.state;
+  const stored = new Set(results.filter((one) => one.status !== 'failed').map(({ name }) => name));
   await Promise.all([
     rememberRecipients(directory, context.repository.keys),
-    isRegular(context.run) && rememberPlaces(directory, context.sources),
+    isRegular(context.run) &&
+      rememberPlaces(
+        directory,
+        context.sources.filter(({ name }) => stored.has(name)),
+      ),
   ]).catch((error: unknown) =>
     context.log.warn('the public keys and volumes could not be remembered', { ...errorInfo(error) }),
   );

@@ -7,6 +7,7 @@ import { createProgress } from '../report/progress.ts';
 import { CONFIG, SPOOL } from '../run/mounts.ts';
 import type { ArchiveFormat } from '../store/archive/archive-writer.ts';
 import { type Call, print } from './call.ts';
+import { texts } from './consent.ts';
 
 /** `lifeboat export` */
 export async function exportArchive(call: Call): Promise<number> {
@@ -42,7 +43,8 @@ export async function exportArchive(call: Call): Promise<number> {
     const overwrite = options.overwrite === true;
     return openFileTarget({ file, overwrite, mounts: app.self.facts.mounts, kept, ...place });
   };
-  const request = { snapshot, source, format, unsigned: options.unsigned === true, open, say, signal: io.signal };
+  const reading = { ...texts(options, 'from', 'project'), unsigned: options.unsigned === true };
+  const request = { snapshot, source, format, ...reading, open, say, signal: io.signal };
   const report = await app
     .export({ ...request, ...(path === undefined ? {} : { path }) }, json ? [] : [display])
     .finally(() => display.close());

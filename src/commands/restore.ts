@@ -22,7 +22,7 @@ export async function restore(call: Call): Promise<number> {
     ...consent(call),
     snapshot,
     ...(source === undefined ? {} : { source }),
-    ...texts(options, 'to', 'database', 'toDatabase', 'toDirectory', 'as'),
+    ...texts(options, 'to', 'database', 'toDatabase', 'toDirectory', 'as', 'from', 'project'),
     tables: list(options.table),
     paths: list(options.path),
     overwrite: options.overwrite === true,

@@ -5,6 +5,7 @@ import { presentName } from '../kept/target.ts';
 import type { Plan } from '../plan/model.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import { formatAgo, plural } from '../report/format.ts';
+import type { ReadingOptions } from '../report/restore-command.ts';
 import { findSnapshot } from '../restore/find.ts';
 import { checkPaths } from '../restore/paths.ts';
 import { withLookDirectory } from '../run/spool.ts';
@@ -32,14 +33,13 @@ interface ExportDeps {
   dispatcher: Dispatcher;
 }
 
-export interface ExportRequest {
+export interface ExportRequest extends ReadingOptions {
   /** `latest`, a snapshot's id or the start of one */
   snapshot: string;
   source: string;
   /** a path, directory or glob; absent: everything */
   path?: string;
   format: ArchiveFormat;
-  /** accept an unsigned snapshot although a signing key is set */
   unsigned: boolean;
   /** Opens the target. Called after all checks that are possible before the first byte. */
   open(): Promise<ExportTarget>;

@@ -1,10 +1,18 @@
 import { LifeboatError } from '../base/errors.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 
-/** Returns the error for the old name of a volume that several services share, and that has another name now. */
-export function renamed(name: string, storedAs: string): LifeboatError {
+/**
+ * Returns the error for the old name of a volume that several services share, and that has another name now.
+ *
+ * @param command restores its present snapshots
+ */
+export function renamed(
+  name: string,
+  storedAs: string,
+  command = `lifeboat restore latest ${storedAs}`,
+): LifeboatError {
   return new LifeboatError('SOURCE_UNKNOWN', `the volume of ${name} is backed up as ${storedAs}`, {
-    hint: `Its present snapshots have that name: \`lifeboat restore latest ${storedAs}\`. To use an older snapshot of ${name}, name it by its id. To restore that into the volume, add --to ${storedAs}.`,
+    hint: `Its present snapshots have that name: \`${command}\`. To use an older snapshot of ${name}, name it by its id. To restore that into the volume, add --to ${storedAs}.`,
   });
 }
 

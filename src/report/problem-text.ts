@@ -3,20 +3,20 @@ import type { Problem } from '../plan/model.ts';
 import { oneLine } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
 
-/** Characters that continue a name: `db` is no part of `shop-db-1`. */
-const NAME = /[\w.-]/;
-
 /** Returns a problem in one line, without its code. A message that names its subject has no prefix. */
 export function problemText({ subject, message }: Pick<Problem, 'subject' | 'message'>): string {
   const [who, what] = [oneLine(subject), oneLine(message)];
-  return who === '' || hasName(what, who) ? what : `${who}: ${what}`;
+  return who === '' || isNamedIn(what, who) ? what : `${who}: ${what}`;
 }
 
-function hasName(text: string, name: string): boolean {
-  for (let at = text.indexOf(name); at >= 0; at = text.indexOf(name, at + 1)) {
-    if (!NAME.test(text[at - 1] ?? ' ') && !NAME.test(text[at + name.length] ?? ' ')) return true;
-  }
-  return false;
+/**
+ * A service may be called like any word or directory. So only a name with a dot, such as `web.media`, and the id of a
+ * snapshot count, and the name of a container with which the message begins.
+ */
+function isNamedIn(message: string, subject: string): boolean {
+  if (message.startsWith(`container ${subject} `)) return true;
+  const words = message.split(' ').map((word) => word.replace(/[,;:]$/, ''));
+  return /.\..|^\d{8}T\d{6}Z-/.test(subject) && words.includes(subject);
 }
 
 /** Returns what follows an error: its cause and its hint, one line each. */

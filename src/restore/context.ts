@@ -2,6 +2,7 @@ import type { ErrorInfo } from '../base/errors.ts';
 import type { Engine } from '../docker/engine.ts';
 import type { Mount, PlannedSource, PostgresSource } from '../plan/model.ts';
 import type { ProgressSink, RestoredItem, RestoreReport, RunReport, SkippedObject } from '../report/events.ts';
+import type { ReadingOptions } from '../report/restore-command.ts';
 import type { Journal } from '../run/journal.ts';
 import type { Lock } from '../run/process-lock.ts';
 import type { HoldDeps } from '../run/release.ts';
@@ -64,7 +65,7 @@ export interface Consent {
   say(line: string): void;
 }
 
-export interface RestoreRequest extends Consent {
+export interface RestoreRequest extends Consent, ReadingOptions {
   /** `latest`, the id of a snapshot, or the start of one */
   snapshot: string;
   source: string;
@@ -86,7 +87,6 @@ export interface RestoreRequest extends Consent {
   overwrite: boolean;
   /** create all roles of the snapshot that the server lacks, not only those that restored objects need */
   globals: boolean;
-  /** accept an unsigned snapshot although a signing key is set */
   unsigned: boolean;
   /** only show the preview */
   dryRun: boolean;

@@ -1,6 +1,7 @@
 import { LifeboatError } from '../base/errors.ts';
 import { renamed } from '../kept/target.ts';
 import { isFuture } from '../plan/values/clock.ts';
+import { type ReadingOptions, restoreCommand, shellWord } from '../report/restore-command.ts';
 import { type LastGood, lastGoodOf, lastNameOf, lastStoredOf } from '../run/history.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import { gapAfter, unreadAfter } from '../store/repository/chain.ts';
@@ -19,13 +20,12 @@ interface FoundSnapshot {
 }
 
 /** The snapshot that a restore asks for. */
-interface FindRequest {
+interface FindRequest extends ReadingOptions {
   /** `latest`, an id, or the start of one */
   snapshot: string;
   source: string;
   /** one database of a server */
   database?: string;
-  /** accept an unsigned snapshot although a signing key is set */
   unsigned: boolean;
   /** the present name of a shared volume that has had the name `source`, see {@link Plan.shared} */
   storedAs?: string | undefined;
@@ -104,10 +104,8 @@ function lacksDatabase(
 }
 
 /** A damaged manifest among the newer ones leaves it unknown which snapshot is the latest. */
-async function findLatest(
-  repository: Repository,
-  { source, database, unsigned: takeUnsigned, lookOnly, storedAs, signal, now = new Date() }: FindRequest,
-): Promise<FoundSnapshot> {
+async function findLatest(repository: Repository, request: FindRequest): Promise<FoundSnapshot> {
+  const { source, database, unsigned: takeUnsigned, lookOnly, storedAs, signal, now = new Date() } = request;
   const list = await repository.snapshots(signal);
   refuseLostEnd(repository, list);
   const { snapshots } = list;
@@ -116,7 +114,9 @@ async function findLatest(
   const lastGood = ofDatabase ?? latestOf(manifests, source);
   const found = lastGood && manifests.find(({ id }) => id === lastGood.snapshot);
   // Under its old name, a shared volume has only old data.
-  if (storedAs !== undefined && lastNameOf(manifests, [source, storedAs]) === storedAs) throw renamed(source, storedAs);
+  if (storedAs !== undefined && lastNameOf(manifests, [source, storedAs]) === storedAs) {
+    throw renamed(source, storedAs, restoreCommand(request, 'latest', storedAs));
+  }
   const newer = await unreadAfter(repository, list, found, now.getTime());
   if (newer) {
     throw new LifeboatError(
@@ -143,7 +143,7 @@ async function findLatest(
         hint: `The newest one that can be used is ${found.id}: name it to restore it. \`lifeboat check\` shows more.`,
       });
     }
-    if (!ofDatabase && !lookOnly) refuseLacking(found, lastGood.entry, manifests, source);
+    if (!ofDatabase && !lookOnly) refuseLacking(request, found, lastGood.entry, manifests);
     const stored = lastStoredOf(manifests, source);
     const beyond = stored && stored.snapshot !== found.id ? [leftAside(stored, database)] : [];
     const gaps = ofDatabase ? [] : gapsOf(lastGood.entry, manifests, source);
@@ -169,7 +169,13 @@ function latestOf(manifests: readonly Manifest[], source: string): LastGood | un
 const NAMED = 5;
 
 /** @throws SNAPSHOT_PARTIAL if an older snapshot holds a database that this one lacks */
-function refuseLacking({ id }: Manifest, entry: ManifestSource, manifests: readonly Manifest[], source: string): void {
+function refuseLacking(
+  request: FindRequest,
+  { id }: Manifest,
+  entry: ManifestSource,
+  manifests: readonly Manifest[],
+): void {
+  const { source } = request;
   const elsewhere = missingDatabases(entry).flatMap(({ name, error }) => {
     const last = lastWithDatabase(manifests, source, name);
     return last ? [{ name, error, last }] : [];
@@ -178,17 +184,20 @@ function refuseLacking({ id }: Manifest, entry: ManifestSource, manifests: reado
   const lacked = elsewhere.map(({ name, error }) => (error ? `${name} (${error.message})` : name));
   const held = (entry.databases ?? []).flatMap(({ name, status }) => (status === 'ok' ? [name] : []));
   const single = elsewhere.slice(0, NAMED).map(({ name, last }) => {
-    return `\`restore latest ${source} --database ${shellWord(name)}\` restores ${name} from ${last.snapshot}.`;
+    const command = restoreCommand(request, last.snapshot, source, `--database ${shellWord(name)}`);
+    return `\`${command}\` restores ${name} from ${last.snapshot}.`;
   });
   const whole = lastGoodOf(manifests, source);
   const older =
     whole?.entry.status === 'ok'
-      ? [`\`restore ${whole.snapshot} ${source}\` takes all databases of ${whole.snapshot} back to that time.`]
+      ? [
+          `\`${restoreCommand(request, whole.snapshot, source)}\` takes all databases of ${whole.snapshot} back to that time.`,
+        ]
       : [];
   const message = `${id} is the newest snapshot of ${source} and lacks databases that older ones hold: ${shorten(lacked)}`;
   throw new LifeboatError('SNAPSHOT_PARTIAL', message, {
     hint: [
-      `Nothing was changed. Choose: \`restore ${id} ${source}\` restores ${shorten(held)} and leaves the others as they are.`,
+      `Nothing was changed. Choose: \`${restoreCommand(request, id, source)}\` restores ${shorten(held)} and leaves the others as they are.`,
       ...single,
       ...older,
     ].join(' '),
@@ -198,11 +207,6 @@ function refuseLacking({ id }: Manifest, entry: ManifestSource, manifests: reado
 function shorten(names: readonly string[]): string {
   const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : '';
   return names.slice(0, NAMED).join(', ') + more;
-}
-
-/** Quotes a name so that a person can paste it into a shell. */
-function shellWord(name: string): string {
-  return /^[\w.-]+$/.test(name) && !name.startsWith('-') ? name : `'${name.replaceAll("'", "'\\''")}'`;
 }
 
 function leftAside({ snapshot }: LastGood, database: string | undefined): string {

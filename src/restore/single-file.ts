@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import type { Mount, VolumeSource } from '../plan/model.ts';
+import { restoreCommand } from '../report/restore-command.ts';
 import { HELPER_ROOT } from '../sources/volume.ts';
 import { isSqliteAt } from '../store/sqlite/sqlite-file.ts';
 import type { PreparedRestore, RestoreContext, RestoreDeps, RestoreRequest } from './context.ts';
@@ -34,7 +35,7 @@ export async function prepareFile(
       ...{ signal: request.signal, progress: context.progress },
     },
   );
-  if (!isEqual) throw singleFile(mount, request, isDatabase);
+  if (!isEqual) throw singleFile(mount, { ...request, snapshot: context.snapshot.id }, isDatabase);
   const notes = [`${mount.source} is equal to the snapshot already`];
   return {
     preview: { target: planned, replaces: [], creates: [], left: [], bytes: 0, notes },
@@ -43,8 +44,9 @@ export async function prepareFile(
   };
 }
 
-function singleFile({ source }: Mount, { snapshot, source: name }: RestoreRequest, isDatabase: boolean): LifeboatError {
-  const command = `lifeboat restore ${snapshot} ${name} --to-directory /restored/${name}`;
+function singleFile({ source }: Mount, request: RestoreRequest, isDatabase: boolean): LifeboatError {
+  const { snapshot, source: name } = request;
+  const command = restoreCommand(request, snapshot, name, `--to-directory /restored/${name}`);
   const first = isDatabase ? ` First stop its service, and ${MOVE_LOGS}` : '';
   return new LifeboatError(
     'TREE_TARGET_REFUSED',

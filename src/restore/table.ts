@@ -8,19 +8,13 @@ import { restoreJobs } from '../sources/postgres/dump/jobs.ts';
 import type { DatabaseFacts, PostgresFacts, TableFacts } from '../sources/postgres/facts/facts.ts';
 import { neededSpace } from '../sources/postgres/facts/present.ts';
 import { careFor, type ExtensionCare } from '../sources/postgres/load/extensions.ts';
-import {
-  checkRoles,
-  checkVersion,
-  NAME_LIMIT,
-  recordedDatabase,
-  rolesOfTables,
-} from '../sources/postgres/load/load-plan.ts';
+import { checkRoles, checkVersion, recordedDatabase, rolesOfTables } from '../sources/postgres/load/load-plan.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import { databaseDirectory } from '../sources/postgres/server/quote.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
 import { loadTables } from '../sources/postgres/tables/load-tables.ts';
-import { quoteName, readTableNames } from '../sources/postgres/tables/table-names.ts';
+import { quoteName, readNewName } from '../sources/postgres/tables/table-names.ts';
 import { displayName, findTable, partsOf, type TableParts } from '../sources/postgres/tables/table-parts.ts';
 import { checkFree } from '../sources/postgres/tables/taken-names.ts';
 import { checkDataSpace, readFacts, roomInSpool, selectedContent } from './content.ts';
@@ -62,7 +56,8 @@ export async function prepareTables(
   await context.repository.checkObjects([context.entry.index, context.entry.facts]);
   const facts = await readFacts(asked, context);
   const chosen = await chooseTables(deps, asked, context, facts);
-  const request = asked.as === undefined ? asked : { ...asked, as: newName(asked.as, chosen.parts) };
+  const request =
+    asked.as === undefined ? asked : { ...asked, as: readNewName(asked.as, chosen.parts.tables[0]?.schema ?? '') };
   const content = await selectedContent(request, context, chosen.select);
   const { bytes, packs } = content;
   await context.repository.checkObjects(packs);
@@ -108,21 +103,6 @@ function refuseOptions({ tables, as, paths, toDirectory, toDatabase, globals, sk
   if (skipFailed)
     refuse('--skip-failed is for whole databases', 'Leave it out: --table restores each table on its own.');
   if (globals) refuse('--globals creates no roles for single tables', 'Restore the database, or create them by hand.');
-}
-
-/** Returns the new name of a table, which may be quoted as in SQL. @throws USAGE */
-function newName(as: string, { tables }: TableParts): string {
-  const schema = tables[0]?.schema ?? '';
-  const inQuotes = as.includes('"') ? readTableNames(as)[0] : undefined;
-  const name = inQuotes?.name ?? as;
-  if (name === '' || Buffer.byteLength(name) > NAME_LIMIT) {
-    throw new LifeboatError('USAGE', 'a table name has 1 to 63 bytes', { hint: 'Choose another name.' });
-  }
-  const bare = inQuotes ? name : as.slice(schema.length + 1);
-  if (inQuotes ? inQuotes.schema === undefined : !as.startsWith(`${schema}.`)) return name;
-  throw new LifeboatError('USAGE', `--as is a name without a schema: the table stays in ${schema}`, {
-    hint: `Use --as ${bare}.`,
-  });
 }
 
 /** Finds the tables in the one database that has all of them. */

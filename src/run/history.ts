@@ -1,5 +1,5 @@
 import { type Accepted, coversLoss, isAccepted } from '../plan/accepted.ts';
-import type { Plan, StoppedDatabase } from '../plan/model.ts';
+import type { Plan, PlannedSource, StoppedDatabase } from '../plan/model.ts';
 import { placeOfSource } from '../plan/mounts.ts';
 import type { LastGoodReport, SourceReport } from '../report/events.ts';
 import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
@@ -58,8 +58,12 @@ export interface VanishedSource {
   lastGood?: LastGood;
   /** the container of a database that exists and does not run */
   stopped?: StoppedDatabase;
-  /** a planned source with the same data, and where that is: the service may have a new name */
-  renamed?: { to: string; place: string };
+  /**
+   * A planned source whose data is at the same place, and that place: the service may have a new name. The volume may
+   * have been created again, so this does not show whether the data is still there. `label`: the value of
+   * `lifeboat.name` that continues the history and changes no other history of the service.
+   */
+  renamed?: { to: string; place: string; label?: string };
 }
 
 /**
@@ -93,8 +97,31 @@ export function vanishedSources(
         ...{ name, kind },
         ...(lastGood ? { lastGood } : {}),
         ...(stopped === undefined ? {} : { stopped }),
-        ...(same && place !== undefined ? { renamed: { to: same.name, place } } : {}),
+        ...(same && place !== undefined ? { renamed: { to: same.name, place, ...labelFor(name, same) } } : {}),
       },
     ];
   });
+
+  /** Compares names without the part that `lifeboat.name` sets, which is the one before the last. */
+  function labelFor(old: string, now: PlannedSource): { label?: string } {
+    const [former, present] = [partsOf(old), partsOf(now.name)];
+    const isSame = former.project === present.project && former.last === present.last;
+    if (former.service === undefined || former.service === present.service || !isSame) return {};
+    const { project, service } = former;
+    const isHarmless = (other: PlannedSource) => {
+      const parts = partsOf(other.name);
+      if (parts.project !== project) return true;
+      if (parts.service !== present.service) return parts.service !== service;
+      const formerName = `${old.slice(0, old.length - former.last.length)}${parts.last}`;
+      const hasMoved = places[formerName] !== undefined && places[formerName] === placeOfSource(other);
+      return hasMoved || ![formerName, other.name].some((one) => lastStoredOf(snapshots, one));
+    };
+    return plan.sources.every((other) => other === now || isHarmless(other)) ? { label: service } : {};
+  }
+}
+
+/** Splits a name: `web.media`, `db.postgres`, or `blog.web.media` of another project. */
+function partsOf(name: string): { project?: string; service?: string; last: string } {
+  const [last = '', service, project] = name.split('.').reverse();
+  return { last, ...(service === undefined ? {} : { service }), ...(project === undefined ? {} : { project }) };
 }

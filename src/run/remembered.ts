@@ -18,7 +18,7 @@ export async function knownPlaces(directory: string): Promise<Record<string, str
   return (await readJson<Record<string, string>>(path.join(directory, PLACES))) ?? {};
 }
 
-/** Remembers the places of sources, for the time when one of them is gone. @throws SPOOL_FULL */
+/** Remembers the places of sources that a run stored, for the time when one of them is gone. @throws SPOOL_FULL */
 export async function rememberPlaces(directory: string, sources: readonly PlannedSource[]): Promise<void> {
   const known = await knownPlaces(directory);
   const next = { ...known };

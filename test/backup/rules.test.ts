@@ -163,13 +163,30 @@ describe('the outcome of a source', () => {
       ['a volume of another name', volume('app.files'), 'web.media', 'volume shop_media', undefined],
     ])('is reported with the new name: %s', (_what, planned, name, place, label) => {
       const found = gone([planned]).find((one) => one.name === name);
-      expect(found?.renamed).toEqual({ to: planned.name, place });
+      expect(found?.renamed).toMatchObject({ to: planned.name, place });
       const { message, hint = '' } = vanishedOutcome(found!).report.error ?? {};
-      expect(message).toContain(`${planned.name} now has its data (${place})`);
+      expect(message).toContain(`${place} is now backed up as ${planned.name}`);
       expect(hint).toContain(`lifeboat accept ${name}`);
       if (label) expect(hint).toContain(label);
       else expect(hint).not.toContain('lifeboat.name');
     });
+
+    test.each([
+      ['a source with a history of its own', [volume('app.files')], { 'app.files': 'volume shop_files' }, undefined],
+      ['a new source', [volume('app.files', { name: 'shop_files' })], {}, 'web'],
+      ['a source that moved too', [volume('app.old', { name: 'shop_old' })], { 'app.old': 'volume shop_old' }, 'web'],
+      ['a source whose former name has other data', [volume('app.old', { name: 'shop_new' })], {}, undefined],
+      ['a source of the former service', [volume('web.files', { name: 'shop_files' })], {}, undefined],
+    ])(
+      'has the label that continues its history only if no other history changes: %s',
+      (_what, others, more, label) => {
+        const stored = [...Object.keys(places), ...Object.keys(more), 'app.media'];
+        const found = gone([volume('app.media'), ...others], stored).find((one) => one.name === 'web.media');
+        expect(found?.renamed?.label).toBe(label);
+        const { hint } = vanishedOutcome(found!).report.error ?? {};
+        expect(hint?.includes('lifeboat.name')).toBe(label !== undefined);
+      },
+    );
 
     test.each([
       ['another volume', volume('app.media', { name: 'shop_other' })],

@@ -144,10 +144,18 @@ test('for one database, latest is the newest snapshot that holds it, whatever el
     code: 'SNAPSHOT_PARTIAL',
     message: `${ID.tuesday} is the newest snapshot of db.postgres and lacks databases that older ones hold: blog (broken)`,
     hint: [
-      `Nothing was changed. Choose: \`restore ${ID.tuesday} db.postgres\` restores app and leaves the others as they are.`,
-      `\`restore latest db.postgres --database blog\` restores blog from ${ID.monday}.`,
-      `\`restore ${ID.sunday} db.postgres\` takes all databases of ${ID.sunday} back to that time.`,
+      `Nothing was changed. Choose: \`lifeboat restore ${ID.tuesday} db.postgres\` restores app and leaves the others as they are.`,
+      `\`lifeboat restore ${ID.monday} db.postgres --database blog\` restores blog from ${ID.monday}.`,
+      `\`lifeboat restore ${ID.sunday} db.postgres\` takes all databases of ${ID.sunday} back to that time.`,
     ].join(' '),
+  });
+  const elsewhere = { from: "/back ups/it's", project: 'shop', unsigned: true };
+  await expect(
+    findSnapshot(repository, { snapshot: 'latest', source: 'db.postgres', ...elsewhere }),
+  ).rejects.toMatchObject({
+    hint: expect.stringContaining(
+      `\`lifeboat restore ${ID.sunday} db.postgres --from '/back ups/it'\\''s' --project shop --unsigned\``,
+    ),
   });
   // Looking changes nothing, so no choice is necessary.
   const look = { snapshot: 'latest', source: 'db.postgres', unsigned: false, lookOnly: true };

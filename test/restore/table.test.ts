@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import type { RestoreContext, RestoreDeps, RestoreRequest } from '../../src/restore/context.ts';
 import { prepareTables } from '../../src/restore/table.ts';
+import { readNewName } from '../../src/sources/postgres/tables/table-names.ts';
 
 it.each<[string, Partial<RestoreRequest>]>([
   ['--as without --table', { tables: [], as: 'x' }],
@@ -15,4 +16,30 @@ it.each<[string, Partial<RestoreRequest>]>([
   await expect(
     prepareTables(nothing as RestoreDeps, request as RestoreRequest, nothing as RestoreContext),
   ).rejects.toMatchObject({ code: 'USAGE' });
+});
+
+it.each([
+  ['orders_old', 'orders_old'],
+  ['"sales.orders_old"', 'sales.orders_old'],
+  ['"Orders then"', 'Orders then'],
+  ['Orders', 'Orders'],
+  ['-fx"; DROP TABLE a; --', '-fx"; DROP TABLE a; --'],
+])('--as %s names the table %s', (as, name) => {
+  expect(readNewName(as, 'public')).toBe(name);
+});
+
+it.each([
+  ['public.orders_old', 'Use --as orders_old.'],
+  ['sales.orders_old', 'Use --as orders_old. For a name with a dot, use --as \'"sales.orders_old"\'.'],
+  ['a.sales.old', 'Use --as old.'],
+  ['"sales".old', 'Use --as \'"old"\'.'],
+  ['sales."Old"', 'Use --as \'"Old"\'.'],
+])('--as takes no schema, be it that of the table or another: %s', (as, hint) => {
+  expect(() => readNewName(as, 'public')).toThrow(
+    expect.objectContaining({ code: 'USAGE', hint: expect.stringContaining(hint) }),
+  );
+});
+
+it.each(['', 'sales.', 'x'.repeat(64)])('--as needs a name of 1 to 63 bytes: %j', (as) => {
+  expect(() => readNewName(as, 'public')).toThrow(expect.objectContaining({ code: 'USAGE' }));
 });

@@ -1,6 +1,7 @@
 import { type ErrorInfo, errorInfo, LifeboatError } from '../../base/errors.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
 import type { RestoreReport } from '../../report/events.ts';
+import { restoreCommand } from '../../report/restore-command.ts';
 import type { Journal } from '../../run/journal.ts';
 import { spoolTooSmall } from '../content.ts';
 import type { PreparedRestore, RestoreDeps, RestoreRequest } from '../context.ts';
@@ -78,12 +79,13 @@ export function refuseSharedVolumes(whole: Whole): void {
   };
   for (const [volume, sharing] of Map.groupBy(whole.parts, keyOf)) {
     if (volume === undefined || sharing.length === 1) continue;
-    for (const { request } of sharing) {
+    for (const { request, opened } of sharing) {
       const others = sharing.map((one) => one.request.source).filter((name) => name !== request.source);
+      const command = restoreCommand(request, opened.start.snapshot, request.source, "--path '**'");
       const error = new LifeboatError(
         'TREE_TARGET_REFUSED',
         `${request.source} shares its volume with ${others.join(', ')}, and the restore of one would move the files of the other away`,
-        { hint: `Restore each with --path, for example \`lifeboat restore latest ${request.source} --path '**'\`.` },
+        { hint: `Restore each with --path, for example \`${command}\`.` },
       );
       whole.failed.push({ target: request.source, error: errorInfo(error) });
     }
@@ -96,14 +98,14 @@ export function refuseSharedVolumes(whole: Whole): void {
  */
 export function refuseBeyondSpool(whole: Whole): void {
   let sum = 0;
-  for (const { request, prepared } of active(whole)) {
+  for (const { request, prepared, opened } of active(whole)) {
     const { spool } = prepared.preview;
     if (spool === undefined) continue;
     sum += spool.needed;
     if (sum <= spool.free) continue;
-    const { source, snapshot } = request;
+    const { source } = request;
     const what = `the restore of ${source} after the sources before it`;
-    const hint = ` Or restore it alone: \`lifeboat restore ${snapshot} ${source}\`.`;
+    const hint = ` Or restore it alone: \`${restoreCommand(request, opened.start.snapshot, source)}\`.`;
     whole.failed.push({
       target: source,
       error: errorInfo(spoolTooSmall({ needed: sum, free: spool.free }, what, hint)),

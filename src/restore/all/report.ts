@@ -1,5 +1,6 @@
 import { LifeboatError } from '../../base/errors.ts';
 import type { RestoreReport } from '../../report/events.ts';
+import { restoreCommand } from '../../report/restore-command.ts';
 import type { RestoreResult } from '../context.ts';
 import { liveNotes, noteLines, previewLines, serviceLines, summarise } from '../preview.ts';
 import { NO_SERVICES, type Services } from '../services.ts';
@@ -76,16 +77,17 @@ export function combine({ report, parts, failed }: Whole): void {
 }
 
 /** Returns the error of a restore that left out sources. */
-export function failure({ request, failed }: Whole): LifeboatError {
+export function failure({ request, opened, failed }: Whole): LifeboatError {
   const [first] = failed;
   if (!first) throw new LifeboatError('INTERNAL', 'no source failed');
   const { code, message, hint } = first.error;
   const names = failed.map(({ target }) => target).join(', ');
   const one = first.target.split(':')[0] as string;
   // The same restore alone would fail in the same way if the hint names another one.
+  const snapshot = opened.find(({ start }) => start.source === one)?.start.snapshot ?? request.snapshot;
   const alone = hint?.includes('lifeboat restore ')
     ? ''
-    : ` \`lifeboat restore ${request.snapshot} ${one}\` restores one of them alone.`;
+    : ` \`${restoreCommand(request, snapshot, one)}\` restores one of them alone.`;
   return new LifeboatError(code, `could not be restored: ${names}: ${message}`, {
     ...(first.error.cause === undefined ? {} : { cause: new Error(first.error.cause) }),
     hint: `${hint ?? 'They are unchanged.'}${alone}`,

@@ -1,10 +1,11 @@
 import { expect, test } from 'vitest';
-import { type Part, refuseBeyondSpool, type Whole } from '../../../src/restore/all/parts.ts';
+import { type Part, refuseBeyondSpool, refuseSharedVolumes, type Whole } from '../../../src/restore/all/parts.ts';
 
 const MIB = 1024 ** 2;
 const part = (source: string, needed?: number, creates = ['x']): Part =>
   ({
-    request: { source, snapshot: 'latest' },
+    request: { source, snapshot: 'latest', from: 's3://b/p?region=eu' },
+    opened: { start: { snapshot: 'ID' } },
     prepared: {
       preview: { replaces: [], creates, ...(needed === undefined ? {} : { spool: { needed, free: 100 * MIB } }) },
     },
@@ -27,8 +28,24 @@ test('a source that does not fit into the spool together with others is left out
         code: 'SPOOL_FULL',
         message:
           'the spool has 100 MiB free, and the restore of b.postgres after the sources before it needs 110 MiB there',
-        hint: expect.stringContaining('`lifeboat restore latest b.postgres`'),
+        hint: expect.stringContaining("`lifeboat restore ID b.postgres --from 's3://b/p?region=eu'`"),
       },
     },
   ]);
+});
+
+test('sources that share a volume are refused, each with the command that restores it', () => {
+  const target = { kind: 'volume', mount: { name: 'shop_media', source: '/v' } };
+  const parts = ['app.media', 'web.media'].map((source) => {
+    const one = part(source);
+    Object.assign(one.prepared.preview, { target });
+    return one;
+  });
+  const whole = { parts, failed: [] } as unknown as Whole;
+  refuseSharedVolumes(whole);
+  expect(whole.failed.map(({ error }) => error.hint)).toEqual(
+    ['app.media', 'web.media'].map((source) =>
+      expect.stringContaining(`\`lifeboat restore ID ${source} --path '**' --from 's3://b/p?region=eu'\``),
+    ),
+  );
 });

@@ -1,3 +1,5 @@
+import { LifeboatError } from '../../../base/errors.ts';
+import { shellWord } from '../../../report/restore-command.ts';
 import { NAME_LIMIT } from '../load/load-plan.ts';
 import { quoteIdentifier } from '../server/quote.ts';
 
@@ -61,6 +63,26 @@ export function readTableNames(text: string): TableName[] {
   return forms.map((form) => {
     const [last = '', inSchema] = form.toReversed();
     return { ...(inSchema === undefined ? {} : { schema: inSchema }), name: last };
+  });
+}
+
+/**
+ * Returns the new name of a table. It may be quoted as in SQL, and must be if it has a dot: without quotes, a dot
+ * separates a schema, as in `--table`. A name with quotes that is not in SQL's form counts as it is written.
+ *
+ * @throws USAGE
+ */
+export function readNewName(as: string, schema: string): string {
+  const [read] = readTableNames(as);
+  const isUnquoted = !as.includes('"');
+  const name = read?.name ?? (isUnquoted ? as.slice(as.lastIndexOf('.') + 1) : as);
+  if (name === '' || Buffer.byteLength(name) > NAME_LIMIT) {
+    throw new LifeboatError('USAGE', 'a table name has 1 to 63 bytes', { hint: 'Choose another name.' });
+  }
+  if (isUnquoted ? !as.includes('.') : read?.schema === undefined) return name;
+  const other = `For a name with a dot, use --as ${shellWord(quoteIdentifier(as))}.`;
+  throw new LifeboatError('USAGE', `--as is a name without a schema: the table stays in ${schema}`, {
+    hint: `Use --as ${shellWord(isUnquoted ? name : quoteIdentifier(name))}.${isUnquoted ? ` ${other}` : ''}`,
   });
 }
 
