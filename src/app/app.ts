@@ -157,6 +157,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
       log,
       now,
       zone: settings.timeZone,
+      copies: settings.copies.map(({ name }) => name),
       schedule: settings.schedule,
       journals,
       agentId: self.facts.id,

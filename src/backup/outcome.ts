@@ -89,7 +89,7 @@ function listLosses({ planned, tree, stored, snapshots }: StoredSource): ErrorIn
 }
 
 /** Returns the last good snapshot in the form of reports, if there is one. */
-export function nameLastGood(lastGood: LastGood | undefined): Pick<SourceReport, 'lastGood'> {
+function nameLastGood(lastGood: LastGood | undefined): Pick<SourceReport, 'lastGood'> {
   return lastGood ? { lastGood: lastGoodReport(lastGood) } : {};
 }
 

@@ -1,17 +1,15 @@
-import { onAbort, unlessAborted } from '../base/abort.ts';
+import { onAbort } from '../base/abort.ts';
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
-import type { OtherSource, RunReport } from '../report/events.ts';
+import type { RunReport } from '../report/events.ts';
 import { withoutRepeated } from '../report/problem-text.ts';
-import { earlierOf, isWorthRetry, previousStatus, withEarlier } from '../report/tries.ts';
-import { lastGoodOf } from '../run/history.ts';
-import { listSourceStatuses, othersOf } from '../run/source-status.ts';
-import type { SnapshotList } from '../store/repository/repository.ts';
+import { canWait, earlierOf, isWorthRetry, previousStatus, withEarlier } from '../report/tries.ts';
 import type { Run } from './begin.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
-import { nameLastGood } from './outcome.ts';
+import { findOthers } from './others.ts';
+import { findSafe, withUnusable } from './safe.ts';
 
 /** How a run ended, before it is reported. */
 export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot' | 'copies' | 'pruned'>;
@@ -35,15 +33,17 @@ export async function finish(deps: BackupDeps, request: BackupRequest, run: Run,
     ...previousStatus(previous),
     ...(next ? { nextRun: next.toISOString() } : {}),
   };
-  const results = await deps.state.results().catch(() => ({}));
+  const newest = await deps.state.results().catch(() => ({}));
   // A try that failed as a whole has not checked for vanished sources.
   const planned = plan && !ending.error ? { planned: plan.sources.map(({ name }) => name) } : {};
-  const whole = withEarlier(own, request.attempt?.earlier, { results, ...planned });
-  const others = await othersNotWell(deps, whole, run);
+  const whole = withEarlier(own, request.attempt?.earlier, { results: newest, ...planned });
+  const unusable = prepared?.list.damaged.length ?? 0;
+  const others = withUnusable(await findOthers(deps, whole, run), unusable);
   const said = [...whole.results, ...others].map(({ error }) => error);
   const problems = withoutRepeated(whole.problems, said);
   const safe = await findSafe(deps, whole, run, request.signal);
-  const ended = { ...whole, problems, ...(safe ? { safe } : {}), ...(others.length > 0 ? { others } : {}) };
+  const results = withUnusable(whole.results, unusable);
+  const ended = { ...whole, results, problems, ...(safe ? { safe } : {}), ...(others.length > 0 ? { others } : {}) };
   const report = redactDeep<RunReport>({ ...ended, ...retryOf(request, own, log) });
   request.attempt?.hand(earlierOf(report, redactDeep(plan?.problems ?? []), request.attempt.earlier));
   // Results of earlier tries stay theirs.
@@ -55,59 +55,15 @@ export async function finish(deps: BackupDeps, request: BackupRequest, run: Run,
   return report;
 }
 
-/** How long a run that has failed waits for the list of snapshots, milliseconds. */
-const LOOK_MS = 10_000;
-
-/** Returns the last good snapshots of the sources that a run did not reach, if it failed as a whole. */
-async function findSafe(
-  deps: BackupDeps,
-  { error, snapshot, sources, results }: RunReport,
-  { prepared }: Run,
-  signal: AbortSignal,
-): Promise<RunReport['safe']> {
-  if (!error || snapshot !== undefined) return undefined;
-  const failed = new Set(results.filter(({ status }) => status === 'failed').map(({ name }) => name));
-  const names = sources.filter((name) => !failed.has(name));
-  // Nothing answers, so asking again would only delay the report.
-  const isAway = error.code === 'DEST_UNREACHABLE' || signal.aborted;
-  const list = prepared?.list ?? (names.length === 0 || isAway ? undefined : await listWithin(deps, LOOK_MS));
-  if (!list || names.length === 0) return undefined;
-  const manifests = list.snapshots.map(({ manifest }) => manifest);
-  return names.map((name) => ({ name, ...nameLastGood(lastGoodOf(manifests, name)) }));
-}
-
-async function listWithin({ look }: BackupDeps, ms: number): Promise<SnapshotList | undefined> {
-  const limit = AbortSignal.timeout(ms);
-  const list = async () => (await look())?.snapshots(limit);
-  return unlessAborted(list(), limit).catch(() => undefined);
-}
-
 function retryOf({ attempt, signal }: BackupRequest, own: RunReport, log: Log): Pick<RunReport, 'retry'> {
   const at = isWorthRetry(own) ? attempt?.retryAt()?.toISOString() : undefined;
   if (at === undefined) return {};
   const what = own.error || own.results.some(({ status }) => status !== 'ok') ? 'sources' : 'copies';
   log.info(`failed ${what} will be tried again`, { run: own.id, at });
+  // The first try reported the problems, or its report waits for a source.
+  const mayWait = canWait(attempt?.earlier ? { ...own, problems: [] } : own);
   // An agent that is being stopped may not come back.
-  return { retry: { at, quiet: own.error?.code !== 'INTERRUPTED' && !signal.aborted } };
-}
-
-/** Returns the other sources that need attention, because a run of some sources says nothing about the rest. */
-async function othersNotWell(
-  deps: BackupDeps,
-  { sources, results: done, trigger }: RunReport,
-  { plan, prepared }: Run,
-): Promise<OtherSource[]> {
-  if (!plan) return [];
-  const [results, accepted] = await Promise.all([
-    deps.state.results().catch(() => ({})),
-    deps.state.accepted().catch(() => ({})),
-  ]);
-  const manifests = (prepared?.list.snapshots ?? []).map(({ manifest }) => manifest);
-  const all = listSourceStatuses({ plan, manifests, results, accepted, zone: deps.zone, now: deps.now() });
-  // A source that another schedule will retry is reported by its last try. A manual run reports it now.
-  const waiting = trigger === 'manual' ? [] : await deps.state.retries().catch(() => []);
-  const awaited = plan.sources.filter(({ schedule }) => waiting.some(({ schedules }) => schedules.includes(schedule)));
-  return othersOf(all, [...sources, ...[...done, ...awaited].map(({ name }) => name)]);
+  return { retry: { at, quiet: mayWait && own.error?.code !== 'INTERRUPTED' && !signal.aborted } };
 }
 
 /**

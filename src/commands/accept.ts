@@ -49,9 +49,9 @@ export async function accept(call: Call): Promise<number> {
  */
 async function endFailure(app: App, accepted: Accepted): Promise<void> {
   const { state, log, now, notifiers, settings } = app;
-  const isOver = await endRetries({ state, log, now, zone: settings.timeZone }, await app.plan(), accepted);
-  const last = await state.lastRun();
-  if (!isOver || !last?.retry?.quiet) return;
+  const copies = settings.copies.map(({ name }) => name);
+  const last = await endRetries({ state, log, now, zone: settings.timeZone, copies }, await app.plan(), accepted);
+  if (!last) return;
   const { retry: _, ...report } = withoutAccepted(last, accepted);
   // The results of the sources stay those of their runs.
   await state.saveLastRun(report, { ...report, sources: [], results: [] });

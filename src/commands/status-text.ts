@@ -1,7 +1,5 @@
-import { vanishedError } from '../backup/outcome.ts';
-import type { ErrorInfo } from '../base/errors.ts';
+import { errorOf } from '../backup/others.ts';
 import type { Problem } from '../plan/model.ts';
-import { stoppedDatabase } from '../plan/postgres.ts';
 import { fallAdvice, fallText } from '../report/fall.ts';
 import { formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
@@ -51,15 +49,6 @@ export function damageProblems(all: readonly SourceStatus[], damaged: readonly s
       },
     ];
   });
-}
-
-/** Returns why the last backup of a source failed, or why its next one will. */
-export function errorOf(source: SourceStatus): ErrorInfo | undefined {
-  const { attention, last, stopped } = source;
-  if (stopped !== undefined) return stoppedDatabase(stopped);
-  // The result is older than what other sources show now.
-  if (attention === 'vanished') return vanishedError(source);
-  return last && last.status !== 'ok' ? last.error : undefined;
 }
 
 /**

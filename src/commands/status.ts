@@ -1,3 +1,4 @@
+import { errorOf } from '../backup/others.ts';
 import { type ErrorInfo, errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { spoolProblems } from '../check/foresee.ts';
@@ -26,7 +27,7 @@ import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { leftSlotProblems } from '../wal/left-slots.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { type Call, print } from './call.ts';
-import { damageProblems, errorOf, renderSourceStatuses } from './status-text.ts';
+import { damageProblems, renderSourceStatuses } from './status-text.ts';
 import { readWindows, windowLines } from './windows.ts';
 
 /** `lifeboat status`: shows each source by its own newest result, whichever sources the last run covered. */

@@ -19,6 +19,8 @@ export interface DaemonDeps {
   log: Log;
   now(): Date;
   zone: string;
+  /** names of the copies in the settings */
+  copies: readonly string[];
   /** the schedule of LIFEBOAT_SCHEDULE, used when no source is planned */
   schedule: string;
   journals: string;

@@ -1,11 +1,11 @@
 import type { Attempt } from '../backup/context.ts';
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { type Accepted, acceptedTime, endsFailure } from '../plan/accepted.ts';
+import { type Accepted, endsFailure, isAcceptedSince } from '../plan/accepted.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 import { isDue, mayPass, nextTry } from '../plan/values/retry.ts';
 import type { RunReport, SourceReport } from '../report/events.ts';
-import { type Earlier, type PendingRetry, waitingCopies } from '../report/tries.ts';
+import { type PendingRetry, waitingCopies, withoutRemovedCopies } from '../report/tries.ts';
 import type { LastResult } from '../run/source-status.ts';
 import type { CopyState, State } from '../run/state.ts';
 
@@ -19,6 +19,8 @@ export interface RetryDeps {
   log: Log;
   now(): Date;
   zone: string;
+  /** names of the copies in the settings */
+  copies: readonly string[];
 }
 
 /** One try of a scheduled run. */
@@ -44,21 +46,26 @@ export async function beginTry(deps: RetryDeps, schedules: readonly string[], ag
   const tries = (again?.tries ?? 0) + 1;
   const since = again?.since ?? deps.now().toISOString();
   const retryAt = () => nextTry({ schedules: [...schedules], tries }, deps.zone, deps.now());
-  const entries = (at: string | undefined, earlier: Earlier | undefined) =>
-    at === undefined
-      ? others
-      : [...others, { schedules: [...schedules], since, tries, at, ...(earlier ? { earlier } : {}) }];
+  const entries = (at: string | undefined, { earlier, unreported }: Pick<PendingRetry, 'earlier' | 'unreported'>) => {
+    if (at === undefined) return others;
+    const more = { ...(earlier ? { earlier } : {}), ...(unreported ? { unreported } : {}) };
+    return [...others, { schedules: [...schedules], since, tries, at, ...more }];
+  };
   const earlier = again?.earlier;
   let next = earlier;
   // A try that dies adds no results for the next one.
-  await save(deps, entries(retryAt()?.toISOString(), earlier));
+  await save(deps, entries(retryAt()?.toISOString(), again ?? {}));
   return {
     ...(earlier ? { earlier } : {}),
     retryAt,
     hand(on) {
       next = on;
     },
-    ended: ({ retry }) => save(deps, entries(retry?.at, next)),
+    ended: ({ retry }) =>
+      save(
+        deps,
+        entries(retry?.at, { ...(next ? { earlier: next } : {}), ...(retry?.quiet ? { unreported: true } : {}) }),
+      ),
     cancel: () => save(deps, before),
   };
 }
@@ -73,20 +80,21 @@ interface DueRetry {
 }
 
 /**
- * Returns the retry whose time has come, or undefined. Drops a retry only when each source has a good result since, and
- * no copy is behind. If nothing is planned, or the engine does not answer, the try reports that.
+ * Returns the retry whose time has come, or undefined. Drops a retry only when each source has a good result since, no
+ * copy is behind, and nothing of its run is left to report. If nothing is planned, or the engine does not answer, the
+ * try reports that.
  */
 export async function dueRetry(deps: RetryDeps, plan: Plan | undefined): Promise<DueRetry | undefined> {
   const all = await retriesOf(deps);
   const retry = all.find((one) => isDue(one, deps.now()));
   if (!retry) return undefined;
-  const { only, sourcesLeft, copiesLeft } = await openQuestions(deps, retry, plan);
+  const { only, sourcesLeft, copiesLeft, reportLeft } = await openQuestions(deps, retry, plan);
   if (sourcesLeft) return { retry, only };
-  const last = await deps.state.lastRun().catch(() => undefined);
-  const copiesOnly = waitingCopies(retry.earlier?.copies).length > 0;
-  if (copiesOnly && (copiesLeft || last?.retry?.quiet)) return { retry, only: () => false, copiesOnly };
-  // The run was not reported yet, and nothing is wrong any more: somebody accepted a vanished source.
-  if (last?.retry?.quiet) return { retry, only: ({ schedule }) => retry.schedules.includes(schedule) };
+  if (copiesLeft || reportLeft) {
+    if (waitingCopies(retry.earlier?.copies).length > 0) return { retry, only: () => false, copiesOnly: true };
+    // The run was not reported yet, and nothing is wrong any more: somebody accepted a vanished source.
+    return { retry, only: ({ schedule }) => retry.schedules.includes(schedule) };
+  }
   await save(
     deps,
     all.filter((one) => one !== retry),
@@ -96,32 +104,40 @@ export async function dueRetry(deps: RetryDeps, plan: Plan | undefined): Promise
 
 /**
  * Drops the pending retries for which nothing is left after an acceptance, and from the others the results that it
- * ends. Returns whether there was one, and none is left.
+ * ends. A retry stays if it still has to report its run, unless that is the last run. Returns the report of the last
+ * run if it waited for a retry that was dropped: the caller sends it.
  */
-export async function endRetries(deps: RetryDeps, plan: Plan, accepted: Accepted): Promise<boolean> {
-  const all = await retriesOf(deps);
+export async function endRetries(deps: RetryDeps, plan: Plan, accepted: Accepted): Promise<RunReport | undefined> {
+  const [all, last] = [await retriesOf(deps), await deps.state.lastRun().catch(() => undefined)];
   const left: PendingRetry[] = [];
+  let ended: RunReport | undefined;
   for (const retry of all) {
-    const { sourcesLeft, copiesLeft } = await openQuestions(deps, retry, plan);
-    if (!sourcesLeft && !copiesLeft) continue;
-    const { earlier, since: at } = retry;
-    const isOver = ({ name, error }: SourceReport) => endsFailure(accepted[name], { at, ...(error ? { error } : {}) });
+    const { sourcesLeft, copiesLeft, reportLeft } = await openQuestions(deps, retry, plan);
+    const { earlier } = retry;
+    const waits = last !== undefined && reportLeft && earlier?.runs?.at(-1) === last.id;
+    if (!sourcesLeft && !copiesLeft && (waits || !reportLeft)) {
+      if (waits) ended = last;
+      continue;
+    }
+    const failed = { at: retry.since, after: earlier?.after };
+    const isOver = ({ name, error }: SourceReport) =>
+      endsFailure(accepted[name], { ...failed, ...(error ? { error } : {}) });
     const results = earlier?.results.filter((result) => !isOver(result));
     left.push(earlier && results ? { ...retry, earlier: { ...earlier, results } } : retry);
   }
   if (all.length > 0) await save(deps, left);
-  return all.length > 0 && left.length === 0;
+  return ended;
 }
 
 /**
  * Finds what a retry is for. `sourcesLeft`: whether there is a source, or anything else that a run of sources has to
- * report. `copiesLeft`: whether a copy is still behind.
+ * report. `copiesLeft`: whether a copy is still behind. `reportLeft`: see {@link isReportLeft}.
  */
 async function openQuestions(
   deps: RetryDeps,
   retry: PendingRetry,
   plan: Plan | undefined,
-): Promise<{ only(source: PlannedSource): boolean; sourcesLeft: boolean; copiesLeft: boolean }> {
+): Promise<{ only(source: PlannedSource): boolean; sourcesLeft: boolean; copiesLeft: boolean; reportLeft: boolean }> {
   // If the results cannot be read, the try covers all sources.
   const [results, accepted] = await Promise.all([
     deps.state.results().catch((): Record<string, LastResult> => ({})),
@@ -140,7 +156,8 @@ async function openQuestions(
   const planned = plan?.sources ?? [];
   const lost = Object.keys(results).filter((name) => {
     if (planned.some((source) => source.name === name)) return false;
-    return since(name)?.status === 'failed' && !((acceptedTime(accepted[name]) ?? '') > retry.since);
+    const result = since(name);
+    return result?.status === 'failed' && !isAcceptedSince(accepted[name], 'gone', result);
   });
   const copies = await deps.state.copies().catch((): Record<string, CopyState> => ({}));
   const waiting = waitingCopies(retry.earlier?.copies);
@@ -148,7 +165,26 @@ async function openQuestions(
     only,
     sourcesLeft: planned.length === 0 || planned.some(only) || lost.length > 0,
     copiesLeft: waiting.some((name) => copies[name]?.behindSince !== undefined),
+    reportLeft: isReportLeft(retry, { results, last: await deps.state.lastRun().catch(() => undefined) }),
   };
+}
+
+/**
+ * Whether a run is still to be reported, although its report does not have to wait any more. If another run came last,
+ * its report is enough unless this run found something wrong that no newer result has replaced.
+ */
+function isReportLeft(
+  { unreported, earlier }: PendingRetry,
+  { results, last }: { results: Record<string, LastResult>; last: RunReport | undefined },
+): boolean {
+  if (!unreported) return false;
+  if (last?.retry?.quiet && (!earlier || earlier.runs?.at(-1) === last.id)) return true;
+  if (earlier?.problems.some(({ severity }) => severity === 'error')) return true;
+  return (earlier?.results ?? []).some(({ name, status, fell, run }) => {
+    if (status === 'ok' && !fell) return false;
+    const newest = results[name]?.run;
+    return newest === undefined || newest === run || earlier?.runs?.includes(newest) === true;
+  });
 }
 
 /** Whether a source failed, or was stored in part for a reason that may pass. */
@@ -161,9 +197,9 @@ function isLacking({ status, error }: LastResult): boolean {
  */
 const unsaved = new WeakMap<RetryDeps['state'], readonly PendingRetry[]>();
 
-async function retriesOf({ state }: RetryDeps): Promise<PendingRetry[]> {
-  const kept = unsaved.get(state);
-  return kept ? [...kept] : state.retries().catch(() => []);
+async function retriesOf({ state, copies }: RetryDeps): Promise<PendingRetry[]> {
+  const all = unsaved.get(state) ?? (await state.retries().catch(() => []));
+  return all.map((retry) => withoutRemovedCopies(retry, copies));
 }
 
 async function save({ state, log }: RetryDeps, retries: readonly PendingRetry[]): Promise<void> {

@@ -37,19 +37,30 @@ export function isAccepted(
 /** Failures that an acceptance ends, with the loss that a user accepts then. */
 const ENDED: Partial<Record<ErrorCode, Loss>> = { SOURCE_VANISHED: 'gone', TREE_EMPTY: 'empty' };
 
-/**
- * Returns whether the acceptance of a source ends its failure, because a user has accepted the cause since. `at`: ISO
- * time of the failure.
- */
-export function endsFailure(
-  accepted: Accepted[string] | undefined,
-  { at, error }: { at: string; error?: { code: ErrorCode } },
-): boolean {
-  const loss = error && ENDED[error.code];
-  return loss !== undefined && coversLoss(accepted, loss) && (acceptedTime(accepted) ?? '') >= at;
+/** When a run failed. */
+interface FailedAt {
+  /** ISO time */
+  at: string;
+  /** sequence at the end of the chain when the run began; absent in records of an earlier version */
+  after?: number | undefined;
 }
 
-/** Returns the ISO time of an acceptance, or undefined if there is none or its place in the chain is unknown. */
-export function acceptedTime(accepted: string | AcceptedAt | undefined): string | undefined {
-  return typeof accepted === 'object' ? accepted.at : accepted;
+/** Returns whether the acceptance of a source ends its failure, because a user has accepted the cause since. */
+export function endsFailure(
+  accepted: Accepted[string] | undefined,
+  { error, ...failed }: FailedAt & { error?: { code: ErrorCode } },
+): boolean {
+  const loss = error && ENDED[error.code];
+  return loss !== undefined && isAcceptedSince(accepted, loss, failed);
+}
+
+/**
+ * Returns whether a user has accepted the loss since a run failed. Compares places in the chain where they are known,
+ * because a clock may be wrong. If no snapshot was made between the acceptance and the failure, the acceptance came
+ * later: an earlier one would have kept the run from failing.
+ */
+export function isAcceptedSince(accepted: Accepted[string] | undefined, loss: Loss, { at, after }: FailedAt): boolean {
+  if (accepted === undefined || !coversLoss(accepted, loss)) return false;
+  if (typeof accepted === 'string') return accepted >= at;
+  return after === undefined ? accepted.at >= at : accepted.sequence >= after;
 }

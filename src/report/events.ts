@@ -2,6 +2,7 @@ import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
 import type { Alarm } from './alarm.ts';
 import type { Fall } from './fall.ts';
+import type { NamedStored, Stored } from './last-good.ts';
 
 /**
  * What started a run. `catch-up`: a scheduled run was missed while the agent was down. `safety`: a restore is about to
@@ -13,7 +14,7 @@ export type Trigger = 'schedule' | 'catch-up' | 'manual' | 'safety' | 'import';
 export type RunStatus = 'ok' | 'partial' | 'failed';
 
 /** One source's share of a run. Sizes in bytes, durations in milliseconds. */
-export interface SourceReport {
+export interface SourceReport extends Stored {
   name: string;
   kind: 'postgres' | 'base' | 'volume' | 'files';
   /** `partial`: stored, but some files or databases could not be read */
@@ -31,30 +32,18 @@ export interface SourceReport {
   /** data that the source has lost, and nobody has accepted that; the snapshot is good */
   fell?: Fall;
   error?: ErrorInfo;
-  /** the last good snapshot of the source before this run, if any */
-  lastGood?: LastGoodReport;
   /** id of the run, if the result comes from an earlier try of the same scheduled run */
   run?: string;
 }
 
-/** The last good snapshot of a source. */
-export interface LastGoodReport {
-  snapshot: string;
-  /** ISO time */
-  at: string;
-  /** no snapshot holds the whole source: this is the newest that holds a part of it */
-  partial?: true;
-}
-
 /** A source that was not part of a run, and needs attention because of its own newest result. */
-export interface OtherSource {
+export interface OtherSource extends Stored {
   name: string;
   /** `late`: two of its scheduled times have passed since its last good backup. `vanished`: it no longer exists */
   attention: 'failed' | 'partial' | 'late' | 'vanished';
   /** ISO time of that result */
   at?: string;
   error?: ErrorInfo;
-  lastGood?: LastGoodReport;
 }
 
 /** The result of retention: removed snapshots, objects, and the bytes of these objects. */
@@ -125,7 +114,7 @@ export interface RunReport extends RunStart {
    * the last good snapshots of the sources that the run did not store, if it failed as a whole; absent if they are
    * unknown. A failed source has its own, see {@link SourceReport.lastGood}
    */
-  safe?: { name: string; lastGood?: LastGoodReport }[];
+  safe?: NamedStored[];
   /** results of the copies; absent when there are none, or when there was nothing to copy */
   copies?: CopyReport[];
   /** what the prune after the run removed; absent when there was no prune */

@@ -1,11 +1,11 @@
 import { redact } from '../base/redact.ts';
 import type { Listener, Progress, RunEvent, SourceReport } from './events.ts';
-import { cutToWidth, displayWidth, formatDuration, oneLine } from './format.ts';
+import { cutToWidth, displayWidth, formatBytes, formatDuration, oneLine } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
 import { outcome, type RateInfo, renderProgress } from './text.ts';
 
 /** The members of a terminal or file stream that the display uses: `process.stderr` has them. */
-export interface ProgressStream {
+interface ProgressStream {
   isTTY?: boolean;
   columns?: number;
   rows?: number;
@@ -176,6 +176,33 @@ export function createMeter(now: () => number): Meter {
       const { done, total } = newest;
       const left = total === undefined || average < 1 ? undefined : Math.max(0, ((total - done) / average) * 1_000);
       return { bytesPerSecond: average, leftMs: left };
+    },
+  };
+}
+
+/** A status line with a percentage and an amount on a terminal. Prints nothing elsewhere. */
+interface MeterLine {
+  show(done: number, total: number): void;
+  clear(): void;
+}
+
+/** `what` names the activity: `reading`. */
+export function createMeterLine(
+  stream: ProgressStream | undefined,
+  what: string,
+  now: () => number = Date.now,
+): MeterLine {
+  if (!stream?.isTTY) return { show() {}, clear() {} };
+  let drawnAt = 0;
+  return {
+    show(done, total) {
+      if (now() - drawnAt < REDRAW_MS) return;
+      drawnAt = now();
+      const percent = total > 0 ? Math.min(100, Math.floor((done / total) * 100)) : 0;
+      stream.write(`\r\x1b[K${what} ${percent} % · ${formatBytes(done)} of ${formatBytes(total)}`);
+    },
+    clear() {
+      if (drawnAt > 0) stream.write('\r\x1b[K');
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { RestoreReport, RestoreStart, SkippedObject } from './events.ts';
 import { formatBytes, formatDuration, oneLine, plural } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
+import { oneLineStatement } from './restore-command.ts';
 
 /** The source in reports about a restore or rollback of all sources. */
 export const ALL_SOURCES = 'all sources';
@@ -93,7 +94,7 @@ function skippedLines(skipped: readonly SkippedObject[]): string[] {
     .slice(0, LISTED)
     .flatMap(({ database, kind, name, statement, message }) => [
       `  left out: ${oneLine(database)}: ${kind} ${oneLine(name)}: ${oneLine(message)}`,
-      ...(statement === undefined ? [] : [`    ${oneLine(statement)}`]),
+      ...(statement === undefined ? [] : [`    ${oneLineStatement(statement) ?? oneLine(statement)}`]),
     ]);
   const more = skipped.length - LISTED;
   return more > 0 ? [...lines, `  left out: ${plural(more, 'more object')}; use --json to list all`] : lines;

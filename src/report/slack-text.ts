@@ -1,5 +1,5 @@
 import type { ErrorInfo } from '../base/errors.ts';
-import { oneLine } from './format.ts';
+import { oneLine, plural } from './format.ts';
 
 /** Texts in Slack's markup, within Slack's limits. */
 
@@ -11,6 +11,8 @@ export const MAX_TEXT = 3_000;
 /** Limits of the commands that a shortened text keeps: their number, and the length of each in characters. */
 const MAX_COMMANDS = 3;
 const MAX_COMMAND = 300;
+/** Stands for a longer command, because a part of a command may do something else. */
+const TOO_LONG = 'a command is too long for this message';
 
 /**
  * Escapes a stranger's text for mrkdwn. `&`, `<` and `>` become entities, so nothing in it links or mentions. Backticks
@@ -34,7 +36,8 @@ const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;
 
 /**
  * Escapes a text that may contain commands in backticks, such as a hint. If it is longer than `max` characters, only
- * its prose is cut. The commands that no longer fit follow, each whole on a line of its own.
+ * its prose is cut. The commands that no longer fit follow, each whole on a line of its own. A command that does not
+ * fit into a message is left out, and the text says so.
  */
 export function withCommands(text: string, max: number): string[] {
   const parts = oneLine(text)
@@ -45,15 +48,18 @@ export function withCommands(text: string, max: number): string[] {
   let isCut = false;
   for (const part of parts) {
     const isCommand = part.length > 1 && part.startsWith('`');
-    const escaped = escapeText(part, isCommand ? MAX_COMMAND : Number.POSITIVE_INFINITY);
+    const whole = escapeText(part, Number.POSITIVE_INFINITY);
+    const isTooLong = isCommand && whole.length > MAX_COMMAND;
+    const escaped = isTooLong ? `(${TOO_LONG})` : whole;
     const fits: boolean = !isCut && shown.length + escaped.length <= max - 1;
     if (fits) shown += escaped;
-    else if (isCommand) lost.push(escaped);
+    else if (isCommand) lost.push(isTooLong ? TOO_LONG : `run: ${escaped}`);
     else if (!isCut) shown += escapeText(part, max - shown.length);
     if (!fits && !isCut && isCommand) shown += '…';
     isCut ||= !fits;
   }
-  return [shown, ...lost.slice(0, MAX_COMMANDS).map((command) => `run: ${command}`)];
+  const more = lost.length - MAX_COMMANDS;
+  return [shown, ...lost.slice(0, MAX_COMMANDS), ...(more > 0 ? [`and ${plural(more, 'more command')}`] : [])];
 }
 
 /** Returns what follows an error: its cause and its hint. The commands of the hint stay whole. */

@@ -6,22 +6,12 @@ import type { CopyReport, OtherSource, RestoreReport, RunReport, SourceReport } 
 import { sourceWarnings } from './fall.ts';
 import { formatBytes, plural } from './format.ts';
 import { createPost, type Post } from './http.ts';
+import { groupSafe, type NamedStored, safety } from './last-good.ts';
 import type { Notifier } from './notifier.ts';
 import { problemText } from './problem-text.ts';
 import { restoreHeadline, restoreLines, restoreStarted } from './restore-text.ts';
 import { detailTexts, joinTexts, MAX_TEXT, mrkdwn, withCommands } from './slack-text.ts';
-import {
-  againCommand,
-  errorsOf,
-  failuresFirst,
-  headline,
-  nextRun,
-  nextTry,
-  otherSource,
-  safeLines,
-  safety,
-  totals,
-} from './text.ts';
+import { againCommand, errorsOf, failuresFirst, headline, nextRun, nextTry, otherSource, totals } from './text.ts';
 
 /** The text of a block. `verbatim` keeps Slack from turning names into links and mentions. */
 interface MrkdwnText {
@@ -61,9 +51,7 @@ export function slackMessage(report: RunReport, when: { now: Date; zone?: string
     const lines = [`${mrkdwn(error.message, 800)} (${error.code})`, ...detailTexts(error, DETAILS)];
     blocks.push(section(lines.join('\n')));
   }
-  const safe = safeLines(clean, when.now).map((line) => mrkdwn(line, 600));
-  if (safe.length > 0)
-    blocks.push(...atMost(safe, (left) => `and ${plural(left, 'more source')}: see \`lifeboat status\``));
+  if (clean.safe !== undefined) blocks.push(...safeSources(clean.safe, when.now));
   blocks.push(...failureSections(failed, when.now));
   if (good.length > 0) blocks.push(section(goodSources(good)));
   const warned = good.filter((result) => sourceWarnings(result, when.now).length > 0);
@@ -129,6 +117,18 @@ function goodSources(good: readonly SourceReport[]): string {
     return `${mrkdwn(result.name, 200)} ok (${formatBytes(result.bytes)}, ${fresh})`;
   });
   return list('', items);
+}
+
+/** What is safe of the sources of a run that failed as a whole. */
+function safeSources(safe: readonly NamedStored[], now: Date): SlackBlock[] {
+  const groups = groupSafe(safe, now);
+  const lines = groups.map(({ text, names }) => {
+    const left = names.length - MAX_NAMES;
+    const shown = names.slice(0, MAX_NAMES).map((name) => mrkdwn(name, 100));
+    return `safe: ${mrkdwn(text, 300)}: ${shown.join(', ')}${left > 0 ? `, and ${left} more` : ''}`;
+  });
+  const left = groups.slice(MAX_PROBLEMS).flatMap(({ names }) => names).length;
+  return atMost(lines, () => `and ${plural(left, 'more source')}: see \`lifeboat status\``);
 }
 
 /** Joins as many items as fit with `·`, then says how many more there are. */

@@ -1,13 +1,11 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
-import { isFuture } from '../plan/values/clock.ts';
 import { cleanReport } from './clean.ts';
 import { copyLines } from './copy-text.ts';
 import type { OtherSource, Progress, RunReport, RunStatus, SourceReport } from './events.ts';
 import { sourceWarnings } from './fall.ts';
 import {
   displayWidth,
-  formatAge,
   formatAgo,
   formatBytes,
   formatDuration,
@@ -17,6 +15,7 @@ import {
   pad,
   plural,
 } from './format.ts';
+import { safeLines, safety } from './last-good.ts';
 import { type Paint, plainPaint } from './paint.ts';
 import { detailLines, problemLines } from './problem-text.ts';
 import { prunedLines } from './prune-text.ts';
@@ -97,23 +96,6 @@ export function outcome(result: SourceReport): string {
   // The number of files matters to people for a volume, but not for a dump.
   const files = result.kind === 'postgres' ? '' : ` (${plural(result.newFiles, 'file')})`;
   return `${what} · ${formatBytes(result.newBytes)} new${files}`;
-}
-
-/** Names the last good snapshot of a source that failed. One that holds only a part of the source is not good. */
-export function safety(result: Pick<SourceReport, 'lastGood'>, now: Date): string {
-  if (result.lastGood === undefined) return 'nothing is stored of this source yet';
-  const { at, snapshot, partial } = result.lastGood;
-  const which = partial ? 'no snapshot is whole; the newest (partly failed) snapshot' : 'the last good snapshot';
-  const age = now.getTime() - Date.parse(at);
-  if (isFuture(Date.parse(at), now.getTime())) return `${which} is dated in the future (${snapshot})`;
-  return `${which} is ${formatAge(age)} old (${snapshot})`;
-}
-
-/** Returns what is safe of the sources of a run that failed as a whole: `safe: db.postgres: the last good …`. */
-export function safeLines({ safe = [] }: Pick<RunReport, 'safe'>, now: Date): string[] {
-  // Most sources have the same last good snapshot.
-  const groups = Map.groupBy(safe, (one) => safety(one, now));
-  return [...groups].map(([text, all]) => `safe: ${all.map(({ name }) => oneLine(name)).join(', ')}: ${text}`);
 }
 
 /** The number of sources that a command names. */

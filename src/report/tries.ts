@@ -19,16 +19,36 @@ export interface Earlier {
   copies?: CopyReport[];
   /** the newest snapshot that one of them stored */
   snapshot?: string;
+  /** sequence at the end of the chain when the last of them began that could read it */
+  after?: number;
 }
 
 /** A run that will be tried again, and its results so far. */
 export interface PendingRetry extends Retry {
   earlier?: Earlier;
+  /** the report of its tries waits for the next one, so nobody was notified yet */
+  unreported?: true;
+}
+
+/** Returns the retry without copies that the settings no longer name. `copies`: the names of the others. */
+export function withoutRemovedCopies(retry: PendingRetry, copies: readonly string[]): PendingRetry {
+  if (!retry.earlier?.copies) return retry;
+  const { copies: before, ...earlier } = retry.earlier;
+  const left = before.filter(({ name }) => copies.includes(name));
+  return { ...retry, earlier: { ...earlier, ...(left.length > 0 ? { copies: left } : {}) } };
 }
 
 /** Returns whether a failure of the run, or of one of its copies, may pass by itself, see {@link mayPass}. */
 export function isWorthRetry({ copies = [], ...own }: Pick<RunReport, 'results' | 'error' | 'copies'>): boolean {
   return hasPassingFailure(own) || waitingCopies(copies).length > 0;
+}
+
+/**
+ * Returns whether the report of a run can wait for its retry. A failure that no retry can end is reported at once if
+ * only copies are tried again.
+ */
+export function canWait({ results, problems, error }: Pick<RunReport, 'results' | 'problems' | 'error'>): boolean {
+  return hasPassingFailure({ results, ...(error ? { error } : {}) }) || isAllOk({ results, problems, error });
 }
 
 /**
@@ -55,12 +75,14 @@ function hasPassingFailure({ results, error }: Pick<RunReport, 'results' | 'erro
  */
 export function earlierOf(report: RunReport, planned: readonly Problem[], before?: Earlier): Earlier {
   const known = new Set(planned.map(keyOf));
+  const after = report.after ?? before?.after;
   return {
     results: report.results.map((result) => ({ ...result, run: result.run ?? report.id })),
     runs: [...(before?.runs ?? []), report.id],
     problems: report.problems.filter((problem) => !known.has(keyOf(problem))),
     ...(report.copies ? { copies: report.copies } : {}),
     ...(report.snapshot === undefined ? {} : { snapshot: report.snapshot }),
+    ...(after === undefined ? {} : { after }),
   };
 }
 
@@ -123,20 +145,26 @@ export function previousStatus(last: RunReport | undefined): Pick<RunReport, 'pr
   return last.previousStatus ? { previousStatus: last.previousStatus } : {};
 }
 
-/** Returns the status of a merged report, by the rule of a single run: `ok` only if everything requested is stored. */
-function statusOf({
-  results,
-  problems,
-  copies = [],
-  error,
-}: Pick<RunReport, 'results' | 'problems' | 'copies' | 'error'>): RunStatus {
-  if (results.every(({ status }) => status === 'failed')) return 'failed';
-  const isOk =
+type Outcome = Pick<RunReport, 'results' | 'problems' | 'copies'> & { error?: RunReport['error'] | undefined };
+
+/**
+ * Returns the status of a merged report, by the rule of a single run: `ok` only if everything requested is stored. A
+ * report can lose all of its results, because other runs replaced them or a user accepted the losses.
+ */
+function statusOf(report: Outcome): RunStatus {
+  const { results, error } = report;
+  const isEmpty = results.length === 0 && error === undefined;
+  if (!isEmpty && results.every(({ status }) => status === 'failed')) return 'failed';
+  return isAllOk(report) ? 'ok' : 'partial';
+}
+
+function isAllOk({ results, problems, copies = [], error }: Outcome): boolean {
+  return (
     error === undefined &&
     results.every(({ status }) => status === 'ok') &&
     copies.every(isCopyOk) &&
-    !problems.some(({ severity }) => severity === 'error');
-  return isOk ? 'ok' : 'partial';
+    !problems.some(({ severity }) => severity === 'error')
+  );
 }
 
 /**
@@ -145,13 +173,13 @@ function statusOf({
  */
 export function withoutAccepted(report: RunReport, accepted: Accepted): RunReport {
   const isOver = ({ name, error }: { name: string; error?: RunReport['error'] }) =>
-    endsFailure(accepted[name], { at: report.end, ...(error ? { error } : {}) });
+    endsFailure(accepted[name], { at: report.end, after: report.after, ...(error ? { error } : {}) });
   const results = report.results.filter((result) => !isOver(result));
   const others = (report.others ?? []).filter((other) => !isOver(other));
   if (results.length === report.results.length && others.length === (report.others ?? []).length) return report;
   const { others: _, ...rest } = report;
   const left = { ...rest, results, ...(others.length > 0 ? { others } : {}) };
-  return { ...left, status: results.length === 0 && !report.error ? 'ok' : statusOf(left) };
+  return { ...left, status: statusOf(left) };
 }
 
 function keyOf({ code, subject, message }: Problem): string {

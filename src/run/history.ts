@@ -1,7 +1,8 @@
 import { type Accepted, coversLoss, isAccepted } from '../plan/accepted.ts';
 import type { Plan, PlannedSource, StoppedDatabase } from '../plan/model.ts';
 import { placeOfSource } from '../plan/mounts.ts';
-import type { LastGoodReport, SourceReport } from '../report/events.ts';
+import type { SourceReport } from '../report/events.ts';
+import type { LastGoodReport } from '../report/last-good.ts';
 import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 
 /** A manifest entry of a source, with its snapshot. */

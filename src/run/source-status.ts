@@ -1,14 +1,13 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import { type Accepted, coversLoss, endsFailure, isAccepted } from '../plan/accepted.ts';
 import type { Plan, PlannedSource, StoppedDatabase } from '../plan/model.ts';
-import { stoppedDatabase } from '../plan/postgres.ts';
 import { isFuture } from '../plan/values/clock.ts';
 import { previousRun } from '../plan/values/schedule.ts';
-import type { OtherSource, RunReport, RunStatus } from '../report/events.ts';
+import type { RunReport, RunStatus } from '../report/events.ts';
 import type { Fall } from '../report/fall.ts';
 import { documentsOfEntry, type Manifest } from '../store/objects/manifest.ts';
 import { lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
-import { type LastGood, lastGoodOf, lastGoodReport, type VanishedSource, vanishedSources } from './history.ts';
+import { type LastGood, lastGoodOf, type VanishedSource, vanishedSources } from './history.ts';
 
 /**
  * The status of each source by its own newest result. The last run alone is not enough, because it may cover only some
@@ -29,9 +28,10 @@ export interface LastResult {
 
 /**
  * Why a source needs attention. `late`: two of its scheduled times have passed since its last good backup. `never`: no
- * run has covered it yet. `vanished`: snapshots hold it, the plan lacks it, and nobody accepted that. `fell`: it is
- * stored, but has lost data since the snapshot before, and nobody accepted that. `ahead`: its good backup is dated
- * in the future, so its age is unknown. `damaged`: its last good snapshot needs an object that a check found damaged.
+ * run has covered it yet, or a user has accepted that it is empty, and no run has stored it yet. `vanished`: snapshots
+ * hold it, the plan lacks it, and nobody accepted that. `fell`: it is stored, but has lost data since the snapshot
+ * before, and nobody accepted that. `ahead`: its good backup is dated in the future, so its age is unknown. `damaged`:
+ * its last good snapshot needs an object that a check found damaged.
  */
 export type Attention = 'failed' | 'partial' | 'late' | 'never' | 'vanished' | 'fell' | 'ahead' | 'damaged';
 
@@ -108,26 +108,6 @@ export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
   return [...planned, ...vanished].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** Returns the sources that a run left out and that need attention, except those that no run has covered yet. */
-export function othersOf(all: readonly SourceStatus[], done: readonly string[]): OtherSource[] {
-  return all.flatMap(({ name, attention, last, lastGood, stopped }) => {
-    // These are no failures of a run. Its own run, or a check, reported them.
-    if (attention === null || attention === 'never' || attention === 'fell') return [];
-    if (attention === 'ahead' || attention === 'damaged') return [];
-    if (done.includes(name)) return [];
-    const error = stopped === undefined ? last?.error : stoppedDatabase(stopped);
-    return [
-      {
-        name,
-        attention,
-        ...(last ? { at: last.at } : {}),
-        ...(error ? { error } : {}),
-        ...(lastGood ? { lastGood: lastGoodReport(lastGood) } : {}),
-      },
-    ];
-  });
-}
-
 function judge(
   { zone, now, accepted }: SourceStatusInput,
   { name, schedule }: Pick<PlannedSource, 'name' | 'schedule'>,
@@ -135,12 +115,15 @@ function judge(
   lastGood: LastGood | undefined,
 ): Attention | null {
   if (!last) return 'never';
-  // Its next run stores it as it is.
-  if (last.status !== 'ok') return endsFailure(accepted[name], last) ? null : last.status;
+  const isAccepted = last.status !== 'ok' && endsFailure(accepted[name], last);
+  if (last.status !== 'ok' && !isAccepted) return last.status;
   if (lastGood && isFuture(Date.parse(lastGood.at), now.getTime())) return 'ahead';
   const lastTime = previousRun(schedule, zone, now);
   const timeBefore = previousRun(schedule, zone, new Date(lastTime.getTime() - 1));
-  return lastGood && Date.parse(lastGood.at) >= timeBefore.getTime() ? null : 'late';
+  const isRecent = (at: string) => Date.parse(at) >= timeBefore.getTime();
+  // Its next run stores it as it is.
+  if (isAccepted && !lastGood && isRecent(last.at)) return 'never';
+  return lastGood && isRecent(lastGood.at) ? null : 'late';
 }
 
 /** Returns `damaged` if the last good snapshot of a source needs an object that a check found damaged. */
@@ -180,7 +163,7 @@ function lastInManifests(manifests: readonly Manifest[], name: string): InChain 
     const entry = sources[name];
     if (!entry) continue;
     const error = entry.error ? { error: entry.error as ErrorInfo } : {};
-    return { result: { run: id, at: end, status: entry.status, ...error }, sequence };
+    return { result: { run: id, at: end, status: entry.status, ...error, after: sequence - 1 }, sequence };
   }
   return undefined;
 }

@@ -3,6 +3,7 @@ import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { beginTry, dueRetry } from '../../src/daemon/retries.ts';
 import type { CopyReport } from '../../src/report/events.ts';
+import { makeResult } from '../report/fixtures.ts';
 import { RunBench } from '../run/run-bench.ts';
 
 const SCHEDULE = '0 3 * * *';
@@ -23,7 +24,10 @@ beforeEach(() => {
 });
 afterEach(() => bench.remove());
 
-const retryDeps = () => ({ state: bench.state('a'), log: silentLog, now: () => bench.now, zone: 'UTC' });
+const retryDeps = () => ({
+  ...{ state: bench.state('a'), log: silentLog, now: () => bench.now, zone: 'UTC' },
+  copies: ['s3://far/shop'],
+});
 
 async function copy(): Promise<CopyReport[]> {
   made++;
@@ -117,4 +121,27 @@ test('a retry that cannot even begin keeps the results, and is repeated', async 
     retry: { quiet: true },
   });
   expect(await again(20)).toMatchObject({ status: 'ok', snapshot: first.id });
+});
+
+test('a run that waits for a copy alone is reported, although a run of another schedule copies everything meanwhile', async () => {
+  errors = [away];
+  const fell = { since: '20261119T030000Z-aaaaaa', why: ['rows fell by 60 %'] };
+  const first = await scheduled({ fails: makeResult({ name: 'config', kind: 'files', bytes: 1, newBytes: 1, fell }) });
+  expect(first.retry).toMatchObject({ quiet: true });
+  bench.later(5 * MINUTE);
+  const attempt = await beginTry(retryDeps(), ['5 3 * * *']);
+  const other = { copiesOnly: true as const, only: () => false };
+  await attempt.ended(await bench.run('a', { copy, request: { attempt, ...other } }));
+  expect(await again(5)).toMatchObject({ status: 'ok', results: [{ name: 'config', fell, run: first.id }] });
+  expect(captured).toBe(1);
+});
+
+test('a source that failed for good is reported at once, although a copy is tried again', async () => {
+  errors = [away];
+  const error = { code: 'TREE_UNREADABLE', message: 'permission denied' } as const;
+  const first = await scheduled({
+    fails: makeResult({ name: 'config', kind: 'files', bytes: 1, newBytes: 1, status: 'partial', error }),
+  });
+  expect(first).toMatchObject({ status: 'partial', retry: { quiet: false } });
+  expect(await again(10)).toMatchObject({ status: 'partial', copies: [{ status: 'ok' }] });
 });

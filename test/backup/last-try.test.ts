@@ -27,6 +27,7 @@ function startNight() {
     now: () => NOW,
     nextRun: () => undefined,
     zone: 'UTC',
+    copies: [],
     destination: '/backups',
   };
   const plan = {

@@ -1,11 +1,16 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import path from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import type { Run } from '../../src/backup/begin.ts';
 import type { BackupDeps, BackupRequest } from '../../src/backup/context.ts';
 import { type Ending, finish } from '../../src/backup/report.ts';
 import { silentLog } from '../../src/base/log.ts';
+import type { PlannedSource } from '../../src/plan/model.ts';
 import { stoppedDatabase } from '../../src/plan/postgres.ts';
 import { renderReport } from '../../src/report/text.ts';
-import { makeResult } from '../report/fixtures.ts';
+import { rememberPlaces } from '../../src/run/remembered.ts';
+import { makeFailure, makeResult } from '../report/fixtures.ts';
+import { scratchBase } from '../store/helpers.ts';
 
 const AT = '2026-11-20T03:00:00.000Z';
 
@@ -23,11 +28,30 @@ interface Case {
   plan?: object;
   snapshots?: object[];
   ending?: object;
+  /** manifests that cannot be used */
+  unusable?: object[];
+  /** keys of objects that a check found damaged */
+  damaged?: string[];
+  /** of the state */
+  directory?: string;
 }
 
 /** Reports a run of `web.media` alone. */
-function report({ trigger, results = {}, retries = [], plan = {}, snapshots = [], ending = {}, look }: Case) {
+function report({
+  trigger,
+  results = {},
+  retries = [],
+  plan = {},
+  snapshots = [],
+  ending = {},
+  look,
+  directory,
+  unusable = [],
+  damaged = [],
+}: Case) {
   const state = {
+    directory,
+    damaged: async () => damaged,
     lastRun: async () => undefined,
     results: async () => results,
     accepted: async () => ({}),
@@ -39,7 +63,7 @@ function report({ trigger, results = {}, retries = [], plan = {}, snapshots = []
     ...{ state, dispatcher, now: () => new Date(AT), nextRun: () => undefined, zone: 'UTC', destination: 'main', look },
   };
   const start = { id: 'r1', trigger, start: AT, sources: ['web.media'], project: 'shop' };
-  const prepared = { list: { snapshots: snapshots.map((manifest) => ({ manifest })) } };
+  const prepared = { list: { snapshots: snapshots.map((manifest) => ({ manifest })), damaged: unusable } };
   const run = {
     ...{ start, plan: { problems: [], sources: SOURCES, ...plan }, ...(look ? {} : { prepared }) },
     ...{ log: silentLog, tail: () => [], ended: () => new Date(AT) },
@@ -115,5 +139,60 @@ describe('a run that failed before it read any source', () => {
     const asked = vi.fn(async () => ({ snapshots: async () => list }));
     expect((await reported(asked, 'DEST_UNREACHABLE')).safe).toBeUndefined();
     expect(asked).not.toHaveBeenCalled();
+  });
+});
+
+describe('a source that vanished after an unrelated failure, in the report of a run of other sources', () => {
+  const sources = { 'old.media': { kind: 'volume', status: 'ok', bytes: 1, files: 1, packs: [] } };
+  const snapshots = [{ id: '20261119T030000Z-aaaaaa', sequence: 1, end: '2026-11-19T03:00:00.000Z', sources }];
+  const error = { code: 'PG_AUTH', message: 'refused', cause: 'wrong password', hint: 'Set it.' };
+  const results = { 'old.media': { at: AT, run: 'r0', after: 1, status: 'failed', error } };
+
+  test('is called gone, with what to do about that', async () => {
+    const { others } = await report({ trigger: 'manual', snapshots, results });
+    const old = others?.find(({ name }) => name === 'old.media');
+    expect(old).toMatchObject({ attention: 'vanished', error: { code: 'SOURCE_VANISHED' } });
+    expect(old?.error?.hint).toContain('lifeboat accept old.media');
+    expect(old?.error).not.toHaveProperty('cause');
+  });
+
+  test('is called gone with the source that has its volume now', async () => {
+    const mount = { type: 'volume', name: 'shop_media', source: '/v', destination: '/data', writable: true };
+    const directory = mkdtempSync(path.join(scratchBase, 'lifeboat-others-'));
+    const planned = { ...SOURCES[1], mount };
+    await rememberPlaces(directory, [{ ...planned, name: 'old.media' } as unknown as PlannedSource]);
+    const { others } = await report({ trigger: 'manual', snapshots, plan: { sources: [planned] }, directory });
+    rmSync(directory, { recursive: true });
+    expect(others?.find(({ name }) => name === 'old.media')?.error?.message).toContain('web.media');
+  });
+});
+
+describe('if snapshots cannot be used', () => {
+  const unusable = [{ id: '20261118T030000Z-bbbbbb' }, { id: '20261119T030000Z-cccccc' }];
+  const text = 'no usable snapshot holds it; 2 snapshots cannot be used';
+  const failed = { status: 'failed', results: [], error: { code: 'DEST_FULL', message: 'no room' } };
+
+  test('no report says that nothing is stored', async () => {
+    const list = { snapshots: [], damaged: unusable };
+    const look = async () => ({ snapshots: async () => list });
+    const whole = await report({ trigger: 'manual', ending: failed, look });
+    expect(renderReport(whole, { now: new Date(AT) })).toContain(`safe: ${text}: web.media`);
+    const ending = { status: 'failed', results: [makeFailure({ name: 'web.media', lastGood: undefined as never })] };
+    const error = { code: 'PG_AUTH', message: 'refused' };
+    const results = { 'db.postgres': { at: AT, run: 'r0', status: 'failed', error } };
+    const single = renderReport(await report({ trigger: 'manual', ending, results, unusable }), { now: new Date(AT) });
+    expect(single).toContain(`safe: ${text}`);
+    expect(single).toMatch(new RegExp(`db\\.postgres was not part of this run.*${text}`));
+    expect(single).not.toContain('nothing is stored');
+  });
+
+  test('a last good snapshot with damage is not called safe without saying so', async () => {
+    const index = { key: 'shop/index', size: 1, sha256: '0'.repeat(64) };
+    const sources = { 'web.media': { kind: 'volume', status: 'ok', bytes: 1, files: 1, index } };
+    const snapshots = [{ id: '20261119T030000Z-aaaaaa', sequence: 1, end: '2026-11-19T03:00:00.000Z', sources }];
+    const of = async (damaged: string[]) =>
+      renderReport(await report({ trigger: 'manual', ending: failed, snapshots, damaged }), { now: new Date(AT) });
+    expect(await of(['shop/index'])).toContain('(20261119T030000Z-aaaaaa), but a check found damage in it: web.media');
+    expect(await of(['shop/other'])).toContain('(20261119T030000Z-aaaaaa): web.media');
   });
 });

@@ -7,6 +7,7 @@ import type { Call } from '../../src/commands/call.ts';
 import { status } from '../../src/commands/status.ts';
 import type { RunEvent, SourceReport } from '../../src/report/events.ts';
 import { plainPaint } from '../../src/report/paint.ts';
+import { earlierOf } from '../../src/report/tries.ts';
 import { openState, type State } from '../../src/run/state.ts';
 import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
 import { scratchBase } from '../store/helpers.ts';
@@ -40,14 +41,21 @@ const gone = makeFailure({
 const good = makeResult({ name: 'db.postgres', kind: 'postgres' });
 
 /** Saves a first try that failed in part and waits for the next one. */
-async function failed(results: SourceReport[], quiet = true) {
+async function failed(
+  results: SourceReport[],
+  quiet = true,
+  { after, ahead = 0 }: { after?: number; ahead?: number } = {},
+) {
   const sources = results.map(({ name }) => name).filter((name) => planned.includes(name));
   const retry = { at: new Date(Date.now() + MINUTE).toISOString(), quiet };
-  const times = { start: END, end: END };
+  const end = new Date(Date.parse(END) + ahead).toISOString();
+  const times = { start: end, end, ...(after === undefined ? {} : { after }) };
   const own = makeReport({ id: RUN, status: 'partial', results, sources, ...times, retry, previousStatus: 'ok' });
   await state.saveLastRun(own);
-  const earlier = { results, runs: [RUN], problems: [] };
-  await state.saveRetries([{ schedules: [NIGHTLY], since: END, tries: 1, at: retry.at, earlier }]);
+  const earlier = { ...earlierOf(own, []), runs: [RUN] };
+  await state.saveRetries([
+    { schedules: [NIGHTLY], since: end, tries: 1, at: retry.at, earlier, ...(quiet ? { unreported: true } : {}) },
+  ]);
 }
 
 function call(...operands: string[]): Call & { said: () => string } {
@@ -140,4 +148,18 @@ test('the acceptance of an empty volume ends its failure too', async () => {
   const later = new Date(Date.now() + 1_000).toISOString();
   await state.saveLastRun(makeReport({ id: '20261121T030000Z-4f1c9a', end: later, results: [{ ...gone, error }] }));
   expect((await shown()).code).toBe(3);
+});
+
+test('an acceptance by a clock that fell back ends the retry and the alarm too', async () => {
+  await failed([good, gone], true, { after: 1, ahead: 60 * MINUTE });
+  expect(await accept(call('web.media'))).toBe(0);
+  expect(await state.retries()).toEqual([]);
+  expect((await shown()).code).toBe(0);
+});
+
+test('status says nothing about an accepted failure', async () => {
+  planned = ['db.postgres', 'web.media'];
+  await failed([good, { ...gone, error: { code: 'TREE_EMPTY', message: 'web.media holds no files at all' } }]);
+  await accept(call('web.media'));
+  expect((await shown()).text).not.toMatch(/TREE_EMPTY|no files/);
 });

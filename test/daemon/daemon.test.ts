@@ -45,6 +45,7 @@ beforeEach(() => {
     log: { ...silentLog, warn: (message) => warnings.push(message) },
     now: () => now,
     zone: 'UTC',
+    copies: [],
     schedule: NIGHTLY,
     journals: path.join(directory, 'journals'),
     agentId: 'a1',

@@ -1,21 +1,23 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
-import { beginTry, dueRetry, type RetryDeps } from '../../src/daemon/retries.ts';
+import { beginTry, dueRetry, endRetries, type RetryDeps } from '../../src/daemon/retries.ts';
 import type { Accepted } from '../../src/plan/accepted.ts';
 import type { Plan } from '../../src/plan/model.ts';
-import type { Retry } from '../../src/plan/values/retry.ts';
 import type { RunReport } from '../../src/report/events.ts';
+import type { PendingRetry } from '../../src/report/tries.ts';
 import type { LastResult } from '../../src/run/source-status.ts';
+import type { CopyState } from '../../src/run/state.ts';
 import { makeResult } from '../report/fixtures.ts';
 
 const NIGHTLY = '0 3 * * *';
 const SINCE = '2026-11-21T03:00:00.000Z';
 const END = '2026-11-21T03:02:00.000Z';
 
-let retries: Retry[];
+let retries: PendingRetry[];
 let results: Record<string, LastResult>;
 let accepted: Accepted;
 let last: RunReport | undefined;
+let copies: Record<string, CopyState>;
 let deps: RetryDeps;
 
 beforeEach(() => {
@@ -23,6 +25,7 @@ beforeEach(() => {
   results = {};
   accepted = {};
   last = undefined;
+  copies = {};
   deps = {
     state: {
       retries: async () => retries,
@@ -32,8 +35,9 @@ beforeEach(() => {
       results: async () => results,
       accepted: async () => accepted,
       lastRun: async () => last,
-      copies: async () => ({}),
+      copies: async () => copies,
     },
+    copies: ['s3://far/shop'],
     log: silentLog,
     now: () => new Date('2026-11-21T03:12:00Z'),
     zone: 'UTC',
@@ -60,6 +64,15 @@ describe('a source that vanished', () => {
     if (said) accepted = { web: said };
     expect(await vanished()).toBe(isTried);
     expect(retries).toHaveLength(isTried ? 1 : 0);
+  });
+
+  test.each([
+    ['before the run, by a clock that was ahead', { at: '2027-01-01T00:00:00.000Z', sequence: 7 }, true],
+    ['after the run, by a clock that fell back', { at: '2026-01-01T00:00:00.000Z', sequence: 8 }, false],
+  ])('and was accepted %s', async (_, said, isTried) => {
+    accepted = { web: said };
+    results = { db: result('ok'), web: { ...result('failed'), after: 8 } };
+    expect((await dueRetry(deps, planOf('db'))) !== undefined).toBe(isTried);
   });
 });
 
@@ -112,6 +125,7 @@ test('the results of a try are passed to the next one, even by a try that crashe
 test('an unreported run is repeated as a whole once nothing is wrong', async () => {
   results = { db: result('ok'), web: result('failed') };
   accepted = { web: { at: '2026-11-21T03:05:00.000Z', sequence: 9 } };
+  retries = retries.map((one) => ({ ...one, unreported: true }));
   last = { retry: { at: END, quiet: true } } as RunReport;
   const due = await dueRetry(deps, planOf('db'));
   expect(
@@ -119,4 +133,69 @@ test('an unreported run is repeated as a whole once nothing is wrong', async () 
       .sources.filter((source) => due?.only(source))
       .map(({ name }) => name),
   ).toEqual(['db']);
+});
+
+const DAILY = '5 3 * * *';
+const behind = {
+  ...({ name: 's3://far/shop', status: 'failed', snapshots: 0, objects: 0, bytes: 0 } as const),
+  error: { code: 'DEST_UNREACHABLE', message: 'away' },
+} as const;
+const waiting = (schedule: string, run: string): PendingRetry => ({
+  ...{ schedules: [schedule], since: SINCE, tries: 1, at: '2026-11-21T03:12:00.000Z', unreported: true },
+  earlier: {
+    results: [makeResult({ name: 'db', run, fell: { since: 'r0', why: ['rows fell by 60 %'] } })],
+    ...{ runs: [run], problems: [], copies: [behind] },
+  },
+});
+
+test('a retry whose run was not reported stays due, although another run came last and nothing is left to do', async () => {
+  results = { db: result('ok') };
+  retries = [waiting(NIGHTLY, 'r1')];
+  last = { id: 'r2' } as RunReport;
+  expect(await dueRetry(deps, planOf('db'))).toMatchObject({ copiesOnly: true });
+});
+
+test('a retry is dropped if a run that came later has replaced everything wrong that it found', async () => {
+  results = { db: { ...result('ok'), run: 'r2' } };
+  retries = [waiting(NIGHTLY, 'r1')];
+  last = { id: 'r2' } as RunReport;
+  expect(await dueRetry(deps, planOf('db'))).toBeUndefined();
+});
+
+test('a retry whose run was reported is dropped, although the last run is not reported yet', async () => {
+  results = { db: result('ok') };
+  last = { id: 'r2', retry: { at: END, quiet: true } } as RunReport;
+  expect(await dueRetry(deps, planOf('db'))).toBeUndefined();
+  expect(retries).toEqual([]);
+});
+
+test.each([true, false])('a pending retry records whether its run is still to be reported: %s', async (quiet) => {
+  const { ended } = await beginTry(deps, [NIGHTLY]);
+  await ended({ retry: { at: END, quiet } } as RunReport);
+  expect(retries.map(({ unreported = false }) => unreported)).toEqual([quiet]);
+  // A try that dies leaves it as it was.
+  await beginTry(deps, [NIGHTLY], retries[0]);
+  expect(retries.map(({ unreported = false }) => unreported)).toEqual([quiet]);
+});
+
+test('an acceptance drops only the retry whose run can be reported now', async () => {
+  results = { db: result('ok') };
+  retries = [waiting(NIGHTLY, 'r1'), { ...waiting(DAILY, 'r2'), earlier: { results: [], runs: ['r2'], problems: [] } }];
+  last = { id: 'r2', retry: { at: END, quiet: true } } as RunReport;
+  expect(await endRetries(deps, planOf('db'), {})).toBe(last);
+  expect(retries.map(({ schedules }) => schedules)).toEqual([[NIGHTLY]]);
+  expect(await endRetries(deps, planOf('db'), {})).toBeUndefined();
+  expect(retries).toHaveLength(1);
+});
+
+test('a copy that was removed from the settings is not waited for, and no report calls it behind', async () => {
+  results = { db: result('ok') };
+  copies = { [behind.name]: { behindSince: END } };
+  retries = [waiting(NIGHTLY, 'r1')];
+  expect(await dueRetry(deps, planOf('db'))).toMatchObject({ copiesOnly: true });
+  deps.copies = [];
+  const due = await dueRetry(deps, planOf('db'));
+  expect(due?.copiesOnly).toBeUndefined();
+  const { earlier } = await beginTry(deps, [NIGHTLY], due?.retry);
+  expect(earlier?.copies).toBeUndefined();
 });

@@ -64,8 +64,8 @@ describe('a full disk', () => {
   function expectNextStep(report: RunReport): void {
     expect(report).toMatchObject({ error: { code: 'DEST_FULL' }, results: [], safe: [{ name: 'web.media' }] });
     const { body } = stack.receiver?.requests.findLast(({ query }) => query.rid === report.rid) ?? {};
-    expect(body).toContain(`safe: web.media: the last good snapshot is`);
-    expect(body).toContain(`(${report.safe?.[0]?.lastGood?.snapshot})`);
+    expect(body).toContain('safe: the last good snapshot is');
+    expect(body).toContain(`(${report.safe?.[0]?.lastGood?.snapshot}): web.media`);
     expect(body).toContain('try again: docker compose exec lifeboat lifeboat backup web.media');
   }
 

@@ -118,7 +118,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     expect(code, stdout + stderr).toBe(0);
     expect(result.restored).toEqual([{ target: 'app: public.orders', rows: 1000 }]);
     expect(result.warnings).toEqual([
-      'foreign key public.lines lines_order_id_fkey is not restored; to add it, run: ALTER TABLE ONLY public.lines ADD CONSTRAINT lines_order_id_fkey FOREIGN KEY (order_id) REFERENCES public.orders(id)',
+      'foreign key public.lines lines_order_id_fkey is not restored; to add it, run: `ALTER TABLE ONLY public.lines ADD CONSTRAINT lines_order_id_fkey FOREIGN KEY (order_id) REFERENCES public.orders(id)`',
       'views on it are not restored: public.big, public.sums',
     ]);
     expect(await dump('--table=orders')).toBe(whole);
@@ -220,7 +220,7 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     );
     expect(result.warnings.filter((text) => text.startsWith('foreign key orders'))).toEqual([
       expect.stringMatching(
-        /^foreign key orders_customer_fkey of public\.orders was left out \(.*violates foreign key.*\); when the cause is corrected, run: ALTER TABLE ONLY public\.orders ADD CONSTRAINT orders_customer_fkey FOREIGN KEY \(customer\) REFERENCES public\.customers\(id\)$/,
+        /^foreign key orders_customer_fkey of public\.orders was left out \(.*violates foreign key.*\); when the cause is corrected, run: `ALTER TABLE ONLY public\.orders ADD CONSTRAINT orders_customer_fkey FOREIGN KEY \(customer\) REFERENCES public\.customers\(id\)`$/,
       ),
     ]);
     expect(await sql("SELECT conname FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype = 'f'")).toBe(

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { RestoreReport } from '../../src/report/events.ts';
 import type { PostRequest } from '../../src/report/http.ts';
 import { createSlack, type SlackMessage, slackMessage } from '../../src/report/slack.ts';
-import { mrkdwn } from '../../src/report/slack-text.ts';
+import { mrkdwn, withCommands } from '../../src/report/slack-text.ts';
 import { renderReport } from '../../src/report/text.ts';
 import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
 
@@ -280,8 +280,8 @@ test('a run that failed as a whole says what is safe, and how to make it again',
   const report = makeReport({ status: 'failed', trigger: 'manual', error, results: [], sources, safe });
   delete report.snapshot;
   const lines = [
-    'safe: db.postgres, web.media: the last good snapshot is 24h old (20261119T030000Z-aa01be)',
-    'safe: config: nothing is stored of this source yet',
+    'safe: the last good snapshot is 24h old (20261119T030000Z-aa01be): db.postgres, web.media',
+    'safe: nothing is stored of this source yet: config',
   ];
   const again = 'docker compose exec lifeboat lifeboat backup db.postgres web.media config';
   const slack = texts(slackMessage(report, when));
@@ -302,4 +302,31 @@ test('a run that failed as a whole says what is safe, and how to make it again',
   expect(texts(slackMessage(makeReport({ status: 'partial', results: [gone] }), when)).at(-1)).not.toContain(
     'try again',
   );
+});
+
+test('a long list of what is safe keeps the snapshot and its age, and counts the sources that it leaves out', () => {
+  const of = (day: number, count: number) =>
+    Array.from({ length: count }, (_, i) => ({
+      name: `service-with-a-long-name-${day}-${i}.postgres`,
+      lastGood: { snapshot: `202611${day}T030000Z-aa01be`, at: `2026-11-${day}T03:00:00Z` },
+    }));
+  const error = { code: 'DEST_FULL', message: '/backups has no space left' } as const;
+  const safe = [...of(19, 40), ...[18, 17, 16, 15, 14, 13].flatMap((day) => of(day, 2))];
+  const slack = texts(slackMessage(makeReport({ status: 'failed', error, results: [], safe }), when)).join('\n');
+  expect(slack).toContain('safe: the last good snapshot is 24h old (20261119T030000Z-aa01be): service-with');
+  expect(slack).toContain('-24.postgres, and 15 more\n');
+  expect(slack).toContain('and 4 more sources: see');
+});
+
+test.each([100, 20])('a command that is too long for a message is left out as a whole, with a limit of %i', (max) => {
+  const long = `lifeboat restore ${'x'.repeat(400)}`;
+  const shown = withCommands(`Make room first, then run \`${long}\`, or \`lifeboat status\`.`, max).join('\n');
+  expect(shown).not.toContain('xxx');
+  expect(shown).toContain('a command is too long for this message');
+  expect(shown).toContain('lifeboat status');
+});
+
+test('commands that no longer fit are counted', () => {
+  const all = [1, 2, 3, 4, 5].map((i) => `\`lifeboat restore ${i}\``).join(', ');
+  expect(withCommands(`Run ${all}`, 5).at(-1)).toBe('and 2 more commands');
 });

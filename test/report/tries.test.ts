@@ -3,7 +3,7 @@ import type { Problem } from '../../src/plan/model.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { failedSources } from '../../src/report/policy.ts';
 import { headline, renderReport } from '../../src/report/text.ts';
-import { earlierOf, withEarlier } from '../../src/report/tries.ts';
+import { earlierOf, withEarlier, withoutAccepted } from '../../src/report/tries.ts';
 import { resultsOf } from '../../src/run/source-status.ts';
 import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
 
@@ -167,5 +167,36 @@ describe('the report of the last try', () => {
 
   test('records results only of its own sources', () => {
     expect(Object.keys(resultsOf(retry()))).toEqual(['db.postgres']);
+  });
+});
+
+describe('a run whose only source was accepted', () => {
+  const gone = makeFailure({ error: { code: 'SOURCE_VANISHED', message: 'gone' } });
+  const accepted = { [gone.name]: { at: '2026-11-20T08:00:00.000Z', sequence: 9 } };
+  test.each<[string, Partial<RunReport>, RunReport['status']]>([
+    ['is ok', {}, 'ok'],
+    ['is partly failed while a problem is an error', { problems: [hook] }, 'partial'],
+    ['is partly failed while a copy is behind', { copies: [behind] }, 'partial'],
+    ['stays failed if it failed as a whole', { error: { code: 'DEST_FULL', message: 'full' } }, 'failed'],
+  ])('%s', (_, over, status) => {
+    const report = makeReport({ status: 'failed', results: [gone], sources: [], ...over });
+    expect(withoutAccepted(report, accepted)).toMatchObject({ status, results: [] });
+  });
+
+  test('is compared by the chain, not by a clock', () => {
+    const by = (sequence: number, at: string) =>
+      withoutAccepted(makeReport({ status: 'failed', results: [gone], after: 8 }), { [gone.name]: { at, sequence } });
+    expect(by(7, '2027-11-20T08:00:00.000Z').results).toHaveLength(1);
+    expect(by(8, '2026-01-20T08:00:00.000Z').results).toEqual([]);
+  });
+});
+
+test('a retry whose results other runs have replaced is no failure', () => {
+  const since = { results: { 'web.media': { run: 'other', status: 'ok' as const } } };
+  const copies = [{ ...behind, status: 'ok' as const }];
+  const last = retry({ results: [], sources: [], copies });
+  expect(withEarlier(last, earlierOf(first({ results: [web] }), []), since)).toMatchObject({
+    status: 'ok',
+    results: [],
   });
 });

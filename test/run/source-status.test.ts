@@ -1,13 +1,14 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { errorOf, othersOf } from '../../src/backup/others.ts';
 import { renderSourceStatuses } from '../../src/commands/status-text.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import { overall } from '../../src/report/events.ts';
+import { safety } from '../../src/report/last-good.ts';
 import { plainPaint } from '../../src/report/paint.ts';
-import { safety } from '../../src/report/text.ts';
 import {
+  type Attention,
   type LastResult,
   listSourceStatuses,
-  othersOf,
   resultsOf,
   type SourceStatusInput,
 } from '../../src/run/source-status.ts';
@@ -210,4 +211,53 @@ test('a source whose last good snapshot needs a damaged object needs attention',
   };
   expect(await of('shop/packs/a/new.zip')).toEqual({ a: 'damaged' });
   expect(await of('shop/packs/a/old.zip')).toEqual({ a: null });
+});
+
+describe('a source whose emptiness was accepted', () => {
+  const empty = { ...result(20, 'failed'), error: { code: 'TREE_EMPTY', message: 'a holds no files at all' } as const };
+  const judged = (over: Partial<SourceStatusInput>, last: LastResult = empty) =>
+    ask({ plan: plan('a'), results: { a: last }, accepted: { a: '2026-11-20T08:30:00.000Z' }, ...over });
+
+  test.each<[string, Partial<SourceStatusInput>, Attention | null]>([
+    ['is ok until its next run', { manifests: [manifest(19, { a: 'ok' })] }, null],
+    [
+      'is late if no run follows',
+      { manifests: [manifest(19, { a: 'ok' })], now: new Date('2026-11-22T09:00:00Z') },
+      'late',
+    ],
+    ['is not backed up yet if it was never stored', {}, 'never'],
+    ['is late if it was never stored and no run follows', { now: new Date('2026-11-23T09:00:00Z') }, 'late'],
+  ])('%s', (_, over, expected) => {
+    const all = judged(over);
+    expect(all.map(({ attention }) => attention)).toEqual([expected]);
+    const options = { now: over.now ?? new Date('2026-11-20T09:00:00Z'), paint: plainPaint, unread: false };
+    expect(renderSourceStatuses(all, options).join('\n')).not.toContain('TREE_EMPTY');
+    expect(all.map(errorOf)).toEqual([undefined]);
+  });
+
+  test.each<[string, number, Attention | null]>([
+    ['after the acceptance, by the chain, although the clock was ahead then', 8, 'failed'],
+    ['before the acceptance, by the chain, although the clock fell back', 7, null],
+  ])('fails again %s', (_, after, expected) => {
+    const at = after === 8 ? '2027-11-20T08:00:00.000Z' : '2026-11-19T08:00:00.000Z';
+    const all = judged(
+      {
+        manifests: [{ ...manifest(19, { a: 'ok' }), sequence: 6 }],
+        accepted: { a: { at, sequence: 7, losses: ['empty'] } },
+      },
+      { ...empty, after },
+    );
+    expect(all[0]?.attention).toBe(expected);
+  });
+
+  test('is compared with the place of the snapshot that records the failure', () => {
+    const failed = { ...manifest(20, { a: 'failed', b: 'ok' }), sequence: 8 };
+    const [entry] = [failed.sources.a];
+    if (entry) entry.error = empty.error;
+    const manifests = [failed, { ...manifest(19, { a: 'ok' }), sequence: 7 }];
+    const of = (sequence: number, at: string) =>
+      judged({ manifests, results: {}, accepted: { a: { at, sequence } } })[0]?.attention;
+    expect(of(6, '2027-11-20T08:00:00.000Z')).toBe('failed');
+    expect(of(8, '2026-11-19T08:00:00.000Z')).toBeNull();
+  });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { isDue, mayPass, nextTry } from '../../../src/plan/values/retry.ts';
-import { isWorthRetry } from '../../../src/report/tries.ts';
+import { canWait, isWorthRetry } from '../../../src/report/tries.ts';
 import { makeResult } from '../../report/fixtures.ts';
 
 const now = new Date('2026-11-20T03:01:00Z');
@@ -58,5 +58,20 @@ describe('of what is not well after a run', () => {
     ['a label is wrong', { results: [], error: { code: 'LABEL_INVALID', message: 'wrong' } }, false],
   ])('%s: is it worth a retry?', (_, part, worth) => {
     expect(isWorthRetry(part as never)).toBe(worth);
+  });
+
+  const copies = [{ status: 'failed', error: { code: 'DEST_UNREACHABLE', message: 'away' } }];
+  const label = { severity: 'error', code: 'LABEL_INVALID', subject: 'web', message: 'wrong' };
+  test.each([
+    ['a copy is away', { results: [makeResult()], copies }, true],
+    ['a copy is away, and a server refused the password', { results: [failed(lasting)], copies }, false],
+    ['a copy is away, and a part could not be read', { results: [makeResult({ status: 'partial' })], copies }, false],
+    ['a copy is away, and a label is wrong', { results: [makeResult()], copies, problems: [label] }, false],
+    ['a copy is away, and so is a server', { results: [failed(lasting), failed(passing)], copies }, true],
+    ['a copy is away, and the run failed for good', { results: [], error: lasting, copies }, false],
+    ['a retry brought only the copies up to date, and one is still away', { results: [], copies }, true],
+  ])('%s: can the report wait for the retry?', (_, part, waits) => {
+    expect(isWorthRetry(part as never)).toBe(true);
+    expect(canWait({ problems: [], ...part } as never)).toBe(waits);
   });
 });

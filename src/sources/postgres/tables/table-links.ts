@@ -1,4 +1,5 @@
 import { errorInfo, type LifeboatError, toLifeboatError } from '../../../base/errors.ts';
+import { oneLineStatement } from '../../../report/restore-command.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
 import { readLeads } from '../load/lead-functions.ts';
 import { quoteIdentifier } from '../server/quote.ts';
@@ -122,12 +123,14 @@ async function runWithPath(
 
 function notMade({ what, sql }: Link, error: LifeboatError): string {
   const why = errorInfo(error).cause ?? error.message;
-  return `${what} was left out (${why}); when the cause is corrected, run: ${inOneLine(sql[0]?.replace(/ NOT VALID$/, '') ?? '')}`;
+  return `${what} was left out (${why}); ${advice('when the cause is corrected', sql[0]?.replace(/ NOT VALID$/, '') ?? '')}`;
 }
 
-/** Joins the two lines of a constraint in a dump. A name in it may have any characters, also several blanks. */
-function inOneLine(sql: string): string {
-  return sql.replace(/\n\s+ADD CONSTRAINT /, ' ADD CONSTRAINT ');
+/** Words the advice to run a statement. In backticks, messages keep it whole. */
+function advice(when: string, sql: string): string {
+  const line = oneLineStatement(sql);
+  if (line !== undefined) return `${when}, run: \`${line}\``;
+  return `${when}, run its statement, which \`pg_restore --schema-only\` prints from the dump that --to-directory writes`;
 }
 
 /** Warns of objects of these tables that a restore of single tables leaves out. */
@@ -144,9 +147,7 @@ function leftOut(parts: TableParts, copy: boolean): string[] {
     ];
   }
   return [
-    ...parts.keysOfOthers.map(
-      ({ what, sql }) => `foreign key ${what} is not restored; to add it, run: ${inOneLine(sql)}`,
-    ),
+    ...parts.keysOfOthers.map(({ what, sql }) => `foreign key ${what} is not restored; ${advice('to add it', sql)}`),
     ...warn('views on it are not restored', parts.views),
     ...warn('publications do not include it again (ALTER PUBLICATION … ADD TABLE …)', parts.publications),
   ];
