@@ -3,6 +3,7 @@ import path from 'node:path';
 import { createCapturer } from '../backup/capture.ts';
 import type { RunContext } from '../backup/context.ts';
 import type { ImportDeps } from '../import/import.ts';
+import type { PathLookup } from '../import/leading-directories.ts';
 import { volumePlace } from '../kept/volume-place.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import { createDispatcher } from '../report/dispatch.ts';
@@ -37,7 +38,7 @@ export function importDepsOf(environment: Environment, listeners: readonly Liste
         context,
       ),
     lastRoot: (source, context) => lastRoot(environment, source, context),
-    topOf: (planned, names, context) => topOf(environment, planned, names, context),
+    knownOf: (planned, paths, context) => lookUpPaths(environment, planned, paths, context),
   };
 }
 
@@ -61,23 +62,26 @@ async function lastRoot(environment: Environment, source: string, context: RunCo
 /** Names that are no patterns, so that they can be searched for. */
 const PLAIN_NAME = /^[\w .+-]+$/;
 
-/** Returns which names the last snapshot has at its top. Without a snapshot, checks the source itself for the first. */
-async function topOf(
+/**
+ * Returns which paths the last snapshot has. Without a snapshot, checks the source itself for files below the first
+ * path. A directory without files counts as unknown, and so does a name that may be a pattern.
+ */
+export async function lookUpPaths(
   environment: Environment,
   planned: PlannedSource,
-  names: readonly TreePath[],
+  paths: readonly TreePath[],
   context: RunContext,
-): Promise<ReadonlySet<TreePath>> {
+): ReturnType<PathLookup> {
   const file = await lastIndex(environment, planned.name, context);
-  const found = new Set<TreePath>();
   if (file !== undefined) {
-    const wanted = new Set(names);
+    const found = new Set<TreePath>();
+    const wanted = new Set(paths);
     for await (const entry of readIndexFile(file)) if (wanted.has(entry.path)) found.add(entry.path);
     return found;
   }
-  const [first] = names;
-  if (first === undefined || !PLAIN_NAME.test(first)) return found;
-  if (planned.kind === 'postgres' || planned.kind === 'base') return found;
+  const [first] = paths;
+  if (first === undefined || !PLAIN_NAME.test(first)) return undefined;
+  if (planned.kind === 'postgres' || planned.kind === 'base') return undefined;
   const { treeStore, self } = environment;
   const { root, reach } =
     planned.kind === 'files'
@@ -87,5 +91,5 @@ async function topOf(
     ...{ root, reach, include: [`${first}/**`], exclude: [] },
     ...{ runId: context.run.id, signal: context.signal },
   });
-  return files > 0 ? new Set([first]) : found;
+  return files > 0 ? new Set([first]) : undefined;
 }

@@ -11,7 +11,7 @@ import { type Inside, openArchive } from '../store/archive/open-archive.ts';
 import { type RootMeta, unpack } from '../store/archive/unpack.ts';
 import { databasesOf } from './import-databases.ts';
 import { type ImportDumpDeps, importDump } from './import-dump.ts';
-import { leadingDirectoryWarnings, type TopLookup } from './leading-directories.ts';
+import { leadingDirectoryWarnings, type PathLookup } from './leading-directories.ts';
 
 const FILES =
   'For files, import a tar or a zip. It may be compressed with gzip or zstd, and encrypted with age or gpg.';
@@ -26,7 +26,7 @@ interface ImportInput extends ImportDumpDeps {
   database?: string;
   keys: SealKeys;
   root(): Promise<RootMeta | undefined>;
-  topOf: TopLookup;
+  knownOf: PathLookup;
 }
 
 /** Makes a source whose tree comes from an archive or a dump. Its container is not touched. */
@@ -65,8 +65,8 @@ async function makeTree(
   }
   const files = await unpackFiles(inside.members, input, context);
   if (planned.kind === 'postgres') return await databasesOf(context.spool);
-  const { strip, topOf } = input;
-  const leading = await leadingDirectoryWarnings(context.spool, { source: planned.name, strip, topOf });
+  const { strip, knownOf } = input;
+  const leading = await leadingDirectoryWarnings(context.spool, { source: planned.name, strip, knownOf });
   return { ...files, warnings: [...leading, ...files.warnings] };
 }
 

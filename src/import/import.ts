@@ -14,6 +14,7 @@ import type { RootMeta } from '../store/archive/unpack.ts';
 import type { TreePath } from '../store/filesystem/path.ts';
 import { putPin } from '../store/repository/pins.ts';
 import { sourceOfArchive } from './import-tree.ts';
+import type { PathLookup } from './leading-directories.ts';
 
 /** The dependencies of an import. */
 export interface ImportDeps extends Omit<BackupDeps, 'capturer'> {
@@ -23,8 +24,8 @@ export interface ImportDeps extends Omit<BackupDeps, 'capturer'> {
   capturerWith(make: (planned: PlannedSource, context: RunContext) => Source): BackupDeps['capturer'];
   /** owner and mode of the top directory of a source, as its last snapshot has them */
   lastRoot(source: string, context: RunContext): Promise<RootMeta | undefined>;
-  /** which of some names the top directory of a source has */
-  topOf(planned: PlannedSource, names: readonly TreePath[], context: RunContext): Promise<ReadonlySet<TreePath>>;
+  /** which of some paths a source has, see {@link PathLookup} */
+  knownOf(planned: PlannedSource, paths: readonly TreePath[], context: RunContext): ReturnType<PathLookup>;
 }
 
 export interface ImportRequest {
@@ -72,7 +73,7 @@ export async function importArchive(deps: ImportDeps, request: ImportRequest): P
       recordHelper: (name) => context.journal.record({ type: 'helper', name }),
       keys: context.repository.keys,
       root: () => deps.lastRoot(source, context),
-      topOf: (names) => deps.topOf(planned, names, context),
+      knownOf: (paths) => deps.knownOf(planned, paths, context),
     }),
   );
   try {

@@ -35,8 +35,8 @@ test.each<[string, files: string[], has: string[], strip: number, advice: string
     mkdirSync(path.dirname(path.join(root, file)), { recursive: true });
     writeFileSync(path.join(root, file), 'x');
   }
-  const topOf = async (names: readonly string[]) => new Set(has.filter((name) => names.includes(name)));
-  const warnings = await leadingDirectoryWarnings(root, { source: 'web.media', strip, topOf });
+  const knownOf = async (names: readonly string[]) => new Set(has.filter((name) => names.includes(name)));
+  const warnings = await leadingDirectoryWarnings(root, { source: 'web.media', strip, knownOf });
   const [first] = (files[0] as string).split('/');
   expect(warnings).toEqual(
     advice === undefined
@@ -45,4 +45,35 @@ test.each<[string, files: string[], has: string[], strip: number, advice: string
           `everything in the archive is below ${first}/, which web.media does not have: a restore puts the files there. To put them at the top, import again with ${advice}`,
         ],
   );
+});
+
+test.each<[string, files: string[], has: string[], advice: string | undefined]>([
+  ['most names are at the top', ['data/data/a', 'data/uploads/b', 'data/config'], ['data', 'uploads', 'config'], '1'],
+  ['with a new one', ['data/data/a', 'data/uploads/b', 'data/new'], ['data', 'uploads', 'config'], '1'],
+  ['two levels', ['data/x/data/a', 'data/x/uploads'], ['data', 'uploads'], '2'],
+  [
+    'as many are in place',
+    ['data/data/a', 'data/uploads'],
+    ['data', 'uploads', 'data/data', 'data/uploads'],
+    undefined,
+  ],
+  ['few are at the top', ['data/config', 'data/b', 'data/c'], ['data', 'config'], undefined],
+])('a directory that the source has, and %s', async (_, files, has, count) => {
+  for (const file of files) {
+    mkdirSync(path.dirname(path.join(root, file)), { recursive: true });
+    writeFileSync(path.join(root, file), 'x');
+  }
+  const knownOf = async (paths: readonly string[]) => new Set(has.filter((one) => paths.includes(one)));
+  const warnings = await leadingDirectoryWarnings(root, { source: 'web.media', strip: 0, knownOf });
+  const text = `everything in the archive is below data/, and the names in it are at the top of web.media: a restore puts the files there. To put them at the top, import again with --strip ${count}`;
+  expect(warnings).toEqual(count === undefined ? [] : [text]);
+});
+
+test('a directory that the source may have is not called missing', async () => {
+  mkdirSync(path.join(root, 'Bücher'));
+  writeFileSync(path.join(root, 'Bücher', 'a'), 'x');
+  const knownOf = async () => undefined;
+  expect(await leadingDirectoryWarnings(root, { source: 'web.media', strip: 0, knownOf })).toEqual([
+    'everything in the archive is below Bücher/, and whether web.media has that directory is not known: a restore puts the files there. To put them at the top, import again with --strip 1',
+  ]);
 });
