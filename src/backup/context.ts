@@ -111,7 +111,7 @@ export interface CommittedIndex {
   isBasedOnTable: boolean;
 }
 
-/** What all kept snapshots hold, prepared for a run. */
+/** The contents of all kept snapshots, prepared for a run. */
 export interface KnownByRun extends Pick<KnownContentsRef, 'table' | 'of' | 'packs'> {
   /** returns whether the table has all contents of a stored index */
   isCovered(index: string): boolean;

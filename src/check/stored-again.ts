@@ -7,7 +7,7 @@ import { readPacks } from '../store/repository/pack-lists.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { isSealedWith } from '../store/seal/encryption.ts';
 
-/** What the next run stores again although its content has not changed. */
+/** Unchanged content that the next run stores again. */
 export interface StoredAgain {
   /** stored bytes of the packs that the run cannot use */
   bytes: number;

@@ -1,7 +1,7 @@
 import { isFuture } from '../plan/values/clock.ts';
 import { formatAge, oneLine, plural } from './format.ts';
 
-/** What reports say about the data of a source that is safe. */
+/** Texts about the last good snapshot of a source. */
 
 /** The last good snapshot of a source. */
 export interface LastGoodReport {
@@ -14,7 +14,7 @@ export interface LastGoodReport {
   damaged?: true;
 }
 
-/** What is stored of a source, apart from the run that reports it. */
+/** The stored data of a source from before the run that reports it. */
 export interface Stored {
   /** the last good snapshot of the source before this run, if any */
   lastGood?: LastGoodReport;

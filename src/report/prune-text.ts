@@ -119,7 +119,7 @@ export function unreadText(lists: NonNullable<Pruned['unread']>): string {
   return `no pack is deleted, because ${plural(lists.length, 'list')} of packs cannot be read and could name it: ${oneLine(lists[0] ?? '')}`;
 }
 
-/** What to do about such lists. */
+/** The hint for lists of packs that cannot be read. */
 export const LIST_HINT =
   'Bring the list back from a copy with `lifeboat copy --from`. Otherwise, packs are deleted again once retention has removed the snapshots that need it; `lifeboat check` names them.';
 

@@ -119,7 +119,7 @@ function goodSources(good: readonly SourceReport[]): string {
   return list('', items);
 }
 
-/** What is safe of the sources of a run that failed as a whole. */
+/** Lists the last good snapshots of the sources after a run that failed as a whole. */
 function safeSources(safe: readonly NamedStored[], now: Date): SlackBlock[] {
   const groups = groupSafe(safe, now);
   const lines = groups.map(({ text, names }) => {

@@ -4,7 +4,7 @@ import type { PostgresSource } from '../plan/model.ts';
 import { readJson, writeJson } from '../run/state-files.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
 
-/** What the receiver of a source last reported. The daemon writes it, and other commands read it. */
+/** The last report of the receiver of a source. The daemon writes it, and other commands read it. */
 export interface ReceiverState {
   /** id of the server's data, once it is known */
   systemId?: string;

@@ -31,7 +31,7 @@ import { isSpoolFull, refuseFullSpool } from './spool-limit.ts';
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
 
-/** What one connection to the server works with. */
+/** The parts of one connection to the server. */
 interface Connected {
   tools: Tools;
   session: Session;

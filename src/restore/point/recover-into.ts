@@ -23,7 +23,7 @@ export interface RecoverDeps {
   log: Log;
 }
 
-/** What to recover, and where to work. */
+/** A recovery: its start, and the place to work in. */
 interface Recovery {
   repository: Repository;
   start: Start;

@@ -14,7 +14,7 @@ export interface Recovered {
 
 const ENDED_EARLY = /recovery ended before configured recovery target was reached/;
 
-/** What a recovering server says. */
+/** The messages of a recovering server. */
 export class Messages {
   readonly ready: Promise<void>;
   private becomeReady: () => void = () => undefined;

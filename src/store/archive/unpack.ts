@@ -56,7 +56,7 @@ export async function unpack(options: UnpackOptions): Promise<Unpacked> {
   }
 }
 
-/** What to do about absolute names. They do not say which directory is the top of the source. */
+/** The hint for absolute names: they do not show which directory is the top of the source. */
 const ABSOLUTE = {
   hint: 'Nothing was stored. Unpack it in a safe place, and pack the content of the directory that the source has: `tar -C DIR -czf new.tar.gz .`.',
 };

@@ -48,7 +48,7 @@ export class PartRestoring {
   }
 
   /** Ignores the parts that follow, until {@link begin} is called. */
-  skip(): void {
+  endFile(): void {
     this.current = undefined;
   }
 

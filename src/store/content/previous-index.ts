@@ -27,7 +27,7 @@ export function contentOf({ entry, parts, usable }: PreviousEntry): Content | un
   return { size, sha256, ...(ranges && { ranges }), ...state, ...placed, ...(parts && { parts }) };
 }
 
-/** What other kept snapshots hold. */
+/** The contents of other kept snapshots. */
 interface More extends Pick<KnownContentsRef, 'without' | 'coversPrevious'> {
   packs: KnownPacks;
   table: ContentTable;

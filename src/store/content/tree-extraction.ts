@@ -93,7 +93,7 @@ export class Extraction {
         await this.parts.add(entry);
         continue;
       }
-      this.parts.skip();
+      this.parts.endFile();
       while (above.length > 0 && !isWithin(entry.path, above.at(-1)!.entry.path)) above.pop();
       const isDirectory = entry.type === 'directory';
       if (isDirectory) above.push({ entry, made: false });

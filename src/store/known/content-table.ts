@@ -11,7 +11,7 @@ const SCAN_BYTES = 1024 * 1024;
 const GROWTH = 2;
 const TOLERATED_BYTES = 16 * 1024 * 1024;
 
-/** What a table holds. */
+/** The state of a table, as stored next to it. */
 interface TableState {
   /** the repository and project that the facts are about */
   of: string;

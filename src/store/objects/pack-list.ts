@@ -55,7 +55,8 @@ const LINE_WORDS = 6;
 
 /**
  * Lines of lists that were decoded already. Takes 24 to 48 bytes for each line. Two lines with different ids or keys
- * are never taken for the same, whoever wrote them: otherwise a list could hide a pack of another one from a prune.
+ * always count as different, even if an attacker wrote them. Otherwise, one list could hide a pack of another list from
+ * a prune.
  */
 export class SeenLines {
   private readonly lines = new WordSet(LINE_WORDS);

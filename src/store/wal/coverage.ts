@@ -40,7 +40,7 @@ export class Coverage {
     this.segmentSize = segmentSize;
     for (const one of segments) this.index(one.name, (key) => this.complete.set(key, one.reached));
     for (const one of partials) {
-      // A segment can be received anew, so of several beginnings the longest counts.
+      // A receiver that starts over receives a segment again, so the longest of several beginnings counts.
       this.index(one.name, (key) => {
         if (one.to > (this.partial.get(key)?.to ?? 0)) this.partial.set(key, one);
       });

@@ -29,7 +29,7 @@ interface WriterOptions {
   now(): Date;
 }
 
-/** What a new revision of a page adds. */
+/** The additions of a new revision of a page. */
 export interface LogChange {
   segments?: readonly StoredSegment[];
   histories?: readonly StoredHistory[];

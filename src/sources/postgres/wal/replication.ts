@@ -3,7 +3,7 @@ import { databaseArgument } from '../server/commands.ts';
 import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
 
-/** What recovery to a point in time needs of a server. */
+/** The properties of a server that point-in-time recovery depends on. */
 export interface ReplicationFacts {
   systemId: string;
   /** bytes */
