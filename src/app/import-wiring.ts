@@ -12,6 +12,7 @@ import { lastStoredOf } from '../run/history.ts';
 import type { RootMeta } from '../store/archive/unpack.ts';
 import type { TreePath } from '../store/filesystem/path.ts';
 import { readIndexFile } from '../store/filesystem/read-index.ts';
+import { withKeyId } from '../store/objects/manifest.ts';
 import { renewalRuleOf } from './destinations.ts';
 import type { Environment } from './environment.ts';
 import { backupDepsOf } from './wiring.ts';
@@ -45,10 +46,10 @@ export function importDepsOf(environment: Environment, listeners: readonly Liste
 /** Fetches the index of the last snapshot of a source. Returns its path on the spool. */
 async function lastIndex({ runs }: Environment, source: string, context: RunContext): Promise<string | undefined> {
   const manifests = context.snapshots.map(({ manifest }) => manifest);
-  const last = lastStoredOf(manifests, source)?.entry.index;
-  if (!last) return undefined;
+  const last = lastStoredOf(manifests, source)?.entry;
+  if (!last?.index) return undefined;
   const file = path.join(runs, context.run.id, `last-${randomUUID()}.ndjson`);
-  await context.repository.fetchIndex(last, file, context.signal);
+  await context.repository.fetchIndex(withKeyId(last.index, last), file, context.signal);
   return file;
 }
 

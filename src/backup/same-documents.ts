@@ -1,9 +1,11 @@
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import type { State } from '../run/state.ts';
 import { canonicalJson, type ManifestSource, type ObjectRef } from '../store/objects/manifest.ts';
 import { isSealedWith } from '../store/seal/encryption.ts';
 import type { RunContext } from './context.ts';
+
+/** How much of two files is compared at a time, bytes. */
+const CHUNK = 256 * 1024;
 
 /** The documents of a source in its last snapshot that a new snapshot can name too. */
 interface SameDocuments {
@@ -43,22 +45,28 @@ export async function sameDocuments(
 }
 
 async function haveSameContent(a: string, b: string): Promise<boolean> {
-  const [one, other] = await Promise.all([stat(a), stat(b)]);
-  if (one.size !== other.size) return false;
-  const options = { highWaterMark: 256 * 1024 };
-  const others = createReadStream(b, options)[Symbol.asyncIterator]();
-  let rest: Buffer = Buffer.alloc(0);
-  for await (const chunk of createReadStream(a, options) as AsyncIterable<Buffer>) {
-    while (rest.length < chunk.length) {
-      const { value, done } = await others.next();
-      if (done) return false;
-      rest = Buffer.concat([rest, value as Buffer]);
+  const one = await open(a);
+  try {
+    const other = await open(b);
+    try {
+      return await areEqual(one, other);
+    } finally {
+      await other.close();
     }
-    if (!rest.subarray(0, chunk.length).equals(chunk)) {
-      await others.return?.();
-      return false;
-    }
-    rest = rest.subarray(chunk.length);
+  } finally {
+    await one.close();
+  }
+}
+
+async function areEqual(one: FileHandle, other: FileHandle): Promise<boolean> {
+  const [{ size }, { size: otherSize }] = await Promise.all([one.stat(), other.stat()]);
+  if (size !== otherSize) return false;
+  const [left, right] = [Buffer.alloc(CHUNK), Buffer.alloc(CHUNK)];
+  for (let at = 0; at < size; ) {
+    const read = await Promise.all([one.read(left, 0, CHUNK, at), other.read(right, 0, CHUNK, at)]);
+    const length = Math.min(...read.map(({ bytesRead }) => bytesRead));
+    if (length === 0 || !left.subarray(0, length).equals(right.subarray(0, length))) return false;
+    at += length;
   }
   return true;
 }

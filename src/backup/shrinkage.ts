@@ -8,7 +8,7 @@ import { unacceptedFall } from '../run/source-status.ts';
 import type { DatabaseFacts } from '../sources/postgres/facts/facts.ts';
 import { rowsOf } from '../sources/postgres/facts/summary.ts';
 import type { CapturedTree } from '../sources/source.ts';
-import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
+import { type Manifest, type ManifestSource, withKeyId } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { lastWithDatabase } from '../store/repository/stored-databases.ts';
 
@@ -183,7 +183,7 @@ function factsOfSnapshots({ readFacts, log }: ShrinkageDeps): (of: LastGood) => 
   const read = async ({ entry }: LastGood) => {
     if (!entry.facts) return undefined;
     const { key } = entry.facts;
-    const found = await readFacts(entry.facts).catch((error: unknown) =>
+    const found = await readFacts(withKeyId(entry.facts, entry)).catch((error: unknown) =>
       log.warn('former facts cannot be read, so databases are not compared by name', { ...errorInfo(error), key }),
     );
     return isServer(found) ? found : undefined;

@@ -3,7 +3,7 @@ import { type ErrorInfo, LifeboatError } from '../base/errors.ts';
 import { withLookDirectory } from '../run/spool.ts';
 import { shortPath, type TreePath } from '../store/filesystem/path.ts';
 import { readIndexFileLines } from '../store/filesystem/read-index.ts';
-import type { ManifestSource } from '../store/objects/manifest.ts';
+import { type ManifestSource, withKeyId } from '../store/objects/manifest.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
 import { isDamage } from '../store/repository/damage.ts';
 import { visitPacks } from '../store/repository/pack-lists.ts';
@@ -91,7 +91,7 @@ async function affectedSource(
   try {
     return await withLookDirectory(options.spool, async (directory) => {
       const file = path.join(directory, 'index.ndjson');
-      await repository.fetchIndex(index, file, options.signal);
+      await repository.fetchIndex(withKeyId(index, entry), file, options.signal);
       const result = { extent: 'part' as const, files: 0, examples: [] as string[] };
       // A file in parts counts once.
       let last: TreePath | undefined;

@@ -121,14 +121,18 @@ async function repositoryProblems(
   { destination: { setting }, state }: ForeseeDeps,
   { repository, list }: Main,
 ): Promise<Problem[]> {
+  const damaged = new Set(await state.damaged().catch(() => []));
   const checks: [string, () => void | Promise<void>][] = [
     [setting, () => refuseLostEnd(repository, list)],
-    [setting, async () => refuseEmptied(repository, list.snapshots, new Set(await state.damaged()))],
+    [setting, () => refuseEmptied(repository, list.snapshots, damaged)],
     ['LIFEBOAT_SIGNING_KEY', () => refuseUnsigned(repository.signing, list.snapshots)],
     ['LIFEBOAT_ENCRYPTION', () => refuseClear(repository.keys, list.snapshots)],
   ];
   const problems = damagedProblems(list.damaged);
-  const emptied = await listEmptiedSources(repository, list.snapshots, new Set(await state.damaged()));
+  const emptied = await listEmptiedSources(repository, list.snapshots, damaged).catch((error: unknown) => {
+    problems.push(errorAt(setting, error));
+    return [];
+  });
   for (const [subject, check] of checks) {
     try {
       await check();
@@ -207,7 +211,8 @@ function tooSlow(name: string): LifeboatError {
 async function missingBytes({ repository, list: { snapshots } }: Main, copy: Repository | undefined): Promise<number> {
   const newest = snapshots[0];
   if (!newest) return 0;
-  const objects = await objectsOf(repository, newest.manifest);
+  // An unreadable list of packs is a problem of the destination, which others report.
+  const objects = await objectsOf(repository, newest.manifest).catch(() => []);
   const missing = copy && (await listIncomplete(copy.destination, copy.project, objects));
   return objects.reduce((sum, { key, size }) => sum + (missing && !missing.has(key) ? 0 : size), 0);
 }

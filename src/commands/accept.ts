@@ -88,7 +88,7 @@ async function findLosses(
   if (status.stopped !== undefined) {
     throw new LifeboatError(
       'NOTHING_TO_ACCEPT',
-      `the container ${status.stopped.container} of ${source} only does not run`,
+      `${status.stopped.container}, the container of ${source}, is only stopped`,
       {
         hint: `Start it with \`${status.stopped.start}\`. If the database is gone for good, remove the container or its label, then run \`lifeboat accept\` again.`,
       },

@@ -67,13 +67,23 @@ export function absolute(value: string): string {
   throw new InvalidArgumentError('Give an absolute path inside the Lifeboat container.');
 }
 
+/** A restore point of at most 63 bytes. An empty name would mean the end of the WAL. */
+function restorePoint(value: string): string {
+  if (value !== '' && Buffer.byteLength(value) <= 63) return value;
+  throw new InvalidArgumentError('Give the name of a restore point, up to 63 bytes.');
+}
+
 /** Adds the options of a recovery to a point in time. */
 export function addPointOptions(command: Command): Command {
   return command
     .option('--at <time>', 'recover a database server to this time, with a time zone, or to `latest`', point)
     .option('--lsn <position>', 'recover a database server to this position in the write-ahead log', position)
     .option('--xid <id>', 'recover a database server to the end of this transaction', transaction)
-    .option('--name <name>', 'recover a database server to this restore point of pg_create_restore_point()')
+    .option(
+      '--name <name>',
+      'recover a database server to this restore point of pg_create_restore_point()',
+      restorePoint,
+    )
     .option('--timeline <number>', 'with --at, --lsn, --xid or --name: the point is on this timeline', count)
     .option('--to-volume <name>', 'with --at, --lsn, --xid or --name: put the recovered data into this new volume');
 }
@@ -81,11 +91,23 @@ export function addPointOptions(command: Command): Command {
 /** The options that name a point. */
 const POINTS = ['at', 'lsn', 'xid', 'name'] as const;
 
-/** Returns the point that options name, or undefined if they name none. @throws USAGE for several points */
+/**
+ * Returns the point that options name, or undefined if they name none.
+ *
+ * @throws USAGE for several points, and for an option that needs a point
+ */
 export function aimOf(options: Readonly<Record<string, unknown>>): Aim | undefined {
   const given = POINTS.filter((name) => options[name] !== undefined);
   const [name] = given;
-  if (name === undefined) return undefined;
+  if (name === undefined) {
+    const alone = ['--timeline', '--to-volume'].find(
+      (_, i) => options[i === 0 ? 'timeline' : 'toVolume'] !== undefined,
+    );
+    if (alone === undefined) return undefined;
+    throw new LifeboatError('USAGE', `${alone} needs a point in time`, {
+      hint: 'Add --at, --lsn, --xid or --name. To recover everything that is stored, use --at latest.',
+    });
+  }
   if (given.length > 1)
     throw new LifeboatError('USAGE', `use only one of ${given.map((one) => `--${one}`).join(', ')}`);
   const timeline = options.timeline === undefined ? {} : { timeline: options.timeline as number };

@@ -5,7 +5,10 @@ import { renderPrune } from '../report/prune-text.ts';
 import { renderError } from '../report/text.ts';
 import { type Call, print } from './call.ts';
 
-/** `lifeboat prune`. Exit status: 3 if a place failed, or if an unreadable manifest keeps packs from being deleted. */
+/**
+ * `lifeboat prune`. Exit status: 3 if a place failed, or if an unreadable manifest or list of packs keeps objects from
+ * being deleted.
+ */
 export async function prune(call: Call): Promise<number> {
   const { app, io, options } = call;
   const maxUnused = options.maxUnused as number | undefined;
@@ -24,7 +27,7 @@ export async function prune(call: Call): Promise<number> {
   print(call, copies.length === 0 ? own : { ...own, copies }, () =>
     places.map((place) => renderPlace(place, places.length > 1, when)).join('\n\n'),
   );
-  if (places.some((place) => 'error' in place || place.result.unreadable)) return EXIT.partial;
+  if (places.some((place) => 'error' in place || place.result.unreadable || place.result.unread)) return EXIT.partial;
   return places.some((place) => 'result' in place && place.result.decisions.length > 0) ? EXIT.done : EXIT.nothing;
 }
 

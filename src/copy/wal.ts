@@ -1,8 +1,8 @@
-import { hasCode, LifeboatError } from '../base/errors.ts';
+import { hasCode, LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { baseName } from '../plan/postgres.ts';
 import type { CopyReport } from '../report/events.ts';
 import type { Manifest, ObjectRef } from '../store/objects/manifest.ts';
-import { deleteUnlessKept } from '../store/objects/objects.ts';
+import { deleteUnlessKept, readDocument } from '../store/objects/objects.ts';
 import { copyDocument, copyObject, removeWrong } from '../store/repository/copy-objects.ts';
 import { isDamage } from '../store/repository/damage.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
@@ -40,21 +40,25 @@ export async function copyWal(
   let problem: LifeboatError | undefined;
   for (const source of serversOf(manifests)) {
     for (let attempt = 1; ; attempt++) {
-      const found = await copySource(copying, source, manifests);
-      if (found === 'changed' && attempt < ATTEMPTS) continue;
-      if (found && found !== 'changed') problem ??= found;
+      const { error, isReplaced } = await copySource(copying, source, manifests);
+      if (isReplaced && attempt < ATTEMPTS) continue;
+      problem ??= error;
       break;
     }
   }
   return problem;
 }
 
-/** Returns `changed` if parts of the open segment were replaced meanwhile. */
-async function copySource(
-  copying: WalCopying,
-  source: string,
-  manifests: readonly Manifest[],
-): Promise<LifeboatError | 'changed' | undefined> {
+/** Why some of the WAL of a source was not copied. */
+interface Outcome {
+  error?: LifeboatError | undefined;
+  /** the writer has replaced a part of the open segment, or a page, meanwhile */
+  isReplaced?: boolean;
+}
+
+const failed = (error: LifeboatError): Outcome => ({ error, isReplaced: hasCode(error, 'OBJECT_MISSING') });
+
+async function copySource(copying: WalCopying, source: string, manifests: readonly Manifest[]): Promise<Outcome> {
   const { from, to, signal } = copying;
   const prefix = walPrefix({ project: from.project, source });
   const logs = await readWalLogs(from, source, signal);
@@ -68,11 +72,12 @@ async function copySource(
     for (const ref of objects) problem = (await send(copying, ref, there)) ?? problem;
     for (const ref of open) {
       const error = await send(copying, ref, there);
-      if (error) return hasCode(error, 'OBJECT_MISSING') ? 'changed' : error;
+      if (error) return failed(error);
     }
-    await sendPages(copying, log, pages, there);
+    const error = await sendPages(copying, log, pages, there);
+    if (error) return failed(error);
   }
-  return problem;
+  return { error: problem };
 }
 
 async function send(
@@ -97,22 +102,38 @@ async function send(
   return undefined;
 }
 
-/** Copies pages, oldest first, then removes their earlier revisions. */
+/**
+ * Copies pages, oldest first, then removes their earlier revisions. An earlier revision stays until the copy has the
+ * later one: without any, everything that the page lists would be lost.
+ *
+ * @returns why a page was not copied
+ */
 async function sendPages(
   { from, to, alive }: WalCopying,
   { place }: WalLog,
   pages: readonly string[],
   there: ReadonlyMap<string, number | undefined>,
-): Promise<void> {
+): Promise<LifeboatError | undefined> {
   const prefix = walPrefix(place);
+  const nameOf = (key: string) => {
+    const found = parsePageKey(key.slice(prefix.length));
+    return found && { key, revision: found.revision, page: `${found.systemId}/${found.page}` };
+  };
+  const present = Map.groupBy(
+    [...there.keys()].flatMap((key) => nameOf(key) ?? []),
+    ({ page }) => page,
+  );
   for (const key of pages) {
     alive();
-    if (!there.has(key)) await copyDocument(from.destination, to.destination, key);
-    const now = parsePageKey(key.slice(prefix.length));
-    for (const other of there.keys()) {
-      const one = parsePageKey(other.slice(prefix.length));
-      if (!one || !now || one.systemId !== now.systemId || one.page !== now.page) continue;
-      if (one.revision < now.revision) await deleteUnlessKept(to.destination, other);
+    if (!there.has(key)) {
+      const isIntact = await copyDocument(from.destination, to.destination, key);
+      if (!isIntact) return new LifeboatError('OBJECT_DAMAGED', `${key} is damaged, so it was not copied`);
+      const error = await readDocument(to.destination, key).then(() => undefined, toLifeboatError);
+      if (error) return error;
     }
+    const now = nameOf(key);
+    for (const one of (now && present.get(now.page)) ?? [])
+      if (now && one.revision < now.revision) await deleteUnlessKept(to.destination, one.key);
   }
+  return undefined;
 }

@@ -24,7 +24,9 @@ export async function* listUnneededWal(
   for await (const object of destination.list(prefix)) {
     const [source = ''] = object.key.slice(prefix.length).split('/');
     if (!isWalObject(object.key.slice(prefix.length + source.length + 1))) continue;
-    found.set(source, [...(found.get(source) ?? []), object]);
+    const objects = found.get(source) ?? [];
+    objects.push(object);
+    found.set(source, objects);
   }
   for (const [source, stored] of found) {
     const bases = basesOf(manifests, baseName(source));

@@ -2,7 +2,7 @@ import type { ErrorInfo } from '../base/errors.ts';
 import { redact } from '../base/redact.ts';
 import { oneLine } from './format.ts';
 
-/** Something outside of runs that people must know of within minutes, such as missing WAL. */
+/** A problem outside of runs that people must hear about within minutes, such as missing WAL. */
 export interface Alarm {
   project: string;
   source: string;

@@ -97,7 +97,7 @@ function failureSections(failed: readonly SourceReport[], now: Date): SlackBlock
   return sections.map(section);
 }
 
-/** At most about 2,700 characters, so one entry always fits into a section. */
+/** At most about 2,900 characters, so one entry always fits into a section. */
 function failure(result: SourceReport, now: Date): string {
   const name = `*${mrkdwn(result.name, 200)}*`;
   const lines: string[] = [];

@@ -45,8 +45,9 @@ export function headline(report: RunReport): string {
     ...(bad > 0 ? [`${bad} of ${plural(report.results.length, 'source')}`] : []),
     ...(behind > 0 ? [plural(behind, 'copy is behind', 'copies are behind')] : []),
   ];
-  if (parts.length === 0) parts.push(plural(errorsOf(report).length, 'problem'));
-  const share = report.status === 'partial' ? ` (${parts.join(', ')})` : '';
+  const problems = errorsOf(report).length;
+  if (parts.length === 0 && problems > 0) parts.push(plural(problems, 'problem'));
+  const share = report.status === 'partial' && parts.length > 0 ? ` (${parts.join(', ')})` : '';
   return `${oneLine(project)}: backup ${STATUS_WORDS[report.status]}${share}${butOthers(report)}`;
 }
 

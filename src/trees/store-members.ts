@@ -130,6 +130,7 @@ class MembersStoring {
       await index.abort();
       throw error;
     }
+    const packs = await this.previous.packs(index.usedPacks, stored);
     await this.close();
     this.report(0);
     return {
@@ -138,7 +139,7 @@ class MembersStoring {
       newFiles: this.contents.newFiles,
       newBytes: stored.reduce((sum, pack) => sum + pack.size, 0),
       warnings: [...this.previous.warnings],
-      packs: await this.previous.packs(index.usedPacks, stored),
+      packs,
     };
   }
 

@@ -42,12 +42,15 @@ export class ReceiverStatus {
     this.state = { ...this.state, slot, ...given({ systemId, confirmed, stored }) };
   }
 
-  /** Notes the server that was reached. Returns whether it has the data that the last receiver received. */
-  async connected(systemId: string, slot: string): Promise<boolean> {
+  /** Returns whether the last receiver received the WAL of the server with this id. */
+  isOf(systemId: string): boolean {
+    return this.state.systemId === systemId;
+  }
+
+  /** Notes the server that was reached. */
+  async connected(systemId: string, slot: string): Promise<void> {
     const { confirmed, stored, ...rest } = this.state;
-    const isSame = rest.systemId === systemId;
-    await this.save({ ...rest, ...(isSame ? given({ confirmed, stored }) : {}), systemId, slot });
-    return isSame;
+    await this.save({ ...rest, ...(this.isOf(systemId) ? given({ confirmed, stored }) : {}), systemId, slot });
   }
 
   /** Notes that WAL was received and stored. */

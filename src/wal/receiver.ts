@@ -63,6 +63,7 @@ export class Receiver {
     this.bases = new BaseMaker(deps, source);
     this.status = new ReceiverStatus(deps, source);
     this.guard = new SlotGuard((error) => {
+      if (hasCode(error, 'WAL_GAP')) this.reason ??= error.message;
       this.log.warn(error.message, { source: source.server, ...errorInfo(error) });
       deps.alarm(source.server, errorInfo(error));
     });
@@ -166,7 +167,9 @@ export class Receiver {
     this.renew = false;
     if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
     if (this.reason !== undefined) shipping.expectGap(this.reason);
-    if (!(await this.status.connected(systemId, slot))) await empty(root);
+    // First, or a failure after the record would ship the WAL of the former server as that of this one.
+    if (!this.status.isOf(systemId)) await empty(root);
+    await this.status.connected(systemId, slot);
     this.bases.want();
     return { tools, session, facts, slot, directory: root, shipping };
   }
@@ -177,6 +180,8 @@ export class Receiver {
       const state = await readSlot(connected.session, connected.slot);
       await this.guard.check(connected, state, signal);
       const shipped = await this.ship(connected.shipping, state, signal);
+      // What is left now is the file that is being received, however large it is.
+      if (shipped && !shipped.more) return;
       if (!shipped) await sleep(this.deps.rpoMs, undefined, { signal });
     }
   }

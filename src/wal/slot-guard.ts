@@ -24,7 +24,7 @@ export class SlotGuard {
   private disk: { at: number; space: DiskSpace | undefined } | undefined;
   private warned = false;
 
-  /** @param alarm called once when the WAL becomes too much, and again after it was little in between */
+  /** @param alarm called once when the WAL becomes too much, again after it was little in between, and for each drop */
   constructor(alarm: (error: LifeboatError) => void) {
     this.alarm = alarm;
   }
@@ -38,9 +38,11 @@ export class SlotGuard {
     const danger = judgeSlot(state, await this.measure(tools, signal));
     if (danger?.level === 'drop') {
       await dropSlot(session, slot);
-      throw new LifeboatError('WAL_GAP', `${danger.why}, so Lifeboat dropped the replication slot`, {
+      const error = new LifeboatError('WAL_GAP', `${danger.why}, so Lifeboat dropped the replication slot`, {
         hint: 'Lifeboat starts over with a new slot and a new base backup. Check why it could not receive the WAL.',
       });
+      this.alarm(error);
+      throw error;
     }
     if (danger && !this.warned) {
       const hint = 'Check why Lifeboat receives the WAL too slowly: `lifeboat status` shows the receiver.';

@@ -16,7 +16,7 @@ test.each([
   [['--lsn', 'a/3000060'], { target: { lsn: 'A/3000060' } }],
   [['--xid', '742', '--timeline', '2'], { target: { xid: '742' }, timeline: 2 }],
   [['--name', 'v2'], { target: { name: 'v2' } }],
-  [['--to-volume', 'x'], undefined],
+  [[], undefined],
 ])('%j', (args, aim) => {
   expect(aimOf(parse(...args))).toEqual(aim);
 });
@@ -26,6 +26,15 @@ test('two points at once are refused', () => {
 });
 
 test.each([
+  ['--to-volume', 'x'],
+  ['--timeline', '2'],
+])('%s without a point is refused: it would change the live server', (...args) => {
+  expect(() => aimOf(parse(...args))).toThrow(expect.objectContaining({ code: 'USAGE' }));
+});
+
+test.each([
+  ['--name', ''],
+  ['--name', 'x'.repeat(64)],
   ['--lsn', '3000060'],
   ['--lsn', "0/1'; --"],
   ['--xid', '-1'],

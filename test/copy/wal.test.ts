@@ -1,4 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
 import { copyWal } from '../../src/copy/wal.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
@@ -83,4 +84,37 @@ test('an object that is cut short in the copy is sent again', async () => {
   copy.objects.set(keyOf(nameOf(1)), 'x');
   expect(await run([main.base(1)])).toBeUndefined();
   expect(copy.objects.get(keyOf(nameOf(1)))).toBe(nameOf(1));
+});
+
+test('a page that is replaced meanwhile takes nothing from the copy', async () => {
+  await main.store(1, 2);
+  await run([main.base(1)]);
+  await main.store(3, 3);
+  const get = main.destination.get.bind(main.destination);
+  const [page] = [...main.objects.keys()].filter((key) => key.includes('/log/'));
+  let reads = 0;
+  main.destination.get = async (key, options) => {
+    // The first read lists the log, the second one copies the page.
+    if (key === page && ++reads === 2) await main.store(4, 4);
+    return get(key, options);
+  };
+  expect(await run([main.base(1)])).toBeUndefined();
+  expect(reads).toBeGreaterThan(1);
+  expect(await names()).toEqual(range(1, 4));
+});
+
+test('a page that is damaged when it is copied is reported, and its earlier revision stays', async () => {
+  await main.store(1, 2);
+  await run([main.base(1)]);
+  await main.store(3, 3);
+  const get = main.destination.get.bind(main.destination);
+  const [page = ''] = [...main.objects.keys()].filter((key) => key.includes('/log/'));
+  let reads = 0;
+  main.destination.get = async (key, options) => {
+    if (key === page && ++reads === 2) main.destination.get = get;
+    if (key === page && reads === 2) throw new LifeboatError('OBJECT_DAMAGED', 'it cannot be read');
+    return get(key, options);
+  };
+  expect(await run([main.base(1)])).toMatchObject({ code: 'OBJECT_DAMAGED' });
+  expect(await names()).toEqual(range(1, 2));
 });

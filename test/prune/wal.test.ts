@@ -3,6 +3,7 @@ import { listUnneededWal } from '../../src/prune/wal.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
 import { streamOf } from '../../src/store/objects/objects.ts';
 import { formatLsn, startOf } from '../../src/store/wal/names.ts';
+import { readWalLogs } from '../../src/store/wal/read-log.ts';
 import { keyOf, nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
 
 let bench: WalBench;
@@ -75,4 +76,17 @@ test('a damaged page keeps everything of its server', async () => {
   await bench.store(1, 9);
   for (const key of bench.objects.keys()) if (key.includes('/log/')) bench.objects.set(key, 'damaged');
   expect(await unneeded(bench.base(4))).toEqual([]);
+});
+
+test('no hole remains in the log: the pages after the first needed one stay', async () => {
+  await bench.store(1, 1);
+  const history = { name: '00000002.history', ancestors: [{ timeline: 1, until: formatLsn(startOf(2, SIZE)) }] };
+  await (await bench.open()).append({ histories: [{ ...history, ...(await bench.put(history.name)) }] });
+  await bench.store(2, 700, { timeline: 2 });
+  const keys = await unneeded(bench.base(690, { timeline: 2 }));
+  expect(keys.filter((key) => key.includes('/log/'))).toEqual([]);
+  for (const key of keys) bench.objects.delete(key);
+  const [log] = await readWalLogs(bench.repository, 'db.postgres');
+  expect(log?.pages.length).toBeGreaterThan(2);
+  expect(log?.problems).toEqual([]);
 });

@@ -19,7 +19,7 @@ test.each([
   ['b', 'bäb b', 'b: bäb b'],
   ['', 'nothing answers', 'nothing answers'],
   ['(a+', 'odd', '(a+: odd'],
-])('a message that names its subject %j has no prefix', (subject, message, text) => {
+])('the subject %j is a prefix unless the message is known to name it', (subject, message, text) => {
   expect(problemText({ subject, message })).toBe(text);
 });
 

@@ -68,10 +68,12 @@ test('a new daemon continues with the position that was confirmed, for the same 
   saved = { ...(saved as ReceiverState), systemId: '1' };
   const same = open();
   await same.remember();
-  expect(await same.connected('1', 'slot')).toBe(true);
+  expect(same.isOf('1')).toBe(true);
+  await same.connected('1', 'slot');
   expect(saved).toMatchObject({ confirmed, stored: '0/64' });
   const other = open();
   await other.remember();
-  expect(await other.connected('2', 'slot')).toBe(false);
+  expect(other.isOf('2')).toBe(false);
+  await other.connected('2', 'slot');
   expect(saved?.confirmed).toBeUndefined();
 });

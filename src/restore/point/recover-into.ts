@@ -8,6 +8,7 @@ import type { RecordedBase } from '../../sources/postgres/base-source.ts';
 import type { AgentContext } from '../../sources/postgres/server/tools.ts';
 import { HELPER_ROOT } from '../../sources/volume.ts';
 import { readIndexFile } from '../../store/filesystem/read-index.ts';
+import { withKeyId } from '../../store/objects/manifest.ts';
 import { readPacks } from '../../store/repository/pack-lists.ts';
 import type { Repository } from '../../store/repository/repository.ts';
 import type { TreeStore } from '../../trees/runner.ts';
@@ -74,11 +75,11 @@ export async function recoverInto(
   const wanted = target === 'latest' ? window.to : describeTarget(target);
   if (!entry.index || !entry.facts || !entry.image)
     throw new LifeboatError('OBJECT_MISSING', `the base backup ${base.snapshot} is not complete`);
-  const facts = (await repository.readFacts(entry.facts)) as RecordedBase;
+  const facts = (await repository.readFacts(withKeyId(entry.facts, entry))) as RecordedBase;
   const packs = await readPacks(repository, entry, signal);
   say(`Recover ${source} to ${wanted}, from the base backup of ${base.stopTime}${name ? `, into volume ${name}` : ''}`);
   const indexPath = path.join(directory, 'base.ndjson');
-  await repository.fetchIndex(entry.index, indexPath, signal);
+  await repository.fetchIndex(withKeyId(entry.index, entry), indexPath, signal);
   const exchange = { files: path.join(directory, 'wal'), wanted: path.join(directory, 'wanted') };
   const wal = new WalServer(repository, log, exchange);
   await wal.open();

@@ -6,10 +6,14 @@ import { TOOLS } from '../../sources/postgres/server/commands.ts';
 export const DATA = '/lifeboat/data';
 const RUNTIME = '/run/lifeboat';
 
-/** Waits for a file that the agent fetches. The name comes from Postgres, and has only letters, digits and a dot. */
-export const FETCH_SCRIPT = `: > "/lifeboat/wanted/$1" || exit 2
+/**
+ * Waits for a file that the agent fetches. The name comes from Postgres, and has only letters, digits and a dot. Status
+ * 1 means that there is no such file. Any other failure must end the server, or it would count as the end of the WAL. A
+ * status above 125 does that (Postgres docs, restore_command).
+ */
+export const FETCH_SCRIPT = `: > "/lifeboat/wanted/$1" || exit 255
 while [ ! -e "/lifeboat/wal/$1" ]; do [ -e "/lifeboat/wal/$1.none" ] && exit 1; sleep 0.05; done
-exec cp "/lifeboat/wal/$1" "$2"
+cp "/lifeboat/wal/$1" "$2" || exit 255
 `;
 
 /**

@@ -92,9 +92,14 @@ export class PreviousIndex {
     const byKey = new Map(previous.packs.map((pack) => [pack.key, pack]));
     const available = new Map<string, PackRef>();
     if (previous.listed) for (const pack of previous.packs) available.set(pack.id, pack);
-    for await (const { key, size } of previous.listed ? [] : destination.list(prefix)) {
-      const pack = byKey.get(key);
-      if (pack && pack.size === size) available.set(pack.id, pack);
+    try {
+      for await (const { key, size } of previous.listed ? [] : destination.list(prefix)) {
+        const pack = byKey.get(key);
+        if (pack && pack.size === size) available.set(pack.id, pack);
+      }
+    } catch (error) {
+      more?.table.close();
+      throw error;
     }
     const opened = new PreviousIndex(previous.indexPath, available, more);
     const lost = previous.packs.length - available.size;

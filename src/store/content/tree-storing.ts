@@ -105,14 +105,15 @@ export class TreeStoring {
   async finish(): Promise<StoredTree> {
     const stored = await this.contents.finish();
     await this.index.finish();
+    // A pack is not used if it holds only parts of a file that changed, or could not be read to its end.
+    const packs = await this.previous.packs(this.index.usedPacks, stored);
     await this.close();
     this.result.newFiles = this.contents.newFiles;
     this.result.databases = this.databases?.count ?? 0;
     this.result.newBytes = stored.reduce((sum, pack) => sum + pack.size, 0);
     this.result.warnings.push(...this.previous.warnings);
     this.reportProgress(0);
-    // A pack is not used if it holds only parts of a file that changed, or could not be read to its end.
-    return { ...this.result, packs: await this.previous.packs(this.index.usedPacks, stored) };
+    return { ...this.result, packs };
   }
 
   /** Removes the index and unfinished objects. Packs that are already stored stay: the object log names them. */

@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto';
-import { closeSync, createReadStream, fstatSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import { errorInfo, LifeboatError } from '../../base/errors.ts';
 import { Directory } from '../filesystem/directory.ts';
 import { fileStat } from '../filesystem/file-stat.ts';
@@ -7,6 +6,7 @@ import type { IndexEntry } from '../filesystem/index-file.ts';
 import { pathFromText, pathUnder } from '../filesystem/path.ts';
 import type { IndexLine } from '../filesystem/read-index.ts';
 import { isSqlite, isWithoutItsLog, SQLITE_HEADER } from '../sqlite/sqlite-file.ts';
+import { hashIs } from './live-file.ts';
 
 /** The result of comparing a single mounted file with a snapshot of it. */
 export interface FileComparison {
@@ -44,7 +44,7 @@ export async function compareFile({
     const fd = directory.openFile(path);
     try {
       const isEqual =
-        isSame(only, fd) && !isLogMissing(fd, pathUnder(root)(path)) && (await hashOf(fd)) === only.sha256;
+        isSame(only, fd) && !isLogMissing(fd, pathUnder(root)(path)) && (await hashIs(fd, only, () => undefined));
       return { isEqual, isDatabase };
     } finally {
       closeSync(fd);
@@ -68,10 +68,4 @@ function isLogMissing(fd: number, absolute: Buffer): boolean {
   const header = Buffer.alloc(SQLITE_HEADER);
   const isWhole = readSync(fd, header, 0, header.length, 0) === header.length;
   return isWhole && isSqlite(header) && isWithoutItsLog(header, absolute, true);
-}
-
-async function hashOf(fd: number): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream('', { fd, start: 0, autoClose: false })) hash.update(chunk as Buffer);
-  return hash.digest('hex');
 }

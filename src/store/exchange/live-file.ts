@@ -91,7 +91,8 @@ async function withLikely(
   }
 }
 
-async function hashIs(fd: number, entry: IndexEntry, heard: () => void): Promise<boolean> {
+/** Returns whether an open file has the content of an index entry: its data ranges, and zeros elsewhere. */
+export async function hashIs(fd: number, entry: IndexEntry, heard: () => void): Promise<boolean> {
   const { size = 0, ranges } = entry;
   if (ranges && !(await isEmptyOutside(fd, entry, heard))) return false;
   const hashing = createHash('sha256');

@@ -2,6 +2,7 @@ import * as fs from 'node:fs';
 import path from 'node:path';
 import { decodeFact, encodeFact, type Fact, hashOfFact, lengthOfFact, MAX_FACT } from './fact.ts';
 import { Slots } from './slots.ts';
+import { readState, type TableState, writeState } from './table-state.ts';
 
 /** A fact is usually shorter, bytes. */
 const FIRST_READ = 256;
@@ -10,20 +11,6 @@ const SCAN_BYTES = 1024 * 1024;
 /** A table is made smaller once it is so many times as large as it was then, and this much larger, bytes. */
 const GROWTH = 2;
 const TOLERATED_BYTES = 16 * 1024 * 1024;
-
-/** The state of a table, as stored next to it. */
-interface TableState {
-  /** the repository and project that the facts are about */
-  of: string;
-  /** the length of the facts that the slots cover, bytes; absent while the table is being changed */
-  facts?: number;
-  /** number of different contents */
-  used: number;
-  /** SHA-256 of the stored indexes whose lines are all in the table */
-  covered: string[];
-  /** the length of the facts when those of unused packs were removed last, bytes */
-  base?: number;
-}
 
 /** The parts of an open table. */
 interface Opened {
@@ -45,6 +32,7 @@ export class ContentTable {
   private pending: Buffer[] = [];
   private pendingBytes = 0;
   private isChanging = false;
+  private isClosed = false;
 
   private constructor(opened: Opened) {
     this.opened = opened;
@@ -74,9 +62,15 @@ export class ContentTable {
     const file = fs.openSync(path.join(fresh, 'facts'), 'w+', 0o600);
     const slots = Slots.create(path.join(fresh, 'slots'));
     const table = new ContentTable({ directory: fresh, file, slots, state: { of, used: 0, covered: [] }, end: 0 });
-    table.change();
-    for (const fact of facts) table.add(fact);
-    table.close();
+    try {
+      table.change();
+      for (const fact of facts) table.add(fact);
+      table.close();
+    } catch (error) {
+      table.discard();
+      fs.rmSync(fresh, { recursive: true, force: true });
+      throw error;
+    }
     fs.rmSync(directory, { recursive: true, force: true });
     fs.renameSync(fresh, directory);
     const opened = openWhole(directory, readState(directory) as TableState, 'r+');
@@ -145,9 +139,11 @@ export class ContentTable {
     if (this.pendingBytes >= FLUSH_BYTES) this.flush();
   }
 
-  /** Completes all changes, and closes the files. */
+  /** Completes all changes, and closes the files. Later calls do nothing. */
   close(): void {
     const { opened } = this;
+    if (this.isClosed) return;
+    this.isClosed = true;
     try {
       if (!this.isChanging) return;
       this.flush();
@@ -159,6 +155,12 @@ export class ContentTable {
       fs.closeSync(opened.file);
       opened.slots.close();
     }
+  }
+
+  /** Closes the files without completing anything. */
+  private discard(): void {
+    this.isChanging = false;
+    this.close();
   }
 
   /** Marks the table on disk as being changed. If this process dies, the next one makes the slots from the facts. */
@@ -173,27 +175,30 @@ export class ContentTable {
   private flush(): void {
     const { opened } = this;
     const data = Buffer.concat(this.pending);
-    this.pending = [];
-    this.pendingBytes = 0;
     for (let done = 0; done < data.length; )
       done += fs.writeSync(opened.file, data, done, data.length - done, opened.end + done);
+    // Only now: if the disk is full, the facts stay pending, because an index that they come from may count as covered.
+    this.pending = [];
+    this.pendingBytes = 0;
     opened.end += data.length;
   }
 }
 
 /** Opens the files of a table that was closed. Undefined if they do not fit together. */
 function openWhole(directory: string, state: TableState, flags: 'r' | 'r+'): Opened | undefined {
+  let slots: Slots | undefined;
+  let file: number | undefined;
   try {
-    const slots = Slots.open(path.join(directory, 'slots'), state.used, flags);
+    slots = Slots.open(path.join(directory, 'slots'), state.used, flags);
     if (!slots) return undefined;
-    const file = fs.openSync(path.join(directory, 'facts'), flags);
+    file = fs.openSync(path.join(directory, 'facts'), flags);
     const end = state.facts ?? 0;
     if (fs.fstatSync(file).size >= end) return { directory, file, slots, state, end };
-    fs.closeSync(file);
-    slots.close();
   } catch {
     // It is made again.
   }
+  if (file !== undefined) fs.closeSync(file);
+  slots?.close();
   return undefined;
 }
 
@@ -235,25 +240,4 @@ function readFact(file: number, at: number): Fact | undefined {
     if (read.length < length || lengthOfFact(read) <= length) return decodeFact(read);
   }
   return undefined;
-}
-
-function readState(directory: string): TableState | undefined {
-  try {
-    const state = JSON.parse(fs.readFileSync(path.join(directory, 'state.json'), 'utf8')) as TableState;
-    return typeof state.used === 'number' && Array.isArray(state.covered) ? state : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function writeState(directory: string, state: TableState): void {
-  const file = path.join(directory, 'state.json');
-  const handle = fs.openSync(`${file}.new`, 'w', 0o600);
-  try {
-    fs.writeSync(handle, JSON.stringify(state));
-    fs.fsyncSync(handle);
-  } finally {
-    fs.closeSync(handle);
-  }
-  fs.renameSync(`${file}.new`, file);
 }

@@ -7,7 +7,7 @@ import type { Base } from './windows.ts';
 interface NeededWal {
   /** complete and incomplete segments, and history files; without the segment that is being received */
   objects: ObjectRef[];
-  /** keys of the pages that list them */
+  /** keys of the pages that list them, without a hole between the first and the newest */
   pages: string[];
   /** parts of the segment that is being received, which later ones replace */
   open: ObjectRef[];
@@ -15,7 +15,7 @@ interface NeededWal {
 
 /**
  * Returns the WAL that base backups need: everything from the first segment that the oldest one of them reads. History
- * files and the newest page always count.
+ * files and the newest page always count, and so does each page after one that counts.
  *
  * @param isCurrent the log is the present one of its source: while it has no base backup, the first one may be under
  * way, and needs the WAL from its beginning on
@@ -30,17 +30,17 @@ export function neededWal(log: WalLog, bases: readonly Base[], isCurrent: boolea
   const isNeeded = ({ name }: { name: string }) => (parseSegmentName(name, segmentSize)?.number ?? 0) >= first;
   const newest = log.pages.at(-1);
   const listed = log.pages.map(({ page }) => page);
+  // Each page names the one before it, so the pages after the first needed one stay, whatever they list.
+  const firstPage = listed.findIndex(
+    ({ histories, segments, partials }) => histories.length > 0 || [...segments, ...partials].some(isNeeded),
+  );
   return {
     objects: [
       ...listed.flatMap(({ segments }) => segments.filter(isNeeded)),
       ...listed.flatMap(({ histories }) => histories),
       ...listed.flatMap(({ partials }) => partials.filter(isNeeded).flatMap(({ parts }) => parts)),
     ],
-    pages: log.pages
-      .filter(({ page }) => page.histories.length > 0 || [...page.segments, ...page.partials].some(isNeeded))
-      .map(({ key }) => key)
-      .concat(newest ? [newest.key] : [])
-      .filter((key, i, all) => all.indexOf(key) === i),
+    pages: log.pages.slice(firstPage < 0 ? -1 : firstPage).map(({ key }) => key),
     open: newest?.page.open?.parts ?? [],
   };
 }

@@ -133,10 +133,9 @@ export class WalWriter {
         break;
       } catch (error) {
         if (!hasCode(error, 'DEST_EXISTS') || attempt >= ATTEMPTS) throw error;
-        if (await this.isOwn(next)) {
-          if (this.hash !== before.hash) break;
-          next.revision++;
-        }
+        await this.adopt(next);
+        if (this.hash !== before.hash) break;
+        next.revision++;
       }
     }
     this.note(change);
@@ -187,7 +186,7 @@ export class WalWriter {
    * Looks at a revision that exists already. An earlier attempt whose answer was lost may have stored it. Then it
    * becomes the current page if it is the same.
    */
-  private async isOwn(page: WalPage): Promise<boolean> {
+  private async adopt(page: WalPage): Promise<void> {
     const found = await readPage(this.repository, this.options.place, page);
     if (found.page.home !== this.options.home) {
       throw new LifeboatError('LOCKED', `another Lifeboat receives the WAL of ${page.source}`, {
@@ -198,7 +197,6 @@ export class WalWriter {
       this.page = page;
       this.hash = found.hash;
     }
-    return true;
   }
 
   private async removeReplaced({ page, hash }: { page: WalPage; hash: string | null }): Promise<void> {

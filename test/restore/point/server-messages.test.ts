@@ -22,7 +22,7 @@ test('a server that had nothing to replay says nothing about it', () => {
   expect(() => after('LOG:  redo is not required').refuseShort('0/9000000', MIB)).not.toThrow();
 });
 
-test('a target that was not reached is told apart from a failure', () => {
+test('a target that was not reached is distinguished from a failure', () => {
   const early = 'FATAL:  recovery ended before configured recovery target was reached';
   expect(after(early).outcome(false)).toBe('ended early');
   expect(() => after('FATAL:  could not open file').outcome(false)).toThrow(/could not open file/);

@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, write
 import path from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { LifeboatError } from '../../../src/base/errors.ts';
+import { type ErrorCode, LifeboatError } from '../../../src/base/errors.ts';
 import { findSnapshot } from '../../../src/restore/find.ts';
 import { readIndexFileLines } from '../../../src/store/filesystem/read-index.ts';
 import { readPacks } from '../../../src/store/repository/pack-lists.ts';
@@ -12,9 +12,18 @@ import { noise } from '../../store/content/chunks.ts';
 import { describeTree } from '../../store/helpers.ts';
 
 /** What a restore may answer to damage. Anything else is a fault of the program. */
-const CODES = new Set([
-  ...['OBJECT_DAMAGED', 'OBJECT_MISSING', 'SIGNATURE_WRONG', 'SIGNATURE_MISSING', 'SIGNATURE_UNKNOWN'],
-  ...['SNAPSHOT_UNKNOWN', 'SNAPSHOT_DAMAGED', 'DEST_FOREIGN', 'KEY_WRONG', 'KEY_MISSING', 'FORMAT_UNKNOWN'],
+const CODES = new Set<ErrorCode>([
+  'OBJECT_DAMAGED',
+  'OBJECT_MISSING',
+  'SIGNATURE_WRONG',
+  'SIGNATURE_MISSING',
+  'SIGNATURE_KEY',
+  'CHAIN_BROKEN',
+  'SNAPSHOT_UNKNOWN',
+  'DEST_FOREIGN',
+  'KEY_WRONG',
+  'KEY_MISSING',
+  'FORMAT_UNSUPPORTED',
 ]);
 
 const MIB = 1024 * 1024;
