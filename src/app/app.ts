@@ -18,6 +18,7 @@ import { createDispatcher } from '../report/dispatch.ts';
 import type { CopyReport, Listener, RunReport } from '../report/events.ts';
 import type { Forgotten } from '../restore/all/forget-all.ts';
 import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
+import type { InPlaceRequest } from '../restore/point/prepare-in-place.ts';
 import type { PointRequest, PointResult } from '../restore/point/restore-point.ts';
 import type { PointSnapshotRequest } from '../restore/point/snapshot-of-point.ts';
 import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
@@ -60,6 +61,7 @@ export interface App extends Environment {
     listeners?: Listener[],
   ): Promise<RestoreResult>;
   restoreToPoint(request: PointRequest): Promise<PointResult>;
+  restoreInPlace(request: InPlaceRequest, listeners: readonly Listener[]): Promise<RestoreResult>;
   /** makes a snapshot of a server as it was at a point in time, and returns its id */
   snapshotOfPoint(request: PointSnapshotRequest): Promise<string>;
   export(request: ExportRequest, listeners?: Listener[]): Promise<ExportReport>;
@@ -75,6 +77,16 @@ export interface App extends Environment {
   forgetUnreadable(name: string): Promise<UnreadableSnapshot>;
   copy(request: CopyRequest): Promise<CopyReport[]>;
   daemon(signal: AbortSignal): Promise<void>;
+}
+
+/** Returns the recoveries to a point in time. Their code is loaded on use. */
+function pointsOf(environment: Environment): Pick<App, 'restoreToPoint' | 'restoreInPlace' | 'snapshotOfPoint'> {
+  const load = () => import('./point.ts');
+  return {
+    restoreToPoint: async (request) => (await load()).restorePoint(environment, request),
+    restoreInPlace: async (request, listeners) => (await load()).restorePointInPlace(environment, request, listeners),
+    snapshotOfPoint: async (request) => (await load()).snapshotPoint(environment, request),
+  };
 }
 
 /** Builds the app on the environment. Fails like {@link openEnvironment}. */
@@ -94,8 +106,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
         ? (await import('../restore/all/restore-all.ts')).restoreAll(deps, { ...request, source: '' })
         : (await import('../restore/restore.ts')).restore(deps, { ...request, source: request.source });
     },
-    restoreToPoint: async (request) => (await import('./point.ts')).restorePoint(environment, request),
-    snapshotOfPoint: async (request) => (await import('./point.ts')).snapshotPoint(environment, request),
+    ...pointsOf(environment),
     export: async (request, listeners = []) => {
       const { now, runs } = environment;
       const repository = () => environment.repository({ create: false });

@@ -13,11 +13,13 @@ import { damagedLists } from '../store/repository/unreferenced.ts';
 import { type Affected, findAffected } from './affected.ts';
 import { type NeededKey, neededKeys } from './keys.ts';
 import { type ReadOptions, readShare } from './read.ts';
-import { walToCheck } from './wal.ts';
+import { type Remembering, walToCheck } from './wal.ts';
 
 interface CheckOptions extends ReadOptions {
   /** the spool's directory of runs, with room for one index at a time */
   spool: string;
+  /** absent: the repository is not the agent's own */
+  remembered?: Remembering;
 }
 
 /** An object that does not match its manifest. */
@@ -71,7 +73,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   const wal = await walToCheck(
     repository,
     snapshots.map(({ manifest }) => manifest),
-    options.signal,
+    options,
   );
   for (const ref of wal.objects) objects.set(ref.key, ref);
   const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);

@@ -5,7 +5,7 @@ import { formatAgo, formatBytes, oneLine } from '../report/format.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { readRecoverable } from '../store/wal/recoverable.ts';
 import type { Hole, Window } from '../store/wal/windows.ts';
-import { openReceiverMemory, type ReceiverState } from '../wal/receiver-state.ts';
+import { type CopiedWal, openReceiverMemory, type ReceiverState, rememberedOf } from '../wal/receiver-state.ts';
 import { type Call, print } from './call.ts';
 
 /** The times to which one source can be recovered. */
@@ -14,6 +14,8 @@ export interface SourceWindows {
   windows: Window[];
   holes: Hole[];
   receiver: ReceiverState | null;
+  /** how far each copy has the WAL, by its name */
+  copies: Record<string, CopiedWal>;
   problems: ErrorInfo[];
 }
 
@@ -41,14 +43,14 @@ export async function readWindows({ app, io }: Call, wanted?: string): Promise<S
   const all: SourceWindows[] = [];
   for (const name of wanted === undefined ? planned : [wanted]) {
     const receiver = app.otherRepository ? undefined : await memory.state(name);
-    const { confirmed, systemId } = receiver ?? {};
-    const known = confirmed && systemId ? { [systemId]: confirmed } : {};
     const names = { source: name, base: baseName(name) };
-    const { windows, holes, logs } = repository
-      ? await readRecoverable(repository, names, known, io.signal)
-      : { windows: [], holes: [], logs: [] };
-    const problems = logs.flatMap((log) => log.problems.map(({ code, message }) => ({ code, message })));
-    all.push({ name, windows, holes, receiver: receiver ?? null, problems });
+    const found = repository && (await readRecoverable(repository, names, rememberedOf(receiver), io.signal));
+    const { windows = [], holes = [] } = found ?? {};
+    const problems = (found?.problems ?? []).map(({ code, message }) => ({ code, message }));
+    const known = app.otherRepository ? {} : await memory.copied(name);
+    const present = new Set(app.copies.map((one) => one.name));
+    const copies = Object.fromEntries(Object.entries(known).filter(([copy]) => present.has(copy)));
+    all.push({ name, windows, holes, receiver: receiver ?? null, copies, problems });
   }
   return all;
 }
@@ -62,7 +64,7 @@ async function openToRead(app: Call['app']): Promise<Repository | undefined> {
 }
 
 /** Renders the windows of a source: one line for each window and hole, in order. */
-export function windowLines({ name, windows, holes, receiver, problems }: SourceWindows, now: Date): string[] {
+export function windowLines({ name, windows, holes, receiver, copies, problems }: SourceWindows, now: Date): string[] {
   const lines = [
     ...windows.map((one) => ({
       at: one.from,
@@ -75,6 +77,7 @@ export function windowLines({ name, windows, holes, receiver, problems }: Source
     head,
     ...lines.map(({ text }) => text),
     ...receiverLines(receiver, now),
+    ...Object.entries(copies).map(([copy, copied]) => copyLine(copy, copied, { receiver, now })),
     ...problems.map(({ code, message }) => `  ! ${message} (${code})`),
   ];
 }
@@ -87,6 +90,20 @@ function receiverLines(receiver: ReceiverState | null, now: Date): string[] {
   const behind =
     confirmed?.lsn === stored && stored === written ? 'everything is stored' : `${formatBytes(kept)} behind`;
   return [`  WAL: ${state} since ${ago}, ${behind}`];
+}
+
+/** Says how far a copy has the WAL: what it lacks is lost with the host. */
+function copyLine(
+  copy: string,
+  { page, revision, reached, error }: CopiedWal,
+  { receiver, now }: { receiver: ReceiverState | null; now: Date },
+): string {
+  const { logged } = receiver ?? {};
+  const last =
+    reached === undefined ? 'no time of it is known' : `the last time in it is ${formatAgo(new Date(reached), now)}`;
+  if (error) return `  ! ${copy} lacks the newest WAL, ${last}: ${error.message} (${error.code})`;
+  const isUpToDate = logged?.page === page && logged.revision === revision;
+  return `  WAL in ${copy}: ${isUpToDate ? 'everything that is stored' : last}`;
 }
 
 /** Returns an ISO time to the second, in UTC. */

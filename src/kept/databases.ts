@@ -119,7 +119,7 @@ export async function reachedBy(
   openTools: (planned: PostgresSource) => Promise<Tools>,
 ): Promise<Reached> {
   const ofVolume = (await deps.state.rollbacks()).some(
-    ({ source, volume }) => source === target && volume !== undefined,
+    (one) => one.source === target && one.volume && (one.dataDirectory === undefined || one.id === (from?.id ?? id)),
   );
   if (ofVolume) return 'unknown';
   const { kept } = await refreshKept(deps.state, target, (names) =>

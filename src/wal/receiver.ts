@@ -1,4 +1,4 @@
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, hasCode, type LifeboatError } from '../base/errors.ts';
@@ -16,10 +16,11 @@ import {
   tryReplication,
 } from '../sources/postgres/wal/replication.ts';
 import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
-import { removePath } from '../store/filesystem/remove-tree.ts';
+import { lostEnd } from '../store/wal/read-log.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
 import { dropFormerSlot, ensureSlot } from './own-slot.ts';
+import { empty, holdsOtherTimeline, removeOtherTimelines } from './received-files.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
@@ -64,8 +65,7 @@ export class Receiver {
     this.status = new ReceiverStatus(deps, source);
     this.guard = new SlotGuard((error) => {
       if (hasCode(error, 'WAL_GAP')) this.reason ??= error.message;
-      this.log.warn(error.message, { source: source.server, ...errorInfo(error) });
-      deps.alarm(source.server, errorInfo(error));
+      this.raise(error);
     });
   }
 
@@ -104,6 +104,7 @@ export class Receiver {
     try {
       const session = await tools.session('postgres', signal).catch(() => tools.control());
       const connected = await this.prepare({ tools, session, root }, signal);
+      await this.leaveTimeline(connected, signal);
       await this.drain(connected, signal);
       const ended = new AbortController();
       const until = AbortSignal.any([signal, ended.signal]);
@@ -139,6 +140,18 @@ export class Receiver {
     this.renew = true;
   }
 
+  /**
+   * Stores and drops what was received of another timeline than the server's, as after a recovery in place:
+   * `pg_receivewal` would ask this server for the rest of it.
+   */
+  private async leaveTimeline({ session, slot, shipping, directory, facts }: Connected, signal: AbortSignal) {
+    const state = await readSlot(session, slot);
+    const { segmentSize } = facts;
+    if (!(await holdsOtherTimeline(directory, state.timeline, segmentSize))) return;
+    while ((await shipping.ship(state, signal)).more) signal.throwIfAborted();
+    await removeOtherTimelines(directory, state.timeline, segmentSize);
+  }
+
   private async prepare(
     { tools, session, root }: Pick<Connected, 'tools' | 'session'> & { root: string },
     signal: AbortSignal,
@@ -147,6 +160,9 @@ export class Receiver {
     const facts = await readReplicationFacts(session);
     const home = await deps.home();
     const slot = slotName(home, deps.project, source.server);
+    // A standby does not say where its WAL ends.
+    const standby = facts.inRecovery ? replicationProblem(facts, false) : undefined;
+    if (standby) throw standby;
     const before = await readSlot(session, slot);
     // First, because the server may be in danger for as long as the rest fails.
     await this.guard.check({ tools, session, slot }, before, signal);
@@ -156,7 +172,9 @@ export class Receiver {
     const { systemId, segmentSize } = facts;
     const repository = await deps.repository();
     const place = { project: deps.project, source: source.server, systemId };
-    const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now });
+    const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
+    const lost = lostEnd(repository, source.server, writer.opened, this.status.remembered);
+    if (lost) this.raise(lost);
     const shipping = new Shipping({
       ...{ writer, directory: root, segmentSize, now: deps.now },
       onGap: (error) => this.noteGap(error),
@@ -218,6 +236,12 @@ export class Receiver {
     }
   }
 
+  /** Tells people about an error that the receiver survives. */
+  private raise(error: LifeboatError): void {
+    this.log.warn(error.message, { source: this.source.server, ...errorInfo(error) });
+    this.deps.alarm(this.source.server, errorInfo(error));
+  }
+
   private noteGap(error: LifeboatError): void {
     this.log.error('WAL is missing; making a new base backup', { source: this.source.server, ...errorInfo(error) });
     this.deps.alarm(this.source.server, errorInfo(error));
@@ -232,8 +256,4 @@ const WAL_IS_GONE =
 /** Returns whether the server has removed WAL that the receiver asked for, or never had it (walsender.c). */
 function isWalGone(error: unknown): boolean {
   return WAL_IS_GONE.test(errorInfo(error).message);
-}
-
-async function empty(directory: string): Promise<void> {
-  for (const name of await readdir(directory)) await removePath(directory, name);
 }
