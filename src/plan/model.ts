@@ -86,6 +86,9 @@ export interface Hook {
   user?: string;
 }
 
+/** A URL that must answer 2xx, or a command that must end with status 0. */
+export type HealthQuestion = { url: string } | Hook;
+
 interface SourceBase {
   /** `db.postgres`, `web.media`, `config`: unique in a project */
   name: string;
@@ -103,7 +106,9 @@ interface SourceBase {
   post?: Hook;
   /** after a restore into the source */
   restored?: Hook;
-  /** services of the project that the service of a hook depends on, directly or not; absent without hooks */
+  /** what tells after a restore that the application works */
+  health?: HealthQuestion;
+  /** services of the project that the service of a command depends on, directly or not; absent without commands */
   dependsOn?: string[];
   /** when the container was created and started; absent for `config` */
   life?: ContainerLife;
@@ -111,7 +116,7 @@ interface SourceBase {
 
 /** A container with the commands of its service. */
 export type HookService = Pick<SourceBase, 'project' | 'service' | 'containerId' | 'containerName'> &
-  Pick<SourceBase, 'pre' | 'post' | 'restored' | 'dependsOn'>;
+  Pick<SourceBase, 'pre' | 'post' | 'restored' | 'health' | 'dependsOn'>;
 
 /** A Postgres container. */
 export interface PostgresSource extends SourceBase {
