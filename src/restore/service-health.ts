@@ -4,7 +4,7 @@ import type { ContainerDetails } from '../docker/answers.ts';
 import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
 import { execText } from '../docker/exec.ts';
-import type { HealthQuestion, Hook, PlannedSource } from '../plan/model.ts';
+import type { Hook, PlannedSource } from '../plan/model.ts';
 import type { RestoreReport } from '../report/events.ts';
 import { current } from '../run/current.ts';
 import type { ContainerRef } from '../run/journal.ts';
@@ -150,7 +150,7 @@ export async function askHealth(
 function answerOf(
   engine: Engine,
   service: ContainerRef,
-  health: HealthQuestion,
+  health: NonNullable<PlannedSource['health']>,
   { signal, patience }: { signal: AbortSignal; patience: Patience },
 ): Promise<ServiceCheck> {
   if ('url' in health) return answersWell(new URL(health.url), signal, patience);
