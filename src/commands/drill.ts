@@ -44,7 +44,7 @@ export async function drills(call: Call): Promise<number> {
   const when = { now, zone: app.settings.timeZone };
   print({ ...call, json: call.json || options.format === 'json' }, { format: 1, ...report }, () =>
     options.format === 'md'
-      ? drillsMarkdown(report, when)
+      ? drillsMarkdown(report, now)
       : options.format === 'csv'
         ? drillsCsv(report)
         : text(report, when),

@@ -1,6 +1,6 @@
 import type { DrillReport, DrillResult } from '../drill-report.ts';
 import { checkText } from '../drill-text.ts';
-import { formatAge, formatDuration, formatWhen, oneLine, plural } from '../format.ts';
+import { formatAge, formatDuration, oneLine, plural } from '../format.ts';
 
 /** One source's part of a stored drill. */
 interface Row {
@@ -19,21 +19,15 @@ export interface DrillsReport {
   problems: readonly { id: string; error: { code: string; message: string } }[];
 }
 
-interface When {
-  now: Date;
-  zone: string;
-}
-
 /** Writes the evidence as a report for people and auditors, in Markdown. */
-export function drillsMarkdown(report: DrillsReport, { now, zone }: When): string {
+export function drillsMarkdown(report: DrillsReport, now: Date): string {
   const rows = rowsOf(report);
   const failed = rows.filter(({ result }) => result.status === 'failed');
-  const time = (iso: string) => formatWhen(new Date(iso), { now, zone });
   const period = report.since === undefined ? 'all drills' : `drills since ${time(report.since)}`;
   return [
     `# Restore tests of ${cell(report.project)}`,
     '',
-    `${period[0]?.toUpperCase()}${period.slice(1)}, written ${formatWhen(now, { now, zone })}. Each drill restored snapshots into throwaway containers and compared them with what was recorded when they were made.`,
+    `${period[0]?.toUpperCase()}${period.slice(1)}, written ${time(now.toISOString())}. Each drill restored snapshots into throwaway containers and compared them with what was recorded when they were made.`,
     '',
     `- Drills: ${report.drills.length}. Restores: ${rows.length}, of them failed: ${failed.length}.`,
     ...sourceLines(rows),
@@ -41,10 +35,15 @@ export function drillsMarkdown(report: DrillsReport, { now, zone }: When): strin
     '',
     '| when | source | snapshot | age of the data | result | restored in | checks | place | image | asked by |',
     '|---|---|---|---|---|---|---|---|---|---|',
-    ...rows.map((row) => `| ${columns(row, time).map(cell).join(' | ')} |`),
-    ...(failed.length === 0 ? [] : ['', '## What failed', '', ...failed.flatMap((row) => failureLines(row, time))]),
+    ...rows.map((row) => `| ${columns(row).map(cell).join(' | ')} |`),
+    ...(failed.length === 0 ? [] : ['', '## What failed', '', ...failed.flatMap((row) => failureLines(row))]),
     '',
   ].join('\n');
+}
+
+/** Returns a time that is right whenever the report is read: `2026-11-19 12:00 UTC`. */
+function time(iso: string): string {
+  return `${iso.slice(0, 16).replace('T', ' ')} UTC`;
 }
 
 /** The longest restore of each source is what a recovery must reckon with. */
@@ -67,7 +66,7 @@ function evidenceText({ drills, problems }: DrillsReport): string {
   return `${signed} of ${drills.length} signed and verified; ${chain}.`;
 }
 
-function columns({ drill, result }: Row, time: (iso: string) => string): string[] {
+function columns({ drill, result }: Row): string[] {
   const bad = result.checks.filter(({ result: how }) => how === 'failed').length;
   const skipped = result.checks.filter(({ result: how }) => how === 'skipped').length;
   const counted = [
@@ -87,7 +86,7 @@ function columns({ drill, result }: Row, time: (iso: string) => string): string[
   ];
 }
 
-function failureLines({ drill, result }: Row, time: (iso: string) => string): string[] {
+function failureLines({ drill, result }: Row): string[] {
   const failed = result.checks.filter(({ result: how }) => how === 'failed');
   return [
     `- ${time(drill.start)}, ${cell(result.source)}: ${result.error ? `${cell(result.error.message)} (${cell(result.error.code)})` : plural(failed.length, 'check')}`,
