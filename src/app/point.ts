@@ -53,7 +53,7 @@ function pointSnapshotDepsOf(environment: Environment): PointSnapshotDeps {
 }
 
 /** Returns the dependencies of a recovery to a point in time. */
-function pointDepsOf(environment: Environment): ToVolumeDeps {
+export function pointDepsOf(environment: Environment): ToVolumeDeps {
   const { engine, agent, treeStore, state, log, otherRepository } = environment;
   const memory = openReceiverMemory(state.directory);
   const { journals, spool, agentId, recover, clear, now, plan } = runDepsOf(environment, createDispatcher([], { log }));

@@ -4,6 +4,7 @@ import { startCommand } from './names.ts';
 import { readPort, readPostgresCommand } from './postgres-command.ts';
 import { type Claim, containerClaim, resolveClaims, SECRETS } from './postgres-credentials.ts';
 import type { Settings } from './settings.ts';
+import { drillAsks } from './values/drill-assert.ts';
 
 const DEFAULT_PORT = 5432;
 
@@ -31,6 +32,11 @@ export function postgresSource(
   const command = readPostgresCommand(container.command ?? []);
   const own = containerClaim(env);
   const { database, databaseFile, databaseFrom } = own;
+  const drill = drillAsks(
+    values['lifeboat.drill.assert'],
+    values['lifeboat.drill.assert.*'],
+    values['lifeboat.drill.database'],
+  );
   return {
     ...base,
     kind: 'postgres',
@@ -39,6 +45,7 @@ export function postgresSource(
     ...(databases === undefined ? {} : { databases }),
     excludeDatabases: values['lifeboat.postgres.exclude-databases'] ?? [],
     excludeTableData: values['lifeboat.postgres.exclude-table-data'] ?? [],
+    ...(drill === undefined ? {} : { drill }),
     database,
     ...(databaseFile === undefined ? {} : { databaseFile }),
     ...(databaseFrom === undefined ? {} : { databaseFrom }),
@@ -54,11 +61,11 @@ const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 
 /**
- * Builds the source of a server's base backups. No command of `lifeboat.exec` surrounds it: recovery brings every base
- * backup to a consistent state by itself.
+ * Builds the source of a server's base backups. No command of `lifeboat.exec` surrounds it, and no restore asks for its
+ * health: recovery brings every base backup to a consistent state by itself.
  */
 export function baseSource(server: PostgresSource, values: LabelValues, settings: Settings): BaseSource {
-  const { pre: _, post: __, restored: ___, dependsOn: ____, ...rest } = server;
+  const { pre: _, post: __, restored: ___, health: ____, dependsOn: _____, ...rest } = server;
   const windowMs = values['lifeboat.postgres.pitr.window'] ?? 7 * DAY_MS;
   return {
     ...rest,

@@ -2,10 +2,11 @@ import { LOG_FORMATS, type LogLevel } from '../base/log.ts';
 import { parseCopies, parseLocation } from './location.ts';
 import { pgCredentials } from './pg-credentials.ts';
 import { parseKeep } from './retention.ts';
+import { DRILL_SETTINGS } from './values/drill-settings.ts';
 import type { Fields, Parsed } from './values/fields.ts';
 import { ageIdentity, ageRecipients, armored, passphrase } from './values/key-values.ts';
 import { parseSchedule } from './values/schedule.ts';
-import { duration, integer, list, matching, oneOf, percent, secretLines, text, url } from './values/values.ts';
+import { boolean, duration, integer, list, matching, oneOf, percent, secretLines, text, url } from './values/values.ts';
 import { parseZone } from './values/zone.ts';
 
 /** Compose's own rule for project names. */
@@ -155,6 +156,12 @@ export const SETTINGS = {
     doc: 'which runs Lifeboat [reports to Slack and the webhook](notifications.md#lifeboat_notify). `always`: all runs. `failure`: runs that failed or partly failed. `change`: runs with another result than the run before. healthchecks.io always receives all runs',
     default: 'always',
   },
+  LIFEBOAT_UNATTENDED_RESTORE: {
+    parse: boolean,
+    form: '`yes` or `no`',
+    doc: '`no`: a restore, rollback or other command that replaces or drops data needs a terminal. Without one, Lifeboat refuses it even with `--yes`',
+    default: 'yes',
+  },
   LIFEBOAT_STALL_TIMEOUT: {
     parse: duration({ min: '10s', max: '7d' }),
     form: 'duration',
@@ -230,7 +237,7 @@ export const SETTINGS = {
     default: '30 4 * * 0',
   },
   LIFEBOAT_RTO: planned('duration', 'how long a restore may take in a drill before an alarm'),
-  LIFEBOAT_DRILL_SCHEDULE: planned('schedule', 'when to run a test restore (*drill*)'),
+  ...DRILL_SETTINGS,
   LIFEBOAT_HTTP_PORT: { ...planned('port', 'port of the metrics and the status page'), parse: integer(1, 65_535) },
   LOG_LEVEL: {
     parse: oneOf(LEVELS),

@@ -5,6 +5,7 @@ import type { KeepPolicy } from './model.ts';
 import type { SourceCredentials } from './pg-credentials.ts';
 import { encryptionOf, type SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
+import { type DrillSettings, toDrillSettings } from './values/drill-settings.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './values/fields.ts';
 import { hasLikePrefix, suggest } from './values/suggest.ts';
 
@@ -43,10 +44,13 @@ export interface Settings {
   readonly slackWebhookUrl?: string;
   readonly webhookUrl?: string;
   readonly notify: 'always' | 'failure' | 'change';
+  /** false: data is replaced or dropped only at a terminal */
+  readonly unattendedRestore: boolean;
   readonly stallTimeoutMs: number;
   /** for recovery to a point in time: how often WAL is stored, milliseconds, and when to make base backups */
   readonly rpoMs: number;
   readonly baseSchedule: string;
+  readonly drill: DrillSettings;
   readonly pgUser?: string;
   readonly pgPassword?: string;
   /** at most one for each source */
@@ -214,9 +218,11 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     slackWebhookUrl: values.LIFEBOAT_SLACK_WEBHOOK_URL,
     webhookUrl: values.LIFEBOAT_WEBHOOK_URL,
     notify: values.LIFEBOAT_NOTIFY,
+    unattendedRestore: values.LIFEBOAT_UNATTENDED_RESTORE,
     stallTimeoutMs: values.LIFEBOAT_STALL_TIMEOUT,
     rpoMs: values.LIFEBOAT_RPO,
     baseSchedule: values.LIFEBOAT_BASE_SCHEDULE,
+    drill: toDrillSettings(values),
     pgUser: values.LIFEBOAT_PGUSER,
     pgPassword: values.LIFEBOAT_PGPASSWORD,
     pgCredentials: values.LIFEBOAT_PGCREDENTIALS ?? [],

@@ -1,5 +1,6 @@
 import { errorInfo } from '../../base/errors.ts';
 import type { Session } from '../../sources/postgres/server/session.ts';
+import { serverWords, sqlState } from '../../sources/postgres/server/sql-state.ts';
 import type { Tools } from '../../sources/postgres/server/tools.ts';
 
 /** The result of a check of recovered data. */
@@ -127,8 +128,9 @@ async function damageOf(session: Session, schema: string, { oid, kind }: Relatio
     const [row] = await session.all<{ damage: string | null }>(sql, [oid]);
     return row?.damage ?? undefined;
   } catch (error) {
-    const { message, cause } = errorInfo(error);
-    return cause ?? message;
+    // Anything else says nothing about the relation.
+    if (sqlState(error) === undefined) throw error;
+    return serverWords(error);
   } finally {
     await session.run('ROLLBACK TO one');
   }
