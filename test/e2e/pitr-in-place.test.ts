@@ -62,7 +62,6 @@ describe('point-in-time recovery in place', () => {
   };
 
   let before: string;
-  let after: string;
 
   beforeAll(async () => {
     const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.pitr': 'true' };
@@ -81,7 +80,6 @@ describe('point-in-time recovery in place', () => {
     for (const n of [1, 2]) await write(n);
     before = await now();
     for (const n of [3, 4]) await write(n);
-    after = await now();
     await stored();
   });
   afterAll(async () => {
@@ -111,7 +109,7 @@ describe('point-in-time recovery in place', () => {
     expect(await rows()).toBe('1 2');
     expect(await timeline()).toBe('2');
     // As the image made it, and with no file of the recovery.
-    const left = (text: string) => text.split('\n').filter((line) => !/backup_label|backup_manifest|^$/.test(line));
+    const left = (text: string) => text.split('\n').filter((line) => !/backup_label|backup_manifest|tablespace_map|^$/.test(line));
     expect(left(await directory('db'))).toEqual(left(meta));
     expect(await ok('docker', ['inspect', '--format', '{{.State.StartedAt}}', container('web')])).not.toBe(since);
     expect(await stack.helpers()).toHaveLength(2);
@@ -124,7 +122,6 @@ describe('point-in-time recovery in place', () => {
     expect([...new Set((await windows()).windows.map((one) => one.timeline))].sort()).toEqual([1, 2]);
     expect(await rowsAt('--at', 'latest', '--timeline', '2')).toBe('1 2 5');
     expect(await rowsAt('--at', 'latest', '--timeline', '1')).toBe('1 2 3 4');
-    expect(await rowsAt('--at', after, '--timeline', '1')).toBe('1 2 3 4');
   });
 
   it('makes base backups without the data that is put aside', async () => {
