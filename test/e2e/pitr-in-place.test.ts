@@ -109,7 +109,8 @@ describe('point-in-time recovery in place', () => {
     expect(await rows()).toBe('1 2');
     expect(await timeline()).toBe('2');
     // As the image made it, and with no file of the recovery.
-    const left = (text: string) => text.split('\n').filter((line) => !/backup_label|backup_manifest|tablespace_map|^$/.test(line));
+    const left = (text: string) =>
+      text.split('\n').filter((line) => !/backup_label|backup_manifest|tablespace_map|^$/.test(line));
     expect(left(await directory('db'))).toEqual(left(meta));
     expect(await ok('docker', ['inspect', '--format', '{{.State.StartedAt}}', container('web')])).not.toBe(since);
     expect(await stack.helpers()).toHaveLength(2);
