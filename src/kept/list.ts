@@ -11,7 +11,7 @@ import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import { areaName, DATA_ROOT } from '../store/filesystem/area.ts';
 import { keptName, WHY_MISSING } from './choose.ts';
 import { volumeOf } from './data-directory.ts';
-import { asFound, namesOf, type Present, withServerTools } from './databases.ts';
+import { asFound, isInsideAside, namesOf, type Present, withServerTools } from './databases.ts';
 import { areaOf, asInVolume, knownAreas, recordsOf, strayAreas } from './volume-records.ts';
 
 /** A restore whose put-aside data still exists, as far as that is known. */
@@ -96,7 +96,7 @@ export async function listKept(
     if (missing !== undefined) return [{ ...one, missing }];
     if (one.volume) return inVolume(one, areas.get(one.source));
     const present = found.get(one.source);
-    if (!one.databases || !present) return [one];
+    if (!one.databases || !present || isInsideAside(one, all)) return [one];
     const now = asFound(one, present);
     if (!now) return [];
     return [{ ...now, bytes: one.databases.reduce((sum, { before }) => sum + (present.get(before)?.bytes ?? 0), 0) }];
