@@ -58,6 +58,9 @@ export function memoryS3({ etagOf = md5Of, first = () => false }: MemoryOptions 
     const found = describe(key);
     if (request.method === 'PUT') {
       if (found && incoming.headers['if-none-match'] === '*') return refuse(412, 'PreconditionFailed');
+      const expected = incoming.headers['if-match'];
+      if (expected !== undefined && found?.etag !== expected)
+        return found ? refuse(412, 'PreconditionFailed') : refuse(404, 'NoSuchKey');
       const marks = Object.entries(incoming.headers).filter(([name]) => name.startsWith('x-amz-meta-'));
       objects.set(key, { content: body, headers: Object.fromEntries(marks) as Record<string, string>, at: new Date() });
       return void response.writeHead(200, { etag: etagOf(body) }).end();
