@@ -5,6 +5,7 @@ import { plural } from '../../../report/format.ts';
 import type { CountBudget } from '../facts/count-budget.ts';
 import { type CountPace, isRefusal } from '../facts/count-rows.ts';
 import { type DatabaseFacts, readDatabaseFacts, type TableFacts } from '../facts/facts.ts';
+import { measureLargeObjects } from '../facts/large-objects.ts';
 import { listTables } from '../facts/tables.ts';
 import { type DumpCompression, dumpCommand, matchingTablesCommand } from '../server/commands.ts';
 import { databaseDirectory } from '../server/quote.ts';
@@ -73,7 +74,7 @@ export async function removeDump(tools: Pick<Tools, 'remove' | 'log'>, directory
   }
 }
 
-/** How often a database is dumped before the run continues without it. */
+/** The number of attempts to dump a database before the run continues without it. */
 const MAX_TRIES = 3;
 
 /**
@@ -150,7 +151,7 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
     // the
     // session. But if the server refused a query, the session lost its snapshot, and the dump failed only because of
     // that.
-    const [dumped, read] = await Promise.allSettled([dump, readAll(session, pace)]);
+    const [dumped, read] = await Promise.allSettled([dump, readAll(session, pace, options.compression)]);
     if (read.status === 'rejected' && isRefusal(read.reason)) throw read.reason;
     if (dumped.status === 'rejected') throw dumped.reason;
     if (read.status === 'rejected') throw read.reason;
@@ -185,8 +186,9 @@ interface Read {
   counted: CountedRows;
 }
 
-async function readAll(session: Session, pace: CountPace): Promise<Read> {
+async function readAll(session: Session, pace: CountPace, compression: DumpCompression): Promise<Read> {
   const facts = await readDatabaseFacts(session, session.versionNumber);
+  if (compression === 'none') facts.largeObjectBytes = await measureLargeObjects(session, facts);
   const listed = await listTables(session);
   facts.tables = listed.tables;
   const fragile = await findFragile(session, facts.name);
