@@ -174,7 +174,10 @@ async function listVanished(
 const MAY_ARRIVE =
   'Its manifest was being sent. If it arrives, the snapshot is complete; if not, a prune removes the objects of the run.';
 
-/** Whether the manifest may still arrive. A prune, which waits for a day, then decides about the objects it names. */
+/**
+ * Returns whether the manifest may still arrive. A prune, which waits for a day, then decides about the objects it
+ * names.
+ */
 async function wasSent({ file }: Prepared['journal']): Promise<boolean> {
   return (await readJournal(file)).some(({ type }) => type === 'commit');
 }

@@ -5,7 +5,7 @@ import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
 import type { ContainerRef } from '../run/journal.ts';
 
-/** How long a restore waits for services that it started, milliseconds. */
+/** A restore waits this long for services that it started, milliseconds. */
 export interface Patience {
   /** until they are healthy */
   healthyMs: number;

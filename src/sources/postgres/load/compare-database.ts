@@ -170,7 +170,7 @@ async function readPartitionRoots(session: Session): Promise<Map<string, string>
   return new Map(rows.map((row) => [tableKey(row), `${row.rootSchema}.${row.rootName}`]));
 }
 
-/** How many tables a text names. */
+/** The most tables that a text names. */
 const NAMED = 5;
 
 /**
