@@ -77,24 +77,26 @@ const safe = new Map<string, boolean>();
 const NO_VERSION = '"00000000000000000000000000000000" 0';
 
 /**
- * Returns whether a destination replaces an object only if it has the expected version. Asks once for each process: a
- * server that replaces a lease with the same bytes does not look at the version.
+ * Returns whether a destination replaces an object if it has the expected version, and only then. Asks once for each
+ * process: replaces a lease with the same bytes, once with a wrong version and once with the right one.
  */
-export async function replacesSafely({ destination, project }: RowPlace, number: number): Promise<boolean> {
-  if (!canReplace(destination)) return false;
+export async function replacesSafely(place: RowPlace, { number, version }: ListedLease): Promise<boolean> {
+  const { destination, project } = place;
+  if (!canReplace(destination) || version === undefined) return false;
   const known = safe.get(destination.name);
   if (known !== undefined) return known;
   const key = leaseKey(project, number);
-  const found = await readEvenDamaged(destination, key);
-  if (!found?.bytes) return false;
-  const isSafe = await destination.replace(key, found.bytes, NO_VERSION).then(
-    (isReplaced) => !isReplaced,
-    (error: unknown) => {
+  const bytes = (await readEvenDamaged(destination, key))?.bytes;
+  if (!bytes) return false;
+  const replaces = (expected: string) =>
+    destination.replace(key, bytes, expected).catch((error: unknown) => {
       if (hasCode(error, 'DEST_UNREACHABLE')) throw error;
-      return false;
-    },
-  );
-  safe.set(destination.name, isSafe);
+      return undefined;
+    });
+  const isIgnored = await replaces(NO_VERSION);
+  const isSafe = isIgnored === false && (await replaces(version)) === true;
+  // If another agent has just replaced the lease, the answer says nothing about the server.
+  if (isSafe || isIgnored !== false) safe.set(destination.name, isSafe);
   return isSafe;
 }
 

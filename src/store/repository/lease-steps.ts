@@ -59,7 +59,7 @@ export async function takeNumber(
   newest: NewestLease,
   see?: See,
 ): Promise<HeldLease | undefined> {
-  const replaces = newest.isPiledUp && (await replacesSafely(deps, newest.number));
+  const replaces = newest.isPiledUp && (await replacesSafely(deps, newest));
   const number = replaces ? newest.number : newest.number + 1;
   const isPut = replaces
     ? await replaceLease(deps, newest, leaseOf(deps, own))
@@ -145,7 +145,7 @@ async function confirm(
   if (isReplaced) return undefined;
   const old = leases.slice(0, -1).map((one) => one.number);
   const isKept = !(await deleteLeases(deps, old));
-  return { ...newest, replaces: isKept && (await replacesSafely(deps, number)) };
+  return { ...newest, replaces: isKept && (await replacesSafely(deps, newest)) };
 }
 
 async function lostTo(deps: LeaseDeps): Promise<LifeboatError> {
