@@ -191,7 +191,7 @@ function succeeds(
   return untilGood({ name: service.name, good: 'the command succeeded', ask: run }, signal, patience);
 }
 
-/** How long one answer may take, milliseconds. */
+/** The most time for one answer, milliseconds. */
 const ONE_ANSWER_MS = 10_000;
 
 /** One question. `ask` resolves to what is wrong with the answer, or to undefined. */

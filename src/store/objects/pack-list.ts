@@ -19,8 +19,10 @@ const compress = promisify(zstdCompress);
 const decompress = promisify(zstdDecompress);
 
 const SUFFIX = '.packs.ndjson.zst';
-/** A list is decompressed in pieces of this size, bytes. Each piece waits for another thread. */
-const CHUNK_BYTES = 1024 * 1024;
+/** A line is usually shorter, bytes. */
+const LINE_BYTES = 320;
+/** A list is decompressed in pieces of this size at most, bytes. */
+const MAX_CHUNK = 8 * 1024 * 1024;
 
 /** Encodes packs as lines. Equal sets of packs give equal bytes. */
 export function encodePackList(packs: readonly ListedPack[]): Buffer {
@@ -196,9 +198,11 @@ export function isStored({ size, sha256 }: ObjectRef, stored: Buffer): boolean {
 }
 
 /** Decompresses a stored list to its lines. @throws OBJECT_DAMAGED */
-export async function unpackList({ key }: ObjectRef, stored: Buffer): Promise<Buffer> {
+export async function unpackList({ key, count }: Pick<PackListRef, 'key' | 'count'>, stored: Buffer): Promise<Buffer> {
+  // In one piece, if it fits: a thousand lists would leave much memory to collect.
+  const chunkSize = Math.min(Math.max(count, 1) * LINE_BYTES, MAX_CHUNK);
   try {
-    return await decompress(stored, { maxOutputLength: MAX_DOCUMENT, chunkSize: CHUNK_BYTES });
+    return await decompress(stored, { maxOutputLength: MAX_DOCUMENT, chunkSize });
   } catch (cause) {
     throw new LifeboatError('OBJECT_DAMAGED', `${key} cannot be decompressed`, { cause });
   }
