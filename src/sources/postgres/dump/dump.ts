@@ -152,7 +152,7 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
       throw dumpError(error, database, tools.container);
     });
     // Wait for both, so that neither continues in the background. The error of the dump usually says more than that of
-    // the session. But if the server refused a query, the session lost its snapshot, and the dump failed for that alone.
+    // the session. But if the server refused a query, the session lost its snapshot, and that is why the dump failed.
     const [dumped, read] = await Promise.allSettled([dump, readAll(session, pace, options.compression)]);
     if (read.status === 'rejected' && isRefusal(read.reason)) throw read.reason;
     if (dumped.status === 'rejected') throw dumped.reason;

@@ -13,7 +13,7 @@ interface RoleCount {
 }
 
 /**
- * The facts that a drill compares besides rows and numbers of objects. It grows with the roles of a database, not with
+ * The facts that a drill compares besides rows and numbers of objects. They grow with the roles of a database, not with
  * its objects. Objects of extensions and of the system do not count.
  */
 export interface DatabaseDetails {
