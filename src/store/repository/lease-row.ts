@@ -132,8 +132,8 @@ export interface NewestLease extends ListedLease {
   lease?: LeaseObject;
   /** the highest sequence that it or the lease before it claims */
   claimed: number;
-  /** true if there are older leases, because the key may not delete them, or their holder was killed */
-  isPiledUp: boolean;
+  /** the number before it, if that is still there: the key may not delete it, or its holder was killed */
+  before?: number;
 }
 
 /**
@@ -143,11 +143,11 @@ export interface NewestLease extends ListedLease {
 export async function readNewestLease(place: RowPlace): Promise<NewestLease> {
   const leases = await listLeases(place);
   const [newest, before] = leases.slice(-2).reverse();
-  if (!newest) return { number: 0, claimed: 0, isPiledUp: false };
+  if (!newest) return { number: 0, claimed: 0 };
   const lease = await readLease(place, newest.number);
   const earlier = before && (await readLease(place, before.number));
   const claimed = Math.max(lease?.sequence ?? 0, earlier?.sequence ?? 0);
-  return { ...newest, claimed, isPiledUp: before !== undefined, ...(lease ? { lease } : {}) };
+  return { ...newest, claimed, ...(lease ? { lease } : {}), ...(before ? { before: before.number } : {}) };
 }
 
 /** The number of attempts to read the newest lease while its holder replaces it. */

@@ -59,13 +59,22 @@ export async function takeNumber(
   newest: NewestLease,
   see?: See,
 ): Promise<HeldLease | undefined> {
-  const replaces = newest.isPiledUp && (await replacesSafely(deps, newest));
+  const replaces = !(await canDelete(deps, newest)) && (await replacesSafely(deps, newest));
   const number = replaces ? newest.number : newest.number + 1;
   const isPut = replaces
     ? await replaceLease(deps, newest, leaseOf(deps, own))
     : await putLease(deps, number, leaseOf(deps, own));
   if (!isPut) return undefined;
   return confirm(deps, { number, token: own.token, see, ...(replaces ? {} : { before: newest }) });
+}
+
+/**
+ * Finds out whether the key may delete old leases, if there is one. A higher claim in it stays until a later lease has
+ * it.
+ */
+async function canDelete(deps: LeaseDeps, { before, lease, claimed }: NewestLease): Promise<boolean> {
+  if (before === undefined || claimed > (lease?.sequence ?? 0)) return true;
+  return deleteLeases(deps, [before]);
 }
 
 /** Returns the steps of a holder: each puts the next number, or replaces the lease. */

@@ -36,7 +36,6 @@ test('a damaged lease binds nobody', async () => {
     number: 7,
     version: undefined,
     claimed: 0,
-    isPiledUp: false,
   });
 });
 
