@@ -13,6 +13,7 @@ const BENCHES: Record<string, (options: BenchOptions) => Promise<string>> = {
   idle: async (options) => (await import('./idle.ts')).benchIdle(options),
   pitr: async (options) => (await import('./pitr.ts')).benchPitr(options),
   repository: async (options) => (await import('./repository.ts')).benchRepository(options),
+  known: async (options) => (await import('./known.ts')).benchKnown(options),
 };
 
 const USAGE = `usage: npm run bench -- ${Object.keys(BENCHES).join('|')} [--rounds 3] [--size full|small]`;

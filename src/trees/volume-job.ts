@@ -155,7 +155,7 @@ export interface VolumeResults {
 
 export type VolumeResult = VolumeResults[VolumeJob['kind']];
 
-/** Whether a job is read-only. */
+/** Returns whether a job is read-only. */
 export function onlyReads({ kind }: { kind: string }): boolean {
   return ['compare', 'compare-file', 'areas'].includes(kind);
 }
