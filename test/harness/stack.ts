@@ -324,8 +324,8 @@ export class Stack {
 
 /**
  * A health check whose first run waits until the command succeeds, and whose later runs do nothing for a minute. The
- * engine takes eight times as long to start a process in a container as the loop does, and with many stacks these starts
- * used a third of the machine. /dev/shm is new whenever the container starts.
+ * engine needs eight times as much time to start a process in a container as the loop does, and with many stacks these
+ * starts used a third of the machine. /dev/shm is new whenever the container starts.
  */
 export function healthcheck(command: string): object {
   const test = `test -e /dev/shm/well && sleep 60; until ${command}; do sleep 0.3; done; : >/dev/shm/well`;
