@@ -341,7 +341,7 @@ export function postgres(version: number | string = 17, extra: Record<string, un
   return {
     image: `postgres:${version}`,
     // Tests kill servers and containers, but never the machine.
-    command: ['postgres', '-c', 'fsync=off'],
+    ...('image' in extra ? {} : { command: ['postgres', '-c', 'fsync=off'] }),
     environment: {
       POSTGRES_PASSWORD: PASSWORD,
       POSTGRES_INITDB_ARGS: '--no-sync',
