@@ -17,6 +17,7 @@ usage() {
 usage: scripts/setup.sh [WHAT…]
 
   tools         programs that the tests run on this machine: zstd, age, gpg, unzip, jq, python3
+  shells        shells for which there are completion scripts: zsh, fish
   engine        Docker Engine and Docker Compose
   node          image node:24-trixie-slim
   postgres-N    image postgres:N, for N of 13, 15, 17, 18, 17-alpine
@@ -25,7 +26,7 @@ usage: scripts/setup.sh [WHAT…]
   rivals        programs that the benchmarks compare with: restic, rclone
 
   demo          tools engine node postgres-17 (what you get without WHAT)
-  test          demo and postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph
+  test          demo and shells postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph
 
 It installs what is missing when run as root, and otherwise says what to install. DOCKER_HOST and DOCKER_CONFIG are honoured.
 TEXT
@@ -34,8 +35,8 @@ TEXT
 items_of() {
   case $1 in
     demo) echo tools engine node postgres-17 ;;
-    test) echo tools engine node postgres-17 postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph ;;
-    tools | engine | rivals | node | alpine | ceph) echo "$1" ;;
+    test) echo tools shells engine node postgres-17 postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph ;;
+    tools | shells | engine | rivals | node | alpine | ceph) echo "$1" ;;
     postgres-13 | postgres-15 | postgres-17 | postgres-17-alpine | postgres-18) echo "$1" ;;
     *) return 1 ;;
   esac
@@ -52,6 +53,7 @@ main() {
   for item in "${wanted[@]}"; do
     case $item in
       tools) programs+=("${tools[@]}") ;;
+      shells) programs+=(zsh fish) ;;
       rivals) programs+=(restic rclone) ;;
       engine) engine=yes ;;
       *) engine=yes; [[ " ${images[*]-} " == *" $item "* ]] || images+=("$item") ;;

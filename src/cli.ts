@@ -2,9 +2,10 @@ import { Command, CommanderError, Option } from 'commander';
 import { errorInfo, hasCode, LifeboatError } from './base/errors.ts';
 import { EXIT, exitStatus } from './base/exit.ts';
 import { readVersion } from './base/version.ts';
+import { setupCommands } from './cli-setup.ts';
 import { type Builder, createBuilder, termOf } from './commands/builder.ts';
 import type { Io } from './commands/call.ts';
-import { absolute, addPointOptions, count, days, gather, moment, share, webAddress } from './commands/option-values.ts';
+import { absolute, addPointOptions, count, gather, moment, share, webAddress } from './commands/option-values.ts';
 import { processIo } from './commands/run.ts';
 
 /**
@@ -34,7 +35,7 @@ export function createProgram(io: Io, done: (status: number) => void, err = io.e
   program.commandsGroup('Manage snapshots and copies:');
   retentionCommands(builder);
   program.commandsGroup(LAST_GROUP);
-  setupCommands(builder);
+  setupCommands(builder, { program, io, done });
   program.addHelpCommand(
     new Command('help').argument('[command]').description('Print help for a command').helpGroup(LAST_GROUP),
   );
@@ -82,8 +83,8 @@ function inspectCommands({ command, reading, act }: Builder): void {
 
 function restoreCommands({ command, reading, act }: Builder): void {
   const restore = command(
-    'restore <snapshot> [source]',
-    'Restore a source: build it alongside the live data, compare, then swap',
+    'restore <snapshot> [source...]',
+    'Restore sources: build them alongside the live data, compare, then swap',
     'restore latest db.postgres --database shop --to-database shop_then',
   );
   addPointOptions(reading(restore))
@@ -166,64 +167,6 @@ function retentionCommands({ command, act }: Builder): void {
     .option('--from <location>', 'instead bring everything that this copy has back to the destination')
     .option('--project <name>', 'with --from: select a Compose project if the copy holds several')
     .action(act('copy'));
-}
-
-function setupCommands(builder: Builder): void {
-  const { group, command, act } = builder;
-  command(
-    'accept <name>',
-    'Confirm that a source, a copy or the destination changed on purpose',
-    'accept web.media',
-  ).action(act('accept'));
-  bucketCommands(builder);
-  const notify = group('notify', 'Test notifications');
-  command('test', 'Send a test message to every notifier', 'notify test', notify).action(act('notify-test'));
-}
-
-function bucketCommands({ group, command, act }: Builder): void {
-  const bucket = group('bucket', 'Manage an S3 bucket');
-  const other = ['--destination <address>', 'use another bucket: s3://bucket/prefix?…'] as const;
-  command(
-    'setup',
-    'Show the recommended settings of the bucket; apply them with --yes',
-    'bucket setup --lock 30d',
-    bucket,
-  )
-    .option('--infrequent-after <days>', 'move objects to STANDARD_IA after this many days', days)
-    .option(
-      '--keep-removed <days>',
-      'keep removed objects for this many days (default: 30d, or the days of --lock if that is longer)',
-      days,
-    )
-    .option('--archive-removed-after <days>', 'move removed objects to GLACIER after this many days', days)
-    .option('--deep-archive', 'with --archive-removed-after: use DEEP_ARCHIVE')
-    .option('--lock <days>', 'lock new objects for this many days (Object Lock)', days)
-    .addOption(
-      new Option(
-        '--lock-mode <mode>',
-        'governance: users with a special right can lift the lock; compliance: nobody can (default: governance)',
-      ).choices(['governance', 'compliance']),
-    )
-    .option('--whole-bucket', 'change settings of the whole bucket, even if it also holds other data')
-    .option(...other)
-    .option('--yes', 'apply the settings')
-    .action(act('bucket-setup'));
-  command('policy', "Print the smallest policy that Lifeboat's key needs", 'bucket policy --append-only', bucket)
-    .option('--append-only', 'grant no right to delete')
-    .option('--lock <days>', 'grant the rights that a bucket with this lock needs', days)
-    .option('--principal <arn>', 'print a bucket policy for this user')
-    .option(...other)
-    .action(act('bucket-policy'));
-  command(
-    'undelete',
-    'Bring the repository back to an earlier state, from the versions in the bucket',
-    'bucket undelete --before 2026-11-20T00:00Z',
-    bucket,
-  )
-    .requiredOption('--before <time>', 'the time to return to, with a time zone', moment)
-    .option(...other)
-    .option('--yes', 'apply the changes')
-    .action(act('bucket-undelete'));
 }
 
 /** Runs a command line. Resolves to the exit status, and never rejects. */
