@@ -46,7 +46,14 @@ export function createProgram(io: Io, done: (status: number) => void, err = io.e
 const LAST_GROUP = 'Manage the setup:';
 
 function backupCommands({ program, command, act }: Builder): void {
-  command('plan', 'Show what will be backed up and when, and report problems', 'plan').action(act('plan'));
+  command('plan', 'Show what will be backed up and when, and report problems', 'plan')
+    .addOption(
+      new Option(
+        '--from-labels <program>',
+        'instead translate the labels of another program into those of Lifeboat',
+      ).choices(['offen', 'stack-back']),
+    )
+    .action(act('plan'));
   command('backup [source...]', 'Back up all sources now, or only those named', 'backup db.postgres').action(
     act('backup'),
   );

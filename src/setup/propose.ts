@@ -1,9 +1,9 @@
-import { contains, whyNotMeant } from '../plan/host-paths.ts';
+import { whyNotMeant } from '../plan/host-paths.ts';
 import { buildPlan } from '../plan/job.ts';
 import { ownLabels } from '../plan/labels.ts';
 import type { Mount, Plan } from '../plan/model.ts';
-import { dataDirectoriesOf } from '../plan/postgres.ts';
 import { parseSettings } from '../plan/settings.ts';
+import { isClusterOf } from './foreign.ts';
 import { isBackupTool, isLifeboat, isOtherDatabase, isPostgresImage, throwawayOf } from './images.ts';
 import { type ComposeService, PROJECT } from './services.ts';
 
@@ -74,9 +74,9 @@ function hasSettings(env: Readonly<Record<string, string>>): boolean {
 function labelsFor(service: ComposeService, taken: Set<string>, leftOut: LeftOut[]): Record<string, string> {
   const { image, container } = service;
   const isPostgres =
-    isPostgresImage(image) || (image === '' && container.mounts.some((one) => isClusterOf(one, service)));
+    isPostgresImage(image) || (image === '' && container.mounts.some((one) => isClusterOf(one, container)));
   const chosen = container.mounts.filter((mount) => {
-    if (isPostgres && isClusterOf(mount, service)) return false;
+    if (isPostgres && isClusterOf(mount, container)) return false;
     const identity = mount.name ?? mount.source;
     if (taken.has(identity)) return false;
     const why = whyLeftOut(mount, service);
@@ -93,13 +93,6 @@ function labelsFor(service: ComposeService, taken: Set<string>, leftOut: LeftOut
     ...(names.length > 0 ? { 'lifeboat.volumes': names.join(',') } : {}),
     ...(names.length > 0 && isOtherDatabase(image) ? { 'lifeboat.stop': 'true' } : {}),
   };
-}
-
-/** Returns whether a mount holds the data directory of a Postgres server. */
-function isClusterOf(mount: Mount, { container }: ComposeService): boolean {
-  return [...dataDirectoriesOf(container), '/var/lib/postgresql'].some(
-    (directory) => contains(mount.destination, directory) || contains(directory, mount.destination),
-  );
 }
 
 /** The name of a mount in `lifeboat.volumes`. */

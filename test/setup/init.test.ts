@@ -1,10 +1,10 @@
-import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { init } from '../../src/setup/init.ts';
 import { interpolate } from '../../src/setup/interpolate.ts';
+import { withFiles } from './files.ts';
 
 const SHOP = `# the shop
 services:
@@ -41,19 +41,6 @@ volumes:
   mysql:
 `;
 
-const directories: string[] = [];
-afterAll(() => Promise.all(directories.map((one) => rm(one, { recursive: true, force: true }))));
-
-async function project(files: Record<string, string>): Promise<string> {
-  const directory = await mkdtemp(path.join(tmpdir(), 'lifeboat-init-'));
-  directories.push(directory);
-  for (const [name, text] of Object.entries(files)) {
-    await mkdir(path.dirname(path.join(directory, name)), { recursive: true });
-    await writeFile(path.join(directory, name), text);
-  }
-  return directory;
-}
-
 function run(directory: string, options: Partial<Parameters<typeof init>[0]> = {}) {
   return init({ directory, files: [], image: 'lifeboat:latest', write: false, env: {}, ...options });
 }
@@ -63,7 +50,7 @@ const labelsOf = (result: Awaited<ReturnType<typeof init>>) =>
 
 describe('lifeboat init', () => {
   test('proposes a label for each database and each volume, once', async () => {
-    const directory = await project({ 'compose.yml': SHOP });
+    const directory = await withFiles({ 'compose.yml': SHOP });
     const result = await run(directory);
     expect(labelsOf(result)).toEqual({
       db: { 'lifeboat.postgres': 'true' },
@@ -78,7 +65,7 @@ describe('lifeboat init', () => {
   });
 
   test('writes what it shows, keeps comments and the mode, and has nothing to add then', async () => {
-    const directory = await project({});
+    const directory = await withFiles({});
     const file = path.join(directory, 'docker-compose.yml');
     await writeFile(file, SHOP, { mode: 0o640 });
     const result = await run(directory, { write: true });
@@ -92,7 +79,7 @@ describe('lifeboat init', () => {
   });
 
   test('reads several files, an override, and what they extend and include', async () => {
-    const directory = await project({
+    const directory = await withFiles({
       'compose.yaml': 'include: [more/compose.yml]\nservices:\n  web:\n    extends: { file: base.yml, service: app }\n',
       'compose.override.yaml': 'services:\n  web:\n    volumes: [extra:/extra]\nvolumes:\n  extra:\n',
       'base.yml': 'services:\n  app:\n    image: x\n    volumes: [media:/media]\n',
@@ -111,14 +98,14 @@ describe('lifeboat init', () => {
   });
 
   test('follows a symlink to the file, and replaces the file behind it', async () => {
-    const directory = await project({ 'real/compose.yml': 'services:\n  db:\n    image: postgres:17\n' });
+    const directory = await withFiles({ 'real/compose.yml': 'services:\n  db:\n    image: postgres:17\n' });
     await symlink('real/compose.yml', path.join(directory, 'compose.yml'));
     await run(directory, { write: true });
     expect(await readFile(path.join(directory, 'real/compose.yml'), 'utf8')).toContain('lifeboat.postgres');
   });
 
   test('leaves services with labels alone, and tools that only talk to Postgres', async () => {
-    const directory = await project({
+    const directory = await withFiles({
       'compose.yml': `services:
   db: { image: ghcr.io/x/postgres@sha256:aa, labels: { lifeboat.postgres: "false" } }
   exporter: { image: prometheuscommunity/postgres-exporter, volumes: ["e:/e"] }
@@ -133,7 +120,7 @@ describe('lifeboat init', () => {
   });
 
   test('shows what it cannot write', async () => {
-    const directory = await project({
+    const directory = await withFiles({
       'compose.yml': 'x-d: &d\n  image: postgres:17\nservices:\n  db: *d\n  web:\n    image: x\n',
     });
     const { byHand } = await run(directory);
@@ -150,7 +137,7 @@ describe('lifeboat init', () => {
       'cannot be read',
     ],
   ])('refuses %s', async (_, files, message) => {
-    const directory = await project(files as Record<string, string>);
+    const directory = await withFiles(files as Record<string, string>);
     await expect(run(directory)).rejects.toMatchObject({
       code: 'COMPOSE_UNREADABLE',
       message: expect.stringContaining(message),
@@ -158,7 +145,7 @@ describe('lifeboat init', () => {
   });
 
   test('ends for services that extend each other in a circle, and for hostile values', async () => {
-    const directory = await project({
+    const directory = await withFiles({
       'compose.yml': `services:
   a: { extends: b, volumes: [1, null, "", ":", "x", { type: 7 }, "v:/v:rw,z"] }
   b: { extends: { service: a }, labels: [1, null] }

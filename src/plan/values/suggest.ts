@@ -43,19 +43,31 @@ function core(word: string): string {
   return isLike ? rest : lower;
 }
 
+/** Words that other programs use, squashed, and the squashed names here. */
+const SYNONYMS: Readonly<Record<string, string>> = {
+  ...{ enable: 'volume', enabled: 'volume', backup: 'volume', mount: 'volume', path: 'volume' },
+  ...{ db: 'postgre', database: 'postgre', pg: 'postgre', postgresql: 'postgre', pgdump: 'postgre' },
+  ...{ cron: 'schedule', cronexpression: 'schedule', cronschedule: 'schedule', interval: 'schedule' },
+  ...{ retention: 'keep', retentionday: 'keep', keepday: 'keep', keepdaily: 'keep', retain: 'keep' },
+  ...{ stopduringbackup: 'stop', stopcontainer: 'stop', pre: 'execpre', post: 'execpost', archivepre: 'execpre' },
+  ...{ backupdir: 'destination', bucket: 'destination', s3bucket: 'destination', repository: 'destination' },
+  ...{ slack: 'slackwebhookurl', healthcheck: 'healthcheckurl', webhook: 'webhookurl', timezone: 'tz' },
+};
+
 /** Longest input that is compared. Longer input is no typo of a name. */
 const MAX_LENGTH = 80;
 
 /**
  * Returns the candidate that `word` most likely means, or undefined if none is similar. A candidate is similar if it
  * differs only in case, separators and plurals, or in a few characters, or if `word` is its last part
- * (`lifeboat.databases`).
+ * (`lifeboat.databases`), or another word for it (`lifeboat.cron`).
  */
 export function suggest(word: string, candidates: Iterable<string>): string | undefined {
   const wanted = core(word);
   if (wanted === '' || wanted.length > MAX_LENGTH) return undefined;
   const all = [...candidates];
-  const same = all.find((candidate) => squash(core(candidate)) === squash(wanted));
+  const meant = Object.hasOwn(SYNONYMS, squash(wanted)) ? SYNONYMS[squash(wanted)] : squash(wanted);
+  const same = all.find((candidate) => squash(core(candidate)) === meant);
   if (same !== undefined) return same;
   let best: string | undefined;
   let least = Math.min(3, Math.ceil(wanted.length / 4)) + 1;
