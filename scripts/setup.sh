@@ -28,7 +28,9 @@ usage: scripts/setup.sh [WHAT…]
   demo          tools engine node postgres-17 (what you get without WHAT)
   test          demo and shells postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph
 
-It installs what is missing when run as root, and otherwise says what to install. DOCKER_HOST and DOCKER_CONFIG are honoured.
+It says what is missing, then installs it when run as root, and otherwise says what to install. With
+LIFEBOAT_TEST_NO_INSTALL=1 it installs nothing, and fails if something is missing. DOCKER_HOST and DOCKER_CONFIG are
+honoured.
 TEXT
 }
 
@@ -40,6 +42,28 @@ items_of() {
     postgres-13 | postgres-15 | postgres-17 | postgres-17-alpine | postgres-18) echo "$1" ;;
     *) return 1 ;;
   esac
+}
+
+# Says what is missing before anything is installed. `programs`, `images` and `engine` are those of main.
+announce() {
+  local program item missing=()
+  for program in "${programs[@]}"; do
+    has "$program" || missing+=("Debian package $(package_of "$program")")
+  done
+  if [[ -n $engine ]] && ! engine_answers; then
+    if has dockerd; then missing+=('a Docker engine that runs'); else missing+=('Debian package docker.io, and its engine started'); fi
+    for item in "${images[@]}"; do missing+=("image $(tag_of "$item")"); done
+  elif [[ -n $engine ]]; then
+    for item in compose buildx; do plugin_answers "$item" || missing+=("Docker plugin $item"); done
+    for item in "${images[@]}"; do
+      case $(state_of "$item") in missing | outdated) missing+=("image $(tag_of "$item")") ;; esac
+    done
+  fi
+  (( ${#missing[@]} > 0 )) || return 0
+  say 'this machine lacks:'
+  printf '  %s\n' "${missing[@]}" >&2
+  [[ -z ${LIFEBOAT_TEST_NO_INSTALL:-} ]] || fail 'nothing is installed, because LIFEBOAT_TEST_NO_INSTALL is set'
+  say 'installing them. LIFEBOAT_TEST_NO_INSTALL=1 prevents that'
 }
 
 main() {
@@ -60,6 +84,7 @@ main() {
     esac
   done
   one_at_a_time
+  announce
   [[ ${#programs[@]} == 0 ]] || ensure_programs "${programs[@]}"
   [[ -z $engine ]] || ensure_engine
   [[ ${#images[@]} == 0 ]] || ensure_images "${images[@]}"

@@ -20,7 +20,7 @@ export function setupCommands(builder: Builder, surroundings: Surroundings): voi
       '--directory <path>',
       'the project directory (default: /project if it is mounted, or the current directory)',
     )
-    .option('--image <name>', 'the image of the service (default: lifeboat:latest)')
+    .option('--image <name>', 'the image of the service (default: the image that runs this)')
     .option('--yes', 'write the changes')
     .action(act('init'));
   completionCommand(builder, surroundings);

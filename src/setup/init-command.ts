@@ -22,7 +22,7 @@ export async function runInit(options: Readonly<Record<string, unknown>>, io: Ou
   const result = await init({
     directory: path.resolve(typeof directory === 'string' ? directory : await usualDirectory()),
     files,
-    image: typeof image === 'string' ? image : 'lifeboat:latest',
+    image: typeof image === 'string' ? image : io.env.IMAGE_REFERENCE || 'lifeboat:latest',
     write: options.yes === true,
     env: io.env,
   });
