@@ -67,9 +67,26 @@ describe('every page', () => {
 
   test.each(pages)('%s speaks of error codes that there are', (page) => {
     const codes = all(read(page), /\(([A-Z]+_[A-Z_]+)\)/g);
+    if (page === 'docs/troubleshooting.md') codes.push(...all(read(page), /`([A-Z]+_[A-Z_]+)`/g).filter(isNoSetting));
     expect(codes.filter((code) => !(code in ERROR_CODES))).toEqual([]);
   });
 });
+
+test('every page can be reached from README.md by links', () => {
+  const reached = new Set(['README.md']);
+  for (const page of reached) {
+    if (!page.endsWith('.md')) continue;
+    for (const link of all(read(page), /\]\((?!https?:)([^)\s#]+)[^)]*\)/g)) {
+      reached.add(path.normalize(path.join(path.dirname(page), link)));
+    }
+  }
+  expect(pages.filter((page) => page.startsWith('docs/') && !reached.has(page))).toEqual([]);
+});
+
+/** Codes of errors and names of settings look alike. */
+function isNoSetting(name: string): boolean {
+  return !(name in SETTINGS) && name !== 'POSTGRES_PASSWORD' && name !== 'DOCKER_HOST';
+}
 
 /** The anchors of a page's headings, as Markdown renderers make them. */
 function anchors(text: string): string[] {
