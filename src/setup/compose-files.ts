@@ -3,6 +3,7 @@ import path from 'node:path';
 import { parseEnv } from 'node:util';
 import { type Document, isMap, isScalar, isSeq, parseDocument } from 'yaml';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
+import { dataOf } from './insert-text.ts';
 
 /** Finding and parsing the Compose files of a project. */
 
@@ -130,7 +131,7 @@ async function readFileAt(directory: string, wanted: string): Promise<ComposeFil
     const document = parseDocument(text, { merge: true });
     const [error] = document.errors;
     if (error) throw error;
-    const top: unknown = document.toJS();
+    const top = dataOf(document);
     if (!isRecord(top)) throw new Error('it is not a mapping with `services:`');
     return {
       path: real,

@@ -1,7 +1,17 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isAlias, isMap, isSeq, type Node, type Pair, parseDocument, type YAMLMap } from 'yaml';
 import { isRecord } from './compose-files.ts';
-import { columnOf, type Edited, entryOf, insert, insertBelow, isEmptyScalar, startOf, stepOf } from './insert-text.ts';
+import {
+  columnOf,
+  dataOf,
+  type Edited,
+  entryOf,
+  insert,
+  insertBelow,
+  isEmptyScalar,
+  startOf,
+  stepOf,
+} from './insert-text.ts';
 
 /**
  * Adds text to a Compose file, and leaves every other byte as it is: comments, anchors, quotes, and the order of keys.
@@ -43,7 +53,7 @@ export function addService(
   name: string,
   { lines, volume }: { lines: readonly string[]; volume: string },
 ): string | undefined {
-  const definition: unknown = parseDocument(lines.join('\n')).toJS();
+  const definition = dataOf(parseDocument(lines.join('\n')));
   const withService = checked(
     text,
     (data) => (isRecord(data.services) ? { ...data, services: { ...data.services, [name]: definition } } : undefined),
@@ -88,14 +98,14 @@ function checked(
   change: (file: Edited) => string | undefined,
 ): string | undefined {
   const document = parseDocument(text, { merge: true });
-  const before: unknown = document.toJS();
+  const before = dataOf(document);
   if (!isRecord(before)) return undefined;
   const wanted = expected(before);
   const changed = change({ text, document, eol: /\r\n/.test(text) ? '\r\n' : '\n' });
   if (wanted === undefined || changed === undefined) return undefined;
   const after = parseDocument(changed, { merge: true });
   if (after.errors.length > 0) return undefined;
-  return isDeepStrictEqual(after.toJS(), wanted) ? changed : undefined;
+  return isDeepStrictEqual(dataOf(after), wanted) ? changed : undefined;
 }
 
 function expectLabels(data: Data, service: string, labels: Readonly<Record<string, string>>): Data | undefined {
@@ -123,7 +133,7 @@ function addNewLabels(
   service: string,
   labels: Readonly<Record<string, string>>,
 ): string | undefined {
-  const data: unknown = file.document.toJS();
+  const data = dataOf(file.document);
   const services = isRecord(data) && isRecord(data.services) ? data.services[service] : undefined;
   const inherited = isRecord(services) ? services.labels : undefined;
   if (labelsEntry && node.flow) return undefined;

@@ -41,7 +41,7 @@ export interface InitResult {
 /**
  * Proposes labels for the services of a Compose project, and the service of Lifeboat. With `write`, changes the files.
  *
- * @throws COMPOSE_UNREADABLE, COMPOSE_CHANGED
+ * @throws COMPOSE_UNREADABLE, COMPOSE_CHANGED, COMPOSE_UNWRITABLE
  */
 export async function init({ directory, files: given, image, write, env }: InitRequest): Promise<InitResult> {
   const project = await readComposeProject(directory, given, env);
@@ -50,7 +50,7 @@ export async function init({ directory, files: given, image, write, env }: InitR
   const texts = new Map(project.files.map((file): [ComposeFile, string] => [file, file.text]));
   const byHand = [...applyLabels(texts, proposals), ...(agent === undefined ? applyAgent(texts, project, image) : [])];
   const changed = [...texts].filter(([file, text]) => text !== file.text);
-  if (write) for (const [file, text] of changed) await replaceFile(file, text);
+  if (write) await writeFiles(changed);
   const { sources } = planProposals(services, proposals);
   return {
     directory,
@@ -99,6 +99,20 @@ function applyAgent(texts: Map<ComposeFile, string>, { files }: ComposeProject, 
 
 function patchOf({ name, text }: ComposeFile, changed: string): string {
   return createTwoFilesPatch(name, name, text, changed, undefined, undefined, { context: 3 });
+}
+
+/** Replaces files one after the other. @throws COMPOSE_CHANGED, COMPOSE_UNWRITABLE, with the files written before */
+async function writeFiles(changed: readonly [ComposeFile, string][]): Promise<void> {
+  const written: string[] = [];
+  for (const [file, text] of changed) {
+    await replaceFile(file, text).catch((cause: unknown) => {
+      if (written.length === 0 && cause instanceof LifeboatError) throw cause;
+      const hint = written.length === 0 ? {} : { hint: `These files are written: ${written.join(', ')}.` };
+      const code = cause instanceof LifeboatError ? cause.code : 'COMPOSE_UNWRITABLE';
+      throw new LifeboatError(code, `${file.name} cannot be written`, { cause, ...hint });
+    });
+    written.push(file.name);
+  }
 }
 
 /**

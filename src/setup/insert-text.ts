@@ -2,6 +2,17 @@ import { type Document, isAlias, isMap, isScalar, isSeq, type Node, type Pair, t
 
 /** Inserts lines into the text of a YAML file, at the place of a node. */
 
+/**
+ * Uses of one anchor, times the aliases in it, that are resolved. It stops files whose aliases grow without end, and
+ * allows large projects in which each service uses one anchor.
+ */
+const MAX_ALIASES = 10_000;
+
+/** Returns the data of a document, with aliases and merges resolved. @throws ReferenceError for too many aliases */
+export function dataOf(document: Document.Parsed): unknown {
+  return document.toJS({ maxAliasCount: MAX_ALIASES });
+}
+
 /** A Compose file while it is edited. */
 export interface Edited {
   text: string;

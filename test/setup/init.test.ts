@@ -1,4 +1,4 @@
-import { readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -117,6 +117,30 @@ describe('lifeboat init', () => {
     expect(labelsOf(result)).toEqual({ exporter: { 'lifeboat.volumes': 'e' } });
     expect(result.notes.join('\n')).toMatch(/db has labels[\s\S]*guard is the service/);
     expect(result.leftOut).toEqual([expect.objectContaining({ service: 'backup' })]);
+  });
+
+  test('reads a file in which a hundred services use one anchor, and refuses aliases without end', async () => {
+    const many = Array.from({ length: 150 }, (_, i) => `  s${i}:\n    <<: *c\n    volumes: ["v${i}:/data"]\n`).join('');
+    const large = await withFiles({ 'compose.yml': `x-c: &c\n  image: x\nservices:\n${many}` });
+    expect((await run(large)).labels).toHaveLength(150);
+    const levels = Array.from({ length: 9 }, (_, i) => `x${i + 1}: &x${i + 1} [${`*x${i},`.repeat(9)}]`).join('\n');
+    const bomb = await withFiles({ 'compose.yml': `x0: &x0 [a]\n${levels}\nservices: {}\n` });
+    await expect(run(bomb)).rejects.toMatchObject({ code: 'COMPOSE_UNREADABLE' });
+  });
+
+  test('says which file could not be written, and which were', async () => {
+    const directory = await withFiles({
+      'compose.yml': 'services:\n  db:\n    image: postgres:17\n',
+      'more/other.yml': 'services:\n  web:\n    image: x\n    volumes: [v:/v]\n',
+    });
+    // A directory stands where the second file is prepared.
+    await mkdir(path.join(directory, `more/.other.yml.lifeboat-${process.pid}`));
+    const files = ['compose.yml', 'more/other.yml'];
+    await expect(run(directory, { files, write: true })).rejects.toMatchObject({
+      ...{ code: 'COMPOSE_UNWRITABLE', message: 'more/other.yml cannot be written' },
+      hint: 'These files are written: compose.yml.',
+    });
+    expect(await readFile(path.join(directory, 'more/other.yml'), 'utf8')).not.toContain('lifeboat');
   });
 
   test('shows what it cannot write', async () => {

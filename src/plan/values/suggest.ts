@@ -46,7 +46,7 @@ function core(word: string): string {
 /** Words that other programs use, squashed, and the squashed names here. */
 const SYNONYMS: Readonly<Record<string, string>> = {
   ...{ enable: 'volume', enabled: 'volume', backup: 'volume', mount: 'volume', path: 'volume' },
-  ...{ db: 'postgre', database: 'postgre', pg: 'postgre', postgresql: 'postgre', pgdump: 'postgre' },
+  ...{ db: 'postgre', pg: 'postgre', postgresql: 'postgre', pgdump: 'postgre' },
   ...{ cron: 'schedule', cronexpression: 'schedule', cronschedule: 'schedule', interval: 'schedule' },
   ...{ retention: 'keep', retentionday: 'keep', keepday: 'keep', keepdaily: 'keep', retain: 'keep' },
   ...{ stopduringbackup: 'stop', stopcontainer: 'stop', pre: 'execpre', post: 'execpost', archivepre: 'execpre' },
