@@ -43,6 +43,8 @@ export interface Settings {
   readonly slackWebhookUrl?: string;
   readonly webhookUrl?: string;
   readonly notify: 'always' | 'failure' | 'change';
+  /** false: data is replaced or dropped only at a terminal */
+  readonly unattendedRestore: boolean;
   readonly stallTimeoutMs: number;
   /** for recovery to a point in time: how often WAL is stored, milliseconds, and when to make base backups */
   readonly rpoMs: number;
@@ -214,6 +216,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     slackWebhookUrl: values.LIFEBOAT_SLACK_WEBHOOK_URL,
     webhookUrl: values.LIFEBOAT_WEBHOOK_URL,
     notify: values.LIFEBOAT_NOTIFY,
+    unattendedRestore: values.LIFEBOAT_UNATTENDED_RESTORE,
     stallTimeoutMs: values.LIFEBOAT_STALL_TIMEOUT,
     rpoMs: values.LIFEBOAT_RPO,
     baseSchedule: values.LIFEBOAT_BASE_SCHEDULE,
