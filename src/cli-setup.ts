@@ -1,8 +1,8 @@
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { EXIT } from './base/exit.ts';
 import type { Builder } from './commands/builder.ts';
 import { type Io, print } from './commands/call.ts';
-import { days, gather, moment } from './commands/option-values.ts';
+import { addBucketOptions, days, gather, moment } from './commands/option-values.ts';
 
 /** The program that the commands belong to. */
 interface Surroundings {
@@ -37,27 +37,14 @@ export function setupCommands(builder: Builder, surroundings: Surroundings): voi
 function bucketCommands({ group, command, act }: Builder): void {
   const bucket = group('bucket', 'Manage an S3 bucket');
   const other = ['--destination <address>', 'use another bucket: s3://bucket/prefix?…'] as const;
-  command(
-    'setup',
-    'Show the recommended settings of the bucket; apply them with --yes',
-    'bucket setup --lock 30d',
-    bucket,
+  addBucketOptions(
+    command(
+      'setup',
+      'Show the recommended settings of the bucket; apply them with --yes',
+      'bucket setup --lock 30d',
+      bucket,
+    ),
   )
-    .option('--infrequent-after <days>', 'move objects to STANDARD_IA after this many days', days)
-    .option(
-      '--keep-removed <days>',
-      'keep removed objects for this many days (default: 30d, or the days of --lock if that is longer)',
-      days,
-    )
-    .option('--archive-removed-after <days>', 'move removed objects to GLACIER after this many days', days)
-    .option('--deep-archive', 'with --archive-removed-after: use DEEP_ARCHIVE')
-    .option('--lock <days>', 'lock new objects for this many days (Object Lock)', days)
-    .addOption(
-      new Option(
-        '--lock-mode <mode>',
-        'governance: users with a special right can lift the lock; compliance: nobody can (default: governance)',
-      ).choices(['governance', 'compliance']),
-    )
     .option('--whole-bucket', 'change settings of the whole bucket, even if it also holds other data')
     .option(...other)
     .option('--yes', 'apply the settings')

@@ -5,7 +5,17 @@ import { readVersion } from './base/version.ts';
 import { setupCommands } from './cli-setup.ts';
 import { type Builder, createBuilder, termOf } from './commands/builder.ts';
 import type { Io } from './commands/call.ts';
-import { absolute, addPointOptions, count, gather, moment, share, webAddress } from './commands/option-values.ts';
+import {
+  absolute,
+  addDrillOptions,
+  addDrillsOptions,
+  addPointOptions,
+  count,
+  gather,
+  moment,
+  share,
+  webAddress,
+} from './commands/option-values.ts';
 import { processIo } from './commands/run.ts';
 
 /**
@@ -114,6 +124,12 @@ function restoreCommands({ command, reading, act }: Builder): void {
     .option('--health-url <url>', 'request this URL afterwards, and expect a 2xx response', webAddress)
     .option('--yes', 'do not ask for confirmation')
     .action(act('restore'));
+  addDrillOptions(
+    reading(command('drill [source...]', 'Restore into throwaway containers, and compare everything', 'drill')),
+  ).action(act('drill'));
+  addDrillsOptions(reading(command('drills', 'Show the evidence of drills', 'drills --since 90d --format md'))).action(
+    act('drills'),
+  );
   command('rollback [restore]', 'Bring back the data that a restore replaced (repeat to undo)', 'rollback')
     .option('--forget', 'permanently delete the data that is not in use')
     .option('--dry-run', 'show what would change, and change nothing')

@@ -1,9 +1,9 @@
 import { readFile, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { parseEnv } from 'node:util';
-import { type Document, isMap, isScalar, isSeq, parseDocument } from 'yaml';
+import { type Document, isMap, isScalar, isSeq } from 'yaml';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
-import { dataOf } from './insert-text.ts';
+import { readYaml } from './insert-text.ts';
 
 /** Finding and parsing the Compose files of a project. */
 
@@ -128,10 +128,9 @@ async function readFileAt(directory: string, wanted: string): Promise<ComposeFil
   try {
     const real = await realpath(wanted);
     const text = await readFile(wanted, 'utf8');
-    const document = parseDocument(text, { merge: true });
+    const { document, data: top } = readYaml(text);
     const [error] = document.errors;
     if (error) throw error;
-    const top = dataOf(document);
     if (!isRecord(top)) throw new Error('it is not a mapping with `services:`');
     return {
       path: real,

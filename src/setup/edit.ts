@@ -1,14 +1,14 @@
 import { isDeepStrictEqual } from 'node:util';
-import { isAlias, isMap, isSeq, type Node, type Pair, parseDocument, type YAMLMap } from 'yaml';
+import { isAlias, isMap, isSeq, type Node, type Pair, type YAMLMap } from 'yaml';
 import { isRecord } from './compose-files.ts';
 import {
   columnOf,
-  dataOf,
   type Edited,
   entryOf,
   insert,
   insertBelow,
   isEmptyScalar,
+  readYaml,
   startOf,
   stepOf,
 } from './insert-text.ts';
@@ -20,28 +20,45 @@ import {
 
 type Data = Record<string, unknown>;
 
+type Labels = Readonly<Record<string, string>>;
+
 /**
- * Adds labels to a service. Returns the new text, or undefined if the labels must be added by hand, for example because
- * the service itself is an alias.
+ * Adds labels to services. Returns the new text, or undefined if the labels of one of them must be added by hand, for
+ * example because the service itself is an alias.
  */
-export function addLabels(text: string, service: string, labels: Readonly<Record<string, string>>): string | undefined {
-  return checked(
-    text,
-    (data) => expectLabels(data, service, labels),
-    (file) => {
-      const found = entryOf(entryOf(file.document.contents, 'services')?.value, service);
-      const node = found?.value;
-      if (!found || !isMap(node)) return undefined;
-      const entry = entryOf(node, 'labels');
-      const value = entry?.value;
-      if (entry === undefined || value === null || value === undefined || isEmptyScalar(value)) {
-        return addNewLabels(file, { entry: found, node, labelsEntry: entry }, service, labels);
-      }
-      if (isAlias(value)) return replaceAlias(file, entry, value, labels);
-      if (isMap(value)) return insert(file, value, pairLines(labels));
-      return isSeq(value) ? insert(file, value, itemLines(labels)) : undefined;
-    },
-  );
+export function addLabels(text: string, all: ReadonlyMap<string, Labels>): string | undefined {
+  const expected = (data: Data) =>
+    [...all].reduce<Data | undefined>((sum, [service, labels]) => sum && expectLabels(sum, service, labels), data);
+  return checked(text, expected, (file) => {
+    // From the last service to the first: a change leaves the places before it as they are.
+    const ordered = [...all].toSorted(([a], [b]) => placeOf(file, b) - placeOf(file, a));
+    let changed: string | undefined = file.text;
+    for (const [service, labels] of ordered) {
+      changed = changed === undefined ? undefined : addTo({ ...file, text: changed }, service, labels);
+    }
+    return changed;
+  });
+}
+
+function serviceIn({ document }: Edited, service: string): Pair | undefined {
+  return entryOf(entryOf(document.contents, 'services')?.value, service);
+}
+
+function placeOf(file: Edited, service: string): number {
+  return startOf(serviceIn(file, service));
+}
+
+function addTo(file: Edited, service: string, labels: Labels): string | undefined {
+  const node = serviceIn(file, service)?.value;
+  if (!isMap(node)) return undefined;
+  const entry = entryOf(node, 'labels');
+  const value = entry?.value;
+  if (entry === undefined || value === null || value === undefined || isEmptyScalar(value)) {
+    return addNewLabels(file, { service, node, labelsEntry: entry }, labels);
+  }
+  if (isAlias(value)) return replaceAlias(file, entry, value, labels);
+  if (isMap(value)) return insert(file, value, pairLines(labels));
+  return isSeq(value) ? insert(file, value, itemLines(labels)) : undefined;
 }
 
 /**
@@ -53,7 +70,7 @@ export function addService(
   name: string,
   { lines, volume }: { lines: readonly string[]; volume: string },
 ): string | undefined {
-  const definition = dataOf(parseDocument(lines.join('\n')));
+  const definition = readYaml(lines.join('\n')).data;
   const withService = checked(
     text,
     (data) => (isRecord(data.services) ? { ...data, services: { ...data.services, [name]: definition } } : undefined),
@@ -87,7 +104,7 @@ function addVolume(text: string, volume: string): string | undefined {
 }
 
 function isFlow(text: string): boolean {
-  const value = entryOf(parseDocument(text).contents, 'volumes')?.value;
+  const value = entryOf(readYaml(text).document.contents, 'volumes')?.value;
   return isMap(value) && value.flow === true;
 }
 
@@ -97,18 +114,17 @@ function checked(
   expected: (data: Data) => Data | undefined,
   change: (file: Edited) => string | undefined,
 ): string | undefined {
-  const document = parseDocument(text, { merge: true });
-  const before = dataOf(document);
+  const { document, data: before } = readYaml(text);
   if (!isRecord(before)) return undefined;
   const wanted = expected(before);
-  const changed = change({ text, document, eol: /\r\n/.test(text) ? '\r\n' : '\n' });
+  const changed = change({ text, document, data: before, eol: /\r\n/.test(text) ? '\r\n' : '\n' });
   if (wanted === undefined || changed === undefined) return undefined;
-  const after = parseDocument(changed, { merge: true });
-  if (after.errors.length > 0) return undefined;
-  return isDeepStrictEqual(dataOf(after), wanted) ? changed : undefined;
+  const after = readYaml(changed);
+  if (after.document.errors.length > 0) return undefined;
+  return isDeepStrictEqual(after.data, wanted) ? changed : undefined;
 }
 
-function expectLabels(data: Data, service: string, labels: Readonly<Record<string, string>>): Data | undefined {
+function expectLabels(data: Data, service: string, labels: Labels): Data | undefined {
   const { services } = data;
   const body = isRecord(services) ? services[service] : undefined;
   if (!isRecord(services) || !isRecord(body)) return undefined;
@@ -120,20 +136,15 @@ function expectLabels(data: Data, service: string, labels: Readonly<Record<strin
 }
 
 interface Place {
-  entry: Pair;
+  service: string;
   node: YAMLMap;
   /** `labels:` without a value */
   labelsEntry: Pair | undefined;
 }
 
 /** Adds `labels:`. Labels that a merge (`<<`) brings would be lost, so they are repeated. */
-function addNewLabels(
-  file: Edited,
-  { node, labelsEntry }: Place,
-  service: string,
-  labels: Readonly<Record<string, string>>,
-): string | undefined {
-  const data = dataOf(file.document);
+function addNewLabels(file: Edited, { service, node, labelsEntry }: Place, labels: Labels): string | undefined {
+  const { data } = file;
   const services = isRecord(data) && isRecord(data.services) ? data.services[service] : undefined;
   const inherited = isRecord(services) ? services.labels : undefined;
   if (labelsEntry && node.flow) return undefined;
@@ -156,12 +167,7 @@ function addNewLabels(
 }
 
 /** `labels: *common` becomes a mapping that merges the alias. */
-function replaceAlias(
-  file: Edited,
-  entry: Pair,
-  alias: Node,
-  labels: Readonly<Record<string, string>>,
-): string | undefined {
+function replaceAlias(file: Edited, entry: Pair, alias: Node, labels: Labels): string | undefined {
   const range = alias.range;
   const target = isAlias(alias) ? alias.resolve(file.document) : undefined;
   if (!range || !isMap(target)) return undefined;
@@ -175,7 +181,7 @@ function pairLines(labels: Readonly<Record<string, unknown>>): string[] {
   return Object.entries(labels).map(([key, value]) => `${plainKey(key)}: ${JSON.stringify(value)}`);
 }
 
-function itemLines(labels: Readonly<Record<string, string>>): string[] {
+function itemLines(labels: Labels): string[] {
   return Object.entries(labels).map(([key, value]) => `- ${key}=${value}`);
 }
 

@@ -77,11 +77,20 @@ function kindOf(place: string): Mount['kind'] {
 
 /** Adds labels to the texts. Returns those that have to be added by hand. */
 function applyLabels(texts: Map<ComposeFile, string>, proposals: readonly Proposal[]): InitResult['byHand'] {
-  return proposals.flatMap(({ service: { name, file }, labels }) => {
-    const changed = addLabels(texts.get(file) ?? file.text, name, labels);
+  const change = (file: ComposeFile, some: readonly Proposal[]) => {
+    const labels = new Map(some.map((one) => [one.service.name, one.labels]));
+    const changed = addLabels(texts.get(file) ?? file.text, labels);
     if (changed !== undefined) texts.set(file, changed);
+    return changed;
+  };
+  const byFile = Map.groupBy(proposals, ({ service }) => service.file);
+  // If a file does not take all labels at once, it may take those of some services.
+  const left = [...byFile].flatMap(([file, some]) => (change(file, some) === undefined ? some : []));
+  return left.flatMap((proposal) => {
+    const { service, labels } = proposal;
+    const changed = change(service.file, [proposal]);
     const lines = Object.entries(labels).map(([key, value]) => `  ${key}: ${JSON.stringify(value)}`);
-    return changed === undefined ? [{ service: name, lines: ['labels:', ...lines] }] : [];
+    return changed === undefined ? [{ service: service.name, lines: ['labels:', ...lines] }] : [];
   });
 }
 

@@ -1,4 +1,14 @@
-import { type Document, isAlias, isMap, isScalar, isSeq, type Node, type Pair, type YAMLMap } from 'yaml';
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  type Node,
+  type Pair,
+  parseDocument,
+  type YAMLMap,
+} from 'yaml';
 
 /** Inserts lines into the text of a YAML file, at the place of a node. */
 
@@ -9,14 +19,33 @@ import { type Document, isAlias, isMap, isScalar, isSeq, type Node, type Pair, t
 const MAX_ALIASES = 10_000;
 
 /** Returns the data of a document, with aliases and merges resolved. @throws ReferenceError for too many aliases */
-export function dataOf(document: Document.Parsed): unknown {
+function dataOf(document: Document.Parsed): unknown {
   return document.toJS({ maxAliasCount: MAX_ALIASES });
+}
+
+interface ReadYaml {
+  text: string;
+  document: Document.Parsed;
+  data: unknown;
+}
+
+/** The file that was read last: one change after the other reads the result of the change before. */
+let last: ReadYaml | undefined;
+
+/** Reads the text of a Compose file. @throws ReferenceError for too many aliases */
+export function readYaml(text: string): ReadYaml {
+  if (last?.text === text) return last;
+  const document = parseDocument(text, { merge: true });
+  last = { text, document, data: dataOf(document) };
+  return last;
 }
 
 /** A Compose file while it is edited. */
 export interface Edited {
   text: string;
+  /** the file before all changes; `text` may hold changes behind the place at hand */
   document: Document.Parsed;
+  data: unknown;
   eol: string;
 }
 

@@ -1,6 +1,7 @@
 import { copyFile, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { farAway, ok, sh } from '../harness/stack.ts';
 
@@ -41,6 +42,8 @@ afterAll(async () => {
 
 it('parses without other files', async () => {
   await ok('docker', ['compose', '--file', 'docker-compose.yml', 'config', '--quiet'], { cwd: directory });
+  const hardened = fileURLToPath(new URL('../../docker/compose.hardened.yml', import.meta.url));
+  await ok('docker', ['compose', '--file', hardened, 'config', '--quiet'], { cwd: directory });
 });
 
 it('plans the database, the volume and the configuration, without a problem', async () => {

@@ -1,7 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { agentService } from '../../src/setup/agent-service.ts';
-import { addLabels, addService } from '../../src/setup/edit.ts';
+import { addLabels as addAll, addService } from '../../src/setup/edit.ts';
+
+const addLabels = (text: string, service: string, labels: Record<string, string>) =>
+  addAll(text, new Map([[service, labels]]));
 
 const OURS = { 'lifeboat.postgres': 'true', 'lifeboat.volumes': 'media' };
 
@@ -65,6 +68,14 @@ describe('labels are added to a service, and nothing else changes', () => {
     const empty = addLabels('services:\n  web: {}\n', 'web', OURS);
     expect(parse(empty ?? '').services.web).toEqual({ labels: OURS });
   });
+});
+
+test('labels of several services are added at once, in any order', () => {
+  const text = 'services:\n  web:\n    image: x\n  db: { image: y }\n\n  last:\n    image: z';
+  const labels = new Map(['last', 'web', 'db'].map((name) => [name, { 'lifeboat.volumes': name }]));
+  const { services } = parse(addAll(text, labels) ?? '');
+  for (const name of ['last', 'web', 'db']) expect(services[name].labels).toEqual({ 'lifeboat.volumes': name });
+  expect(addAll(text, new Map([...labels, ['nope', OURS]]))).toBeUndefined();
 });
 
 describe('anchors keep their meaning', () => {
