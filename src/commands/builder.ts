@@ -13,7 +13,7 @@ const OPERANDS: Readonly<Record<string, string>> = {
   shell: 'bash, zsh or fish',
 };
 
-/** How commands are added: each takes `--json` and shows one example. */
+/** The way to add commands: each takes `--json` and shows one example. */
 export interface Builder {
   program: Command;
   /** Adds a command to the program, or to `parent`. */
