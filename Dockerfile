@@ -13,7 +13,8 @@ RUN xargs -a dist/packages.txt -I DIR find DIR -mindepth 1 -name node_modules -p
     -exec cp --parents -t /srv {} +
 
 # The programs that Lifeboat runs, without those that only install or build: npm and corepack, apt, the symbols of node,
-# the character sets of iconv, and time zones, which Node has itself. The list of packages stays, for scanners.
+# the character sets of iconv, the modules of perl, and time zones, which Node has itself. The list of packages stays,
+# for scanners.
 FROM node:24-trixie-slim AS system
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -25,7 +26,7 @@ RUN apt-get update \
   && dpkg --purge --force-depends --force-remove-essential apt libapt-pkg7.0 sqv \
   && rm -rf /var/lib/apt /var/cache/* /var/log/* /var/lib/dpkg/info /tmp/* \
     /usr/lib/*-linux-gnu/gconv /usr/share/man /usr/share/info /usr/share/locale /usr/share/bash-completion \
-    /usr/share/zoneinfo /usr/share/perl5 /usr/bin/pzstd /usr/bin/localedef \
+    /usr/share/zoneinfo /usr/share/perl5 /usr/lib/*-linux-gnu/perl-base /usr/bin/pzstd /usr/bin/localedef \
   && find /usr/share/doc -type f -not -name copyright -delete
 
 FROM scratch

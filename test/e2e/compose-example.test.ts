@@ -40,6 +40,11 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
+it('runs from an image of less than 200 MB', async () => {
+  const size = await ok('docker', ['image', 'inspect', '--format', '{{.Size}}', OVERRIDE.services.lifeboat.image]);
+  expect(Number(size)).toBeLessThan(200_000_000);
+});
+
 it('parses without other files', async () => {
   await ok('docker', ['compose', '--file', 'docker-compose.yml', 'config', '--quiet'], { cwd: directory });
   const hardened = fileURLToPath(new URL('../../docker/compose.hardened.yml', import.meta.url));
