@@ -14,6 +14,7 @@ export async function drill(call: Call): Promise<number> {
     sources: (operands[0] ?? []) as string[],
     snapshot: typeof options.snapshot === 'string' ? options.snapshot : 'latest',
     ...(options.at === undefined ? {} : { aim: { target: options.at as Aim['target'] } }),
+    stack: options.stack === true,
     trigger: 'manual',
     ...(typeof options.by === 'string' ? { by: options.by } : {}),
     unsigned: options.unsigned === true,

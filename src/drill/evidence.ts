@@ -23,7 +23,7 @@ const check = z.object({
 });
 
 const result = z.object({
-  ...{ source: z.string(), kind: z.enum(['postgres', 'volume', 'files']), status, place: z.string() },
+  ...{ source: z.string(), kind: z.enum(['postgres', 'volume', 'files', 'stack']), status, place: z.string() },
   ...{ snapshot: z.string().optional(), heldAt: time.optional(), ageMs: z.number().optional() },
   image: z.object({ id: z.string(), digest: z.string().optional(), recorded: z.boolean() }).optional(),
   version: z.string().optional(),
