@@ -10,9 +10,10 @@ const OPERANDS: Readonly<Record<string, string>> = {
   path: 'a path, a directory or a glob in the source',
   restore: 'an id from `status`, or the start of one (default: the newest restore)',
   file: 'a path in the Lifeboat container, or - for stdin',
+  shell: 'bash, zsh or fish',
 };
 
-/** How commands are added: each takes `--json` and shows one example. */
+/** The way to add commands: each takes `--json` and shows one example. */
 export interface Builder {
   program: Command;
   /** Adds a command to the program, or to `parent`. */
