@@ -34,7 +34,7 @@ export async function drills(call: Call): Promise<number> {
   const now = new Date();
   const days = options.since as number | undefined;
   const since = days === undefined ? undefined : new Date(now.getTime() - days * DAY_MS);
-  const list = await readDrills(await app.repository({ create: false }), io.signal);
+  const list = await readDrills(await app.repository({ create: false }), { signal: io.signal });
   const chosen = list.drills.filter(({ report }) => since === undefined || new Date(report.start) >= since);
   const report: DrillsReport = {
     project: app.project,

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo, hasCode } from '../base/errors.ts';
@@ -108,7 +109,8 @@ async function open(
   if (found) result.image = await chooseImage(deps.engine, entry.image, undefined);
   request.say(`Drill of ${source} from ${snapshot.id} (${formatAgo(new Date(held), startedAt)})`);
   const packs = await readPacks(repository, entry, signal);
-  const directory = path.join(deps.spool, id, source);
+  // A manifest of a stranger may give a source any name.
+  const directory = path.join(deps.spool, id, randomBytes(4).toString('hex'));
   return { id, journal, directory, progress: () => undefined, repository, snapshot, entry, packs };
 }
 

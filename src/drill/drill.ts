@@ -67,13 +67,38 @@ function withLimit(timeoutMs: number): { signal: AbortSignal; clear(): void } {
   return { signal: over.signal, clear: () => clearTimeout(timer) };
 }
 
+/**
+ * Refuses names that neither the plan nor a snapshot has, so that a misspelt one raises no alarm.
+ *
+ * @throws SOURCE_UNKNOWN
+ */
+async function refuseUnknown(
+  repository: Repository,
+  plan: readonly PlannedSource[],
+  { sources, signal }: Pick<DrillRequest, 'sources' | 'signal'>,
+): Promise<void> {
+  const unplanned = sources.filter((source) => !plan.some(({ name }) => name === source));
+  if (unplanned.length === 0) return;
+  const { snapshots } = await repository.snapshots(signal);
+  const stored = new Set(snapshots.flatMap(({ manifest }) => Object.keys(manifest.sources)));
+  const unknown = unplanned.filter((source) => !stored.has(source));
+  if (unknown.length === 0) return;
+  const known = [...new Set([...plan.map(({ name }) => name), ...stored])].sort();
+  throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${unknown.join(', ')}`, {
+    hint: known.length > 0 ? `The sources are: ${known.join(', ')}.` : 'There is no snapshot yet.',
+  });
+}
+
 /** Returns the sources to drill. @throws SOURCE_UNKNOWN */
 async function choose(
   repository: Repository,
   plan: readonly PlannedSource[],
   { sources, snapshot, signal }: DrillRequest,
 ): Promise<string[]> {
-  if (sources.length > 0) return [...new Set(sources)];
+  if (sources.length > 0) {
+    await refuseUnknown(repository, plan, { sources, signal });
+    return [...new Set(sources)];
+  }
   if (snapshot !== 'latest') {
     const { manifest } = await repository.resolve(snapshot);
     return Object.entries(manifest.sources).flatMap(([name, { status, kind }]) =>

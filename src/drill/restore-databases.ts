@@ -60,7 +60,7 @@ export async function withRestoredServer(
     const inServer = { ...part, signal };
     const tools = await openTools(deps, inServer, server);
     try {
-      await work({ ...(await restore(deps, inServer, tools, facts)), container: server.source.containerId });
+      await work(await explained(server, await restore(deps, inServer, tools, facts)));
     } finally {
       await tools.close();
     }
@@ -69,6 +69,13 @@ export async function withRestoredServer(
   } finally {
     await server.remove();
   }
+}
+
+/** A database may have failed only because the server had too little memory. */
+async function explained(server: DrillServer, restored: Omit<RestoredServer, 'container'>): Promise<RestoredServer> {
+  const failed: FailedDatabase[] = [];
+  for (const { target, error } of restored.failed) failed.push({ target, error: await server.explain(error) });
+  return { ...restored, failed, container: server.source.containerId };
 }
 
 function openTools(deps: DrillDeps, { context, signal, say }: Part, server: DrillServer): Promise<Tools> {

@@ -116,10 +116,9 @@ async function start({ engine, agent, project, log }: DrillDeps, test: Smoke, ru
   const application = await engine.inspectContainer(test.containerId, { signal });
   const server = serverFor(test, ups);
   if (server) await nameServer({ engine, agent }, server, signal);
-  const mounts = application.mounts.flatMap(({ name, destination }) => {
-    const up = ups.find(
-      ({ planned }) => planned.kind === 'volume' && name !== undefined && planned.mount.name === name,
-    );
+  const mounts = application.mounts.flatMap(({ name, source, destination }) => {
+    const place = name ?? source;
+    const up = ups.find(({ planned: p }) => p.kind === 'volume' && (p.mount.name ?? p.mount.source) === place);
     return up?.data.kind === 'volume'
       ? [{ mount: up.data.volume, target: destination, access: 'read-write' as const }]
       : [];
