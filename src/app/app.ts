@@ -141,16 +141,19 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
 
 async function runDaemon(environment: Environment, app: App, signal: AbortSignal): Promise<void> {
   const { state, log, now, settings, journals, engine, plan, self } = environment;
-  const [{ daemon }, { everyMinute }, { createReceivers }] = await Promise.all([
-    import('../daemon/daemon.ts'),
-    import('../daemon/every-minute.ts'),
-    import('./receivers.ts'),
-  ]);
+  const [{ daemon }, { everyMinute }, { createReceivers }, { createLetterWatch, openAlarms, watchTargets }] =
+    await Promise.all([
+      import('../daemon/daemon.ts'),
+      import('../daemon/every-minute.ts'),
+      import('./receivers.ts'),
+      import('./targets.ts'),
+    ]);
   const only = await takeLock(daemonLock(environment.project)).catch((cause: unknown) => {
     if (!hasCode(cause, 'LOCKED')) throw cause;
     const hint = 'The Lifeboat container runs it already. To back up now, run `lifeboat backup`.';
     throw new LifeboatError('LOCKED', 'another daemon of this project runs', { cause, hint });
   });
+  const alarms = openAlarms(environment);
   await daemon(
     {
       state,
@@ -168,10 +171,14 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
       isBusy: app.isBusy,
       watch: (onChange, until) => watch(engine, { onChange, log, signal: until }),
       everyMinute,
-      receivers: createReceivers(environment, app.backup),
+      receivers: createReceivers(environment, app.backup, alarms),
+      watches: [watchTargets(environment, alarms), ...createLetterWatch(environment)],
     },
     signal,
-  ).finally(() => only.release());
+  ).finally(async () => {
+    await alarms.flush();
+    await only.release();
+  });
 }
 
 /** Recovers dead runs, unless another run has the lock: that run has already done so. */

@@ -38,6 +38,8 @@ export interface DaemonDeps {
   isBusy(): Promise<boolean>;
   /** receives WAL of the sources in the plan; absent in tests */
   receivers?: { update(plan: Plan): Promise<void>; stop(): Promise<void> };
+  /** look at the plan each minute, such as the watch of targets; they never reject */
+  watches?: readonly { check(plan: Plan): Promise<void> }[];
   /** calls back when containers change, and after a lost connection to the engine is open again */
   watch(onChange: () => Promise<void>, signal: AbortSignal): Promise<void>;
   /** calls `tick` at every full minute until the returned function is called; `tick` never rejects */
@@ -102,7 +104,10 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   await replan();
   logStart(deps, plan);
   await logRun();
-  const stopTicking = deps.everyMinute(tick);
+  const stopTicking = deps.everyMinute(() => {
+    for (const watch of deps.watches ?? []) if (plan) void watch.check(plan);
+    return tick();
+  });
   const watching = deps.watch(replan, signal);
   void tick();
   await aborted(signal);

@@ -27,7 +27,7 @@ interface Lane {
 const EARLY_SHARE = 1 / 3;
 
 function isEnd({ type }: RunEvent): boolean {
-  return type === 'run-finished' || type === 'restore-finished' || type === 'alarm';
+  return type === 'run-finished' || type === 'restore-finished' || type === 'alarms' || type === 'letter';
 }
 
 /** `limitMs`: how long a listener may take for the end of a run, in milliseconds. */

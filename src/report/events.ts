@@ -3,6 +3,7 @@ import type { Problem } from '../plan/model.ts';
 import type { Alarm } from './alarm.ts';
 import type { Fall } from './fall.ts';
 import type { NamedStored, Stored } from './last-good.ts';
+import type { Letter } from './letter.ts';
 
 /**
  * What started a run. `catch-up`: a scheduled run was missed while the agent was down. `safety`: a restore is about to
@@ -213,6 +214,10 @@ export interface RestoreReport extends RestoreStart {
   steps: { name: string; durationMs: number }[];
   /** the checks after the restore */
   checks: { name: string; ok: boolean; detail?: string }[];
+  /** how long the restore worked, from the confirmation on, milliseconds */
+  workMs?: number;
+  /** sources that it brought back as a whole, so that `workMs` measures their recovery */
+  whole?: string[];
   /** the services ran while databases were built, and were stopped only for the swap */
   live?: true;
   /** how long services were stopped, in milliseconds; absent if none was */
@@ -229,8 +234,14 @@ export interface RestoreReport extends RestoreStart {
   error?: ErrorInfo;
 }
 
+/**
+ * What listeners hear about. `alarms`: alarms that began or ended at about the same time, with all that are still open.
+ * `wal-seen`: sent every few minutes while WAL is received, with the sources whose WAL is not.
+ */
 export type RunEvent =
-  | { type: 'alarm'; alarm: Alarm }
+  | { type: 'alarms'; alarms: Alarm[]; open: Alarm[] }
+  | { type: 'letter'; letter: Letter }
+  | { type: 'wal-seen'; sources: string[]; failing: string[] }
   | { type: 'restore-started'; restore: RestoreStart }
   | { type: 'restore-finished'; report: RestoreReport }
   | { type: 'run-started'; run: RunStart }

@@ -74,7 +74,10 @@ async function attempt(deps: TimedDeps, request: RestoreRequest, { context, star
     if (preview.replaces.length > 0) await request.confirm(preview.target?.name ?? request.source);
     context.journal.record({ type: 'begun', restore: start });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
+    const begun = performance.now();
     const error = await perform(deps, request, context, { prepared, report });
+    report.workMs = Math.round(performance.now() - begun);
+    if (isWhole(request) && preview.left.length === 0) report.whole = [request.source];
     report.warnings.push(...journalWarnings(context.journal, report));
     return await finish(deps, context, { report, shown }, error);
   } finally {
@@ -156,6 +159,12 @@ function replacedSources(
 /** Returns whether data is restored under the name that it had. */
 function isInPlace({ toDatabase, toDirectory, as }: RestoreRequest): boolean {
   return !toDatabase && !toDirectory && !as;
+}
+
+/** Returns whether everything of a source is restored in its place. */
+function isWhole(request: RestoreRequest): boolean {
+  const { database, to, tables, paths } = request;
+  return isInPlace(request) && database === undefined && to === undefined && tables.length + paths.length === 0;
 }
 
 async function servicesToStop(

@@ -16,9 +16,9 @@ let receiver: Receiver | undefined;
 afterEach(() => receiver?.close());
 
 /** Asks after a restore of {@link db}. */
-function ask(hooks: HookService[], engine: object = {}) {
+function ask(hooks: HookService[], engine: object = {}, answerMs = patience.answerMs) {
   const plan = async () => ({ sources: [] as PlannedSource[], hooks });
-  return askHealth({ engine: engine as Engine, plan }, { replaced: [db] }, signal, patience);
+  return askHealth({ engine: engine as Engine, plan }, { replaced: [db] }, signal, { ...patience, answerMs });
 }
 
 describe('lifeboat.health after a restore', () => {
@@ -27,7 +27,8 @@ describe('lifeboat.health after a restore', () => {
     receiver.behave([{ status: 503 }, { status: 200 }]);
     const web = serviceOf({ health: { url: `${receiver.url}/up?token=secret` } });
     const other = serviceOf({ containerId: 'c3', dependsOn: ['mail'], health: { url: `${receiver.url}/other` } });
-    expect(await ask([web, web, other, serviceOf({ containerId: 'c4' })])).toEqual([
+    // Long enough, also on a machine that stalls.
+    expect(await ask([web, web, other, serviceOf({ containerId: 'c4' })], {}, 20_000)).toEqual([
       { name: 'lifeboat.health of shop-web-1', ok: true, detail: 'answers' },
     ]);
     expect(receiver.requests.map(({ path }) => path)).toEqual(['/up', '/up']);

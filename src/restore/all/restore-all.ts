@@ -131,10 +131,14 @@ async function attempt(whole: Whole, start: RestoreStart, unchanged: Unchanged[]
   if (parts.some(replaces)) await request.confirm(deps.project);
   for (const { opened } of parts) opened.context.journal.record({ type: 'begun', restore: opened.start });
   deps.dispatcher.emit({ type: 'restore-started', restore: start });
+  const begun = performance.now();
   const ending = await perform(whole).then(
     () => undefined,
     (reason: unknown) => (request.signal.aborted && !isHalfRestored(reason) ? request.signal.reason : reason),
   );
+  report.workMs = Math.round(performance.now() - begun);
+  const done = active(whole).filter((part) => part.report.restored.length > 0 && !part.report.failed);
+  report.whole = done.map(({ request: own }) => own.source);
   combine(whole);
   await noteCreated(deps, report);
   const error = ending === undefined ? undefined : whileInPlace(ending, report, unreached(whole));

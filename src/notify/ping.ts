@@ -1,13 +1,8 @@
 import { onAbort } from '../base/abort.ts';
 import { LifeboatError } from '../base/errors.ts';
 import { redact, registerSecret } from '../base/redact.ts';
-import { alarmText } from './alarm.ts';
-import { overall, type RunStart } from './events.ts';
-import { newestThatFit, oneLine } from './format.ts';
-import { createPost, type Post, type PostAnswer } from './http.ts';
-import type { Notifier } from './notifier.ts';
-import { restoreHeadline, restoreLines } from './restore-text.ts';
-import { headline, renderReport } from './text.ts';
+import { newestThatFit, oneLine } from '../report/format.ts';
+import type { Post, PostAnswer } from './http.ts';
 
 /** The ping endpoints of healthchecks.io. A self-hosted server has its own. */
 const HEALTHCHECKS_BASE = 'https://hc-ping.com';
@@ -16,7 +11,7 @@ const HEALTHCHECKS_BASE = 'https://hc-ping.com';
  * The target of pings: the URL of a check, or the ping key of a project and a slug, for which the server creates the
  * check at the first ping. Protocol: https://healthchecks.io/docs/http_api/
  */
-type PingTarget = { url: URL } | { pingKey: string; slug: string; base?: string | undefined };
+export type PingTarget = { url: URL } | { pingKey: string; slug: string; base?: string | undefined };
 
 /** `log` adds an entry to the check without changing its status. */
 type PingSignal = 'start' | 'success' | 'fail' | 'log';
@@ -28,78 +23,44 @@ const PINGS_A_MINUTE = 5;
 /** Pings of that limit which starts may use, including retries. The results need the rest. */
 const STARTS_A_MINUTE = 3;
 
-/** Options of {@link createHealthchecks}. */
-interface HealthchecksOptions {
-  target: PingTarget;
-  project: string;
-  zone?: string | undefined;
-  post?: Post;
-  now?: () => number;
+/** Pings one check. */
+export interface Pinger {
+  /** Pings. `body` gets the number of bytes that the server takes. @throws NOTIFY_FAILED */
+  ping(kind: PingSignal, body: (limit: number) => string, options: PingOptions): Promise<PostAnswer>;
 }
 
-/**
- * Creates a notifier that pings a check at the start and end of every run. It ignores LIFEBOAT_NOTIFY, because a
- * dead-man's switch needs every ping. A partly failed run pings `fail`. So does a good run while a source that was not
- * part of it needs attention, because a success would end an alarm whose cause still exists. A failure that will be
- * tried again is a log entry: the last try decides.
- */
-export function createHealthchecks(options: HealthchecksOptions): Notifier {
-  const { target, project, zone, post = createPost(), now = Date.now } = options;
+interface PingOptions {
+  signal: AbortSignal;
+  /** UUID that is the same for the start and the end of a run */
+  rid?: string | undefined;
+}
+
+/** Creates a pinger that keeps the limits of the service. It skips a start rather than a result. */
+export function createPinger({ target, post, now }: { target: PingTarget; post: Post; now: () => number }): Pinger {
   if ('pingKey' in target) registerSecret(target.pingKey);
   const pace = createPace(PINGS_A_MINUTE, 60_000, now);
   let bodyLimit = DEFAULT_BODY_LIMIT;
-
-  async function ping(
-    kind: PingSignal,
-    rid: string | undefined,
-    body: string,
-    signal: AbortSignal,
-  ): Promise<PostAnswer> {
-    const url = pingUrl(target, kind, rid);
-    const answer = await post({
-      url,
-      body,
-      contentType: 'text/plain; charset=utf-8',
-      signal,
-      gate: pace.take,
-      ...(kind === 'start' ? { attempts: 2 } : {}),
-    });
-    const limit = answer.headers['ping-body-limit'];
-    if (limit !== undefined && /^\d+$/.test(limit)) bodyLimit = Number(limit);
-    // The service answers 200 even if it ignores a ping. Only the text says so.
-    const ignored = /\((not found|rate limited)\)/.exec(answer.body)?.[1];
-    if (ignored !== undefined) {
-      const hint = ignored === 'not found' ? { hint: 'Copy the URL again from the page of the check.' } : {};
-      throw new LifeboatError('NOTIFY_FAILED', `${url.host} ignored the ping: ${ignored}`, hint);
-    }
-    return answer;
-  }
-
   return {
-    name: 'healthchecks',
-    async handle(event, signal) {
-      if (event.type === 'run-started') {
-        if (pace.used() >= STARTS_A_MINUTE) return;
-        await ping('start', event.run.rid, cutText(startText(event.run), bodyLimit), signal);
-      } else if (event.type === 'run-finished') {
-        const { report } = event;
-        const text = `${headline(report)}\n${renderReport(report, { now: new Date(now()), zone, failedFirst: true, again: true })}`;
-        const kind = report.retry?.quiet ? 'log' : overall(report) === 'ok' ? 'success' : 'fail';
-        await ping(kind, report.rid, pingBody(text, report.logTail, bodyLimit), signal);
-      } else if (event.type === 'alarm') {
-        // Only a run may end an alarm of the check.
-        await ping(event.alarm.over ? 'log' : 'fail', undefined, cutText(alarmText(event.alarm), bodyLimit), signal);
-      } else if (event.type === 'restore-finished') {
-        // A restore says nothing about backups, so it is only a log entry.
-        const text = [restoreHeadline(event.report), ...restoreLines(event.report)].join('\n');
-        await ping('log', undefined, cutText(redact(text), bodyLimit), signal);
+    async ping(kind, body, { signal, rid }) {
+      const url = pingUrl(target, kind, rid);
+      if (kind === 'start' && pace.used() >= STARTS_A_MINUTE) return { status: 0, headers: {}, body: '' };
+      const answer = await post({
+        url,
+        body: body(bodyLimit),
+        contentType: 'text/plain; charset=utf-8',
+        signal,
+        gate: pace.take,
+        ...(kind === 'start' ? { attempts: 2 } : {}),
+      });
+      const limit = answer.headers['ping-body-limit'];
+      if (limit !== undefined && /^\d+$/.test(limit)) bodyLimit = Number(limit);
+      // The service answers 200 even if it ignores a ping. Only the text says so.
+      const ignored = /\((not found|rate limited)\)/.exec(answer.body)?.[1];
+      if (ignored !== undefined) {
+        const hint = ignored === 'not found' ? { hint: 'Copy the URL again from the page of the check.' } : {};
+        throw new LifeboatError('NOTIFY_FAILED', `${url.host} ignored the ping: ${ignored}`, hint);
       }
-    },
-    async test(signal) {
-      const text = `${project}: test message from Lifeboat, no backup was made`;
-      const answer = await ping('log', undefined, text, signal);
-      const made = answer.status === 201 ? ' and created the check' : '';
-      return `${pingUrl(target, 'log').host} accepted a log entry${made}; the check's status is unchanged`;
+      return answer;
     },
   };
 }
@@ -126,10 +87,6 @@ export function toSlug(name: string): string {
     .replace(/[^a-z0-9_]+/g, '-')
     .replace(/^-+|-+$/g, '');
   return slug || 'lifeboat';
-}
-
-function startText(run: RunStart): string {
-  return redact(`${oneLine(run.project)}: backup started (${run.trigger}), run ${run.id}`);
 }
 
 /**

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
 import { LifeboatError } from '../base/errors.ts';
 import { redact, registerSecret } from '../base/redact.ts';
-import { oneLine } from './format.ts';
+import { oneLine } from '../report/format.ts';
 
 /** Larger bodies are refused before anything is sent. Bytes. */
 const MAX_REQUEST = 1024 * 1024;
@@ -18,6 +19,8 @@ export interface PostRequest {
   url: URL;
   body: string;
   contentType: string;
+  /** more headers, lower case; they may contain secrets */
+  headers?: Readonly<Record<string, string>>;
   signal: AbortSignal;
   /** the largest number of attempts; default: that of the poster */
   attempts?: number;
@@ -83,7 +86,10 @@ export function createPost({
 
 type Outcome = { answer: PostAnswer } | { error: LifeboatError; again: boolean; retryAfterMs?: number };
 
-async function attemptPost({ url, body, contentType }: PostRequest, signal: AbortSignal): Promise<Outcome> {
+async function attemptPost(
+  { url, body, contentType, headers: more }: PostRequest,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const host = url.host;
   try {
     const { request, EnvHttpProxyAgent } = await import('undici');
@@ -93,7 +99,7 @@ async function attemptPost({ url, body, contentType }: PostRequest, signal: Abor
       const response = await request(target, {
         method: 'POST',
         dispatcher,
-        headers: { 'content-type': contentType, 'user-agent': 'lifeboat', ...headers },
+        headers: { 'content-type': contentType, 'user-agent': 'lifeboat', ...headers, ...more },
         body,
         signal,
         reset: true,
@@ -105,7 +111,7 @@ async function attemptPost({ url, body, contentType }: PostRequest, signal: Abor
       const error = new LifeboatError('NOTIFY_FAILED', `${host} answered ${answer.status}${said ? `: ${said}` : ''}`, {
         ...hintFor(answer.status),
       });
-      const retryAfterMs = parseRetryAfter(answer.headers['retry-after'], Date.now());
+      const retryAfterMs = parseRetryAfter(answer.headers['retry-after'], Date.now()) ?? retryAfterIn(text);
       return {
         error,
         again: answer.status === 429 || answer.status >= 500,
@@ -159,6 +165,23 @@ export function parseRetryAfter(value: string | undefined, now: number): number 
   if (/^\d+$/.test(value.trim())) return Number(value) * 1_000;
   const date = Date.parse(value);
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
+}
+
+const retryAnswer = z.object({
+  retry_after: z.number().nonnegative().optional(),
+  parameters: z.object({ retry_after: z.number().nonnegative() }).partial().optional(),
+});
+
+/** The pause in the JSON of an answer, in seconds there: Discord `retry_after`, Telegram `parameters.retry_after`. */
+function retryAfterIn(text: string): number | undefined {
+  if (!text.includes('retry_after')) return undefined;
+  try {
+    const { data } = retryAnswer.safeParse(JSON.parse(text));
+    const seconds = data?.retry_after ?? data?.parameters?.retry_after;
+    return seconds === undefined ? undefined : seconds * 1_000;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Says why a connection failed, without the parts of the error that contain the request. */
