@@ -10,7 +10,7 @@ import { createPagerDuty } from '../notify/pagerduty.ts';
 import { type PingTarget, toSlug } from '../notify/ping.ts';
 import { withPolicy } from '../notify/policy.ts';
 import { createSlack } from '../notify/slack.ts';
-import { createSourceChecks, createWalCheck } from '../notify/source-checks.ts';
+import { createDrillCheck, createSourceChecks, createWalCheck } from '../notify/source-checks.ts';
 import { createTelegram } from '../notify/telegram.ts';
 import { createWebhook } from '../notify/webhook.ts';
 import type { ChannelName } from '../plan/messages/notify-modes.ts';
@@ -51,12 +51,13 @@ function channelsOf(messages: Settings['messages'], zone: string): [ChannelName,
 
 /** Creates the notifiers that ping checks: of all runs, of single sources, and of the write-ahead log. */
 function checksOf(checks: Settings['messages']['healthchecks'], project: string, zone: string): Notifier[] {
-  const { url, pingKey, slug, base, sources, walUrl } = checks;
+  const { url, pingKey, slug, base, sources, walUrl, drillUrl } = checks;
   const bySlug = (name: string): PingTarget | undefined =>
     pingKey === undefined ? undefined : { pingKey, slug: toSlug(name), base };
   const byUrl = (value: string | undefined, setting: string): PingTarget | undefined =>
     value === undefined ? undefined : { url: secretUrl(value, setting) };
   const wal = byUrl(walUrl, 'LIFEBOAT_HEALTHCHECKS_WAL_URL') ?? bySlug(`${project}-wal`);
+  const drill = byUrl(drillUrl, 'LIFEBOAT_HEALTHCHECKS_DRILL_URL') ?? bySlug(`${project}-drill`);
   const main = byUrl(url, 'LIFEBOAT_HEALTHCHECKS_URL') ?? bySlug(slug ?? `${project}-backup`);
   const named = new Map(
     sources?.kind === 'named'
@@ -66,8 +67,9 @@ function checksOf(checks: Settings['messages']['healthchecks'], project: string,
   const targetOf = (source: string) =>
     named.get(source) ?? (sources?.kind === 'all' ? bySlug(`${project}-${source}`) : undefined);
   return [
-    ...(main ? [createHealthchecks({ target: main, project, zone, withoutWal: wal !== undefined })] : []),
+    ...(main ? [createHealthchecks({ target: main, project, zone, withoutWal: !!wal, withoutDrills: !!drill })] : []),
     ...(sources ? [createSourceChecks({ project, targetOf, named: [...named.keys()], zone })] : []),
     ...(wal ? [createWalCheck({ target: wal, project })] : []),
+    ...(drill ? [createDrillCheck({ target: drill, project })] : []),
   ];
 }

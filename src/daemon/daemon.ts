@@ -9,6 +9,7 @@ import { missedRun, nextRun } from '../plan/values/schedule.ts';
 import type { RunReport, Trigger } from '../report/events.ts';
 import { openJournals } from '../run/journal.ts';
 import type { State } from '../run/state.ts';
+import { type DrillingDeps, runDueDrill } from './drills.ts';
 import { createRunLogger } from './log-runs.ts';
 import { refreshPlan } from './refresh-plan.ts';
 import { beginTry, dueRetry, type Try } from './retries.ts';
@@ -40,6 +41,8 @@ export interface DaemonDeps {
   receivers?: { update(plan: Plan): Promise<void>; stop(): Promise<void> };
   /** look at the plan each minute, such as the watch of targets; they never reject */
   watches?: readonly { check(plan: Plan): Promise<void> }[];
+  /** runs drills; absent in tests of backups */
+  drills?: DrillingDeps;
   /** calls back when containers change, and after a lost connection to the engine is open again */
   watch(onChange: () => Promise<void>, signal: AbortSignal): Promise<void>;
   /** calls `tick` at every full minute until the returned function is called; `tick` never rejects */
@@ -73,6 +76,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   };
   const logRun = createRunLogger(deps);
   const tick = () => {
+    for (const watch of deps.watches ?? []) if (plan) void watch.check(plan);
     running ??= serve()
       .catch((error: unknown) => log.error('a scheduled run could not be started', { ...errorInfo(error) }))
       .then(logRun)
@@ -95,7 +99,10 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
     const due = await dueSchedules(deps, served, plan);
     if (signal.aborted) return;
     if (due.length > 0) return runDue(deps, served, due, signal);
-    await runAgain(deps, plan, signal);
+    if (await runAgain(deps, plan, signal)) return;
+    const { drills, log, zone, now } = deps;
+    const next = nextRunOf(plan, deps.schedule, zone, now());
+    if (drills) await runDueDrill({ drills, log, zone, now, served }, signal, next);
   };
 
   await beat(deps);
@@ -104,10 +111,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   await replan();
   logStart(deps, plan);
   await logRun();
-  const stopTicking = deps.everyMinute(() => {
-    for (const watch of deps.watches ?? []) if (plan) void watch.check(plan);
-    return tick();
-  });
+  const stopTicking = deps.everyMinute(tick);
   const watching = deps.watch(replan, signal);
   void tick();
   await aborted(signal);
@@ -193,10 +197,10 @@ async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: 
   await times.write(before);
 }
 
-/** Retries a failed run for the sources that failed, or for the copies alone. */
-async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortSignal): Promise<void> {
+/** Retries a failed run for the sources that failed, or for the copies alone. Resolves to false if nothing is due. */
+async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortSignal): Promise<boolean> {
   const due = await dueRetry(deps, plan);
-  if (!due) return;
+  if (!due) return false;
   const { retry, ...what } = due;
   const attempt = await beginTry(deps, retry.schedules, retry);
   const begun = () =>
@@ -205,6 +209,7 @@ async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortS
       try: retry.tries + 1,
     });
   await isMade(deps, attempt, { trigger: 'catch-up', ...what, begun, signal });
+  return true;
 }
 
 /** Makes a try. Resolves to false if another run is under way; then the try is cancelled. */

@@ -1,5 +1,6 @@
 import { redact } from '../base/redact.ts';
 import { alarmText } from '../report/alarm.ts';
+import { drillText } from '../report/drill-text.ts';
 import { overall, type RunStart } from '../report/events.ts';
 import { oneLine } from '../report/format.ts';
 import { restoreHeadline, restoreLines } from '../report/restore-text.ts';
@@ -13,8 +14,9 @@ interface HealthchecksOptions {
   target: PingTarget;
   project: string;
   zone?: string | undefined;
-  /** alarms about WAL have a check of their own */
+  /** alarms about WAL, and drills, have a check of their own */
   withoutWal?: boolean;
+  withoutDrills?: boolean;
   post?: Post;
   now?: () => number;
 }
@@ -26,7 +28,15 @@ interface HealthchecksOptions {
  * tried again is a log entry: the last try decides.
  */
 export function createHealthchecks(options: HealthchecksOptions): Notifier {
-  const { target, project, zone, withoutWal = false, post = createPost(), now = Date.now } = options;
+  const {
+    target,
+    project,
+    zone,
+    withoutWal = false,
+    withoutDrills = false,
+    post = createPost(),
+    now = Date.now,
+  } = options;
   const pinger = createPinger({ target, post, now });
   return {
     name: 'healthchecks',
@@ -47,6 +57,9 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
         // Only a run may end an alarm of the check.
         const kind = alarms.some(({ over }) => !over) ? 'fail' : 'log';
         await pinger.ping(kind, (limit) => cutText(text, limit), { signal });
+      } else if (event.type === 'drill-finished' && !withoutDrills) {
+        const kind = event.report.status === 'failed' ? 'fail' : 'log';
+        await pinger.ping(kind, (limit) => cutText(redact(drillText(event.report)), limit), { signal });
       } else if (event.type === 'restore-finished') {
         // A restore says nothing about backups, so it is only a log entry.
         const text = redact([restoreHeadline(event.report), ...restoreLines(event.report)].join('\n'));

@@ -1,6 +1,8 @@
 import { type Alarm, alarmText } from '../report/alarm.ts';
 import { cleanReport } from '../report/clean.ts';
 import { copyBehind } from '../report/copy-text.ts';
+import type { DrillReport } from '../report/drill-report.ts';
+import { drillHeadline, drillLines } from '../report/drill-text.ts';
 import { overall, type RestoreReport, type RunEvent, type RunReport, type SourceReport } from '../report/events.ts';
 import { sourceWarnings } from '../report/fall.ts';
 import { formatBytes, oneLine, plural } from '../report/format.ts';
@@ -66,15 +68,30 @@ export function messageOf(event: RunEvent, context: MessageContext): Message | u
       return runMessage(withProven(cleanReport(event.report), context.proven), context);
     case 'alarms':
       return alarmsMessage(event.alarms.map(cleanReport), event.open, context);
+    case 'drill-finished': {
+      const report = cleanReport(event.report);
+      return { ...base, ...drillMessage(report), event: { type: event.type, report } };
+    }
     case 'restore-started': {
       const { project } = event.restore;
       return { ...base, project, level: 'info', title: restoreStarted(cleanReport(event.restore)), facts: [] };
     }
-    case 'restore-finished':
-      return { ...base, ...restoreMessage(cleanReport(event.report)) };
+    case 'restore-finished': {
+      const report = cleanReport(event.report);
+      return { ...base, ...restoreMessage(report), event: { type: event.type, report } };
+    }
     case 'letter': {
-      const { title, lines, next } = letterText(event.letter, context);
-      return { ...base, project: event.letter.project, level: 'info', title, facts: lines, next };
+      const letter = cleanReport(event.letter);
+      const { title, lines: facts, next } = letterText(letter, context);
+      return {
+        ...base,
+        event: { type: event.type, letter },
+        project: letter.project,
+        level: 'info',
+        title,
+        facts,
+        next,
+      };
     }
     default:
       return undefined;
@@ -204,6 +221,23 @@ function incidentsOf(alarms: readonly Alarm[], open: readonly Alarm[], texts: re
     const more = about.length > 1 ? `, and ${plural(about.length - 1, 'more')}` : '';
     return { key: topic, over, summary: `${about[0] ?? texts[0] ?? ''}${more}` };
   });
+}
+
+function drillMessage(
+  report: DrillReport,
+): Pick<Message, 'project' | 'level' | 'incidents' | 'title' | 'facts' | 'next'> {
+  const { project, status } = report;
+  const title = drillHeadline(report);
+  // An interrupted drill says nothing about the backups, so it neither begins nor ends an incident.
+  const isResult = status === 'ok' || status === 'failed';
+  return {
+    project,
+    level: ({ ok: 'good', failed: 'bad', interrupted: 'info', unproven: 'warning' } as const)[status],
+    incidents: isResult ? [{ key: 'drill', over: status === 'ok', summary: title }] : [],
+    title,
+    facts: drillLines(report).map((line) => line.trim()),
+    next: status === 'failed' ? ['`docker compose exec lifeboat lifeboat drills`'] : [],
+  };
 }
 
 function restoreMessage(report: RestoreReport): Pick<Message, 'project' | 'level' | 'title' | 'facts' | 'safe'> {

@@ -1,5 +1,6 @@
 import { redact } from '../base/redact.ts';
 import { alarmText } from '../report/alarm.ts';
+import { drillText } from '../report/drill-text.ts';
 import type { RunReport, SourceReport } from '../report/events.ts';
 import { plural } from '../report/format.ts';
 import { headline, renderReport } from '../report/text.ts';
@@ -68,8 +69,8 @@ function onlyOf(report: RunReport, result: SourceReport | undefined): RunReport 
   return { ...rest, results: result ? [result] : [], problems: [] };
 }
 
-/** Options of {@link createWalCheck}. */
-interface WalCheckOptions {
+/** Options of {@link createWalCheck} and {@link createDrillCheck}. */
+interface OwnCheckOptions {
   target: PingTarget;
   project: string;
   post?: Post;
@@ -80,7 +81,7 @@ interface WalCheckOptions {
  * Pings a check that is up while all WAL is received: a success every few minutes, a failure with each alarm. The check
  * therefore also notices that the agent is gone.
  */
-export function createWalCheck({ target, project, post = createPost(), now = Date.now }: WalCheckOptions): Notifier {
+export function createWalCheck({ target, project, post = createPost(), now = Date.now }: OwnCheckOptions): Notifier {
   const pinger = createPinger({ target, post, now });
   return {
     name: 'healthchecks-wal',
@@ -99,7 +100,28 @@ export function createWalCheck({ target, project, post = createPost(), now = Dat
     },
     async test(signal) {
       await pinger.ping('log', () => `${project}: test message from Lifeboat`, { signal });
-      return 'the check of the write-ahead log accepted a log entry; its status is unchanged';
+      return 'the check of the write-ahead log accepted a log entry, which changes no status';
+    },
+  };
+}
+
+/**
+ * Pings a check that is up while drills succeed: a success for a good drill, a failure for a bad one, and a log entry
+ * for one that was interrupted or proved only a part. The check therefore also notices that drills do not run any more.
+ */
+export function createDrillCheck({ target, project, post = createPost(), now = Date.now }: OwnCheckOptions): Notifier {
+  const pinger = createPinger({ target, post, now });
+  return {
+    name: 'healthchecks-drill',
+    async handle(event, signal) {
+      if (event.type !== 'drill-finished') return;
+      const { status } = event.report;
+      const kind = status === 'ok' ? 'success' : status === 'failed' ? 'fail' : 'log';
+      await pinger.ping(kind, (limit) => cutText(redact(drillText(event.report)), limit), { signal });
+    },
+    async test(signal) {
+      await pinger.ping('log', () => `${project}: test message from Lifeboat`, { signal });
+      return 'the check of drills accepted a log entry, which changes no status';
     },
   };
 }

@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { registerSecret } from '../base/redact.ts';
 import type { Alarm } from '../report/alarm.ts';
+import type { DrillReport } from '../report/drill-report.ts';
 import type { RestoreReport, RunReport } from '../report/events.ts';
 import { newestThatFit } from '../report/format.ts';
 import type { Letter } from '../report/letter.ts';
@@ -14,7 +15,7 @@ import type { Level, Message } from './message.ts';
  */
 export interface WebhookMessage {
   format: 1;
-  event: 'run-finished' | 'restore-started' | 'restore-finished' | 'alarm' | 'letter' | 'test';
+  event: 'run-finished' | 'restore-started' | 'restore-finished' | 'drill-finished' | 'alarm' | 'letter' | 'test';
   project: string;
   /** ISO time */
   at: string;
@@ -29,6 +30,7 @@ export interface WebhookMessage {
   report?: RunReport;
   /** of a finished restore or rollback */
   restore?: RestoreReport;
+  drill?: DrillReport;
   /** the first of the alarms that began or ended */
   alarm?: Alarm;
   alarms?: Alarm[];
@@ -59,6 +61,8 @@ function contentOf(event: Message['event']): Partial<WebhookMessage> {
     }
     case 'restore-finished':
       return { restore: event.report };
+    case 'drill-finished':
+      return { drill: event.report };
     case 'alarms': {
       const [first] = event.alarms;
       return { ...(first ? { alarm: first } : {}), alarms: event.alarms.slice(0, MAX_ALARMS) };

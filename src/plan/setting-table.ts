@@ -3,6 +3,7 @@ import { parseCopies, parseLocation } from './location.ts';
 import { MESSAGE_SETTINGS } from './messages/message-settings.ts';
 import { pgCredentials } from './pg-credentials.ts';
 import { parseKeep } from './retention.ts';
+import { DRILL_SETTINGS } from './values/drill-settings.ts';
 import type { Fields, Parsed } from './values/fields.ts';
 import { ageIdentity, ageRecipients, armored, passphrase } from './values/key-values.ts';
 import { parseSchedule } from './values/schedule.ts';
@@ -198,7 +199,7 @@ export const SETTINGS = {
     doc: 'when to make base backups of databases with `lifeboat.postgres.pitr`. Lifeboat also makes one at the beginning, and after each gap in the write-ahead log',
     default: '30 4 * * 0',
   },
-  LIFEBOAT_DRILL_SCHEDULE: planned('schedule', 'when to run a test restore (*drill*)'),
+  ...DRILL_SETTINGS,
   LIFEBOAT_HTTP_PORT: { ...planned('port', 'port of the metrics and the status page'), parse: integer(1, 65_535) },
   LOG_LEVEL: {
     parse: oneOf(LEVELS),

@@ -6,6 +6,7 @@ import type { KeepPolicy } from './model.ts';
 import type { SourceCredentials } from './pg-credentials.ts';
 import { encryptionOf, type SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
+import { type DrillSettings, toDrillSettings } from './values/drill-settings.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './values/fields.ts';
 import { hasLikePrefix, suggest } from './values/suggest.ts';
 
@@ -43,6 +44,7 @@ export interface Settings {
   readonly rtoMs?: number;
   /** for recovery to a point in time: when to make base backups */
   readonly baseSchedule: string;
+  readonly drill: DrillSettings;
   readonly pgUser?: string;
   readonly pgPassword?: string;
   /** at most one for each source */
@@ -206,6 +208,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     rpoMs: values.LIFEBOAT_RPO,
     rtoMs: values.LIFEBOAT_RTO,
     baseSchedule: values.LIFEBOAT_BASE_SCHEDULE,
+    drill: toDrillSettings(values),
     pgUser: values.LIFEBOAT_PGUSER,
     pgPassword: values.LIFEBOAT_PGPASSWORD,
     pgCredentials: values.LIFEBOAT_PGCREDENTIALS ?? [],

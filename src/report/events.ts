@@ -1,6 +1,7 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
 import type { Alarm } from './alarm.ts';
+import type { DrillReport } from './drill-report.ts';
 import type { Fall } from './fall.ts';
 import type { NamedStored, Stored } from './last-good.ts';
 import type { Letter } from './letter.ts';
@@ -234,14 +235,12 @@ export interface RestoreReport extends RestoreStart {
   error?: ErrorInfo;
 }
 
-/**
- * What listeners hear about. `alarms`: alarms that began or ended at about the same time, with all that are still open.
- * `wal-seen`: sent every few minutes while WAL is received, with the sources whose WAL is not.
- */
+/** `open`: all alarms that are still open. `wal-seen`: sent every few minutes; `failing`: sources whose WAL is late. */
 export type RunEvent =
   | { type: 'alarms'; alarms: Alarm[]; open: Alarm[] }
   | { type: 'letter'; letter: Letter }
   | { type: 'wal-seen'; sources: string[]; failing: string[] }
+  | { type: 'drill-finished'; report: DrillReport }
   | { type: 'restore-started'; restore: RestoreStart }
   | { type: 'restore-finished'; report: RestoreReport }
   | { type: 'run-started'; run: RunStart }

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { z } from 'zod';
+import type { DrillReport } from '../report/drill-report.ts';
 import { readJson, writeJson } from '../run/state-files.ts';
 import { readRecord, restorePrefix } from '../store/objects/records.ts';
 import type { Repository } from '../store/repository/repository.ts';
@@ -72,6 +73,20 @@ export async function lastMeasured(directory: string): Promise<Record<string, Me
 export async function lastProven(directory: string): Promise<Record<string, string>> {
   const all = Object.entries(await read(directory));
   return Object.fromEntries(all.flatMap(([source, { drill }]) => (drill ? [[source, drill.at]] : [])));
+}
+
+/**
+ * Remembers what a drill measured of the sources that it restored completely and found equal.
+ *
+ * @param directory of the state
+ * @throws SPOOL_FULL
+ */
+export async function saveDrilled(directory: string, { id, end, results }: DrillReport): Promise<void> {
+  for (const { source, status, restoreMs, share } of results) {
+    // A share of a volume says nothing about the time for all of it.
+    if (status !== 'ok' || restoreMs === undefined || share !== undefined) continue;
+    await saveMeasured(directory, [source], { id, at: end, durationMs: restoreMs, by: 'drill' });
+  }
 }
 
 /** The newest records of restores that are read after the memory was lost. */

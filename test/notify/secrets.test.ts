@@ -8,7 +8,7 @@ import { createSlack } from '../../src/notify/slack.ts';
 import { createWebhook, webhookMessage } from '../../src/notify/webhook.ts';
 import { createDispatcher } from '../../src/report/dispatch.ts';
 import type { RunReport } from '../../src/report/events.ts';
-import { createProgress } from '../../src/report/progress.ts';
+import { createProgress } from '../../src/report/terminal/progress.ts';
 import { renderReport } from '../../src/report/text.ts';
 import { type Behaviour, type Receiver, startReceiver } from '../harness/receiver.ts';
 import { makeFailure, makeReport, makeResult, NOW } from '../report/fixtures.ts';

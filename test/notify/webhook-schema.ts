@@ -3,6 +3,7 @@ import type { ErrorCode, ErrorInfo } from '../../src/base/errors.ts';
 import type { WebhookMessage } from '../../src/notify/webhook.ts';
 import type { Problem } from '../../src/plan/model.ts';
 import type { Alarm } from '../../src/report/alarm.ts';
+import type { DrillReport } from '../../src/report/drill-report.ts';
 import type { CopyReport, OtherSource, RestoreReport, RunReport, SourceReport } from '../../src/report/events.ts';
 import type { Letter } from '../../src/report/letter.ts';
 
@@ -107,6 +108,35 @@ const alarm = exactly<Alarm>()(
     ...{ at: time, error, safe: maybe(z.string()), next: maybe(z.string()), over: maybe(isTrue), since: maybe(time) },
   }),
 );
+const value = z.union([z.string(), z.number(), z.boolean()]);
+const proof = z.enum(['ok', 'failed', 'interrupted', 'unproven']);
+const drill = exactly<DrillReport>()(
+  z.object({
+    ...{ id: z.string(), project: z.string(), trigger: z.enum(['schedule', 'manual']), by: maybe(z.string()) },
+    ...{ start: time, end: time, status: proof, agentVersion: z.string(), unproven: texts, error: maybe(error) },
+    results: z.array(
+      z.object({
+        ...{ source: z.string(), kind: z.enum(['postgres', 'volume', 'files']), status: proof, place: z.string() },
+        ...{ snapshot: maybe(z.string()), heldAt: maybe(time), ageMs: maybe(ms), version: maybe(z.string()) },
+        image: maybe(z.object({ id: z.string(), digest: maybe(z.string()), recorded: z.boolean() })),
+        steps: z.array(z.object({ name: z.string(), durationMs: ms })),
+        ...{
+          share: maybe(z.number()),
+          restoreMs: maybe(ms),
+          summary: maybe(z.string()),
+          notes: texts,
+          error: maybe(error),
+        },
+        checks: z.array(
+          z.object({
+            ...{ name: z.string(), of: z.string(), result: z.enum(['ok', 'failed', 'skipped']) },
+            ...{ expected: maybe(value), found: maybe(value), differences: maybe(texts), detail: maybe(z.string()) },
+          }),
+        ),
+      }),
+    ),
+  }),
+);
 const letter = exactly<Letter>()(
   z.object({
     ...{ project: z.string(), from: time, to: time, pruned: z.number(), snapshots: z.number() },
@@ -124,11 +154,11 @@ const letter = exactly<Letter>()(
 export const webhookSchema = exactly<WebhookMessage>()(
   z.object({
     format: z.literal(1),
-    event: z.enum(['run-finished', 'restore-started', 'restore-finished', 'alarm', 'letter', 'test']),
+    event: z.enum(['run-finished', 'restore-started', 'restore-finished', 'drill-finished', 'alarm', 'letter', 'test']),
     ...{ project: z.string(), at: time, level: z.enum(['bad', 'warning', 'good', 'info']), text: z.string() },
     ...{ facts: texts, safe: texts, next: texts },
     ...{ report: maybe(report), restore: maybe(restore), alarm: maybe(alarm), alarms: maybe(z.array(alarm)) },
-    letter: maybe(letter),
+    ...{ drill: maybe(drill), letter: maybe(letter) },
   }),
 );
 

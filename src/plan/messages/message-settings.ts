@@ -47,6 +47,12 @@ export const MESSAGE_SETTINGS = {
     doc: 'ping address of a check that is up while the write-ahead log is received. With a ping key: the check `<project>-wal`',
     secret: true,
   },
+  LIFEBOAT_HEALTHCHECKS_DRILL_URL: {
+    parse: url({ path: true }),
+    form: 'URL',
+    doc: 'ping address of a check that is up while [drills](drills.md) succeed. With a ping key: the check `<project>-drill`',
+    secret: true,
+  },
   LIFEBOAT_SLACK_WEBHOOK_URL: {
     parse: url({ path: true }),
     form: 'URL',
@@ -163,6 +169,7 @@ export interface MessageSettings {
     readonly base: string;
     readonly sources?: SourceChecks | undefined;
     readonly walUrl?: string | undefined;
+    readonly drillUrl?: string | undefined;
   };
   readonly slackUrl?: string | undefined;
   readonly discordUrl?: string | undefined;
@@ -189,6 +196,7 @@ export function toMessageSettings(values: Values<typeof MESSAGE_SETTINGS>): Mess
       base: values.LIFEBOAT_HEALTHCHECKS_BASE,
       sources: values.LIFEBOAT_HEALTHCHECKS_SOURCES,
       walUrl: values.LIFEBOAT_HEALTHCHECKS_WAL_URL,
+      drillUrl: values.LIFEBOAT_HEALTHCHECKS_DRILL_URL,
     },
     slackUrl: values.LIFEBOAT_SLACK_WEBHOOK_URL,
     discordUrl: values.LIFEBOAT_DISCORD_WEBHOOK_URL,
@@ -222,9 +230,9 @@ export function messageMistakes(
 /** Returns the secret values among the settings of messages. */
 export function messageSecrets(messages: MessageSettings): string[] {
   const { healthchecks, slackUrl, discordUrl, email, pagerDuty, ntfy, telegram, webhook } = messages;
-  const { url: check, pingKey, walUrl, sources } = healthchecks;
+  const { url: check, pingKey, walUrl, drillUrl, sources } = healthchecks;
   const checks = sources?.kind === 'named' ? sources.checks.map((one) => one.url) : [];
   const keys = [pagerDuty?.routingKey, ntfy?.url, ntfy?.token, telegram?.token, webhook?.url, webhook?.secret];
-  const all = [check, pingKey, walUrl, ...checks, slackUrl, discordUrl, email?.server, ...keys];
+  const all = [check, pingKey, walUrl, drillUrl, ...checks, slackUrl, discordUrl, email?.server, ...keys];
   return all.filter((value) => value !== undefined);
 }
