@@ -117,8 +117,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   await aborted(signal);
   log.info('stopping');
   stopTicking();
-  clearTimeout(soon);
-  clearInterval(heart);
+  for (const timer of [soon, heart]) clearTimeout(timer);
   await Promise.all([running, deps.receivers?.stop()]);
   await stopOthers(deps);
   await watching.catch(() => undefined);
