@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
+import { nameRun } from '../base/log.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { PlannedSource, PostgresSource } from '../plan/model.ts';
 import type { DrillReport, DrillResult } from '../report/drill-report.ts';
@@ -53,6 +54,7 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
     const { sources: plan } = await deps.plan();
     const names = await choose(repository, plan, request);
     const id = newSnapshotId(startedAt);
+    nameRun(id);
     const wanted = lock.whenWanted?.();
     const limit = withLimit(deps.settings.timeoutMs);
     const signal = AbortSignal.any([request.signal, limit.signal, ...(wanted ? [wanted] : [])]);

@@ -210,8 +210,7 @@ export const SETTINGS = {
   LOG_FORMAT: {
     parse: oneOf(LOG_FORMATS),
     form: LOG_FORMATS.map((format) => `\`${format}\``).join(', '),
-    doc: 'how Lifeboat logs. `json`: one JSON object per line. `text`: one line of text with the same fields. Commands other than `daemon` ignore this setting at a terminal and log plain text, unless the level is `debug` or `trace`',
-    default: 'json',
+    doc: 'how Lifeboat logs. `json`: one JSON object per line. `text`: one line of text with the same fields. If it is not set, `text` at a terminal and `json` elsewhere. Commands other than `daemon` ignore this setting at a terminal and log plain text, unless the level is `debug` or `trace`',
   },
   TZ: { parse: parseZone, form: 'time zone', doc: 'IANA time zone of schedules and displayed times', default: 'UTC' },
 } as const satisfies Fields;

@@ -50,7 +50,8 @@ export interface Settings {
   /** at most one for each source */
   readonly pgCredentials: readonly SourceCredentials[];
   readonly logLevel: LogLevel;
-  readonly logFormat: LogFormat;
+  /** absent: `text` at a terminal, `json` elsewhere */
+  readonly logFormat?: LogFormat;
   /** IANA name */
   readonly timeZone: string;
 }

@@ -1,4 +1,5 @@
 import { toLifeboatError } from '../base/errors.ts';
+import { nameRun } from '../base/log.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import type { RestoreReport } from '../report/events.ts';
@@ -37,12 +38,9 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(heldAt(snapshot)), startedAt)})`);
     for (const note of notes) request.say(`  ${note}`);
     for (const warning of warningsFor(entry, request.database)) request.say(`  warning, recorded then: ${warning}`);
-    const opened = await openPart(
-      deps,
-      request,
-      { repository, snapshot, entry, packs },
-      { id: newSnapshotId(startedAt), startedAt },
-    );
+    const id = newSnapshotId(startedAt);
+    nameRun(id);
+    const opened = await openPart(deps, request, { repository, snapshot, entry, packs }, { id, startedAt });
     try {
       return await attempt({ ...deps, ended }, request, opened);
     } finally {

@@ -49,7 +49,6 @@ describe('settings', () => {
       drill: { mode: 'schedule', schedule: '0 6 * * 6', timeoutMs: 43_200_000, assertTimeoutMs: 60_000 },
       pgCredentials: [],
       logLevel: 'info',
-      logFormat: 'json',
       timeZone: 'UTC',
     });
   });

@@ -1,4 +1,5 @@
 import { errorInfo } from '../../base/errors.ts';
+import { nameRun } from '../../base/log.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
 import type { RestoreStart } from '../../report/events.ts';
 import { ALL_SOURCES } from '../../report/restore-text.ts';
@@ -53,6 +54,7 @@ export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Pr
     // Recovery reads journals in the order of their ids. The group's journal, which records the stops, must come last.
     const ids = [...names, ALL_SOURCES].map(() => newSnapshotId(startedAt)).sort();
     const group = ids.pop() as string;
+    nameRun(group);
     const base = { project: deps.project, verb: 'restore' as const, snapshot: request.snapshot };
     const start: RestoreStart = {
       ...base,
