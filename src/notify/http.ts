@@ -21,7 +21,7 @@ export interface PostRequest {
   body: string;
   contentType: string;
   /** more headers, lower case; they may contain secrets */
-  headers?: Readonly<Record<string, string>>;
+  headers?: Readonly<Record<string, string>> | undefined;
   signal: AbortSignal;
   /** the largest number of attempts; default: that of the poster */
   attempts?: number;
