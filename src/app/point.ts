@@ -35,14 +35,11 @@ export function restorePointInPlace(
   request: InPlaceRequest,
   listeners: readonly Listener[],
 ): Promise<RestoreResult> {
-  const { agent, settings, state } = environment;
+  const { agent, state } = environment;
   const { remembered } = pointDepsOf(environment);
   const memory = openReceiverMemory(state.directory);
   const deps = restoreDepsOf(environment, listeners);
-  return restoreInPlace(
-    { ...deps, agent, remembered, rpoMs: settings.rpoMs, stored: (source) => memory.state(source) },
-    request,
-  );
+  return restoreInPlace({ ...deps, agent, remembered, stored: (source) => memory.state(source) }, request);
 }
 
 /** Returns the dependencies of a snapshot of a server as it was at a point in time. */

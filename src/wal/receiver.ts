@@ -19,7 +19,7 @@ import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postg
 import { lostEnd } from '../store/wal/read-log.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
-import { dropFormerSlot, ensureSlot } from './own-slot.ts';
+import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { empty, holdsOtherTimeline, removeOtherTimelines } from './received-files.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import { ReceiverStatus } from './receiver-status.ts';
@@ -27,6 +27,7 @@ import { Shipping } from './shipping.ts';
 import { SlotGuard } from './slot-guard.ts';
 import { Progress } from './slot-watch.ts';
 import { isSpoolFull, refuseFullSpool } from './spool-limit.ts';
+import { storeIntervalMs } from './store-interval.ts';
 
 /** Pauses between attempts to receive, milliseconds. */
 const FIRST_PAUSE_MS = 1000;
@@ -56,11 +57,13 @@ export class Receiver {
   private reason: string | undefined;
   private renew = false;
   private readonly guard: SlotGuard;
+  private readonly intervalMs: number;
 
   constructor(deps: ReceiverDeps, source: BaseSource) {
     this.deps = deps;
     this.source = source;
     this.log = deps.log;
+    this.intervalMs = storeIntervalMs(source.rpoMs);
     this.bases = new BaseMaker(deps, source);
     this.status = new ReceiverStatus(deps, source);
     this.guard = new SlotGuard((error) => {
@@ -200,7 +203,7 @@ export class Receiver {
       const shipped = await this.ship(connected.shipping, state, signal);
       // What is left now is the file that is being received, however large it is.
       if (shipped && !shipped.more) return;
-      if (!shipped) await sleep(this.deps.rpoMs, undefined, { signal });
+      if (!shipped) await sleep(this.intervalMs, undefined, { signal });
     }
   }
 
@@ -218,7 +221,7 @@ export class Receiver {
         await this.bases.provide({ systemId: facts.systemId, timeline, stored: shipped.stored }, signal);
       }
       if (!shipped) await refuseFullSpool(connected.directory);
-      if (!shipped?.more) await sleep(this.deps.rpoMs, undefined, { signal });
+      if (!shipped?.more) await sleep(this.intervalMs, undefined, { signal });
     }
   }
 
@@ -239,21 +242,14 @@ export class Receiver {
   /** Tells people about an error that the receiver survives. */
   private raise(error: LifeboatError): void {
     this.log.warn(error.message, { source: this.source.server, ...errorInfo(error) });
-    this.deps.alarm(this.source.server, errorInfo(error));
+    const topic = hasCode(error, 'WAL_BEHIND') ? 'wal-behind' : 'wal-gap';
+    this.deps.alarm(topic, this.source.server, errorInfo(error));
   }
 
   private noteGap(error: LifeboatError): void {
     this.log.error('WAL is missing; making a new base backup', { source: this.source.server, ...errorInfo(error) });
-    this.deps.alarm(this.source.server, errorInfo(error));
+    this.deps.alarm('wal-gap', this.source.server, errorInfo(error));
     this.reason = undefined;
     this.bases.want();
   }
-}
-
-const WAL_IS_GONE =
-  /requested WAL segment \S+ has already been removed|is ahead of the WAL flush position|is not in this server's history/;
-
-/** Returns whether the server has removed WAL that the receiver asked for, or never had it (walsender.c). */
-function isWalGone(error: unknown): boolean {
-  return WAL_IS_GONE.test(errorInfo(error).message);
 }

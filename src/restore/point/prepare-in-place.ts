@@ -14,6 +14,7 @@ import type { TreeDifference } from '../../store/content/compare-tree.ts';
 import type { CopiedTree } from '../../store/exchange/copy-tree.ts';
 import { areaName } from '../../store/filesystem/area.ts';
 import { withKeyId } from '../../store/objects/manifest.ts';
+import { storeIntervalMs } from '../../wal/store-interval.ts';
 import type {
   Consent,
   KeptRecord,
@@ -37,8 +38,6 @@ import {
 import { AMCHECK_MS, type RecoverDeps, recoverInto } from './recover-into.ts';
 
 export interface InPlaceDeps extends RestoreDeps, PointDeps, Pick<RecoverDeps, 'agent'> {
-  /** how often the newest part of the WAL is stored, milliseconds */
-  rpoMs: number;
   /** the last report of the receiver of a source */
   stored(source: string): ReturnType<StoredEnd>;
 }
@@ -208,7 +207,7 @@ async function recoverBeside(work: Work, needed: number): Promise<CopiedTree> {
   } finally {
     await recovered.server.remove();
   }
-  const limitMs = 3 * deps.rpoMs + 10_000;
+  const limitMs = 3 * storeIntervalMs(server.rpoMs) + 10_000;
   const stored = () => deps.stored(request.source);
   if (live && !(await waitUntilStored(reaching, stored, { systemId: live.systemId, limitMs }))) {
     request.say('  the newest WAL of the present server is not stored: only the put-aside data has it');
