@@ -137,7 +137,9 @@ test('a large list gives its memory back once the next list of its source was co
   const listOf = (from: number) =>
     encodePackList(
       Array.from({ length: 2000 }, (_, i) => {
-        const id = createHash('md5').update(`${from + i}`).digest('hex');
+        const id = createHash('md5')
+          .update(`${from + i}`)
+          .digest('hex');
         return { id, key: `shop/packs/${SOURCE}/${id}.zip`, size: 1, sha256: '0'.repeat(64), plainSize: 6 };
       }),
     );
