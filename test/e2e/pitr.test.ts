@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SourceWindows } from '../../src/commands/windows.ts';
 import type { DrillReport } from '../../src/report/drill-report.ts';
 import type { PointResult } from '../../src/restore/point/restore-point.ts';
-import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+import { ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 
 /** How many transactions the writer makes before and after the point to recover to. */
 const BEFORE = 25;
@@ -64,12 +64,7 @@ describe('point-in-time recovery', () => {
         db: postgres(17, { labels }),
         // A server that cannot be recovered to a point in time must not get in the way of one that can.
         minimal: postgres(17, { labels, command: ['postgres', '-c', 'wal_level=minimal', '-c', 'max_wal_senders=0'] }),
-        // Its disk is so small that a slot endangers it soon.
-        small: postgres(17, { labels, volumes: ['small:/var/lib/postgresql/data'] }),
-        // The engine keeps the content only while a container mounts it.
-        keeper: holder(['small:/small'], {}),
       },
-      volumes: { small: { driver_opts: { type: 'tmpfs', device: 'tmpfs', o: 'size=640m' } } },
       env: { LIFEBOAT_RPO: '1s', LIFEBOAT_BASE_SCHEDULE: '0 0 1 1 *', LIFEBOAT_COPY: '/copy' },
       agent: { volumes: ['./copy:/copy'] },
     });
@@ -176,56 +171,6 @@ describe('point-in-time recovery', () => {
     expect(found).toMatchObject([
       { message: expect.stringContaining('wal_level is minimal'), hint: expect.stringContaining('ALTER SYSTEM') },
     ]);
-  });
-
-  describe('a server on a small disk', () => {
-    const small = (sql: string) => stack.psql(sql, { service: 'small' });
-    const find = async (): Promise<SourceWindows> => {
-      const { sources } = await stack.json<{ sources: SourceWindows[] }>('windows', 'small.postgres');
-      return sources[0] as SourceWindows;
-    };
-    const problems = async () => {
-      const { problems: all } = await stack.json<{ problems: { code: string; subject: string; message: string }[] }>(
-        'plan',
-      );
-      return all
-        .filter(({ code, subject }) => code === 'PG_REPLICATION' && subject.startsWith('small'))
-        .map(({ message }) => message);
-    };
-
-    it('loses its slot at the limit, although a connection uses it, and gets a new base backup', async () => {
-      await until('the first window is open', async () => (await find()).windows.length > 0);
-      await stack.compose('stop', 'lifeboat');
-      const slot = await small('SELECT slot_name FROM pg_replication_slots');
-      // A receiver that hangs: it holds the slot, and confirms nothing.
-      const receive = `mkdir /tmp/wal && pg_receivewal -U postgres -D /tmp/wal -S ${slot} & sleep 2; kill -STOP $!; wait`;
-      await stack.exec('small', ['sh', '-c', `(PATH=/usr/lib/postgresql/17/bin:$PATH; ${receive}) > /dev/null 2>&1 &`]);
-      await until('it is stopped', async () => (await small('SELECT active FROM pg_replication_slots')) === 't');
-      for (let i = 0; i < 6; i++) await small(`CREATE TABLE much${i} AS SELECT 1; SELECT pg_switch_wal()`);
-      await stack.compose('start', 'lifeboat');
-      const { windows: found } = await until('there is a second window', async () => {
-        const now = await find();
-        return now.windows.length === 2 && now;
-      });
-      expect(found[0]?.to).not.toBe(found[1]?.to);
-      const told = stack.receiver?.requests.filter(({ body }) => body.includes('dropped the replication slot')) ?? [];
-      expect(told.length).toBeGreaterThan(0);
-      expect(await small('SELECT count(*) FROM pg_replication_slots')).toBe('1');
-    });
-
-    it('is reported without a rule for replication, and as a standby', async () => {
-      await stack.exec('small', ['sh', '-c', "sed -i '/replication/d' $PGDATA/pg_hba.conf"]);
-      await small('SELECT pg_reload_conf()');
-      expect(await problems()).toEqual([expect.stringContaining('refuses replication connections')]);
-      await stack.exec('small', ['sh', '-c', 'touch $PGDATA/standby.signal']);
-      await ok('docker', ['restart', '--time', '5', `${stack.project}-small-1`]);
-      await until(
-        'the standby answers',
-        async () => (await small('SELECT pg_is_in_recovery()').catch(() => '')) === 't',
-      );
-      expect(await problems()).toEqual([expect.stringContaining('is a standby')]);
-      await until('the receiver says so', async () => (await find()).receiver?.error?.message.includes('is a standby'));
-    });
   });
 
   it('goes on after the server has restarted, without a hole', async () => {
