@@ -2,6 +2,7 @@ import { LOG_FORMATS, type LogLevel } from '../base/log.ts';
 import { parseCopies, parseLocation } from './location.ts';
 import { pgCredentials } from './pg-credentials.ts';
 import { parseKeep } from './retention.ts';
+import { DRILL_SETTINGS } from './values/drill-settings.ts';
 import type { Fields, Parsed } from './values/fields.ts';
 import { ageIdentity, ageRecipients, armored, passphrase } from './values/key-values.ts';
 import { parseSchedule } from './values/schedule.ts';
@@ -236,7 +237,7 @@ export const SETTINGS = {
     default: '30 4 * * 0',
   },
   LIFEBOAT_RTO: planned('duration', 'how long a restore may take in a drill before an alarm'),
-  LIFEBOAT_DRILL_SCHEDULE: planned('schedule', 'when to run a test restore (*drill*)'),
+  ...DRILL_SETTINGS,
   LIFEBOAT_HTTP_PORT: { ...planned('port', 'port of the metrics and the status page'), parse: integer(1, 65_535) },
   LOG_LEVEL: {
     parse: oneOf(LEVELS),

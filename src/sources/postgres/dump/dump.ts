@@ -4,10 +4,14 @@ import { errorInfo, LifeboatError } from '../../../base/errors.ts';
 import { plural } from '../../../report/format.ts';
 import type { CountBudget } from '../facts/count-budget.ts';
 import { type CountPace, isRefusal } from '../facts/count-rows.ts';
+import { readDetails } from '../facts/details.ts';
 import { type DatabaseFacts, readDatabaseFacts, type TableFacts } from '../facts/facts.ts';
+import { measureLargeObjects } from '../facts/large-objects.ts';
+import { watchSequences } from '../facts/sequences.ts';
 import { listTables } from '../facts/tables.ts';
 import { type DumpCompression, dumpCommand, matchingTablesCommand } from '../server/commands.ts';
 import { databaseDirectory } from '../server/quote.ts';
+import { inSavepoint } from '../server/savepoint.ts';
 import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
 import { withWatchdog } from '../server/watchdog.ts';
@@ -73,7 +77,7 @@ export async function removeDump(tools: Pick<Tools, 'remove' | 'log'>, directory
   }
 }
 
-/** How often a database is dumped before the run continues without it. */
+/** The number of attempts to dump a database before the run continues without it. */
 const MAX_TRIES = 3;
 
 /**
@@ -127,6 +131,7 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
   const dumpFailed = new AbortController();
   const session = await tools.session(database, AbortSignal.any([signal, dumpFailed.signal]));
   try {
+    const sequences = await watchSequences(session);
     await session.run('BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY');
     const { snapshot } = await session.one<{ snapshot: string }>('SELECT pg_export_snapshot() AS snapshot');
     const command = dumpCommand({
@@ -147,10 +152,8 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
       throw dumpError(error, database, tools.container);
     });
     // Wait for both, so that neither continues in the background. The error of the dump usually says more than that of
-    // the
-    // session. But if the server refused a query, the session lost its snapshot, and the dump failed only because of
-    // that.
-    const [dumped, read] = await Promise.allSettled([dump, readAll(session, pace)]);
+    // the session. But if the server refused a query, the session lost its snapshot, and that is why the dump failed.
+    const [dumped, read] = await Promise.allSettled([dump, readAll(session, pace, options.compression)]);
     if (read.status === 'rejected' && isRefusal(read.reason)) throw read.reason;
     if (dumped.status === 'rejected') throw dumped.reason;
     if (read.status === 'rejected') throw read.reason;
@@ -158,6 +161,7 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
     // If the snapshot no longer exists, the patterns are matched with the present tables.
     const leftOut = await matchingTables(options, signal, snapshot).catch(() => matchingTables(options, signal));
     const warnings = [...fragile, ...(await counted.finish())];
+    Object.assign(facts, await sequences.unmoved());
     return { facts, warnings, list: dumped.value, leftOut };
   } finally {
     await session.close();
@@ -185,10 +189,13 @@ interface Read {
   counted: CountedRows;
 }
 
-async function readAll(session: Session, pace: CountPace): Promise<Read> {
+async function readAll(session: Session, pace: CountPace, compression: DumpCompression): Promise<Read> {
   const facts = await readDatabaseFacts(session, session.versionNumber);
+  if (compression === 'none') facts.largeObjectBytes = await measureLargeObjects(session, facts);
   const listed = await listTables(session);
   facts.tables = listed.tables;
+  const details = await inSavepoint(session, () => readDetails(session));
+  if (!(details instanceof Error)) facts.details = details;
   const fragile = await findFragile(session, facts.name);
   facts.uncheckedKeys = await countUnchecked(session);
   return { facts, fragile, counted: await countTables(session, facts.name, listed, pace) };
