@@ -23,6 +23,8 @@ const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
   'lifeboat.volumes.exclude': 'all files are backed up',
   'lifeboat.stop': 'its volumes are not backed up',
   'lifeboat.schedule': 'LIFEBOAT_SCHEDULE is used',
+  'lifeboat.rpo': 'LIFEBOAT_RPO is used',
+  'lifeboat.rto': 'LIFEBOAT_RTO is used',
   'lifeboat.keep': NOTHING_PRUNED,
   'lifeboat.name': NOT_BACKED_UP,
   'lifeboat.exec.pre': NOT_BACKED_UP,
@@ -30,6 +32,7 @@ const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
   'lifeboat.exec.user': NOT_BACKED_UP,
   'lifeboat.exec.restored': 'it does not run after a restore',
   'lifeboat.health': 'no restore asks for it',
+  'lifeboat.drill.health': 'no drill runs it',
 };
 
 /** Returns true for a mistake that prevents every backup of the container. */

@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../base/errors.ts';
 import type { DrillAsks } from './values/drill-assert.ts';
+import type { Targets } from './values/targets.ts';
 
 /** One mount of a container, as the engine reports it. */
 export interface Mount {
@@ -87,7 +88,7 @@ export interface Hook {
   user?: string;
 }
 
-interface SourceBase {
+interface SourceBase extends Targets {
   /** `db.postgres`, `web.media`, `config`: unique in a project */
   name: string;
   /** Compose project and service, and the container that is it now; empty for `config` */
@@ -106,6 +107,8 @@ interface SourceBase {
   restored?: Hook;
   /** a URL that must answer 2xx, or a command that must succeed, after a restore */
   health?: { url: string } | Hook;
+  /** the smoke test of a drill of the whole stack */
+  drillHealth?: Hook;
   /** services of the project that the service of a command depends on, directly or not; absent without commands */
   dependsOn?: string[];
   /** when the container was created and started; absent for `config` */
@@ -114,7 +117,7 @@ interface SourceBase {
 
 /** A container with the commands of its service. */
 export type HookService = Pick<SourceBase, 'project' | 'service' | 'containerId' | 'containerName'> &
-  Pick<SourceBase, 'pre' | 'post' | 'restored' | 'health' | 'dependsOn'>;
+  Pick<SourceBase, 'pre' | 'post' | 'restored' | 'health' | 'drillHealth' | 'dependsOn'>;
 
 /** A Postgres container. */
 export interface PostgresSource extends SourceBase {

@@ -14,6 +14,7 @@ import type { Settings } from './settings.ts';
 import { allDependencies } from './values/depends-on.ts';
 import type { Mistake } from './values/fields.ts';
 import { sharedNamespace } from './values/needs.ts';
+import type { Targets } from './values/targets.ts';
 
 /** The input of planning. */
 export interface PlanInput {
@@ -99,7 +100,8 @@ export function hooksOf({ container, values }: Asked, containers: readonly Conta
   const hook = (argv: readonly string[]): Hook => ({ argv, ...(user === undefined ? {} : { user }) });
   const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
   const [restored, health] = [values['lifeboat.exec.restored'], values['lifeboat.health']];
-  const dependsOn = (pre ?? post ?? restored ?? health) ? allDependencies(container, containers) : [];
+  const drillHealth = values['lifeboat.drill.health'];
+  const dependsOn = (pre ?? post ?? restored ?? health ?? drillHealth) ? allDependencies(container, containers) : [];
   return {
     project: container.project,
     service: container.service,
@@ -109,15 +111,33 @@ export function hooksOf({ container, values }: Asked, containers: readonly Conta
     ...(post !== undefined && container.running ? { post: hook(post) } : {}),
     ...(restored === undefined ? {} : { restored: hook(restored) }),
     ...(health === undefined ? {} : { health: typeof health === 'string' ? { url: health } : hook(health) }),
+    ...(drillHealth === undefined ? {} : { drillHealth: hook(drillHealth) }),
     ...(dependsOn.length > 0 ? { dependsOn } : {}),
   };
+}
+
+/** Returns what every source of a container has. */
+export function baseOf(asked: Asked, { settings, containers }: PlanInput) {
+  const { container, values } = asked;
+  return {
+    ...hooksOf(asked, containers),
+    schedule: values['lifeboat.schedule'] ?? settings.schedule,
+    keep: values['lifeboat.keep'] ?? settings.keep,
+    ...targetsOf(values['lifeboat.rpo'] ?? settings.rpoMs, values['lifeboat.rto'] ?? settings.rtoMs),
+    ...(container.life ? { life: container.life } : {}),
+  };
+}
+
+/** Returns the targets of a source, without those that are not set. */
+export function targetsOf(rpoMs: number | undefined, rtoMs: number | undefined): Targets {
+  return { ...(rpoMs === undefined ? {} : { rpoMs }), ...(rtoMs === undefined ? {} : { rtoMs }) };
 }
 
 /** Returns true for a service with commands and without a label that asks for a backup. */
 export function hasOnlyHooks(asked: Asked): boolean {
   const { values } = asked;
   const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
-  const after = values['lifeboat.exec.restored'] ?? values['lifeboat.health'];
+  const after = values['lifeboat.exec.restored'] ?? values['lifeboat.health'] ?? values['lifeboat.drill.health'];
   return !asks(asked) && (pre ?? post ?? after) !== undefined;
 }
 

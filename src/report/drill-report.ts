@@ -27,7 +27,8 @@ export interface DrillImage {
 /** One source's part of a drill. Durations in milliseconds. */
 export interface DrillResult {
   source: string;
-  kind: 'postgres' | 'volume' | 'files';
+  /** `stack`: the smoke tests of applications next to all restored data */
+  kind: 'postgres' | 'volume' | 'files' | 'stack';
   /**
    * `interrupted`: the drill ended early, and proves nothing about the source. `unproven`: no key to decrypt it is set,
    * so only what needs no key was checked
@@ -47,6 +48,8 @@ export interface DrillResult {
   steps: { name: string; durationMs: number }[];
   /** from the first read of the repository until the data could be used: the measured recovery time */
   restoreMs?: number;
+  /** of a volume: the share of its files that was restored, 0 to 1; absent: all */
+  share?: number;
   /** `61 tables, 1,523,118 rows equal` */
   summary?: string;
   checks: DrillCheck[];
