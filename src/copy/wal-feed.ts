@@ -22,7 +22,7 @@ const AGAIN_MS = 60_000;
 /** The pause while a run is under way, which brings the copies up to date itself, milliseconds. */
 const BUSY_MS = 10_000;
 
-export interface WalFeedDeps {
+interface WalFeedDeps {
   copies: readonly Pick<CopyPlace, 'name' | 'open'>[];
   main(): Promise<Repository>;
   /** a run is under way */

@@ -52,7 +52,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
 }
 
 /** `ended`: returns the end time of the restore if it ends now. */
-export type TimedDeps = RestoreDeps & { ended(): Date };
+type TimedDeps = RestoreDeps & { ended(): Date };
 
 /**
  * Carries out the steps of a restore, from its preparation to its report. Throws like {@link restore}.

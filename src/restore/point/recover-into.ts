@@ -30,7 +30,7 @@ export interface RecoverDeps {
 export const AMCHECK_MS = 10 * 60_000;
 
 /** A recovery: its start, and the place to work in. */
-export interface Recovery {
+interface Recovery {
   repository: Repository;
   start: Start;
   /** id of the run */

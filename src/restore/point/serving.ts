@@ -7,7 +7,7 @@ import { openAnswering } from '../../sources/postgres/server/when-up.ts';
 import type { RecoveringServer } from './recovering-server.ts';
 
 /** The run that works with a recovered server. */
-export interface ServingRun {
+interface ServingRun {
   agent: AgentContext;
   runId: string;
   /** called with the name of each helper before it is created */
