@@ -24,17 +24,17 @@ import { findOtherProjects, otherProjectsText } from '../store/repository/other-
 import { withListsOf } from '../store/repository/pack-lists.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { readTargets, type SourceTargets } from '../targets/collect.ts';
 import { leftSlotProblems } from '../wal/left-slots.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { type Call, print } from './call.ts';
-import { damageProblems, renderSourceStatuses } from './status-text.ts';
+import { damageProblems, renderSourceStatuses, targetLines } from './status-text.ts';
 import { readWindows, windowLines } from './windows.ts';
 
 /** `lifeboat status`: shows each source by its own newest result, whichever sources the last run covered. */
 export async function status(call: Call): Promise<number> {
   const { app } = call;
-  const { state } = app;
-  const now = new Date();
+  const [{ state }, now] = [app, new Date()];
   const [run, plan] = [await state.lastRun(), await app.plan()];
   const found = await lookAtDestination(call, plan);
   const { manifests, damaged, problem } = found;
@@ -51,8 +51,8 @@ export async function status(call: Call): Promise<number> {
   const kept = await app.listKept();
   const services = await heldServices(app.journals, underWay);
   const recoverable = problem ? [] : await readWindows(call);
-  const copies = await copyStates(call);
-  const slots = await slotProblems(call);
+  const [copies, slots] = [await copyStates(call), await slotProblems(call)];
+  const targets = await targetsOf(call, plan, found, now);
   const doubts = [...(await spoolProblems(SPOOL)), ...slots, ...damageProblems(all, damagedKeys)];
   print(
     call,
@@ -61,7 +61,7 @@ export async function status(call: Call): Promise<number> {
       running,
       last: last ?? null,
       nextRun: next,
-      sources: all.map(toRow),
+      sources: all.map((source) => toRow(source, targets)),
       destination: { name: app.destination.name, ...destinationView(found) },
       copies,
       ...(recoverable.length > 0 ? { windows: recoverable } : {}),
@@ -77,6 +77,7 @@ export async function status(call: Call): Promise<number> {
         ...(last ? lastRunHead(last, now) : noRunLines(found, all)),
         ...destinationLines(found),
         ...renderSourceStatuses(all, { now, paint: call.io.paint, unread: problem !== undefined }),
+        ...targetLines(targets, now, call.io.paint),
         ...doubts.flatMap((problem) => problemLines(problem, call.io.paint)),
         ...(last ? lastRunLines(last, all.map(errorOf), call.io.paint) : []),
         ...recoverable.flatMap((one) => windowLines(one, now)),
@@ -87,7 +88,8 @@ export async function status(call: Call): Promise<number> {
         nextRun(next, { now, zone }),
       ].join('\n'),
   );
-  const behind = damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
+  const behind =
+    hasMissed(targets) || damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
   return exitStatusOf(found, { last, all, troubled: behind || services.length > 0 || doubts.length > 0 });
 }
 
@@ -131,13 +133,24 @@ async function copyStates({ app }: Call) {
   return app.settings.copies.map(({ name }) => ({ name, ...known[name] }));
 }
 
+/** Judges the targets. Without the destination, the snapshots that the daemon remembers count. */
+function targetsOf({ app }: Call, plan: Plan, { problem, manifests }: Found, now: Date): Promise<SourceTargets[]> {
+  return readTargets({ plan, directory: app.state.directory, manifests: problem ? undefined : manifests }, now);
+}
+
+function hasMissed(all: readonly SourceTargets[]): boolean {
+  return all.some(({ targets }) => targets.some(({ met }) => met === false));
+}
+
 /** A source as `status --json` shows it. */
-function toRow({ name, attention, last, lastGood, missing }: SourceStatus) {
+function toRow({ name, attention, last, lastGood, missing }: SourceStatus, all: readonly SourceTargets[]) {
+  const targets = all.find((one) => one.name === name)?.targets;
   return {
     name,
     attention,
     last: last ?? null,
     ...(missing ? { missing } : {}),
+    ...(targets ? { targets } : {}),
     lastGood: lastGood ? { ...lastGoodReport(lastGood), bytes: lastGood.entry.bytes } : null,
   };
 }
