@@ -48,9 +48,9 @@ export async function status(call: Call): Promise<number> {
   const running = runningNow(underWay);
   // A retry in progress is noted too, in case it dies.
   const retryAt = running ? undefined : (await state.retries()).map(({ at }) => at).sort()[0];
-  const kept = await app.listKept();
+  const kept = await app.listKept(plan);
   const services = await heldServices(app.journals, underWay);
-  const recoverable = problem ? [] : await readWindows(call);
+  const recoverable = problem ? [] : await readWindows(call, app.found ? plan : undefined);
   const [copies, slots] = [await copyStates(call), await slotProblems(call)];
   const targets = await targetsOf(call, plan, found, now);
   const doubts = [...(await spoolProblems(SPOOL)), ...slots, ...damageProblems(all, damagedKeys)];

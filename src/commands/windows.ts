@@ -1,5 +1,6 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
+import type { Plan } from '../plan/model.ts';
 import { baseName } from '../plan/postgres.ts';
 import { formatAgo, formatBytes, oneLine } from '../report/format.ts';
 import type { Repository } from '../store/repository/repository.ts';
@@ -20,7 +21,7 @@ export interface SourceWindows {
 /** `lifeboat windows`: shows to which times each database can be recovered. */
 export async function showWindows(call: Call): Promise<number> {
   const [wanted] = call.operands as [string | undefined];
-  const all = await readWindows(call, wanted);
+  const all = await readWindows(call, call.app.found ? await call.app.plan() : undefined, wanted);
   const now = new Date();
   print(call, { sources: all }, () =>
     all.length === 0
@@ -30,11 +31,13 @@ export async function showWindows(call: Call): Promise<number> {
   return all.some(({ windows }) => windows.length > 0) ? EXIT.done : EXIT.nothing;
 }
 
-/** Reads the windows of all planned sources, or of one source, which need not exist any more. */
-export async function readWindows({ app, io }: Call, wanted?: string): Promise<SourceWindows[]> {
-  const planned = app.found
-    ? (await app.plan()).sources.filter((one) => one.kind === 'base').map(({ server }) => server)
-    : [];
+/** Reads the windows of all sources of a plan, or of one source, which need not exist any more. */
+export async function readWindows(
+  { app, io }: Call,
+  plan: Plan | undefined,
+  wanted?: string,
+): Promise<SourceWindows[]> {
+  const planned = (plan?.sources ?? []).filter((one) => one.kind === 'base').map(({ server }) => server);
   if (wanted === undefined && planned.length === 0) return [];
   const repository = await openToRead(app);
   const memory = openReceiverMemory(app.state.directory);
