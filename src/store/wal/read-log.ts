@@ -56,7 +56,8 @@ export async function readWalLogs(repository: WalRepository, source: string, sig
   const prefix = walPrefix({ project, source });
   const sizes = new Map<string, number | undefined>();
   const newest = new Map<string, Map<number, number>>();
-  for await (const { key, size } of destination.list(prefix, signal ? { signal } : {})) {
+  // WAL is stored all the time: an earlier listing names revisions of the newest page that are gone.
+  for await (const { key, size } of destination.list(prefix, { fresh: true, ...(signal ? { signal } : {}) })) {
     sizes.set(key, size);
     const found = parsePageKey(key.slice(prefix.length));
     if (!found) continue;
@@ -80,12 +81,13 @@ async function readLog(
 ): Promise<WalLog> {
   const problems: LifeboatError[] = [];
   const pages: ReadPage[] = [];
-  for (const [page, revision] of [...numbers].sort(([a], [b]) => a - b)) {
+  // Newest first: only that one may be replaced before it is read.
+  for (const [page, revision] of [...numbers].sort(([a], [b]) => b - a)) {
     try {
-      pages.push(await readPage(repository, place, { page, revision }));
+      pages.unshift(await readPage(repository, place, { page, revision }));
     } catch (error) {
       if (!isAboutPage(error)) throw error;
-      problems.push(toLifeboatError(error));
+      problems.unshift(toLifeboatError(error));
     }
   }
   problems.push(...brokenLinks(place, pages));
