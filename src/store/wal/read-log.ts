@@ -45,6 +45,9 @@ export interface WalLog {
   problems: LifeboatError[];
 }
 
+/** The newest page is replaced whenever WAL is stored. */
+const ATTEMPTS = 5;
+
 /**
  * Reads the logs of all servers that a source ever was, and compares them with the objects at the destination. What is
  * not stored as a page names it does not count.
@@ -52,6 +55,15 @@ export interface WalLog {
  * @throws DEST_UNREACHABLE and other errors that do not concern one page
  */
 export async function readWalLogs(repository: WalRepository, source: string, signal?: AbortSignal): Promise<WalLog[]> {
+  for (let attempt = 1; ; attempt++) {
+    const logs = await readListed(repository, source, signal);
+    // The writer has replaced a page that was listed.
+    const isReplaced = logs.some(({ problems }) => problems.some((error) => hasCode(error, 'OBJECT_MISSING')));
+    if (!isReplaced || attempt === ATTEMPTS) return logs;
+  }
+}
+
+async function readListed(repository: WalRepository, source: string, signal?: AbortSignal): Promise<WalLog[]> {
   const { destination, project } = repository;
   const prefix = walPrefix({ project, source });
   const sizes = new Map<string, number | undefined>();
