@@ -23,6 +23,7 @@ import type { PointSnapshotRequest } from '../restore/point/snapshot-of-point.ts
 import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
 import { openRuns } from '../run/aside-warnings.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
+import { createProgressFile } from '../run/progress-file.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
 import { daemonLock } from './daemon-lock.ts';
 import { renewalRuleOf } from './destinations.ts';
@@ -80,13 +81,17 @@ export interface App extends Environment {
 /** Builds the app on the environment. Fails like {@link openEnvironment}. */
 export async function createApp(base: Base, otherRepository?: OtherRepository): Promise<App> {
   const environment = await openEnvironment(base, otherRepository);
-  const { log, project, notifiers, state, plan, treeStore, self, journals, engine } = environment;
+  const { log, project, notifiers, state, plan, treeStore, self, journals, engine, settings } = environment;
   const app: App = {
     ...environment,
     isBusy: () => isLocked(project),
     runsUnderWay: () => runsUnderWay(journals, hereOf(engine, self.facts.id)),
-    backup: (request, listeners = []) =>
-      backup(backupDepsOf(environment, createDispatcher([...notifiers, ...listeners], { log })), request),
+    backup: (request, listeners = []) => {
+      // The page of the daemon shows the progress of every process.
+      const watched = settings.http ? [createProgressFile(state.directory)] : [];
+      const dispatcher = createDispatcher([...notifiers, ...listeners, ...watched], { log });
+      return backup(backupDepsOf(environment, dispatcher), request);
+    },
     // Loaded on use, so that a backup starts without them.
     restore: async (request, listeners) => {
       const deps = restoreDepsOf(environment, listeners);
@@ -146,11 +151,13 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
     import('../daemon/every-minute.ts'),
     import('./receivers.ts'),
   ]);
+  const { serveHttp } = await import('./http.ts');
   const only = await takeLock(daemonLock(environment.project)).catch((cause: unknown) => {
     if (!hasCode(cause, 'LOCKED')) throw cause;
     const hint = 'The Lifeboat container runs it already. To back up now, run `lifeboat backup`.';
     throw new LifeboatError('LOCKED', 'another daemon of this project runs', { cause, hint });
   });
+  const served = await serveHttp(environment, app);
   await daemon(
     {
       state,
@@ -167,11 +174,18 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
       recover: () => recoverAlone(environment),
       isBusy: app.isBusy,
       watch: (onChange, until) => watch(engine, { onChange, log, signal: until }),
-      everyMinute,
+      everyMinute: (tick) =>
+        everyMinute(() => {
+          served.tick();
+          return tick();
+        }),
       receivers: createReceivers(environment, app.backup),
     },
     signal,
-  ).finally(() => only.release());
+  ).finally(async () => {
+    await served.close();
+    await only.release();
+  });
 }
 
 /** Recovers dead runs, unless another run has the lock: that run has already done so. */

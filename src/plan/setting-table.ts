@@ -1,11 +1,12 @@
 import { LOG_FORMATS, type LogLevel } from '../base/log.ts';
+import { HTTP_SETTINGS } from './http-settings.ts';
 import { parseCopies, parseLocation } from './location.ts';
 import { pgCredentials } from './pg-credentials.ts';
 import { parseKeep } from './retention.ts';
 import type { Fields, Parsed } from './values/fields.ts';
 import { ageIdentity, ageRecipients, armored, passphrase } from './values/key-values.ts';
 import { parseSchedule } from './values/schedule.ts';
-import { duration, integer, list, matching, oneOf, percent, secretLines, text, url } from './values/values.ts';
+import { duration, list, matching, oneOf, percent, secretLines, text, url } from './values/values.ts';
 import { parseZone } from './values/zone.ts';
 
 /** Compose's own rule for project names. */
@@ -231,7 +232,7 @@ export const SETTINGS = {
   },
   LIFEBOAT_RTO: planned('duration', 'how long a restore may take in a drill before an alarm'),
   LIFEBOAT_DRILL_SCHEDULE: planned('schedule', 'when to run a test restore (*drill*)'),
-  LIFEBOAT_HTTP_PORT: { ...planned('port', 'port of the metrics and the status page'), parse: integer(1, 65_535) },
+  ...HTTP_SETTINGS,
   LOG_LEVEL: {
     parse: oneOf(LEVELS),
     form: LEVELS.map((level) => `\`${level}\``).join(', '),

@@ -1,5 +1,6 @@
 import { LifeboatError } from '../base/errors.ts';
 import type { LogFormat, LogLevel } from '../base/log.ts';
+import { type HttpSettings, httpOf } from './http-settings.ts';
 import { type CopyLocation, lackingCustomerKey, misplaced } from './location.ts';
 import type { KeepPolicy } from './model.ts';
 import type { SourceCredentials } from './pg-credentials.ts';
@@ -51,6 +52,8 @@ export interface Settings {
   readonly pgPassword?: string;
   /** at most one for each source */
   readonly pgCredentials: readonly SourceCredentials[];
+  /** absent: nothing is served */
+  readonly http?: HttpSettings;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   /** IANA name */
@@ -220,6 +223,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     pgUser: values.LIFEBOAT_PGUSER,
     pgPassword: values.LIFEBOAT_PGPASSWORD,
     pgCredentials: values.LIFEBOAT_PGCREDENTIALS ?? [],
+    http: httpOf(values),
     logLevel: values.LOG_LEVEL,
     logFormat: values.LOG_FORMAT,
     timeZone: values.TZ,

@@ -1,0 +1,131 @@
+import { keptLines } from '../../kept/list.ts';
+import type { Overview } from '../../overview/overview.ts';
+import { pastOf } from '../../overview/past.ts';
+import { destinationErrors, projectProblems } from '../../overview/problems.ts';
+import { baseName } from '../../plan/postgres.ts';
+import { nextRun } from '../../plan/values/schedule.ts';
+import { formatAge, formatAgo, oneLine } from '../../report/format.ts';
+import { problemText } from '../../report/problem-text.ts';
+import type { RanRun } from '../../run/run-log.ts';
+import { type Live, liveSection } from './live.ts';
+import { type SnapshotsInput, snapshotTable } from './snapshots.ts';
+import { type CardInput, sourceCard, stateOf } from './source-card.ts';
+import { command, type Html, html, prose } from './text.ts';
+import { judge } from './verdict.ts';
+
+/** What the first page shows. */
+export interface HomeInput {
+  overview: Overview;
+  runs: readonly RanRun[];
+  snapshots: SnapshotsInput;
+  live: Live | null;
+  now: Date;
+  /** why the facts are old, if they could not be collected again */
+  stale?: string;
+}
+
+/** Beyond this number, healthy sources are lines of a table. */
+const MAX_CARDS = 40;
+const RECENT = 8;
+
+/** Renders the first page: a sentence about everything, then each source. */
+export function homeBody(input: HomeInput): Html {
+  const { overview, live, now } = input;
+  const { zone } = overview;
+  const verdict = judge(overview, now);
+  const inputs = cardInputs(input);
+  const [cards, rows] = [inputs.slice(0, MAX_CARDS), inputs.slice(MAX_CARDS)];
+  return html`<div class="verdict ${verdict.tone}"><h1>${verdict.text}</h1><p>${verdict.more.map((text) => html`${text} `)}</p></div>
+${input.stale === undefined ? '' : html`<div class="note"><p>These facts are from ${formatAgo(overview.at, now)}: ${prose(input.stale)}</p></div>`}
+${live ? liveSection(live, now) : ''}
+${problems(overview)}
+${cards.map((one) => sourceCard(one, { now, zone }))}
+${rows.length === 0 ? '' : otherSources(rows, now)}
+${places(overview, now)}
+${recent(input)}
+${kept(overview, now)}
+<p class="soft">To bring something back: ${command(`restore latest ${exampleOf(overview)}`)}</p><p class="soft">It shows what it would do, and asks.</p>`;
+}
+
+/** Sources that need attention come first. Each server has its windows; its base backups have a card of their own. */
+function cardInputs({ overview, runs, now }: HomeInput): CardInput[] {
+  const { plan, zone, windows, found } = overview;
+  const planned = new Map(plan.sources.map((one) => [one.name, one]));
+  const all = overview.sources.map((source): CardInput => {
+    const of = planned.get(source.name);
+    const its = windows.find(({ name }) => name === source.name);
+    return {
+      source,
+      past: pastOf(runs, found.manifests, source.name),
+      unread: found.problem !== undefined,
+      ...(of ? { planned: of, nextRun: nextRun(of.schedule, zone, now) } : {}),
+      ...(its ? { windows: its } : {}),
+    };
+  });
+  const rank = ({ source }: CardInput) => (source.attention === null ? 1 : 0);
+  const isBase = ({ source }: CardInput) => (windows.some(({ name }) => baseName(name) === source.name) ? 1 : 0);
+  return all.sort((a, b) => rank(a) - rank(b) || isBase(a) - isBase(b));
+}
+
+function problems(overview: Overview): Html | '' {
+  const errors = destinationErrors(overview).map(({ message, code, hint }) => ({
+    text: `${message} (${code})`,
+    hint,
+    bad: true,
+  }));
+  const others = projectProblems(overview).map((problem) => ({
+    text: `${problemText(problem)} (${problem.code})`,
+    hint: problem.hint,
+    bad: problem.severity === 'error',
+  }));
+  const all = [...errors, ...others];
+  if (all.length === 0) return '';
+  const notes = all.map(
+    ({ text, hint, bad }) =>
+      html`<div class="note ${bad ? 'bad' : 'warn'}"><p><strong>${prose(text)}</strong></p>${hint === undefined ? '' : html`<p>${prose(hint)}</p>`}</div>`,
+  );
+  return html`<section class="card" aria-label="Problems"><h2>${all.length === 1 ? 'One problem' : `${all.length} problems`} of the project</h2>${notes}</section>`;
+}
+
+function otherSources(rows: readonly CardInput[], now: Date): Html {
+  const lines = rows.map((one) => {
+    const { name, lastGood } = one.source;
+    const ago = lastGood ? formatAgo(new Date(lastGood.at), now) : 'never';
+    return html`<tr><td>${oneLine(name)}</td><td>${stateOf(one).text}</td><td class="w0">${ago}</td></tr>`;
+  });
+  return html`<section class="card"><h2>Other sources</h2><table><thead><tr><th scope="col">source</th><th scope="col">state</th><th scope="col">last good</th></tr></thead><tbody>${lines}</tbody></table></section>`;
+}
+
+function places({ destination, copies, found }: Overview, now: Date): Html {
+  const own = html`<tr><td class="path">${oneLine(destination)}</td><td>destination</td><td>${found.problem ? html`<span class="pill bad">cannot be read</span>` : html`<span class="pill ok">readable</span>`}</td></tr>`;
+  const rows = copies.map(({ name, complete, behindSince, error, made }) => {
+    const ago = complete === undefined ? 'never complete' : `complete ${formatAgo(new Date(complete), now)}`;
+    const behind =
+      behindSince === undefined
+        ? html`<span class="pill ${complete === undefined ? 'warn' : 'ok'}">${complete === undefined && made === undefined ? 'not made yet' : ago}</span>`
+        : html`<span class="pill bad">behind for ${formatAge(now.getTime() - Date.parse(behindSince))}</span> <span class="soft small">${ago}</span>`;
+    const why =
+      error === undefined
+        ? ''
+        : html`<div class="note bad"><p>${prose(`${error.message} (${error.code})`)}</p>${error.hint === undefined ? '' : html`<p>${prose(error.hint)}</p>`}</div>`;
+    return html`<tr><td class="path">${oneLine(name)}</td><td>copy</td><td>${behind}${why}</td></tr>`;
+  });
+  return html`<section class="card"><h2>Where the backups are</h2><table><thead><tr><th scope="col">place</th><th scope="col">what</th><th scope="col">state</th></tr></thead><tbody>${own}${rows}</tbody></table></section>`;
+}
+
+function recent({ snapshots, overview, now }: HomeInput): Html | '' {
+  const count = overview.found.manifests.length;
+  if (count === 0) return '';
+  const link = count > RECENT ? html`<a href="/snapshots">all ${count}</a>` : '';
+  return html`<section class="card"><div class="head"><h2>Recent snapshots</h2>${link}</div>${snapshotTable(snapshots, now, RECENT)}</section>`;
+}
+
+function kept(overview: Overview, now: Date): Html | '' {
+  const lines = keptLines(overview.kept, now);
+  if (lines.length === 0) return '';
+  return html`<section class="card"><h2>Data from before a restore</h2>${lines.map((line) => html`<p>${prose(line)}</p>`)}</section>`;
+}
+
+function exampleOf({ sources }: Overview): string {
+  return sources.map(({ name }) => name).find((name) => /^[\w.-]+$/.test(name)) ?? 'SOURCE';
+}

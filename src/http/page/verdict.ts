@@ -1,0 +1,95 @@
+import type { Overview } from '../../overview/overview.ts';
+import { destinationErrors, projectProblems } from '../../overview/problems.ts';
+import { formatAgo, formatWhen, oneLine, plural } from '../../report/format.ts';
+import { joinNames, type Tone } from './text.ts';
+
+/** The state of the project in words. */
+export interface Verdict {
+  tone: Tone;
+  /** one sentence */
+  text: string;
+  /** more sentences: the last backup, the copies, the next run */
+  more: string[];
+}
+
+/** Judges the project as a whole. Names are as they are: the page escapes them. */
+export function judge(overview: Overview, now: Date): Verdict {
+  const { sources } = overview;
+  const more = [lastText(overview, now), ...copyTexts(overview, now), nextText(overview, now)].filter(
+    (text) => text !== '',
+  );
+  const bad = sources.filter(({ attention }) => attention !== null && attention !== 'never');
+  const never = sources.filter(({ attention }) => attention === 'never');
+  if (destinationErrors(overview).length > 0 && overview.found.problem) {
+    return { tone: 'bad', text: `The backups at ${overview.destination} cannot be read.`, more };
+  }
+  if (sources.length === 0) {
+    return { tone: 'bad', text: 'Nothing is backed up: no service has a label of Lifeboat.', more };
+  }
+  if (bad.length > 0) {
+    const verb = bad.length === 1 ? 'needs' : 'need';
+    const of = sources.length === 1 ? '' : `${bad.length} of ${plural(sources.length, 'source')} ${verb} attention: `;
+    const names = joinNames(bad.map(({ name }) => name));
+    const text = of === '' ? `${names} needs attention.` : `${of}${names}.`;
+    return { tone: bad.some(isUnsafe) ? 'bad' : 'warn', text, more };
+  }
+  if (never.length > 0) {
+    const names = joinNames(never.map(({ name }) => name));
+    return { tone: 'warn', text: `No backup yet of ${names}.`, more };
+  }
+  const behind = overview.copies.filter(({ behindSince }) => behindSince !== undefined);
+  const all =
+    sources.length === 1
+      ? `${oneLine(sources[0]?.name ?? '')} is safe`
+      : `All ${words(sources.length)} sources are safe`;
+  if (behind.length > 0) {
+    return { tone: 'warn', text: `${all}, but ${joinNames(behind.map(({ name }) => name))} is behind.`, more };
+  }
+  const problems = projectProblems(overview).filter(({ severity }) => severity === 'error').length;
+  if (problems > 0)
+    return {
+      tone: 'warn',
+      text: `${all}, but there ${problems === 1 ? 'is a problem' : `are ${problems} problems`}.`,
+      more,
+    };
+  return { tone: 'ok', text: `${all}.`, more };
+}
+
+/** A source without any good snapshot, or one that has lost data, is not safe. */
+function isUnsafe({ attention, lastGood }: Overview['sources'][number]): boolean {
+  return lastGood === undefined || attention === 'damaged' || attention === 'fell';
+}
+
+const NUMBERS = ['no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'];
+
+function words(count: number): string {
+  return NUMBERS[count] ?? String(count);
+}
+
+function lastText({ sources, last }: Overview, now: Date): string {
+  const times = sources.flatMap(({ lastGood }) => (lastGood ? [lastGood.at] : [])).sort();
+  const [oldest, newest] = [times[0], times.at(-1)];
+  if (oldest === undefined || newest === undefined) {
+    return last ? `The last run, ${formatAgo(new Date(last.end), now)}, stored nothing.` : 'No run yet.';
+  }
+  const ago = (iso: string) => formatAgo(new Date(iso), now);
+  return ago(oldest) === ago(newest)
+    ? `Last backup ${ago(newest)}.`
+    : `Last backup ${ago(newest)}; the oldest last good one is from ${ago(oldest)}.`;
+}
+
+function copyTexts({ copies, destination }: Overview, now: Date): string[] {
+  const complete = copies.filter((copy) => copy.complete !== undefined && copy.behindSince === undefined);
+  if (copies.length === 0) return [`Stored at ${destination} only.`];
+  if (complete.length === 0) return [];
+  const oldest = complete.map((copy) => copy.complete ?? '').sort()[0] ?? '';
+  return [
+    `Everything is also at ${joinNames(complete.map(({ name }) => name))}, complete ${formatAgo(new Date(oldest), now)}.`,
+  ];
+}
+
+function nextText({ nextRun, retryAt, zone }: Overview, now: Date): string {
+  const when = (iso: string) => formatWhen(new Date(iso), { now, zone });
+  if (retryAt !== undefined) return `What failed is tried again ${when(retryAt)}.`;
+  return `Next run ${when(nextRun)}.`;
+}
