@@ -24,11 +24,13 @@ import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
 import { openRuns } from '../run/aside-warnings.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
 import { createProgressFile } from '../run/progress-file.ts';
+import type { LimitedPlace } from '../run/size-log.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
 import { daemonLock } from './daemon-lock.ts';
 import { renewalRuleOf } from './destinations.ts';
 import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
 import type { OtherRepository } from './other-repository.ts';
+import { limitedPlacesOf } from './places.ts';
 import { readSettings } from './settings.ts';
 import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './wiring.ts';
 
@@ -68,6 +70,8 @@ export interface App extends Environment {
   rollback(request: RollbackRequest): Promise<RollbackResult>;
   forget(request: RollbackRequest): Promise<Forgotten>;
   listKept(): Promise<KeptData>;
+  /** the destination and the copies, with what their storage costs */
+  limitedPlaces: readonly LimitedPlace[];
   /** reads what each source of the plan holds now; see probe.ts */
   probe(plan: Plan): ReturnType<typeof probe>;
   /** `maxUnused`: instead of the setting, in a dry run */
@@ -84,6 +88,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
   const { log, project, notifiers, state, plan, treeStore, self, journals, engine, settings } = environment;
   const app: App = {
     ...environment,
+    limitedPlaces: limitedPlacesOf(environment),
     isBusy: () => isLocked(project),
     runsUnderWay: () => runsUnderWay(journals, hereOf(engine, self.facts.id)),
     backup: (request, listeners = []) => {

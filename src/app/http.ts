@@ -16,7 +16,7 @@ export interface Served {
  */
 export async function serveHttp(
   environment: Environment,
-  deps: Pick<OverviewDeps, 'runsUnderWay' | 'listKept'>,
+  deps: Pick<OverviewDeps, 'runsUnderWay' | 'listKept' | 'limitedPlaces'>,
 ): Promise<Served> {
   const { settings } = environment;
   let ticked = performance.now();

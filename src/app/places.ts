@@ -9,6 +9,7 @@ import type { Self } from '../docker/discover.ts';
 import type { CopyLocation } from '../plan/location.ts';
 import type { Settings } from '../plan/settings.ts';
 import { openManifestCache, openPackListCache } from '../run/document-caches.ts';
+import type { LimitedPlace } from '../run/size-log.ts';
 import type { State } from '../run/state.ts';
 import { isLeasedToOther, type Lease, takeLease } from '../store/repository/lease.ts';
 import { openRepository } from '../store/repository/open-repository.ts';
@@ -89,6 +90,17 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
     }),
   };
   return places;
+}
+
+/** Returns the agent's own destination and the copies, with what their storage costs. */
+export function limitedPlacesOf({
+  settings,
+  own,
+}: {
+  settings: Settings;
+  own: { destination: { name: string } };
+}): LimitedPlace[] {
+  return [{ name: own.destination.name, limits: settings.destinationLimits }, ...settings.copies];
 }
 
 /** Names the container for people on another host, who cannot see it. */

@@ -42,6 +42,8 @@ export async function copyAndPrune(
   if (later) ending.problems.push(warningOf(later, later.message));
   if (prune && !later && !isCopyToo && !signal.aborted)
     await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, clockJump, signal }, log);
+  // Each place was measured when it was pruned.
+  if (prune) ending.problems.push(...((await deps.sizeProblems?.().catch(() => undefined)) ?? []));
   if (ending.status === 'ok' && !copies.every(isCopyOk)) ending.status = 'partial';
 }
 

@@ -73,7 +73,14 @@ function addPages(app: Hono, parts: Parts): void {
     const live = await readLive(deps);
     const snapshots = await snapshotsOf(now, foreseen);
     const { overview, runs } = now;
-    const body = homeBody({ overview, runs, snapshots, live, now: deps.now(), ...(facts.problem ? { stale: facts.problem } : {}) });
+    const body = homeBody({
+      overview,
+      runs,
+      snapshots,
+      live,
+      now: deps.now(),
+      ...(facts.problem ? { stale: facts.problem } : {}),
+    });
     return page(context, parts, { title: 'Overview', current: '/', body, live: live !== null });
   });
   app.get('/snapshots', async (context) => {

@@ -2,44 +2,10 @@ import { ERROR_CODES } from '../base/errors.ts';
 import { lastRanOf } from '../overview/past.ts';
 import { overviewErrors } from '../overview/problems.ts';
 import type { RunStatus } from '../report/events.ts';
-import { parseLsn } from '../store/wal/names.ts';
-import type { ReceiverState } from '../wal/receiver-state.ts';
 import type { Facts } from './facts.ts';
-import type { Totals } from './totals.ts';
-
-/** What metrics are computed from. */
-export interface MetricInput {
-  facts: Facts;
-  now: Date;
-  version: string;
-  /** a run is in progress */
-  running: boolean;
-  /** the receivers of WAL by the name of the server's source */
-  receivers: ReadonlyMap<string, ReceiverState>;
-  totals: Totals;
-}
-
-/** A value with the labels that it has in addition to `project`. */
-export type Sample = readonly [value: number, labels?: Readonly<Record<string, string>>];
-
-/** One metric. docs/monitoring.md lists them all. */
-export interface Metric {
-  type: 'gauge' | 'counter';
-  /** description, as Prometheus shows it */
-  help: string;
-  /** labels in addition to `project` */
-  labels: readonly string[];
-  /** Returns no sample for what is unknown. */
-  read(input: MetricInput): Sample[];
-}
-
-const seconds = (iso: string) => Date.parse(iso) / 1000;
-const gauge = (help: string, labels: readonly string[], read: Metric['read']): Metric => ({
-  ...{ type: 'gauge', help, labels, read },
-});
-const counter = (help: string, labels: readonly string[], read: Metric['read']): Metric => ({
-  ...{ type: 'counter', help, labels, read },
-});
+import { counter, gauge, type Metric, type Sample, seconds } from './metric.ts';
+import { COPIES, SIZES } from './metric-places.ts';
+import { RECOVERY } from './metric-recovery.ts';
 
 /** Metrics of backups. The values of `source` are the sources of the plan and those that vanished. */
 const BACKUPS: Record<string, Metric> = {
@@ -126,74 +92,8 @@ const PROJECT: Record<string, Metric> = {
   }),
 };
 
-/** Metrics of copies. The values of `copy` are the locations of LIFEBOAT_COPY without their options. */
-const COPIES: Record<string, Metric> = {
-  lifeboat_copy_complete_timestamp_seconds: gauge(
-    'Time at which a copy last equalled the destination, seconds since 1970.',
-    ['copy'],
-    ({ facts }) =>
-      facts.overview.copies.flatMap(({ name, complete }): Sample[] =>
-        complete === undefined ? [] : [[seconds(complete), { copy: name }]],
-      ),
-  ),
-  lifeboat_copy_lag_seconds: gauge('Time for which a copy has been behind, 0 if it is complete.', ['copy'], (input) =>
-    input.facts.overview.copies.flatMap(({ name, behindSince, complete }): Sample[] => {
-      if (behindSince !== undefined) return [[since(behindSince, input.now), { copy: name }]];
-      return complete === undefined ? [] : [[0, { copy: name }]];
-    }),
-  ),
-};
-
-/** Metrics of recovery to a point in time. The values of `source` are the servers with `lifeboat.postgres.pitr`. */
-const RECOVERY: Record<string, Metric> = {
-  lifeboat_recoverable_first_timestamp_seconds: gauge(
-    'First time to which a server can be recovered, seconds since 1970.',
-    ['source'],
-    ({ facts }) => ofWindows(facts, (windows) => Math.min(...windows.map(({ from }) => seconds(from)))),
-  ),
-  lifeboat_recoverable_last_timestamp_seconds: gauge(
-    'Last time to which a server can be recovered, seconds since 1970.',
-    ['source'],
-    ({ facts }) => ofWindows(facts, (windows) => Math.max(...windows.map(({ to }) => seconds(to)))),
-  ),
-  lifeboat_recoverable_gaps: gauge('Gaps in the times to which a server can be recovered.', ['source'], ({ facts }) =>
-    facts.overview.windows.map(({ name, holes }): Sample => [holes.length, { source: name }]),
-  ),
-  lifeboat_wal_receiving: gauge('1 if WAL of a server is being received, otherwise 0.', ['source'], ({ receivers }) =>
-    ofReceivers(receivers, ({ state }) => (state === 'receiving' ? 1 : 0)),
-  ),
-  lifeboat_wal_lag_bytes: gauge(
-    'WAL that a server has written and that is not stored yet.',
-    ['source'],
-    ({ receivers }) =>
-      ofReceivers(receivers, ({ written, stored }) =>
-        written === undefined || stored === undefined
-          ? undefined
-          : Math.max(0, Number(parseLsn(written) - parseLsn(stored))),
-      ),
-  ),
-  lifeboat_wal_lag_seconds: gauge(
-    'Age of the last moment at which everything that a server had written was stored.',
-    ['source'],
-    ({ receivers, now }) =>
-      ofReceivers(receivers, ({ confirmed }) => (confirmed ? since(confirmed.at, now) : undefined)),
-  ),
-  lifeboat_slot_retained_bytes: gauge(
-    'WAL that a server keeps for the slot of Lifeboat.',
-    ['source'],
-    ({ receivers }) => ofReceivers(receivers, ({ kept }) => kept),
-  ),
-  lifeboat_slot_safe_bytes: gauge('WAL that a server may still write before it drops the slot.', ['source'], (input) =>
-    ofReceivers(input.receivers, ({ safe }) => safe),
-  ),
-};
-
 /** All metrics by name. */
-export const METRICS: Readonly<Record<string, Metric>> = { ...PROJECT, ...BACKUPS, ...COPIES, ...RECOVERY };
-
-function since(iso: string, now: Date): number {
-  return Math.max(0, now.getTime() / 1000 - seconds(iso));
-}
+export const METRICS: Readonly<Record<string, Metric>> = { ...PROJECT, ...BACKUPS, ...COPIES, ...SIZES, ...RECOVERY };
 
 type LastEntry = NonNullable<Facts['overview']['sources'][number]['lastGood']>['entry'];
 
@@ -207,23 +107,5 @@ function lastRan({ overview, runs }: Facts, pick: (ran: { durationMs: number; ne
   return overview.sources.flatMap(({ name }): Sample[] => {
     const ran = lastRanOf(runs, name);
     return ran ? [[pick(ran), { source: name }]] : [];
-  });
-}
-
-type Windows = Facts['overview']['windows'][number]['windows'];
-
-function ofWindows({ overview }: Facts, pick: (windows: Windows) => number): Sample[] {
-  return overview.windows.flatMap(({ name, windows }): Sample[] =>
-    windows.length === 0 ? [] : [[pick(windows), { source: name }]],
-  );
-}
-
-function ofReceivers(
-  receivers: MetricInput['receivers'],
-  pick: (receiver: ReceiverState) => number | undefined,
-): Sample[] {
-  return [...receivers].flatMap(([source, receiver]): Sample[] => {
-    const value = pick(receiver);
-    return value === undefined ? [] : [[value, { source }]];
   });
 }

@@ -2,7 +2,8 @@ import { Counter, Gauge, Registry } from 'prom-client';
 import { openReceiverMemory, type ReceiverState } from '../wal/receiver-state.ts';
 import type { HttpDeps } from './deps.ts';
 import type { FactsSource } from './facts.ts';
-import { METRICS, type MetricInput } from './metric-table.ts';
+import type { MetricInput } from './metric.ts';
+import { METRICS } from './metric-table.ts';
 import { RunCounter } from './totals.ts';
 
 /**

@@ -8,6 +8,7 @@ import { withoutAccepted } from '../report/tries.ts';
 import { lastGoodOf, lastGoodReport } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { knownPlaces } from '../run/remembered.ts';
+import { type LimitedPlace, readSizes, sizeProblems } from '../run/size-log.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { CopyState, State } from '../run/state.ts';
 import type { UnderWay } from '../run/under-way.ts';
@@ -18,12 +19,15 @@ import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { leftSlotProblems } from '../wal/left-slots.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
+import { type PlaceSize, placeSize } from './place-size.ts';
 import { readWindows, type SourceWindows, type WindowDeps } from './windows.ts';
 
 /** What {@link collectOverview} reads. */
 export interface OverviewDeps extends WindowDeps {
   project: string;
   settings: { timeZone: string; copies: readonly { name: string }[] };
+  /** the destination and the copies, with what their storage costs */
+  limitedPlaces: readonly LimitedPlace[];
   destination: { readonly name: string };
   state: State;
   /** directory of the journals */
@@ -48,6 +52,8 @@ export interface Overview {
   destination: string;
   found: Found;
   copies: ({ name: string } & CopyState)[];
+  /** what each place holds; the destination comes first */
+  places: PlaceSize[];
   /** the times to which servers can be recovered; empty if the destination cannot be read */
   windows: SourceWindows[];
   kept: KeptData;
@@ -91,28 +97,41 @@ export async function collectOverview(deps: OverviewDeps, signal: AbortSignal): 
   const { manifests, objects: damaged } = found;
   const { timeZone: zone } = settings;
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
-  const places = await knownPlaces(state.directory).catch(() => ({}));
-  const sources = listSourceStatuses({ plan, manifests, results, accepted, places, damaged, zone, now: at });
+  const known = await knownPlaces(state.directory).catch(() => ({}));
+  const sources = listSourceStatuses({ plan, manifests, results, accepted, places: known, damaged, zone, now: at });
   const underWay = await deps.runsUnderWay();
   // A retry in progress is noted too, in case it dies.
   const retryAt = underWay.length > 0 ? undefined : (await state.retries()).map((retry) => retry.at).sort()[0];
   const kept = await deps.listKept();
-  const held = await heldServices(deps.journals, underWay);
   const windows = found.problem ? [] : await readWindows(deps, signal);
   const copies = await copyStates(deps);
   const slots = await slotProblems(deps);
-  const problems = [...(await spoolProblems(SPOOL)), ...slots, ...damageProblems(sources, damaged)];
+  const sizes = await readSizes(state.directory);
+  const problems = [
+    ...(await spoolProblems(SPOOL)),
+    ...[...slots, ...damageProblems(sources, damaged), ...sizeProblems(deps.limitedPlaces, sizes)],
+  ];
+  const held = await heldServices(deps.journals, underWay);
   return {
     ...{ at, project: deps.project, zone, plan, underWay, sources, destination: deps.destination.name, found },
     ...(run ? { last: withoutAccepted(run, accepted) } : {}),
-    ...{ copies, windows, kept, held, problems, nextRun: deps.nextRun(plan).toISOString() },
+    ...{
+      copies,
+      places: deps.limitedPlaces.map((place) => placeSize(place, sizes[place.name], at)),
+      windows,
+      kept,
+      held,
+      problems,
+      nextRun: deps.nextRun(plan).toISOString(),
+    },
     ...(retryAt === undefined ? {} : { retryAt }),
   };
 }
 
 /** Returns an overview as `status --json` prints it and the API sends it. Not redacted. */
 export function overviewDocument(overview: Overview): object {
-  const { project, underWay, last, nextRun, sources, destination, found, copies, windows, kept, held } = overview;
+  const { project, underWay, last, nextRun, sources, destination, found, copies, places, windows, kept, held } =
+    overview;
   return {
     project,
     running: runningNow(underWay),
@@ -121,6 +140,7 @@ export function overviewDocument(overview: Overview): object {
     sources: sources.map(toRow),
     destination: { name: destination, ...destinationView(found) },
     copies,
+    places,
     ...(windows.length > 0 ? { windows } : {}),
     snapshots: found.manifests.length,
     restores: kept.restores,

@@ -1,6 +1,6 @@
 import { LOG_FORMATS, type LogLevel } from '../base/log.ts';
 import { HTTP_SETTINGS } from './http-settings.ts';
-import { parseCopies, parseLocation } from './location.ts';
+import { parseCopies, parseDestination } from './location.ts';
 import { pgCredentials } from './pg-credentials.ts';
 import { parseKeep } from './retention.ts';
 import type { Fields, Parsed } from './values/fields.ts';
@@ -57,9 +57,9 @@ export const SETTINGS = {
     default: '5%',
   },
   LIFEBOAT_DESTINATION: {
-    parse: parseLocation,
+    parse: parseDestination,
     form: 'absolute path, or `s3://bucket/prefix?…`',
-    doc: 'where Lifeboat stores backups: a mount of the Lifeboat container, or [an S3 bucket](s3.md)',
+    doc: 'where Lifeboat stores backups: a mount of the Lifeboat container, or [an S3 bucket](s3.md). Options [tell Lifeboat what the storage costs](monitoring.md#size-and-cost)',
     default: '/backups',
   },
   LIFEBOAT_COPY: {

@@ -4,6 +4,7 @@ import { type HttpSettings, httpOf } from './http-settings.ts';
 import { type CopyLocation, lackingCustomerKey, misplaced } from './location.ts';
 import type { KeepPolicy } from './model.ts';
 import type { SourceCredentials } from './pg-credentials.ts';
+import type { PlaceLimits } from './place-limits.ts';
 import { encryptionOf, type SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './values/fields.ts';
@@ -20,6 +21,8 @@ export interface Settings {
   readonly maxUnused: number;
   /** absolute path without a trailing slash, or `s3://…` as written */
   readonly destination: string;
+  /** the price of the destination, and from when on its size is reported */
+  readonly destinationLimits?: PlaceLimits;
   /** further places for the same repository, in the order of the setting */
   readonly copies: readonly CopyLocation[];
   /** the S3 key; absent: the AWS SDK looks for one */
@@ -177,8 +180,8 @@ export function parseSettings(
     mistakes.push(mistake('LIFEBOAT_ENCRYPTION', 'invalid', message, 'remove one of them'));
   }
   const { LIFEBOAT_DESTINATION: destination, LIFEBOAT_COPY: copies, AWS_REGION: region } = read.values;
-  mistakes.push(...misplaced(destination, copies ?? [], region));
-  if (!given.has('LIFEBOAT_S3_CUSTOMER_KEY')) mistakes.push(...lackingCustomerKey(destination, copies ?? []));
+  mistakes.push(...misplaced(destination.location, copies ?? [], region));
+  if (!given.has('LIFEBOAT_S3_CUSTOMER_KEY')) mistakes.push(...lackingCustomerKey(destination.location, copies ?? []));
   if (mistakes.length > 0) throw refusal(mistakes);
   return toSettings(read.values);
 }
@@ -201,7 +204,8 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     keep: values.LIFEBOAT_KEEP,
     fall: values.LIFEBOAT_FALL,
     maxUnused: values.LIFEBOAT_MAX_UNUSED,
-    destination: values.LIFEBOAT_DESTINATION,
+    destination: values.LIFEBOAT_DESTINATION.location,
+    destinationLimits: values.LIFEBOAT_DESTINATION.limits,
     copies: values.LIFEBOAT_COPY ?? [],
     awsKey: awsKeyOf(values),
     awsRegion: values.AWS_REGION,

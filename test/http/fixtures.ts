@@ -3,6 +3,7 @@ import { createRoutes } from '../../src/http/app.ts';
 import type { HttpDeps } from '../../src/http/deps.ts';
 import type { Facts } from '../../src/http/facts.ts';
 import type { Overview } from '../../src/overview/overview.ts';
+import type { PlaceSize } from '../../src/overview/place-size.ts';
 import type { KeepPolicy, Plan, PlannedSource } from '../../src/plan/model.ts';
 import type { RanRun, RanSource } from '../../src/run/run-log.ts';
 import { listSourceStatuses } from '../../src/run/source-status.ts';
@@ -22,7 +23,8 @@ const object = (key: string) => ({ key, size: 1200, sha256: '0'.repeat(64) });
 
 /** Night `n` before {@link NOW}; 0 is the last one. */
 const night = (n: number) => new Date(Date.UTC(2026, 10, 28, 2) - n * DAY_MS);
-const idOf = (n: number) => `${night(n).toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z-4f1c${String(n).padStart(2, '0')}`;
+const idOf = (n: number) =>
+  `${night(n).toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z-4f1c${String(n).padStart(2, '0')}`;
 
 /** The nights of which retention has kept the snapshots. */
 const KEPT = [0, 1, 2, 3, 4, 5, 6, 13, 20, 27, 58];
@@ -40,7 +42,14 @@ function plannedOf(): PlannedSource[] {
   return [
     { ...base, service: '', containerName: '', name: 'config', kind: 'files', root: '/config', exclude: [] },
     { ...postgres, name: 'db.postgres', kind: 'postgres' },
-    { ...postgres, name: 'db.postgres.base', kind: 'base', server: 'db.postgres', windowMs: 7 * DAY_MS, schedule: '30 4 * * 0' },
+    {
+      ...postgres,
+      name: 'db.postgres.base',
+      kind: 'base',
+      server: 'db.postgres',
+      windowMs: 7 * DAY_MS,
+      schedule: '30 4 * * 0',
+    },
     {
       ...{ ...base, service: 'web', containerName: 'shop-web-1', name: 'web.media', kind: 'volume' as const },
       mount: { type: 'volume', name: 'shop_media', source: '/v', destination: '/app/media', writable: true },
@@ -81,7 +90,14 @@ function entriesOf(n: number): Record<string, ManifestSource> {
   };
   if (n === 6 || n === 13 || n === 20) {
     entries['db.postgres.base'] = {
-      ...{ ...common, ...documents('db.postgres.base'), kind: 'base', files: 1204, bytes: 2.4 * GIB, newBytes: 310 * MIB },
+      ...{
+        ...common,
+        ...documents('db.postgres.base'),
+        kind: 'base',
+        files: 1204,
+        bytes: 2.4 * GIB,
+        newBytes: 310 * MIB,
+      },
       summary: '1,204 files of the server',
     };
   }
@@ -90,7 +106,15 @@ function entriesOf(n: number): Record<string, ManifestSource> {
 
 function manifestOf(n: number): Manifest {
   return {
-    ...{ format: 1, id: idOf(n), project: 'shop', sequence: 100 - n, previous: null, trigger: 'schedule', agentVersion: '1.0.0' },
+    ...{
+      format: 1,
+      id: idOf(n),
+      project: 'shop',
+      sequence: 100 - n,
+      previous: null,
+      trigger: 'schedule',
+      agentVersion: '1.0.0',
+    },
     start: night(n).toISOString(),
     end: new Date(night(n).getTime() + durationOf(n) + 29_000).toISOString(),
     status: 'ok',
@@ -106,7 +130,13 @@ function runOf(n: number): RanRun {
     const { bytes = 0, newBytes = 0 } = entriesOf(n)[name] ?? {};
     if (FAILED.has(n)) return { status: 'failed', durationMs: 0, bytes: 0, newBytes: 0, code: 'DEST_UNREACHABLE' };
     const partial = PARTIAL.has(n) && name === 'web.media';
-    return { status: partial ? 'partial' : 'ok', durationMs, bytes, newBytes, ...(partial ? { code: 'TREE_UNREADABLE' as const } : {}) };
+    return {
+      status: partial ? 'partial' : 'ok',
+      durationMs,
+      bytes,
+      newBytes,
+      ...(partial ? { code: 'TREE_UNREADABLE' as const } : {}),
+    };
   };
   const sources = {
     config: ran('config', 300),
@@ -115,6 +145,23 @@ function runOf(n: number): RanRun {
     ...(n === 6 || n === 13 || n === 20 ? { 'db.postgres.base': ran('db.postgres.base', 61_000) } : {}),
   };
   return { id: idOf(n), trigger: 'schedule', start, end, status, sources };
+}
+
+function placesOf(): PlaceSize[] {
+  const sample = (at: string, share: number) => ({
+    ...{ at, objects: 4211, bytes: Math.round(24.3 * GIB * share) },
+    sources: {
+      config: 120_000,
+      'db.postgres': Math.round(3.9 * GIB * share),
+      'db.postgres.base': Math.round(2.8 * GIB * share ** 2),
+      'web.media': Math.round(17.5 * GIB * share),
+    },
+  });
+  const [before, now] = [sample('2026-10-28T02:01:00.000Z', 0.93), sample('2026-11-28T02:01:00.000Z', 1)];
+  return [
+    { name: '/backups', before, now },
+    { name: 's3://acme-backups/shop', before, now, cost: 0.6 },
+  ];
 }
 
 /** Makes the facts of the shop. `over`: members of the overview that differ. */
@@ -140,8 +187,11 @@ export function makeFacts(over: Partial<Overview> = {}): Facts {
     ...{ at: NOW, project: 'shop', zone, plan, underWay: [], destination: '/backups' },
     sources: listSourceStatuses({ plan, manifests, results: {}, accepted: {}, zone, now: NOW }),
     found: { manifests, damaged: [], objects: [] },
-    copies: [{ name: 's3://acme-backups/shop', complete: '2026-11-28T02:01:30.000Z', made: '2026-09-30T02:00:00.000Z' }],
+    copies: [
+      { name: 's3://acme-backups/shop', complete: '2026-11-28T02:01:30.000Z', made: '2026-09-30T02:00:00.000Z' },
+    ],
     windows,
+    places: placesOf(),
     ...{ kept: { restores: [], stray: [] }, held: [], problems: [] },
     nextRun: '2026-11-29T02:00:00.000Z',
     ...over,

@@ -4,10 +4,11 @@ import { pastOf } from '../../overview/past.ts';
 import { destinationErrors, projectProblems } from '../../overview/problems.ts';
 import { baseName } from '../../plan/postgres.ts';
 import { nextRun } from '../../plan/values/schedule.ts';
-import { formatAge, formatAgo, oneLine } from '../../report/format.ts';
+import { formatAgo, oneLine } from '../../report/format.ts';
 import { problemText } from '../../report/problem-text.ts';
 import type { RanRun } from '../../run/run-log.ts';
 import { type Live, liveSection } from './live.ts';
+import { placesSection } from './places.ts';
 import { type SnapshotsInput, snapshotTable } from './snapshots.ts';
 import { type CardInput, sourceCard, stateOf } from './source-card.ts';
 import { command, type Html, html, prose } from './text.ts';
@@ -41,7 +42,7 @@ ${live ? liveSection(live, now) : ''}
 ${problems(overview)}
 ${cards.map((one) => sourceCard(one, { now, zone }))}
 ${rows.length === 0 ? '' : otherSources(rows, now)}
-${places(overview, now)}
+${placesSection(overview, now)}
 ${recent(input)}
 ${kept(overview, now)}
 <p class="soft">To bring something back: ${command(`restore latest ${exampleOf(overview)}`)}</p><p class="soft">It shows what it would do, and asks.</p>`;
@@ -94,23 +95,6 @@ function otherSources(rows: readonly CardInput[], now: Date): Html {
     return html`<tr><td>${oneLine(name)}</td><td>${stateOf(one).text}</td><td class="w0">${ago}</td></tr>`;
   });
   return html`<section class="card"><h2>Other sources</h2><table><thead><tr><th scope="col">source</th><th scope="col">state</th><th scope="col">last good</th></tr></thead><tbody>${lines}</tbody></table></section>`;
-}
-
-function places({ destination, copies, found }: Overview, now: Date): Html {
-  const own = html`<tr><td class="path">${oneLine(destination)}</td><td>destination</td><td>${found.problem ? html`<span class="pill bad">cannot be read</span>` : html`<span class="pill ok">readable</span>`}</td></tr>`;
-  const rows = copies.map(({ name, complete, behindSince, error, made }) => {
-    const ago = complete === undefined ? 'never complete' : `complete ${formatAgo(new Date(complete), now)}`;
-    const behind =
-      behindSince === undefined
-        ? html`<span class="pill ${complete === undefined ? 'warn' : 'ok'}">${complete === undefined && made === undefined ? 'not made yet' : ago}</span>`
-        : html`<span class="pill bad">behind for ${formatAge(now.getTime() - Date.parse(behindSince))}</span> <span class="soft small">${ago}</span>`;
-    const why =
-      error === undefined
-        ? ''
-        : html`<div class="note bad"><p>${prose(`${error.message} (${error.code})`)}</p>${error.hint === undefined ? '' : html`<p>${prose(error.hint)}</p>`}</div>`;
-    return html`<tr><td class="path">${oneLine(name)}</td><td>copy</td><td>${behind}${why}</td></tr>`;
-  });
-  return html`<section class="card"><h2>Where the backups are</h2><table><thead><tr><th scope="col">place</th><th scope="col">what</th><th scope="col">state</th></tr></thead><tbody>${own}${rows}</tbody></table></section>`;
 }
 
 function recent({ snapshots, overview, now }: HomeInput): Html | '' {
