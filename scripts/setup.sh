@@ -22,10 +22,11 @@ usage: scripts/setup.sh [WHAT…]
   postgres-N    image postgres:N, for N of 13, 15, 17, 18, 17-alpine
   alpine        image alpine:3
   ceph          image lifeboat-test/rgw, an S3 server for the tests
+  watchers      programs that look at the page and the metrics in the tests: chromium, prometheus
   rivals        programs that the benchmarks compare with: restic, rclone
 
   demo          tools engine node postgres-17 (what you get without WHAT)
-  test          demo and postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph
+  test          demo and watchers postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph
 
 It installs what is missing when run as root, and otherwise says what to install. DOCKER_HOST and DOCKER_CONFIG are honoured.
 TEXT
@@ -34,15 +35,15 @@ TEXT
 items_of() {
   case $1 in
     demo) echo tools engine node postgres-17 ;;
-    test) echo tools engine node postgres-17 postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph ;;
-    tools | engine | rivals | node | alpine | ceph) echo "$1" ;;
+    test) echo tools watchers engine node postgres-17 postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph ;;
+    tools | watchers | engine | rivals | node | alpine | ceph) echo "$1" ;;
     postgres-13 | postgres-15 | postgres-17 | postgres-17-alpine | postgres-18) echo "$1" ;;
     *) return 1 ;;
   esac
 }
 
 main() {
-  local word item items wanted=() images=() programs=() engine=
+  local word item items wanted=() images=() programs=() engine= prometheus=
   for word in "${@:-demo}"; do
     case $word in -h | --help) usage; return ;; esac
     items=$(items_of "$word") || { usage >&2; fail "don't know '$word'"; }
@@ -52,6 +53,7 @@ main() {
   for item in "${wanted[@]}"; do
     case $item in
       tools) programs+=("${tools[@]}") ;;
+      watchers) programs+=(chromium); prometheus=yes ;;
       rivals) programs+=(restic rclone) ;;
       engine) engine=yes ;;
       *) engine=yes; [[ " ${images[*]-} " == *" $item "* ]] || images+=("$item") ;;
@@ -59,6 +61,7 @@ main() {
   done
   one_at_a_time
   [[ ${#programs[@]} == 0 ]] || ensure_programs "${programs[@]}"
+  [[ -z $prometheus ]] || ensure_prometheus
   [[ -z $engine ]] || ensure_engine
   [[ ${#images[@]} == 0 ]] || ensure_images "${images[@]}"
 }

@@ -24,6 +24,7 @@ const LAYERS: string[][] = [
   ['copy', 'backup', 'kept'],
   ['prune', 'trees', 'wal'],
   ['run'],
+  ['record'],
   ['sources/postgres', 'store/exchange', 'store/archive'],
   ['sources/postgres/wal'],
   ['sources/postgres/tables', 'store/content', 'store/wal'],

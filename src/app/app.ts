@@ -11,10 +11,12 @@ import type { ImportReport, ImportRequest } from '../import/import.ts';
 import { type KeptData, listKept } from '../kept/list.ts';
 import { volumePlace } from '../kept/volume-place.ts';
 import { keptIn } from '../kept/volumes.ts';
+import { createProgressFile } from '../overview/progress-file.ts';
+import type { LimitedPlace } from '../overview/size-log.ts';
 import type { Plan } from '../plan/model.ts';
 import type { UnreadableSnapshot } from '../prune/forget.ts';
 import type { PruneRequest } from '../prune/prune.ts';
-import { createDispatcher } from '../report/dispatch.ts';
+import { createDispatcher, type Dispatcher } from '../report/dispatch.ts';
 import type { CopyReport, Listener, RunReport } from '../report/events.ts';
 import type { Forgotten } from '../restore/all/forget-all.ts';
 import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
@@ -23,8 +25,6 @@ import type { PointSnapshotRequest } from '../restore/point/snapshot-of-point.ts
 import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
 import { openRuns } from '../run/aside-warnings.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
-import { createProgressFile } from '../run/progress-file.ts';
-import type { LimitedPlace } from '../run/size-log.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
 import { daemonLock } from './daemon-lock.ts';
 import { renewalRuleOf } from './destinations.ts';
@@ -85,18 +85,14 @@ export interface App extends Environment {
 /** Builds the app on the environment. Fails like {@link openEnvironment}. */
 export async function createApp(base: Base, otherRepository?: OtherRepository): Promise<App> {
   const environment = await openEnvironment(base, otherRepository);
-  const { log, project, notifiers, state, plan, treeStore, self, journals, engine, settings } = environment;
+  const { log, project, state, plan, treeStore, self, journals, engine } = environment;
   const app: App = {
     ...environment,
     limitedPlaces: limitedPlacesOf(environment),
     isBusy: () => isLocked(project),
     runsUnderWay: () => runsUnderWay(journals, hereOf(engine, self.facts.id)),
-    backup: (request, listeners = []) => {
-      // The page of the daemon shows the progress of every process.
-      const watched = settings.http ? [createProgressFile(state.directory)] : [];
-      const dispatcher = createDispatcher([...notifiers, ...listeners, ...watched], { log });
-      return backup(backupDepsOf(environment, dispatcher), request);
-    },
+    backup: (request, listeners = []) =>
+      backup(backupDepsOf(environment, dispatcherOf(environment, listeners)), request),
     // Loaded on use, so that a backup starts without them.
     restore: async (request, listeners) => {
       const deps = restoreDepsOf(environment, listeners);
@@ -107,12 +103,9 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
     restoreToPoint: async (request) => (await import('./point.ts')).restorePoint(environment, request),
     snapshotOfPoint: async (request) => (await import('./point.ts')).snapshotPoint(environment, request),
     export: async (request, listeners = []) => {
-      const { now, runs } = environment;
       const repository = () => environment.repository({ create: false });
-      return (await import('../export/export.ts')).exportSource(
-        { now, runs, repository, plan: environment.plan, dispatcher: createDispatcher(listeners, { log }) },
-        request,
-      );
+      const dispatcher = createDispatcher(listeners, { log });
+      return (await import('../export/export.ts')).exportSource({ ...environment, repository, dispatcher }, request);
     },
     import: async (request, listeners = []) => {
       const { importDepsOf } = await import('./import-wiring.ts');
@@ -147,6 +140,12 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
     daemon: (signal) => runDaemon(environment, app, signal),
   };
   return app;
+}
+
+/** Returns the dispatcher of a backup. With a page, its progress goes into a file, for the page of the daemon. */
+function dispatcherOf({ settings, state, notifiers, log }: Environment, listeners: readonly Listener[]): Dispatcher {
+  const watched = settings.http ? [createProgressFile(state.directory)] : [];
+  return createDispatcher([...notifiers, ...listeners, ...watched], { log });
 }
 
 async function runDaemon(environment: Environment, app: App, signal: AbortSignal): Promise<void> {

@@ -2,7 +2,7 @@ import type { OverviewDeps } from '../overview/overview.ts';
 import type { Environment } from './environment.ts';
 
 /** The page and the scheduler of a daemon. */
-export interface Served {
+interface Served {
   /** called whenever the scheduler looks for due runs */
   tick(): void;
   close(): Promise<void>;

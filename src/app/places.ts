@@ -6,10 +6,10 @@ import type { Destination, SweepingDestination } from '../destinations/destinati
 import type { Listing } from '../destinations/listing.ts';
 import { until } from '../destinations/until.ts';
 import type { Self } from '../docker/discover.ts';
+import type { LimitedPlace } from '../overview/size-log.ts';
 import type { CopyLocation } from '../plan/location.ts';
 import type { Settings } from '../plan/settings.ts';
 import { openManifestCache, openPackListCache } from '../run/document-caches.ts';
-import type { LimitedPlace } from '../run/size-log.ts';
 import type { State } from '../run/state.ts';
 import { isLeasedToOther, type Lease, takeLease } from '../store/repository/lease.ts';
 import { openRepository } from '../store/repository/open-repository.ts';

@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { MiddlewareHandler } from 'hono';
-import type { HttpSettings } from '../plan/http-settings.ts';
+import type { HttpSettings } from '../plan/values/http-settings.ts';
 
 /**
  * Creates the check of credentials: HTTP basic authentication (RFC 7617) with the user and password, or a bearer token

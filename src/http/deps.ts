@@ -1,7 +1,7 @@
 import type { Log } from '../base/log.ts';
 import type { OverviewDeps } from '../overview/overview.ts';
-import type { HttpSettings } from '../plan/http-settings.ts';
 import type { KeepPolicy } from '../plan/model.ts';
+import type { HttpSettings } from '../plan/values/http-settings.ts';
 
 /** What the server reads. Nothing here changes anything. */
 export interface HttpDeps extends OverviewDeps {

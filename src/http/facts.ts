@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo } from '../base/errors.ts';
 import { collectOverview, type Overview } from '../overview/overview.ts';
-import { type RanRun, readRuns } from '../run/run-log.ts';
+import { type RanRun, readRuns } from '../record/run-log.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
 import type { HttpDeps } from './deps.ts';
 

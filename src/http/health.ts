@@ -12,7 +12,7 @@ interface HealthCheck {
 }
 
 /** The health of the daemon. */
-export interface Health {
+interface Health {
   status: 'ok' | 'failing';
   checks: HealthCheck[];
 }

@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
 import { redactDeep } from '../base/redact.ts';
-import { readProgress } from '../run/progress-file.ts';
+import { readProgress } from '../overview/progress-file.ts';
 import type { HttpDeps } from './deps.ts';
 import { type Live, liveLines } from './page/live.ts';
 

@@ -19,7 +19,7 @@ export const COPIES: Record<string, Metric> = {
   ),
 };
 
-/** Metrics of size. The values of `place` are the destination and the copies, without the options of their locations. */
+/** Metrics of size. The values of `place` are the destination and the copies, without their options. */
 export const SIZES: Record<string, Metric> = {
   lifeboat_repository_bytes: gauge('Bytes that a place holds of the project.', ['place'], ({ facts }) =>
     ofPlaces(facts, ({ now }) => now?.bytes),

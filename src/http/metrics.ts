@@ -12,7 +12,7 @@ import { RunCounter } from './totals.ts';
  * @param project value of the label `project` of every sample
  * @param input what the metrics are computed from
  */
-export function renderMetrics(project: string, input: MetricInput): Promise<string> {
+function renderMetrics(project: string, input: MetricInput): Promise<string> {
   // A new registry each time, so that a source that is gone leaves no old sample behind.
   const registry = new Registry();
   for (const [name, { type, help, labels, read }] of Object.entries(METRICS)) {

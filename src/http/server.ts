@@ -8,7 +8,7 @@ import type { HttpDeps } from './deps.ts';
 const MAX_CONNECTIONS = 200;
 
 /** A server that answers. */
-export interface HttpServer {
+interface HttpServer {
   port: number;
   /** Ends the server and its open connections. */
   close(): Promise<void>;

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../base/errors.ts';
+import type { RanRun } from '../record/run-log.ts';
 import type { RunStatus } from '../report/events.ts';
-import type { RanRun } from '../run/run-log.ts';
 
 /** Counts of runs and errors since the daemon started. They only grow, as Prometheus expects of counters. */
 export interface Totals {

@@ -2,7 +2,7 @@ import type { IndexEntry } from '../store/filesystem/index-file.ts';
 import { isWithin, type TreePath } from '../store/filesystem/path.ts';
 
 /** One name in a directory of a snapshot. */
-export interface Child {
+interface Child {
   name: TreePath;
   type: IndexEntry['type'];
   /** of a directory: all files below it. Bytes */

@@ -8,7 +8,6 @@ import { withoutAccepted } from '../report/tries.ts';
 import { lastGoodOf, lastGoodReport } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { knownPlaces } from '../run/remembered.ts';
-import { type LimitedPlace, readSizes, sizeProblems } from '../run/size-log.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
 import type { CopyState, State } from '../run/state.ts';
 import type { UnderWay } from '../run/under-way.ts';
@@ -20,6 +19,7 @@ import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { leftSlotProblems } from '../wal/left-slots.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { type PlaceSize, placeSize } from './place-size.ts';
+import { type LimitedPlace, readSizes, sizeProblems } from './size-log.ts';
 import { readWindows, type SourceWindows, type WindowDeps } from './windows.ts';
 
 /** What {@link collectOverview} reads. */

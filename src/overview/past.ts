@@ -1,4 +1,4 @@
-import type { RanRun, RanSource } from '../run/run-log.ts';
+import type { RanRun, RanSource } from '../record/run-log.ts';
 import { isRegular, type Manifest } from '../store/objects/manifest.ts';
 
 /** Returns what the last run of a source did. `runs`: oldest first. */

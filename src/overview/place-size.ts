@@ -1,5 +1,5 @@
-import { costOf } from '../plan/place-limits.ts';
-import type { LimitedPlace, SizeSample } from '../run/size-log.ts';
+import { costOf } from '../plan/values/place-limits.ts';
+import type { LimitedPlace, SizeSample } from './size-log.ts';
 
 /** What a place holds and how it grows. Sizes in bytes, as stored. */
 export interface PlaceSize {

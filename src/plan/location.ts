@@ -1,8 +1,8 @@
 import type { KeepPolicy } from './model.ts';
-import { type PlaceLimits, takeLimits } from './place-limits.ts';
 import { parseKeep } from './retention.ts';
 import { isS3, needsCustomerKey, parseS3Location } from './s3-location.ts';
 import { type Mistake, mistake, type Parsed } from './values/fields.ts';
+import { type PlaceLimits, takeLimits } from './values/place-limits.ts';
 
 /** A second place for the repository, as LIFEBOAT_COPY names it. */
 export interface CopyLocation {
@@ -17,7 +17,7 @@ export interface CopyLocation {
 }
 
 /** The destination, as LIFEBOAT_DESTINATION names it. */
-export type DestinationLocation = Pick<CopyLocation, 'location' | 'limits'>;
+type DestinationLocation = Pick<CopyLocation, 'location' | 'limits'>;
 
 const FORM = 'write the absolute path of a mount of this container, such as /backups, or s3://bucket/prefix';
 

@@ -1,9 +1,9 @@
 import { LOG_FORMATS, type LogLevel } from '../base/log.ts';
-import { HTTP_SETTINGS } from './http-settings.ts';
 import { parseCopies, parseDestination } from './location.ts';
 import { pgCredentials } from './pg-credentials.ts';
 import { parseKeep } from './retention.ts';
 import type { Fields, Parsed } from './values/fields.ts';
+import { HTTP_SETTINGS } from './values/http-settings.ts';
 import { ageIdentity, ageRecipients, armored, passphrase } from './values/key-values.ts';
 import { parseSchedule } from './values/schedule.ts';
 import { duration, list, matching, oneOf, percent, secretLines, text, url } from './values/values.ts';

@@ -1,13 +1,13 @@
 import { LifeboatError } from '../base/errors.ts';
 import type { LogFormat, LogLevel } from '../base/log.ts';
-import { type HttpSettings, httpOf } from './http-settings.ts';
 import { type CopyLocation, lackingCustomerKey, misplaced } from './location.ts';
 import type { KeepPolicy } from './model.ts';
 import type { SourceCredentials } from './pg-credentials.ts';
-import type { PlaceLimits } from './place-limits.ts';
 import { encryptionOf, type SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './values/fields.ts';
+import { type HttpSettings, httpOf } from './values/http-settings.ts';
+import type { PlaceLimits } from './values/place-limits.ts';
 import { hasLikePrefix, suggest } from './values/suggest.ts';
 
 /** The settings of the operator, validated and typed. */

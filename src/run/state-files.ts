@@ -20,18 +20,13 @@ export async function forget(files: readonly string[]): Promise<void> {
 }
 
 /** Replaces a JSON file, which is on the disk when this resolves. @throws SPOOL_FULL */
-export function writeJson(file: string, value: unknown): Promise<void> {
-  return writeText(file, JSON.stringify(value));
-}
-
-/** Replaces a text file, which is on the disk when this resolves. @throws SPOOL_FULL */
-export async function writeText(file: string, text: string): Promise<void> {
+export async function writeJson(file: string, value: unknown): Promise<void> {
   await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
   const temporary = `${file}.${process.pid}.tmp`;
   try {
     const handle = await open(temporary, 'w', 0o600);
     try {
-      await handle.writeFile(text);
+      await handle.writeFile(JSON.stringify(value));
       await handle.sync();
     } finally {
       await handle.close();

@@ -3,13 +3,13 @@ import path from 'node:path';
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Accepted } from '../plan/accepted.ts';
 import type { Problem } from '../plan/model.ts';
+import { appendRun } from '../record/run-log.ts';
 import type { RunReport } from '../report/events.ts';
 import type { PendingRetry } from '../report/tries.ts';
 import type { KnownArea, PendingArea } from '../store/exchange/known-area.ts';
 import type { LeaseSighting, LeaseSightings } from '../store/repository/lease-seen.ts';
 import type { KnownRepository } from '../store/repository/repository-info.ts';
 import type { SeenChain } from '../store/repository/seen-chain.ts';
-import { appendRun } from './run-log.ts';
 import { type LastResult, resultsOf } from './source-status.ts';
 import { forget, openHome, readJson, writeJson } from './state-files.ts';
 
@@ -162,7 +162,6 @@ export function openState(directory: string, project?: string): State {
     async saveLastRun(report, own = report) {
       await writeJson(file('results.json'), { ...(await results()), ...resultsOf(own) });
       await writeJson(file('last-run.json'), report);
-      // Only pages and metrics need the log.
       await appendRun(directory, own).catch(() => undefined);
     },
     results,

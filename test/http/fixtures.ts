@@ -5,7 +5,7 @@ import type { Facts } from '../../src/http/facts.ts';
 import type { Overview } from '../../src/overview/overview.ts';
 import type { PlaceSize } from '../../src/overview/place-size.ts';
 import type { KeepPolicy, Plan, PlannedSource } from '../../src/plan/model.ts';
-import type { RanRun, RanSource } from '../../src/run/run-log.ts';
+import type { RanRun, RanSource } from '../../src/record/run-log.ts';
 import { listSourceStatuses } from '../../src/run/source-status.ts';
 import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
 
@@ -17,7 +17,7 @@ export const KEEP: KeepPolicy = { daily: 7, weekly: 4, monthly: 12 };
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
 const DAY_MS = 86_400_000;
-const SCHEDULE = '0 2 * * *';
+const SCHEDULE = '0 3 * * *';
 
 const object = (key: string) => ({ key, size: 1200, sha256: '0'.repeat(64) });
 
@@ -27,7 +27,7 @@ const idOf = (n: number) =>
   `${night(n).toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z-4f1c${String(n).padStart(2, '0')}`;
 
 /** The nights of which retention has kept the snapshots. */
-const KEPT = [0, 1, 2, 3, 4, 5, 6, 13, 20, 27, 58];
+const KEPT = [0, 1, 2, 3, 4, 5, 6, 13, 20, 58];
 const PARTIAL = new Set([7]);
 const FAILED = new Set([15]);
 

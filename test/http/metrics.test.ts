@@ -1,10 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { METRICS } from '../../src/http/metric-table.ts';
-import type { Sample } from '../../src/http/metric.ts';
-import { RunCounter } from '../../src/http/totals.ts';
 import { LifeboatError } from '../../src/base/errors.ts';
-import type { RanRun } from '../../src/run/run-log.ts';
+import type { Sample } from '../../src/http/metric.ts';
+import { METRICS } from '../../src/http/metric-table.ts';
+import { RunCounter } from '../../src/http/totals.ts';
+import type { RanRun } from '../../src/record/run-log.ts';
 import { makeFacts, NOW, serve } from './fixtures.ts';
 
 const START = '<!-- table: made from the code by UPDATE_DOCS=1 npm run test:unit -->\n';
@@ -42,7 +42,9 @@ async function scrape(options: Parameters<typeof serve>[0] = {}): Promise<Map<st
   const response = await serve(options).request('/metrics');
   expect(response.status).toBe(200);
   const lines = (await response.text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+  return new Map(
+    lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
+  );
 }
 
 describe('a scrape', () => {
@@ -53,7 +55,7 @@ describe('a scrape', () => {
       Date.parse('2026-11-28T02:00:42Z') / 1000,
     );
     expect(of('lifeboat_backup_duration_seconds{project="shop",source="db.postgres"}')).toBe(13);
-    expect(of('lifeboat_snapshots{project="shop",source="web.media"}')).toBe(11);
+    expect(of('lifeboat_snapshots{project="shop",source="web.media"}')).toBe(10);
     expect(of('lifeboat_snapshots{project="shop",source="db.postgres.base"}')).toBe(3);
     expect(of('lifeboat_copy_lag_seconds{project="shop",copy="s3://acme-backups/shop"}')).toBe(0);
     expect(of('lifeboat_recoverable_gaps{project="shop",source="db.postgres"}')).toBe(0);

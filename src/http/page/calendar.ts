@@ -3,12 +3,12 @@ import { plural } from '../../report/format.ts';
 import type { Day } from './charts.ts';
 
 /** How many days the strip shows, today included. */
-export const DAYS = 31;
+const DAYS = 31;
 
 const DAY_MS = 86_400_000;
 
 /** The strip of a source. */
-export interface Calendar {
+interface Calendar {
   /** oldest first */
   days: Day[];
   /** what it shows, in words */

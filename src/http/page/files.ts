@@ -4,7 +4,7 @@ import { displayPath, type TreePath } from '../../store/filesystem/path.ts';
 import { command, type Html, html } from './text.ts';
 
 /** A directory of a source in a snapshot. */
-export interface FilesInput extends DirectoryPage {
+interface FilesInput extends DirectoryPage {
   snapshot: string;
   source: string;
   directory: TreePath;
@@ -16,7 +16,7 @@ export interface FilesInput extends DirectoryPage {
 export const FILES_PER_PAGE = 500;
 
 /** A path in a query: names need not be text, so it is the base64url of its bytes. */
-export function encodeDirectory(path: TreePath): string {
+function encodeDirectory(path: TreePath): string {
   return Buffer.from(path, 'latin1').toString('base64url');
 }
 
@@ -62,7 +62,7 @@ ${restore === '' ? '' : html`<p class="soft">To bring these files back:</p>${res
 
 function address(snapshot: string, source: string, directory: TreePath): string {
   const at = directory === '' ? '' : `&directory=${encodeDirectory(directory)}`;
-  return `/snapshots/${snapshot}/files?source=${encodeURIComponent(source)}${at}`;
+  return `/snapshots/${snapshot}/files?source=${encodeURIComponent(source.toWellFormed())}${at}`;
 }
 
 function nameOf(name: TreePath): string {

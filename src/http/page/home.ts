@@ -2,11 +2,11 @@ import { keptLines } from '../../kept/list.ts';
 import type { Overview } from '../../overview/overview.ts';
 import { pastOf } from '../../overview/past.ts';
 import { destinationErrors, projectProblems } from '../../overview/problems.ts';
-import { baseName } from '../../plan/postgres.ts';
+import type { PlannedSource } from '../../plan/model.ts';
 import { nextRun } from '../../plan/values/schedule.ts';
+import type { RanRun } from '../../record/run-log.ts';
 import { formatAgo, oneLine } from '../../report/format.ts';
 import { problemText } from '../../report/problem-text.ts';
-import type { RanRun } from '../../run/run-log.ts';
 import { type Live, liveSection } from './live.ts';
 import { placesSection } from './places.ts';
 import { type SnapshotsInput, snapshotTable } from './snapshots.ts';
@@ -15,7 +15,7 @@ import { command, type Html, html, prose } from './text.ts';
 import { judge } from './verdict.ts';
 
 /** What the first page shows. */
-export interface HomeInput {
+interface HomeInput {
   overview: Overview;
   runs: readonly RanRun[];
   snapshots: SnapshotsInput;
@@ -45,10 +45,10 @@ ${rows.length === 0 ? '' : otherSources(rows, now)}
 ${placesSection(overview, now)}
 ${recent(input)}
 ${kept(overview, now)}
-<p class="soft">To bring something back: ${command(`restore latest ${exampleOf(overview)}`)}</p><p class="soft">It shows what it would do, and asks.</p>`;
+<p class="soft">To bring something back: ${command(`restore latest ${exampleOf(inputs)}`)}</p><p class="soft">It shows what it would do, and asks.</p>`;
 }
 
-/** Sources that need attention come first. Each server has its windows; its base backups have a card of their own. */
+/** Returns the cards in their order. Sources that need attention come first. */
 function cardInputs({ overview, runs, now }: HomeInput): CardInput[] {
   const { plan, zone, windows, found } = overview;
   const planned = new Map(plan.sources.map((one) => [one.name, one]));
@@ -59,13 +59,21 @@ function cardInputs({ overview, runs, now }: HomeInput): CardInput[] {
       source,
       past: pastOf(runs, found.manifests, source.name),
       unread: found.problem !== undefined,
-      ...(of ? { planned: of, nextRun: nextRun(of.schedule, zone, now) } : {}),
+      ...(of ? { planned: of, ...ownNextRun(nextRun(of.schedule, zone, now), overview) } : {}),
       ...(its ? { windows: its } : {}),
     };
   });
-  const rank = ({ source }: CardInput) => (source.attention === null ? 1 : 0);
-  const isBase = ({ source }: CardInput) => (windows.some(({ name }) => baseName(name) === source.name) ? 1 : 0);
-  return all.sort((a, b) => rank(a) - rank(b) || isBase(a) - isBase(b));
+  const rank = ({ source, planned: of }: CardInput) =>
+    source.attention === null ? 1 + KINDS.indexOf(of?.kind ?? 'base') : 0;
+  return all.sort((a, b) => rank(a) - rank(b));
+}
+
+/** The order of healthy sources. */
+const KINDS: PlannedSource['kind'][] = ['postgres', 'volume', 'files', 'base'];
+
+/** The first line of the page has the next run of the project. */
+function ownNextRun(next: Date, overview: Overview): { nextRun?: Date } {
+  return next.toISOString() === overview.nextRun ? {} : { nextRun: next };
 }
 
 function problems(overview: Overview): Html | '' {
@@ -110,6 +118,7 @@ function kept(overview: Overview, now: Date): Html | '' {
   return html`<section class="card"><h2>Data from before a restore</h2>${lines.map((line) => html`<p>${prose(line)}</p>`)}</section>`;
 }
 
-function exampleOf({ sources }: Overview): string {
-  return sources.map(({ name }) => name).find((name) => /^[\w.-]+$/.test(name)) ?? 'SOURCE';
+function exampleOf(inputs: readonly CardInput[]): string {
+  const names = inputs.filter(({ planned }) => planned && planned.kind !== 'base').map(({ source }) => source.name);
+  return names.find((name) => /^[\w.-]+$/.test(name)) ?? 'SOURCE';
 }

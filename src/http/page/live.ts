@@ -1,6 +1,6 @@
+import type { RunProgress, SourceProgress } from '../../overview/progress-file.ts';
 import { formatAgo, oneLine } from '../../report/format.ts';
 import { renderProgress } from '../../report/text.ts';
-import type { RunProgress, SourceProgress } from '../../run/progress-file.ts';
 import { type Html, html, time } from './text.ts';
 
 /** The run in progress. */
@@ -14,7 +14,7 @@ export interface Live {
 }
 
 /** The progress of one source, for people and for a bar. Sizes in bytes; `total` 0: unknown. */
-export interface LiveLine {
+interface LiveLine {
   source: string;
   text: string;
   state: SourceProgress['state'];

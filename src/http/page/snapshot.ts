@@ -5,7 +5,7 @@ import { whyKept } from './snapshots.ts';
 import { command, type Html, html, prose } from './text.ts';
 
 /** A table of a database, as a snapshot recorded it. */
-export interface TableFacts {
+interface TableFacts {
   schema: string;
   name: string;
   rows: number;
@@ -58,7 +58,7 @@ function sourceSection(id: string, name: string, entry: ManifestSource, facts: R
       ? ''
       : html`<div class="note">${shown.map((text) => html`<p>${prose(text)}</p>`)}${rest > 0 ? html`<p>and ${plural(rest, 'more warning')}</p>` : ''}</div>`;
   const browse = entry.index
-    ? html`<p><a href="/snapshots/${id}/files?source=${encodeURIComponent(name)}">Browse the files of ${oneLine(name)}</a></p>`
+    ? html`<p><a href="/snapshots/${id}/files?source=${encodeURIComponent(name.toWellFormed())}">Browse the files of ${oneLine(name)}</a></p>`
     : '';
   const restore = entry.status !== 'failed' && /^[\w.-]+$/.test(name) ? command(`restore ${id} ${name}`) : '';
   return html`<section class="card" aria-label="${oneLine(name)}"><div class="head"><h2>${oneLine(name)}</h2><span class="pill ${TONES[status]}">${RESULTS[status]}</span></div>

@@ -20,6 +20,7 @@ export interface CardInput {
   windows?: SourceWindows;
   /** the destination cannot be read, so the snapshots are unknown */
   unread: boolean;
+  /** absent if it is that of the project */
   nextRun?: Date;
 }
 
@@ -78,31 +79,31 @@ function fact(label: string, value: Html | string): Html {
 }
 
 function facts(input: CardInput, { now, zone }: When): Html {
-  const { source, past, nextRun } = input;
+  const { source, past, planned, nextRun } = input;
   const { last, lastGood } = source;
   const items: Html[] = [];
   if (lastGood) {
     const { snapshot, at, entry } = lastGood;
     const label = entry.status === 'partial' ? 'Newest snapshot (partly failed)' : 'Last good snapshot';
-    const link = html`<a href="/snapshots/${snapshot}">${snapshot}</a>`;
-    items.push(fact(label, html`${time(at, formatAgo(new Date(at), now))} · ${link}`));
+    items.push(fact(label, html`<a href="/snapshots/${snapshot}">${time(at, formatAgo(new Date(at), now))}</a>`));
     items.push(fact('Holds', oneLine(entry.summary) || formatBytes(entry.bytes)));
   } else items.push(fact('Last good snapshot', 'none'));
   if (last && last.status !== 'ok') items.push(fact('Last run', time(last.at, formatAgo(new Date(last.at), now))));
   const took = past.findLast(({ durationMs, status }) => durationMs !== undefined && status === 'ok')?.durationMs;
   if (took !== undefined) items.push(fact('A backup takes', formatDuration(took)));
-  items.push(fact('Could be lost now', exposure(input, now)));
+  if (planned?.kind !== 'base') items.push(fact('Could be lost now', exposure(input, now)));
   if (nextRun) items.push(fact('Next run', formatWhen(nextRun, { now, zone })));
   return html`<dl class="grid">${items}</dl>`;
 }
 
 /** The work that the loss of the data would cost now. */
-function exposure({ source, windows }: CardInput, now: Date): string {
+function exposure({ source, planned, windows }: CardInput, now: Date): string {
   const confirmed = windows?.receiver?.confirmed?.at;
   const at = confirmed ?? source.lastGood?.at;
   if (at === undefined) return 'everything';
   const ms = Math.max(0, now.getTime() - Date.parse(at));
-  return `${ms < 60_000 ? formatDuration(ms) : formatAge(ms)} of work`;
+  const what = planned?.kind === 'postgres' ? 'work' : 'changes';
+  return `${ms < 60_000 ? formatDuration(ms) : formatAge(ms)} of ${what}`;
 }
 
 function recoverable({ windows: all }: CardInput, { now, zone }: When): Html | '' {
@@ -139,7 +140,9 @@ function charts(past: readonly PastRun[]): Html | '' {
 function chart(what: string, points: readonly Point[], show: (value: number) => string): Html | '' {
   const [first, last] = [points[0], points.at(-1)];
   if (!first || !last || points.length < 3) return '';
-  const most = Math.max(...points.map(({ value }) => value));
+  const [least, most] = [Math.min, Math.max].map((pick) => pick(...points.map(({ value }) => value)));
+  // A line that never moves says nothing.
+  if (least === undefined || most === undefined || show(least) === show(most)) return '';
   const change =
     show(first.value) === show(last.value) ? show(last.value) : `${show(first.value)} → ${show(last.value)}`;
   const peak = show(most) === show(last.value) || show(most) === show(first.value) ? '' : `, at most ${show(most)}`;

@@ -19,7 +19,7 @@ code{font:.86em ui-monospace,SFMono-Regular,Menlo,monospace;background:var(--non
 .top{display:flex;justify-content:space-between;gap:.3rem 1.2rem;flex-wrap:wrap;font-size:.9rem;padding-bottom:.9rem}
 .top nav a{margin-left:1rem}.top nav a:first-child{margin-left:0}.top a[aria-current]{color:var(--ink);text-decoration:none;font-weight:600}
 .verdict{border-left:5px solid var(--ok);padding:.15rem 0 .2rem 1rem;margin:.4rem 0 1.4rem}.verdict.warn{border-color:var(--warn)}.verdict.bad{border-color:var(--bad)}
-.verdict p{color:var(--soft);max-width:52rem}
+.verdict p{color:var(--soft);max-width:56rem;text-wrap:pretty}h1{text-wrap:balance}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1rem 1.15rem 1.1rem;margin:.85rem 0}
 .head{display:flex;justify-content:space-between;gap:.3rem .8rem;align-items:baseline;flex-wrap:wrap}
 .pill{font-size:.82rem;font-weight:600;padding:.12rem .65rem;border-radius:99px}

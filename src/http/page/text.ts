@@ -5,6 +5,9 @@ import { oneLine } from '../../report/format.ts';
 /** A piece of a page. */
 export type Html = ReturnType<typeof escaped>;
 
+/** Control characters, and characters that change the direction of writing: they could hide or reorder text. */
+const HIDDEN = /(?![\t\n])[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+
 /**
  * Makes a piece of a page from a template. Every value is escaped, so a name never becomes markup. Secrets are hidden
  * before that, because an escaped secret looks different. Pieces and lists of pieces stay as they are.
@@ -14,7 +17,7 @@ export function html(strings: TemplateStringsArray, ...values: unknown[]): Html 
 }
 
 function clean(value: unknown): unknown {
-  if (typeof value === 'string') return redact(value);
+  if (typeof value === 'string') return redact(value).replace(HIDDEN, '�');
   return Array.isArray(value) ? value.map(clean) : value;
 }
 

@@ -4,7 +4,7 @@ import { formatAgo, formatWhen, oneLine, plural } from '../../report/format.ts';
 import { joinNames, type Tone } from './text.ts';
 
 /** The state of the project in words. */
-export interface Verdict {
+interface Verdict {
   tone: Tone;
   /** one sentence */
   text: string;
@@ -67,15 +67,12 @@ function words(count: number): string {
 }
 
 function lastText({ sources, last }: Overview, now: Date): string {
-  const times = sources.flatMap(({ lastGood }) => (lastGood ? [lastGood.at] : [])).sort();
-  const [oldest, newest] = [times[0], times.at(-1)];
-  if (oldest === undefined || newest === undefined) {
-    return last ? `The last run, ${formatAgo(new Date(last.end), now)}, stored nothing.` : 'No run yet.';
-  }
-  const ago = (iso: string) => formatAgo(new Date(iso), now);
-  return ago(oldest) === ago(newest)
-    ? `Last backup ${ago(newest)}.`
-    : `Last backup ${ago(newest)}; the oldest last good one is from ${ago(oldest)}.`;
+  const newest = sources
+    .flatMap(({ lastGood }) => (lastGood ? [lastGood.at] : []))
+    .sort()
+    .at(-1);
+  if (newest !== undefined) return `Last backup ${formatAgo(new Date(newest), now)}.`;
+  return last ? `The last run, ${formatAgo(new Date(last.end), now)}, stored nothing.` : 'No run yet.';
 }
 
 function copyTexts({ copies, destination }: Overview, now: Date): string[] {

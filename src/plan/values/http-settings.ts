@@ -1,5 +1,5 @@
-import type { Fields, Values } from './values/fields.ts';
-import { integer, matching } from './values/values.ts';
+import type { Fields, Values } from './fields.ts';
+import { integer, matching } from './values.ts';
 
 /** The settings of the page, the metrics and the API. */
 export const HTTP_SETTINGS = {

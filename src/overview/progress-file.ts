@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { Listener, Progress, RunEvent, RunStart, SourceReport } from '../report/events.ts';
 import { createMeter } from '../report/progress.ts';
 import type { RateInfo } from '../report/text.ts';
-import { readJson } from './state-files.ts';
+import { readJson } from '../run/state-files.ts';
 
 /** The progress of one source of a run. */
 export interface SourceProgress {

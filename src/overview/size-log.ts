@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Problem } from '../plan/model.ts';
-import { costOf, type PlaceLimits } from '../plan/place-limits.ts';
+import { costOf, type PlaceLimits } from '../plan/values/place-limits.ts';
 import { formatBytes, oneLine } from '../report/format.ts';
+import { readJson, writeJson } from '../run/state-files.ts';
 import type { StoredSizes } from '../store/objects/measure.ts';
-import { readJson, writeJson } from './state-files.ts';
 
 /** What a place held at one moment. */
 export interface SizeSample extends StoredSizes {
@@ -14,7 +14,7 @@ export interface SizeSample extends StoredSizes {
 }
 
 /** What each place held over time, by its name; oldest first, one sample a day, older ones one a month. */
-export type SizeLog = Record<string, SizeSample[]>;
+type SizeLog = Record<string, SizeSample[]>;
 
 /** Days of which every sample is kept. */
 const DAYS = 40;

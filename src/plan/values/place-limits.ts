@@ -1,4 +1,4 @@
-import type { Parsed } from './values/fields.ts';
+import type { Parsed } from './fields.ts';
 
 /** What the storage of a place costs, and from when on it is reported. */
 export interface PlaceLimits {

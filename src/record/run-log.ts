@@ -1,8 +1,7 @@
-import { appendFile, mkdir, readFile, stat } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { ErrorCode } from '../base/errors.ts';
 import type { RunReport, RunStatus, SourceReport, Trigger } from '../report/events.ts';
-import { writeText } from './state-files.ts';
 
 /** What one run did with one source. Sizes in bytes. */
 export interface RanSource {
@@ -38,7 +37,7 @@ const fileIn = (directory: string) => path.join(directory, 'runs.ndjson');
  * @param directory of the state
  * @param report of one try
  * @param maxBytes the size above which the older half is dropped
- * @throws SPOOL_FULL
+ * @throws errors of the file system
  */
 export async function appendRun(directory: string, report: RunReport, maxBytes = MAX_BYTES): Promise<void> {
   const file = fileIn(directory);
@@ -52,7 +51,9 @@ export async function appendRun(directory: string, report: RunReport, maxBytes =
   if (size <= maxBytes) return;
   const text = await readFile(file, 'utf8');
   const half = text.indexOf('\n', Math.floor(text.length / 2));
-  if (half > 0) await writeText(file, text.slice(half));
+  if (half < 0) return;
+  await writeFile(`${file}.tmp`, text.slice(half), { mode: 0o600 });
+  await rename(`${file}.tmp`, file);
 }
 
 /**
