@@ -23,13 +23,13 @@ COPY package.json LICENSE ./
 COPY docker/lifeboat /usr/local/bin/lifeboat
 ENV NODE_ENV=production NODE_COMPILE_CACHE=/lifeboat/compile-cache
 # Compiles every module. The compiled code belongs in the image, not in the spool, because the program and its helpers load
-# it. Node keeps it apart for each set of V8 options, so the launcher itself runs this.
-RUN lifeboat --version \
-  && echo "import fs from 'node:fs'; \
+# it. Node keeps it apart for each set of V8 options, so the launcher itself runs this, as it runs `backup` and `status`.
+RUN echo "import fs from 'node:fs'; \
     for (const name of fs.readdirSync('/lifeboat/dist')) await import('/lifeboat/dist/' + name).catch(() => undefined);" \
     >/tmp/load-all.mjs \
-  && sed 's#/lifeboat/dist/cli.js "$@"#/tmp/load-all.mjs#' /usr/local/bin/lifeboat | sh \
-  && rm /tmp/load-all.mjs
+  && sed 's#/lifeboat/dist/cli.js "$@"#/tmp/load-all.mjs#' /usr/local/bin/lifeboat >/tmp/load-all \
+  && for command in backup status; do lifeboat $command --help && sh /tmp/load-all $command; done >/dev/null \
+  && rm /tmp/load-all.mjs /tmp/load-all
 VOLUME /spool
 # The daemon touches the file every half minute; `find` says nothing about one that is missing or older than two minutes.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \

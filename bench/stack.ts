@@ -17,7 +17,8 @@ export async function clearRepository(stack: Stack): Promise<void> {
   await stack.exec('lifeboat', [
     'sh',
     '-c',
-    'cd /spool/state && rm -rf /backups/* index last-run.json results.json repository.json && ls /backups',
+    `find /spool/state -mindepth 1 -maxdepth 1 ! -name compile-cache ! -name runs -exec rm -rf {} +
+     rm -rf /backups/*; ls /backups`,
   ]);
 }
 

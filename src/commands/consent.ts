@@ -7,18 +7,33 @@ import type { Call, Options } from './call.ts';
 /** How long a question waits for its answer, in milliseconds. Nothing else runs meanwhile. */
 const ANSWER_LIMIT_MS = 10 * 60_000;
 
+/**
+ * Returns how the user of a command agrees to data being replaced or dropped: at a terminal, or in advance with --yes.
+ * With LIFEBOAT_UNATTENDED_RESTORE=no, --yes needs a terminal too.
+ */
 export function consent(call: Call): Consent {
-  const { io, options, json } = call;
+  const { app, io, options, json } = call;
   const { healthUrl } = options;
+  const isRefused = !app.settings.unattendedRestore && io.stdin.isTTY !== true;
+  const yes = options.yes === true && !isRefused;
   return {
-    canConfirm: options.yes === true || hasTerminal(call),
-    ...(options.yes === true ? { unattended: true as const } : {}),
-    confirm: (name) => (options.yes === true ? Promise.resolve() : ask(call, name)),
+    canConfirm: yes || (!isRefused && hasTerminal(call)),
+    ...(yes ? { unattended: true as const } : {}),
+    confirm: async (name) => {
+      if (isRefused) throw unattended();
+      if (!yes) await ask(call, name);
+    },
     stopServices: options.stop !== false,
     ...(healthUrl instanceof URL ? { healthUrl } : {}),
     signal: io.signal,
     say: (line) => (json ? undefined : io.err(`${redact(line)}\n`)),
   };
+}
+
+function unattended(): LifeboatError {
+  const message = 'data would be replaced without a terminal, and LIFEBOAT_UNATTENDED_RESTORE is no';
+  const hint = 'Nothing was changed. Run the command at a terminal, for example with `docker compose exec` without -T.';
+  return new LifeboatError('NOT_CONFIRMED', message, { hint });
 }
 
 function hasTerminal({ io, json }: Call): boolean {

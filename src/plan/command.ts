@@ -1,4 +1,5 @@
 import type { Parsed } from './values/fields.ts';
+import { url } from './values/values.ts';
 
 const SHELL_HINT = `nothing expands or connects commands here; write sh -c '…' for that`;
 
@@ -18,6 +19,11 @@ export function parseCommand(text: string): Parsed<readonly string[]> {
     return { problem: 'starts with an assignment', hint: `write env ${first.split('=')[0]}=… before the command` };
   }
   return parsed;
+}
+
+/** Parses an http or https URL, or a command as {@link parseCommand} does. */
+export function parseHealth(text: string): Parsed<string | readonly string[]> {
+  return /^\s*[a-z][a-z0-9+.-]*:\/\//i.test(text) ? url({ path: false })(text) : parseCommand(text);
 }
 
 function jsonArray(text: string): Parsed<string[]> {

@@ -1,4 +1,4 @@
-import { parseCommand } from './command.ts';
+import { parseCommand, parseHealth } from './command.ts';
 import { parseKeep } from './retention.ts';
 import { type Fields, type Mistake, mistake, quote, readFields, type Values } from './values/fields.ts';
 import { parseSchedule } from './values/schedule.ts';
@@ -7,7 +7,7 @@ import { boolean, booleanOrList, duration, globs, list, matching, patterns, text
 
 const POSTGRES = ['lifeboat.postgres'] as const;
 const VOLUMES = ['lifeboat.volumes'] as const;
-const HOOKS = ['lifeboat.exec.pre', 'lifeboat.exec.post', 'lifeboat.exec.restored'] as const;
+const HOOKS = ['lifeboat.exec.pre', 'lifeboat.exec.post', 'lifeboat.exec.restored', 'lifeboat.health'] as const;
 const EITHER = ['lifeboat.postgres', 'lifeboat.volumes'] as const;
 
 /** Every label that a container can carry. docs/labels.md is generated from this table. */
@@ -126,10 +126,16 @@ export const LABELS = {
     doc: 'command to run in this container [after a restore](#after-a-restore) of its data, or of a database that it depends on. Example: `./manage.py migrate`. If the command fails, Lifeboat does not undo the restore',
     needs: EITHER,
   },
+  'lifeboat.health': {
+    parse: parseHealth,
+    form: 'URL, or command',
+    doc: 'tells [after a restore](#after-a-restore) whether the application works: a URL that must answer 2xx to Lifeboat, or a command that must end with status 0 in this container. Lifeboat asks when it has restored data of this container, or a database that it depends on. The answer is a part of the report',
+    needs: EITHER,
+  },
   'lifeboat.exec.user': {
     parse: matching(/^[A-Za-z0-9_][\w.-]{0,63}(:[A-Za-z0-9_][\w.-]{0,63})?$/, 'write a user, or user:group'),
     form: 'user, or `user:group`',
-    doc: 'user, by name or number, that runs the `lifeboat.exec` commands, instead of the user of the container',
+    doc: 'user, by name or number, that runs the `lifeboat.exec` commands and the command of `lifeboat.health`, instead of the user of the container',
     needs: HOOKS,
   },
   'lifeboat.drill.assert': {

@@ -103,7 +103,9 @@ interface SourceBase {
   post?: Hook;
   /** after a restore into the source */
   restored?: Hook;
-  /** services of the project that the service of a hook depends on, directly or not; absent without hooks */
+  /** a URL that must answer 2xx, or a command that must succeed, after a restore */
+  health?: { url: string } | Hook;
+  /** services of the project that the service of a command depends on, directly or not; absent without commands */
   dependsOn?: string[];
   /** when the container was created and started; absent for `config` */
   life?: ContainerLife;
@@ -111,7 +113,7 @@ interface SourceBase {
 
 /** A container with the commands of its service. */
 export type HookService = Pick<SourceBase, 'project' | 'service' | 'containerId' | 'containerName'> &
-  Pick<SourceBase, 'pre' | 'post' | 'restored' | 'dependsOn'>;
+  Pick<SourceBase, 'pre' | 'post' | 'restored' | 'health' | 'dependsOn'>;
 
 /** A Postgres container. */
 export interface PostgresSource extends SourceBase {
@@ -150,23 +152,6 @@ export interface BaseSource extends Omit<PostgresSource, 'kind'> {
   /** how far back recovery to a point in time must reach, milliseconds */
   windowMs: number;
 }
-
-/** Paths that containers mount without the files next to them. `findFileMounts` finds those in a tree. */
-export interface FileMounts {
-  /** paths on the host */
-  paths: readonly string[];
-  /** directories of the host that the reader of the tree sees, with the paths at which it sees them */
-  views: readonly HostView[];
-}
-
-/** A file or directory of the host, and where a process sees it. Both paths are absolute. */
-export interface HostView {
-  host: string;
-  local: string;
-}
-
-/** Which data directories of databases the tree of a source leaves out. */
-export type LeftOutData = 'all' | 'PostgreSQL';
 
 /** A named volume or bind of a service. */
 export interface VolumeSource extends SourceBase {

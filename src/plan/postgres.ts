@@ -54,11 +54,11 @@ const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 
 /**
- * Builds the source of a server's base backups. No command of `lifeboat.exec` surrounds it: recovery brings every base
- * backup to a consistent state by itself.
+ * Builds the source of a server's base backups. No command of `lifeboat.exec` surrounds it, and no restore asks for its
+ * health: recovery brings every base backup to a consistent state by itself.
  */
 export function baseSource(server: PostgresSource, values: LabelValues, settings: Settings): BaseSource {
-  const { pre: _, post: __, restored: ___, dependsOn: ____, ...rest } = server;
+  const { pre: _, post: __, restored: ___, health: ____, dependsOn: _____, ...rest } = server;
   const windowMs = values['lifeboat.postgres.pitr.window'] ?? 7 * DAY_MS;
   return {
     ...rest,

@@ -98,8 +98,8 @@ export function hooksOf({ container, values }: Asked, containers: readonly Conta
   const user = values['lifeboat.exec.user'];
   const hook = (argv: readonly string[]): Hook => ({ argv, ...(user === undefined ? {} : { user }) });
   const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
-  const restored = values['lifeboat.exec.restored'];
-  const dependsOn = pre || post || restored ? allDependencies(container, containers) : [];
+  const [restored, health] = [values['lifeboat.exec.restored'], values['lifeboat.health']];
+  const dependsOn = (pre ?? post ?? restored ?? health) ? allDependencies(container, containers) : [];
   return {
     project: container.project,
     service: container.service,
@@ -108,6 +108,7 @@ export function hooksOf({ container, values }: Asked, containers: readonly Conta
     ...(pre !== undefined && container.running ? { pre: hook(pre) } : {}),
     ...(post !== undefined && container.running ? { post: hook(post) } : {}),
     ...(restored === undefined ? {} : { restored: hook(restored) }),
+    ...(health === undefined ? {} : { health: typeof health === 'string' ? { url: health } : hook(health) }),
     ...(dependsOn.length > 0 ? { dependsOn } : {}),
   };
 }
@@ -116,7 +117,8 @@ export function hooksOf({ container, values }: Asked, containers: readonly Conta
 export function hasOnlyHooks(asked: Asked): boolean {
   const { values } = asked;
   const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
-  return !asks(asked) && (pre ?? post ?? values['lifeboat.exec.restored']) !== undefined;
+  const after = values['lifeboat.exec.restored'] ?? values['lifeboat.health'];
+  return !asks(asked) && (pre ?? post ?? after) !== undefined;
 }
 
 /** Returns the first part of each service's source names, unique in its project unless `lifeboat.name` sets it. */

@@ -6,7 +6,7 @@ import type { Fields, Parsed } from './values/fields.ts';
 import { HTTP_SETTINGS } from './values/http-settings.ts';
 import { ageIdentity, ageRecipients, armored, passphrase } from './values/key-values.ts';
 import { parseSchedule } from './values/schedule.ts';
-import { duration, list, matching, oneOf, percent, secretLines, text, url } from './values/values.ts';
+import { boolean, duration, list, matching, oneOf, percent, secretLines, text, url } from './values/values.ts';
 import { parseZone } from './values/zone.ts';
 
 /** Compose's own rule for project names. */
@@ -155,6 +155,12 @@ export const SETTINGS = {
     form: '`always`, `failure` or `change`',
     doc: 'which runs Lifeboat [reports to Slack and the webhook](notifications.md#lifeboat_notify). `always`: all runs. `failure`: runs that failed or partly failed. `change`: runs with another result than the run before. healthchecks.io always receives all runs',
     default: 'always',
+  },
+  LIFEBOAT_UNATTENDED_RESTORE: {
+    parse: boolean,
+    form: '`yes` or `no`',
+    doc: '`no`: a restore, rollback or other command that replaces or drops data needs a terminal. Without one, Lifeboat refuses it even with `--yes`',
+    default: 'yes',
   },
   LIFEBOAT_STALL_TIMEOUT: {
     parse: duration({ min: '10s', max: '7d' }),

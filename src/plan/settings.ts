@@ -47,6 +47,8 @@ export interface Settings {
   readonly slackWebhookUrl?: string;
   readonly webhookUrl?: string;
   readonly notify: 'always' | 'failure' | 'change';
+  /** false: data is replaced or dropped only at a terminal */
+  readonly unattendedRestore: boolean;
   readonly stallTimeoutMs: number;
   /** for recovery to a point in time: how often WAL is stored, milliseconds, and when to make base backups */
   readonly rpoMs: number;
@@ -62,26 +64,6 @@ export interface Settings {
   /** IANA name */
   readonly timeZone: string;
 }
-
-/** Variables that the AWS SDK and Node read directly: the location of keys, and proxies. Helpers need them too. */
-export const AWS_ENVIRONMENT = [
-  'AWS_PROFILE',
-  'AWS_CONFIG_FILE',
-  'AWS_SHARED_CREDENTIALS_FILE',
-  'AWS_ROLE_ARN',
-  'AWS_ROLE_SESSION_NAME',
-  'AWS_WEB_IDENTITY_TOKEN_FILE',
-  'AWS_CONTAINER_CREDENTIALS_FULL_URI',
-  'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
-  'AWS_CONTAINER_AUTHORIZATION_TOKEN',
-  'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE',
-  'HTTP_PROXY',
-  'HTTPS_PROXY',
-  'NO_PROXY',
-  'http_proxy',
-  'https_proxy',
-  'no_proxy',
-] as const;
 
 const names = Object.keys(SETTINGS);
 
@@ -221,6 +203,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     slackWebhookUrl: values.LIFEBOAT_SLACK_WEBHOOK_URL,
     webhookUrl: values.LIFEBOAT_WEBHOOK_URL,
     notify: values.LIFEBOAT_NOTIFY,
+    unattendedRestore: values.LIFEBOAT_UNATTENDED_RESTORE,
     stallTimeoutMs: values.LIFEBOAT_STALL_TIMEOUT,
     rpoMs: values.LIFEBOAT_RPO,
     baseSchedule: values.LIFEBOAT_BASE_SCHEDULE,

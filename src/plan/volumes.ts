@@ -168,14 +168,17 @@ function merged(first: VolumeSource, others: readonly AskedVolume[]): VolumeSour
   };
 }
 
-function hasHooks({ pre, post, restored }: VolumeSource): boolean {
-  return pre !== undefined || post !== undefined || restored !== undefined;
+/** Returns whether a service sets a label. Schedule and keep policy have a value in any case. */
+function isSet(label: string, { pre, post, restored, health }: VolumeSource): boolean {
+  if (label === 'lifeboat.health') return health !== undefined;
+  return label !== 'lifeboat.exec' || (pre ?? post ?? restored) !== undefined;
 }
 
 /** Warns of labels of the other services that have no effect on the shared source. */
 function differences<T extends AskedVolume>({ source, subject }: T, others: readonly T[]): Problem[] {
-  const asks = ({ pre, post, restored, schedule, keep }: VolumeSource) => ({
+  const asks = ({ pre, post, restored, health, schedule, keep }: VolumeSource) => ({
     'lifeboat.exec': [pre ?? null, post ?? null, restored ?? null],
+    'lifeboat.health': health,
     'lifeboat.schedule': schedule,
     'lifeboat.keep': keep,
   });
@@ -183,7 +186,7 @@ function differences<T extends AskedVolume>({ source, subject }: T, others: read
   return others.flatMap((other) => {
     const theirs = asks(other.source);
     const different = (Object.keys(own) as (keyof typeof own)[])
-      .filter((label) => label !== 'lifeboat.exec' || hasHooks(other.source))
+      .filter((label) => isSet(label, other.source))
       .filter((label) => JSON.stringify(own[label]) !== JSON.stringify(theirs[label]));
     if (different.length === 0) return [];
     const what = labelOf(source.mount, source.project);

@@ -1,5 +1,6 @@
 import { toLifeboatError } from '../base/errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
+import type { PlannedSource } from '../plan/model.ts';
 import type { RestoreReport } from '../report/events.ts';
 import { formatAgo } from '../report/format.ts';
 import { runRestoredHooks } from '../run/restored-hooks.ts';
@@ -13,7 +14,7 @@ import { emptyReport, findReadable, type Opened, openPart, prepare, swapPart, ti
 import { liveNotes, previewLines, summarise } from './preview.ts';
 import { warningsFor } from './recorded-warnings.ts';
 import { takeSafetySnapshot } from './safety.ts';
-import { answersWell } from './service-health.ts';
+import { reportHealth } from './service-health.ts';
 import { containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
 /**
@@ -109,9 +110,10 @@ async function perform(
       if (report.failed) request.signal.throwIfAborted();
     };
     await whileStopped(deps, request, context, { prepared, report, work });
-    await runHooks(deps, request, prepared, report);
-    const { healthUrl } = request;
-    if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
+    const { healthUrl, signal } = request;
+    const replaced = replacedSources(request, prepared, report);
+    if (replaced.length > 0) report.checks.push(...(await runRestoredHooks(deps, replaced, signal)));
+    await reportHealth(deps, { replaced, healthUrl }, signal, report);
     return undefined;
   } catch (error) {
     return request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
@@ -140,21 +142,19 @@ async function whileStopped(
 }
 
 /**
- * Runs `lifeboat.exec.restored` of the services that use the restored data. The data may not have existed before, as
- * after a dropped database. Data under another name concerns no service.
+ * Returns the source whose data services use as restored now. The data may not have existed before, as after a dropped
+ * database. Data under another name concerns no service.
  */
-async function runHooks(
-  deps: RestoreDeps,
-  { signal, ...request }: RestoreRequest,
+function replacedSources(
+  request: RestoreRequest,
   { preview: { target } }: PreparedRestore,
   report: RestoreReport,
-): Promise<void> {
-  if (!target || !isInPlace(request) || report.restored.length === 0) return;
-  report.checks.push(...(await runRestoredHooks(deps, [target], signal)));
+): PlannedSource[] {
+  return target && isInPlace(request) && report.restored.length > 0 ? [target] : [];
 }
 
 /** Returns whether data is restored under the name that it had. */
-function isInPlace({ toDatabase, toDirectory, as }: Omit<RestoreRequest, 'signal'>): boolean {
+function isInPlace({ toDatabase, toDirectory, as }: RestoreRequest): boolean {
   return !toDatabase && !toDirectory && !as;
 }
 

@@ -17,7 +17,7 @@ import { lockForRestore } from './lock.ts';
 import { emptyReport } from './part.ts';
 import { noteLines, serviceLines, summariseServices } from './preview.ts';
 import { inTurn, type KeptData, type Run, type Work } from './rollback-data.ts';
-import { answersWell } from './service-health.ts';
+import { reportHealth } from './service-health.ts';
 import { containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
 
 export interface RollbackRequest extends Consent {
@@ -234,7 +234,8 @@ async function swapBack(
     });
     report.checks.push(...checks);
     if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
-    if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));
+    const questions = { replaced: [kept.planned], healthUrl: request.healthUrl };
+    await reportHealth(deps, questions, request.signal, report);
   } catch (error) {
     ending = request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
   }

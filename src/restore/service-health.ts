@@ -3,7 +3,12 @@ import { errorInfo } from '../base/errors.ts';
 import type { ContainerDetails } from '../docker/answers.ts';
 import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
+import { execText } from '../docker/exec.ts';
+import type { Hook, PlannedSource } from '../plan/model.ts';
+import type { RestoreReport } from '../report/events.ts';
+import { current } from '../run/current.ts';
 import type { ContainerRef } from '../run/journal.ts';
+import { concernsHook, type Planned } from '../run/restored-hooks.ts';
 
 /** How long a restore waits for services that it started, milliseconds. */
 export interface Patience {
@@ -13,9 +18,9 @@ export interface Patience {
   steadyMs: number;
   /** a service that stays stopped for this long has failed: the engine restarts services sooner */
   endedMs: number;
-  /** until a URL answers */
+  /** until a URL answers, or a command succeeds */
   answerMs: number;
-  /** between two requests to a URL */
+  /** between two requests to a URL, or two runs of a command */
   answerPollMs: number;
 }
 
@@ -83,25 +88,132 @@ function isDone({ exitCode, restartPolicy, health }: ContainerDetails): boolean 
   return exitCode === 0 && health === undefined && ['no', 'on-failure', ''].includes(restartPolicy);
 }
 
-/** Requests a URL until it answers 2xx, for at most a minute. The result omits the query, which may hold a secret. */
-export async function answersWell(
-  url: URL,
+/** The questions after a restore or rollback. */
+interface Questions {
+  /** the sources whose data was replaced; empty if no service uses the restored data */
+  replaced: readonly PlannedSource[];
+  /** of `--health-url` */
+  healthUrl?: URL | undefined;
+}
+
+/** Asks as {@link askHealth} does, and adds the answers and the time that they took to a report. */
+export async function reportHealth(
+  deps: Parameters<typeof askHealth>[0],
+  questions: Questions,
   signal: AbortSignal,
-  { answerMs, answerPollMs }: Patience = PATIENCE,
+  report: Pick<RestoreReport, 'checks' | 'steps'>,
+): Promise<void> {
+  const begin = performance.now();
+  const checks = await askHealth(deps, questions, signal);
+  if (checks.length === 0) return;
+  report.checks.push(...checks);
+  report.steps.push({ name: 'ask', durationMs: Math.round(performance.now() - begin) });
+}
+
+/**
+ * Asks whether the application works: requests `--health-url`, and asks each service with `lifeboat.health` that has or
+ * uses replaced data. A wrong answer is a failed check, because the restored data stays in place. So is a list of
+ * services that cannot be read.
+ *
+ * @throws the reason of `signal`
+ */
+export async function askHealth(
+  { engine, plan }: { engine: Engine; plan(): Promise<Planned> },
+  { replaced, healthUrl }: Questions,
+  signal: AbortSignal,
+  patience: Patience = PATIENCE,
+): Promise<ServiceCheck[]> {
+  const checks = healthUrl ? [await answersWell(healthUrl, signal, patience)] : [];
+  if (replaced.length === 0) return checks;
+  let planned: Planned;
+  try {
+    planned = await plan();
+  } catch (error) {
+    signal.throwIfAborted();
+    return [...checks, { name: 'lifeboat.health', ok: false, detail: errorInfo(error).message }];
+  }
+  const asked = new Set<string>();
+  for (const service of [...planned.sources, ...(planned.hooks ?? [])]) {
+    const { health, containerId: id, containerName: name } = service;
+    const key = JSON.stringify([id, health]);
+    if (!health || asked.has(key) || !replaced.some((one) => concernsHook(service, one))) continue;
+    asked.add(key);
+    const answer = await answerOf(engine, { id, name, project: service.project, service: service.service }, health, {
+      signal,
+      patience,
+    });
+    checks.push({ ...answer, name: `lifeboat.health of ${name}` });
+  }
+  return checks;
+}
+
+function answerOf(
+  engine: Engine,
+  service: ContainerRef,
+  health: NonNullable<PlannedSource['health']>,
+  { signal, patience }: { signal: AbortSignal; patience: Patience },
 ): Promise<ServiceCheck> {
-  const name = `${url.host}${url.pathname}`;
-  const end = performance.now() + answerMs;
-  for (;;) {
-    const detail = await fetch(url, { signal: AbortSignal.any([signal, AbortSignal.timeout(10_000)]) }).then(
+  if ('url' in health) return answersWell(new URL(health.url), signal, patience);
+  return succeeds(engine, service, health, { signal, patience });
+}
+
+/** Requests a URL until it answers 2xx, for at most a minute. The result omits the query, which may hold a secret. */
+export function answersWell(url: URL, signal: AbortSignal, patience: Patience = PATIENCE): Promise<ServiceCheck> {
+  const request = (limit: AbortSignal) =>
+    fetch(url, { signal: limit }).then(
       async (response) => {
         await response.body?.cancel();
         return response.ok ? undefined : `status ${response.status}`;
       },
       (error: Error) => `no answer: ${whyNot(error)}`,
     );
-    if (detail === undefined) return { name, ok: true, detail: 'answers' };
+  return untilGood({ name: `${url.host}${url.pathname}`, good: 'answers', ask: request }, signal, patience);
+}
+
+/** Runs a command in a container, as it is now, until it ends with status 0, for at most a minute. */
+function succeeds(
+  engine: Engine,
+  service: ContainerRef,
+  hook: Hook,
+  { signal, patience }: { signal: AbortSignal; patience: Patience },
+): Promise<ServiceCheck> {
+  const run = async (limit: AbortSignal) => {
+    try {
+      const now = await current(engine, service);
+      if (!now) return 'it is gone';
+      if (!now.details.running) return 'it is not running';
+      await execText(engine, now.container.id, { ...hook, signal: limit });
+      return undefined;
+    } catch (error) {
+      return limit.aborted ? 'the command has no result yet' : errorInfo(error).message;
+    }
+  };
+  return untilGood({ name: service.name, good: 'the command succeeded', ask: run }, signal, patience);
+}
+
+/** How long one answer may take, milliseconds. */
+const ONE_ANSWER_MS = 10_000;
+
+/** One question. `ask` resolves to what is wrong with the answer, or to undefined. */
+interface Question {
+  name: string;
+  /** the detail of a good answer */
+  good: string;
+  ask(limit: AbortSignal): Promise<string | undefined>;
+}
+
+/** Asks until the answer is good or the time is up. @throws the reason of `signal` */
+async function untilGood(
+  { name, good, ask }: Question,
+  signal: AbortSignal,
+  { answerMs, answerPollMs }: Patience,
+): Promise<ServiceCheck> {
+  const end = performance.now() + answerMs;
+  for (;;) {
+    const wrong = await ask(AbortSignal.any([signal, AbortSignal.timeout(ONE_ANSWER_MS)]));
+    if (wrong === undefined) return { name, ok: true, detail: good };
     signal.throwIfAborted();
-    if (performance.now() > end) return { name, ok: false, detail };
+    if (performance.now() > end) return { name, ok: false, detail: wrong };
     await pause(answerPollMs, signal);
   }
 }

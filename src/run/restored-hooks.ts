@@ -6,7 +6,7 @@ import { runHook } from './hooks.ts';
 import type { ContainerRef } from './journal.ts';
 
 /** The services of the project as they are after the restore. */
-interface Planned {
+export interface Planned {
   sources: readonly PlannedSource[];
   hooks?: readonly HookService[];
 }
@@ -71,7 +71,8 @@ async function runRestored(engine: Engine, known: ContainerRef, hook: Hook, sign
   await runHook({ engine, container: now.container, which: 'restored', hook, signal });
 }
 
-function concernsHook(source: PlannedSource | HookService, replaced: PlannedSource): boolean {
+/** Returns whether a service has or uses data that a restore has replaced. */
+export function concernsHook(source: PlannedSource | HookService, replaced: PlannedSource): boolean {
   if (source.containerId === replaced.containerId) return true;
   if ('kind' in source && source.kind === 'volume' && replaced.kind === 'volume') return source.name === replaced.name;
   const isUsed = source.project === replaced.project && (source.dependsOn ?? []).includes(replaced.service);

@@ -1,7 +1,8 @@
 import type { Readable } from 'node:stream';
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { FileMounts, LeftOutData, Mount } from '../plan/model.ts';
+import type { Mount } from '../plan/model.ts';
+import type { FileMounts, LeftOutData } from '../plan/values/file-mounts.ts';
 import type { Progress } from '../report/events.ts';
 
 /**

@@ -1,5 +1,6 @@
 import path from 'node:path';
-import type { FileMounts, FilesSource, HostView, LeftOutData, Mount, VolumeSource } from '../plan/model.ts';
+import type { FilesSource, Mount, VolumeSource } from '../plan/model.ts';
+import type { FileMounts, HostView, LeftOutData } from '../plan/values/file-mounts.ts';
 import type { Reach, Source } from './source.ts';
 
 /** The path at which a helper of the agent's image mounts the volume of a source. */

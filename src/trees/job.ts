@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { type ErrorInfo, errorInfo } from '../base/errors.ts';
 import { HEARTBEAT_S } from '../docker/heartbeat.ts';
-import type { FileMounts, LeftOutData } from '../plan/model.ts';
+import type { FileMounts, LeftOutData } from '../plan/values/file-mounts.ts';
 import type { Progress, ProgressSink } from '../report/events.ts';
 import { appendJournal } from '../run/journal.ts';
 import { spoolError } from '../run/spool.ts';

@@ -4,7 +4,8 @@ import { restore } from '../../src/commands/restore.ts';
 
 /** Runs `restore latest …` with parsed options. The app throws if it is reached. */
 function run(options: Record<string, unknown>, source: string | null = 'db.postgres') {
-  const app = { restore: () => Promise.reject(new Error('reached the app')) };
+  const settings = { unattendedRestore: true };
+  const app = { settings, restore: () => Promise.reject(new Error('reached the app')) };
   const io = { stdin: {}, terminal: { write: () => true }, signal: new AbortController().signal, err: () => undefined };
   return restore({
     app,

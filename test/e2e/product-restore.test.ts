@@ -78,6 +78,7 @@ describe('a restore of a product', () => {
     'lifeboat.exec.post': "sh -c 'date +%s%N >/tmp/post'",
   };
   const restoredHook = () => `lifeboat.exec.restored in ${names(['web'])}`;
+  const healthOf = () => `lifeboat.health of ${names(['web'])}`;
 
   beforeAll(async () => {
     stack = await Stack.start({
@@ -100,6 +101,8 @@ describe('a restore of a product', () => {
             'lifeboat.volumes': 'media',
             ...hooks,
             'lifeboat.exec.restored': "sh -c 'id -un >>/tmp/restored'",
+            // It runs after the command above, as the same user.
+            'lifeboat.health': `sh -c 'grep -q "$(id -un)" /tmp/restored'`,
             'lifeboat.exec.user': 'node',
           },
           { depends_on: ['sidekiq'] },
@@ -188,6 +191,7 @@ describe('a restore of a product', () => {
     expect(result.stoppedMs).toBeGreaterThan(result.withoutDataMs as number);
     expect(await inApp('SELECT count(*) FROM t')).toBe('100');
     expect(result.checks).toContainEqual({ name: restoredHook(), ok: true });
+    expect(result.checks).toContainEqual({ name: healthOf(), ok: true, detail: 'the command succeeded' });
     expect(await stack.exec('web', ['cat', '/tmp/restored'])).toBe('node\n');
     const kept = result.restored[0]?.kept as string;
     for (const who of writers) {
@@ -221,7 +225,7 @@ describe('a restore of a product', () => {
     const ran = await stack.lifeboat('rollback', '--yes', '--json');
     expect(ran.code, ran.stderr + ran.stdout).toBe(0);
     expect((JSON.parse(ran.stdout) as RestoreReport).checks.map(({ name }) => name).sort()).toEqual(
-      names(users).sort(),
+      [healthOf(), ...names(users)].sort(),
     );
     expect(await inApp('SELECT count(*) FROM t')).toBe('50');
     expect((await life('worker')).started).not.toBe(started);
@@ -263,7 +267,7 @@ describe('a restore of a product', () => {
       expect(ran.code, ran.stderr + ran.stdout).toBe(0);
       expect(await state()).toEqual(['100', 'one\n', 'one\n']);
       expect(result.checks.map(({ name }) => name).sort()).toEqual(
-        [restoredHook(), ...names([...users, 'files'])].sort(),
+        [restoredHook(), healthOf(), ...names([...users, 'files'])].sort(),
       );
       expect(result.restored.map(({ target }) => target.split(':')[0])).toEqual([
         ...['db.postgres', 'files.docs', 'web.media'],

@@ -131,8 +131,9 @@ function formatPlan(plan: Plan, { settings }: PlanInput): string {
     lines.push(`${severity} ${code} ${subject}: ${message}`);
     if (hint !== undefined) lines.push(`  hint: ${hint}`);
   }
-  for (const { containerName, pre, post, restored, dependsOn = [] } of plan.hooks ?? []) {
-    const commands = [pre, post, restored].flatMap((hook) => hook?.argv.join(' ') ?? []);
+  for (const { containerName, pre, post, restored, health, dependsOn = [] } of plan.hooks ?? []) {
+    const asked = health && 'url' in health ? { argv: [health.url] } : health;
+    const commands = [pre, post, restored, asked].flatMap((hook) => hook?.argv.join(' ') ?? []);
     lines.push(`commands of ${containerName} around ${dependsOn.join(', ')}: ${commands.join('; ')}`);
   }
   for (const { subject, message } of plan.notes ?? []) lines.push(`note ${subject}: ${message}`);
@@ -175,6 +176,8 @@ function details(source: PlannedSource, settings: PlanInput['settings']): string
   list('pre', source.pre?.argv);
   list('post', source.post?.argv);
   list('restored', source.restored?.argv);
+  if (source.health)
+    lines.push(`health ${JSON.stringify('url' in source.health ? source.health.url : source.health.argv)}`);
   const user = (source.pre ?? source.post ?? source.restored)?.user;
   if (user !== undefined) lines.push(`hooks as ${user}`);
   return lines;

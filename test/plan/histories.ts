@@ -120,18 +120,17 @@ export function oracle({ zone, now, snapshots: all, rules }: History): Set<strin
     if (!policy) continue;
     for (const counted of [regular, whole(regular)]) {
       const newestStart = newestOf(counted.filter(stands))?.start ?? Number.NEGATIVE_INFINITY;
-      const days = counted.map((one) => dates.get(one));
-      counted.forEach((one, i) => {
-        if (counted.filter((other) => later(other, one)).length < (policy.last ?? 0)) add(one);
+      const counts = [policy.daily, policy.weekly, policy.monthly, policy.yearly];
+      for (const one of counted) {
+        const after = counted.filter((other) => later(other, one));
+        if (after.length < (policy.last ?? 0)) add(one);
         if (policy.within && newestStart - one.start <= policy.within * HOUR) add(one);
-        const counts = [policy.daily, policy.weekly, policy.monthly, policy.yearly];
         counts.forEach((count = 0, unit) => {
-          const own = days[i]?.[unit] as number;
-          const newest = !counted.some((other, j) => days[j]?.[unit] === own && later(other, one));
-          const after = counted.filter((other) => later(other, one)).map((other) => dates.get(other)?.[unit]);
-          if (newest && new Set(after).size < count) add(one);
+          if (count === 0) return;
+          const periods = new Set(after.map((other) => dates.get(other)?.[unit]));
+          if (!periods.has(dates.get(one)?.[unit]) && periods.size < count) add(one);
         });
-      });
+      }
     }
   }
   return kept;

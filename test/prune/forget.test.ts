@@ -215,6 +215,7 @@ describe('the command', () => {
       ...{ stdin: {}, signal: AbortSignal.timeout(10_000) },
     };
     const app = {
+      settings: { unattendedRestore: true },
       repository: async () => repository,
       copies,
       forgetUnreadable: (id: string) => forgetUnreadable(deps(), id),

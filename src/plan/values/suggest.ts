@@ -39,6 +39,7 @@ function core(word: string): string {
   const [, prefix = '', rest = ''] =
     /^([a-z]+(?:[-_][a-z]+)?)\.(.+)$/.exec(lower) ?? /^([a-z]+)[-_](.+)$/.exec(lower) ?? [];
   const letters = prefix.replace(/[-_]/, '');
+  if (letters === PREFIX) return rest;
   const isLike = Math.abs(letters.length - PREFIX.length) <= PREFIX_TYPOS && distance(letters, PREFIX) <= PREFIX_TYPOS;
   return isLike ? rest : lower;
 }
@@ -54,16 +55,19 @@ const MAX_LENGTH = 80;
 export function suggest(word: string, candidates: Iterable<string>): string | undefined {
   const wanted = core(word);
   if (wanted === '' || wanted.length > MAX_LENGTH) return undefined;
-  const all = [...candidates];
-  const same = all.find((candidate) => squash(core(candidate)) === squash(wanted));
-  if (same !== undefined) return same;
+  const all = Array.from(candidates, (candidate) => ({ candidate, name: core(candidate) }));
+  const squashed = squash(wanted);
+  const same = all.find(({ name }) => squash(name) === squashed);
+  if (same) return same.candidate;
   let best: string | undefined;
   let least = Math.min(3, Math.ceil(wanted.length / 4)) + 1;
-  for (const candidate of all) {
-    const far = distance(wanted, core(candidate));
+  for (const { candidate, name } of all) {
+    // Each character of difference in length is an insertion or a deletion.
+    if (Math.abs(name.length - wanted.length) >= least) continue;
+    const far = distance(wanted, name);
     if (far < least) [best, least] = [candidate, far];
   }
-  return best ?? all.find((candidate) => endsWithPart(core(candidate), wanted));
+  return best ?? all.find(({ name }) => endsWithPart(name, wanted))?.candidate;
 }
 
 function endsWithPart(candidate: string, word: string): boolean {

@@ -12,7 +12,7 @@ import { conclude, whileInPlace } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
 import { emptyReport, findReadable, noteCreated, openPart, prepare, swapPart, timed } from '../part.ts';
 import { takeSafetySnapshots } from '../safety.ts';
-import { answersWell } from '../service-health.ts';
+import { reportHealth } from '../service-health.ts';
 import {
   containersUsing,
   NO_SERVICES,
@@ -183,8 +183,8 @@ async function perform(whole: Whole): Promise<void> {
   const done = active(whole).filter((part) => part.report.restored.length > 0);
   const replaced = done.flatMap(({ prepared: { preview } }) => preview.target ?? []);
   report.checks.push(...(await runRestoredHooks(deps, replaced, request.signal)));
-  const { healthUrl } = request;
-  if (healthUrl) report.checks.push(await step('ask', () => answersWell(healthUrl, request.signal)));
+  const questions = { replaced, healthUrl: request.healthUrl };
+  await reportHealth(deps, questions, request.signal, report);
 }
 
 /**

@@ -19,7 +19,7 @@ import { emptyReport } from '../part.ts';
 import { noteLines, serviceLines, summariseServices } from '../preview.ts';
 import { namesReplaced, type RollbackRequest, type RollbackResult } from '../rollback.ts';
 import { type KeptData, withServer, withVolume } from '../rollback-data.ts';
-import { answersWell } from '../service-health.ts';
+import { reportHealth } from '../service-health.ts';
 import { containersUsing, NO_SERVICES, type Services, serviceNotes, withServersLast } from '../services.ts';
 
 /** One restore of the group. */
@@ -211,7 +211,8 @@ async function perform(whole: Whole, services: Services): Promise<void> {
   });
   report.checks.push(...checks);
   if (stoppedMs !== undefined) report.stoppedMs = stoppedMs;
-  if (request.healthUrl) report.checks.push(await answersWell(request.healthUrl, request.signal));
+  const replaced = parts.map(({ planned }) => planned);
+  await reportHealth(deps, { replaced, healthUrl: request.healthUrl }, request.signal, report);
 }
 
 async function withKept<T>(

@@ -1,5 +1,5 @@
 import { realpath, statfs } from 'node:fs/promises';
-import type { FileMounts, LeftOutData } from '../../plan/model.ts';
+import type { FileMounts, LeftOutData } from '../../plan/values/file-mounts.ts';
 import { type DataDirectory, findDataDirectories } from '../filesystem/data-directory.ts';
 import { findFileMounts } from '../filesystem/file-mounts.ts';
 import { displayPath, pathUnder } from '../filesystem/path.ts';

@@ -1,6 +1,6 @@
 import type { Destination } from '../../destinations/destination.ts';
-import type { FileMounts, LeftOutData } from '../../plan/model.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
+import type { FileMounts, LeftOutData } from '../../plan/values/file-mounts.ts';
 import type { DataDirectory } from '../filesystem/data-directory.ts';
 import type { FileType } from '../filesystem/file-stat.ts';
 import { shorten, shortPath, type TreePath } from '../filesystem/path.ts';

@@ -1,4 +1,4 @@
-import type { LeftOutData } from '../../plan/model.ts';
+import type { LeftOutData } from '../../plan/values/file-mounts.ts';
 import { shortPath, type TreePath } from './path.ts';
 
 /** Recognises data directories of database servers by the names in them. */

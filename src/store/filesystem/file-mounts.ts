@@ -1,7 +1,7 @@
 import { lstat, readFile, readlink, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { contains } from '../../plan/host-paths.ts';
-import type { FileMounts, HostView } from '../../plan/model.ts';
+import type { FileMounts, HostView } from '../../plan/values/file-mounts.ts';
 import { pathFromText, type TreePath } from './path.ts';
 
 /** Number of symbolic links to follow on the way to one file, as in the kernel: path_resolution(7). */
