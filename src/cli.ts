@@ -4,7 +4,19 @@ import { EXIT, exitStatus } from './base/exit.ts';
 import { readVersion } from './base/version.ts';
 import { type Builder, createBuilder, termOf } from './commands/builder.ts';
 import type { Io } from './commands/call.ts';
-import { absolute, addPointOptions, count, days, gather, moment, share, webAddress } from './commands/option-values.ts';
+import {
+  absolute,
+  addBucketOptions,
+  addDrillOptions,
+  addDrillsOptions,
+  addPointOptions,
+  count,
+  days,
+  gather,
+  moment,
+  share,
+  webAddress,
+} from './commands/option-values.ts';
 import { processIo } from './commands/run.ts';
 
 /**
@@ -106,6 +118,12 @@ function restoreCommands({ command, reading, act }: Builder): void {
     .option('--health-url <url>', 'request this URL afterwards, and expect a 2xx response', webAddress)
     .option('--yes', 'do not ask for confirmation')
     .action(act('restore'));
+  addDrillOptions(
+    reading(command('drill [source...]', 'Restore into throwaway containers, and compare everything', 'drill')),
+  ).action(act('drill'));
+  addDrillsOptions(reading(command('drills', 'Show the evidence of drills', 'drills --since 90d --format md'))).action(
+    act('drills'),
+  );
   command('rollback [restore]', 'Bring back the data that a restore replaced (repeat to undo)', 'rollback')
     .option('--forget', 'permanently delete the data that is not in use')
     .option('--dry-run', 'show what would change, and change nothing')
@@ -183,27 +201,14 @@ function setupCommands(builder: Builder): void {
 function bucketCommands({ group, command, act }: Builder): void {
   const bucket = group('bucket', 'Manage an S3 bucket');
   const other = ['--destination <address>', 'use another bucket: s3://bucket/prefix?…'] as const;
-  command(
-    'setup',
-    'Show the recommended settings of the bucket; apply them with --yes',
-    'bucket setup --lock 30d',
-    bucket,
+  addBucketOptions(
+    command(
+      'setup',
+      'Show the recommended settings of the bucket; apply them with --yes',
+      'bucket setup --lock 30d',
+      bucket,
+    ),
   )
-    .option('--infrequent-after <days>', 'move objects to STANDARD_IA after this many days', days)
-    .option(
-      '--keep-removed <days>',
-      'keep removed objects for this many days (default: 30d, or the days of --lock if that is longer)',
-      days,
-    )
-    .option('--archive-removed-after <days>', 'move removed objects to GLACIER after this many days', days)
-    .option('--deep-archive', 'with --archive-removed-after: use DEEP_ARCHIVE')
-    .option('--lock <days>', 'lock new objects for this many days (Object Lock)', days)
-    .addOption(
-      new Option(
-        '--lock-mode <mode>',
-        'governance: users with a special right can lift the lock; compliance: nobody can (default: governance)',
-      ).choices(['governance', 'compliance']),
-    )
     .option('--whole-bucket', 'change settings of the whole bucket, even if it also holds other data')
     .option(...other)
     .option('--yes', 'apply the settings')

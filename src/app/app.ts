@@ -6,6 +6,7 @@ import { probe, probeRun } from '../check/probe.ts';
 import { type CopyRequest, copyAlone } from '../copy/alone.ts';
 import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
 import { watch } from '../docker/discover.ts';
+import type { DrillRequest } from '../drill/context.ts';
 import type { ExportReport, ExportRequest } from '../export/export.ts';
 import type { ImportReport, ImportRequest } from '../import/import.ts';
 import { type KeptData, listKept } from '../kept/list.ts';
@@ -17,6 +18,7 @@ import type { Plan } from '../plan/model.ts';
 import type { UnreadableSnapshot } from '../prune/forget.ts';
 import type { PruneRequest } from '../prune/prune.ts';
 import { createDispatcher, type Dispatcher } from '../report/dispatch.ts';
+import type { DrillReport } from '../report/drill-report.ts';
 import type { CopyReport, Listener, RunReport } from '../report/events.ts';
 import type { Forgotten } from '../restore/all/forget-all.ts';
 import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
@@ -63,6 +65,7 @@ export interface App extends Environment {
     listeners?: Listener[],
   ): Promise<RestoreResult>;
   restoreToPoint(request: PointRequest): Promise<PointResult>;
+  drill(request: DrillRequest, listeners?: Listener[]): Promise<DrillReport>;
   /** makes a snapshot of a server as it was at a point in time, and returns its id */
   snapshotOfPoint(request: PointSnapshotRequest): Promise<string>;
   export(request: ExportRequest, listeners?: Listener[]): Promise<ExportReport>;
@@ -85,7 +88,7 @@ export interface App extends Environment {
 /** Builds the app on the environment. Fails like {@link openEnvironment}. */
 export async function createApp(base: Base, otherRepository?: OtherRepository): Promise<App> {
   const environment = await openEnvironment(base, otherRepository);
-  const { log, project, state, plan, treeStore, self, journals, engine } = environment;
+  const { log, project, state, treeStore, self, journals, engine } = environment;
   const app: App = {
     ...environment,
     limitedPlaces: limitedPlacesOf(environment),
@@ -102,6 +105,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
     },
     restoreToPoint: async (request) => (await import('./point.ts')).restorePoint(environment, request),
     snapshotOfPoint: async (request) => (await import('./point.ts')).snapshotPoint(environment, request),
+    drill: async (request, listeners) => (await import('./drill.ts')).runDrill(environment, request, listeners),
     export: async (request, listeners = []) => {
       const repository = () => environment.repository({ create: false });
       const dispatcher = createDispatcher(listeners, { log });
@@ -121,13 +125,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
     },
     forget: async (request) =>
       (await import('../restore/all/forget-all.ts')).forgetData(restoreDepsOf(environment), request),
-    listKept: () =>
-      listKept(
-        { state, plan, open: () => openRuns(journals) },
-        (source, signal) => environment.openToLook(source, probeRun(), signal),
-        ({ mount }, signal, known) =>
-          keptIn(treeStore, volumePlace(mount, self.facts.mounts), { runId: probeRun(), signal }, known),
-      ),
+    listKept: () => listKeptData(environment),
     probe: (of) =>
       probe(of, {
         ...{ project, treeStore, state, agentMounts: self.facts.mounts },
@@ -146,6 +144,17 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
 function dispatcherOf({ settings, state, notifiers, log }: Environment, listeners: readonly Listener[]): Dispatcher {
   const watched = settings.http ? [createProgressFile(state.directory)] : [];
   return createDispatcher([...notifiers, ...listeners, ...watched], { log });
+}
+
+/** Lists the data that restores put aside. */
+function listKeptData(environment: Environment): Promise<KeptData> {
+  const { state, plan, treeStore, self, journals } = environment;
+  return listKept(
+    { state, plan, open: () => openRuns(journals) },
+    (source, signal) => environment.openToLook(source, probeRun(), signal),
+    ({ mount }, signal, known) =>
+      keptIn(treeStore, volumePlace(mount, self.facts.mounts), { runId: probeRun(), signal }, known),
+  );
 }
 
 async function runDaemon(environment: Environment, app: App, signal: AbortSignal): Promise<void> {
@@ -183,6 +192,10 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
           served.tick();
           return tick();
         }),
+      drills: {
+        settings: settings.drill,
+        drill: (until) => app.drill(scheduledDrill(until)),
+      },
       receivers: createReceivers(environment, app.backup),
     },
     signal,
@@ -190,6 +203,11 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
     await served.close();
     await only.release();
   });
+}
+
+/** A drill of the newest snapshot of every source. */
+function scheduledDrill(signal: AbortSignal): DrillRequest {
+  return { sources: [], snapshot: 'latest', trigger: 'schedule', unsigned: false, signal, say: () => undefined };
 }
 
 /** Recovers dead runs, unless another run has the lock: that run has already done so. */

@@ -28,7 +28,7 @@ function pointSnapshotDepsOf(environment: Environment): PointSnapshotDeps {
 }
 
 /** Returns the dependencies of a recovery to a point in time. */
-function pointDepsOf(environment: Environment): PointDeps {
+export function pointDepsOf(environment: Environment): PointDeps {
   const { engine, agent, treeStore, state, log, otherRepository } = environment;
   const memory = openReceiverMemory(state.directory);
   const { journals, spool, agentId, recover, clear, now } = runDepsOf(environment, createDispatcher([], { log }));

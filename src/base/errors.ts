@@ -94,6 +94,7 @@ export const ERROR_CODES = {
   LOCKED: 'another run is in progress',
   LEASE_LOST: 'another Lifeboat instance took over the repository in the middle of a run',
   NOT_CONFIRMED: 'data would be replaced, and nobody confirmed it',
+  DRILL_FAILED: 'a drill could not prove that a snapshot restores as recorded',
   RESTORE_UNHEALTHY: 'the data was restored, but the application does not work',
   NOTHING_TO_ACCEPT: 'a source has no loss to accept',
   NOTHING_TO_ROLL_BACK: 'no restore can be rolled back',

@@ -1,7 +1,7 @@
 import { unlessAborted } from '../base/abort.ts';
 import type { BaseSource } from '../plan/model.ts';
 import { formatDuration } from '../report/format.ts';
-import type { Probed } from '../report/listing.ts';
+import type { Probed } from '../report/terminal/listing.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { readReplicationFacts, replicationProblem, tryReplication } from '../sources/postgres/wal/replication.ts';
 

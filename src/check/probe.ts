@@ -14,7 +14,7 @@ import type {
 } from '../plan/model.ts';
 import { serverOf } from '../plan/postgres.ts';
 import { cutToWidth, plural } from '../report/format.ts';
-import type { Probed } from '../report/listing.ts';
+import type { Probed } from '../report/terminal/listing.ts';
 import type { State } from '../run/state.ts';
 import {
   chooseDatabases,

@@ -8,7 +8,7 @@ export async function backup(call: Call): Promise<number> {
   const { app, io, operands, json } = call;
   const names = (operands[0] ?? []) as string[];
   if (names.length > 0) await checkNames(app, names);
-  const { createProgress } = await import('../report/progress.ts');
+  const { createProgress } = await import('../report/terminal/progress.ts');
   const { renderReport } = await import('../report/text.ts');
   const display = json ? undefined : createProgress(io.terminal, { paint: io.paint });
   const report = await app.backup(

@@ -4,7 +4,7 @@ import { type CheckResult, check } from '../check/check.ts';
 import type { NeededKey } from '../check/keys.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import { formatBytes, formatCount, plural } from '../report/format.ts';
-import { createMeterLine } from '../report/progress.ts';
+import { createMeterLine } from '../report/terminal/progress.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { describeKey, knownRecipients } from '../run/remembered.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';

@@ -1,6 +1,6 @@
 import { EXIT } from '../base/exit.ts';
 import { copyLines, isCopyOk } from '../report/copy-text.ts';
-import { createMeterLine } from '../report/progress.ts';
+import { createMeterLine } from '../report/terminal/progress.ts';
 import { type Call, print } from './call.ts';
 
 /** `lifeboat copy`. Exit status: 0 all copies are up to date, 3 some are, 1 none is, 4 there are no copies. */

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { LifeboatError } from '../base/errors.ts';
 import { type PointInTime, parsePointInTime } from '../plan/values/point-in-time.ts';
 import type { Aim } from '../restore/point/find-start.ts';
@@ -86,6 +86,47 @@ export function addPointOptions(command: Command): Command {
     )
     .option('--timeline <number>', 'with --at, --lsn, --xid or --name: the point is on this timeline', count)
     .option('--to-volume <name>', 'with --at, --lsn, --xid or --name: put the recovered data into this new volume');
+}
+
+/** Adds the options of `lifeboat bucket setup` that concern objects. */
+export function addBucketOptions(command: Command): Command {
+  return command
+    .option('--infrequent-after <days>', 'move objects to STANDARD_IA after this many days', days)
+    .option(
+      '--keep-removed <days>',
+      'keep removed objects for this many days (default: 30d, or the days of --lock if that is longer)',
+      days,
+    )
+    .option('--archive-removed-after <days>', 'move removed objects to GLACIER after this many days', days)
+    .option('--deep-archive', 'with --archive-removed-after: use DEEP_ARCHIVE')
+    .option('--lock <days>', 'lock new objects for this many days (Object Lock)', days)
+    .addOption(
+      new Option(
+        '--lock-mode <mode>',
+        'governance: users with a special right can lift the lock; compliance: nobody can (default: governance)',
+      ).choices(['governance', 'compliance']),
+    );
+}
+
+/** Adds the options of `lifeboat drill`. */
+export function addDrillOptions(command: Command): Command {
+  return command
+    .option('--snapshot <snapshot>', 'use this snapshot (default: the latest of each source)')
+    .option('--at <time>', 'recover database servers to this time, with a time zone, or to `latest`', point)
+    .option('--by <name>', 'who asks for the drill, for the evidence')
+    .option('--unsigned', 'with LIFEBOAT_SIGNING_KEY: accept a snapshot without a signature');
+}
+
+/** Adds the options of `lifeboat drills`. */
+export function addDrillsOptions(command: Command): Command {
+  return command
+    .option('--since <days>', 'only drills of the last days, such as 90d', days)
+    .addOption(
+      new Option(
+        '--format <format>',
+        'md: a report in Markdown; csv: one line for each source; json: as --json',
+      ).choices(['md', 'csv', 'json']),
+    );
 }
 
 /** The options that name a point. */

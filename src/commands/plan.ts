@@ -4,13 +4,13 @@ import { EXIT } from '../base/exit.ts';
 import { heldProblems, heldServices } from '../daemon/held-services.ts';
 import type { Plan, Problem } from '../plan/model.ts';
 import { encryptionText } from '../plan/seal-keys.ts';
-import type { Probed } from '../report/listing.ts';
+import type { Probed } from '../report/terminal/listing.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { type Call, print } from './call.ts';
 
 export async function showPlan(call: Call): Promise<number> {
   const { app, io } = call;
-  const { renderPlan } = await import('../report/listing.ts');
+  const { renderPlan } = await import('../report/terminal/listing.ts');
   const plan = await app.plan();
   const probes = await completePlan(call, plan);
   const nextRun = app.nextRun(plan);

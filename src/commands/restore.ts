@@ -1,8 +1,8 @@
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { redact } from '../base/redact.ts';
-import { createProgress } from '../report/progress.ts';
 import { restoredSummary, restoreLines } from '../report/restore-text.ts';
+import { createProgress } from '../report/terminal/progress.ts';
 import type { Consent, RestoreRequest } from '../restore/context.ts';
 import type { Aim } from '../restore/point/find-start.ts';
 import type { PointResult } from '../restore/point/restore-point.ts';

@@ -67,7 +67,7 @@ export async function run(name: string, operands: Operands, options: Options, io
 }
 
 /** The commands that take --from. */
-const CAN_READ_COPIES = new Set(['restore', 'export', 'snapshots', 'show', 'windows', 'check']);
+const CAN_READ_COPIES = new Set(['restore', 'drill', 'drills', 'export', 'snapshots', 'show', 'windows', 'check']);
 
 function otherRepositoryOf({ from, project }: Options): OtherRepository | undefined {
   if (typeof from !== 'string') return undefined;
@@ -82,8 +82,10 @@ const COMMANDS: Record<string, (call: Call) => Promise<number>> = {
   plan: async (call) => (await import('./plan.ts')).showPlan(call),
   backup: async (call) => (await import('./backup.ts')).backup(call),
   restore: async (call) => (await import('./restore.ts')).restore(call),
-  export: async (call) => (await import('./export.ts')).exportArchive(call),
-  import: async (call) => (await import('./import.ts')).importBackup(call),
+  drill: async (call) => (await import('./drill.ts')).drill(call),
+  drills: async (call) => (await import('./drill.ts')).drills(call),
+  export: async (call) => (await import('./archives.ts')).exportArchive(call),
+  import: async (call) => (await import('./archives.ts')).importBackup(call),
   rollback: async (call) => (await import('./rollback.ts')).rollback(call),
   snapshots: async (call) => (await import('./snapshots.ts')).listSnapshots(call),
   show: async (call) => (await import('./show.ts')).show(call),

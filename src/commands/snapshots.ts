@@ -1,5 +1,5 @@
 import { EXIT } from '../base/exit.ts';
-import { renderSnapshots, type SnapshotRow } from '../report/listing.ts';
+import { renderSnapshots, type SnapshotRow } from '../report/terminal/listing.ts';
 import { heldAt, type Manifest } from '../store/objects/manifest.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { findOtherProjects, otherProjectsText } from '../store/repository/other-projects.ts';

@@ -9,6 +9,7 @@ import { missedRun, nextRun } from '../plan/values/schedule.ts';
 import type { RunReport, Trigger } from '../report/events.ts';
 import { openJournals } from '../run/journal.ts';
 import type { State } from '../run/state.ts';
+import { type DrillingDeps, runDueDrill } from './drills.ts';
 import { createRunLogger } from './log-runs.ts';
 import { refreshPlan } from './refresh-plan.ts';
 import { beginTry, dueRetry, type Try } from './retries.ts';
@@ -38,6 +39,8 @@ export interface DaemonDeps {
   isBusy(): Promise<boolean>;
   /** receives WAL of the sources in the plan; absent in tests */
   receivers?: { update(plan: Plan): Promise<void>; stop(): Promise<void> };
+  /** runs drills; absent in tests of backups */
+  drills?: DrillingDeps;
   /** calls back when containers change, and after a lost connection to the engine is open again */
   watch(onChange: () => Promise<void>, signal: AbortSignal): Promise<void>;
   /** calls `tick` at every full minute until the returned function is called; `tick` never rejects */
@@ -93,7 +96,10 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
     const due = await dueSchedules(deps, served, plan);
     if (signal.aborted) return;
     if (due.length > 0) return runDue(deps, served, due, signal);
-    await runAgain(deps, plan, signal);
+    if (await runAgain(deps, plan, signal)) return;
+    const { drills, log, zone, now } = deps;
+    const next = nextRunOf(plan, deps.schedule, zone, now());
+    if (drills) await runDueDrill({ drills, log, zone, now, served }, signal, next);
   };
 
   await beat(deps);
@@ -188,10 +194,10 @@ async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: 
   await times.write(before);
 }
 
-/** Retries a failed run for the sources that failed, or for the copies alone. */
-async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortSignal): Promise<void> {
+/** Retries a failed run for the sources that failed, or for the copies alone. Resolves to false if nothing is due. */
+async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortSignal): Promise<boolean> {
   const due = await dueRetry(deps, plan);
-  if (!due) return;
+  if (!due) return false;
   const { retry, ...what } = due;
   const attempt = await beginTry(deps, retry.schedules, retry);
   const begun = () =>
@@ -200,6 +206,7 @@ async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortS
       try: retry.tries + 1,
     });
   await isMade(deps, attempt, { trigger: 'catch-up', ...what, begun, signal });
+  return true;
 }
 
 /** Makes a try. Resolves to false if another run is under way; then the try is cancelled. */

@@ -66,6 +66,18 @@ export const HELPER_KINDS = {
     capabilities: {},
     limits: { memoryMib: 2048, pids: 512 },
   }),
+  drill: defineKind({
+    purpose: 'drill',
+    title: 'Drill helper',
+    task: 'runs a throwaway database server that a drill restores into',
+    image: "the database's, as recorded with the snapshot",
+    network: 'none',
+    mounts: {
+      data: { doc: 'A new volume, which the engine removes together with the helper.', access: 'read-write' },
+    },
+    capabilities: {},
+    limits: { memoryMib: 2048, pids: 512 },
+  }),
   recovery: defineKind({
     purpose: 'recovery',
     title: 'Recovery helper',

@@ -1,32 +1,18 @@
 import { hasCode, LifeboatError } from '../base/errors.ts';
 import { execStream, execText } from '../docker/exec.ts';
 import { HEARTBEAT_S } from '../docker/heartbeat.ts';
-import { type Helper, startHelper } from '../docker/helper.ts';
+import type { Helper } from '../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../docker/helper-kinds.ts';
 import type { PostgresSource } from '../plan/model.ts';
 import { TOOLS } from '../sources/postgres/server/commands.ts';
 import { readOnlyMount } from '../sources/postgres/server/helper-mounts.ts';
 import type { AgentContext } from '../sources/postgres/server/tools.ts';
 import { withWatchdog } from '../sources/postgres/server/watchdog.ts';
+import { watchDisk } from '../sources/postgres/throwaway/disk-watch.ts';
+import { SERVER_PORT, SERVER_USER, startServer } from '../sources/postgres/throwaway/start-server.ts';
 import type { CaptureContext } from '../sources/source.ts';
-import { watchDisk } from './disk-watch.ts';
 
 const DIRECTORY = '/tmp/lifeboat-import';
-const DATA = `${DIRECTORY}/data`;
-/** The account of the server in the image: Postgres refuses to run as root. */
-const USER = 'postgres';
-const PORT = 5432;
-
-/** Durability costs time, and nobody needs this data after a crash. The server is in a network of its own. */
-const SETTINGS = {
-  ...{ listen_addresses: '127.0.0.1', port: PORT, unix_socket_directories: DIRECTORY },
-  ...{ fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', wal_level: 'minimal', max_wal_senders: 0 },
-};
-
-const START_SCRIPT = `${TOOLS}; umask 077; mkdir ${DIRECTORY} &&
-initdb --pgdata=${DATA} --username="$0" --auth=trust --encoding=UTF8 --lc-messages=C --no-sync >${DIRECTORY}/log 2>&1 &&
-pg_ctl start --pgdata=${DATA} --log=${DIRECTORY}/log --wait --timeout=120 --options="$1" >/dev/null 2>&1 ||
-{ tail -n 5 ${DIRECTORY}/log >&2; exit 1; }`;
 
 /** The messages that a program printed. */
 export interface ProgramResult {
@@ -74,25 +60,12 @@ export class ThrowawayServer {
    */
   static async start(options: ThrowawayOptions): Promise<ThrowawayServer> {
     const { agent, planned, directory, context } = options;
-    const { engine, project, id, spoolMount } = agent;
     const { log, signal, runId } = context;
-    const helper = await startHelper(
-      { engine, recordBefore: async (name) => options.recordHelper(name), log, signal },
-      {
-        ...kindSpec(HELPER_KINDS.import, {
-          dump: [readOnlyMount(spoolMount, directory)],
-        }),
-        ...{ project, agent: id, runId, image: planned.imageId },
-      },
-    );
-    const settings = Object.entries(SETTINGS).map(([name, value]) => `-c ${name}=${value}`);
-    try {
-      const argv = ['sh', '-c', START_SCRIPT, planned.user, settings.join(' ')];
-      await execText(engine, helper.id, { argv, user: USER, heartbeat: HEARTBEAT_S, signal });
-      const full = await watchDisk(agent, { container: helper.id, directory: DIRECTORY, signal });
-      return new ThrowawayServer(options, helper, full);
-    } catch (error) {
-      await helper.remove();
+    const kind = kindSpec(HELPER_KINDS.import, { dump: [readOnlyMount(agent.spoolMount, directory)] });
+    const { image, user } = { image: planned.imageId, user: planned.user };
+    const recordHelper = options.recordHelper;
+    const where = { agent, image, user, kind, directory: DIRECTORY };
+    const helper = await startServer({ ...where, runId, recordHelper, log, signal }).catch((error: unknown) => {
       if (!hasCode(error, 'EXEC_FAILED')) throw error;
       throw new LifeboatError(
         'IMPORT_REFUSED',
@@ -102,6 +75,14 @@ export class ThrowawayServer {
           hint: 'Load the dump into a database of your own server instead, and back that up: see "Bringing old backups along" in docs/runbook.md.',
         },
       );
+    });
+    try {
+      const hint = 'Nothing was stored. Free space on that disk. If you expect the dump to be small, do not trust it.';
+      const full = await watchDisk(agent, { container: helper.id, directory: DIRECTORY, hint, signal });
+      return new ThrowawayServer(options, helper, full);
+    } catch (error) {
+      await helper.remove();
+      throw error;
     }
   }
 
@@ -110,9 +91,9 @@ export class ThrowawayServer {
     const { name, project, service, schedule, keep, imageId, user } = this.options.planned;
     return {
       kind: 'postgres',
-      ...{ name, project, service, schedule, keep, imageId, user, port: PORT },
+      ...{ name, project, service, schedule, keep, imageId, user, port: SERVER_PORT },
       ...{ containerId: this.helper.id, containerName: 'the server of the import', database: 'postgres' },
-      ...{ dataDirectories: [DATA], mounts: [], excludeDatabases: exclude, excludeTableData: [] },
+      ...{ dataDirectories: [`${DIRECTORY}/data`], mounts: [], excludeDatabases: exclude, excludeTableData: [] },
       ...(databases ? { databases } : {}),
     };
   }
@@ -122,7 +103,7 @@ export class ThrowawayServer {
     const quiet = ['--no-psqlrc', '--tuples-only', '--no-align', '--quiet', '--set=ON_ERROR_STOP=1'];
     const argv = this.program('psql', [...quiet, '--dbname=postgres']);
     const { engine } = this.options.agent;
-    const given = { argv, user: USER, input: statement, signal: this.options.context.signal };
+    const given = { argv, user: SERVER_USER, input: statement, signal: this.options.context.signal };
     return (await execText(engine, this.helper.id, given)).stdout.trim();
   }
 
@@ -145,7 +126,7 @@ export class ThrowawayServer {
     };
     const exitCode = await withWatchdog(watch, async (signal) => {
       const command = await execStream(agent.engine, this.helper.id, {
-        ...{ argv: this.program(name, args), user: USER, heartbeat: HEARTBEAT_S, check: false, signal },
+        ...{ argv: this.program(name, args), user: SERVER_USER, heartbeat: HEARTBEAT_S, check: false, signal },
         onStderr: (chunk) => said.add(chunk),
       });
       if (onOutput) command.stdout.on('data', onOutput);
@@ -161,7 +142,7 @@ export class ThrowawayServer {
   }
 
   private program(name: string, args: readonly string[]): string[] {
-    const where = `PGHOST=127.0.0.1 PGPORT=${PORT} PGUSER="$0" PGOPTIONS="-c client_min_messages=error" LC_ALL=C`;
+    const where = `PGHOST=127.0.0.1 PGPORT=${SERVER_PORT} PGUSER="$0" PGOPTIONS="-c client_min_messages=error" LC_ALL=C`;
     const connection = `${TOOLS}; export ${where}; exec ${name} "$@"`;
     return ['sh', '-c', connection, this.options.planned.user, ...args];
   }

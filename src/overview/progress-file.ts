@@ -1,7 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Listener, Progress, RunEvent, RunStart, SourceReport } from '../report/events.ts';
-import { createMeter } from '../report/progress.ts';
+import { createMeter } from '../report/terminal/progress.ts';
 import type { RateInfo } from '../report/text.ts';
 import { readJson } from '../run/state-files.ts';
 

@@ -1,13 +1,15 @@
 import { parseCommand, parseHealth } from './command.ts';
 import { parseKeep } from './retention.ts';
+import { parseAssert } from './values/drill-assert.ts';
 import { type Fields, type Mistake, mistake, quote, readFields, type Values } from './values/fields.ts';
 import { parseSchedule } from './values/schedule.ts';
 import { hasLikePrefix, suggest } from './values/suggest.ts';
-import { boolean, booleanOrList, duration, globs, list, matching, patterns, text } from './values/values.ts';
+import { boolean, booleanOrList, duration, globs, list, matching, patterns } from './values/values.ts';
 
 const POSTGRES = ['lifeboat.postgres'] as const;
 const VOLUMES = ['lifeboat.volumes'] as const;
 const HOOKS = ['lifeboat.exec.pre', 'lifeboat.exec.post', 'lifeboat.exec.restored', 'lifeboat.health'] as const;
+const ASSERTS = ['lifeboat.drill.assert', 'lifeboat.drill.assert.*'] as const;
 const EITHER = ['lifeboat.postgres', 'lifeboat.volumes'] as const;
 
 /** Every label that a container can carry. docs/labels.md is generated from this table. */
@@ -139,18 +141,22 @@ export const LABELS = {
     needs: HOOKS,
   },
   'lifeboat.drill.assert': {
-    parse: text,
+    parse: parseAssert,
     form: 'SQL',
-    doc: 'SQL that must return true on the restored database in a scheduled test restore (*drill*)',
+    doc: 'condition that must be true on the restored database in a [drill](drills.md): `(select count(*) from users) > 0`',
     needs: POSTGRES,
-    planned: true,
   },
   'lifeboat.drill.assert.*': {
-    parse: text,
+    parse: parseAssert,
     form: 'SQL',
-    doc: 'the same, for several checks with a name each',
+    doc: 'the same, for several conditions with a name each: `lifeboat.drill.assert.orders`',
     needs: POSTGRES,
-    planned: true,
+  },
+  'lifeboat.drill.database': {
+    parse: matching(/^[^\0]{1,63}$/su, 'write the name of a database, of 63 characters at most'),
+    form: 'name',
+    doc: 'the database that these conditions are about. Default: the database that the environment of the container names, or else its only database with data',
+    needs: ASSERTS,
   },
 } as const satisfies Fields;
 

@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../base/errors.ts';
+import type { DrillAsks } from './values/drill-assert.ts';
 
 /** One mount of a container, as the engine reports it. */
 export interface Mount {
@@ -123,6 +124,7 @@ export interface PostgresSource extends SourceBase {
   databases?: string[];
   excludeDatabases: string[];
   excludeTableData: string[];
+  drill?: DrillAsks;
   /** role, database and port to connect with, from the settings, the labels, the environment or the image's defaults */
   user: string;
   database: string;

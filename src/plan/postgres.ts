@@ -4,6 +4,7 @@ import { startCommand } from './names.ts';
 import { readPort, readPostgresCommand } from './postgres-command.ts';
 import { type Claim, containerClaim, resolveClaims, SECRETS } from './postgres-credentials.ts';
 import type { Settings } from './settings.ts';
+import { drillAsks } from './values/drill-assert.ts';
 
 const DEFAULT_PORT = 5432;
 
@@ -31,6 +32,11 @@ export function postgresSource(
   const command = readPostgresCommand(container.command ?? []);
   const own = containerClaim(env);
   const { database, databaseFile, databaseFrom } = own;
+  const drill = drillAsks(
+    values['lifeboat.drill.assert'],
+    values['lifeboat.drill.assert.*'],
+    values['lifeboat.drill.database'],
+  );
   return {
     ...base,
     kind: 'postgres',
@@ -39,6 +45,7 @@ export function postgresSource(
     ...(databases === undefined ? {} : { databases }),
     excludeDatabases: values['lifeboat.postgres.exclude-databases'] ?? [],
     excludeTableData: values['lifeboat.postgres.exclude-table-data'] ?? [],
+    ...(drill === undefined ? {} : { drill }),
     database,
     ...(databaseFile === undefined ? {} : { databaseFile }),
     ...(databaseFrom === undefined ? {} : { databaseFrom }),

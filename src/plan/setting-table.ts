@@ -2,6 +2,7 @@ import { LOG_FORMATS, type LogLevel } from '../base/log.ts';
 import { parseCopies, parseDestination } from './location.ts';
 import { pgCredentials } from './pg-credentials.ts';
 import { parseKeep } from './retention.ts';
+import { DRILL_SETTINGS } from './values/drill-settings.ts';
 import type { Fields, Parsed } from './values/fields.ts';
 import { HTTP_SETTINGS } from './values/http-settings.ts';
 import { ageIdentity, ageRecipients, armored, passphrase } from './values/key-values.ts';
@@ -237,7 +238,7 @@ export const SETTINGS = {
     default: '30 4 * * 0',
   },
   LIFEBOAT_RTO: planned('duration', 'how long a restore may take in a drill before an alarm'),
-  LIFEBOAT_DRILL_SCHEDULE: planned('schedule', 'when to run a test restore (*drill*)'),
+  ...DRILL_SETTINGS,
   ...HTTP_SETTINGS,
   LOG_LEVEL: {
     parse: oneOf(LEVELS),

@@ -5,6 +5,7 @@ import type { KeepPolicy } from './model.ts';
 import type { SourceCredentials } from './pg-credentials.ts';
 import { encryptionOf, type SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
+import { type DrillSettings, toDrillSettings } from './values/drill-settings.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './values/fields.ts';
 import { type HttpSettings, httpOf } from './values/http-settings.ts';
 import type { PlaceLimits } from './values/place-limits.ts';
@@ -53,6 +54,7 @@ export interface Settings {
   /** for recovery to a point in time: how often WAL is stored, milliseconds, and when to make base backups */
   readonly rpoMs: number;
   readonly baseSchedule: string;
+  readonly drill: DrillSettings;
   readonly pgUser?: string;
   readonly pgPassword?: string;
   /** at most one for each source */
@@ -207,6 +209,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     stallTimeoutMs: values.LIFEBOAT_STALL_TIMEOUT,
     rpoMs: values.LIFEBOAT_RPO,
     baseSchedule: values.LIFEBOAT_BASE_SCHEDULE,
+    drill: toDrillSettings(values),
     pgUser: values.LIFEBOAT_PGUSER,
     pgPassword: values.LIFEBOAT_PGPASSWORD,
     pgCredentials: values.LIFEBOAT_PGCREDENTIALS ?? [],

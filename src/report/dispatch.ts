@@ -26,8 +26,10 @@ interface Lane {
 /** The share of the limit for an event before the end of a run, so there is always time for the end itself. */
 const EARLY_SHARE = 1 / 3;
 
+const ENDS: readonly RunEvent['type'][] = ['run-finished', 'restore-finished', 'drill-finished', 'alarm'];
+
 function isEnd({ type }: RunEvent): boolean {
-  return type === 'run-finished' || type === 'restore-finished' || type === 'alarm';
+  return ENDS.includes(type);
 }
 
 /** `limitMs`: how long a listener may take for the end of a run, in milliseconds. */

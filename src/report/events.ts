@@ -1,6 +1,7 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
 import type { Alarm } from './alarm.ts';
+import type { DrillReport } from './drill-report.ts';
 import type { Fall } from './fall.ts';
 import type { NamedStored, Stored } from './last-good.ts';
 
@@ -231,6 +232,7 @@ export interface RestoreReport extends RestoreStart {
 
 export type RunEvent =
   | { type: 'alarm'; alarm: Alarm }
+  | { type: 'drill-finished'; report: DrillReport }
   | { type: 'restore-started'; restore: RestoreStart }
   | { type: 'restore-finished'; report: RestoreReport }
   | { type: 'run-started'; run: RunStart }

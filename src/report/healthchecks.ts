@@ -2,7 +2,8 @@ import { onAbort } from '../base/abort.ts';
 import { LifeboatError } from '../base/errors.ts';
 import { redact, registerSecret } from '../base/redact.ts';
 import { alarmText } from './alarm.ts';
-import { overall, type RunStart } from './events.ts';
+import { drillText } from './drill-text.ts';
+import { overall, type RunEvent, type RunStart } from './events.ts';
 import { newestThatFit, oneLine } from './format.ts';
 import { createPost, type Post, type PostAnswer } from './http.ts';
 import type { Notifier } from './notifier.ts';
@@ -86,13 +87,9 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
         const text = `${headline(report)}\n${renderReport(report, { now: new Date(now()), zone, failedFirst: true, again: true })}`;
         const kind = report.retry?.quiet ? 'log' : overall(report) === 'ok' ? 'success' : 'fail';
         await ping(kind, report.rid, pingBody(text, report.logTail, bodyLimit), signal);
-      } else if (event.type === 'alarm') {
-        // Only a run may end an alarm of the check.
-        await ping(event.alarm.over ? 'log' : 'fail', undefined, cutText(alarmText(event.alarm), bodyLimit), signal);
-      } else if (event.type === 'restore-finished') {
-        // A restore says nothing about backups, so it is only a log entry.
-        const text = [restoreHeadline(event.report), ...restoreLines(event.report)].join('\n');
-        await ping('log', undefined, cutText(redact(text), bodyLimit), signal);
+      } else {
+        const note = noteOf(event);
+        if (note) await ping(note.kind, undefined, cutText(note.text, bodyLimit), signal);
       }
     },
     async test(signal) {
@@ -102,6 +99,16 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
       return `${pingUrl(target, 'log').host} accepted a log entry${made}; the check's status is unchanged`;
     },
   };
+}
+
+/** Returns the ping for an event that is no backup. Only a backup ends an alarm of the check. */
+function noteOf(event: RunEvent): { kind: PingSignal; text: string } | undefined {
+  if (event.type === 'alarm') return { kind: event.alarm.over ? 'log' : 'fail', text: alarmText(event.alarm) };
+  if (event.type === 'drill-finished')
+    return { kind: event.report.status === 'failed' ? 'fail' : 'log', text: redact(drillText(event.report)) };
+  if (event.type !== 'restore-finished') return undefined;
+  // A restore says nothing about backups, so it is only a log entry.
+  return { kind: 'log', text: redact([restoreHeadline(event.report), ...restoreLines(event.report)].join('\n')) };
 }
 
 /** Returns the URL for one kind of ping. The query of a check's URL stays. */

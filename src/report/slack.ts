@@ -2,6 +2,8 @@ import type { Problem } from '../plan/model.ts';
 import { alarmText } from './alarm.ts';
 import { cleanReport } from './clean.ts';
 import { copyBehind } from './copy-text.ts';
+import type { DrillReport } from './drill-report.ts';
+import { drillHeadline, drillLines } from './drill-text.ts';
 import type { CopyReport, OtherSource, RestoreReport, RunReport, SourceReport } from './events.ts';
 import { sourceWarnings } from './fall.ts';
 import { formatBytes, plural } from './format.ts';
@@ -207,6 +209,11 @@ function restoreMessage(report: RestoreReport): SlackMessage {
   return plainMessage([restoreHeadline(clean), ...restoreLines(clean)]);
 }
 
+function drillMessage(report: DrillReport): SlackMessage {
+  const clean = cleanReport(report);
+  return plainMessage([drillHeadline(clean), ...drillLines(clean)]);
+}
+
 /** Words a message with the first line in bold. */
 function plainMessage([title = '', ...lines]: string[]): SlackMessage {
   const first = mrkdwn(title, 600);
@@ -238,6 +245,7 @@ export function createSlack({ url, project, zone, post = createPost(), now = Dat
       else if (event.type === 'alarm') await send(plainMessage([alarmText(event.alarm)]), signal);
       else if (event.type === 'restore-started') await send(plainMessage([restoreStarted(event.restore)]), signal);
       else if (event.type === 'restore-finished') await send(restoreMessage(event.report), signal);
+      else if (event.type === 'drill-finished') await send(drillMessage(event.report), signal);
     },
     async test(signal) {
       const text = `${mrkdwn(project, 200)}: test message from Lifeboat, no backup was made`;

@@ -1,6 +1,8 @@
 import { redactDeep } from '../base/redact.ts';
 import { type Alarm, alarmText } from './alarm.ts';
 import { cleanReport } from './clean.ts';
+import type { DrillReport } from './drill-report.ts';
+import { drillHeadline } from './drill-text.ts';
 import type { RestoreReport, RunReport } from './events.ts';
 import { newestThatFit } from './format.ts';
 import { createPost, type Post } from './http.ts';
@@ -11,13 +13,14 @@ import { headline } from './text.ts';
 /** The body of a POST, see docs/notifications.md. Format 1 may gain fields. None is removed or renamed. */
 interface WebhookMessage {
   format: 1;
-  event: 'run-finished' | 'restore-started' | 'restore-finished' | 'alarm' | 'test';
+  event: 'run-finished' | 'restore-started' | 'restore-finished' | 'drill-finished' | 'alarm' | 'test';
   /** one line for people */
   text: string;
   /** of a finished run */
   report?: RunReport;
   /** of a finished restore or rollback */
   restore?: RestoreReport;
+  drill?: DrillReport;
   alarm?: Alarm;
 }
 
@@ -63,6 +66,10 @@ export function createWebhook({
       if (type === 'restore-finished') {
         const restore = cleanReport(event.report);
         await send({ format: 1, event: type, text: restoreHeadline(restore), restore }, signal);
+      }
+      if (type === 'drill-finished') {
+        const drill = cleanReport(event.report);
+        await send({ format: 1, event: type, text: drillHeadline(drill), drill }, signal);
       }
     },
     async test(signal) {

@@ -34,7 +34,7 @@ export async function fetchIndex(
 
 interface FetchTreeOptions {
   deps: RestoreDeps;
-  request: RestoreRequest;
+  request: Pick<RestoreRequest, 'source' | 'signal'>;
   context: RestoreContext;
   directory: string;
   select: string[];
@@ -79,7 +79,9 @@ export async function fetchTree({
  *
  * @throws TREE_TARGET_FULL if the dump does not fit there
  */
-export async function prepareDump(fetch: FetchTreeOptions): Promise<PreparedRestore> {
+export async function prepareDump(
+  fetch: FetchTreeOptions & { request: Pick<RestoreRequest, 'say'> },
+): Promise<PreparedRestore> {
   const { request, context, directory } = fetch;
   const { bytes } = context.entry;
   const free = await freeAt(directory);

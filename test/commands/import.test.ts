@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest';
+import { importBackup } from '../../src/commands/archives.ts';
 import type { Call } from '../../src/commands/call.ts';
-import { importBackup } from '../../src/commands/import.ts';
 
 afterEach(() => vi.unstubAllEnvs());
 

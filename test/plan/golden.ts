@@ -156,6 +156,8 @@ function details(source: PlannedSource, settings: PlanInput['settings']): string
     list('databases', source.databases);
     list('exclude databases', source.excludeDatabases);
     list('exclude table data', source.excludeTableData);
+    for (const { name, sql } of source.drill?.asserts ?? []) lines.push(`assert ${JSON.stringify(name)}: ${sql}`);
+    if (source.drill?.database !== undefined) lines.push(`asserts in ${JSON.stringify(source.drill.database)}`);
   }
   if (source.kind === 'volume') {
     lines.push(`${source.mount.type} ${source.mount.name ?? source.mount.source} at ${source.mount.destination}`);

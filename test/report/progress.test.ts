@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { createMeter, createProgress } from '../../src/report/progress.ts';
+import { createMeter, createProgress } from '../../src/report/terminal/progress.ts';
 import { makeFailure, makeReport, makeResult } from './fixtures.ts';
 
 const NEVER = new AbortController().signal;

@@ -38,9 +38,14 @@ export type Fields = Readonly<Record<string, Field>>;
 
 type ValueOf<F> = F extends { parse: Parser<infer T> } ? T : never;
 
-/** The typed values of a table. Rows with a default always have a value. */
+/**
+ * The typed values of a table. Rows with a default always have a value. A row that ends in `.*` has a value for each
+ * key, by the end of the key.
+ */
 export type Values<F extends Fields> = {
-  readonly [K in keyof F]: F[K] extends { default: string } ? ValueOf<F[K]> : ValueOf<F[K]> | undefined;
+  readonly [K in keyof F]: F[K] extends { default: string }
+    ? ValueOf<F[K]>
+    : (K extends `${string}.*` ? Readonly<Record<string, ValueOf<F[K]>>> : ValueOf<F[K]>) | undefined;
 };
 
 /** A mistake in one key. */
@@ -115,10 +120,16 @@ export function readFields<F extends Fields>(
       continue;
     }
     const parsed = fields[row!]!.parse(text);
-    if ('value' in parsed) values[row!] = parsed.value;
+    if ('value' in parsed)
+      values[row!] = row!.endsWith('.*') ? added(values[row!], key, row!, parsed.value) : parsed.value;
     else mistakes.push(badValue(key, text, fields[row!]!, parsed));
   }
   return { values: values as Values<F>, mistakes };
+}
+
+/** Adds the value of a key to those of its row, which ends in `.*`. */
+function added(values: unknown, key: string, row: string, value: unknown): Record<string, unknown> {
+  return { ...(typeof values === 'object' ? values : {}), [key.slice(row.length - 1)]: value };
 }
 
 function valueIn(parsed: Parsed<unknown>): unknown {
@@ -135,11 +146,15 @@ function checkUse(
   if (field.planned) {
     return mistake(key, 'invalid', `${key} is not available in this version yet`, `remove the ${noun}`);
   }
-  if (given && field.needs !== undefined && !field.needs.some((parent) => given.has(parent))) {
+  if (given && field.needs !== undefined && !field.needs.some((parent) => isGiven(given, parent))) {
     const parents = field.needs.join(' or ');
     return mistake(key, 'unused', `${key} does nothing without ${parents}`, `add ${parents}, or remove it`);
   }
   return undefined;
+}
+
+function isGiven(given: ReadonlyMap<string, string>, row: string): boolean {
+  return row.endsWith('.*') ? [...given.keys()].some((key) => isBelow(key, row.slice(0, -1))) : given.has(row);
 }
 
 function badValue(

@@ -4,7 +4,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import { canonicalJson } from '../objects/manifest.ts';
 
 /** The kind of a signed document. The signature covers the kind, so a tombstone can never pass for a pin. */
-type SignedKind = 'manifest' | 'tombstone' | 'pin' | 'wal';
+type SignedKind = 'manifest' | 'tombstone' | 'pin' | 'wal' | 'drill';
 
 /** `unchecked`: no key is set. `unsigned`: a key is set, and the document has no signature. */
 export type Verdict = 'signed' | 'unsigned' | 'unchecked';

@@ -4,10 +4,13 @@ import { errorInfo, LifeboatError } from '../../../base/errors.ts';
 import { plural } from '../../../report/format.ts';
 import type { CountBudget } from '../facts/count-budget.ts';
 import { type CountPace, isRefusal } from '../facts/count-rows.ts';
+import { readDetails } from '../facts/details.ts';
 import { type DatabaseFacts, readDatabaseFacts, type TableFacts } from '../facts/facts.ts';
+import { watchSequences } from '../facts/sequences.ts';
 import { listTables } from '../facts/tables.ts';
 import { type DumpCompression, dumpCommand, matchingTablesCommand } from '../server/commands.ts';
 import { databaseDirectory } from '../server/quote.ts';
+import { inSavepoint } from '../server/savepoint.ts';
 import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
 import { withWatchdog } from '../server/watchdog.ts';
@@ -127,6 +130,7 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
   const dumpFailed = new AbortController();
   const session = await tools.session(database, AbortSignal.any([signal, dumpFailed.signal]));
   try {
+    const sequences = await watchSequences(session);
     await session.run('BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY');
     const { snapshot } = await session.one<{ snapshot: string }>('SELECT pg_export_snapshot() AS snapshot');
     const command = dumpCommand({
@@ -158,6 +162,7 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
     // If the snapshot no longer exists, the patterns are matched with the present tables.
     const leftOut = await matchingTables(options, signal, snapshot).catch(() => matchingTables(options, signal));
     const warnings = [...fragile, ...(await counted.finish())];
+    Object.assign(facts, await sequences.unmoved());
     return { facts, warnings, list: dumped.value, leftOut };
   } finally {
     await session.close();
@@ -189,6 +194,8 @@ async function readAll(session: Session, pace: CountPace): Promise<Read> {
   const facts = await readDatabaseFacts(session, session.versionNumber);
   const listed = await listTables(session);
   facts.tables = listed.tables;
+  const details = await inSavepoint(session, () => readDetails(session));
+  if (!(details instanceof Error)) facts.details = details;
   const fragile = await findFragile(session, facts.name);
   facts.uncheckedKeys = await countUnchecked(session);
   return { facts, fragile, counted: await countTables(session, facts.name, listed, pace) };

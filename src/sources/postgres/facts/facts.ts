@@ -1,8 +1,10 @@
 import type { ServerConfig } from '../server/server-config.ts';
 import type { Session } from '../server/session.ts';
 import { type Contents, readContents } from './contents.ts';
+import type { DatabaseDetails } from './details.ts';
 import type { Membership } from './globals-statements.ts';
 import { type ObjectCounts, readObjectCounts } from './object-counts.ts';
+import type { SequenceValue } from './sequences.ts';
 import type { Uncounted } from './uncounted.ts';
 
 /** The recorded facts about a server. */
@@ -16,6 +18,8 @@ export interface ServerFacts {
   /** ISO time of pg_postmaster_start_time(); a restart during the run changes it */
   startedAt: string;
   inRecovery: boolean;
+  /** the role that initdb created; absent in snapshots of older agents */
+  superuser?: string;
   /** absent in snapshots of older agents */
   config?: ServerConfig;
 }
@@ -87,6 +91,10 @@ export interface DatabaseFacts {
   uncheckedKeys?: number;
   /** absent in snapshots of older agents */
   objects?: ObjectCounts;
+  /** what a drill compares too; absent if the server refused it, and in snapshots of older agents */
+  details?: DatabaseDetails;
+  /** sequences that did not move during the dump; absent if the server refused it, and in snapshots of older agents */
+  sequences?: SequenceValue[];
   /** roles that own objects, which a restore needs; in snapshots of older agents also roles that only have rights */
   owners: string[];
   /** roles that own no object but have rights or are named in a policy; a restore works without them */
@@ -107,11 +115,14 @@ export interface PostgresFacts extends Record<string, unknown> {
 
 /** Reads the facts about the server of a session, apart from its configuration. */
 export async function readServerFacts(session: Session): Promise<ServerFacts> {
-  const row = await session.one<Record<'version' | 'number' | 'started' | 'system' | 'recovery', string>>(
+  const row = await session.one<
+    Record<'version' | 'number' | 'started' | 'system' | 'recovery', string> & { superuser: string | null }
+  >(
     `SELECT current_setting('server_version') AS version, current_setting('server_version_num') AS number,
             to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS started,
             (SELECT system_identifier::text FROM pg_control_system()) AS system,
-            pg_is_in_recovery()::text AS recovery`,
+            pg_is_in_recovery()::text AS recovery,
+            (SELECT rolname FROM pg_roles WHERE oid = 10) AS superuser`,
   );
   return {
     version: row.version.split(' ')[0] ?? row.version,
@@ -119,6 +130,7 @@ export async function readServerFacts(session: Session): Promise<ServerFacts> {
     systemIdentifier: row.system,
     startedAt: row.started,
     inRecovery: row.recovery === 'true',
+    ...(row.superuser === null ? {} : { superuser: row.superuser }),
   };
 }
 

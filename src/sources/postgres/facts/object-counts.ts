@@ -4,16 +4,16 @@ import type { Session } from '../server/session.ts';
 export type ObjectCounts = Record<keyof typeof QUERIES, number>;
 
 /** Matches objects that belong to an extension, and that pg_dump therefore leaves out (pg_depend: e). */
-const member = (classId: string, objectId: string) =>
+export const member = (classId: string, objectId: string) =>
   `EXISTS (SELECT FROM pg_depend m WHERE m.classid = '${classId}'::regclass AND m.objid = ${objectId} AND m.deptype = 'e')`;
 
 /** Matches schemas of the user. */
-const own = (namespace: string) =>
+export const own = (namespace: string) =>
   `${namespace} IN (SELECT oid FROM pg_namespace
      WHERE nspname NOT IN ('pg_catalog', 'information_schema') AND nspname !~ '^pg_(toast|temp)')`;
 
 /** Matches tables of the user. An object that depends on a table of an extension belongs to the extension too. */
-const ownTable = (id: string) =>
+export const ownTable = (id: string) =>
   `${id} IN (SELECT t.oid FROM pg_class t WHERE ${own('t.relnamespace')} AND NOT ${member('pg_class', 't.oid')})`;
 
 /**

@@ -46,11 +46,28 @@ export interface Allowance {
   largeObjects?: boolean;
 }
 
+/** PG_RESTORE_FAILED for a restored database that differs from the record. */
+export class DifferenceError extends LifeboatError {
+  /** in words */
+  readonly differences: readonly string[];
+
+  constructor(differences: readonly string[]) {
+    super(
+      'PG_RESTORE_FAILED',
+      `the restored database differs from the record: ${differences.slice(0, NAMED).join('; ')}`,
+      {
+        hint: 'The restored copy was dropped, and nothing else was changed. Try an older snapshot, and report this.',
+      },
+    );
+    this.differences = differences;
+  }
+}
+
 /**
  * Compares a restored database with the record: row counts, extensions, large objects, and the numbers of constraints,
  * indexes and other objects. Only the differences in `allowance` are accepted.
  *
- * @throws PG_RESTORE_FAILED on any other difference
+ * @throws {@link DifferenceError} on any other difference
  */
 export async function compareDatabase(
   session: Session,
@@ -73,13 +90,7 @@ export async function compareDatabase(
   differences.push(...tables.differences);
   differences.push(...countDifferences(recorded, await readObjectCounts(session), allowance.fewer));
   if (differences.length > 0) {
-    throw new LifeboatError(
-      'PG_RESTORE_FAILED',
-      `the restored database differs from the record: ${differences.slice(0, 5).join('; ')}`,
-      {
-        hint: 'The restored copy was dropped, and nothing else was changed. Try an older snapshot, and report this.',
-      },
-    );
+    throw new DifferenceError(differences);
   }
   const { rows, uncompared, reasons, missing, lacking } = tables;
   return { rows, uncompared, reasons, missing, lacking };
@@ -170,7 +181,7 @@ async function readPartitionRoots(session: Session): Promise<Map<string, string>
   return new Map(rows.map((row) => [tableKey(row), `${row.rootSchema}.${row.rootName}`]));
 }
 
-/** How many tables a text names. */
+/** How many tables or differences a text names. */
 const NAMED = 5;
 
 /**

@@ -8,7 +8,7 @@ import { recomputeDependents } from './recompute-dependents.ts';
 import { dropWorking, readDatabases, renameDatabases } from './swap.ts';
 
 /** A restored database that has its final name. */
-interface LoadedDatabase extends Compared, Pick<BuiltDatabase, 'skipped' | 'analyseMs' | 'warnings'> {
+export interface LoadedDatabase extends Compared, Pick<BuiltDatabase, 'skipped' | 'analyseMs' | 'warnings'> {
   target: string;
   /** tables that it has */
   tables: number;

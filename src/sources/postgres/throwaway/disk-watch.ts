@@ -1,7 +1,7 @@
-import { LifeboatError } from '../base/errors.ts';
-import { execStream } from '../docker/exec.ts';
-import { HEARTBEAT_S } from '../docker/heartbeat.ts';
-import type { AgentContext } from '../sources/postgres/server/tools.ts';
+import { LifeboatError } from '../../../base/errors.ts';
+import { execStream } from '../../../docker/exec.ts';
+import { HEARTBEAT_S } from '../../../docker/heartbeat.ts';
+import type { AgentContext } from '../server/tools.ts';
 
 /** The exit status of the script when too little space remains. */
 const FULL = 3;
@@ -17,10 +17,12 @@ while now=$(free "$0") && [ -n "$now" ]; do [ "$now" -ge "$reserve" ] || exit ${
 /**
  * Returns a signal that aborts with PG_NO_SPACE before a helper fills the disk of the Docker engine.
  * The command runs as root, so a program of the dump cannot end it. It ends with the helper.
+ *
+ * @param options `directory`: on that disk; `hint`: what to do about the full disk
  */
 export async function watchDisk(
   { engine }: AgentContext,
-  { container, directory, signal }: { container: string; directory: string; signal: AbortSignal },
+  { container, directory, hint, signal }: { container: string; directory: string; hint: string; signal: AbortSignal },
 ): Promise<AbortSignal> {
   const full = new AbortController();
   const argv = ['sh', '-c', DISK_SCRIPT, directory];
@@ -31,7 +33,7 @@ export async function watchDisk(
       if (exitCode !== FULL) return;
       full.abort(
         new LifeboatError('PG_NO_SPACE', 'the disk of the Docker engine has no room for the content of the dump', {
-          hint: 'Nothing was stored. Free space on that disk. If you expect the dump to be small, do not trust it.',
+          hint,
         }),
       );
     },

@@ -1,9 +1,9 @@
-import type { KeepPolicy, Plan, PlannedSource } from '../plan/model.ts';
-import { formatKeep } from '../plan/retention.ts';
-import { isFuture } from '../plan/values/clock.ts';
-import { formatAgo, formatBytes, formatDuration, formatWhen, oneLine, plural, table } from './format.ts';
-import { type Paint, plainPaint } from './paint.ts';
-import { problemLines } from './problem-text.ts';
+import type { KeepPolicy, Plan, PlannedSource } from '../../plan/model.ts';
+import { formatKeep } from '../../plan/retention.ts';
+import { isFuture } from '../../plan/values/clock.ts';
+import { formatAgo, formatBytes, formatDuration, formatWhen, oneLine, plural, table } from '../format.ts';
+import { type Paint, plainPaint } from '../paint.ts';
+import { problemLines } from '../problem-text.ts';
 
 /** The findings of `plan` about a source. */
 export interface Probed {

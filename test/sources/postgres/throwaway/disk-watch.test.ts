@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { DISK_SCRIPT } from '../../src/import/disk-watch.ts';
+import { DISK_SCRIPT } from '../../../../src/sources/postgres/throwaway/disk-watch.ts';
 
 let bin: string;
 beforeEach(() => {

@@ -1,8 +1,8 @@
-import { redact } from '../base/redact.ts';
-import type { Listener, Progress, RunEvent, SourceReport } from './events.ts';
-import { cutToWidth, displayWidth, formatBytes, formatDuration, oneLine } from './format.ts';
-import { type Paint, plainPaint } from './paint.ts';
-import { outcome, type RateInfo, renderProgress } from './text.ts';
+import { redact } from '../../base/redact.ts';
+import type { Listener, Progress, RunEvent, SourceReport } from '../events.ts';
+import { cutToWidth, displayWidth, formatBytes, formatDuration, oneLine } from '../format.ts';
+import { type Paint, plainPaint } from '../paint.ts';
+import { outcome, type RateInfo, renderProgress } from '../text.ts';
 
 /** The members of a terminal or file stream that the display uses: `process.stderr` has them. */
 interface ProgressStream {

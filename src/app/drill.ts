@@ -1,0 +1,20 @@
+import type { DrillRequest } from '../drill/context.ts';
+import { drill } from '../drill/drill.ts';
+import type { DrillReport } from '../report/drill-report.ts';
+import type { Listener } from '../report/events.ts';
+import type { Environment } from './environment.ts';
+import { pointDepsOf } from './point.ts';
+import { restoreDepsOf } from './wiring.ts';
+
+/** Runs a drill. Throws like {@link drill}. */
+export function runDrill(
+  environment: Environment,
+  request: DrillRequest,
+  listeners?: readonly Listener[],
+): Promise<DrillReport> {
+  const { agent, self, settings } = environment;
+  const deps = restoreDepsOf(environment, listeners);
+  const { confirmed } = pointDepsOf(environment);
+  const own = { agent, agentImage: self.facts.imageId, settings: settings.drill, confirmed };
+  return drill({ ...deps, ...own }, request);
+}

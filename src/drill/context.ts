@@ -1,0 +1,78 @@
+import type { Log } from '../base/log.ts';
+import type { PlannedSource } from '../plan/model.ts';
+import type { DrillSettings } from '../plan/values/drill-settings.ts';
+import type { DrillCheck, DrillResult } from '../report/drill-report.ts';
+import type { RestoreContext, RestoreDeps } from '../restore/context.ts';
+import type { Aim, findStart } from '../restore/point/find-start.ts';
+import type { AgentContext } from '../sources/postgres/server/tools.ts';
+
+/** The dependencies of a drill. */
+export interface DrillDeps extends RestoreDeps {
+  agent: AgentContext;
+  /** image of the agent's container */
+  agentImage: string;
+  settings: DrillSettings;
+  /** until when the server of a source is known to have written nothing more, by its system identifier */
+  confirmed(source: string): Promise<Parameters<typeof findStart>[2]>;
+}
+
+export interface DrillRequest {
+  /** names of sources; empty: all sources of the plan */
+  sources: readonly string[];
+  /** `latest`, the id of a snapshot, or the start of one */
+  snapshot: string;
+  /** a point in time to recover servers to */
+  aim?: Aim;
+  trigger: 'schedule' | 'manual';
+  /** who asks */
+  by?: string;
+  /** with a signing key: accept a snapshot without a signature */
+  unsigned: boolean;
+  signal: AbortSignal;
+  /** Shows the user one line about the progress. */
+  say(line: string): void;
+}
+
+/** The drill of one source in progress. */
+export interface Part {
+  source: string;
+  /** the source in the present plan; absent if it has none */
+  planned: PlannedSource | undefined;
+  context: RestoreContext;
+  /** filled by the steps */
+  result: DrillResult;
+  log: Log;
+  signal: AbortSignal;
+  say(line: string): void;
+}
+
+/** Runs a step, and adds its duration to the result. */
+export async function step<T>({ result, say }: Pick<Part, 'result' | 'say'>, name: string, work: () => Promise<T>) {
+  say(`  ${name}`);
+  const begin = performance.now();
+  try {
+    return await work();
+  } finally {
+    result.steps.push({ name, durationMs: Math.round(performance.now() - begin) });
+  }
+}
+
+/** Returns a comparison of two values. */
+export function equal(name: string, of: string, expected: number | string, found: number | string): DrillCheck {
+  return { name, of, result: expected === found ? 'ok' : 'failed', expected, found };
+}
+
+/** The most differences that a check lists. */
+const LISTED = 20;
+
+/** Returns a check that fails if there are differences. Names the first of them. */
+export function noneOf(name: string, of: string, differences: readonly string[], detail?: string): DrillCheck {
+  const more = differences.length - LISTED;
+  return {
+    ...{ name, of, result: differences.length === 0 ? 'ok' : 'failed' },
+    ...(differences.length === 0
+      ? {}
+      : { differences: [...differences.slice(0, LISTED), ...(more > 0 ? [`and ${more} more`] : [])] }),
+    ...(detail === undefined ? {} : { detail }),
+  };
+}

@@ -1,0 +1,123 @@
+import { errorInfo, LifeboatError } from '../base/errors.ts';
+import type { PostgresSource } from '../plan/model.ts';
+import { parsePointInTime } from '../plan/values/point-in-time.ts';
+import { plural } from '../report/format.ts';
+import { type Aim, findStart, type Start } from '../restore/point/find-start.ts';
+import { recoverInto } from '../restore/point/recover-into.ts';
+import { describeTarget } from '../restore/point/target.ts';
+import { readContents } from '../sources/postgres/facts/contents.ts';
+import { listDatabases } from '../sources/postgres/facts/databases.ts';
+import { applicationName } from '../sources/postgres/postgres-source.ts';
+import type { Tools } from '../sources/postgres/server/tools.ts';
+import { askAll } from './ask-all.ts';
+import { checkIndexes } from './check-indexes.ts';
+import { type DrillDeps, type Part, step } from './context.ts';
+
+/** The point of a recovery, and what leads to it. */
+export interface FoundPoint {
+  aim: Aim;
+  start: Start;
+}
+
+/**
+ * Finds the base backup and the WAL for a point of a server. Without a point, takes a random moment between the last
+ * base backup and the end of the stored WAL: over time, drills prove the whole window.
+ *
+ * @param random from 0, below 1
+ * @throws PITR_TIME, SOURCE_UNKNOWN, and the errors of the repository
+ */
+export async function findPoint(
+  deps: DrillDeps,
+  { server, aim, signal }: { server: string; aim?: Aim; signal: AbortSignal },
+  random: number,
+): Promise<FoundPoint> {
+  const repository = await deps.repository();
+  const confirmed = await deps.confirmed(server);
+  const find = async (one: Aim) => ({
+    aim: one,
+    start: await findStart(repository, { source: server, signal, ...one }, confirmed),
+  });
+  if (aim) return find(aim);
+  const { window } = (await find({ target: 'latest' })).start;
+  const [from, to] = [Date.parse(window.from), Date.parse(window.to)];
+  const moment = parsePointInTime(new Date(from + (to - from) * random).toISOString());
+  if (!moment) throw new LifeboatError('PITR_TIME', `the window of ${server} has no time`);
+  return find({ target: moment, timeline: window.timeline });
+}
+
+/**
+ * Recovers a server to a point in time in a throwaway volume, starts it, and checks what it holds. The base backup is
+ * compared with its SHA-256 sums as it is restored, and the recovery itself proves that the WAL is whole.
+ *
+ * @throws PG_RESTORE_FAILED with the server's words; OBJECT_*, KEY_*, HELPER_FAILED, ENGINE_*
+ */
+export async function drillPoint(
+  deps: DrillDeps,
+  part: Part,
+  { server, planned, aim, start }: FoundPoint & { server: string; planned: PostgresSource | undefined },
+): Promise<void> {
+  const { result, context, signal, log, say } = part;
+  const { repository, id, journal, directory } = context;
+  const { agent, treeStore } = deps;
+  const recovery = { repository, start, id, journal, directory };
+  const begin = performance.now();
+  const { server: recovering, ...recovered } = await step(part, 'recovering the server', () =>
+    recoverInto({ agent, treeStore, log }, { ...aim, source: server, signal, say }, recovery),
+  );
+  try {
+    const asked = aim.target === 'latest' ? start.window.to : describeTarget(aim.target);
+    const { at, stopped, lastCommit } = recovered.recovered;
+    const where = at === 'end' ? 'the end of the write-ahead log' : (stopped ?? 'the target');
+    const detail = lastCommit === undefined ? where : `${where}; the last commit in it is of ${lastCommit}`;
+    result.checks.push({ name: `recovered to ${asked}`, of: server, result: 'ok', detail });
+    const serving = await step(part, 'starting the server', () =>
+      recovering.serve(planned ?? strange(deps, server), undefined),
+    );
+    const application = applicationName(deps.project, id);
+    const tools = await deps.openTools(serving, { runId: id, application, journal, signal, say });
+    try {
+      result.restoreMs = Math.round(performance.now() - begin);
+      await check(deps, part, tools, planned);
+      result.summary = `recovered to ${asked}, ${plural(recovered.segments, 'segment')} of WAL replayed`;
+    } finally {
+      await tools.close();
+    }
+  } finally {
+    await recovering.remove();
+  }
+}
+
+async function check(deps: DrillDeps, part: Part, tools: Tools, planned: PostgresSource | undefined): Promise<void> {
+  const { result, signal } = part;
+  const control = await tools.control();
+  const { version } = await control.one<{ version: string }>("SELECT current_setting('server_version') AS version");
+  result.version = version.split(' ')[0] ?? version;
+  const listed = (await listDatabases(control)).filter(({ closed, template }) => closed === undefined && !template);
+  const full: string[] = [];
+  await step(part, 'checking the indexes', async () => {
+    for (const { name } of listed) {
+      try {
+        const session = await tools.session(name, signal);
+        const contents = await readContents(session).finally(() => session.close());
+        if (contents === 'data') full.push(name);
+        result.checks.push(await checkIndexes(tools, name, signal));
+      } catch (error) {
+        signal.throwIfAborted();
+        const { message, cause } = errorInfo(error);
+        result.checks.push({ name: 'can be read', of: name, result: 'failed', detail: cause ?? message });
+      }
+    }
+  });
+  const restored = { tools, all: full, present: listed.map(({ name }) => name) };
+  await askAll(deps, part, planned, restored);
+}
+
+/** A server that no container has any more. */
+function strange({ project }: DrillDeps, name: string): PostgresSource {
+  return {
+    kind: 'postgres',
+    ...{ name, project, service: 'drill', schedule: '', keep: {}, user: 'postgres', imageId: '', port: 5432 },
+    ...{ containerId: '', containerName: name, database: 'postgres', dataDirectories: [], mounts: [] },
+    ...{ excludeDatabases: [], excludeTableData: [] },
+  };
+}

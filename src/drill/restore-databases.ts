@@ -1,0 +1,131 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { checkDataSpace, readFacts, roomInSpool, selectedContent } from '../restore/content.ts';
+import { fetchTree } from '../restore/fetch.ts';
+import { restoreJobs } from '../sources/postgres/dump/jobs.ts';
+import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
+import { neededSpace } from '../sources/postgres/facts/present.ts';
+import type { LoadOptions } from '../sources/postgres/load/build-database.ts';
+import { loadGlobals } from '../sources/postgres/load/globals.ts';
+import {
+  buildDatabases,
+  type FailedDatabase,
+  type LoadedDatabase,
+  swapDatabases,
+} from '../sources/postgres/load/load.ts';
+import { planLoad, recordedDatabase } from '../sources/postgres/load/load-plan.ts';
+import { applicationName } from '../sources/postgres/postgres-source.ts';
+import { SCRATCH } from '../sources/postgres/server/helper-mounts.ts';
+import { databaseDirectory } from '../sources/postgres/server/quote.ts';
+import type { Tools } from '../sources/postgres/server/tools.ts';
+import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
+import { type DrillDeps, type Part, step } from './context.ts';
+import { DrillServer } from './drill-server.ts';
+
+/** A server that holds the databases of a snapshot. */
+export interface RestoredServer {
+  tools: Tools;
+  facts: PostgresFacts;
+  /** `globals.sql` of the snapshot */
+  globals: string;
+  databases: LoadedDatabase[];
+  failed: FailedDatabase[];
+  /** databases that were not restored, because they held nothing and exist on every server */
+  left: { database: string; reason: string }[];
+}
+
+/**
+ * Restores all databases and roles of a snapshot into a throwaway server, passes it to `work`, and removes it. The
+ * restore is that of `lifeboat restore`: same programs, same comparisons, same order.
+ */
+export async function withRestoredServer(
+  deps: DrillDeps,
+  part: Part,
+  image: Parameters<typeof DrillServer.start>[0]['image'],
+  work: (restored: RestoredServer) => Promise<void>,
+): Promise<void> {
+  const facts = await readFacts({ source: part.source }, part.context);
+  const { superuser, config } = facts.server;
+  const present =
+    part.planned?.kind === 'postgres' && part.planned.userFile === undefined ? part.planned.user : undefined;
+  const user = superuser ?? present ?? 'postgres';
+  const options = { agent: deps.agent, image, part, user, preload: config?.preload };
+  const server = await step(part, 'starting a throwaway server', () => DrillServer.start(options));
+  const signal = AbortSignal.any([part.signal, server.full]);
+  try {
+    const inServer = { ...part, signal };
+    const tools = await openTools(deps, inServer, server);
+    try {
+      await work(await restore(deps, inServer, tools, facts));
+    } finally {
+      await tools.close();
+    }
+  } catch (error) {
+    throw part.signal.aborted ? part.signal.reason : await server.explain(error);
+  } finally {
+    await server.remove();
+  }
+}
+
+function openTools(deps: DrillDeps, { context, signal, say }: Part, server: DrillServer): Promise<Tools> {
+  const { id, journal, directory } = context;
+  const share = { directory, access: 'read-only' as const };
+  const application = applicationName(deps.project, id);
+  return deps.openTools(server.source, { runId: id, application, journal, withData: true, share, signal, say });
+}
+
+async function restore(deps: DrillDeps, part: Part, tools: Tools, facts: PostgresFacts): Promise<RestoredServer> {
+  const { source, context, signal, say } = part;
+  const plan = await planLoad({ tools, facts, signal });
+  const tree = path.join(context.directory, 'tree');
+  const select = ['globals.sql', ...plan.load.map(({ database }) => `databases/${databaseDirectory(database)}`)];
+  const request = { source, signal };
+  await roomInSpool(context, await selectedContent(request, context, select));
+  const sizes = plan.load.map(({ database }) => recordedDatabase(facts, database).size);
+  await checkDataSpace(tools, { needed: neededSpace(sizes), why: 'the drill' }, signal);
+  await step(part, 'fetching the dump', async () => {
+    await fetchTree({ deps, request, context, directory: tree, select });
+    await refuseStrangeFiles(tree, 'PG_RESTORE_FAILED');
+  });
+  return step(part, 'restoring the databases', async () => {
+    const globals = context.entry.withoutGlobals ? '' : await readFile(path.join(tree, 'globals.sql'), 'utf8');
+    part.result.notes.push(...(await loadGlobals(await tools.control(), globals)).warnings);
+    const load = loadOptions(deps, part, { tools, facts, tree });
+    const { built, failed } = await buildDatabases(load, plan.load);
+    signal.throwIfAborted();
+    const { databases, failed: unswapped } = await swapDatabases(load, built);
+    signal.throwIfAborted();
+    const left = plan.left;
+    say(`  restored ${databases.map(({ target }) => target).join(', ') || 'nothing'}`);
+    return { tools, facts, globals, databases, failed: [...failed, ...unswapped], left };
+  });
+}
+
+const nothing = () => undefined;
+
+/** The engine removes the server with all of its databases, so the journal needs to name none. */
+function loadOptions(
+  deps: DrillDeps,
+  { context, signal, say }: Part,
+  given: Pick<LoadOptions, 'tools' | 'facts' | 'tree'>,
+): LoadOptions {
+  const { id, directory, progress } = context;
+  return {
+    ...given,
+    scratch: path.join(directory, SCRATCH),
+    id: id.slice(-6),
+    jobs: restoreJobs(),
+    skipFailed: false,
+    stallTimeoutMs: deps.stallTimeoutMs,
+    signal,
+    step: (text) => say(`  ${text}`),
+    progress,
+    recordWorking: nothing,
+    forgetWorking: nothing,
+    keepBefore: async () => undefined,
+    recordDependents: nothing,
+    forgetDependents: nothing,
+    recordSwapped: nothing,
+    recordFailed: nothing,
+  };
+}

@@ -1,0 +1,62 @@
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import type { IndexEntry } from '../store/filesystem/index-file.ts';
+import { encodeIndexEntry } from '../store/filesystem/index-file.ts';
+import { encodePart } from '../store/filesystem/index-part.ts';
+import type { TreePath } from '../store/filesystem/path.ts';
+import { readIndexFileLines } from '../store/filesystem/read-index.ts';
+
+/** The files to restore in one drill of a large volume. */
+export interface Share {
+  /** above 0, up to 1 */
+  size: number;
+  /** how many drills came before: each restores other files, until all had their turn */
+  turn: number;
+}
+
+/** What an index holds, or the share of it. Bytes are those of contents, once for all names of a file. */
+export interface IndexContent {
+  /** files and hard links */
+  files: number;
+  symlinks: number;
+  bytes: number;
+}
+
+/** Returns whether a file is in a share. Where its path falls is random, and the same in every drill. */
+export function isInShare(path: TreePath, { size, turn }: Share): boolean {
+  if (size >= 1) return true;
+  const place = createHash('sha256').update(path, 'latin1').digest().readUInt32BE() / 2 ** 32;
+  const from = (turn * size) % 1;
+  return (place - from + 1) % 1 < size;
+}
+
+/**
+ * Writes the share of an index to a file, which is an index too: all directories and symlinks, and the chosen files. A
+ * hard link is chosen with the file that it names.
+ */
+export async function writeShare(from: string, to: string, share: Share): Promise<IndexContent> {
+  const content: IndexContent = { files: 0, symlinks: 0, bytes: 0 };
+  async function* chosen(): AsyncGenerator<string> {
+    let isTaken = false;
+    for await (const line of readIndexFileLines(from)) {
+      if (line.type === 'part') {
+        if (isTaken) yield encodePart(line);
+        continue;
+      }
+      isTaken = isChosen(line, share);
+      if (!isTaken) continue;
+      if (line.type === 'file') content.bytes += line.size ?? 0;
+      if (line.type === 'file' || line.type === 'hardlink') content.files++;
+      if (line.type === 'symlink') content.symlinks++;
+      yield encodeIndexEntry(line);
+    }
+  }
+  await pipeline(chosen, createWriteStream(to, { mode: 0o600 }));
+  return content;
+}
+
+function isChosen({ path, type, target }: IndexEntry, share: Share): boolean {
+  if (type === 'file') return isInShare(path, share);
+  return type !== 'hardlink' || isInShare(target ?? path, share);
+}

@@ -1,0 +1,133 @@
+import path from 'node:path';
+import { hasCode, LifeboatError } from '../base/errors.ts';
+import { execText } from '../docker/exec.ts';
+import { startHelper } from '../docker/helper.ts';
+import { HELPER_KINDS, kindSpec } from '../docker/helper-kinds.ts';
+import type { Mount } from '../plan/model.ts';
+import { formatBoth, formatBytes, plural } from '../report/format.ts';
+import { fetchIndex } from '../restore/fetch.ts';
+import { parseDf } from '../sources/postgres/facts/disk.ts';
+import { HELPER_ROOT } from '../sources/volume.ts';
+import { type DrillDeps, equal, noneOf, type Part, step } from './context.ts';
+import { type IndexContent, type Share, writeShare } from './share.ts';
+
+const VOLUME = '/lifeboat/drill';
+
+/** Volumes up to this size are restored whole, unless a setting says otherwise. 20 GiB. */
+const WHOLE_BYTES = 20 * 1024 ** 3;
+
+/** Space of a file in addition to its content, at most: its last block and its inode. Bytes. */
+const FILE_OVERHEAD = 4096 + 512;
+
+/** What stays free on the disk of the engine, bytes. */
+const RESERVE = 1024 ** 3;
+
+/**
+ * Restores the files of a snapshot, or a share of them, into a throwaway volume. The restore compares the SHA-256 of
+ * each file. Afterwards the names, owners, modes, sizes and times in the volume are compared with the record.
+ *
+ * @param turn how many drills came before
+ * @throws OBJECT_*, KEY_*, TREE_TARGET_FULL, HELPER_FAILED, ENGINE_*
+ */
+export async function drillFiles(deps: DrillDeps, part: Part, turn: number): Promise<void> {
+  const { context, result, source, signal } = part;
+  const whole = await fetchIndex({ source, signal }, context);
+  const indexPath = path.join(context.directory, 'share.ndjson');
+  const share = { size: deps.settings.share ?? Math.min(1, WHOLE_BYTES / Math.max(1, context.entry.bytes)), turn };
+  const content = await writeShare(whole, indexPath, share);
+  await withVolume(deps, part, async (volume, free) => {
+    const needed = content.bytes + (content.files + content.symlinks) * FILE_OVERHEAD + RESERVE;
+    if (free !== undefined && free < needed) {
+      const [has, needs] = formatBoth(free, needed);
+      throw new LifeboatError(
+        'TREE_TARGET_FULL',
+        `the disk of the Docker engine has ${has} free, and the drill needs ${needs}`,
+        {
+          hint: 'Free space on that disk, or set LIFEBOAT_DRILL_SHARE. Nothing was changed.',
+        },
+      );
+    }
+    const begin = performance.now();
+    await step(part, 'restoring the files', () => extract(deps, part, { volume, indexPath, content }));
+    result.restoreMs = Math.round(performance.now() - begin);
+    await step(part, 'comparing with the record', () => compare(deps, part, { volume, indexPath, content }));
+    const of = share.size < 1 ? ` of ${plural(context.entry.files, 'file')}, a share of ${percent(share)}` : '';
+    result.summary = `${plural(content.files, 'file')}${of}, ${formatBytes(content.bytes)} equal`;
+    if (of !== '') result.notes.push('each drill restores another part of the files');
+  });
+}
+
+function percent({ size }: Share): string {
+  return `${Math.max(1, Math.round(size * 100))} %`;
+}
+
+interface Restored {
+  volume: Mount;
+  indexPath: string;
+  content: IndexContent;
+}
+
+/** The hash of each file is compared as it is written, so a wrong one is an error that names the file. */
+async function extract(deps: DrillDeps, part: Part, { volume, indexPath, content }: Restored): Promise<void> {
+  const { context, result, source, signal } = part;
+  const { id: runId, journal, packs, directory: spool, progress } = context;
+  try {
+    const extracted = await deps.treeStore.extract({
+      ...{ indexPath, packs, select: [], target: HELPER_ROOT, spool, runId, journal: journal.file, signal, progress },
+      reach: { kind: 'helper', mount: volume },
+    });
+    const special = Object.entries(extracted.skipped).filter(([, count]) => count > 0);
+    for (const [type, count] of special)
+      result.notes.push(`a snapshot has no content of ${plural(count, type)}, so nothing of it is restored`);
+    result.checks.push(equal('SHA-256', source, content.files, extracted.files));
+    result.checks.push(equal('bytes', source, content.bytes, extracted.bytes));
+  } catch (error) {
+    if (!hasCode(error, 'OBJECT_DAMAGED', 'OBJECT_MISSING')) throw error;
+    result.checks.push(noneOf('SHA-256', source, [error.message]));
+    throw error;
+  }
+}
+
+async function compare(deps: DrillDeps, part: Part, { volume, indexPath, content }: Restored): Promise<void> {
+  const { context, result, source, signal } = part;
+  const { id: runId, journal, packs, progress } = context;
+  const found = await deps.treeStore.volume(
+    { kind: 'compare', root: HELPER_ROOT, indexPath, packs, paths: [], overwrite: false },
+    { reach: { kind: 'helper', mount: volume }, runId, journal: journal.file, signal, progress },
+  );
+  const names = content.files + content.symlinks;
+  result.checks.push(
+    equal('files and symlinks', source, names, found.equal + found.replaced),
+    equal('files that the record lacks', source, 0, found.extra),
+    equal('owner, mode, size and time', source, names, found.equal),
+  );
+}
+
+/** Calls `work` with a new volume, which the engine removes together with the helper that holds it. */
+async function withVolume(
+  { agent, agentImage, project }: DrillDeps,
+  { context, log, signal }: Part,
+  work: (volume: Mount, free: number | undefined) => Promise<void>,
+): Promise<void> {
+  const { engine, id } = agent;
+  const fresh: Mount = { type: 'volume', source: '', destination: VOLUME, writable: true };
+  const helper = await startHelper(
+    {
+      ...{ engine, log, signal },
+      recordBefore: async (name) => context.journal.record({ type: 'helper', name }),
+    },
+    {
+      ...kindSpec(HELPER_KINDS.drill, { data: [{ mount: fresh, target: VOLUME }] }),
+      ...{ project, agent: id, runId: context.id, image: agentImage },
+    },
+  );
+  try {
+    const { mounts } = await engine.inspectContainer(helper.id, { signal });
+    const volume = mounts.find(({ destination }) => destination === VOLUME);
+    if (volume?.name === undefined) throw new LifeboatError('HELPER_FAILED', 'the drill helper has no volume');
+    const { stdout } = await execText(engine, helper.id, { argv: ['df', '-Pk', '--', VOLUME], signal });
+    await work(volume, parseDf(stdout)?.free);
+  } finally {
+    await helper.remove();
+  }
+}

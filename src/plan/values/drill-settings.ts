@@ -1,0 +1,57 @@
+import type { Fields, Values } from './fields.ts';
+import { parseSchedule } from './schedule.ts';
+import { duration, oneOf, percent } from './values.ts';
+
+/** The settings of drills, a part of the table of all settings. */
+export const DRILL_SETTINGS = {
+  LIFEBOAT_DRILL: {
+    parse: oneOf(['schedule', 'every', 'off']),
+    form: '`schedule`, `every` or `off`',
+    doc: 'when Lifeboat runs [drills](drills.md), which restore snapshots into throwaway containers and compare them with the record. `schedule`: as `LIFEBOAT_DRILL_SCHEDULE` says. `every`: after each scheduled backup. `off`: only with `lifeboat drill`',
+    default: 'schedule',
+  },
+  LIFEBOAT_DRILL_SCHEDULE: {
+    parse: parseSchedule,
+    form: 'schedule',
+    doc: 'when to run a drill of all sources',
+    default: '0 6 * * 6',
+  },
+  LIFEBOAT_DRILL_SHARE: {
+    parse: percent,
+    form: 'percentage',
+    doc: 'how much of the files of a volume one drill restores. Each drill restores another share. Default: everything, up to 20 GiB for each volume',
+  },
+  LIFEBOAT_DRILL_TIMEOUT: {
+    parse: duration({ min: '1m', max: '7d' }),
+    form: 'duration',
+    doc: 'how long a drill may take. After this time, it ends as failed',
+    default: '12h',
+  },
+  LIFEBOAT_DRILL_ASSERT_TIMEOUT: {
+    parse: duration({ min: '1s', max: '1d' }),
+    form: 'duration',
+    doc: 'how long one `lifeboat.drill.assert` may take. After this time, it counts as failed',
+    default: '1m',
+  },
+} as const satisfies Fields;
+
+/** The settings of drills, validated and typed. Times in milliseconds. */
+export interface DrillSettings {
+  readonly mode: 'schedule' | 'every' | 'off';
+  readonly schedule: string;
+  /** above 0, up to 1 */
+  readonly share?: number;
+  readonly timeoutMs: number;
+  readonly assertTimeoutMs: number;
+}
+
+export function toDrillSettings(values: Values<typeof DRILL_SETTINGS>): DrillSettings {
+  const share = values.LIFEBOAT_DRILL_SHARE;
+  return {
+    mode: values.LIFEBOAT_DRILL,
+    schedule: values.LIFEBOAT_DRILL_SCHEDULE,
+    ...(share === undefined ? {} : { share }),
+    timeoutMs: values.LIFEBOAT_DRILL_TIMEOUT,
+    assertTimeoutMs: values.LIFEBOAT_DRILL_ASSERT_TIMEOUT,
+  };
+}

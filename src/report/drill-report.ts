@@ -1,0 +1,74 @@
+import type { ErrorInfo } from '../base/errors.ts';
+
+/** One comparison of a drill. */
+export interface DrillCheck {
+  /** `rows`, `indexes`, `assert users` */
+  name: string;
+  /** the database or the volume */
+  of: string;
+  /** `skipped`: nothing was compared, and `detail` says why */
+  result: 'ok' | 'failed' | 'skipped';
+  expected?: string | number | boolean;
+  found?: string | number | boolean;
+  /** what differs, in words; absent if nothing does, or if `expected` and `found` say it */
+  differences?: string[];
+  detail?: string;
+}
+
+/** The image that a restored server ran on. */
+export interface DrillImage {
+  id: string;
+  /** `postgres@sha256:…`, as registries name it; absent if no registry has it */
+  digest?: string;
+  /** it is the image that was recorded with the snapshot */
+  recorded: boolean;
+}
+
+/** One source's part of a drill. Durations in milliseconds. */
+export interface DrillResult {
+  source: string;
+  kind: 'postgres' | 'volume' | 'files';
+  /**
+   * `interrupted`: the drill ended early, and proves nothing about the source. `unproven`: no key to decrypt it is set,
+   * so only what needs no key was checked
+   */
+  status: 'ok' | 'failed' | 'interrupted' | 'unproven';
+  /** id of the snapshot; absent if none was found */
+  snapshot?: string;
+  /** ISO time of the data, and its age when the drill began */
+  heldAt?: string;
+  ageMs?: number;
+  /** where the snapshot was read: `/backups`, `s3://…` */
+  place: string;
+  image?: DrillImage;
+  /** version of the server that was restored into, such as `17.4` */
+  version?: string;
+  /** the steps in order */
+  steps: { name: string; durationMs: number }[];
+  /** from the first read of the repository until the data could be used: the measured recovery time */
+  restoreMs?: number;
+  /** `61 tables, 1,523,118 rows equal` */
+  summary?: string;
+  checks: DrillCheck[];
+  notes: string[];
+  error?: ErrorInfo;
+}
+
+/** The evidence of a drill: notified, printed and stored as `<project>/drills/<id>.json`. */
+export interface DrillReport {
+  id: string;
+  project: string;
+  /** `schedule`, or `manual` for a command */
+  trigger: 'schedule' | 'manual';
+  /** who asked for it, as `--by` names them */
+  by?: string;
+  start: string;
+  end: string;
+  status: DrillResult['status'];
+  agentVersion: string;
+  results: DrillResult[];
+  /** what no drill of this agent can prove, such as the content of backups that it cannot decrypt */
+  unproven: string[];
+  /** why the drill failed as a whole */
+  error?: ErrorInfo;
+}

@@ -1,0 +1,94 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { runDueDrill } from '../../src/daemon/drills.ts';
+import type { DrillReport } from '../../src/report/drill-report.ts';
+
+const HOUR = 3_600_000;
+const WEEKLY = { mode: 'schedule', schedule: '0 6 * * 6', timeoutMs: HOUR, assertTimeoutMs: 1000 } as const;
+
+let times: Record<string, string>;
+let now: Date;
+let drills: number;
+let result: DrillReport['status'] | Error;
+beforeEach(() => {
+  times = {};
+  // A Friday.
+  now = new Date('2026-11-20T12:00:00Z');
+  drills = 0;
+  result = 'ok';
+});
+
+/** Lets the daemon look whether a drill is due, at a time. Resolves to how many drills ran by then. */
+async function look(at: string, mode: 'schedule' | 'every' | 'off' = 'schedule'): Promise<number> {
+  now = new Date(at);
+  const drill = async (): Promise<DrillReport> => {
+    drills++;
+    if (result instanceof Error) throw result;
+    return {
+      ...{ id: 'a', project: 'shop', trigger: 'schedule', start: at, end: at, status: result, agentVersion: '1' },
+      ...{ results: [], unproven: [] },
+    };
+  };
+  const served = {
+    read: async () => ({ ...times }),
+    write: async (all: typeof times) => {
+      times = all;
+    },
+  };
+  const deps = {
+    drills: { settings: { ...WEEKLY, mode }, drill },
+    log: silentLog,
+    zone: 'UTC',
+    now: () => now,
+    served,
+  };
+  await runDueDrill(deps, new AbortController().signal, new Date(now.getTime() + HOUR));
+  return drills;
+}
+
+describe('the schedule of drills', () => {
+  test('counts from the first start on, runs a drill once, and catches up', async () => {
+    expect(await look('2026-11-20T12:00:00Z')).toBe(0);
+    expect(await look('2026-11-21T05:59:00Z')).toBe(0);
+    expect(await look('2026-11-21T06:00:00Z')).toBe(1);
+    expect(await look('2026-11-21T06:01:00Z')).toBe(1);
+    expect(await look('2026-11-29T12:00:00Z')).toBe(2);
+  });
+
+  test('runs a drill each day with `every`, and none with `off`', async () => {
+    await look('2026-11-20T12:00:00Z', 'every');
+    expect(await look('2026-11-21T10:00:00Z', 'every')).toBe(0);
+    expect(await look('2026-11-21T11:00:00Z', 'every')).toBe(1);
+    expect(await look('2026-11-28T11:00:00Z', 'off')).toBe(1);
+  });
+
+  test('tries again in the next minute if a run holds the lock', async () => {
+    await look('2026-11-20T12:00:00Z');
+    result = new LifeboatError('LOCKED', 'another run is under way');
+    expect(await look('2026-11-21T06:00:00Z')).toBe(1);
+    result = 'ok';
+    expect(await look('2026-11-21T06:01:00Z')).toBe(2);
+    expect(await look('2026-11-21T06:02:00Z')).toBe(2);
+  });
+
+  test('tries again some hours after a drill that ended early, and not all the time', async () => {
+    await look('2026-11-20T12:00:00Z');
+    result = 'interrupted';
+    expect(await look('2026-11-21T06:00:00Z')).toBe(1);
+    expect(await look('2026-11-21T06:01:00Z')).toBe(1);
+    expect(await look('2026-11-21T12:00:00Z')).toBe(2);
+    result = 'ok';
+    expect(await look('2026-11-21T18:00:00Z')).toBe(3);
+    expect(await look('2026-11-22T18:00:00Z')).toBe(3);
+  });
+
+  test('does not repeat a drill that failed', async () => {
+    await look('2026-11-20T12:00:00Z');
+    result = new LifeboatError('DEST_UNREACHABLE', 'the destination does not answer');
+    expect(await look('2026-11-21T06:00:00Z')).toBe(1);
+    result = 'failed';
+    expect(await look('2026-11-28T06:00:00Z')).toBe(2);
+    expect(await look('2026-11-28T06:01:00Z')).toBe(2);
+  });
+});

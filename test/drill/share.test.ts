@@ -1,0 +1,77 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { isInShare, writeShare } from '../../src/drill/share.ts';
+import { encodeIndexEntry, type IndexEntry } from '../../src/store/filesystem/index-file.ts';
+import { encodePart } from '../../src/store/filesystem/index-part.ts';
+import { readIndexFileLines } from '../../src/store/filesystem/read-index.ts';
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-share-'));
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+const ID = '0'.repeat(32);
+const SHA = 'a'.repeat(64);
+const entry = (name: string, fields: Partial<IndexEntry> = {}): IndexEntry => ({
+  ...{ path: name, type: 'file', mode: 0o644, uid: 0, gid: 0, mtime: 0n },
+  ...(fields.type === undefined ? { size: 1, sha256: SHA, pack: ID, entry: name } : {}),
+  ...fields,
+});
+
+async function all<T>(lines: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = [];
+  for await (const line of lines) found.push(line);
+  return found;
+}
+
+describe('the share of the files that one drill restores', () => {
+  test.each([0.1, 0.3, 0.5, 1])('has every file in its turn: %s', (size) => {
+    const names = Array.from({ length: 2000 }, (_, i) => `file ${i}`);
+    const turns = Array.from({ length: Math.ceil(1 / size) }, (_, turn) =>
+      names.filter((one) => isInShare(one, { size, turn })),
+    );
+    expect(new Set(turns.flat()).size).toBe(names.length);
+    for (const chosen of turns) expect(Math.abs(chosen.length / names.length - size)).toBeLessThan(0.06);
+  });
+
+  test('is an index that can be restored: with directories, the parts of chosen files and their other names', async () => {
+    const from = path.join(directory, 'index');
+    const files = Array.from({ length: 40 }, (_, i) => `f${String(i).padStart(2, '0')}`);
+    const lines = [
+      encodeIndexEntry(entry('', { type: 'directory' })),
+      ...files.flatMap((name) => [
+        encodeIndexEntry(entry(name, { type: 'file', size: 2, sha256: SHA, parts: 2 })),
+        ...[0, 1].map((offset) => encodePart({ offset, size: 1, sha256: SHA, pack: ID, entry: `${name}${offset}` })),
+      ]),
+    ];
+    writeFileSync(from, lines.join(''));
+    const to = path.join(directory, 'share');
+    const content = await writeShare(from, to, { size: 0.5, turn: 0 });
+    const chosen = files.filter((name) => isInShare(name, { size: 0.5, turn: 0 }));
+    const read = await all(readIndexFileLines(to));
+    expect(read.filter(({ type }) => type === 'file').map((line) => line.path)).toEqual(chosen);
+    expect(read.filter(({ type }) => type === 'part')).toHaveLength(2 * chosen.length);
+    expect(content).toEqual({ files: chosen.length, symlinks: 0, bytes: 2 * chosen.length });
+    expect(chosen.length).toBeGreaterThan(0);
+    expect(chosen.length).toBeLessThan(files.length);
+  });
+
+  test('has a hard link if it has the file', async () => {
+    const from = path.join(directory, 'index');
+    const files = Array.from({ length: 20 }, (_, i) => `a${String(i).padStart(2, '0')}`);
+    const links = files.map((target) =>
+      entry(`b${target}`, { type: 'hardlink', target, size: 1, sha256: SHA, pack: ID, entry: target }),
+    );
+    const root = entry('', { type: 'directory' });
+    writeFileSync(from, [root, ...files.map((name) => entry(name)), ...links].map(encodeIndexEntry).join(''));
+    const to = path.join(directory, 'share');
+    const content = await writeShare(from, to, { size: 0.5, turn: 1 });
+    const read = (await all(readIndexFileLines(to))).filter(({ type }) => type !== 'directory');
+    const names = read.flatMap((line) => (line.type === 'file' ? [line.path] : []));
+    expect(read.flatMap((line) => (line.type === 'hardlink' ? [line.target] : []))).toEqual(names);
+    expect(content).toEqual({ files: 2 * names.length, symlinks: 0, bytes: names.length });
+  });
+});

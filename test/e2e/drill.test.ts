@@ -1,0 +1,299 @@
+import { createHash } from 'node:crypto';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { DrillCheck, DrillReport, DrillResult } from '../../src/report/drill-report.ts';
+import type { DatabaseFacts, PostgresFacts } from '../../src/sources/postgres/facts/facts.ts';
+import { decodeManifest, encodeManifest, type Manifest } from '../../src/store/objects/manifest.ts';
+import { holder, ok, postgres, type Ran, Stack, sh, until } from '../harness/stack.ts';
+import { packsIn } from './repository-check.ts';
+
+/** Calls `change` with each of some recorded things. */
+function each<T>(all: readonly T[] | undefined, change: (one: T) => void): void {
+  for (const one of all ?? []) change(one);
+}
+
+/** Faults of a record that the comparison of every restore finds, in the database `early`: what it says of them. */
+const EARLY: Record<string, (facts: DatabaseFacts) => void> = {
+  'public.t has 3,000 rows, the snapshot has 3001': ({ tables }) =>
+    each(tables, (one) => void (one.name === 't' && one.rows++)),
+  'table other.lost is missing': ({ tables }) =>
+    void tables.push({ ...(tables[0] as DatabaseFacts['tables'][number]), name: 'lost', rows: 0 }),
+  'indexes, the snapshot has': ({ objects }) => void (objects && objects.indexes++),
+  'views, the snapshot has': ({ objects }) => void (objects && objects.views++),
+  'triggers, the snapshot has': ({ objects }) => void (objects && objects.triggers++),
+  'extension lost is missing': ({ extensions }) =>
+    void extensions.push({ name: 'lost', version: '1', schema: 'public' }),
+  'large object, the snapshot has': (facts) => void facts.largeObjects++,
+};
+
+/** Faults of a record that a drill finds in the complete database `late`, by the check that finds them. */
+const LATE: Record<string, (facts: DatabaseFacts) => void> = {
+  'invalid indexes': ({ details }) => void (details && details.invalidIndexes--),
+  'constraints not validated': ({ details }) => void (details && details.unvalidated--),
+  'sequence values': ({ sequences }) => each(sequences, (one) => void Object.assign(one, { value: `${one.value}1` })),
+  grants: ({ details }) =>
+    void details?.granted.push({ kind: 'table', role: 'reader', privilege: 'DELETE', objects: 1 }),
+  owners: ({ details }) =>
+    each(details?.owned, (one) => void (one.role === 'owner' && Object.assign(one, { role: 'reader' }))),
+};
+
+/** `lifeboat drill`: restores into throwaway containers, compares, and keeps the evidence. */
+describe('a drill', () => {
+  let stack: Stack;
+  let snapshot: string;
+  let backups: string;
+
+  const drill = async (...args: string[]) => {
+    const ran = await stack.lifeboatInTurn('drill', '--json', ...args);
+    return { ...ran, report: reportIn(ran) };
+  };
+  const result = ({ results }: DrillReport, source: string) =>
+    results.find((one) => one.source === source) as DrillResult;
+  const failed = ({ checks }: DrillResult) => checks.filter((check) => check.result === 'failed');
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      env: { LIFEBOAT_DRILL_ASSERT_TIMEOUT: '1s', LIFEBOAT_SIGNING_KEY: 'canary-signing-key-of-drills' },
+      services: {
+        db: postgres(17, {
+          environment: { POSTGRES_DB: 'app' },
+          command: ['postgres', '-c', 'fsync=off'],
+          labels: {
+            'lifeboat.postgres': 'true',
+            'lifeboat.drill.assert': '(select count(*) from t) = 3000',
+            'lifeboat.drill.assert.view': "select bool_and(v <> '') from few -- a comment",
+          },
+        }),
+        // Its asserts are wrong, each in another way.
+        bad: postgres(17, {
+          command: ['postgres', '-c', 'fsync=off'],
+          labels: {
+            'lifeboat.postgres': 'true',
+            'lifeboat.drill.assert.false': '1 > 2',
+            'lifeboat.drill.assert.gone': 'select count(*) > 0 from gone',
+            'lifeboat.drill.assert.hangs': 'pg_sleep(600) is null',
+            'lifeboat.drill.assert.no-condition': "'yes'",
+            'lifeboat.drill.assert.null': 'null::boolean',
+            'lifeboat.drill.assert.several': 'true); drop table small; select (true',
+            'lifeboat.drill.assert.true': '(select count(*) from small) = 2',
+            'lifeboat.drill.assert.words': 'is everything well?',
+            'lifeboat.drill.assert.writes': "setval('counter', 7) = 7",
+          },
+        }),
+        web: holder(['media:/data'], { 'lifeboat.volumes': 'media' }),
+      },
+      volumes: { media: {} },
+      agent: { volumes: ['./planted:/planted'] },
+    });
+    backups = path.join(stack.directory, 'backups');
+    const inApp = (sql: string) => stack.psql(sql, { database: 'app' });
+    await inApp(
+      `CREATE ROLE owner; CREATE ROLE reader LOGIN; CREATE ROLE team; GRANT team TO reader;
+       CREATE TABLE t (id serial PRIMARY KEY, v text CHECK (v <> ''));
+       INSERT INTO t (v) SELECT md5(i::text) FROM generate_series(1, 3000) i;
+       CREATE INDEX ON t (v); CREATE VIEW few AS SELECT * FROM t LIMIT 10;
+       CREATE TABLE parts (at date NOT NULL, v int) PARTITION BY RANGE (at);
+       CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+       INSERT INTO parts VALUES ('2026-05-05', 5); CREATE INDEX ON ONLY parts (v);
+       CREATE TABLE child (t int); INSERT INTO child VALUES (1);
+       ALTER TABLE child ADD FOREIGN KEY (t) REFERENCES t NOT VALID;
+       SELECT lo_from_bytea(0, 'large');
+       CREATE SCHEMA other; CREATE TABLE other.thing (v int); ALTER TABLE other.thing OWNER TO owner;
+       GRANT USAGE ON SCHEMA other TO reader; GRANT SELECT ON t, few TO reader; GRANT UPDATE (v) ON t TO reader;
+       ALTER DATABASE app SET work_mem = '7MB'; GRANT TEMP ON DATABASE app TO reader;`,
+    );
+    for (const name of ['early', 'late']) await stack.psql(`CREATE DATABASE ${name} TEMPLATE app OWNER owner`);
+    await stack.psql('CREATE TABLE small AS SELECT 1 AS v UNION SELECT 2; CREATE SEQUENCE counter', { service: 'bad' });
+    await stack.exec('web', ['sh', '-c', FILES]);
+    const { report } = await stack.backup();
+    expect(report.status).toBe('ok');
+    snapshot = report.snapshot as string;
+  });
+  afterAll(() => stack?.destroy());
+
+  /** Copies the repository, and changes the copy. Returns its path in the agent. */
+  async function plant(
+    name: string,
+    change: (directory: string, manifest: Manifest) => Promise<void>,
+  ): Promise<string> {
+    const directory = path.join(stack.directory, 'planted', name);
+    await cp(backups, directory, { recursive: true });
+    const file = path.join(directory, stack.project, 'snapshots', snapshot, 'manifest.json');
+    const { signature: _, ...manifest } = decodeManifest(await readFile(file));
+    await change(directory, manifest);
+    await writeFile(file, encodeManifest(manifest));
+    return `/planted/${name}`;
+  }
+
+  /** Changes the recorded facts of a source. */
+  async function changeFacts(
+    directory: string,
+    manifest: Manifest,
+    source: string,
+    change: (facts: PostgresFacts) => void,
+  ) {
+    const ref = manifest.sources[source]?.facts as { key: string; size: number; sha256: string };
+    const file = path.join(directory, ref.key);
+    const facts = JSON.parse(zstdDecompressSync(await readFile(file)).toString()) as PostgresFacts;
+    change(facts);
+    const bytes = zstdCompressSync(Buffer.from(JSON.stringify(facts)));
+    await writeFile(file, bytes);
+    ref.size = bytes.length;
+    ref.sha256 = createHash('sha256').update(bytes).digest('hex');
+  }
+
+  it('restores every source, finds everything equal, and leaves nothing behind', async () => {
+    const before = await ok('docker', [
+      'ps',
+      '--format',
+      '{{.ID}} {{.Names}} {{.Status}}',
+      '--filter',
+      `name=${stack.project}`,
+    ]);
+    const { code, report } = await drill('db.postgres', 'web.media', '--by', 'the auditor');
+    expect(report.results.flatMap(failed)).toEqual([]);
+    expect({ code, status: report.status, by: report.by }).toEqual({ code: 0, status: 'ok', by: 'the auditor' });
+    const db = result(report, 'db.postgres');
+    expect(db).toMatchObject({ snapshot, image: { recorded: true }, version: expect.stringMatching(/^17/) });
+    expect(db.summary).toMatch(/^\d+ tables, 9,006 rows equal$/);
+    const found = (name: string) => db.checks.find((one) => one.name === name && one.of === 'app') as DrillCheck;
+    expect(found('rows')).toMatchObject({ result: 'ok', expected: 3002, found: 3002 });
+    for (const name of ['indexes', 'owners', 'grants', 'sequence values', 'invalid indexes', 'amcheck of indexes'])
+      expect({ name, result: found(name)?.result }).toEqual({ name, result: 'ok' });
+    expect(found('assert')).toMatchObject({ result: 'ok', found: true });
+    expect(found('assert view')).toMatchObject({ result: 'ok' });
+    expect(result(report, 'web.media')).toMatchObject({
+      status: 'ok',
+      summary: expect.stringMatching(/^4 files, .* equal$/),
+    });
+    expect(await stack.helpers()).toEqual([]);
+    expect(
+      await ok('docker', ['ps', '--format', '{{.ID}} {{.Names}} {{.Status}}', '--filter', `name=${stack.project}`]),
+    ).toBe(before);
+  });
+
+  it('finds every planted fault, and only those', async () => {
+    const from = await plant('records', (directory, manifest) =>
+      changeFacts(directory, manifest, 'db.postgres', ({ databases, ...facts }) => {
+        const named = (name: string) => databases.find((one) => one.name === name) as DatabaseFacts;
+        for (const change of Object.values(EARLY)) change(named('early'));
+        for (const change of Object.values(LATE)) change(named('late'));
+        facts.memberships?.push({ group: 'team', member: 'owner' });
+      }),
+    );
+    const { code, report } = await drill('db.postgres', '--from', from, '--unsigned');
+    expect(code).toBe(1);
+    const found = failed(result(report, 'db.postgres'));
+    const early = found.find(({ of }) => of === 'early')?.differences ?? [];
+    expect(early).toHaveLength(Object.keys(EARLY).length);
+    expect(Object.keys(EARLY).filter((words) => !early.some((one) => one.includes(words)))).toEqual([]);
+    expect(found.flatMap(({ of, name }) => (of === 'late' ? [name] : [])).sort()).toEqual(Object.keys(LATE).sort());
+    const others = found.filter(({ of }) => of !== 'early' && of !== 'late');
+    expect(others.map(({ of, name }) => `${of}: ${name}`)).toEqual(['server: memberships']);
+  });
+
+  it('finds a damaged pack and a changed file', async () => {
+    const from = await plant('packs', async (directory, manifest) => {
+      for (const source of ['db.postgres', 'web.media']) {
+        const list = manifest.sources[source]?.packs as { key: string };
+        for (const { key } of await packsIn(directory, list)) {
+          const bytes = await readFile(path.join(directory, key));
+          bytes[Math.floor(bytes.length / 2)]! ^= 1;
+          await writeFile(path.join(directory, key), bytes);
+        }
+      }
+    });
+    const { code, report } = await drill('db.postgres', 'web.media', '--from', from, '--unsigned');
+    expect(code).toBe(1);
+    expect(report.results.map(({ status, error }) => [status, error?.code])).toEqual([
+      ['failed', 'OBJECT_DAMAGED'],
+      ['failed', 'OBJECT_DAMAGED'],
+    ]);
+  });
+
+  it('takes the present image if the recorded one is gone, and says so', async () => {
+    const from = await plant('image', async (_, manifest) => {
+      (manifest.sources['bad.postgres'] as { image?: string }).image = `sha256:${'0'.repeat(64)}`;
+    });
+    const { report } = await drill('bad.postgres', '--from', from, '--unsigned');
+    const bad = result(report, 'bad.postgres');
+    expect(bad.image?.recorded).toBe(false);
+    expect(bad.notes).toContainEqual(expect.stringContaining('the present image of the source is used'));
+  });
+
+  it('fails for each assert that is not true, whatever it does', async () => {
+    const { code, report } = await drill('bad.postgres');
+    expect(code).toBe(1);
+    const bad = result(report, 'bad.postgres');
+    expect(Object.fromEntries(failed(bad).map(({ name, detail }) => [name, detail]))).toEqual({
+      'assert false': 'it is false',
+      'assert gone': 'relation "gone" does not exist',
+      'assert hangs': 'it took longer than 1s',
+      'assert no-condition': expect.stringContaining('true or false'),
+      'assert null': 'it is null',
+      'assert several': expect.stringContaining('not an SQL expression'),
+      'assert words': expect.stringContaining('not an SQL expression'),
+      'assert writes': expect.stringContaining('it tries to write'),
+    });
+  });
+
+  it('lets one drill at a time run', async () => {
+    const first = stack.spawn('drill', 'db.postgres', '--json');
+    first.stdout?.resume();
+    const ended = new Promise<number | null>((resolve) => first.once('close', resolve));
+    await until('the first drill restores', async () =>
+      (await stack.helpers()).some((name) => name.includes('-drill-')),
+    );
+    const second = await stack.lifeboat('drill', 'web.media', '--json');
+    expect(second.code).toBe(11);
+    expect(await ended).toBe(0);
+  });
+
+  it('leaves nothing behind when it is killed', async () => {
+    const agent = await stack.id('lifeboat');
+    stack.spawn('drill', 'db.postgres').stdout?.resume();
+    const server = await until('the drill restores', async () =>
+      (await stack.helpers()).find((name) => name.includes('-drill-')),
+    );
+    const volume = (await ok('docker', ['inspect', '--format', '{{range .Mounts}}{{.Name}}{{end}}', server])).trim();
+    await ok('docker', ['kill', agent]);
+    await ok('docker', ['start', agent]);
+    await until('everything is removed', async () => (await stack.helpers()).length === 0);
+    expect((await sh('docker', ['volume', 'inspect', volume])).code).not.toBe(0);
+    await until('the spool is empty', async () =>
+      (await stack.exec('lifeboat', ['sh', '-c', 'ls -A /spool/runs /spool/state/runs']))
+        .split('\n')
+        .every((line) => /^$|:$/.test(line)),
+    );
+  });
+
+  it('keeps signed evidence in a chain, and reports on it', async () => {
+    const { drills, problems } = await stack.json<{
+      drills: { id: string; status: string; signature: string }[];
+      problems: unknown[];
+    }>('drills');
+    expect(problems).toEqual([]);
+    expect(drills.length).toBeGreaterThanOrEqual(3);
+    expect(new Set(drills.map(({ signature }) => signature))).toEqual(new Set(['signed']));
+    const markdown = (await stack.lifeboat('drills', '--since', '90d', '--format', 'md')).stdout;
+    expect(markdown).toContain('| db.postgres |');
+    const [first] = await readdir(path.join(backups, stack.project, 'drills'));
+    await rm(path.join(backups, stack.project, 'drills', first as string));
+    const ran = await stack.lifeboat('drills', '--json');
+    expect(ran.code).toBe(3);
+    expect(JSON.parse(ran.stdout).problems[0].error.code).toBe('CHAIN_BROKEN');
+  });
+});
+
+const FILES = `cd /data && mkdir -p a/b && echo one > a/one && head -c 300000 /dev/urandom > a/b/two && ln -s ../one a/b/link &&
+ln a/one a/hard && touch empty && chown 33:33 a/one && chmod 600 a/b/two`;
+
+function reportIn({ stdout, stderr }: Ran): DrillReport {
+  try {
+    return JSON.parse(stdout) as DrillReport;
+  } catch {
+    throw new Error(`drill gave no report:\n${stdout}\n${stderr}`);
+  }
+}
