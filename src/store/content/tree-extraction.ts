@@ -8,21 +8,20 @@ import type { IndexEntry } from '../filesystem/index-file.ts';
 import { isWithin, type TreePath } from '../filesystem/path.ts';
 import type { TimeSetter } from '../filesystem/times.ts';
 import { restoredMode, writeSmallFile } from '../filesystem/write-file.ts';
-import { PackReader } from '../packs/pack-reader.ts';
+import type { PackReader } from '../packs/pack-reader.ts';
+import { PackSequence } from '../packs/pack-sequence.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
-import type { ExtractedTree, ExtractTreeOptions } from './extracted-tree.ts';
+import { type ExtractedTree, ExtractionProgress, type ExtractTreeOptions } from './extracted-tree.ts';
 import type { PartTask } from './files-in-parts.ts';
 import { NewTree } from './new-tree.ts';
 import { LARGE, PartRestoring, packOfParts, wrongContent } from './part-restoring.ts';
 import type { TaskLists } from './task-lists.ts';
 
 const WORKERS = 6;
-const PROGRESS_MS = 250;
 /** Names of the lists that do not belong to a pack. */
 const EMPTY = 'empty';
 const HARDLINKS = 'hardlinks';
 const SYMLINKS = 'symlinks';
-const OTHERS: ReadonlySet<string> = new Set([EMPTY, LARGE, HARDLINKS, SYMLINKS]);
 
 type Options = ExtractTreeOptions & { target: Directory };
 
@@ -39,34 +38,30 @@ export class Extraction {
   private readonly firstNames = new Map<TreePath, TreePath>();
   private readonly expected = { files: 0, bytes: 0 };
   private readonly result: ExtractedTree = { entries: 0, files: 0, bytes: 0, skipped: {} };
-  private lastProgress = 0;
-  /** bytes written of incomplete large files */
-  private underWay = 0;
+  private readonly progress: ExtractionProgress;
 
   constructor(options: Options, times: TimeSetter, lists: TaskLists<PartTask>) {
     this.options = options;
     this.times = times;
     this.lists = lists;
     this.made = new NewTree(options.target);
+    this.progress = new ExtractionProgress(this.result, options.progress);
     const { target, owner, signal } = options;
     const { made } = this;
-    this.parts = new PartRestoring({ lists, made, target, owner, signal, heard: (bytes) => this.heard(bytes) });
+    const heard = (bytes: number) => this.progress.heard(bytes);
+    this.parts = new PartRestoring({ lists, made, target, owner, signal, heard });
     this.packs = new Map(options.packs.map((pack) => [pack.id, pack]));
   }
 
   async run(): Promise<ExtractedTree> {
     await this.plan();
-    for (const list of this.lists.names()) {
-      const ofParts = packOfParts(list);
-      if (ofParts !== undefined) await this.parts.restore(() => this.openPack(this.packs.get(ofParts)!), list);
-      else if (!OTHERS.has(list)) await this.restorePack(this.packs.get(list)!, list);
-    }
+    await this.restorePacks();
     for await (const entry of this.lists.read(LARGE)) await this.finishLarge(entry);
     await this.inParallel(this.lists.read(EMPTY), (entry) => this.restoreFile(entry, Buffer.alloc(0)));
     for await (const entry of this.lists.read(HARDLINKS)) await this.restoreHardlink(entry);
     for await (const entry of this.lists.read(SYMLINKS)) await this.restoreSymlink(entry);
     await this.finishDirectories();
-    this.reportProgress(0);
+    this.progress.report(true);
     const { files, bytes } = this.expected;
     if (this.result.files !== files || this.result.bytes !== bytes) {
       throw new LifeboatError(
@@ -157,13 +152,33 @@ export class Extraction {
     await this.lists.add(HARDLINKS, { ...entry, target: restored });
   }
 
-  private async restorePack(pack: PackRef, list: string): Promise<void> {
+  private async restorePacks(): Promise<void> {
+    const { destination, keys, spool, signal, takeOver } = this.options;
+    const needed = this.lists.names().flatMap((list) => {
+      const parts = packOfParts(list);
+      const pack = this.packs.get(parts ?? list);
+      return pack ? [{ list, pack, isParts: parts !== undefined }] : [];
+    });
+    // A pack of whole files is not needed if all of them can be taken over.
+    const certain = needed.filter(({ isParts }) => isParts || !takeOver).map(({ pack }) => pack);
+    const packs = new PackSequence(certain, { destination, keys, spool, signal });
+    try {
+      for (const { list, pack, isParts } of needed) {
+        if (isParts) await this.parts.restore(() => packs.open(pack), list);
+        else await this.restorePack(() => packs.open(pack), list);
+      }
+    } finally {
+      await packs.close();
+    }
+  }
+
+  private async restorePack(open: () => Promise<PackReader>, list: string): Promise<void> {
     let opening: Promise<PackReader> | undefined;
     try {
       await this.inParallel(this.lists.read(list), async (entry) => {
         if (await this.takeOver(entry)) return;
         // The first task opens the reader; the others await the same promise.
-        opening ??= this.openPack(pack);
+        opening ??= open();
         const reader = await opening;
         await this.restoreFile(entry, await reader.read(entry.entry ?? '', entry.size ?? 0));
       });
@@ -178,18 +193,8 @@ export class Extraction {
   private async finishLarge(entry: IndexEntry): Promise<void> {
     this.options.signal?.throwIfAborted();
     await this.parts.finish(entry);
-    this.underWay -= storedSize(entry);
+    this.progress.complete(storedSize(entry));
     await this.fileDone(entry, entry.size ?? 0);
-  }
-
-  private heard(bytes: number): void {
-    this.underWay += bytes;
-    this.reportProgress(PROGRESS_MS);
-  }
-
-  private openPack(pack: PackRef): Promise<PackReader> {
-    const { destination, keys, spool, signal } = this.options;
-    return PackReader.open(destination, pack, { spool, keys, signal });
   }
 
   /** Creates the file from a local source if there is one, without reading the pack. */
@@ -211,7 +216,7 @@ export class Extraction {
     this.result.entries++;
     this.result.files++;
     this.result.bytes += written;
-    this.reportProgress(PROGRESS_MS);
+    this.progress.report();
   }
 
   private async restoreHardlink(entry: IndexEntry): Promise<void> {
@@ -247,12 +252,5 @@ export class Extraction {
 
   private inParallel<T>(tasks: AsyncGenerator<T>, restore: (task: T) => Promise<void>): Promise<void> {
     return inParallel(WORKERS, tasks, restore, this.options.signal);
-  }
-
-  private reportProgress(minimumMs: number): void {
-    const now = Date.now();
-    if (now - this.lastProgress < minimumMs) return;
-    this.lastProgress = now;
-    this.options.progress?.({ done: this.result.bytes + this.underWay, files: this.result.files });
   }
 }

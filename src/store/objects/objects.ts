@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { unlink } from 'node:fs/promises';
+import { open, unlink } from 'node:fs/promises';
 import { PassThrough, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { hasCode, hasErrno, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
-import { seal, unseal } from '../seal/seal.ts';
+import { seal, unseal, unsealInto } from '../seal/seal.ts';
 import type { ObjectRef } from './manifest.ts';
 
 /** The largest size of a plain document (manifest, facts), bytes. Larger documents are neither stored nor read. */
@@ -86,22 +86,31 @@ export async function fetchFile(
   options: ObjectOptions & { maxSize?: number },
 ): Promise<void> {
   const sealed = `${path}.sealed`;
-  const write = (file: string) => createWriteStream(file, { flags: 'wx', mode: 0o600 });
   let begun = false;
+  const unpack = async (stored: Readable) => {
+    const handle = await open(path, 'wx', 0o600).catch((error: unknown) => {
+      stored.destroy();
+      throw error;
+    });
+    begun = true;
+    try {
+      await unsealInto(stored, ref.key, options.keys, { handle, maxSize: options.maxSize });
+    } finally {
+      await handle.close();
+    }
+  };
   try {
     const opened = await openChecked(destination, ref, options);
     if (options.maxSize === undefined) {
-      await pipeline(opened.stored, write(sealed));
+      await pipeline(opened.stored, createWriteStream(sealed, { flags: 'wx', mode: 0o600 }));
       opened.check();
-      begun = true;
-      await pipeline(unseal(createReadStream(sealed), ref.key, options.keys), write(path));
+      await unpack(createReadStream(sealed));
     } else {
-      begun = true;
-      await pipeline(opened.plain(), limit(ref, options.maxSize), write(path));
+      await unpack(opened.stored);
       opened.check();
     }
   } catch (cause) {
-    if (begun && !hasErrno(cause, 'EEXIST')) await unlink(path).catch(() => {});
+    if (begun) await unlink(path).catch(() => {});
     if (!hasErrno(cause, 'ENOSPC', 'EDQUOT')) throw await whyUnread(destination, ref, cause, options.signal);
     throw new LifeboatError('SPOOL_FULL', `there is no room to unpack ${ref.key}`, {
       cause,
@@ -225,20 +234,6 @@ async function openChecked(
       if (size === ref.size && hash.digest('hex') === ref.sha256) return;
       throw notAsStored(ref);
     },
-  };
-}
-
-function limit(
-  ref: ObjectRef,
-  max = Number.POSITIVE_INFINITY,
-): (source: AsyncIterable<Buffer>) => AsyncGenerator<Buffer> {
-  return async function* (source) {
-    let size = 0;
-    for await (const chunk of source) {
-      size += chunk.length;
-      if (size > max) throw new LifeboatError('OBJECT_DAMAGED', `${ref.key} unpacks to more than it should`);
-      yield chunk;
-    }
   };
 }
 

@@ -1,14 +1,12 @@
-import { statfs } from 'node:fs/promises';
 import { LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { PackReader } from './pack-reader.ts';
 import type { PackRef } from './pack-stream.ts';
+import { hasRoomFor } from './spool-room.ts';
 
 /** Packs that are open at the same time, at most. A sealed one takes its whole size in the spool. */
 const OPEN_PACKS = 16;
-/** Space that remains free in the spool if more than one pack is open, bytes. */
-const RESERVE = 256 * 1024 * 1024;
 
 /**
  * Reads contents in any order, and keeps the packs open that were used last. Parts of a file whose content changed
@@ -50,7 +48,7 @@ export class PackCache {
       throw new LifeboatError('OBJECT_DAMAGED', `the index names a pack that the manifest does not: ${id}`);
     }
     const { spool, destination } = this.options;
-    while (this.open.size > 0 && (this.open.size >= OPEN_PACKS || (await isShort(spool, pack.plainSize)))) {
+    while (this.open.size > 0 && (this.open.size >= OPEN_PACKS || !(await hasRoomFor(spool, pack.plainSize)))) {
       await this.closeOldest();
     }
     return PackReader.open(destination, pack, this.options);
@@ -62,9 +60,4 @@ export class PackCache {
     this.open.delete(oldest[0]);
     await oldest[1].close();
   }
-}
-
-async function isShort(spool: string, needed: number): Promise<boolean> {
-  const { bavail, bsize } = await statfs(spool);
-  return bavail * bsize < needed + RESERVE;
 }

@@ -1,4 +1,4 @@
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -32,16 +32,31 @@ export function toolEnv(): Record<string, string> {
 
 const STDERR_LIMIT = 2000;
 
+/** The words of zstd, age and gpg for a full disk. */
+const NO_SPACE = /no space left on device|disk quota exceeded/i;
+
+/** A program that was started. */
+interface Started {
+  child: ChildProcess;
+  stdin: Writable;
+  /** rejects unless the program exits with status 0 */
+  exited: Promise<void>;
+}
+
 /**
- * Pipes `input` through a program. The result ends only after the program has read all of `input` and exited with
- * status 0; otherwise it fails. Destroying the result kills the program and destroys `input`.
+ * Starts a program.
+ *
+ * @param stdout a file descriptor, or a pipe
+ * @param maxSize the largest file that it may write, bytes; enforced by the kernel (setrlimit(2), RLIMIT_FSIZE)
  */
-export function throughProgram(input: Readable, filter: Filter): Readable {
+function start(filter: Filter, stdout: 'pipe' | number, maxSize?: number): Started {
   const inputs = filter.inputs ?? [];
-  const child = spawn(filter.command, filter.args, {
-    stdio: ['pipe', 'pipe', 'pipe', ...inputs.map(() => 'pipe' as const)],
+  const limit = maxSize === undefined ? [] : ['prlimit', `--fsize=${maxSize}`];
+  const [command = '', ...args] = [...limit, filter.command, ...filter.args];
+  const child = spawn(command, args, {
+    stdio: ['pipe', stdout, 'pipe', ...inputs.map(() => 'pipe' as const)],
     env: { ...toolEnv(), ...filter.env },
-  }) as ChildProcessWithoutNullStreams;
+  });
   for (const [i, input] of inputs.entries()) {
     const pipe = child.stdio[3 + i] as Writable | undefined;
     // The exit status of a program that ends before it has read its inputs is more informative.
@@ -49,7 +64,7 @@ export function throughProgram(input: Readable, filter: Filter): Readable {
     pipe?.end(input);
   }
   let stderr = '';
-  child.stderr.on('data', (chunk: Buffer) => {
+  child.stderr?.on('data', (chunk: Buffer) => {
     stderr = (stderr + chunk.toString('utf8')).slice(-STDERR_LIMIT);
   });
   const ended = once(child, 'close').finally(() => filter.ended?.());
@@ -57,10 +72,23 @@ export function throughProgram(input: Readable, filter: Filter): Readable {
     if (status === 0) return;
     const how = status === null ? `was killed by ${signal}` : `ended with status ${status}`;
     const cause = new Error(`${filter.command} ${how}: ${stderr.trim() || 'no message'}`);
+    // prlimit(1) ends like a shell if it cannot start a program.
+    if (maxSize !== undefined && status === 127) throw missingProgram(filter.command, cause);
+    if (NO_SPACE.test(stderr)) throw Object.assign(cause, { code: 'ENOSPC' });
     const { code, message, ...rest } = filter.failure(stderr);
     throw new LifeboatError(code, message, { ...rest, cause });
   });
-  const fed = pipeline(input, child.stdin);
+  return { child, stdin: child.stdin as Writable, exited };
+}
+
+/**
+ * Pipes `input` through a program. The result ends only after the program has read all of `input` and exited with
+ * status 0; otherwise it fails. Destroying the result kills the program and destroys `input`.
+ */
+export function throughProgram(input: Readable, filter: Filter): Readable {
+  const { child, stdin, exited } = start(filter, 'pipe');
+  const stdout = child.stdout as Readable;
+  const fed = pipeline(input, stdin);
   const result = new Transform({
     transform: (chunk, _, done) => done(null, chunk),
     // The program's exit status comes first. If it ends early, writing to it fails too, with a less informative error.
@@ -71,25 +99,57 @@ export function throughProgram(input: Readable, filter: Filter): Readable {
       child.kill('SIGKILL');
       input.destroy();
       // Unread output would delay the `close` event of the program.
-      child.stdout.destroy();
+      stdout.destroy();
       exited.catch(() => {}).then(() => done(error));
     },
   });
   fed.catch((error: NodeJS.ErrnoException) => {
-    // Writing to a program that ended early fails. Its exit status says why, and is reported when its output ends.
-    const over = child.exitCode !== null || child.signalCode !== null || error.syscall === 'write';
-    if (!over && !result.destroyed) result.destroy(error);
+    if (!isOver(child, error) && !result.destroyed) result.destroy(error);
   });
   exited.catch((error: Error) => {
     // A missing program never closes its output.
     if (!child.pid) result.destroy(missingProgram(filter.command, error));
   });
-  child.stdout.on('error', (error) => result.destroy(error));
-  child.stdout.pipe(result);
+  stdout.on('error', (error) => result.destroy(error));
+  stdout.pipe(result);
   return result;
 }
 
-function missingProgram(command: string, cause: Error): LifeboatError {
+/**
+ * Pipes `input` through a program that writes to an open file itself. Resolves once the program has read all of `input`
+ * and exited with status 0. If `input` fails, the program is killed.
+ *
+ * @param maxSize the largest size of the file, bytes
+ * @throws the error of `input`, or of the filter; an error with the code ENOSPC if the disk is full
+ */
+export async function programIntoFile(
+  input: Readable,
+  filter: Filter,
+  { fd, maxSize }: { fd: number; maxSize?: number | undefined },
+): Promise<void> {
+  const { child, stdin, exited } = start(filter, fd, maxSize);
+  let inputError: Error | undefined;
+  const fed = pipeline(input, stdin);
+  fed.catch((error: NodeJS.ErrnoException) => {
+    if (isOver(child, error)) return;
+    inputError = error;
+    child.kill('SIGKILL');
+  });
+  try {
+    await exited;
+  } catch (error) {
+    if (!child.pid) throw missingProgram(filter.command, error);
+    throw inputError ?? error;
+  }
+  await fed;
+}
+
+/** Returns whether writing to a program failed because it ended early. Its exit status says why. */
+function isOver({ exitCode, signalCode }: ChildProcess, error: NodeJS.ErrnoException): boolean {
+  return exitCode !== null || signalCode !== null || error.syscall === 'write';
+}
+
+function missingProgram(command: string, cause: unknown): LifeboatError {
   return new LifeboatError('TOOL_FAILED', `the program ${command} could not be started`, {
     cause,
     hint: `Install ${command} where Lifeboat runs. Lifeboat's image contains it.`,

@@ -1,10 +1,11 @@
+import type { FileHandle } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { LifeboatError } from '../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../base/errors.ts';
 import { encryptionOf, encryptionOfName, type SealKeys } from '../../plan/seal-keys.ts';
 import { decrypting, encrypting } from './encryption.ts';
-import { type Filter, throughProgram } from './program.ts';
+import { type Filter, programIntoFile, throughProgram } from './program.ts';
 
 const ZSTD = '.zst';
 
@@ -29,6 +30,9 @@ const decompressing: Filter = {
   args: ['-q', '-d', '-c', `--memory=${MEMORY}`],
   failure: () => ({ code: 'OBJECT_DAMAGED', message: 'an object cannot be decompressed' }),
 };
+
+/** The least limit of a file's size for a program, bytes. It holds for the temporary files of gpg too. */
+const LEAST = 1024 ** 2;
 
 /** Options of compression and encryption. */
 interface SealOptions {
@@ -64,18 +68,62 @@ export function seal(plain: Readable, options: SealOptions): { stream: Readable;
  * @throws KEY_MISSING
  */
 export function unseal(stored: Readable, name: string, keys: SealKeys): Readable {
-  const encryption = encryptionOfName(name);
-  let stream = stored;
-  if (encryption !== undefined) {
-    try {
-      stream = throughProgram(stored, decrypting(encryption, keys));
-    } catch (error) {
-      stored.destroy();
-      throw error;
-    }
+  return unsealing(stored, name, keys).reduce(throughProgram, stored);
+}
+
+/**
+ * Decrypts and decompresses a stored stream like {@link unseal}, into an open, empty file. The last program writes to
+ * the file itself, because it costs more to copy its output than to decompress.
+ *
+ * @param file `maxSize`: its largest size, bytes
+ * @throws KEY_MISSING, KEY_WRONG, OBJECT_DAMAGED; an error with the code ENOSPC if the disk is full
+ */
+export async function unsealInto(
+  stored: Readable,
+  name: string,
+  keys: SealKeys,
+  { handle, maxSize = Number.POSITIVE_INFINITY }: { handle: FileHandle; maxSize?: number | undefined },
+): Promise<void> {
+  const requireSize = (size: number) => {
+    if (size > maxSize) throw new LifeboatError('OBJECT_DAMAGED', `${name} unpacks to more than it should`);
+  };
+  const filters = unsealing(stored, name, keys);
+  const last = filters.pop();
+  if (!last) {
+    let size = 0;
+    const limit = async function* (source: AsyncIterable<Buffer>) {
+      for await (const chunk of source) {
+        size += chunk.length;
+        requireSize(size);
+        yield chunk;
+      }
+    };
+    return handle.writeFile(limit(stored));
   }
+  // One byte more: a file of the limit's size was cut.
+  const limit = Number.isFinite(maxSize) ? { maxSize: Math.max(maxSize, LEAST) + 1 } : {};
+  try {
+    await programIntoFile(filters.reduce(throughProgram, stored), last, { fd: handle.fd, ...limit });
+  } catch (error) {
+    // A program that reaches the limit ends by a signal, or with an error of its own.
+    if (hasCode(error, 'OBJECT_DAMAGED', 'KEY_WRONG')) requireSize((await handle.stat()).size);
+    throw error;
+  }
+  requireSize((await handle.stat()).size);
+}
+
+/** Returns the filters that undo the suffixes of a name, in order. Destroys the stream if a key is missing. */
+function unsealing(stored: Readable, name: string, keys: SealKeys): Filter[] {
+  const encryption = encryptionOfName(name);
   const rest = encryption === undefined ? name : name.slice(0, -encryption.length - 1);
-  return rest.endsWith(ZSTD) ? throughProgram(stream, decompressing) : stream;
+  const decompress = rest.endsWith(ZSTD) ? [decompressing] : [];
+  if (encryption === undefined) return decompress;
+  try {
+    return [decrypting(encryption, keys), ...decompress];
+  } catch (error) {
+    stored.destroy();
+    throw error;
+  }
 }
 
 /**
