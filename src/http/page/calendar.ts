@@ -6,6 +6,8 @@ import type { Day } from './charts.ts';
 const DAYS = 31;
 
 const DAY_MS = 86_400_000;
+/** Days are named by their noon in UTC. */
+const SHOWN = new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', day: 'numeric', month: 'short' });
 
 /** The strip of a source. */
 interface Calendar {
@@ -31,7 +33,6 @@ export function calendarOf(past: readonly PastRun[], now: Date, zone: string): C
     month: '2-digit',
     day: '2-digit',
   });
-  const shown = new Intl.DateTimeFormat('en-GB', { timeZone: zone, day: 'numeric', month: 'short' });
   const runs = Map.groupBy(past, ({ at }) => dayName.format(new Date(at)));
   // From noon to noon, so that no change to summer time repeats or skips a day.
   const noon = Date.parse(`${dayName.format(now)}T12:00:00Z`);
@@ -40,7 +41,7 @@ export function calendarOf(past: readonly PastRun[], now: Date, zone: string): C
   const days = Array.from({ length: DAYS }, (_, i): Day => {
     const moment = new Date(noon - (DAYS - 1 - i) * DAY_MS);
     const day = moment.toISOString().slice(0, 10);
-    const name = new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', day: 'numeric', month: 'short' }).format(moment);
+    const name = SHOWN.format(moment);
     const of = runs.get(day) ?? [];
     const last = of.at(-1);
     if (!last) return { state: 'n', title: `${name}: no run` };
@@ -48,7 +49,10 @@ export function calendarOf(past: readonly PastRun[], now: Date, zone: string): C
     const because = why === undefined ? '' : ` (${why})`;
     if (last.status === 'ok') {
       counts.good += 1;
-      return { state: '', title: `${name}: ${of.length === 1 ? 'good' : `${of.length} runs, the last one good`}` };
+      return {
+        state: '',
+        title: `${name}: ${of.length === 1 ? 'good' : `${plural(of.length, 'run')}, the last one good`}`,
+      };
     }
     const word = last.status === 'failed' ? 'failed' : 'partly failed';
     failure = `${name} ${word}${because}`;
@@ -61,6 +65,6 @@ export function calendarOf(past: readonly PastRun[], now: Date, zone: string): C
     ...(counts.failed > 0 ? [`${counts.failed} failed`] : []),
   ];
   const label = `Last ${plural(DAYS, 'day')}: ${parts.join(', ')}`;
-  const from = shown.format(new Date(noon - (DAYS - 1) * DAY_MS));
+  const from = SHOWN.format(new Date(noon - (DAYS - 1) * DAY_MS));
   return { days, label, from, ...(failure === undefined ? {} : { failure }) };
 }

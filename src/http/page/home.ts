@@ -5,7 +5,7 @@ import { destinationErrors, projectProblems } from '../../overview/problems.ts';
 import type { PlannedSource } from '../../plan/model.ts';
 import { nextRun } from '../../plan/values/schedule.ts';
 import type { RanRun } from '../../record/run-log.ts';
-import { formatAgo, oneLine } from '../../report/format.ts';
+import { formatAgo, oneLine, plural } from '../../report/format.ts';
 import { problemText } from '../../report/problem-text.ts';
 import { type Live, liveSection } from './live.ts';
 import { placesSection } from './places.ts';
@@ -93,7 +93,7 @@ function problems(overview: Overview): Html | '' {
     ({ text, hint, bad }) =>
       html`<div class="note ${bad ? 'bad' : 'warn'}"><p><strong>${prose(text)}</strong></p>${hint === undefined ? '' : html`<p>${prose(hint)}</p>`}</div>`,
   );
-  return html`<section class="card" aria-label="Problems"><h2>${all.length === 1 ? 'One problem' : `${all.length} problems`} of the project</h2>${notes}</section>`;
+  return html`<section class="card" aria-label="Problems"><h2>${plural(all.length, 'problem')} of the project</h2>${notes}</section>`;
 }
 
 function otherSources(rows: readonly CardInput[], now: Date): Html {

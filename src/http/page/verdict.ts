@@ -41,7 +41,7 @@ export function judge(overview: Overview, now: Date): Verdict {
   const all =
     sources.length === 1
       ? `${oneLine(sources[0]?.name ?? '')} is safe`
-      : `All ${words(sources.length)} sources are safe`;
+      : `All ${inWords(sources.length, 'source')} are safe`;
   if (behind.length > 0) {
     return { tone: 'warn', text: `${all}, but ${joinNames(behind.map(({ name }) => name))} is behind.`, more };
   }
@@ -49,7 +49,7 @@ export function judge(overview: Overview, now: Date): Verdict {
   if (problems > 0)
     return {
       tone: 'warn',
-      text: `${all}, but there ${problems === 1 ? 'is a problem' : `are ${problems} problems`}.`,
+      text: `${all}, but there ${problems === 1 ? 'is a problem' : `are ${plural(problems, 'problem')}`}.`,
       more,
     };
   return { tone: 'ok', text: `${all}.`, more };
@@ -62,8 +62,9 @@ function isUnsafe({ attention, lastGood }: Overview['sources'][number]): boolean
 
 const NUMBERS = ['no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'];
 
-function words(count: number): string {
-  return NUMBERS[count] ?? String(count);
+/** `four sources`, `11 sources`; not for 1. */
+function inWords(count: number, noun: string): string {
+  return [NUMBERS[count] ?? String(count), `${noun}s`].join(' ');
 }
 
 function lastText({ sources, last }: Overview, now: Date): string {
