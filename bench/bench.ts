@@ -12,6 +12,7 @@ const BENCHES: Record<string, (options: BenchOptions) => Promise<string>> = {
   history: async (options) => (await import('./history.ts')).benchHistory(options),
   idle: async (options) => (await import('./idle.ts')).benchIdle(options),
   repository: async (options) => (await import('./repository.ts')).benchRepository(options),
+  known: async (options) => (await import('./known.ts')).benchKnown(options),
 };
 
 const USAGE = `usage: npm run bench -- ${Object.keys(BENCHES).join('|')} [--rounds 3] [--size full|small]`;

@@ -1,4 +1,3 @@
-import { fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,6 +6,7 @@ import { zstdCompressSync } from 'node:zlib';
 import { encodeManifest, manifestHash, manifestKey, type ObjectRef } from '../src/store/objects/manifest.ts';
 import { encodePackList } from '../src/store/objects/pack-list.ts';
 import type { PackRef } from '../src/store/packs/pack-stream.ts';
+import { forkStep } from './fork-step.ts';
 import type { StepResult } from './repository-step.ts';
 import type { BenchOptions } from './stack.ts';
 
@@ -30,7 +30,7 @@ export async function benchRepository({ small }: Pick<BenchOptions, 'small'>): P
     const rows: string[] = [];
     for (const step of STEPS) {
       process.stderr.write(`${step}\n`);
-      const { seconds, peakMiB, requests } = await runStep(step, directory);
+      const { seconds, peakMiB, requests } = await forkStep<StepResult>('repository-step.ts', [step, directory]);
       const { list, get, put } = requests;
       rows.push(`| ${step} | ${seconds.toFixed(2)} | ${peakMiB.toFixed(0)} | ${list} | ${get} | ${put} |`);
     }
@@ -44,15 +44,6 @@ export async function benchRepository({ small }: Pick<BenchOptions, 'small'>): P
   } finally {
     rmSync(directory, { recursive: true });
   }
-}
-
-function runStep(step: string, directory: string): Promise<StepResult> {
-  const child = fork(path.join(import.meta.dirname, 'repository-step.ts'), [step, directory]);
-  return new Promise((resolve, reject) => {
-    child.once('message', (message) => resolve(message as StepResult));
-    child.once('error', reject);
-    child.once('exit', (code) => reject(new Error(`${step} ended with ${code} and no result`)));
-  });
 }
 
 /** Writes the objects directly: to sync and read back each of them would take an hour. */

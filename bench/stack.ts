@@ -17,8 +17,7 @@ export async function clearRepository(stack: Stack): Promise<void> {
   await stack.exec('lifeboat', [
     'sh',
     '-c',
-    `find /spool/state -mindepth 1 -maxdepth 1 ! -name compile-cache ! -name runs -exec rm -rf {} +
-     rm -rf /backups/*; ls /backups`,
+    'cd /spool/state && rm -rf /backups/* index last-run.json results.json repository.json && ls /backups',
   ]);
 }
 

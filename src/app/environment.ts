@@ -34,7 +34,7 @@ import { createPlaces, type Places } from './places.ts';
 import { planNow, projectOf, spoolMountOf } from './self.ts';
 
 /**
- * How long a run waits for the lock before it fails with LOCKED, in milliseconds. The daemon takes the lock to look for
+ * A run waits this long for the lock before it fails with LOCKED, milliseconds. The daemon takes the lock to look for
  * dead runs.
  */
 const LOCK_PATIENCE_MS = 10_000;

@@ -49,7 +49,7 @@ interface PlanContext {
   held(): Promise<ReadonlySet<string>>;
 }
 
-/** How long the destination may take to list snapshots for a plan, milliseconds. */
+/** The most time that the destination gets to list snapshots for a plan, milliseconds. */
 const RECORDED_MS = 10_000;
 
 /**

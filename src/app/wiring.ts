@@ -37,10 +37,10 @@ import { limitedPlacesOf } from './places.ts';
 
 /** The functions below make the dependencies of each command from the environment. */
 
-/** How long a server may take to show how far a dead restore came, in milliseconds. */
+/** The most time that a server gets to show how far a dead restore came, milliseconds. */
 const ASK_LIMIT_MS = 60_000;
 
-/** How long one recovery waits for a stop that a dead run began, in milliseconds. The next recovery continues. */
+/** One recovery waits this long for a stop that a dead run began, milliseconds. The next recovery continues. */
 const STOP_WAIT_MS = 12_000;
 
 /** A restore with --from must not wait for the agent's own destination, which may be down. The daemon contacts it. */

@@ -1,5 +1,6 @@
 import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { listOnce } from '../destinations/list-once.ts';
 import type { Problem } from '../plan/model.ts';
 import { isCopyOk } from '../report/copy-text.ts';
 import { doubtedText, forgetHint, LIST_HINT, PRUNE, unreadText } from '../report/prune-text.ts';
@@ -20,7 +21,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 export async function copyAndPrune(
   deps: BackupDeps,
   request: BackupRequest,
-  { prepared, log, clockJump }: Run,
+  { prepared, log, clockJump, atCommit }: Run,
   ending: Ending,
 ): Promise<void> {
   const { trigger, only, signal } = request;
@@ -40,8 +41,13 @@ export async function copyAndPrune(
   // Copying may take hours.
   const later = prune ? clockJump() : undefined;
   if (later) ending.problems.push(warningOf(later, later.message));
-  if (prune && !later && !isCopyToo && !signal.aborted)
-    await pruneAfter(deps, ending, { plan, repository, fence: lease.fence, clockJump, signal }, log);
+  if (prune && !later && !isCopyToo && !signal.aborted) {
+    // The lease keeps other writers away, but WAL is stored all the time: after copying, the listing is old.
+    const listed = copies.length === 0 ? atCommit : undefined;
+    const { destination, project } = repository;
+    const view = listed ? repository.through(listOnce(destination, `${project}/`, listed)) : repository;
+    await pruneAfter(deps, ending, { plan, repository: view, fence: lease.fence, clockJump, signal }, log);
+  }
   // Each place was measured when it was pruned.
   if (prune) ending.problems.push(...((await deps.sizeProblems?.().catch(() => undefined)) ?? []));
   if (ending.status === 'ok' && !copies.every(isCopyOk)) ending.status = 'partial';

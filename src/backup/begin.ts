@@ -63,6 +63,8 @@ export interface Run {
   log: Log;
   /** the last lines of the log */
   tail(): string[];
+  /** the objects of the project as they were listed right before the commit, and the manifest; set by the commit */
+  atCommit?: Listing;
   /** absent when the containers could not be listed */
   plan?: Plan;
   prepared?: Prepared;

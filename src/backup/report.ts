@@ -11,10 +11,10 @@ import type { BackupDeps, BackupRequest } from './context.ts';
 import { findOthers } from './others.ts';
 import { findSafe, withUnusable } from './safe.ts';
 
-/** How a run ended, before it is reported. */
+/** The end of a run, before it is reported. */
 export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot' | 'copies' | 'pruned'>;
 
-/** How long an interrupted run waits for its notifiers, milliseconds. */
+/** An interrupted run waits this long for its notifiers, milliseconds. */
 const INTERRUPTED_FLUSH_MS = 4000;
 
 /** Ends a run: saves its report and sends it to every listener. Resolves when they are done or their time is up. */

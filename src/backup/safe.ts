@@ -7,7 +7,7 @@ import { withListsOf } from '../store/repository/pack-lists.ts';
 import type { Prepared, Run } from './begin.ts';
 import type { BackupDeps } from './context.ts';
 
-/** How long a run that has failed looks at the destination, milliseconds. */
+/** A run that has failed looks at the destination for this time, milliseconds. */
 const LOOK_MS = 10_000;
 
 /** The destination as a failed run knows it. */

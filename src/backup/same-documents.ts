@@ -4,7 +4,7 @@ import { canonicalJson, type ManifestSource, type ObjectRef } from '../store/obj
 import { isSealedWith } from '../store/seal/encryption.ts';
 import type { RunContext } from './context.ts';
 
-/** How much of two files is compared at a time, bytes. */
+/** So much of two files is compared at a time, bytes. */
 const CHUNK = 256 * 1024;
 
 /** The documents of a source in its last snapshot that a new snapshot can name too. */

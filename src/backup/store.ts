@@ -1,5 +1,6 @@
 import { errorInfo, hasCode } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
+import { Listing } from '../destinations/listing.ts';
 import type { Plan, Problem } from '../plan/model.ts';
 import { vanishedSources } from '../run/history.ts';
 import { journalObjects, readJournal } from '../run/journal.ts';
@@ -52,20 +53,23 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
     captured.push(...(await listVanished(deps, request, prepared)));
     request.signal.throwIfAborted();
     await failTooLarge(deps.capturer(context), captured);
+    const listed = new Listing();
     const committing = {
-      ...context,
+      ...{ ...context, listed },
       sources: prepared.plan.sources,
       ...(request.imported ? { imported: request.imported } : {}),
     };
     const known = [...problems];
     try {
-      return await commit(deps, committing, captured, problems);
+      const ending = await commit(deps, committing, captured, problems);
+      if (ending.snapshot !== undefined && listed.size > 0) run.atCommit = listed;
+      return ending;
     } catch (error) {
       if (!hasCode(error, 'OBJECT_MISSING', 'OBJECT_DAMAGED') || (await wasSent(journal))) throw error;
       const { repository } = context;
       if (!(await failIncomplete({ ...{ capturer: deps.capturer(context), captured, repository }, state: deps.state })))
         throw error;
-      return await commit(deps, committing, captured, known);
+      return await commit(deps, { ...committing, listed: new Listing() }, captured, known);
     }
   } catch (error) {
     const mayArrive = (await wasSent(journal)) && !isCertainFailure(error);
@@ -174,7 +178,10 @@ async function listVanished(
 const MAY_ARRIVE =
   'Its manifest was being sent. If it arrives, the snapshot is complete; if not, a prune removes the objects of the run.';
 
-/** Whether the manifest may still arrive. A prune, which waits for a day, then decides about the objects it names. */
+/**
+ * Returns whether the manifest may still arrive. A prune, which waits for a day, then decides about the objects it
+ * names.
+ */
 async function wasSent({ file }: Prepared['journal']): Promise<boolean> {
   return (await readJournal(file)).some(({ type }) => type === 'commit');
 }
@@ -193,7 +200,7 @@ async function removeObjects({ repository, journal, log }: RunContext): Promise<
 /** Writes the manifest, which makes the snapshot exist. Until then nothing of the run is visible. */
 async function commit(
   deps: BackupDeps,
-  context: RunContext & Pick<BackupRequest, 'imported'> & Pick<Plan, 'sources'>,
+  context: RunContext & Pick<BackupRequest, 'imported'> & Pick<Plan, 'sources'> & { listed: Listing },
   captured: Captured[],
   problems: Problem[],
 ): Promise<Ending> {
@@ -221,7 +228,8 @@ async function commit(
   problems.push(...(await prolongLocks(context.repository, manifest, deps.now(), context.signal)));
   const { fence } = context.lease;
   const sending = () => context.journal.record({ type: 'commit' });
-  const place = placeOf(await context.repository.commit(manifest, { fence, sending }));
+  const { listed } = context;
+  const place = placeOf(await context.repository.commit(manifest, { fence, sending, listed }));
   await rememberChain(deps, context.log, async (seen = []) => [...seen, place]);
   const { directory } = deps.state;
   const stored = new Set(results.filter((one) => one.status !== 'failed').map(({ name }) => name));

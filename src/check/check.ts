@@ -1,17 +1,17 @@
-import { type ErrorInfo, errorInfo, type LifeboatError } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo } from '../base/errors.ts';
 import { isFuture } from '../plan/values/clock.ts';
-import { plural } from '../report/format.ts';
-import { documentsOf, type ManifestSource, type ObjectRef } from '../store/objects/manifest.ts';
+import { documentsOf, type ManifestSource } from '../store/objects/manifest.ts';
 import { type ChainReport, readChain } from '../store/repository/chain.ts';
 import { goneAway } from '../store/repository/copy-objects.ts';
 import { DamageJudge, isDamage } from '../store/repository/damage.ts';
 import { refuseEmptied } from '../store/repository/emptied.ts';
 import { damagedLeases } from '../store/repository/lease-row.ts';
-import { listsOf, type UnreadList, visitPacks } from '../store/repository/pack-lists.ts';
+import { listsOf, visitPacks } from '../store/repository/pack-lists.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { damagedLists } from '../store/repository/unreferenced.ts';
 import { type Affected, findAffected } from './affected.ts';
 import { type NeededKey, neededKeys } from './keys.ts';
+import { NeededObjects } from './needed-objects.ts';
 import { type ReadOptions, readShare } from './read.ts';
 import { walToCheck } from './wal.ts';
 
@@ -67,27 +67,27 @@ export interface CheckResult {
 export async function check(repository: Repository, options: CheckOptions): Promise<CheckResult> {
   const { snapshots, damaged: unreadable } = await repository.snapshots(options.signal, { fetch: true });
   await refuseEmptied(repository, snapshots, new Set());
-  const { objects, unread } = await listObjects(repository, snapshots, options.signal);
-  const wal = await walToCheck(
-    repository,
-    snapshots.map(({ manifest }) => manifest),
-    options.signal,
-  );
-  for (const ref of wal.objects) objects.set(ref.key, ref);
-  const bytes = [...objects.values()].reduce((sum, { size }) => sum + size, 0);
-  const judge = new DamageJudge(repository, async () => [...objects.keys()]);
-  const { damaged, unsized } = await checkPresence(repository, objects);
+  const manifests = snapshots.map(({ manifest }) => manifest);
+  // Before the listing, because WAL is stored all the time.
+  const wal = await walToCheck(repository, manifests, options.signal);
+  const { destination, project } = repository;
+  const objects = await NeededObjects.list(destination.list(`${project}/`, { signal: options.signal }));
+  for (const ref of manifests.flatMap(documentsOf)) objects.add(ref);
+  const unread = await visitPacks(repository, listsOf(manifests), (pack) => objects.add(pack), options.signal);
+  for (const ref of wal.objects) objects.add(ref);
+  const judge = new DamageJudge(repository, async () => objects.keys());
+  const { damaged, unsized } = objects;
   for (const { list, error } of unread) {
     if (!isDamage(error)) unsized.set(list.key, error);
     else if (!damaged.has(list.key)) damaged.set(list.key, errorInfo(error));
   }
   // A place that is not there lists no objects, so they would all look missing.
-  if (damaged.size > 0 && !(await judge.isThere())) throw goneAway(repository.destination, undefined);
+  if (damaged.size > 0 && !(await judge.isThere())) throw goneAway(destination, undefined);
   for (const { key, error } of wal.problems) damaged.set(key, error);
   const chain = await readChain(repository, snapshots);
   const records = await damagedRecords(repository);
-  const read = await readShare({ repository, objects, damaged, unsized, judge, total: bytes }, options);
-  const manifests = [
+  const read = await readShare({ repository, objects, judge }, options);
+  const unusable = [
     ...unreadable.map(({ id, error }) => ({ snapshot: id, error: errorInfo(error) })),
     ...chain.findings,
   ];
@@ -95,13 +95,13 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   return {
     snapshots: snapshots.length,
     objects: objects.size,
-    bytes,
+    bytes: objects.bytes,
     bytesRead: read.bytes,
     damaged: [...damaged].map(([key, error]) => ({ key, error })),
     unread: [...read.unread].map(([key, error]) => ({ key, error })),
     records,
     ...(read.stopped ? { stopped: read.stopped } : {}),
-    manifests,
+    manifests: unusable,
     signatures: chain.signatures,
     affected,
     keys: neededKeys(snapshots),
@@ -111,18 +111,6 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     usable: isUsable(snapshots, affected),
     ...(read.next === undefined ? {} : { next: read.next }),
   };
-}
-
-/** Lists every object that the snapshots need, and the lists of packs that cannot be read. */
-async function listObjects(
-  repository: Repository,
-  snapshots: readonly Snapshot[],
-  signal: AbortSignal,
-): Promise<{ objects: Map<string, ObjectRef>; unread: UnreadList[] }> {
-  const manifests = snapshots.map(({ manifest }) => manifest);
-  const objects = new Map(manifests.flatMap(documentsOf).map((ref) => [ref.key, ref]));
-  const unread = await visitPacks(repository, listsOf(manifests), (pack) => objects.set(pack.key, pack), signal);
-  return { objects, unread };
 }
 
 async function damagedRecords({ destination, project }: Repository): Promise<DamagedObject[]> {
@@ -141,26 +129,6 @@ function datedAhead(snapshots: readonly Snapshot[]): string[] {
   return snapshots
     .map(({ manifest }) => manifest)
     .flatMap(({ id, start }) => (isFuture(Date.parse(start), now) ? [id] : []));
-}
-
-/** Checks the presence and size of all objects with one listing. */
-async function checkPresence(
-  { destination, project }: Repository,
-  objects: ReadonlyMap<string, ObjectRef>,
-): Promise<{ damaged: Map<string, ErrorInfo>; unsized: Map<string, LifeboatError> }> {
-  const damaged = new Map<string, ErrorInfo>();
-  const unsized = new Map<string, LifeboatError>();
-  const missing = new Set(objects.keys());
-  for await (const { key, size, unread } of destination.list(`${project}/`)) {
-    const ref = objects.get(key);
-    if (!ref) continue;
-    missing.delete(key);
-    if (unread) unsized.set(key, unread);
-    if (size === ref.size || size === undefined) continue;
-    damaged.set(key, { code: 'OBJECT_DAMAGED', message: `${key} has ${plural(size, 'byte')} instead of ${ref.size}` });
-  }
-  for (const key of missing) damaged.set(key, { code: 'OBJECT_MISSING', message: `${key} is not in the repository` });
-  return { damaged, unsized };
 }
 
 /** Returns, by source, the newest undamaged snapshot in which it has one of the statuses. */

@@ -22,7 +22,7 @@ import { foreseeStoredAgain, type StoredAgain } from './stored-again.ts';
 /** With less free space than this a place counts as full, because a run stores at least its documents. Bytes. */
 const FULL = 1024 * 1024;
 
-/** How long one place may take to respond, milliseconds. */
+/** The most time that one place gets to respond, milliseconds. */
 const LIMIT_MS = 20_000;
 
 /** A place that stores backups. */

@@ -44,9 +44,9 @@ interface ProbeDeps {
   ): Promise<Tools>;
 }
 
-/** How long one source may take to respond, milliseconds. */
+/** The most time that one source gets to respond, milliseconds. */
 const LIMIT_MS = 20_000;
-/** How long after its container's start a server may still be starting, milliseconds. A run waits as long. */
+/** A server may still be starting for this time after its container's start, milliseconds. A run waits as long. */
 const STARTING_MS = 3 * 60_000;
 const NOT_READY = 'is not ready yet: its container has just started, and a run waits for it';
 /** Width of the names of a volume's databases, columns. */

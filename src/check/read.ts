@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Destination } from '../destinations/destination.ts';
+import { compareKeys } from '../destinations/keys.ts';
 import type { ObjectRef } from '../store/objects/manifest.ts';
 import { goneAway } from '../store/repository/copy-objects.ts';
 import { type DamageJudge, isDamage } from '../store/repository/damage.ts';
 import type { Repository } from '../store/repository/repository.ts';
+import type { NeededObjects } from './needed-objects.ts';
 
 export interface ReadOptions {
   /** the share of the stored bytes to read and hash: 0 to 1 */
@@ -18,14 +20,9 @@ export interface ReadOptions {
 /** The objects to read. */
 interface Reading {
   repository: Repository;
-  objects: ReadonlyMap<string, ObjectRef>;
-  /** damaged objects by key; new findings are added */
-  damaged: Map<string, ErrorInfo>;
-  /** objects that exist but whose size could not be read */
-  unsized: ReadonlyMap<string, LifeboatError>;
+  /** damaged ones that are found are added to them */
+  objects: NeededObjects;
   judge: DamageJudge;
-  /** size of all objects, bytes */
-  total: number;
 }
 
 /** The result of reading a share. */
@@ -43,13 +40,11 @@ interface Share {
  * becomes unreachable.
  */
 export async function readShare(
-  { repository, objects, damaged, unsized, judge, total }: Reading,
+  { repository, objects, judge }: Reading,
   { readData, after, signal, progress }: ReadOptions,
 ): Promise<Share> {
-  const keys = [...objects.keys()].sort();
-  const start = readData >= 1 || after === undefined ? 0 : keys.findIndex((key) => key > after);
-  const order = start <= 0 ? keys : [...keys.slice(start), ...keys.slice(0, start)];
-  const wanted = total * Math.min(readData, 1);
+  const { damaged, unsized } = objects;
+  const wanted = objects.bytes * Math.min(readData, 1);
   const share: Share = { bytes: 0, unread: new Map() };
   for (const [key, error] of unsized) {
     const finding = await judge.judge(key, error);
@@ -59,10 +54,10 @@ export async function readShare(
     share.unread.set(key, errorInfo(error));
   }
   let last = after;
-  for (const key of order) {
+  for (const ref of inOrder(objects, readData < 1 ? after : undefined)) {
+    const { key } = ref;
     if (share.bytes >= wanted) break;
     signal.throwIfAborted();
-    const ref = objects.get(key) as ObjectRef;
     if (damaged.has(key) || share.unread.has(key)) continue;
     const error = await readOne(repository.destination, ref, signal);
     if (error === undefined) {
@@ -83,6 +78,16 @@ export async function readShare(
     progress?.(share.bytes, wanted);
   }
   return last === undefined || readData >= 1 ? share : { ...share, next: last };
+}
+
+/** Yields the objects in the order of their keys: first those after `after`, then the others. */
+function* inOrder(objects: NeededObjects, after: string | undefined): Generator<ObjectRef> {
+  if (after === undefined) return yield* objects.present();
+  for (const ref of objects.present()) if (compareKeys(ref.key, after) > 0) yield ref;
+  for (const ref of objects.present()) {
+    if (compareKeys(ref.key, after) > 0) return;
+    yield ref;
+  }
 }
 
 /** Reads an object. Resolves to an error if it is damaged or could not be read, else to undefined. */

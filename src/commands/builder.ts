@@ -12,7 +12,7 @@ const OPERANDS: Readonly<Record<string, string>> = {
   file: 'a path in the Lifeboat container, or - for stdin',
 };
 
-/** How commands are added: each takes `--json` and shows one example. */
+/** The way to add commands: each takes `--json` and shows one example. */
 export interface Builder {
   program: Command;
   /** Adds a command to the program, or to `parent`. */

@@ -4,7 +4,7 @@ import { redact } from '../base/redact.ts';
 import type { Consent } from '../restore/context.ts';
 import type { Call, Options } from './call.ts';
 
-/** How long a question waits for its answer, in milliseconds. Nothing else runs meanwhile. */
+/** A question waits this long for its answer, milliseconds. Nothing else runs meanwhile. */
 const ANSWER_LIMIT_MS = 10 * 60_000;
 
 /**

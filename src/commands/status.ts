@@ -57,7 +57,7 @@ function exitStatusOf(
   return (last?.status ?? 'ok') === 'ok' && allGood && !troubled ? EXIT.done : EXIT.partial;
 }
 
-/** Whether no run has covered a source. */
+/** Returns whether no run has covered a source. */
 function isUncovered(manifests: readonly Manifest[], all: readonly SourceStatus[]): boolean {
   return manifests.length === 0 && all.every(({ attention }) => attention === 'never');
 }

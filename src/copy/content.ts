@@ -1,4 +1,6 @@
+import { KeySet } from '../store/objects/key-set.ts';
 import { documentsOf, type ObjectRef } from '../store/objects/manifest.ts';
+import type { StoredObjects } from '../store/objects/stored-objects.ts';
 import { listsOf, visitPacks } from '../store/repository/pack-lists.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { listContent } from '../store/repository/unreferenced.ts';
@@ -9,15 +11,21 @@ import type { CopyStep } from './plan.ts';
 export async function bytesToSend(
   { repository }: Side,
   lacking: Iterable<CopyStep>,
-  there: ReadonlyMap<string, number>,
+  there: StoredObjects,
   signal: AbortSignal,
 ): Promise<number> {
   const manifests = [...lacking].flatMap((step) => (step.type === 'snapshot' ? [step.snapshot.manifest] : []));
-  const missing = new Map<string, number>();
-  const add = ({ key, size }: ObjectRef) => there.get(key) !== size && missing.set(key, size);
+  // Lists can name a pack in different lines. A wrong sum would do no harm, because it is only shown.
+  const seen = new KeySet();
+  let bytes = 0;
+  const add = ({ key, size }: ObjectRef) => {
+    if (there.get(key) === size || seen.has(key)) return;
+    seen.add(key);
+    bytes += size;
+  };
   manifests.flatMap(documentsOf).forEach(add);
   await visitPacks(repository, listsOf(manifests), add, signal);
-  return [...missing.values()].reduce((sum, size) => sum + size, 0);
+  return bytes;
 }
 
 /** Lists the keys of the content of a repository. */

@@ -6,7 +6,7 @@ import type { Repository } from '../store/repository/repository.ts';
 import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
 import type { CopyPlace } from './context.ts';
 
-/** How long the copies may take to respond, milliseconds. */
+/** The most time that the copies get to respond, milliseconds. */
 const LIMIT_MS = 30_000;
 
 /** The sequences that copies may have. */

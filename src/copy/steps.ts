@@ -6,6 +6,7 @@ import { prolongLocks } from '../run/object-locks.ts';
 import { type Manifest, manifestKey } from '../store/objects/manifest.ts';
 import { deleteUnlessKept } from '../store/objects/objects.ts';
 import { SeenLines } from '../store/objects/pack-list.ts';
+import { StoredObjects } from '../store/objects/stored-objects.ts';
 import {
   asUnread,
   type CopyContext,
@@ -181,11 +182,11 @@ async function contextOf(
   problems: Map<string, Problem>,
   suspects: readonly string[],
 ): Promise<CopyContext> {
-  const there = new Map<string, number>();
+  const there = new StoredObjects();
   const bad = new Map<string, LifeboatError>();
-  for await (const { key, size, unread } of listContent(repository.destination, repository.project)) {
-    if (size !== undefined) there.set(key, size);
-    else if (unread) bad.set(key, asUnread(unread));
+  for await (const object of listContent(repository.destination, repository.project)) {
+    if (object.size !== undefined) there.addListed(object);
+    else if (object.unread) bad.set(object.key, asUnread(object.unread));
   }
   const total = await bytesToSend(main, lacking, there, signal);
   let done = 0;

@@ -37,7 +37,7 @@ export interface RecoverDeps {
   now(): Date;
   repository(): Promise<Repository>;
   holdDeps(record: HoldDeps['record']): HoldDeps;
-  /** Whether the container that owns a journal or helper is another running agent. Rejects if that is unknown. */
+  /** Returns whether another running agent owns a journal or helper. Rejects if that is unknown. */
   isOthers(agent: string): Promise<boolean>;
   /**
    * Removes the helpers of this project, except those that `keep` accepts. Resolves to the ids of runs whose helpers

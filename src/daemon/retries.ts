@@ -170,8 +170,8 @@ async function openQuestions(
 }
 
 /**
- * Whether a run is still to be reported, although its report does not have to wait any more. If another run came last,
- * its report is enough unless this run found something wrong that no newer result has replaced.
+ * Returns whether a run is still to be reported, although its report does not have to wait any more. If another run
+ * came last, its report is enough unless this run found something wrong that no newer result has replaced.
  */
 function isReportLeft(
   { unreported, earlier }: PendingRetry,
@@ -187,7 +187,7 @@ function isReportLeft(
   });
 }
 
-/** Whether a source failed, or was stored in part for a reason that may pass. */
+/** Returns whether a source failed, or was stored in part for a reason that may pass. */
 function isLacking({ status, error }: LastResult): boolean {
   return status === 'failed' || (status === 'partial' && error !== undefined && mayPass(error));
 }

@@ -31,7 +31,7 @@ export function hintFor({ name }: { name: string }, { directory, bucket }: HintB
   return name.startsWith('s3://') ? bucket : directory;
 }
 
-/** How to get deleted or overwritten objects back. */
+/** The way to get deleted or overwritten objects back. */
 export const UNDELETE_HINT =
   'If the bucket keeps versions, `lifeboat bucket undelete --before TIME` restores what was deleted since that time.';
 
@@ -109,6 +109,23 @@ export interface DeleteManyOptions {
 /** Returns true if a destination can delete many objects in few requests. */
 export function deletesInBulk(destination: Destination): destination is BulkDeletingDestination {
   return 'deleteMany' in destination;
+}
+
+/**
+ * A destination that can replace an object. Only leases are ever replaced, and only if the credentials may not delete
+ * the old ones.
+ */
+export interface ReplacingDestination extends Destination {
+  /**
+   * Replaces an object if it still has a version that a listing returned. Resolves to false if it has another one by
+   * now, or is gone. Not every server checks the version: use {@link Destination.put} if this one does not.
+   */
+  replace(key: string, content: Buffer, version: string, signal?: AbortSignal): Promise<boolean>;
+}
+
+/** Returns true if a destination can replace objects. */
+export function canReplace(destination: Destination): destination is ReplacingDestination {
+  return 'replace' in destination;
 }
 
 /** A destination that can lock stored objects for a time. Nobody can permanently delete a locked object. */

@@ -1,8 +1,8 @@
 import type { ObjectInfo } from './destination.ts';
 import { compareKeys, isPackKey } from './keys.ts';
 
-/** The size of a block of entries, bytes. */
-const BLOCK_BYTES = 64 * 1024;
+/** The size of a block of entries, bytes. A lookup reads half a block on average. */
+const BLOCK_BYTES = 8 * 1024;
 /** The bytes of an entry before its key and version: their lengths, and the size of the object. */
 const HEAD_BYTES = 14;
 /** Marks an object whose size is unknown: see {@link Listing.odd}. */
@@ -12,7 +12,18 @@ const UNKNOWN = -1;
 interface Block {
   bytes: Buffer;
   used: number;
-  first: string;
+  /** the key of the first entry */
+  first: Buffer;
+  /** number of the entries in earlier blocks */
+  before: number;
+}
+
+/** The place of an object in a listing. */
+interface Found {
+  /** number of the objects before it */
+  index: number;
+  /** bytes; undefined if the object cannot be inspected */
+  size: number | undefined;
 }
 
 /**
@@ -27,6 +38,8 @@ export class Listing {
   private lastKey = '';
   /** objects that exist but cannot be inspected, by key */
   private odd = new Map<string, ObjectInfo>();
+  /** where the last lookup ended */
+  private reader: BlockReader | undefined;
 
   get size(): number {
     return this.count;
@@ -41,7 +54,8 @@ export class Listing {
     const most = HEAD_BYTES + bytes.length + version.length;
     const isNew = !block || block.used + most > block.bytes.length;
     if (!block || isNew) {
-      block = { bytes: Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, most)), used: 0, first: key };
+      const room = Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, most));
+      block = { bytes: room, used: 0, first: bytes, before: this.count };
       this.blocks.push(block);
     }
     const shared = isNew ? 0 : sharedStart(this.last, bytes);
@@ -57,6 +71,7 @@ export class Listing {
     this.last = bytes;
     this.lastKey = key;
     this.count++;
+    this.reader = undefined;
   }
 
   clear(): void {
@@ -64,36 +79,108 @@ export class Listing {
     this.count = 0;
     this.isOrdered = true;
     this.odd.clear();
+    this.reader = undefined;
+  }
+
+  /** Looks an object up. To look up keys in ascending order takes about as long as to read the listing once. */
+  find(key: string): Found | undefined {
+    const wanted = Buffer.from(key);
+    if (!this.isOrdered) return this.findAnywhere(wanted);
+    const block = this.blockOf(wanted);
+    if (!block) return undefined;
+    if (this.reader?.block !== block || this.reader.compare(wanted) > 0) this.reader = new BlockReader(block);
+    while (this.reader.compare(wanted) < 0) if (!this.reader.advance()) return undefined;
+    return this.reader.compare(wanted) === 0 ? this.reader.found : undefined;
   }
 
   /** Yields the objects whose keys begin with `prefix`. */
   *below(prefix: string): Generator<ObjectInfo> {
+    const start = Buffer.from(prefix);
     for (const [i, block] of this.blocks.entries()) {
       const next = this.blocks[i + 1];
       // All keys of this block are before the prefix.
-      if (this.isOrdered && next && compareKeys(next.first, prefix) < 0) continue;
-      if (this.isOrdered && compareKeys(block.first, prefix) > 0 && !block.first.startsWith(prefix)) return;
-      for (const object of entriesOf(block))
+      if (this.isOrdered && next && next.first.compare(start) < 0) continue;
+      const begins = block.first.subarray(0, start.length).equals(start);
+      if (this.isOrdered && block.first.compare(start) > 0 && !begins) return;
+      for (const reader = new BlockReader(block); ; ) {
+        const { object } = reader;
         if (object.key.startsWith(prefix)) yield this.odd.get(object.key) ?? object;
+        if (!reader.advance()) break;
+      }
     }
+  }
+
+  /** Returns the block that has a key if the listing has it: the last one that does not begin after the key. */
+  private blockOf(wanted: Buffer): Block | undefined {
+    let [from, to] = [0, this.blocks.length];
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if ((this.blocks[middle] as Block).first.compare(wanted) <= 0) from = middle + 1;
+      else to = middle;
+    }
+    return this.blocks[from - 1];
+  }
+
+  private findAnywhere(wanted: Buffer): Found | undefined {
+    for (const block of this.blocks) {
+      const reader = new BlockReader(block);
+      do if (reader.compare(wanted) === 0) return reader.found;
+      while (reader.advance());
+    }
+    return undefined;
   }
 }
 
-function* entriesOf({ bytes, used }: Block): Generator<ObjectInfo> {
-  let before = Buffer.alloc(0);
-  for (let at = 0; at < used; ) {
-    const shared = bytes.readUInt16LE(at);
-    const rest = bytes.readUInt16LE(at + 2);
-    const versionLength = bytes.readUInt16LE(at + 4);
-    const size = bytes.readDoubleLE(at + 6);
-    const keyAt = at + HEAD_BYTES;
-    const key = Buffer.allocUnsafe(shared + rest);
-    before.copy(key, 0, 0, shared);
-    bytes.copy(key, shared, keyAt, keyAt + rest);
-    at = keyAt + rest + versionLength;
-    const version = versionLength > 0 ? { version: bytes.toString('utf8', keyAt + rest, at) } : {};
-    before = key;
-    yield { key: key.toString(), size, ...version };
+/** Reads the entries of a block one after the other. */
+class BlockReader {
+  readonly block: Block;
+  private key = Buffer.alloc(0);
+  private length = 0;
+  private size = 0;
+  private version = '';
+  private index: number;
+  private next = 0;
+
+  constructor(block: Block) {
+    this.block = block;
+    this.index = block.before - 1;
+    this.advance();
+  }
+
+  /** Goes on to the next entry. Returns false at the end. */
+  advance(): boolean {
+    const { bytes, used } = this.block;
+    if (this.next >= used) return false;
+    const shared = bytes.readUInt16LE(this.next);
+    const rest = bytes.readUInt16LE(this.next + 2);
+    const keyAt = this.next + HEAD_BYTES;
+    const versionAt = keyAt + rest;
+    this.next = versionAt + bytes.readUInt16LE(this.next + 4);
+    this.size = bytes.readDoubleLE(keyAt - 8);
+    this.version = versionAt === this.next ? '' : bytes.toString('utf8', versionAt, this.next);
+    this.length = shared + rest;
+    if (this.key.length < this.length) {
+      const grown = Buffer.alloc(2 * this.length);
+      this.key.copy(grown);
+      this.key = grown;
+    }
+    bytes.copy(this.key, shared, keyAt, versionAt);
+    this.index++;
+    return true;
+  }
+
+  /** Compares the key of the entry with another one, see {@link compareKeys}. */
+  compare(key: Buffer): number {
+    return this.key.compare(key, 0, key.length, 0, this.length);
+  }
+
+  get found(): Found {
+    return { index: this.index, size: this.size === UNKNOWN ? undefined : this.size };
+  }
+
+  get object(): ObjectInfo {
+    const { size, version } = this;
+    return { key: this.key.toString('utf8', 0, this.length), size, ...(version === '' ? {} : { version }) };
   }
 }
 

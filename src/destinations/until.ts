@@ -1,4 +1,4 @@
-import { type DeleteManyOptions, type Destination, deletesInBulk, isLocking } from './destination.ts';
+import { canReplace, type DeleteManyOptions, type Destination, deletesInBulk, isLocking } from './destination.ts';
 
 /** Wraps a destination so that aborting `signal` ends every operation in progress with the signal's reason. */
 export function until(destination: Destination, signal: AbortSignal): Destination {
@@ -13,6 +13,12 @@ export function until(destination: Destination, signal: AbortSignal): Destinatio
       ? {
           deleteMany: (keys: readonly string[], options?: DeleteManyOptions) =>
             destination.deleteMany(keys, { ...options, signal: both(options?.signal) }),
+        }
+      : {}),
+    ...(canReplace(destination)
+      ? {
+          replace: (key: string, content: Buffer, version: string, own?: AbortSignal) =>
+            destination.replace(key, content, version, both(own)),
         }
       : {}),
     ...(isLocking(destination)

@@ -1,4 +1,4 @@
-import { type DeleteManyOptions, type Destination, deletesInBulk, isLocking } from './destination.ts';
+import { canReplace, type DeleteManyOptions, type Destination, deletesInBulk, isLocking } from './destination.ts';
 
 /**
  * Wraps a destination so that `alive` is called at each sign of progress: after each call, for each listed object, and
@@ -25,6 +25,12 @@ export function withAlive(destination: Destination, alive: () => void): Destinat
       ? {
           deleteMany: (keys: readonly string[], options?: DeleteManyOptions) =>
             reported(destination.deleteMany(keys, options)),
+        }
+      : {}),
+    ...(canReplace(destination)
+      ? {
+          replace: (key: string, content: Buffer, version: string, signal?: AbortSignal) =>
+            reported(destination.replace(key, content, version, signal)),
         }
       : {}),
     ...(isLocking(destination)

@@ -25,7 +25,7 @@ export class Capture extends Writable {
     return this.written;
   }
 
-  /** Whether bytes were left out. */
+  /** True if bytes were left out. */
   get truncated(): boolean {
     return this.written > this.headSize + Math.min(this.tailSize, this.tailLimit);
   }

@@ -45,8 +45,8 @@ export interface ExecSpec {
  */
 export interface Engine {
   /**
-   * How long the engine may take to record an exit after the stream has ended, milliseconds. If it takes longer, the
-   * stream was cut.
+   * The most time that the engine gets to record an exit after the stream has ended, milliseconds. If it takes longer,
+   * the stream was cut.
    */
   readonly exitLagMs: number;
   ping(options?: CallOptions): Promise<void>;

@@ -20,7 +20,7 @@ export interface MarkerDeps {
   log: Log;
 }
 
-/** How often to try for the name, because a dead agent's marker may be in the way. */
+/** The number of attempts to get the name: a dead agent's marker may be in the way. */
 const TRIES = 5;
 const PAUSE_MS = 100;
 

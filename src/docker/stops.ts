@@ -69,8 +69,8 @@ interface OwnStop {
 const KILL = 9;
 
 /**
- * Whether somebody else also stopped a container while Lifeboat's stop was under way: the engine sent its stop signal
- * twice, or killed it before its time was up.
+ * Returns whether somebody else also stopped a container while Lifeboat's stop was under way: the engine sent its stop
+ * signal twice, or killed it before its time was up.
  */
 export async function isStoppedByOthers(engine: Engine, { id, at, timeout, startedAt }: OwnStop): Promise<boolean> {
   // A signal from before the last start belongs to an earlier stop, which may be Lifeboat's own.

@@ -6,7 +6,7 @@ import { formatDuration } from '../report/format.ts';
 import { serverWords, sqlState } from '../sources/postgres/server/sql-state.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 
-/** How much longer than its timeout an assert may take until its connection is cut, milliseconds. */
+/** An assert may take this much longer than its timeout until its connection is cut, milliseconds. */
 const GRACE_MS = 5000;
 
 /** The longest message of the server in a report, characters. */

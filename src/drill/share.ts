@@ -15,7 +15,7 @@ export interface Share {
   turn: number;
 }
 
-/** What an index holds, or the share of it. Bytes are those of contents, once for all names of a file. */
+/** The content of an index, or the share of it. Bytes are those of contents, once for all names of a file. */
 export interface IndexContent {
   /** files and hard links */
   files: number;

@@ -19,7 +19,7 @@ const WHOLE_BYTES = 20 * 1024 ** 3;
 /** Space of a file in addition to its content, at most: its last block and its inode. Bytes. */
 const FILE_OVERHEAD = 4096 + 512;
 
-/** What stays free on the disk of the engine, bytes. */
+/** So much stays free on the disk of the engine, bytes. */
 const RESERVE = 1024 ** 3;
 
 /**

@@ -52,7 +52,7 @@ interface ListDeps {
   open(): Promise<ReadonlySet<string>>;
 }
 
-/** How long one server or volume may take to answer, milliseconds. */
+/** The most time that one server or volume gets to answer, milliseconds. */
 const LIMIT_MS = 10_000;
 
 /**

@@ -30,7 +30,7 @@ export function halfSwapped(entries: readonly JournalEntry[]): (JournalEntry & {
   return openVolumes(entries).filter(({ id }) => begun.has(id) && !ended.has(id));
 }
 
-/** How long a reversal may take, milliseconds. Renames are quick, but restored files are deleted. */
+/** The most time for a reversal, milliseconds. Renames are quick, but restored files are deleted. */
 const LIMIT_MS = 30 * 60_000;
 
 /** The result of reversing an exchange: the data in place, and whether the area holds replaced data. */

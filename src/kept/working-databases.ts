@@ -8,10 +8,10 @@ import { dropWorking, readDatabases, type WorkingDatabase } from '../sources/pos
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 
-/** How long it may take to drop the working databases on one server, milliseconds. */
+/** The most time for dropping the working databases on one server, milliseconds. */
 const DROP_LIMIT_MS = 120_000;
 
-/** How long it may take to compute content of restored databases again, milliseconds. */
+/** The most time for computing content of restored databases again, milliseconds. */
 const COMPUTE_LIMIT_MS = 30 * 60_000;
 
 interface DropDeps {

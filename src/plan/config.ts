@@ -51,7 +51,7 @@ export function planConfig(input: PlanInput, volumes: readonly VolumeSource[]): 
   };
 }
 
-/** Whether a mount of the agent is one that it writes to, such as `/restored`: files there are copies, or exports. */
+/** Returns whether the agent writes to a mount, such as `/restored`: files there are copies, or exports. */
 function isOutput({ type, writable, destination }: Mount): boolean {
   return type === 'bind' && writable && !contains(ROOT, destination);
 }

@@ -7,7 +7,7 @@ import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { listContent, readUnreferenced } from '../store/repository/unreferenced.ts';
 import { listUnneededWal } from './wal.ts';
 
-/** How long an object must be unreferenced before it is deleted, milliseconds. */
+/** An object is deleted once it has been unreferenced for this time, milliseconds. */
 export const SECOND_PASS_MS = 24 * 60 * 60 * 1000;
 
 /** Objects that no snapshot needs. */

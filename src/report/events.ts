@@ -6,7 +6,7 @@ import type { Fall } from './fall.ts';
 import type { NamedStored, Stored } from './last-good.ts';
 
 /**
- * What started a run. `catch-up`: a scheduled run was missed while the agent was down. `safety`: a restore is about to
+ * The cause of a run. `catch-up`: a scheduled run was missed while the agent was down. `safety`: a restore is about to
  * replace data. `import`: a file of another program.
  */
 export type Trigger = 'schedule' | 'catch-up' | 'manual' | 'safety' | 'import';

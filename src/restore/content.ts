@@ -1,8 +1,8 @@
 import { statfs } from 'node:fs/promises';
 import { LifeboatError } from '../base/errors.ts';
 import { formatBoth } from '../report/format.ts';
+import { freeDataSpace } from '../sources/postgres/facts/disk.ts';
 import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
-import { freeDataSpace } from '../sources/postgres/facts/present.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFileLines } from '../store/filesystem/read-index.ts';

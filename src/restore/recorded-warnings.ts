@@ -1,6 +1,6 @@
 import type { ManifestSource } from '../store/objects/manifest.ts';
 
-/** How a warning about one database begins. A name may contain anything, also one of the ends. */
+/** The beginning of a warning about one database. A name may contain anything, also one of the ends. */
 const ABOUT = /^database (.+?)(?:: |, which | is not )/s;
 const ENDS = [': ', ', which ', ' is not '];
 

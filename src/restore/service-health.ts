@@ -10,7 +10,7 @@ import { current } from '../run/current.ts';
 import type { ContainerRef } from '../run/journal.ts';
 import { concernsHook, type Planned } from '../run/restored-hooks.ts';
 
-/** How long a restore waits for services that it started, milliseconds. */
+/** A restore waits this long for services that it started, milliseconds. */
 export interface Patience {
   /** until they are healthy */
   healthyMs: number;
@@ -191,7 +191,7 @@ function succeeds(
   return untilGood({ name: service.name, good: 'the command succeeded', ask: run }, signal, patience);
 }
 
-/** How long one answer may take, milliseconds. */
+/** The most time for one answer, milliseconds. */
 const ONE_ANSWER_MS = 10_000;
 
 /** One question. `ask` resolves to what is wrong with the answer, or to undefined. */

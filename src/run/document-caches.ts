@@ -11,6 +11,8 @@ import type { ManifestCache, PackListCache } from '../store/repository/repositor
 const MAX_BYTES = 256 * 1024 * 1024;
 /** If there is no room, lists that were not read for this time are removed, milliseconds. */
 const UNUSED_MS = 7 * 24 * 60 * 60 * 1000;
+/** If there is no room, a cache looks for some at most this often, milliseconds. A prune may write a thousand lists. */
+const LOOK_MS = 60 * 60 * 1000;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 /**
@@ -65,8 +67,8 @@ function headOf(version: string, bytes: Buffer): Buffer {
  */
 export function openPackListCache(directory: string, maxBytes = MAX_BYTES): PackListCache {
   const fileOf = (sha256: string) => path.join(directory, `${sha256}.zst`);
-  // Counted once, because a prune may write a thousand lists.
   let left: number | undefined;
+  let looked = 0;
   return {
     async read(ref) {
       try {
@@ -82,7 +84,10 @@ export function openPackListCache(directory: string, maxBytes = MAX_BYTES): Pack
     },
     async write({ sha256 }, stored) {
       try {
-        if (left === undefined || left < stored.length) left = await makeRoom(directory, maxBytes, stored.length);
+        if (left === undefined || (left < stored.length && Date.now() - looked >= LOOK_MS)) {
+          looked = Date.now();
+          left = await makeRoom(directory, maxBytes, stored.length);
+        }
         if (left < stored.length) return;
         left -= stored.length;
         await mkdir(directory, { recursive: true, mode: 0o700 });

@@ -11,7 +11,9 @@ import type { ContainerRef, JournalEntry } from './journal.ts';
 /** The time limit of a hook, milliseconds. */
 const HOOK_LIMIT_MS = 15 * 60_000;
 const POLL_MS = 250;
-/** How often a run checks whether the container of a hook is paused, milliseconds. Two such checks end the wait. */
+/**
+ * A run checks at this interval whether the container of a hook is paused, milliseconds. Two such checks end the wait.
+ */
 const PAUSE_POLL_MS = 10_000;
 
 export interface HookDeps {
@@ -111,8 +113,8 @@ async function isPaused(engine: Engine, container: ContainerRef): Promise<boolea
 }
 
 /**
- * Whether a command did not start: the engine refused it because its container stopped or was paused at that moment, or
- * a full spool had no space to record it.
+ * Returns true if a command did not start: the engine refused it because its container stopped or was paused at that
+ * moment, or a full spool had no space to record it.
  */
 function isNotStarted({ cause }: { cause?: unknown }): boolean {
   const status = engineStatusOf(cause);

@@ -24,8 +24,8 @@ export interface RolledBackFrom {
 }
 
 /**
- * How far a dead restore or rollback came. `half`: a volume is neither old nor new; `unknown`: that cannot be found out
- * now.
+ * The progress of a dead restore or rollback. `half`: a volume is neither old nor new; `unknown`: that cannot be found
+ * out now.
  */
 export type Reached = 'nothing' | 'half' | 'swapped' | 'unknown';
 

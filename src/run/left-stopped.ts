@@ -58,7 +58,7 @@ export async function whyLeft(
   };
 }
 
-/** Whether a container ever ran. The engine reports year 1 for never. */
+/** Returns whether a container ever ran. The engine reports year 1 for never. */
 function hasRun({ startedAt }: Current): boolean {
   return Date.parse(startedAt) > 0;
 }

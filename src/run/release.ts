@@ -160,8 +160,8 @@ async function startAgain(
 type Stopped = ContainerRef & { running: boolean; startedAt: string };
 
 /**
- * Whether a stop is still under way. The engine continues a stop that nobody waits for, so a container that still runs
- * may end at any time. A start does nothing until then.
+ * Returns whether a stop is still under way. The engine continues a stop that nobody waits for, so a container that
+ * still runs may end at any time. A start does nothing until then.
  */
 function isStopping(stop: StopEntry, now: Stopped): boolean {
   if (stop.startedAt === undefined || stop.until === undefined) return false;

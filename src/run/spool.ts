@@ -57,7 +57,7 @@ export async function withLookDirectory<T>(runs: string, work: (directory: strin
   }
 }
 
-/** Whether a name is that of a directory of {@link withLookDirectory} that may be in use at `now`. */
+/** Returns whether a name is that of a directory of {@link withLookDirectory} that may be in use at `now`. */
 export function isLookUnderWay(name: string, now: Date): boolean {
   if (!name.startsWith(LOOK)) return false;
   return Math.abs(now.getTime() - Number.parseInt(name.slice(LOOK.length), 10)) < LOOK_LIMIT_MS;

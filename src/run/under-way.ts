@@ -8,7 +8,9 @@ import { openHolds } from './release.ts';
 export interface Here {
   /** id of the agent's own container */
   agentId: string;
-  /** Whether another agent's container runs, because a spool can be shared. Default: other agents do not run. */
+  /**
+   * Returns whether another agent's container runs, because a spool can be shared. Default: other agents do not run.
+   */
   isRunning?(agent: string): Promise<boolean>;
 }
 
@@ -57,7 +59,7 @@ async function isUnderWay(
   return pid !== undefined && isAlive(pid, since);
 }
 
-/** Whether the process that wrote the journal is alive. Process ids are reused, above all after a restart. */
+/** Returns whether the process that wrote the journal is alive. Process ids are reused, above all after a restart. */
 function isAlive(pid: number, since: string | undefined): boolean {
   const start = processStart(pid);
   if (start !== undefined && since !== undefined) return start === since;

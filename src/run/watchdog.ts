@@ -1,6 +1,6 @@
 import { onAbort } from '../base/abort.ts';
 
-/** How long to wait for work that was aborted, milliseconds: longer than killing a process takes. */
+/** The longest wait for work that was aborted, milliseconds: longer than killing a process takes. */
 const LEAVE_MS = 10_000;
 
 const BEAT_MS = 1000;

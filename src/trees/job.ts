@@ -39,7 +39,7 @@ export interface StoreJob {
   source: string;
   indexPath: string;
   spool: string;
-  /** whether to copy SQLite databases consistently; false for a dump, which contains none */
+  /** whether to copy SQLite databases consistently; false for a dump, which contains none and was made for this run */
   sqlite: boolean;
   journal: string;
   previous?: PreviousTree;
@@ -154,7 +154,7 @@ export async function runTreeJob(
   const total = job.previous && sqlite ? undefined : await sizeOf(job, signal);
   const stored = await storeTree({
     ...rest,
-    ...(sqlite ? { spool } : {}),
+    ...(sqlite ? { spool } : { isMade: true }),
     ...repository,
     recordObject: async (key) => appendJournal(journal, { type: 'object', key }),
     signal,
@@ -175,7 +175,7 @@ function areasIn(path: string): string[] {
   }
 }
 
-/** How long measuring a tree for the display may take, milliseconds. Services may be stopped meanwhile. */
+/** The most time for measuring a tree for the display, milliseconds. Services may be stopped meanwhile. */
 const MEASURE_MS = 1000;
 
 /** Returns the size of a tree for the display, bytes; undefined if it takes long to measure. */

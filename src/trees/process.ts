@@ -6,7 +6,7 @@ import { LifeboatError } from '../base/errors.ts';
 import { Capture, lastWords } from '../docker/capture.ts';
 import { LineBuffer } from '../docker/lines.ts';
 
-/** How long to wait for a killed process. A process that hangs in a system call ends late or never. */
+/** The longest wait for a killed process. A process that hangs in a system call ends late or never. */
 const END_MS = 5000;
 
 interface RunTreeProcessOptions {

@@ -129,7 +129,7 @@ export type VolumeResult = VolumeResults[VolumeJob['kind']];
 
 const PROGRESS_MS = 250;
 
-/** Whether a job is read-only. */
+/** Returns whether a job is read-only. */
 export function onlyReads({ kind }: { kind: string }): boolean {
   return ['compare', 'compare-file', 'areas'].includes(kind);
 }

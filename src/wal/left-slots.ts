@@ -9,7 +9,7 @@ import type { ReceiverDeps } from './receiver-deps.ts';
 import type { SlotRecord } from './receiver-state.ts';
 import { judgeSlot } from './slot-watch.ts';
 
-/** How long a slot stays after its source has lost its label, milliseconds: the label may come back. */
+/** A slot stays for this time after its source has lost its label, milliseconds: the label may come back. */
 const GRACE_MS = 60 * 60_000;
 /** The pause after a failed attempt to drop a slot, milliseconds. */
 const AGAIN_MS = 5 * 60_000;

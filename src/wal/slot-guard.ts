@@ -5,7 +5,7 @@ import type { Tools } from '../sources/postgres/server/tools.ts';
 import { dropSlot, type SlotState } from '../sources/postgres/wal/slot.ts';
 import { isWorthALook, judgeSlot } from './slot-watch.ts';
 
-/** How long a measurement of the disk counts, milliseconds. */
+/** A measurement of the disk counts for this time, milliseconds. */
 const DISK_MS = 60_000;
 
 /** A connection to the server whose slot is guarded. */

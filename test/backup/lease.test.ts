@@ -5,7 +5,7 @@ import { type ErrorCode, LifeboatError } from '../../src/base/errors.ts';
 import type { Destination } from '../../src/destinations/destination.ts';
 import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
 import { chainBreaks } from '../../src/store/repository/chain.ts';
-import { LEASE_MS } from '../../src/store/repository/lease.ts';
+import { LEASE_MS } from '../../src/store/repository/lease-steps.ts';
 import { openRepository } from '../../src/store/repository/open-repository.ts';
 import { rememberList, type SeenChain } from '../../src/store/repository/seen-chain.ts';
 import { keys } from '../contract/destination.ts';

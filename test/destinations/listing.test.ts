@@ -40,6 +40,25 @@ test('a listing returns its objects in order, and those below a prefix', () => {
   expect([...listing.below('')]).toEqual([]);
 });
 
+test('single objects are found, in whatever order they are looked up', () => {
+  const objects = objectsOf(1000);
+  for (const ordered of [objects, objects.toReversed()]) {
+    const listing = listingOf(ordered);
+    const some = ordered.map(({ key, size }, index) => ({ key, size, index })).filter(({ index }) => index % 37 === 0);
+    const shuffled = some.toSorted((a, b) => ((a.index * 7919) % 5003) - ((b.index * 7919) % 5003));
+    for (const { key, size, index } of [...some, ...some.toReversed(), ...shuffled]) {
+      expect(listing.find(key)).toEqual({ index, size });
+      for (const other of [`${key}x`, key.slice(0, -1), '', 'a', 'z']) expect(listing.find(other)).toBeUndefined();
+    }
+  }
+  expect(listingOf([]).find('a')).toBeUndefined();
+  const unread = new LifeboatError('DEST_UNREACHABLE', 'it cannot be read');
+  const odd = listingOf([{ key: 'a', size: undefined, unread }]);
+  expect(odd.find('a')).toEqual({ index: 0, size: undefined });
+  odd.add({ key: 'b', size: 7 });
+  expect(odd.find('b')).toEqual({ index: 1, size: 7 });
+});
+
 test('objects in another order are found too', () => {
   const objects = objectsOf(3000);
   const turned = objects.toReversed();

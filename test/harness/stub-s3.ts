@@ -35,12 +35,14 @@ export interface StubRequest {
 interface MemoryOptions {
   /** the ETag of an object; default: that of servers that do not encrypt, the MD5 of the content */
   etagOf?: (content: Buffer) => string;
+  /** the value of If-Match that fits an ETag; default: the ETag */
+  conditionOf?: (etag: string) => string;
   /** answers a request instead: returns false if it did not */
   first?: (request: StubRequest, answer: ServerResponse) => boolean;
 }
 
 /** A bucket in memory, and the requests that it has answered. */
-export function memoryS3({ etagOf = md5Of, first = () => false }: MemoryOptions = {}) {
+export function memoryS3({ etagOf = md5Of, conditionOf = (etag) => etag, first = () => false }: MemoryOptions = {}) {
   const objects = new Map<string, { content: Buffer; headers: Record<string, string>; at: Date }>();
   const seen: StubRequest[] = [];
   const describe = (key: string) => {
@@ -58,6 +60,9 @@ export function memoryS3({ etagOf = md5Of, first = () => false }: MemoryOptions 
     const found = describe(key);
     if (request.method === 'PUT') {
       if (found && incoming.headers['if-none-match'] === '*') return refuse(412, 'PreconditionFailed');
+      const expected = incoming.headers['if-match'];
+      if (expected !== undefined && (!found || conditionOf(found.etag) !== expected))
+        return found ? refuse(412, 'PreconditionFailed') : refuse(404, 'NoSuchKey');
       const marks = Object.entries(incoming.headers).filter(([name]) => name.startsWith('x-amz-meta-'));
       objects.set(key, { content: body, headers: Object.fromEntries(marks) as Record<string, string>, at: new Date() });
       return void response.writeHead(200, { etag: etagOf(body) }).end();

@@ -10,7 +10,7 @@ import { statusOf } from './retry.ts';
 const DAY_MS = 24 * 60 * 60 * 1000;
 const AT_ONCE = 8;
 
-/** How a bucket locks newly stored objects, and for how long. */
+/** The lock that a bucket gives newly stored objects, and its length. */
 export interface DefaultLock {
   mode: ObjectLockRetentionMode;
   days: number;

@@ -15,7 +15,7 @@ export interface PolicyWish {
   principal?: string;
 }
 
-/** How far ahead locks are extended, as a factor of their length. Then not every run has to extend every lock. */
+/** Locks are extended ahead by this factor of their length. Then not every run has to extend every lock. */
 export const PROLONGED = 1.25;
 
 /** A policy in the format of AWS, which other servers follow. */

@@ -3,7 +3,14 @@ import type { Readable } from 'node:stream';
 import { onAbort } from '../../base/abort.ts';
 import { hasCode } from '../../base/errors.ts';
 import type { S3Location } from '../../plan/s3-location.ts';
-import type { BulkDeletingDestination, LockingDestination, ObjectInfo, PutOptions, Stored } from '../destination.ts';
+import type {
+  BulkDeletingDestination,
+  LockingDestination,
+  ObjectInfo,
+  PutOptions,
+  ReplacingDestination,
+  Stored,
+} from '../destination.ts';
 import { alreadyThere, checkKey, checkPrefix, isKey } from '../keys.ts';
 import { S3Connection, type S3Credentials } from './client.ts';
 import { deleteMany, deleteOne } from './delete.ts';
@@ -13,6 +20,7 @@ import { S3Locks } from './locks.ts';
 import { putInParts } from './multipart.ts';
 import { S3Put } from './objects.ts';
 import { PartBuffers, PartReader, partSize } from './parts.ts';
+import { replaceObject } from './replace.ts';
 import { S3_LIMITS, type S3Limits } from './retry.ts';
 import { sweepUploads, UploadLog } from './uploads.ts';
 
@@ -37,7 +45,9 @@ export interface S3Options {
  * and others in parts. Nothing is visible before it is complete. Checks the size of every object after storing it. The
  * server itself compares the content of each request with its MD5.
  */
-export function createS3Destination(options: S3Options): LockingDestination & BulkDeletingDestination {
+export function createS3Destination(
+  options: S3Options,
+): LockingDestination & BulkDeletingDestination & ReplacingDestination {
   const { location, credentials, customerKey, env = process.env, hurry } = options;
   const limits = { ...S3_LIMITS, ...options.limits };
   const s3 = new S3Connection({ location, limits, env, hurry, customerKey, ...(credentials ? { credentials } : {}) });
@@ -79,6 +89,8 @@ export function createS3Destination(options: S3Options): LockingDestination & Bu
     delete: async (key, { signal } = {}) => deleteOne(s3, checkKey(key), signal),
 
     deleteMany: async (keys, options = {}) => deleteMany(s3, keys.map(checkKey), options),
+
+    replace: (key, content, version, signal) => replaceObject(s3, checkKey(key), { content, version }, signal),
 
     prolongLocks: (keys, now, signal, alive) => locks.prolong(keys.map(checkKey), now.getTime(), signal, alive),
 

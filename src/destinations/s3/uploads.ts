@@ -24,7 +24,7 @@ export interface Begun extends Recorded {
   whole: Stored;
 }
 
-/** How long an interrupted upload waits to be resumed, milliseconds: its parts cost money. */
+/** An interrupted upload waits this long to be resumed, milliseconds: its parts cost money. */
 const RESUMED_WITHIN_MS = 2 * 24 * 60 * 60_000;
 
 /**

@@ -7,7 +7,7 @@ export interface DrillAssert {
   sql: string;
 }
 
-/** What the labels of a Postgres container ask of its drills. */
+/** The demands of the labels of a Postgres container on its drills. */
 export interface DrillAsks {
   asserts: DrillAssert[];
   /** the database that the asserts are about; absent: the one that the settings of the container name */

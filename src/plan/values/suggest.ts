@@ -23,7 +23,7 @@ export function distance(a: string, b: string): number {
 }
 
 const PREFIX = 'lifeboat';
-/** How many characters of the prefix may be wrong. */
+/** The most characters of the prefix that may be wrong. */
 const PREFIX_TYPOS = 2;
 
 /**

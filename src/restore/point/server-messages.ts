@@ -2,7 +2,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import { LineBuffer } from '../../docker/lines.ts';
 import { parseLsn } from '../../store/wal/names.ts';
 
-/** How a recovery ended. */
+/** The end of a recovery. */
 export interface Recovered {
   /** `target`: before the first transaction after the target; `end`: at the end of the WAL */
   at: 'target' | 'end';

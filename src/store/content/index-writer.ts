@@ -47,7 +47,7 @@ export class IndexWriter implements Lines {
     }
   }
 
-  /** Whether enough lines are pending for a write. */
+  /** True if enough lines are pending for a write. */
   get full(): boolean {
     return this.log.full;
   }

@@ -5,7 +5,7 @@ import { decodePart, isPartLine } from '../filesystem/index-part.ts';
 import { PACK_KEY, readLines, valueAfter } from '../filesystem/read-index.ts';
 import type { ContentTable } from '../known/content-table.ts';
 import type { FactKind } from '../known/fact.ts';
-import { HashTable } from './hash-table.ts';
+import { HashTable } from '../known/hash-table.ts';
 import { LineFile, type LineRange, type Lines } from './line-log.ts';
 
 /** The place of stored content. */

@@ -59,7 +59,7 @@ export class LineLog implements Lines {
     return this.flushed + this.pendingBytes;
   }
 
-  /** Whether enough lines are pending for a write. */
+  /** True if enough lines are pending for a write. */
   get full(): boolean {
     return this.pendingBytes >= FLUSH_SIZE;
   }

@@ -52,7 +52,7 @@ export class PartRestoring {
     this.current = undefined;
   }
 
-  /** Whether the parts that follow are needed. */
+  /** True if the parts that follow are needed. */
   get isWanted(): boolean {
     return this.current !== undefined;
   }

@@ -33,14 +33,23 @@ interface More extends Pick<KnownContentsRef, 'without' | 'coversPrevious'> {
   table: ContentTable;
 }
 
-/** Opens the contents of all kept snapshots. Undefined if they cannot be opened: then more is stored again. */
-async function openKnown({ table: directory, of, packs, ...rest }: KnownContentsRef): Promise<More | undefined> {
-  const table = ContentTable.read(directory, of);
-  if (!table) return undefined;
+/**
+ * Opens the contents of all kept snapshots. Undefined if they cannot be opened: then more is stored again. Adds a
+ * warning that says why.
+ */
+async function openKnown(
+  { table: directory, of, packs, ...rest }: KnownContentsRef,
+  warnings: string[],
+): Promise<More | undefined> {
+  let table: ContentTable | undefined;
   try {
+    table = ContentTable.read(directory, of);
+    if (!table) throw new Error('the table in the spool is not complete');
     return { ...rest, table, packs: await KnownPacks.open(packs) };
-  } catch {
-    table.close();
+  } catch (error) {
+    table?.close();
+    const why = errorInfo(error).message;
+    warnings.push(`the contents of earlier snapshots are not known, so some may be stored again: ${why}`);
     return undefined;
   }
 }
@@ -55,7 +64,7 @@ export function lostPacksText(lost: number): string {
  * correct: the rest of the index is ignored.
  */
 export class PreviousIndex {
-  readonly warnings: string[] = [];
+  readonly warnings: string[];
   private readonly available: ReadonlyMap<string, PackRef>;
   private readonly known: KnownPacks | undefined;
   private readonly without: ReadonlySet<string>;
@@ -68,7 +77,12 @@ export class PreviousIndex {
   private readonly position = { end: 0 };
   private next: PreviousEntry | undefined;
 
-  private constructor(file: string | undefined, available: ReadonlyMap<string, PackRef>, more?: More) {
+  private constructor(
+    file: string | undefined,
+    available: ReadonlyMap<string, PackRef>,
+    { warnings, more }: { warnings: string[]; more: More | undefined },
+  ) {
+    this.warnings = warnings;
     this.file = file;
     this.available = available;
     this.known = more?.packs;
@@ -87,8 +101,9 @@ export class PreviousIndex {
     { previous, known, destination }: Pick<StoreTreeOptions, 'previous' | 'known' | 'destination'>,
     prefix: string,
   ): Promise<PreviousIndex> {
-    const more = known && (await openKnown(known));
-    if (!previous) return new PreviousIndex(undefined, new Map(), more);
+    const warnings: string[] = [];
+    const more = known && (await openKnown(known, warnings));
+    if (!previous) return new PreviousIndex(undefined, new Map(), { warnings, more });
     const byKey = new Map(previous.packs.map((pack) => [pack.key, pack]));
     const available = new Map<string, PackRef>();
     if (previous.listed) for (const pack of previous.packs) available.set(pack.id, pack);
@@ -101,10 +116,9 @@ export class PreviousIndex {
       more?.table.close();
       throw error;
     }
-    const opened = new PreviousIndex(previous.indexPath, available, more);
     const lost = previous.packs.length - available.size;
-    if (lost > 0) opened.warnings.push(lostPacksText(lost));
-    return opened;
+    if (lost > 0) warnings.push(lostPacksText(lost));
+    return new PreviousIndex(previous.indexPath, available, { warnings, more });
   }
 
   /** The path of the plain index file; undefined once the index is distrusted. */

@@ -44,6 +44,11 @@ export interface StoreTreeOptions {
   smallFile?: number;
   /** a directory with room for a copy of the largest SQLite database; absent: databases are stored like other files */
   spool?: string;
+  /**
+   * the tree was made for this run, so the times and inodes of its files say nothing: the index has a constant time
+   * instead, and equal trees give equal indexes
+   */
+  isMade?: boolean;
   /** called and awaited before an object is put: cleanup after a crash needs to know the object */
   recordObject(key: string): Promise<void>;
   signal?: AbortSignal;

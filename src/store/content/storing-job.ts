@@ -23,6 +23,9 @@ export interface FirstLink {
   seen: number;
 }
 
+/** The time of all files of a tree that was made for its run: 2000-01-01, nanoseconds since 1970. */
+export const MADE = 946_684_800_000_000_000n;
+
 /** Returns the part of an index line that comes from `lstat`. */
 export function metadata(path: TreePath, stat: FileStat): IndexEntry {
   return { path, type: stat.type, mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime };

@@ -14,7 +14,7 @@ import { LineLog } from './line-log.ts';
 import { contentOf, type PreviousEntry, PreviousIndex } from './previous-index.ts';
 import { DatabaseStoring } from './store-database.ts';
 import { addIssue, emptyResult, type StoredTree, type StoringOptions } from './stored-tree.ts';
-import { type FirstLink, isUnchanged, type Job, linkKey, metadata } from './storing-job.ts';
+import { type FirstLink, isUnchanged, type Job, linkKey, MADE, metadata } from './storing-job.ts';
 
 const MAX_JOBS = 512;
 const MAX_READS = 256;
@@ -171,9 +171,9 @@ export class TreeStoring {
     try {
       if (stat.type === 'file') {
         if (!this.databases?.covers(path, this.absolute(path))) await this.finishFile(job);
-      } else if (target !== undefined) this.emit({ ...metadata(path, stat), target });
+      } else if (target !== undefined) this.emit({ ...this.metadata(path, stat), target });
       else {
-        this.emit(metadata(path, stat));
+        this.emit(this.metadata(path, stat));
         if (stat.type !== 'directory') this.result.skipped[stat.type] = (this.result.skipped[stat.type] ?? 0) + 1;
       }
     } catch (error) {
@@ -188,7 +188,7 @@ export class TreeStoring {
   private async finishFile({ path, stat, unchanged, reading }: Job): Promise<void> {
     const first = stat.nlink > 1 ? this.links.get(linkKey(stat)) : undefined;
     if (first?.entry) {
-      this.emit({ ...first.entry, ...metadata(path, stat), type: 'hardlink', target: first.entry.path });
+      this.emit({ ...first.entry, ...this.metadata(path, stat), type: 'hardlink', target: first.entry.path });
       await this.index.addParts(first.parts);
       this.result.files++;
       this.databases?.checkName(path, this.absolute(path), first.entry.sqlite);
@@ -222,8 +222,8 @@ export class TreeStoring {
     { content, stat, changed }: Omit<Extract<StoredFile, { outcome: 'stored' }>, 'outcome'>,
   ): Promise<void> {
     const { parts, ...rest } = content;
-    const entry: IndexEntry = { ...metadata(path, stat), ino: stat.ino, ...rest, ...(parts && { parts: parts.count }) };
-    if (!stat.fresh) entry.ctime = stat.ctime;
+    const entry: IndexEntry = { ...this.metadata(path, stat), ...rest, ...(parts && { parts: parts.count }) };
+    if (!this.options.isMade) Object.assign(entry, { ino: stat.ino }, stat.fresh ? {} : { ctime: stat.ctime });
     if (stat.sparse || content.ranges) entry.sparse = true;
     if (changed) {
       entry.changed = true;
@@ -234,6 +234,10 @@ export class TreeStoring {
     this.result.files++;
     this.result.bytes += content.size;
     if (stat.nlink > 1) this.links.set(linkKey(stat), { entry, parts, seen: 1 });
+  }
+
+  private metadata(path: TreePath, stat: FileStat): IndexEntry {
+    return metadata(path, this.options.isMade ? { ...stat, mtime: MADE } : stat);
   }
 
   private emit(entry: IndexEntry): number {

@@ -6,7 +6,7 @@ import type { KnownArea } from './known-area.ts';
 import { type ExchangeHeader, type ExchangeStep, OWN_FILES } from './move-list.ts';
 import { type Ended, type FoundArea, removeArea } from './own-area.ts';
 
-/** How to end an exchange. */
+/** The way to end an exchange. */
 export interface EndOptions {
   /**
    * called when the volume is wholly old or new, before anything that could show this is removed. Returns whether that

@@ -10,7 +10,7 @@ import type { Directory } from '../filesystem/directory.ts';
 export type Identity = string;
 
 /**
- * Whether Node reads birth times with statx(2). Without that call, Node returns the time of the last change instead.
+ * True if Node reads birth times with statx(2). Without that call, Node returns the time of the last change instead.
  * The proc file system has no birth times, so only the substitute is not zero there.
  */
 let readsBirthTimes: boolean | undefined;

@@ -33,7 +33,7 @@ export interface AreaRecord {
   ended?: Ended;
 }
 
-/** How an exchange ended. `now`: the data in place; `kept`: whether the area holds replaced data. */
+/** The end of an exchange. `now`: the data in place; `kept`: true if the area holds replaced data. */
 export interface Ended {
   now: 'old' | 'new';
   kept?: boolean;

@@ -71,7 +71,7 @@ export class PartOrder {
     this.left = parts;
   }
 
-  /** Whether all parts were added. */
+  /** True once all parts were added. */
   get isComplete(): boolean {
     return this.left === 0;
   }

@@ -11,7 +11,7 @@ const MAX_OPEN = 64;
 const MOVED = '.lifeboat-removing-';
 /** Number of removed names after which other work gets a turn. */
 const BATCH = 256;
-/** How often a tree is read again because another program has put new names into it. */
+/** The number of times that a tree is read again because another program has put new names into it. */
 const MAX_ROUNDS = 100;
 
 interface Frame {

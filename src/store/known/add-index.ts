@@ -21,9 +21,7 @@ export async function addIndex(
     const pack = valueAfter(line, PACK_KEY, 32);
     if (pack === undefined || !isWanted(pack)) continue;
     const fact = factOf(line);
-    if (!fact) continue;
-    const known = table.find(fact);
-    if (!known || !isWanted(known.pack)) table.add(fact);
+    if (fact) table.add(fact, isWanted);
   }
 }
 

@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import type { Hash } from './slots.ts';
 
 /** `file`: the whole content of a file; `part`: a part of a large file. Readers expect the two in different packs. */
 export type FactKind = 'file' | 'part';
@@ -63,8 +64,14 @@ export function decodeFact(bytes: Buffer): Fact | undefined {
 }
 
 /** Returns the place of a content in a hash table. Equal contents of both kinds have different places. */
-export function hashOfFact({ kind, sha256 }: Pick<Fact, 'kind' | 'sha256'>): { high: number; low: number } {
+export function hashOfFact({ kind, sha256 }: Pick<Fact, 'kind' | 'sha256'>): Hash {
   const at = kind === 'file' ? 0 : 32;
   const word = (from: number) => Number.parseInt(sha256.slice(from, from + 8), 16);
   return { high: word(at), low: word(at + 8) };
+}
+
+/** The same for an encoded fact. */
+export function hashOfEncoded(bytes: Buffer): Hash {
+  const at = SHA_AT + (bytes.readUInt8(0) === KINDS.indexOf('file') + 1 ? 0 : 16);
+  return { high: bytes.readUInt32BE(at), low: bytes.readUInt32BE(at + 4) };
 }

@@ -1,20 +1,27 @@
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, renameSync, rmSync } from 'node:fs';
+import { readAll, writeAll } from './file-io.ts';
 
 /** Bytes of a slot: 8 of the hash, 8 for the value + 1; 0 marks a free slot. */
 const SLOT = 16;
-/** Small, because lookups are spread over the whole file, bytes. */
-const PAGE = 4096;
-const SLOTS_A_PAGE = PAGE / SLOT;
-/** At most this many pages are in memory: 32 MiB. */
-const MAX_PAGES = 8192;
+/** The pages in which a table is read and written. */
+export interface Paging {
+  /** the size of a page, bytes: a power of two, from 4096 to 65536 */
+  page: number;
+  /** at most this many pages are in memory */
+  most: number;
+}
+/** Lookups are spread over the whole file, so a page is small. At most 32 MiB are in memory. */
+export const FOR_LOOKUPS: Paging = { page: 4096, most: 8192 };
+/** Members are added in the order of their slots, so a page is large. At most 4 MiB are in memory. */
+export const FOR_CHANGES: Paging = { page: 64 * 1024, most: 64 };
 const MAX_LOAD = 0.7;
 /** A lookup ends after this many slots. Only damage makes it so long. */
 const MAX_PROBES = 1000;
 /** The smallest number of slots. */
-const START_SLOTS = 16 * SLOTS_A_PAGE;
+const START_SLOTS = 4096;
 
 /** The first 64 bits of a hash. */
-interface Hash {
+export interface Hash {
   high: number;
   low: number;
 }
@@ -22,62 +29,85 @@ interface Hash {
 /**
  * A hash table in a file, from 64 bits of a hash to an offset. Memory does not grow with the table. A damaged table
  * returns wrong offsets, so the caller compares what it finds there.
+ *
+ * Add many members in the order of {@link slotOf}. In any other order, each of them reads and writes a page once the
+ * table is larger than the pages in memory.
  */
 export class Slots {
   private readonly path: string;
+  private readonly paging: Paging;
   private file: number;
   private pages = new Map<number, { bytes: Buffer; dirty: boolean }>();
   private count: number;
   private used: number;
 
-  private constructor(path: string, file: number, { count, used }: { count: number; used: number }) {
+  private constructor(path: string, file: number, of: { count: number; used: number; paging: Paging }) {
     this.path = path;
     this.file = file;
-    this.count = count;
-    this.used = used;
+    this.count = of.count;
+    this.used = of.used;
+    this.paging = of.paging;
   }
 
-  /** Opens a table. `used`: the number of its members. Returns undefined if the file has no whole table. */
-  static open(path: string, used: number, flags: 'r' | 'r+'): Slots | undefined {
-    const file = openSync(path, flags);
-    const count = fstatSync(file).size / SLOT;
-    const isWhole = count >= START_SLOTS && Number.isInteger(Math.log2(count)) && used < count * MAX_LOAD;
-    if (isWhole) return new Slots(path, file, { count, used });
+  /**
+   * Opens a table, with {@link FOR_LOOKUPS} only to read it. `used`: the number of its members. Returns undefined if
+   * the file has no whole table.
+   */
+  static open(path: string, used: number, paging: Paging): Slots | undefined {
+    const file = openSync(path, paging === FOR_LOOKUPS ? 'r' : 'r+');
+    try {
+      const count = fstatSync(file).size / SLOT;
+      const isWhole = count >= START_SLOTS && Number.isInteger(Math.log2(count)) && used < count * MAX_LOAD;
+      if (isWhole) return new Slots(path, file, { count, used, paging });
+    } catch (error) {
+      closeSync(file);
+      throw error;
+    }
     closeSync(file);
     return undefined;
   }
 
-  /** Creates an empty table, and replaces an earlier one. */
-  static create(path: string, count = START_SLOTS): Slots {
+  /** Creates an empty table to add members, and replaces an earlier one. */
+  static create(path: string, paging: Paging, count = START_SLOTS): Slots {
     const file = openSync(path, 'w+', 0o600);
-    ftruncateSync(file, count * SLOT);
-    return new Slots(path, file, { count, used: 0 });
+    try {
+      ftruncateSync(file, count * SLOT);
+    } catch (error) {
+      closeSync(file);
+      throw error;
+    }
+    return new Slots(path, file, { count, used: 0, paging });
   }
 
   get size(): number {
     return this.used;
   }
 
+  /** Returns the slot at which the search for a hash begins. It changes when the table grows. */
+  slotOf({ low }: Pick<Hash, 'low'>): number {
+    return low % this.count;
+  }
+
   get({ high, low }: Hash): number | undefined {
-    const { bytes, at } = this.find(high, low);
-    const value = bytes.readDoubleLE(at + 8) - 1;
+    const { page, at } = this.find(high, low);
+    const value = page.bytes.readDoubleLE(at + 8) - 1;
     return value >= 0 && Number.isSafeInteger(value) ? value : undefined;
+  }
+
+  /** Makes room for so many more members. */
+  reserve(more: number): void {
+    while (this.used + more > this.count * MAX_LOAD) this.grow();
   }
 
   /** Adds a member, or replaces its value. */
   set({ high, low }: Hash, value: number): void {
-    if (this.used + 1 > this.count * MAX_LOAD) this.grow();
-    const { page, bytes, at } = this.find(high, low);
-    if (bytes.readDoubleLE(at + 8) === 0) this.used++;
-    bytes.writeUInt32LE(high, at);
-    bytes.writeUInt32LE(low, at + 4);
-    bytes.writeDoubleLE(value + 1, at + 8);
-    page.dirty = true;
+    this.reserve(1);
+    this.put(high, low, value);
   }
 
   /** Writes all changes to the disk. */
   flush(): void {
-    for (const [number, page] of this.pages) this.write(number, page);
+    this.writePages();
     fsyncSync(this.file);
   }
 
@@ -85,55 +115,81 @@ export class Slots {
     closeSync(this.file);
   }
 
+  private put(high: number, low: number, value: number): void {
+    const { page, at } = this.find(high, low);
+    const { bytes } = page;
+    if (bytes.readDoubleLE(at + 8) === 0) this.used++;
+    bytes.writeUInt32LE(high, at);
+    bytes.writeUInt32LE(low, at + 4);
+    bytes.writeDoubleLE(value + 1, at + 8);
+    page.dirty = true;
+  }
+
   private find(high: number, low: number) {
-    for (let slot = low % this.count, tried = 0; ; slot = (slot + 1) % this.count, tried++) {
-      const page = this.page(Math.floor(slot / SLOTS_A_PAGE));
+    const slotsOfPage = this.paging.page / SLOT;
+    for (let slot = this.slotOf({ low }), tried = 0; ; slot = (slot + 1) % this.count, tried++) {
+      const page = this.page(Math.floor(slot / slotsOfPage));
       const { bytes } = page;
-      const at = (slot % SLOTS_A_PAGE) * SLOT;
+      const at = (slot % slotsOfPage) * SLOT;
       const isFree = bytes.readDoubleLE(at + 8) === 0;
       const isOwn = bytes.readUInt32LE(at) === high && bytes.readUInt32LE(at + 4) === low;
-      if (isFree || isOwn || tried === MAX_PROBES) return { page, bytes, at };
+      if (isFree || isOwn || tried === MAX_PROBES) return { page, at };
     }
   }
 
   private page(number: number) {
     const known = this.pages.get(number);
     if (known) return known;
-    if (this.pages.size >= MAX_PAGES) {
+    const { page: size, most } = this.paging;
+    if (this.pages.size >= most) {
       const [oldest, page] = this.pages.entries().next().value as [number, { bytes: Buffer; dirty: boolean }];
       this.write(oldest, page);
       this.pages.delete(oldest);
     }
-    const bytes = Buffer.alloc(PAGE);
-    readSync(this.file, bytes, 0, PAGE, number * PAGE);
+    const bytes = Buffer.alloc(size);
+    readAll(this.file, bytes, number * size);
     const page = { bytes, dirty: false };
     this.pages.set(number, page);
     return page;
   }
 
+  private writePages(): void {
+    for (const [number, page] of this.pages) this.write(number, page);
+  }
+
   private write(number: number, page: { bytes: Buffer; dirty: boolean }): void {
     if (!page.dirty) return;
-    writeSync(this.file, page.bytes, 0, PAGE, number * PAGE);
+    writeAll(this.file, page.bytes, number * this.paging.page);
     page.dirty = false;
   }
 
   /** Doubles the table, in a new file that replaces the old one. */
   private grow(): void {
-    this.flush();
-    const next = Slots.create(`${this.path}.new`, this.count * 2);
-    const page = Buffer.alloc(PAGE);
-    for (let number = 0; number < this.count / SLOTS_A_PAGE; number++) {
-      readSync(this.file, page, 0, PAGE, number * PAGE);
-      for (let at = 0; at < PAGE; at += SLOT) {
-        const value = page.readDoubleLE(at + 8);
-        if (value > 0) next.set({ high: page.readUInt32LE(at), low: page.readUInt32LE(at + 4) }, value - 1);
+    const path = `${this.path}.new`;
+    this.writePages();
+    const next = Slots.create(path, this.paging, this.count * 2);
+    try {
+      const { page: size } = this.paging;
+      const bytes = Buffer.alloc(size);
+      // A member moves to one of two slots, so both halves of the new table are written in order.
+      for (let from = 0; from < this.count * SLOT; from += size) {
+        readAll(this.file, bytes, from);
+        for (let at = 0; at < size; at += SLOT) {
+          const value = bytes.readDoubleLE(at + 8);
+          if (value > 0) next.put(bytes.readUInt32LE(at), bytes.readUInt32LE(at + 4), value - 1);
+        }
       }
+      next.writePages();
+      renameSync(path, this.path);
+    } catch (error) {
+      next.close();
+      rmSync(path, { force: true });
+      throw error;
     }
-    next.flush();
-    renameSync(`${this.path}.new`, this.path);
     closeSync(this.file);
     this.pages = next.pages;
     this.file = next.file;
     this.count = next.count;
+    this.used = next.used;
   }
 }

@@ -5,6 +5,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import { checkDocumentSize } from './documents.ts';
 import { WordSet } from './key-set.ts';
+import { BEFORE_ID, ID_DIGITS, linesBesides } from './list-lines.ts';
 import { canonicalJson, decodePackLine, type ListedPack, type ObjectRef, type PackListRef } from './manifest.ts';
 import { MAX_DOCUMENT, streamOf } from './objects.ts';
 
@@ -18,6 +19,10 @@ const compress = promisify(zstdCompress);
 const decompress = promisify(zstdDecompress);
 
 const SUFFIX = '.packs.ndjson.zst';
+/** A line is usually shorter, bytes. */
+const LINE_BYTES = 320;
+/** A list is decompressed in pieces of this size at most, bytes. */
+const MAX_CHUNK = 8 * 1024 * 1024;
 
 /** Encodes packs as lines. Equal sets of packs give equal bytes. */
 export function encodePackList(packs: readonly ListedPack[]): Buffer {
@@ -33,28 +38,26 @@ export function encodePackList(packs: readonly ListedPack[]): Buffer {
  * @throws OBJECT_DAMAGED
  */
 export function* decodePackList(bytes: Buffer, { key }: ObjectRef, seen?: SeenLines): Generator<ListedPack> {
-  for (let from = 0; from < bytes.length; ) {
-    const end = bytes.indexOf(0x0a, from);
-    if (end < 0) throw new LifeboatError('OBJECT_DAMAGED', `${key} ends within a line`);
-    const line = bytes.subarray(from, end);
-    from = end + 1;
+  for (const line of linesBesides(bytes, key, seen?.lastList(key))) {
     if (seen?.has(line)) continue;
     yield decodePackLine(line.toString(), key);
     seen?.add(line);
   }
+  seen?.addList(key, bytes);
 }
 
-/** The start of a line that {@link encodePackList} wrote, up to the id of the pack. */
-const BEFORE_ID = Buffer.from('{"id":"');
-const ID_DIGITS = 32;
 const BEFORE_KEY = Buffer.from('","key":"');
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 /** The words of a line: its key without the id as a number, the id, a checksum of all. */
 const LINE_WORDS = 6;
 
+/** The last lists take no more memory than this, bytes. */
+const MAX_LISTS = 32 * 1024 * 1024;
+
 /**
- * Lines of lists that were decoded already. Takes 24 to 48 bytes for each line. Two lines with different ids or keys
+ * Lines of lists that were decoded already. Takes 24 to 48 bytes for each line, and the last list of each source,
+ * because the next one differs from it in few lines. Two lines with different ids or keys
  * always count as different, even if an attacker wrote them. Otherwise, one list could hide a pack of another list from
  * a prune.
  */
@@ -63,6 +66,26 @@ export class SeenLines {
   private readonly words = new Uint32Array(LINE_WORDS);
   /** the parts of keys around the ids; a source has one for each of 256 directories and each suffix */
   private readonly around = new Map<string, number>();
+  /** the last list of each source, by the name of the object */
+  private readonly lists = new Map<string, Buffer>();
+  private listBytes = 0;
+
+  /** Returns the last list of the same source. All its lines were added. */
+  lastList(key: string): Buffer | undefined {
+    return this.lists.get(nameOf(key));
+  }
+
+  /** Remembers a list. All its lines were added. */
+  addList(key: string, bytes: Buffer): void {
+    const name = nameOf(key);
+    this.listBytes += bytes.length - (this.lists.get(name)?.length ?? 0);
+    this.lists.set(name, bytes);
+    for (const [oldest, list] of this.lists) {
+      if (this.listBytes <= MAX_LISTS) break;
+      this.lists.delete(oldest);
+      this.listBytes -= list.length;
+    }
+  }
 
   has(line: Buffer): boolean {
     return this.describe(line) && this.lines.has(this.words);
@@ -74,6 +97,8 @@ export class SeenLines {
 
   clear(): void {
     this.lines.clear();
+    this.lists.clear();
+    this.listBytes = 0;
   }
 
   /** Computes the words of a line. Returns false for a line that cannot be skipped because its form is another one. */
@@ -102,6 +127,11 @@ export class SeenLines {
     words[LINE_WORDS - 1] = crc32(line);
     return true;
   }
+}
+
+/** Returns the name of an object in its directory: that of a list contains the source. */
+function nameOf(key: string): string {
+  return key.slice(key.lastIndexOf('/') + 1);
 }
 
 function startsWith(line: Buffer, text: Buffer, at: number): boolean {
@@ -168,9 +198,11 @@ export function isStored({ size, sha256 }: ObjectRef, stored: Buffer): boolean {
 }
 
 /** Decompresses a stored list to its lines. @throws OBJECT_DAMAGED */
-export async function unpackList({ key }: ObjectRef, stored: Buffer): Promise<Buffer> {
+export async function unpackList({ key, count }: Pick<PackListRef, 'key' | 'count'>, stored: Buffer): Promise<Buffer> {
+  // In one piece, if it fits: a thousand lists would leave much memory to collect.
+  const chunkSize = Math.min(Math.max(count, 1) * LINE_BYTES, MAX_CHUNK);
   try {
-    return await decompress(stored, { maxOutputLength: MAX_DOCUMENT });
+    return await decompress(stored, { maxOutputLength: MAX_DOCUMENT, chunkSize });
   } catch (cause) {
     throw new LifeboatError('OBJECT_DAMAGED', `${key} cannot be decompressed`, { cause });
   }

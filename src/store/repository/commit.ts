@@ -1,5 +1,7 @@
 import { hasCode, hasErrno, isDiskError } from '../../base/errors.ts';
-import { isUncertain } from '../../destinations/destination.ts';
+import { isUncertain, type ObjectInfo } from '../../destinations/destination.ts';
+import { compareKeys } from '../../destinations/keys.ts';
+import type { Listing } from '../../destinations/listing.ts';
 import { Presence } from '../objects/documents.ts';
 import { manifestKey, type ObjectRef } from '../objects/manifest.ts';
 import { readIfThere, streamOf } from '../objects/objects.ts';
@@ -35,12 +37,17 @@ export function isCertainFailure(error: unknown): boolean {
  * @throws LEASE_LOST; DEST_FOREIGN; OBJECT_MISSING, OBJECT_DAMAGED, also if the manifest arrived so late that another
  * agent's prune had removed its objects; what the destination throws
  */
-export async function putManifest(commit: Commit, { fence, sending }: CommitOptions): Promise<void> {
+export async function putManifest(commit: Commit, { fence, sending, listed }: CommitOptions): Promise<void> {
   const { repository, snapshot, bytes } = commit;
   const { destination, project, info } = repository;
   const key = manifestKey(project, snapshot.manifest.id);
   const presence = new Presence(commit.objects);
-  const signal = await fence?.(snapshot.manifest.sequence, (object) => presence.see(object));
+  const manifest = listed && new WithObject(listed, { key, size: bytes.length });
+  const signal = await fence?.(snapshot.manifest.sequence, (object) => {
+    presence.see(object);
+    manifest?.add(object);
+  });
+  if (presence.listed) manifest?.finish();
   if (presence.listed) presence.finish();
   else await repository.checkObjects(commit.objects);
   await expectInfo(destination, info);
@@ -58,6 +65,27 @@ export async function putManifest(commit: Commit, { fence, sending }: CommitOpti
   // A fence that fails for another reason changes nothing: the manifest is there.
   const lost = await fence?.().then(() => false, isLost);
   if (lost) await expectWhole(commit);
+}
+
+/** Adds the objects of a listing to another one, and one more object at its place in the order. */
+class WithObject {
+  private readonly listed: Listing;
+  private own: ObjectInfo | undefined;
+
+  constructor(listed: Listing, own: ObjectInfo) {
+    this.listed = listed;
+    this.own = own;
+  }
+
+  add(object: ObjectInfo): void {
+    if (this.own && compareKeys(object.key, this.own.key) > 0) this.finish();
+    this.listed.add(object);
+  }
+
+  finish(): void {
+    if (this.own) this.listed.add(this.own);
+    this.own = undefined;
+  }
 }
 
 /**

@@ -5,6 +5,7 @@ import type { Destination } from '../../destinations/destination.ts';
 import type { Manifest, ObjectRef } from '../objects/manifest.ts';
 import { deleteUnlessKept, readEvenDamaged, streamOf } from '../objects/objects.ts';
 import type { SeenLines } from '../objects/pack-list.ts';
+import type { StoredObjects } from '../objects/stored-objects.ts';
 import { type DamageJudge, isDamage } from './damage.ts';
 import type { Repository } from './repository.ts';
 
@@ -14,8 +15,8 @@ import type { Repository } from './repository.ts';
 export interface CopyContext {
   from: Repository;
   to: Repository;
-  /** sizes in bytes of the content objects that `to` has, by key; updated as objects are sent */
-  there: Map<string, number>;
+  /** the content objects that `to` has; those that are sent are added */
+  there: StoredObjects;
   /** lines of lists whose packs are whole at `to`: the next snapshot names most of them again */
   checked: SeenLines;
   /** keys of objects that may be damaged at `to` although their size is right; removed once they are whole */

@@ -1,5 +1,6 @@
 import { hasCode, isDiskError, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
+import { KeySet } from '../objects/key-set.ts';
 import type { Repository } from './repository.ts';
 import { readInfo } from './repository-info.ts';
 
@@ -31,7 +32,7 @@ export class DamageJudge {
   readonly doubted = new Set<string>();
   private readonly repository: Pick<Repository, 'destination' | 'info'>;
   private readonly keys: () => Promise<readonly string[]>;
-  private readonly tried = new Set<string>();
+  private readonly tried = new KeySet();
 
   /**
    * @param keys returns the keys of all objects that should be there. Reading some of them proves or disproves an

@@ -1,13 +1,14 @@
 import { z } from 'zod';
 import { errorInfo, hasCode } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import type { Destination, ObjectInfo } from '../../destinations/destination.ts';
+import { canReplace, type Destination, type ObjectInfo } from '../../destinations/destination.ts';
 import { canonicalJson, FORMAT } from '../objects/manifest.ts';
 import { isRefusal, readEvenDamaged, streamOf } from '../objects/objects.ts';
 
 /**
  * The lease objects `<project>/leases/<number>.json` of a project. Only the newest one is in force. `put` gives each
- * number to one writer only, so the numbers define the order.
+ * number to one writer only, so the numbers define the order. A key that may not delete replaces the newest one instead
+ * of putting the next, if the server checks versions.
  */
 
 const lease = z.object({
@@ -40,9 +41,9 @@ interface RowPlace {
 
 /** Puts the lease object with a number. Resolves to false if another writer has put that number. */
 export async function putLease(place: RowPlace, number: number, value: Omit<LeaseObject, 'format'>): Promise<boolean> {
-  const text = `${canonicalJson({ format: FORMAT, ...value })}\n`;
   try {
-    await place.destination.put(leaseKey(place.project, number), streamOf(text), { readBackByCaller: true });
+    const body = streamOf(encode(value));
+    await place.destination.put(leaseKey(place.project, number), body, { readBackByCaller: true });
     return true;
   } catch (error) {
     if (hasCode(error, 'DEST_EXISTS')) return false;
@@ -50,30 +51,106 @@ export async function putLease(place: RowPlace, number: number, value: Omit<Leas
   }
 }
 
-/** Deletes leases that are no longer the newest. Never rejects: old leases are harmless. */
+/** A lease object as it was listed. */
+export interface ListedLease {
+  number: number;
+  /** changes whenever the object is replaced; absent: the destination has no such value */
+  version?: string | undefined;
+}
+
+/** Replaces a lease object. Resolves to false if another writer has replaced or deleted it since it was listed. */
+export async function replaceLease(
+  { destination, project }: RowPlace,
+  { number, version }: ListedLease,
+  value: Omit<LeaseObject, 'format'>,
+): Promise<boolean> {
+  if (!canReplace(destination) || version === undefined) return false;
+  const bytes = encode(value);
+  if (await destination.replace(leaseKey(project, number), bytes, version)) return true;
+  // An attempt whose response was lost has replaced it.
+  return (await readEvenDamaged(destination, leaseKey(project, number)))?.bytes?.equals(bytes) ?? false;
+}
+
+/** The destinations whose servers were asked, by their names. */
+const safe = new Map<string, boolean>();
+/** No object has this version. */
+const NO_VERSION = '"00000000000000000000000000000000" 0';
+
+/**
+ * Returns whether a destination replaces an object if it has the expected version, and only then. Asks once for each
+ * process: replaces a lease with the same bytes, once with a wrong version and once with the right one.
+ */
+export async function replacesSafely(place: RowPlace, { number, version }: ListedLease): Promise<boolean> {
+  const { destination, project } = place;
+  if (!canReplace(destination) || version === undefined) return false;
+  const known = safe.get(destination.name);
+  if (known !== undefined) return known;
+  const key = leaseKey(project, number);
+  const bytes = (await readEvenDamaged(destination, key))?.bytes;
+  if (!bytes) return false;
+  const replaces = (expected: string) =>
+    destination.replace(key, bytes, expected).catch((error: unknown) => {
+      if (hasCode(error, 'DEST_UNREACHABLE')) throw error;
+      return undefined;
+    });
+  const isIgnored = await replaces(NO_VERSION);
+  const isSafe = isIgnored === false && (await replaces(version)) === true;
+  // If another agent has just replaced the lease, the answer says nothing about the server.
+  if (isSafe || isIgnored !== false) safe.set(destination.name, isSafe);
+  return isSafe;
+}
+
+function encode(value: Omit<LeaseObject, 'format'>): Buffer {
+  return Buffer.from(`${canonicalJson({ format: FORMAT, ...value })}\n`);
+}
+
+/**
+ * Deletes leases that are no longer the newest. Never rejects: old leases are harmless. Resolves to false if the key
+ * may not delete them.
+ */
 export async function deleteLeases(
   { destination, project, log }: RowPlace & { log: Log },
   numbers: readonly number[],
-): Promise<void> {
+): Promise<boolean> {
   for (const old of numbers) {
     try {
       await destination.delete(leaseKey(project, old));
     } catch (error) {
       log.debug('an old lease could not be deleted', { ...errorInfo(error) });
       // A key that may not delete is refused for each of them.
-      if (isRefusal(error)) break;
+      if (isRefusal(error)) return false;
     }
   }
+  return true;
 }
 
-/** Reads the newest lease: its number, 0 if there is none, and its content if it is readable. */
-export async function readNewestLease(place: RowPlace): Promise<{ number: number; lease?: LeaseObject }> {
-  const number = (await listLeases(place)).at(-1) ?? 0;
-  const found = number === 0 ? undefined : await readLease(place, number);
-  return { number, ...(found ? { lease: found } : {}) };
+/** The newest lease. */
+export interface NewestLease extends ListedLease {
+  /** 0 if there is none */
+  number: number;
+  /** its content, if it is readable */
+  lease?: LeaseObject;
+  /** the highest sequence that it or the lease before it claims */
+  claimed: number;
+  /** the number before it, if that is still there: the key may not delete it, or its holder was killed */
+  before?: number;
 }
 
-/** How often the newest lease is read while its holder replaces it. */
+/**
+ * Reads the newest lease, and the claim of the one before it: that one may have been replaced after the newest one was
+ * written.
+ */
+export async function readNewestLease(place: RowPlace): Promise<NewestLease> {
+  const leases = await listLeases(place);
+  const [newest, before] = leases.slice(-2).reverse();
+  if (!newest) return { number: 0, claimed: 0 };
+  const lease = await readLease(place, newest.number);
+  const earlier = before && (await readLease(place, before.number));
+  const claimed = Math.max(lease?.sequence ?? 0, earlier?.sequence ?? 0);
+  return { ...newest, claimed, ...(lease ? { lease } : {}), ...(before ? { before: before.number } : {}) };
+}
+
+/** The number of attempts to read the newest lease while its holder replaces it. */
 const READS = 5;
 
 /**
@@ -104,7 +181,7 @@ export async function readLease({ destination, project }: RowPlace, number: numb
 /** Returns the keys of leases that are unreadable or malformed. */
 export async function damagedLeases(place: RowPlace): Promise<string[]> {
   const damaged: string[] = [];
-  for (const number of await listLeases(place)) {
+  for (const { number } of await listLeases(place)) {
     const key = leaseKey(place.project, number);
     // A lease that was removed since the listing is not damaged.
     if (!(await readLease(place, number)) && (await readEvenDamaged(place.destination, key))) damaged.push(key);
@@ -113,22 +190,22 @@ export async function damagedLeases(place: RowPlace): Promise<string[]> {
 }
 
 /**
- * Returns the numbers of all leases, ascending.
+ * Lists all leases, in the order of their numbers.
  *
  * @param see called for each object of the project, which are all listed then
  */
 export async function listLeases(
   { destination, project }: RowPlace,
   see?: (object: ObjectInfo) => void,
-): Promise<number[]> {
+): Promise<ListedLease[]> {
   const prefix = `${project}/leases/`;
-  const numbers: number[] = [];
+  const leases: ListedLease[] = [];
   for await (const object of destination.list(see ? `${project}/` : prefix)) {
     see?.(object);
     const match = object.key.startsWith(prefix) && /^(\d{10})\.json$/.exec(object.key.slice(prefix.length));
-    if (match) numbers.push(Number(match[1]));
+    if (match) leases.push({ number: Number(match[1]), version: object.version });
   }
-  return numbers;
+  return leases;
 }
 
 /** Returns the key of the lease with a number. */

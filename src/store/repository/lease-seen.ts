@@ -4,7 +4,7 @@ import type { LeaseObject } from './lease-row.ts';
 
 /** When an agent first saw a lease whose end is too far in the future. */
 export interface LeaseSighting {
-  /** number and token of the lease; a holder that is alive puts another number */
+  /** number, token and time of the lease; a holder that is alive changes the number or the time */
   lease: string;
   /** milliseconds since 1970, by the agent's own clock */
   at: number;
@@ -40,11 +40,11 @@ interface Look {
  * stored, so the limit also applies to commands that run one after another. If the holder is alive after all, the fence
  * stops one of the two agents.
  */
-export async function endOfLease({ token, expires }: LeaseObject, look: Look): Promise<number> {
+export async function endOfLease({ token, at: since, expires }: LeaseObject, look: Look): Promise<number> {
   const { place, number, now, lengthMs } = look;
   const end = Date.parse(expires);
   if (end - now <= lengthMs) return end;
-  const lease = `${number} ${token}`;
+  const lease = `${number} ${token} ${since}`;
   const known = [ofProcess.get(place), await recall(look)].filter((one) => one?.lease === lease && one.at <= now);
   const at = Math.min(now, ...known.map((one) => one?.at ?? now));
   ofProcess.set(place, { lease, at });

@@ -1,27 +1,28 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, LifeboatError } from '../../base/errors.ts';
-import type { Log } from '../../base/log.ts';
-import type { Destination, ObjectInfo } from '../../destinations/destination.ts';
 import type { Listing } from '../../destinations/listing.ts';
 import { until } from '../../destinations/until.ts';
+import { type LeaseObject, leaseKey, readNewestLease } from './lease-row.ts';
+import { endOfLease } from './lease-seen.ts';
 import {
-  deleteLeases,
-  type LeaseObject,
-  leaseKey,
-  listLeases,
-  putLease,
-  readLease,
-  readNewestLease,
-} from './lease-row.ts';
-import { endOfLease, type LeaseSightings } from './lease-seen.ts';
-import { LeaseValidity } from './lease-validity.ts';
+  type HeldLease,
+  LEASE_MS,
+  type LeaseDeps,
+  LeaseValidity,
+  type Own,
+  type See,
+  TRIES,
+  takeNumber,
+  takeSteps,
+} from './lease-steps.ts';
 
 /**
  * The lease of a project at a destination decides which of several independent agents may write there. An agent takes,
  * prolongs or releases the lease by putting the lease object with the next number (see lease-row.ts). A holder that was
  * held up notices a number that it did not put. Clocks only decide when the lease of a dead agent may be taken over.
- * The newest object is never deleted, so no number is used twice.
+ * The newest object is never deleted, so no number is used twice. If the key may not delete the older ones, they would
+ * pile up: the agent then replaces the newest object, and the server refuses that if somebody else has replaced it.
  *
  * A lease cannot stop a request that is already on its way: a manifest may arrive long after its writer has lost the
  * lease. So the last fence before a commit claims the manifest's sequence, and every later lease object carries the
@@ -29,32 +30,10 @@ import { LeaseValidity } from './lease-validity.ts';
  * the same chain.
  */
 
-/** How long a lease is valid after it was taken or prolonged, milliseconds. */
-export const LEASE_MS = 10 * 60_000;
-/** How often the holder prolongs the lease, milliseconds. */
+/** The holder prolongs the lease at this interval, milliseconds. */
 const PROLONG_MS = 4 * 60_000;
-/** How long releasing the lease may take, milliseconds. */
+/** The most time for releasing the lease, milliseconds. */
 const RELEASE_MS = 10_000;
-/** How often an agent tries to take the lease while others take it at the same time. */
-const TRIES = 5;
-
-/** Dependencies of taking a lease. */
-export interface LeaseDeps {
-  destination: Destination;
-  project: string;
-  /** id of the agent's state directory; survives restarts, and no two agents have the same */
-  home: string;
-  /** for people: the container and the run */
-  holder: string;
-  /** the agent's memory of leases whose end is too far in the future */
-  sightings: LeaseSightings;
-  now(): Date;
-  log: Log;
-}
-
-/** Receives the objects of a listing. */
-export type See = (object: ObjectInfo) => void;
-
 /** A lease that is held. */
 export interface Lease {
   /** identifies this holding, see {@link leaseTokenAt}; absent while nothing is held */
@@ -90,11 +69,10 @@ export async function takeLease(deps: LeaseDeps, objects?: Listing): Promise<Lea
     const newest = await readNewestLease(deps);
     const end = newest.lease && (await endForOthers(newest.lease, newest.number, deps));
     if (newest.lease && end !== undefined) throw locked(deps, { ...newest, lease: newest.lease, end });
-    const number = newest.number + 1;
-    const own = { token, sequence: newest.lease?.sequence ?? 0 };
+    const own = { token, sequence: newest.claimed };
     objects?.clear();
-    if ((await putNext(deps, number, own)) && (await confirm(deps, { number, token, see })))
-      return hold(deps, own, number);
+    const taken = await takeNumber(deps, own, newest, see);
+    if (taken) return hold(deps, own, taken);
     if (tried === TRIES) {
       throw new LifeboatError('LOCKED', 'other Lifeboat instances keep taking the lease of the repository', {
         hint: `Run only one Lifeboat instance for each project: more than one host backs up ${deps.project} to ${deps.destination.name}.`,
@@ -109,10 +87,7 @@ export async function isLeasedToOther(deps: Omit<LeaseDeps, 'holder' | 'log'>): 
   return newest.lease !== undefined && (await endForOthers(newest.lease, newest.number, deps)) !== undefined;
 }
 
-/** The fields that all lease objects of one holding share. Only the sequence may grow. */
-type Own = Pick<LeaseObject, 'token'> & { sequence: number };
-
-function hold(held: LeaseDeps, own: Own, first: number): Lease {
+function hold(held: LeaseDeps, own: Own, first: HeldLease): Lease {
   const { token } = own;
   const end = new AbortController();
   const deps = { ...held, destination: until(held.destination, end.signal) };
@@ -153,72 +128,6 @@ function hold(held: LeaseDeps, own: Own, first: number): Lease {
   };
 }
 
-/** Returns the steps of a holder: each puts the next number. */
-function takeSteps(
-  deps: LeaseDeps,
-  { own, first, validity }: { own: Own; first: number; validity: LeaseValidity },
-): { prolong(see?: See): Promise<AbortSignal>; giveBack(): Promise<void> } {
-  const { token } = own;
-  let number = first;
-  let lost: LifeboatError | undefined;
-  const lose = async () => {
-    lost ??= await lostTo(deps);
-    validity.end(lost);
-    return lost;
-  };
-  /** Resolves to false if another agent has put the next number. */
-  const step = async (released: boolean) => {
-    for (let tried = 1; !lost && tried <= TRIES; tried++) {
-      const put = await putNext(deps, number + 1, own, released);
-      // A number that exists already may be this agent's own: an attempt whose response was lost has stored it.
-      if (!put && !(await isOwn(deps, number + 1, token))) return false;
-      number += 1;
-      if (put) return true;
-    }
-    return false;
-  };
-  return {
-    async prolong(see) {
-      if ((await step(false)) && (await confirm(deps, { number, token, see }))) return validity.extend();
-      throw await lose();
-    },
-    // No step that needs the lease follows, so whether another agent took it meanwhile makes no difference.
-    async giveBack() {
-      if (lost) return;
-      if (!(await step(true))) throw await lose();
-      await deleteLeases(deps, [number - 1]);
-    },
-  };
-}
-
-/** Puts the lease with a number. Resolves to false if another writer has put that number. */
-function putNext(deps: LeaseDeps, number: number, { token, sequence }: Own, released = false): Promise<boolean> {
-  const at = deps.now();
-  const expires = new Date(at.getTime() + LEASE_MS).toISOString();
-  const { home, holder } = deps;
-  const claim = sequence > 0 ? { sequence } : {};
-  return putLease(deps, number, { token, home, holder, at: at.toISOString(), expires, released, ...claim });
-}
-
-async function isOwn(deps: LeaseDeps, number: number, token: string): Promise<boolean> {
-  return (await readLease(deps, number))?.token === token;
-}
-
-/**
- * Confirms that the number that this agent has put is the newest and still its own, and deletes the older ones. The
- * number is not the newest if other agents had put and deleted it before and have moved on. It is not this agent's own
- * if a server replaces existing objects.
- */
-async function confirm(
-  deps: LeaseDeps,
-  { number, token, see }: { number: number; token: string; see: See | undefined },
-): Promise<boolean> {
-  const numbers = await listLeases(deps, see);
-  if (numbers.at(-1) !== number || !(await isOwn(deps, number, token))) return false;
-  await deleteLeases(deps, numbers.slice(0, -1));
-  return true;
-}
-
 /** Returns when another agent's lease ends (milliseconds since 1970), or undefined if no other agent holds it now. */
 async function endForOthers(
   lease: LeaseObject,
@@ -240,13 +149,5 @@ function locked(
   const message = `another Lifeboat instance works on ${project} at ${destination.name}: ${holder}`;
   return new LifeboatError('LOCKED', message, {
     hint: `Wait until it has finished. If it is gone for good, its lease ${leaseKey(project, number)} expires at ${new Date(end).toISOString()}.`,
-  });
-}
-
-async function lostTo(deps: LeaseDeps): Promise<LifeboatError> {
-  const { lease: found } = await readNewestLease(deps);
-  const by = found ? `: ${found.holder}` : '';
-  return new LifeboatError('LEASE_LOST', `another Lifeboat instance took over the repository${by}`, {
-    hint: 'This run was held up for longer than its lease, or a clock is wrong. Run the command again, and run only one Lifeboat instance for each project.',
   });
 }

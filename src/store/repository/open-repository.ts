@@ -195,8 +195,8 @@ class StoredRepository implements Repository {
     const mayBeNamed = (key: string) => named.keys.has(key) || (named.unread.length > 0 && isPackKey(key));
     const wanted = keys.filter((key) => isOwn(key) && !mayBeNamed(key));
     const kept = new Set(await deleteAll(this.destination, wanted));
-    const removed = wanted.filter((key) => !kept.has(key));
-    return { removed, refused: keys.filter((key) => !removed.includes(key)) };
+    const removed = new Set(wanted.filter((key) => !kept.has(key)));
+    return { removed: [...removed], refused: keys.filter((key) => !removed.has(key)) };
   }
 
   /** Returns the ids of all manifests and the versions of their objects, the latest dates first. */

@@ -1,5 +1,6 @@
 import type { LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
+import type { Listing } from '../../destinations/listing.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import type { Manifest, ObjectRef, PackListRef, RepositoryInfo } from '../objects/manifest.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
@@ -42,6 +43,8 @@ export interface CommitOptions {
    * proves that no other agent writes here, see {@link Lease}; called right before the manifest is put, and again after
    */
   fence?: Lease['fence'];
+  /** receives the objects of the project that the fence has listed, and the manifest */
+  listed?: Listing;
   /** Called right before the manifest is sent. From then on it may appear at any time, even if the commit fails. */
   sending?(): void;
 }

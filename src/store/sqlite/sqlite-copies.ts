@@ -17,7 +17,7 @@ import {
 } from './sqlite-file.ts';
 import { type SqliteAnswer, SqliteProcess } from './sqlite-process.ts';
 
-/** How long writers of a database without a log may have to wait, milliseconds. Applications wait longer for a lock. */
+/** The longest wait of writers to a database without a log, milliseconds. Applications wait longer for a lock. */
 const WRITERS_WAIT_MS = 3000;
 const HOLD_MS = 15_000;
 /** Time limit of a check, with an addition for each byte, milliseconds. */

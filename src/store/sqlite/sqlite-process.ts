@@ -19,7 +19,7 @@ export type SqliteAnswer =
 
 const TICK_MS = 1000;
 
-/** How long to wait for an answer. */
+/** The longest wait for an answer. */
 interface Patience {
   /** time limit, milliseconds */
   limitMs: number;

@@ -9,7 +9,7 @@ import type { SqliteAnswer, SqliteRequest } from './sqlite-process.ts';
 
 /** Upper bound of SQLite's memory, bytes. */
 const MEMORY = 64 * 1024 * 1024;
-/** How long to wait for a lock, milliseconds. Applications hold one only while they commit. */
+/** The longest wait for a lock, milliseconds. Applications hold one only while they commit. */
 const LOCK_MS = 5000;
 const MAX_PROBLEMS = 10;
 const MAX_TEXT = 300;

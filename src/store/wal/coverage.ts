@@ -22,7 +22,7 @@ export interface StoredWal {
   confirmed?: Confirmed | undefined;
 }
 
-/** How far the WAL reaches without a break. */
+/** The reach of the WAL without a break. */
 interface Reach {
   end: bigint;
   /** ISO time, see `reached` in page.ts; absent if no time is known */

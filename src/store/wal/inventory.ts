@@ -10,8 +10,8 @@ interface Missing {
 }
 
 /**
- * What a log lists, for the writer that adds to it: which segments are stored, where the WAL of a timeline ends, and
- * where it has gaps. No I/O.
+ * The content of a log, for the writer that adds to it: which segments are stored, where the WAL of a timeline ends,
+ * and where it has gaps. No I/O.
  */
 export class Inventory {
   /** the latest time that the stored WAL reaches, see `reached` in page.ts */

@@ -34,6 +34,29 @@ async function open(bucket = memoryS3(), location: Partial<S3Location> = {}, opt
   return { ...bucket, destination, methods };
 }
 
+test.each([
+  ['with quotes', '"'],
+  ['without quotes', ''],
+])('an object is replaced only while it has the version that was listed (%s)', async (_, quote) => {
+  const { destination, methods, objects, seen } = await open(
+    memoryS3({ conditionOf: (etag) => etag.replaceAll('"', quote) }),
+  );
+  await destination.put('a/b', streamOf('x'), { newKey: true });
+  const version = async () => {
+    let found = '';
+    for await (const object of destination.list('a/')) found = object.version ?? '';
+    return found;
+  };
+  const first = await version();
+  seen.length = 0;
+  expect(await destination.replace('a/b', Buffer.from('y'), first)).toBe(true);
+  expect(methods()).toEqual(quote ? ['PUT'] : ['PUT', 'PUT']);
+  expect(await destination.replace('a/b', Buffer.from('z'), first)).toBe(false);
+  expect(await destination.replace('a/none', Buffer.from('z'), first)).toBe(false);
+  expect([...objects].map(([key, { content }]) => [key, String(content)])).toEqual([['a/b', 'y']]);
+  expect(await destination.replace('a/b', Buffer.from('z'), await version())).toBe(true);
+});
+
 describe('a put', () => {
   test('looks for the object before and after', async () => {
     const { destination, methods } = await open();

@@ -50,7 +50,7 @@ beforeEach(() => {
 
 const newPrefix = () => `p${++prefixes}/`;
 
-function destinationAt(prefix: string, options: Partial<S3Options> = {}): SweepingDestination {
+function destinationAt(prefix: string, options: Partial<S3Options> = {}): ReturnType<typeof createS3Destination> {
   return createS3Destination({
     location: { bucket, prefix, endpoint: server.endpoint, pathStyle: true },
     credentials: S3_KEY,
@@ -80,6 +80,22 @@ destinationContract('s3 behind a network that fails', async () => {
     return fault === 'damage-request' && operation !== 'PutObject' ? 'reset' : fault;
   });
   return { destination: throughProxy(newPrefix()), cleanUp: async () => undefined };
+});
+
+test('the server replaces an object only while it has the version that a listing returned', async () => {
+  const destination = destinationAt(newPrefix());
+  await destination.put('a/b', Readable.from([Buffer.from('x')]), { newKey: true });
+  const version = async () => {
+    let found = '';
+    for await (const object of destination.list('a/')) found = object.version ?? '';
+    return found;
+  };
+  const first = await version();
+  expect(await destination.replace('a/b', Buffer.from('y'), first)).toBe(true);
+  expect(await destination.replace('a/b', Buffer.from('z'), first)).toBe(false);
+  expect(await destination.replace('a/none', Buffer.from('z'), first)).toBe(false);
+  expect(String(await read(destination, 'a/b'))).toBe('y');
+  expect(await keys(destination, 'a/')).toEqual(['a/b']);
 });
 
 const pieces = (content: Buffer) =>

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { HashTable } from '../../../src/store/content/hash-table.ts';
 import { KnownContents } from '../../../src/store/content/known.ts';
 import { encodeIndexEntry, type IndexEntry } from '../../../src/store/filesystem/index-file.ts';
 import { encodePart } from '../../../src/store/filesystem/index-part.ts';
+import { HashTable } from '../../../src/store/known/hash-table.ts';
 import { scratchBase } from '../helpers.ts';
 
 const sha = (text: string | number) => createHash('sha256').update(String(text)).digest('hex');

@@ -55,6 +55,26 @@ test('every content is found where it was stored, also while the table grows, an
   table.close();
 });
 
+test('a table larger than its share of memory is read and written in order, not once for each content', () => {
+  const calls = () => {
+    const io = readFileSync('/proc/self/io', 'latin1');
+    return ['syscr', 'syscw'].reduce((sum, name) => sum + Number(new RegExp(`${name}: (\\d+)`).exec(io)?.[1]), 0);
+  };
+  // 16,384 slots are 64 pages, of which 4 are in memory.
+  const table = ContentTable.write(directory, OF, { facts: 2000, paging: { page: 4096, most: 4 } });
+  const facts = Array.from({ length: 8000 }, (_, n) => factOf(n, { entry: 'x' }));
+  const before = calls();
+  for (const fact of facts) table.add(fact);
+  const isKept = (pack: string) => pack !== '';
+  for (const fact of facts) table.add({ ...fact, pack: 'f'.repeat(32), entry: 'y' }, isKept);
+  table.close();
+  // The second time, each content is looked up.
+  expect(calls() - before).toBeLessThan(8000 + 2000);
+  const read = ContentTable.read(directory, OF)!;
+  expect(facts.filter((fact) => read.find(fact)?.entry !== 'x')).toEqual([]);
+  read.close();
+});
+
 test('a newer place replaces an older one, and is found before the table is closed', () => {
   fill(100);
   const table = ContentTable.write(directory, OF);

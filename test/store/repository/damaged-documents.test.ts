@@ -32,7 +32,11 @@ async function withUnreadable(key: string, code: 'OBJECT_DAMAGED' | 'DEST_UNREAC
 
 test('a damaged lease binds nobody', async () => {
   const destination = await withUnreadable(leaseKey(project, 7));
-  expect(await readNewestLease({ destination, project })).toEqual({ number: 7 });
+  expect(await readNewestLease({ destination, project })).toEqual({
+    number: 7,
+    version: undefined,
+    claimed: 0,
+  });
 });
 
 test('a damaged tombstone is ignored and reported', async () => {

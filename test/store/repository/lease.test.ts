@@ -1,14 +1,16 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LifeboatError } from '../../../src/base/errors.ts';
 import { silentLog } from '../../../src/base/log.ts';
-import type { Destination } from '../../../src/destinations/destination.ts';
+import type { Destination, ReplacingDestination } from '../../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../../src/destinations/local.ts';
 import { openState } from '../../../src/run/state.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
-import { isLeasedToOther, LEASE_MS, type LeaseDeps, takeLease } from '../../../src/store/repository/lease.ts';
+import { isLeasedToOther, takeLease } from '../../../src/store/repository/lease.ts';
 import { takeLeaseOnceThereIsRoom } from '../../../src/store/repository/lease-for-room.ts';
+import { LEASE_MS, type LeaseDeps } from '../../../src/store/repository/lease-steps.ts';
 import { keys } from '../../contract/destination.ts';
 import { scratchBase } from '../helpers.ts';
 
@@ -153,6 +155,108 @@ describe('the lease', () => {
     go();
     await refused;
     await b.fence();
+  });
+});
+
+describe('a key that may not delete', () => {
+  beforeEach(() => {
+    const local = destination;
+    destination = {
+      ...local,
+      async *list(prefix, options) {
+        for await (const object of local.list(prefix, options))
+          yield {
+            ...object,
+            version: createHash('md5')
+              .update(readFileSync(join(root, object.key)))
+              .digest('hex'),
+          };
+      },
+    };
+  });
+
+  /** A server that checks versions, ignores them, or replaces nothing. */
+  const keeping = (checksVersions: boolean | 'never fits'): ReplacingDestination => ({
+    ...destination,
+    // The answers of a server are remembered by its name.
+    name: `${root} ${checksVersions}`,
+    delete: (name) => Promise.reject(new LifeboatError('DELETE_REFUSED', `${name} stays`)),
+    async replace(name, content, version) {
+      for await (const object of destination.list('shop/leases/')) {
+        if (object.key !== name || (checksVersions && object.version !== version)) continue;
+        if (checksVersions === 'never fits') return false;
+        writeFileSync(join(root, name), content);
+        return true;
+      }
+      return false;
+    },
+  });
+
+  test('leaves two objects, however many runs there are, and later holders inherit the claim', async () => {
+    for (let run = 1; run <= 5; run++) {
+      const lease = await takeLease(agent(run % 2 === 0 ? 'a' : 'b', { destination: keeping(true) }));
+      expect(lease.claimed).toBe(run - 1);
+      await lease.fence(run);
+      await expect(takeLease(agent('c', { destination: keeping(true) }))).rejects.toMatchObject({ code: 'LOCKED' });
+      await lease.fence();
+      await lease.release();
+    }
+    expect(await leases()).toEqual([key(1), key(2)]);
+    // A key that may delete removes the older one.
+    const lease = await takeLease(agent('d'));
+    expect(lease.claimed).toBe(5);
+    expect(await leases()).toEqual([key(3)]);
+  });
+
+  test.each([false, 'never fits'] as const)(
+    'puts the next number if the server does not check versions (%s)',
+    async (how) => {
+      for (let run = 1; run <= 3; run++) {
+        const lease = await takeLease(agent('a', { destination: keeping(how) }));
+        await lease.fence(run);
+        await lease.release();
+      }
+      expect(await leases()).toHaveLength(9);
+      expect((await takeLease(agent('a', { destination: keeping(how) }))).claimed).toBe(3);
+    },
+  );
+
+  test.each([true, false])('stops a holder that was paused (the other agent replaces: %s)', async (replaces) => {
+    await (await takeLease(agent('a', { destination: keeping(true) }))).release();
+    const a = await takeLease(agent('a', { destination: keeping(true) }));
+    await a.fence();
+    clocks = { a: NOON + LEASE_MS, b: NOON + LEASE_MS };
+    const b = await takeLease(agent('b', replaces ? { destination: keeping(true) } : {}));
+    await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST', message: expect.stringContaining('of b') });
+    await b.fence();
+  });
+
+  test('stops a holder that puts the next number after another agent has replaced its lease', async () => {
+    await (await takeLease(agent('a', { destination: keeping(true) }))).release();
+    const mayDelete = { ...destination, delete: async () => {} };
+    const a = await takeLease(agent('a', { destination: mayDelete }));
+    clocks = { a: NOON + LEASE_MS, b: NOON + LEASE_MS };
+    const b = await takeLease(agent('b', { destination: keeping(true) }));
+    await b.fence(7);
+    await expect(a.fence(7)).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    await expect(b.fence()).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    clocks.b = NOON + 2 * LEASE_MS;
+    expect((await takeLease(agent('b'))).claimed).toBe(7);
+  });
+
+  test('hides no claim from an agent that was paused while it took the lease', async () => {
+    await (await takeLease(agent('a', { destination: keeping(true) }))).release();
+    const a = await takeLease(agent('a', { destination: keeping(true) }));
+    await a.fence();
+    clocks.b = NOON + LEASE_MS;
+    const last = Number((await leases()).at(-1)?.match(/\d+/)?.[0]);
+    const { slow, go, waiting } = heldUp(last + 1);
+    const taking = takeLease(agent('b', { destination: slow }));
+    await waiting;
+    await a.fence(9);
+    go();
+    expect((await taking).claimed).toBe(9);
+    await expect(a.fence()).rejects.toMatchObject({ code: 'LEASE_LOST' });
   });
 });
 

@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Destination } from '../../../src/destinations/destination.ts';
 import { openPackListCache } from '../../../src/run/document-caches.ts';
 import type { Manifest, PackListRef } from '../../../src/store/objects/manifest.ts';
@@ -101,7 +102,34 @@ test('a line hides no line of another list, whatever that differs in', async () 
   expect(again.map(({ key }) => key)).toEqual(['a "quoted" name', 'a "quoted" nome']);
   // A line in another form is decoded each time.
   const spaced = Buffer.from(encodePackList([of]).toString().replace('{"id"', '{ "id"'));
-  for (let i = 0; i < 2; i++) expect([...decodePackList(spaced, ref, seen)]).toEqual([of]);
+  for (let i = 0; i < 2; i++) expect([...decodePackList(spaced, { ...ref, key: `${i}` }, seen)]).toEqual([of]);
+});
+
+test('of a list that differs little from the last one of its source, only the new lines are decoded', () => {
+  const ref = { key: `shop/snapshots/1/${SOURCE}.packs.ndjson.zst`, size: 1, sha256: '' };
+  const packOf = (n: number, more: Partial<PackRef> = {}): PackRef => {
+    const id = createHash('md5').update(`${n}`).digest('hex');
+    return { id, key: `shop/packs/${SOURCE}/${id}.zip`, size: n, sha256: '0'.repeat(64), plainSize: 6, ...more };
+  };
+  // Each differs from the one before in some packs at random places, also the first and the last.
+  const lists = Array.from({ length: 30 }, (_, day) => {
+    const packs = Array.from({ length: 300 - (day % 7) }, (__, i) => packOf(day * 9 + i));
+    return packs.map((one, i) => (i % 50 === day % 50 ? { ...one, size: day } : one));
+  });
+  const seen = new SeenLines();
+  const has = vi.spyOn(seen, 'has');
+  const found = lists.flatMap((packs) => [...decodePackList(encodePackList(packs), ref, seen)]);
+  const lines = (packs: PackRef[]) => encodePackList(packs).toString().split('\n').slice(0, -1);
+  expect(new Set(lines(found))).toEqual(new Set(lists.flatMap(lines)));
+  expect(found).toHaveLength(new Set(lists.flatMap(lines)).size);
+  // 30 lists have about 9,000 lines.
+  expect(has.mock.calls.length).toBeLessThan(300 + 30 * 50);
+  // A list in another order, or with lines twice, hides nothing either.
+  const last = encodePackList(lists.at(-1) as PackRef[]).toString();
+  const turned = [...last.split('\n').slice(0, -1).reverse(), ...lines([packOf(9999)])];
+  const mixed = Buffer.from(turned.map((line) => `${line}\n`).join(''));
+  expect([...decodePackList(mixed, ref, seen)]).toEqual([packOf(9999)]);
+  expect(() => [...decodePackList(Buffer.from(`${last}{"id":"`), ref, seen)]).toThrow('ends within a line');
 });
 
 test('a snapshot with the same packs shares the list of the last one, and needs every pack in it', async () => {

@@ -36,7 +36,7 @@ interface RestoreCall {
   stops?: (failures: readonly Failure[]) => boolean;
 }
 
-/** How often the messages are read while `pg_restore` runs, milliseconds. */
+/** The messages are read at this interval while `pg_restore` runs, milliseconds. */
 const LOOK_MS = 1000;
 
 /** Messages of several workers are mixed: only a restore with one worker shows what failed. */

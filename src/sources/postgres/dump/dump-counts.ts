@@ -20,7 +20,7 @@ export interface CountedRows {
   finish(): Promise<string[]>;
 }
 
-/** How many tables a warning names. */
+/** The most tables that a warning names. */
 const NAMED = 3;
 
 /**

@@ -9,6 +9,7 @@ import type { DumpCompression } from '../server/commands.ts';
 import { databaseDirectory } from '../server/quote.ts';
 import { GLOBALS } from './dump-globals.ts';
 import { DATABASES } from './dump-server.ts';
+import { dropDumpTime, settleRestrictKey } from './equal-dumps.ts';
 import { hasWholeFrames } from './zstd-frames.ts';
 
 /** A database whose dump succeeded. */
@@ -16,6 +17,8 @@ interface Dump {
   name: string;
   /** ids of the entries in its table of contents */
   dumpIds: ReadonlySet<number>;
+  /** the size of all its large objects, bytes; absent: unknown */
+  largeObjectBytes?: number | undefined;
 }
 
 interface DumpedServer {
@@ -47,6 +50,7 @@ export async function refuseUnsoundDumps(server: DumpedServer): Promise<Refusals
   const { root, dumps, failed, signal } = server;
   const refused: MissingDatabase[] = [];
   const surplus = await removeSurplus(root, '', (name) => name === GLOBALS || name === DATABASES);
+  if (await isPlainFile(root, GLOBALS)) await settleRestrictKey(path.join(root, GLOBALS));
   // If this is no directory, the tree is refused later.
   const parent = (await isDirectory(root, DATABASES)) ? path.join(root, DATABASES) : undefined;
   if (!parent) return { refused, warnings: warnOf(surplus) };
@@ -90,27 +94,34 @@ async function isDirectory(parent: string, name: string): Promise<boolean> {
   return entries.some((entry) => entry.name === name && entry.isDirectory());
 }
 
+async function isPlainFile(parent: string, name: string): Promise<boolean> {
+  return (await readdir(parent, { withFileTypes: true })).some((entry) => entry.name === name && entry.isFile());
+}
+
 /** @throws PG_DUMP_FAILED for a file that does not belong in the dump; PG_DUMP_INCOMPLETE */
-async function checkDump(
-  parent: string,
-  { name, dumpIds }: Dump,
-  { compression, signal }: DumpedServer,
-): Promise<void> {
+async function checkDump(parent: string, dump: Dump, { compression, signal }: DumpedServer): Promise<void> {
+  const { name, dumpIds, largeObjectBytes } = dump;
   const fail = (what: string, code: 'PG_DUMP_FAILED' | 'PG_DUMP_INCOMPLETE' = 'PG_DUMP_FAILED') =>
     new LifeboatError(code, `the dump of ${name} ${what}`, { hint: HINT });
   const directory = path.join(parent, databaseDirectory(name));
   if (!(await isDirectory(parent, databaseDirectory(name)))) throw fail('is not a directory');
   const lists: string[] = [];
-  let largeObjects = 0;
+  let [largeObjects, bytes] = [0, 0];
   for await (const entry of await opendir(directory)) {
     const shown = JSON.stringify(entry.name);
     const kind = kindOf(entry.name, dumpIds, compression);
     if (!entry.isFile()) throw fail(`holds ${shown}, which is ${describeType(entry)}`);
     if (!kind) throw fail(`holds ${shown}, which its table of contents does not name`);
     const file = path.join(directory, entry.name);
-    if (kind === 'contents' && (await lstat(file)).size > MAX_CONTENTS) throw fail('has a huge table of contents');
+    if (kind === 'contents') {
+      if ((await lstat(file)).size > MAX_CONTENTS) throw fail('has a huge table of contents');
+      await dropDumpTime(file);
+    }
     if (kind === 'list') lists.push(file);
-    if (kind === 'large object') largeObjects++;
+    if (kind === 'large object') {
+      largeObjects++;
+      bytes += (await lstat(file)).size;
+    }
     const damage = await findDamage(file, kind, compression, signal);
     if (damage) throw fail(`is damaged: ${shown} ${damage}`, 'PG_DUMP_INCOMPLETE');
   }
@@ -118,11 +129,16 @@ async function checkDump(
   const more = largeObjects - named;
   if (more > 0) throw fail(`holds ${plural(more, 'large object')} more than its table of contents names`);
   if (more < 0) throw fail(`is incomplete: it lacks large objects`, 'PG_DUMP_INCOMPLETE');
+  // Without compression, nothing marks the end of a large object.
+  if (compression === 'none' && largeObjectBytes !== undefined && bytes !== largeObjectBytes) {
+    const has = `its large objects have ${bytes} bytes, and ${largeObjectBytes} in the database`;
+    throw fail(`is damaged: ${has}`, 'PG_DUMP_INCOMPLETE');
+  }
 }
 
 /**
  * Returns what is wrong with a file of data, as the end of a sentence. With zstd, only an empty large object has no
- * frame. Without, a large object may end anywhere.
+ * frame. Without, a large object may end anywhere: see {@link checkDump}.
  */
 async function findDamage(
   file: string,

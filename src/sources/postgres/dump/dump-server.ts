@@ -47,8 +47,8 @@ export const DATABASES = 'databases';
 const SMALL = 64 * 1024 ** 2;
 
 /**
- * How many small databases are dumped at a time. Each dump uses two connections. With the control session, that is the
- * most connections that a run uses.
+ * The number of small databases that are dumped at a time. Each dump uses two connections. With the control session,
+ * that is the most connections that a run uses.
  */
 const SMALL_AT_ONCE = 4;
 
@@ -210,7 +210,7 @@ async function dumpDatabases(
 /** Codes of errors that always end the dump of the whole source. */
 const SOURCE_ERRORS = new Set(['INTERRUPTED', 'SPOOL_FULL', 'PG_RESTARTED', 'ENGINE_UNREACHABLE', 'INTERNAL']);
 
-/** How long the server may take to respond after a failure, milliseconds. */
+/** The most time that the server gets to respond after a failure, milliseconds. */
 const CHECK_LIMIT_MS = 15_000;
 
 /**

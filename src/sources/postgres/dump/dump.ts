@@ -6,6 +6,7 @@ import type { CountBudget } from '../facts/count-budget.ts';
 import { type CountPace, isRefusal } from '../facts/count-rows.ts';
 import { readDetails } from '../facts/details.ts';
 import { type DatabaseFacts, readDatabaseFacts, type TableFacts } from '../facts/facts.ts';
+import { measureLargeObjects } from '../facts/large-objects.ts';
 import { watchSequences } from '../facts/sequences.ts';
 import { listTables } from '../facts/tables.ts';
 import { type DumpCompression, dumpCommand, matchingTablesCommand } from '../server/commands.ts';
@@ -76,7 +77,7 @@ export async function removeDump(tools: Pick<Tools, 'remove' | 'log'>, directory
   }
 }
 
-/** How often a database is dumped before the run continues without it. */
+/** The number of attempts to dump a database before the run continues without it. */
 const MAX_TRIES = 3;
 
 /**
@@ -151,10 +152,8 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
       throw dumpError(error, database, tools.container);
     });
     // Wait for both, so that neither continues in the background. The error of the dump usually says more than that of
-    // the
-    // session. But if the server refused a query, the session lost its snapshot, and the dump failed only because of
-    // that.
-    const [dumped, read] = await Promise.allSettled([dump, readAll(session, pace)]);
+    // the session. But if the server refused a query, the session lost its snapshot, and that is why the dump failed.
+    const [dumped, read] = await Promise.allSettled([dump, readAll(session, pace, options.compression)]);
     if (read.status === 'rejected' && isRefusal(read.reason)) throw read.reason;
     if (dumped.status === 'rejected') throw dumped.reason;
     if (read.status === 'rejected') throw read.reason;
@@ -190,8 +189,9 @@ interface Read {
   counted: CountedRows;
 }
 
-async function readAll(session: Session, pace: CountPace): Promise<Read> {
+async function readAll(session: Session, pace: CountPace, compression: DumpCompression): Promise<Read> {
   const facts = await readDatabaseFacts(session, session.versionNumber);
+  if (compression === 'none') facts.largeObjectBytes = await measureLargeObjects(session, facts);
   const listed = await listTables(session);
   facts.tables = listed.tables;
   const details = await inSavepoint(session, () => readDetails(session));

@@ -29,9 +29,10 @@ export async function leaveOutUnsound(
   server: DumpedServer,
 ): Promise<DumpedServer> {
   const { dump } = server;
+  const sizes = new Map(dump.databases.map(({ name, largeObjectBytes }) => [name, largeObjectBytes]));
   const { refused, warnings } = await refuseUnsoundDumps({
     root: context.spool,
-    dumps: [...dump.dumpIds].map(([name, dumpIds]) => ({ name, dumpIds })),
+    dumps: [...dump.dumpIds].map(([name, dumpIds]) => ({ name, dumpIds, largeObjectBytes: sizes.get(name) })),
     failed: dump.missing.map(({ name }) => name),
     compression: dump.compression,
     signal: context.signal,

@@ -17,10 +17,10 @@ interface ForeignKey {
 const MAX_BYTES = 16 * 1024 ** 2;
 /** The most foreign keys of a database that are checked. */
 const MAX_KEYS = 500;
-/** How many foreign keys one statement checks. */
+/** The number of foreign keys that one statement checks. */
 const BATCH = 25;
 
-/** How long a check waits for a lock, milliseconds. */
+/** A check waits this long for a lock, milliseconds. */
 const LOCK_LIMIT_MS = 1000;
 
 /** Formats the name of a table. ONLY is left out for a partitioned table, which has no rows of its own. */

@@ -1,9 +1,9 @@
 import type { CountPace } from './count-rows.ts';
 
-/** How long all counts of a source together may wait for locks, milliseconds. */
+/** All counts of a source together wait at most this long for locks, milliseconds. */
 const WAIT_MS = 30_000;
 
-/** How long one statement waits for a lock, and how long the second try with a single table waits; milliseconds. */
+/** One statement waits this long for a lock, and the second try with a single table this long; milliseconds. */
 const ONE_WAIT_MS = 10_000;
 const ALONE_WAIT_MS = 1000;
 
@@ -14,7 +14,7 @@ const ALONE_WAIT_MS = 1000;
 const LEAST_WAIT_MS = 10;
 
 /**
- * How long counts may continue after the dump of their database has ended, milliseconds; longer if the dump took
+ * The most time that counts get after the dump of their database has ended, milliseconds; longer if the dump took
  * longer.
  */
 const GRACE_MS = 60_000;

@@ -1,7 +1,7 @@
 import type { Session } from '../server/session.ts';
 import { member, own, ownTable } from './object-counts.ts';
 
-/** How many objects of a kind a role owns, or has a privilege on. */
+/** The number of objects of a kind that a role owns, or has a privilege on. */
 interface RoleCount {
   /** `table`, `view`, `sequence`, `function`, `schema`, `large object`, `column` */
   kind: string;
@@ -13,8 +13,8 @@ interface RoleCount {
 }
 
 /**
- * What a drill compares besides rows and numbers of objects. It grows with the roles of a database, not with its
- * objects. Objects of extensions and of the system do not count.
+ * The facts that a drill compares besides rows and numbers of objects. They grow with the roles of a database, not with
+ * its objects. Objects of extensions and of the system do not count.
  */
 export interface DatabaseDetails {
   owned: RoleCount[];

@@ -19,16 +19,26 @@ export function parseDf(table: string): DiskSpace | undefined {
  * Returns the space on the file system that holds the server's WAL; undefined if it is unknown. The tools must have
  * been opened with `withData`.
  */
-export async function walDisk(tools: Tools, signal: AbortSignal): Promise<DiskSpace | undefined> {
+export function walDisk(tools: Tools, signal: AbortSignal): Promise<DiskSpace | undefined> {
+  return diskOf(tools, '/pg_wal', signal);
+}
+
+/** Returns the free space on the file system of the server's data, bytes, like {@link walDisk}. */
+export async function freeDataSpace(tools: Tools, signal: AbortSignal): Promise<number | undefined> {
+  return (await diskOf(tools, '', signal))?.free;
+}
+
+/** Asks `df` in the helper. `below`: a path in the server's data directory. */
+async function diskOf(tools: Tools, below: string, signal: AbortSignal): Promise<DiskSpace | undefined> {
   try {
     const control = await tools.control();
     const { directory } = await control.one<{ directory: string }>(
       "SELECT current_setting('data_directory') AS directory",
     );
-    return parseDf(await tools.run(['df', '-Pk', '--', `${directory}/pg_wal`], signal));
+    return parseDf(await tools.run(['df', '-Pk', '--', `${directory}${below}`], signal));
   } catch (error) {
     if (signal.aborted || hasCode(error, 'ENGINE_UNREACHABLE')) throw error;
-    tools.log.debug('the space for the WAL of the server is unknown', { error: String(error) });
+    tools.log.debug('the space of the server is unknown', { error: String(error) });
     return undefined;
   }
 }

@@ -87,6 +87,8 @@ export interface DatabaseFacts {
   extensions: { name: string; version: string; schema: string }[];
   tables: TableFacts[];
   largeObjects: number;
+  /** size of all large objects, bytes; absent if the dump is compressed, or the server did not tell */
+  largeObjectBytes?: number | undefined;
   /** foreign keys that were not checked for orphan rows; absent in snapshots of older agents */
   uncheckedKeys?: number;
   /** absent in snapshots of older agents */

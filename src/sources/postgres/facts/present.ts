@@ -1,10 +1,9 @@
-import { errorInfo, hasCode } from '../../../base/errors.ts';
+import { errorInfo } from '../../../base/errors.ts';
 import { plural } from '../../../report/format.ts';
 import { isUnusable, type Session } from '../server/session.ts';
 import { sqlState } from '../server/sql-state.ts';
 import type { Tools } from '../server/tools.ts';
 import { countRows } from './count-rows.ts';
-import { parseDf } from './disk.ts';
 import type { DatabaseFacts, TableFacts } from './facts.ts';
 import { listTables } from './tables.ts';
 
@@ -79,7 +78,7 @@ async function unlessRefused<T>(asked: Promise<T>): Promise<T | undefined> {
   });
 }
 
-/** How many tables with more rows a note names. */
+/** The most tables with more rows that a note names. */
 const NAMED = 5;
 
 /**
@@ -110,7 +109,7 @@ export function compareRows(tables: readonly TableFacts[], recorded: Pick<Databa
   return { more, fewer, newTables, changed: grown.length === 0 ? [] : [`rows: ${named}`] };
 }
 
-/** How long counting waits for a lock that somebody holds, milliseconds. */
+/** Counting waits this long for a lock that somebody holds, milliseconds. */
 const LOCK_LIMIT_MS = 5000;
 
 /** Lists and counts tables. Returns the reason in words if that fails, because the restore should go on even so. */
@@ -166,24 +165,6 @@ async function attachments(all: <T extends object>(sql: string) => Promise<T[]>)
         `subscription ${name} stays with the present data and continues there: disable it, and enable the restored one`,
     ),
   ];
-}
-
-/**
- * Returns the free space on the file system of the server's data, in bytes, as `df` in the helper reports it; undefined
- * if it is unknown. The tools must have been opened with `withData`.
- */
-export async function freeDataSpace(tools: Tools, signal: AbortSignal): Promise<number | undefined> {
-  try {
-    const control = await tools.control();
-    const { directory } = await control.one<{ directory: string }>(
-      "SELECT current_setting('data_directory') AS directory",
-    );
-    return parseDf(await tools.run(['df', '-Pk', '--', directory], signal))?.free;
-  } catch (error) {
-    if (signal.aborted || hasCode(error, 'ENGINE_UNREACHABLE')) throw error;
-    tools.log.debug('the free space of the server is unknown', { error: String(error) });
-    return undefined;
-  }
 }
 
 /** A restore needs more space than its size: building an index writes sorted files, and the write-ahead log grows. */

@@ -9,7 +9,7 @@ export interface SequenceValue {
   value: string | null;
 }
 
-/** How long reading waits for a lock, milliseconds. */
+/** Reading waits this long for a lock, milliseconds. */
 const LOCK_LIMIT_MS = 5000;
 
 /** The functions refuse what is no sequence, so they only see those of the catalogue of sequences. */

@@ -181,7 +181,7 @@ async function readPartitionRoots(session: Session): Promise<Map<string, string>
   return new Map(rows.map((row) => [tableKey(row), `${row.rootSchema}.${row.rootName}`]));
 }
 
-/** How many tables or differences a text names. */
+/** The most tables or differences that a text names. */
 const NAMED = 5;
 
 /**

@@ -4,7 +4,7 @@ import type { Session } from '../server/session.ts';
 import { sqlState } from '../server/sql-state.ts';
 import type { Tools } from '../server/tools.ts';
 
-/** How often a drop is tried while sessions reconnect, and how long it waits between attempts, milliseconds. */
+/** The number of attempts to drop a database while sessions reconnect, and the pause between them, milliseconds. */
 const DROP_ATTEMPTS = 30;
 const RETRY_MS = 100;
 

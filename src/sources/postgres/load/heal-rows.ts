@@ -21,7 +21,7 @@ interface Tables {
   values: string;
 }
 
-/** How many rows one statement moves: the server answers between statements, which the watchdog waits for. */
+/** The number of rows that one statement moves: the server answers between statements, which the watchdog waits for. */
 const BATCH = 10_000;
 
 const NUMBER = 'lifeboat_row_number';

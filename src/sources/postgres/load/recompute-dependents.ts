@@ -4,7 +4,7 @@ import type { Session } from '../server/session.ts';
 import { serverWords } from '../server/sql-state.ts';
 import { quietSettings } from './quiet-triggers.ts';
 
-/** How long a statement waits for locks of applications that use the restored database already. */
+/** A statement waits this long for locks of applications that use the restored database already. */
 const LOCK_LIMIT = '60s';
 
 /**

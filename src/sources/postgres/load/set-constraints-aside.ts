@@ -107,7 +107,10 @@ function tableConstraint({ table, shown, name, isNotNull, definition, comment }:
   };
 }
 
-/** How a constraint comes back to what `alter` alters. One that was not valid in the snapshot is not validated here. */
+/**
+ * The statement that brings a constraint back to what `alter` alters. One that was not valid in the snapshot is not
+ * validated here.
+ */
 function additions(
   alter: string,
   constraint: string,

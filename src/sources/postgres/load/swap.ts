@@ -34,7 +34,7 @@ export function workingName(name: string, what: WorkingDatabase['what'], id: str
 /** The interval at which sessions on a database are ended while its rename waits for them, milliseconds. */
 const KICK_MS = 100;
 
-/** How often a rename is tried. Each attempt waits five seconds for sessions to end (CountOtherDBBackends). */
+/** The number of attempts to rename. Each attempt waits five seconds for sessions to end (CountOtherDBBackends). */
 const RENAME_ATTEMPTS = 3;
 
 /** Reads the databases under some names. `oid` identifies a database whatever name it has; sizes are in bytes. */
@@ -126,7 +126,7 @@ async function whileEnding(session: Session, databases: string[], work: Promise<
   await finished;
 }
 
-/** How long statements of a dead client may take to end, milliseconds. */
+/** The most time that statements of a dead client get to end, milliseconds. */
 const END_LIMIT_MS = 20_000;
 
 /**

@@ -66,7 +66,7 @@ export async function prepareTablespaces(
   };
 }
 
-/** How many objects a warning names. */
+/** The most objects that a warning names. */
 const NAMED = 5;
 
 function describeMoved(entries: readonly ArchiveEntry[], name: string, own: string | undefined): string {

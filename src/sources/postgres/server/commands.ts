@@ -1,6 +1,6 @@
 import { conninfo } from './quote.ts';
 
-/** How a Postgres tool in a helper connects to its server, within the network namespace of the database. */
+/** The way a Postgres tool in a helper connects to its server, in the network namespace of the database. */
 export interface Connection {
   user: string;
   /** an IP address, a name, or the absolute path of the directory of its Unix socket */
@@ -52,7 +52,7 @@ export function databaseArgument(connection: Connection, database: string): stri
 }
 
 /**
- * How `pg_dump` compresses: zstd if the server's tools support it (16 and newer), else not at all. The store
+ * The compression of `pg_dump`: zstd if the server's tools support it (16 and newer), else not at all. The store
  * compresses.
  */
 export type DumpCompression = 'zstd' | 'none';

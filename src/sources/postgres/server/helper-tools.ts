@@ -21,7 +21,7 @@ import { sqlState } from './sql-state.ts';
 import type { OpenToolsOptions, Tools } from './tools.ts';
 import { withWatchdog } from './watchdog.ts';
 
-/** How long the cleanup may take when the server does not respond. */
+/** The most time for the cleanup when the server does not respond. */
 const CLOSE_LIMIT_MS = 5000;
 
 const REMOVE_LIMIT_MS = 60_000;

@@ -2,7 +2,7 @@ import type { ErrorInfo } from '../../../base/errors.ts';
 import { plural } from '../../../report/format.ts';
 import type { CapturedDatabase } from '../../source.ts';
 
-/** How many databases an error names. */
+/** The most databases that an error names. */
 const NAMED = 10;
 /** The most characters of each cause if there are several. */
 const CAUSE_LENGTH = 300;

@@ -26,10 +26,10 @@ export function restarted(container: string, cause?: unknown): LifeboatError {
   });
 }
 
-/** How long after a lost connection the engine may still report its container as running, milliseconds. */
+/** The engine may report a container as running for this time after a lost connection, milliseconds. */
 const ENGINE_LAG_MS = 3000;
 /**
- * How long the end of a container may take after its stop timeout, milliseconds. A server that is stopping first ends
+ * The end of a container may take this long after its stop timeout, milliseconds. A server that is stopping first ends
  * its connections, then writes its last checkpoint. The engine kills it after the timeout.
  */
 const KILL_LAG_MS = 15_000;

@@ -83,7 +83,7 @@ async function visible<T>(query: Promise<T>): Promise<T | undefined> {
   });
 }
 
-/** How many settings or rules a note names. */
+/** The most settings or rules that a note names. */
 const NAMED = 5;
 
 /** Returns notes about the configuration that the server of a snapshot had and the present server lacks. */

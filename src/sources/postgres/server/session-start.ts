@@ -38,7 +38,7 @@ const OPTIONAL: readonly Optional[] = [
 const OWN_ROLE = '-c role=none';
 
 /**
- * Whether `ALTER ROLE … SET role` sets a role for the sessions of a role that is not a superuser (Postgres docs,
+ * True if `ALTER ROLE … SET role` sets a role for the sessions of a role that is not a superuser (Postgres docs,
  * pg_db_role_setting).
  */
 const CHOOSES_ROLE = `SELECT EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c

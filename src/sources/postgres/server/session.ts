@@ -21,7 +21,7 @@ interface SessionOptions extends Connecting {
   signal: AbortSignal;
 }
 
-/** How long opening a session may take, milliseconds. */
+/** The most time for opening a session, milliseconds. */
 const CONNECT_TIMEOUT_MS = 30_000;
 
 /** Hint for a role that lacks rights to read. */

@@ -21,7 +21,7 @@ interface StartingServer {
   patience?: WhenUpPatience;
 }
 
-/** How long to wait for a server, milliseconds. */
+/** The longest wait for a server, milliseconds. */
 export interface WhenUpPatience {
   /** from the first attempt, while the server reports that it is starting; it may replay its write-ahead log */
   startingMs: number;

@@ -9,7 +9,7 @@ import { type Named, quoteName } from './table-names.ts';
 import { displayName, type ForeignKey, type TableParts } from './table-parts.ts';
 import type { Shaped } from './table-shape.ts';
 
-/** How long a statement may wait for a lock on a live table. Other sessions wait behind it. */
+/** The longest wait of a statement for a lock on a live table. Other sessions wait behind it. */
 const LOCK_TIMEOUT = '10s';
 
 /** An object that is created after the tables are copied, by one statement or by several in order. */

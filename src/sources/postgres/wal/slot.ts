@@ -70,7 +70,7 @@ export async function createSlot(session: Session, name: string): Promise<void> 
   await session.one('SELECT pg_create_physical_replication_slot($1, true)::text AS slot', [name]);
 }
 
-/** How long the connection that uses a slot may take to end, milliseconds. */
+/** The most time that the connection of a slot gets to end, milliseconds. */
 const END_MS = 30_000;
 
 /**

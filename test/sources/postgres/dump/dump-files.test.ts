@@ -31,9 +31,12 @@ const dumps = ['shop', 'other'].map((name) => ({ name, dumpIds }));
 const at = (...names: string[]) => path.join(root, 'databases', ...names);
 
 /** Checks the tree. Returns the messages about each refused database, and the warnings. */
-async function check(compression: DumpCompression = 'zstd'): Promise<{ refused: string[]; warnings: string[] }> {
+async function check(
+  compression: DumpCompression = 'zstd',
+  largeObjectBytes?: number,
+): Promise<{ refused: string[]; warnings: string[] }> {
   const { refused, warnings } = await refuseUnsoundDumps({
-    ...{ root, dumps, failed: ['broken'], compression },
+    ...{ root, dumps: dumps.map((dump) => ({ ...dump, largeObjectBytes })), failed: ['broken'], compression },
     signal: new AbortController().signal,
   });
   return { refused: refused.map(({ error }) => (error as Error).message), warnings };
@@ -88,6 +91,14 @@ describe('without compression', () => {
   test('dumps with the files that their tables of contents name stay', async () => {
     writeFileSync(at('other', '7.dat'), '\\.\n\n\n');
     expect(await check('none')).toEqual({ refused: [], warnings: [] });
+    expect(await check('none', 'anything'.length)).toEqual({ refused: [], warnings: [] });
+  });
+
+  test('a cut large object, which has no mark at its end, takes only its database with it', async () => {
+    truncateSync(at('shop', 'blob_16400.dat'), 5);
+    const refused = ['the dump of shop is damaged: its large objects have 5 bytes, and 8 in the database'];
+    expect(await check('none', 'anything'.length)).toEqual({ refused, warnings: [] });
+    expect(existsSync(at('other', '7.dat'))).toBe(true);
   });
 
   test.each<[string, RegExp, () => void]>([

@@ -31,6 +31,17 @@ export class HashTable {
     return this.count;
   }
 
+  /** Removes all content, and keeps the memory. */
+  clear(): void {
+    this.values.fill(0);
+    this.count = 0;
+  }
+
+  /** Yields all values, in no order. */
+  *all(): Generator<number> {
+    for (const value of this.values) if (value !== 0) yield value - 1;
+  }
+
   private find(high: number, low: number): number {
     const mask = this.values.length - 1;
     let slot = low & mask;
