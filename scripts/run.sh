@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What npm run demo, npm test, npm run test:unit and npm run bench do, on a bare clone too: installs the dependencies
+# What npm run demo, npm test, npm run test:unit, npm run test:e2e and npm run bench do, on a bare clone too: installs the dependencies
 # when they are not those of the lock file, sets up what is missing on the machine, and runs with the project's own Node.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,11 @@ install_dependencies() {
   local want
   want=$(sha256sum package-lock.json | cut -d' ' -f1)
   [ -x node_modules/.bin/node ] && [ "$(cat node_modules/.lock-hash 2>/dev/null || true)" = "$want" ] && return
-  echo "set-up: installing npm packages" >&2
+  if [ -n "${LIFEBOAT_TEST_NO_INSTALL:-}" ]; then
+    echo "set-up: node_modules is missing or old, and LIFEBOAT_TEST_NO_INSTALL is set; run npm ci" >&2
+    exit 1
+  fi
+  echo "set-up: installing npm packages into node_modules" >&2
   npm ci --no-fund --no-audit --loglevel=error >&2
   echo "$want" >node_modules/.lock-hash
 }
@@ -26,7 +30,7 @@ vitest() {
   node node_modules/vitest/vitest.mjs run "$@"
 }
 
-what=${1:?usage: run.sh demo|test|unit|bench}
+what=${1:?usage: run.sh demo|test|unit|e2e|bench}
 shift
 install_dependencies
 case $what in
@@ -44,6 +48,14 @@ case $what in
     wait "$build"
     trap - EXIT
     node test/harness/run-all.ts "$@"
+    ;;
+  e2e)
+    # Words select test files by their names: `restore` runs every file of test/e2e whose name contains it.
+    scripts/setup.sh test
+    build_image lifeboat:test
+    areas=()
+    for word; do case $word in -*) areas+=("$word") ;; *) areas+=("test/e2e/$word") ;; esac; done
+    vitest --project real "${areas[@]:-test/e2e/}"
     ;;
   demo)
     case " $* " in *' --off-site '*) scripts/setup.sh demo ceph ;; *) scripts/setup.sh demo ;; esac

@@ -17,6 +17,7 @@ usage() {
 usage: scripts/setup.sh [WHAT…]
 
   tools         programs that the tests run on this machine: zstd, age, gpg, unzip, jq, python3
+  shells        shells for which there are completion scripts: zsh, fish
   engine        Docker Engine and Docker Compose
   node          image node:24-trixie-slim
   postgres-N    image postgres:N, for N of 13, 15, 17, 18, 17-alpine
@@ -26,20 +27,44 @@ usage: scripts/setup.sh [WHAT…]
   rivals        programs that the benchmarks compare with: restic, rclone
 
   demo          tools engine node postgres-17 (what you get without WHAT)
-  test          demo and watchers postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph
+  test          demo and shells watchers postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph
 
-It installs what is missing when run as root, and otherwise says what to install. DOCKER_HOST and DOCKER_CONFIG are honoured.
+It says what is missing, then installs it when run as root, and otherwise says what to install. With
+LIFEBOAT_TEST_NO_INSTALL=1 it installs nothing, and fails if something is missing. DOCKER_HOST and DOCKER_CONFIG are
+honoured.
 TEXT
 }
 
 items_of() {
   case $1 in
     demo) echo tools engine node postgres-17 ;;
-    test) echo tools watchers engine node postgres-17 postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph ;;
-    tools | watchers | engine | rivals | node | alpine | ceph) echo "$1" ;;
+    test) echo tools shells watchers engine node postgres-17 postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph ;;
+    tools | shells | watchers | engine | rivals | node | alpine | ceph) echo "$1" ;;
     postgres-13 | postgres-15 | postgres-17 | postgres-17-alpine | postgres-18) echo "$1" ;;
     *) return 1 ;;
   esac
+}
+
+# Says what is missing before anything is installed. `programs`, `images` and `engine` are those of main.
+announce() {
+  local program item missing=()
+  for program in "${programs[@]}"; do
+    has "$program" || missing+=("Debian package $(package_of "$program")")
+  done
+  if [[ -n $engine ]] && ! engine_answers; then
+    if has dockerd; then missing+=('a Docker engine that runs'); else missing+=('Debian package docker.io, and its engine started'); fi
+    for item in "${images[@]}"; do missing+=("image $(tag_of "$item")"); done
+  elif [[ -n $engine ]]; then
+    for item in compose buildx; do plugin_answers "$item" || missing+=("Docker plugin $item"); done
+    for item in "${images[@]}"; do
+      case $(state_of "$item") in missing | outdated) missing+=("image $(tag_of "$item")") ;; esac
+    done
+  fi
+  (( ${#missing[@]} > 0 )) || return 0
+  say 'this machine lacks:'
+  printf '  %s\n' "${missing[@]}" >&2
+  [[ -z ${LIFEBOAT_TEST_NO_INSTALL:-} ]] || fail 'nothing is installed, because LIFEBOAT_TEST_NO_INSTALL is set'
+  say 'installing them. LIFEBOAT_TEST_NO_INSTALL=1 prevents that'
 }
 
 main() {
@@ -54,12 +79,14 @@ main() {
     case $item in
       tools) programs+=("${tools[@]}") ;;
       watchers) programs+=(chromium); prometheus=yes ;;
+      shells) programs+=(zsh fish) ;;
       rivals) programs+=(restic rclone) ;;
       engine) engine=yes ;;
       *) engine=yes; [[ " ${images[*]-} " == *" $item "* ]] || images+=("$item") ;;
     esac
   done
   one_at_a_time
+  announce
   [[ ${#programs[@]} == 0 ]] || ensure_programs "${programs[@]}"
   [[ -z $prometheus ]] || ensure_prometheus
   [[ -z $engine ]] || ensure_engine

@@ -2,16 +2,15 @@ import { Command, CommanderError, Option } from 'commander';
 import { errorInfo, hasCode, LifeboatError } from './base/errors.ts';
 import { EXIT, exitStatus } from './base/exit.ts';
 import { readVersion } from './base/version.ts';
+import { setupCommands } from './cli-setup.ts';
 import { type Builder, createBuilder, termOf } from './commands/builder.ts';
 import type { Io } from './commands/call.ts';
 import {
   absolute,
-  addBucketOptions,
   addDrillOptions,
   addDrillsOptions,
   addPointOptions,
   count,
-  days,
   gather,
   moment,
   share,
@@ -46,7 +45,7 @@ export function createProgram(io: Io, done: (status: number) => void, err = io.e
   program.commandsGroup('Manage snapshots and copies:');
   retentionCommands(builder);
   program.commandsGroup(LAST_GROUP);
-  setupCommands(builder);
+  setupCommands(builder, { program, io, done });
   program.addHelpCommand(
     new Command('help').argument('[command]').description('Print help for a command').helpGroup(LAST_GROUP),
   );
@@ -57,7 +56,14 @@ export function createProgram(io: Io, done: (status: number) => void, err = io.e
 const LAST_GROUP = 'Manage the setup:';
 
 function backupCommands({ program, command, act }: Builder): void {
-  command('plan', 'Show what will be backed up and when, and report problems', 'plan').action(act('plan'));
+  command('plan', 'Show what will be backed up and when, and report problems', 'plan')
+    .addOption(
+      new Option(
+        '--from-labels <program>',
+        'instead translate the labels of another program into those of Lifeboat',
+      ).choices(['offen', 'stack-back']),
+    )
+    .action(act('plan'));
   command('backup [source...]', 'Back up all sources now, or only those named', 'backup db.postgres').action(
     act('backup'),
   );
@@ -94,8 +100,8 @@ function inspectCommands({ command, reading, act }: Builder): void {
 
 function restoreCommands({ command, reading, act }: Builder): void {
   const restore = command(
-    'restore <snapshot> [source]',
-    'Restore a source: build it alongside the live data, compare, then swap',
+    'restore <snapshot> [source...]',
+    'Restore sources: build them alongside the live data, compare, then swap',
     'restore latest db.postgres --database shop --to-database shop_then',
   );
   addPointOptions(reading(restore))
@@ -184,51 +190,6 @@ function retentionCommands({ command, act }: Builder): void {
     .option('--from <location>', 'instead bring everything that this copy has back to the destination')
     .option('--project <name>', 'with --from: select a Compose project if the copy holds several')
     .action(act('copy'));
-}
-
-function setupCommands(builder: Builder): void {
-  const { group, command, act } = builder;
-  command(
-    'accept <name>',
-    'Confirm that a source, a copy or the destination changed on purpose',
-    'accept web.media',
-  ).action(act('accept'));
-  bucketCommands(builder);
-  const notify = group('notify', 'Test notifications');
-  command('test', 'Send a test message to every notifier', 'notify test', notify).action(act('notify-test'));
-}
-
-function bucketCommands({ group, command, act }: Builder): void {
-  const bucket = group('bucket', 'Manage an S3 bucket');
-  const other = ['--destination <address>', 'use another bucket: s3://bucket/prefix?…'] as const;
-  addBucketOptions(
-    command(
-      'setup',
-      'Show the recommended settings of the bucket; apply them with --yes',
-      'bucket setup --lock 30d',
-      bucket,
-    ),
-  )
-    .option('--whole-bucket', 'change settings of the whole bucket, even if it also holds other data')
-    .option(...other)
-    .option('--yes', 'apply the settings')
-    .action(act('bucket-setup'));
-  command('policy', "Print the smallest policy that Lifeboat's key needs", 'bucket policy --append-only', bucket)
-    .option('--append-only', 'grant no right to delete')
-    .option('--lock <days>', 'grant the rights that a bucket with this lock needs', days)
-    .option('--principal <arn>', 'print a bucket policy for this user')
-    .option(...other)
-    .action(act('bucket-policy'));
-  command(
-    'undelete',
-    'Bring the repository back to an earlier state, from the versions in the bucket',
-    'bucket undelete --before 2026-11-20T00:00Z',
-    bucket,
-  )
-    .requiredOption('--before <time>', 'the time to return to, with a time zone', moment)
-    .option(...other)
-    .option('--yes', 'apply the changes')
-    .action(act('bucket-undelete'));
 }
 
 /** Runs a command line. Resolves to the exit status, and never rejects. */

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
 import { ERROR_CODES } from '../src/base/errors.ts';
 import { EXIT } from '../src/base/exit.ts';
 import { silentLog } from '../src/base/log.ts';
@@ -17,7 +18,9 @@ const ROOT = path.join(import.meta.dirname, '..');
 const read = (name: string) => readFileSync(path.join(ROOT, name), 'utf8');
 const pages = [
   ...readdirSync(ROOT).filter((name) => /\.(md|yml)$/.test(name)),
-  ...readdirSync(path.join(ROOT, 'docs')).map((name) => `docs/${name}`),
+  ...readdirSync(path.join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
 ];
 const all = (text: string, pattern: RegExp) => [...new Set([...text.matchAll(pattern)].map((match) => match[1] ?? ''))];
 
@@ -40,7 +43,9 @@ describe('every page', () => {
   test.each(pages)('%s names only settings and labels that there are', (page) => {
     const text = read(page);
     const settings = all(text, /\b(LIFEBOAT_[A-Z_]+[A-Z])\b/g).map((name) => name.replace(/_FILE$/, ''));
-    expect(settings.filter((name) => !(name in SETTINGS))).toEqual([]);
+    // The tests of this project have variables of their own.
+    const ours = settings.filter((name) => !name.startsWith('LIFEBOAT_TEST_'));
+    expect(ours.filter((name) => !(name in SETTINGS))).toEqual([]);
     const labels = all(text, /^\s*(?:- )?(lifeboat\.[\w.*-]+?)(?:: |=)/gm);
     const rows = Object.keys(LABELS);
     const isLabel = (name: string) =>
@@ -65,9 +70,26 @@ describe('every page', () => {
 
   test.each(pages)('%s speaks of error codes that there are', (page) => {
     const codes = all(read(page), /\(([A-Z]+_[A-Z_]+)\)/g);
+    if (page === 'docs/troubleshooting.md') codes.push(...all(read(page), /`([A-Z]+_[A-Z_]+)`/g).filter(isNoSetting));
     expect(codes.filter((code) => !(code in ERROR_CODES))).toEqual([]);
   });
 });
+
+test('every page can be reached from README.md by links', () => {
+  const reached = new Set(['README.md']);
+  for (const page of reached) {
+    if (!page.endsWith('.md')) continue;
+    for (const link of all(read(page), /\]\((?!https?:)([^)\s#]+)[^)]*\)/g)) {
+      reached.add(path.normalize(path.join(path.dirname(page), link)));
+    }
+  }
+  expect(pages.filter((page) => page.startsWith('docs/') && !reached.has(page))).toEqual([]);
+});
+
+/** Codes of errors and names of settings look alike. */
+function isNoSetting(name: string): boolean {
+  return !(name in SETTINGS) && name !== 'POSTGRES_PASSWORD' && name !== 'DOCKER_HOST';
+}
 
 /** The anchors of a page's headings, as Markdown renderers make them. */
 function anchors(text: string): string[] {
@@ -152,6 +174,16 @@ describe('docs/security.md', () => {
       all(paths, /`([^`]+)`/g).map((each) => `${method} ${each.replace('…', '/containers/<id>')}`),
     );
     expect(rows.toSorted()).toEqual(await requestsOfTheEngine());
+  });
+
+  test('has the patterns of docker/compose.hardened.yml', () => {
+    const { command } = parse(read('docker/compose.hardened.yml')).services['docker-proxy'];
+    const allowed = (command as string[]).flatMap((one) => {
+      const [, method, pattern] = /^-allow([A-Z]+)=(.*)$/.exec(one) ?? [];
+      return method === undefined ? [] : [`${method} ^${pattern}$`];
+    });
+    const rules = [...page.matchAll(/^(GET|POST|DELETE) +(\^.*\$)$/gm)].map(([, method, rule]) => `${method} ${rule}`);
+    expect(allowed).toEqual(rules);
   });
 
   test('has patterns that let those through, and not what Lifeboat never asks for', async () => {

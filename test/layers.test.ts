@@ -13,7 +13,7 @@ const SRC = path.join(import.meta.dirname, '../src');
 const LAYERS: string[][] = [
   [''],
   ['commands'],
-  ['app'],
+  ['app', 'setup'],
   ['http'],
   ['http/page'],
   ['overview'],

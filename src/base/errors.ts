@@ -16,6 +16,9 @@ export const ERROR_CODES = {
   CONTAINER_STOPPED: 'a labelled container is not running',
   CONFIG_STALE: 'a file under /config was replaced on the host, and Lifeboat still sees the old one',
   VOLUME_UNKNOWN: 'a label names a volume or path that the container does not mount',
+  COMPOSE_UNREADABLE: 'a Compose file is missing, or cannot be read',
+  COMPOSE_CHANGED: 'a Compose file changed while `lifeboat init` ran',
+  COMPOSE_UNWRITABLE: 'a Compose file cannot be written',
   USAGE: 'the command line is wrong',
   // engine
   ENGINE_UNREACHABLE: 'the Docker engine does not answer',

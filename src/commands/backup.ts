@@ -1,13 +1,14 @@
 import type { App } from '../app/app.ts';
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
+import { selectNames } from '../plan/values/name-patterns.ts';
 import type { RunReport } from '../report/events.ts';
 import { type Call, print } from './call.ts';
 
 export async function backup(call: Call): Promise<number> {
   const { app, io, operands, json } = call;
-  const names = (operands[0] ?? []) as string[];
-  if (names.length > 0) await checkNames(app, names);
+  const words = (operands[0] ?? []) as string[];
+  const names = words.length > 0 ? await namesOf(app, words) : [];
   const { createProgress } = await import('../report/terminal/progress.ts');
   const { renderReport } = await import('../report/text.ts');
   const display = json ? undefined : createProgress(io.terminal, { paint: io.paint });
@@ -21,11 +22,12 @@ export async function backup(call: Call): Promise<number> {
   return reportStatus(report);
 }
 
-async function checkNames(app: App, names: readonly string[]): Promise<void> {
+/** Returns the sources that names and patterns select. @throws SOURCE_UNKNOWN for a word that selects none */
+async function namesOf(app: App, words: readonly string[]): Promise<string[]> {
   const known = (await app.plan()).sources.map(({ name }) => name);
-  const unknown = names.filter((name) => !known.includes(name));
-  if (unknown.length === 0) return;
-  throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${unknown.join(', ')}`, {
+  const { selected, unmatched } = selectNames(words, known);
+  if (unmatched.length === 0) return selected;
+  throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${unmatched.join(', ')}`, {
     hint: known.length > 0 ? `The sources are: ${known.join(', ')}.` : 'There is no source. See `lifeboat plan`.',
   });
 }

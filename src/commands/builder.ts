@@ -10,6 +10,7 @@ const OPERANDS: Readonly<Record<string, string>> = {
   path: 'a path, a directory or a glob in the source',
   restore: 'an id from `status`, or the start of one (default: the newest restore)',
   file: 'a path in the Lifeboat container, or - for stdin',
+  shell: 'bash, zsh or fish',
 };
 
 /** The way to add commands: each takes `--json` and shows one example. */

@@ -10,6 +10,7 @@ import { type Call, print } from './call.ts';
 
 export async function showPlan(call: Call): Promise<number> {
   const { app, io } = call;
+  if (call.options.fromLabels !== undefined) return translate(call);
   const { renderPlan } = await import('../report/terminal/listing.ts');
   const plan = await app.plan();
   const probes = await completePlan(call, plan);
@@ -40,6 +41,23 @@ export async function showPlan(call: Call): Promise<number> {
   );
   if (plan.sources.length === 0 && !plan.awaited) return EXIT.nothing;
   return problems.some(({ severity }) => severity === 'error') ? EXIT.partial : EXIT.done;
+}
+
+/** `lifeboat plan --from-labels`: shows what the labels of another program mean in labels and settings of Lifeboat. */
+async function translate(call: Call): Promise<number> {
+  const { app, io, options } = call;
+  const { listFacts } = await import('../docker/discover.ts');
+  const { renderTranslation } = await import('../setup/foreign.ts');
+  const containers = (await listFacts(app.engine, { signal: io.signal })).filter(
+    ({ project }) => project === app.project,
+  );
+  const translation =
+    options.fromLabels === 'offen'
+      ? (await import('../setup/offen.ts')).translateOffen(containers)
+      : (await import('../setup/stack-back.ts')).translateStackBack(containers);
+  const { labels, settings, notes } = translation;
+  print(call, { labels: Object.fromEntries(labels), settings, notes }, () => renderTranslation(translation));
+  return labels.size > 0 ? EXIT.done : EXIT.nothing;
 }
 
 /** Adds to a plan what its sources, the destination and the copies show, and what the next run would fail with. */

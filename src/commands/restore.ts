@@ -1,6 +1,7 @@
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { redact } from '../base/redact.ts';
+import { isPattern } from '../plan/values/name-patterns.ts';
 import { restoredSummary, restoreLines } from '../report/restore-text.ts';
 import { createProgress } from '../report/terminal/progress.ts';
 import type { Consent, RestoreRequest } from '../restore/context.ts';
@@ -15,13 +16,15 @@ export async function restore(call: Call): Promise<number> {
   const aim = aimOf(call.options);
   if (aim) return restorePoint(call, aim);
   const { app, operands, options } = call;
-  const [snapshot, source] = operands as [string, string | undefined];
-  checkScope(call, source);
+  const [snapshot, names = []] = operands as [string, string[] | undefined];
+  const isOne = names.length === 1 && !names.some(isPattern);
+  checkScope(call, names, isOne);
   checkLive(call);
   const request: Omit<RestoreRequest, 'source'> & { source?: string } = {
     ...consent(call),
     snapshot,
-    ...(source === undefined ? {} : { source }),
+    ...(isOne ? { source: names[0] as string } : {}),
+    ...(!isOne && names.length > 0 ? { only: names } : {}),
     ...texts(options, 'to', 'database', 'toDatabase', 'toDirectory', 'as', 'from', 'project'),
     tables: list(options.table),
     paths: list(options.path),
@@ -56,14 +59,15 @@ export async function restore(call: Call): Promise<number> {
 /** Options that apply to a single source. */
 const OF_ONE = ['database', 'toDatabase', 'toDirectory', 'to', 'table', 'as', 'path', 'overwrite'];
 
-/** Checks that the command names either one source or all sources. @throws USAGE */
-function checkScope({ options }: Call, source: string | undefined): void {
+/** Checks that the command names either sources or all sources, with options that apply to them. @throws USAGE */
+function checkScope({ options }: Call, names: readonly string[], isOne: boolean): void {
   const all = options.all === true;
-  if (all === (source === undefined)) {
+  if (all === (names.length === 0)) {
     const given = OF_ONE.filter((name) => options[name] !== undefined);
-    if (!all || given.length === 0) return;
-    throw new LifeboatError('USAGE', '--all cannot be combined with options for a single source', {
-      hint: 'Name the source instead of --all.',
+    if (isOne || given.length === 0) return;
+    const what = all ? '--all' : 'several sources';
+    throw new LifeboatError('USAGE', `${what} cannot be combined with options for a single source`, {
+      hint: `Name one source${all ? ' instead of --all' : ''}.`,
     });
   }
   throw new LifeboatError('USAGE', all ? 'use either --all or a source' : 'name a source, or use --all', {
@@ -89,7 +93,7 @@ function checkLive({ options }: Call): void {
 /** `lifeboat restore SOURCE --at TIME`, or to another point: recovers a database server to a point in time. */
 async function restorePoint(call: Call, aim: Aim): Promise<number> {
   const { app, operands, options, io, json } = call;
-  const [source, extra] = operands as [string, string | undefined];
+  const [source, [extra] = []] = operands as [string, string[] | undefined];
   if (extra !== undefined) {
     throw new LifeboatError('USAGE', 'a recovery to a point in time takes a source, and no snapshot', {
       hint: `Write: restore ${extra} --at "2026-11-20 14:30:00+01" --to-volume NAME`,
@@ -105,7 +109,7 @@ async function restorePoint(call: Call, aim: Aim): Promise<number> {
     }
     // A restore from a snapshot of that moment has all the checks and options of a restore.
     const snapshot = await app.snapshotOfPoint({ source, ...aim, database, signal: io.signal, say });
-    return restore({ ...call, operands: [snapshot, source], options: withoutAim(options) });
+    return restore({ ...call, operands: [snapshot, [source]], options: withoutAim(options) });
   }
   if (typeof toVolume !== 'string') throw new LifeboatError('USAGE', '--to-volume needs a name');
   const result = await app.restoreToPoint({ source, ...aim, toVolume, signal: io.signal, say });

@@ -45,6 +45,10 @@ export function processIo(): Io {
 /** Runs one command. Resolves to its exit status. */
 export async function run(name: string, operands: Operands, options: Options, io: Io): Promise<number> {
   if (name === 'tree-job') return (await import('./tree-job.ts')).treeJob(io);
+  // A machine that only gets its Compose file has no settings yet.
+  if (name === 'init') {
+    return (await import('../setup/init-command.ts')).runInit(options, io, options.json === true);
+  }
   const { createApp, createBase } = await import('../app/app.ts');
   const level = io.env.LOG_LEVEL ?? (name === 'daemon' ? undefined : 'warn');
   // JSON lines would break up the progress display of a terminal. Debugging needs all their fields.

@@ -5,6 +5,8 @@ import { oneLineStatement } from './restore-command.ts';
 
 /** The source in reports about a restore or rollback of all sources. */
 export const ALL_SOURCES = 'all sources';
+/** The same for a restore of several sources that the user named. */
+export const SOME_SOURCES = 'several sources';
 
 /** Returns one line about a restore that begins. */
 export function restoreStarted({ project, verb, source, target, snapshot }: RestoreStart): string {
@@ -34,7 +36,7 @@ export function restoredSummary({ restored, failed = [], source }: RestoreReport
   if (names.length === 0) return 'nothing: everything is already there';
   const list = names.join(', ');
   if (names.length === 1 || list.length <= SUMMARY_LIMIT) return list;
-  if (source !== ALL_SOURCES) {
+  if (source !== ALL_SOURCES && source !== SOME_SOURCES) {
     const one = restored.every(({ tables }) => tables === undefined) ? 'table' : 'database';
     return `${plural(names.length, one)} of ${source}`;
   }

@@ -69,6 +69,8 @@ export interface RestoreRequest extends Consent, ReadingOptions {
   /** `latest`, the id of a snapshot, or the start of one */
   snapshot: string;
   source: string;
+  /** names and patterns, for a restore of several sources; absent: all of them */
+  only?: readonly string[];
   /** another source to restore into */
   to?: string;
   /** one recorded database; absent: all databases of the snapshot */

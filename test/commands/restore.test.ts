@@ -3,14 +3,14 @@ import type { Call } from '../../src/commands/call.ts';
 import { restore } from '../../src/commands/restore.ts';
 
 /** Runs `restore latest …` with parsed options. The app throws if it is reached. */
-function run(options: Record<string, unknown>, source: string | null = 'db.postgres') {
+function run(options: Record<string, unknown>, ...sources: string[]) {
   const settings = { unattendedRestore: true };
   const app = { settings, restore: () => Promise.reject(new Error('reached the app')) };
   const io = { stdin: {}, terminal: { write: () => true }, signal: new AbortController().signal, err: () => undefined };
   return restore({
     app,
     io,
-    operands: ['latest', ...(source === null ? [] : [source])],
+    operands: ['latest', options.all === true ? [] : sources.length > 0 ? sources : ['db.postgres']],
     options,
     json: true,
   } as unknown as Call);
@@ -41,8 +41,21 @@ describe('restore --live', () => {
   });
 
   test('goes with --all, which refuses options for a single source', async () => {
-    const all = (options: object) => run({ all: true, live: true, ...options }, null);
+    const all = (options: object) => run({ all: true, live: true, ...options });
     await expect(all({})).rejects.toThrow('reached the app');
     await expect(all({ stop: false })).rejects.toMatchObject({ code: 'USAGE' });
+  });
+});
+
+describe('a restore of several sources', () => {
+  test.each([[['db.postgres', 'web.media']], [['web.*']]])('%j refuses options for a single source', async (names) => {
+    await expect(run({}, ...names)).rejects.toThrow('reached the app');
+    for (const option of [{ toDirectory: '/restored' }, { table: ['public.t'] }, { path: ['a'] }, { to: 'a.b' }]) {
+      const refused = run(option, ...names);
+      await expect(refused).rejects.toMatchObject({
+        code: 'USAGE',
+        message: expect.stringContaining('several sources'),
+      });
+    }
   });
 });

@@ -1,6 +1,7 @@
 import { copyFile, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { farAway, ok, sh } from '../harness/stack.ts';
 
@@ -39,8 +40,15 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
+it('runs from an image of less than 200 MB', async () => {
+  const size = await ok('docker', ['image', 'inspect', '--format', '{{.Size}}', OVERRIDE.services.lifeboat.image]);
+  expect(Number(size)).toBeLessThan(200_000_000);
+});
+
 it('parses without other files', async () => {
   await ok('docker', ['compose', '--file', 'docker-compose.yml', 'config', '--quiet'], { cwd: directory });
+  const hardened = fileURLToPath(new URL('../../docker/compose.hardened.yml', import.meta.url));
+  await ok('docker', ['compose', '--file', hardened, 'config', '--quiet'], { cwd: directory });
 });
 
 it('plans the database, the volume and the configuration, without a problem', async () => {

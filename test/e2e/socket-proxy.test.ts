@@ -1,9 +1,15 @@
 import { readFileSync } from 'node:fs';
+import { chown, stat, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { type ProxyRules, type SocketProxy, startSocketProxy } from '../harness/socket-proxy.ts';
 import { holder, hostAddress, postgres, Stack } from '../harness/stack.ts';
 
-/** Lifeboat behind a proxy with exactly the rules of docs/security.md: a backup, and a restore. */
+/**
+ * Lifeboat with the rights of docker/compose.hardened.yml, behind a proxy with exactly the rules of docs/security.md: a
+ * backup, and a restore.
+ */
 let proxy: SocketProxy;
 let stack: Stack;
 
@@ -12,6 +18,14 @@ function rulesOfThePage(): ProxyRules {
   const block = /<!-- proxy rules.*?-->\n```\n(.*?)```/s.exec(page)?.[1] ?? '';
   const rules = [...block.matchAll(/^([A-Z]+)\s+(\^.*\$)$/gm)];
   return Object.fromEntries(rules.map(([, method = '', pattern = '']) => [method, new RegExp(pattern)]));
+}
+
+/** The keys of the hardened service that limit its rights. */
+function hardened(): Record<string, unknown> {
+  const text = readFileSync(new URL('../../docker/compose.hardened.yml', import.meta.url), 'utf8');
+  const { lifeboat } = parse(text).services;
+  const keys = ['read_only', 'tmpfs', 'cap_drop', 'cap_add', 'security_opt', 'mem_limit', 'pids_limit'];
+  return Object.fromEntries(keys.map((key) => [key, lifeboat[key]]));
 }
 
 beforeAll(async () => {
@@ -29,8 +43,12 @@ beforeAll(async () => {
       }),
     },
     volumes: { media: {} },
+    agent: { ...hardened(), volumes: ['./restored:/restored', './private:/config:ro'] },
     env: { DOCKER_HOST: `tcp://${await hostAddress()}:${proxy.port}` },
   });
+  const key = path.join(stack.directory, 'private/key');
+  await writeFile(key, 'secret', { mode: 0o600 });
+  await chown(key, 1234, 1234);
   await stack.psql('CREATE TABLE t AS SELECT generate_series(1, 100) AS n');
 });
 afterAll(async () => {
@@ -54,4 +72,17 @@ it('sent no request that the rules refuse, and left nothing behind', async () =>
   const kinds = ['POST /containers/create', '/exec/', '/attach', '/stop', 'GET /events', 'DELETE /containers/'];
   expect(kinds.filter((kind) => !proxy.passed.some((request) => request.includes(kind)))).toEqual([]);
   expect(await stack.helpers()).toEqual([]);
+});
+
+it('reads files of other owners under /config, and restores them with their owners', async () => {
+  const restored = await stack.lifeboat('restore', 'latest', 'config', '--to-directory', '/restored/config');
+  expect(restored.code, restored.stderr).toBe(0);
+  const { uid, gid, mode } = await stat(path.join(stack.directory, 'restored/config/key'));
+  expect({ uid, gid, mode: mode & 0o777 }).toEqual({ uid: 1234, gid: 1234, mode: 0o600 });
+});
+
+it('is healthy, and cannot write to its own file system', async () => {
+  const written = await stack.compose('exec', '--no-TTY', 'lifeboat', 'sh', '-c', 'touch /lifeboat/x 2>&1 || true');
+  expect(written).toContain('Read-only file system');
+  await stack.compose('up', '--detach', '--wait', '--wait-timeout', '120', 'lifeboat');
 });

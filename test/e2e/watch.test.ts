@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import axe from 'axe-core';
+import axe, { type AxeResults } from 'axe-core';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { shutGate } from '../harness/gate.ts';
@@ -80,24 +80,25 @@ test('a new agent is healthy, small, and asks for credentials', async () => {
 test('a run in progress is shown live, and without JavaScript', async () => {
   const context = await browser.newContext({ httpCredentials: { username: 'lifeboat', password: PASSWORD } });
   const page = await context.newPage();
-  const open = await shutGate(stack, 'DO $$ BEGIN LOCK TABLE orders IN ACCESS EXCLUSIVE MODE; PERFORM pg_sleep(600); END $$');
+  const open = await shutGate(
+    stack,
+    'DO $$ BEGIN LOCK TABLE orders IN ACCESS EXCLUSIVE MODE; PERFORM pg_sleep(600); END $$',
+  );
   const backup = stack.backup();
   try {
     await until('the run has begun', async () => (await (await get('/')).text()).includes('A backup is in progress'));
     expect(await (await get('/')).text()).toContain('<noscript><meta http-equiv="refresh"');
     await page.goto(base);
     // The script of the page changes the text when the dump begins to wait for the lock.
-    await page.waitForFunction(() => document.querySelector('#run')?.textContent?.includes('db.postgres'));
-    await page.evaluate(() => {
-      document.title = 'not reloaded';
-    });
+    await page.waitForFunction("document.querySelector('#run')?.textContent.includes('db.postgres')");
+    await page.evaluate("document.title = 'not reloaded'");
   } finally {
     await open();
   }
   const { report } = await backup;
   expect(report.status).not.toBe('failed');
   // At the end of the run, the page loads itself again.
-  await page.waitForFunction(() => document.title !== 'not reloaded' && !document.querySelector('#run'));
+  await page.waitForFunction("document.title !== 'not reloaded' && !document.querySelector('#run')");
   expect(await page.textContent('h1')).toContain('sources');
   await context.close();
 });
@@ -106,7 +107,7 @@ test('a run in progress is shown live, and without JavaScript', async () => {
 async function problemsOf(page: Page): Promise<string[]> {
   // Chromium does not let a script of ours into the page, which is what the policy is for, so axe is evaluated.
   await page.evaluate(axe.source);
-  const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: typeof axe }).axe.run());
+  const { violations } = await page.evaluate<AxeResults>('axe.run()');
   return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html.slice(0, 160)}`));
 }
 
@@ -137,9 +138,13 @@ describe('the page', () => {
     for (const at of await pages()) {
       requests.length = 0;
       await page.goto(base + at);
-      expect({ at, requests: requests.filter((url) => !url.startsWith('data:')) }).toEqual({ at, requests: [base + at] });
+      expect({ at, requests: requests.filter((url) => !url.startsWith('data:')) }).toEqual({
+        at,
+        requests: [base + at],
+      });
       expect({ at, found: await problemsOf(page) }).toEqual({ at, found: [] });
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      const root = 'document.documentElement';
+      const wide = await page.evaluate(`${root}.scrollWidth - ${root}.clientWidth`);
       expect({ at, wide }).toEqual({ at, wide: 0 });
     }
     expect(complaints.filter((text) => !text.includes('404'))).toEqual([]);

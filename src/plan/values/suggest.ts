@@ -44,20 +44,32 @@ function core(word: string): string {
   return isLike ? rest : lower;
 }
 
+/** Words that other programs use, squashed, and the squashed names here. */
+const SYNONYMS: Readonly<Record<string, string>> = {
+  ...{ enable: 'volume', enabled: 'volume', backup: 'volume', mount: 'volume', path: 'volume' },
+  ...{ db: 'postgre', pg: 'postgre', postgresql: 'postgre', pgdump: 'postgre' },
+  ...{ cron: 'schedule', cronexpression: 'schedule', cronschedule: 'schedule', interval: 'schedule' },
+  ...{ retention: 'keep', retentionday: 'keep', keepday: 'keep', keepdaily: 'keep', retain: 'keep' },
+  ...{ stopduringbackup: 'stop', stopcontainer: 'stop', pre: 'execpre', post: 'execpost', archivepre: 'execpre' },
+  ...{ backupdir: 'destination', bucket: 'destination', s3bucket: 'destination', repository: 'destination' },
+  ...{ slack: 'slackwebhookurl', healthcheck: 'healthcheckurl', webhook: 'webhookurl', timezone: 'tz' },
+};
+
 /** Longest input that is compared. Longer input is no typo of a name. */
 const MAX_LENGTH = 80;
 
 /**
  * Returns the candidate that `word` most likely means, or undefined if none is similar. A candidate is similar if it
  * differs only in case, separators and plurals, or in a few characters, or if `word` is its last part
- * (`lifeboat.databases`).
+ * (`lifeboat.databases`), or another word for it (`lifeboat.cron`).
  */
 export function suggest(word: string, candidates: Iterable<string>): string | undefined {
   const wanted = core(word);
   if (wanted === '' || wanted.length > MAX_LENGTH) return undefined;
   const all = Array.from(candidates, (candidate) => ({ candidate, name: core(candidate) }));
   const squashed = squash(wanted);
-  const same = all.find(({ name }) => squash(name) === squashed);
+  const meant = Object.hasOwn(SYNONYMS, squashed) ? SYNONYMS[squashed] : squashed;
+  const same = all.find(({ name }) => squash(name) === meant);
   if (same) return same.candidate;
   let best: string | undefined;
   let least = Math.min(3, Math.ceil(wanted.length / 4)) + 1;

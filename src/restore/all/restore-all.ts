@@ -1,7 +1,7 @@
 import { errorInfo } from '../../base/errors.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
 import type { RestoreStart } from '../../report/events.ts';
-import { ALL_SOURCES } from '../../report/restore-text.ts';
+import { ALL_SOURCES, SOME_SOURCES } from '../../report/restore-text.ts';
 import { Journal } from '../../run/journal.ts';
 import { runRestoredHooks } from '../../run/restored-hooks.ts';
 import { startTimer } from '../../run/timer.ts';
@@ -35,12 +35,12 @@ import { combine, describe, failure, showPreview } from './report.ts';
 import { chooseSources, type Unchanged } from './sources.ts';
 
 /**
- * Restores all sources of the project: prepares each as {@link restore} does, asks for confirmation once, stops the
- * services once, swaps databases and then volumes, and starts the services once. With `live`, all data is built before
- * the stop. Each source has its own journal and its own record for a rollback. The group's id rolls all of them back. A
- * source that fails stays unchanged and is reported. The others are restored.
+ * Restores all sources of the project, or those that `only` selects: prepares each as {@link restore} does, asks for
+ * confirmation once, stops the services once, swaps databases and then volumes, and starts the services once. With
+ * `live`, all data is built before the stop. Each source has its own journal and its own record for a rollback. The
+ * group's id rolls all of them back. A source that fails stays unchanged and is reported. The others are restored.
  *
- * @throws NOT_CONFIRMED, SNAPSHOT_UNKNOWN; the first error of a source if nothing could be restored
+ * @throws NOT_CONFIRMED, SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN; the first error of a source if nothing could be restored
  */
 export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Promise<RestoreResult> {
   const ask = !request.dryRun && request.canConfirm;
@@ -53,12 +53,13 @@ export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Pr
     // Recovery reads journals in the order of their ids. The group's journal, which records the stops, must come last.
     const ids = [...names, ALL_SOURCES].map(() => newSnapshotId(startedAt)).sort();
     const group = ids.pop() as string;
+    const what = request.only ? SOME_SOURCES : ALL_SOURCES;
     const base = { project: deps.project, verb: 'restore' as const, snapshot: request.snapshot };
     const start: RestoreStart = {
       ...base,
       id: group,
-      source: ALL_SOURCES,
-      target: ALL_SOURCES,
+      source: what,
+      target: what,
       start: startedAt.toISOString(),
     };
     const journal = new Journal(deps.journals, {

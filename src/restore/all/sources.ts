@@ -1,3 +1,5 @@
+import { LifeboatError } from '../../base/errors.ts';
+import { selectNames } from '../../plan/values/name-patterns.ts';
 import { vanishedSources } from '../../run/history.ts';
 import { isRegular } from '../../store/objects/manifest.ts';
 import type { RestoreDeps, RestoreRequest } from '../context.ts';
@@ -12,13 +14,14 @@ export interface Unchanged {
  * Chooses the sources of a restore of all: those of the plan, and those of the snapshot. For `latest`, these are the
  * sources of all snapshots except those whose loss somebody has accepted, because the newest snapshot may hold a single
  * source. A source stays unchanged if the snapshot lacks it (for `latest`, if every snapshot lacks it), or if it
- * consists of mounted files. A source that the plan lacks fails later, and is reported by its name.
+ * consists of mounted files. Base backups are ignored, because the dump of their server is restored. A source that the
+ * plan lacks fails later, and is reported by its name. With `only`, all other sources are ignored.
  *
- * @throws SNAPSHOT_UNKNOWN, the errors of the destination
+ * @throws SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN if a word of `only` selects nothing, the errors of the destination
  */
 export async function chooseSources(
   deps: Pick<RestoreDeps, 'plan' | 'repository' | 'state' | 'otherRepository'>,
-  { snapshot: wanted, signal }: RestoreRequest,
+  { snapshot: wanted, only, signal }: Pick<RestoreRequest, 'snapshot' | 'only' | 'signal'>,
 ): Promise<{ names: string[]; unchanged: Unchanged[] }> {
   const repository = await deps.repository();
   const plan = await deps.plan();
@@ -36,11 +39,22 @@ export async function chooseSources(
   const holds = (name: string) => manifests.some(({ sources }) => sources[name] !== undefined);
   const names: string[] = [];
   const unchanged: Unchanged[] = [];
-  for (const [source, kind] of [...kinds].sort(([a], [b]) => (a < b ? -1 : 1))) {
+  const sorted = [...kinds].sort(([a], [b]) => (a < b ? -1 : 1));
+  const chosen = only ? choose(only, kinds) : undefined;
+  for (const [source, kind] of sorted) {
+    if ((chosen && !chosen.includes(source)) || kind === 'base') continue;
     if (!holds(source))
       unchanged.push({ source, reason: isLatest ? 'no snapshot holds it' : 'the snapshot does not hold it' });
     else if (kind === 'files') unchanged.push({ source, reason: 'restore it with --to-directory' });
     else names.push(source);
   }
   return { names, unchanged };
+}
+
+function choose(only: readonly string[], kinds: ReadonlyMap<string, string>): string[] {
+  const { selected, unmatched } = selectNames(only, [...kinds.keys()]);
+  if (unmatched.length === 0) return selected;
+  throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${unmatched.join(', ')}`, {
+    hint: `The sources are: ${[...kinds.keys()].sort().join(', ')}.`,
+  });
 }

@@ -231,6 +231,12 @@ describe('suggestions', () => {
     ['lifeboat.vloumes', 'lifeboat.volumes'],
     ['lifeboat.databases', 'lifeboat.postgres.databases'],
     ['keep', 'lifeboat.keep'],
+    ['lifeboat.retention', 'lifeboat.keep'],
+    ['lifeboat.enable', 'lifeboat.volumes'],
+    ['LIFEBOAT_RETENTION_DAYS', 'lifeboat.keep'],
+    // A word for something that is not among the names means nothing.
+    ['lifeboat.cron', undefined],
+    ['lifeboat.constructor', undefined],
     ['lifebaot.volumes', 'lifeboat.volumes'],
     ['life-boat.keep', 'lifeboat.keep'],
     ['liveboat.volumes.exclude', 'lifeboat.volumes.exclude'],

@@ -1,14 +1,22 @@
 import { expect, test } from 'vitest';
 import { chooseSources } from '../../../src/restore/all/sources.ts';
-import type { RestoreDeps, RestoreRequest } from '../../../src/restore/context.ts';
+import type { RestoreDeps } from '../../../src/restore/context.ts';
 
+const { signal } = new AbortController();
 const MONDAY = '20261116T030000Z-aaaaaa';
 const TUESDAY = '20261117T030000Z-aaaaaa';
+
+interface Choice {
+  snapshot?: string;
+  accepted?: object;
+  otherRepository?: boolean;
+  only?: string[];
+}
 
 /** Returns the names that are restored, for snapshots given newest first. */
 async function choose(
   snapshots: { id: string; sources: Record<string, string>; trigger?: string }[],
-  { snapshot = 'latest', accepted = {}, otherRepository = false } = {},
+  { snapshot = 'latest', accepted = {}, otherRepository = false, only }: Choice = {},
 ) {
   const stored = snapshots.map(({ id, sources, trigger = 'schedule' }, index) => ({
     manifest: {
@@ -30,7 +38,7 @@ async function choose(
       resolve: async (id: string) => stored.find(({ manifest }) => manifest.id === id),
     }),
   } as unknown as RestoreDeps;
-  return (await chooseSources(deps, { snapshot } as RestoreRequest)).names;
+  return (await chooseSources(deps, { snapshot, signal, ...(only ? { only } : {}) })).names;
 }
 
 const all = { 'db.postgres': 'postgres', 'web.media': 'volume', 'old.media': 'volume' };
@@ -50,4 +58,25 @@ test('latest means the newest data of every source, also after a backup of a sin
 test('a safety snapshot does not bring back a source that is gone', async () => {
   const snapshots = [{ id: MONDAY, sources: all, trigger: 'safety' }];
   expect(await choose(snapshots)).toEqual(['db.postgres']);
+});
+
+test('names and patterns select sources, and a word that selects none is refused', async () => {
+  const snapshots = [{ id: MONDAY, sources: { ...all, 'web.cache': 'volume', config: 'files' } }];
+  expect(await choose(snapshots, { only: ['web.*', 'db.postgres'] })).toEqual([
+    'db.postgres',
+    'web.cache',
+    'web.media',
+  ]);
+  expect(await choose(snapshots, { only: ['{web,old}.media'] })).toEqual(['old.media', 'web.media']);
+  expect(await choose(snapshots, { only: ['config'] })).toEqual([]);
+  // An error before the lock is taken: nothing is stopped or replaced.
+  await expect(choose(snapshots, { only: ['web.media', 'wbe.*'] })).rejects.toMatchObject({
+    ...{ code: 'SOURCE_UNKNOWN', message: 'no source is named wbe.*' },
+  });
+});
+
+test('base backups are for a recovery to a point in time, and the dump of their server is restored instead', async () => {
+  const snapshots = [{ id: MONDAY, sources: { ...all, 'db.postgres.base': 'base' } }];
+  expect(await choose(snapshots)).toEqual(['db.postgres', 'old.media', 'web.media']);
+  expect(await choose(snapshots, { only: ['db.*'] })).toEqual(['db.postgres']);
 });

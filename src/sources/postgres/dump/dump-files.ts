@@ -131,7 +131,7 @@ async function checkDump(parent: string, dump: Dump, { compression, signal }: Du
   if (more < 0) throw fail(`is incomplete: it lacks large objects`, 'PG_DUMP_INCOMPLETE');
   // Without compression, nothing marks the end of a large object.
   if (compression === 'none' && largeObjectBytes !== undefined && bytes !== largeObjectBytes) {
-    const has = `its large objects have ${bytes} bytes, and ${largeObjectBytes} in the database`;
+    const has = `its large objects have ${plural(bytes, 'byte')}, and ${largeObjectBytes} in the database`;
     throw fail(`is damaged: ${has}`, 'PG_DUMP_INCOMPLETE');
   }
 }

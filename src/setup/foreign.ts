@@ -1,0 +1,74 @@
+import { contains } from '../plan/host-paths.ts';
+import type { ContainerFacts, Mount } from '../plan/model.ts';
+import { labelOf } from '../plan/mounts.ts';
+import { dataDirectoriesOf } from '../plan/postgres.ts';
+import { parseSchedule } from '../plan/values/schedule.ts';
+
+/** What another backup program does, in labels and settings of Lifeboat. */
+export interface Translation {
+  /** by service */
+  labels: Map<string, Record<string, string>>;
+  settings: Record<string, string>;
+  /** what has no translation, or needs a decision */
+  notes: string[];
+}
+
+export function emptyTranslation(): Translation {
+  return { labels: new Map(), settings: {}, notes: [] };
+}
+
+/** Adds a label to a service. Names of volumes add up. */
+export function addLabel({ labels }: Translation, service: string, key: string, value: string): void {
+  const own = labels.get(service) ?? {};
+  const before = own[key];
+  const isList = key === 'lifeboat.volumes' && before !== undefined && before !== 'true' && value !== 'true';
+  const all = isList ? [...new Set([...before.split(','), value])].join(',') : value;
+  labels.set(service, { ...own, [key]: all });
+}
+
+/** Returns whether a label or a variable is on, as programs written in Python and Go read it. */
+export function isOn(value: string | undefined): boolean {
+  return /^(true|1|yes|on|t|y)$/i.test(value?.trim() ?? '');
+}
+
+/** Returns whether a mount holds the data directory of a Postgres server, or is inside it. */
+export function isClusterOf(mount: Mount, container: ContainerFacts): boolean {
+  // Since Postgres 18, the official image has its volume at the parent of the data directory.
+  return [...dataDirectoriesOf(container), '/var/lib/postgresql'].some(
+    (directory) => contains(mount.destination, directory) || contains(directory, mount.destination),
+  );
+}
+
+/** The name of a mount in `lifeboat.volumes`. */
+export function nameOfMount(mount: Mount, project: string): string {
+  return mount.key ?? labelOf(mount, project);
+}
+
+/** Adds the schedule of another program, if it is one of five fields. Its sixth field, if any, stands for seconds. */
+export function addSchedule({ settings, notes }: Translation, name: string, value: string): void {
+  const fields = value.trim().split(/\s+/);
+  const five = fields.length === 6 ? fields.slice(1) : fields;
+  const text = five.join(' ').replaceAll('?', '*');
+  if ('value' in parseSchedule(text)) settings.LIFEBOAT_SCHEDULE = text;
+  else notes.push(`${name} has a form that LIFEBOAT_SCHEDULE does not have: translate it by hand`);
+}
+
+/** Returns the translation as a Compose file that adds to the present one. Notes become comments. */
+export function renderTranslation({ labels, settings, notes }: Translation): string {
+  const quoted = (value: string) => JSON.stringify(value.replaceAll('$', '$$$$'));
+  const services = [...labels].map(([service, own]) => [
+    `  ${plainKey(service)}:`,
+    '    labels:',
+    ...Object.entries(own).map(([key, value]) => `      ${key}: ${quoted(value)}`),
+  ]);
+  const agent = Object.entries(settings).map(([name, value]) => `      ${name}: ${quoted(value)}`);
+  const all = [...services.flat(), ...(agent.length > 0 ? ['  lifeboat:', '    environment:', ...agent] : [])];
+  return [
+    ...notes.map((note) => `# ${note.replace(/\s+/g, ' ')}`),
+    ...(all.length > 0 ? ['services:', ...all] : []),
+  ].join('\n');
+}
+
+function plainKey(key: string): string {
+  return /^[A-Za-z][\w.-]*$/.test(key) ? key : JSON.stringify(key);
+}
