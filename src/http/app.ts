@@ -11,6 +11,7 @@ import { secure } from './headers.ts';
 import { createHealth } from './health.ts';
 import { createLive, readLive } from './live.ts';
 import { createMetrics } from './metrics.ts';
+import { drillBody, drillsBody } from './page/drills.ts';
 import { errorBody } from './page/error.ts';
 import { decodeDirectory, FILES_PER_PAGE, filesBody } from './page/files.ts';
 import { homeBody } from './page/home.ts';
@@ -58,6 +59,7 @@ export function createRoutes(
     context.body(redact(await metrics()), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
   );
   addPages(app, parts);
+  addDrillPages(app, parts);
   addApi(app, parts, signal);
   app.notFound((context) =>
     page(context, parts, { title: 'Not found', body: errorBody('There is no such page.') }, 404),
@@ -66,16 +68,35 @@ export function createRoutes(
   return app;
 }
 
+function addDrillPages(app: Hono, parts: Parts): void {
+  const { deps, facts } = parts;
+  app.get('/drills', async (context) => {
+    const { drills, overview } = await facts.get();
+    const body = drillsBody(drills, { now: deps.now(), zone: overview.zone });
+    return page(context, parts, { title: 'Drills', current: '/drills', body });
+  });
+  app.get('/drills/:id', async (context) => {
+    const { drills, overview } = await facts.get();
+    const report = drills.find(({ id }) => id === context.req.param('id'));
+    if (!report) throw new LifeboatError('PATH_UNKNOWN', 'there is no such drill');
+    return page(context, parts, {
+      title: `Drill ${report.id}`,
+      body: drillBody(report, { now: deps.now(), zone: overview.zone }),
+    });
+  });
+}
+
 function addPages(app: Hono, parts: Parts): void {
   const { deps, facts, reader, foreseen } = parts;
   app.get('/', async (context) => {
     const now = await facts.get();
     const live = await readLive(deps);
     const snapshots = await snapshotsOf(now, foreseen);
-    const { overview, runs } = now;
+    const { overview, runs, drills } = now;
     const body = homeBody({
       overview,
       runs,
+      drills,
       snapshots,
       live,
       now: deps.now(),
@@ -132,6 +153,7 @@ function addApi(app: Hono, { deps, facts, foreseen }: Parts, signal: AbortSignal
     const all = await foreseen(await facts.get());
     return json(context, { decisions: [...all.values()] });
   });
+  app.get('/api/drills', async (context) => json(context, { drills: (await facts.get()).drills }));
   app.get('/api/runs', async (context) => json(context, { runs: (await facts.get()).runs }));
   app.get('/api/events', createLive(deps, signal));
   app.get('/api/*', (context) =>

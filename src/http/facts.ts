@@ -1,9 +1,12 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo } from '../base/errors.ts';
+import { countDrills, readDrills } from '../drill/evidence.ts';
 import { collectOverview, type Overview } from '../overview/overview.ts';
 import { type RanRun, readRuns } from '../record/run-log.ts';
+import type { DrillReport } from '../report/drill-report.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
+import type { Repository } from '../store/repository/repository.ts';
 import type { HttpDeps } from './deps.ts';
 
 /** What pages and metrics show. */
@@ -13,6 +16,8 @@ export interface Facts {
   runs: RanRun[];
   /** pins by snapshot id */
   pins: ReadonlyMap<string, Pin>;
+  /** the newest drills, oldest first */
+  drills: DrillReport[];
 }
 
 /** Where routes get facts. */
@@ -31,6 +36,8 @@ export interface FactsSource {
 
 /** Facts older than this are collected again when somebody asks, milliseconds. */
 const MAX_AGE_MS = 300_000;
+/** The drills that are shown. */
+const MAX_DRILLS = 100;
 /** How long a collection may take, milliseconds. */
 const LIMIT_MS = 120_000;
 /** Files of the state whose change shows that something happened. */
@@ -48,6 +55,7 @@ export class FactsCache implements FactsSource {
   /** by a clock that nobody sets, milliseconds */
   private at = Number.NEGATIVE_INFINITY;
   private collecting: Promise<Facts> | undefined;
+  private drills: { count: number; reports: DrillReport[] } = { count: 0, reports: [] };
   problem: string | undefined;
 
   /** `signal`: ends collections */
@@ -93,13 +101,24 @@ export class FactsCache implements FactsSource {
     const signal = AbortSignal.any([this.signal, AbortSignal.timeout(LIMIT_MS)]);
     const overview = await collectOverview(this.deps, signal);
     const runs = await readRuns(this.deps.state.directory);
-    return { overview, runs, pins: await this.readPins(overview) };
+    return { overview, runs, ...(await this.readRecords(overview, signal)) };
   }
 
-  private async readPins({ found }: Overview): Promise<ReadonlyMap<string, Pin>> {
-    if (found.problem) return new Map();
-    const { repository } = await this.deps.own.look();
-    return repository ? readPins(repository).catch(() => new Map<string, Pin>()) : new Map();
+  /** Reads the pins and drills of a destination that can be read. */
+  private async readRecords({ found }: Overview, signal: AbortSignal): Promise<Pick<Facts, 'pins' | 'drills'>> {
+    const { repository } = found.problem ? {} : await this.deps.own.look();
+    if (!repository) return { pins: new Map(), drills: this.facts?.drills ?? [] };
+    const pins = await readPins(repository).catch(() => new Map<string, Pin>());
+    return { pins, drills: await this.readDrills(repository, signal).catch(() => this.facts?.drills ?? []) };
+  }
+
+  /** Evidence never changes, so it is read again only when there is more of it. */
+  private async readDrills(repository: Repository, signal: AbortSignal): Promise<DrillReport[]> {
+    const count = await countDrills(repository);
+    if (count === this.drills.count) return this.drills.reports;
+    const { drills } = await readDrills(repository, signal);
+    this.drills = { count, reports: drills.slice(-MAX_DRILLS).map(({ report }) => report) };
+    return this.drills.reports;
   }
 
   private async stampNow(): Promise<string> {

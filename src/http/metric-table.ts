@@ -4,6 +4,7 @@ import { overviewErrors } from '../overview/problems.ts';
 import type { RunStatus } from '../report/events.ts';
 import type { Facts } from './facts.ts';
 import { counter, gauge, type Metric, type Sample, seconds } from './metric.ts';
+import { DRILLS } from './metric-drills.ts';
 import { COPIES, SIZES } from './metric-places.ts';
 import { RECOVERY } from './metric-recovery.ts';
 
@@ -93,7 +94,14 @@ const PROJECT: Record<string, Metric> = {
 };
 
 /** All metrics by name. */
-export const METRICS: Readonly<Record<string, Metric>> = { ...PROJECT, ...BACKUPS, ...COPIES, ...SIZES, ...RECOVERY };
+export const METRICS: Readonly<Record<string, Metric>> = {
+  ...PROJECT,
+  ...BACKUPS,
+  ...COPIES,
+  ...SIZES,
+  ...RECOVERY,
+  ...DRILLS,
+};
 
 type LastEntry = NonNullable<Facts['overview']['sources'][number]['lastGood']>['entry'];
 

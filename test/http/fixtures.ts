@@ -6,6 +6,7 @@ import type { Overview } from '../../src/overview/overview.ts';
 import type { PlaceSize } from '../../src/overview/place-size.ts';
 import type { KeepPolicy, Plan, PlannedSource } from '../../src/plan/model.ts';
 import type { RanRun, RanSource } from '../../src/record/run-log.ts';
+import type { DrillReport } from '../../src/report/drill-report.ts';
 import { listSourceStatuses } from '../../src/run/source-status.ts';
 import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
 
@@ -164,6 +165,46 @@ function placesOf(): PlaceSize[] {
   ];
 }
 
+function drillsOf(): DrillReport[] {
+  const common = {
+    place: '/backups',
+    snapshot: idOf(2),
+    heldAt: night(2).toISOString(),
+    ageMs: 4 * 3_600_000,
+    notes: [],
+  };
+  const end = '2026-11-26T06:01:12.000Z';
+  return [
+    {
+      ...{
+        id: '20261126T060000Z-d111aa',
+        project: 'shop',
+        trigger: 'schedule',
+        start: '2026-11-26T06:00:00.000Z',
+        end,
+      },
+      ...{ status: 'ok', agentVersion: '1.0.0', unproven: [] },
+      results: [
+        {
+          ...{ ...common, source: 'db.postgres', kind: 'postgres', status: 'ok', version: '17.4', restoreMs: 38_000 },
+          ...{ steps: [{ name: 'restore', durationMs: 38_000 }], summary: '61 tables, 1,521,238 rows equal' },
+          image: { id: 'sha256:9d1', digest: 'postgres@sha256:9d1f', recorded: true },
+          checks: [
+            { name: 'rows', of: 'app', result: 'ok', expected: 1_402_003, found: 1_402_003 },
+            { name: 'indexes', of: 'app', result: 'ok', expected: 88, found: 88 },
+            { name: 'amcheck of indexes', of: 'app', result: 'skipped', detail: 'the image has no amcheck' },
+            { name: 'assert orders', of: 'app', result: 'ok' },
+          ],
+        },
+        {
+          ...{ ...common, source: 'web.media', kind: 'volume', status: 'ok', restoreMs: 12_000 },
+          ...{ steps: [], summary: '20,052 files, 18.1 GiB equal', checks: [] },
+        },
+      ],
+    },
+  ];
+}
+
 /** Makes the facts of the shop. `over`: members of the overview that differ. */
 export function makeFacts(over: Partial<Overview> = {}): Facts {
   const manifests = over.found?.manifests ?? KEPT.map(manifestOf);
@@ -198,7 +239,7 @@ export function makeFacts(over: Partial<Overview> = {}): Facts {
   };
   const runs = Array.from({ length: 31 }, (_, i) => runOf(30 - i));
   const pins = new Map([[idOf(20), { reason: 'before deploy 4.2', at: '2026-11-08T12:00:00.000Z' }]]);
-  return { overview, runs, pins };
+  return { overview, runs, pins, drills: drillsOf() };
 }
 
 /** What the routes of {@link serve} read, besides the facts. */

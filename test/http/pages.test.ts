@@ -132,6 +132,28 @@ test('retention says why each snapshot stays, and when it goes', async () => {
   expect(text).toContain('not within a year');
 });
 
+describe('drills', () => {
+  test('are on the first page, in a list, and each has a report', async () => {
+    const home = textOf(await get('/'));
+    expect(home).toContain('Proven by a drill 47h ago.');
+    expect(home).toContain('Last drill 47h ago · everything equal · restored in 38s');
+    expect(textOf(await get('/drills'))).toContain('everything equal 1m 12s db.postgres and web.media');
+    const report = textOf(await get('/drills/20261126T060000Z-d111aa'));
+    expect(report).toContain('drill ok in 1m 12s · 2 sources');
+    expect(report).toContain('61 tables, 1,521,238 rows equal');
+    expect(report).toContain('rows app equal 1402003');
+    expect(report).toContain('amcheck of indexes app not checked the image has no amcheck');
+  });
+
+  test('a project without drills says nothing about them', async () => {
+    const facts = { ...makeFacts(), drills: [] };
+    const home = textOf(await get('/', { facts }));
+    expect(home).not.toContain('Last drill');
+    expect(home).not.toContain('Proven');
+    expect(textOf(await get('/drills', { facts }))).toContain('No drill yet');
+  });
+});
+
 describe('hostile text', () => {
   /** Markup, quotes, separators of lines and of directions, lone surrogates, secrets of other syntaxes. */
   const hostile = fc
@@ -201,7 +223,9 @@ describe('hostile text', () => {
         const whole = (body: Parameters<typeof renderPage>[0]['body']) =>
           String(renderPage({ project: text, version: text, title: text, body }));
         const snapshots = { manifests: overview.found.manifests, foreseen: new Map(), zone: 'UTC' };
-        isHarmless(whole(homeBody({ overview, runs: facts.runs, snapshots, live: null, now: NOW, stale: text })));
+        isHarmless(
+          whole(homeBody({ overview, runs: facts.runs, drills: [], snapshots, live: null, now: NOW, stale: text })),
+        );
         const table = { schema: text, name: text, rows: 1, exact: true, bytes: 1 };
         const server = { server: { version: text }, databases: [{ name: text, size: 1, tables: [table] }] };
         const entry = { ...manifest!.sources['db.postgres']!, summary: text, warnings: [text], error };

@@ -1,10 +1,12 @@
 import { keptLines } from '../../kept/list.ts';
+import { lastDrillOf } from '../../overview/drills.ts';
 import type { Overview } from '../../overview/overview.ts';
 import { pastOf } from '../../overview/past.ts';
 import { destinationErrors, projectProblems } from '../../overview/problems.ts';
 import type { PlannedSource } from '../../plan/model.ts';
 import { nextRun } from '../../plan/values/schedule.ts';
 import type { RanRun } from '../../record/run-log.ts';
+import type { DrillReport } from '../../report/drill-report.ts';
 import { formatAgo, oneLine, plural } from '../../report/format.ts';
 import { problemText } from '../../report/problem-text.ts';
 import { type Live, liveSection } from './live.ts';
@@ -18,6 +20,8 @@ import { judge } from './verdict.ts';
 interface HomeInput {
   overview: Overview;
   runs: readonly RanRun[];
+  /** oldest first */
+  drills: readonly DrillReport[];
   snapshots: SnapshotsInput;
   live: Live | null;
   now: Date;
@@ -33,7 +37,7 @@ const RECENT = 8;
 export function homeBody(input: HomeInput): Html {
   const { overview, live, now } = input;
   const { zone } = overview;
-  const verdict = judge(overview, now);
+  const verdict = judge(overview, now, input.drills);
   const inputs = cardInputs(input);
   const [cards, rows] = [inputs.slice(0, MAX_CARDS), inputs.slice(MAX_CARDS)];
   return html`<div class="verdict ${verdict.tone}"><h1>${verdict.text}</h1><p>${verdict.more.map((text) => html`${text} `)}</p></div>
@@ -49,11 +53,12 @@ ${kept(overview, now)}
 }
 
 /** Returns the cards in their order. Sources that need attention come first. */
-function cardInputs({ overview, runs, now }: HomeInput): CardInput[] {
+function cardInputs({ overview, runs, drills, now }: HomeInput): CardInput[] {
   const { plan, zone, windows, found } = overview;
   const planned = new Map(plan.sources.map((one) => [one.name, one]));
   const all = overview.sources.map((source): CardInput => {
     const of = planned.get(source.name);
+    const drill = lastDrillOf(drills, source.name);
     const its = windows.find(({ name }) => name === source.name);
     return {
       source,
@@ -61,6 +66,7 @@ function cardInputs({ overview, runs, now }: HomeInput): CardInput[] {
       unread: found.problem !== undefined,
       ...(of ? { planned: of, ...ownNextRun(nextRun(of.schedule, zone, now), overview) } : {}),
       ...(its ? { windows: its } : {}),
+      ...(drill ? { drill } : {}),
     };
   });
   const rank = ({ source, planned: of }: CardInput) =>

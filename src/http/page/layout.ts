@@ -15,6 +15,7 @@ const RELOAD_S = 5;
 const PAGES = [
   ['Overview', '/'],
   ['Snapshots', '/snapshots'],
+  ['Drills', '/drills'],
   ['Retention', '/retention'],
 ] as const;
 

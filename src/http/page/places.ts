@@ -15,11 +15,11 @@ export function placesSection({ destination, copies, found, places }: Overview, 
     const cost = isPriced
       ? html`<td class="r num w0">${size?.cost === undefined ? '' : `${size.cost.toFixed(2)}`}</td>`
       : '';
-    return html`<tr><td class="path">${oneLine(name)}<div class="soft small">${what}</div></td><td>${shown}</td><td class="r num w0">${size?.now ? formatBytes(size.now.bytes) : '?'}<div class="soft small">${size ? growth(size) : ''}</div></td>${cost}</tr>`;
+    return html`<tr><td>${oneLine(name)}<div class="soft small">${what} ${shown}</div></td><td class="r num w0">${size?.now ? formatBytes(size.now.bytes) : '?'}<div class="soft small">${size ? growth(size) : ''}</div></td>${cost}</tr>`;
   };
   const rows = copies.map((copy) => row(copy.name, 'copy', copyState(copy, now)));
   const priced = isPriced ? html`<th scope="col" class="r">a month</th>` : '';
-  return html`<section class="card" aria-label="Where the backups are"><h2>Where the backups are</h2><table><thead><tr><th scope="col">place</th><th scope="col">state</th><th scope="col" class="r">holds</th>${priced}</tr></thead><tbody>${row(destination, 'destination', state)}${rows}</tbody></table>${bySource(places)}</section>`;
+  return html`<section class="card" aria-label="Where the backups are"><h2>Where the backups are</h2><table><thead><tr><th scope="col">place</th><th scope="col" class="r">holds</th>${priced}</tr></thead><tbody>${row(destination, 'destination', state)}${rows}</tbody></table>${bySource(places)}</section>`;
 }
 
 function copyState({ complete, behindSince, error, made }: Overview['copies'][number], now: Date): Html {

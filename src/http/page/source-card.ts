@@ -1,4 +1,5 @@
 import { errorOf } from '../../backup/others.ts';
+import type { DrilledSource } from '../../overview/drills.ts';
 import type { Overview } from '../../overview/overview.ts';
 import type { PastRun } from '../../overview/past.ts';
 import type { SourceWindows } from '../../overview/windows.ts';
@@ -8,6 +9,7 @@ import { formatAge, formatAgo, formatBytes, formatDuration, formatWhen, oneLine 
 import type { SourceStatus } from '../../run/source-status.ts';
 import { calendarOf } from './calendar.ts';
 import { gapsText, lineChart, type Point, strip, windowBar } from './charts.ts';
+import { drillFact } from './drills.ts';
 import { command, type Html, html, prose, type Tone, time } from './text.ts';
 
 /** What a card shows of a source. */
@@ -18,6 +20,8 @@ export interface CardInput {
   /** oldest first */
   past: readonly PastRun[];
   windows?: SourceWindows;
+  /** the last drill that restored it */
+  drill?: DrilledSource;
   /** the destination cannot be read, so the snapshots are unknown */
   unread: boolean;
   /** absent if it is that of the project */
@@ -79,7 +83,7 @@ function fact(label: string, value: Html | string): Html {
 }
 
 function facts(input: CardInput, { now, zone }: When): Html {
-  const { source, past, planned, nextRun } = input;
+  const { source, planned, nextRun } = input;
   const { last, lastGood } = source;
   const items: Html[] = [];
   if (lastGood) {
@@ -89,8 +93,7 @@ function facts(input: CardInput, { now, zone }: When): Html {
     items.push(fact('Holds', oneLine(entry.summary) || formatBytes(entry.bytes)));
   } else items.push(fact('Last good snapshot', 'none'));
   if (last && last.status !== 'ok') items.push(fact('Last run', time(last.at, formatAgo(new Date(last.at), now))));
-  const took = past.findLast(({ durationMs, status }) => durationMs !== undefined && status === 'ok')?.durationMs;
-  if (took !== undefined) items.push(fact('A backup takes', formatDuration(took)));
+  if (input.drill) items.push(fact('Last drill', drillFact(input.drill, now)));
   if (planned?.kind !== 'base') items.push(fact('Could be lost now', exposure(input, now)));
   if (nextRun) items.push(fact('Next run', formatWhen(nextRun, { now, zone })));
   return html`<dl class="grid">${items}</dl>`;

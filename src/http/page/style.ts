@@ -22,7 +22,7 @@ code{font:.86em ui-monospace,SFMono-Regular,Menlo,monospace;background:var(--non
 .verdict p{color:var(--soft);max-width:56rem;text-wrap:pretty}h1{text-wrap:balance}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1rem 1.15rem 1.1rem;margin:.85rem 0}
 .head{display:flex;justify-content:space-between;gap:.3rem .8rem;align-items:baseline;flex-wrap:wrap}
-.pill{font-size:.82rem;font-weight:600;padding:.12rem .65rem;border-radius:99px}
+.pill{font-size:.82rem;font-weight:600;padding:.12rem .65rem;border-radius:99px;display:inline-block}
 .pill.ok{color:var(--ok);background:var(--ok-bg)}.pill.warn{color:var(--warn);background:var(--warn-bg)}.pill.bad{color:var(--bad);background:var(--bad-bg)}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(11.5rem,1fr));gap:.7rem 1.5rem;margin:.75rem 0 0}
 .two{grid-template-columns:1fr 1fr}
@@ -32,7 +32,7 @@ dt{font-size:.78rem;color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 .strip i{height:22px;border-radius:3px;background:var(--bar)}.strip .n{height:4px;background:var(--none)}
 .strip .p{background:linear-gradient(to top,var(--warn) 60%,var(--warn-bg) 60%)}
 .strip .f{background:repeating-linear-gradient(135deg,var(--bad) 0 4px,var(--bad-bg) 4px 7px)}
-.scale{display:flex;justify-content:space-between;gap:1rem;font-size:.78rem;color:var(--soft);margin-top:.25rem}
+.scale span:first-child,.scale span:last-child{white-space:nowrap}.scale{display:flex;justify-content:space-between;gap:1rem;font-size:.78rem;color:var(--soft);margin-top:.25rem}
 .window{display:block;width:100%;height:12px;margin-top:.9rem;border-radius:6px}.window .w{fill:var(--bar)}.window .h{fill:var(--none)}
 .chart{display:block;width:100%;height:46px;margin-top:.15rem}.chart path{fill:none;stroke:var(--accent);stroke-width:1.7;vector-effect:non-scaling-stroke}.chart .a{fill:var(--accent);opacity:.13;stroke:none}
 .note{border-radius:9px;padding:.6rem .85rem;margin-top:.85rem;font-size:.93rem;background:var(--warn-bg);overflow-wrap:anywhere}.note.bad{background:var(--bad-bg)}.note p{margin:.15rem 0}.note code{background:var(--card)}
@@ -44,6 +44,6 @@ td{overflow-wrap:anywhere}thead th{color:var(--soft);font-size:.78rem;border:0}.
 .scroll{overflow-x:auto}
 .path{overflow-wrap:anywhere}
 footer{margin-top:2.2rem;font-size:.86rem;color:var(--soft)}
-@media(max-width:40rem){.hide{display:none}body{font-size:16px}.two{grid-template-columns:1fr}.card{padding:.85rem .9rem 1rem}h1{font-size:1.35rem}.strip{gap:2px}}
+@media(max-width:40rem){.hide{display:none}.grid{grid-template-columns:1fr 1fr;gap:.6rem .9rem}body{font-size:16px}.grid.two{grid-template-columns:1fr}.card{padding:.85rem .9rem 1rem}h1{font-size:1.35rem}.strip{gap:2px}}
 @media print{:root{--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb}.top nav,.skip,footer{display:none}.card{break-inside:avoid;border-color:#bbb}a{color:inherit;text-decoration:none}.page{padding:0;max-width:none}.pill{border:1px solid currentColor}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 `;

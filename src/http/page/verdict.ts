@@ -1,5 +1,7 @@
+import { lastDrillOf } from '../../overview/drills.ts';
 import type { Overview } from '../../overview/overview.ts';
 import { destinationErrors, projectProblems } from '../../overview/problems.ts';
+import type { DrillReport } from '../../report/drill-report.ts';
 import { formatAgo, formatWhen, oneLine, plural } from '../../report/format.ts';
 import { joinNames, type Tone } from './text.ts';
 
@@ -13,11 +15,14 @@ interface Verdict {
 }
 
 /** Judges the project as a whole. Names are as they are: the page escapes them. */
-export function judge(overview: Overview, now: Date): Verdict {
+export function judge(overview: Overview, now: Date, drills: readonly DrillReport[] = []): Verdict {
   const { sources } = overview;
-  const more = [lastText(overview, now), ...copyTexts(overview, now), nextText(overview, now)].filter(
-    (text) => text !== '',
-  );
+  const more = [
+    lastText(overview, now),
+    drillText(overview, now, drills),
+    ...copyTexts(overview, now),
+    nextText(overview, now),
+  ].filter((text) => text !== '');
   const bad = sources.filter(({ attention }) => attention !== null && attention !== 'never');
   const never = sources.filter(({ attention }) => attention === 'never');
   if (destinationErrors(overview).length > 0 && overview.found.problem) {
@@ -74,6 +79,17 @@ function lastText({ sources, last }: Overview, now: Date): string {
     .at(-1);
   if (newest !== undefined) return `Last backup ${formatAgo(new Date(newest), now)}.`;
   return last ? `The last run, ${formatAgo(new Date(last.end), now)}, stored nothing.` : 'No run yet.';
+}
+
+/** The oldest proof counts: everything was proven by then. */
+function drillText({ sources }: Overview, now: Date, drills: readonly DrillReport[]): string {
+  const proofs = sources.flatMap(({ name }) => lastDrillOf(drills, name, ['ok'])?.report.end ?? []).sort();
+  const [oldest] = proofs;
+  if (oldest === undefined) return '';
+  const ago = formatAgo(new Date(oldest), now);
+  const failed = sources.filter(({ name }) => lastDrillOf(drills, name)?.result.status === 'failed');
+  if (failed.length > 0) return `The last drill of ${joinNames(failed.map(({ name }) => name))} failed.`;
+  return `Proven by a drill ${ago}.`;
 }
 
 function copyTexts({ copies, destination }: Overview, now: Date): string[] {
