@@ -5,6 +5,7 @@ import type { BenchOptions } from './stack.ts';
 const BENCHES: Record<string, (options: BenchOptions) => Promise<string>> = {
   postgres: async (options) => (await import('./postgres.ts')).benchPostgres(options),
   restore: async (options) => (await import('./restore.ts')).benchRestore(options),
+  drill: async (options) => (await import('./drill.ts')).benchDrill(options),
   volume: async (options) => (await import('./volume.ts')).benchVolume(options),
   seal: async (options) => (await import('./seal.ts')).benchSeal(options),
   s3: async (options) => (await import('./s3.ts')).benchS3(options),

@@ -207,7 +207,15 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
 
 /** A drill of the newest snapshot of every source. */
 function scheduledDrill(signal: AbortSignal): DrillRequest {
-  return { sources: [], snapshot: 'latest', trigger: 'schedule', unsigned: false, signal, say: () => undefined };
+  return {
+    sources: [],
+    snapshot: 'latest',
+    stack: false,
+    trigger: 'schedule',
+    unsigned: false,
+    signal,
+    say: () => undefined,
+  };
 }
 
 /** Recovers dead runs, unless another run has the lock: that run has already done so. */

@@ -15,6 +15,7 @@ export function runDrill(
   const { agent, self, settings } = environment;
   const deps = restoreDepsOf(environment, listeners);
   const { confirmed } = pointDepsOf(environment);
-  const own = { agent, agentImage: self.facts.imageId, settings: settings.drill, confirmed };
+  const ownRepository = () => environment.own.repository({ create: false }).catch(() => undefined);
+  const own = { agent, agentImage: self.facts.imageId, settings: settings.drill, confirmed, ownRepository };
   return drill({ ...deps, ...own }, request);
 }

@@ -14,6 +14,7 @@ export async function drill(call: Call): Promise<number> {
     sources: (operands[0] ?? []) as string[],
     snapshot: typeof options.snapshot === 'string' ? options.snapshot : 'latest',
     ...(options.at === undefined ? {} : { aim: { target: options.at as Aim['target'] } }),
+    stack: options.stack === true,
     trigger: 'manual',
     ...(typeof options.by === 'string' ? { by: options.by } : {}),
     unsigned: options.unsigned === true,
@@ -33,7 +34,7 @@ export async function drills(call: Call): Promise<number> {
   const now = new Date();
   const days = options.since as number | undefined;
   const since = days === undefined ? undefined : new Date(now.getTime() - days * DAY_MS);
-  const list = await readDrills(await app.repository({ create: false }), io.signal);
+  const list = await readDrills(await app.repository({ create: false }), { signal: io.signal });
   const chosen = list.drills.filter(({ report }) => since === undefined || new Date(report.start) >= since);
   const report: DrillsReport = {
     project: app.project,

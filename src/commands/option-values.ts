@@ -113,6 +113,7 @@ export function addDrillOptions(command: Command): Command {
   return command
     .option('--snapshot <snapshot>', 'use this snapshot (default: the latest of each source)')
     .option('--at <time>', 'recover database servers to this time, with a time zone, or to `latest`', point)
+    .option('--stack', 'restore all sources at the same time, and run lifeboat.drill.health')
     .option('--by <name>', 'who asks for the drill, for the evidence')
     .option('--unsigned', 'with LIFEBOAT_SIGNING_KEY: accept a snapshot without a signature');
 }

@@ -47,13 +47,13 @@ export async function runDueDrill(deps: DueDeps, until: AbortSignal, nextBackup:
   if (drills.settings.mode === 'off') return;
   if (times[KEY] === undefined) return served.write({ ...times, [KEY]: now().toISOString() });
   if (!isDue(deps, times)) return;
-  const { [AGAIN]: _, ...others } = times;
-  // Before the drill, so that one which crashes the agent is not started again and again.
-  await served.write({ ...others, [KEY]: now().toISOString() });
+  const again = new Date(now().getTime() + AGAIN_MS).toISOString();
+  // Before the drill, so that one which crashes the agent is tried again, and not at once.
+  await served.write({ ...times, [KEY]: now().toISOString(), [AGAIN]: again });
   const report = await runDrill({ drills, log }, until, nextBackup.getTime() - now().getTime());
-  if (report === 'locked') await served.write({ ...(await served.read()), ...times });
-  else if (report?.status === 'interrupted')
-    await served.write({ ...(await served.read()), [AGAIN]: new Date(now().getTime() + AGAIN_MS).toISOString() });
+  if (report !== 'locked' && report?.status === 'interrupted') return;
+  const { [AGAIN]: _, ...others } = await served.read();
+  await served.write(report === 'locked' ? { ...others, ...times } : others);
 }
 
 function isDue({ drills, zone, now }: DueDeps, times: Readonly<Record<string, string>>): boolean {

@@ -1,4 +1,5 @@
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { hasErrno } from '../base/errors.ts';
 
 /**
@@ -25,41 +26,50 @@ function alignedBuffer(): Buffer {
   return buffer;
 }
 
+/** Settles when the present read is over: all reads share the buffer. */
+let last: Promise<unknown> = Promise.resolve();
+
 /**
- * Reads a file, and blocks the thread meanwhile.
+ * Reads a file. Reads of one thread wait for each other.
  *
  * @param on called with each piece, which is valid only during the call
  * @param restart called if the file is read again from its beginning
  * @returns whether the bytes came from the disk: false if the file system allows only reads through the page cache
  * @throws the system error
  */
-export function readPastCache(file: string, on: (piece: Buffer) => void, restart: () => void): boolean {
+export function readPastCache(file: string, on: (piece: Buffer) => void, restart: () => void): Promise<boolean> {
+  const read = last.then(() => readAlone(file, on, restart));
+  last = read.catch(() => undefined);
+  return read;
+}
+
+async function readAlone(file: string, on: (piece: Buffer) => void, restart: () => void): Promise<boolean> {
   try {
-    if (readAll(file, constants.O_DIRECT, on)) return true;
+    if (await readAll(file, constants.O_DIRECT, on)) return true;
   } catch (error) {
     // Not every file system supports direct reads, and some support only larger blocks.
     if (!hasErrno(error, 'EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')) throw error;
   }
   restart();
-  readAll(file, 0, on);
+  await readAll(file, 0, on);
   return false;
 }
 
 /** Returns whether all bytes of the file were read. */
-function readAll(file: string, flag: number, on: (piece: Buffer) => void): boolean {
+async function readAll(file: string, flag: number, on: (piece: Buffer) => void): Promise<boolean> {
   const into = alignedBuffer();
-  const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | flag);
+  const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | flag);
   try {
     let position = 0;
     for (;;) {
-      const read = readSync(fd, into, 0, into.length, position);
+      const { bytesRead: read } = await handle.read(into, 0, into.length, position);
       if (read > 0) on(into.subarray(0, read));
       position += read;
       // A direct read cannot continue in the middle of a block: only the end of the file is there.
       const atEnd = read === 0 || (flag !== 0 && position % BLOCK !== 0);
-      if (atEnd) return position === fstatSync(fd).size;
+      if (atEnd) return position === (await handle.stat()).size;
     }
   } finally {
-    closeSync(fd);
+    await handle.close();
   }
 }

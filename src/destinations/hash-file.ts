@@ -1,12 +1,16 @@
+import { lstat } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
-import type { Stored } from './destination.ts';
+import { type Hashed, hashHere } from './hash-here.ts';
 import type { HashAnswer } from './hash-worker.ts';
 
 const IDLE_MS = 5000;
 const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 32 };
 
-/** A file as it was read. `direct`: from the disk, and not from the page cache of the system. */
-type Hashed = Stored & { direct: boolean };
+/**
+ * The largest file that this thread hashes, bytes. That takes 5 ms of its time. A thread takes 100 ms of processor time
+ * to start, and most runs store no larger object.
+ */
+const HERE = 4 * 1024 * 1024;
 
 interface Waiting {
   resolve(hashed: Hashed): void;
@@ -19,13 +23,19 @@ let idle: NodeJS.Timeout | undefined;
 const waiting: Waiting[] = [];
 
 /**
- * Reads a file back from the disk and hashes it, in a worker thread: the next object can be stored meanwhile, and a
- * disk that hangs does not block this thread.
+ * Reads a file back from the disk and hashes it, a large one in a worker thread. A disk that hangs does not block this
+ * thread.
  *
  * @param alive called repeatedly while a large file is read
  * @throws the system error
  */
-export function hashFile(file: string, alive?: () => void): Promise<Hashed> {
+export async function hashFile(file: string, alive?: () => void): Promise<Hashed> {
+  const { size } = await lstat(file);
+  return size <= HERE ? hashHere(file) : hashInWorker(file, alive);
+}
+
+/** Like {@link hashHere}, but meanwhile, this thread stores the next object. */
+function hashInWorker(file: string, alive: (() => void) | undefined): Promise<Hashed> {
   return new Promise((resolve, reject) => {
     clearTimeout(idle);
     worker ??= start();

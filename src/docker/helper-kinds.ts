@@ -78,6 +78,16 @@ export const HELPER_KINDS = {
     capabilities: {},
     limits: { memoryMib: 2048, pids: 512 },
   }),
+  application: defineKind({
+    purpose: 'application',
+    title: 'Application helper',
+    task: 'runs `lifeboat.drill.health` in a drill of the whole stack',
+    image: "the application's",
+    network: "the drill helper's, which has no network",
+    mounts: { volume: { doc: 'The new volumes into which the drill restored files.', access: 'read-write' } },
+    capabilities: {},
+    limits: { memoryMib: 2048, pids: 512 },
+  }),
   recovery: defineKind({
     purpose: 'recovery',
     title: 'Recovery helper',

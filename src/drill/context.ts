@@ -1,10 +1,11 @@
 import type { Log } from '../base/log.ts';
-import type { PlannedSource } from '../plan/model.ts';
+import type { Mount, PlannedSource } from '../plan/model.ts';
 import type { DrillSettings } from '../plan/values/drill-settings.ts';
 import type { DrillCheck, DrillResult } from '../report/drill-report.ts';
 import type { RestoreContext, RestoreDeps } from '../restore/context.ts';
 import type { Aim, findStart } from '../restore/point/find-start.ts';
 import type { AgentContext } from '../sources/postgres/server/tools.ts';
+import type { Repository } from '../store/repository/repository.ts';
 
 /** The dependencies of a drill. */
 export interface DrillDeps extends RestoreDeps {
@@ -12,6 +13,8 @@ export interface DrillDeps extends RestoreDeps {
   /** image of the agent's container */
   agentImage: string;
   settings: DrillSettings;
+  /** the agent's own repository, even if another one is read; undefined if it cannot be opened */
+  ownRepository(): Promise<Repository | undefined>;
   /** until when the server of a source is known to have written nothing more, by its system identifier */
   confirmed(source: string): Promise<Parameters<typeof findStart>[2]>;
 }
@@ -21,6 +24,8 @@ export interface DrillRequest {
   sources: readonly string[];
   /** `latest`, the id of a snapshot, or the start of one */
   snapshot: string;
+  /** restore everything at the same time, and run `lifeboat.drill.health` */
+  stack: boolean;
   /** a point in time to recover servers to */
   aim?: Aim;
   trigger: 'schedule' | 'manual';
@@ -33,12 +38,17 @@ export interface DrillRequest {
   say(line: string): void;
 }
 
+/** Restored data that is in use: the container of a server, or a volume. */
+export type RestoredData = { kind: 'server'; container: string } | { kind: 'volume'; volume: Mount };
+
 /** The drill of one source in progress. */
 export interface Part {
   source: string;
   /** the source in the present plan; absent if it has none */
   planned: PlannedSource | undefined;
   context: RestoreContext;
+  /** Called with the restored data at the end of the drill, before it is removed; only for the whole stack. */
+  whileUp?(up: RestoredData): Promise<void>;
   /** filled by the steps */
   result: DrillResult;
   log: Log;

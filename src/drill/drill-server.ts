@@ -8,7 +8,7 @@ import type { Mount, PostgresSource } from '../plan/model.ts';
 import type { DrillImage } from '../report/drill-report.ts';
 import type { AgentContext } from '../sources/postgres/server/tools.ts';
 import { watchDisk } from '../sources/postgres/throwaway/disk-watch.ts';
-import { SERVER_PORT, startServer } from '../sources/postgres/throwaway/start-server.ts';
+import { startServer } from '../sources/postgres/throwaway/start-server.ts';
 import type { Part } from './context.ts';
 
 const VOLUME = '/lifeboat/drill';
@@ -60,6 +60,8 @@ interface DrillServerOptions {
   part: Part;
   /** name of the superuser */
   user: string;
+  /** the port of the source's server, which its applications use */
+  port: number;
   /** shared_preload_libraries of the recorded server */
   preload: string | undefined;
 }
@@ -135,12 +137,15 @@ async function startWithLibraries(options: DrillServerOptions): Promise<Helper> 
   }
 }
 
-async function start({ agent, image, part, user }: DrillServerOptions, more: Record<string, string>): Promise<Helper> {
+async function start(
+  { agent, image, part, user, port }: DrillServerOptions,
+  more: Record<string, string>,
+): Promise<Helper> {
   const volume: Mount = { type: 'volume', source: '', destination: VOLUME, writable: true };
   const kind = kindSpec(HELPER_KINDS.drill, { data: [{ mount: volume, target: VOLUME }] });
   const { id, journal } = part.context;
   return startServer({
-    ...{ agent, image: image.id, user, kind, directory: DIRECTORY, settings: { ...SETTINGS, ...more } },
+    ...{ agent, image: image.id, user, kind, directory: DIRECTORY, settings: { ...SETTINGS, port, ...more } },
     ...{ runId: id, recordHelper: (name: string) => journal.record({ type: 'helper', name }) },
     // A new volume belongs to root, and the server runs as another user.
     prepare: async (helper) =>
@@ -154,11 +159,15 @@ async function start({ agent, image, part, user }: DrillServerOptions, more: Rec
   });
 }
 
-function sourceOf({ agent, image, part, user }: DrillServerOptions, helper: Helper, mount?: Mount): PostgresSource {
+function sourceOf(
+  { agent, image, part, user, port }: DrillServerOptions,
+  helper: Helper,
+  mount?: Mount,
+): PostgresSource {
   return {
     kind: 'postgres',
     ...{ name: part.source, project: agent.project, service: 'drill', schedule: '', keep: {} },
-    ...{ imageId: image.id, user, database: 'postgres', port: SERVER_PORT },
+    ...{ imageId: image.id, user, database: 'postgres', port },
     ...{ containerId: helper.id, containerName: `the server of the drill of ${part.source}` },
     ...{ dataDirectories: [`${DIRECTORY}/data`], mounts: mount ? [mount] : [] },
     ...{ excludeDatabases: [], excludeTableData: [] },

@@ -1,37 +1,17 @@
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
-import type { PlannedSource, PostgresSource } from '../plan/model.ts';
+import type { PlannedSource } from '../plan/model.ts';
 import type { DrillReport, DrillResult } from '../report/drill-report.ts';
-import { formatAgo, formatDuration } from '../report/format.ts';
-import type { RestoreContext } from '../restore/context.ts';
-import { findSnapshot } from '../restore/find.ts';
+import { formatDuration } from '../report/format.ts';
 import { Journal } from '../run/journal.ts';
 import { startTimer } from '../run/timer.ts';
-import { heldAt } from '../store/objects/manifest.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
-import { readPacks } from '../store/repository/pack-lists.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import { requireKeys } from '../store/seal/encryption.ts';
-import { type DrillDeps, type DrillRequest, equal, type Part } from './context.ts';
-import { chooseImage } from './drill-server.ts';
+import type { DrillDeps, DrillRequest } from './context.ts';
+import { drillOne, type Run } from './drill-one.ts';
 import { countDrills, putDrill } from './evidence.ts';
-import { drillPoint, type FoundPoint, findPoint } from './point-drill.ts';
-import { drillDatabases } from './postgres-drill.ts';
-import { drillFiles } from './volume-drill.ts';
-
-/** A drill in progress. */
-interface Run {
-  id: string;
-  startedAt: Date;
-  journal: Journal;
-  repository: Repository;
-  plan: readonly PlannedSource[];
-  /** how many drills came before */
-  turn: number;
-  signal: AbortSignal;
-}
+import { runSmokeTests, smokeTests, type Up } from './stack-drill.ts';
 
 /**
  * Restores snapshots into throwaway containers and compares them with the record: find → fetch → restore → compare →
@@ -60,7 +40,10 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
     try {
       const turn = await countDrills(repository);
       const run: Run = { id, startedAt, journal, repository, plan, turn, signal };
-      for (const name of names) if (!signal.aborted) results.push(await drillOne(deps, request, run, name));
+      if (request.stack) await drillStack(deps, request, run, { names, results });
+      else
+        for (const name of names)
+          if (!signal.aborted) results.push(await drillOne(deps, request, run, { source: name }));
     } finally {
       limit.clear();
       await deps.clear(path.join(deps.spool, id), id);
@@ -84,13 +67,38 @@ function withLimit(timeoutMs: number): { signal: AbortSignal; clear(): void } {
   return { signal: over.signal, clear: () => clearTimeout(timer) };
 }
 
+/**
+ * Refuses names that neither the plan nor a snapshot has, so that a misspelt one raises no alarm.
+ *
+ * @throws SOURCE_UNKNOWN
+ */
+async function refuseUnknown(
+  repository: Repository,
+  plan: readonly PlannedSource[],
+  { sources, signal }: Pick<DrillRequest, 'sources' | 'signal'>,
+): Promise<void> {
+  const unplanned = sources.filter((source) => !plan.some(({ name }) => name === source));
+  if (unplanned.length === 0) return;
+  const { snapshots } = await repository.snapshots(signal);
+  const stored = new Set(snapshots.flatMap(({ manifest }) => Object.keys(manifest.sources)));
+  const unknown = unplanned.filter((source) => !stored.has(source));
+  if (unknown.length === 0) return;
+  const known = [...new Set([...plan.map(({ name }) => name), ...stored])].sort();
+  throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${unknown.join(', ')}`, {
+    hint: known.length > 0 ? `The sources are: ${known.join(', ')}.` : 'There is no snapshot yet.',
+  });
+}
+
 /** Returns the sources to drill. @throws SOURCE_UNKNOWN */
 async function choose(
   repository: Repository,
   plan: readonly PlannedSource[],
   { sources, snapshot, signal }: DrillRequest,
 ): Promise<string[]> {
-  if (sources.length > 0) return [...new Set(sources)];
+  if (sources.length > 0) {
+    await refuseUnknown(repository, plan, { sources, signal });
+    return [...new Set(sources)];
+  }
   if (snapshot !== 'latest') {
     const { manifest } = await repository.resolve(snapshot);
     return Object.entries(manifest.sources).flatMap(([name, { status, kind }]) =>
@@ -104,86 +112,40 @@ async function choose(
   throw new LifeboatError('SOURCE_UNKNOWN', 'there is no snapshot, so there is nothing to drill');
 }
 
-async function drillOne(deps: DrillDeps, request: DrillRequest, run: Run, source: string): Promise<DrillResult> {
-  const planned = run.plan.find(({ name }) => name === source);
-  const kind = planned?.kind === undefined || planned.kind === 'base' ? 'postgres' : planned.kind;
-  const place = run.repository.destination.name;
-  const result: DrillResult = { source, kind, status: 'ok', place, steps: [], checks: [], notes: [] };
-  try {
-    const server = serverOfBase(source, planned, request);
-    const found = server === undefined ? undefined : await findPoint(deps, { ...request, server }, Math.random());
-    const context = await open(deps, request, run, { result, found });
-    const part = { source, planned, context, result, log: deps.log, signal: run.signal, say: request.say };
-    if (await isReadable(part)) {
-      await mkdir(context.directory, { recursive: true, mode: 0o700 });
-      if (found && server) await drillPoint(deps, part, { ...found, server, planned: serverIn(run.plan, server) });
-      else if (context.entry.kind === 'postgres') await drillDatabases(deps, part);
-      else await drillFiles(deps, part, run.turn);
-    }
-  } catch (error) {
-    const why = run.signal.aborted ? run.signal.reason : error;
-    result.status = hasCode(why, 'INTERRUPTED') ? 'interrupted' : 'failed';
-    result.error = errorInfo(why);
-  }
-  if (result.checks.some((check) => check.result === 'failed')) result.status = 'failed';
-  return result;
-}
-
-/** Returns the server whose recovery to a point in time is asked for; undefined for any other drill. */
-function serverOfBase(source: string, planned: PlannedSource | undefined, { aim }: DrillRequest): string | undefined {
-  if (planned?.kind === 'base') return planned.server;
-  return aim === undefined ? undefined : source;
-}
-
-function serverIn(plan: readonly PlannedSource[], server: string): PostgresSource | undefined {
-  return plan.find((one): one is PostgresSource => one.kind === 'postgres' && one.name === server);
-}
-
 /**
- * Finds the snapshot, and fills the result with what it is. Throws like {@link findSnapshot}.
- *
- * @param found the point of a recovery, whose base backup is the snapshot
+ * Restores all sources at the same time: each drill waits, with its data restored, until those after it and the smoke
+ * tests are over. Adds the results in this order.
  */
-async function open(
+async function drillStack(
   deps: DrillDeps,
   request: DrillRequest,
-  { id, journal, repository, startedAt, signal }: Run,
-  { result, found }: { result: DrillResult; found: FoundPoint | undefined },
-): Promise<RestoreContext> {
-  const { source } = result;
-  const { snapshot, entry, notes } = found
-    ? { ...found.start, notes: [] }
-    : await findSnapshot(repository, { ...request, source, lookOnly: true, signal });
-  // What is lost is what came after the end of the stored write-ahead log.
-  const held = found?.start.window.to ?? heldAt(snapshot);
-  const ageMs = Math.max(0, startedAt.getTime() - Date.parse(held));
-  Object.assign(result, { snapshot: snapshot.id, heldAt: held, ageMs });
-  if (entry.kind !== 'base') result.kind = entry.kind;
-  result.notes.push(...notes);
-  if (found) result.image = await chooseImage(deps.engine, entry.image, undefined);
-  request.say(`Drill of ${source} from ${snapshot.id} (${formatAgo(new Date(held), startedAt)})`);
-  const packs = await readPacks(repository, entry, signal);
-  const directory = path.join(deps.spool, id, source);
-  return { id, journal, directory, progress: () => undefined, repository, snapshot, entry, packs };
-}
-
-/**
- * Checks what needs no key: that the objects of the snapshot are there, whole. Resolves to whether there is a key for
- * the rest. If not, the result is unproven.
- */
-async function isReadable({ source, context, result }: Part): Promise<boolean> {
-  const { entry, packs, repository } = context;
-  const objects = [entry.index, entry.facts, ...packs].filter((one) => one !== undefined);
-  try {
-    requireKeys(objects, repository.keys);
-    return true;
-  } catch (error) {
-    if (!hasCode(error, 'KEY_MISSING')) throw error;
-    await repository.checkObjects(objects);
-    result.checks.push(equal('objects that are there, with their sizes', source, objects.length, objects.length));
-    Object.assign(result, { status: 'unproven', error: errorInfo(error) });
-    return false;
-  }
+  run: Run,
+  { names, results }: { names: readonly string[]; results: DrillResult[] },
+): Promise<void> {
+  const ups: Up[] = [];
+  const tests = smokeTests(await deps.plan());
+  let isTested = false;
+  const testAll = async () => {
+    isTested = true;
+    results.push(await runSmokeTests(deps, tests, { ...run, ups, say: request.say }));
+  };
+  const next = async (at: number): Promise<void> => {
+    const name = names[at];
+    if (name === undefined || run.signal.aborted) return testAll();
+    const planned = run.plan.find((one) => one.name === name);
+    results.push(
+      await drillOne(deps, request, run, {
+        source: name,
+        whileUp: async (data) => {
+          if (planned) ups.push({ planned, data });
+          await next(at + 1);
+        },
+      }),
+    );
+    // Its drill failed before its data was there.
+    if (!isTested) await next(at + 1);
+  };
+  await next(0);
 }
 
 function reportOf(
@@ -211,10 +173,15 @@ function reportOf(
   });
 }
 
-/** Stores the evidence and notifies. The result of the drill stays the same if the evidence cannot be stored. */
+/**
+ * Stores the evidence and notifies. The evidence of a copy belongs to the repository that it is a copy of. The result
+ * of the drill stays the same if the evidence cannot be stored.
+ */
 async function conclude(deps: DrillDeps, repository: Repository, report: DrillReport): Promise<void> {
   try {
-    await putDrill(repository, report);
+    const own = deps.otherRepository ? await deps.ownRepository() : undefined;
+    const isCopy = own?.info.id === repository.info.id && own.project === repository.project;
+    await putDrill(isCopy ? own : repository, report);
   } catch (error) {
     deps.log.warn('the evidence of the drill could not be stored', { drill: report.id, ...errorInfo(error) });
     report.unproven.push(`the evidence of this drill could not be stored: ${errorInfo(error).message}`);

@@ -5,7 +5,7 @@ import { canonicalJson, FORMAT, manifestHash } from '../store/objects/manifest.t
 import { readEvenDamaged, streamOf } from '../store/objects/objects.ts';
 import { parseSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import { type Verdict, verifyText } from '../store/repository/signing.ts';
+import { unsigned, type Verdict, verifyText } from '../store/repository/signing.ts';
 
 /** The evidence of drills, `<project>/drills/<id>.json`: signed and chained as manifests are. */
 
@@ -23,7 +23,7 @@ const check = z.object({
 });
 
 const result = z.object({
-  ...{ source: z.string(), kind: z.enum(['postgres', 'volume', 'files']), status, place: z.string() },
+  ...{ source: z.string(), kind: z.enum(['postgres', 'volume', 'files', 'stack']), status, place: z.string() },
   ...{ snapshot: z.string().optional(), heldAt: time.optional(), ageMs: z.number().optional() },
   image: z.object({ id: z.string(), digest: z.string().optional(), recorded: z.boolean() }).optional(),
   version: z.string().optional(),
@@ -69,13 +69,16 @@ function drillKey(project: string, id: string): string {
  */
 export async function putDrill(place: Place, report: DrillReport): Promise<void> {
   const { destination, project, signing } = place;
-  const last = (await readDrills(place)).drills.at(-1);
+  const last = (await readDrills(place, { newest: LOOKED_AT })).drills.at(-1);
   const chained = { sequence: (last?.sequence ?? 0) + 1, previous: last?.hash ?? null };
   // What is signed is what will be read, without fields that are undefined.
   const plain = document.parse(JSON.parse(JSON.stringify({ format: FORMAT, ...report, ...chained })));
   const text = `${canonicalJson(signing.sign('drill', plain))}\n`;
   await destination.put(drillKey(project, report.id), streamOf(text));
 }
+
+/** How many documents are read to find the newest. More than one, because a clock may have been wrong. */
+const LOOKED_AT = 20;
 
 /** Returns how many drills have evidence. */
 export async function countDrills({ destination, project }: Place): Promise<number> {
@@ -84,15 +87,26 @@ export async function countDrills({ destination, project }: Place): Promise<numb
   return count;
 }
 
-/** Reads all evidence, and verifies signatures and the chain. Rejects only if the destination cannot be read. */
-export async function readDrills(place: Place, signal?: AbortSignal): Promise<DrillList> {
+/**
+ * Reads evidence, and verifies signatures and the chain. Rejects only if the destination cannot be read.
+ *
+ * @param options `newest`: read only so many documents, those with the latest dates
+ */
+export async function readDrills(
+  place: Place,
+  { newest = Number.POSITIVE_INFINITY, signal }: { newest?: number; signal?: AbortSignal } = {},
+): Promise<DrillList> {
   const { destination, project, signing } = place;
   const prefix = `${project}/drills/`;
   const list: DrillList = { drills: [], problems: [] };
+  const ids: string[] = [];
   for await (const { key } of destination.list(prefix)) {
-    signal?.throwIfAborted();
     const id = key.slice(prefix.length).replace(/\.json$/, '');
-    if (!parseSnapshotId(id)) continue;
+    if (parseSnapshotId(id)) ids.push(id);
+  }
+  for (const id of ids.sort().reverse().slice(0, newest)) {
+    signal?.throwIfAborted();
+    const key = drillKey(project, id);
     const found = await readEvenDamaged(destination, key);
     if (!found) continue;
     try {
@@ -105,8 +119,18 @@ export async function readDrills(place: Place, signal?: AbortSignal): Promise<Dr
     }
   }
   list.drills.sort((a, b) => a.sequence - b.sequence || (a.report.id < b.report.id ? -1 : 1));
+  withoutForged(list);
   list.problems.push(...breaksOf(list));
   return list;
+}
+
+/** Moves unsigned documents to the problems, except those from before the first signed one. */
+function withoutForged(list: DrillList): void {
+  const first = list.drills.findIndex(({ signature }) => signature === 'signed');
+  const forged = list.drills.filter(({ signature }, i) => signature === 'unsigned' && first >= 0 && i > first);
+  list.drills = list.drills.filter((one) => !forged.includes(one));
+  for (const { report } of forged)
+    list.problems.push({ id: report.id, error: errorInfo(unsigned(`the evidence of drill ${report.id}`)) });
 }
 
 function decode(id: string, text: string): Omit<StoredDrill, 'hash' | 'signature'> {
@@ -125,8 +149,8 @@ function withoutUndefined(report: Omit<z.infer<typeof document>, 'format' | 'seq
 /** Finds evidence that does not follow an earlier document: one between them was removed or changed. */
 function breaksOf({ drills, problems }: DrillList): DrillList['problems'] {
   const earlier = new Set<string>();
-  return drills.flatMap(({ report, previous, hash }) => {
-    const follows = previous === null ? earlier.size === 0 : earlier.has(previous);
+  return drills.flatMap(({ report, sequence, previous, hash }) => {
+    const follows = previous === null ? sequence === 1 : earlier.has(previous);
     earlier.add(hash);
     if (follows || problems.length > 0) return [];
     const message = `the evidence of drill ${report.id} does not follow an earlier one: evidence is missing or was changed`;

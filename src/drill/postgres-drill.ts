@@ -45,6 +45,7 @@ export async function drillDatabases(deps: DrillDeps, part: Part): Promise<void>
     const rows = restored.databases.reduce((sum, one) => sum + one.rows, 0);
     const tables = restored.databases.reduce((sum, one) => sum + one.tables, 0);
     result.summary = `${plural(tables, 'table')}, ${plural(rows, 'row')} equal`;
+    await part.whileUp?.({ kind: 'server', container: restored.container });
   });
 }
 

@@ -19,11 +19,14 @@ import { SCRATCH } from '../sources/postgres/server/helper-mounts.ts';
 import { databaseDirectory } from '../sources/postgres/server/quote.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
+import { SERVER_PORT } from '../sources/postgres/throwaway/start-server.ts';
 import { type DrillDeps, type Part, step } from './context.ts';
 import { DrillServer } from './drill-server.ts';
 
 /** A server that holds the databases of a snapshot. */
 export interface RestoredServer {
+  /** id of its container */
+  container: string;
   tools: Tools;
   facts: PostgresFacts;
   /** `globals.sql` of the snapshot */
@@ -49,14 +52,15 @@ export async function withRestoredServer(
   const present =
     part.planned?.kind === 'postgres' && part.planned.userFile === undefined ? part.planned.user : undefined;
   const user = superuser ?? present ?? 'postgres';
-  const options = { agent: deps.agent, image, part, user, preload: config?.preload };
+  const port = part.planned?.kind === 'postgres' ? part.planned.port : SERVER_PORT;
+  const options = { agent: deps.agent, image, part, user, port, preload: config?.preload };
   const server = await step(part, 'starting a throwaway server', () => DrillServer.start(options));
   const signal = AbortSignal.any([part.signal, server.full]);
   try {
     const inServer = { ...part, signal };
     const tools = await openTools(deps, inServer, server);
     try {
-      await work(await restore(deps, inServer, tools, facts));
+      await work(await explained(server, await restore(deps, inServer, tools, facts)));
     } finally {
       await tools.close();
     }
@@ -67,6 +71,13 @@ export async function withRestoredServer(
   }
 }
 
+/** A database may have failed only because the server had too little memory. */
+async function explained(server: DrillServer, restored: Omit<RestoredServer, 'container'>): Promise<RestoredServer> {
+  const failed: FailedDatabase[] = [];
+  for (const { target, error } of restored.failed) failed.push({ target, error: await server.explain(error) });
+  return { ...restored, failed, container: server.source.containerId };
+}
+
 function openTools(deps: DrillDeps, { context, signal, say }: Part, server: DrillServer): Promise<Tools> {
   const { id, journal, directory } = context;
   const share = { directory, access: 'read-only' as const };
@@ -74,7 +85,12 @@ function openTools(deps: DrillDeps, { context, signal, say }: Part, server: Dril
   return deps.openTools(server.source, { runId: id, application, journal, withData: true, share, signal, say });
 }
 
-async function restore(deps: DrillDeps, part: Part, tools: Tools, facts: PostgresFacts): Promise<RestoredServer> {
+async function restore(
+  deps: DrillDeps,
+  part: Part,
+  tools: Tools,
+  facts: PostgresFacts,
+): Promise<Omit<RestoredServer, 'container'>> {
   const { source, context, signal, say } = part;
   const plan = await planLoad({ tools, facts, signal });
   const tree = path.join(context.directory, 'tree');

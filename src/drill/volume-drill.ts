@@ -53,6 +53,7 @@ export async function drillFiles(deps: DrillDeps, part: Part, turn: number): Pro
     await step(part, 'comparing with the record', () => compare(deps, part, { volume, indexPath, content }));
     const of = share.size < 1 ? ` of ${plural(context.entry.files, 'file')}, a share of ${percent(share)}` : '';
     result.summary = `${plural(content.files, 'file')}${of}, ${formatBytes(content.bytes)} equal`;
+    await part.whileUp?.({ kind: 'volume', volume });
     if (of !== '') result.notes.push('each drill restores another part of the files');
   });
 }

@@ -30,6 +30,7 @@ const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
   'lifeboat.exec.user': NOT_BACKED_UP,
   'lifeboat.exec.restored': 'it does not run after a restore',
   'lifeboat.health': 'no restore asks for it',
+  'lifeboat.drill.health': 'no drill runs it',
 };
 
 /** Returns true for a mistake that prevents every backup of the container. */

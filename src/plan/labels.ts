@@ -8,7 +8,13 @@ import { boolean, booleanOrList, duration, globs, list, matching, patterns } fro
 
 const POSTGRES = ['lifeboat.postgres'] as const;
 const VOLUMES = ['lifeboat.volumes'] as const;
-const HOOKS = ['lifeboat.exec.pre', 'lifeboat.exec.post', 'lifeboat.exec.restored', 'lifeboat.health'] as const;
+const HOOKS = [
+  'lifeboat.exec.pre',
+  'lifeboat.exec.post',
+  'lifeboat.exec.restored',
+  'lifeboat.health',
+  'lifeboat.drill.health',
+] as const;
 const ASSERTS = ['lifeboat.drill.assert', 'lifeboat.drill.assert.*'] as const;
 const EITHER = ['lifeboat.postgres', 'lifeboat.volumes'] as const;
 
@@ -157,6 +163,12 @@ export const LABELS = {
     form: 'name',
     doc: 'the database that these conditions are about. Default: the database that the environment of the container names, or else its only database with data',
     needs: ASSERTS,
+  },
+  'lifeboat.drill.health': {
+    parse: parseCommand,
+    form: 'command',
+    doc: 'smoke test of `lifeboat drill --stack`: a command that must end with status 0 in a new container of this image, [next to the restored data](drills.md#the-whole-stack)',
+    needs: EITHER,
   },
 } as const satisfies Fields;
 

@@ -106,6 +106,8 @@ interface SourceBase {
   restored?: Hook;
   /** a URL that must answer 2xx, or a command that must succeed, after a restore */
   health?: { url: string } | Hook;
+  /** the smoke test of a drill of the whole stack */
+  drillHealth?: Hook;
   /** services of the project that the service of a command depends on, directly or not; absent without commands */
   dependsOn?: string[];
   /** when the container was created and started; absent for `config` */
@@ -114,7 +116,7 @@ interface SourceBase {
 
 /** A container with the commands of its service. */
 export type HookService = Pick<SourceBase, 'project' | 'service' | 'containerId' | 'containerName'> &
-  Pick<SourceBase, 'pre' | 'post' | 'restored' | 'health' | 'dependsOn'>;
+  Pick<SourceBase, 'pre' | 'post' | 'restored' | 'health' | 'drillHealth' | 'dependsOn'>;
 
 /** A Postgres container. */
 export interface PostgresSource extends SourceBase {

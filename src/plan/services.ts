@@ -99,7 +99,8 @@ export function hooksOf({ container, values }: Asked, containers: readonly Conta
   const hook = (argv: readonly string[]): Hook => ({ argv, ...(user === undefined ? {} : { user }) });
   const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
   const [restored, health] = [values['lifeboat.exec.restored'], values['lifeboat.health']];
-  const dependsOn = (pre ?? post ?? restored ?? health) ? allDependencies(container, containers) : [];
+  const drillHealth = values['lifeboat.drill.health'];
+  const dependsOn = (pre ?? post ?? restored ?? health ?? drillHealth) ? allDependencies(container, containers) : [];
   return {
     project: container.project,
     service: container.service,
@@ -109,6 +110,7 @@ export function hooksOf({ container, values }: Asked, containers: readonly Conta
     ...(post !== undefined && container.running ? { post: hook(post) } : {}),
     ...(restored === undefined ? {} : { restored: hook(restored) }),
     ...(health === undefined ? {} : { health: typeof health === 'string' ? { url: health } : hook(health) }),
+    ...(drillHealth === undefined ? {} : { drillHealth: hook(drillHealth) }),
     ...(dependsOn.length > 0 ? { dependsOn } : {}),
   };
 }
@@ -117,7 +119,7 @@ export function hooksOf({ container, values }: Asked, containers: readonly Conta
 export function hasOnlyHooks(asked: Asked): boolean {
   const { values } = asked;
   const [pre, post] = [values['lifeboat.exec.pre'], values['lifeboat.exec.post']];
-  const after = values['lifeboat.exec.restored'] ?? values['lifeboat.health'];
+  const after = values['lifeboat.exec.restored'] ?? values['lifeboat.health'] ?? values['lifeboat.drill.health'];
   return !asks(asked) && (pre ?? post ?? after) !== undefined;
 }
 

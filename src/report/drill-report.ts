@@ -27,7 +27,8 @@ export interface DrillImage {
 /** One source's part of a drill. Durations in milliseconds. */
 export interface DrillResult {
   source: string;
-  kind: 'postgres' | 'volume' | 'files';
+  /** `stack`: the smoke tests of applications next to all restored data */
+  kind: 'postgres' | 'volume' | 'files' | 'stack';
   /**
    * `interrupted`: the drill ended early, and proves nothing about the source. `unproven`: no key to decrypt it is set,
    * so only what needs no key was checked

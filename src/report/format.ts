@@ -38,7 +38,8 @@ export function formatRate(bytesPerSecond: number): string {
 
 /** A count with thousands separators: `1,523,118`. */
 export function formatCount(count: number): string {
-  return count.toLocaleString('en-US', { maximumFractionDigits: 0 });
+  // The formats of `Intl` take 20 ms of processor time to load.
+  return String(Math.round(count)).replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
 /** A count with its noun: `1 file`, `20,114 files`, `2 copies`. */

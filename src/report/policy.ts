@@ -57,8 +57,8 @@ export function failedSources({ results, others = [], copies = [] }: RunReport):
 }
 
 /**
- * Wraps a notifier so that it receives only the runs that the mode selects, and drills that are not ok unless the mode
- * is `always`. Only a delivered message counts as the last.
+ * Wraps a notifier so that it receives only the runs that the mode selects, and drills that failed unless the mode is
+ * `always`. Only a delivered message counts as the last.
  */
 export function withPolicy(notifier: Notifier, mode: NotifyMode, now: () => number = Date.now): Notifier {
   let last: LastMessage | undefined;
@@ -66,7 +66,7 @@ export function withPolicy(notifier: Notifier, mode: NotifyMode, now: () => numb
     name: notifier.name,
     test: (signal) => notifier.test(signal),
     async handle(event, signal) {
-      if (event.type === 'drill-finished' && mode !== 'always' && event.report.status === 'ok') return;
+      if (event.type === 'drill-finished' && mode !== 'always' && event.report.status !== 'failed') return;
       if (event.type !== 'run-finished') return notifier.handle(event, signal);
       if (!shouldReport(mode, event.report, last, now())) return;
       await notifier.handle(event, signal);

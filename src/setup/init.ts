@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { chown, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -46,7 +47,7 @@ export interface InitResult {
 export async function init({ directory, files: given, image, write, env }: InitRequest): Promise<InitResult> {
   const project = await readComposeProject(directory, given, env);
   const services = servicesOf(project, kindOf);
-  const { proposals, leftOut, labelled, agent } = proposeLabels(services);
+  const { proposals, leftOut, labelled, agent } = proposeLabels(services, directory);
   const texts = new Map(project.files.map((file): [ComposeFile, string] => [file, file.text]));
   const byHand = [...applyLabels(texts, proposals), ...(agent === undefined ? applyAgent(texts, project, image) : [])];
   const changed = [...texts].filter(([file, text]) => text !== file.text);
@@ -131,7 +132,8 @@ async function writeFiles(changed: readonly [ComposeFile, string][]): Promise<vo
  */
 async function replaceFile({ path: file, name, text }: ComposeFile, changed: string): Promise<void> {
   const { mode, uid, gid } = await stat(file);
-  const other = path.join(path.dirname(file), `.${path.basename(file)}.lifeboat-${process.pid}`);
+  // In a container, every run has the same process id, and a killed run may have left its file.
+  const other = path.join(path.dirname(file), `.${path.basename(file)}.lifeboat-${randomBytes(4).toString('hex')}`);
   const handle = await open(other, 'wx', mode);
   try {
     await handle.writeFile(changed);

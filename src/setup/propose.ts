@@ -1,4 +1,4 @@
-import { whyNotMeant } from '../plan/host-paths.ts';
+import { contains, whyNotMeant } from '../plan/host-paths.ts';
 import { buildPlan } from '../plan/job.ts';
 import { ownLabels } from '../plan/labels.ts';
 import type { Mount, Plan } from '../plan/model.ts';
@@ -37,8 +37,10 @@ const REMADE = /(^|[-_./])(caches?|tmp|temp|logs?|node_modules|thumbs|thumbnails
  * Decides which labels the services of a project need: `lifeboat.postgres` for a Postgres server, `lifeboat.volumes`
  * with the volumes and directories that a service writes to. Each volume gets one label, at the first service that
  * writes to it.
+ *
+ * @param directory the project directory, which the service of Lifeboat mounts as a whole
  */
-export function proposeLabels(services: readonly ComposeService[]): Proposals {
+export function proposeLabels(services: readonly ComposeService[], directory: string): Proposals {
   const result: Proposals = { proposals: [], labelled: [], leftOut: [] };
   const taken = new Set<string>();
   const agent = services.find(({ image, container }) => isLifeboat(image) || hasSettings(container.env));
@@ -50,7 +52,7 @@ export function proposeLabels(services: readonly ComposeService[]): Proposals {
     else if (isBackupTool(image)) {
       result.leftOut.push({ service: name, what: image, why: 'makes backups itself; see docs/migrate/' });
     } else {
-      const labels = labelsFor(service, taken, result.leftOut);
+      const labels = labelsFor(service, { taken, directory, leftOut: result.leftOut });
       if (Object.keys(labels).length > 0) result.proposals.push({ service, labels });
     }
   }
@@ -71,7 +73,10 @@ function hasSettings(env: Readonly<Record<string, string>>): boolean {
   return Object.keys(env).some((name) => name.startsWith('LIFEBOAT_'));
 }
 
-function labelsFor(service: ComposeService, taken: Set<string>, leftOut: LeftOut[]): Record<string, string> {
+function labelsFor(
+  service: ComposeService,
+  { taken, directory, leftOut }: { taken: Set<string>; directory: string; leftOut: LeftOut[] },
+): Record<string, string> {
   const { image, container } = service;
   const isPostgres =
     isPostgresImage(image) || (image === '' && container.mounts.some((one) => isClusterOf(one, container)));
@@ -79,7 +84,7 @@ function labelsFor(service: ComposeService, taken: Set<string>, leftOut: LeftOut
     if (isPostgres && isClusterOf(mount, container)) return false;
     const identity = mount.name ?? mount.source;
     if (taken.has(identity)) return false;
-    const why = whyLeftOut(mount, service);
+    const why = whyLeftOut(mount, service, directory);
     if (why !== undefined) {
       if (why !== '') leftOut.push({ service: service.name, what: nameOf(mount), why });
       return false;
@@ -101,11 +106,12 @@ function nameOf({ key, destination }: Mount): string {
 }
 
 /** Returns why a mount needs no label; empty for one that no reader would expect a label for. */
-function whyLeftOut(mount: Mount, { image }: ComposeService): string | undefined {
+function whyLeftOut(mount: Mount, { image }: ComposeService, directory: string): string | undefined {
   const { type, source, destination, writable, name, kind } = mount;
   if (type !== 'volume' && type !== 'bind') return '';
   if (!writable || kind === 'other' || [source, destination].some((path) => path.endsWith('.sock'))) return '';
   if (whyNotMeant(mount) !== undefined || source === '/') return '';
+  if (type === 'bind' && contains(source, directory)) return 'is the project directory, which is backed up as `config`';
   // The service of Lifeboat mounts the project directory, which holds the single files that others mount.
   if (kind === 'file') return 'is a single file';
   if (name !== undefined && mount.key === undefined) return 'is a volume without a name';

@@ -11,12 +11,14 @@ let times: Record<string, string>;
 let now: Date;
 let drills: number;
 let result: DrillReport['status'] | Error;
+let onDrill: () => void;
 beforeEach(() => {
   times = {};
   // A Friday.
   now = new Date('2026-11-20T12:00:00Z');
   drills = 0;
   result = 'ok';
+  onDrill = () => undefined;
 });
 
 /** Lets the daemon look whether a drill is due, at a time. Resolves to how many drills ran by then. */
@@ -24,6 +26,7 @@ async function look(at: string, mode: 'schedule' | 'every' | 'off' = 'schedule')
   now = new Date(at);
   const drill = async (): Promise<DrillReport> => {
     drills++;
+    onDrill();
     if (result instanceof Error) throw result;
     return {
       ...{ id: 'a', project: 'shop', trigger: 'schedule', start: at, end: at, status: result, agentVersion: '1' },
@@ -81,6 +84,19 @@ describe('the schedule of drills', () => {
     result = 'ok';
     expect(await look('2026-11-21T18:00:00Z')).toBe(3);
     expect(await look('2026-11-22T18:00:00Z')).toBe(3);
+  });
+
+  test('tries again some hours after a drill that crashed the agent', async () => {
+    await look('2026-11-20T12:00:00Z');
+    let crashed: Record<string, string> = {};
+    onDrill = () => {
+      crashed = times;
+    };
+    await look('2026-11-21T06:00:00Z');
+    times = crashed;
+    expect(await look('2026-11-21T06:01:00Z')).toBe(1);
+    expect(await look('2026-11-21T12:00:00Z')).toBe(2);
+    expect(await look('2026-11-21T18:00:00Z')).toBe(2);
   });
 
   test('does not repeat a drill that failed', async () => {

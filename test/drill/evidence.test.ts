@@ -73,6 +73,21 @@ describe('the evidence of drills', () => {
     expect(moved.problems.map(({ error }) => error.code)).toEqual(Array(4).fill('SIGNATURE_WRONG'));
   });
 
+  test('without a signature counts only from before the first signed one', async () => {
+    await putDrill(place([]), report(1));
+    for (const day of [2, 3]) await putDrill(place(), report(day));
+    await putDrill(place([]), report(4));
+    const { drills, problems } = await readDrills(place());
+    expect(drills.map(({ report: { id } }) => id)).toEqual([1, 2, 3].map((day) => report(day).id));
+    expect(problems).toMatchObject([{ id: report(4).id, error: { code: 'SIGNATURE_MISSING' } }]);
+  });
+
+  test('of many drills is read in part to find the newest', async () => {
+    for (let day = 1; day <= 28; day++) await putDrill(place(), report(day));
+    expect((await readDrills(place(), { newest: 2 })).drills.map(({ sequence }) => sequence)).toEqual([27, 28]);
+    expect((await readDrills(place())).problems).toEqual([]);
+  });
+
   test('that is not JSON, or not evidence, is a problem and hides no other', async () => {
     await three(place([]));
     writeFileSync(fileOf(4), '{"id":');

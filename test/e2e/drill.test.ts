@@ -53,6 +53,12 @@ describe('a drill', () => {
     results.find((one) => one.source === source) as DrillResult;
   const failed = ({ checks }: DrillResult) => checks.filter((check) => check.result === 'failed');
 
+  /** When each container of the project was started. */
+  const running = async () => {
+    const ids = (await ok('docker', ['ps', '--quiet', '--filter', `name=${stack.project}`])).trim().split('\n').sort();
+    return ok('docker', ['inspect', '--format', '{{.Name}} {{.State.StartedAt}}', ...ids]);
+  };
+
   beforeAll(async () => {
     stack = await Stack.start({
       env: { LIFEBOAT_DRILL_ASSERT_TIMEOUT: '1s', LIFEBOAT_SIGNING_KEY: 'canary-signing-key-of-drills' },
@@ -82,7 +88,14 @@ describe('a drill', () => {
             'lifeboat.drill.assert.writes': "setval('counter', 7) = 7",
           },
         }),
-        web: holder(['media:/data'], { 'lifeboat.volumes': 'media' }),
+        web: holder(
+          ['media:/data'],
+          {
+            'lifeboat.volumes': 'media',
+            'lifeboat.drill.health': JSON.stringify(['sh', '-c', SMOKE_TEST]).replaceAll('$', '$$$$'),
+          },
+          { environment: { TOKEN: "it's $$a \\ token" }, depends_on: { db: { condition: 'service_healthy' } } },
+        ),
       },
       volumes: { media: {} },
       agent: { volumes: ['./planted:/planted'] },
@@ -145,13 +158,7 @@ describe('a drill', () => {
   }
 
   it('restores every source, finds everything equal, and leaves nothing behind', async () => {
-    const before = await ok('docker', [
-      'ps',
-      '--format',
-      '{{.ID}} {{.Names}} {{.Status}}',
-      '--filter',
-      `name=${stack.project}`,
-    ]);
+    const before = await running();
     const { code, report } = await drill('db.postgres', 'web.media', '--by', 'the auditor');
     expect(report.results.flatMap(failed)).toEqual([]);
     expect({ code, status: report.status, by: report.by }).toEqual({ code: 0, status: 'ok', by: 'the auditor' });
@@ -169,9 +176,7 @@ describe('a drill', () => {
       summary: expect.stringMatching(/^4 files, .* equal$/),
     });
     expect(await stack.helpers()).toEqual([]);
-    expect(
-      await ok('docker', ['ps', '--format', '{{.ID}} {{.Names}} {{.Status}}', '--filter', `name=${stack.project}`]),
-    ).toBe(before);
+    expect(await running()).toEqual(before);
   });
 
   it('finds every planted fault, and only those', async () => {
@@ -239,6 +244,16 @@ describe('a drill', () => {
     });
   });
 
+  it('runs the smoke test of an application next to all restored data', async () => {
+    const { code, report } = await drill('db.postgres', 'web.media', '--stack');
+    expect(result(report, 'stack').checks).toEqual([{ name: 'lifeboat.drill.health', of: 'web', result: 'ok' }]);
+    expect({ code, sources: report.results.map(({ source, status }) => `${source} ${status}`).sort() }).toEqual({
+      code: 0,
+      sources: ['db.postgres ok', 'stack ok', 'web.media ok'],
+    });
+    expect(await stack.helpers()).toEqual([]);
+  });
+
   it('lets one drill at a time run', async () => {
     const first = stack.spawn('drill', 'db.postgres', '--json');
     first.stdout?.resume();
@@ -286,6 +301,11 @@ describe('a drill', () => {
     expect(JSON.parse(ran.stdout).problems[0].error.code).toBe('CHAIN_BROKEN');
   });
 });
+
+/** Succeeds only next to restored data: with the files, the variables, and a server under the name of the database. */
+const SMOKE_TEST = `test "$(cat /data/a/one)" = one && test "$TOKEN" = "it's \\$a \\\\ token" && touch /data/new &&
+  node -e 'require("net").connect(5432, "db").once("connect", () => process.exit(0)).once("error", () => process.exit(1))' &&
+  ! node -e 'require("net").connect(53, "1.1.1.1").once("connect", () => process.exit(0)).once("error", () => process.exit(1))'`;
 
 const FILES = `cd /data && mkdir -p a/b && echo one > a/one && head -c 300000 /dev/urandom > a/b/two && ln -s ../one a/b/link &&
 ln a/one a/hard && touch empty && chown 33:33 a/one && chmod 600 a/b/two`;

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SourceWindows } from '../../src/overview/windows.ts';
+import type { DrillReport } from '../../src/report/drill-report.ts';
 import type { PointResult } from '../../src/restore/point/restore-point.ts';
 import { ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 
@@ -138,6 +139,20 @@ describe('point-in-time recovery', () => {
     const result = await recover('--at', after);
     expect(result.recovered.at).toBe('end');
     expect(await (await startOn(result))('SELECT max(n) FROM written')).toBe('3');
+  });
+
+  it('proves in a drill that a moment of the window can be recovered', async () => {
+    const ran = await stack.lifeboatInTurn('drill', 'db.postgres.base', '--json');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    const { results } = JSON.parse(ran.stdout) as DrillReport;
+    expect(results).toMatchObject([{ source: 'db.postgres.base', status: 'ok', image: { recorded: true } }]);
+    expect(results[0]?.checks.map(({ name, result }) => `${name}: ${result}`)).toEqual(
+      expect.arrayContaining([expect.stringMatching(/^recovered to .*: ok$/), 'amcheck of indexes: ok']),
+    );
+    const later = new Date(Date.now() + 3_600_000).toISOString();
+    const refused = await stack.lifeboatInTurn('drill', 'db.postgres', '--at', later, '--json');
+    expect((JSON.parse(refused.stdout) as DrillReport).results[0]?.error?.code).toBe('PITR_TIME');
+    expect((await stack.helpers()).filter((name) => name.includes('-recovery-'))).toEqual([]);
   });
 
   it('refuses a time outside of every window, with the nearest times, and makes nothing', async () => {

@@ -1,4 +1,4 @@
-import { mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -18,6 +18,7 @@ services:
       - media:/app/media
       - ./conf:/etc/app:ro
       - ./data:/data
+      - .:/srv/code
       - /etc/localtime:/etc/localtime
       - cache:/app/cache
   worker:
@@ -59,7 +60,11 @@ describe('lifeboat init', () => {
       mysql: { 'lifeboat.volumes': 'mysql', 'lifeboat.stop': 'true' },
     });
     expect(result.sources).toEqual(['db.postgres', 'mysql.mysql', 'web.data', 'web.media', 'worker.jobs']);
-    expect(result.leftOut.map(({ service, what }) => `${service} ${what}`)).toEqual(['web cache', 'redis redis']);
+    expect(result.leftOut.map(({ service, what }) => `${service} ${what}`)).toEqual([
+      'web /srv/code',
+      'web cache',
+      'redis redis',
+    ]);
     expect(result.written).toBe(false);
     expect(await readFile(path.join(directory, 'compose.yml'), 'utf8')).toBe(SHOP);
   });
@@ -129,18 +134,18 @@ describe('lifeboat init', () => {
   });
 
   test('says which file could not be written, and which were', async () => {
+    // A name so long that no other name fits next to it.
+    const long = `more/${'x'.repeat(240)}.yml`;
     const directory = await withFiles({
       'compose.yml': 'services:\n  db:\n    image: postgres:17\n',
-      'more/other.yml': 'services:\n  web:\n    image: x\n    volumes: [v:/v]\n',
+      [long]: 'services:\n  web:\n    image: x\n    volumes: [v:/v]\n',
     });
-    // A directory stands where the second file is prepared.
-    await mkdir(path.join(directory, `more/.other.yml.lifeboat-${process.pid}`));
-    const files = ['compose.yml', 'more/other.yml'];
+    const files = ['compose.yml', long];
     await expect(run(directory, { files, write: true })).rejects.toMatchObject({
-      ...{ code: 'COMPOSE_UNWRITABLE', message: 'more/other.yml cannot be written' },
+      ...{ code: 'COMPOSE_UNWRITABLE', message: `${long} cannot be written` },
       hint: 'These files are written: compose.yml.',
     });
-    expect(await readFile(path.join(directory, 'more/other.yml'), 'utf8')).not.toContain('lifeboat');
+    expect(await readFile(path.join(directory, long), 'utf8')).not.toContain('lifeboat');
   });
 
   test('shows what it cannot write', async () => {

@@ -1,0 +1,134 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { errorInfo, hasCode } from '../base/errors.ts';
+import type { PlannedSource, PostgresSource } from '../plan/model.ts';
+import type { DrillResult } from '../report/drill-report.ts';
+import { formatAgo } from '../report/format.ts';
+import type { RestoreContext } from '../restore/context.ts';
+import { findSnapshot } from '../restore/find.ts';
+import type { Journal } from '../run/journal.ts';
+import { heldAt } from '../store/objects/manifest.ts';
+import { readPacks } from '../store/repository/pack-lists.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import { requireKeys } from '../store/seal/encryption.ts';
+import { type DrillDeps, type DrillRequest, equal, type Part } from './context.ts';
+import { chooseImage } from './drill-server.ts';
+import { drillPoint, type FoundPoint, findPoint } from './point-drill.ts';
+import { drillDatabases } from './postgres-drill.ts';
+import { drillFiles } from './volume-drill.ts';
+
+/** A drill in progress. */
+export interface Run {
+  id: string;
+  startedAt: Date;
+  journal: Journal;
+  repository: Repository;
+  plan: readonly PlannedSource[];
+  /** how many drills came before */
+  turn: number;
+  signal: AbortSignal;
+}
+
+/**
+ * Runs the drill of one source. Whatever fails is in the result. Rejects only if the program is wrong.
+ *
+ * @param whileUp see {@link Part}
+ */
+export async function drillOne(
+  deps: DrillDeps,
+  request: DrillRequest,
+  run: Run,
+  { source, whileUp }: { source: string; whileUp?: NonNullable<Part['whileUp']> },
+): Promise<DrillResult> {
+  const planned = run.plan.find(({ name }) => name === source);
+  const kind = planned?.kind === undefined || planned.kind === 'base' ? 'postgres' : planned.kind;
+  const place = run.repository.destination.name;
+  const result: DrillResult = { source, kind, status: 'ok', place, steps: [], checks: [], notes: [] };
+  try {
+    const server = serverOfBase(source, planned, request);
+    const found = server === undefined ? undefined : await findPoint(deps, { ...request, server }, Math.random());
+    const context = await open(deps, request, run, { result, found });
+    const { signal } = run;
+    const part = {
+      source,
+      planned,
+      context,
+      result,
+      log: deps.log,
+      signal,
+      say: request.say,
+      ...(whileUp && { whileUp }),
+    };
+    if (await isReadable(part)) {
+      await mkdir(context.directory, { recursive: true, mode: 0o700 });
+      if (found && server) await drillPoint(deps, part, { ...found, server, planned: serverIn(run.plan, server) });
+      else if (context.entry.kind === 'postgres') await drillDatabases(deps, part);
+      else await drillFiles(deps, part, run.turn);
+    }
+  } catch (error) {
+    const why = run.signal.aborted ? run.signal.reason : error;
+    result.status = hasCode(why, 'INTERRUPTED') ? 'interrupted' : 'failed';
+    result.error = errorInfo(why);
+  }
+  if (result.checks.some((check) => check.result === 'failed')) result.status = 'failed';
+  return result;
+}
+
+/** Returns the server whose recovery to a point in time is asked for; undefined for any other drill. */
+function serverOfBase(source: string, planned: PlannedSource | undefined, { aim }: DrillRequest): string | undefined {
+  if (planned?.kind === 'base') return planned.server;
+  return aim === undefined ? undefined : source;
+}
+
+function serverIn(plan: readonly PlannedSource[], server: string): PostgresSource | undefined {
+  return plan.find((one): one is PostgresSource => one.kind === 'postgres' && one.name === server);
+}
+
+/**
+ * Finds the snapshot, and fills the result with what it is. Throws like {@link findSnapshot}.
+ *
+ * @param found the point of a recovery, whose base backup is the snapshot
+ */
+async function open(
+  deps: DrillDeps,
+  request: DrillRequest,
+  { id, journal, repository, startedAt, signal }: Run,
+  { result, found }: { result: DrillResult; found: FoundPoint | undefined },
+): Promise<RestoreContext> {
+  const { source } = result;
+  const { snapshot, entry, notes } = found
+    ? { ...found.start, notes: [] }
+    : await findSnapshot(repository, { ...request, source, lookOnly: true, signal });
+  // What is lost is what came after the end of the stored write-ahead log.
+  const held = found?.start.window.to ?? heldAt(snapshot);
+  const ageMs = Math.max(0, startedAt.getTime() - Date.parse(held));
+  Object.assign(result, { snapshot: snapshot.id, heldAt: held, ageMs });
+  if (entry.kind !== 'base') result.kind = entry.kind;
+  result.notes.push(...notes);
+  if (found) result.image = await chooseImage(deps.engine, entry.image, undefined);
+  request.say(`Drill of ${source} from ${snapshot.id} (${formatAgo(new Date(held), startedAt)})`);
+  const packs = await readPacks(repository, entry, signal);
+  // A manifest of a stranger may give a source any name.
+  const directory = path.join(deps.spool, id, randomBytes(4).toString('hex'));
+  return { id, journal, directory, progress: () => undefined, repository, snapshot, entry, packs };
+}
+
+/**
+ * Checks what needs no key: that the objects of the snapshot are there, whole. Resolves to whether there is a key for
+ * the rest. If not, the result is unproven.
+ */
+async function isReadable({ source, context, result }: Part): Promise<boolean> {
+  const { entry, packs, repository } = context;
+  const objects = [entry.index, entry.facts, ...packs].filter((one) => one !== undefined);
+  try {
+    requireKeys(objects, repository.keys);
+    return true;
+  } catch (error) {
+    if (!hasCode(error, 'KEY_MISSING')) throw error;
+    await repository.checkObjects(objects);
+    result.checks.push(equal('objects that are there, with their sizes', source, objects.length, objects.length));
+    Object.assign(result, { status: 'unproven', error: errorInfo(error) });
+    return false;
+  }
+}
