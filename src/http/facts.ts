@@ -109,15 +109,15 @@ export class FactsCache implements FactsSource {
     const { repository } = found.problem ? {} : await this.deps.own.look();
     if (!repository) return { pins: new Map(), drills: this.facts?.drills ?? [] };
     const pins = await readPins(repository).catch(() => new Map<string, Pin>());
-    return { pins, drills: await this.readDrills(repository, signal).catch(() => this.facts?.drills ?? []) };
+    return { pins, drills: await this.readDrills(repository, { newest: MAX_DRILLS, signal }).catch(() => this.facts?.drills ?? []) };
   }
 
   /** Evidence never changes, so it is read again only when there is more of it. */
   private async readDrills(repository: Repository, signal: AbortSignal): Promise<DrillReport[]> {
     const count = await countDrills(repository);
     if (count === this.drills.count) return this.drills.reports;
-    const { drills } = await readDrills(repository, signal);
-    this.drills = { count, reports: drills.slice(-MAX_DRILLS).map(({ report }) => report) };
+    const { drills } = await readDrills(repository, { newest: MAX_DRILLS, signal });
+    this.drills = { count, reports: drills.map(({ report }) => report) };
     return this.drills.reports;
   }
 
