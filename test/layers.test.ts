@@ -21,9 +21,9 @@ const LAYERS: string[][] = [
   ['drill', 'export', 'import'],
   ['restore/all', 'restore/point'],
   ['check', 'restore'],
-  ['copy', 'backup', 'kept'],
+  ['copy', 'backup', 'kept', 'targets'],
   ['prune', 'trees', 'wal'],
-  ['run'],
+  ['run', 'notify'],
   ['record'],
   ['sources/postgres', 'store/exchange', 'store/archive'],
   ['sources/postgres/wal'],
@@ -41,6 +41,7 @@ const LAYERS: string[][] = [
   ['report/terminal'],
   ['destinations', 'report', 'docker'],
   ['plan'],
+  ['plan/messages'],
   ['plan/values'],
   ['base'],
 ];
@@ -176,7 +177,7 @@ describe('the layers of src/', () => {
   test('only the composition root makes concrete sources, destinations and notifiers', () => {
     const makers = files.flatMap(({ text }) =>
       [...text.matchAll(/^export function (create\w+)\([\s\S]*?\): ([\w<>[\]]+) \{$/gm)].flatMap(
-        ([, name = '', type = '']) => (/(Source|Destination|Notifier)$/.test(type) ? [name] : []),
+        ([, name = '', type = '']) => (/(Source|Destination|Notifier|Channel)$/.test(type) ? [name] : []),
       ),
     );
     for (const known of ['createLocalDestination', 'createPostgresSource', 'createVolumeSource', 'createSlack']) {

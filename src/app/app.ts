@@ -1,7 +1,7 @@
 import { backup } from '../backup/backup.ts';
 import type { BackupRequest } from '../backup/context.ts';
 import { hasCode, LifeboatError } from '../base/errors.ts';
-import { createLog, readable, textLine } from '../base/log.ts';
+import { asRun, createLog, nameRun, readable, textLine } from '../base/log.ts';
 import { probe, probeRun } from '../check/probe.ts';
 import { type CopyRequest, copyAlone } from '../copy/alone.ts';
 import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
@@ -28,6 +28,7 @@ import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
 import { openRuns } from '../run/aside-warnings.ts';
 import { isLocked, takeLock } from '../run/process-lock.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
+import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import { daemonLock } from './daemon-lock.ts';
 import { renewalRuleOf } from './destinations.ts';
 import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
@@ -38,18 +39,22 @@ import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDep
 
 const ALIVE_FILE = '/run/lifeboat/alive';
 
-/**
- * Reads the settings and creates the log. Throws like {@link readSettings}.
- *
- * @param forPeople at a terminal, shows only the essential part of each line, whatever `LOG_FORMAT` is
- */
-export function createBase(
-  env: NodeJS.ProcessEnv,
-  { write, forPeople }: { write: (text: string) => void; forPeople: boolean },
-): Base {
+/** Where and how to log. */
+interface LogTarget {
+  write(text: string): void;
+  /** shows only the essential part of each line, whatever `LOG_FORMAT` is */
+  forPeople: boolean;
+  isTerminal: boolean;
+}
+
+/** Reads the settings and creates the log. Throws like {@link readSettings}. */
+export function createBase(env: NodeJS.ProcessEnv, { write, forPeople, isTerminal }: LogTarget): Base {
   const settings = readSettings(env);
-  const asText = forPeople ? readable : settings.logFormat === 'text' ? textLine : undefined;
-  return { settings, log: createLog(settings.logLevel, asText ? (line) => write(asText(line)) : write) };
+  const format = settings.logFormat ?? (isTerminal ? 'text' : 'json');
+  const asText = forPeople ? readable : format === 'text' ? textLine : undefined;
+  // The daemon names its own lines, between the runs, by this id.
+  nameRun(newSnapshotId(new Date()));
+  return { settings, log: createLog({ level: settings.logLevel }, asText ? (line) => write(asText(line)) : write) };
 }
 
 /** The whole program, for the commands. */
@@ -95,7 +100,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
     isBusy: () => isLocked(project),
     runsUnderWay: () => runsUnderWay(journals, hereOf(engine, self.facts.id)),
     backup: (request, listeners = []) =>
-      backup(backupDepsOf(environment, dispatcherOf(environment, listeners)), request),
+      asRun(() => backup(backupDepsOf(environment, dispatcherOf(environment, listeners)), request)),
     // Loaded on use, so that a backup starts without them.
     restore: async (request, listeners) => {
       const deps = restoreDepsOf(environment, listeners);
@@ -105,7 +110,10 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
     },
     restoreToPoint: async (request) => (await import('./point.ts')).restorePoint(environment, request),
     snapshotOfPoint: async (request) => (await import('./point.ts')).snapshotPoint(environment, request),
-    drill: async (request, listeners) => (await import('./drill.ts')).runDrill(environment, request, listeners),
+    drill: async (request, listeners) => {
+      const { runDrill } = await import('./drill.ts');
+      return asRun(() => runDrill(environment, request, listeners));
+    },
     export: async (request, listeners = []) => {
       const repository = () => environment.repository({ create: false });
       const dispatcher = createDispatcher(listeners, { log });
@@ -159,17 +167,20 @@ function listKeptData(environment: Environment): Promise<KeptData> {
 
 async function runDaemon(environment: Environment, app: App, signal: AbortSignal): Promise<void> {
   const { state, log, now, settings, journals, engine, plan, self } = environment;
-  const [{ daemon }, { everyMinute }, { createReceivers }] = await Promise.all([
-    import('../daemon/daemon.ts'),
-    import('../daemon/every-minute.ts'),
-    import('./receivers.ts'),
-  ]);
+  const [{ daemon }, { everyMinute }, { createReceivers }, { createLetterWatch, openAlarms, watchTargets }] =
+    await Promise.all([
+      import('../daemon/daemon.ts'),
+      import('../daemon/every-minute.ts'),
+      import('./receivers.ts'),
+      import('./targets.ts'),
+    ]);
   const { serveHttp } = await import('./http.ts');
   const only = await takeLock(daemonLock(environment.project)).catch((cause: unknown) => {
     if (!hasCode(cause, 'LOCKED')) throw cause;
     const hint = 'The Lifeboat container runs it already. To back up now, run `lifeboat backup`.';
     throw new LifeboatError('LOCKED', 'another daemon of this project runs', { cause, hint });
   });
+  const alarms = openAlarms(environment);
   const served = await serveHttp(environment, app);
   await daemon(
     {
@@ -196,11 +207,12 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
         settings: settings.drill,
         drill: (until) => app.drill(scheduledDrill(until)),
       },
-      receivers: createReceivers(environment, app.backup),
+      receivers: createReceivers(environment, app.backup, alarms),
+      watches: [watchTargets(environment, alarms), ...createLetterWatch(environment)],
     },
     signal,
   ).finally(async () => {
-    await served.close();
+    await Promise.all([alarms.flush(), served.close()]);
     await only.release();
   });
 }

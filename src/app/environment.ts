@@ -10,9 +10,9 @@ import { findSelf, type Self } from '../docker/discover.ts';
 import { createEngine, type Engine } from '../docker/engine.ts';
 import { isRunning } from '../docker/marker.ts';
 import { offlineSelf } from '../docker/offline.ts';
+import type { Notifier } from '../notify/notifier.ts';
 import type { Plan, PostgresSource } from '../plan/model.ts';
 import type { Settings } from '../plan/settings.ts';
-import type { Notifier } from '../report/notifier.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { type Lock, takeLock } from '../run/process-lock.ts';
 import { type HoldDeps, patienceOf } from '../run/release.ts';
@@ -25,6 +25,7 @@ import type { AgentContext, OpenToolsOptions, Tools } from '../sources/postgres/
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { checkKeys } from '../store/seal/seal.ts';
+import { lastProven } from '../targets/measured.ts';
 import { createTreeStore, type TreeStore } from '../trees/runner.ts';
 import { destinationError, helperSettings, openDestination, openElsewhere } from './destinations.ts';
 import { createNotifiers } from './notifiers.ts';
@@ -151,7 +152,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     runs: path.join(SPOOL, 'runs'),
     copies: settings.copies.map(places.copy),
     lease: places.lease,
-    notifiers: createNotifiers(settings, project),
+    notifiers: createNotifiers(settings, { project, log, proven: () => lastProven(state.directory) }),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
     ...openEngineParts(engine, {
       ...{ settings, self, project, log, journals, destination, state, repository },

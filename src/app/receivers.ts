@@ -6,20 +6,24 @@ import { isNotFound } from '../docker/engine-errors.ts';
 import { WAL_RUN } from '../docker/helper-labels.ts';
 import { reapHelpers } from '../docker/remove-helper.ts';
 import type { BaseSource } from '../plan/model.ts';
-import { createDispatcher } from '../report/dispatch.ts';
 import type { RunReport } from '../report/events.ts';
 import { SPOOL } from '../run/mounts.ts';
+import type { Alarms } from '../targets/alarms.ts';
 import { LeftSlots } from '../wal/left-slots.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { Receivers } from '../wal/receivers.ts';
 import type { Environment } from './environment.ts';
 
+/** Starts a command in the Lifeboat container. */
+const EXEC = 'docker compose exec lifeboat lifeboat';
+
 /** Creates the receivers of the daemon. They start with the first plan that has a source for them. */
 export function createReceivers(
   environment: Environment,
   backup: (request: BackupRequest) => Promise<RunReport>,
+  alarms: Alarms,
 ): Receivers {
-  const { project, state, settings, log, now, own, engine } = environment;
+  const { project, state, log, now, own, engine } = environment;
   const memory = openReceiverMemory(state.directory);
   const makeBase = async (source: BaseSource, signal: AbortSignal) => {
     try {
@@ -30,16 +34,12 @@ export function createReceivers(
       throw error;
     }
   };
-  const dispatcher = createDispatcher(environment.notifiers, { log });
   const { openTools } = environment;
   return new Receivers(
     () => ({
-      ...{ project, memory, log, now, makeBase, rpoMs: settings.rpoMs, home: state.home },
-      alarm: (source, error, over) =>
-        dispatcher.emit({
-          type: 'alarm',
-          alarm: { project, source, error, at: now().toISOString(), ...(over ? { over } : {}) },
-        }),
+      ...{ project, memory, log, now, makeBase, home: state.home },
+      alarm: (topic, source, error) => alarms.raise({ topic, source, error, next: `${EXEC} windows ${source}` }),
+      alarmOver: (source) => alarms.end('wal', source),
       spool: path.join(SPOOL, 'wal'),
       repository: () => own.repository(),
       openTools,

@@ -1,10 +1,10 @@
+import { messageSecrets } from '../plan/messages/message-settings.ts';
 import type { Settings } from '../plan/settings.ts';
 
 /** Returns the secret values. The caller registers them for redaction before anything is logged. */
 export function secretValues(settings: Settings): string[] {
-  const { healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword, awsKey, keys, signingKeys } =
-    settings;
-  const all = [healthchecksUrl, healthchecksPingKey, slackWebhookUrl, webhookUrl, pgPassword];
+  const { messages, pgPassword, awsKey, keys, signingKeys } = settings;
+  const all: (string | undefined)[] = [...messageSecrets(messages), pgPassword];
   all.push(awsKey?.accessKeyId, awsKey?.secretAccessKey, awsKey?.sessionToken, settings.customerKey);
   all.push(...(keys.ageIdentity?.split('\n') ?? []), keys.gpgPassphrase, keys.gpgPrivateKey);
   all.push(...(signingKeys ?? []), ...settings.pgCredentials.map(({ password }) => password));

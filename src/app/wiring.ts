@@ -4,6 +4,7 @@ import { createCapturer } from '../backup/capture.ts';
 import type { BackupDeps } from '../backup/context.ts';
 import { prepareKnown } from '../backup/known-contents.ts';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { asRun } from '../base/log.ts';
 import type { CopyAloneDeps } from '../copy/alone.ts';
 import type { CopyDeps } from '../copy/context.ts';
 import { copyAll } from '../copy/copy.ts';
@@ -227,12 +228,14 @@ export function restoreDepsOf(environment: Environment, listeners: readonly List
     holdDeps: (journal) => environment.holdDeps((entry) => journal.record(entry)),
     safetyBackup: (sources, signal) =>
       // The restore reports this backup, so the record of the last run stays unchanged.
-      backupUnderLock(
-        {
-          ...backupDepsOf(environment, createDispatcher([], { log })),
-          state: { ...state, saveLastRun: async () => undefined },
-        },
-        { trigger: 'safety', only: ({ name }) => sources.includes(name), signal },
+      asRun(() =>
+        backupUnderLock(
+          {
+            ...backupDepsOf(environment, createDispatcher([], { log })),
+            state: { ...state, saveLastRun: async () => undefined },
+          },
+          { trigger: 'safety', only: ({ name }) => sources.includes(name), signal },
+        ),
       ),
     openTools: (source, { journal, say, ...context }) => {
       const recordHelper = (name: string) => journal.record({ type: 'helper', name });

@@ -114,7 +114,7 @@ async function pruneAfter(
   } catch (error) {
     const info = errorInfo(error);
     const { code, message } = info;
-    log.warn('old snapshots could not be removed', { code, message });
+    log.debug('old snapshots could not be removed', { code, message });
     ending.problems.push(warningOf(info, `old snapshots could not be removed: ${message}`));
   }
 }

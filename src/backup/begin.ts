@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
-import { type Log, withTail } from '../base/log.ts';
+import { type Log, nameRun, withTail } from '../base/log.ts';
 import { listOnce } from '../destinations/list-once.ts';
 import { Listing } from '../destinations/listing.ts';
 import type { Plan, PlannedSource, Problem } from '../plan/model.ts';
@@ -98,6 +98,7 @@ export async function beginRun(
   };
   const plan = await planRun(deps, request).catch(note);
   const start = startRun(deps, request, plan);
+  nameRun(start.id);
   const clockJump = watchClock(deps.now);
   const ended = startTimer(deps.now, new Date(start.start));
   const { log, tail } = withTail(deps.log);

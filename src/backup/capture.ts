@@ -90,7 +90,8 @@ class SourceCapturer implements Capturer {
   ): Promise<Captured> {
     const { log, signal } = this.context;
     const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
-    log.error('source failed', { source: planned.name, ...info });
+    // The report of the run says so to people.
+    log.debug('source failed', { source: planned.name, ...info });
     await this.removeObjects(planned.name).catch((left: unknown) =>
       log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),
     );

@@ -98,7 +98,7 @@ function failedRun(
 ): Ending {
   const why = errorInfo(signal.aborted ? signal.reason : spoolError(error));
   if (mayArrive) why.hint = [...(why.hint ? [why.hint] : []), MAY_ARRIVE].join(' ');
-  log.error('run failed', { ...why });
+  log.debug('run failed', { ...why });
   return { status: 'failed', results: captured.map(({ report }) => report), problems, error: why };
 }
 

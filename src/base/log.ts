@@ -1,4 +1,6 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { pino } from 'pino';
+import { createRepeats } from './log-repeats.ts';
 import { redact } from './redact.ts';
 
 /** The log levels of `LOG_LEVEL`. */
@@ -13,11 +15,42 @@ export interface Log {
   error(message: string, fields?: Record<string, unknown>): void;
 }
 
+/** A run in progress. Its id is known soon after it has begun. */
+interface Scope {
+  run: string | undefined;
+}
+
+const current = new AsyncLocalStorage<Scope>();
+/** what belongs to no run: the daemon between runs, or a command that is one run */
+const outside: Scope = { run: undefined };
+
+/** Does work as one run: every line of the log that it causes carries the id that {@link nameRun} gives. */
+export function asRun<T>(work: () => T): T {
+  const { run } = current.getStore() ?? outside;
+  return current.run({ run }, work);
+}
+
+/** Gives the present run its id. Outside of {@link asRun}, the process is the run. */
+export function nameRun(id: string): void {
+  (current.getStore() ?? outside).run = id;
+}
+
+/** Options of {@link createLog}. */
+interface LogOptions {
+  level: LogLevel;
+  /** by `performance.now()`, milliseconds */
+  now?: () => number;
+}
+
 /**
- * Creates a log of JSON lines to stderr, because stdout belongs to results. {@link redact} sees each line after
- * serialisation, so it also hides secrets in nested error messages.
+ * Creates a log of JSON lines to stderr, because stdout belongs to results. Each line has the id of its run. A line
+ * that says again what the last line about its subject said is left out, for an hour. {@link redact} sees each line
+ * after serialisation, so it also hides secrets in nested error messages.
  */
-export function createLog(level: LogLevel, write: (line: string) => void = (line) => process.stderr.write(line)): Log {
+export function createLog(
+  { level, now = () => performance.now() }: LogOptions,
+  write: (line: string) => void = (line) => process.stderr.write(line),
+): Log {
   const logger = pino(
     {
       level,
@@ -27,8 +60,14 @@ export function createLog(level: LogLevel, write: (line: string) => void = (line
     },
     { write: (line: string) => write(redact(line)) },
   );
-  const at = (name: 'debug' | 'info' | 'warn' | 'error') => (message: string, fields?: Record<string, unknown>) =>
-    logger[name](fields ?? {}, message);
+  const repeats = createRepeats(now);
+  const at = (name: 'debug' | 'info' | 'warn' | 'error') => (message: string, fields?: Record<string, unknown>) => {
+    if (!logger.isLevelEnabled(name)) return;
+    const { run } = current.getStore() ?? outside;
+    const all = { ...(run === undefined ? {} : { run }), ...fields };
+    const repeated = repeats.note(name, message, all);
+    if (repeated !== undefined) logger[name]({ ...all, ...(repeated > 0 ? { repeated } : {}) }, message);
+  };
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 

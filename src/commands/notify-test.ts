@@ -2,11 +2,11 @@ import { EXIT } from '../base/exit.ts';
 import { type Call, print } from './call.ts';
 
 export async function testNotify(call: Call): Promise<number> {
-  const { testNotifiers } = await import('../report/notifier.ts');
+  const { testNotifiers } = await import('../notify/notifier.ts');
   const results = await testNotifiers(call.app.notifiers);
   print(call, results, () =>
     results.length === 0
-      ? 'No notifiers are configured: see LIFEBOAT_HEALTHCHECKS_URL and LIFEBOAT_SLACK_WEBHOOK_URL.'
+      ? 'No channel is set: LIFEBOAT_HEALTHCHECKS_URL, LIFEBOAT_SLACK_WEBHOOK_URL or another one of docs/notifications.md.'
       : results
           .map(
             ({ name, ok, detail, error }) =>

@@ -54,7 +54,7 @@ export async function run(name: string, operands: Operands, options: Options, io
   // JSON lines would break up the progress display of a terminal. Debugging needs all their fields.
   const forPeople = name !== 'daemon' && io.terminal.isTTY && level !== 'debug' && level !== 'trace';
   const env = level === undefined ? io.env : { ...io.env, LOG_LEVEL: level };
-  const base = createBase(env, { write: io.err, forPeople });
+  const base = createBase(env, { write: io.err, forPeople, isTerminal: io.terminal.isTTY === true });
   const json = options.json === true;
   if (name.startsWith('bucket-')) {
     const { bringBack, policy, setup } = await import('./bucket.ts');

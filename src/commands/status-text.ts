@@ -5,6 +5,8 @@ import type { Paint } from '../report/paint.ts';
 import { problemLines } from '../report/problem-text.ts';
 import type { LastGood } from '../run/history.ts';
 import type { Attention, SourceStatus } from '../run/source-status.ts';
+import type { SourceTargets } from '../targets/collect.ts';
+import { nextCommand, targetText } from '../targets/judge.ts';
 
 const WORDS: Record<Attention, string> = {
   failed: 'failed',
@@ -66,4 +68,19 @@ export function renderSourceStatuses(
     return error ? problemLines({ severity: 'error', subject: name, ...error }, paint) : [];
   });
   return [...lines, ...why];
+}
+
+/** Renders the targets of the sources, one line each, and what to do about those that are not met. */
+export function targetLines(all: readonly SourceTargets[], now: Date, paint: Paint): string[] {
+  return all.flatMap(({ name, targets }) =>
+    targets.flatMap((target) => {
+      const text = `${oneLine(name)}: ${oneLine(targetText(target, now))}`;
+      if (target.met !== false) return [`    ${text}`];
+      const next = nextCommand(name, target);
+      return [
+        `  ${paint.bad('!')} ${text} (${target.kind === 'rpo' ? 'RPO_MISSED' : 'RTO_MISSED'})`,
+        `    next: \`${next}\``,
+      ];
+    }),
+  );
 }

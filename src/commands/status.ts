@@ -16,15 +16,16 @@ import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { type Call, print } from './call.ts';
-import { renderSourceStatuses } from './status-text.ts';
+import { renderSourceStatuses, targetLines } from './status-text.ts';
 import { windowLines } from './windows.ts';
 
 /** `lifeboat status`: shows each source by its own newest result, whichever sources the last run covered. */
 export async function status(call: Call): Promise<number> {
   const overview = await collectOverview(call.app, call.io.signal);
   print(call, overviewDocument(overview), () => renderOverview(overview, call.io.paint));
-  const { found, last, sources: all, copies, held, problems } = overview;
-  const behind = found.damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
+  const { found, last, sources: all, copies, held, problems, targets } = overview;
+  const isMissed = targets.some((one) => one.targets.some(({ met }) => met === false));
+  const behind = isMissed || found.damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
   return exitStatusOf(found, { last, all, troubled: behind || held.length > 0 || problems.length > 0 });
 }
 
@@ -36,6 +37,7 @@ function renderOverview(overview: Overview, paint: Paint): string {
     ...(last ? lastRunHead(last, now) : noRunLines(found, all)),
     ...destinationLines(found),
     ...renderSourceStatuses(all, { now, paint, unread: found.problem !== undefined }),
+    ...targetLines(overview.targets, now, paint),
     ...problems.flatMap((problem) => problemLines(problem, paint)),
     ...(last ? lastRunLines(last, all.map(errorOf), paint) : []),
     ...windows.flatMap((one) => windowLines(one, now)),

@@ -138,7 +138,7 @@ async function copyOne(
   }
   const newest = await main.then(({ snapshots }) => snapshots[0]?.manifest.end).catch(() => undefined);
   report.behindSince = behindSince(lacking) ?? before?.behindSince ?? newest ?? deps.now().toISOString();
-  deps.log.warn('a copy is behind', { copy: name, since: report.behindSince, ...report.error });
+  deps.log.debug('a copy is behind', { copy: name, since: report.behindSince, ...report.error });
   return report;
 }
 
@@ -202,7 +202,7 @@ async function pruneCopy({ log }: CopyDeps, report: CopyReport, prune: () => Pro
     }
   } catch (error) {
     report.pruneError = errorInfo(error);
-    log.warn('old snapshots of a copy could not be removed', { copy: report.name, ...report.pruneError });
+    log.debug('old snapshots of a copy could not be removed', { copy: report.name, ...report.pruneError });
   }
 }
 

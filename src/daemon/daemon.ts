@@ -39,6 +39,8 @@ export interface DaemonDeps {
   isBusy(): Promise<boolean>;
   /** receives WAL of the sources in the plan; absent in tests */
   receivers?: { update(plan: Plan): Promise<void>; stop(): Promise<void> };
+  /** look at the plan each minute, such as the watch of targets; they never reject */
+  watches?: readonly { check(plan: Plan): Promise<void> }[];
   /** runs drills; absent in tests of backups */
   drills?: DrillingDeps;
   /** calls back when containers change, and after a lost connection to the engine is open again */
@@ -74,6 +76,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   };
   const logRun = createRunLogger(deps);
   const tick = () => {
+    for (const watch of deps.watches ?? []) if (plan) void watch.check(plan);
     running ??= serve()
       .catch((error: unknown) => log.error('a scheduled run could not be started', { ...errorInfo(error) }))
       .then(logRun)
@@ -114,8 +117,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   await aborted(signal);
   log.info('stopping');
   stopTicking();
-  clearTimeout(soon);
-  clearInterval(heart);
+  for (const timer of [soon, heart]) clearTimeout(timer);
   await Promise.all([running, deps.receivers?.stop()]);
   await stopOthers(deps);
   await watching.catch(() => undefined);

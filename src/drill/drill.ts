@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
+import { nameRun } from '../base/log.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import type { DrillReport, DrillResult } from '../report/drill-report.ts';
@@ -8,6 +9,7 @@ import { Journal } from '../run/journal.ts';
 import { startTimer } from '../run/timer.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Repository } from '../store/repository/repository.ts';
+import { saveDrilled } from '../targets/measured.ts';
 import type { DrillDeps, DrillRequest } from './context.ts';
 import { drillOne, type Run } from './drill-one.ts';
 import { countDrills, putDrill } from './evidence.ts';
@@ -32,6 +34,7 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
     const { sources: plan } = await deps.plan();
     const names = await choose(repository, plan, request);
     const id = newSnapshotId(startedAt);
+    nameRun(id);
     const wanted = lock.whenWanted?.();
     const limit = withLimit(deps.settings.timeoutMs);
     const signal = AbortSignal.any([request.signal, limit.signal, ...(wanted ? [wanted] : [])]);
@@ -186,6 +189,9 @@ async function conclude(deps: DrillDeps, repository: Repository, report: DrillRe
     deps.log.warn('the evidence of the drill could not be stored', { drill: report.id, ...errorInfo(error) });
     report.unproven.push(`the evidence of this drill could not be stored: ${errorInfo(error).message}`);
   }
+  await saveDrilled(deps.state.directory, report).catch((error: unknown) =>
+    deps.log.warn('the durations of the drill cannot be remembered', { drill: report.id, ...errorInfo(error) }),
+  );
   deps.dispatcher.emit({ type: 'drill-finished', report });
   await deps.dispatcher.flush();
 }

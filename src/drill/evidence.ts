@@ -28,7 +28,7 @@ const result = z.object({
   image: z.object({ id: z.string(), digest: z.string().optional(), recorded: z.boolean() }).optional(),
   version: z.string().optional(),
   steps: z.array(z.object({ name: z.string(), durationMs: z.number() })),
-  ...{ restoreMs: z.number().optional(), summary: z.string().optional() },
+  ...{ share: z.number().optional(), restoreMs: z.number().optional(), summary: z.string().optional() },
   ...{ checks: z.array(check), notes: z.array(z.string()), error: error.optional() },
 });
 

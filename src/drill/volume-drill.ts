@@ -50,6 +50,7 @@ export async function drillFiles(deps: DrillDeps, part: Part, turn: number): Pro
     const begin = performance.now();
     await step(part, 'restoring the files', () => extract(deps, part, { volume, indexPath, content }));
     result.restoreMs = Math.round(performance.now() - begin);
+    if (share.size < 1) result.share = share.size;
     await step(part, 'comparing with the record', () => compare(deps, part, { volume, indexPath, content }));
     const of = share.size < 1 ? ` of ${plural(context.entry.files, 'file')}, a share of ${percent(share)}` : '';
     result.summary = `${plural(content.files, 'file')}${of}, ${formatBytes(content.bytes)} equal`;

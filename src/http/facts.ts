@@ -109,7 +109,10 @@ export class FactsCache implements FactsSource {
     const { repository } = found.problem ? {} : await this.deps.own.look();
     if (!repository) return { pins: new Map(), drills: this.facts?.drills ?? [] };
     const pins = await readPins(repository).catch(() => new Map<string, Pin>());
-    return { pins, drills: await this.readDrills(repository, { newest: MAX_DRILLS, signal }).catch(() => this.facts?.drills ?? []) };
+    return {
+      pins,
+      drills: await this.readDrills(repository, { newest: MAX_DRILLS, signal }).catch(() => this.facts?.drills ?? []),
+    };
   }
 
   /** Evidence never changes, so it is read again only when there is more of it. */

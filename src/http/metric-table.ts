@@ -7,6 +7,7 @@ import { counter, gauge, type Metric, type Sample, seconds } from './metric.ts';
 import { DRILLS } from './metric-drills.ts';
 import { COPIES, SIZES } from './metric-places.ts';
 import { RECOVERY } from './metric-recovery.ts';
+import { TARGETS } from './metric-targets.ts';
 
 /** Metrics of backups. The values of `source` are the sources of the plan and those that vanished. */
 const BACKUPS: Record<string, Metric> = {
@@ -101,6 +102,7 @@ export const METRICS: Readonly<Record<string, Metric>> = {
   ...SIZES,
   ...RECOVERY,
   ...DRILLS,
+  ...TARGETS,
 };
 
 type LastEntry = NonNullable<Facts['overview']['sources'][number]['lastGood']>['entry'];

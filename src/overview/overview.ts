@@ -16,6 +16,7 @@ import { findOtherProjects, otherProjectsText } from '../store/repository/other-
 import { withListsOf } from '../store/repository/pack-lists.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { readTargets, type SourceTargets } from '../targets/collect.ts';
 import { leftSlotProblems } from '../wal/left-slots.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { type PlaceSize, placeSize } from './place-size.ts';
@@ -54,6 +55,8 @@ export interface Overview {
   copies: ({ name: string } & CopyState)[];
   /** what each place holds; the destination comes first */
   places: PlaceSize[];
+  /** the targets of each source that has some, and whether they are met */
+  targets: SourceTargets[];
   /** the times to which servers can be recovered; empty if the destination cannot be read */
   windows: SourceWindows[];
   kept: KeptData;
@@ -97,8 +100,17 @@ export async function collectOverview(deps: OverviewDeps, signal: AbortSignal): 
   const { manifests, objects: damaged } = found;
   const { timeZone: zone } = settings;
   const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
-  const known = await knownPlaces(state.directory).catch(() => ({}));
-  const sources = listSourceStatuses({ plan, manifests, results, accepted, places: known, damaged, zone, now: at });
+  const lastPlaces = await knownPlaces(state.directory).catch(() => ({}));
+  const sources = listSourceStatuses({
+    plan,
+    manifests,
+    results,
+    accepted,
+    places: lastPlaces,
+    damaged,
+    zone,
+    now: at,
+  });
   const underWay = await deps.runsUnderWay();
   // A retry in progress is noted too, in case it dies.
   const retryAt = underWay.length > 0 ? undefined : (await state.retries()).map((retry) => retry.at).sort()[0];
@@ -107,6 +119,9 @@ export async function collectOverview(deps: OverviewDeps, signal: AbortSignal): 
   const copies = await copyStates(deps);
   const slots = await slotProblems(deps);
   const sizes = await readSizes(state.directory);
+  // Without the destination, the snapshots that the daemon remembers count.
+  const known = found.problem ? undefined : manifests;
+  const targets = await readTargets({ plan, directory: state.directory, manifests: known }, at);
   const problems = [
     ...(await spoolProblems(SPOOL)),
     ...[...slots, ...damageProblems(sources, damaged), ...sizeProblems(deps.limitedPlaces, sizes)],
@@ -117,6 +132,7 @@ export async function collectOverview(deps: OverviewDeps, signal: AbortSignal): 
     ...(run ? { last: withoutAccepted(run, accepted) } : {}),
     ...{
       copies,
+      targets,
       places: deps.limitedPlaces.map((place) => placeSize(place, sizes[place.name], at)),
       windows,
       kept,
@@ -137,7 +153,7 @@ export function overviewDocument(overview: Overview): object {
     running: runningNow(underWay),
     last: last ?? null,
     nextRun,
-    sources: sources.map(toRow),
+    sources: sources.map((source) => toRow(source, overview.targets)),
     destination: { name: destination, ...destinationView(found) },
     copies,
     places,
@@ -171,12 +187,14 @@ async function copyStates({ state, settings }: OverviewDeps): Promise<Overview['
 }
 
 /** A source as `status --json` shows it. */
-function toRow({ name, attention, last, lastGood, missing }: SourceStatus) {
+function toRow({ name, attention, last, lastGood, missing }: SourceStatus, all: readonly SourceTargets[]) {
+  const targets = all.find((one) => one.name === name)?.targets;
   return {
     name,
     attention,
     last: last ?? null,
     ...(missing ? { missing } : {}),
+    ...(targets ? { targets } : {}),
     lastGood: lastGood ? { ...lastGoodReport(lastGood), bytes: lastGood.entry.bytes } : null,
   };
 }

@@ -1,7 +1,7 @@
 import { contains } from './host-paths.ts';
 import type { FilesSource, Mount, Note, VolumeSource } from './model.ts';
 import { mountHolding } from './mounts.ts';
-import type { PlanInput } from './services.ts';
+import { type PlanInput, targetsOf } from './services.ts';
 
 /** The directory of the agent for files that belong to no service. */
 const ROOT = '/config';
@@ -46,6 +46,7 @@ export function planConfig(input: PlanInput, volumes: readonly VolumeSource[]): 
     source: {
       ...{ kind: 'files', name: 'config', ...none, root: ROOT, exclude },
       ...{ schedule: settings.schedule, keep: settings.keep },
+      ...targetsOf(settings.rpoMs, settings.rtoMs),
     },
     notes: names.length === 0 ? [] : [{ subject: 'config', message: `leaves out ${names.sort().join(', ')}` }],
   };

@@ -6,6 +6,7 @@ import { baseSource, postgresSource, stoppedDatabase, stoppedOf } from './postgr
 import {
   type Asked,
   asks,
+  baseOf,
   groupByService,
   guestsOf,
   hasOnlyHooks,
@@ -190,16 +191,6 @@ function planPostgres(containers: readonly Asked[], slug: string, input: PlanInp
   const source = postgresSource({ ...base, name: `${slug}.postgres` }, container, values, input.settings);
   const sources = values['lifeboat.postgres.pitr'] ? [source, baseSource(source, values, input.settings)] : [source];
   return { sources, problems: [] };
-}
-
-function baseOf(asked: Asked, { settings, containers }: PlanInput) {
-  const { container, values } = asked;
-  return {
-    ...hooksOf(asked, containers),
-    schedule: values['lifeboat.schedule'] ?? settings.schedule,
-    keep: values['lifeboat.keep'] ?? settings.keep,
-    ...(container.life ? { life: container.life } : {}),
-  };
 }
 
 function dropDuplicates(candidates: readonly Candidate[], problems: Problem[]): PlannedSource[] {

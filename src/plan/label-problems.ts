@@ -23,6 +23,8 @@ const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
   'lifeboat.volumes.exclude': 'all files are backed up',
   'lifeboat.stop': 'its volumes are not backed up',
   'lifeboat.schedule': 'LIFEBOAT_SCHEDULE is used',
+  'lifeboat.rpo': 'LIFEBOAT_RPO is used',
+  'lifeboat.rto': 'LIFEBOAT_RTO is used',
   'lifeboat.keep': NOTHING_PRUNED,
   'lifeboat.name': NOT_BACKED_UP,
   'lifeboat.exec.pre': NOT_BACKED_UP,

@@ -110,6 +110,18 @@ export const LABELS = {
     doc: 'which snapshots of this container to keep, instead of `LIFEBOAT_KEEP`',
     needs: EITHER,
   },
+  'lifeboat.rpo': {
+    parse: duration({ min: '1s', max: '3650d' }),
+    form: 'duration',
+    doc: '[target](targets.md) for lost work of this container, instead of `LIFEBOAT_RPO`',
+    needs: EITHER,
+  },
+  'lifeboat.rto': {
+    parse: duration({ min: '1s', max: '365d' }),
+    form: 'duration',
+    doc: '[target](targets.md) for the duration of a restore of this container, instead of `LIFEBOAT_RTO`',
+    needs: EITHER,
+  },
   'lifeboat.stop': {
     parse: boolean,
     form: '`true` or `false`',

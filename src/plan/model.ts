@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../base/errors.ts';
 import type { DrillAsks } from './values/drill-assert.ts';
+import type { Targets } from './values/targets.ts';
 
 /** One mount of a container, as the engine reports it. */
 export interface Mount {
@@ -87,7 +88,7 @@ export interface Hook {
   user?: string;
 }
 
-interface SourceBase {
+interface SourceBase extends Targets {
   /** `db.postgres`, `web.media`, `config`: unique in a project */
   name: string;
   /** Compose project and service, and the container that is it now; empty for `config` */

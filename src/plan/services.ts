@@ -14,6 +14,7 @@ import type { Settings } from './settings.ts';
 import { allDependencies } from './values/depends-on.ts';
 import type { Mistake } from './values/fields.ts';
 import { sharedNamespace } from './values/needs.ts';
+import type { Targets } from './values/targets.ts';
 
 /** The input of planning. */
 export interface PlanInput {
@@ -113,6 +114,23 @@ export function hooksOf({ container, values }: Asked, containers: readonly Conta
     ...(drillHealth === undefined ? {} : { drillHealth: hook(drillHealth) }),
     ...(dependsOn.length > 0 ? { dependsOn } : {}),
   };
+}
+
+/** Returns what every source of a container has. */
+export function baseOf(asked: Asked, { settings, containers }: PlanInput) {
+  const { container, values } = asked;
+  return {
+    ...hooksOf(asked, containers),
+    schedule: values['lifeboat.schedule'] ?? settings.schedule,
+    keep: values['lifeboat.keep'] ?? settings.keep,
+    ...targetsOf(values['lifeboat.rpo'] ?? settings.rpoMs, values['lifeboat.rto'] ?? settings.rtoMs),
+    ...(container.life ? { life: container.life } : {}),
+  };
+}
+
+/** Returns the targets of a source, without those that are not set. */
+export function targetsOf(rpoMs: number | undefined, rtoMs: number | undefined): Targets {
+  return { ...(rpoMs === undefined ? {} : { rpoMs }), ...(rtoMs === undefined ? {} : { rtoMs }) };
 }
 
 /** Returns true for a service with commands and without a label that asks for a backup. */

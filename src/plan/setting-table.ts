@@ -1,5 +1,6 @@
 import { LOG_FORMATS, type LogLevel } from '../base/log.ts';
 import { parseCopies, parseDestination } from './location.ts';
+import { MESSAGE_SETTINGS } from './messages/message-settings.ts';
 import { pgCredentials } from './pg-credentials.ts';
 import { parseKeep } from './retention.ts';
 import { DRILL_SETTINGS } from './values/drill-settings.ts';
@@ -7,7 +8,7 @@ import type { Fields, Parsed } from './values/fields.ts';
 import { HTTP_SETTINGS } from './values/http-settings.ts';
 import { ageIdentity, ageRecipients, armored, passphrase } from './values/key-values.ts';
 import { parseSchedule } from './values/schedule.ts';
-import { boolean, duration, list, matching, oneOf, percent, secretLines, text, url } from './values/values.ts';
+import { boolean, duration, list, matching, oneOf, percent, secretLines, text } from './values/values.ts';
 import { parseZone } from './values/zone.ts';
 
 /** Compose's own rule for project names. */
@@ -27,9 +28,6 @@ function parseScope(value: string): Parsed<Scope> {
 }
 
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const satisfies readonly LogLevel[];
-
-/** A setting of a later version. Using it is a mistake: an operator who sets a key must not get unencrypted backups. */
-const planned = (form: string, doc: string) => ({ parse: text, form, doc, planned: true }) as const;
 
 /** Every setting. docs/settings.md is generated from this table. Each setting also has a NAME_FILE form. */
 export const SETTINGS = {
@@ -114,49 +112,7 @@ export const SETTINGS = {
     form: 'name',
     doc: "name of Lifeboat's own project. Set it only if you start Lifeboat without Compose, because Lifeboat then cannot find the name",
   },
-  LIFEBOAT_HEALTHCHECKS_URL: {
-    parse: url({ path: true }),
-    form: 'URL',
-    doc: 'ping address of a check, such as `https://hc-ping.com/<uuid>`, at healthchecks.io or on a self-hosted server',
-    secret: true,
-  },
-  LIFEBOAT_HEALTHCHECKS_PING_KEY: {
-    parse: matching(/^[A-Za-z0-9_-]{4,128}$/, 'write the ping key as the project settings of healthchecks.io show it'),
-    form: 'key',
-    doc: 'ping key of a healthchecks.io project, instead of `LIFEBOAT_HEALTHCHECKS_URL`. Lifeboat pings the check whose slug is `LIFEBOAT_HEALTHCHECKS_SLUG`. If there is no such check, the first ping creates it',
-    secret: true,
-  },
-  LIFEBOAT_HEALTHCHECKS_SLUG: {
-    parse: matching(/^[a-z0-9_-]{1,128}$/, 'write lower-case letters, digits, - and _'),
-    form: 'slug',
-    doc: 'slug of the check. Default: `<project>-backup`, with the name of the Compose project',
-    needs: ['LIFEBOAT_HEALTHCHECKS_PING_KEY'],
-  },
-  LIFEBOAT_HEALTHCHECKS_BASE: {
-    parse: url({ path: false }),
-    form: 'URL',
-    doc: 'ping address of a self-hosted server, for use with `LIFEBOAT_HEALTHCHECKS_PING_KEY`',
-    default: 'https://hc-ping.com',
-    needs: ['LIFEBOAT_HEALTHCHECKS_PING_KEY'],
-  },
-  LIFEBOAT_SLACK_WEBHOOK_URL: {
-    parse: url({ path: true }),
-    form: 'URL',
-    doc: 'Slack incoming webhook that receives reports',
-    secret: true,
-  },
-  LIFEBOAT_WEBHOOK_URL: {
-    parse: url({ path: false }),
-    form: 'URL',
-    doc: 'address that receives each report as JSON',
-    secret: true,
-  },
-  LIFEBOAT_NOTIFY: {
-    parse: oneOf(['always', 'failure', 'change']),
-    form: '`always`, `failure` or `change`',
-    doc: 'which runs Lifeboat [reports to Slack and the webhook](notifications.md#lifeboat_notify). `always`: all runs. `failure`: runs that failed or partly failed. `change`: runs with another result than the run before. healthchecks.io always receives all runs',
-    default: 'always',
-  },
+  ...MESSAGE_SETTINGS,
   LIFEBOAT_UNATTENDED_RESTORE: {
     parse: boolean,
     form: '`yes` or `no`',
@@ -226,10 +182,14 @@ export const SETTINGS = {
     secret: true,
   },
   LIFEBOAT_RPO: {
-    parse: duration({ min: '1s', max: '1h' }),
+    parse: duration({ min: '1s', max: '3650d' }),
     form: 'duration',
-    doc: 'how often Lifeboat stores the newest part of the write-ahead log of databases with `lifeboat.postgres.pitr`: the most committed work that the loss of the host may cost',
-    default: '10s',
+    doc: '[target](targets.md) for lost work: how much of the newest work the loss of the host may cost. `lifeboat status` and alarms say which sources do not meet it. Up to an hour, databases with `lifeboat.postgres.pitr` store their write-ahead log twice in this time, otherwise every 10 seconds',
+  },
+  LIFEBOAT_RTO: {
+    parse: duration({ min: '1s', max: '365d' }),
+    form: 'duration',
+    doc: '[target](targets.md) for recovery: how long a restore may take. `lifeboat status` and alarms say for which sources the last measured restore took longer',
   },
   LIFEBOAT_BASE_SCHEDULE: {
     parse: parseSchedule,
@@ -237,7 +197,6 @@ export const SETTINGS = {
     doc: 'when to make base backups of databases with `lifeboat.postgres.pitr`. Lifeboat also makes one at the beginning, and after each gap in the write-ahead log',
     default: '30 4 * * 0',
   },
-  LIFEBOAT_RTO: planned('duration', 'how long a restore may take in a drill before an alarm'),
   ...DRILL_SETTINGS,
   ...HTTP_SETTINGS,
   LOG_LEVEL: {
@@ -249,8 +208,7 @@ export const SETTINGS = {
   LOG_FORMAT: {
     parse: oneOf(LOG_FORMATS),
     form: LOG_FORMATS.map((format) => `\`${format}\``).join(', '),
-    doc: 'how Lifeboat logs. `json`: one JSON object per line. `text`: one line of text with the same fields. Commands other than `daemon` ignore this setting at a terminal and log plain text, unless the level is `debug` or `trace`',
-    default: 'json',
+    doc: 'how Lifeboat logs. `json`: one JSON object per line. `text`: one line of text with the same fields. If it is not set, `text` at a terminal and `json` elsewhere. Commands other than `daemon` ignore this setting at a terminal and log plain text, unless the level is `debug` or `trace`',
   },
   TZ: { parse: parseZone, form: 'time zone', doc: 'IANA time zone of schedules and displayed times', default: 'UTC' },
 } as const satisfies Fields;

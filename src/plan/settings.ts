@@ -1,6 +1,7 @@
 import { LifeboatError } from '../base/errors.ts';
 import type { LogFormat, LogLevel } from '../base/log.ts';
 import { type CopyLocation, lackingCustomerKey, misplaced } from './location.ts';
+import { type MessageSettings, messageMistakes, toMessageSettings } from './messages/message-settings.ts';
 import type { KeepPolicy } from './model.ts';
 import type { SourceCredentials } from './pg-credentials.ts';
 import { encryptionOf, type SealKeys } from './seal-keys.ts';
@@ -38,21 +39,14 @@ export interface Settings {
   readonly scope: Scope;
   /** name to use if the agent's own Compose project is unknown */
   readonly project?: string;
-  /** at most one of `healthchecksUrl` and `healthchecksPingKey` is set */
-  readonly healthchecksUrl?: string;
-  readonly healthchecksPingKey?: string;
-  /** absent: `<project>-backup` */
-  readonly healthchecksSlug?: string;
-  /** base of slug addresses, without a trailing slash */
-  readonly healthchecksBase: string;
-  readonly slackWebhookUrl?: string;
-  readonly webhookUrl?: string;
-  readonly notify: 'always' | 'failure' | 'change';
+  readonly messages: MessageSettings;
   /** false: data is replaced or dropped only at a terminal */
   readonly unattendedRestore: boolean;
   readonly stallTimeoutMs: number;
-  /** for recovery to a point in time: how often WAL is stored, milliseconds, and when to make base backups */
-  readonly rpoMs: number;
+  /** targets of sources without their own: for lost work, and for the duration of a restore; milliseconds */
+  readonly rpoMs?: number;
+  readonly rtoMs?: number;
+  /** for recovery to a point in time: when to make base backups */
   readonly baseSchedule: string;
   readonly drill: DrillSettings;
   readonly pgUser?: string;
@@ -62,7 +56,8 @@ export interface Settings {
   /** absent: nothing is served */
   readonly http?: HttpSettings;
   readonly logLevel: LogLevel;
-  readonly logFormat: LogFormat;
+  /** absent: `text` at a terminal, `json` elsewhere */
+  readonly logFormat?: LogFormat;
   /** IANA name */
   readonly timeZone: string;
 }
@@ -148,10 +143,7 @@ export function parseSettings(
   const { given, mistakes } = gather(env, readFile);
   const read = readFields('setting', SETTINGS, given);
   mistakes.push(...read.mistakes);
-  if (given.has('LIFEBOAT_HEALTHCHECKS_URL') && given.has('LIFEBOAT_HEALTHCHECKS_PING_KEY')) {
-    const message = 'LIFEBOAT_HEALTHCHECKS_URL and LIFEBOAT_HEALTHCHECKS_PING_KEY are both set';
-    mistakes.push(mistake('LIFEBOAT_HEALTHCHECKS_URL', 'invalid', message, 'remove one of them'));
-  }
+  mistakes.push(...messageMistakes(given, read.values));
   const second = ['LIFEBOAT_GPG_RECIPIENTS', 'LIFEBOAT_GPG_PASSPHRASE'].find((name) => given.has(name));
   if (given.has('LIFEBOAT_AGE_RECIPIENTS') && second !== undefined) {
     const message = `LIFEBOAT_AGE_RECIPIENTS and ${second} are both set`;
@@ -198,16 +190,11 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     signingKeys: values.LIFEBOAT_SIGNING_KEY,
     scope: values.LIFEBOAT_SCOPE,
     project: values.LIFEBOAT_PROJECT,
-    healthchecksUrl: values.LIFEBOAT_HEALTHCHECKS_URL,
-    healthchecksPingKey: values.LIFEBOAT_HEALTHCHECKS_PING_KEY,
-    healthchecksSlug: values.LIFEBOAT_HEALTHCHECKS_SLUG,
-    healthchecksBase: values.LIFEBOAT_HEALTHCHECKS_BASE,
-    slackWebhookUrl: values.LIFEBOAT_SLACK_WEBHOOK_URL,
-    webhookUrl: values.LIFEBOAT_WEBHOOK_URL,
-    notify: values.LIFEBOAT_NOTIFY,
+    messages: toMessageSettings(values),
     unattendedRestore: values.LIFEBOAT_UNATTENDED_RESTORE,
     stallTimeoutMs: values.LIFEBOAT_STALL_TIMEOUT,
     rpoMs: values.LIFEBOAT_RPO,
+    rtoMs: values.LIFEBOAT_RTO,
     baseSchedule: values.LIFEBOAT_BASE_SCHEDULE,
     drill: toDrillSettings(values),
     pgUser: values.LIFEBOAT_PGUSER,

@@ -1,21 +1,34 @@
 import type { ErrorInfo } from '../base/errors.ts';
-import { redact } from '../base/redact.ts';
-import { oneLine } from './format.ts';
+import { cleanReport } from './clean.ts';
+import { formatAge, oneLine } from './format.ts';
+
+/**
+ * What an alarm is about. `wal`: WAL is not received or stored. `wal-gap`: WAL is missing. `wal-behind`: a server keeps
+ * much WAL. `rpo`, `rto`: a source does not meet its target.
+ */
+export type AlarmTopic = 'wal' | 'wal-gap' | 'wal-behind' | 'rpo' | 'rto';
 
 /** A problem outside of runs that people must hear about within minutes, such as missing WAL. */
 export interface Alarm {
   project: string;
+  topic: AlarmTopic;
   source: string;
   /** ISO time */
   at: string;
   error: ErrorInfo;
-  /** what the alarm was about is over */
+  /** what is still safe */
+  safe?: string;
+  /** the command to type next */
+  next?: string;
+  /** what the alarm was about is over, and began at `since`, ISO time */
   over?: true;
+  since?: string;
 }
 
-/** Returns one line about an alarm, redacted: `shop: db.postgres: 2 segments of WAL … (WAL_GAP)`. */
-export function alarmText({ project, source, error, over }: Alarm): string {
-  const what = over ? `over: ${error.message}` : `${error.message} (${error.code})`;
-  const hint = error.hint === undefined || over ? '' : ` — ${error.hint}`;
-  return redact(oneLine(`${project}: ${source}: ${what}${hint}`));
+/** Returns one line about an alarm, redacted: `db.postgres: 2 segments of WAL … (WAL_GAP)`. */
+export function alarmText(alarm: Alarm): string {
+  const { source, error, over, at, since } = cleanReport(alarm);
+  if (!over) return oneLine(`${source}: ${error.message} (${error.code})`);
+  const after = since === undefined ? '' : ` after ${formatAge(Date.parse(at) - Date.parse(since))}`;
+  return oneLine(`${source}: over${after}: ${error.message}`);
 }

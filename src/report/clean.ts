@@ -2,8 +2,8 @@ import { redact } from '../base/redact.ts';
 
 /** Fields that hold only Lifeboat's own words, codes, ids and times. */
 const OWN = new Set([
-  ...['kind', 'status', 'previousStatus', 'severity', 'trigger', 'verb', 'code', 'attention'],
-  ...['id', 'rid', 'snapshot', 'start', 'end', 'at', 'behindSince', 'nextRun'],
+  ...['kind', 'status', 'previousStatus', 'severity', 'trigger', 'verb', 'code', 'attention', 'topic', 'by'],
+  ...['id', 'rid', 'snapshot', 'start', 'end', 'at', 'behindSince', 'nextRun', 'proven', 'since', 'from', 'to'],
 ]);
 
 /**

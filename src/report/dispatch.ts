@@ -26,7 +26,7 @@ interface Lane {
 /** The share of the limit for an event before the end of a run, so there is always time for the end itself. */
 const EARLY_SHARE = 1 / 3;
 
-const ENDS: readonly RunEvent['type'][] = ['run-finished', 'restore-finished', 'drill-finished', 'alarm'];
+const ENDS: readonly RunEvent['type'][] = ['run-finished', 'restore-finished', 'drill-finished', 'alarms', 'letter'];
 
 function isEnd({ type }: RunEvent): boolean {
   return ENDS.includes(type);

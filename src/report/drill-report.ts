@@ -48,6 +48,8 @@ export interface DrillResult {
   steps: { name: string; durationMs: number }[];
   /** from the first read of the repository until the data could be used: the measured recovery time */
   restoreMs?: number;
+  /** of a volume: the share of its files that was restored, 0 to 1; absent: all */
+  share?: number;
   /** `61 tables, 1,523,118 rows equal` */
   summary?: string;
   checks: DrillCheck[];

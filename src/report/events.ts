@@ -4,6 +4,7 @@ import type { Alarm } from './alarm.ts';
 import type { DrillReport } from './drill-report.ts';
 import type { Fall } from './fall.ts';
 import type { NamedStored, Stored } from './last-good.ts';
+import type { Letter } from './letter.ts';
 
 /**
  * The cause of a run. `catch-up`: a scheduled run was missed while the agent was down. `safety`: a restore is about to
@@ -214,6 +215,10 @@ export interface RestoreReport extends RestoreStart {
   steps: { name: string; durationMs: number }[];
   /** the checks after the restore */
   checks: { name: string; ok: boolean; detail?: string }[];
+  /** how long the restore worked, from the confirmation on, milliseconds */
+  workMs?: number;
+  /** sources that it brought back as a whole, so that `workMs` measures their recovery */
+  whole?: string[];
   /** the services ran while databases were built, and were stopped only for the swap */
   live?: true;
   /** how long services were stopped, in milliseconds; absent if none was */
@@ -230,8 +235,11 @@ export interface RestoreReport extends RestoreStart {
   error?: ErrorInfo;
 }
 
+/** `open`: all alarms that are still open. `wal-seen`: sent every few minutes; `failing`: sources whose WAL is late. */
 export type RunEvent =
-  | { type: 'alarm'; alarm: Alarm }
+  | { type: 'alarms'; alarms: Alarm[]; open: Alarm[] }
+  | { type: 'letter'; letter: Letter }
+  | { type: 'wal-seen'; sources: string[]; failing: string[] }
   | { type: 'drill-finished'; report: DrillReport }
   | { type: 'restore-started'; restore: RestoreStart }
   | { type: 'restore-finished'; report: RestoreReport }

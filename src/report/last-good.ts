@@ -1,5 +1,5 @@
 import { isFuture } from '../plan/values/clock.ts';
-import { formatAge, oneLine, plural } from './format.ts';
+import { formatAge, formatAgo, oneLine, plural } from './format.ts';
 
 /** Texts about the last good snapshot of a source. */
 
@@ -20,6 +20,8 @@ export interface Stored {
   lastGood?: LastGoodReport;
   /** without `lastGood`: the number of snapshots that cannot be used, which may hold the source; absent for none */
   unusable?: number;
+  /** ISO time at which a drill last restored the source */
+  proven?: string;
 }
 
 /** A source that a failed run did not reach. */
@@ -28,14 +30,15 @@ export interface NamedStored extends Stored {
 }
 
 /** Names the last good snapshot of a source that failed. One that holds only a part of the source is not good. */
-export function safety({ lastGood, unusable = 0 }: Stored, now: Date): string {
+export function safety({ lastGood, unusable = 0, proven }: Stored, now: Date): string {
   if (lastGood === undefined)
     return unusable === 0
       ? 'nothing is stored of this source yet'
       : `no usable snapshot holds it; ${plural(unusable, 'snapshot')} cannot be used`;
   const { at, snapshot, partial, damaged } = lastGood;
   const which = partial ? 'no snapshot is whole; the newest (partly failed) snapshot' : 'the last good snapshot';
-  const name = `(${snapshot})${damaged ? ', but a check found damage in it' : ''}`;
+  const drilled = proven === undefined ? '' : `; a drill restored this source ${formatAgo(new Date(proven), now)}`;
+  const name = `(${snapshot})${damaged ? ', but a check found damage in it' : ''}${drilled}`;
   const age = now.getTime() - Date.parse(at);
   if (isFuture(Date.parse(at), now.getTime())) return `${which} is dated in the future ${name}`;
   return `${which} is ${formatAge(age)} old ${name}`;

@@ -2,7 +2,14 @@ import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
 import { cleanReport } from './clean.ts';
 import { copyLines } from './copy-text.ts';
-import type { OtherSource, Progress, RunReport, RunStatus, SourceReport } from './events.ts';
+import {
+  type OtherSource,
+  overall,
+  type Progress,
+  type RunReport,
+  type RunStatus,
+  type SourceReport,
+} from './events.ts';
 import { sourceWarnings } from './fall.ts';
 import {
   displayWidth,
@@ -36,7 +43,10 @@ const MAX_WARNINGS = 5;
 
 const STATUS_WORDS: Record<RunStatus, string> = { ok: 'ok', partial: 'partly failed', failed: 'failed' };
 
-/** Returns the result in one line: `shop: backup ok`, `shop: backup partly failed (1 of 3 sources)`. */
+/**
+ * Returns the result in one line: `shop: backup ok`, `shop: backup ok again` after a failure,
+ * `shop: backup partly failed (1 of 3 sources)`.
+ */
 export function headline(report: RunReport): string {
   const { project } = cleanReport({ project: report.project });
   const bad = report.results.filter((result) => result.status !== 'ok').length;
@@ -48,7 +58,9 @@ export function headline(report: RunReport): string {
   const problems = errorsOf(report).length;
   if (parts.length === 0 && problems > 0) parts.push(plural(problems, 'problem'));
   const share = report.status === 'partial' && parts.length > 0 ? ` (${parts.join(', ')})` : '';
-  return `${oneLine(project)}: backup ${STATUS_WORDS[report.status]}${share}${butOthers(report)}`;
+  const before = report.previousStatus ?? 'ok';
+  const again = before !== 'ok' && overall(report) === 'ok' ? ' again' : '';
+  return `${oneLine(project)}: backup ${STATUS_WORDS[report.status]}${again}${share}${butOthers(report)}`;
 }
 
 /** Returns the problems of a run, and of its copies, that are errors. */

@@ -5,6 +5,7 @@ import type { RestoreReport } from '../report/events.ts';
 import { plural } from '../report/format.ts';
 import { putRecord, restoreKey } from '../store/objects/records.ts';
 import type { Repository } from '../store/repository/repository.ts';
+import { saveMeasured } from '../targets/measured.ts';
 import type { RestoreDeps } from './context.ts';
 
 /**
@@ -13,13 +14,14 @@ import type { RestoreDeps } from './context.ts';
  * user named with `--from`, it is no warning: such a place is often mounted read-only, and needs no record.
  */
 export async function conclude(
-  deps: Pick<RestoreDeps, 'agentVersion' | 'dispatcher' | 'log' | 'otherRepository'> & { ended(): Date },
+  deps: Pick<RestoreDeps, 'agentVersion' | 'dispatcher' | 'log' | 'otherRepository' | 'state'> & { ended(): Date },
   repository: () => Promise<Repository>,
   report: RestoreReport,
   failure: unknown,
 ): Promise<void> {
   report.end = deps.ended().toISOString();
   judge(report, failure);
+  await noteDuration(deps, report, failure);
   const clean = redactDeep(report);
   try {
     const { destination, project } = await repository();
@@ -30,6 +32,18 @@ export async function conclude(
   }
   deps.dispatcher.emit({ type: 'restore-finished', report: clean });
   await deps.dispatcher.flush();
+}
+
+/** Remembers how long the sources took that are back as a whole. The data is in place, whether or not that works. */
+async function noteDuration(
+  { state, log }: Pick<RestoreDeps, 'state' | 'log'>,
+  { id, end, whole = [], workMs, failed }: RestoreReport,
+  failure: unknown,
+): Promise<void> {
+  if (failure !== undefined || failed || whole.length === 0 || workMs === undefined) return;
+  await saveMeasured(state.directory, whole, { id, at: end, durationMs: workMs, by: 'restore' }).catch(
+    (error: unknown) => log.warn('the duration of the restore cannot be remembered', { ...errorInfo(error) }),
+  );
 }
 
 function judge(report: RestoreReport, failure: unknown): void {

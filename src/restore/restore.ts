@@ -1,4 +1,5 @@
 import { toLifeboatError } from '../base/errors.ts';
+import { nameRun } from '../base/log.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import type { RestoreReport } from '../report/events.ts';
@@ -37,12 +38,9 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     request.say(`Restore ${request.source} from ${snapshot.id} (${formatAgo(new Date(heldAt(snapshot)), startedAt)})`);
     for (const note of notes) request.say(`  ${note}`);
     for (const warning of warningsFor(entry, request.database)) request.say(`  warning, recorded then: ${warning}`);
-    const opened = await openPart(
-      deps,
-      request,
-      { repository, snapshot, entry, packs },
-      { id: newSnapshotId(startedAt), startedAt },
-    );
+    const id = newSnapshotId(startedAt);
+    nameRun(id);
+    const opened = await openPart(deps, request, { repository, snapshot, entry, packs }, { id, startedAt });
     try {
       return await attempt({ ...deps, ended }, request, opened);
     } finally {
@@ -74,7 +72,10 @@ async function attempt(deps: TimedDeps, request: RestoreRequest, { context, star
     if (preview.replaces.length > 0) await request.confirm(preview.target?.name ?? request.source);
     context.journal.record({ type: 'begun', restore: start });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
+    const begun = performance.now();
     const error = await perform(deps, request, context, { prepared, report });
+    report.workMs = Math.round(performance.now() - begun);
+    if (isWhole(request) && preview.left.length === 0) report.whole = [request.source];
     report.warnings.push(...journalWarnings(context.journal, report));
     return await finish(deps, context, { report, shown }, error);
   } finally {
@@ -156,6 +157,12 @@ function replacedSources(
 /** Returns whether data is restored under the name that it had. */
 function isInPlace({ toDatabase, toDirectory, as }: RestoreRequest): boolean {
   return !toDatabase && !toDirectory && !as;
+}
+
+/** Returns whether everything of a source is restored in its place. */
+function isWhole(request: RestoreRequest): boolean {
+  const { database, to, tables, paths } = request;
+  return isInPlace(request) && database === undefined && to === undefined && tables.length + paths.length === 0;
 }
 
 async function servicesToStop(

@@ -1,4 +1,5 @@
 import { LifeboatError } from '../base/errors.ts';
+import { nameRun } from '../base/log.ts';
 import { chooseRollback, matching, WHY_MISSING, whereItStays } from '../kept/choose.ts';
 import { createdNotes } from '../kept/created.ts';
 import { findLostSwap } from '../kept/cut-off.ts';
@@ -150,6 +151,7 @@ export async function forget(deps: RestoreDeps, request: RollbackRequest): Promi
 async function withRollback<T>(given: RestoreDeps, request: RollbackRequest, how: Work<T>): Promise<T> {
   const deps = request.dryRun ? withoutSaving(given) : given;
   const id = newSnapshotId(deps.now());
+  nameRun(id);
   const records = async (own: RestoreDeps) => {
     if (matching(await own.state.rollbacks(), request).length === 0)
       await recordUnrecorded(own, { runId: id, signal: request.signal });

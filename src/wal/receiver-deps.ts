@@ -1,6 +1,7 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { BaseSource, PostgresSource } from '../plan/model.ts';
+import type { AlarmTopic } from '../report/alarm.ts';
 import type { OpenToolsOptions, Tools } from '../sources/postgres/server/tools.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { ReceiverMemory } from './receiver-state.ts';
@@ -13,12 +14,12 @@ export interface ReceiverDeps {
   memory: ReceiverMemory;
   /** the directory of received WAL in the spool */
   spool: string;
-  /** how often the newest part of the WAL is stored, milliseconds */
-  rpoMs: number;
   log: Log;
   now(): Date;
-  /** notifies people; returns at once */
-  alarm(source: string, error: ErrorInfo, over?: true): void;
+  /** notifies people that trouble begins; returns at once */
+  alarm(topic: AlarmTopic, source: string, error: ErrorInfo): void;
+  /** notifies people that WAL is received again, if they were notified that it was not; returns at once */
+  alarmOver(source: string): void;
   repository(): Promise<Repository>;
   openTools(source: PostgresSource, context: Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>): Promise<Tools>;
   /** Makes a base backup. Resolves to false if that is not possible now, because another run is under way. */

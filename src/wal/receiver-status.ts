@@ -12,7 +12,7 @@ const SAVE_MS = 10_000;
 /** A failure that lasts this long is an alarm, milliseconds. A restart of the server is over sooner. */
 const ALARM_MS = 60_000;
 
-type StatusDeps = Pick<ReceiverDeps, 'memory' | 'log' | 'now' | 'alarm'>;
+type StatusDeps = Pick<ReceiverDeps, 'memory' | 'log' | 'now' | 'alarm' | 'alarmOver'>;
 
 /**
  * The status of a receiver, for other commands and for people: saves each change, logs when the receiver begins to
@@ -57,10 +57,11 @@ export class ReceiverStatus {
   async received(state: SlotState, shipped: { stored?: bigint; confirmed?: Confirmed }): Promise<void> {
     const isNew = this.state.state !== 'receiving';
     if (isNew) this.deps.log.info('receiving the WAL of a database', { source: this.source });
-    const { error, ...rest } = this.state;
+    const { error: _, ...rest } = this.state;
     this.failing = undefined;
-    if (this.alarmed && error) this.deps.alarm(this.source, error, true);
     this.alarmed = false;
+    // An earlier agent may have given the alarm.
+    if (isNew) this.deps.alarmOver(this.source);
     const stored = shipped.stored === undefined ? undefined : formatLsn(shipped.stored);
     const since = isNew ? this.deps.now().toISOString() : this.state.since;
     const { confirmed } = shipped;
@@ -76,7 +77,7 @@ export class ReceiverStatus {
     this.failing ??= performance.now();
     if (!this.alarmed && performance.now() - this.failing >= ALARM_MS) {
       this.alarmed = true;
-      this.deps.alarm(this.source, { ...info, message: `the WAL is not received or stored: ${info.message}` });
+      this.deps.alarm('wal', this.source, { ...info, message: `the WAL is not received or stored: ${info.message}` });
     }
     const from = state === 'failed' ? since : this.deps.now().toISOString();
     await this.save({ ...this.state, state: 'failed', since: from, error: info }).catch(() => undefined);

@@ -26,6 +26,7 @@ import { Shipping } from './shipping.ts';
 import { SlotGuard } from './slot-guard.ts';
 import { Progress } from './slot-watch.ts';
 import { isSpoolFull, refuseFullSpool } from './spool-limit.ts';
+import { storeIntervalMs } from './store-interval.ts';
 
 /** Pauses between attempts to receive, milliseconds. */
 const FIRST_PAUSE_MS = 1000;
@@ -55,17 +56,19 @@ export class Receiver {
   private reason: string | undefined;
   private renew = false;
   private readonly guard: SlotGuard;
+  private readonly intervalMs: number;
 
   constructor(deps: ReceiverDeps, source: BaseSource) {
     this.deps = deps;
     this.source = source;
     this.log = deps.log;
+    this.intervalMs = storeIntervalMs(source.rpoMs);
     this.bases = new BaseMaker(deps, source);
     this.status = new ReceiverStatus(deps, source);
     this.guard = new SlotGuard((error) => {
       if (hasCode(error, 'WAL_GAP')) this.reason ??= error.message;
       this.log.warn(error.message, { source: source.server, ...errorInfo(error) });
-      deps.alarm(source.server, errorInfo(error));
+      deps.alarm(hasCode(error, 'WAL_GAP') ? 'wal-gap' : 'wal-behind', source.server, errorInfo(error));
     });
   }
 
@@ -182,7 +185,7 @@ export class Receiver {
       const shipped = await this.ship(connected.shipping, state, signal);
       // What is left now is the file that is being received, however large it is.
       if (shipped && !shipped.more) return;
-      if (!shipped) await sleep(this.deps.rpoMs, undefined, { signal });
+      if (!shipped) await sleep(this.intervalMs, undefined, { signal });
     }
   }
 
@@ -200,7 +203,7 @@ export class Receiver {
         await this.bases.provide({ systemId: facts.systemId, timeline, stored: shipped.stored }, signal);
       }
       if (!shipped) await refuseFullSpool(connected.directory);
-      if (!shipped?.more) await sleep(this.deps.rpoMs, undefined, { signal });
+      if (!shipped?.more) await sleep(this.intervalMs, undefined, { signal });
     }
   }
 
@@ -220,7 +223,7 @@ export class Receiver {
 
   private noteGap(error: LifeboatError): void {
     this.log.error('WAL is missing; making a new base backup', { source: this.source.server, ...errorInfo(error) });
-    this.deps.alarm(this.source.server, errorInfo(error));
+    this.deps.alarm('wal-gap', this.source.server, errorInfo(error));
     this.reason = undefined;
     this.bases.want();
   }

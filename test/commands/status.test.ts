@@ -34,9 +34,12 @@ interface Shown {
   last?: object;
   results?: object;
   copies?: object;
+  /** more of the only source in the plan */
+  source?: object;
 }
 
 async function show({ manifests = [SNAPSHOT], keys = [], damaged = [], ...over }: Shown = {}) {
+  const MEDIA = { name: 'web.media', schedule: '0 3 * * *' };
   async function* list() {
     for (const key of keys) yield { key, size: 1 };
   }
@@ -63,7 +66,7 @@ async function show({ manifests = [SNAPSHOT], keys = [], damaged = [], ...over }
         copies: async () => over.copies ?? {},
         damaged: async () => damaged,
       },
-      plan: async () => ({ project: 'shop2', sources: [{ name: 'web.media', schedule: '0 3 * * *' }], ...over.plan }),
+      plan: async () => ({ project: 'shop2', sources: [{ ...MEDIA, ...over.source }], ...over.plan }),
       own: { look: async () => ({ repository }) },
       nextRun: () => new Date(Date.now() + 3_600_000),
       runsUnderWay: async () => [],
@@ -168,4 +171,19 @@ test('status shows what the server said, and what to do', async () => {
   );
   expect(out).toContain('full (DEST_FULL)\n  cause: ENOSPC\n  hint: Free it.');
   expect(out).toMatch(/away \(DEST_UNREACHABLE\) · .*\n {4}cause: ECONNREFUSED\n {4}hint: Look\./);
+});
+
+test('a source that does not meet its target is no success, and status says since when, why, and what to do', async () => {
+  const source = { kind: 'volume', rpoMs: 1_000, rtoMs: 3_600_000 };
+  const end = new Date(Date.now() - 7_200_000).toISOString();
+  const missed = await show({ manifests: [{ ...SNAPSHOT, end }], source });
+  expect(missed.code).toBe(3);
+  expect(missed.out).toContain(
+    '! web.media: RPO 1s: not met for 1h: its last good snapshot is 2h old; the target is 1s (RPO_MISSED)',
+  );
+  expect(missed.out).toContain('next: `lifeboat backup web.media`');
+  expect(missed.out).toContain('web.media: RTO 1h: not known, no restore or drill has measured it yet');
+  const met = await show({ manifests: [{ ...SNAPSHOT, end }], source: { ...source, rpoMs: 86_400_000 } });
+  expect(met.code).toBe(0);
+  expect(met.out).toContain('web.media: RPO 1d: met (2h)');
 });

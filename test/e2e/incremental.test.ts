@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SourceReport } from '../../src/report/events.ts';
+import type { PostgresFacts } from '../../src/sources/postgres/facts/facts.ts';
 import { holder, postgres, Stack } from '../harness/stack.ts';
 
 const TABLES = 20;
@@ -32,6 +33,8 @@ describe('a second backup', () => {
     });
     const tables = Array.from({ length: TABLES }, (_, i) => fill(`t${String(i).padStart(2, '0')}`));
     await stack.psql(tables.join('\n'), { database: 'app' });
+    // One large object of 5 bytes, and one of 5,003 with a hole.
+    await stack.psql("SELECT lo_from_bytea(0, 'large'), lo_put(lo_create(7), 5000, 'end')", { database: 'app' });
     await stack.exec('web', [
       'sh',
       '-c',
@@ -47,6 +50,19 @@ describe('a second backup', () => {
     // 20 tables, a table of contents for each database, and the globals.
     expect(first['db.postgres']?.files).toBeGreaterThan(TABLES);
     expect(first['db.postgres']?.newBytes).toBeGreaterThan(TABLES * 2000 * 16);
+  });
+
+  it('knows the size of all large objects, whose files in a dump have no mark at their end', async () => {
+    const text = await stack.exec('lifeboat', [
+      'sh',
+      '-c',
+      'zstd -dc /backups/*/snapshots/*/db.postgres.facts.json.zst',
+    ]);
+    const { databases } = JSON.parse(text) as PostgresFacts;
+    expect(databases.map(({ name, largeObjectBytes }) => [name, largeObjectBytes])).toEqual([
+      ['app', 5008],
+      ['postgres', 0],
+    ]);
   });
 
   it('stores almost nothing if nothing has changed, and says so', async () => {

@@ -233,6 +233,7 @@ export function makeFacts(over: Partial<Overview> = {}): Facts {
     ],
     windows,
     places: placesOf(),
+    targets: [],
     ...{ kept: { restores: [], stray: [] }, held: [], problems: [] },
     nextRun: '2026-11-29T02:00:00.000Z',
     ...over,

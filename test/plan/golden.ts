@@ -175,6 +175,8 @@ function details(source: PlannedSource, settings: PlanInput['settings']): string
   if (source.schedule !== settings.schedule) lines.push(`schedule ${source.schedule}`);
   const keep = formatKeep(source.keep);
   if (keep !== formatKeep(settings.keep)) lines.push(`keep ${keep}`);
+  for (const key of ['rpoMs', 'rtoMs'] as const)
+    if (source[key] !== undefined) lines.push(`${key.slice(0, 3)} ${source[key] / 1000}s`);
   list('pre', source.pre?.argv);
   list('post', source.post?.argv);
   list('restored', source.restored?.argv);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { secretValues } from '../../src/app/secret-values.ts';
 import { LifeboatError } from '../../src/base/errors.ts';
+import { CHANNELS } from '../../src/plan/messages/notify-modes.ts';
 import { SETTINGS } from '../../src/plan/setting-table.ts';
 import { parseSettings } from '../../src/plan/settings.ts';
 
@@ -27,6 +28,9 @@ function refusal(env: Record<string, string>): LifeboatError {
   throw new Error('the settings were accepted');
 }
 
+/** The same mode for each channel. */
+const modes = (mode: string) => Object.fromEntries(CHANNELS.map((name) => [name, mode]));
+
 describe('settings', () => {
   test('have defaults', () => {
     expect(parse({ PATH: '/bin', POSTGRES_USER: 'app' })).toEqual({
@@ -38,16 +42,13 @@ describe('settings', () => {
       copies: [],
       keys: {},
       scope: { kind: 'project' },
-      healthchecksBase: 'https://hc-ping.com',
-      notify: 'always',
+      messages: { notify: modes('always'), healthchecks: { base: 'https://hc-ping.com' } },
       unattendedRestore: true,
       stallTimeoutMs: 900_000,
-      rpoMs: 10_000,
       baseSchedule: '30 4 * * 0',
       drill: { mode: 'schedule', schedule: '0 6 * * 6', timeoutMs: 43_200_000, assertTimeoutMs: 60_000 },
       pgCredentials: [],
       logLevel: 'info',
-      logFormat: 'json',
       timeZone: 'UTC',
     });
   });
@@ -67,6 +68,8 @@ describe('settings', () => {
       LIFEBOAT_SLACK_WEBHOOK_URL: 'https://hooks.slack.com/services/T/B/x',
       LIFEBOAT_WEBHOOK_URL: 'http://hub:8080',
       LIFEBOAT_NOTIFY: 'Always',
+      LIFEBOAT_RPO: '1d',
+      LIFEBOAT_RTO: '1h',
       LIFEBOAT_STALL_TIMEOUT: '2h',
       LIFEBOAT_PGUSER: 'backup',
       LIFEBOAT_PGPASSWORD: ' with spaces ',
@@ -85,15 +88,16 @@ describe('settings', () => {
       keys: {},
       scope: { kind: 'projects', names: ['shop', 'blog'] },
       project: 'shop',
-      healthchecksPingKey: 'k3y-abc',
-      healthchecksSlug: 'shop',
-      healthchecksBase: 'https://hc.example.org/ping',
-      slackWebhookUrl: 'https://hooks.slack.com/services/T/B/x',
-      webhookUrl: 'http://hub:8080',
-      notify: 'always',
+      messages: {
+        notify: modes('always'),
+        healthchecks: { pingKey: 'k3y-abc', slug: 'shop', base: 'https://hc.example.org/ping' },
+        slackUrl: 'https://hooks.slack.com/services/T/B/x',
+        webhook: { url: 'http://hub:8080' },
+      },
       unattendedRestore: true,
       stallTimeoutMs: 7_200_000,
-      rpoMs: 10_000,
+      rpoMs: 86_400_000,
+      rtoMs: 3_600_000,
       baseSchedule: '30 4 * * 0',
       drill: { mode: 'schedule', schedule: '0 6 * * 6', timeoutMs: 43_200_000, assertTimeoutMs: 60_000 },
       pgUser: 'backup',
@@ -222,7 +226,14 @@ describe('mistakes', () => {
     ['LIFEBOAT_SCOPE', 'Shop', 'no Compose project can have'],
     ['LIFEBOAT_SCOPE', 'shop,,blog', 'has an empty item'],
     ['LIFEBOAT_STALL_TIMEOUT', '5s', 'is not between 10s and 7d'],
-    ['LIFEBOAT_NOTIFY', 'never', 'is not one of the possible values'],
+    ['LIFEBOAT_NOTIFY', 'never', 'has "never", which is no possible value'],
+    ['LIFEBOAT_NOTIFY', 'always failure', 'has two values for all channels'],
+    ['LIFEBOAT_NOTIFY', 'emial=failure', 'names the unknown channel "emial"'],
+    ['LIFEBOAT_NOTIFY', 'email=failure, email=change', 'names the channel email twice'],
+    ['LIFEBOAT_HEALTHCHECKS_SOURCES', 'all', 'LIFEBOAT_HEALTHCHECKS_PING_KEY is not set'],
+    ['LIFEBOAT_HEALTHCHECKS_SOURCES', 'db.postgres', 'has a wrong line, number 1'],
+    ['LIFEBOAT_SMTP_URL', 'smtp://mail', 'does nothing without LIFEBOAT_EMAIL_TO'],
+    ['LIFEBOAT_TELEGRAM_TOKEN', 'a-token', 'does nothing without LIFEBOAT_TELEGRAM_CHAT'],
     ['LOG_LEVEL', 'verbose', 'is not one of the possible values'],
     ['TZ', 'Europe/Berln', 'is not a time zone'],
     ['LIFEBOAT_HEALTHCHECKS_SLUG', 'shop', 'does nothing without LIFEBOAT_HEALTHCHECKS_PING_KEY'],
@@ -268,4 +279,43 @@ describe('mistakes', () => {
     const error = refusal({ [name]: 'canary\0 1f8c', TZ: 'CEST' });
     expect(JSON.stringify([error.message, error.hint])).not.toContain('canary');
   });
+});
+
+test('messages have settings for each channel, and every secret is known', () => {
+  const { messages, ...rest } = parseSettings(
+    {
+      ...{ LIFEBOAT_SMTP_URL: 'smtps://me:pw@mail', LIFEBOAT_EMAIL_TO: 'a@x.org, b@x.org' },
+      ...{ LIFEBOAT_TELEGRAM_TOKEN: '123:ABCdefGHIjklMNOpqrSTU', LIFEBOAT_TELEGRAM_CHAT: '-1001' },
+      ...{
+        LIFEBOAT_PAGERDUTY_ROUTING_KEY: 'r'.repeat(32),
+        LIFEBOAT_NTFY_URL: 'https://ntfy.sh/t',
+        LIFEBOAT_NTFY_TOKEN: 'tk',
+      },
+      ...{ LIFEBOAT_WEBHOOK_URL: 'https://hub/x', LIFEBOAT_WEBHOOK_SECRET: 'sign' },
+      LIFEBOAT_HEALTHCHECKS_SOURCES: '# checks\ndb.postgres = https://hc/1\nweb.media=https://hc/2',
+      LIFEBOAT_NOTIFY: 'failure, email=change slack=always',
+    },
+    () => '',
+  );
+  expect(messages).toMatchObject({
+    email: { server: 'smtps://me:pw@mail', from: 'a@x.org', to: ['a@x.org', 'b@x.org'] },
+    telegram: { chat: '-1001', base: 'https://api.telegram.org' },
+    healthchecks: {
+      sources: { kind: 'named', checks: [{ source: 'db.postgres', url: 'https://hc/1' }, { source: 'web.media' }] },
+    },
+    notify: { slack: 'always', email: 'change', webhook: 'failure', ntfy: 'failure' },
+  });
+  expect(secretValues({ messages, ...rest }).sort()).toEqual(
+    [
+      'smtps://me:pw@mail',
+      '123:ABCdefGHIjklMNOpqrSTU',
+      'r'.repeat(32),
+      'https://ntfy.sh/t',
+      'tk',
+      'https://hub/x',
+      'sign',
+    ]
+      .concat(['https://hc/1', 'https://hc/2'])
+      .sort(),
+  );
 });

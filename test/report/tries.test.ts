@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { failedSources } from '../../src/notify/policy.ts';
 import type { Problem } from '../../src/plan/model.ts';
 import type { RunReport } from '../../src/report/events.ts';
-import { failedSources } from '../../src/report/policy.ts';
 import { headline, renderReport } from '../../src/report/text.ts';
 import { earlierOf, withEarlier, withoutAccepted } from '../../src/report/tries.ts';
 import { resultsOf } from '../../src/run/source-status.ts';

@@ -44,7 +44,7 @@ test('a record that cannot be stored is a warning in the own repository, and non
     const at = (level: string) => () => void heard.push(level);
     const log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
     const dispatcher = { emit: () => undefined, flush: async () => undefined };
-    const deps = { agentVersion: '1', dispatcher, log, otherRepository, ended: () => new Date() };
+    const deps = { agentVersion: '1', dispatcher, log, otherRepository, ended: () => new Date(), state: {} };
     const done = report({ status: 'ok', checks: [], start: '2026-11-20T03:00:00Z' });
     const repository = () => Promise.reject(new LifeboatError('DEST_UNWRITABLE', '/from cannot be written'));
     await conclude(deps as never, repository, done, undefined);

@@ -1,4 +1,5 @@
 import { errorInfo } from '../../base/errors.ts';
+import { nameRun } from '../../base/log.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
 import type { RestoreStart } from '../../report/events.ts';
 import { ALL_SOURCES, SOME_SOURCES } from '../../report/restore-text.ts';
@@ -53,6 +54,7 @@ export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Pr
     // Recovery reads journals in the order of their ids. The group's journal, which records the stops, must come last.
     const ids = [...names, ALL_SOURCES].map(() => newSnapshotId(startedAt)).sort();
     const group = ids.pop() as string;
+    nameRun(group);
     const what = request.only ? SOME_SOURCES : ALL_SOURCES;
     const base = { project: deps.project, verb: 'restore' as const, snapshot: request.snapshot };
     const start: RestoreStart = {
@@ -132,10 +134,14 @@ async function attempt(whole: Whole, start: RestoreStart, unchanged: Unchanged[]
   if (parts.some(replaces)) await request.confirm(deps.project);
   for (const { opened } of parts) opened.context.journal.record({ type: 'begun', restore: opened.start });
   deps.dispatcher.emit({ type: 'restore-started', restore: start });
+  const begun = performance.now();
   const ending = await perform(whole).then(
     () => undefined,
     (reason: unknown) => (request.signal.aborted && !isHalfRestored(reason) ? request.signal.reason : reason),
   );
+  report.workMs = Math.round(performance.now() - begun);
+  const done = active(whole).filter((part) => part.report.restored.length > 0 && !part.report.failed);
+  report.whole = done.map(({ request: own }) => own.source);
   combine(whole);
   await noteCreated(deps, report);
   const error = ending === undefined ? undefined : whileInPlace(ending, report, unreached(whole));

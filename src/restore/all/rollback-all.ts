@@ -1,4 +1,5 @@
 import { type ErrorInfo, errorInfo, LifeboatError } from '../../base/errors.ts';
+import { nameRun } from '../../base/log.ts';
 import { createdNotes } from '../../kept/created.ts';
 import { refuseOutOfTurn } from '../../kept/order.ts';
 import { withoutSaving } from '../../kept/unrecorded.ts';
@@ -80,14 +81,10 @@ export async function rollbackAll(
     // As in a restore of all sources, the last journal records the stops.
     const ids = [...chosen, ALL_SOURCES].map(() => newSnapshotId(startedAt)).sort();
     const id = ids.pop() as string;
+    nameRun(id);
     const base = { project: deps.project, verb: 'rollback' as const, start: startedAt.toISOString() };
-    const start: RestoreStart = {
-      ...base,
-      id,
-      source: ALL_SOURCES,
-      target: ALL_SOURCES,
-      snapshot: chosen[0]?.snapshot ?? group,
-    };
+    const about = { id, source: ALL_SOURCES, target: ALL_SOURCES };
+    const start: RestoreStart = { ...base, ...about, snapshot: chosen[0]?.snapshot ?? group };
     const report: RestoreReport = { ...emptyReport(deps, start, []), of: group };
     const whole: Whole = { deps, request, report, parts: [], failed: [], journals: [] };
     try {

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../base/errors.ts';
+import { nameRun } from '../../base/log.ts';
 import type { Engine } from '../../docker/engine.ts';
 import { isNotFound } from '../../docker/engine-errors.ts';
 import { Journal } from '../../run/journal.ts';
@@ -60,6 +61,7 @@ export async function restoreToPoint(deps: PointDeps, request: PointRequest): Pr
     await deps.recover();
     const { repository, start } = await find();
     const id = newSnapshotId(begun);
+    nameRun(id);
     const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
     const directory = path.join(deps.spool, id);
     await mkdir(directory, { recursive: true, mode: 0o700 });

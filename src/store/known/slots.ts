@@ -141,15 +141,17 @@ export class Slots {
     const known = this.pages.get(number);
     if (known) return known;
     const { page: size, most } = this.paging;
-    if (this.pages.size >= most) {
-      const [oldest, page] = this.pages.entries().next().value as [number, { bytes: Buffer; dirty: boolean }];
-      this.write(oldest, page);
-      this.pages.delete(oldest);
-    }
-    const bytes = Buffer.alloc(size);
-    readAll(this.file, bytes, number * size);
-    const page = { bytes, dirty: false };
+    const page = this.pages.size >= most ? this.dropOldest() : { bytes: Buffer.alloc(size), dirty: false };
+    page.bytes.fill(0, readAll(this.file, page.bytes, number * size));
     this.pages.set(number, page);
+    return page;
+  }
+
+  /** Removes the page that was read first. Returns it to be used again. */
+  private dropOldest() {
+    const [oldest, page] = this.pages.entries().next().value as [number, { bytes: Buffer; dirty: boolean }];
+    this.write(oldest, page);
+    this.pages.delete(oldest);
     return page;
   }
 

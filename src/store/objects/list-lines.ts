@@ -37,6 +37,17 @@ export function* linesBesides(bytes: Buffer, key: string, earlier: Buffer = NOTH
   }
 }
 
+/** A buffer that is not larger may share its memory with others (`Buffer.poolSize`), and is not worth it, bytes. */
+const SMALL = 256 * 1024;
+
+/**
+ * Gives back the memory of a list that nobody refers to any more. A thousand lists in a row would otherwise take
+ * several hundred megabytes until the engine collects them.
+ */
+export function freeList({ buffer }: Buffer): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength > SMALL) buffer.transfer(0);
+}
+
 /** Returns the length of the whole lines at the beginning of both lists. Both positions are those of lines. */
 function sameLines(one: Buffer, from: number, other: Buffer, at: number): number {
   const most = Math.min(one.length - from, other.length - at);

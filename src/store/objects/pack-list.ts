@@ -5,7 +5,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import { checkDocumentSize } from './documents.ts';
 import { WordSet } from './key-set.ts';
-import { BEFORE_ID, ID_DIGITS, linesBesides } from './list-lines.ts';
+import { BEFORE_ID, freeList, ID_DIGITS, linesBesides } from './list-lines.ts';
 import { canonicalJson, decodePackLine, type ListedPack, type ObjectRef, type PackListRef } from './manifest.ts';
 import { MAX_DOCUMENT, streamOf } from './objects.ts';
 
@@ -34,7 +34,7 @@ export function encodePackList(packs: readonly ListedPack[]): Buffer {
  * Decodes lines: the inverse of {@link encodePackList}.
  *
  * @param seen lines that are skipped. Decoded lines are added, because the lists of neighbouring snapshots have most
- * lines in common
+ * lines in common. It takes over the bytes: nobody else may use them afterwards
  * @throws OBJECT_DAMAGED
  */
 export function* decodePackList(bytes: Buffer, { key }: ObjectRef, seen?: SeenLines): Generator<ListedPack> {
@@ -43,7 +43,8 @@ export function* decodePackList(bytes: Buffer, { key }: ObjectRef, seen?: SeenLi
     yield decodePackLine(line.toString(), key);
     seen?.add(line);
   }
-  seen?.addList(key, bytes);
+  const before = seen?.addList(key, bytes);
+  if (before && before !== bytes) freeList(before);
 }
 
 const BEFORE_KEY = Buffer.from('","key":"');
@@ -75,16 +76,18 @@ export class SeenLines {
     return this.lists.get(nameOf(key));
   }
 
-  /** Remembers a list. All its lines were added. */
-  addList(key: string, bytes: Buffer): void {
+  /** Remembers a list. All its lines were added. Returns the last one of the same source, which is of no more use. */
+  addList(key: string, bytes: Buffer): Buffer | undefined {
     const name = nameOf(key);
-    this.listBytes += bytes.length - (this.lists.get(name)?.length ?? 0);
+    const before = this.lists.get(name);
+    this.listBytes += bytes.length - (before?.length ?? 0);
     this.lists.set(name, bytes);
     for (const [oldest, list] of this.lists) {
       if (this.listBytes <= MAX_LISTS) break;
       this.lists.delete(oldest);
       this.listBytes -= list.length;
     }
+    return before;
   }
 
   has(line: Buffer): boolean {

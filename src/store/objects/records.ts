@@ -7,6 +7,11 @@ export function restoreKey(project: string, id: string): string {
   return `${project}/restores/${id}.json`;
 }
 
+/** Returns the prefix of the keys of all records of restores and rollbacks. */
+export function restorePrefix(project: string): string {
+  return `${project}/restores/`;
+}
+
 /** Puts the record of an action (a restore, a drill) as plain JSON with sorted keys. It must not contain secrets. */
 export async function putRecord(destination: Destination, key: string, value: object): Promise<void> {
   await destination.put(key, streamOf(`${canonicalJson({ format: FORMAT, ...value })}\n`));

@@ -4,6 +4,7 @@ import { isPackKey } from '../../destinations/keys.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { deleteAll } from '../objects/delete-all.ts';
 import { checkDocumentSize, checkPresence, putDocument } from '../objects/documents.ts';
+import { freeList } from '../objects/list-lines.ts';
 import {
   decodeManifest,
   encodeManifest,
@@ -141,6 +142,7 @@ class StoredRepository implements Repository {
     const stored = cached ?? (await fetchStoredList(this.destination, ref, signal));
     const lines = await unpackList(ref, stored);
     if (!cached) await this.lists?.write(ref, stored);
+    freeList(stored);
     return lines;
   }
 

@@ -132,6 +132,24 @@ test('of a list that differs little from the last one of its source, only the ne
   expect(() => [...decodePackList(Buffer.from(`${last}{"id":"`), ref, seen)]).toThrow('ends within a line');
 });
 
+test('a large list gives its memory back once the next list of its source was compared with it', () => {
+  const ref = { key: `shop/snapshots/1/${SOURCE}.packs.ndjson.zst`, size: 1, sha256: '' };
+  const listOf = (from: number) =>
+    encodePackList(
+      Array.from({ length: 2000 }, (_, i) => {
+        const id = createHash('md5')
+          .update(`${from + i}`)
+          .digest('hex');
+        return { id, key: `shop/packs/${SOURCE}/${id}.zip`, size: 1, sha256: '0'.repeat(64), plainSize: 6 };
+      }),
+    );
+  const seen = new SeenLines();
+  const lists = [listOf(0), listOf(10), listOf(20)];
+  expect(lists.map((list) => [...decodePackList(list, ref, seen)].length)).toEqual([2000, 10, 10]);
+  expect(lists.map(({ length }) => length > 0)).toEqual([false, false, true]);
+  seen.clear();
+});
+
 test('a snapshot with the same packs shares the list of the last one, and needs every pack in it', async () => {
   const repository = await open();
   const packs = [await pack('a'), await pack('b')];

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { hasErrno } from '../../../base/errors.ts';
 import { READ_FLAGS } from '../../../store/filesystem/read-file.ts';
 
 /** Makes the dumps of an unchanged server equal, so that nothing of them is stored again. */
@@ -36,7 +37,8 @@ const CONSTANT = [0, 0, 0, 1, 0, 100, 0];
  * @param file a plain file that nobody else writes to
  */
 export async function dropDumpTime(file: string): Promise<void> {
-  const handle = await open(file, WRITE_FLAGS);
+  const handle = await openToWrite(file);
+  if (!handle) return;
   try {
     const header = Buffer.alloc(HEADER_BYTES);
     const { bytesRead } = await handle.read(header, 0, HEADER_BYTES, 0);
@@ -47,6 +49,14 @@ export async function dropDumpTime(file: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/** Opens a file that may belong to the user of the helper. Undefined if the agent may not write to it. */
+async function openToWrite(file: string): Promise<FileHandle | undefined> {
+  return open(file, WRITE_FLAGS).catch((error: unknown) => {
+    if (hasErrno(error, 'EACCES', 'EPERM')) return undefined;
+    throw error;
+  });
 }
 
 /** Returns where the time begins in a header. Undefined if the header has another form. */
@@ -81,7 +91,8 @@ const KEY_LINES = /^\\(?:un)?restrict ([0-9A-Za-z]{16,64})$/gm;
  * @param file a plain file that nobody else writes to
  */
 export async function settleRestrictKey(file: string): Promise<void> {
-  const handle = await open(file, WRITE_FLAGS);
+  const handle = await openToWrite(file);
+  if (!handle) return;
   try {
     if ((await handle.stat()).size <= MAX_SCRIPT) await writeKey(handle);
   } finally {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
+import { withCommands } from '../../../../src/notify/slack-text.ts';
 import { oneLine } from '../../../../src/report/format.ts';
-import { withCommands } from '../../../../src/report/slack-text.ts';
 import { makeLinks } from '../../../../src/sources/postgres/tables/table-links.ts';
 
 const warningsFor = (sql: string) => {

@@ -1,17 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { silentLog, withTail } from '../../src/base/log.ts';
 import { forgetSecrets, redact, redactDeep, registerSecret } from '../../src/base/redact.ts';
+import { createHealthchecks } from '../../src/notify/healthchecks.ts';
+import { createPost } from '../../src/notify/http.ts';
+import { type Notifier, testNotifiers } from '../../src/notify/notifier.ts';
+import { createSlack } from '../../src/notify/slack.ts';
+import { createWebhook, webhookMessage } from '../../src/notify/webhook.ts';
 import { createDispatcher } from '../../src/report/dispatch.ts';
 import type { RunReport } from '../../src/report/events.ts';
-import { createHealthchecks } from '../../src/report/healthchecks.ts';
-import { createPost } from '../../src/report/http.ts';
-import { type Notifier, testNotifiers } from '../../src/report/notifier.ts';
-import { createSlack } from '../../src/report/slack.ts';
 import { createProgress } from '../../src/report/terminal/progress.ts';
 import { renderReport } from '../../src/report/text.ts';
-import { createWebhook, webhookMessage } from '../../src/report/webhook.ts';
 import { type Behaviour, type Receiver, startReceiver } from '../harness/receiver.ts';
-import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
+import { makeFailure, makeReport, makeResult, NOW } from '../report/fixtures.ts';
+import { notifierOf, runWords } from './notifier-of.ts';
 
 const CANARY = 'c4n4ry/+ "p&ss<w>ör%d" \\end';
 const bytes = Buffer.from(CANARY);
@@ -46,8 +47,8 @@ function notifiers(now = () => NOW.getTime()): Notifier[] {
   const url = (path: string) => new URL(`${receiver.url}/${path}/${token}`);
   return [
     createHealthchecks({ target: { url: url('hc') }, project: CANARY, post, now }),
-    createSlack({ url: url('slack'), project: CANARY, post, now }),
-    createWebhook({ url: url('webhook'), project: CANARY, post }),
+    notifierOf(createSlack({ url: url('slack'), post, now })),
+    notifierOf(createWebhook({ url: url('webhook'), post, now })),
   ];
 }
 
@@ -177,7 +178,7 @@ describe('redaction of structured values', () => {
     registerSecret('failed');
     registerSecret('volume');
     const report = makeReport({ status: 'failed', results: [makeFailure(), makeResult({ summary: 'volume failed' })] });
-    const { report: clean } = webhookMessage(report);
+    const { report: clean } = webhookMessage(runWords(report));
     expect(clean?.results.map((r) => [r.status, r.kind])).toEqual([
       ['failed', 'postgres'],
       ['ok', 'volume'],

@@ -1,19 +1,25 @@
 import type { Problem } from '../plan/model.ts';
-import { alarmText } from './alarm.ts';
-import { cleanReport } from './clean.ts';
-import { copyBehind } from './copy-text.ts';
-import type { DrillReport } from './drill-report.ts';
-import { drillHeadline, drillLines } from './drill-text.ts';
-import type { CopyReport, OtherSource, RestoreReport, RunReport, SourceReport } from './events.ts';
-import { sourceWarnings } from './fall.ts';
-import { formatBytes, plural } from './format.ts';
+import { cleanReport } from '../report/clean.ts';
+import { copyBehind } from '../report/copy-text.ts';
+import type { CopyReport, OtherSource, RunReport, SourceReport } from '../report/events.ts';
+import { sourceWarnings } from '../report/fall.ts';
+import { formatBytes, plural } from '../report/format.ts';
+import { groupSafe, type NamedStored, safety } from '../report/last-good.ts';
+import { problemText } from '../report/problem-text.ts';
+import {
+  againCommand,
+  errorsOf,
+  failuresFirst,
+  headline,
+  nextRun,
+  nextTry,
+  otherSource,
+  totals,
+} from '../report/text.ts';
+import type { Channel } from './channel.ts';
 import { createPost, type Post } from './http.ts';
-import { groupSafe, type NamedStored, safety } from './last-good.ts';
-import type { Notifier } from './notifier.ts';
-import { problemText } from './problem-text.ts';
-import { restoreHeadline, restoreLines, restoreStarted } from './restore-text.ts';
+import type { Message } from './message.ts';
 import { detailTexts, joinTexts, MAX_TEXT, mrkdwn, withCommands } from './slack-text.ts';
-import { againCommand, errorsOf, failuresFirst, headline, nextRun, nextTry, otherSource, totals } from './text.ts';
 
 /** The text of a block. `verbatim` keeps Slack from turning names into links and mentions. */
 interface MrkdwnText {
@@ -204,52 +210,37 @@ function context(text: string): SlackBlock {
   return { type: 'context', elements: [{ type: 'mrkdwn', text, verbatim: true }] };
 }
 
-function restoreMessage(report: RestoreReport): SlackMessage {
-  const clean = cleanReport(report);
-  return plainMessage([restoreHeadline(clean), ...restoreLines(clean)]);
-}
-
-function drillMessage(report: DrillReport): SlackMessage {
-  const clean = cleanReport(report);
-  return plainMessage([drillHeadline(clean), ...drillLines(clean)]);
-}
-
 /** Words a message with the first line in bold. */
-function plainMessage([title = '', ...lines]: string[]): SlackMessage {
-  const first = mrkdwn(title, 600);
-  const left = lines.length - MAX_NAMES;
+function plainMessage({ title: words, facts, safe, next }: Message): SlackMessage {
+  const first = mrkdwn(words, 600);
+  const left = facts.length - MAX_NAMES;
   // The last line may say how to undo a restore.
   const shown =
-    left > 0 ? [...lines.slice(0, MAX_NAMES - 1), `and ${plural(left, 'more line')}`, ...lines.slice(-1)] : lines;
-  const rest = shown.flatMap((line) => withCommands(line, 400));
+    left > 0 ? [...facts.slice(0, MAX_NAMES - 1), `and ${plural(left, 'more line')}`, ...facts.slice(-1)] : facts;
+  const lines = [...shown, ...safe.map((line) => `safe: ${line}`), ...next.map((line) => `next: ${line}`)];
+  const rest = lines.flatMap((line) => withCommands(line, 400));
   return { text: first, blocks: joinTexts([`*${first}*`, ...rest]).map(section) };
 }
 
 /** Options of {@link createSlack}: `url` is that of an incoming webhook. */
 interface SlackOptions {
   url: URL;
-  project: string;
   zone?: string | undefined;
   post?: Post;
   now?: () => number;
 }
 
-/** Sends one message for each finished run to a Slack incoming webhook. */
-export function createSlack({ url, project, zone, post = createPost(), now = Date.now }: SlackOptions): Notifier {
-  const send = (message: SlackMessage, signal: AbortSignal) =>
-    post({ url, body: JSON.stringify(message), contentType: 'application/json', signal });
+/** Sends messages to a Slack incoming webhook. A run is shown source by source. */
+export function createSlack({ url, zone, post = createPost(), now = Date.now }: SlackOptions): Channel {
   return {
     name: 'slack',
-    async handle(event, signal) {
-      if (event.type === 'run-finished') await send(slackMessage(event.report, { now: new Date(now()), zone }), signal);
-      else if (event.type === 'alarm') await send(plainMessage([alarmText(event.alarm)]), signal);
-      else if (event.type === 'restore-started') await send(plainMessage([restoreStarted(event.restore)]), signal);
-      else if (event.type === 'restore-finished') await send(restoreMessage(event.report), signal);
-      else if (event.type === 'drill-finished') await send(drillMessage(event.report), signal);
-    },
-    async test(signal) {
-      const text = `${mrkdwn(project, 200)}: test message from Lifeboat, no backup was made`;
-      await send({ text, blocks: [section(text)] }, signal);
+    async send(message, signal) {
+      const { event } = message;
+      const body =
+        event.type === 'run-finished'
+          ? slackMessage(event.report, { now: new Date(now()), zone })
+          : plainMessage(message);
+      await post({ url, body: JSON.stringify(body), contentType: 'application/json', signal });
       return `${url.host} accepted the message`;
     },
   };

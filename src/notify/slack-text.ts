@@ -1,5 +1,5 @@
 import type { ErrorInfo } from '../base/errors.ts';
-import { oneLine, plural } from './format.ts';
+import { oneLine, plural } from '../report/format.ts';
 
 /** Texts in Slack's markup, within Slack's limits. */
 

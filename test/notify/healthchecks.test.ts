@@ -1,12 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { createHealthchecks } from '../../src/notify/healthchecks.ts';
+import { createPost } from '../../src/notify/http.ts';
+import { createPace, cutText, pingBody, pingUrl, toSlug } from '../../src/notify/ping.ts';
 import type { RunEvent, RunReport } from '../../src/report/events.ts';
-import { createHealthchecks, createPace, cutText, pingBody, pingUrl, toSlug } from '../../src/report/healthchecks.ts';
-import { createPost } from '../../src/report/http.ts';
 import { type Receiver, startReceiver } from '../harness/receiver.ts';
 import { WAIT } from '../harness/wait.ts';
-import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
+import { makeFailure, makeReport, makeResult, NOW } from '../report/fixtures.ts';
 
 const NEVER = new AbortController().signal;
 const UUID = '5bf66975-d4c7-4bf5-bcc8-b8d8a82ea278';

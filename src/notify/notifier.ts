@@ -1,6 +1,6 @@
 import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
-import type { Listener } from './events.ts';
+import type { Listener } from '../report/events.ts';
 
 /** A listener that notifies people or a monitoring service. */
 export interface Notifier extends Listener {

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { errorInfo, LifeboatError } from '../../src/base/errors.ts';
 import { redact } from '../../src/base/redact.ts';
-import { createPost, parseRetryAfter, secretUrl } from '../../src/report/http.ts';
+import { createPost, parseRetryAfter, secretUrl } from '../../src/notify/http.ts';
 import { type Receiver, startReceiver } from '../harness/receiver.ts';
 import { WAIT } from '../harness/wait.ts';
 

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import type { PostRequest } from '../../src/notify/http.ts';
+import { createSlack, type SlackMessage, slackMessage } from '../../src/notify/slack.ts';
+import { mrkdwn, withCommands } from '../../src/notify/slack-text.ts';
 import type { RestoreReport } from '../../src/report/events.ts';
-import type { PostRequest } from '../../src/report/http.ts';
-import { createSlack, type SlackMessage, slackMessage } from '../../src/report/slack.ts';
-import { mrkdwn, withCommands } from '../../src/report/slack-text.ts';
 import { renderReport } from '../../src/report/text.ts';
-import { makeFailure, makeReport, makeResult, NOW } from './fixtures.ts';
+import { makeFailure, makeReport, makeResult, NOW } from '../report/fixtures.ts';
+import { notifierOf } from './notifier-of.ts';
 
 const when = { now: NOW, zone: 'Europe/Berlin' };
 const texts = (message: SlackMessage): string[] =>
@@ -127,7 +128,7 @@ describe("Slack's limits", () => {
       posts.push(request);
       return { status: 200, headers: {}, body: 'ok' };
     };
-    const slack = createSlack({ url: new URL('https://hooks.slack.example/x'), project: 'shop', post });
+    const slack = notifierOf(createSlack({ url: new URL('https://hooks.slack.example/x'), post }));
     await slack.handle({ type: 'run-finished', report }, new AbortController().signal);
     expect(posts).toHaveLength(1);
     const message = JSON.parse(posts[0]?.body ?? '') as SlackMessage;
@@ -161,7 +162,7 @@ test('only the end of a run is sent; a test is marked as such', async () => {
     return { status: 200, headers: {}, body: 'ok' };
   };
   const signal = new AbortController().signal;
-  const slack = createSlack({ url: new URL('https://hooks.slack.example/x'), project: 'shop', post });
+  const slack = notifierOf(createSlack({ url: new URL('https://hooks.slack.example/x'), post }));
   await slack.handle({ type: 'run-started', run: makeReport() }, signal);
   await slack.handle({ type: 'source-finished', result: makeFailure() }, signal);
   expect(posts).toEqual([]);
@@ -238,7 +239,7 @@ describe('the command that a user must type', () => {
       posts.push(request);
       return { status: 200, headers: {}, body: 'ok' };
     };
-    const slack = createSlack({ url: new URL('https://hooks.slack.example/x'), project: 'shop', post });
+    const slack = notifierOf(createSlack({ url: new URL('https://hooks.slack.example/x'), post }));
     const restored = Array.from({ length: 60 }, (_, i) => ({ target: `database_${i}` }));
     const report: RestoreReport = {
       ...{ id: 'r1', project: 'shop', verb: 'restore', source: 'db.postgres', target: 'db.postgres', snapshot: 's1' },

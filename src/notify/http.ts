@@ -1,8 +1,9 @@
 import type { Agent, IncomingMessage, request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
 import { LifeboatError } from '../base/errors.ts';
 import { redact, registerSecret } from '../base/redact.ts';
-import { oneLine } from './format.ts';
+import { oneLine } from '../report/format.ts';
 
 /** Larger bodies are refused before anything is sent. Bytes. */
 const MAX_REQUEST = 1024 * 1024;
@@ -19,6 +20,8 @@ export interface PostRequest {
   url: URL;
   body: string;
   contentType: string;
+  /** more headers, lower case; they may contain secrets */
+  headers?: Readonly<Record<string, string>> | undefined;
   signal: AbortSignal;
   /** the largest number of attempts; default: that of the poster */
   attempts?: number;
@@ -84,10 +87,13 @@ export function createPost({
 
 type Outcome = { answer: PostAnswer } | { error: LifeboatError; again: boolean; retryAfterMs?: number };
 
-async function attemptPost({ url, body, contentType }: PostRequest, signal: AbortSignal): Promise<Outcome> {
+async function attemptPost(
+  { url, body, contentType, headers: more }: PostRequest,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const host = url.host;
   try {
-    const response = await open(url, { body, contentType, signal });
+    const response = await open(url, { body, contentType, headers: more, signal });
     const text = await readSome(response);
     const { statusCode: status = 0, headers } = response;
     const answer = { status, headers: flat(headers), body: text };
@@ -96,7 +102,7 @@ async function attemptPost({ url, body, contentType }: PostRequest, signal: Abor
     const error = new LifeboatError('NOTIFY_FAILED', `${host} answered ${status}${said ? `: ${said}` : ''}`, {
       ...hintFor(status),
     });
-    const retryAfterMs = parseRetryAfter(answer.headers['retry-after'], Date.now());
+    const retryAfterMs = parseRetryAfter(answer.headers['retry-after'], Date.now()) ?? retryAfterIn(text);
     return {
       error,
       again: status === 429 || status >= 500,
@@ -111,14 +117,14 @@ async function attemptPost({ url, body, contentType }: PostRequest, signal: Abor
 /** Sends the request. Resolves to the answer, whose body is still to be read. The signal ends both. */
 function open(
   url: URL,
-  { body, contentType, signal }: Pick<PostRequest, 'body' | 'contentType' | 'signal'>,
+  { body, contentType, headers: more, signal }: Pick<PostRequest, 'body' | 'contentType' | 'headers' | 'signal'>,
 ): Promise<IncomingMessage> {
   const { target, headers } = withoutUserinfo(url);
   const { request, agent } = clientFor(url.protocol);
   const options = {
     method: 'POST',
     agent,
-    headers: { 'content-type': contentType, 'user-agent': 'lifeboat', ...headers },
+    headers: { 'content-type': contentType, 'user-agent': 'lifeboat', ...headers, ...more },
     signal,
   };
   return new Promise((resolve, reject) => {
@@ -173,6 +179,23 @@ export function parseRetryAfter(value: string | undefined, now: number): number 
   if (/^\d+$/.test(value.trim())) return Number(value) * 1_000;
   const date = Date.parse(value);
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
+}
+
+const retryAnswer = z.object({
+  retry_after: z.number().nonnegative().optional(),
+  parameters: z.object({ retry_after: z.number().nonnegative() }).partial().optional(),
+});
+
+/** The pause in the JSON of an answer, in seconds there: Discord `retry_after`, Telegram `parameters.retry_after`. */
+function retryAfterIn(text: string): number | undefined {
+  if (!text.includes('retry_after')) return undefined;
+  try {
+    const { data } = retryAnswer.safeParse(JSON.parse(text));
+    const seconds = data?.retry_after ?? data?.parameters?.retry_after;
+    return seconds === undefined ? undefined : seconds * 1_000;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Says why a connection failed, without the parts of the error that contain the request. */

@@ -1,11 +1,6 @@
-import { overall, type RunReport } from './events.ts';
+import type { NotifyMode } from '../plan/messages/notify-modes.ts';
+import { overall, type RunReport } from '../report/events.ts';
 import type { Notifier } from './notifier.ts';
-
-/**
- * The values of LIFEBOAT_NOTIFY, which applies to messages for people. Pings of a dead-man's switch are always sent.
- */
-const NOTIFY_MODES = ['always', 'failure', 'change'] as const;
-export type NotifyMode = (typeof NOTIFY_MODES)[number];
 
 /**
  * In mode `change`, a failure that continues is reported again after this time. Milliseconds. Less than a day, because
@@ -26,7 +21,7 @@ interface LastMessage {
  * that found a loss of data always is, and a day after the last message it is reported again until a user accepts the
  * loss. Otherwise, by mode:
  * - `always`: every run.
- * - `failure`: every run that is not ok.
+ * - `failure`: every run that is not ok, and the first one that is ok after it.
  * - `change`: a run whose status differs from that of the previous run, and the first run. While the status is not ok,
  *   also a run in which other sources fail than in the last message, a run a day after that message, and the first run
  *   of a process. In mode `failure`, the latter three also apply to a run that is ok while a source that was not part
@@ -41,7 +36,8 @@ export function shouldReport(mode: NotifyMode, report: RunReport, last: LastMess
   const state = overall(report);
   // Nobody has accepted an earlier loss yet.
   if (report.results.some(({ fell }) => fell) && isTimeToRemind(last, now)) return true;
-  if (state === 'ok') return mode === 'change' && state !== report.previousStatus;
+  const { previousStatus: before } = report;
+  if (state === 'ok') return before === undefined ? mode === 'change' : before !== 'ok';
   if (mode === 'change' && report.status !== 'ok' && state !== report.previousStatus) return true;
   return last?.failed !== failedSources(report) || isTimeToRemind(last, now);
 }

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import type { Notifier } from '../../src/notify/notifier.ts';
+import { failedSources, REMIND_AFTER, shouldReport, withPolicy } from '../../src/notify/policy.ts';
+import type { NotifyMode } from '../../src/plan/messages/notify-modes.ts';
 import type { RunReport } from '../../src/report/events.ts';
-import type { Notifier } from '../../src/report/notifier.ts';
-import { failedSources, type NotifyMode, REMIND_AFTER, shouldReport, withPolicy } from '../../src/report/policy.ts';
-import { makeFailure, makeReport, makeResult } from './fixtures.ts';
+import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
 
 const ok = makeReport();
 const bad = makeReport({ status: 'partial', results: [makeResult(), makeFailure()] });
@@ -15,6 +16,8 @@ test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldReport>[2], bo
   ['always', 'ok', ok, undefined, true],
   ['always', 'the same again', followed(ok, 'ok'), undefined, true],
   ['failure', 'ok', ok, undefined, false],
+  ['failure', 'ok again', followed(ok, 'failed'), told(bad, 0), true],
+  ['failure', 'still ok', followed(ok, 'ok'), told(bad, 0), false],
   ['failure', 'partial', bad, undefined, true],
   ['failure', 'the same failure again', followed(bad, 'partial'), told(bad, 0), true],
   ['change', 'the first run', ok, undefined, true],

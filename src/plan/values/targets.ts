@@ -1,0 +1,7 @@
+/** What the operator wants of a source. Milliseconds. */
+export interface Targets {
+  /** how much work the loss of the host may cost */
+  rpoMs?: number;
+  /** how long a restore may take */
+  rtoMs?: number;
+}
