@@ -111,7 +111,7 @@ export class FactsCache implements FactsSource {
     const pins = await readPins(repository).catch(() => new Map<string, Pin>());
     return {
       pins,
-      drills: await this.readDrills(repository, { newest: MAX_DRILLS, signal }).catch(() => this.facts?.drills ?? []),
+      drills: await this.readDrills(repository, signal).catch(() => this.facts?.drills ?? []),
     };
   }
 

@@ -44,6 +44,6 @@ td{overflow-wrap:anywhere}thead th{color:var(--soft);font-size:.78rem;border:0}.
 .scroll{overflow-x:auto}
 .path{overflow-wrap:anywhere}
 footer{margin-top:2.2rem;font-size:.86rem;color:var(--soft)}
-@media(max-width:40rem){.hide{display:none}.grid{grid-template-columns:1fr 1fr;gap:.6rem .9rem}body{font-size:16px}.grid.two{grid-template-columns:1fr}.card{padding:.85rem .9rem 1rem}h1{font-size:1.35rem}.strip{gap:2px}}
+@media(max-width:40rem){.hide{display:none}td,th{padding-right:.5rem}.grid{grid-template-columns:1fr 1fr;gap:.6rem .9rem}body{font-size:16px}.grid.two{grid-template-columns:1fr}.card{padding:.85rem .9rem 1rem}h1{font-size:1.35rem}.strip{gap:2px}}
 @media print{:root{--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb}.top nav,.skip,footer{display:none}.card{break-inside:avoid;border-color:#bbb}a{color:inherit;text-decoration:none}.page{padding:0;max-width:none}.pill{border:1px solid currentColor}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 `;
