@@ -17,7 +17,7 @@ code{font:.86em ui-monospace,SFMono-Regular,Menlo,monospace;background:var(--non
 .skip{position:absolute;left:-99rem}.skip:focus{position:static;display:inline-block;margin:.4rem 0}
 .hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .top{display:flex;justify-content:space-between;gap:.3rem 1.2rem;flex-wrap:wrap;font-size:.9rem;padding-bottom:.9rem}
-.top nav a{margin-left:1rem}.top nav a:first-child{margin-left:0}.top a[aria-current]{color:var(--ink);text-decoration:none;font-weight:600}
+.top nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem}.top a[aria-current]{color:var(--ink);text-decoration:none;font-weight:600}
 .verdict{border-left:5px solid var(--ok);padding:.15rem 0 .2rem 1rem;margin:.4rem 0 1.4rem}.verdict.warn{border-color:var(--warn)}.verdict.bad{border-color:var(--bad)}
 .verdict p{color:var(--soft);max-width:56rem;text-wrap:pretty}h1{text-wrap:balance}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1rem 1.15rem 1.1rem;margin:.85rem 0}
