@@ -50,12 +50,12 @@ case $what in
     node test/harness/run-all.ts "$@"
     ;;
   e2e)
-    # Words select test files by their names: `restore` runs every file of test/e2e whose name contains it.
+    # Words before options select files of test/e2e: `restore` runs every file whose name begins with it.
     scripts/setup.sh test
     build_image lifeboat:test
     areas=()
-    for word; do case $word in -*) areas+=("$word") ;; *) areas+=("test/e2e/$word") ;; esac; done
-    vitest --project real "${areas[@]:-test/e2e/}"
+    while [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; do areas+=("test/e2e/$1"); shift; done
+    vitest --project real "${areas[@]:-test/e2e/}" "$@"
     ;;
   demo)
     case " $* " in *' --off-site '*) scripts/setup.sh demo ceph ;; *) scripts/setup.sh demo ;; esac

@@ -77,7 +77,7 @@ export interface App extends Environment {
   import(request: ImportRequest, listeners?: Listener[]): Promise<ImportReport>;
   rollback(request: RollbackRequest): Promise<RollbackResult>;
   forget(request: RollbackRequest): Promise<Forgotten>;
-  listKept(): Promise<KeptData>;
+  listKept(plan: Plan): Promise<KeptData>;
   /** the destination and the copies, with what their storage costs */
   limitedPlaces: readonly LimitedPlace[];
   /** reads what each source of the plan holds now; see probe.ts */
@@ -133,7 +133,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
     },
     forget: async (request) =>
       (await import('../restore/all/forget-all.ts')).forgetData(restoreDepsOf(environment), request),
-    listKept: () => listKeptData(environment),
+    listKept: (plan) => listKeptData(environment, plan),
     probe: (of) =>
       probe(of, {
         ...{ project, treeStore, state, agentMounts: self.facts.mounts },
@@ -155,10 +155,10 @@ function dispatcherOf({ settings, state, notifiers, log }: Environment, listener
 }
 
 /** Lists the data that restores put aside. */
-function listKeptData(environment: Environment): Promise<KeptData> {
-  const { state, plan, treeStore, self, journals } = environment;
+function listKeptData(environment: Environment, plan: Plan): Promise<KeptData> {
+  const { state, treeStore, self, journals } = environment;
   return listKept(
-    { state, plan, open: () => openRuns(journals) },
+    { state, plan: async () => plan, open: () => openRuns(journals) },
     (source, signal) => environment.openToLook(source, probeRun(), signal),
     ({ mount }, signal, known) =>
       keptIn(treeStore, volumePlace(mount, self.facts.mounts), { runId: probeRun(), signal }, known),

@@ -7,7 +7,8 @@ import { type Call, print } from './call.ts';
 /** `lifeboat windows`: shows to which times each database can be recovered. */
 export async function showWindows(call: Call): Promise<number> {
   const [wanted] = call.operands as [string | undefined];
-  const all = await readWindows(call.app, call.io.signal, wanted);
+  const plan = call.app.found ? await call.app.plan() : undefined;
+  const all = await readWindows(call.app, call.io.signal, { plan, wanted });
   const now = new Date();
   print(call, { sources: all }, () =>
     all.length === 0

@@ -185,8 +185,8 @@ async function readClues(): Promise<SelfClues> {
 
 interface WatchOptions {
   /**
-   * Called to list everything again: after each connection, and after containers have changed. Never runs twice at a
-   * time.
+   * Called to list everything again: after each connection, and after containers other than helpers have changed. Never
+   * runs twice at a time.
    */
   onChange: () => void | Promise<void>;
   log: Log;
@@ -215,7 +215,8 @@ export async function watch(engine: Engine, options: WatchOptions): Promise<void
       changed.ask();
       for await (const event of events) {
         since = Math.max(since, event.time);
-        changed.ask();
+        // No plan depends on helpers, and each run creates several.
+        if (!(RUN_LABEL in event.attributes)) changed.ask();
       }
     } catch (error) {
       if (signal.aborted) break;

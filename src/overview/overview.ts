@@ -25,6 +25,9 @@ import { readWindows, type SourceWindows, type WindowDeps } from './windows.ts';
 
 /** What {@link collectOverview} reads. */
 export interface OverviewDeps extends WindowDeps {
+  /** an engine knows the agent's container */
+  found: boolean;
+  plan(): Promise<Plan>;
   project: string;
   settings: { timeZone: string; copies: readonly { name: string }[] };
   /** the destination and the copies, with what their storage costs */
@@ -35,7 +38,7 @@ export interface OverviewDeps extends WindowDeps {
   journals: string;
   nextRun(plan: Plan): Date;
   runsUnderWay(): Promise<UnderWay[]>;
-  listKept(): Promise<KeptData>;
+  listKept(plan: Plan): Promise<KeptData>;
 }
 
 /** The facts about a project at one moment. */
@@ -114,8 +117,8 @@ export async function collectOverview(deps: OverviewDeps, signal: AbortSignal): 
   const underWay = await deps.runsUnderWay();
   // A retry in progress is noted too, in case it dies.
   const retryAt = underWay.length > 0 ? undefined : (await state.retries()).map((retry) => retry.at).sort()[0];
-  const kept = await deps.listKept();
-  const windows = found.problem ? [] : await readWindows(deps, signal);
+  const kept = await deps.listKept(plan);
+  const windows = found.problem ? [] : await readWindows(deps, signal, { plan: deps.found ? plan : undefined });
   const copies = await copyStates(deps);
   const slots = await slotProblems(deps);
   const sizes = await readSizes(state.directory);

@@ -17,27 +17,26 @@ export interface SourceWindows {
 
 /** Where windows are read. */
 export interface WindowDeps {
-  /** an engine knows the agent's container, so there is a plan */
-  found: boolean;
   /** the repository is not the agent's own */
   otherRepository: boolean;
   state: { readonly directory: string };
-  plan(): Promise<Plan>;
   repository(options: { create: boolean }): Promise<Repository>;
   own: { look(): Promise<{ repository?: Repository; error?: LifeboatError }> };
 }
 
 /**
- * Reads the windows of all planned sources, or of one source, which need not exist any more.
+ * Reads the windows of all sources of a plan, or of one source, which need not exist any more.
  *
  * @param deps where to read
- * @param wanted name of the server's source, such as `db.postgres`
+ * @param of `plan`: absent without an engine; `wanted`: name of a server's source, such as `db.postgres`
  * @throws what the destination throws; the signal's reason
  */
-export async function readWindows(deps: WindowDeps, signal: AbortSignal, wanted?: string): Promise<SourceWindows[]> {
-  const planned = deps.found
-    ? (await deps.plan()).sources.filter((one) => one.kind === 'base').map(({ server }) => server)
-    : [];
+export async function readWindows(
+  deps: WindowDeps,
+  signal: AbortSignal,
+  { plan, wanted }: { plan: Plan | undefined; wanted?: string | undefined },
+): Promise<SourceWindows[]> {
+  const planned = (plan?.sources ?? []).filter((one) => one.kind === 'base').map(({ server }) => server);
   if (wanted === undefined && planned.length === 0) return [];
   const repository = await openToRead(deps);
   const memory = openReceiverMemory(deps.state.directory);

@@ -83,8 +83,9 @@ export interface WhenOptions {
  * A moment in local time: `today 14:05 CET`, `tomorrow 03:00 CET`, `Fri 4 Dec 03:00 CET`, `Fri 4 Dec 2027 03:00 CET`.
  */
 export function formatWhen(when: Date, { now, zone }: WhenOptions): string {
-  const there = localParts(when, zone);
-  const here = localParts(now, zone);
+  const partsOf = (moment: Date) => (zone === 'UTC' ? utcParts(moment) : localParts(moment, zone));
+  const there = partsOf(when);
+  const here = partsOf(now);
   const days = Math.round((there.midnight - here.midnight) / DAY);
   const near = new Map([
     [-1, 'yesterday'],
@@ -94,6 +95,22 @@ export function formatWhen(when: Date, { now, zone }: WhenOptions): string {
   const year = there.year === here.year ? '' : ` ${there.year}`;
   const day = near ?? `${there.weekday} ${there.day} ${there.month}${year}`;
   return `${day} ${there.time} ${zoneName(when, zone)}`;
+}
+
+const WEEKDAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sept', 'Oct', 'Nov', 'Dec'];
+
+/** Does what {@link localParts} does, for UTC. The formats of `Intl` take 30 ms of processor time to load. */
+function utcParts(when: Date): ReturnType<typeof localParts> {
+  const [year, month, day] = [when.getUTCFullYear(), when.getUTCMonth(), when.getUTCDate()];
+  return {
+    weekday: WEEKDAYS[when.getUTCDay()] ?? '',
+    day: String(day),
+    month: MONTHS[month] ?? '',
+    year: String(year),
+    time: when.toISOString().slice(11, 16),
+    midnight: Date.UTC(year, month, day),
+  };
 }
 
 function localParts(when: Date, zone: string | undefined) {
@@ -129,6 +146,7 @@ const ZONE_LOCALES = ['en-GB', 'en-US', 'en-AU', 'en-IN', 'en-NZ', 'en-ZA'];
 /** The zone's abbreviation at that moment (`CET`, `CEST`), else its offset (`UTC+9`). */
 export function zoneName(when: Date, zone?: string): string {
   let name = 'UTC';
+  if (zone === name) return name;
   for (const locale of ZONE_LOCALES) {
     const options: Intl.DateTimeFormatOptions = {
       timeZoneName: 'short',

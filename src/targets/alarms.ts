@@ -40,6 +40,9 @@ interface AlarmOptions {
   betweenMs?: number;
 }
 
+/** Why an alarm about a source that is not in the plan ends. The next run reports the source as vanished. */
+const GONE = 'no container asks for its backup any more';
+
 const keyOf = ({ topic, source }: Pick<Alarm, 'topic' | 'source'>) => JSON.stringify([topic, source]);
 
 /** Creates the alarms of the daemon, with those that an earlier one left open. */
@@ -86,7 +89,7 @@ class OpenAlarms implements Alarms {
 
   endOthers(sources: readonly string[]): void {
     void this.enqueue(() => {
-      for (const [key, { source }] of [...this.open]) if (!sources.includes(source)) this.endOne(key);
+      for (const [key, { source }] of [...this.open]) if (!sources.includes(source)) this.endOne(key, GONE);
     });
   }
 
@@ -108,13 +111,14 @@ class OpenAlarms implements Alarms {
     return this.work;
   }
 
-  private endOne(key: string): void {
+  private endOne(key: string, why?: string): void {
     const alarm = this.open.get(key);
     if (!alarm) return;
     this.open.delete(key);
     // Trouble that was over before anybody heard of it is no news.
     if (this.waiting.delete(key)) return;
-    this.wait(key, { ...alarm, at: this.options.now().toISOString(), since: alarm.at, over: true });
+    const error = why === undefined ? alarm.error : { ...alarm.error, message: why };
+    this.wait(key, { ...alarm, error, at: this.options.now().toISOString(), since: alarm.at, over: true });
   }
 
   private wait(key: string, alarm: Alarm): void {

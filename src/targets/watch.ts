@@ -64,7 +64,8 @@ class Watch implements TargetWatch {
   check(plan: Plan): Promise<void> {
     const { alarms, log } = this.deps;
     this.checking ??= (async () => {
-      alarms.endOthers(plan.sources.map(({ name }) => name));
+      // The trouble of a stopped database goes on.
+      alarms.endOthers([...plan.sources.map(({ name }) => name), ...Object.keys(plan.stopped ?? {})]);
       await this.reportWal(plan);
       await this.judge(plan);
     })()

@@ -8,14 +8,14 @@ import { makeFailure, makeReport, NOW } from '../report/fixtures.ts';
 const { signal } = new AbortController();
 
 /** A channel that fails as often as asked, and its notifier. */
-function setup({ failures, againMs = [1, 1, 1] }: { failures: number; againMs?: number[] }) {
+function setup({ failures, refused, againMs = [1, 1, 1] }: { failures: number; refused?: string; againMs?: number[] }) {
   const sent: string[][] = [];
   let left = failures;
   let clock = NOW.getTime();
   const channel: Channel = {
     name: 'flaky',
     async send({ title, facts }) {
-      if (left-- > 0) throw new LifeboatError('NOTIFY_FAILED', 'down');
+      if (left-- > 0 || title === refused) throw new LifeboatError('NOTIFY_FAILED', 'down');
       sent.push([title, ...facts]);
       return 'sent';
     },
@@ -23,7 +23,7 @@ function setup({ failures, againMs = [1, 1, 1] }: { failures: number; againMs?: 
   const { log, tail } = withTail(silentLog);
   const notifier = createNotifier(channel, { project: 'shop', log, now: () => clock, againMs });
   const run = async (report: RunReport) => notifier.handle({ type: 'run-finished', report }, signal);
-  return { sent, run, tail, wait: (ms: number) => (clock += ms) };
+  return { sent, run, tail, wait: (ms: number) => (clock += ms), repair: () => (left = 0) };
 }
 const bad = makeReport({ status: 'failed', results: [makeFailure()] });
 const good = makeReport({ previousStatus: 'failed' });
@@ -59,9 +59,19 @@ test('a channel that stays down keeps a few messages, and gives up the oldest', 
   await new Promise((resolve) => setTimeout(resolve, 20));
   expect(tail()).toHaveLength(lines);
   expect(sent).toEqual([]);
-  const many = setup({ failures: 30, againMs: [1_000_000] });
+  const many = setup({ failures: Number.POSITIVE_INFINITY, againMs: [1_000_000] });
   for (let i = 0; i < 30; i++) await expect(many.run(bad)).rejects.toThrow('down');
+  many.repair();
   await many.run(good);
   expect(many.sent).toHaveLength(20);
   expect(titles(many.sent).at(-1)).toBe('shop: backup ok again');
+});
+
+test('a message that the other side refuses for good does not hold up the others', async () => {
+  const { sent, run, tail } = setup({ failures: 0, refused: 'shop: backup failed', againMs: [1_000_000] });
+  await expect(run(bad)).rejects.toThrow('down');
+  await run(good);
+  await run(good);
+  expect(titles(sent)).toEqual(['shop: backup ok again', 'shop: backup ok again']);
+  expect(tail().join('\n')).toContain('a message was refused');
 });

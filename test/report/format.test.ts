@@ -94,6 +94,14 @@ test.each([
   expect(f.formatWhen(new Date(when), { now: new Date(now), zone })).toBe(text);
 });
 
+test('the default zone, which needs no tables, reads like any other', () => {
+  for (let day = 0; day < 800; day++) {
+    const when = new Date(Date.UTC(2026, 10, 29, day % 24, day % 60) + day * 86_400_000);
+    const now = new Date('2026-12-01T12:00:00Z');
+    expect(f.formatWhen(when, { now, zone: 'UTC' })).toBe(f.formatWhen(when, { now, zone: 'Etc/UTC' }));
+  }
+});
+
 test.each([
   [1, '1 file'],
   [0, '0 files'],

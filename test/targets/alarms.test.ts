@@ -122,6 +122,7 @@ test('alarms about sources that are gone are over', async () => {
   alarms.endOthers(['web.media']);
   await alarms.flush();
   expect(told()[1]).toEqual([['db.postgres', true]]);
+  expect(sent[1]?.alarms[0]?.error.message).toBe('no container asks for its backup any more');
 });
 
 test('alarms are sent although the spool is broken', async () => {

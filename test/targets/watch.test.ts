@@ -168,6 +168,15 @@ test('targets that are no longer set, and sources that are gone, end their alarm
   expect(told()).toEqual(['rpo web.media', 'rpo web.media over', 'rpo web.media', 'rpo web.media over']);
 });
 
+test('an alarm stays open while the container of its database does not run', async () => {
+  clock = new Date('2026-11-25T03:00:00Z');
+  manifests = async () => [snapshot('2026-11-20T03:00:00.000Z')];
+  await start()(planOf(media));
+  const stopped = { 'web.media': { container: 'shop-web-1', start: 'docker compose start web' } };
+  await start()({ ...planOf(), stopped });
+  expect(told()).toEqual(['rpo web.media']);
+});
+
 test('listeners hear every few minutes whether WAL is received', async () => {
   const plan = planOf(
     { kind: 'postgres', name: 'db.postgres' },

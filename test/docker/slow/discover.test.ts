@@ -142,15 +142,17 @@ test('watching lists again after each connection and each change, and logs when 
   await vi.waitFor(() => expect(listings).toBe(1), LONG_WAIT);
   say({ Action: 'start', Actor: { ID: 'a' }, time: 4_000_000_000 }, 20);
   await vi.waitFor(() => expect(listings).toBe(2), LONG_WAIT);
+  // A helper is not part of any plan.
+  say({ Action: 'start', Actor: { ID: 'h', Attributes: { 'dev.lifeboat.run': 'r1' } }, time: 4_000_000_001 }, 1);
   stub.routes.set('GET /events', (c) => c.json({ message: 'starting' }, 500));
   connections.at(-1)?.socket.destroy();
   await vi.waitFor(() => expect(happened).toEqual(['the Docker engine cannot be reached; trying again']), LONG_WAIT);
-  // Twenty events cause one listing.
+  // Twenty events cause one listing, and that of the helper none.
   expect(listings).toBe(2);
   stub.routes.set('GET /events', connect);
   await vi.waitFor(() => expect(happened.at(-1)).toBe('the Docker engine is back'), LONG_WAIT);
   expect(connections).toHaveLength(2);
-  expect(Number(connections[1]?.query.get('since'))).toBe(4_000_000_000);
+  expect(Number(connections[1]?.query.get('since'))).toBe(4_000_000_001);
   expect(JSON.parse(connections[1]?.query.get('filters') ?? '')).toMatchObject({ type: ['container'] });
   controller.abort();
   await watching;
