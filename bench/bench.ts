@@ -12,6 +12,7 @@ const BENCHES: Record<string, (options: BenchOptions) => Promise<string>> = {
   entries: async (options) => (await import('./entries.ts')).benchEntries(options),
   history: async (options) => (await import('./history.ts')).benchHistory(options),
   idle: async (options) => (await import('./idle.ts')).benchIdle(options),
+  pitr: async (options) => (await import('./pitr.ts')).benchPitr(options),
   repository: async (options) => (await import('./repository.ts')).benchRepository(options),
   known: async (options) => (await import('./known.ts')).benchKnown(options),
 };

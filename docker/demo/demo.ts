@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { compare, dropDatabase, emptyVolume, ofDatabase, ofVolume } from './fingerprint.ts';
+import { dropTable, rowsNow, waitUntilStored, writeReview } from './lost-table.ts';
 import { COPY, type Key, lookInside, loseHost, makeKey, startBucket } from './off-site.ts';
-import { compose, goOffSite, inService, lifeboat, lifeboatWithKey, logLine, PROJECT, removeAll } from './project.ts';
+import { compose, goOffSite, inService, lifeboat, lifeboatWithKey, PROJECT, removeAll } from './project.ts';
 import { type Received, slackText } from './receiver-log.ts';
 
 /**
- * `npm run demo`: a shop is backed up by schedule, loses its database and its files, and gets them back. The exit
- * status is 0 only if the restored data equals the lost data. `--keep` leaves the project running. `--off-site` also
- * copies everything to a bucket, encrypted, then loses the backups too, and restores from the bucket with the key. A drill ends it.
+ * `npm run demo`: a shop is backed up by schedule, loses a table, then its database and its files, and gets them back.
+ * The exit status is 0 only if the restored data equals the lost data. A drill ends it. `--keep` leaves the project
+ * running. `--off-site` also copies everything to a bucket, encrypted, then loses the backups too, and restores from
+ * the bucket with the key. No table is lost then.
  */
 
 const WAIT_MS = 180_000;
@@ -60,23 +62,27 @@ async function showPlan(): Promise<void> {
   if (plan.status !== 0) throw new Error(`lifeboat plan ended with status ${plan.status}`);
 }
 
+/** Waits for the notifications of the first scheduled run: others are about base backups. */
+async function notifications(): Promise<{ pings: Received[]; message: Received | undefined }> {
+  const script = `fetch('http://127.0.0.1:8080/_requests').then((r) => r.text()).then((t) => console.log(t))`;
+  for (const began = Date.now(); Date.now() - began < WAIT_MS; ) {
+    const requests = JSON.parse(await inService('receiver', ['node', '-e', script], signal)) as Received[];
+    const about = requests.filter(({ body }) => body.includes('web.media'));
+    const message = about.find(({ path }) => path.startsWith('/services/'));
+    const rid = about.find(({ path }) => path.startsWith('/ping/'))?.query.rid;
+    const pings = requests.filter(({ path, query }) => path.startsWith('/ping/') && query.rid === rid);
+    if (message && rid !== undefined) return { pings, message };
+    await sleep(1000, undefined, { signal });
+  }
+  throw new Error(`no run ended within ${WAIT_MS / 1000} seconds`);
+}
+
 /** Waits for the first scheduled run, and shows its notifications. Returns how long it waited, in milliseconds. */
 async function waitForRun(): Promise<number> {
   heading('Waiting for the schedule, which is every minute here. Nobody starts a backup by hand');
   const began = Date.now();
-  const limit = AbortSignal.timeout(WAIT_MS);
-  const waiting = new Set([/POST \/services\//, /POST \/ping\/[\w-]+(\/fail)?(\s|$)/]);
-  const bothCame = (line: string) => {
-    for (const pattern of waiting) if (pattern.test(line)) waiting.delete(pattern);
-    return waiting.size === 0;
-  };
-  await logLine('receiver', bothCame, AbortSignal.any([signal, limit])).catch((error: unknown) => {
-    throw limit.aborted ? new Error(`no run ended within ${WAIT_MS / 1000} seconds`) : error;
-  });
-  const script = `fetch('http://127.0.0.1:8080/_requests').then((r) => r.text()).then((t) => console.log(t))`;
-  const requests = JSON.parse(await inService('receiver', ['node', '-e', script], signal)) as Received[];
+  const { pings, message } = await notifications();
   show('What healthchecks.io received (the service `receiver` stands in for it and for Slack):');
-  const pings = requests.filter(({ path }) => path.startsWith('/ping/'));
   for (const { at, method, path, query } of pings) {
     show(`  ${new Date(at).toLocaleTimeString('en-GB')}  ${method} ${path}  rid=${query.rid}`);
   }
@@ -88,7 +94,6 @@ async function waitForRun(): Promise<number> {
   show('  a start and a success with the same rid, so both belong to one run');
   say();
   show('What Slack received:');
-  const message = requests.find(({ path }) => path.startsWith('/services/'));
   show(indent(slackText(message?.body ?? '{}')));
   return Math.max(0, first.at - began);
 }
@@ -101,13 +106,29 @@ async function showBucket({ bucket }: OffSite): Promise<void> {
   if (encrypted === 0 || odd.length > 0) throw new Error(`not everything is encrypted: ${odd.join(', ')}`);
 }
 
-/** Returns the id of the scheduled snapshot. */
+/** Returns the id of the first scheduled snapshot of the shop. */
 async function snapshot(): Promise<string> {
   const { stdout } = await lifeboat(['snapshots', '--json'], signal);
   const { snapshots } = JSON.parse(stdout) as { snapshots: { id: string; trigger: string; status: string }[] };
-  const first = snapshots.at(-1);
-  if (first?.trigger !== 'schedule' || first.status !== 'ok') throw new Error(`no good scheduled snapshot: ${stdout}`);
+  const first = snapshots.findLast(({ trigger }) => trigger === 'schedule');
+  if (first?.status !== 'ok') throw new Error(`no good scheduled snapshot: ${stdout}`);
   return first.id;
+}
+
+/** Drops a table, and brings it back as it was seconds before, with a row that no backup has. */
+async function loseTable(): Promise<void> {
+  heading('Somebody drops a table');
+  const { at, rows } = await writeReview(signal);
+  show(`At ${at}, a customer has just written a review. reviews: ${rows}`);
+  show('$ psql -c "DROP TABLE reviews"');
+  if (!(await dropTable(signal))) throw new Error('the table is not gone, so a restore would prove nothing');
+  heading('Lifeboat brings it back as it was at that time, and not as of the last backup');
+  await waitUntilStored(at, signal);
+  const args = ['restore', 'db.postgres', '--at', at, '--database', 'shop', '--table', 'public.reviews'];
+  await run(args, undefined);
+  const now = await rowsNow(signal);
+  show(`reviews: ${now}`);
+  if (rows === undefined || now !== rows) throw new Error('the table is not as it was');
 }
 
 async function loseEverything(offSite: OffSite | undefined): Promise<void> {
@@ -131,7 +152,8 @@ async function loseEverything(offSite: OffSite | undefined): Promise<void> {
 async function run(args: readonly string[], offSite: OffSite | undefined): Promise<void> {
   const all = [...args, ...(offSite ? ['--from', COPY] : [])];
   const how = offSite ? 'run -v ./age-identity.txt:/run/age-identity …' : 'exec lifeboat';
-  show(`$ docker compose ${how} lifeboat ${all.join(' ')}`);
+  const typed = all.map((one) => (one.includes(' ') ? `"${one}"` : one)).join(' ');
+  show(`$ docker compose ${how} lifeboat ${typed}`);
   for (let tries = 0; ; tries += 1) {
     const { status, output } = await (offSite ? lifeboatWithKey(offSite.key.file, all, signal) : lifeboat(all, signal));
     // The next scheduled run comes within a minute, and a drill gives way to it.
@@ -158,6 +180,7 @@ async function story(key: Key | undefined): Promise<{ equal: boolean; waited: nu
   const waited = await waitForRun();
   const id = await snapshot();
   if (offSite) await showBucket(offSite);
+  else await loseTable();
   await loseEverything(offSite);
   heading(offSite ? 'Lifeboat brings it back from the bucket, with the key' : 'Lifeboat brings it back');
   await run(['restore', id, 'db.postgres'], offSite);

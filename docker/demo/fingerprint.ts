@@ -32,7 +32,7 @@ UNION ALL SELECT 'column', relname, attname, format_type(atttypid, atttypmod) ||
  ORDER BY 1, 2, 3, 4;
 `;
 
-async function psql(sql: string, database: string, signal: AbortSignal): Promise<string> {
+export async function psql(sql: string, database: string, signal: AbortSignal): Promise<string> {
   const argv = ['psql', '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-U', 'shop', '-d', database, '-f', '-'];
   return (await inService('db', argv, signal, sql)).trim();
 }

@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 /** The Compose project of the demo. It is controlled with `docker compose`, as a user would. */
@@ -96,25 +95,6 @@ export function lifeboatWithKey(identityFile: string, args: readonly string[], s
     'LIFEBOAT_AGE_IDENTITY_FILE=/run/age-identity',
   ];
   return docker([...COMPOSE, 'run', '--rm', '--no-TTY', '--no-deps', ...key, 'lifeboat', ...args], { signal });
-}
-
-/** Returns the first line of a service's log that `wanted` accepts. */
-export function logLine(service: string, wanted: (line: string) => boolean, signal: AbortSignal): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const args = [...COMPOSE, 'logs', '--follow', '--no-color', '--no-log-prefix', service];
-    const child = spawn('docker', args, { env: environment(), detached: true, stdio: ['ignore', 'pipe', 'ignore'] });
-    const stop = () => child.kill();
-    signal.addEventListener('abort', stop, { once: true });
-    createInterface({ input: child.stdout }).on('line', (line) => {
-      if (!wanted(line)) return;
-      resolve(line);
-      stop();
-    });
-    child.once('error', reject).once('close', () => {
-      signal.removeEventListener('abort', stop);
-      reject(signal.aborted ? signal.reason : new Error(`the log of ${service} ended`));
-    });
-  });
 }
 
 /** Removes everything that this demo or an earlier one created. Returns true if it removed anything. */

@@ -1,4 +1,4 @@
--- The demo's database: 54,200 rows that look like a shop's.
+-- The demo's database: 56,200 rows that look like a shop's.
 CREATE TYPE order_state AS ENUM ('open', 'paid', 'sent', 'returned');
 
 CREATE TABLE customers (
@@ -26,6 +26,13 @@ CREATE TABLE order_lines (
   amount int NOT NULL CHECK (amount > 0),
   PRIMARY KEY (order_id, product_id)
 );
+CREATE TABLE reviews (
+  product_id int NOT NULL REFERENCES products,
+  customer_id int NOT NULL REFERENCES customers,
+  stars int NOT NULL CHECK (stars BETWEEN 1 AND 5),
+  said text NOT NULL,
+  PRIMARY KEY (product_id, customer_id)
+);
 CREATE INDEX orders_by_customer ON orders (customer_id, ordered_at);
 
 CREATE VIEW turnover AS
@@ -49,3 +56,5 @@ INSERT INTO order_lines
   SELECT i, 1 + (i * 13 + line * 71) % 200, 1 + (i + line) % 5
     FROM generate_series(1, 20000) i, generate_series(1, 2) line
    WHERE line = 1 OR i % 2 = 0;
+INSERT INTO reviews
+  SELECT 1 + i % 200, 1 + i, 1 + i % 5, 'Review no. ' || i FROM generate_series(1, 2000) i;

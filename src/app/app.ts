@@ -22,6 +22,7 @@ import type { DrillReport } from '../report/drill-report.ts';
 import type { CopyReport, Listener, RunReport } from '../report/events.ts';
 import type { Forgotten } from '../restore/all/forget-all.ts';
 import type { RestoreRequest, RestoreResult } from '../restore/context.ts';
+import type { InPlaceRequest } from '../restore/point/prepare-in-place.ts';
 import type { PointRequest, PointResult } from '../restore/point/restore-point.ts';
 import type { PointSnapshotRequest } from '../restore/point/snapshot-of-point.ts';
 import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
@@ -70,6 +71,7 @@ export interface App extends Environment {
     listeners?: Listener[],
   ): Promise<RestoreResult>;
   restoreToPoint(request: PointRequest): Promise<PointResult>;
+  restoreInPlace(request: InPlaceRequest, listeners: readonly Listener[]): Promise<RestoreResult>;
   drill(request: DrillRequest, listeners?: Listener[]): Promise<DrillReport>;
   /** makes a snapshot of a server as it was at a point in time, and returns its id */
   snapshotOfPoint(request: PointSnapshotRequest): Promise<string>;
@@ -90,6 +92,16 @@ export interface App extends Environment {
   daemon(signal: AbortSignal): Promise<void>;
 }
 
+/** Returns the recoveries to a point in time. Their code is loaded on use. */
+function pointsOf(environment: Environment): Pick<App, 'restoreToPoint' | 'restoreInPlace' | 'snapshotOfPoint'> {
+  const load = () => import('./point.ts');
+  return {
+    restoreToPoint: async (request) => (await load()).restorePoint(environment, request),
+    restoreInPlace: async (request, listeners) => (await load()).restorePointInPlace(environment, request, listeners),
+    snapshotOfPoint: async (request) => (await load()).snapshotPoint(environment, request),
+  };
+}
+
 /** Builds the app on the environment. Fails like {@link openEnvironment}. */
 export async function createApp(base: Base, otherRepository?: OtherRepository): Promise<App> {
   const environment = await openEnvironment(base, otherRepository);
@@ -108,8 +120,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
         ? (await import('../restore/all/restore-all.ts')).restoreAll(deps, { ...request, source: '' })
         : (await import('../restore/restore.ts')).restore(deps, { ...request, source: request.source });
     },
-    restoreToPoint: async (request) => (await import('./point.ts')).restorePoint(environment, request),
-    snapshotOfPoint: async (request) => (await import('./point.ts')).snapshotPoint(environment, request),
+    ...pointsOf(environment),
     drill: async (request, listeners) => {
       const { runDrill } = await import('./drill.ts');
       return asRun(() => runDrill(environment, request, listeners));

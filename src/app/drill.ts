@@ -14,8 +14,8 @@ export function runDrill(
 ): Promise<DrillReport> {
   const { agent, self, settings } = environment;
   const deps = restoreDepsOf(environment, listeners);
-  const { confirmed } = pointDepsOf(environment);
+  const { remembered } = pointDepsOf(environment);
   const ownRepository = () => environment.own.repository({ create: false }).catch(() => undefined);
-  const own = { agent, agentImage: self.facts.imageId, settings: settings.drill, confirmed, ownRepository };
+  const own = { agent, agentImage: self.facts.imageId, settings: settings.drill, remembered, ownRepository };
   return drill({ ...deps, ...own }, request);
 }

@@ -1,14 +1,23 @@
 import { createDispatcher } from '../report/dispatch.ts';
-import { type PointDeps, type PointRequest, type PointResult, restoreToPoint } from '../restore/point/restore-point.ts';
+import type { Listener } from '../report/events.ts';
+import type { RestoreResult } from '../restore/context.ts';
+import { restoreInPlace } from '../restore/point/in-place.ts';
+import type { InPlaceRequest } from '../restore/point/prepare-in-place.ts';
+import {
+  type PointRequest,
+  type PointResult,
+  restoreToPoint,
+  type ToVolumeDeps,
+} from '../restore/point/restore-point.ts';
 import {
   type PointSnapshotDeps,
   type PointSnapshotRequest,
   snapshotOfPoint,
 } from '../restore/point/snapshot-of-point.ts';
-import { openReceiverMemory } from '../wal/receiver-state.ts';
+import { openReceiverMemory, rememberedOf } from '../wal/receiver-state.ts';
 import type { Environment } from './environment.ts';
 import { importDepsOf } from './import-wiring.ts';
-import { runDepsOf } from './wiring.ts';
+import { restoreDepsOf, runDepsOf } from './wiring.ts';
 
 /** Recovers a server into a new volume. Throws like {@link restoreToPoint}. */
 export function restorePoint(environment: Environment, request: PointRequest): Promise<PointResult> {
@@ -20,25 +29,35 @@ export function snapshotPoint(environment: Environment, request: PointSnapshotRe
   return snapshotOfPoint(pointSnapshotDepsOf(environment), request);
 }
 
+/** Recovers a server in place. Throws like {@link restoreInPlace}. */
+export function restorePointInPlace(
+  environment: Environment,
+  request: InPlaceRequest,
+  listeners: readonly Listener[],
+): Promise<RestoreResult> {
+  const { agent, state } = environment;
+  const { remembered } = pointDepsOf(environment);
+  const memory = openReceiverMemory(state.directory);
+  const deps = restoreDepsOf(environment, listeners);
+  return restoreInPlace({ ...deps, agent, remembered, stored: (source) => memory.state(source) }, request);
+}
+
 /** Returns the dependencies of a snapshot of a server as it was at a point in time. */
 function pointSnapshotDepsOf(environment: Environment): PointSnapshotDeps {
   const { agent, treeStore } = environment;
   const deps = importDepsOf(environment, []);
-  return { ...deps, agent, treeStore, confirmed: pointDepsOf(environment).confirmed };
+  return { ...deps, agent, treeStore, remembered: pointDepsOf(environment).remembered };
 }
 
 /** Returns the dependencies of a recovery to a point in time. */
-export function pointDepsOf(environment: Environment): PointDeps {
+export function pointDepsOf(environment: Environment): ToVolumeDeps {
   const { engine, agent, treeStore, state, log, otherRepository } = environment;
   const memory = openReceiverMemory(state.directory);
-  const { journals, spool, agentId, recover, clear, now } = runDepsOf(environment, createDispatcher([], { log }));
+  const { journals, spool, agentId, recover, clear, now, plan } = runDepsOf(environment, createDispatcher([], { log }));
   return {
-    ...{ engine, agent, treeStore, log, journals, spool, agentId, recover, clear, now },
+    ...{ engine, agent, treeStore, log, journals, spool, agentId, recover, clear, now, plan },
     lock: environment.lock,
     repository: () => environment.repository({ create: false }),
-    confirmed: async (source) => {
-      const known = otherRepository ? undefined : await memory.state(source);
-      return known?.confirmed && known.systemId ? { [known.systemId]: known.confirmed } : {};
-    },
+    remembered: async (source) => rememberedOf(otherRepository ? undefined : await memory.state(source)),
   };
 }

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { BackupRequest } from '../backup/context.ts';
 import { hasCode } from '../base/errors.ts';
+import { WalFeed } from '../copy/wal-feed.ts';
 import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
 import { WAL_RUN } from '../docker/helper-labels.ts';
@@ -8,6 +9,7 @@ import { reapHelpers } from '../docker/remove-helper.ts';
 import type { BaseSource } from '../plan/model.ts';
 import type { RunReport } from '../report/events.ts';
 import { SPOOL } from '../run/mounts.ts';
+import { isLocked } from '../run/process-lock.ts';
 import type { Alarms } from '../targets/alarms.ts';
 import { LeftSlots } from '../wal/left-slots.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
@@ -23,7 +25,7 @@ export function createReceivers(
   backup: (request: BackupRequest) => Promise<RunReport>,
   alarms: Alarms,
 ): Receivers {
-  const { project, state, log, now, own, engine } = environment;
+  const { project, state, settings, log, now, own, engine } = environment;
   const memory = openReceiverMemory(state.directory);
   const makeBase = async (source: BaseSource, signal: AbortSignal) => {
     try {
@@ -35,6 +37,11 @@ export function createReceivers(
     }
   };
   const { openTools } = environment;
+  const feed = new WalFeed({
+    ...{ copies: environment.copies, state, memory, log, stallTimeoutMs: settings.stallTimeoutMs },
+    main: () => own.repository(),
+    isBusy: () => isLocked(project),
+  });
   return new Receivers(
     () => ({
       ...{ project, memory, log, now, makeBase, home: state.home },
@@ -43,9 +50,11 @@ export function createReceivers(
       spool: path.join(SPOOL, 'wal'),
       repository: () => own.repository(),
       openTools,
+      feed: (page) => feed.note(page),
     }),
     {
       log,
+      stopFeed: () => feed.stop(),
       left: new LeftSlots({ project, memory, log, now, openTools, find: (name) => findRunning(engine, name) }),
       // Those of an earlier daemon, which nobody supervises.
       clear: async () => {

@@ -13,11 +13,13 @@ import { type Affected, findAffected } from './affected.ts';
 import { type NeededKey, neededKeys } from './keys.ts';
 import { NeededObjects } from './needed-objects.ts';
 import { type ReadOptions, readShare } from './read.ts';
-import { walToCheck } from './wal.ts';
+import { type Remembering, walToCheck } from './wal.ts';
 
 interface CheckOptions extends ReadOptions {
   /** the spool's directory of runs, with room for one index at a time */
   spool: string;
+  /** absent: the repository is not the agent's own */
+  remembered?: Remembering;
 }
 
 /** An object that does not match its manifest. */
@@ -69,7 +71,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
   await refuseEmptied(repository, snapshots, new Set());
   const manifests = snapshots.map(({ manifest }) => manifest);
   // Before the listing, because WAL is stored all the time.
-  const wal = await walToCheck(repository, manifests, options.signal);
+  const wal = await walToCheck(repository, manifests, options);
   const { destination, project } = repository;
   const objects = await NeededObjects.list(destination.list(`${project}/`, { signal: options.signal }));
   for (const ref of manifests.flatMap(documentsOf)) objects.add(ref);

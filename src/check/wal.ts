@@ -5,8 +5,11 @@ import type { Manifest, ObjectRef } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { neededWal } from '../store/wal/needed.ts';
 import { walPrefix } from '../store/wal/page.ts';
-import { readWalLogs } from '../store/wal/read-log.ts';
+import { lostEnd, type RememberedWal, readWalLogs } from '../store/wal/read-log.ts';
 import { basesOf, serversOf } from '../store/wal/recoverable.ts';
+
+/** Returns what the agent remembers of the stored WAL of a source. */
+export type Remembering = (source: string) => Promise<RememberedWal | undefined>;
 
 /** The WAL to check. */
 interface WalToCheck {
@@ -20,12 +23,16 @@ interface WalToCheck {
 export async function walToCheck(
   repository: Repository,
   manifests: readonly Manifest[],
-  signal: AbortSignal,
+  { remembered, signal }: { remembered?: Remembering; signal: AbortSignal },
 ): Promise<WalToCheck> {
   const found: WalToCheck = { objects: [], problems: [] };
   for (const source of serversOf(manifests)) {
     const bases = basesOf(manifests, baseName(source));
-    for (const log of await readWalLogs(repository, source, signal)) {
+    const logs = await readWalLogs(repository, source, signal);
+    const lost = lostEnd(repository, source, logs, await remembered?.(source));
+    const prefix = walPrefix({ project: repository.project, source });
+    if (lost) found.problems.push({ key: `${prefix}log`, error: errorInfo(lost) });
+    for (const log of logs) {
       found.objects.push(...neededWal(log, bases, false).objects);
       const key = `${walPrefix(log.place)}${log.place.systemId}/log`;
       found.problems.push(...log.problems.map((error) => ({ key, error: errorInfo(error) })));

@@ -85,7 +85,8 @@ export function addPointOptions(command: Command): Command {
       restorePoint,
     )
     .option('--timeline <number>', 'with --at, --lsn, --xid or --name: the point is on this timeline', count)
-    .option('--to-volume <name>', 'with --at, --lsn, --xid or --name: put the recovered data into this new volume');
+    .option('--to-volume <name>', 'with --at, --lsn, --xid or --name: put the recovered data into this new volume')
+    .option('--in-place', 'with --at, --lsn, --xid or --name: replace the data directory of the server in use');
 }
 
 /** Adds the options of `lifeboat bucket setup` that concern objects. */
@@ -142,9 +143,8 @@ export function aimOf(options: Readonly<Record<string, unknown>>): Aim | undefin
   const given = POINTS.filter((name) => options[name] !== undefined);
   const [name] = given;
   if (name === undefined) {
-    const alone = ['--timeline', '--to-volume'].find(
-      (_, i) => options[i === 0 ? 'timeline' : 'toVolume'] !== undefined,
-    );
+    const needing = { '--timeline': 'timeline', '--to-volume': 'toVolume', '--in-place': 'inPlace' };
+    const alone = Object.entries(needing).find(([, option]) => options[option] !== undefined)?.[0];
     if (alone === undefined) return undefined;
     throw new LifeboatError('USAGE', `${alone} needs a point in time`, {
       hint: 'Add --at, --lsn, --xid or --name. To recover everything that is stored, use --at latest.',

@@ -2,9 +2,10 @@ import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { redact } from '../base/redact.ts';
 import { isPattern } from '../plan/values/name-patterns.ts';
+import type { Listener } from '../report/events.ts';
 import { restoredSummary, restoreLines } from '../report/restore-text.ts';
 import { createProgress } from '../report/terminal/progress.ts';
-import type { Consent, RestoreRequest } from '../restore/context.ts';
+import type { Consent, RestoreRequest, RestoreResult } from '../restore/context.ts';
 import type { Aim } from '../restore/point/find-start.ts';
 import type { PointResult } from '../restore/point/restore-point.ts';
 import { type Call, print } from './call.ts';
@@ -36,24 +37,37 @@ export async function restore(call: Call): Promise<number> {
     skipFailed: options.skipFailed === true,
     live: options.live === true,
   };
-  const display = createProgress(call.io.terminal, { paint: call.io.paint });
+  const result = await shown(call, (say, listeners) => app.restore({ ...request, say }, listeners));
+  return reported(call, result, options.globals === true);
+}
+
+/** Runs a restore with its lines and its progress shown to the user. */
+async function shown(
+  { io, json }: Call,
+  run: (say: Consent['say'], listeners: Listener[]) => Promise<RestoreResult>,
+): Promise<RestoreResult> {
+  const display = createProgress(io.terminal, { paint: io.paint });
   const say: Consent['say'] = (line) => {
-    if (call.json) return;
+    if (json) return;
     // The next step starts, so the progress of the last one is final.
     display.close();
     display.write(`${redact(line)}\n`);
   };
-  const listeners = call.json ? [] : [display];
-  const result = await app.restore({ ...request, say }, listeners).finally(() => display.close());
+  return run(say, json ? [] : [display]).finally(() => display.close());
+}
+
+/** Prints the result of a restore. @param done whether a restore that replaced nothing has done its work */
+function reported(call: Call, result: RestoreResult, done: boolean): number {
+  const dryRun = call.options.dryRun === true;
   print(call, result, () => {
-    if (request.dryRun) return 'Nothing was changed: this was a dry run.';
+    if (dryRun) return 'Nothing was changed: this was a dry run.';
     return [
       `Restored ${restoredSummary(result)} in ${(result.durationMs / 1000).toFixed(1)}s`,
       ...restoreLines(result, call.io.paint),
     ].join('\n');
   });
   if (result.status === 'partial') return EXIT.partial;
-  return request.dryRun || result.restored.length > 0 || options.globals === true ? EXIT.done : EXIT.nothing;
+  return dryRun || done || result.restored.length > 0 ? EXIT.done : EXIT.nothing;
 }
 
 /** Options that apply to a single source. */
@@ -82,8 +96,7 @@ const STOPS_NONE = ['toDatabase', 'toDirectory', 'table', 'as'];
 function checkLive({ options }: Call): void {
   if (options.live !== true) return;
   const given = STOPS_NONE.find((name) => options[name] !== undefined);
-  const option =
-    options.stop === false ? '--no-stop' : given && `--${given.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+  const option = options.stop === false ? '--no-stop' : given && optionOf(given);
   if (option === undefined) return;
   throw new LifeboatError('USAGE', `--live cannot be combined with ${option}, which stops no service`, {
     hint: 'Leave one of them out: --live stops services only for the swap.',
@@ -100,11 +113,12 @@ async function restorePoint(call: Call, aim: Aim): Promise<number> {
     });
   }
   const { toVolume, database } = options;
+  if (options.inPlace === true) return restorePointInPlace(call, source, aim);
   const say = (line: string) => (json ? undefined : io.err(`${redact(line)}\n`));
   if (toVolume === undefined) {
     if (typeof database !== 'string') {
-      throw new LifeboatError('USAGE', 'a recovery to a point in time needs --to-volume or --database', {
-        hint: 'Recover the server into a new volume, or one database into the server in use: --database NAME --to-database NEW.',
+      throw new LifeboatError('USAGE', 'a recovery to a point in time needs --database, --to-volume or --in-place', {
+        hint: 'Recover one database into the server in use, with --database NAME --to-database NEW, or the whole server: into a new volume, or in place of the data in use.',
       });
     }
     // A restore from a snapshot of that moment has all the checks and options of a restore.
@@ -114,16 +128,40 @@ async function restorePoint(call: Call, aim: Aim): Promise<number> {
   if (typeof toVolume !== 'string') throw new LifeboatError('USAGE', '--to-volume needs a name');
   const result = await app.restoreToPoint({ source, ...aim, toVolume, signal: io.signal, say });
   print(call, result, () => pointLines(result).join('\n'));
-  return EXIT.done;
+  return result.checks.every(({ ok }) => ok) ? EXIT.done : EXIT.partial;
 }
 
-function pointLines({ source, volume, recovered, target, dataDirectory, segments, durationMs }: PointResult): string[] {
+/** Options of a recovery that do not go with `--in-place`. */
+const NOT_IN_PLACE = ['toVolume', 'database', 'toDatabase', 'toDirectory', 'to', 'table', 'as', 'path', 'live', 'all'];
+
+async function restorePointInPlace(call: Call, source: string, aim: Aim): Promise<number> {
+  const { app, options } = call;
+  const given = NOT_IN_PLACE.find((name) => options[name] !== undefined && options[name] !== false);
+  const option = options.stop === false ? '--no-stop' : given && optionOf(given);
+  if (option !== undefined) {
+    throw new LifeboatError('USAGE', `--in-place cannot be combined with ${option}`, {
+      hint: 'It replaces the whole data directory while the server is stopped.',
+    });
+  }
+  const request = { ...consent(call), ...aim, source, dryRun: options.dryRun === true };
+  const result = await shown(call, (say, listeners) => app.restoreInPlace({ ...request, say }, listeners));
+  return reported(call, result, false);
+}
+
+/** Returns how a user writes an option. */
+function optionOf(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+}
+
+function pointLines(result: PointResult): string[] {
+  const { source, volume, recovered, target, dataDirectory, segments, durationMs } = result;
   const { at, stopped, lastCommit } = recovered;
   const where = at === 'target' ? `to ${target}` : 'to the end of the stored write-ahead log';
   return [
     `Recovered ${source} ${where} in ${(durationMs / 1000).toFixed(1)}s, from ${segments} segments of WAL`,
     ...(stopped === undefined ? [] : [`  stopped ${stopped}`]),
     ...(lastCommit === undefined ? [] : [`  the last transaction in it was committed at ${lastCommit}`]),
+    ...result.checks.map(({ name, ok, detail }) => `  ${name}: ${ok ? '' : 'damaged: '}${detail}`),
     `The data is in the volume ${volume}. To use it, stop the service and change its volume in the Compose file:`,
     '    volumes:',
     `      - ${volume}:${dataDirectory}`,

@@ -1,7 +1,7 @@
 import { EXIT } from '../base/exit.ts';
 import { readWindows, type SourceWindows } from '../overview/windows.ts';
 import { formatAgo, formatBytes, oneLine } from '../report/format.ts';
-import type { ReceiverState } from '../wal/receiver-state.ts';
+import type { CopiedWal, ReceiverState } from '../wal/receiver-state.ts';
 import { type Call, print } from './call.ts';
 
 /** `lifeboat windows`: shows to which times each database can be recovered. */
@@ -19,7 +19,7 @@ export async function showWindows(call: Call): Promise<number> {
 }
 
 /** Renders the windows of a source: one line for each window and hole, in order. */
-export function windowLines({ name, windows, holes, receiver, problems }: SourceWindows, now: Date): string[] {
+export function windowLines({ name, windows, holes, receiver, copies, problems }: SourceWindows, now: Date): string[] {
   const lines = [
     ...windows.map((one) => ({
       at: one.from,
@@ -32,6 +32,7 @@ export function windowLines({ name, windows, holes, receiver, problems }: Source
     head,
     ...lines.map(({ text }) => text),
     ...receiverLines(receiver, now),
+    ...Object.entries(copies).map(([copy, copied]) => copyLine(copy, copied, { receiver, now })),
     ...problems.map(({ code, message }) => `  ! ${message} (${code})`),
   ];
 }
@@ -44,6 +45,20 @@ function receiverLines(receiver: ReceiverState | null, now: Date): string[] {
   const behind =
     confirmed?.lsn === stored && stored === written ? 'everything is stored' : `${formatBytes(kept)} behind`;
   return [`  WAL: ${state} since ${ago}, ${behind}`];
+}
+
+/** Says how far a copy has the WAL: what it lacks is lost with the host. */
+function copyLine(
+  copy: string,
+  { page, revision, reached, error }: CopiedWal,
+  { receiver, now }: { receiver: ReceiverState | null; now: Date },
+): string {
+  const { logged } = receiver ?? {};
+  const last =
+    reached === undefined ? 'no time of it is known' : `the last time in it is ${formatAgo(new Date(reached), now)}`;
+  if (error) return `  ! ${copy} lacks the newest WAL, ${last}: ${error.message} (${error.code})`;
+  const isUpToDate = logged?.page === page && logged.revision === revision;
+  return `  WAL in ${copy}: ${isUpToDate ? 'everything that is stored' : last}`;
 }
 
 /** Returns an ISO time to the second, in UTC. */

@@ -13,6 +13,7 @@ import { readPins } from '../store/repository/pins.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { tombstoneIds } from '../store/repository/tombstones.ts';
 import type { CopyDeps, CopyPlace, Side } from './context.ts';
+import { stallLimits } from './limits.ts';
 import { behindSince, type CopyStep } from './plan.ts';
 import { DESTINATION, SamePlace } from './same-place.ts';
 import { bringUpToDate } from './steps.ts';
@@ -96,7 +97,7 @@ async function copyOne(
   const report: CopyReport = { name, status: 'ok', snapshots: 0, objects: 0, bytes: 0 };
   const lacking = new Set<CopyStep>();
   try {
-    await watched({ ...limits(deps, name), signal: deps.signal }, async (signal, alive) => {
+    await watched({ ...stallLimits(name, deps.stallTimeoutMs), signal: deps.signal }, async (signal, alive) => {
       const side = await main;
       const opened = await openCopy({ place, main: side.repository, before, signal }, deps);
       // The lease bypasses the watchdog, because the lease's timer is no sign of progress.
@@ -204,10 +205,4 @@ async function pruneCopy({ log }: CopyDeps, report: CopyReport, prune: () => Pro
     report.pruneError = errorInfo(error);
     log.debug('old snapshots of a copy could not be removed', { copy: report.name, ...report.pruneError });
   }
-}
-
-function limits({ stallTimeoutMs: limitMs }: CopyDeps, name: string) {
-  const message = `copying to ${name} made no progress for ${Math.round(limitMs / 1000)} s`;
-  const hint = 'Check the disk, server or network behind it. The next run continues where this one stopped.';
-  return { limitMs, stalled: () => new LifeboatError('DEST_UNREACHABLE', message, { hint }) };
 }

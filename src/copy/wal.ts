@@ -6,12 +6,13 @@ import { deleteUnlessKept, readDocument } from '../store/objects/objects.ts';
 import { copyDocument, copyObject, removeWrong } from '../store/repository/copy-objects.ts';
 import { isDamage } from '../store/repository/damage.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
+import { parseSegmentName } from '../store/wal/names.ts';
 import { currentLog, neededWal } from '../store/wal/needed.ts';
-import { parsePageKey, walPrefix } from '../store/wal/page.ts';
+import { incompleteOf, pageKey, parsePageKey, type WalPage, walPrefix } from '../store/wal/page.ts';
 import { readWalLogs, type WalLog } from '../store/wal/read-log.ts';
 import { basesOf, serversOf } from '../store/wal/recoverable.ts';
 
-interface WalCopying {
+export interface WalCopying {
   from: Repository;
   to: Repository;
   /** counts what was sent so far */
@@ -93,6 +94,8 @@ async function send(
     await copyObject({ from, to, onBytes: alive, signal }, ref);
   } catch (error) {
     signal.throwIfAborted();
+    // A run and the continuous copying may send the same object at the same time.
+    if (hasCode(error, 'DEST_EXISTS')) return undefined;
     if (error instanceof LifeboatError && (isDamage(error) || hasCode(error, 'DELETE_REFUSED'))) return error;
     throw error;
   }
@@ -110,9 +113,9 @@ async function send(
  */
 async function sendPages(
   { from, to, alive }: WalCopying,
-  { place }: WalLog,
+  { place }: Pick<WalLog, 'place'>,
   pages: readonly string[],
-  there: ReadonlyMap<string, number | undefined>,
+  there: Map<string, number | undefined>,
 ): Promise<LifeboatError | undefined> {
   const prefix = walPrefix(place);
   const nameOf = (key: string) => {
@@ -130,10 +133,38 @@ async function sendPages(
       if (!isIntact) return new LifeboatError('OBJECT_DAMAGED', `${key} is damaged, so it was not copied`);
       const error = await readDocument(to.destination, key).then(() => undefined, toLifeboatError);
       if (error) return error;
+      there.set(key, undefined);
     }
     const now = nameOf(key);
-    for (const one of (now && present.get(now.page)) ?? [])
-      if (now && one.revision < now.revision) await deleteUnlessKept(to.destination, one.key);
+    for (const one of (now && present.get(now.page)) ?? []) {
+      if (!now || one.revision >= now.revision) continue;
+      await deleteUnlessKept(to.destination, one.key);
+      there.delete(one.key);
+    }
   }
   return undefined;
+}
+
+/**
+ * Brings a copy one page of the log, and what it lists, without a look at the rest of the WAL there.
+ *
+ * @param there the keys that the copy is known to have, which the function adds to
+ * @param first number of the first segment that a base backup of the copy needs
+ * @returns why it was not copied; OBJECT_MISSING if the writer has replaced a part or the page meanwhile
+ */
+export async function copyPage(
+  copying: WalCopying,
+  page: WalPage,
+  { there, first }: { there: Map<string, number | undefined>; first: number },
+): Promise<LifeboatError | undefined> {
+  const { segments, histories, segmentSize } = page;
+  const isNeeded = ({ name }: { name: string }) => (parseSegmentName(name, segmentSize)?.number ?? 0) >= first;
+  const parts = incompleteOf(page)
+    .filter(isNeeded)
+    .flatMap((one) => one.parts);
+  for (const ref of [...segments.filter(isNeeded), ...histories, ...parts]) {
+    const error = await send(copying, ref, there);
+    if (error) return error;
+  }
+  return sendPages(copying, { place: page }, [pageKey(page, page)], there);
 }

@@ -112,7 +112,10 @@ export const HELPER_KINDS = {
     image: "Lifeboat's",
     network: "Lifeboat's if the helper must reach a bucket, otherwise none",
     mounts: {
-      volume: { doc: 'The volume. Read-only, except when a restore writes to it.', access: 'either' },
+      volume: {
+        doc: 'The volume. Read-only, except when a restore writes to it. For a recovery in place, also the recovered volume, read-only.',
+        access: 'either',
+      },
       repository: {
         doc: 'The directory of the backups, if they are in a directory and the helper stores or restores files. Read-only for a restore.',
         access: 'either',

@@ -3,7 +3,7 @@ import type { Mount, PlannedSource } from '../plan/model.ts';
 import type { DrillSettings } from '../plan/values/drill-settings.ts';
 import type { DrillCheck, DrillResult } from '../report/drill-report.ts';
 import type { RestoreContext, RestoreDeps } from '../restore/context.ts';
-import type { Aim, findStart } from '../restore/point/find-start.ts';
+import type { Aim, PointDeps } from '../restore/point/find-start.ts';
 import type { AgentContext } from '../sources/postgres/server/tools.ts';
 import type { Repository } from '../store/repository/repository.ts';
 
@@ -15,8 +15,8 @@ export interface DrillDeps extends RestoreDeps {
   settings: DrillSettings;
   /** the agent's own repository, even if another one is read; undefined if it cannot be opened */
   ownRepository(): Promise<Repository | undefined>;
-  /** until when the server of a source is known to have written nothing more, by its system identifier */
-  confirmed(source: string): Promise<Parameters<typeof findStart>[2]>;
+  /** what the agent remembers of the stored WAL of a source */
+  remembered: PointDeps['remembered'];
 }
 
 export interface DrillRequest {

@@ -32,10 +32,10 @@ export async function findPoint(
   random: number,
 ): Promise<FoundPoint> {
   const repository = await deps.repository();
-  const confirmed = await deps.confirmed(server);
+  const remembered = await deps.remembered(server);
   const find = async (one: Aim) => ({
     aim: one,
-    start: await findStart(repository, { source: server, signal, ...one }, confirmed),
+    start: await findStart(repository, { source: server, signal, ...one }, remembered),
   });
   if (aim) return find(aim);
   const { window } = (await find({ target: 'latest' })).start;

@@ -1,6 +1,6 @@
 import { LifeboatError } from '../base/errors.ts';
 import type { Rollback } from '../run/state.ts';
-import { areaName } from '../store/filesystem/area.ts';
+import { areaName, DATA_ROOT } from '../store/filesystem/area.ts';
 
 /** The restore that a rollback means. */
 export interface Wanted {
@@ -77,8 +77,14 @@ export const WHY_MISSING = {
   volume: 'its volume is not mounted, or was made again',
 };
 
+/** Returns the name of the directory with put-aside data. */
+export function keptName({ volume, dataDirectory }: Pick<Rollback, 'volume' | 'dataDirectory'>): string {
+  return areaName('before', volume?.area ?? '', dataDirectory ? DATA_ROOT : '');
+}
+
 /** Returns where the put-aside data of a restore stays when only its record is removed. */
-export function whereItStays({ source, databases = [], volume }: Rollback): string {
-  if (volume) return `The put-aside data stays in ${areaName('before', volume.area)} of the volume that ${source} had`;
+export function whereItStays({ source, databases = [], volume, dataDirectory }: Rollback): string {
+  if (volume)
+    return `The put-aside data stays in ${keptName({ volume, ...(dataDirectory && { dataDirectory }) })} of the volume that ${source} had`;
   return `The put-aside data stays on the server that ${source} had, in ${databases.map(({ before }) => before).join(', ')}`;
 }

@@ -72,6 +72,15 @@ function inUseNow(one: Rollback, present: Present): Rollback | undefined {
 }
 
 /**
+ * Returns whether the databases of a restore are in a data directory that is put aside as a whole. The server in use
+ * says nothing about them, and they come back with that directory.
+ */
+export function isInsideAside({ id, source }: Rollback, all: readonly Rollback[]): boolean {
+  const exchanged = all.filter((one) => one.source === source && one.dataDirectory !== undefined);
+  return exchanged.some((one) => (one.inUse === 'restored' ? id < one.id : id > one.id));
+}
+
+/**
  * Corrects the records of the restores into a source from its server. The caller must hold the lock, because a restore
  * is recorded before its data is put aside.
  *
@@ -82,8 +91,8 @@ export async function refreshKept(
   source: string,
   read: (names: string[]) => Promise<Present>,
 ): Promise<{ kept: Rollback[]; turned: string[] }> {
-  const concerns = (one: Rollback) => one.source === source && one.databases !== undefined;
   const all = await state.rollbacks();
+  const concerns = (one: Rollback) => one.source === source && one.databases !== undefined && !isInsideAside(one, all);
   const mine = all.filter(concerns);
   if (mine.length === 0) return { kept: [], turned: [] };
   const present = await read(namesOf(mine));
@@ -119,7 +128,7 @@ export async function reachedBy(
   openTools: (planned: PostgresSource) => Promise<Tools>,
 ): Promise<Reached> {
   const ofVolume = (await deps.state.rollbacks()).some(
-    ({ source, volume }) => source === target && volume !== undefined,
+    (one) => one.source === target && one.volume && (one.dataDirectory === undefined || one.id === (from?.id ?? id)),
   );
   if (ofVolume) return 'unknown';
   const { kept } = await refreshKept(deps.state, target, (names) =>

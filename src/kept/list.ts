@@ -8,10 +8,10 @@ import { readDatabases } from '../sources/postgres/load/swap.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { isKnown, type KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
-import { areaName } from '../store/filesystem/area.ts';
-import { WHY_MISSING } from './choose.ts';
-import { asFound, namesOf, type Present, withServerTools } from './databases.ts';
-import { restoreTarget } from './target.ts';
+import { areaName, DATA_ROOT } from '../store/filesystem/area.ts';
+import { keptName, WHY_MISSING } from './choose.ts';
+import { volumeOf } from './data-directory.ts';
+import { asFound, isInsideAside, namesOf, type Present, withServerTools } from './databases.ts';
 import { areaOf, asInVolume, knownAreas, recordsOf, strayAreas } from './volume-records.ts';
 
 /** A restore whose put-aside data still exists, as far as that is known. */
@@ -83,7 +83,8 @@ export async function listKept(
   const areas = new Map<string, VolumeArea[]>();
   const reading = (await volumesToRead(deps, all)).map(async (source) => {
     const read = async () => {
-      const planned = await restoreTarget(deps, source, 'volume');
+      const record = all.find((one) => one.source === source && one.volume) ?? { source };
+      const planned = await volumeOf(deps, record);
       areas.set(source, await areasOf(planned, AbortSignal.timeout(LIMIT_MS), knownAreas(all, source)));
     };
     await read().catch(noteGone(source));
@@ -95,18 +96,19 @@ export async function listKept(
     if (missing !== undefined) return [{ ...one, missing }];
     if (one.volume) return inVolume(one, areas.get(one.source));
     const present = found.get(one.source);
-    if (!one.databases || !present) return [one];
+    if (!one.databases || !present || isInsideAside(one, all)) return [one];
     const now = asFound(one, present);
     if (!now) return [];
     return [{ ...now, bytes: one.databases.reduce((sum, { before }) => sum + (present.get(before)?.bytes ?? 0), 0) }];
   });
   const open = await deps.open();
-  const stray = [...areas].flatMap(([source, list]) =>
-    strayAreas(source, list, { all, open }).map(({ kind, id, unproven }): StrayArea => {
+  const stray = [...areas].flatMap(([source, list]) => {
+    const place = all.some((one) => one.source === source && one.dataDirectory) ? DATA_ROOT : '';
+    return strayAreas(source, list, { all, open }).map(({ kind, id, unproven }): StrayArea => {
       const why = unproven ?? 'it does not show which restore it belongs to';
-      return { source, name: areaName(kind, id), why };
-    }),
-  );
+      return { source, name: areaName(kind, id, place), why };
+    });
+  });
   return { restores, stray };
 }
 
@@ -133,14 +135,15 @@ function inVolume(one: Rollback, areas: readonly VolumeArea[] | undefined): Kept
 
 /** Formats one line for each restore and each stray area, for `lifeboat status`. */
 export function keptLines({ restores, stray }: KeptData, now: Date): string[] {
-  const lines = restores.map(({ id, at, source, bytes, inUse, forgotten, refused, missing, volume }) => {
+  const lines = restores.map((one) => {
+    const { id, at, source, bytes, inUse, forgotten, refused, missing } = one;
     const size = bytes === undefined ? '' : `, ${formatBytes(bytes)}`;
     const what = inUse === 'restored' ? 'replaced data kept' : 'rolled back, restored data kept';
     const line = `${source} restored ${formatAgo(new Date(at), now)} (${id})`;
     if (missing !== undefined)
       return `${line}: put-aside data not found, because ${missing}; \`lifeboat rollback ${id} --forget\` removes the record`;
     if (refused !== undefined)
-      return `${line}: put-aside data not recognised, because ${areaName('before', volume?.area ?? id)} has changed: ${refused}; \`lifeboat rollback ${id}\` says what to do`;
+      return `${line}: put-aside data not recognised, because ${keptName(one)} has changed: ${refused}; \`lifeboat rollback ${id}\` says what to do`;
     if (forgotten)
       return `${line}: deletion interrupted${size} left; \`lifeboat rollback ${id} --forget\` completes it`;
     return `${line}: ${what}${size}`;

@@ -13,7 +13,9 @@ export function refuseOutOfTurn(chosen: Rollback, all: readonly Rollback[]): voi
   const names = (one: Rollback) => (one.databases ?? []).map(({ name }) => name);
   const shares = (one: Rollback) =>
     one.source === chosen.source &&
-    (one.volume !== undefined || names(one).some((name) => names(chosen).includes(name)));
+    (one.volume !== undefined ||
+      chosen.volume !== undefined ||
+      names(one).some((name) => names(chosen).includes(name)));
   const sorted = all.filter(shares).sort((a, b) => (a.id < b.id ? -1 : 1));
   const later = sorted.filter(({ id, inUse }) => id > chosen.id && inUse === 'restored').reverse();
   const earlier =

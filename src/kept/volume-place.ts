@@ -1,7 +1,9 @@
+import path from 'node:path';
 import type { Log } from '../base/log.ts';
 import type { Mount } from '../plan/model.ts';
 import type { Reach } from '../sources/source.ts';
 import { HELPER_ROOT, pathInAgent } from '../sources/volume.ts';
+import { DATA_ROOT } from '../store/filesystem/area.ts';
 import type { TreeStore } from '../trees/runner.ts';
 
 /** Where a volume can be reached. */
@@ -20,8 +22,13 @@ export interface VolumeRun {
   signal: AbortSignal;
 }
 
-/** Returns where the volume of a mount can be written to: in the agent if the agent mounts it, else in a helper. */
+/**
+ * Returns where the volume of a mount can be written to: in the agent if the agent mounts it, else in a helper. The
+ * data directory of a server is always reached in a helper.
+ */
 export function volumePlace(mount: Mount, agentMounts: readonly Mount[]): VolumePlace {
+  if (mount.directory !== undefined)
+    return { root: path.posix.join(DATA_ROOT, mount.directory), reach: { kind: 'helper', mount }, mount };
   const here = pathInAgent(
     mount,
     agentMounts.filter(({ writable }) => writable),

@@ -1,10 +1,12 @@
 import { errorInfo, hasCode, LifeboatError, toLifeboatError } from '../base/errors.ts';
+import type { ProgressSink } from '../report/events.ts';
 import { appendJournal, openJournals, readJournal } from '../run/journal.ts';
 import type { Rollback } from '../run/state.ts';
 import type { Exchanged } from '../store/exchange/exchange.ts';
-import { isKnown, type KnownArea } from '../store/exchange/known-area.ts';
+import { isKnown, type KnownArea, type PendingArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import type { TreeStore } from '../trees/runner.ts';
+import type { SwapJob } from '../trees/volume-job.ts';
 import { type Complete, halfSwapped, noteDone, type Undone, undoVolumes, warnLeft } from './undo-volumes.ts';
 import { placeName, type VolumeDeps, type VolumePlace, type VolumeRun } from './volume-place.ts';
 import { keptAreaOf } from './volume-records.ts';
@@ -58,6 +60,33 @@ export async function rollBackVolume({
   const context = { reach: place.reach, runId: id, journal, signal, progress: () => undefined };
   const withdraw = async () => undefined;
   return orTakenBack(deps, place, run, { exchange: () => deps.treeStore.volume(job, context), save, withdraw });
+}
+
+interface SwapVolumeOptions {
+  deps: VolumeDeps;
+  place: VolumePlace;
+  run: VolumeRun;
+  /** what was built, and how it replaces the present data: see `SwapJob` */
+  built: Pick<SwapJob, 'areas' | 'whole' | 'empty' | 'snapshot'>;
+  now: Date;
+  progress: ProgressSink;
+  /** saves the record of put-aside data; called without it if there is none. Absent: nothing is put aside */
+  keep: ((volume?: KnownArea | PendingArea) => Promise<unknown>) | undefined;
+}
+
+/**
+ * Moves what a restore has built in a volume into place, and records the replaced data first. Throws like
+ * {@link orTakenBack}.
+ */
+export async function swapVolume(options: SwapVolumeOptions): Promise<VolumeExchange> {
+  const { deps, place, run, built, now, progress, keep } = options;
+  const { id, journal, signal } = run;
+  await keep?.({ area: id, root: built.areas.root });
+  const job = { kind: 'swap' as const, root: place.root, id, at: now.toISOString(), journal, ...built };
+  const exchange = () => deps.treeStore.volume(job, { reach: place.reach, runId: id, journal, signal, progress });
+  // The record is complete before services start, which may change the owner of the put-aside data.
+  const save = async (volume?: KnownArea) => keep?.(volume);
+  return orTakenBack(deps, place, run, { exchange, save, withdraw: () => save() });
 }
 
 /**

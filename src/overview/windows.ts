@@ -4,7 +4,7 @@ import { baseName } from '../plan/postgres.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { readRecoverable } from '../store/wal/recoverable.ts';
 import type { Hole, Window } from '../store/wal/windows.ts';
-import { openReceiverMemory, type ReceiverState } from '../wal/receiver-state.ts';
+import { type CopiedWal, openReceiverMemory, type ReceiverState, rememberedOf } from '../wal/receiver-state.ts';
 
 /** The times to which one source can be recovered. */
 export interface SourceWindows {
@@ -12,6 +12,8 @@ export interface SourceWindows {
   windows: Window[];
   holes: Hole[];
   receiver: ReceiverState | null;
+  /** how far each copy has the WAL, by its name */
+  copies: Record<string, CopiedWal>;
   problems: ErrorInfo[];
 }
 
@@ -20,6 +22,7 @@ export interface WindowDeps {
   /** the repository is not the agent's own */
   otherRepository: boolean;
   state: { readonly directory: string };
+  copies: readonly { name: string }[];
   repository(options: { create: boolean }): Promise<Repository>;
   own: { look(): Promise<{ repository?: Repository; error?: LifeboatError }> };
 }
@@ -43,14 +46,14 @@ export async function readWindows(
   const all: SourceWindows[] = [];
   for (const name of wanted === undefined ? planned : [wanted]) {
     const receiver = deps.otherRepository ? undefined : await memory.state(name);
-    const { confirmed, systemId } = receiver ?? {};
-    const known = confirmed && systemId ? { [systemId]: confirmed } : {};
     const names = { source: name, base: baseName(name) };
-    const { windows, holes, logs } = repository
-      ? await readRecoverable(repository, names, known, signal)
-      : { windows: [], holes: [], logs: [] };
-    const problems = logs.flatMap((log) => log.problems.map(({ code, message }) => ({ code, message })));
-    all.push({ name, windows, holes, receiver: receiver ?? null, problems });
+    const found = repository && (await readRecoverable(repository, names, rememberedOf(receiver), signal));
+    const { windows = [], holes = [] } = found ?? {};
+    const problems = (found?.problems ?? []).map(({ code, message }) => ({ code, message }));
+    const known = deps.otherRepository ? {} : await memory.copied(name);
+    const present = new Set(deps.copies.map((one) => one.name));
+    const copies = Object.fromEntries(Object.entries(known).filter(([copy]) => present.has(copy)));
+    all.push({ name, windows, holes, receiver: receiver ?? null, copies, problems });
   }
   return all;
 }

@@ -16,6 +16,8 @@ export interface Mount {
   kind?: 'directory' | 'file' | 'other';
   /** key of a volume under `volumes:` in the Compose file; absent if it is unknown */
   key?: string;
+  /** the data directory of a Postgres server, relative to the mount: only that is meant */
+  directory?: string;
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Engine } from '../docker/engine.ts';
-import type { Mount, PlannedSource, PostgresSource } from '../plan/model.ts';
+import type { Mount, PlannedSource, PostgresSource, VolumeSource } from '../plan/model.ts';
 import type { ProgressSink, RestoredItem, RestoreReport, RunReport, SkippedObject } from '../report/events.ts';
 import type { ReadingOptions } from '../report/restore-command.ts';
 import type { Journal } from '../run/journal.ts';
@@ -15,6 +15,7 @@ import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { TreeStore } from '../trees/runner.ts';
+import type { ServiceCheck } from './service-health.ts';
 
 /** The dependencies of a restore or a rollback. */
 export interface RestoreDeps extends RunDeps {
@@ -104,6 +105,8 @@ export interface RestoreRequest extends Consent, ReadingOptions {
 export interface RestorePreview {
   /** the source whose data is replaced or added to; absent for a restore to a directory */
   target?: PlannedSource;
+  /** the data directory of `target` that is replaced as a whole, so its server is stopped, too */
+  dataDirectory?: VolumeSource;
   /** the data that is replaced: a name, and a description of its present content */
   replaces: { name: string; detail: string }[];
   /** what the restore creates under unused names */
@@ -162,12 +165,14 @@ export interface PreparedRestore {
   build?(): Promise<void>;
   /** Puts the data in place. Services are stopped. Calls `keep` before it puts data aside. */
   swap(keep: (rollback: KeptRecord) => Promise<void>): Promise<Restored>;
+  /** Checks the data in use once all services run again. Absent if there is nothing more to check. Never rejects. */
+  look?(): Promise<ServiceCheck[]>;
   /** Drops data that was built and not put in place. Never rejects. */
   close(): Promise<void>;
 }
 
 /** The record of put-aside data, from which a rollback brings the data back. */
-export type KeptRecord = Pick<Rollback, 'databases' | 'volume'>;
+export type KeptRecord = Pick<Rollback, 'databases' | 'volume' | 'dataDirectory'>;
 
 /** The report of a restore, with the databases that stay as they are. */
 export interface RestoreResult extends RestoreReport {

@@ -42,7 +42,7 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
     nameRun(id);
     const opened = await openPart(deps, request, { repository, snapshot, entry, packs }, { id, startedAt });
     try {
-      return await attempt({ ...deps, ended }, request, opened);
+      return await carryOut({ ...deps, ended }, request, opened, (context) => prepare(deps, request, context));
     } finally {
       await opened.close();
     }
@@ -54,8 +54,18 @@ export async function restore(deps: RestoreDeps, request: RestoreRequest): Promi
 /** `ended`: returns the end time of the restore if it ends now. */
 type TimedDeps = RestoreDeps & { ended(): Date };
 
-async function attempt(deps: TimedDeps, request: RestoreRequest, { context, start }: Opened): Promise<RestoreResult> {
-  const prepared = await prepare(deps, request, context);
+/**
+ * Carries out the steps of a restore, from its preparation to its report. Throws like {@link restore}.
+ *
+ * @param preparing inspects the target, and changes nothing
+ */
+export async function carryOut(
+  deps: TimedDeps,
+  request: RestoreRequest,
+  { context, start }: Opened,
+  preparing: (context: RestoreContext) => Promise<PreparedRestore>,
+): Promise<RestoreResult> {
+  const prepared = await preparing(context);
   try {
     const { preview } = prepared;
     const services = await servicesToStop(deps, request, prepared);
@@ -111,6 +121,7 @@ async function perform(
       if (report.failed) request.signal.throwIfAborted();
     };
     await whileStopped(deps, request, context, { prepared, report, work });
+    if (prepared.look) report.checks.push(...(await step('look', prepared.look)));
     const { healthUrl, signal } = request;
     const replaced = replacedSources(request, prepared, report);
     if (replaced.length > 0) report.checks.push(...(await runRestoredHooks(deps, replaced, signal)));
@@ -132,8 +143,8 @@ async function whileStopped(
   report.warnings.push(...serviceNotes(services).filter((note) => !report.warnings.includes(note)));
   const { using } = services;
   if (using.length === 0) return work();
-  const { target } = prepared.preview;
-  const needed = target?.kind === 'postgres' ? [target.containerId] : [];
+  const { target, dataDirectory } = prepared.preview;
+  const needed = target?.kind === 'postgres' && !dataDirectory ? [target.containerId] : [];
   request.say(`  stopping ${using.map(({ name }) => name).join(', ')}`);
   const { checks, stoppedMs } = await timed(report, 'with services stopped', () =>
     withStopped({ containers: using, deps: deps.holdDeps(journal), signal: request.signal, work, needed }),
@@ -168,10 +179,11 @@ function isWhole(request: RestoreRequest): boolean {
 async function servicesToStop(
   deps: RestoreDeps,
   request: RestoreRequest,
-  { preview: { target, replaces }, clients }: PreparedRestore,
+  { preview: { target, dataDirectory, replaces }, clients }: PreparedRestore,
 ): Promise<Services> {
   if (!target || replaces.length === 0 || !request.stopServices) return NO_SERVICES;
-  return containersUsing(deps.engine, [{ target, clients: await clients?.() }], deps.agentId);
+  const data = [...(dataDirectory ? [{ target: dataDirectory }] : []), { target, clients: await clients?.() }];
+  return containersUsing(deps.engine, data, deps.agentId);
 }
 
 /** Warns if the spool was full after the swap. The restore is complete, and only the journal lacks entries. */

@@ -1,21 +1,22 @@
-import { hasCode, LifeboatError } from '../base/errors.ts';
+import { hasCode, type LifeboatError } from '../base/errors.ts';
 import { chooseUsable, type Wanted, WHY_MISSING } from '../kept/choose.ts';
-import { namesOf, type Present, refreshKept } from '../kept/databases.ts';
+import { volumeOf } from '../kept/data-directory.ts';
+import { namesOf, refreshKept } from '../kept/databases.ts';
+import { holds, outOfTurn, swapDatabases } from '../kept/swap-databases.ts';
 import { restoreTarget } from '../kept/target.ts';
 import { volumeName, volumePlace } from '../kept/volume-place.ts';
 import { knownAreas, refreshKeptVolume } from '../kept/volume-records.ts';
 import { checkRollBack, checkWhole, forgetVolume, keptIn, rollBackVolume, unsavedWarning } from '../kept/volumes.ts';
-import type { PlannedSource } from '../plan/model.ts';
+import type { PlannedSource, PostgresSource } from '../plan/model.ts';
 import type { RestoredItem } from '../report/events.ts';
 import type { Journal } from '../run/journal.ts';
 import { saveRestored } from '../run/restored.ts';
-import type { KeptDatabase, Rollback } from '../run/state.ts';
+import type { Rollback } from '../run/state.ts';
 import { type Clients, readClients } from '../sources/postgres/facts/clients.ts';
 import { dropDatabase } from '../sources/postgres/load/drop-database.ts';
 import { checkRenamable } from '../sources/postgres/load/load-plan.ts';
-import { readDatabases, renameDatabases, workingName } from '../sources/postgres/load/swap.ts';
+import { readDatabases } from '../sources/postgres/load/swap.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
-import type { Tools } from '../sources/postgres/server/tools.ts';
 import type { KnownArea } from '../store/exchange/known-area.ts';
 import { areaName } from '../store/filesystem/area.ts';
 import type { Consent, RestoreDeps } from './context.ts';
@@ -23,6 +24,8 @@ import type { Consent, RestoreDeps } from './context.ts';
 /** The replaced and the restored data of a restore, on a server or in a volume. */
 export interface KeptData {
   planned: PlannedSource;
+  /** the server whose data directory is swapped, if it runs */
+  server?: PostgresSource;
   /** Corrects the agent's records from the present data. Returns the IDs of those whose data is not found, and why. */
   refresh(): Promise<Map<string, Missing>>;
   /** Checks that the data can be swapped now, before services are stopped for it. */
@@ -94,12 +97,13 @@ export async function inTurn<T>(
   for (;;) {
     const first = await choose();
     const { source, volume } = first;
-    const why = await restoreTarget(deps, source, volume ? 'volume' : 'postgres').then(() => undefined, sourceUnknown);
+    const finding = volume ? volumeOf(deps, first) : restoreTarget(deps, source, 'postgres');
+    const why = await finding.then(() => undefined, sourceUnknown);
     if (why) leaveOut(first, why.message);
     if (why && !unusable.has(first.id)) return withoutSource(first, why);
     if (why) continue;
     const open = volume ? withVolume : withServer;
-    const done = await open(run, source, async (kept) => {
+    const done = await open(run, first, async (kept) => {
       const missing = await kept.refresh();
       for (const one of await deps.state.rollbacks()) {
         const what = one.source === source && missing.get(one.id);
@@ -121,7 +125,7 @@ function sourceUnknown(error: unknown): LifeboatError {
 /** Opens the server of a source, and calls `work` with the put-aside databases there. */
 export async function withServer<T>(
   { deps, request, journal, id }: KeptRun,
-  source: string,
+  { source }: Pick<Rollback, 'source'>,
   work: (kept: KeptData) => Promise<T>,
 ): Promise<T> {
   const planned = await restoreTarget(deps, source, 'postgres');
@@ -174,17 +178,21 @@ export async function withServer<T>(
 /** Opens the volume of a source, and calls `work` with the put-aside data there. */
 export async function withVolume<T>(
   { deps, request, journal, id }: KeptRun,
-  source: string,
+  record: Pick<Rollback, 'source' | 'dataDirectory'>,
   work: (kept: KeptData) => Promise<T>,
 ): Promise<T> {
   const { treeStore, state } = deps;
-  const planned = await restoreTarget(deps, source, 'volume');
+  const { source } = record;
+  const planned = await volumeOf(deps, record);
   const place = volumePlace(planned.mount, deps.agentMounts);
   const name = volumeName(planned.mount);
   const run = { id, journal: journal.file, signal: request.signal };
   await checkWhole(deps.journals, journal.file, place);
+  const isServer = planned.mount.directory !== undefined;
+  const server = isServer ? await restoreTarget(deps, source, 'postgres').catch(() => undefined) : undefined;
   return work({
     planned,
+    ...(server ? { server } : {}),
     async refresh() {
       const known = knownAreas(await state.rollbacks(), source);
       const areas = await keptIn(treeStore, place, { runId: id, signal: request.signal }, known);
@@ -195,7 +203,7 @@ export async function withVolume<T>(
       const save = (volume: KnownArea | undefined) => saveTurned(state, chosen, volume && { volume });
       const done = await rollBackVolume({ deps, place, chosen, run, now: deps.now(), save });
       const { kept, swapMs, warnings } = done;
-      const restored = [{ target: name, ...(kept ? { kept: areaName('before', kept.area) } : {}) }];
+      const restored = [{ target: name, ...(kept ? { kept: areaName('before', kept.area, place.root) } : {}) }];
       return { ...(swapMs === undefined ? {} : { swapMs }), restored, canRollBack: kept !== undefined, warnings };
     },
     async drop(chosen) {
@@ -218,43 +226,4 @@ async function saveTurned(
   await state.saveRollbacks(
     now ? [...others, { ...chosen, inUse: chosen.inUse === 'restored' ? 'before' : 'restored', ...now }] : others,
   );
-}
-
-/**
- * Returns whether the data from before a restore still has its expected name, although other restores swapped data too.
- */
-function holds(present: Present, { inUse }: Rollback, { name, before, oid }: Required<KeptDatabase>): boolean {
-  const at = inUse === 'restored' ? before : name;
-  return !present.has(at) || present.get(at)?.oid === oid;
-}
-
-function outOfTurn({ id, source }: Rollback): LifeboatError {
-  return new LifeboatError('USAGE', `other restores of ${source} swapped databases after ${id}`, {
-    hint: 'Roll those back first: `lifeboat status` shows them, newest first. Nothing was changed.',
-  });
-}
-
-/**
- * Exchanges the names of each database and its put-aside database, in one transaction. @returns duration, milliseconds
- */
-async function swapDatabases(tools: Tools, { id, databases = [] }: Rollback, signal: AbortSignal): Promise<number> {
-  const names = databases.flatMap(({ name, before }) => [name, before]);
-  const control = await tools.control(...names);
-  const present = await readDatabases(control, names);
-  const gone = databases.filter(({ before }) => !present.has(before));
-  if (gone.length > 0) {
-    throw new LifeboatError('NOTHING_TO_ROLL_BACK', `database ${gone.map(({ before }) => before).join(', ')} is gone`, {
-      hint: 'It was dropped by hand. Its safety snapshot can be restored: see `lifeboat snapshots`.',
-    });
-  }
-  const renames = databases.flatMap(({ name, before }) => {
-    const aside = workingName(name, 'restoring', id.slice(-6));
-    if (!present.has(name)) return [{ from: before, to: name }];
-    return [
-      { from: name, to: aside },
-      { from: before, to: name },
-      { from: aside, to: before },
-    ];
-  });
-  return renameDatabases(tools, control, renames, { inUse: names, signal });
 }

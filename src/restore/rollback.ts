@@ -190,7 +190,9 @@ async function servicesToStop(
 ): Promise<Services> {
   if (!stopServices) return NO_SERVICES;
   const clients = await kept.clients?.(chosen);
-  return containersUsing(deps.engine, [{ target: kept.planned, clients }], deps.agentId);
+  const { planned, server } = kept;
+  const data = [{ target: planned, clients }, ...(server ? [{ target: server }] : [])];
+  return containersUsing(deps.engine, data, deps.agentId);
 }
 
 async function swapBack(

@@ -4,13 +4,12 @@ import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { restoreTarget } from '../kept/target.ts';
 import { recoverVolumes } from '../kept/undo-volumes.ts';
 import { type VolumePlace, volumeName, volumePlace } from '../kept/volume-place.ts';
-import { checkWhole, orTakenBack } from '../kept/volumes.ts';
+import { checkWhole, swapVolume } from '../kept/volumes.ts';
 import type { VolumeSource } from '../plan/model.ts';
 import { formatBoth, formatBytes, plural } from '../report/format.ts';
 import type { TreeDifference } from '../store/content/compare-tree.ts';
 import type { ExtractedTree } from '../store/content/extracted-tree.ts';
 import type { BuiltTree } from '../store/exchange/build-tree.ts';
-import type { KnownArea } from '../store/exchange/known-area.ts';
 import { areaName } from '../store/filesystem/area.ts';
 import type {
   PreparedRestore,
@@ -200,29 +199,18 @@ async function build({ deps, request, context, target, indexPath, difference }: 
 async function swap(work: Work, built: BuiltTree, keep: Parameters<PreparedRestore['swap']>[0]): Promise<Restored> {
   const { deps, request, context, target, difference } = work;
   const { id, journal, snapshot } = context;
-  const { root, reach, name, planned } = target;
+  const { name, planned } = target;
   // A directory is empty, so nothing is put aside.
   const whole = request.paths.length === 0 || planned === undefined;
   const putsAside = planned !== undefined && (!whole || difference.present.entries > 0);
-  if (putsAside) await keep({ volume: { area: id, root: built.areas.root } });
   // The user confirmed nothing, and no service was stopped, so the volume must still be empty.
   const empty = request.paths.length === 0 && difference.present.entries === 0;
-  const job = {
-    kind: 'swap' as const,
-    root,
-    id,
-    at: deps.now().toISOString(),
-    whole,
-    empty,
-    areas: built.areas,
-    snapshot: snapshot.id,
-    journal: journal.file,
-  };
-  const run = { id, journal: journal.file, signal: request.signal };
-  const exchange = () => deps.treeStore.volume(job, { ...run, reach, runId: id, progress: context.progress });
-  // The record is complete before services start, which may change the owner of the put-aside data.
-  const save = async (volume?: KnownArea) => putsAside && keep(volume ? { volume } : {});
-  const done = await orTakenBack(deps, target, run, { exchange, save, withdraw: save });
+  const done = await swapVolume({
+    ...{ deps, place: target, now: deps.now(), progress: context.progress },
+    run: { id, journal: journal.file, signal: request.signal },
+    built: { areas: built.areas, whole, empty, snapshot: snapshot.id },
+    keep: putsAside ? (volume) => keep(volume ? { volume } : {}) : undefined,
+  });
   const { kept: aside, swapMs } = done;
   target.made = [];
   const kept = aside === undefined ? {} : { kept: areaName('before', aside.area) };

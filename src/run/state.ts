@@ -2,7 +2,7 @@ import { access, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Accepted } from '../plan/accepted.ts';
-import type { Problem } from '../plan/model.ts';
+import type { Problem, VolumeSource } from '../plan/model.ts';
 import { appendRun } from '../record/run-log.ts';
 import type { RunReport } from '../report/events.ts';
 import type { PendingRetry } from '../report/tries.ts';
@@ -41,6 +41,8 @@ export interface Rollback {
   databases?: KeptDatabase[];
   /** for a volume: the directory with the data that is not in use */
   volume?: KnownArea | PendingArea;
+  /** for the data directory of a server: where it is, also while the server does not start */
+  dataDirectory?: VolumeSource;
   /** what the restore, or its group, filled without replacing data */
   created?: string[];
 }

@@ -98,6 +98,7 @@ export function needsOf(job: TreeJob): JobNeeds {
     case 'compare':
     case 'compare-file':
       return { spool: { [job.indexPath]: 'read-only' } };
+    case 'copy':
     case 'swap':
     case 'undo':
     case 'roll-back':

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { type ErrorCode, type ErrorInfo, LifeboatError } from '../base/errors.ts';
+import { LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Engine } from '../docker/engine.ts';
 import { HELPER_KINDS, kindSpec, type RoleMount } from '../docker/helper-kinds.ts';
@@ -16,11 +16,20 @@ import { HELPER_ROOT } from '../sources/volume.ts';
 import type { ExtractedTree } from '../store/content/extracted-tree.ts';
 import type { MeasuredTree } from '../store/content/measure-tree.ts';
 import type { StoredTree } from '../store/content/stored-tree.ts';
-import type { ExtractJob, MeasureJob, StoreJob, TreeJob, TreeJobInput, TreeJobLine, TreeResult } from './job.ts';
+import { DATA_ROOT } from '../store/filesystem/area.ts';
+import type { ExtractJob, MeasureJob, StoreJob, TreeJob, TreeJobInput, TreeResult } from './job.ts';
 import { type JobNeeds, needsOf, runTreeJob } from './job.ts';
+import { resultOf } from './job-result.ts';
 import { runTreeProcess } from './process.ts';
 import { storeTar } from './tar-tree.ts';
-import { isVolumeJob, type JobRepository, onlyReads, type VolumeJob, type VolumeResults } from './volume-job.ts';
+import {
+  COPIED,
+  isVolumeJob,
+  type JobRepository,
+  onlyReads,
+  type VolumeJob,
+  type VolumeResults,
+} from './volume-job.ts';
 
 interface TreeStoreDeps {
   engine: Engine;
@@ -104,8 +113,9 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
         });
       } else {
         const access = writes(job) ? 'read-write' : 'read-only';
-        const mount: RoleMount = { mount: reach.mount, target: targetOf(reach.mount), access };
-        await runInHelper({ deps, job, volume: mount, context: watching, onLine: result.onLine });
+        const volumes: RoleMount[] = [{ mount: reach.mount, target: targetOf(reach.mount), access }];
+        if (job.kind === 'copy') volumes.push({ mount: job.from, target: COPIED, access: 'read-only' });
+        await runInHelper({ deps, job, volumes, context: watching, onLine: result.onLine });
       }
       return result.take();
     });
@@ -137,7 +147,8 @@ export function createTreeStore(deps: TreeStoreDeps): TreeStore {
 }
 
 /** A single file is mounted into the root, so that the tree is a directory. */
-function targetOf({ kind, destination }: Mount): string {
+function targetOf({ kind, destination, directory }: Mount): string {
+  if (directory !== undefined) return DATA_ROOT;
   return kind === 'file' ? path.posix.join(HELPER_ROOT, path.posix.basename(destination)) : HELPER_ROOT;
 }
 
@@ -172,32 +183,16 @@ function watchedJob<T>(
   });
 }
 
-/** Handles the output lines of a job that runs elsewhere. The last line carries its result. */
-function resultOf(progress: ProgressSink, place?: string): { onLine(line: unknown): void; take(): TreeResult } {
-  let last: TreeJobLine | undefined;
-  return {
-    onLine(line) {
-      last = line as TreeJobLine;
-      if (last.type === 'progress') progress(last.progress);
-    },
-    take() {
-      if (last?.type === 'result') return last.result;
-      if (last?.type === 'error') throw fromInfo(last.error, place);
-      throw new LifeboatError('HELPER_FAILED', 'a helper ended without a result');
-    },
-  };
-}
-
 interface RunInHelperOptions {
   deps: TreeStoreDeps;
   job: TreeJob;
-  volume: RoleMount;
+  volumes: RoleMount[];
   context: JobContext;
   onLine: (line: unknown) => void;
 }
 
 /** A helper of the agent's own image over a volume that the agent has not mounted, running the same code. */
-async function runInHelper({ deps, job, volume, context, onLine }: RunInHelperOptions): Promise<void> {
+async function runInHelper({ deps, job, volumes, context, onLine }: RunInHelperOptions): Promise<void> {
   const needs = needsOf(job);
   await runHelper(
     {
@@ -209,7 +204,7 @@ async function runInHelper({ deps, job, volume, context, onLine }: RunInHelperOp
       signal: context.signal,
     },
     {
-      ...kindSpec(HELPER_KINDS.volume, { volume: [volume], ...(await mountsOf(deps, needs)) }),
+      ...kindSpec(HELPER_KINDS.volume, { volume: volumes, ...(await mountsOf(deps, needs)) }),
       project: deps.project,
       agent: deps.agent.id,
       runId: context.runId,
@@ -243,18 +238,4 @@ async function mountsOf({ agent, helperPlace }: TreeStoreDeps, { spool, reposito
     code,
     credentials: parts(Object.fromEntries(there)),
   };
-}
-
-const HELPER_PATH = new RegExp(`(?<![\\w./-])${HELPER_ROOT}(?![\\w.-])`, 'g');
-
-/**
- * Inverse of `errorInfo`, for errors from another process. Replaces the helper's own path with the name of the place.
- */
-function fromInfo(info: ErrorInfo, place = HELPER_ROOT): LifeboatError {
-  const named = (text: string) => text.replace(HELPER_PATH, () => place);
-  const cause = info.cause === undefined ? undefined : new Error(named(info.cause));
-  return new LifeboatError(info.code as ErrorCode, named(info.message), {
-    ...(info.hint ? { hint: info.hint } : {}),
-    cause,
-  });
 }

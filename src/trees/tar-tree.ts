@@ -36,6 +36,7 @@ export function storeTar(
 }
 
 async function* membersOf(members: ReturnType<typeof readTar>, { seen }: TarTree): AsyncGenerator<TreeMember> {
+  let owner = { uid: 0, gid: 0 };
   for await (const { name, type, target, content, mode = 0o600, uid = 0, gid = 0, mtime, size } of members) {
     const path = name.replace(/^(\.\/)+/, '').replace(/\/+$/, '');
     if (path === '' || path === '.') continue;
@@ -43,7 +44,9 @@ async function* membersOf(members: ReturnType<typeof readTar>, { seen }: TarTree
       throw new LifeboatError('PG_BASE_FAILED', `the base backup holds ${JSON.stringify(name.slice(0, 100))}`);
     const take = seen[path];
     const plain = take === undefined ? content : () => taken(content(), take);
-    const meta = { path, type, mode, uid, gid, mtime, size };
+    // The program adds such a file itself, as its own user, who is another one than that of the server.
+    if (take === undefined) owner = { uid, gid };
+    const meta = { path, type, mode, ...owner, mtime, size };
     yield { ...meta, ...(target === undefined ? {} : { target }), content: plain };
   }
 }

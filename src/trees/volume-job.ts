@@ -1,10 +1,13 @@
 import type { Destination } from '../destinations/destination.ts';
+import type { Mount } from '../plan/model.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import type { ProgressSink } from '../report/events.ts';
 import { appendJournal, type JournalEntry } from '../run/journal.ts';
 import { compareTree, type TreeDifference } from '../store/content/compare-tree.ts';
-import { type BuiltAreas, type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
+import type { AreaOptions, BuiltAreas } from '../store/exchange/build-area.ts';
+import { type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
 import { compareFile, type FileComparison } from '../store/exchange/compare-file.ts';
+import { type CopiedTree, copyTree } from '../store/exchange/copy-tree.ts';
 import type { Exchanged } from '../store/exchange/exchange.ts';
 import type { EndedExchange } from '../store/exchange/finish-exchange.ts';
 import type { KnownArea } from '../store/exchange/known-area.ts';
@@ -14,6 +17,7 @@ import { forgetArea, rollBackArea, swapBuilt } from '../store/exchange/volume-ar
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import { readIndexFileLines } from '../store/filesystem/read-index.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
+import { often } from './often.ts';
 
 /** The packs of a tree, and their keys. */
 export interface JobRepository {
@@ -59,8 +63,22 @@ interface BuildJob extends SnapshotJob {
   needed: number;
 }
 
+/** Builds a copy of the tree in another volume next to the present data. `id`: of the restore; `needed`: bytes. */
+interface CopyJob extends Job {
+  kind: 'copy';
+  id: string;
+  /** the volume to copy, of which the helper sees all at {@link COPIED} */
+  from: Mount;
+  /** records the areas as soon as they exist */
+  journal: string;
+  needed: number;
+}
+
+/** The path at which a helper sees the volume that it copies. */
+export const COPIED = '/copied';
+
 /** Swaps the content that was built under the same id into place. */
-interface SwapJob extends Job {
+export interface SwapJob extends Job {
   kind: 'swap';
   id: string;
   /** called before the first move */
@@ -111,13 +129,23 @@ interface AreasJob extends Job {
   known: readonly KnownArea[];
 }
 
-export type VolumeJob = CompareJob | CompareFileJob | BuildJob | SwapJob | UndoJob | RollBackJob | ForgetJob | AreasJob;
+export type VolumeJob =
+  | CompareJob
+  | CompareFileJob
+  | BuildJob
+  | CopyJob
+  | SwapJob
+  | UndoJob
+  | RollBackJob
+  | ForgetJob
+  | AreasJob;
 
 /** The result of each kind of job. */
 export interface VolumeResults {
   compare: TreeDifference;
   'compare-file': FileComparison;
   build: BuiltTree;
+  copy: CopiedTree;
   swap: Exchanged;
   undo: EndedExchange;
   'roll-back': Exchanged;
@@ -127,15 +155,15 @@ export interface VolumeResults {
 
 export type VolumeResult = VolumeResults[VolumeJob['kind']];
 
-const PROGRESS_MS = 250;
-
 /** Returns whether a job is read-only. */
 export function onlyReads({ kind }: { kind: string }): boolean {
   return ['compare', 'compare-file', 'areas'].includes(kind);
 }
 
 export function isVolumeJob(job: { kind: string }): job is VolumeJob {
-  return ['compare', 'compare-file', 'build', 'swap', 'undo', 'roll-back', 'forget', 'areas'].includes(job.kind);
+  return ['compare', 'compare-file', 'build', 'copy', 'swap', 'undo', 'roll-back', 'forget', 'areas'].includes(
+    job.kind,
+  );
 }
 
 /** Runs a job in this process, with synchronous calls: only for processes that do nothing else. */
@@ -155,17 +183,20 @@ export async function runVolumeJob(
     case 'compare-file':
       return compareFile({ root: job.root, name: job.name, index: readIndexFileLines(job.indexPath) });
     case 'build': {
-      const { kind: _, indexPath, paths, journal, ...rest } = job;
+      const { kind: _, indexPath, paths, journal: __, ...rest } = job;
       return buildTree({
         ...rest,
         index: () => readIndexFileLines(indexPath),
         select: selection(paths),
         ...repository,
-        made: (areas) => appendJournal(journal, { type: 'volume-areas', id: job.id, areas }),
-        takenBack: () => noteEnd(journal, { type: 'volume-done', id: job.id, now: 'old' }),
+        ...building(job),
         signal,
         progress: inPhase('restoring files'),
       });
+    }
+    case 'copy': {
+      const { root, id, needed } = job;
+      return copyTree({ root, id, needed, from: COPIED, ...building(job), signal, progress: inPhase('copying files') });
     }
     case 'swap':
       return swapBuilt(exchanging(job, often(inPhase('moving into place'))));
@@ -183,6 +214,14 @@ export async function runVolumeJob(
     case 'areas':
       return listAreas(job.root, job.known, signal);
   }
+}
+
+/** Adds the journal to a build. */
+function building({ id, journal }: BuildJob | CopyJob): Pick<AreaOptions, 'made' | 'takenBack'> {
+  return {
+    made: (areas) => appendJournal(journal, { type: 'volume-areas', id, areas }),
+    takenBack: () => noteEnd(journal, { type: 'volume-done', id, now: 'old' }),
+  };
 }
 
 function selection(paths: readonly string[]) {
@@ -209,17 +248,4 @@ function noteEnd(journal: string, entry: JournalEntry): boolean {
   } catch {
     return false;
   }
-}
-
-/** Returns a counter of files that reports progress a few times a second. */
-function often(tell: (progress: { done: number; files: number }) => void): () => void {
-  let files = 0;
-  let toldAt = Number.NEGATIVE_INFINITY;
-  return () => {
-    files++;
-    // Independent of the clock: one that is set back would hold progress back until the run counts as stalled.
-    if (performance.now() - toldAt < PROGRESS_MS) return;
-    toldAt = performance.now();
-    tell({ done: 0, files });
-  };
 }

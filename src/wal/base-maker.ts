@@ -57,7 +57,7 @@ export class BaseMaker {
     this.next = performance.now() + Math.min(BASE_PAUSE_MS * 2 ** this.attempts, LONGEST_PAUSE_MS);
     const { deps, source } = this;
     const names = { source: source.server, base: source.name };
-    const { windows } = await readRecoverable(await deps.repository(), names, {}, signal);
+    const { windows } = await readRecoverable(await deps.repository(), names, undefined, signal);
     signal.throwIfAborted();
     this.wanted = !windows.some((one) => leadsTo(one, end));
     if (!this.wanted) {

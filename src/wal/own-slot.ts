@@ -1,3 +1,4 @@
+import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { BaseSource } from '../plan/model.ts';
 import { serverOf } from '../plan/postgres.ts';
@@ -49,4 +50,12 @@ export async function dropFormerSlot(
   if (!slot || slot.active) return;
   await dropSlot(session, former);
   log.info('dropped the replication slot of an earlier spool', { source: source.server, slot: former });
+}
+
+const WAL_IS_GONE =
+  /requested WAL segment \S+ has already been removed|is ahead of the WAL flush position|is not in this server's history/;
+
+/** Returns whether the server has removed WAL that the receiver asked for, or never had it (walsender.c). */
+export function isWalGone(error: unknown): boolean {
+  return WAL_IS_GONE.test(errorInfo(error).message);
 }

@@ -1,8 +1,9 @@
 import { constants } from 'node:fs';
-import { open, readdir, unlink } from 'node:fs/promises';
+import { lstat, open, readdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
+import { removePath } from '../store/filesystem/remove-tree.ts';
 import { parseSegmentName } from '../store/wal/names.ts';
 import { parseHistoryName } from '../store/wal/timelines.ts';
 
@@ -84,6 +85,48 @@ export async function readPartial(
 }
 
 /**
+ * Returns where the data of the segment that is being received ends, bytes: after its last byte that is not zero. The
+ * rest of the file is zeros from the start on (receivelog.c), and WAL ends where a record would be zeros. Returns 0 for
+ * a file that is shorter than a segment: the program died before it had filled it with zeros.
+ *
+ * @throws WAL_GAP if it is not a plain file
+ */
+export async function endOfData(directory: string, name: string, size: number): Promise<number> {
+  const stat = await lstat(path.join(directory, `${name}${PARTIAL}`));
+  if (stat.isFile() && stat.size < size) return 0;
+  let at = 0;
+  let end = 0;
+  for await (const chunk of await readPartial(directory, name, { size, range: { from: 0, to: size } })) {
+    const bytes = chunk as Buffer;
+    for (let i = bytes.length - 1; i >= 0; i--) {
+      if (bytes[i] === 0) continue;
+      end = at + i + 1;
+      break;
+    }
+    at += bytes.length;
+  }
+  return end;
+}
+
+/** Lists the files with segments of other timelines than the server's. */
+async function otherTimelines(directory: string, timeline: number, segmentSize: number): Promise<string[]> {
+  const { complete, left, partial } = await listReceived(directory, segmentSize);
+  const isOther = (name: string) => parseSegmentName(name, segmentSize)?.timeline !== timeline;
+  const partials = [...left, ...(partial === undefined ? [] : [partial])];
+  return [...complete.filter(isOther), ...partials.filter(isOther).map((name) => `${name}${PARTIAL}`)];
+}
+
+/** Returns whether segments of another timeline than the server's are there. */
+export async function holdsOtherTimeline(directory: string, timeline: number, segmentSize: number): Promise<boolean> {
+  return (await otherTimelines(directory, timeline, segmentSize)).length > 0;
+}
+
+/** Removes the segments of other timelines than the server's. The caller has stored them. */
+export async function removeOtherTimelines(directory: string, timeline: number, segmentSize: number): Promise<void> {
+  for (const name of await otherTimelines(directory, timeline, segmentSize)) await unlink(path.join(directory, name));
+}
+
+/**
  * Removes segments that are stored. Keeps the last file, from which `pg_receivewal` finds its place again: the segment
  * that is being received, or the last complete one. Also removes incomplete segments that a later one follows.
  */
@@ -96,4 +139,9 @@ export async function removeReceived(
   const last = partial === undefined ? complete.at(-1) : undefined;
   const done = stored.filter((name) => name !== last);
   for (const name of [...done, ...left.map((one) => `${one}${PARTIAL}`)]) await unlink(path.join(directory, name));
+}
+
+/** Removes everything from a directory of `pg_receivewal`. */
+export async function empty(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) await removePath(directory, name);
 }

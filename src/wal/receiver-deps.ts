@@ -4,6 +4,7 @@ import type { BaseSource, PostgresSource } from '../plan/model.ts';
 import type { AlarmTopic } from '../report/alarm.ts';
 import type { OpenToolsOptions, Tools } from '../sources/postgres/server/tools.ts';
 import type { Repository } from '../store/repository/repository.ts';
+import type { WalPage } from '../store/wal/page.ts';
 import type { ReceiverMemory } from './receiver-state.ts';
 
 /** The dependencies of a receiver. */
@@ -22,6 +23,8 @@ export interface ReceiverDeps {
   alarmOver(source: string): void;
   repository(): Promise<Repository>;
   openTools(source: PostgresSource, context: Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>): Promise<Tools>;
+  /** Brings copies what a page of the log lists. Returns at once. */
+  feed(page: WalPage): void;
   /** Makes a base backup. Resolves to false if that is not possible now, because another run is under way. */
   makeBase(source: BaseSource, signal: AbortSignal): Promise<boolean>;
 }

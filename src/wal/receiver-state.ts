@@ -3,6 +3,7 @@ import type { ErrorInfo } from '../base/errors.ts';
 import type { PostgresSource } from '../plan/model.ts';
 import { readJson, writeJson } from '../run/state-files.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
+import type { LogEnd, RememberedWal } from '../store/wal/read-log.ts';
 
 /** The last report of the receiver of a source. The daemon writes it, and other commands read it. */
 export interface ReceiverState {
@@ -25,6 +26,24 @@ export interface ReceiverState {
   safe?: number;
   /** the last time at which everything that the server had written was stored */
   confirmed?: Confirmed;
+  /** the newest page of the log */
+  logged?: LogEnd;
+}
+
+/** Returns what the agent remembers of the WAL that it has stored. */
+export function rememberedOf({ systemId, logged, confirmed }: Partial<ReceiverState> = {}): RememberedWal | undefined {
+  return systemId === undefined ? undefined : { systemId, logged, confirmed };
+}
+
+/** How far a copy has the WAL of a source. */
+export interface CopiedWal {
+  /** ISO time by the server's clock: every transaction that had committed by then is in the copy */
+  reached?: string;
+  /** page and revision of the log that the copy has */
+  page: number;
+  revision: number;
+  /** why the copy lacks newer WAL */
+  error?: ErrorInfo;
 }
 
 /** A replication slot that this agent has created, or is about to create. */
@@ -43,6 +62,9 @@ export interface SlotRecord {
 export interface ReceiverMemory {
   state(source: string): Promise<ReceiverState | undefined>;
   saveState(source: string, state: ReceiverState): Promise<void>;
+  /** returns how far each copy has the WAL of a source, by the name of the copy */
+  copied(source: string): Promise<Record<string, CopiedWal>>;
+  saveCopied(source: string, copied: Readonly<Record<string, CopiedWal>>): Promise<void>;
   slots(): Promise<SlotRecord[]>;
   /** Replaces the records of slots. Changes follow each other, so none is lost. */
   updateSlots(change: (slots: readonly SlotRecord[]) => readonly SlotRecord[]): Promise<void>;
@@ -56,6 +78,8 @@ export function openReceiverMemory(directory: string): ReceiverMemory {
   return {
     state: (source) => readJson<ReceiverState>(file(`${source}.json`)),
     saveState: (source, state) => writeJson(file(`${source}.json`), state),
+    copied: async (source) => (await readJson<Record<string, CopiedWal>>(file(`${source}.copies.json`))) ?? {},
+    saveCopied: (source, copied) => writeJson(file(`${source}.copies.json`), copied),
     slots,
     updateSlots(change) {
       const changed = changing.then(async () => writeJson(file('slots.json'), change(await slots())));

@@ -3,8 +3,9 @@ import type { BaseSource } from '../plan/model.ts';
 import type { SlotState } from '../sources/postgres/wal/slot.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
 import { formatLsn } from '../store/wal/names.ts';
+import type { LogEnd, RememberedWal } from '../store/wal/read-log.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
-import type { ReceiverState } from './receiver-state.ts';
+import { type ReceiverState, rememberedOf } from './receiver-state.ts';
 import { positions } from './slot-watch.ts';
 
 /** The state is saved at most this often while nothing changes, milliseconds. */
@@ -38,8 +39,8 @@ export class ReceiverStatus {
   async remember(): Promise<void> {
     const former = await this.deps.memory.state(this.source).catch(() => undefined);
     if (!former) return;
-    const { slot, systemId, confirmed, stored } = former;
-    this.state = { ...this.state, slot, ...given({ systemId, confirmed, stored }) };
+    const { slot, systemId, confirmed, stored, logged } = former;
+    this.state = { ...this.state, slot, ...given({ systemId, confirmed, stored, logged }) };
   }
 
   /** Returns whether the last receiver received the WAL of the server with this id. */
@@ -47,14 +48,23 @@ export class ReceiverStatus {
     return this.state.systemId === systemId;
   }
 
+  /** What the agent remembers of the stored WAL. */
+  get remembered(): RememberedWal | undefined {
+    return rememberedOf(this.state);
+  }
+
   /** Notes the server that was reached. */
   async connected(systemId: string, slot: string): Promise<void> {
-    const { confirmed, stored, ...rest } = this.state;
-    await this.save({ ...rest, ...(this.isOf(systemId) ? given({ confirmed, stored }) : {}), systemId, slot });
+    const { confirmed, stored, logged, ...rest } = this.state;
+    const known = this.isOf(systemId) ? given({ confirmed, stored, logged }) : {};
+    await this.save({ ...rest, ...known, systemId, slot });
   }
 
   /** Notes that WAL was received and stored. */
-  async received(state: SlotState, shipped: { stored?: bigint; confirmed?: Confirmed }): Promise<void> {
+  async received(
+    state: SlotState,
+    shipped: { stored?: bigint; confirmed?: Confirmed; logged?: LogEnd },
+  ): Promise<void> {
     const isNew = this.state.state !== 'receiving';
     if (isNew) this.deps.log.info('receiving the WAL of a database', { source: this.source });
     const { error: _, ...rest } = this.state;
@@ -64,8 +74,14 @@ export class ReceiverStatus {
     if (isNew) this.deps.alarmOver(this.source);
     const stored = shipped.stored === undefined ? undefined : formatLsn(shipped.stored);
     const since = isNew ? this.deps.now().toISOString() : this.state.since;
-    const { confirmed } = shipped;
-    await this.save({ ...rest, ...positions(state), state: 'receiving', since, ...given({ stored, confirmed }) });
+    const { confirmed, logged } = shipped;
+    await this.save({
+      ...rest,
+      ...positions(state),
+      state: 'receiving',
+      since,
+      ...given({ stored, confirmed, logged }),
+    });
   }
 
   /** Notes why nothing is received or stored now. Never rejects. */

@@ -1,4 +1,4 @@
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, hasCode, type LifeboatError } from '../base/errors.ts';
@@ -16,10 +16,11 @@ import {
   tryReplication,
 } from '../sources/postgres/wal/replication.ts';
 import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
-import { removePath } from '../store/filesystem/remove-tree.ts';
+import { lostEnd } from '../store/wal/read-log.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
-import { dropFormerSlot, ensureSlot } from './own-slot.ts';
+import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
+import { empty, holdsOtherTimeline, removeOtherTimelines } from './received-files.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
@@ -67,8 +68,7 @@ export class Receiver {
     this.status = new ReceiverStatus(deps, source);
     this.guard = new SlotGuard((error) => {
       if (hasCode(error, 'WAL_GAP')) this.reason ??= error.message;
-      this.log.warn(error.message, { source: source.server, ...errorInfo(error) });
-      deps.alarm(hasCode(error, 'WAL_GAP') ? 'wal-gap' : 'wal-behind', source.server, errorInfo(error));
+      this.raise(error);
     });
   }
 
@@ -107,6 +107,7 @@ export class Receiver {
     try {
       const session = await tools.session('postgres', signal).catch(() => tools.control());
       const connected = await this.prepare({ tools, session, root }, signal);
+      await this.leaveTimeline(connected, signal);
       await this.drain(connected, signal);
       const ended = new AbortController();
       const until = AbortSignal.any([signal, ended.signal]);
@@ -142,6 +143,18 @@ export class Receiver {
     this.renew = true;
   }
 
+  /**
+   * Stores and drops what was received of another timeline than the server's, as after a recovery in place:
+   * `pg_receivewal` would ask this server for the rest of it.
+   */
+  private async leaveTimeline({ session, slot, shipping, directory, facts }: Connected, signal: AbortSignal) {
+    const state = await readSlot(session, slot);
+    const { segmentSize } = facts;
+    if (!(await holdsOtherTimeline(directory, state.timeline, segmentSize))) return;
+    while ((await shipping.ship(state, signal)).more) signal.throwIfAborted();
+    await removeOtherTimelines(directory, state.timeline, segmentSize);
+  }
+
   private async prepare(
     { tools, session, root }: Pick<Connected, 'tools' | 'session'> & { root: string },
     signal: AbortSignal,
@@ -150,6 +163,9 @@ export class Receiver {
     const facts = await readReplicationFacts(session);
     const home = await deps.home();
     const slot = slotName(home, deps.project, source.server);
+    // A standby does not say where its WAL ends.
+    const standby = facts.inRecovery ? replicationProblem(facts, false) : undefined;
+    if (standby) throw standby;
     const before = await readSlot(session, slot);
     // First, because the server may be in danger for as long as the rest fails.
     await this.guard.check({ tools, session, slot }, before, signal);
@@ -159,7 +175,9 @@ export class Receiver {
     const { systemId, segmentSize } = facts;
     const repository = await deps.repository();
     const place = { project: deps.project, source: source.server, systemId };
-    const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now });
+    const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
+    const lost = lostEnd(repository, source.server, writer.opened, this.status.remembered);
+    if (lost) this.raise(lost);
     const shipping = new Shipping({
       ...{ writer, directory: root, segmentSize, now: deps.now },
       onGap: (error) => this.noteGap(error),
@@ -221,22 +239,17 @@ export class Receiver {
     }
   }
 
+  /** Tells people about an error that the receiver survives. */
+  private raise(error: LifeboatError): void {
+    this.log.warn(error.message, { source: this.source.server, ...errorInfo(error) });
+    const topic = hasCode(error, 'WAL_BEHIND') ? 'wal-behind' : 'wal-gap';
+    this.deps.alarm(topic, this.source.server, errorInfo(error));
+  }
+
   private noteGap(error: LifeboatError): void {
     this.log.error('WAL is missing; making a new base backup', { source: this.source.server, ...errorInfo(error) });
     this.deps.alarm('wal-gap', this.source.server, errorInfo(error));
     this.reason = undefined;
     this.bases.want();
   }
-}
-
-const WAL_IS_GONE =
-  /requested WAL segment \S+ has already been removed|is ahead of the WAL flush position|is not in this server's history/;
-
-/** Returns whether the server has removed WAL that the receiver asked for, or never had it (walsender.c). */
-function isWalGone(error: unknown): boolean {
-  return WAL_IS_GONE.test(errorInfo(error).message);
-}
-
-async function empty(directory: string): Promise<void> {
-  for (const name of await readdir(directory)) await removePath(directory, name);
 }

@@ -9,6 +9,8 @@ interface ReceiversOptions {
   log: Log;
   /** removes helpers of receivers that an earlier daemon started */
   clear(): Promise<void>;
+  /** ends what brings copies the WAL */
+  stopFeed(): Promise<void>;
   /** drops slots that nobody uses, see {@link LeftSlots} */
   left: Pick<LeftSlots, 'check'>;
 }
@@ -45,6 +47,7 @@ export class Receivers {
     for (const { stop } of this.running.values()) stop.abort();
     await this.changing;
     await Promise.all([...this.running.keys()].map((name) => this.end(name)));
+    await this.options.stopFeed();
   }
 
   private async change(plan: Plan): Promise<void> {

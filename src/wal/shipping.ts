@@ -14,9 +14,10 @@ import {
   startOf,
 } from '../store/wal/names.ts';
 import type { StoredGap, StoredSegment } from '../store/wal/page.ts';
+import type { LogEnd } from '../store/wal/read-log.ts';
 import { parseHistory, parseHistoryName } from '../store/wal/timelines.ts';
 import type { LogChange, WalWriter } from '../store/wal/write-log.ts';
-import { listReceived, readPartial, readReceived, removeReceived } from './received-files.ts';
+import { endOfData, listReceived, readPartial, readReceived, removeReceived } from './received-files.ts';
 
 /** The server's position at a time: everything that had committed by then is before it. */
 interface Sample {
@@ -54,6 +55,8 @@ interface Shipped {
   stored?: bigint;
   /** the last time at which everything that the server had written was stored */
   confirmed?: Confirmed;
+  /** the newest page of the log; undefined if none is stored yet */
+  logged?: LogEnd;
 }
 
 /** Stores received WAL in the repository, and removes it from the spool. */
@@ -84,13 +87,15 @@ export class Shipping {
     this.sample(state);
     const files = await listReceived(directory, segmentSize);
     await this.shipHistories(files.histories, signal);
+    for (const name of files.left.concat(files.partial ?? [])) await this.shipEnd(name, state, signal);
     const isStored = (name: string) => writer.inventory.has(name);
     const waiting = files.complete.filter((name) => !isStored(name));
     await this.shipSegments(waiting.slice(0, BATCH), signal);
     await removeReceived(directory, files, isStored);
     const more = waiting.length > BATCH;
-    if (!more && files.partial !== undefined && state.slot?.received !== undefined) {
-      await this.shipPart(files.partial, state.slot.received, signal);
+    const { partial } = files;
+    if (!more && partial !== undefined && state.slot?.received !== undefined && this.isOn(partial, state)) {
+      await this.shipPart(partial, state.slot.received, signal);
     }
     const end = writer.inventory.endOf(state.timeline);
     this.settle(end, state);
@@ -98,6 +103,7 @@ export class Shipping {
       more,
       ...(end === undefined ? {} : { stored: end }),
       ...(this.confirmed ? { confirmed: this.confirmed } : {}),
+      ...(writer.end ? { logged: writer.end } : {}),
     };
   }
 
@@ -163,6 +169,19 @@ export class Shipping {
       pending.add(name);
     }
     await this.append({ segments }, gaps);
+  }
+
+  private isOn(name: string, { timeline }: SlotState): boolean {
+    return parseSegmentName(name, this.options.segmentSize)?.timeline === timeline;
+  }
+
+  /** Stores the rest of an incomplete segment on a timeline that the server has left: nothing more of it comes. */
+  private async shipEnd(name: string, state: SlotState, signal: AbortSignal): Promise<void> {
+    const { directory, segmentSize, writer } = this.options;
+    const at = parseSegmentName(name, segmentSize) as Segment;
+    if (at.timeline === state.timeline || writer.inventory.has(name)) return;
+    const end = startOf(at.number, segmentSize) + BigInt(await endOfData(directory, name, segmentSize));
+    if (end > (writer.inventory.endOf(at.timeline) ?? 0n)) await this.shipPart(name, end, signal);
   }
 
   private async shipPart(name: string, received: bigint, signal: AbortSignal): Promise<void> {

@@ -1,14 +1,14 @@
 import { beforeEach, expect, test } from 'vitest';
 import { walToCheck } from '../../src/check/wal.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
-import { keyOf, nameOf, WalBench } from '../store/wal/bench.ts';
+import { keyOf, nameOf, SYSTEM, WalBench } from '../store/wal/bench.ts';
 
 let bench: WalBench;
 beforeEach(() => {
   bench = new WalBench();
 });
 const { signal } = new AbortController();
-const look = (...manifests: Manifest[]) => walToCheck(bench.repository, manifests, signal);
+const look = (...manifests: Manifest[]) => walToCheck(bench.repository, manifests, { signal });
 const pageKeys = () => [...bench.objects.keys()].filter((key) => key.includes('/log/'));
 
 test('a check looks at the WAL that base backups need, and not at the segment that is being received', async () => {
@@ -40,4 +40,17 @@ test('without base backups, nothing is requested', async () => {
     throw new Error('requested');
   };
   expect(await look()).toEqual({ objects: [], problems: [] });
+});
+
+test('a newest page that was removed is noticed, although no other page names it', async () => {
+  await bench.store(1, 5);
+  await bench.storeOpen(6, 5);
+  const logged = (await bench.open()).end;
+  const remembered = async () => ({ systemId: SYSTEM, logged });
+  const check = () => walToCheck(bench.repository, [bench.base(3)], { signal, remembered });
+  expect((await check()).problems).toEqual([]);
+  const newest = pageKeys().at(-1) as string;
+  bench.objects.delete(newest);
+  expect((await check()).problems).toMatchObject([{ error: { code: 'CHAIN_BROKEN' } }]);
+  expect((await look(bench.base(3))).problems).toEqual([]);
 });

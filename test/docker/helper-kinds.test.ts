@@ -25,7 +25,8 @@ function wrap(line: string): string {
 
 function section({ title, task, image, network, mounts, capabilities, limits }: HelperKind): string {
   const seen = Object.values(mounts).map(
-    ({ doc, access }) => `${wrap(`    - ${doc}${access === 'either' ? '' : ' Read-only.'}`)}\n`,
+    ({ doc, access }) =>
+      `${wrap(`    - ${doc}${access === 'either' ? '' : access === 'read-only' ? ' Read-only.' : ' Read-write.'}`)}\n`,
   );
   const may = Object.entries(capabilities).map(([name, why]) => `    - \`${name}\`, ${why}.\n`);
   return [

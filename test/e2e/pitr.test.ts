@@ -217,6 +217,16 @@ describe('point-in-time recovery', () => {
     expect(sources[0]?.windows.map(({ from }) => from)).toEqual(here.map(({ from }) => from));
     expect(sources[0]?.holes).toEqual(holes);
     expect(sources[0]?.problems).toEqual([]);
+    // Between runs, a segment follows once it is complete.
+    await write(20, 1);
+    const at = await stack.psql('SELECT clock_timestamp() FROM pg_switch_wal()');
+    await write(21, 1);
+    await until('the copy has the segment', async () => {
+      const now = await stack.json<{ sources: SourceWindows[] }>('windows', 'db.postgres', '--from', '/copy');
+      const end = now.sources[0]?.windows.at(-1)?.to;
+      return end !== undefined && Date.parse(end) >= Date.parse(at);
+    });
+    expect((await windows()).copies['/copy']).toMatchObject({ page: 1 });
   });
 
   it('finds stored WAL that is gone: check names it, and no window reaches over it', async () => {

@@ -213,7 +213,7 @@ export function makeFacts(over: Partial<Overview> = {}): Facts {
   const to = new Date(NOW.getTime() - 4000).toISOString();
   const windows = [
     {
-      ...{ name: 'db.postgres', holes: [], problems: [] },
+      ...{ name: 'db.postgres', holes: [], problems: [], copies: {} },
       windows: [
         { ...{ systemId: '7', timeline: 1, from: '2026-11-21T02:02:11.000Z', to, toLsn: '3/4F000148' }, bases: [] },
       ],

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { asFound, keptDatabases, type Present, refreshKept } from '../../src/kept/databases.ts';
 import { listKept } from '../../src/kept/list.ts';
-import type { PostgresSource } from '../../src/plan/model.ts';
+import type { PostgresSource, VolumeSource } from '../../src/plan/model.ts';
 import { openState, type Rollback, type State } from '../../src/run/state.ts';
 import { workingName } from '../../src/sources/postgres/load/swap.ts';
 import type { Tools } from '../../src/sources/postgres/server/tools.ts';
@@ -59,6 +59,19 @@ test('records of data that was never put aside or was dropped are removed; other
   expect(found.turned).toEqual(['t']);
   expect(await state.rollbacks()).toEqual([volume, other, { ...turned, inUse: 'before' }]);
   expect(await refreshKept(state, 'none', () => Promise.reject(new Error('asked')))).toEqual({ kept: [], turned: [] });
+});
+
+test('databases in a data directory that is put aside keep their record, although the server has none of them', async () => {
+  const inPlace: Rollback = { ...volume, id: '20261120T040000Z-00ab12', source: 'db.postgres' };
+  const dataDirectory = { kind: 'volume', name: 'db.postgres' } as unknown as VolumeSource;
+  const later = { ...one, id: '20261120T050000Z-00ab12' };
+  const look = async (inUse: Rollback['inUse']) => {
+    await state.saveRollbacks([one, { ...inPlace, inUse, dataDirectory }, later]);
+    await refreshKept(state, 'db.postgres', async () => server({ app: '9' }));
+    return (await state.rollbacks()).map(({ id }) => id);
+  };
+  expect(await look('restored')).toEqual([one.id, inPlace.id]);
+  expect(await look('before')).toEqual([inPlace.id, later.id]);
 });
 
 const plan = async () => ({

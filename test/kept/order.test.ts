@@ -17,6 +17,16 @@ test('a restore is not rolled back while a later one of the same data is in use'
   expect(() => refuseOutOfTurn(volume, [kept('2', 'restored', { volume: { area: '2' } })])).toThrow(refused);
 });
 
+test('a recovery of the whole server comes before and after restores of its databases', () => {
+  const server = kept('1', 'restored', { volume: { area: '1' } });
+  const refused = expect.objectContaining({ code: 'USAGE', hint: expect.stringContaining('lifeboat rollback 2') });
+  expect(() => refuseOutOfTurn(server, [server, kept('2', 'restored', app)])).toThrow(refused);
+  const database = kept('1', 'restored', app);
+  expect(() => refuseOutOfTurn(database, [database, kept('2', 'restored', { volume: { area: '2' } })])).toThrow(
+    refused,
+  );
+});
+
 test.each([
   ['the later one is rolled back', kept('2', 'before', app)],
   ['the later one is of another database', kept('2', 'restored', shop)],

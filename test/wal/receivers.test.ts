@@ -25,7 +25,12 @@ function makeReceivers() {
       begun++;
       return deps;
     },
-    { log: silentLog, clear: async () => undefined, left: { check: async () => undefined } },
+    {
+      log: silentLog,
+      clear: async () => undefined,
+      stopFeed: async () => undefined,
+      left: { check: async () => undefined },
+    },
   );
   return { receivers, begun: () => begun };
 }

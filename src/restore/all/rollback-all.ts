@@ -219,7 +219,7 @@ async function withKept<T>(
   work: (kept: KeptData) => Promise<T>,
 ): Promise<T> {
   const open = record.volume ? withVolume : withServer;
-  return open({ deps, request, journal, id }, record.source, work);
+  return open({ deps, request, journal, id }, record, work);
 }
 
 async function swapOne({ deps, request, report }: Whole, { record, journal, start }: Part): Promise<void> {

@@ -1,9 +1,12 @@
 import { LifeboatError } from '../../base/errors.ts';
 import { baseName } from '../../plan/postgres.ts';
 import type { Manifest, ManifestSource } from '../../store/objects/manifest.ts';
+import type { PackRef } from '../../store/packs/pack-stream.ts';
+import { readPacks } from '../../store/repository/pack-lists.ts';
 import type { Repository } from '../../store/repository/repository.ts';
+import { requireKeys } from '../../store/seal/encryption.ts';
 import { parseLsn } from '../../store/wal/names.ts';
-import type { WalLog } from '../../store/wal/read-log.ts';
+import type { RememberedWal, WalLog } from '../../store/wal/read-log.ts';
 import { type Recoverable, readRecoverable } from '../../store/wal/recoverable.ts';
 import {
   type Base,
@@ -34,21 +37,44 @@ export interface Start {
 /**
  * Finds the base backup and the WAL for a recovery.
  *
- * @param confirmed see {@link readRecoverable}
+ * @param remembered see {@link readRecoverable}
  * @throws PITR_TIME if no window holds the target, for a time with the nearest ones; SOURCE_UNKNOWN
  */
 export async function findStart(
   repository: Repository,
   { source, signal, ...aim }: Aim & { source: string; signal: AbortSignal },
-  confirmed: Parameters<typeof readRecoverable>[2],
+  remembered: RememberedWal | undefined,
 ): Promise<Start> {
-  const found = await readRecoverable(repository, { source, base: baseName(source) }, confirmed, signal);
+  const found = await readRecoverable(repository, { source, base: baseName(source) }, remembered, signal);
   const start = choose(found, source, aim);
   const log = found.logs.find(({ place }) => place.systemId === start.base.systemId);
   const { manifest: snapshot } = await repository.resolve(start.base.snapshot);
   const entry = snapshot.sources[baseName(source)];
   if (!log || !entry) throw new LifeboatError('PITR_TIME', `the base backup of ${source} is gone`);
   return { ...start, snapshot, entry, log };
+}
+
+/** What finding the start of a recovery needs. */
+export interface PointDeps {
+  repository(): Promise<Repository>;
+  /** what the agent remembers of the stored WAL of a source */
+  remembered(source: string): Promise<RememberedWal | undefined>;
+}
+
+/**
+ * Finds the start of a recovery, and checks that the keys for its objects are there. Throws like {@link findStart};
+ * KEY_MISSING.
+ */
+export async function findReadableStart(
+  deps: PointDeps,
+  request: Aim & { source: string; signal: AbortSignal },
+): Promise<{ repository: Repository; start: Start; packs: PackRef[] }> {
+  const repository = await deps.repository();
+  const start = await findStart(repository, request, await deps.remembered(request.source));
+  const { index, facts } = start.entry;
+  const packs = await readPacks(repository, start.entry, request.signal);
+  requireKeys([index, facts, ...packs], repository.keys);
+  return { repository, start, packs };
 }
 
 /** Finds the window and the base backup for a target. @throws PITR_TIME */

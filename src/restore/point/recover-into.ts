@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { LifeboatError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import type { Mount } from '../../plan/model.ts';
+import type { Mount, PostgresSource } from '../../plan/model.ts';
 import { formatBytes } from '../../report/format.ts';
 import type { Journal } from '../../run/journal.ts';
 import type { RecordedBase } from '../../sources/postgres/base-source.ts';
@@ -12,9 +12,11 @@ import { withKeyId } from '../../store/objects/manifest.ts';
 import { readPacks } from '../../store/repository/pack-lists.ts';
 import type { Repository } from '../../store/repository/repository.ts';
 import type { TreeStore } from '../../trees/runner.ts';
+import { checkWithAmcheck, type PointCheck } from './check-recovered.ts';
 import type { Aim, Start } from './find-start.ts';
 import { RecoveringServer } from './recovering-server.ts';
 import type { Recovered } from './server-messages.ts';
+import { withServing } from './serving.ts';
 import { describeTarget } from './target.ts';
 import { WalServer } from './wal-server.ts';
 
@@ -23,6 +25,9 @@ export interface RecoverDeps {
   treeStore: TreeStore;
   log: Log;
 }
+
+/** How long a restore checks recovered indexes and tables, milliseconds. */
+export const AMCHECK_MS = 10 * 60_000;
 
 /** A recovery: its start, and the place to work in. */
 interface Recovery {
@@ -37,10 +42,12 @@ interface Recovery {
   volume?: string;
 }
 
-interface RecoveryRequest extends Aim {
+export interface RecoveryRequest extends Aim {
   source: string;
   signal: AbortSignal;
   say(line: string): void;
+  /** the source in the plan, to check its recovered indexes and tables; absent: they are not checked */
+  amcheck?: { planned: PostgresSource; limitMs: number };
 }
 
 /** A volume that holds a recovered server. */
@@ -59,57 +66,44 @@ export interface RecoveredVolume {
   recovered: Recovered;
   /** number of WAL segments that were read */
   segments: number;
+  checks: PointCheck[];
 }
 
 /**
- * Recovers a server into a new volume. The server is shut down, and its helper stays: the caller removes it.
+ * Recovers a server into a new volume. The server is shut down, and its helper stays: the caller removes it. The base
+ * backup is compared with its manifest before the recovery.
  *
  * @throws PG_RESTORE_FAILED, OBJECT_*, KEY_*, HELPER_FAILED, ENGINE_*
  */
 export async function recoverInto(
   deps: RecoverDeps,
-  { source, target, signal, say }: RecoveryRequest,
-  { repository, start, id, journal, directory, volume: name }: Recovery,
+  request: RecoveryRequest,
+  recovery: Recovery,
 ): Promise<RecoveredVolume & { server: RecoveringServer }> {
+  const { source, signal, say } = request;
+  const { repository, start, id, journal, directory, volume } = recovery;
   const { base, window, entry, log } = start;
-  const wanted = target === 'latest' ? window.to : describeTarget(target);
   if (!entry.index || !entry.facts || !entry.image)
     throw new LifeboatError('OBJECT_MISSING', `the base backup ${base.snapshot} is not complete`);
   const facts = (await repository.readFacts(withKeyId(entry.facts, entry))) as RecordedBase;
-  const packs = await readPacks(repository, entry, signal);
-  say(`Recover ${source} to ${wanted}, from the base backup of ${base.stopTime}${name ? `, into volume ${name}` : ''}`);
+  const place = volume ? `, into volume ${volume}` : '';
+  say(`Recover ${source} to ${wantedOf(request, start)}, from the base backup of ${base.stopTime}${place}`);
   const indexPath = path.join(directory, 'base.ndjson');
   await repository.fetchIndex(withKeyId(entry.index, entry), indexPath, signal);
   const exchange = { files: path.join(directory, 'wal'), wanted: path.join(directory, 'wanted') };
   const wal = new WalServer(repository, log, exchange);
   await wal.open();
-  const recordHelper = (helper: string) => journal.record({ type: 'helper', name: helper });
   const { segmentSize } = log.wal;
   const server = await RecoveringServer.start({
-    ...{ agent: deps.agent, image: entry.image, runId: id, volume: name, exchange, segmentSize },
-    ...{ recordHelper, log: deps.log, signal },
+    ...{ agent: deps.agent, image: entry.image, runId: id, volume, exchange, segmentSize },
+    ...{ recordHelper: (helper) => journal.record({ type: 'helper', name: helper }), log: deps.log, signal },
     ...(await ownerOf(indexPath)),
   });
   try {
-    const volume: Mount = { type: 'volume', name: server.volume, source: '', destination: '', writable: true };
-    say(`  restoring the base backup (${formatBytes(entry.bytes)})`);
-    await deps.treeStore.extract({
-      ...{ indexPath, packs, select: [], target: HELPER_ROOT, runId: id, journal: journal.file, signal },
-      reach: { kind: 'helper', mount: volume },
-      spool: directory,
-      progress: () => undefined,
-    });
-    say('  replaying the write-ahead log');
-    const to = {
-      ...(target === 'latest' ? {} : { target }),
-      end: window.toLsn,
-      ...(window.timeline === base.timeline ? {} : { timeline: window.timeline }),
-    };
-    const onLine = (line: string) => deps.log.debug('recovering server', { line });
-    const recovered = await withWal(wal, signal, () => server.recover(to, onLine));
+    const done = await recoverIn(server, deps, request, { ...recovery, indexPath, wal });
     return {
-      ...{ source, id, snapshot: base.snapshot, volume: server.volume, recovered, segments: wal.served, server },
-      target: target === 'latest' ? 'latest' : wanted,
+      ...{ source, id, snapshot: base.snapshot, volume: server.volume, segments: wal.served, server, ...done },
+      target: request.target === 'latest' ? 'latest' : wantedOf(request, start),
       window: { from: window.from, to: window.to },
       dataDirectory: facts.dataDirectory,
       image: entry.image,
@@ -118,6 +112,49 @@ export async function recoverInto(
     await server.remove();
     throw error;
   }
+}
+
+/** Returns the point to recover to, for a message. */
+function wantedOf({ target }: RecoveryRequest, { window }: Start): string {
+  return target === 'latest' ? window.to : describeTarget(target);
+}
+
+/** Restores the base backup into the volume of a server, recovers it, and checks both. */
+async function recoverIn(
+  server: RecoveringServer,
+  { agent, treeStore, log }: RecoverDeps,
+  { target, signal, say, amcheck }: RecoveryRequest,
+  { repository, start, id, journal, directory, indexPath, wal }: Recovery & { indexPath: string; wal: WalServer },
+): Promise<Pick<RecoveredVolume, 'recovered' | 'checks'>> {
+  const { base, window, entry } = start;
+  const volume: Mount = { type: 'volume', name: server.volume, source: '', destination: '', writable: true };
+  say(`  restoring the base backup (${formatBytes(entry.bytes)})`);
+  await treeStore.extract({
+    ...{ indexPath, packs: await readPacks(repository, entry, signal), select: [], target: HELPER_ROOT },
+    ...{ runId: id, journal: journal.file, signal, spool: directory, progress: () => undefined },
+    reach: { kind: 'helper', mount: volume },
+  });
+  const checks = [await server.verifyBase()];
+  say('  replaying the write-ahead log');
+  const to = {
+    ...(target === 'latest' ? {} : { target }),
+    end: window.toLsn,
+    ...(window.timeline === base.timeline ? {} : { timeline: window.timeline }),
+  };
+  const onLine = (line: string) => log.debug('recovering server', { line });
+  const recovered = await withWal(wal, signal, () => server.recover(to, onLine));
+  if (!amcheck) return { recovered, checks };
+  say('  checking the recovered indexes and tables');
+  const run = {
+    agent,
+    runId: id,
+    recordHelper: (name: string) => journal.record({ type: 'helper', name }),
+    log,
+    signal,
+  };
+  const { planned, limitMs } = amcheck;
+  const found = await withServing(server, planned, run, (tools) => checkWithAmcheck(tools, { limitMs, signal }));
+  return { recovered, checks: [...checks, found] };
 }
 
 /** Serves WAL while `work` runs. If serving fails, so does the work: the server would wait for ever. */

@@ -9,7 +9,16 @@ import type { PostgresSource } from '../../plan/model.ts';
 import { TOOLS } from '../../sources/postgres/server/commands.ts';
 import { partOfSpool, readOnlyMount } from '../../sources/postgres/server/helper-mounts.ts';
 import type { AgentContext } from '../../sources/postgres/server/tools.ts';
-import { DATA, FETCH_SCRIPT, SERVE_SCRIPT, SETTINGS, START_SCRIPT } from './recovery-settings.ts';
+import type { PointCheck } from './check-recovered.ts';
+import {
+  DATA,
+  FETCH_SCRIPT,
+  NOT_THERE,
+  SERVE_SCRIPT,
+  SETTINGS,
+  START_SCRIPT,
+  VERIFY_SCRIPT,
+} from './recovery-settings.ts';
 import { Messages, type Recovered } from './server-messages.ts';
 import { describeTarget, isMarker, type Target, targetSettings } from './target.ts';
 import type { WalExchange } from './wal-server.ts';
@@ -50,6 +59,8 @@ export class RecoveringServer {
   private readonly helper: Helper;
   /** name of the volume, which is to hold the base backup */
   readonly volume: string;
+  /** resolves when the server that accepts connections has ended */
+  private serving: Promise<unknown> | undefined;
 
   private constructor(options: RecoveringOptions, helper: Helper, volume: string) {
     this.volume = volume;
@@ -84,6 +95,27 @@ export class RecoveringServer {
   }
 
   /**
+   * Checks the restored base backup against its manifest with `pg_verifybackup`. Call it before the recovery, which
+   * changes files. Its WAL is not there yet, and is checked as it is replayed.
+   *
+   * @throws PG_RESTORE_FAILED with the words of the program if a file is missing, superfluous or different
+   */
+  async verifyBase(): Promise<PointCheck> {
+    const { agent, signal } = this.options;
+    const argv = ['sh', '-c', VERIFY_SCRIPT, DATA];
+    const options = { argv, heartbeat: HEARTBEAT_S, check: false, signal };
+    const { exitCode, stderr } = await execText(agent.engine, this.helper.id, options);
+    const name = 'pg_verifybackup';
+    if (exitCode === NOT_THERE)
+      return { name, ok: true, detail: 'not checked: the program or the manifest is not there' };
+    if (exitCode === 0) return { name, ok: true, detail: 'every file is as in the manifest of the base backup' };
+    const words = stderr.trim().split('\n').slice(0, 4).join(' · ');
+    throw new LifeboatError('PG_RESTORE_FAILED', `pg_verifybackup refuses the restored base backup: ${words}`, {
+      hint: 'Recover from an older base backup, with a time before the newest one. Run `lifeboat check --read-data`.',
+    });
+  }
+
+  /**
    * Recovers to a target, and shuts the server down.
    *
    * @param onLine called with each message of the server
@@ -115,6 +147,7 @@ export class RecoveringServer {
     const address = { listen_addresses: '127.0.0.1', port: '5432', hot_standby: 'on' };
     const settings = { ...SETTINGS, ...Object.fromEntries(targetSettings(undefined)), ...address };
     const { ready, ended, messages } = await this.begin(SERVE_SCRIPT, settings, () => undefined);
+    this.serving = ended;
     if (!(await Promise.race([ready.then(() => true), ended.then(() => false)])))
       throw messages.failure('did not start');
     signal.throwIfAborted();
@@ -127,6 +160,13 @@ export class RecoveringServer {
       ...{ project: agent.project },
       ...(databases ? { databases } : {}),
     };
+  }
+
+  /** Ends what {@link serve} started, so that the volume holds a server that was shut down cleanly. */
+  async stopServing(): Promise<void> {
+    const { agent, signal } = this.options;
+    await this.shutDown(agent.engine, signal);
+    await this.serving;
   }
 
   /** Never rejects. */

@@ -28,6 +28,13 @@ exec postgres -D "$data" "$@" -c max_connections="$(of max_connections)" \\
   -c max_worker_processes="$(of max_worker_processes)" -c max_wal_senders="$(of max_wal_senders)" \\
   -c max_prepared_transactions="$(of max_prepared_xacts)" -c max_locks_per_transaction="$(of max_locks_per_xact)"`;
 
+/** Status of {@link VERIFY_SCRIPT} if the image does not have the program, or the base backup no manifest. */
+export const NOT_THERE = 127;
+
+/** Checks a base backup against its manifest, without the WAL, which the base backup does not hold. */
+export const VERIFY_SCRIPT = `${TOOLS}; command -v pg_verifybackup >/dev/null && [ -r "$0/backup_manifest" ] || exit ${NOT_THERE}
+export LC_ALL=C; exec pg_verifybackup --no-parse-wal --quiet "$0"`;
+
 export const SERVE_SCRIPT = `${TOOLS}; export LC_ALL=C
 printf 'local all all trust\\nhost all all 127.0.0.1/32 trust\\n' > ${RUNTIME}/pg_hba.conf || exit 1
 data=$0; exec postgres -D "$data" "$@"`;

@@ -4,25 +4,27 @@ import { LifeboatError } from '../../base/errors.ts';
 import { nameRun } from '../../base/log.ts';
 import type { Engine } from '../../docker/engine.ts';
 import { isNotFound } from '../../docker/engine-errors.ts';
+import type { Plan } from '../../plan/model.ts';
 import { Journal } from '../../run/journal.ts';
 import type { RunDeps } from '../../run/run-deps.ts';
 import { newSnapshotId } from '../../store/objects/snapshot-id.ts';
-import { readPacks } from '../../store/repository/pack-lists.ts';
-import type { Repository } from '../../store/repository/repository.ts';
-import { requireKeys } from '../../store/seal/encryption.ts';
 import type { RestoreDeps } from '../context.ts';
 import { lockForRestore } from '../lock.ts';
-import { type Aim, findStart } from './find-start.ts';
-import { type RecoverDeps, type RecoveredVolume, recoverInto } from './recover-into.ts';
+import { type Aim, findReadableStart, type PointDeps } from './find-start.ts';
+import {
+  AMCHECK_MS,
+  type RecoverDeps,
+  type RecoveredVolume,
+  type RecoveryRequest,
+  recoverInto,
+} from './recover-into.ts';
 
-export interface PointDeps
+export interface ToVolumeDeps
   extends RecoverDeps,
-    Pick<RunDeps, 'journals' | 'spool' | 'agentId' | 'recover' | 'clear' | 'now'> {
+    PointDeps,
+    Pick<RunDeps, 'journals' | 'spool' | 'agentId' | 'recover' | 'clear' | 'now' | 'plan'> {
   lock: RestoreDeps['lock'];
   engine: Engine;
-  repository(): Promise<Repository>;
-  /** until when the server of a source is known to have written nothing more, by its system identifier */
-  confirmed(source: string): Promise<Parameters<typeof findStart>[2]>;
 }
 
 export interface PointRequest extends Aim {
@@ -45,15 +47,11 @@ export interface PointResult extends RecoveredVolume {
  * @throws PITR_TIME, before anything is made; TREE_TARGET_NOT_EMPTY if the volume exists; PG_RESTORE_FAILED;
  * KEY_MISSING, OBJECT_*, HELPER_FAILED
  */
-export async function restoreToPoint(deps: PointDeps, request: PointRequest): Promise<PointResult> {
+export async function restoreToPoint(deps: ToVolumeDeps, request: PointRequest): Promise<PointResult> {
   const find = async () => {
-    const repository = await deps.repository();
-    const start = await findStart(repository, request, await deps.confirmed(request.source));
-    const { index, facts } = start.entry;
-    const packs = await readPacks(repository, start.entry, request.signal);
-    requireKeys([index, facts, ...packs], repository.keys);
+    const found = await findReadableStart(deps, request);
     await refuseExisting(deps.engine, request.toVolume);
-    return { repository, start };
+    return found;
   };
   const lock = await lockForRestore(deps, { ask: true, check: find });
   const begun = deps.now();
@@ -66,10 +64,9 @@ export async function restoreToPoint(deps: PointDeps, request: PointRequest): Pr
     const directory = path.join(deps.spool, id);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     try {
-      const { server, ...done } = await recoverInto(deps, request, {
-        ...{ repository, start, id, journal, directory },
-        volume: request.toVolume,
-      });
+      const amcheck = await amcheckOf(deps, request.source);
+      const recovery = { repository, start, id, journal, directory, volume: request.toVolume };
+      const { server, ...done } = await recoverInto(deps, { ...request, ...amcheck }, recovery);
       await server.remove();
       return { ...done, durationMs: deps.now().getTime() - begun.getTime() };
     } catch (error) {
@@ -85,6 +82,13 @@ export async function restoreToPoint(deps: PointDeps, request: PointRequest): Pr
   } finally {
     await lock.release();
   }
+}
+
+/** Returns how to check the recovered data of a source. A source that is not in the plan is not checked. */
+async function amcheckOf({ plan }: Pick<RunDeps, 'plan'>, source: string): Promise<Pick<RecoveryRequest, 'amcheck'>> {
+  const { sources = [] } = await plan().catch((): Partial<Plan> => ({}));
+  const planned = sources.find((one) => one.kind === 'postgres' && one.name === source);
+  return planned?.kind === 'postgres' ? { amcheck: { planned, limitMs: AMCHECK_MS } } : {};
 }
 
 /** @throws TREE_TARGET_NOT_EMPTY */

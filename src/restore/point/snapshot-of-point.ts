@@ -6,14 +6,14 @@ import { LifeboatError } from '../../base/errors.ts';
 import type { PlannedSource, PostgresSource } from '../../plan/model.ts';
 import { capturePostgres } from '../../sources/postgres/postgres-source.ts';
 import type { CaptureContext, CapturedTree, Source } from '../../sources/source.ts';
-import { type Aim, findStart, type Start } from './find-start.ts';
+import { type Aim, findStart, type PointDeps, type Start } from './find-start.ts';
 import { type RecoverDeps, recoverInto } from './recover-into.ts';
 import { describeTarget } from './target.ts';
 
 export interface PointSnapshotDeps extends Omit<BackupDeps, 'capturer'>, Pick<RecoverDeps, 'agent' | 'treeStore'> {
   /** makes a capturer with another source in place of the planned one */
   capturerWith(make: (planned: PlannedSource, context: RunContext) => Source): BackupDeps['capturer'];
-  confirmed(source: string): Promise<Parameters<typeof findStart>[2]>;
+  remembered: PointDeps['remembered'];
 }
 
 export interface PointSnapshotRequest extends Aim {
@@ -43,7 +43,7 @@ export async function snapshotOfPoint(deps: PointSnapshotDeps, request: PointSna
     });
   };
   await plan();
-  const start = await findStart(await deps.repository(), request, await deps.confirmed(source));
+  const start = await findStart(await deps.repository(), request, await deps.remembered(source));
   const isTime = target !== 'latest' && 'date' in target;
   // Nobody knows the time of a position before the recovery.
   const at = isTime ? target.date.toISOString() : start.window.to;

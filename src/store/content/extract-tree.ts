@@ -56,7 +56,7 @@ async function extractInto(target: Directory, options: ExtractTreeOptions): Prom
  * Makes the whole tree durable with one call: a sync for each file would take far longer. It also reports failed
  * writes.
  */
-async function syncFileSystem(target: Directory): Promise<void> {
+export async function syncFileSystem(target: Directory): Promise<void> {
   const child = spawn('sync', ['-f', '--', '/proc/self/fd/3'], { stdio: ['ignore', 'ignore', 'ignore', target.fd] });
   const failed = (cause: unknown) =>
     new LifeboatError('TOOL_FAILED', `the files restored to ${target.place} could not be written to the disk`, {

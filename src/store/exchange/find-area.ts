@@ -78,7 +78,7 @@ export function openAreas(
 }
 
 function openInPlace(root: Directory, kind: AreaKind, id: string, identity: Identity): FoundArea {
-  const name = areaName(kind, id);
+  const name = areaName(kind, id, root.place);
   const found = findArea(root, name, identity);
   if (!found) throw disturbed(`${name} is ${root.look(name) ? 'another directory than the recorded one' : 'gone'}`);
   const own = isOwnMade(root, found.area);

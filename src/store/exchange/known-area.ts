@@ -46,7 +46,7 @@ type Recognised = { found: FoundArea; refused?: undefined } | { refused: string 
  * @returns undefined if it is gone
  */
 export async function recognise(root: Directory, known: KnownArea): Promise<Recognised | undefined> {
-  const name = areaName('before', known.area);
+  const name = areaName('before', known.area, root.place);
   const found = findArea(root, name, known.identity);
   if (!found) return root.look(name) ? { refused: 'it is another directory than the recorded one' } : undefined;
   // An interrupted deletion removes the list last.
@@ -62,7 +62,7 @@ export async function recogniseInPlace(root: Directory, known: KnownArea): Promi
   const recognised = await recognise(root, known);
   if (!recognised || recognised.refused !== undefined) return recognised;
   const { area, name } = recognised.found;
-  if (name === areaName('before', known.area)) return recognised;
+  if (name === areaName('before', known.area, root.place)) return recognised;
   area.close();
   return { refused: `it is now called ${shortPath(name)}. Rename it back` };
 }

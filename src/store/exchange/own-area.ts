@@ -145,13 +145,13 @@ export function notOurs(name: string, uid?: bigint): LifeboatError {
  * @throws TREE_TARGET_REFUSED if a name exists
  */
 export function makeAreas(root: Directory, id: string): { restoring: Directory; before: Directory } {
-  const before = createOwn(root, areaName('before', id));
+  const before = createOwn(root, areaName('before', id, root.place));
   try {
     // An empty directory can be removed by another program.
     before.create(RESERVED);
-    return { restoring: createOwn(root, areaName('restoring', id)), before };
+    return { restoring: createOwn(root, areaName('restoring', id, root.place)), before };
   } catch (error) {
-    removeOpen(root, before, areaName('before', id));
+    removeOpen(root, before, areaName('before', id, root.place));
     before.close();
     throw error;
   }

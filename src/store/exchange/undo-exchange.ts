@@ -36,7 +36,7 @@ export async function undoExchange(
   { ended, ...known }: KnownArea & Pick<AreaRecord, 'ended'>,
   options: EndOptions,
 ): Promise<EndedExchange> {
-  const name = areaName('before', known.area);
+  const name = areaName('before', known.area, root.place);
   const recognised = await recognise(root, known);
   if (!recognised) {
     if (ended) return { ...ended, left: [] };
@@ -78,7 +78,7 @@ function removeEmptied(root: Directory, name: string, { identity }: KnownArea): 
 
 /** Returns the error for a volume in which moves have begun, and whose area is not there. */
 function goneFrom(root: Directory, { area, root: recorded }: KnownArea): LifeboatError {
-  const name = areaName('before', area);
+  const name = areaName('before', area, root.place);
   if (isOtherRoot(root, recorded)) return otherRoot(root, name);
   return new LifeboatError('TREE_HALF_RESTORED', `${name} is gone, and some of the old data is still in it`, {
     hint: `Move ${name} back to the top of the volume, as root. Lifeboat then continues by itself. If the data is lost, \`lifeboat rollback ${area} --forget\` accepts the volume as it is.`,

@@ -1,7 +1,7 @@
 import { LifeboatError } from '../../base/errors.ts';
 import { areaName, parseAreaName } from '../filesystem/area.ts';
 import type { Directory } from '../filesystem/directory.ts';
-import { BUILT, type BuiltAreas } from './build-tree.ts';
+import { BUILT, type BuiltAreas } from './build-area.ts';
 import { KEPT, setRootTime } from './directory-meta.ts';
 import { type Exchanged, exchange } from './exchange.ts';
 import { planBack, planMerge, planWhole } from './exchange-plan.ts';
@@ -99,7 +99,7 @@ export async function rollBackArea(request: RollBack): Promise<Exchanged> {
     const { mtime } = root.meta();
     try {
       if (!check) await lockArea(root, source, known);
-      const name = areaName('before', id);
+      const name = areaName('before', id, root.place);
       const area = { area: createOwn(root, name), name };
       try {
         return await (check ? checkBack : swapBack)({ root, source, area, mtime }, request);
@@ -120,7 +120,7 @@ export async function rollBackArea(request: RollBack): Promise<Exchanged> {
 async function openKnown(root: Directory, known: KnownArea): Promise<FoundArea | undefined> {
   const recognised = await recogniseInPlace(root, known);
   if (recognised?.refused === undefined) return recognised?.found;
-  throw untrusted(areaName('before', known.area), recognised.refused);
+  throw untrusted(areaName('before', known.area, root.place), recognised.refused);
 }
 
 /** `area`: the one for the replaced data, which holds nothing; `mtime`: of the root before it was made */

@@ -6,11 +6,23 @@ import { parseSnapshotId } from '../objects/snapshot-id.ts';
  */
 export type AreaKind = 'restoring' | 'before';
 
-const NAME = /^\.lifeboat-(restoring|before)-(.+)$/s;
+const NAME = /^(?:pgsql_tmp)?\.lifeboat-(restoring|before)-(.+)$/s;
 
-/** Returns the name of an area. `id`: ID of the restore or rollback. */
-export function areaName(kind: AreaKind, id: string): string {
-  return `.lifeboat-${kind}-${id}`;
+/**
+ * The path at which a helper sees a volume of which only the data directory of a Postgres server is exchanged. Base
+ * backups leave out names that begin with `pgsql_tmp` (Postgres docs, BASE_BACKUP in the replication protocol), so
+ * areas in a data directory have such names.
+ */
+export const DATA_ROOT = '/pgdata';
+
+/**
+ * Returns the name of an area.
+ *
+ * @param id of the restore or rollback
+ * @param place the path at which the root of its tree is seen; absent: not in a data directory
+ */
+export function areaName(kind: AreaKind, id: string, place = ''): string {
+  return `${`${place}/`.startsWith(`${DATA_ROOT}/`) ? 'pgsql_tmp' : ''}.lifeboat-${kind}-${id}`;
 }
 
 /** The inverse of {@link areaName}. Returns undefined for any other name. */

@@ -77,6 +77,11 @@ export type PartialSegment = z.infer<typeof partial>;
 export type StoredGap = z.infer<typeof gap>;
 export type StoredPart = z.infer<typeof part>;
 
+/** Returns the segments of a page of which only the beginning is stored. */
+export function incompleteOf({ partials, open }: Pick<WalPage, 'partials' | 'open'>): PartialSegment[] {
+  return [...partials, ...(open ? [open] : [])];
+}
+
 /** A page is full when it has this many segments, incomplete segments and gaps. */
 export const PAGE_ENTRIES = 256;
 

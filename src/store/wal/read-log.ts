@@ -117,6 +117,44 @@ async function readLog(
   };
 }
 
+/** The end of a log that the agent has written: its newest page. */
+export interface LogEnd {
+  /** name of the destination that holds it */
+  destination: string;
+  page: number;
+  revision: number;
+}
+
+/** What the agent remembers of the stored WAL of a server. */
+export interface RememberedWal {
+  systemId: string;
+  logged?: LogEnd | undefined;
+  confirmed?: StoredWal['confirmed'];
+}
+
+/**
+ * Returns an error if a log lacks the newest page that the agent has stored, or its newest revision. No other page
+ * names that one, so only the agent's memory shows that it was removed.
+ */
+export function lostEnd(
+  { destination }: Pick<Repository, 'destination'>,
+  source: string,
+  logs: readonly Pick<WalLog, 'place' | 'last'>[],
+  remembered: RememberedWal | undefined,
+): LifeboatError | undefined {
+  const { systemId, logged } = remembered ?? {};
+  if (!logged || logged.destination !== destination.name) return undefined;
+  const last = logs.find(({ place }) => place.systemId === systemId)?.last?.page;
+  if (last && (last.page > logged.page || (last.page === logged.page && last.revision >= logged.revision)))
+    return undefined;
+  const found = last ? `ends with page ${last.page}, revision ${last.revision}` : 'is gone';
+  return new LifeboatError(
+    'CHAIN_BROKEN',
+    `the WAL log of ${source} ${found}, although page ${logged.page}, revision ${logged.revision} was stored`,
+    { hint: 'Somebody removed it from the repository. The WAL that only it listed is lost: see `lifeboat windows`.' },
+  );
+}
+
 /** Returns the incomplete segments, each with its parts up to the first one that is not stored whole. */
 function partialsOf(
   pages: readonly ReadPage[],

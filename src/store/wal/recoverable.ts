@@ -2,9 +2,8 @@ import { LifeboatError } from '../../base/errors.ts';
 import { baseName } from '../../plan/postgres.ts';
 import type { Manifest } from '../objects/manifest.ts';
 import type { Repository } from '../repository/repository.ts';
-import type { StoredWal } from './coverage.ts';
 import { parseLsn, parseSegmentName, segmentAt } from './names.ts';
-import { readWalLogs, type WalLog } from './read-log.ts';
+import { lostEnd, type RememberedWal, readWalLogs, type WalLog } from './read-log.ts';
 import { type Base, type Hole, holesOf, type Window, windowsOf } from './windows.ts';
 
 /** Everything that a recovery of a source can use, and the times that follow from it. */
@@ -14,6 +13,8 @@ export interface Recoverable {
   windows: Window[];
   holes: Hole[];
   bases: Base[];
+  /** pages and segments that are lost or cannot be used, for people */
+  problems: LifeboatError[];
 }
 
 /** Returns the base backups of a source that snapshots hold, oldest first. */
@@ -55,13 +56,13 @@ const MAX_LOST = 10;
  * Reads which times a source can be recovered to, from the stored base backups and WAL.
  *
  * @param names of the source of the server, and of its base backups
- * @param confirmed until when a server is known to have written nothing more, by its system identifier
+ * @param remembered what the agent remembers of the server that wrote last
  * @throws as the listing of the snapshots and of the WAL does
  */
 export async function readRecoverable(
   repository: Repository,
   { source, base }: { source: string; base: string },
-  confirmed: Readonly<Record<string, NonNullable<StoredWal['confirmed']>>> = {},
+  remembered?: RememberedWal,
   signal?: AbortSignal,
 ): Promise<Recoverable> {
   const { snapshots } = await repository.snapshots(signal);
@@ -72,11 +73,16 @@ export async function readRecoverable(
   const logs = await readWalLogs(repository, source, signal);
   for (const log of logs) log.problems.push(...lostSegments(log, bases));
   const windows = logs
-    .flatMap(({ place, wal }) => windowsOf({ ...wal, confirmed: confirmed[place.systemId] }, bases))
+    .flatMap(({ place, wal }) => {
+      const confirmed = place.systemId === remembered?.systemId ? remembered.confirmed : undefined;
+      return windowsOf({ ...wal, confirmed }, bases);
+    })
     .sort((a, b) => Date.parse(a.from) - Date.parse(b.from));
   const holes = holesOf(
     windows,
     logs.flatMap(({ wal }) => wal.gaps),
   );
-  return { logs, windows, holes, bases };
+  const lost = lostEnd(repository, source, logs, remembered);
+  const problems = [...logs.flatMap((log) => log.problems), ...(lost ? [lost] : [])];
+  return { logs, windows, holes, bases, problems };
 }

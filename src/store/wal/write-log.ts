@@ -6,6 +6,7 @@ import { deleteUnlessKept, putObject, streamOf } from '../objects/objects.ts';
 import { Inventory } from './inventory.ts';
 import {
   encodePage,
+  incompleteOf,
   PAGE_ENTRIES,
   type PartialSegment,
   pageHash,
@@ -18,7 +19,15 @@ import {
   type WalPlace,
   walPrefix,
 } from './page.ts';
-import { endOf, type ReadPage, readPage, readWalLogs, type WalRepository } from './read-log.ts';
+import {
+  endOf,
+  type LogEnd,
+  type ReadPage,
+  readPage,
+  readWalLogs,
+  type WalLog,
+  type WalRepository,
+} from './read-log.ts';
 import { type Ancestor, listAncestors, parseAncestors, parseHistoryName } from './timelines.ts';
 
 interface WriterOptions {
@@ -27,6 +36,8 @@ interface WriterOptions {
   /** id of the agent's memory */
   home: string;
   now(): Date;
+  /** called after each revision of a page is stored */
+  appended?(page: WalPage): void;
 }
 
 /** The additions of a new revision of a page. */
@@ -54,12 +65,15 @@ export class WalWriter {
   private hash: string | null;
   /** what the log lists */
   readonly inventory: Inventory;
+  /** the logs of all servers of the source, as they were found */
+  readonly opened: readonly Pick<WalLog, 'place' | 'last'>[];
 
   private constructor(
     repository: WalRepository,
     options: WriterOptions,
-    { last, inventory }: { last: ReadPage | undefined; inventory: Inventory },
+    { last, inventory, logs }: { last: ReadPage | undefined; inventory: Inventory; logs: readonly WalLog[] },
   ) {
+    this.opened = logs.map(({ place, last: newest }) => ({ place, ...(newest ? { last: newest } : {}) }));
     this.repository = repository;
     this.options = options;
     this.inventory = inventory;
@@ -76,12 +90,19 @@ export class WalWriter {
     if (broken) throw broken;
     const { segmentSize } = options;
     const nothing = { systemId, segmentSize, segments: [], partials: [], histories: new Map(), gaps: [] };
-    return new WalWriter(repository, options, { last: own?.last, inventory: new Inventory(own?.wal ?? nothing) });
+    const found = { last: own?.last, inventory: new Inventory(own?.wal ?? nothing), logs };
+    return new WalWriter(repository, options, found);
   }
 
   /** The memory of the agent that last wrote the log; undefined for a new log. */
   get home(): string | undefined {
     return this.hash === null ? undefined : this.page.home;
+  }
+
+  /** The newest page, as the agent remembers it; undefined if none is stored yet. */
+  get end(): LogEnd | undefined {
+    const { page, revision } = this.page;
+    return this.hash === null ? undefined : { destination: this.repository.destination.name, page, revision };
   }
 
   /** The open segment, as the log lists it. */
@@ -139,6 +160,7 @@ export class WalWriter {
       }
     }
     this.note(change);
+    this.options.appended?.(this.page);
     await this.removeReplaced(before);
   }
 
@@ -201,8 +223,8 @@ export class WalWriter {
 
   private async removeReplaced({ page, hash }: { page: WalPage; hash: string | null }): Promise<void> {
     const { destination } = this.repository;
-    const kept = new Set(incomplete(this.page).flatMap(({ parts }) => parts.map(({ key }) => key)));
-    const former = page.page === this.page.page ? incomplete(page) : page.open ? [page.open] : [];
+    const kept = new Set(incompleteOf(this.page).flatMap(({ parts }) => parts.map(({ key }) => key)));
+    const former = page.page === this.page.page ? incompleteOf(page) : page.open ? [page.open] : [];
     const parts = former.flatMap((one) => one.parts).filter(({ key }) => !kept.has(key));
     const isSamePage = page.page === this.page.page && hash !== null;
     const keys = [...parts.map(({ key }) => key), ...(isSamePage ? [pageKey(this.options.place, page)] : [])];
@@ -217,11 +239,6 @@ export class WalWriter {
     const key = `${walPrefix(place)}${place.systemId}/${name}-${randomBytes(3).toString('hex')}`;
     return putObject(destination, key, plain, { compress: true, keys, signal });
   }
-}
-
-/** Returns the segments of a page of which only the beginning is stored. */
-function incomplete({ partials, open }: WalPage): PartialSegment[] {
-  return [...partials, ...(open ? [open] : [])];
 }
 
 /** Returns whether the open segment has everything that an earlier beginning of the same segment has. */

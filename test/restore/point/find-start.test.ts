@@ -32,7 +32,7 @@ async function makeServer(): Promise<Repository> {
 }
 const start = async (target: Target, timeline?: number) => {
   const aim = { target, ...(timeline === undefined ? {} : { timeline }) };
-  const { base, window } = await findStart(await makeServer(), { source: 'db.postgres', signal, ...aim }, {});
+  const { base, window } = await findStart(await makeServer(), { source: 'db.postgres', signal, ...aim }, undefined);
   return [base.snapshot, window.timeline];
 };
 

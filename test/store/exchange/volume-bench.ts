@@ -1,11 +1,7 @@
 import { readdirSync } from 'node:fs';
 import type { StoredTree } from '../../../src/store/content/stored-tree.ts';
-import {
-  type BuildOptions,
-  type BuiltAreas,
-  buildTree,
-  undoIncomplete,
-} from '../../../src/store/exchange/build-tree.ts';
+import type { BuiltAreas } from '../../../src/store/exchange/build-area.ts';
+import { type BuildOptions, buildTree, undoIncomplete } from '../../../src/store/exchange/build-tree.ts';
 import { identityOf } from '../../../src/store/exchange/identity.ts';
 import type { KnownArea } from '../../../src/store/exchange/known-area.ts';
 import { listAreas } from '../../../src/store/exchange/list-areas.ts';

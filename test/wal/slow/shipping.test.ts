@@ -210,3 +210,23 @@ test('a planted link is not followed, and a file of another size is not stored',
   });
   expect(existsSync(join(root, 'backups/shop'))).toBe(false);
 });
+
+test('what was received of a timeline that the server has left is stored to its end', async () => {
+  const partial = Buffer.alloc(SIZE);
+  partial.fill('x', 0, 5000);
+  writeFileSync(join(received, `${name(1)}.partial`), partial);
+  await shipping.ship(state(1, 4000, '2026-11-20T03:00:00.000Z'), signal);
+  expect((await log()).wal.partials).toMatchObject([{ name: name(1), to: 4000 }]);
+  // The server went back to an earlier position, on a timeline of its own. Its segment is not the one that is here.
+  await shipping.ship({ ...state(1, 4500, '2026-11-20T04:00:00.000Z'), timeline: 2 }, signal);
+  expect((await log()).wal.partials).toMatchObject([{ name: name(1), to: 5000 }]);
+  expect(gaps).toEqual([]);
+});
+
+test('a file that the receiver had not filled when it died is no obstacle', async () => {
+  writeFileSync(join(received, `${name(2)}.partial`), Buffer.alloc(SIZE / 2));
+  put(name(1, 2));
+  await shipping.ship({ ...state(2, 0, '2026-11-20T04:00:00.000Z'), timeline: 2 }, signal);
+  expect((await log()).wal.segments.map((one) => one.name)).toEqual([name(1, 2)]);
+  expect((await log()).wal.partials).toEqual([]);
+});

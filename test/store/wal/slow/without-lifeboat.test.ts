@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createLocalDestination } from '../../../../src/destinations/local.ts';
+import type { SealKeys } from '../../../../src/plan/seal-keys.ts';
 import { Signing } from '../../../../src/store/repository/signing.ts';
 import { segmentName } from '../../../../src/store/wal/names.ts';
 import { WalWriter } from '../../../../src/store/wal/write-log.ts';
@@ -21,11 +22,15 @@ beforeEach(async () => {
   const page = readFileSync(new URL('../../../../docs/point-in-time.md', import.meta.url), 'utf8');
   writeFileSync(join(root, 'wal.sh'), /```sh\n(.*?)```/s.exec(page)?.[1] ?? '');
   mkdirSync(join(root, 'backups'));
+  await openWith({});
+});
+/** Opens the log of a repository with keys. */
+const openWith = async (keys: SealKeys) => {
   const destination = createLocalDestination({ root: join(root, 'backups') });
   const place = { project: 'shop', source: 'db.postgres', systemId: '7713464397883531290' };
-  const repository = { destination, project: 'shop', keys: {}, signing: new Signing('one') };
+  const repository = { destination, project: 'shop', keys, signing: new Signing('one') };
   writer = await WalWriter.open(repository, { place, segmentSize: SIZE, home: 'here', now: () => new Date() });
-});
+};
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 async function store(number: number, timeline = 1): Promise<void> {
@@ -36,8 +41,11 @@ async function store(number: number, timeline = 1): Promise<void> {
 }
 const part = (number: number, from: number, text: string) =>
   writer.putPart(name(number), { from, to: from + text.length }, bytes(text), signal);
-const run = () =>
-  execFileSync('sh', [join(root, 'wal.sh'), join(root, 'backups'), 'shop', 'db.postgres', join(root, 'out')]);
+const run = (env: Record<string, string> = {}) =>
+  execFileSync('sh', [join(root, 'wal.sh'), join(root, 'backups'), 'shop', 'db.postgres', join(root, 'out')], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
 const read = (file: string) => readFileSync(join(root, 'out', file), 'latin1');
 
 test('the script of the page unpacks all stored WAL: segments, history files, and incomplete segments', async () => {
@@ -73,5 +81,34 @@ test('a damaged object ends the script', async () => {
   const directory = join(root, 'backups/shop/wal/db.postgres/7713464397883531290/00000001');
   const [file = ''] = readdirSync(directory);
   writeFileSync(join(directory, file), 'damaged');
-  expect(run).toThrow();
+  expect(() => run()).toThrow();
+});
+
+test('encrypted WAL is opened with the identity, and with no other one', async () => {
+  const identity = execFileSync('age-keygen', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  const recipient = execFileSync('age-keygen', ['-y'], { input: identity, encoding: 'utf8' }).trim();
+  await openWith({ ageRecipients: [recipient] });
+  await store(1);
+  await writer.append({ open: { name: name(2), parts: [await part(2, 0, 'secret')] } });
+  const stored = readdirSync(join(root, 'backups/shop/wal/db.postgres/7713464397883531290/00000001'));
+  expect(stored.every((file) => file.endsWith('.zst.age'))).toBe(true);
+  const [right, wrong] = [join(root, 'right'), join(root, 'wrong')];
+  writeFileSync(right, identity);
+  writeFileSync(wrong, execFileSync('age-keygen', { stdio: ['ignore', 'pipe', 'ignore'] }));
+  expect(() => run({ AGE_IDENTITY: wrong })).toThrow();
+  run({ AGE_IDENTITY: right });
+  expect(read(name(1))).toBe(`segment ${name(1)}`.padEnd(SIZE, '.'));
+  expect(read(name(2))).toBe('secret'.padEnd(SIZE, '\0'));
+});
+
+test('WAL that is encrypted with a passphrase is opened with the file that holds it', async () => {
+  await openWith({ gpgPassphrase: 'correct $(horse) `battery`' });
+  await store(1);
+  const file = join(root, 'passphrase');
+  writeFileSync(file, 'correct $(horse) `battery`\n');
+  const home = join(root, 'gnupg');
+  mkdirSync(home, { mode: 0o700 });
+  run({ GPG_PASSPHRASE_FILE: file, GNUPGHOME: home });
+  execFileSync('gpgconf', ['--homedir', home, '--kill', 'all']);
+  expect(read(name(1))).toBe(`segment ${name(1)}`.padEnd(SIZE, '.'));
 });

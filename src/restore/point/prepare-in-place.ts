@@ -1,0 +1,256 @@
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { errorInfo, LifeboatError } from '../../base/errors.ts';
+import { dataDirectoryOf } from '../../kept/data-directory.ts';
+import { restoreTarget } from '../../kept/target.ts';
+import { recoverVolumes } from '../../kept/undo-volumes.ts';
+import { type VolumePlace, volumeName, volumePlace } from '../../kept/volume-place.ts';
+import { checkWhole, swapVolume } from '../../kept/volumes.ts';
+import type { Mount, PostgresSource, VolumeSource } from '../../plan/model.ts';
+import { formatBoth, formatBytes, plural } from '../../report/format.ts';
+import type { RecordedBase } from '../../sources/postgres/base-source.ts';
+import { HELPER_ROOT } from '../../sources/volume.ts';
+import type { TreeDifference } from '../../store/content/compare-tree.ts';
+import type { CopiedTree } from '../../store/exchange/copy-tree.ts';
+import { areaName } from '../../store/filesystem/area.ts';
+import { withKeyId } from '../../store/objects/manifest.ts';
+import { storeIntervalMs } from '../../wal/store-interval.ts';
+import type {
+  Consent,
+  KeptRecord,
+  PreparedRestore,
+  RestoreContext,
+  RestoreDeps,
+  Restored,
+  RestorePreview,
+} from '../context.ts';
+import { fetchIndex } from '../fetch.ts';
+import type { Aim, PointDeps, Start } from './find-start.ts';
+import {
+  clientsOf,
+  type LiveServer,
+  lookAtServer,
+  lookAtStarted,
+  type Reaching,
+  type StoredEnd,
+  waitUntilStored,
+} from './live-server.ts';
+import { AMCHECK_MS, type RecoverDeps, recoverInto } from './recover-into.ts';
+
+export interface InPlaceDeps extends RestoreDeps, PointDeps, Pick<RecoverDeps, 'agent'> {
+  /** the last report of the receiver of a source */
+  stored(source: string): ReturnType<StoredEnd>;
+}
+
+export interface InPlaceRequest extends Aim, Consent {
+  source: string;
+  /** only show the preview */
+  dryRun: boolean;
+}
+
+interface Work {
+  deps: InPlaceDeps;
+  request: InPlaceRequest;
+  context: RestoreContext;
+  start: Start;
+  server: PostgresSource;
+  /** undefined if it does not answer */
+  live: LiveServer | undefined;
+  volume: VolumeSource;
+  place: VolumePlace;
+  reaching: Reaching;
+}
+
+/**
+ * Prepares a recovery in place: finds the data directory of the server, and compares it with the base backup.
+ *
+ * @throws SOURCE_UNKNOWN, TREE_TARGET_REFUSED, TREE_TARGET_FULL, TREE_HALF_RESTORED, OBJECT_*
+ */
+export async function prepareInPlace(
+  deps: InPlaceDeps,
+  request: InPlaceRequest,
+  { context, start }: { context: RestoreContext; start: Start },
+): Promise<PreparedRestore> {
+  const server = await restoreTarget(deps, request.source, 'postgres');
+  const { signal, say } = request;
+  const reaching: Reaching = { deps, server, context, signal, say };
+  const live = await lookAtServer(reaching);
+  await refuseOtherVersion(context, server, live);
+  const volume = dataDirectoryOf(server, live?.dataDirectory);
+  refuseMountsInside(server, volume);
+  const place = volumePlace(volume.mount, deps.agentMounts);
+  await checkWhole(deps.journals, context.journal.file, place);
+  const work: Work = { deps, request, context, start, server, live, volume, place, reaching };
+  const difference = await compare(work);
+  let begun = false;
+  let copied: CopiedTree | undefined;
+  return {
+    preview: previewOf(work, difference),
+    clients: () => clientsOf(reaching),
+    async fetch() {
+      begun = true;
+      copied = await recoverBeside(work, difference.needed);
+    },
+    swap: (keep) => swap(work, copied as CopiedTree, keep),
+    look: () => lookAtStarted(reaching),
+    async close() {
+      if (!begun) return;
+      try {
+        await recoverVolumes(deps, await context.journal.entries(), context.journal.file);
+      } catch (error) {
+        deps.log.debug('there is nothing more to clean up', { ...errorInfo(error) });
+      }
+    },
+  };
+}
+
+/** Refuses data of another major version than that of the server: it would not start. @throws TREE_TARGET_REFUSED */
+async function refuseOtherVersion(
+  { entry, repository }: RestoreContext,
+  { imageId, containerName }: PostgresSource,
+  live: LiveServer | undefined,
+): Promise<void> {
+  if (!entry.facts) throw new LifeboatError('OBJECT_MISSING', 'the base backup has no facts');
+  const { server } = (await repository.readFacts(withKeyId(entry.facts, entry))) as RecordedBase;
+  const major = (version: number) => Math.floor(version / 10_000);
+  const isSame = live ? major(live.versionNumber) === major(server.versionNumber) : entry.image === imageId;
+  if (isSame) return;
+  const runs = live ? `is Postgres ${major(live.versionNumber)}` : 'does not answer, and has another image';
+  throw new LifeboatError(
+    'TREE_TARGET_REFUSED',
+    `the base backup is of Postgres ${server.version}, and ${containerName} ${runs}`,
+    { hint: 'Use --to-volume, or run the former image on an empty volume. Nothing was changed.' },
+  );
+}
+
+/**
+ * Refuses a data directory of which a part is in another mount, such as `pg_wal`: only the rest of it would be
+ * exchanged. Single files, such as a configuration file, stay as they are mounted.
+ */
+function refuseMountsInside({ mounts, containerName }: PostgresSource, { mount }: VolumeSource): void {
+  const root = path.posix.join(mount.destination, mount.directory ?? '');
+  const inside = mounts.find(({ destination, kind }) => kind !== 'file' && destination.startsWith(`${root}/`));
+  if (!inside) return;
+  throw new LifeboatError(
+    'TREE_TARGET_REFUSED',
+    `${containerName} mounts ${inside.destination} inside its data directory, so that cannot be exchanged as a whole`,
+    { hint: 'Use --to-volume. Nothing was changed.' },
+  );
+}
+
+/** Compares the data directory with the base backup: their sizes matter. */
+async function compare({ deps, request, context, place }: Work): Promise<TreeDifference> {
+  const indexPath = await fetchIndex(request, context);
+  const job = { kind: 'compare' as const, root: place.root, indexPath, packs: [], paths: [], overwrite: false };
+  const { journal, id: runId, progress } = context;
+  return deps.treeStore.volume(job, {
+    ...{ reach: place.reach, runId, journal: journal.file, signal: request.signal, progress },
+  });
+}
+
+/** @throws TREE_TARGET_FULL */
+function previewOf(
+  { request, context, start, server, live, volume }: Work,
+  difference: TreeDifference,
+): RestorePreview {
+  const { present, free } = difference;
+  const name = volumeName(volume.mount);
+  // The recovered data is in a volume of its own first, which usually is on the same disk.
+  const needed = 2 * difference.needed;
+  if (needed > free) {
+    const [has, needs] = formatBoth(free, needed);
+    throw new LifeboatError('TREE_TARGET_FULL', `${name} has ${has} free, and the recovery needs ${needs}`, {
+      hint: 'Free space: `lifeboat status` shows the data that earlier restores put aside. --to-volume needs half as much.',
+    });
+  }
+  const { base } = start;
+  const other = live && live.systemId !== base.systemId;
+  return {
+    target: server,
+    dataDirectory: volume,
+    replaces: [
+      { name: `the data directory of ${request.source}`, detail: `${formatBytes(present.bytes)} in volume ${name}` },
+    ],
+    ...{ creates: [], left: [], bytes: context.entry.bytes },
+    space: { where: name, needed, free },
+    notes: [
+      `the configuration files in the data directory become those of the base backup of ${base.stopTime}`,
+      ...(other ? ['the present data is of another server: it was created again since that time'] : []),
+      ...(live ? [] : ['the server does not answer, so nobody can see who is connected to it']),
+    ],
+  };
+}
+
+/** Recovers the server into a volume of the run, and copies the result into an area of the data directory. */
+async function recoverBeside(work: Work, needed: number): Promise<CopiedTree> {
+  const { deps, request, context, start, server, live, place, reaching } = work;
+  const { repository, journal, id } = context;
+  const directory = path.join(context.directory, 'recovery');
+  await mkdir(directory, { mode: 0o700 });
+  const asked = { ...request, amcheck: { planned: server, limitMs: AMCHECK_MS } };
+  const recovered = await recoverInto(deps, asked, { repository, start, id, journal, directory });
+  let copied: CopiedTree;
+  try {
+    const damaged = recovered.checks.find(({ ok }) => !ok);
+    if (damaged) {
+      throw new LifeboatError('PG_RESTORE_FAILED', `the recovered data is damaged: ${damaged.detail}`, {
+        hint: 'Nothing was replaced. Recover to an earlier time, or use --to-volume to look at the data.',
+      });
+    }
+    const { at, stopped, lastCommit } = recovered.recovered;
+    request.say(
+      `  recovered ${at === 'target' ? `to the target: stopped ${stopped}` : 'to the end of the stored WAL'}`,
+    );
+    if (lastCommit !== undefined) request.say(`  the last transaction in it was committed at ${lastCommit}`);
+    for (const { name, detail } of recovered.checks) request.say(`  ${name}: ${detail}`);
+    copied = await copy(work, recovered.volume, needed);
+  } finally {
+    await recovered.server.remove();
+  }
+  const limitMs = 3 * storeIntervalMs(server.rpoMs) + 10_000;
+  const stored = () => deps.stored(request.source);
+  if (live && !(await waitUntilStored(reaching, stored, { systemId: live.systemId, limitMs }))) {
+    request.say('  the newest WAL of the present server is not stored: only the put-aside data has it');
+  }
+  request.say(`  the recovered data is complete, in ${areaName('restoring', id, place.root)} of the data directory`);
+  return copied;
+}
+
+async function copy(work: Work, volume: string, needed: number): Promise<CopiedTree> {
+  const { deps, request, context, place } = work;
+  const { id, journal, progress } = context;
+  const { root, reach, mount } = place;
+  const from: Mount = { type: 'volume', name: volume, source: '', destination: '', writable: false };
+  const { signal } = request;
+  const { bytes, files } = await deps.treeStore.measure({
+    ...{ root: HELPER_ROOT, include: [], exclude: [], reach: { kind: 'helper', mount: from }, runId: id, signal },
+  });
+  request.say(`  copying ${formatBytes(bytes)} in ${plural(files, 'file')} to the data directory`);
+  journal.record({ type: 'volume', id, root, reach, ...(mount ? { mount } : {}) });
+  return deps.treeStore.volume(
+    { kind: 'copy', root, id, from, journal: journal.file, needed: Math.max(needed, bytes) },
+    { reach, runId: id, journal: journal.file, signal, progress },
+  );
+}
+
+async function swap(
+  { deps, request, context, volume, place }: Work,
+  { areas, files, bytes }: CopiedTree,
+  keep: (record: KeptRecord) => Promise<void>,
+): Promise<Restored> {
+  const { id, journal, snapshot, progress } = context;
+  const done = await swapVolume({
+    ...{ deps, place, now: deps.now(), progress },
+    run: { id, journal: journal.file, signal: request.signal },
+    built: { areas, whole: true, empty: false, snapshot: snapshot.id },
+    keep: (kept) => keep(kept ? { volume: kept, dataDirectory: volume } : {}),
+  });
+  const { kept, swapMs } = done;
+  request.say(`  ${plural(files, 'file')}, ${formatBytes(bytes)} are the data directory of ${request.source} now`);
+  const name = `the data directory of ${request.source}`;
+  return {
+    restored: [{ target: name, files, bytes, ...(kept ? { kept: areaName('before', kept.area, place.root) } : {}) }],
+    ...(swapMs === undefined ? {} : { withoutDataMs: swapMs }),
+    warnings: done.warnings,
+  };
+}

@@ -1,0 +1,54 @@
+import type { Log } from '../../base/log.ts';
+import type { PostgresSource } from '../../plan/model.ts';
+import { applicationName } from '../../sources/postgres/postgres-source.ts';
+import { openTools } from '../../sources/postgres/server/helper-tools.ts';
+import type { AgentContext, Tools } from '../../sources/postgres/server/tools.ts';
+import { openAnswering } from '../../sources/postgres/server/when-up.ts';
+import type { RecoveringServer } from './recovering-server.ts';
+
+/** The run that works with a recovered server. */
+interface ServingRun {
+  agent: AgentContext;
+  runId: string;
+  /** called with the name of each helper before it is created */
+  recordHelper(name: string): void;
+  log: Log;
+  signal: AbortSignal;
+}
+
+/**
+ * Starts a recovered server, and calls `work` with tools that may do everything on it. Only containers in the network
+ * of its helper reach the server. Afterwards the server is shut down, and its helper stays.
+ *
+ * @param planned the source that was recovered: its role is asked who the superuser is
+ * @throws PG_RESTORE_FAILED if the server does not start; PG_*, HELPER_FAILED; what `work` throws
+ */
+export async function withServing<T>(
+  server: RecoveringServer,
+  planned: PostgresSource,
+  run: ServingRun,
+  work: (tools: Tools, source: PostgresSource) => Promise<T>,
+): Promise<T> {
+  const source = await server.serve(planned, undefined);
+  const application = applicationName(run.agent.project, run.runId);
+  const openAs = (user: string) => openAnswering(() => openTools({ ...run, source: { ...source, user }, application }));
+  try {
+    const superuser = await using(openAs(source.user), async (tools) => {
+      // The role that initdb creates has this OID, whatever its name is (pg_authid.dat).
+      const control = await tools.control();
+      return control.one<{ name: string }>('SELECT rolname AS name FROM pg_roles WHERE oid = 10');
+    });
+    return await using(openAs(superuser.name), (tools) => work(tools, source));
+  } finally {
+    await server.stopServing();
+  }
+}
+
+async function using<T>(opening: Promise<Tools>, work: (tools: Tools) => Promise<T>): Promise<T> {
+  const tools = await opening;
+  try {
+    return await work(tools);
+  } finally {
+    await tools.close();
+  }
+}

@@ -1,0 +1,114 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
+import type { CopyPlace } from '../../src/copy/context.ts';
+import { WalFeed } from '../../src/copy/wal-feed.ts';
+import type { Manifest } from '../../src/store/objects/manifest.ts';
+import type { Repository } from '../../src/store/repository/repository.ts';
+import type { WalPage } from '../../src/store/wal/page.ts';
+import { readWalLogs } from '../../src/store/wal/read-log.ts';
+import { WalWriter } from '../../src/store/wal/write-log.ts';
+import type { CopiedWal } from '../../src/wal/receiver-state.ts';
+import { nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
+
+/** Copies get WAL while it is stored, between runs. */
+
+let main: WalBench;
+let copy: WalBench;
+let bases: Manifest[];
+let busy: boolean;
+let made: boolean;
+/** how often the feed looked at why it sends nothing */
+let asked: number;
+let copied: Record<string, CopiedWal>;
+let feed: WalFeed;
+beforeEach(async () => {
+  [main, copy] = [new WalBench(), new WalBench()];
+  [bases, busy, made, copied, asked] = [[main.base(2)], false, true, {}, 0];
+  const snapshots = async () => ({ snapshots: bases.map((manifest) => ({ manifest })), damaged: [] });
+  const place: Pick<CopyPlace, 'name' | 'open'> = {
+    name: 's3://copy',
+    open: async () => ({ ...copy.repository, snapshots }) as unknown as Repository,
+  };
+  feed = new WalFeed({
+    copies: [place],
+    main: async () => main.repository,
+    async isBusy() {
+      if (busy) asked++;
+      return busy;
+    },
+    state: {
+      async copies() {
+        if (!made) asked++;
+        return made ? { [place.name]: { made: main.at } } : {};
+      },
+    },
+    memory: {
+      copied: async () => copied,
+      async saveCopied(_, now) {
+        copied = { ...now };
+      },
+    },
+    log: silentLog,
+    stallTimeoutMs: 60_000,
+    partsMs: 20,
+  });
+});
+afterEach(() => feed.stop());
+
+/** Stores segments as a receiver does: each page is noted. */
+const store = async (from: number, to: number) => {
+  const writer = await WalWriter.open(main.repository, {
+    ...{ place: { project: 'shop', source: 'db.postgres', systemId: SYSTEM }, segmentSize: SIZE, home: 'here' },
+    now: () => new Date(main.at),
+    appended: (page: WalPage) => feed.note(page),
+  });
+  for (let number = from; number <= to; number++) {
+    const name = nameOf(number);
+    await writer.append({ segments: [{ name, reached: main.at, ...(await main.put(name)) }] });
+  }
+  return writer;
+};
+const names = async () => {
+  const [log] = await readWalLogs(copy.repository, 'db.postgres');
+  expect(log?.problems ?? []).toEqual([]);
+  return log?.wal.segments.map(({ name }) => name) ?? [];
+};
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => nameOf(from + i));
+const has = (from: number, to: number) => vi.waitFor(async () => expect(await names()).toEqual(range(from, to)));
+
+test('a copy gets each segment soon after it is stored, and one revision of the page', async () => {
+  await store(1, 4);
+  await has(2, 4);
+  main.at = '2026-11-20T03:05:00.000Z';
+  await store(5, 5);
+  await has(2, 5);
+  await vi.waitFor(() => expect(copied['s3://copy']).toMatchObject({ reached: main.at }));
+  expect([...copy.objects.keys()].filter((key) => key.includes('/log/'))).toHaveLength(1);
+});
+
+test('parts of the segment that is being received follow', async () => {
+  const writer = await store(1, 3);
+  const part = { from: 0, to: 5, ...(await main.put(`${nameOf(4)}.00000005`)) };
+  await writer.append({ open: { name: nameOf(4), parts: [part] } });
+  await vi.waitFor(async () => {
+    const [log] = await readWalLogs(copy.repository, 'db.postgres');
+    expect(log?.wal.partials).toMatchObject([{ name: nameOf(4), to: 5 }]);
+  });
+});
+
+test.each(['a run is under way', 'no run has made the copy'])('while %s, nothing is sent', async (why) => {
+  busy = why.includes('under way');
+  made = !why.includes('made');
+  await store(1, 2);
+  await vi.waitFor(() => expect(asked).toBeGreaterThan(0));
+  expect(copy.objects.size).toBe(0);
+});
+
+test('after a failure, the copy is looked at again, and the failure is recorded meanwhile', async () => {
+  await store(1, 3);
+  await has(2, 3);
+  vi.spyOn(copy.destination, 'put').mockRejectedValueOnce(new Error('the disk is full'));
+  await store(4, 4);
+  await vi.waitFor(() => expect(copied['s3://copy']?.error?.message).toContain('the disk is full'));
+  expect(await names()).toEqual(range(2, 3));
+});

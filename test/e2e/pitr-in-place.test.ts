@@ -1,0 +1,195 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { SourceWindows } from '../../src/overview/windows.ts';
+import type { RestoreResult } from '../../src/restore/context.ts';
+import type { PointResult } from '../../src/restore/point/restore-point.ts';
+import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+
+/** The data directory of a server in use is replaced by that of a point in time, and back. */
+describe('point-in-time recovery in place', () => {
+  let stack: Stack;
+  const volumes: string[] = [];
+
+  const container = (service: string) => `${stack.project}-${service}-1`;
+  const windows = async (service = 'db'): Promise<SourceWindows> => {
+    const { sources } = await stack.json<{ sources: SourceWindows[] }>('windows', `${service}.postgres`);
+    return sources[0] as SourceWindows;
+  };
+  /** Resolves when everything that the server has written is stored. */
+  const stored = async (service = 'db') => {
+    const lsn = await stack.psql('SELECT pg_current_wal_flush_lsn()', { service });
+    await until('the WAL is stored', async () => {
+      const { receiver } = await windows(service);
+      const confirmed = receiver?.state === 'receiving' ? receiver.confirmed?.lsn : undefined;
+      const sql = `SELECT '${confirmed}'::pg_lsn >= '${lsn}'::pg_lsn AND timeline_id = ${receiver?.confirmed?.timeline}
+        FROM pg_control_checkpoint()`;
+      return confirmed !== undefined && (await stack.psql(sql, { service })) === 't';
+    });
+  };
+  const write = async (n: number, service = 'db') => stack.psql(`INSERT INTO written VALUES (${n})`, { service });
+  const now = (service = 'db') => stack.psql('SELECT clock_timestamp()', { service });
+  const rows = (service = 'db') =>
+    stack.psql("SELECT coalesce(string_agg(n::text, ' ' ORDER BY n), '') FROM written", { service });
+  const timeline = () => stack.psql('SELECT timeline_id FROM pg_control_checkpoint()');
+  const directory = (service: string) =>
+    stack.exec(service, ['sh', '-c', 'stat -c "%u %g %a" "$PGDATA"; ls -A "$PGDATA" | grep -v "^pgsql_tmp" | sort']);
+  const inPlace = async (at: string, ...more: string[]) => {
+    const ran = await stack.lifeboatInTurn('restore', 'db.postgres', '--at', at, '--in-place', '--json', ...more);
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    return JSON.parse(ran.stdout) as RestoreResult;
+  };
+  /** Returns the rows of a table as of a point, recovered into a volume. */
+  const rowsAt = async (...point: string[]) => {
+    const volume = `${stack.project}_then-${volumes.length}`;
+    volumes.push(volume);
+    const ran = await stack.lifeboatInTurn('restore', 'db.postgres', ...point, '--to-volume', volume, '--json');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    const { dataDirectory, checks } = JSON.parse(ran.stdout) as PointResult;
+    expect(checks).toMatchObject([
+      { name: 'pg_verifybackup', ok: true, detail: expect.stringContaining('every file') },
+      { name: 'amcheck', ok: true, detail: expect.stringMatching(/^[1-9]\d+ indexes and [1-9]\d+ tables are sound$/) },
+    ]);
+    const name = `${stack.project}-then-${volumes.length}`;
+    await ok('docker', ['run', '--detach', '--name', name, '--volume', `${volume}:${dataDirectory}`, 'postgres:17']);
+    const sql = "SELECT string_agg(n::text, ' ' ORDER BY n) FROM written";
+    try {
+      return await until('the recovered server answers', async () => {
+        const { code, stdout } = await sh('docker', ['exec', name, 'psql', '-U', 'postgres', '-XAtc', sql]);
+        return code === 0 && stdout.trim();
+      });
+    } finally {
+      await sh('docker', ['rm', '--force', '--volumes', name]);
+    }
+  };
+
+  let before: string;
+
+  beforeAll(async () => {
+    const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.pitr': 'true' };
+    stack = await Stack.start({
+      services: {
+        db: postgres(17, { labels }),
+        new: postgres(18, { labels }),
+        web: holder([], {}, { depends_on: { db: { condition: 'service_healthy' } } }),
+      },
+      env: { LIFEBOAT_RPO: '1s', LIFEBOAT_BASE_SCHEDULE: '0 0 1 1 *' },
+    });
+    for (const service of ['db', 'new']) {
+      await stack.psql('CREATE TABLE written (n int PRIMARY KEY)', { service });
+      await until('the first window is open', async () => (await windows(service)).windows.length > 0);
+    }
+    for (const n of [1, 2]) await write(n);
+    before = await now();
+    for (const n of [3, 4]) await write(n);
+    await stored();
+  });
+  afterAll(async () => {
+    await stack?.destroy();
+    for (const volume of volumes) await sh('docker', ['volume', 'rm', '--force', volume]);
+  });
+
+  it('refuses options that do not go together, and shows what it would stop', async () => {
+    const refused = ['restore', 'db.postgres', '--at', before, '--in-place', '--to-volume', 'x'];
+    expect((await stack.lifeboat(...refused)).stderr).toContain('cannot be combined with --to-volume');
+    const dry = await inPlace(before, '--dry-run');
+    expect(dry.preview.stops.sort()).toEqual([container('db'), container('web')].sort());
+    expect(await timeline()).toBe('1');
+    expect(await rows()).toBe('1 2 3 4');
+  });
+
+  it('replaces the data directory, and keeps the former one', async () => {
+    const meta = await directory('db');
+    const since = await ok('docker', ['inspect', '--format', '{{.State.StartedAt}}', container('web')]);
+    const result = await inPlace(before, '--yes');
+    expect(result).toMatchObject({ status: 'ok', canRollBack: true, stoppedMs: expect.any(Number) });
+    expect(result.checks).toContainEqual({
+      name: 'db.postgres',
+      ok: true,
+      detail: 'accepts connections, on timeline 2',
+    });
+    expect(await rows()).toBe('1 2');
+    expect(await timeline()).toBe('2');
+    // As the image made it, and with no file of the recovery.
+    const left = (text: string) =>
+      text.split('\n').filter((line) => !/backup_label|backup_manifest|tablespace_map|^$/.test(line));
+    expect(left(await directory('db'))).toEqual(left(meta));
+    expect(await ok('docker', ['inspect', '--format', '{{.State.StartedAt}}', container('web')])).not.toBe(since);
+    expect(await stack.helpers()).toHaveLength(2);
+  });
+
+  it('continues on the new timeline, and both sides of the fork can be recovered', async () => {
+    await write(5);
+    await stored();
+    expect((await windows()).holes).toEqual([]);
+    expect([...new Set((await windows()).windows.map((one) => one.timeline))].sort()).toEqual([1, 2]);
+    expect(await rowsAt('--at', 'latest', '--timeline', '2')).toBe('1 2 5');
+    expect(await rowsAt('--at', 'latest', '--timeline', '1')).toBe('1 2 3 4');
+  });
+
+  it('makes base backups without the data that is put aside', async () => {
+    const { code, report } = await stack.backup('db.postgres.base');
+    expect({ code, report }).toMatchObject({ code: 0, report: { status: 'ok' } });
+    const { stdout } = await stack.lifeboat('show', 'latest', 'db.postgres.base');
+    expect(stdout).toContain('PG_VERSION');
+    expect(stdout).not.toContain('lifeboat');
+  });
+
+  it('brings the former data back, and receives its WAL again', async () => {
+    const ran = await stack.lifeboatInTurn('rollback', '--yes', '--json');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    expect(await until('the server is back', async () => rows().catch(() => undefined))).toBe('1 2 3 4');
+    expect(await timeline()).toBe('1');
+    await write(6);
+    await stored();
+    expect(await rowsAt('--at', 'latest', '--timeline', '1')).toBe('1 2 3 4 6');
+    const again = await stack.lifeboatInTurn('rollback', '--yes', '--json');
+    expect(again.code, again.stdout + again.stderr).toBe(0);
+    expect(await until('the server is back', async () => rows().catch(() => undefined))).toBe('1 2 5');
+  });
+
+  it('finds the data directory of Postgres 18 inside its volume', async () => {
+    await write(1, 'new');
+    const at = await now('new');
+    await write(2, 'new');
+    await stored('new');
+    const args = ['restore', 'new.postgres', '--at', at, '--in-place', '--yes', '--json'];
+    const ran = await stack.lifeboatInTurn(...args);
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    expect(await rows('new')).toBe('1');
+    expect((await directory('new')).split('\n')[0]).toBe('999 999 700');
+    const { stdout } = await stack.lifeboatInTurn('rollback', '--forget', '--yes');
+    expect(stdout).toContain('new.postgres');
+    expect(await stack.exec('new', ['sh', '-c', 'ls -A "$PGDATA" | grep lifeboat || true'])).toBe('');
+  });
+
+  it.each([
+    ['it recovers', () => ['recovery'], 'old'],
+    ['the services are stopped', () => [], 'either'],
+  ] as const)('leaves the data wholly old or wholly new if it is killed while %s', async (_, purposes, expected) => {
+    const at = await now();
+    await write(7);
+    await stored();
+    const [old, agent] = [await rows(), await stack.id('lifeboat')];
+    const restore = stack.spawn('restore', 'db.postgres', '--at', at, '--in-place', '--yes');
+    restore.stdout?.resume();
+    restore.stderr?.resume();
+    const isRecovering = async () =>
+      (await stack.helpers()).some((name) => purposes().some((one) => name.includes(one)));
+    const isStopped = async () =>
+      (await ok('docker', ['inspect', '--format', '{{.State.Running}}', container('db')])).trim() === 'false';
+    await until('the moment', purposes().length > 0 ? isRecovering : isStopped, 120_000, 20);
+    await ok('docker', ['kill', agent]);
+    await ok('docker', ['start', agent]);
+    const found = await until('the services run again', async () => {
+      const web = await ok('docker', ['inspect', '--format', '{{.State.Running}}', container('web')]);
+      return web.trim() === 'true' && (await rows().catch(() => undefined));
+    });
+    const recovered = old.replace(/ 7$/, '');
+    expect(expected === 'old' ? [old] : [old, recovered]).toContain(found);
+    await until('nothing of it is left', async () => {
+      const names = await stack.exec('db', ['sh', '-c', 'ls -A "$PGDATA"']);
+      const isMarked = await stack.isMarked();
+      return !isMarked && !names.includes('restoring');
+    });
+    await stack.psql('DELETE FROM written WHERE n = 7');
+  });
+});
