@@ -55,9 +55,11 @@ const MAX_TOP_FILES = 3;
 const MAX_LINES = 260;
 /** Those that may be a little longer, because parting them would only make the reader turn pages. */
 const LONG: Record<string, number> = {
+  'app/app.ts': 268,
   'cli.ts': 270,
   'daemon/recover.ts': 262,
   'docker/answers.ts': 284,
+  'run/state.ts': 262,
   'sources/postgres/facts/facts.ts': 300,
   'store/repository/repository.ts': 260,
 };
