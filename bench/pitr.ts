@@ -84,9 +84,12 @@ class PitrBench {
     );
     await stack.compose('up', '--detach', '--wait', 'lifeboat');
     await until('the first window is open', async () => (await this.windows()).windows.length > 0, 1_800_000, 1000);
-    const { snapshots } = await stack.json<{ snapshots: { start: string; end: string }[] }>('snapshots');
-    const seconds = snapshots.map(({ start, end }) => (Date.parse(end) - Date.parse(start)) / 1000);
-    this.results.measured.set(BASE, [{ seconds: seconds[0] ?? Number.NaN }]);
+    const { snapshots } = await stack.json<{ snapshots: { id: string; end: string }[] }>('snapshots');
+    const [first] = snapshots;
+    // An id begins with the time of the start: 20261120T030000Z.
+    const start = first?.id.replace(/^(....)(..)(..)T(..)(..)(..)Z.*/, '$1-$2-$3T$4:$5:$6Z');
+    if (!first || !start) throw new Error('there is no base backup');
+    this.results.measured.set(BASE, [{ seconds: (Date.parse(first.end) - Date.parse(start)) / 1000 }]);
   }
 
   async write(round: number, rounds: number): Promise<void> {
