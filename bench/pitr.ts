@@ -1,6 +1,6 @@
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { SourceWindows } from '../src/commands/windows.ts';
+import type { SourceWindows } from '../src/overview/windows.ts';
 import { ok, postgres, Stack, sh, until } from '../test/harness/stack.ts';
 import { type Budget, highWater, Results, report, shell } from './measure.ts';
 import { type BenchOptions, withoutPoliteness } from './stack.ts';

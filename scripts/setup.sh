@@ -23,10 +23,11 @@ usage: scripts/setup.sh [WHAT…]
   postgres-N    image postgres:N, for N of 13, 15, 17, 18, 17-alpine
   alpine        image alpine:3
   ceph          image lifeboat-test/rgw, an S3 server for the tests
+  watchers      programs that look at the page and the metrics in the tests: chromium, prometheus
   rivals        programs that the benchmarks compare with: restic, rclone
 
   demo          tools engine node postgres-17 (what you get without WHAT)
-  test          demo and shells postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph
+  test          demo and shells watchers postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph
 
 It says what is missing, then installs it when run as root, and otherwise says what to install. With
 LIFEBOAT_TEST_NO_INSTALL=1 it installs nothing, and fails if something is missing. DOCKER_HOST and DOCKER_CONFIG are
@@ -37,8 +38,8 @@ TEXT
 items_of() {
   case $1 in
     demo) echo tools engine node postgres-17 ;;
-    test) echo tools shells engine node postgres-17 postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph ;;
-    tools | shells | engine | rivals | node | alpine | ceph) echo "$1" ;;
+    test) echo tools shells watchers engine node postgres-17 postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph ;;
+    tools | shells | watchers | engine | rivals | node | alpine | ceph) echo "$1" ;;
     postgres-13 | postgres-15 | postgres-17 | postgres-17-alpine | postgres-18) echo "$1" ;;
     *) return 1 ;;
   esac
@@ -67,7 +68,7 @@ announce() {
 }
 
 main() {
-  local word item items wanted=() images=() programs=() engine=
+  local word item items wanted=() images=() programs=() engine= prometheus=
   for word in "${@:-demo}"; do
     case $word in -h | --help) usage; return ;; esac
     items=$(items_of "$word") || { usage >&2; fail "don't know '$word'"; }
@@ -77,6 +78,7 @@ main() {
   for item in "${wanted[@]}"; do
     case $item in
       tools) programs+=("${tools[@]}") ;;
+      watchers) programs+=(chromium); prometheus=yes ;;
       shells) programs+=(zsh fish) ;;
       rivals) programs+=(restic rclone) ;;
       engine) engine=yes ;;
@@ -86,6 +88,7 @@ main() {
   one_at_a_time
   announce
   [[ ${#programs[@]} == 0 ]] || ensure_programs "${programs[@]}"
+  [[ -z $prometheus ]] || ensure_prometheus
   [[ -z $engine ]] || ensure_engine
   [[ ${#images[@]} == 0 ]] || ensure_images "${images[@]}"
 }

@@ -71,6 +71,17 @@ ensure_programs() { # PROGRAM…
   apt_install "${packages[@]}"
 }
 
+# Takes the programs out of the package: installed as a package, Prometheus would run as a service of this machine.
+ensure_prometheus() {
+  if has prometheus && has promtool; then return; fi
+  need_root prometheus 'Put prometheus and promtool into the path'
+  apt_update
+  say 'installing prometheus and promtool into /usr/local/bin'
+  mkdir -p "$work/prometheus"
+  (cd "$work/prometheus" && quietly prometheus apt-get download prometheus && dpkg-deb -x prometheus_*.deb .)
+  install -m 755 "$work/prometheus/usr/bin/prometheus" "$work/prometheus/usr/bin/promtool" /usr/local/bin/
+}
+
 # The address of the Debian mirror that this machine is configured to use; nothing where it isn't a Debian.
 debian_mirror() {
   # shellcheck disable=SC2016 # apt fills these in

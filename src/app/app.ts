@@ -12,10 +12,12 @@ import type { ImportReport, ImportRequest } from '../import/import.ts';
 import { type KeptData, listKept } from '../kept/list.ts';
 import { volumePlace } from '../kept/volume-place.ts';
 import { keptIn } from '../kept/volumes.ts';
+import { createProgressFile } from '../overview/progress-file.ts';
+import type { LimitedPlace } from '../overview/size-log.ts';
 import type { Plan } from '../plan/model.ts';
 import type { UnreadableSnapshot } from '../prune/forget.ts';
 import type { PruneRequest } from '../prune/prune.ts';
-import { createDispatcher } from '../report/dispatch.ts';
+import { createDispatcher, type Dispatcher } from '../report/dispatch.ts';
 import type { DrillReport } from '../report/drill-report.ts';
 import type { CopyReport, Listener, RunReport } from '../report/events.ts';
 import type { Forgotten } from '../restore/all/forget-all.ts';
@@ -32,6 +34,7 @@ import { daemonLock } from './daemon-lock.ts';
 import { renewalRuleOf } from './destinations.ts';
 import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
 import type { OtherRepository } from './other-repository.ts';
+import { limitedPlacesOf } from './places.ts';
 import { readSettings } from './settings.ts';
 import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './wiring.ts';
 
@@ -77,6 +80,8 @@ export interface App extends Environment {
   rollback(request: RollbackRequest): Promise<RollbackResult>;
   forget(request: RollbackRequest): Promise<Forgotten>;
   listKept(plan: Plan): Promise<KeptData>;
+  /** the destination and the copies, with what their storage costs */
+  limitedPlaces: readonly LimitedPlace[];
   /** reads what each source of the plan holds now; see probe.ts */
   probe(plan: Plan): ReturnType<typeof probe>;
   /** `maxUnused`: instead of the setting, in a dry run */
@@ -100,13 +105,14 @@ function pointsOf(environment: Environment): Pick<App, 'restoreToPoint' | 'resto
 /** Builds the app on the environment. Fails like {@link openEnvironment}. */
 export async function createApp(base: Base, otherRepository?: OtherRepository): Promise<App> {
   const environment = await openEnvironment(base, otherRepository);
-  const { log, project, notifiers, state, treeStore, self, journals, engine } = environment;
+  const { log, project, state, treeStore, self, journals, engine } = environment;
   const app: App = {
     ...environment,
+    limitedPlaces: limitedPlacesOf(environment),
     isBusy: () => isLocked(project),
     runsUnderWay: () => runsUnderWay(journals, hereOf(engine, self.facts.id)),
     backup: (request, listeners = []) =>
-      asRun(() => backup(backupDepsOf(environment, createDispatcher([...notifiers, ...listeners], { log })), request)),
+      asRun(() => backup(backupDepsOf(environment, dispatcherOf(environment, listeners)), request)),
     // Loaded on use, so that a backup starts without them.
     restore: async (request, listeners) => {
       const deps = restoreDepsOf(environment, listeners);
@@ -120,12 +126,9 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
       return asRun(() => runDrill(environment, request, listeners));
     },
     export: async (request, listeners = []) => {
-      const { now, runs } = environment;
       const repository = () => environment.repository({ create: false });
-      return (await import('../export/export.ts')).exportSource(
-        { now, runs, repository, plan: environment.plan, dispatcher: createDispatcher(listeners, { log }) },
-        request,
-      );
+      const dispatcher = createDispatcher(listeners, { log });
+      return (await import('../export/export.ts')).exportSource({ ...environment, repository, dispatcher }, request);
     },
     import: async (request, listeners = []) => {
       const { importDepsOf } = await import('./import-wiring.ts');
@@ -156,6 +159,12 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
   return app;
 }
 
+/** Returns the dispatcher of a backup. With a page, its progress goes into a file, for the page of the daemon. */
+function dispatcherOf({ settings, state, notifiers, log }: Environment, listeners: readonly Listener[]): Dispatcher {
+  const watched = settings.http ? [createProgressFile(state.directory)] : [];
+  return createDispatcher([...notifiers, ...listeners, ...watched], { log });
+}
+
 /** Lists the data that restores put aside. */
 function listKeptData(environment: Environment, plan: Plan): Promise<KeptData> {
   const { state, treeStore, self, journals } = environment;
@@ -176,12 +185,14 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
       import('./receivers.ts'),
       import('./targets.ts'),
     ]);
+  const { serveHttp } = await import('./http.ts');
   const only = await takeLock(daemonLock(environment.project)).catch((cause: unknown) => {
     if (!hasCode(cause, 'LOCKED')) throw cause;
     const hint = 'The Lifeboat container runs it already. To back up now, run `lifeboat backup`.';
     throw new LifeboatError('LOCKED', 'another daemon of this project runs', { cause, hint });
   });
   const alarms = openAlarms(environment);
+  const served = await serveHttp(environment, app);
   await daemon(
     {
       state,
@@ -198,7 +209,11 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
       recover: () => recoverAlone(environment),
       isBusy: app.isBusy,
       watch: (onChange, until) => watch(engine, { onChange, log, signal: until }),
-      everyMinute,
+      everyMinute: (tick) =>
+        everyMinute(() => {
+          served.tick();
+          return tick();
+        }),
       drills: {
         settings: settings.drill,
         drill: (until) => app.drill(scheduledDrill(until)),
@@ -208,7 +223,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
     },
     signal,
   ).finally(async () => {
-    await alarms.flush();
+    await Promise.all([alarms.flush(), served.close()]);
     await only.release();
   });
 }

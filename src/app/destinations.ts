@@ -9,7 +9,8 @@ import { createS3Destination } from '../destinations/s3/s3.ts';
 import type { Mount } from '../plan/model.ts';
 import { mountHolding } from '../plan/mounts.ts';
 import { isS3, parseS3Location, type S3Location } from '../plan/s3-location.ts';
-import { AWS_ENVIRONMENT, type Settings } from '../plan/settings.ts';
+import type { Settings } from '../plan/settings.ts';
+import { AWS_ENVIRONMENT } from '../plan/values/aws-environment.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { type RenewalRule, renewalRule } from '../store/content/repack.ts';
 

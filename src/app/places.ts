@@ -6,6 +6,7 @@ import type { Destination, SweepingDestination } from '../destinations/destinati
 import type { Listing } from '../destinations/listing.ts';
 import { until } from '../destinations/until.ts';
 import type { Self } from '../docker/discover.ts';
+import type { LimitedPlace } from '../overview/size-log.ts';
 import type { CopyLocation } from '../plan/location.ts';
 import type { Settings } from '../plan/settings.ts';
 import { openManifestCache, openPackListCache } from '../run/document-caches.ts';
@@ -89,6 +90,17 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
     }),
   };
   return places;
+}
+
+/** Returns the agent's own destination and the copies, with what their storage costs. */
+export function limitedPlacesOf({
+  settings,
+  own,
+}: {
+  settings: Settings;
+  own: { destination: { name: string } };
+}): LimitedPlace[] {
+  return [{ name: own.destination.name, limits: settings.destinationLimits }, ...settings.copies];
 }
 
 /** Names the container for people on another host, who cannot see it. */

@@ -8,5 +8,6 @@ export function secretValues(settings: Settings): string[] {
   all.push(awsKey?.accessKeyId, awsKey?.secretAccessKey, awsKey?.sessionToken, settings.customerKey);
   all.push(...(keys.ageIdentity?.split('\n') ?? []), keys.gpgPassphrase, keys.gpgPrivateKey);
   all.push(...(signingKeys ?? []), ...settings.pgCredentials.map(({ password }) => password));
+  all.push(settings.http?.password, settings.http?.token);
   return all.filter((value) => value !== undefined);
 }

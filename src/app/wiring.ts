@@ -3,7 +3,7 @@ import { backupUnderLock } from '../backup/backup.ts';
 import { createCapturer } from '../backup/capture.ts';
 import type { BackupDeps } from '../backup/context.ts';
 import { prepareKnown } from '../backup/known-contents.ts';
-import { LifeboatError } from '../base/errors.ts';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { asRun } from '../base/log.ts';
 import type { CopyAloneDeps } from '../copy/alone.ts';
 import type { CopyDeps } from '../copy/context.ts';
@@ -17,6 +17,7 @@ import { hasHelpers, reapHelpers } from '../docker/remove-helper.ts';
 import { reachedBy } from '../kept/databases.ts';
 import { recoverVolumes } from '../kept/undo-volumes.ts';
 import { completeDatabases } from '../kept/working-databases.ts';
+import { readSizes, saveSize, sizeProblems } from '../overview/size-log.ts';
 import type { KeepPolicy, Plan } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import { prune } from '../prune/prune.ts';
@@ -26,12 +27,14 @@ import type { RestoreDeps } from '../restore/context.ts';
 import type { RunDeps } from '../run/run-deps.ts';
 import { clearDirectory } from '../run/spool.ts';
 import { openAnswering, whenUp } from '../sources/postgres/server/when-up.ts';
+import type { StoredSizes } from '../store/objects/measure.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { keepReceivers } from './daemon-lock.ts';
 import { renewalRuleOf } from './destinations.ts';
 import type { Environment } from './environment.ts';
 import { makeSource } from './make-source.ts';
+import { limitedPlacesOf } from './places.ts';
 
 /** The functions below make the dependencies of each command from the environment. */
 
@@ -80,7 +83,13 @@ function clearOf({ engine, project, log, found }: Environment): (directory: stri
 }
 
 function pruneDepsOf({ settings, state, journals, now, log }: Environment) {
-  return { keep: settings.keep, state, journals, zone: settings.timeZone, now, log };
+  return {
+    ...{ keep: settings.keep, state, journals, zone: settings.timeZone, now, log },
+    saveSize: (place: string, sizes: StoredSizes) =>
+      saveSize(state.directory, place, { at: now().toISOString(), ...sizes }).catch((error: unknown) =>
+        log.warn('the size of the repository could not be recorded', { ...errorInfo(error) }),
+      ),
+  };
 }
 
 /** The dependencies that every kind of copying shares. */
@@ -199,6 +208,7 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
             ...(wanted ? { prune: pruneCopyOf(environment, plan, wanted.clockJump) } : {}),
           });
     },
+    sizeProblems: async () => sizeProblems(limitedPlacesOf(environment), await readSizes(state.directory)),
     prune: (plan, repository, pruning) =>
       prune({ ...pruneDepsOf(environment), plan, repository, ...pruning }, { dryRun: false }),
   };

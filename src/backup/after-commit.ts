@@ -48,6 +48,8 @@ export async function copyAndPrune(
     const view = listed ? repository.through(listOnce(destination, `${project}/`, listed)) : repository;
     await pruneAfter(deps, ending, { plan, repository: view, fence: lease.fence, clockJump, signal }, log);
   }
+  // Each place was measured when it was pruned.
+  if (prune) ending.problems.push(...((await deps.sizeProblems?.().catch(() => undefined)) ?? []));
   if (ending.status === 'ok' && !copies.every(isCopyOk)) ending.status = 'partial';
 }
 

@@ -1,6 +1,6 @@
 import type { Log } from '../base/log.ts';
 import type { Listing } from '../destinations/listing.ts';
-import type { Plan, PlannedSource } from '../plan/model.ts';
+import type { Plan, PlannedSource, Problem } from '../plan/model.ts';
 import type { PruneDeps } from '../prune/prune.ts';
 import type { CopyReport, Pruned, RunStart, Trigger } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
@@ -65,6 +65,8 @@ export interface BackupDeps extends RunDeps {
     repository: Repository,
     request: { lease: Lease; prune?: Pick<PruneDeps, 'clockJump'>; signal: AbortSignal },
   ): Promise<CopyReport[]>;
+  /** returns warnings about places that hold or cost more than their locations allow; absent: no place has limits */
+  sizeProblems?(): Promise<Problem[]>;
   /** removes what retention does not keep; throws as `prune` in prune.ts */
   prune(
     plan: Plan,

@@ -77,6 +77,7 @@ export const ERROR_CODES = {
   DEST_NOT_MOUNTED: 'the destination is inside the Lifeboat container, not on a mount',
   DEST_FOREIGN: 'the destination does not hold the expected repository',
   DEST_EXISTS: 'an object with that name already exists',
+  DEST_LARGE: 'a place holds more, or costs more, than its location allows',
   DEST_RULES: 'a lifecycle rule of the bucket removes or archives objects that backups need',
   DELETE_REFUSED: 'the destination refuses to delete an object',
   DEST_DAMAGED: 'the data read back differs from the data stored',

@@ -1,12 +1,10 @@
 import { errorOf } from '../backup/others.ts';
-import type { Problem } from '../plan/model.ts';
 import { fallAdvice, fallText } from '../report/fall.ts';
 import { formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
 import { problemLines } from '../report/problem-text.ts';
 import type { LastGood } from '../run/history.ts';
 import type { Attention, SourceStatus } from '../run/source-status.ts';
-import { documentsOfEntry } from '../store/objects/manifest.ts';
 import type { SourceTargets } from '../targets/collect.ts';
 import { nextCommand, targetText } from '../targets/judge.ts';
 
@@ -33,24 +31,6 @@ function word({ attention, stopped }: SourceStatus, unread: boolean): string {
   if (stopped !== undefined) return 'not running';
   if (unread && NEEDS_SNAPSHOTS.has(attention)) return 'unknown';
   return attention === null ? 'ok' : WORDS[attention];
-}
-
-/** Returns the sources whose last good snapshot needs a damaged object. `damaged`: their keys, see `withListsOf`. */
-export function damageProblems(all: readonly SourceStatus[], damaged: readonly string[]): Problem[] {
-  const bad = new Set(damaged);
-  return all.flatMap(({ name, lastGood }): Problem[] => {
-    if (!lastGood) return [];
-    if (!documentsOfEntry(lastGood.entry).some(({ key }) => bad.has(key))) return [];
-    return [
-      {
-        severity: 'error',
-        code: 'OBJECT_DAMAGED',
-        subject: name,
-        message: `\`lifeboat check\` found damage in its last good snapshot ${lastGood.snapshot}`,
-        hint: `Run \`lifeboat backup ${name}\`, which stores the damaged content again. \`lifeboat check\` names the newest whole snapshot.`,
-      },
-    ];
-  });
 }
 
 /**

@@ -1,5 +1,5 @@
 import { EXIT } from '../base/exit.ts';
-import { AWS_ENVIRONMENT } from '../plan/settings.ts';
+import { AWS_ENVIRONMENT } from '../plan/values/aws-environment.ts';
 import type { Io } from './call.ts';
 
 export async function treeJob(io: Io): Promise<number> {

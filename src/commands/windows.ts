@@ -1,29 +1,14 @@
-import type { ErrorInfo } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
-import type { Plan } from '../plan/model.ts';
-import { baseName } from '../plan/postgres.ts';
+import { readWindows, type SourceWindows } from '../overview/windows.ts';
 import { formatAgo, formatBytes, oneLine } from '../report/format.ts';
-import type { Repository } from '../store/repository/repository.ts';
-import { readRecoverable } from '../store/wal/recoverable.ts';
-import type { Hole, Window } from '../store/wal/windows.ts';
-import { type CopiedWal, openReceiverMemory, type ReceiverState, rememberedOf } from '../wal/receiver-state.ts';
+import type { CopiedWal, ReceiverState } from '../wal/receiver-state.ts';
 import { type Call, print } from './call.ts';
-
-/** The times to which one source can be recovered. */
-export interface SourceWindows {
-  name: string;
-  windows: Window[];
-  holes: Hole[];
-  receiver: ReceiverState | null;
-  /** how far each copy has the WAL, by its name */
-  copies: Record<string, CopiedWal>;
-  problems: ErrorInfo[];
-}
 
 /** `lifeboat windows`: shows to which times each database can be recovered. */
 export async function showWindows(call: Call): Promise<number> {
   const [wanted] = call.operands as [string | undefined];
-  const all = await readWindows(call, call.app.found ? await call.app.plan() : undefined, wanted);
+  const plan = call.app.found ? await call.app.plan() : undefined;
+  const all = await readWindows(call.app, call.io.signal, { plan, wanted });
   const now = new Date();
   print(call, { sources: all }, () =>
     all.length === 0
@@ -31,39 +16,6 @@ export async function showWindows(call: Call): Promise<number> {
       : all.flatMap((one) => windowLines(one, now)).join('\n'),
   );
   return all.some(({ windows }) => windows.length > 0) ? EXIT.done : EXIT.nothing;
-}
-
-/** Reads the windows of all sources of a plan, or of one source, which need not exist any more. */
-export async function readWindows(
-  { app, io }: Call,
-  plan: Plan | undefined,
-  wanted?: string,
-): Promise<SourceWindows[]> {
-  const planned = (plan?.sources ?? []).filter((one) => one.kind === 'base').map(({ server }) => server);
-  if (wanted === undefined && planned.length === 0) return [];
-  const repository = await openToRead(app);
-  const memory = openReceiverMemory(app.state.directory);
-  const all: SourceWindows[] = [];
-  for (const name of wanted === undefined ? planned : [wanted]) {
-    const receiver = app.otherRepository ? undefined : await memory.state(name);
-    const names = { source: name, base: baseName(name) };
-    const found = repository && (await readRecoverable(repository, names, rememberedOf(receiver), io.signal));
-    const { windows = [], holes = [] } = found ?? {};
-    const problems = (found?.problems ?? []).map(({ code, message }) => ({ code, message }));
-    const known = app.otherRepository ? {} : await memory.copied(name);
-    const present = new Set(app.copies.map((one) => one.name));
-    const copies = Object.fromEntries(Object.entries(known).filter(([copy]) => present.has(copy)));
-    all.push({ name, windows, holes, receiver: receiver ?? null, copies, problems });
-  }
-  return all;
-}
-
-/** Returns the repository; undefined if nothing was ever stored. */
-async function openToRead(app: Call['app']): Promise<Repository | undefined> {
-  if (app.otherRepository) return app.repository({ create: false });
-  const { repository, error } = await app.own.look();
-  if (error) throw error;
-  return repository;
 }
 
 /** Renders the windows of a source: one line for each window and hole, in order. */

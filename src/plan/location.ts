@@ -2,6 +2,7 @@ import type { KeepPolicy } from './model.ts';
 import { parseKeep } from './retention.ts';
 import { isS3, needsCustomerKey, parseS3Location } from './s3-location.ts';
 import { type Mistake, mistake, type Parsed } from './values/fields.ts';
+import { type PlaceLimits, takeLimits } from './values/place-limits.ts';
 
 /** A second place for the repository, as LIFEBOAT_COPY names it. */
 export interface CopyLocation {
@@ -11,7 +12,12 @@ export interface CopyLocation {
   readonly name: string;
   /** absent: the retention of the destination */
   readonly keep?: KeepPolicy;
+  /** absent: nothing is known of its price, and no size is too large */
+  readonly limits?: PlaceLimits;
 }
+
+/** The destination, as LIFEBOAT_DESTINATION names it. */
+type DestinationLocation = Pick<CopyLocation, 'location' | 'limits'>;
 
 const FORM = 'write the absolute path of a mount of this container, such as /backups, or s3://bucket/prefix';
 
@@ -29,6 +35,14 @@ export function parseLocation(value: string): Parsed<string> {
   if (parts.includes('..')) return { problem: 'has .. as a part', hint: FORM };
   if (parts.length === 0) return { problem: 'is the root directory', hint: FORM };
   return { value: `/${parts.join('/')}` };
+}
+
+/** Parses the destination: a location, with limits among its options. */
+export function parseDestination(text: string): Parsed<DestinationLocation> {
+  const taken = takeLimits(text.trim());
+  if ('problem' in taken) return taken;
+  const location = parseLocation(taken.value.location);
+  return 'value' in location ? { value: { ...taken.value, location: location.value } } : location;
 }
 
 /**
@@ -54,13 +68,16 @@ export function parseCopies(text: string): Parsed<CopyLocation[]> {
 }
 
 function parseCopy(text: string): Parsed<CopyLocation> {
-  const [, place = '', query = ''] = /^([^?]*)\??(.*)$/s.exec(text) ?? [];
+  const taken = takeLimits(text);
+  if ('problem' in taken) return taken;
+  const { limits } = taken.value;
+  const [, place = '', query = ''] = /^([^?]*)\??(.*)$/s.exec(taken.value.location) ?? [];
   const options = query.split('&').filter((option) => option !== '');
   const keeps = options.filter((option) => option.startsWith('keep='));
   const others = options.filter((option) => !option.startsWith('keep='));
   if (keeps.length > 1) return { problem: 'has keep twice', hidden: true };
   if (!isS3(place) && others.length > 0) {
-    const hint = 'the only option of a directory is ?keep=…';
+    const hint = 'the options of a directory are keep, price-per-gb, warn-size and warn-cost';
     return { problem: 'has an unknown option after the ?', hint, hidden: true };
   }
   const location = parseLocation(others.length > 0 ? `${place}?${others.join('&')}` : place);
@@ -72,7 +89,9 @@ function parseCopy(text: string): Parsed<CopyLocation> {
     return { problem: `has a keep policy that ${keep.problem}`, hint, hidden: true };
   }
   const name = nameOf(location.value);
-  return { value: { location: location.value, name, ...(keep ? { keep: keep.value } : {}) } };
+  return {
+    value: { location: location.value, name, ...(keep ? { keep: keep.value } : {}), ...(limits ? { limits } : {}) },
+  };
 }
 
 /** Returns the name of a location for messages: the location without its options. */

@@ -1,13 +1,14 @@
 import { LOG_FORMATS, type LogLevel } from '../base/log.ts';
-import { parseCopies, parseLocation } from './location.ts';
+import { parseCopies, parseDestination } from './location.ts';
 import { MESSAGE_SETTINGS } from './messages/message-settings.ts';
 import { pgCredentials } from './pg-credentials.ts';
 import { parseKeep } from './retention.ts';
 import { DRILL_SETTINGS } from './values/drill-settings.ts';
 import type { Fields, Parsed } from './values/fields.ts';
+import { HTTP_SETTINGS } from './values/http-settings.ts';
 import { ageIdentity, ageRecipients, armored, passphrase } from './values/key-values.ts';
 import { parseSchedule } from './values/schedule.ts';
-import { boolean, duration, integer, list, matching, oneOf, percent, secretLines, text } from './values/values.ts';
+import { boolean, duration, list, matching, oneOf, percent, secretLines, text } from './values/values.ts';
 import { parseZone } from './values/zone.ts';
 
 /** Compose's own rule for project names. */
@@ -27,9 +28,6 @@ function parseScope(value: string): Parsed<Scope> {
 }
 
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const satisfies readonly LogLevel[];
-
-/** A setting of a later version. Using it is a mistake: an operator who sets a key must not get unencrypted backups. */
-const planned = (form: string, doc: string) => ({ parse: text, form, doc, planned: true }) as const;
 
 /** Every setting. docs/settings.md is generated from this table. Each setting also has a NAME_FILE form. */
 export const SETTINGS = {
@@ -58,9 +56,9 @@ export const SETTINGS = {
     default: '5%',
   },
   LIFEBOAT_DESTINATION: {
-    parse: parseLocation,
+    parse: parseDestination,
     form: 'absolute path, or `s3://bucket/prefix?…`',
-    doc: 'where Lifeboat stores backups: a mount of the Lifeboat container, or [an S3 bucket](s3.md)',
+    doc: 'where Lifeboat stores backups: a mount of the Lifeboat container, or [an S3 bucket](s3.md). Options [tell Lifeboat what the storage costs](monitoring.md#size-and-cost)',
     default: '/backups',
   },
   LIFEBOAT_COPY: {
@@ -200,7 +198,7 @@ export const SETTINGS = {
     default: '30 4 * * 0',
   },
   ...DRILL_SETTINGS,
-  LIFEBOAT_HTTP_PORT: { ...planned('port', 'port of the metrics and the status page'), parse: integer(1, 65_535) },
+  ...HTTP_SETTINGS,
   LOG_LEVEL: {
     parse: oneOf(LEVELS),
     form: LEVELS.map((level) => `\`${level}\``).join(', '),

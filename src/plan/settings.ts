@@ -8,6 +8,8 @@ import { encryptionOf, type SealKeys } from './seal-keys.ts';
 import { type Scope, SETTINGS } from './setting-table.ts';
 import { type DrillSettings, toDrillSettings } from './values/drill-settings.ts';
 import { type Mistake, mistake, readFields, unknownKey, type Values } from './values/fields.ts';
+import { type HttpSettings, httpOf } from './values/http-settings.ts';
+import type { PlaceLimits } from './values/place-limits.ts';
 import { hasLikePrefix, suggest } from './values/suggest.ts';
 
 /** The settings of the operator, validated and typed. */
@@ -21,6 +23,8 @@ export interface Settings {
   readonly maxUnused: number;
   /** absolute path without a trailing slash, or `s3://…` as written */
   readonly destination: string;
+  /** the price of the destination, and from when on its size is reported */
+  readonly destinationLimits?: PlaceLimits;
   /** further places for the same repository, in the order of the setting */
   readonly copies: readonly CopyLocation[];
   /** the S3 key; absent: the AWS SDK looks for one */
@@ -49,32 +53,14 @@ export interface Settings {
   readonly pgPassword?: string;
   /** at most one for each source */
   readonly pgCredentials: readonly SourceCredentials[];
+  /** absent: nothing is served */
+  readonly http?: HttpSettings;
   readonly logLevel: LogLevel;
   /** absent: `text` at a terminal, `json` elsewhere */
   readonly logFormat?: LogFormat;
   /** IANA name */
   readonly timeZone: string;
 }
-
-/** Variables that the AWS SDK and Node read directly: the location of keys, and proxies. Helpers need them too. */
-export const AWS_ENVIRONMENT = [
-  'AWS_PROFILE',
-  'AWS_CONFIG_FILE',
-  'AWS_SHARED_CREDENTIALS_FILE',
-  'AWS_ROLE_ARN',
-  'AWS_ROLE_SESSION_NAME',
-  'AWS_WEB_IDENTITY_TOKEN_FILE',
-  'AWS_CONTAINER_CREDENTIALS_FULL_URI',
-  'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
-  'AWS_CONTAINER_AUTHORIZATION_TOKEN',
-  'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE',
-  'HTTP_PROXY',
-  'HTTPS_PROXY',
-  'NO_PROXY',
-  'http_proxy',
-  'https_proxy',
-  'no_proxy',
-] as const;
 
 const names = Object.keys(SETTINGS);
 
@@ -170,8 +156,8 @@ export function parseSettings(
     mistakes.push(mistake('LIFEBOAT_ENCRYPTION', 'invalid', message, 'remove one of them'));
   }
   const { LIFEBOAT_DESTINATION: destination, LIFEBOAT_COPY: copies, AWS_REGION: region } = read.values;
-  mistakes.push(...misplaced(destination, copies ?? [], region));
-  if (!given.has('LIFEBOAT_S3_CUSTOMER_KEY')) mistakes.push(...lackingCustomerKey(destination, copies ?? []));
+  mistakes.push(...misplaced(destination.location, copies ?? [], region));
+  if (!given.has('LIFEBOAT_S3_CUSTOMER_KEY')) mistakes.push(...lackingCustomerKey(destination.location, copies ?? []));
   if (mistakes.length > 0) throw refusal(mistakes);
   return toSettings(read.values);
 }
@@ -194,7 +180,8 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     keep: values.LIFEBOAT_KEEP,
     fall: values.LIFEBOAT_FALL,
     maxUnused: values.LIFEBOAT_MAX_UNUSED,
-    destination: values.LIFEBOAT_DESTINATION,
+    destination: values.LIFEBOAT_DESTINATION.location,
+    destinationLimits: values.LIFEBOAT_DESTINATION.limits,
     copies: values.LIFEBOAT_COPY ?? [],
     awsKey: awsKeyOf(values),
     awsRegion: values.AWS_REGION,
@@ -213,6 +200,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     pgUser: values.LIFEBOAT_PGUSER,
     pgPassword: values.LIFEBOAT_PGPASSWORD,
     pgCredentials: values.LIFEBOAT_PGCREDENTIALS ?? [],
+    http: httpOf(values),
     logLevel: values.LOG_LEVEL,
     logFormat: values.LOG_FORMAT,
     timeZone: values.TZ,

@@ -11,6 +11,7 @@ import type { State } from '../run/state.ts';
 import type { RenewalRule } from '../store/content/repack.ts';
 import { deleteAll } from '../store/objects/delete-all.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
+import { measureStored, type StoredSizes } from '../store/objects/measure.ts';
 import { fenceOften } from '../store/repository/fence-often.ts';
 import type { Lease } from '../store/repository/lease.ts';
 import { namedKeys } from '../store/repository/pack-lists.ts';
@@ -40,6 +41,8 @@ export interface PruneDeps {
    * run
    */
   fence: Lease['fence'];
+  /** records what the place holds; absent: nobody asks. Never rejects */
+  saveSize?(place: string, sizes: StoredSizes): Promise<void>;
   /** returns an error if the clock was set since the run or command began: nothing is removed then */
   clockJump: ClockWatch;
   signal: AbortSignal;
@@ -112,6 +115,8 @@ export async function prune(given: PruneDeps, request: PruneRequest): Promise<Pr
     const renewal = rule ? { renewal: await foreseeRenewal({ repository, plan, manifests, rule, signal }) } : {};
     return { ...outcome(request, snapshots, decisions, garbage), ...renewal };
   }
+  const without = new Set(garbage.due.map(({ key }) => key));
+  await deps.saveSize?.(destination.name, await measureStored(destination, project, { without, signal: deps.signal }));
   if (!(await changesAnything(deps, snapshots, toRemove, garbage))) {
     deps.log.info(`nothing to prune at ${destination.name}`);
     return outcome(request, snapshots, decisions, garbage);

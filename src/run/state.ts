@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Accepted } from '../plan/accepted.ts';
 import type { Problem, VolumeSource } from '../plan/model.ts';
+import { appendRun } from '../record/run-log.ts';
 import type { RunReport } from '../report/events.ts';
 import type { PendingRetry } from '../report/tries.ts';
 import type { KnownArea, PendingArea } from '../store/exchange/known-area.ts';
@@ -163,6 +164,7 @@ export function openState(directory: string, project?: string): State {
     async saveLastRun(report, own = report) {
       await writeJson(file('results.json'), { ...(await results()), ...resultsOf(own) });
       await writeJson(file('last-run.json'), report);
+      await appendRun(directory, own).catch(() => undefined);
     },
     results,
     served: () => record('served.json'),

@@ -66,7 +66,14 @@ function call(...operands: string[]): Call & { said: () => string } {
   const repository = { project: 'shop', destination: { name: '/backups' }, snapshots: async () => list, seen: [] };
   let out = '';
   const app = {
-    ...{ project: 'shop', destination: { name: '/backups' }, state, log: silentLog, now: () => new Date() },
+    ...{
+      project: 'shop',
+      destination: { name: '/backups' },
+      limitedPlaces: [],
+      state,
+      log: silentLog,
+      now: () => new Date(),
+    },
     settings: { timeZone: 'UTC', copies: [] },
     plan: async () => ({
       ...{ project: 'shop', problems: [] },

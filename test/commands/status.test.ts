@@ -56,7 +56,9 @@ async function show({ manifests = [SNAPSHOT], keys = [], damaged = [], ...over }
       project: 'shop2',
       destination: { name: '/backups' },
       settings: { timeZone: 'UTC', copies: [{ name: '/nas' }] },
+      limitedPlaces: [],
       state: {
+        directory: '/nowhere',
         lastRun: async () => over.last,
         results: async () => over.results ?? {},
         accepted: async () => ({}),

@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { SourceWindows } from '../../src/commands/windows.ts';
+import type { SourceWindows } from '../../src/overview/windows.ts';
 import type { PointResult } from '../../src/restore/point/restore-point.ts';
 import { ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { SourceWindows } from '../../src/commands/windows.ts';
+import type { SourceWindows } from '../../src/overview/windows.ts';
 import type { RestoreResult } from '../../src/restore/context.ts';
 import type { PointResult } from '../../src/restore/point/restore-point.ts';
 import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';

@@ -1,8 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { SourceWindows } from '../../src/commands/windows.ts';
 import { createLocalDestination } from '../../src/destinations/local.ts';
+import type { SourceWindows } from '../../src/overview/windows.ts';
 import { parsePointInTime } from '../../src/plan/values/point-in-time.ts';
 import { FETCH_SCRIPT } from '../../src/restore/point/recovery-settings.ts';
 import { type Target, targetSettings } from '../../src/restore/point/target.ts';

@@ -188,15 +188,6 @@ describe('mistakes', () => {
     }
   });
 
-  const planned = Object.entries(SETTINGS).filter(([, field]) => 'planned' in field);
-  test('some are planned', () => expect(planned.length).toBeGreaterThan(0));
-  test.each(planned)('%s is refused, never ignored', (name) => {
-    expect(refusal({ [name]: 'something' })).toMatchObject({
-      code: 'SETTING_INVALID',
-      message: `${name} is not available in this version yet`,
-    });
-  });
-
   test.each([
     ['LIFEBOAT_DESTINATION', 's3://bucket/prefix', 'names neither a region nor an endpoint'],
     ['LIFEBOAT_DESTINATION', 's3:bucket', 'does not name a bucket'],

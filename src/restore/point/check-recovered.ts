@@ -1,4 +1,5 @@
 import { errorInfo } from '../../base/errors.ts';
+import { plural } from '../../report/format.ts';
 import type { Session } from '../../sources/postgres/server/session.ts';
 import { serverWords, sqlState } from '../../sources/postgres/server/sql-state.ts';
 import type { Tools } from '../../sources/postgres/server/tools.ts';
@@ -143,7 +144,7 @@ function resultOf({ indexes, tables, left, damaged, skipped }: Found): PointChec
     return { name, ok: false, detail: `${damaged.slice(0, NAMED).join('; ')}${more}` };
   }
   const parts = [
-    `${indexes} indexes and ${tables} tables are sound`,
+    `${plural(indexes, 'index', 'indexes')} and ${plural(tables, 'table')} are sound`,
     ...(left > 0 ? [`${left} were not checked, because the time for it was up`] : []),
     ...skipped,
   ];

@@ -1,0 +1,51 @@
+import type { AddressInfo } from 'node:net';
+import { createAdaptorServer } from '@hono/node-server';
+import { errorInfo } from '../base/errors.ts';
+import { createRoutes } from './app.ts';
+import type { HttpDeps } from './deps.ts';
+
+/** The most connections at a time. */
+const MAX_CONNECTIONS = 200;
+
+/** A server that answers. */
+interface HttpServer {
+  port: number;
+  /** Ends the server and its open connections. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the server of the page, the metrics and the health check, on all addresses of the container.
+ *
+ * @param deps what it serves
+ * @param port 0: any free port
+ * @returns undefined if the port cannot be used. That is logged, because backups do not need the server
+ */
+export async function startHttp(deps: HttpDeps, port: number): Promise<HttpServer | undefined> {
+  const stop = new AbortController();
+  const server = createAdaptorServer({ fetch: createRoutes(deps, stop.signal).fetch });
+  if ('maxConnections' in server) server.maxConnections = MAX_CONNECTIONS;
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(port, resolve);
+    });
+  } catch (error) {
+    deps.log.error(`port ${port} cannot be opened, so there is no page and no metrics`, { ...errorInfo(error) });
+    return undefined;
+  }
+  server.on('error', (error) => deps.log.warn('the HTTP server failed', { ...errorInfo(error) }));
+  const address: AddressInfo | string | null = server.address();
+  const actual = typeof address === 'object' && address !== null ? address.port : port;
+  deps.log.info('serving the page and the metrics', { port: actual });
+  return {
+    port: actual,
+    async close() {
+      stop.abort();
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        if ('closeAllConnections' in server) server.closeAllConnections();
+      });
+    },
+  };
+}

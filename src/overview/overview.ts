@@ -1,0 +1,251 @@
+import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
+import { spoolProblems } from '../check/foresee.ts';
+import { heldServices } from '../daemon/held-services.ts';
+import type { KeptData } from '../kept/list.ts';
+import type { Plan, Problem } from '../plan/model.ts';
+import type { RunReport } from '../report/events.ts';
+import { withoutAccepted } from '../report/tries.ts';
+import { lastGoodOf, lastGoodReport } from '../run/history.ts';
+import { SPOOL } from '../run/mounts.ts';
+import { knownPlaces } from '../run/remembered.ts';
+import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
+import type { CopyState, State } from '../run/state.ts';
+import type { UnderWay } from '../run/under-way.ts';
+import { documentsOfEntry, type Manifest } from '../store/objects/manifest.ts';
+import { findOtherProjects, otherProjectsText } from '../store/repository/other-projects.ts';
+import { withListsOf } from '../store/repository/pack-lists.ts';
+import type { SnapshotList } from '../store/repository/repository.ts';
+import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { readTargets, type SourceTargets } from '../targets/collect.ts';
+import { leftSlotProblems } from '../wal/left-slots.ts';
+import { openReceiverMemory } from '../wal/receiver-state.ts';
+import { type PlaceSize, placeSize } from './place-size.ts';
+import { type LimitedPlace, readSizes, sizeProblems } from './size-log.ts';
+import { readWindows, type SourceWindows, type WindowDeps } from './windows.ts';
+
+/** What {@link collectOverview} reads. */
+export interface OverviewDeps extends WindowDeps {
+  /** an engine knows the agent's container */
+  found: boolean;
+  plan(): Promise<Plan>;
+  project: string;
+  settings: { timeZone: string; copies: readonly { name: string }[] };
+  /** the destination and the copies, with what their storage costs */
+  limitedPlaces: readonly LimitedPlace[];
+  destination: { readonly name: string };
+  state: State;
+  /** directory of the journals */
+  journals: string;
+  nextRun(plan: Plan): Date;
+  runsUnderWay(): Promise<UnderWay[]>;
+  listKept(plan: Plan): Promise<KeptData>;
+}
+
+/** The facts about a project at one moment. */
+export interface Overview {
+  at: Date;
+  project: string;
+  zone: string;
+  plan: Plan;
+  /** runs in progress, oldest first */
+  underWay: UnderWay[];
+  /** the last run that ended, without what a person has accepted since */
+  last?: RunReport;
+  sources: SourceStatus[];
+  /** name of the destination, without its options */
+  destination: string;
+  found: Found;
+  copies: ({ name: string } & CopyState)[];
+  /** what each place holds; the destination comes first */
+  places: PlaceSize[];
+  /** the targets of each source that has some, and whether they are met */
+  targets: SourceTargets[];
+  /** the times to which servers can be recovered; empty if the destination cannot be read */
+  windows: SourceWindows[];
+  kept: KeptData;
+  held: Awaited<ReturnType<typeof heldServices>>;
+  /** problems that belong to no run: of the spool, of replication slots, and damage */
+  problems: Problem[];
+  /** ISO time of the next scheduled run */
+  nextRun: string;
+  /** ISO time at which a failed run is tried again, unless a run is in progress */
+  retryAt?: string;
+}
+
+/** The findings at the destination. */
+export interface Found {
+  /** newest first */
+  manifests: Manifest[];
+  /** keys of damaged objects, and of the lists of packs that name one of them */
+  objects: string[];
+  /** snapshots that cannot be used */
+  damaged: SnapshotList['damaged'];
+  /** why the destination cannot be used */
+  problem?: LifeboatError;
+  /** which other projects it holds, if it has no snapshot of this one */
+  others?: string;
+}
+
+/**
+ * Collects the facts about the agent's project. If the destination cannot be read, the facts that need no destination
+ * are still there.
+ *
+ * @param deps where to read
+ * @param signal ends the reading
+ * @returns sizes in bytes
+ * @throws ENGINE_* if the plan cannot be made; the signal's reason
+ */
+export async function collectOverview(deps: OverviewDeps, signal: AbortSignal): Promise<Overview> {
+  const { state, settings } = deps;
+  const at = new Date();
+  const [run, plan] = [await state.lastRun(), await deps.plan()];
+  const found = await lookAtDestination(deps, plan, signal);
+  const { manifests, objects: damaged } = found;
+  const { timeZone: zone } = settings;
+  const [results, accepted] = await Promise.all([state.results(), state.accepted()]);
+  const lastPlaces = await knownPlaces(state.directory).catch(() => ({}));
+  const sources = listSourceStatuses({
+    plan,
+    manifests,
+    results,
+    accepted,
+    places: lastPlaces,
+    damaged,
+    zone,
+    now: at,
+  });
+  const underWay = await deps.runsUnderWay();
+  // A retry in progress is noted too, in case it dies.
+  const retryAt = underWay.length > 0 ? undefined : (await state.retries()).map((retry) => retry.at).sort()[0];
+  const kept = await deps.listKept(plan);
+  const windows = found.problem ? [] : await readWindows(deps, signal, { plan: deps.found ? plan : undefined });
+  const copies = await copyStates(deps);
+  const slots = await slotProblems(deps);
+  const sizes = await readSizes(state.directory);
+  // Without the destination, the snapshots that the daemon remembers count.
+  const known = found.problem ? undefined : manifests;
+  const targets = await readTargets({ plan, directory: state.directory, manifests: known }, at);
+  const problems = [
+    ...(await spoolProblems(SPOOL)),
+    ...[...slots, ...damageProblems(sources, damaged), ...sizeProblems(deps.limitedPlaces, sizes)],
+  ];
+  const held = await heldServices(deps.journals, underWay);
+  return {
+    ...{ at, project: deps.project, zone, plan, underWay, sources, destination: deps.destination.name, found },
+    ...(run ? { last: withoutAccepted(run, accepted) } : {}),
+    ...{
+      copies,
+      targets,
+      places: deps.limitedPlaces.map((place) => placeSize(place, sizes[place.name], at)),
+      windows,
+      kept,
+      held,
+      problems,
+      nextRun: deps.nextRun(plan).toISOString(),
+    },
+    ...(retryAt === undefined ? {} : { retryAt }),
+  };
+}
+
+/** Returns an overview as `status --json` prints it and the API sends it. Not redacted. */
+export function overviewDocument(overview: Overview): object {
+  const { project, underWay, last, nextRun, sources, destination, found, copies, places, windows, kept, held } =
+    overview;
+  return {
+    project,
+    running: runningNow(underWay),
+    last: last ?? null,
+    nextRun,
+    sources: sources.map((source) => toRow(source, overview.targets)),
+    destination: { name: destination, ...destinationView(found) },
+    copies,
+    places,
+    ...(windows.length > 0 ? { windows } : {}),
+    snapshots: found.manifests.length,
+    restores: kept.restores,
+    strayAreas: kept.stray,
+    held,
+    problems: overview.problems,
+  };
+}
+
+/**
+ * Names the backup or restore in progress. The newest counts, because a restore runs a backup for its safety snapshot.
+ */
+export function runningNow(underWay: readonly UnderWay[]): string | null {
+  const start = underWay.at(-1)?.start;
+  if (!start) return null;
+  return start.verb === 'backup' ? `backup ${start.run.id} since ${start.run.start}` : `restore ${start.id}`;
+}
+
+/** Returns the replication slots that no source needs any more. Without the spool, none is known. */
+async function slotProblems({ state }: OverviewDeps): Promise<Problem[]> {
+  const memory = openReceiverMemory(state.directory);
+  return leftSlotProblems(await memory.slots().catch(() => []));
+}
+
+async function copyStates({ state, settings }: OverviewDeps): Promise<Overview['copies']> {
+  const known = await state.copies();
+  return settings.copies.map(({ name }) => ({ name, ...known[name] }));
+}
+
+/** A source as `status --json` shows it. */
+function toRow({ name, attention, last, lastGood, missing }: SourceStatus, all: readonly SourceTargets[]) {
+  const targets = all.find((one) => one.name === name)?.targets;
+  return {
+    name,
+    attention,
+    last: last ?? null,
+    ...(missing ? { missing } : {}),
+    ...(targets ? { targets } : {}),
+    lastGood: lastGood ? { ...lastGoodReport(lastGood), bytes: lastGood.entry.bytes } : null,
+  };
+}
+
+/** Reads the manifests at the destination. If that fails, the caller still shows everything else. */
+async function lookAtDestination(deps: OverviewDeps, plan: Plan, signal: AbortSignal): Promise<Found> {
+  const found: Found = { manifests: [], damaged: [], objects: await deps.state.damaged() };
+  const { repository, error } = await deps.own.look();
+  if (error) return { ...found, problem: error };
+  try {
+    if (!repository) return found;
+    const list = await repository.snapshots(signal);
+    found.manifests = list.snapshots.map(({ manifest }) => manifest);
+    refuseLostEnd(repository, list);
+    const lastGood = plan.sources.flatMap(({ name }) => lastGoodOf(found.manifests, name)?.entry ?? []);
+    found.objects = await withListsOf(repository, lastGood, found.objects, signal);
+    const isNew = list.snapshots.length + list.damaged.length === 0;
+    const names = isNew ? await findOtherProjects(repository, signal) : [];
+    const others = otherProjectsText(repository.destination.name, names);
+    return { ...found, damaged: list.damaged, ...(others === undefined ? {} : { others }) };
+  } catch (cause) {
+    signal.throwIfAborted();
+    return { ...found, problem: toLifeboatError(cause) };
+  }
+}
+
+/** Returns the problems of the destination as `status --json` shows them. */
+function destinationView({ problem, damaged }: Found) {
+  return {
+    ...(problem ? { error: errorInfo(problem) } : {}),
+    ...(damaged.length > 0 ? { damaged: damaged.map(({ id, error }) => ({ id, ...errorInfo(error) })) } : {}),
+  };
+}
+
+/** Returns the sources whose last good snapshot needs a damaged object. `damaged`: their keys, see `withListsOf`. */
+function damageProblems(all: readonly SourceStatus[], damaged: readonly string[]): Problem[] {
+  const bad = new Set(damaged);
+  return all.flatMap(({ name, lastGood }): Problem[] => {
+    if (!lastGood) return [];
+    if (!documentsOfEntry(lastGood.entry).some(({ key }) => bad.has(key))) return [];
+    return [
+      {
+        severity: 'error',
+        code: 'OBJECT_DAMAGED',
+        subject: name,
+        message: `\`lifeboat check\` found damage in its last good snapshot ${lastGood.snapshot}`,
+        hint: `Run \`lifeboat backup ${name}\`, which stores the damaged content again. \`lifeboat check\` names the newest whole snapshot.`,
+      },
+    ];
+  });
+}
