@@ -229,7 +229,7 @@ describe('a key that may not delete', () => {
       name: `${root} encrypting`,
       async *list(prefix, options) {
         for await (const object of destination.list(prefix, options))
-          yield { ...object, version: versions.get(object.key) ?? object.version };
+          yield { ...object, version: versions.get(object.key) ?? object.version ?? '' };
       },
       async replace(name, content, version) {
         for await (const object of this.list('shop/leases/')) {
