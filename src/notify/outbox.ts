@@ -67,11 +67,26 @@ export function createOutbox(channel: Sender, { log, now, againMs = AGAIN_MS }: 
         if (newest === undefined || newest === first) throw error;
         // A message that the other side refuses for good must not hold up the others.
         await send(newest, signal);
-        remove(waiting, first);
-        log.warn('a message was refused', { listener: channel.name, title: first.message.title, ...errorInfo(error) });
+        await sendOrDrop(first, signal);
       }
     }
     failures = 0;
+  }
+
+  /** Sends a message now that the channel works: a short outage must lose none. Drops it if it is refused again. */
+  async function sendOrDrop(one: Waiting, signal: AbortSignal): Promise<void> {
+    try {
+      await send(one, signal);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      remove(waiting, one);
+      log.warn('a message was refused', { listener: channel.name, title: one.message.title, ...errorInfo(error) });
+    }
+  }
+
+  function drop(count: number, why: string): void {
+    for (const { message, at } of waiting.splice(0, count))
+      log.error(why, { listener: channel.name, title: message.title, at: new Date(at).toISOString() });
   }
 
   function later(): void {
@@ -79,7 +94,7 @@ export function createOutbox(channel: Sender, { log, now, againMs = AGAIN_MS }: 
     const pause = againMs[Math.min(failures, againMs.length - 1)] ?? 0;
     failures++;
     const old = waiting.findLastIndex(({ at }) => now() - at >= GIVE_UP_MS);
-    waiting.splice(0, old + 1);
+    drop(old + 1, 'a message was never sent: it is too old');
     if (waiting.length === 0) return;
     const about = { listener: channel.name, waiting: waiting.length };
     timer = setTimeout(() => {
@@ -99,7 +114,7 @@ export function createOutbox(channel: Sender, { log, now, againMs = AGAIN_MS }: 
   return {
     put(message, signal) {
       waiting.push({ message, at: now() });
-      if (waiting.length > MAX_WAITING) waiting.splice(0, waiting.length - MAX_WAITING);
+      drop(Math.max(0, waiting.length - MAX_WAITING), 'a message was never sent: too many wait');
       return enqueue(signal);
     },
   };
