@@ -23,7 +23,7 @@ interface DueDeps {
 
 /** The keys of drills among the schedules that were served. No cron expression looks like them. */
 const KEY = 'drill';
-/** when a drill that ended early is tried again */
+/** when a drill that ended early, or could not begin, is tried again */
 const AGAIN = 'drill again';
 
 /** With LIFEBOAT_DRILL=every, this time after the last drill. Less than a day, so that it stays within the day. */
@@ -35,7 +35,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Runs a drill if its time has come. A schedule that was never served counts from now on. A drill that a run prevents
- * is due again in the next minute, and one that ended early some hours later.
+ * is due again in the next minute, and one that ended early or could not begin some hours later.
  *
  * @param until aborts when the daemon stops
  * @param nextBackup the drill ends early when that backup is due
@@ -51,7 +51,7 @@ export async function runDueDrill(deps: DueDeps, until: AbortSignal, nextBackup:
   // Before the drill, so that one which crashes the agent is tried again, and not at once.
   await served.write({ ...times, [KEY]: now().toISOString(), [AGAIN]: again });
   const report = await runDrill({ drills, log }, until, nextBackup.getTime() - now().getTime());
-  if (report !== 'locked' && report?.status === 'interrupted') return;
+  if (report === undefined || (report !== 'locked' && report.status === 'interrupted')) return;
   const { [AGAIN]: _, ...others } = await served.read();
   await served.write(report === 'locked' ? { ...others, ...times } : others);
 }

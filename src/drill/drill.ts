@@ -104,9 +104,11 @@ async function choose(
   }
   if (snapshot !== 'latest') {
     const { manifest } = await repository.resolve(snapshot);
-    return Object.entries(manifest.sources).flatMap(([name, { status, kind }]) =>
+    const held = Object.entries(manifest.sources).flatMap(([name, { status, kind }]) =>
       status === 'failed' || kind === 'base' ? [] : [name],
     );
+    if (held.length > 0) return held;
+    throw new LifeboatError('SOURCE_UNKNOWN', `snapshot ${manifest.id} holds nothing that a drill could restore`);
   }
   if (plan.length > 0) return plan.map(({ name }) => name);
   const { snapshots } = await repository.snapshots(signal);

@@ -7,6 +7,7 @@ import type { Hook, HookService, Plan, PlannedSource } from '../plan/model.ts';
 import type { DrillCheck, DrillResult } from '../report/drill-report.ts';
 import { plural } from '../report/format.ts';
 import type { Journal } from '../run/journal.ts';
+import { hidingSecrets } from './app-secrets.ts';
 import type { DrillDeps, RestoredData } from './context.ts';
 
 /** Restored data, and the source that it is of. */
@@ -79,6 +80,7 @@ async function runOne(deps: DrillDeps, test: Smoke, run: Run): Promise<DrillChec
     await execText(deps.engine, helper.id, {
       argv: ['sh', '-c', RUN_SCRIPT, 'sh', ...test.hook.argv],
       input: assignments(env),
+      redact: hidingSecrets(env),
       ...userOf(test.hook.user ?? user),
       ...{ heartbeat: HEARTBEAT_S, signal: AbortSignal.any([run.signal, limit]) },
     });

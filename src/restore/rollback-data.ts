@@ -20,6 +20,7 @@ import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { KnownArea } from '../store/exchange/known-area.ts';
 import { areaName } from '../store/filesystem/area.ts';
 import type { Consent, RestoreDeps } from './context.ts';
+import { refuseWriters } from './services.ts';
 
 /** The replaced and the restored data of a restore, on a server or in a volume. */
 export interface KeptData {
@@ -200,6 +201,7 @@ export async function withVolume<T>(
     },
     check: (chosen) => checkRollBack(deps, place, chosen, run),
     async swap(chosen) {
+      if (isServer) await refuseWriters(deps.engine, planned, deps.agentId);
       const save = (volume: KnownArea | undefined) => saveTurned(state, chosen, volume && { volume });
       const done = await rollBackVolume({ deps, place, chosen, run, now: deps.now(), save });
       const { kept, swapMs, warnings } = done;

@@ -1,3 +1,4 @@
+import { LifeboatError } from '../base/errors.ts';
 import { listFacts } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
@@ -140,6 +141,24 @@ function usingVolume(
     using: [...new Set([...writers, ...labelled])].filter(isOwn),
     foreign: writers.filter((one) => !isOwn(one)),
   };
+}
+
+/**
+ * Refuses to exchange the data directory of a server while a container runs that can write to it. A server that keeps
+ * running writes to the files that are put aside, and damages both. Others may have been left out: the user asked for
+ * that, the container would be removed by a stop, or it belongs to another project.
+ *
+ * @throws TREE_TARGET_REFUSED; ENGINE_*
+ */
+export async function refuseWriters(engine: Engine, { mount }: VolumeSource, agentId: string): Promise<void> {
+  const running = writersTo(mount, { containers: await listFacts(engine, { all: true }), agentId });
+  if (running.length === 0) return;
+  const names = running.map(({ name }) => name).join(', ');
+  throw new LifeboatError(
+    'TREE_TARGET_REFUSED',
+    `${names} can write to the data directory of the server and is running, so the data cannot be exchanged`,
+    { hint: 'Nothing was changed. Stop the container with `docker stop`, and leave out --no-stop.' },
+  );
 }
 
 /** Returns whether a container can write to the volume of a source. */

@@ -19,8 +19,9 @@ import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postg
 import { lostEnd } from '../store/wal/read-log.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
+import { leaveAll, leaveTimeline } from './leave-received.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
-import { empty, holdsOtherTimeline, removeOtherTimelines } from './received-files.ts';
+import { empty } from './received-files.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
@@ -41,6 +42,8 @@ interface Connected {
   slot: string;
   directory: string;
   shipping: Shipping;
+  /** the server's position when the connection was made */
+  begun: bigint;
 }
 
 /**
@@ -56,6 +59,8 @@ export class Receiver {
   /** why WAL is missing, until the gap is recorded */
   private reason: string | undefined;
   private renew = false;
+  /** the last state of a slot that was dropped because the server kept too much WAL for it */
+  private dropped: SlotState | undefined;
   private readonly guard: SlotGuard;
   private readonly intervalMs: number;
 
@@ -66,10 +71,7 @@ export class Receiver {
     this.intervalMs = storeIntervalMs(source.rpoMs);
     this.bases = new BaseMaker(deps, source);
     this.status = new ReceiverStatus(deps, source);
-    this.guard = new SlotGuard((error) => {
-      if (hasCode(error, 'WAL_GAP')) this.reason ??= error.message;
-      this.raise(error);
-    });
+    this.guard = new SlotGuard((error) => this.raise(error));
   }
 
   /** Never rejects. */
@@ -107,7 +109,10 @@ export class Receiver {
     try {
       const session = await tools.session('postgres', signal).catch(() => tools.control());
       const connected = await this.prepare({ tools, session, root }, signal);
-      await this.leaveTimeline(connected, signal);
+      // From there on, the new slot would make the server keep the WAL that the drop allowed it to remove.
+      if (this.dropped) await leaveAll(connected, signal, this.dropped.slot);
+      this.dropped = undefined;
+      await leaveTimeline(connected, connected.facts.segmentSize, signal);
       await this.drain(connected, signal);
       const ended = new AbortController();
       const until = AbortSignal.any([signal, ended.signal]);
@@ -130,29 +135,22 @@ export class Receiver {
     }
   }
 
-  /**
-   * Stores what was received, and drops it: `pg_receivewal` would ask again for WAL that the server no longer has. It
-   * then begins where the slot begins.
-   */
-  private async startOver({ session, slot, shipping, directory }: Connected, signal: AbortSignal): Promise<void> {
+  /** Starts over at a new slot after the server has removed WAL that `pg_receivewal` asks for. */
+  private async startOver(connected: Connected, signal: AbortSignal): Promise<void> {
     this.reason ??= 'the server no longer has it';
-    const state = await readSlot(session, slot);
-    while ((await shipping.ship(state, signal)).more) signal.throwIfAborted();
-    await empty(directory);
+    await leaveAll(connected, signal);
     // A receiver that asks for older WAL also takes its slot back there.
     this.renew = true;
   }
 
-  /**
-   * Stores and drops what was received of another timeline than the server's, as after a recovery in place:
-   * `pg_receivewal` would ask this server for the rest of it.
-   */
-  private async leaveTimeline({ session, slot, shipping, directory, facts }: Connected, signal: AbortSignal) {
-    const state = await readSlot(session, slot);
-    const { segmentSize } = facts;
-    if (!(await holdsOtherTimeline(directory, state.timeline, segmentSize))) return;
-    while ((await shipping.ship(state, signal)).more) signal.throwIfAborted();
-    await removeOtherTimelines(directory, state.timeline, segmentSize);
+  /** @throws WAL_GAP after the guard has dropped the slot */
+  private async check(one: Pick<Connected, 'tools' | 'session' | 'slot'>, state: SlotState, signal: AbortSignal) {
+    await this.guard.check(one, state, signal).catch((error: unknown) => {
+      if (!hasCode(error, 'WAL_GAP')) throw error;
+      this.reason ??= error.message;
+      this.dropped = state;
+      throw error;
+    });
   }
 
   private async prepare(
@@ -168,7 +166,7 @@ export class Receiver {
     if (standby) throw standby;
     const before = await readSlot(session, slot);
     // First, because the server may be in danger for as long as the rest fails.
-    await this.guard.check({ tools, session, slot }, before, signal);
+    await this.check({ tools, session, slot }, before, signal);
     const problem = replicationProblem(facts, before.slot !== undefined);
     if (problem) throw problem;
     await tryReplication(tools, signal);
@@ -192,14 +190,14 @@ export class Receiver {
     if (!this.status.isOf(systemId)) await empty(root);
     await this.status.connected(systemId, slot);
     this.bases.want();
-    return { tools, session, facts, slot, directory: root, shipping };
+    return { tools, session, facts, slot, directory: root, shipping, begun: before.flushed };
   }
 
   /** Ships what waits before more is received, if the spool holds much. */
   private async drain(connected: Connected, signal: AbortSignal): Promise<void> {
     while (await isSpoolFull(connected.directory, 2)) {
       const state = await readSlot(connected.session, connected.slot);
-      await this.guard.check(connected, state, signal);
+      await this.check(connected, state, signal);
       const shipped = await this.ship(connected.shipping, state, signal);
       // What is left now is the file that is being received, however large it is.
       if (shipped && !shipped.more) return;
@@ -214,8 +212,13 @@ export class Receiver {
     for (;;) {
       const state = await readSlot(session, slot);
       progress.check(state);
-      await this.guard.check(connected, state, signal);
+      await this.check(connected, state, signal);
       const shipped = await this.ship(shipping, state, signal);
+      if (shipped?.stored !== undefined && shipped.stored > connected.begun) {
+        // Newer WAL follows without a gap, or its gap is noted. A later gap has another reason.
+        this.reason = undefined;
+        shipping.expectGap(undefined);
+      }
       if (shipped?.stored !== undefined && !shipped.more) {
         const { timeline } = state;
         await this.bases.provide({ systemId: facts.systemId, timeline, stored: shipped.stored }, signal);

@@ -71,8 +71,8 @@ export class Shipping {
     this.options = options;
   }
 
-  /** Notes why the next gap exists. */
-  expectGap(why: string): void {
+  /** Notes why the next gap exists; undefined: nobody expects one. */
+  expectGap(why: string | undefined): void {
     this.why = why;
   }
 

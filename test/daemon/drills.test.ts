@@ -99,11 +99,20 @@ describe('the schedule of drills', () => {
     expect(await look('2026-11-21T18:00:00Z')).toBe(2);
   });
 
-  test('does not repeat a drill that failed', async () => {
+  test('tries again some hours after a drill that could not begin', async () => {
     await look('2026-11-20T12:00:00Z');
     result = new LifeboatError('DEST_UNREACHABLE', 'the destination does not answer');
     expect(await look('2026-11-21T06:00:00Z')).toBe(1);
+    expect(await look('2026-11-21T06:01:00Z')).toBe(1);
+    result = 'ok';
+    expect(await look('2026-11-21T12:00:00Z')).toBe(2);
+    expect(await look('2026-11-21T18:00:00Z')).toBe(2);
+  });
+
+  test('does not repeat a drill that failed', async () => {
+    await look('2026-11-20T12:00:00Z');
     result = 'failed';
+    expect(await look('2026-11-21T06:00:00Z')).toBe(1);
     expect(await look('2026-11-28T06:00:00Z')).toBe(2);
     expect(await look('2026-11-28T06:01:00Z')).toBe(2);
   });

@@ -184,3 +184,30 @@ test('after the loss of the spool, a rollback finds the data in the volume', asy
   await state.saveRollbacks([]);
   await expect(rollback(makeDeps(), request())).rejects.toMatchObject({ code: 'NOTHING_TO_ROLL_BACK' });
 });
+
+test('the data directory of a server that still runs is not exchanged, although no service is to be stopped', async () => {
+  const dataDirectory = { kind: 'volume', name: 'db.postgres', mount: { ...mount, directory: 'pgdata' } };
+  const kept = record('r', { source: 'db.postgres', dataDirectory: dataDirectory as unknown as VolumeSource });
+  await state.saveRollbacks([kept]);
+  sources = [];
+  const db = {
+    id: 'id-db',
+    name: 'db',
+    imageId: 'i',
+    running: true,
+    env: {},
+    command: [],
+    mounts: [mount],
+    labels: {},
+  };
+  const engine = {
+    listContainers: async () => [db],
+    inspectContainer: async () => db,
+    inspectImage: async () => ({ labels: {} }),
+  } as unknown as RestoreDeps['engine'];
+  const deps = { ...makeDeps(), engine };
+  await expect(rollback(deps, request())).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+  expect(jobs).toEqual(['areas', 'check']);
+  db.running = false;
+  expect(await rollback(deps, request())).toMatchObject({ status: 'ok', of: 'r' });
+});

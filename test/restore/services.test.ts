@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { ContainerDetails } from '../../src/docker/answers.ts';
 import type { Engine } from '../../src/docker/engine.ts';
 import type { VolumeSource } from '../../src/plan/model.ts';
-import { containersUsing, serviceNotes } from '../../src/restore/services.ts';
+import { containersUsing, refuseWriters, serviceNotes } from '../../src/restore/services.ts';
 
 const volume = { type: 'volume', name: 'shop_media', source: '/volumes/media', destination: '/media', writable: true };
 const bind = { type: 'bind', source: '/srv/media', destination: '/media', writable: true };
@@ -30,12 +30,15 @@ function container(name: string, { project = 'shop', service = name, mount = vol
   };
 }
 
-async function users(containers: ReturnType<typeof container>[], mount: object = volume) {
-  const engine = {
+const engineWith = (containers: ReturnType<typeof container>[]) =>
+  ({
     listContainers: async () => containers,
     inspectContainer: async (id: string) => containers.find((one) => one.id === id),
     inspectImage: async () => ({ labels: {} }),
-  } as unknown as Engine;
+  }) as unknown as Engine;
+
+async function users(containers: ReturnType<typeof container>[], mount: object = volume) {
+  const engine = engineWith(containers);
   const target = { kind: 'volume', service: 'web', project: 'shop', containerId: 'id-web', mount } as VolumeSource;
   const services = await containersUsing(engine, [{ target }], 'id-lifeboat');
   return { ...services, using: services.using.map(({ name }) => name) };
@@ -83,4 +86,18 @@ describe('containers that can write to a volume', () => {
     const { writing } = await users([container('web'), container('other', { project: 'other', ...paused })]);
     expect(writing.map(({ name }) => name)).toEqual(['other']);
   });
+});
+
+test('a data directory is not exchanged while a container runs that can write to it, whatever project it is of', async () => {
+  const directory = { mount: { ...volume, directory: 'pgdata' } } as unknown as VolumeSource;
+  const refuse = (...containers: ReturnType<typeof container>[]) =>
+    refuseWriters(engineWith(containers), directory, 'id-lifeboat');
+  const stopped = { changes: { running: false } };
+  const reader = container('reader', { mount: { ...volume, writable: false } });
+  await refuse(container('db', stopped), container('lifeboat'), reader);
+  await expect(refuse(container('db'), reader)).rejects.toMatchObject({
+    code: 'TREE_TARGET_REFUSED',
+    message: expect.stringMatching(/^db can write/),
+  });
+  await expect(refuse(container('db', { project: 'other' }))).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
 });

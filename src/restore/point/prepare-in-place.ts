@@ -25,6 +25,7 @@ import type {
   RestorePreview,
 } from '../context.ts';
 import { fetchIndex } from '../fetch.ts';
+import { refuseWriters } from '../services.ts';
 import type { Aim, PointDeps, Start } from './find-start.ts';
 import {
   clientsOf,
@@ -239,6 +240,7 @@ async function swap(
   keep: (record: KeptRecord) => Promise<void>,
 ): Promise<Restored> {
   const { id, journal, snapshot, progress } = context;
+  await refuseWriters(deps.engine, volume, deps.agentId);
   const done = await swapVolume({
     ...{ deps, place, now: deps.now(), progress },
     run: { id, journal: journal.file, signal: request.signal },

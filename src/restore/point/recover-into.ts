@@ -95,12 +95,13 @@ export async function recoverInto(
   await wal.open();
   const { segmentSize } = log.wal;
   const server = await RecoveringServer.start({
-    ...{ agent: deps.agent, image: entry.image, runId: id, volume, exchange, segmentSize },
+    ...{ agent: deps.agent, image: entry.image, runId: id, volume, exchange, segmentSize, content: entry },
     ...{ recordHelper: (helper) => journal.record({ type: 'helper', name: helper }), log: deps.log, signal },
     ...(await ownerOf(indexPath)),
   });
   try {
-    const done = await recoverIn(server, deps, request, { ...recovery, indexPath, wal });
+    const until = AbortSignal.any([signal, server.full]);
+    const done = await recoverIn(server, deps, { ...request, signal: until }, { ...recovery, indexPath, wal });
     return {
       ...{ source, id, snapshot: base.snapshot, volume: server.volume, segments: wal.served, server, ...done },
       target: request.target === 'latest' ? 'latest' : wantedOf(request, start),
@@ -110,7 +111,7 @@ export async function recoverInto(
     };
   } catch (error) {
     await server.remove();
-    throw error;
+    throw server.full.aborted && !signal.aborted ? server.full.reason : error;
   }
 }
 

@@ -9,7 +9,10 @@ import type { PostgresSource } from '../../plan/model.ts';
 import { TOOLS } from '../../sources/postgres/server/commands.ts';
 import { partOfSpool, readOnlyMount } from '../../sources/postgres/server/helper-mounts.ts';
 import type { AgentContext } from '../../sources/postgres/server/tools.ts';
+import { watchDisk } from '../../sources/postgres/throwaway/disk-watch.ts';
+import type { ManifestSource } from '../../store/objects/manifest.ts';
 import type { PointCheck } from './check-recovered.ts';
+import { refuseSmallDisk } from './disk-space.ts';
 import {
   DATA,
   FETCH_SCRIPT,
@@ -33,6 +36,8 @@ interface RecoveringOptions {
   uid: number;
   gid: number;
   exchange: WalExchange;
+  /** the size of the base backup */
+  content: Pick<ManifestSource, 'bytes' | 'files'>;
   /** of the WAL, bytes */
   segmentSize: number;
   recordHelper(name: string): void;
@@ -62,15 +67,23 @@ export class RecoveringServer {
   /** resolves when the server that accepts connections has ended */
   private serving: Promise<unknown> | undefined;
 
-  private constructor(options: RecoveringOptions, helper: Helper, volume: string) {
+  /** aborts with PG_NO_SPACE before the recovery fills the disk of the engine */
+  readonly full: AbortSignal;
+
+  private constructor(options: RecoveringOptions, helper: Helper, volume: string, full: AbortSignal) {
     this.volume = volume;
-    this.options = options;
+    this.options = { ...options, signal: AbortSignal.any([options.signal, full]) };
     this.helper = helper;
+    this.full = full;
   }
 
-  /** Starts the helper, and makes its volume. @throws HELPER_FAILED if the image is not there; ENGINE_* */
+  /**
+   * Starts the helper, and makes its volume.
+   *
+   * @throws HELPER_FAILED if the image is not there; TREE_TARGET_FULL if the base backup needs more space; ENGINE_*
+   */
   static async start(options: RecoveringOptions): Promise<RecoveringServer> {
-    const { agent, image, runId, volume, uid, gid, exchange, log, signal } = options;
+    const { agent, image, runId, volume, uid, gid, exchange, content, log, signal } = options;
     const { engine, project, id, spoolMount } = agent;
     const helper = await startHelper(
       { engine, recordBefore: async (name) => options.recordHelper(name), log, signal },
@@ -87,7 +100,11 @@ export class RecoveringServer {
       const { mounts } = await engine.inspectContainer(helper.id, { signal });
       const name = mounts.find(({ destination }) => destination === DATA)?.name;
       if (name === undefined) throw new LifeboatError('HELPER_FAILED', 'the recovery helper has no volume');
-      return new RecoveringServer(options, helper, name);
+      const { stdout } = await execText(engine, helper.id, { argv: ['df', '-Pk', '--', DATA], check: false, signal });
+      refuseSmallDisk(stdout, content);
+      const hint = 'Nothing in use was changed. Free space on that disk, and try again.';
+      const full = await watchDisk(agent, { container: helper.id, directory: DATA, hint, signal });
+      return new RecoveringServer(options, helper, name, full);
     } catch (error) {
       await helper.remove();
       throw error;

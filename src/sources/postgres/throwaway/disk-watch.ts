@@ -32,7 +32,7 @@ export async function watchDisk(
     ({ exitCode }) => {
       if (exitCode !== FULL) return;
       full.abort(
-        new LifeboatError('PG_NO_SPACE', 'the disk of the Docker engine has no room for the content of the dump', {
+        new LifeboatError('PG_NO_SPACE', 'the disk of the Docker engine has no room for the restored data', {
           hint,
         }),
       );

@@ -1,0 +1,161 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import type { BaseSource } from '../../src/plan/model.ts';
+import type { Session } from '../../src/sources/postgres/server/session.ts';
+import type { Tools } from '../../src/sources/postgres/server/tools.ts';
+import type { Repository } from '../../src/store/repository/repository.ts';
+import { formatLsn, segmentName, startOf } from '../../src/store/wal/names.ts';
+import { readWalLogs } from '../../src/store/wal/read-log.ts';
+import { Receiver } from '../../src/wal/receiver.ts';
+import type { ReceiverDeps } from '../../src/wal/receiver-deps.ts';
+import { openReceiverMemory } from '../../src/wal/receiver-state.ts';
+import { scratchBase } from '../store/helpers.ts';
+import { WalBench } from '../store/wal/bench.ts';
+
+/** A receiver whose server is a stand-in: a slot at its limit takes a server that keeps gigabytes of WAL. */
+
+const SIZE = 1024 * 1024;
+const SOURCE = 'db.postgres';
+const source = { kind: 'base', server: SOURCE, name: `${SOURCE}.base`, rpoMs: 20 } as BaseSource;
+const name = (number: number) => segmentName({ timeline: 1, number }, SIZE);
+
+let root: string;
+let spool: string;
+let bench: WalBench;
+/** the position of the server, and what its slot has confirmed */
+let flushed: bigint;
+let received: bigint | undefined;
+/** the content of the spool each time that `pg_receivewal` started */
+let starts: string[][];
+/** plays `pg_receivewal`, by the number of its start */
+let receive: ((start: number) => Promise<void> | void) | undefined;
+let alarms: string[];
+let bases: number;
+let stop: AbortController;
+
+beforeEach(() => {
+  root = mkdtempSync(join(scratchBase, 'lifeboat-receiver-'));
+  spool = join(root, 'spool', SOURCE);
+  mkdirSync(spool, { recursive: true });
+  bench = new WalBench();
+  [starts, alarms, bases, received, receive] = [[], [], 0, undefined, undefined];
+  stop = new AbortController();
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+const put = (file: string) => writeFileSync(join(spool, file), Buffer.alloc(SIZE, 'x'));
+
+async function one(sql: string): Promise<object> {
+  if (sql.includes('pg_control_system'))
+    return {
+      ...{ system: '7713464397883531290', segment: `${SIZE}`, level: 'replica', senders: '10', free: '10' },
+      ...{ slots: '10', may: 'true', role: 'postgres', recovery: 'false', tablespaces: [] },
+    };
+  if (sql.includes('pg_create_physical_replication_slot')) received = flushed;
+  const lsn = formatLsn(flushed);
+  const slot = received === undefined ? { active: null } : { active: 'true', received: formatLsn(received) };
+  return { at: new Date().toISOString(), inserting: lsn, flushed: lsn, timeline: '00000001', directory: '/d', ...slot };
+}
+
+async function all(sql: string): Promise<object[]> {
+  if (sql.includes('pg_drop_replication_slot')) received = undefined;
+  return [];
+}
+
+async function run(argv: readonly string[], signal: AbortSignal): Promise<string> {
+  if (argv[0] === 'df') return 'head\n/dev/sda 10485760 1048576 9437184 10% /d';
+  if (!argv.includes('receive')) return '';
+  starts.push(readdirSync(spool).sort());
+  await receive?.(starts.length);
+  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+}
+
+function makeReceiver(): Receiver {
+  const session = { versionNumber: 170000, one, all, close: async () => undefined } as unknown as Session;
+  const tools = {
+    ...{ database: 'postgres', log: silentLog, run, close: async () => undefined },
+    connection: { user: 'postgres', host: '127.0.0.1', port: 5432, application: 'x' },
+    ...{ session: async () => session, control: async () => session },
+  } as unknown as Tools;
+  const repository = { ...bench.repository, snapshots: async () => ({ snapshots: [], damaged: [] }) };
+  const deps: ReceiverDeps = {
+    ...{ project: 'shop', home: async () => 'here', memory: openReceiverMemory(root), spool: join(root, 'spool') },
+    ...{ log: silentLog, now: () => new Date(), alarmOver: () => undefined, feed: () => undefined },
+    alarm: (_topic, _source, { message }) => void alarms.push(message),
+    repository: async () => repository as unknown as Repository,
+    openTools: async () => tools,
+    async makeBase() {
+      bases++;
+      return true;
+    },
+  };
+  return new Receiver(deps, source);
+}
+
+const wal = async () => (await readWalLogs(bench.repository, SOURCE))[0]?.wal;
+
+/** Stores segment 1 and a part of segment 2, as a receiver does that is stopped then. */
+async function storeSome(): Promise<void> {
+  flushed = startOf(2, SIZE) + 5000n;
+  received = flushed;
+  receive = () => {
+    put(name(1));
+    put(`${name(2)}.partial`);
+  };
+  await runUntil(async () => (await wal())?.partials[0]?.to === 5000);
+  [starts, alarms, bases] = [[], [], 0];
+  stop = new AbortController();
+}
+
+async function runUntil(done: () => Promise<boolean>): Promise<void> {
+  const running = makeReceiver().run(stop.signal);
+  try {
+    await expect.poll(done, { timeout: 10_000 }).toBe(true);
+  } finally {
+    stop.abort();
+    await running;
+  }
+}
+
+test('a slot that was dropped at its limit is not taken back, and a base backup follows the gap', async () => {
+  await storeSome();
+  received = startOf(2, SIZE) + 6000n;
+  flushed = startOf(2000, SIZE);
+  receive = () => {
+    put(name(2000));
+    flushed = startOf(2001, SIZE);
+    received = flushed;
+  };
+  await runUntil(async () => bases > 0);
+  expect(starts).toEqual([[]]);
+  expect(alarms[0]).toContain('so Lifeboat dropped the replication slot');
+  const stored = await wal();
+  // What the dropped slot had confirmed is stored first.
+  expect(stored?.partials).toMatchObject([{ name: name(2), to: 6000 }]);
+  expect(stored?.gaps).toMatchObject([{ why: expect.stringContaining('and the limit is 1.0 GiB') }]);
+});
+
+test('the reason of a gap that never came is not that of a later one', async () => {
+  await storeSome();
+  received = undefined;
+  receive = async (start) => {
+    if (start > 1) {
+      put(name(9));
+      flushed = startOf(10, SIZE);
+      received = flushed;
+      return;
+    }
+    rmSync(join(spool, `${name(2)}.partial`), { force: true });
+    put(name(2));
+    flushed = startOf(3, SIZE);
+    received = flushed;
+    await expect.poll(async () => (await wal())?.segments.length).toBe(2);
+    flushed = startOf(9, SIZE);
+    throw new LifeboatError('EXEC_FAILED', `requested WAL segment ${name(3)} has already been removed`);
+  };
+  await runUntil(async () => ((await wal())?.gaps.length ?? 0) > 0);
+  expect((await wal())?.gaps[0]?.why).toMatch(/the server no longer has it$/);
+});
