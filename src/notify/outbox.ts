@@ -51,6 +51,7 @@ export function createOutbox(channel: Sender, { log, now, againMs = AGAIN_MS }: 
   let sending: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
   let failures = 0;
+  const about = { listener: channel.name };
 
   const send = async (one: Waiting, signal: AbortSignal) => {
     await channel.send(dated(one, now()), signal);
@@ -67,26 +68,20 @@ export function createOutbox(channel: Sender, { log, now, againMs = AGAIN_MS }: 
         if (newest === undefined || newest === first) throw error;
         // A message that the other side refuses for good must not hold up the others.
         await send(newest, signal);
-        await sendOrDrop(first, signal);
+        // The channel works now. A message that met the end of an outage must not be lost.
+        await send(first, signal).catch((cause: unknown) => {
+          if (signal.aborted) throw cause;
+          remove(waiting, first);
+          log.warn('a message was refused', { ...about, title: first.message.title, ...errorInfo(cause) });
+        });
       }
     }
     failures = 0;
   }
 
-  /** Sends a message now that the channel works: a short outage must lose none. Drops it if it is refused again. */
-  async function sendOrDrop(one: Waiting, signal: AbortSignal): Promise<void> {
-    try {
-      await send(one, signal);
-    } catch (error) {
-      if (signal.aborted) throw error;
-      remove(waiting, one);
-      log.warn('a message was refused', { listener: channel.name, title: one.message.title, ...errorInfo(error) });
-    }
-  }
-
   function drop(count: number, why: string): void {
     for (const { message, at } of waiting.splice(0, count))
-      log.error(why, { listener: channel.name, title: message.title, at: new Date(at).toISOString() });
+      log.error(why, { ...about, title: message.title, at: new Date(at).toISOString() });
   }
 
   function later(): void {
@@ -96,10 +91,10 @@ export function createOutbox(channel: Sender, { log, now, againMs = AGAIN_MS }: 
     const old = waiting.findLastIndex(({ at }) => now() - at >= GIVE_UP_MS);
     drop(old + 1, 'a message was never sent: it is too old');
     if (waiting.length === 0) return;
-    const about = { listener: channel.name, waiting: waiting.length };
+    const left = waiting.length;
     timer = setTimeout(() => {
       enqueue(AbortSignal.timeout(TRY_MS)).catch((error: unknown) =>
-        log.warn('a message still cannot be sent', { ...about, ...errorInfo(error) }),
+        log.warn('a message still cannot be sent', { ...about, waiting: left, ...errorInfo(error) }),
       );
     }, pause);
     timer.unref();
