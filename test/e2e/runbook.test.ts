@@ -4,6 +4,9 @@ import { holder, ok, postgres, Stack } from '../harness/stack.ts';
 
 const IMAGE = process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test';
 
+/** Commands of point-in-time recovery, which the server of this test does not have. See pitr.test.ts. */
+const OF_PITR = /lifeboat (windows\b|restore .* --at )/;
+
 /** Runs SQL, and returns its output. */
 const SQLITE = `const { DatabaseSync } = require('node:sqlite');
   const database = new DatabaseSync('/data/app.db');
@@ -25,7 +28,7 @@ describe('the runbook', () => {
     const begin = section.indexOf(after);
     expect(begin, after).toBeGreaterThan(-1);
     const lines = section.slice(begin).replaceAll('\\\n', ' ').split('\n');
-    return lines.filter((line) => /^ {4,}docker /.test(line)).map((line) => line.trim());
+    return lines.filter((line) => /^ {4,}docker /.test(line) && !OF_PITR.test(line)).map((line) => line.trim());
   }
 
   /** Changes a command as a script has to: without a terminal, it cannot ask. */
