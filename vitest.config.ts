@@ -8,7 +8,20 @@ const REAL = ['test/e2e/**/*.test.ts', 'test/**/*.engine.test.ts', 'test/**/slow
 /** The files that take longest, in the order in which they start: one that started last would run alone. */
 const LONGEST = [
   ...['big', 'volume-in-place', 'restore-kills', 'restore-disturbed', 'zoo', 'postgres-faults', 'copy', 'stop-signal'],
-  ...['postgres-parts', 'stop', 'restore-table', 'runbook', 'restore-in-place', 'bucket', 'restore-rules'],
+  ...[
+    'product-restore',
+    'pitr',
+    'pitr-in-place',
+    'drill',
+    'damaged-repositories',
+    'postgres-parts',
+    'stop',
+    'restore-table',
+    'runbook',
+    'restore-in-place',
+    'bucket',
+    'restore-rules',
+  ],
   ...['which-server', 'restore-faults', 'disk', 'crash', 'many-databases', 'postgres-credentials', 'volumes', 'prune'],
 ];
 

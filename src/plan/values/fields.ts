@@ -74,6 +74,9 @@ export function mistake(key: string, kind: Mistake['kind'], message: string, hin
   return hint === undefined ? { key, kind, message } : { key, kind, message, hint };
 }
 
+/** The end of a key in a row that ends in `.*`. It stands in messages and reports. */
+const NAME = /^[a-z0-9][a-z0-9_.-]{0,62}$/i;
+
 /** Returns the row of a key: the key itself, or a row that ends in `.*`. */
 function rowOf(fields: Fields, key: string): string | undefined {
   if (Object.hasOwn(fields, key) && !key.endsWith('*')) return key;
@@ -81,7 +84,7 @@ function rowOf(fields: Fields, key: string): string | undefined {
 }
 
 function isBelow(key: string, prefix: string): boolean {
-  return key.startsWith(prefix) && key.length > prefix.length;
+  return key.startsWith(prefix) && NAME.test(key.slice(prefix.length));
 }
 
 /** Returns the mistake of an unknown key. `noun` is `label` or `setting`. */
