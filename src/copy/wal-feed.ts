@@ -21,7 +21,7 @@ const MAX_PAGES = 8;
 const AGAIN_MS = 60_000;
 /** The pause while a run is under way, which brings the copies up to date itself, milliseconds. */
 const BUSY_MS = 10_000;
-/** A drill or a restore takes hours, and brings copies nothing: after this time, they get WAL next to it. Milliseconds. */
+/** After this time, copies get WAL next to the run: a drill brings them nothing, and takes hours. Milliseconds. */
 const BUSY_LIMIT_MS = 5 * 60_000;
 
 interface WalFeedDeps {
