@@ -28,8 +28,10 @@ export async function walToCheck(
   const found: WalToCheck = { objects: [], problems: [] };
   for (const source of serversOf(manifests)) {
     const bases = basesOf(manifests, baseName(source));
+    // Before the log, which may grow meanwhile.
+    const known = await remembered?.(source);
     const logs = await readWalLogs(repository, source, signal);
-    const lost = lostEnd(repository, source, logs, await remembered?.(source));
+    const lost = lostEnd(repository, source, logs, known);
     const prefix = walPrefix({ project: repository.project, source });
     if (lost) found.problems.push({ key: `${prefix}log`, error: errorInfo(lost) });
     for (const log of logs) {

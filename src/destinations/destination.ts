@@ -64,6 +64,13 @@ export interface PutOptions {
   readBackByCaller?: boolean;
 }
 
+/** Options of a listing. */
+export interface ListOptions {
+  signal?: AbortSignal;
+  /** the objects as they are now, also from a view that remembers an earlier listing */
+  fresh?: boolean;
+}
+
 /**
  * Stores objects: a directory, or a prefix in an S3 bucket. The interface has five members. Packs, manifests and
  * retention all build on them. An implementation guarantees:
@@ -85,7 +92,7 @@ export interface Destination {
   put(key: string, body: Readable, options?: PutOptions): Promise<Stored>;
   get(key: string, options?: { range?: ByteRange; signal?: AbortSignal }): Promise<Readable>;
   /** `prefix` is empty or ends with `/`, so `app/` never matches `app-staging/`. */
-  list(prefix: string, options?: { signal?: AbortSignal }): AsyncIterable<ObjectInfo>;
+  list(prefix: string, options?: ListOptions): AsyncIterable<ObjectInfo>;
   delete(key: string, options?: { signal?: AbortSignal }): Promise<void>;
 }
 

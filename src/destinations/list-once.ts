@@ -1,9 +1,10 @@
-import type { Destination, ObjectInfo } from './destination.ts';
+import type { Destination, ListOptions, ObjectInfo } from './destination.ts';
 import { Listing } from './listing.ts';
 
 /**
  * Returns a view of a destination that lists everything below `prefix` at most once, when a listing is first needed,
- * and answers later listings from memory. Objects that are stored or deleted afterwards do not change its listings.
+ * and answers later listings from memory, except for those that must be fresh. Objects that are stored or deleted
+ * afterwards do not change its listings.
  *
  * @param objects what is below `prefix`, if it is known already
  */
@@ -16,8 +17,8 @@ export function listOnce(destination: Destination, prefix: string, objects?: Lis
     });
     return known;
   };
-  async function* list(below: string, options?: { signal?: AbortSignal }): AsyncGenerator<ObjectInfo> {
-    if (!below.startsWith(prefix)) return yield* destination.list(below, options);
+  async function* list(below: string, options?: ListOptions): AsyncGenerator<ObjectInfo> {
+    if (options?.fresh || !below.startsWith(prefix)) return yield* destination.list(below, options);
     for (const object of (await listed(options)).below(below)) {
       options?.signal?.throwIfAborted();
       yield object;

@@ -7,7 +7,7 @@ export function until(destination: Destination, signal: AbortSignal): Destinatio
     name: destination.name,
     put: (key, body, options) => destination.put(key, body, { ...options, signal: both(options?.signal) }),
     get: (key, options) => destination.get(key, { ...options, signal: both(options?.signal) }),
-    list: (prefix, options) => destination.list(prefix, { signal: both(options?.signal) }),
+    list: (prefix, options) => destination.list(prefix, { ...options, signal: both(options?.signal) }),
     delete: (key, options) => destination.delete(key, { signal: both(options?.signal) }),
     ...(deletesInBulk(destination)
       ? {

@@ -37,7 +37,9 @@ export function createNotifier(channel: Channel, options: NotifierOptions): Noti
   return {
     name: channel.name,
     async handle(event, signal) {
-      const message = messageOf(event, { now: new Date(now()), zone, proven: await proven().catch(() => ({})) });
+      // Events of progress are many, and no message is about them.
+      const known = event.type === 'run-finished' ? await proven().catch(() => ({})) : {};
+      const message = messageOf(event, { now: new Date(now()), zone, proven: known });
       if (message) await outbox.put(message, signal);
     },
     test: (signal) => channel.send(sampleMessage(project, new Date(now())), signal),

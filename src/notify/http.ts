@@ -240,7 +240,7 @@ export function secretUrl(value: string, setting: string): URL {
 }
 
 /** Percent-decodes a text if possible. A URL may contain a bare `%`. */
-function decoded(text: string): string {
+export function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

@@ -1,7 +1,7 @@
 import { registerSecret } from '../base/redact.ts';
 import type { Channel } from './channel.ts';
 import { fitBody } from './fit.ts';
-import { createPost, type Post } from './http.ts';
+import { createPost, decoded, type Post } from './http.ts';
 import type { Level } from './message.ts';
 
 /** The server turns a longer message into an attachment, in bytes: https://docs.ntfy.sh/publish/#limitations */
@@ -23,7 +23,7 @@ export function createNtfy({ url, token, post = createPost() }: NtfyOptions): Ch
   if (token !== undefined) registerSecret(token);
   const server = new URL(url);
   const parts = url.pathname.split('/').filter(Boolean);
-  const topic = decodeURIComponent(parts.pop() ?? '');
+  const topic = decoded(parts.pop() ?? '');
   server.pathname = `/${parts.join('/')}`;
   server.search = '';
   return {

@@ -65,10 +65,12 @@ export function createOutbox(channel: Sender, { log, now, againMs = AGAIN_MS }: 
       } catch (error) {
         const newest = waiting.at(-1);
         if (newest === undefined || newest === first) throw error;
-        // A message that the other side refuses for good must not hold up the others.
+        // A message that is refused for good must not hold up the others. One that met the end of an outage stays.
         await send(newest, signal);
+        const cause: unknown = await send(first, signal).catch((again: unknown) => again);
+        if (signal.aborted && cause) throw cause;
         remove(waiting, first);
-        log.warn('a message was refused', { listener: channel.name, title: first.message.title, ...errorInfo(error) });
+        if (cause) logDropped('a message was refused', [first], { log, channel, cause });
       }
     }
     failures = 0;
@@ -79,12 +81,11 @@ export function createOutbox(channel: Sender, { log, now, againMs = AGAIN_MS }: 
     const pause = againMs[Math.min(failures, againMs.length - 1)] ?? 0;
     failures++;
     const old = waiting.findLastIndex(({ at }) => now() - at >= GIVE_UP_MS);
-    waiting.splice(0, old + 1);
+    logDropped('a message was never sent: it is too old', waiting.splice(0, old + 1), { log, channel });
     if (waiting.length === 0) return;
-    const about = { listener: channel.name, waiting: waiting.length };
     timer = setTimeout(() => {
       enqueue(AbortSignal.timeout(TRY_MS)).catch((error: unknown) =>
-        log.warn('a message still cannot be sent', { ...about, ...errorInfo(error) }),
+        log.warn('a message still cannot be sent', { listener: channel.name, ...errorInfo(error) }),
       );
     }, pause);
     timer.unref();
@@ -99,10 +100,21 @@ export function createOutbox(channel: Sender, { log, now, againMs = AGAIN_MS }: 
   return {
     put(message, signal) {
       waiting.push({ message, at: now() });
-      if (waiting.length > MAX_WAITING) waiting.splice(0, waiting.length - MAX_WAITING);
+      const tooMany = waiting.splice(0, Math.max(0, waiting.length - MAX_WAITING));
+      logDropped('a message was never sent: too many wait', tooMany, { log, channel });
       return enqueue(signal);
     },
   };
+}
+
+function logDropped(
+  why: string,
+  dropped: readonly Waiting[],
+  { log, channel, cause }: { log: Log; channel: Sender; cause?: unknown },
+): void {
+  const error = cause === undefined ? {} : errorInfo(cause);
+  for (const { message, at } of dropped)
+    log.error(why, { listener: channel.name, title: message.title, at: new Date(at).toISOString(), ...error });
 }
 
 /** Removes an item. It may be gone already, because more may have arrived and the oldest ones been dropped. */

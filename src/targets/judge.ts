@@ -55,12 +55,15 @@ export function judgeTargets(source: PlannedSource, known: Known, now: Date): Ta
 
 /**
  * Without recovery to a point in time, the newest good snapshot is what a new host gets. With it, everything up to the
- * end of the stored WAL is.
+ * end of the stored WAL is, or the snapshot if that is newer.
  */
 function judgeRpo(targetMs: number, known: Known, now: Date): TargetState {
-  const { receiver, hasBase } = known;
+  const { receiver, hasBase, lastGood } = known;
   if (receiver?.confirmed === undefined || !hasBase) return bySnapshots(targetMs, known, now);
-  return byWal(targetMs, receiver, receiver.confirmed.at, now);
+  const confirmed = receiver.confirmed.at;
+  const state = byWal(targetMs, receiver, confirmed, now);
+  const isOlder = lastGood !== undefined && Date.parse(lastGood) > Date.parse(confirmed);
+  return !state.met && isOlder ? bySnapshots(targetMs, known, now) : state;
 }
 
 function bySnapshots(targetMs: number, { lastGood, seen }: Known, now: Date): TargetState {

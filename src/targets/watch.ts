@@ -21,6 +21,8 @@ import { nextCommand, type TargetState } from './judge.ts';
 
 /** How often the snapshots are listed while no run ends, milliseconds. */
 const LIST_MS = 60 * 60_000;
+/** After a listing that failed, the next one comes this much later, milliseconds. */
+const LIST_AGAIN_MS = 5 * 60_000;
 /** How often listeners hear that WAL is received, milliseconds. */
 const WAL_MS = 5 * 60_000;
 /** A target that is missed for a shorter time is no alarm: a slow request is over sooner. Milliseconds. */
@@ -118,7 +120,8 @@ class Watch implements TargetWatch {
   private async remember(plan: Plan): Promise<Remembered> {
     const { state, now } = this.deps;
     const before = await readRemembered(state.directory);
-    const names = plan.sources.map(({ name }) => name);
+    // A database that is stopped for a while is not a new source when it runs again.
+    const names = [...plan.sources.map(({ name }) => name), ...Object.keys(plan.stopped ?? {})];
     const seen = Object.fromEntries(names.map((name) => [name, before.seen[name] ?? now().toISOString()]));
     const known = Object.entries({ ...before.goods, ...(await this.list(plan)) });
     const goods = Object.fromEntries(known.filter(([name]) => names.includes(name)));
@@ -136,7 +139,8 @@ class Watch implements TargetWatch {
     try {
       return lastGoods(plan, await manifests());
     } catch (error) {
-      // What was known stays true: a snapshot only gets older.
+      // What was known stays true: a snapshot only gets older. A newer one must not be missed for an hour.
+      this.listed.at += LIST_AGAIN_MS - LIST_MS;
       log.debug('the snapshots cannot be listed for the targets', { ...errorInfo(error) });
       return {};
     }

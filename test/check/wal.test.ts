@@ -54,3 +54,17 @@ test('a newest page that was removed is noticed, although no other page names it
   expect((await check()).problems).toMatchObject([{ error: { code: 'CHAIN_BROKEN' } }]);
   expect((await look(bench.base(3))).problems).toEqual([]);
 });
+
+test('a page that is stored while the log is read is not missing', async () => {
+  await bench.store(1, 5);
+  const { get } = bench.destination;
+  bench.destination.get = async (key, options) => {
+    const object = await get(key, options);
+    bench.destination.get = get;
+    await bench.store(6, 6);
+    return object;
+  };
+  const remembered = async () => ({ systemId: SYSTEM, logged: (await bench.open()).end });
+  const { problems } = await walToCheck(bench.repository, [bench.base(3)], { signal, remembered });
+  expect(problems).toEqual([]);
+});

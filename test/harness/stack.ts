@@ -164,6 +164,8 @@ export class Stack {
       environment: {
         LOG_LEVEL: 'info',
         LIFEBOAT_SCHEDULE: this.schedule,
+        // The weekly drill would begin in the middle of a test that runs at its time.
+        LIFEBOAT_DRILL: 'off',
         ...(hooks
           ? {
               LIFEBOAT_HEALTHCHECKS_URL: `${hooks}/ping/${this.rid}-4a1e-4d57-8f6e-000000000000`,

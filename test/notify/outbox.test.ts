@@ -58,6 +58,9 @@ test('a channel that stays down keeps a few messages, and gives up the oldest', 
   const lines = tail().length;
   await new Promise((resolve) => setTimeout(resolve, 20));
   expect(tail()).toHaveLength(lines);
+  expect(tail().join('\n')).toContain(
+    'a message was never sent: it is too old {"listener":"flaky","title":"shop: backup failed"',
+  );
   expect(sent).toEqual([]);
   const many = setup({ failures: Number.POSITIVE_INFINITY, againMs: [1_000_000] });
   for (let i = 0; i < 30; i++) await expect(many.run(bad)).rejects.toThrow('down');
@@ -65,6 +68,14 @@ test('a channel that stays down keeps a few messages, and gives up the oldest', 
   await many.run(good);
   expect(many.sent).toHaveLength(20);
   expect(titles(many.sent).at(-1)).toBe('shop: backup ok again');
+});
+
+test('a message whose last try hits the end of an outage is not lost', async () => {
+  const { sent, run, tail } = setup({ failures: 2, againMs: [1_000_000] });
+  await expect(run(bad)).rejects.toThrow('down');
+  await run(good);
+  expect(titles(sent)).toEqual(['shop: backup ok again', 'shop: backup failed']);
+  expect(tail()).toEqual([]);
 });
 
 test('a message that the other side refuses for good does not hold up the others', async () => {

@@ -236,6 +236,12 @@ describe('mistakes', () => {
     expect(error.message).toContain(name);
   });
 
+  test('a bare % in the password of a mail server', () => {
+    const error = refusal({ LIFEBOAT_EMAIL_TO: 'a@x.org', LIFEBOAT_SMTP_URL: 'smtps://me:50%off@mail' });
+    expect(error.message).toContain('LIFEBOAT_SMTP_URL has a % in the user or the password that begins no %XX');
+    expect(error.message).not.toContain('off@');
+  });
+
   test.each([
     's3://AKIA:canary-key@bucket/prefix',
     's3://bucket?secret-access-key=canary-key',

@@ -1,4 +1,6 @@
 import { beforeEach, expect, test } from 'vitest';
+import type { Destination } from '../../src/destinations/destination.ts';
+import { listOnce } from '../../src/destinations/list-once.ts';
 import { listUnneededWal } from '../../src/prune/wal.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
 import { streamOf } from '../../src/store/objects/objects.ts';
@@ -22,6 +24,31 @@ test('WAL before the oldest base backup goes, and none that it needs', async () 
   await bench.store(1, 9);
   expect(await unneeded(bench.base(4), bench.base(7))).toEqual(segments(1, 3));
   expect(await unneeded(bench.base(1))).toEqual([]);
+});
+
+test('WAL that is stored after the listing of a prune keeps nothing that base backups do not need', async () => {
+  await bench.store(1, 9);
+  const destination = listOnce(bench.destination, 'shop/');
+  for await (const _ of destination.list('shop/'));
+  await bench.store(10, 11);
+  const keys: string[] = [];
+  for await (const { key } of listUnneededWal({ ...bench.repository, destination }, [bench.base(4)])) keys.push(key);
+  expect(keys.filter((key) => !key.includes('/log/'))).toEqual(segments(1, 3));
+});
+
+test('a page that is replaced while the log is read is no damage', async () => {
+  await bench.store(1, 9);
+  let replaced = 0;
+  const destination: Destination = {
+    ...bench.destination,
+    async get(key, options) {
+      if (key.includes('/log/') && replaced++ === 0) await bench.store(10, 10);
+      return bench.destination.get(key, options);
+    },
+  };
+  const [log] = await readWalLogs({ ...bench.repository, destination }, 'db.postgres');
+  expect(log?.problems).toEqual([]);
+  expect(log?.segments.size).toBe(10);
 });
 
 test('a base backup that failed needs no WAL', async () => {

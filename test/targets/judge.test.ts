@@ -57,6 +57,14 @@ describe('the target for lost work, by WAL', () => {
     ]);
   });
 
+  test('is met by a snapshot that is newer than the stored WAL', () => {
+    const confirmed = { timeline: 1, lsn: '0/1', at: ago(26 * HOUR) } as const;
+    const known = { receiver: receiver({ state: 'failed', confirmed }), hasBase: true, lastGood: ago(3 * HOUR) };
+    const daily = { kind: 'postgres', rpoMs: 24 * HOUR } as PlannedSource;
+    expect(judge(daily, known)).toMatchObject([{ by: 'snapshots', met: true, measuredMs: 3 * HOUR }]);
+    expect(judge(daily, { ...known, lastGood: ago(27 * HOUR) })).toMatchObject([{ by: 'wal', met: false }]);
+  });
+
   test('counts the age of a receiver that has stopped to report', () => {
     const silent = receiver({ at: ago(HOUR), confirmed: { timeline: 1, lsn: '0/1', at: ago(HOUR) } });
     expect(judge(source, { receiver: silent, hasBase: true })).toMatchObject([{ met: false, measuredMs: HOUR }]);

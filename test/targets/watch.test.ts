@@ -177,6 +177,18 @@ test('an alarm stays open while the container of its database does not run', asy
   expect(told()).toEqual(['rpo web.media']);
 });
 
+test('the alarm of a database that was stopped goes on when it runs again', async () => {
+  clock = new Date('2026-11-25T03:00:00Z');
+  manifests = async () => [snapshot('2026-11-20T03:00:00.000Z')];
+  const other = { ...media, name: 'web.other', rpoMs: 1000 * HOUR };
+  const check = start();
+  await check(planOf(media, other));
+  const stopped = { 'web.media': { container: 'shop-web-1', start: 'docker compose start web' } };
+  await check({ ...planOf(other), stopped });
+  await check(planOf(media, other));
+  expect(told()).toEqual(['rpo web.media']);
+});
+
 test('listeners hear every few minutes whether WAL is received', async () => {
   const plan = planOf(
     { kind: 'postgres', name: 'db.postgres' },

@@ -12,6 +12,8 @@ export function parseSmtpUrl(text: string): Parsed<string> {
   if (parsed.protocol !== 'smtp:' && parsed.protocol !== 'smtps:')
     return { problem: 'is not an smtp or smtps URL', hint };
   if (parsed.hostname === '') return { problem: 'names no host', hint };
+  if (![parsed.username, parsed.password].every(isDecodable))
+    return { problem: 'has a % in the user or the password that begins no %XX', hint: 'write % as %25' };
   if (!['', '/'].includes(parsed.pathname)) return { problem: 'has a path', hint };
   const { tls, ...others } = Object.fromEntries(parsed.searchParams);
   const isKnown = tls === undefined || (parsed.protocol === 'smtp:' && ['optional', 'none'].includes(tls));
@@ -19,4 +21,13 @@ export function parseSmtpUrl(text: string): Parsed<string> {
     return { problem: 'has an unknown option', hint: 'the options of smtp:// are ?tls=optional and ?tls=none' };
   }
   return { value: trimmed };
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -92,8 +92,14 @@ export function takeSteps(
   };
   /** Resolves to false if another agent has put the next number, or replaced the lease. */
   const step = async (released: boolean) => {
-    if (held.replaces) return !lost && replaceLease(deps, held, leaseOf(deps, own, released));
     for (let tried = 1; !lost && tried <= TRIES; tried++) {
+      if (held.replaces) {
+        if (await replaceLease(deps, held, leaseOf(deps, own, released))) return true;
+        const present = await findOwn(deps, held.number, token);
+        if (!present) return false;
+        held = { ...present, replaces: true };
+        continue;
+      }
       const number = held.number + 1;
       const put = await putLease(deps, number, leaseOf(deps, own, released));
       // A number that exists already may be this agent's own: an attempt whose response was lost has stored it.
@@ -132,6 +138,16 @@ function leaseOf(deps: LeaseDeps, { token, sequence }: Own, released = false): O
 
 async function isOwn(deps: LeaseDeps, number: number, token: string): Promise<boolean> {
   return (await readLease(deps, number))?.token === token;
+}
+
+/**
+ * Returns the lease with a number as it is listed now, if it is the newest and this agent's own. It has another version
+ * than before if an earlier attempt failed only after it had replaced the lease, or if the server gives each write of
+ * the same bytes another version, as some do with encryption.
+ */
+async function findOwn(deps: LeaseDeps, number: number, token: string): Promise<ListedLease | undefined> {
+  const newest = (await listLeases(deps)).at(-1);
+  return newest?.number === number && (await isOwn(deps, number, token)) ? newest : undefined;
 }
 
 /**

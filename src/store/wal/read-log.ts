@@ -45,6 +45,9 @@ export interface WalLog {
   problems: LifeboatError[];
 }
 
+/** The newest page is replaced whenever WAL is stored. */
+const ATTEMPTS = 5;
+
 /**
  * Reads the logs of all servers that a source ever was, and compares them with the objects at the destination. What is
  * not stored as a page names it does not count.
@@ -52,11 +55,21 @@ export interface WalLog {
  * @throws DEST_UNREACHABLE and other errors that do not concern one page
  */
 export async function readWalLogs(repository: WalRepository, source: string, signal?: AbortSignal): Promise<WalLog[]> {
+  for (let attempt = 1; ; attempt++) {
+    const logs = await readListed(repository, source, signal);
+    // The writer has replaced a page that was listed.
+    const isReplaced = logs.some(({ problems }) => problems.some((error) => hasCode(error, 'OBJECT_MISSING')));
+    if (!isReplaced || attempt === ATTEMPTS) return logs;
+  }
+}
+
+async function readListed(repository: WalRepository, source: string, signal?: AbortSignal): Promise<WalLog[]> {
   const { destination, project } = repository;
   const prefix = walPrefix({ project, source });
   const sizes = new Map<string, number | undefined>();
   const newest = new Map<string, Map<number, number>>();
-  for await (const { key, size } of destination.list(prefix, signal ? { signal } : {})) {
+  // WAL is stored all the time: an earlier listing names revisions of the newest page that are gone.
+  for await (const { key, size } of destination.list(prefix, { fresh: true, ...(signal ? { signal } : {}) })) {
     sizes.set(key, size);
     const found = parsePageKey(key.slice(prefix.length));
     if (!found) continue;
@@ -80,12 +93,13 @@ async function readLog(
 ): Promise<WalLog> {
   const problems: LifeboatError[] = [];
   const pages: ReadPage[] = [];
-  for (const [page, revision] of [...numbers].sort(([a], [b]) => a - b)) {
+  // Newest first: only that one may be replaced before it is read.
+  for (const [page, revision] of [...numbers].sort(([a], [b]) => b - a)) {
     try {
-      pages.push(await readPage(repository, place, { page, revision }));
+      pages.unshift(await readPage(repository, place, { page, revision }));
     } catch (error) {
       if (!isAboutPage(error)) throw error;
-      problems.push(toLifeboatError(error));
+      problems.unshift(toLifeboatError(error));
     }
   }
   problems.push(...brokenLinks(place, pages));

@@ -221,6 +221,57 @@ describe('a key that may not delete', () => {
     },
   );
 
+  test('holds the lease if each write of an object gives it another version, as with encryption by the server', async () => {
+    let writes = 0;
+    const versions = new Map<string, string>();
+    const encrypting = (): ReplacingDestination => ({
+      ...keeping(true),
+      name: `${root} encrypting`,
+      async *list(prefix, options) {
+        for await (const object of destination.list(prefix, options))
+          yield { ...object, version: versions.get(object.key) ?? object.version ?? '' };
+      },
+      async replace(name, content, version) {
+        for await (const object of this.list('shop/leases/')) {
+          if (object.key !== name || object.version !== version) continue;
+          writeFileSync(join(root, name), content);
+          versions.set(name, `version ${++writes}`);
+          return true;
+        }
+        return false;
+      },
+    });
+    for (let run = 1; run <= 3; run++) {
+      const lease = await takeLease(agent('a', { destination: encrypting() }));
+      await lease.fence(run);
+      await lease.fence(run + 1);
+      await lease.release();
+    }
+    expect(writes).toBeGreaterThan(0);
+    expect(await leases()).toEqual([key(1), key(2)]);
+  });
+
+  test('still holds a lease that it has replaced before the listing failed', async () => {
+    await (await takeLease(agent('a', { destination: keeping(true) }))).release();
+    let isDown = false;
+    const failing: ReplacingDestination = {
+      ...keeping(true),
+      async *list(prefix, options) {
+        if (isDown) throw new LifeboatError('DEST_UNREACHABLE', 'no answer');
+        yield* destination.list(prefix, options);
+      },
+    };
+    const lease = await takeLease(agent('a', { destination: failing }));
+    await lease.fence(1);
+    isDown = true;
+    await expect(lease.fence(2)).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
+    isDown = false;
+    await lease.fence(3);
+    clocks = { a: NOON + LEASE_MS, b: NOON + LEASE_MS };
+    expect((await takeLease(agent('b', { destination: keeping(true) }))).claimed).toBe(3);
+    await expect(lease.fence(4)).rejects.toMatchObject({ code: 'LEASE_LOST' });
+  });
+
   test.each([true, false])('stops a holder that was paused (the other agent replaces: %s)', async (replaces) => {
     await (await takeLease(agent('a', { destination: keeping(true) }))).release();
     const a = await takeLease(agent('a', { destination: keeping(true) }));
