@@ -68,7 +68,8 @@ export class PackSequence {
   private async fetchAhead(pack: PackRef, present: PackRef): Promise<void> {
     if (isPlain(pack.key)) return;
     const { destination, spool, signal } = this.options;
-    if (!(await hasRoomFor(spool, pack.plainSize + present.plainSize))) return;
+    // A spool that cannot be inspected is reported by the step that needs it.
+    if (!(await hasRoomFor(spool, pack.plainSize + present.plainSize).catch(() => false))) return;
     const either = signal ? AbortSignal.any([signal, this.ended.signal]) : this.ended.signal;
     const reader = PackReader.open(destination, pack, { ...this.options, signal: either });
     // Reported when the pack is opened.

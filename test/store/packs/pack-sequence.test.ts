@@ -115,6 +115,13 @@ test('a pack for which there was no room beside another is fetched again', async
   expect(tries).toBe(2);
 });
 
+test('a spool that cannot be inspected keeps the pack that is open', async () => {
+  const plain = await put('d', false);
+  const from = new PackSequence([plain, packs[0]!], { destination, keys: {}, spool: `${bench.spool}/gone` });
+  expect(await read(from, plain)).toBe('d');
+  await from.close();
+});
+
 test('closing ends a fetch in progress', async () => {
   onGet = (key, signal) =>
     key.startsWith('b') &&
