@@ -21,6 +21,8 @@ const MAX_PAGES = 8;
 const AGAIN_MS = 60_000;
 /** The pause while a run is under way, which brings the copies up to date itself, milliseconds. */
 const BUSY_MS = 10_000;
+/** After this time, copies get WAL next to the run: a drill brings them nothing, and takes hours. Milliseconds. */
+const BUSY_LIMIT_MS = 5 * 60_000;
 
 interface WalFeedDeps {
   copies: readonly Pick<CopyPlace, 'name' | 'open'>[];
@@ -33,6 +35,8 @@ interface WalFeedDeps {
   stallTimeoutMs: number;
   /** absent: a minute */
   partsMs?: number;
+  /** absent: five minutes */
+  busyLimitMs?: number;
 }
 
 /**
@@ -84,6 +88,10 @@ class Line {
   private opened: Repository | undefined;
   private timer: { at: number; id: NodeJS.Timeout } | undefined;
   private working: Promise<void> = Promise.resolve();
+  /** since when a run is under way, by `performance.now()` */
+  private busySince: number | undefined;
+  /** the message of the failure that lasts */
+  private failing: string | undefined;
 
   constructor(deps: WalFeedDeps, place: WalFeedDeps['copies'][number], signal: AbortSignal) {
     this.deps = deps;
@@ -129,7 +137,7 @@ class Line {
       const pages = [...one.pages.values()];
       if (pages.length === 0) continue;
       try {
-        if (await this.deps.isBusy()) {
+        if (await this.mustWait()) {
           this.schedule(BUSY_MS);
           return;
         }
@@ -140,6 +148,15 @@ class Line {
         await this.failed(source, one, toLifeboatError(error));
       }
     }
+  }
+
+  private async mustWait(): Promise<boolean> {
+    if (!(await this.deps.isBusy())) {
+      this.busySince = undefined;
+      return false;
+    }
+    this.busySince ??= performance.now();
+    return performance.now() - this.busySince < (this.deps.busyLimitMs ?? BUSY_LIMIT_MS);
   }
 
   private async bring(source: string, one: Waiting, pages: readonly WalPage[]): Promise<LifeboatError | undefined> {
@@ -161,6 +178,7 @@ class Line {
         if (one.pages.get(idOf(page)) === page) one.pages.delete(idOf(page));
         forget(there, page);
         await this.save(source, { page: page.page, revision: page.revision, ...reachedOf(page) });
+        this.failing = undefined;
       }
       return undefined;
     });
@@ -171,7 +189,10 @@ class Line {
     const { deps, place } = this;
     one.copy = undefined;
     this.opened = undefined;
-    deps.log.warn('a copy lacks the newest WAL; trying again', { source, copy: place.name, ...errorInfo(error) });
+    // Under load, each segment is another attempt.
+    const say = this.failing === error.message ? deps.log.debug : deps.log.warn;
+    this.failing = error.message;
+    say('a copy lacks the newest WAL; trying again', { source, copy: place.name, ...errorInfo(error) });
     const former = (await deps.memory.copied(source).catch(() => ({}) as Record<string, CopiedWal>))[place.name];
     await this.save(source, { ...(former ?? { page: 0, revision: 0 }), error: errorInfo(error) }).catch(
       () => undefined,

@@ -20,6 +20,8 @@ let made: boolean;
 /** how often the feed looked at why it sends nothing */
 let asked: number;
 let copied: Record<string, CopiedWal>;
+let warned: string[];
+let deps: ConstructorParameters<typeof WalFeed>[0];
 let feed: WalFeed;
 beforeEach(async () => {
   [main, copy] = [new WalBench(), new WalBench()];
@@ -29,7 +31,8 @@ beforeEach(async () => {
     name: 's3://copy',
     open: async () => ({ ...copy.repository, snapshots }) as unknown as Repository,
   };
-  feed = new WalFeed({
+  warned = [];
+  deps = {
     copies: [place],
     main: async () => main.repository,
     async isBusy() {
@@ -48,12 +51,16 @@ beforeEach(async () => {
         copied = { ...now };
       },
     },
-    log: silentLog,
+    log: { ...silentLog, warn: (line) => void warned.push(line) },
     stallTimeoutMs: 60_000,
     partsMs: 20,
-  });
+  };
+  feed = new WalFeed(deps);
 });
-afterEach(() => feed.stop());
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await feed.stop();
+});
 
 /** Stores segments as a receiver does: each page is noted. */
 const store = async (from: number, to: number) => {
@@ -102,6 +109,25 @@ test.each(['a run is under way', 'no run has made the copy'])('while %s, nothing
   await store(1, 2);
   await vi.waitFor(() => expect(asked).toBeGreaterThan(0));
   expect(copy.objects.size).toBe(0);
+});
+
+test('a run that takes hours, such as a drill, does not keep WAL from a copy', async () => {
+  busy = true;
+  await store(1, 2);
+  await vi.waitFor(() => expect(asked).toBeGreaterThan(0));
+  deps.busyLimitMs = 0;
+  await store(3, 3);
+  await has(2, 3);
+});
+
+test('a failure that lasts is warned about once', async () => {
+  const put = vi.spyOn(copy.destination, 'put').mockRejectedValue(new Error('the disk is full'));
+  for (const number of [1, 2, 3]) {
+    const puts = put.mock.calls.length;
+    await store(number, number);
+    if (number > 1) await vi.waitFor(() => expect(put.mock.calls.length).toBeGreaterThan(puts));
+  }
+  expect(warned).toHaveLength(1);
 });
 
 test('after a failure, the copy is looked at again, and the failure is recorded meanwhile', async () => {
