@@ -55,8 +55,8 @@ export default defineConfig({
         test: {
           name: 'real',
           include: REAL,
-          testTimeout: 300_000,
-          hookTimeout: 300_000,
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
           // They wait more than they work: three keep two cores busy.
           maxWorkers: 3,
           sequence: { groupOrder: 1 },

@@ -35,7 +35,7 @@ describe('point-in-time recovery of stock images', () => {
 
   it.each(Object.entries(IMAGES))('service %s: postgres:%s', async (service, tag) => {
     const psql = (sql: string) => stack.psql(sql, { service });
-    await until('the first window is open', async () => (await find(service)).windows.length > 0);
+    await stack.untilWindow(async () => (await find(service)).windows.length > 0);
     await psql('CREATE TABLE marks (n int); INSERT INTO marks VALUES (1)');
     const at = await psql('SELECT clock_timestamp()');
     await psql('INSERT INTO marks VALUES (2)');

@@ -75,7 +75,7 @@ describe('point-in-time recovery in place', () => {
     });
     for (const service of ['db', 'new']) {
       await stack.psql('CREATE TABLE written (n int PRIMARY KEY)', { service });
-      await until('the first window is open', async () => (await windows(service)).windows.length > 0);
+      await stack.untilWindow(async () => (await windows(service)).windows.length > 0);
     }
     for (const n of [1, 2]) await write(n);
     before = await now();

@@ -160,7 +160,7 @@ describe('targets of a point-in-time recovery', () => {
         PERFORM pg_sleep(random() * 0.005);
       END LOOP;
     END $$`);
-    await until('the first window is open', async () => (await find()).windows.length > 0);
+    await stack.untilWindow(async () => (await find()).windows.length > 0);
     const ended = await write();
     const commits = ended.filter(({ visible }) => visible);
     expect(commits.length).toBeGreaterThan(WRITERS * EACH * 0.8);

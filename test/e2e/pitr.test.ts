@@ -69,7 +69,7 @@ describe('point-in-time recovery', () => {
       agent: { volumes: ['./copy:/copy'] },
     });
     await stack.psql('CREATE TABLE written (n int PRIMARY KEY)');
-    await until('the first window is open', async () => (await windows()).windows.length > 0);
+    await stack.untilWindow(async () => (await windows()).windows.length > 0);
   });
   afterAll(async () => {
     for (const name of servers) await sh('docker', ['rm', '--force', '--volumes', name]);

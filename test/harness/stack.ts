@@ -227,6 +227,17 @@ export class Stack {
     });
   }
 
+  /**
+   * Waits for the first window of point-in-time recovery. On a busy machine, the first base backup may fail; the agent
+   * tries again after one, two and four minutes.
+   */
+  async untilWindow(isOpen: () => Promise<boolean>): Promise<void> {
+    await until('the first window is open', isOpen, 480_000).catch(async (error: Error) => {
+      const { stderr } = await sh('docker', ['logs', '--tail', '50', this.container('lifeboat')]);
+      throw new Error(`${error.message}\n${stderr}`);
+    });
+  }
+
   /** Like `lifeboat`, but leaves the command running, for tests that disturb it. */
   spawn(...args: string[]): ChildProcess {
     return this.spawnWith({}, ...args);
