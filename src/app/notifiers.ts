@@ -16,7 +16,7 @@ import { createWebhook } from '../notify/webhook.ts';
 import type { ChannelName } from '../plan/messages/notify-modes.ts';
 import type { Settings } from '../plan/settings.ts';
 
-/** What notifiers need besides the settings. */
+/** Dependencies of the notifiers, in addition to the settings. */
 interface NotifierParts {
   project: string;
   log: Log;

@@ -63,7 +63,7 @@ export class WalFeed {
   }
 }
 
-/** What a copy is to get of a source. */
+/** The WAL that a copy still needs from a source. */
 interface Waiting {
   /** the newest revision of each page that it lacks, in order */
   pages: Map<string, WalPage>;
@@ -71,7 +71,7 @@ interface Waiting {
   copy: Copied | undefined;
 }
 
-/** What a copy has of a source. */
+/** The WAL of a source that a copy has. */
 interface Copied {
   /** keys of a page and of what it lists */
   there: Map<string, number | undefined>;

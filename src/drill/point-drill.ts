@@ -112,7 +112,7 @@ async function check(deps: DrillDeps, part: Part, tools: Tools, planned: Postgre
   await askAll(deps, part, planned, restored);
 }
 
-/** A server that no container has any more. */
+/** Returns a stand-in for a server whose container no longer exists. */
 function strange({ project }: DrillDeps, name: string): PostgresSource {
   return {
     kind: 'postgres',

@@ -3,7 +3,7 @@ import type { OverviewDeps } from '../overview/overview.ts';
 import type { KeepPolicy } from '../plan/model.ts';
 import type { HttpSettings } from '../plan/values/http-settings.ts';
 
-/** What the server reads. Nothing here changes anything. */
+/** Read-only dependencies of the server. */
 export interface HttpDeps extends OverviewDeps {
   version: string;
   log: Log;

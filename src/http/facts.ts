@@ -9,7 +9,7 @@ import { type Pin, readPins } from '../store/repository/pins.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { HttpDeps } from './deps.ts';
 
-/** What pages and metrics show. */
+/** The facts that pages and metrics show. */
 export interface Facts {
   overview: Overview;
   /** runs that ended, oldest first */
@@ -38,7 +38,7 @@ export interface FactsSource {
 const MAX_AGE_MS = 300_000;
 /** The drills that are shown. */
 const MAX_DRILLS = 100;
-/** How long a collection may take, milliseconds. */
+/** The time limit for a collection, milliseconds. */
 const LIMIT_MS = 120_000;
 /** Files of the state whose change shows that something happened. */
 const WATCHED = ['last-run.json', 'copies.json', 'accepted.json', 'retries.json', 'rollbacks.json', 'damaged.json'];

@@ -19,9 +19,9 @@ interface Health {
 
 /** The scheduler looks each minute. After this time without a look it hangs, milliseconds. */
 const TICK_LIMIT_MS = 150_000;
-/** How long the engine may take to answer, milliseconds. */
+/** The time limit for an answer of the engine, milliseconds. */
 const PING_LIMIT_MS = 5000;
-/** How long an answer of the engine is used, milliseconds, so that many requests make one ping. */
+/** An answer of the engine is reused this long, milliseconds, so that many requests make one ping. */
 const PING_KEEP_MS = 5000;
 
 /**

@@ -5,7 +5,7 @@ import { readProgress } from '../overview/progress-file.ts';
 import type { HttpDeps } from './deps.ts';
 import { type Live, liveLines } from './page/live.ts';
 
-/** How often the progress is read while somebody watches, milliseconds. */
+/** The time between two reads of the progress while a page is open, milliseconds. */
 const EVERY_MS = 1000;
 /** A comment this often keeps proxies from closing the connection, in reads. */
 const ALIVE_EVERY = 15;

@@ -2,7 +2,7 @@ import type { ReceiverState } from '../wal/receiver-state.ts';
 import type { Facts } from './facts.ts';
 import type { Totals } from './totals.ts';
 
-/** What metrics are computed from. */
+/** The data from which metrics are computed. */
 export interface MetricInput {
   facts: Facts;
   now: Date;

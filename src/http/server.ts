@@ -18,7 +18,7 @@ interface HttpServer {
  * Starts the server of the page, the metrics and the health check, on all addresses of the container.
  *
  * @param deps what it serves
- * @param port 0: any free port
+ * @param port the TCP port to listen on; 0 selects any free port
  * @returns undefined if the port cannot be used. That is logged, because backups do not need the server
  */
 export async function startHttp(deps: HttpDeps, port: number): Promise<HttpServer | undefined> {

@@ -12,7 +12,7 @@ import { detailLines, problemText } from '../report/problem-text.ts';
 import { restoreHeadline, restoreLines, restoreStarted } from '../report/restore-text.ts';
 import { againCommand, failuresFirst, headline, nextRun, nextTry, otherSource, totals } from '../report/text.ts';
 
-/** How a message feels: `bad` and `warning` need a person, `good` says that all is well, `info` needs nobody. */
+/** The tone of a message: `bad` and `warning` need a person, `good` says that all is well, `info` needs nobody. */
 export type Level = 'bad' | 'warning' | 'good' | 'info';
 
 /** Trouble that begins and ends. One message may be about several. */
@@ -43,7 +43,7 @@ export interface Message {
   next: string[];
 }
 
-/** What the words of a message depend on, besides its event. */
+/** The context that a message needs in addition to its event. */
 export interface MessageContext {
   now: Date;
   zone?: string | undefined;

@@ -10,7 +10,7 @@ const AGAIN_MS = [60_000, 5 * 60_000, 15 * 60_000, 30 * 60_000, 60 * 60_000] as 
 const GIVE_UP_MS = 6 * 60 * 60_000;
 /** After this time, a message says when it is from. Milliseconds. */
 const LATE_MS = 5 * 60_000;
-/** How long a later try may take, milliseconds. */
+/** The time limit for a later try, milliseconds. */
 const TRY_MS = 30_000;
 
 /** Where the messages go: a channel. */

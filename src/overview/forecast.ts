@@ -6,14 +6,14 @@ import type { State } from '../run/state.ts';
 import type { Pin } from '../store/repository/pins.ts';
 import type { Overview } from './overview.ts';
 
-/** What retention does with a snapshot now, and when it is expected to remove it. */
+/** The decision of retention about a snapshot, and the expected time of its removal. */
 export interface Foreseen extends Decision {
   /** ISO time of the first prune that removes it; absent: not within the foreseen time */
   goes?: string;
 }
 
 const DAY_MS = 86_400_000;
-/** How far the forecast reaches, in days: first day by day, then week by week. */
+/** The reach of the forecast, in days: first day by day, then week by week. */
 const DAYS = 35;
 const WEEKS = 52;
 /** With more snapshots than this, each decision takes long, and only the next days are foreseen. */

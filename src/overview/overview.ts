@@ -23,7 +23,7 @@ import { type PlaceSize, placeSize } from './place-size.ts';
 import { type LimitedPlace, readSizes, sizeProblems } from './size-log.ts';
 import { readWindows, type SourceWindows, type WindowDeps } from './windows.ts';
 
-/** What {@link collectOverview} reads. */
+/** Dependencies of {@link collectOverview}. */
 export interface OverviewDeps extends WindowDeps {
   /** an engine knows the agent's container */
   found: boolean;

@@ -1,7 +1,7 @@
 import { costOf } from '../plan/values/place-limits.ts';
 import type { LimitedPlace, SizeSample } from './size-log.ts';
 
-/** What a place holds and how it grows. Sizes in bytes, as stored. */
+/** The size of a place and its growth. Sizes in bytes, as stored. */
 export interface PlaceSize {
   name: string;
   /** absent: it was not measured yet */

@@ -7,7 +7,7 @@ import { formatBytes, oneLine } from '../report/format.ts';
 import { readJson, writeJson } from '../run/state-files.ts';
 import type { StoredSizes } from '../store/objects/measure.ts';
 
-/** What a place held at one moment. */
+/** The size of a place at one moment. */
 export interface SizeSample extends StoredSizes {
   /** ISO time */
   at: string;

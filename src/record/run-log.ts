@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { ErrorCode } from '../base/errors.ts';
 import type { RunReport, RunStatus, SourceReport, Trigger } from '../report/events.ts';
 
-/** What one run did with one source. Sizes in bytes. */
+/** The result of one run for one source. Sizes in bytes. */
 export interface RanSource {
   status: SourceReport['status'];
   durationMs: number;

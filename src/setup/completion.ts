@@ -9,7 +9,7 @@ interface Word {
   about: string;
 }
 
-/** What can follow a command. */
+/** The words that can follow a command. */
 interface Place {
   /** the names of the commands so far: empty, `restore`, `bucket setup` */
   at: string;

@@ -11,7 +11,7 @@ import { addLabels, addService } from './edit.ts';
 import { type LeftOut, type Proposal, planProposals, proposeLabels } from './propose.ts';
 import { servicesOf } from './services.ts';
 
-/** What a call of `lifeboat init` asks for. */
+/** The request of a call of `lifeboat init`. */
 interface InitRequest {
   /** the project directory */
   directory: string;

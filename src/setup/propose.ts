@@ -20,7 +20,7 @@ export interface LeftOut {
   why: string;
 }
 
-/** What `lifeboat init` wants to add. */
+/** The additions that `lifeboat init` proposes. */
 interface Proposals {
   proposals: Proposal[];
   /** services that have labels of Lifeboat already */

@@ -13,7 +13,7 @@ const BETWEEN_MS = 60_000;
 /** Topics without an end: a person looks at what happened. */
 const WITHOUT_END: ReadonlySet<AlarmTopic> = new Set(['wal-gap', 'wal-behind']);
 
-/** What begins an alarm. */
+/** The reason for an alarm. */
 export type NewAlarm = Omit<Alarm, 'project' | 'at' | 'over'>;
 
 /** The alarms of the daemon. Each is sent once when it begins, and once when it ends. */

@@ -19,7 +19,7 @@ export interface TargetState {
   by?: 'snapshots' | 'wal';
 }
 
-/** What is known of a source. */
+/** The facts by which a source is judged. */
 export interface Known {
   /** ISO time of its last good snapshot; absent if there is none */
   lastGood?: string | undefined;

@@ -5,7 +5,7 @@ import { readJson, writeJson } from '../run/state-files.ts';
 import { readRecord, restorePrefix } from '../store/objects/records.ts';
 import type { Repository } from '../store/repository/repository.ts';
 
-/** How long it took to bring back a source. */
+/** The measured duration of a restore of a source. */
 export interface Measurement {
   /** id of the restore or drill */
   id: string;

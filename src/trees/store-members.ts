@@ -169,7 +169,7 @@ class MembersStoring {
   }
 }
 
-/** The line of the root, which the tar does not have: it belongs to whoever owns the files, and only to them. */
+/** The line of the root, which the tar does not have: it belongs to the owner of the files, and only to that user. */
 function rootOf(entries: readonly IndexEntry[]): IndexEntry {
   const { uid = 0, gid = 0, mtime = 0n } = entries.find(({ type }) => type === 'directory') ?? entries[0] ?? {};
   return { path: '', type: 'directory', mode: 0o700, uid, gid, mtime };

@@ -2,7 +2,7 @@ import type { PastRun } from '../../overview/past.ts';
 import { plural } from '../../report/format.ts';
 import type { Day } from './charts.ts';
 
-/** How many days the strip shows, today included. */
+/** The number of days in the strip, including today. */
 const DAYS = 31;
 
 const DAY_MS = 86_400_000;

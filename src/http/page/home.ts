@@ -16,7 +16,7 @@ import { type CardInput, sourceCard, stateOf } from './source-card.ts';
 import { command, type Html, html, prose } from './text.ts';
 import { judge } from './verdict.ts';
 
-/** What the first page shows. */
+/** The content of the first page. */
 interface HomeInput {
   overview: Overview;
   runs: readonly RanRun[];

@@ -47,7 +47,7 @@ function change(bytes: number): string {
   return bytes > 0 ? `+${formatBytes(bytes)}` : `−${formatBytes(-bytes)}`;
 }
 
-/** What each source takes at each place. */
+/** The space that each source takes at each place. */
 function bySource(places: readonly PlaceSize[]): Html | '' {
   const measured = places.filter(({ now }) => now !== undefined);
   const names = [...new Set(measured.flatMap(({ now }) => Object.keys(now?.sources ?? {})))].sort();

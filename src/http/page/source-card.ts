@@ -12,7 +12,7 @@ import { gapsText, lineChart, type Point, strip, windowBar } from './charts.ts';
 import { drillFact } from './drills.ts';
 import { command, type Html, html, prose, type Tone, time } from './text.ts';
 
-/** What a card shows of a source. */
+/** The content of a source's card. */
 export interface CardInput {
   source: SourceStatus;
   /** absent if it is gone */
@@ -59,7 +59,7 @@ export function stateOf({ source, windows, unread }: CardInput): { tone: Tone; t
   return { tone: 'ok', text: 'safe' };
 }
 
-/** How far the newest window reaches back, in words. */
+/** The length of the newest window, in words. */
 function spanOf({ windows }: SourceWindows): string | undefined {
   const newest = windows.at(-1);
   if (!newest) return undefined;

@@ -21,7 +21,7 @@ function clean(value: unknown): unknown {
   return Array.isArray(value) ? value.map(clean) : value;
 }
 
-/** How a state is shown: its colour class, which always comes with words. */
+/** The colour class of a state. Words always accompany it. */
 export type Tone = 'ok' | 'warn' | 'bad';
 
 /** Renders a sentence. Parts in backticks become code, line breaks and control characters become harmless. */

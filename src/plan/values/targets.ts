@@ -1,4 +1,4 @@
-/** What the operator wants of a source. Milliseconds. */
+/** The targets of a source, in milliseconds. */
 export interface Targets {
   /** how much work the loss of the host may cost */
   rpoMs?: number;

@@ -19,7 +19,7 @@ interface Relation {
   kind: 'index' | 'table';
 }
 
-/** What amcheck has found so far. */
+/** The findings of amcheck so far. */
 interface Found {
   indexes: number;
   tables: number;

@@ -54,7 +54,7 @@ export async function findStart(
   return { ...start, snapshot, entry, log };
 }
 
-/** What finding the start of a recovery needs. */
+/** Dependencies for finding the start of a recovery. */
 export interface PointDeps {
   repository(): Promise<Repository>;
   /** what the agent remembers of the stored WAL of a source */
