@@ -106,6 +106,7 @@ function restoreCommands({ command, reading, act }: Builder): void {
   );
   addPointOptions(reading(restore))
     .option('--all', 'restore all sources of the project, with its services stopped once')
+    .option('--into-project <name>', 'restore into this Compose project, a copy of yours, and leave yours alone')
     .option('--database <name>', 'restore only this database')
     .option('--to-database <name>', 'restore the database under this name, and leave the current one alone')
     .option('--to-directory <dir>', 'restore files into this empty directory of the Lifeboat container', absolute)

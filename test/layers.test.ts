@@ -13,6 +13,7 @@ const SRC = path.join(import.meta.dirname, '../src');
 const LAYERS: string[][] = [
   [''],
   ['commands'],
+  ['commands/json'],
   ['app', 'setup'],
   ['http'],
   ['http/page'],

@@ -5,12 +5,14 @@ import { isS3 } from '../plan/s3-location.ts';
 import type { Settings } from '../plan/settings.ts';
 import { quote } from '../plan/values/fields.ts';
 
-/** A repository that is not the agent's own: `--from`. */
+/** A repository that is not the agent's own: `--from`. Or another project to restore into: `--into-project`. */
 export interface OtherRepository {
-  /** as given: the name or number of a copy, a directory, or `s3://…` */
-  from: string;
+  /** as given: the name or number of a copy, a directory, or `s3://…`; absent: the agent's own destination */
+  from?: string;
   /** the Compose project in it; absent: the agent's own, or the only one */
   project?: string;
+  /** the Compose project to restore into; absent: the agent's own */
+  into?: string;
 }
 
 /**

@@ -21,7 +21,9 @@ import { destinationError } from './destinations.ts';
  * Returns the Compose project of the agent. Throws AGENT_NOT_IN_CONTAINER if neither Compose nor the settings name one.
  */
 export function projectOf(self: Self, settings: Settings): string {
-  const project = self.facts.project || settings.project;
+  // In a stack, each node has an agent, and the settings give each a project of its own.
+  const isCompose = 'com.docker.compose.project' in self.facts.labels;
+  const project = isCompose ? self.facts.project : settings.project || self.facts.project;
   if (project) return project;
   throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'Compose did not start Lifeboat, so its project is not known', {
     hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.',

@@ -23,7 +23,7 @@ export async function listSnapshots(call: Call): Promise<number> {
   // A renamed project begins a new history.
   const others = rows.length < FEW ? await findOtherProjects(repository, call.io.signal) : [];
   const view = { snapshots: rows, damaged: damaged.map(({ id, error }) => ({ id, code: error.code })), others };
-  print(call, view, () => {
+  print(call, 'snapshots', view, () => {
     const also = otherProjectsText(repository.destination.name, others);
     const bad = groupDamaged(damaged).map(({ id, error }) => `! ${id}: ${error.message} (${error.code})`);
     return [renderSnapshots(rows, new Date()), ...bad, ...(also ? [`${also}.`] : [])].join('\n');

@@ -3,7 +3,8 @@ import { type ErrorInfo, errorInfo } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { heldProblems } from '../daemon/held-services.ts';
 import { keptLines } from '../kept/list.ts';
-import { collectOverview, type Found, type Overview, overviewDocument, runningNow } from '../overview/overview.ts';
+import { overviewDocument } from '../overview/document.ts';
+import { collectOverview, type Found, type Overview, runningNow } from '../overview/overview.ts';
 import { copyStateLines } from '../report/copy-text.ts';
 import type { RunReport } from '../report/events.ts';
 import { formatAgo, formatWhen, oneLine } from '../report/format.ts';
@@ -22,7 +23,7 @@ import { windowLines } from './windows.ts';
 /** `lifeboat status`: shows each source by its own newest result, whichever sources the last run covered. */
 export async function status(call: Call): Promise<number> {
   const overview = await collectOverview(call.app, call.io.signal);
-  print(call, overviewDocument(overview), () => renderOverview(overview, call.io.paint));
+  print(call, 'status', overviewDocument(overview), () => renderOverview(overview, call.io.paint));
   const { found, last, sources: all, copies, held, problems, targets } = overview;
   const isMissed = targets.some((one) => one.targets.some(({ met }) => met === false));
   const behind = isMissed || found.damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);

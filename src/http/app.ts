@@ -1,8 +1,8 @@
 import { type Context, Hono } from 'hono';
 import { errorInfo, hasCode, LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { redact, redactDeep } from '../base/redact.ts';
+import { overviewDocument } from '../overview/document.ts';
 import { type Foreseen, foreseeRetention } from '../overview/forecast.ts';
-import { overviewDocument } from '../overview/overview.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { createAuth } from './auth.ts';
 import type { HttpDeps } from './deps.ts';

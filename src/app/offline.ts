@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
+import type { Self } from '../docker/discover.ts';
 import type { Mount } from '../plan/model.ts';
-import type { Self } from './discover.ts';
 
 /**
  * Returns what the agent knows about itself if no engine is available: its mounts, as the kernel lists them (proc(5)).

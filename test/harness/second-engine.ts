@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { type Ran, sh, until } from './stack.ts';
+
+/** A second Docker engine on this machine, with images, containers and volumes of its own. It stands for another host. */
+export interface SecondEngine {
+  socket: string;
+  /** Runs a script of the shell whose `docker` is this engine. */
+  run(script: string, cwd?: string): Promise<Ran>;
+  /** Copies images of the first engine. */
+  load(...images: string[]): Promise<void>;
+  /** Removes everything that the engine has, and ends it. */
+  stop(): Promise<void>;
+}
+
+const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
+
+/**
+ * Starts an engine without a default bridge, so that it does not touch that of the first one. Its networks reach no
+ * other machine, because it changes no packet filter.
+ */
+export async function startSecondEngine(): Promise<SecondEngine> {
+  const root = await mkdtemp(path.join(tmpdir(), 'lbe-'));
+  const socket = path.join(root, 'docker.sock');
+  const at = (name: string) => path.join(root, name);
+  const args = [
+    ...['dockerd', '--host', `unix://${socket}`, '--data-root', at('data'), '--exec-root', at('exec')],
+    ...['--pidfile', at('pid'), '--bridge', 'none', '--iptables=false', '--log-level', 'error'],
+  ];
+  const [command = '', ...rest] = [...asRoot, ...args];
+  const daemon = spawn(command, rest, { stdio: ['ignore', 'ignore', 'pipe'] });
+  let said = '';
+  daemon.stderr.on('data', (chunk) => {
+    said += chunk;
+  });
+  const env = { ...process.env, DOCKER_HOST: `unix://${socket}` };
+  const run = (script: string, cwd = root) => sh('sh', ['-ec', script], { cwd, env });
+  await until('the second engine answers', async () => {
+    if (daemon.exitCode !== null) throw new Error(`dockerd ended:\n${said}`);
+    return (await run('docker version')).code === 0;
+  });
+  return {
+    socket,
+    run,
+    async load(...images) {
+      const pipe = `docker --host "$FIRST" save ${images.join(' ')} | docker load --quiet`;
+      const first = { FIRST: process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock' };
+      const { code, stderr } = await sh('sh', ['-ec', pipe], { env: { ...env, ...first } });
+      if (code !== 0) throw new Error(`the images were not loaded: ${stderr}`);
+    },
+    async stop() {
+      await run('docker swarm leave --force; docker rm --force --volumes $(docker ps --all --quiet)');
+      const ended = once(daemon, 'exit');
+      await sudo('kill', (await readFile(at('pid'), 'utf8')).trim());
+      await ended;
+      await sudo('rm', '-rf', root);
+    },
+  };
+}
+
+async function sudo(...words: string[]): Promise<void> {
+  const [program = '', ...args] = [...asRoot, ...words];
+  await sh(program, args);
+}
