@@ -52,7 +52,7 @@ const PROJECT_DIRECTORY = '/project';
 
 /** Returns true for `docker run -v ./:/project … restore --all --from …`: there is no project yet. */
 async function isNewHost({ app, options }: Call): Promise<boolean> {
-  if (app.self.facts.project !== '' || typeof options.from !== 'string') return false;
+  if (typeof options.from !== 'string' || app.self.facts.project !== '') return false;
   return stat(PROJECT_DIRECTORY).then(
     (found) => found.isDirectory(),
     () => false,
