@@ -77,7 +77,9 @@ function backupCommands({ program, command, act }: Builder): void {
 }
 
 function inspectCommands({ command, reading, act }: Builder): void {
-  command('status', 'Show the last and the next run, and the state of each source', 'status').action(act('status'));
+  command('status', 'Show the last and the next run, and the state of each source', 'status')
+    .option('--all-hosts', 'instead show all projects at the destination, as their snapshots show them')
+    .action(act('status'));
   reading(command('snapshots', 'List snapshots, newest first', 'snapshots')).action(act('snapshots'));
   reading(
     command(

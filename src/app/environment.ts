@@ -77,6 +77,8 @@ export interface Environment {
   plan(): Promise<Plan>;
   nextRun(plan: Plan): Date;
   repository(options?: { create: boolean }): Promise<Repository>;
+  /** Opens the repository for another project in it. */
+  repositoryOf(project: string): Promise<Repository>;
   /**
    * Takes the lock of the project. Throws LOCKED when another run is under way.
    *
@@ -147,6 +149,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
       : own.repository({ create });
   return {
     ...{ settings, log, self, project, state, destination, now, own, repository },
+    repositoryOf: (of) => places.open(settings.destination, destination, { project: of, create: false }),
     found: found !== undefined,
     otherRepository: otherRepository !== undefined,
     isCopy: into !== undefined,

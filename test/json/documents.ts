@@ -22,7 +22,9 @@ export function documentOf(args: readonly string[]): string | undefined {
   const [command = '', second] = words;
   if (command === 'bucket' || command === 'notify') return `${command} ${second}`;
   if (command === 'show') return words.length > 2 ? 'show SNAPSHOT SOURCE' : 'show SNAPSHOT';
-  const special = { plan: '--from-labels', restore: '--to-volume', rollback: '--forget' }[command];
+  const special = { plan: '--from-labels', status: '--all-hosts', restore: '--to-volume', rollback: '--forget' }[
+    command
+  ];
   return special !== undefined && args.includes(special) ? `${command} ${special}` : command;
 }
 

@@ -8,6 +8,7 @@ import type { ExportReport } from '../../export/export.ts';
 import type { ImportReport } from '../../import/import.ts';
 import type { testNotifiers } from '../../notify/notifier.ts';
 import type { StatusDocument } from '../../overview/document.ts';
+import type { HostState } from '../../overview/hosts.ts';
 import type { SourceWindows } from '../../overview/windows.ts';
 import type { Loss } from '../../plan/accepted.ts';
 import type { KeepPolicy, Note, PlannedSource, Problem } from '../../plan/model.ts';
@@ -147,6 +148,7 @@ export interface Documents {
   'plan --from-labels': TranslationDocument;
   backup: RunReport;
   status: StatusDocument;
+  'status --all-hosts': { hosts: HostState[] };
   snapshots: SnapshotsDocument;
   'show SNAPSHOT': Manifest;
   'show SNAPSHOT SOURCE': ServerDocument | FilesDocument;
