@@ -4,7 +4,7 @@ import { hasErrno, LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { redactDeep } from '../base/redact.ts';
 import { ansiPaint, plainPaint } from '../report/paint.ts';
-import type { Call, Io, Operands, Options } from './call.ts';
+import { type Call, type Io, type Operands, type Options, print } from './call.ts';
 import { FORMAT } from './json/documents.ts';
 
 /** Connects a command to the streams and signals of this process. */
@@ -49,7 +49,8 @@ export async function run(name: string, operands: Operands, options: Options, io
   if (name === 'tree-job') return (await import('./tree-job.ts')).treeJob(io);
   // A machine that only gets its Compose file has no settings yet.
   if (name === 'init') {
-    return (await import('../setup/init-command.ts')).runInit(options, io, options.json === true);
+    const { runInit } = await import('../setup/init-command.ts');
+    return runInit(options, io, (result, text) => print({ io, json: options.json === true }, 'init', result, text));
   }
   const { createApp, createBase } = await import('../app/app.ts');
   const level = io.env.LOG_LEVEL ?? (name === 'daemon' ? undefined : 'warn');

@@ -48,26 +48,28 @@ describe('restore --into-project', () => {
     await stack.destroy();
   });
 
-  it('refuses a project without containers, the own one, and options that it does not go with', async () => {
-    const into = async (...args: string[]) => {
-      const { stdout } = await stack.lifeboat('restore', ...args, '--yes', '--json');
-      return (JSON.parse(stdout) as { error: { code: string; hint: string } }).error;
-    };
+  const into = async (...args: string[]) => {
+    const { stdout } = await stack.lifeboat('restore', ...args, '--yes', '--json');
+    return (JSON.parse(stdout) as { error: { code: string; hint: string } }).error;
+  };
+
+  it('refuses a project without containers, and the own one', async () => {
     const unknown = await into('latest', '--all', '--into-project', copy);
     expect(unknown.code).toBe('PROJECT_UNKNOWN');
     expect(unknown.hint).toContain(`docker compose --project-name ${copy} create`);
-    for (const args of [
-      ['latest', '--all', '--into-project', stack.project],
-      ['latest', '--all', '--into-project', '../state'],
-      ['latest', 'web.media', '--into-project', copy, '--to-directory', '/restored/x'],
-      ['db.postgres', '--at', 'latest', '--into-project', copy, '--to-volume', 'x'],
-    ])
-      expect((await into(...args)).code, args.join(' ')).toBe('USAGE');
+    for (const name of [stack.project, '../state']) {
+      expect((await into('latest', '--all', '--into-project', name)).code, name).toBe('USAGE');
+    }
   });
 
   it('fills the copy, runs its hook, and leaves the live project alone', async () => {
     await ofCopy('create');
     await ofCopy('up', '--detach', '--wait', 'db');
+    for (const args of [
+      ['latest', 'web.media', '--into-project', copy, '--to-directory', '/restored/x'],
+      ['db.postgres', '--at', 'latest', '--into-project', copy, '--to-volume', 'x'],
+    ])
+      expect((await into(...args)).code, args.join(' ')).toBe('USAGE');
     const live = await Promise.all(['web', 'db'].map((name) => stateOf(`${stack.project}-${name}-1`)));
     const some = ['restore', 'latest', 'db.postgres', 'web.media', '--into-project', copy, '--yes'];
     const { code, stdout, stderr } = await stack.lifeboat(...some);
