@@ -4,6 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type SecondEngine, startSecondEngine } from '../harness/second-engine.ts';
 import { holder, postgres, Stack } from '../harness/stack.ts';
+import { checkOutput } from '../json/documents.ts';
 
 const IMAGE = process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test';
 
@@ -71,5 +72,47 @@ describe('another host', () => {
     );
     expect(await here(`${at} lifeboat lifeboat backup`)).toMatch(/ok/);
     await here(`docker compose --project-name ${lost.project} down --volumes --timeout 0`);
+  });
+
+  it('as a Swarm, has labels under `deploy.labels`, and one project for each node', async () => {
+    const mount = (volume: string, at: string) => `type=volume,source=${volume},target=${at}`;
+    // A stack needs a network of its own, for which this engine would need a packet filter.
+    const service = (name: string, ...args: string[]) =>
+      here(
+        `docker service create --quiet --network host --name shop_${name} --no-resolve-image
+         --container-label com.docker.stack.namespace=shop ${args.join(' ')}`.replace(/\s+/g, ' '),
+      );
+    await here('docker swarm init --advertise-addr 127.0.0.1');
+    await service(
+      'web',
+      ...['--label lifeboat.volumes=media', '--init', '--mount', mount('shop_media', '/media')],
+      'node:24-trixie-slim sleep 86400',
+    );
+    await service(
+      'lifeboat',
+      ...['--mode global', `--mount type=bind,source=${engine.socket},target=/var/run/docker.sock`],
+      ...['--mount', mount('shop_backups', '/backups'), '--mount', mount('shop_spool', '/spool')],
+      ...["--env 'LIFEBOAT_PROJECT=shop-{{.Node.ID}}'", '--env LIFEBOAT_SCOPE=shop', IMAGE],
+    );
+    const idOf = async (name: string) =>
+      (await here(`docker ps --quiet --filter label=com.docker.swarm.service.name=shop_${name}`)).trim();
+    const [web, agent, node] = [await idOf('web'), await idOf('lifeboat'), (await here('docker node ls -q')).trim()];
+    const lifeboat = (line: string) => engine.run(`docker exec ${agent} lifeboat ${line}`);
+    await here(`docker exec ${web} sh -c 'echo stored >/media/p'`);
+    const backup = await lifeboat('backup');
+    expect(backup.code, backup.stdout + backup.stderr).toBe(0);
+    const status = await lifeboat('status --all-hosts --json');
+    checkOutput(['status', '--all-hosts', '--json'], status.stdout);
+    expect(status.code).toBe(0);
+    expect(JSON.parse(status.stdout)).toMatchObject({
+      hosts: [{ project: `shop-${node}`, late: false, sources: [{ name: 'shop.web.media', status: 'ok' }] }],
+    });
+    // Swarm would start another container next to one that Lifeboat stops and starts again.
+    await here(`docker exec ${web} sh -c 'echo newer >/media/p'`);
+    const restore = await lifeboat('restore latest shop.web.media --yes');
+    expect(restore.code, restore.stdout + restore.stderr).toBe(0);
+    expect(restore.stdout + restore.stderr).toMatch(/Swarm would replace it: .*docker service update --force/);
+    expect(await here(`docker exec ${web} cat /media/p`)).toBe('stored\n');
+    expect(await idOf('web')).toBe(web);
   });
 });

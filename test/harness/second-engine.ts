@@ -52,11 +52,12 @@ export async function startSecondEngine(): Promise<SecondEngine> {
       if (code !== 0) throw new Error(`the images were not loaded: ${stderr}`);
     },
     async stop() {
-      await run('docker swarm leave --force; docker rm --force --volumes $(docker ps --all --quiet)');
+      await run('docker swarm leave --force || true; docker ps --all --quiet | xargs -r docker rm --force --volumes');
       const ended = once(daemon, 'exit');
       await sudo('kill', (await readFile(at('pid'), 'utf8')).trim());
       await ended;
-      await sudo('rm', '-rf', root);
+      // The engine leaves the mount of its network namespace.
+      await sudo('sh', '-c', `umount "${at('exec')}"/netns/* 2>/dev/null; rm -rf "${root}"`);
     },
   };
 }
