@@ -19,8 +19,8 @@ export interface SecondEngine {
 const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
 
 /**
- * Starts an engine without a default bridge, so that it does not touch that of the first one. Its networks reach no
- * other machine, because it changes no packet filter.
+ * Starts an engine in a network namespace of its own. In that of the first engine, it would take over or remove the
+ * first one's bridge, `docker0`. Its containers reach each other, and nothing else.
  */
 export async function startSecondEngine(): Promise<SecondEngine> {
   const root = await mkdtemp(path.join(tmpdir(), 'lbe-'));
@@ -28,9 +28,10 @@ export async function startSecondEngine(): Promise<SecondEngine> {
   const at = (name: string) => path.join(root, name);
   const args = [
     ...['dockerd', '--host', `unix://${socket}`, '--data-root', at('data'), '--exec-root', at('exec')],
-    ...['--pidfile', at('pid'), '--bridge', 'none', '--iptables=false', '--log-level', 'error'],
+    ...['--pidfile', at('pid'), '--log-level', 'error'],
   ];
-  const [command = '', ...rest] = [...asRoot, ...args];
+  const inNamespace = ['unshare', '--net', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh'];
+  const [command = '', ...rest] = [...asRoot, ...inNamespace, ...args];
   const daemon = spawn(command, rest, { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   daemon.stderr.on('data', (chunk) => {
