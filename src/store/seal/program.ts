@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type Readable, Transform, type Writable } from 'node:stream';
+import { pipeline as pipelineThen, type Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ErrorCode, LifeboatError } from '../../base/errors.ts';
 
@@ -23,6 +23,23 @@ export interface Filter {
   failure(words: string): Failure;
   /** awaited once the program has ended, whether it succeeded or not */
   ended?(): Promise<void>;
+}
+
+/** A step between a plain and a stored stream: a program, or a stream inside the process. */
+export type Step = Filter | (() => Transform);
+
+/** Returns whether a step is a program. */
+export function isProgram(step: Step): step is Filter {
+  return typeof step !== 'function';
+}
+
+/** Pipes `input` through a step, as {@link throughProgram} does. */
+export function throughStep(input: Readable, step: Step): Readable {
+  if (isProgram(step)) return throughProgram(input, step);
+  const stream = step();
+  // Errors reach the reader through `stream`.
+  pipelineThen(input, stream, () => {});
+  return stream;
 }
 
 /** Returns the environment of programs, with messages in English. The agent's own environment may contain secrets. */
