@@ -19,8 +19,8 @@ export async function clearRepository(stack: Stack): Promise<void> {
   const agent = await stack.id('lifeboat');
   const image = await ok('docker', ['inspect', '--format', '{{.Image}}', agent]);
   await ok('docker', ['stop', agent]);
-  // The compile cache stays: every start but the very first has it.
-  const clear = 'cd /spool/state && rm -rf /backups/* index last-run.json results.json repository.json && ls /backups';
+  const clear =
+    'rm -rf /backups/* && cd /spool/state && find . -mindepth 1 -not -name home.json -delete && ls /backups';
   await ok('docker', ['run', '--rm', '--volumes-from', agent, '--entrypoint', 'sh', image.trim(), '-c', clear]);
   await ok('docker', ['start', agent]);
 }

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, isDiskError, isSystemError, LifeboatError } from '../base/errors.ts';
 import type { ByteRange, ObjectInfo, SweepingDestination } from './destination.ts';
+import { streamPastCache } from './direct-read.ts';
 import { hashFile } from './hash-file.ts';
 import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
 import { findBrokenParent, identify, readEntries, wayTo } from './local-links.ts';
@@ -53,8 +54,12 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
       }
     },
 
-    async get(key, { range, signal } = {}) {
+    async get(key, { range, signal, fromDisk } = {}) {
       const handle = await openObject(root, key);
+      if (fromDisk && !range) {
+        await handle.close();
+        return explained(streamPastCache(fileOf(key), signal), key);
+      }
       return readRange(handle, key, range, signal);
     },
 

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
 import { Transform, type TransformCallback } from 'node:stream';
 import { LifeboatError } from '../../base/errors.ts';
 import { DAMAGED, WRONG } from './failures.ts';
@@ -112,11 +112,12 @@ class Chunks {
 
 /** The payload of an age file: the STREAM construction with ChaCha20-Poly1305, in chunks of 64 KiB. */
 class Payload {
-  private readonly key: Buffer;
+  // Node takes this form of a key in half the time.
+  private readonly key: KeyObject;
   private index = 0;
 
   constructor(fileKey: Uint8Array, nonce: Buffer) {
-    this.key = Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32));
+    this.key = createSecretKey(Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32)));
   }
 
   encrypt(chunk: Buffer, isLast: boolean, to: Transform): void {
