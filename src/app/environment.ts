@@ -152,7 +152,10 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     runs: path.join(SPOOL, 'runs'),
     copies: settings.copies.map(places.copy),
     lease: places.lease,
-    notifiers: createNotifiers(settings, { project, log, proven: () => lastProven(state.directory) }),
+    notifiers: createNotifiers(settings, {
+      ...{ project, log, directory: state.directory },
+      proven: () => lastProven(state.directory),
+    }),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
     ...openEngineParts(engine, {
       ...{ settings, self, project, log, journals, destination, state, repository },

@@ -20,19 +20,22 @@ import type { Settings } from '../plan/settings.ts';
 interface NotifierParts {
   project: string;
   log: Log;
-  /** see `createNotifier` */
+  /** of the state, see `createNotifier` */
+  directory?: string;
   proven?: () => Promise<Record<string, string>>;
 }
 
 /** Creates the notifiers that the settings ask for. */
 export function createNotifiers({ messages, timeZone: zone }: Settings, parts: NotifierParts): Notifier[] {
   const people = channelsOf(messages, zone).map(([name, channel]) =>
-    withPolicy(createNotifier(channel, { ...parts, zone }), messages.notify[name]),
+    withPolicy(createNotifier(channel, { ...parts, zone }), { ...parts, mode: messages.notify[name] }),
   );
   const { pagerDuty } = messages;
   // PagerDuty decides by itself which of the events are news.
-  const duty = pagerDuty ? [withPolicy(createNotifier(createPagerDuty(pagerDuty), { ...parts, zone }), 'always')] : [];
-  return [...checksOf(messages.healthchecks, parts.project, zone), ...people, ...duty];
+  const duty = pagerDuty
+    ? [withPolicy(createNotifier(createPagerDuty(pagerDuty), { ...parts, zone }), { mode: 'always' })]
+    : [];
+  return [...checksOf(messages.healthchecks, parts, zone), ...people, ...duty];
 }
 
 function channelsOf(messages: Settings['messages'], zone: string): [ChannelName, Channel][] {
@@ -50,7 +53,8 @@ function channelsOf(messages: Settings['messages'], zone: string): [ChannelName,
 }
 
 /** Creates the notifiers that ping checks: of all runs, of single sources, and of the write-ahead log. */
-function checksOf(checks: Settings['messages']['healthchecks'], project: string, zone: string): Notifier[] {
+function checksOf(checks: Settings['messages']['healthchecks'], parts: NotifierParts, zone: string): Notifier[] {
+  const { project } = parts;
   const { url, pingKey, slug, base, sources, walUrl, drillUrl } = checks;
   const bySlug = (name: string): PingTarget | undefined =>
     pingKey === undefined ? undefined : { pingKey, slug: toSlug(name), base };
@@ -67,7 +71,7 @@ function checksOf(checks: Settings['messages']['healthchecks'], project: string,
   const targetOf = (source: string) =>
     named.get(source) ?? (sources?.kind === 'all' ? bySlug(`${project}-${source}`) : undefined);
   return [
-    ...(main ? [createHealthchecks({ target: main, project, zone, withoutWal: !!wal, withoutDrills: !!drill })] : []),
+    ...(main ? [createHealthchecks({ ...parts, target: main, zone, withoutWal: !!wal, withoutDrills: !!drill })] : []),
     ...(sources ? [createSourceChecks({ project, targetOf, named: [...named.keys()], zone })] : []),
     ...(wal ? [createWalCheck({ target: wal, project })] : []),
     ...(drill ? [createDrillCheck({ target: drill, project })] : []),

@@ -1,4 +1,5 @@
 import { type Context, Hono } from 'hono';
+import { waitAtMost } from '../base/abort.ts';
 import { errorInfo, hasCode, LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { redact, redactDeep } from '../base/redact.ts';
 import { type Foreseen, foreseeRetention } from '../overview/forecast.ts';
@@ -20,7 +21,9 @@ import { snapshotBody } from './page/snapshot.ts';
 import { retentionBody, type SnapshotsInput, snapshotsBody } from './page/snapshots.ts';
 import { createSnapshotReader, type SnapshotReader } from './snapshot-reader.ts';
 
-/** Snapshots on a page of `/snapshots`. */
+/** How long the health check waits for a first look at the destination, milliseconds. */
+const HEALTH_WAIT_MS = 3000;
+/** Snapshots on a page of `/snapshots` and `/retention`. */
 const SNAPSHOTS_PER_PAGE = 100;
 
 /** The parts that answer requests. */
@@ -49,11 +52,14 @@ export function createRoutes(
   const health = createHealth(deps, facts);
   // Before the credentials: the engine and monitors ask without any.
   app.get('/healthz', async (context) => {
-    void facts.get().catch(() => undefined);
+    await waitAtMost(
+      HEALTH_WAIT_MS,
+      facts.get().catch(() => undefined),
+    );
     const found = await health();
     return context.json(found, found.status === 'ok' ? 200 : 503);
   });
-  app.use(createAuth(deps.settings.http ?? { user: '' }));
+  app.use(createAuth(deps.settings.http ?? { user: '' }, deps));
   const metrics = createMetrics(deps, facts);
   app.get('/metrics', async (context) =>
     context.body(redact(await metrics()), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
@@ -111,7 +117,9 @@ function addPages(app: Hono, parts: Parts): void {
     return page(context, parts, { title: 'Snapshots', current: '/snapshots', body });
   });
   app.get('/retention', async (context) => {
-    const body = retentionBody(await snapshotsOf(await facts.get(), foreseen), deps.now());
+    const snapshots = await snapshotsOf(await facts.get(), foreseen);
+    const after = numberOf(context.req.query('after'));
+    const body = retentionBody(snapshots, deps.now(), { after, most: SNAPSHOTS_PER_PAGE });
     return page(context, parts, { title: 'Retention', current: '/retention', body });
   });
   app.get('/snapshots/:id', async (context) => {

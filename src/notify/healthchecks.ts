@@ -1,13 +1,17 @@
+import type { Log } from '../base/log.ts';
 import { redact } from '../base/redact.ts';
-import { alarmText } from '../report/alarm.ts';
+import { type Alarm, alarmText } from '../report/alarm.ts';
 import { drillText } from '../report/drill-text.ts';
-import { overall, type RunStart } from '../report/events.ts';
+import { overall, type RunEvent, type RunStart } from '../report/events.ts';
 import { oneLine } from '../report/format.ts';
 import { restoreHeadline, restoreLines } from '../report/restore-text.ts';
 import { headline, renderReport } from '../report/text.ts';
 import { createPost, type Post } from './http.ts';
+import { messageOf } from './message.ts';
 import type { Notifier } from './notifier.ts';
-import { createPinger, cutText, type PingTarget, pingBody, pingUrl } from './ping.ts';
+import { createOutbox } from './outbox.ts';
+import { openOutboxFiles } from './outbox-files.ts';
+import { createPinger, cutText, type Pinger, type PingTarget, pingBody, pingUrl } from './ping.ts';
 
 /** Options of {@link createHealthchecks}. */
 interface HealthchecksOptions {
@@ -19,6 +23,9 @@ interface HealthchecksOptions {
   withoutDrills?: boolean;
   post?: Post;
   now?: () => number;
+  log: Log;
+  /** of the state: an alarm that cannot be sent waits there; default: only in memory */
+  directory?: string | undefined;
 }
 
 /**
@@ -36,10 +43,29 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
     withoutDrills = false,
     post = createPost(),
     now = Date.now,
+    log,
+    directory,
   } = options;
-  const pinger = createPinger({ target, post, now });
+  const pinger = createPinger({ target, post, now: options.now });
+  const name = 'healthchecks';
+  const files = directory === undefined ? undefined : openOutboxFiles(directory, name, now);
+  const outbox = createOutbox(
+    { name, send: ({ event }, signal) => pingAlarms(pinger, event.type === 'alarms' ? event.alarms : [], signal) },
+    { log, now, files },
+  );
+  // A ping about a run is soon followed by the next one. Nothing follows an alarm.
+  const alarmWords = (event: RunEvent) => {
+    if (event.type !== 'alarms') return undefined;
+    const alarms = event.alarms.filter(({ topic }) => !withoutWal || !isAboutWal(topic));
+    return alarms.length === 0 ? undefined : messageOf({ ...event, alarms }, { now: new Date(now()), zone, proven: {} });
+  };
   return {
-    name: 'healthchecks',
+    name,
+    resume: (signal) => outbox.resume(signal),
+    async keep(event) {
+      const message = alarmWords(event);
+      if (message) await outbox.keep(message);
+    },
     async handle(event, signal) {
       if (event.type === 'run-started') {
         const { rid } = event.run;
@@ -51,12 +77,8 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
         const body = (limit: number) => pingBody(text, report.logTail, limit);
         await pinger.ping(kind, body, { signal, rid: report.rid });
       } else if (event.type === 'alarms') {
-        const alarms = event.alarms.filter(({ topic }) => !withoutWal || !isAboutWal(topic));
-        if (alarms.length === 0) return;
-        const text = alarms.map(alarmText).join('\n');
-        // Only a run may end an alarm of the check.
-        const kind = alarms.some(({ over }) => !over) ? 'fail' : 'log';
-        await pinger.ping(kind, (limit) => cutText(text, limit), { signal });
+        const message = alarmWords(event);
+        if (message) await outbox.put(message, signal);
       } else if (event.type === 'drill-finished' && !withoutDrills) {
         const kind = event.report.status === 'failed' ? 'fail' : 'log';
         await pinger.ping(kind, (limit) => cutText(redact(drillText(event.report)), limit), { signal });
@@ -73,6 +95,13 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
       return `${pingUrl(target, 'log').host} accepted a log entry${made}; the check's status is unchanged`;
     },
   };
+}
+
+async function pingAlarms(pinger: Pinger, alarms: readonly Alarm[], signal: AbortSignal): Promise<void> {
+  const text = alarms.map(alarmText).join('\n');
+  // Only a run may end an alarm of the check.
+  const kind = alarms.some(({ over }) => !over) ? 'fail' : 'log';
+  await pinger.ping(kind, (limit) => cutText(text, limit), { signal });
 }
 
 /** Whether an alarm belongs to the check of WAL, if there is one. */

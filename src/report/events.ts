@@ -256,4 +256,6 @@ export type RunEvent =
 export interface Listener {
   readonly name: string;
   handle(event: RunEvent, signal: AbortSignal): Promise<void> | void;
+  /** Stores an event for later, because there is no time left to handle it. Absent: such an event is lost. */
+  keep?(event: RunEvent): Promise<void>;
 }
