@@ -214,6 +214,8 @@ function json(context: Context, value: unknown, status: Status = 200): Response 
 }
 
 async function answerError(error: unknown, context: Context, parts: Parts): Promise<Response> {
+  // Nobody reads the answer any more.
+  if (context.req.raw.signal.aborted) return context.body(null, 503);
   const missing = hasCode(error, 'SNAPSHOT_UNKNOWN', 'SOURCE_UNKNOWN', 'PATH_UNKNOWN');
   const status = missing ? 404 : toLifeboatError(error).code === 'INTERNAL' ? 500 : 503;
   if (status === 500) parts.deps.log.error('a request could not be answered', { ...errorInfo(error) });

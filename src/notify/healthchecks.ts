@@ -57,7 +57,9 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
   const alarmWords = (event: RunEvent) => {
     if (event.type !== 'alarms') return undefined;
     const alarms = event.alarms.filter(({ topic }) => !withoutWal || !isAboutWal(topic));
-    return alarms.length === 0 ? undefined : messageOf({ ...event, alarms }, { now: new Date(now()), zone, proven: {} });
+    return alarms.length === 0
+      ? undefined
+      : messageOf({ ...event, alarms }, { now: new Date(now()), zone, proven: {} });
   };
   return {
     name,

@@ -76,7 +76,8 @@ export function openOutboxFiles(directory: string, channel: string, now: () => n
     async adopt() {
       const found: Waiting[] = [];
       const names = (await readdir(place).catch(() => [])).filter((name) => name.endsWith('.json')).sort();
-      for (const name of names.slice(0, -MAX_WAITING)) if (!known.has(name)) await rm(path.join(place, name), { force: true });
+      for (const name of names.slice(0, -MAX_WAITING))
+        if (!known.has(name)) await rm(path.join(place, name), { force: true });
       for (const name of names.slice(-MAX_WAITING)) {
         if (known.has(name)) continue;
         const one = await adoptOne(place, name, now()).catch(() => undefined);

@@ -91,7 +91,10 @@ class Waits implements Outbox {
     };
     const lookNow = () =>
       look().catch((error: unknown) =>
-        log.warn('a message of another process cannot be sent yet', { listener: this.channel.name, ...errorInfo(error) }),
+        log.warn('a message of another process cannot be sent yet', {
+          listener: this.channel.name,
+          ...errorInfo(error),
+        }),
       );
     const timer = setInterval(lookNow, LOOK_MS).unref();
     signal.addEventListener('abort', () => clearInterval(timer), { once: true });

@@ -96,7 +96,8 @@ export function withPolicy(notifier: Notifier, { mode, now = Date.now, directory
 function createDrillMemory(name: string, directory: string | undefined) {
   const file = directory === undefined ? undefined : path.join(directory, 'outbox', `${name}.drill.json`);
   let known: 'ok' | 'failed' | undefined;
-  const read = async () => (file === undefined ? undefined : (await readJson<{ status: 'ok' | 'failed' }>(file))?.status);
+  const read = async () =>
+    file === undefined ? undefined : (await readJson<{ status: 'ok' | 'failed' }>(file))?.status;
   return {
     // The file counts: another process may have run a drill since.
     hasFailed: async () => ((await read().catch(() => undefined)) ?? known) === 'failed',

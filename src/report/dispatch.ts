@@ -115,9 +115,9 @@ async function abandon(lane: Lane, log: Log): Promise<void> {
   const fields = { listener: listener.name, [listener.keep ? 'later' : 'dropped']: queue.length };
   log.warn('events were not delivered in time', fields);
   for (const event of queue) {
-    await listener.keep?.(event).catch((error: unknown) =>
-      log.warn('a listener failed', { ...fields, event: event.type, ...errorInfo(error) }),
-    );
+    await listener
+      .keep?.(event)
+      .catch((error: unknown) => log.warn('a listener failed', { ...fields, event: event.type, ...errorInfo(error) }));
   }
 }
 

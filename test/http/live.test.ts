@@ -21,7 +21,8 @@ afterEach(() => rmSync(directory, { recursive: true, force: true }));
 const RUN = { id: '20261128T051000Z-aaaaaa', start: '2026-11-28T05:10:00Z' };
 const over = (): Partial<HttpDeps> => ({
   state: { directory, accepted: async () => ({}) } as never,
-  runsUnderWay: async () => (isRunning ? [{ file: '', start: { type: 'start', verb: 'backup', run: RUN } }] : []) as never,
+  runsUnderWay: async () =>
+    (isRunning ? [{ file: '', start: { type: 'start', verb: 'backup', run: RUN } }] : []) as never,
 });
 
 /** Reads a stream until it has a text. */

@@ -155,7 +155,10 @@ describe('the first sentence does not say that all is well', () => {
 
   test('when copies are behind, or were never made', () => {
     const behindSince = NOW.toISOString();
-    const both = [{ name: '/nas', behindSince }, { name: '/usb', behindSince }];
+    const both = [
+      { name: '/nas', behindSince },
+      { name: '/usb', behindSince },
+    ];
     expect(say({ copies: both }).head).toBe('warn: All four sources are safe, but /nas and /usb are behind.');
     const { copies } = makeFacts().overview;
     expect(say({ copies: [...copies, { name: '/nas' }] }).head).toBe(
@@ -255,9 +258,9 @@ describe('drills', () => {
     const home = textOf(await get('/'));
     expect(home).toContain('Proven by a drill 47h ago.');
     expect(home).toContain('Last drill 47h ago · everything equal · restored in 38s');
-    expect(textOf(await get('/drills'))).toContain('everything equal 1m 12s db.postgres and web.media');
+    expect(textOf(await get('/drills'))).toContain('everything equal 1m 12s db.postgres, web.media and config');
     const report = textOf(await get('/drills/20261126T060000Z-d111aa'));
-    expect(report).toContain('drill ok in 1m 12s · 2 sources');
+    expect(report).toContain('drill ok in 1m 12s · 3 sources');
     expect(report).toContain('61 tables, 1,521,238 rows equal');
     expect(report).toContain('rows app equal 1402003');
     expect(report).toContain('amcheck of indexes app not checked the image has no amcheck');

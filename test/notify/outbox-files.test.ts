@@ -89,7 +89,7 @@ test('a message that was sent leaves no file, and one of a living process is lef
   const { run, sent } = start();
   await run(bad);
   expect([sent, stored()]).toEqual([['shop: backup failed'], []]);
-  const living = start({ failures: 2 });
+  const living = start({ failures: 1 });
   await expect(living.run(bad)).rejects.toThrow('down');
   const daemon = start();
   daemon.notifier.resume?.(stop.signal);
@@ -137,7 +137,7 @@ test('a file that is no message is removed, and holds up no other', async () => 
 });
 
 test('an alarm that no channel took is sent however long that takes; a report is not', async () => {
-  const { notifier, run, sent } = start({ failures: 4, againMs: [1] });
+  const { notifier, run, sent } = start({ failures: 6, againMs: [30] });
   const { signal } = new AbortController();
   await expect(notifier.handle({ type: 'alarms', alarms: [alarm], open: [alarm] }, signal)).rejects.toThrow('down');
   await expect(run(bad)).rejects.toThrow('down');
@@ -170,7 +170,8 @@ test('a message that meets a limit of the service twice is not lost', async () =
     },
   };
   const notifier = createNotifier(channel, { project: 'shop', log: silentLog, againMs: [1_000_000] });
-  const run = async (report: RunReport) => notifier.handle({ type: 'run-finished', report }, new AbortController().signal);
+  const run = async (report: RunReport) =>
+    notifier.handle({ type: 'run-finished', report }, new AbortController().signal);
   await expect(run(bad)).rejects.toThrow('500');
   // The failure is tried first, then the newest one, then the failure again.
   await run(good).catch(() => undefined);

@@ -56,28 +56,31 @@ test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldReport>[2], bo
   expect(shouldReport(mode, report, memory, 1)).toBe(expected);
 });
 
-test.each<NotifyMode>(['failure', 'change'])('mode %s reports the good drill after a failed one, also in another process', async (mode) => {
-  const directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-policy-'));
-  const heard: string[] = [];
-  const create = () => {
-    const inner: Notifier = {
-      name: 'inner',
-      handle: (event) => void heard.push(event.type === 'drill-finished' ? event.report.status : event.type),
-      test: async () => '',
+test.each<NotifyMode>(['failure', 'change'])(
+  'mode %s reports the good drill after a failed one, also in another process',
+  async (mode) => {
+    const directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-policy-'));
+    const heard: string[] = [];
+    const create = () => {
+      const inner: Notifier = {
+        name: 'inner',
+        handle: (event) => void heard.push(event.type === 'drill-finished' ? event.report.status : event.type),
+        test: async () => '',
+      };
+      return withPolicy(inner, { mode, directory });
     };
-    return withPolicy(inner, { mode, directory });
-  };
-  const drill = async (status: DrillReport['status'], notifier = create()) => {
-    const report = { id: 'd', status } as DrillReport;
-    await notifier.handle({ type: 'drill-finished', report }, new AbortController().signal);
-  };
-  try {
-    for (const status of ['ok', 'failed', 'interrupted', 'ok', 'ok'] as const) await drill(status);
-    expect(heard).toEqual(['failed', 'ok']);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
-});
+    const drill = async (status: DrillReport['status'], notifier = create()) => {
+      const report = { id: 'd', status } as DrillReport;
+      await notifier.handle({ type: 'drill-finished', report }, new AbortController().signal);
+    };
+    try {
+      for (const status of ['ok', 'failed', 'interrupted', 'ok', 'ok'] as const) await drill(status);
+      expect(heard).toEqual(['failed', 'ok']);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  },
+);
 
 describe('withPolicy', () => {
   const signal = new AbortController().signal;

@@ -100,10 +100,12 @@ function problems(overview: Overview): Html | '' {
   if (all.length === 0) return '';
   const rest = all.length - MAX_PROBLEMS;
   const more = rest > 0 ? html`<p>and ${plural(rest, 'more problem')}: ${command('plan')}</p>` : '';
-  const notes = all.slice(0, MAX_PROBLEMS).map(
-    ({ text, hint, bad }) =>
-      html`<div class="note ${bad ? 'bad' : 'warn'}"><p><strong>${prose(text)}</strong></p>${hint === undefined ? '' : html`<p>${prose(hint)}</p>`}</div>`,
-  );
+  const notes = all
+    .slice(0, MAX_PROBLEMS)
+    .map(
+      ({ text, hint, bad }) =>
+        html`<div class="note ${bad ? 'bad' : 'warn'}"><p><strong>${prose(text)}</strong></p>${hint === undefined ? '' : html`<p>${prose(hint)}</p>`}</div>`,
+    );
   return html`<section class="card" aria-label="Problems"><h2>${plural(all.length, 'problem')} of the project</h2>${notes}${more}</section>`;
 }
 

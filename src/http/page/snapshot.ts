@@ -1,5 +1,13 @@
 import type { Foreseen } from '../../overview/forecast.ts';
-import { formatAgo, formatBytes, formatCount, formatDuration, formatWhen, oneLine, plural } from '../../report/format.ts';
+import {
+  formatAgo,
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatWhen,
+  oneLine,
+  plural,
+} from '../../report/format.ts';
 import type { Manifest, ManifestSource } from '../../store/objects/manifest.ts';
 import { whyKept } from './snapshots.ts';
 import { command, type Html, html, prose } from './text.ts';

@@ -219,7 +219,9 @@ function missed({ source, targets }: CardInput): Html[] {
     .filter(({ met }) => met === false)
     .map((target) => {
       const what = target.kind === 'rpo' ? 'The target for lost work is not met' : 'The target for recovery is not met';
-      const next = TYPEABLE.test(source.name) ? command(nextCommand(source.name, target).replace(/^lifeboat /, '')) : '';
+      const next = TYPEABLE.test(source.name)
+        ? command(nextCommand(source.name, target).replace(/^lifeboat /, ''))
+        : '';
       return note('warn', html`<p><strong>${what}</strong>: ${prose(target.why ?? '')}</p>${next}`);
     });
 }
