@@ -4,6 +4,7 @@ import { errorInfo, hasCode, LifeboatError, toLifeboatError } from '../base/erro
 import { redact, redactDeep } from '../base/redact.ts';
 import { type Foreseen, foreseeRetention } from '../overview/forecast.ts';
 import { overviewDocument } from '../overview/overview.ts';
+import { snapshotsDocument } from '../overview/snapshot-list.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { createAuth } from './auth.ts';
 import type { HttpDeps } from './deps.ts';
@@ -147,13 +148,10 @@ function addApi(app: Hono, { deps, facts, foreseen }: Parts, signal: AbortSignal
   app.get('/api/status', async (context) => json(context, overviewDocument((await facts.get()).overview)));
   app.get('/api/snapshots', async (context) => {
     const { overview, pins } = await facts.get();
-    const snapshots = overview.found.manifests.map(({ id, end, status, trigger, sources }) => ({
-      ...{ id, end, status, trigger, ...(pins.has(id) ? { pinned: pins.get(id)?.reason } : {}) },
-      sources: Object.entries(sources).map(([name, { status: own, bytes, newBytes }]) => ({
-        ...{ name, status: own, bytes, newBytes },
-      })),
-    }));
-    return json(context, { snapshots });
+    const { manifests, damaged, unsigned = [], otherProjects: others = [], problem } = overview.found;
+    // Without the destination, an empty list would look like a loss.
+    if (problem) throw problem;
+    return json(context, snapshotsDocument({ manifests, unsigned, damaged, others }, pins));
   });
   app.get('/api/snapshots/:id', async (context) => json(context, find(await facts.get(), context.req.param('id'))));
   app.get('/api/windows', async (context) => json(context, { sources: (await facts.get()).overview.windows }));
@@ -161,7 +159,10 @@ function addApi(app: Hono, { deps, facts, foreseen }: Parts, signal: AbortSignal
     const all = await foreseen(await facts.get());
     return json(context, { decisions: [...all.values()] });
   });
-  app.get('/api/drills', async (context) => json(context, { drills: (await facts.get()).drills }));
+  app.get('/api/drills', async (context) => {
+    const { evidence } = await facts.get();
+    return json(context, { format: 1, project: deps.project, drills: [], problems: [], ...evidence });
+  });
   app.get('/api/runs', async (context) => json(context, { runs: (await facts.get()).runs }));
   app.get('/api/events', createLive(deps, signal));
   app.get('/api/*', (context) =>

@@ -6,6 +6,7 @@ import { countDrills, readDrills } from '../drill/evidence.ts';
 import { collectOverview, type Overview } from '../overview/overview.ts';
 import { type RanRun, readRuns } from '../record/run-log.ts';
 import type { DrillReport } from '../report/drill-report.ts';
+import type { DrillsReport } from '../report/terminal/drills-text.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { HttpDeps } from './deps.ts';
@@ -19,7 +20,11 @@ export interface Facts {
   pins: ReadonlyMap<string, Pin>;
   /** the newest drills, oldest first */
   drills: DrillReport[];
+  /** the same drills as `drills --json` shows them, with their signatures; absent without a repository */
+  evidence?: Pick<DrillsReport, 'drills' | 'problems'>;
 }
+
+type ReadDrills = Pick<Facts, 'drills' | 'evidence'>;
 
 /** Where routes get facts. */
 export interface FactsSource {
@@ -64,7 +69,7 @@ export class FactsCache implements FactsSource {
   private at = Number.NEGATIVE_INFINITY;
   private collecting: { since: number; facts: Promise<Facts> } | undefined;
   private failed: { at: number; error: unknown } | undefined;
-  private drills: { count: number; reports: DrillReport[] } = { count: 0, reports: [] };
+  private drills: { count: number } & ReadDrills = { count: 0, drills: [] };
   problem: string | undefined;
 
   private readonly waitMs: number;
@@ -147,23 +152,28 @@ export class FactsCache implements FactsSource {
   }
 
   /** Reads the pins and drills of a destination that can be read. */
-  private async readRecords({ found }: Overview, signal: AbortSignal): Promise<Pick<Facts, 'pins' | 'drills'>> {
+  private async readRecords({ found }: Overview, signal: AbortSignal): Promise<Pick<Facts, 'pins'> & ReadDrills> {
     const { repository } = found.problem ? {} : await this.deps.own.look();
-    if (!repository) return { pins: new Map(), drills: this.facts?.drills ?? [] };
+    const { drills = [], evidence } = this.facts ?? {};
+    const before: ReadDrills = evidence ? { drills, evidence } : { drills };
+    if (!repository) return { pins: new Map(), ...before };
     const pins = await readPins(repository).catch(() => new Map<string, Pin>());
-    return {
-      pins,
-      drills: await this.readDrills(repository, signal).catch(() => this.facts?.drills ?? []),
-    };
+    return { pins, ...(await this.readDrills(repository, signal).catch(() => before)) };
   }
 
   /** Evidence never changes, so it is read again only when there is more of it. */
-  private async readDrills(repository: Repository, signal: AbortSignal): Promise<DrillReport[]> {
+  private async readDrills(repository: Repository, signal: AbortSignal): Promise<ReadDrills> {
     const count = await countDrills(repository);
-    if (count === this.drills.count) return this.drills.reports;
-    const { drills } = await readDrills(repository, { newest: MAX_DRILLS, signal });
-    this.drills = { count, reports: drills.map(({ report }) => report) };
-    return this.drills.reports;
+    if (count !== this.drills.count || !this.drills.evidence) {
+      const { drills, problems } = await readDrills(repository, { newest: MAX_DRILLS, signal });
+      const all = drills.map(({ report, signature }) => ({ ...report, signature }));
+      this.drills = {
+        ...{ count, drills: drills.map(({ report }) => report) },
+        evidence: { drills: all.reverse(), problems },
+      };
+    }
+    const { drills, evidence } = this.drills;
+    return evidence ? { drills, evidence } : { drills };
   }
 
   private async stampNow(): Promise<string> {
