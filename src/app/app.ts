@@ -215,10 +215,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
           served.tick();
           return tick();
         }),
-      drills: {
-        settings: settings.drill,
-        drill: (until) => app.drill(scheduledDrill(until)),
-      },
+      drills: { settings: settings.drill, drill: (until) => app.drill(scheduledDrill(until)) },
       receivers: createReceivers(environment, app.backup, alarms),
       watches: [watchTargets(environment, alarms), ...createLetterWatch(environment)],
     },

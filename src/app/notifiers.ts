@@ -15,26 +15,25 @@ import { createTelegram } from '../notify/telegram.ts';
 import { createWebhook } from '../notify/webhook.ts';
 import type { ChannelName } from '../plan/messages/notify-modes.ts';
 import type { Settings } from '../plan/settings.ts';
+import { lastProven } from '../targets/measured.ts';
 
 /** Dependencies of the notifiers, in addition to the settings. */
 interface NotifierParts {
   project: string;
   log: Log;
   /** of the state, see `createNotifier` */
-  directory?: string;
-  proven?: () => Promise<Record<string, string>>;
+  directory: string;
 }
 
 /** Creates the notifiers that the settings ask for. */
 export function createNotifiers({ messages, timeZone: zone }: Settings, parts: NotifierParts): Notifier[] {
+  const options = { ...parts, zone, proven: () => lastProven(parts.directory) };
   const people = channelsOf(messages, zone).map(([name, channel]) =>
-    withPolicy(createNotifier(channel, { ...parts, zone }), { ...parts, mode: messages.notify[name] }),
+    withPolicy(createNotifier(channel, options), { ...parts, mode: messages.notify[name] }),
   );
   const { pagerDuty } = messages;
   // PagerDuty decides by itself which of the events are news.
-  const duty = pagerDuty
-    ? [withPolicy(createNotifier(createPagerDuty(pagerDuty), { ...parts, zone }), { mode: 'always' })]
-    : [];
+  const duty = pagerDuty ? [withPolicy(createNotifier(createPagerDuty(pagerDuty), options), { mode: 'always' })] : [];
   return [...checksOf(messages.healthchecks, parts, zone), ...people, ...duty];
 }
 

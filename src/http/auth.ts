@@ -39,7 +39,7 @@ export function createAuth(
     const address = addressOf(context);
     const wait = header === undefined ? 0 : guesses.waitOf(address);
     if (wait > 0) {
-      return context.text(`Too many wrong passwords or tokens. Try again in ${wait} seconds.\n`, 429, {
+      return context.text(`Too many wrong passwords or tokens. Try again in ${wait} s.\n`, 429, {
         'retry-after': String(wait),
       });
     }

@@ -45,7 +45,7 @@ export interface FactsSource {
 const MAX_AGE_MS = 300_000;
 /** The same for facts without the destination, which may be back. Milliseconds. */
 const BROKEN_AGE_MS = 30_000;
-/** The time that a request waits for a collection if there are older facts, milliseconds. A scrape takes 10 s at most. */
+/** How long a request waits for a collection if there are older facts, milliseconds. A scrape may take 10 s. */
 const WAIT_MS = 4000;
 /** The time after a collection that failed in which no other one begins, milliseconds. */
 const AGAIN_MS = 10_000;

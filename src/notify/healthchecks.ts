@@ -1,16 +1,14 @@
 import type { Log } from '../base/log.ts';
 import { redact } from '../base/redact.ts';
-import { type Alarm, alarmText } from '../report/alarm.ts';
+import { alarmText } from '../report/alarm.ts';
 import { drillText } from '../report/drill-text.ts';
 import { overall, type RunEvent, type RunStart } from '../report/events.ts';
 import { oneLine } from '../report/format.ts';
 import { restoreHeadline, restoreLines } from '../report/restore-text.ts';
 import { headline, renderReport } from '../report/text.ts';
+import { type Channel, createNotifier } from './channel.ts';
 import { createPost, type Post } from './http.ts';
-import { messageOf } from './message.ts';
 import type { Notifier } from './notifier.ts';
-import { createOutbox } from './outbox.ts';
-import { openOutboxFiles } from './outbox-files.ts';
 import { createPinger, cutText, type Pinger, type PingTarget, pingBody, pingUrl } from './ping.ts';
 
 /** Options of {@link createHealthchecks}. */
@@ -43,30 +41,19 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
     withoutDrills = false,
     post = createPost(),
     now = Date.now,
-    log,
-    directory,
   } = options;
   const pinger = createPinger({ target, post, now: options.now });
-  const name = 'healthchecks';
-  const files = directory === undefined ? undefined : openOutboxFiles(directory, name, now);
-  const outbox = createOutbox(
-    { name, send: ({ event }, signal) => pingAlarms(pinger, event.type === 'alarms' ? event.alarms : [], signal) },
-    { log, now, files },
-  );
   // A ping about a run is soon followed by the next one. Nothing follows an alarm.
-  const alarmWords = (event: RunEvent) => {
-    if (event.type !== 'alarms') return undefined;
-    const alarms = event.alarms.filter(({ topic }) => !withoutWal || !isAboutWal(topic));
-    return alarms.length === 0
-      ? undefined
-      : messageOf({ ...event, alarms }, { now: new Date(now()), zone, proven: {} });
-  };
+  const later = createNotifier(alarmChannel(pinger), options);
+  const alarmsOf = (event: Extract<RunEvent, { type: 'alarms' }>) => ({
+    ...event,
+    alarms: event.alarms.filter(({ topic }) => !withoutWal || !isAboutWal(topic)),
+  });
   return {
-    name,
-    resume: (signal) => outbox.resume(signal),
+    name: 'healthchecks',
+    resume: (signal) => later.resume?.(signal),
     async keep(event) {
-      const message = alarmWords(event);
-      if (message) await outbox.keep(message);
+      if (event.type === 'alarms' && alarmsOf(event).alarms.length > 0) await later.keep?.(alarmsOf(event));
     },
     async handle(event, signal) {
       if (event.type === 'run-started') {
@@ -79,8 +66,7 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
         const body = (limit: number) => pingBody(text, report.logTail, limit);
         await pinger.ping(kind, body, { signal, rid: report.rid });
       } else if (event.type === 'alarms') {
-        const message = alarmWords(event);
-        if (message) await outbox.put(message, signal);
+        if (alarmsOf(event).alarms.length > 0) await later.handle(alarmsOf(event), signal);
       } else if (event.type === 'drill-finished' && !withoutDrills) {
         const kind = event.report.status === 'failed' ? 'fail' : 'log';
         await pinger.ping(kind, (limit) => cutText(redact(drillText(event.report)), limit), { signal });
@@ -99,11 +85,19 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
   };
 }
 
-async function pingAlarms(pinger: Pinger, alarms: readonly Alarm[], signal: AbortSignal): Promise<void> {
-  const text = alarms.map(alarmText).join('\n');
-  // Only a run may end an alarm of the check.
-  const kind = alarms.some(({ over }) => !over) ? 'fail' : 'log';
-  await pinger.ping(kind, (limit) => cutText(text, limit), { signal });
+/** Pings a check about alarms. */
+function alarmChannel(pinger: Pinger): Channel {
+  return {
+    name: 'healthchecks',
+    async send({ event }, signal) {
+      const alarms = event.type === 'alarms' ? event.alarms : [];
+      const text = alarms.map(alarmText).join('\n');
+      // Only a run may end an alarm of the check.
+      const kind = alarms.some(({ over }) => !over) ? 'fail' : 'log';
+      await pinger.ping(kind, (limit) => cutText(text, limit), { signal });
+      return 'pinged';
+    },
+  };
 }
 
 /** Whether an alarm belongs to the check of WAL, if there is one. */

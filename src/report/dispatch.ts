@@ -9,7 +9,8 @@ export interface Dispatcher {
   emit(event: RunEvent): void;
   /**
    * Waits until the listeners have handled all events, at most for `limitMs` (milliseconds, default: the dispatcher's
-   * limit). Then aborts and logs the listeners that still hang, and lets them keep what waits. Never rejects. The dispatcher stays usable.
+   * limit). Then aborts and logs the listeners that still hang, and lets them keep what waits. Never rejects. The
+   * dispatcher stays usable.
    */
   flush(limitMs?: number): Promise<void>;
 }

@@ -1,6 +1,7 @@
 /**
  * The only script: while a run is in progress, it shows the progress without reloading the page. It writes text, never
- * markup. It loads the page again when the run ends, or is not the one that the page shows. Without it, the page reloads itself. The security policy names its hash.
+ * markup. It loads the page again when the run ends, or is not the one that the page shows. Without it, the page
+ * reloads itself. The security policy names its hash.
  */
 export const SCRIPT = `
 (() => {
