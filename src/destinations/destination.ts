@@ -65,12 +65,13 @@ export interface PutOptions {
 }
 
 /** Options of {@link Destination.get}. */
-export interface GetOptions {
+interface GetOptions {
   /** absent: the whole object */
   range?: ByteRange;
   signal?: AbortSignal;
   /**
-   * Reads what the disk stores, and not what the system remembers of it, where that is possible. Only for whole objects.
+   * Reads what the disk stores, and not what the system remembers of it, where that is possible. Only for whole
+   * objects.
    */
   fromDisk?: boolean;
 }

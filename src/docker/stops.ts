@@ -84,7 +84,8 @@ export async function isStoppedByOthers(engine: Engine, stop: OwnStop): Promise<
  * Follows a stop that Lifeboat is about to request. Call `end` when the stop is over: it resolves to whether somebody
  * else also stopped the container meanwhile, or to false if the engine sends no events.
  *
- * The engine remembers its last 256 events only. Health checks and commands on a busy host replace those within seconds.
+ * The engine remembers its last 256 events only. Health checks and commands on a busy host replace those within
+ * seconds.
  */
 export async function watchStop(engine: Pick<Engine, 'events'>, stop: OwnStop): Promise<{ end(): Promise<boolean> }> {
   const events: EngineEvent[] = [];

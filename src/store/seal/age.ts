@@ -24,8 +24,8 @@ function identitiesOf(identity: string): string[] {
 }
 
 /**
- * Returns a stream that encrypts to recipients (X25519 public keys, `age1…`). It fails with TOOL_FAILED if one of them is
- * not a valid key.
+ * Returns a stream that encrypts to recipients (X25519 public keys, `age1…`). It fails with TOOL_FAILED if one of them
+ * is not a valid key.
  */
 export function encryptAge(recipients: readonly string[]): Transform {
   const chunks = new Chunks(CHUNK_SIZE);

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { LifeboatError } from '../../base/errors.ts';
 import { DAMAGED } from './failures.ts';
 
-/** The armor of age: the encrypted file as base64 between two lines, like PEM (RFC 7468). Only imported files have it. */
+/** The armor of age: the encrypted file as base64 between two lines, like PEM (RFC 7468). Only imports have it. */
 
 const BEGIN = '-----BEGIN AGE ENCRYPTED FILE-----';
 const END = '-----END AGE ENCRYPTED FILE-----';

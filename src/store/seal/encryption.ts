@@ -9,7 +9,10 @@ import { decryptAge, encryptAge } from './age.ts';
 import { DAMAGED, NEEDED, WRONG } from './failures.ts';
 import { type Failure, type Filter, type Step, toolEnv } from './program.ts';
 
-/** Encrypts with age inside the process, and with the program gpg. Secrets reach it through separate pipes, from 3 on. */
+/**
+ * Encrypts with age inside the process, and with the program gpg. Secrets reach gpg through separate pipes, from file
+ * descriptor 3 on.
+ */
 
 /** A directory in memory, because private keys must not be written to a disk. */
 const MEMORY = '/dev/shm';
