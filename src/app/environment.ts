@@ -24,7 +24,6 @@ import type { AgentContext, OpenToolsOptions, Tools } from '../sources/postgres/
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { checkKeys } from '../store/seal/seal.ts';
-import { lastProven } from '../targets/measured.ts';
 import { createTreeStore, type TreeStore } from '../trees/runner.ts';
 import { destinationError, helperSettings, openDestination, openElsewhere } from './destinations.ts';
 import { createNotifiers } from './notifiers.ts';
@@ -151,7 +150,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     runs: path.join(SPOOL, 'runs'),
     copies: settings.copies.map(places.copy),
     lease: places.lease,
-    notifiers: createNotifiers(settings, { project, log, proven: () => lastProven(state.directory) }),
+    notifiers: createNotifiers(settings, { project, log, directory: state.directory }),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
     ...openEngineParts(engine, {
       ...{ settings, self, project, log, journals, destination, state, repository },
