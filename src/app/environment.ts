@@ -4,7 +4,6 @@ import { readVersion } from '../base/version.ts';
 import type { CopyPlace } from '../copy/context.ts';
 import { nextRunOf } from '../daemon/daemon.ts';
 import type { SweepingDestination } from '../destinations/destination.ts';
-import { findSelf, type Self } from '../docker/discover.ts';
 import { createEngine, type Engine } from '../docker/engine.ts';
 import { isRunning } from '../docker/marker.ts';
 import type { Notifier } from '../notify/notifier.ts';
@@ -21,13 +20,12 @@ import type { AgentContext, OpenToolsOptions, Tools } from '../sources/postgres/
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { checkKeys } from '../store/seal/seal.ts';
-import { lastProven } from '../targets/measured.ts';
 import { createTreeStore, type TreeStore } from '../trees/runner.ts';
 import { destinationError, helperSettings, openDestination, openElsewhere } from './destinations.ts';
 import { checkInto, spoolOf } from './into-project.ts';
 import { createNotifiers } from './notifiers.ts';
-import { offlineSelf } from './offline.ts';
 import { locationOf, type OtherRepository, projectIn } from './other-repository.ts';
+import { findSelf, offlineSelf, type Self } from './own-container.ts';
 import { type OwnRepository, ownRepository } from './own-repository.ts';
 import { createPlaces, type Places } from './places.ts';
 import { planNow, projectOf, spoolMountOf } from './self.ts';
@@ -158,7 +156,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     runs: path.join(spool, 'runs'),
     copies: settings.copies.map(places.copy),
     lease: places.lease,
-    notifiers: createNotifiers(settings, { project, log, proven: () => lastProven(state.directory) }),
+    notifiers: createNotifiers(settings, { project, log, directory: state.directory }),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
     ...openEngineParts(engine, {
       ...{ settings, self, project, log, journals, destination, state, repository },

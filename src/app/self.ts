@@ -1,12 +1,13 @@
 import { readdir } from 'node:fs/promises';
 import { unlessAborted } from '../base/abort.ts';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
-import { listFactsAndMounts, type Self } from '../docker/discover.ts';
+import { listForPlan } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import { withMountDetails } from '../docker/mount-details.ts';
 import { awaitedContainers } from '../plan/awaited.ts';
 import { buildPlan } from '../plan/job.ts';
 import type { ContainerFacts, Mount, Plan } from '../plan/model.ts';
+import { isInScope } from '../plan/services.ts';
 import type { Settings } from '../plan/settings.ts';
 import { lastNameOf } from '../run/history.ts';
 import { CONFIG, SPOOL } from '../run/mounts.ts';
@@ -14,6 +15,7 @@ import type { State } from '../run/state.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { staleFiles } from './config-files.ts';
 import { destinationError } from './destinations.ts';
+import type { Self } from './own-container.ts';
 
 /** The agent's own project and mounts, and the plan made from them. */
 
@@ -67,7 +69,9 @@ export async function planNow(
   const agentMounts = self.facts.mounts;
   // Before and after the listing, because a run may stop a container, or start it again, in between.
   const before = await held();
-  const { facts: listed, others } = await listFactsAndMounts(engine);
+  const { facts: listed, others } = await listForPlan(engine, (of) =>
+    isInScope({ project: of }, { settings, project }),
+  );
   const stopped = new Set([...before, ...(await held())]);
   const facts = listed.map((one) => (stopped.has(one.id) ? { ...one, running: true } : one));
   const containers = await withMountDetails(engine, facts, asksForVolumes);

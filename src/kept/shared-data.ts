@@ -1,5 +1,5 @@
 import { LifeboatError } from '../base/errors.ts';
-import { listFactsAndMounts } from '../docker/discover.ts';
+import { listFacts } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import type { Mount, Plan, PlannedSource } from '../plan/model.ts';
 import { dataDirectoryOf } from './data-directory.ts';
@@ -18,8 +18,7 @@ export async function refuseSharedData(
   const target = (await plan()).sources.find((source) => source.name === name);
   const mount = target && mountOf(target);
   if (!mount) return;
-  const { facts, others } = await listFactsAndMounts(engine);
-  const sharing = [...facts, ...others].find(
+  const sharing = (await listFacts(engine, { all: true })).find(
     (one) => one.project !== project && one.mounts.some((other) => holdsSame(mount, other)),
   );
   if (!sharing) return;

@@ -9,6 +9,7 @@ import type { ImportReport } from '../../import/import.ts';
 import type { testNotifiers } from '../../notify/notifier.ts';
 import type { StatusDocument } from '../../overview/document.ts';
 import type { HostState } from '../../overview/hosts.ts';
+import type { SnapshotsDocument } from '../../overview/snapshot-list.ts';
 import type { SourceWindows } from '../../overview/windows.ts';
 import type { Loss } from '../../plan/accepted.ts';
 import type { KeepPolicy, Note, PlannedSource, Problem } from '../../plan/model.ts';
@@ -16,7 +17,7 @@ import type { PruneResult } from '../../prune/prune.ts';
 import type { DrillReport } from '../../report/drill-report.ts';
 import type { CopyReport, RunReport } from '../../report/events.ts';
 import type { DrillsReport } from '../../report/terminal/drills-text.ts';
-import type { Probed, SnapshotRow } from '../../report/terminal/listing.ts';
+import type { Probed } from '../../report/terminal/listing.ts';
 import type { Forgotten } from '../../restore/all/forget-all.ts';
 import type { RestoreResult } from '../../restore/context.ts';
 import type { PointResult } from '../../restore/point/restore-point.ts';
@@ -57,15 +58,6 @@ interface TranslationDocument {
   settings: Record<string, string>;
   /** what has no translation, or needs a decision */
   notes: string[];
-}
-
-interface SnapshotsDocument {
-  /** newest first */
-  snapshots: SnapshotRow[];
-  /** snapshots that cannot be used */
-  damaged: { id: string; code: string }[];
-  /** other projects at the destination, if this one has few snapshots */
-  others: string[];
 }
 
 /** A Postgres server in a snapshot. */
