@@ -7,7 +7,15 @@ const REAL = ['test/e2e/**/*.test.ts', 'test/**/*.engine.test.ts', 'test/**/slow
 
 /** The files that take longest, in the order in which they start: one that started last would run alone. */
 const LONGEST = [
-  ...['restore-kills', 'restore-disturbed', 'zoo', 'postgres-faults-spool', 'postgres-faults', 'volume-in-place', 'copy'],
+  ...[
+    'restore-kills',
+    'restore-disturbed',
+    'zoo',
+    'postgres-faults-spool',
+    'postgres-faults',
+    'volume-in-place',
+    'copy',
+  ],
   ...[
     'product-restore',
     'pitr',

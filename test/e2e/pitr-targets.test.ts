@@ -11,8 +11,9 @@ import { Signing } from '../../src/store/repository/signing.ts';
 import { formatLsn, parseLsn } from '../../src/store/wal/names.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
 import { ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+import { times } from '../harness/times.ts';
 
-const TARGETS = Number(process.env.LIFEBOAT_TARGETS ?? 100);
+const TARGETS = Number(process.env.LIFEBOAT_TARGETS ?? times(50, 100));
 const WRITERS = 4;
 const EACH = 150;
 
