@@ -119,7 +119,7 @@ export class Receiver {
       const receiving = receiveWal(tools, connected, until).finally(() => ended.abort());
       receiving.catch(() => undefined);
       try {
-        await this.supervise(connected, until);
+        await this.supervise(connected, until, signal);
       } catch (error) {
         // The reason why the receiver ended says more than the end of the supervision.
         if (!ended.signal.aborted || signal.aborted) throw error;
@@ -205,8 +205,9 @@ export class Receiver {
     }
   }
 
+  // A base backup outlives this connection: only `whole` ends it.
   /** Ships received WAL, and watches the receiver. @throws when the receiver or the server must be reached again */
-  private async supervise(connected: Connected, signal: AbortSignal): Promise<void> {
+  private async supervise(connected: Connected, signal: AbortSignal, whole: AbortSignal): Promise<void> {
     const { session, slot, shipping, facts } = connected;
     const progress = new Progress();
     for (;;) {
@@ -221,7 +222,7 @@ export class Receiver {
       }
       if (shipped?.stored !== undefined && !shipped.more) {
         const { timeline } = state;
-        await this.bases.provide({ systemId: facts.systemId, timeline, stored: shipped.stored }, signal);
+        await this.bases.provide({ systemId: facts.systemId, timeline, stored: shipped.stored }, whole);
       }
       if (!shipped) await refuseFullSpool(connected.directory);
       if (!shipped?.more) await sleep(this.intervalMs, undefined, { signal });

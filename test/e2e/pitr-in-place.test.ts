@@ -161,35 +161,43 @@ describe('point-in-time recovery in place', () => {
     expect(await stack.exec('new', ['sh', '-c', 'ls -A "$PGDATA" | grep lifeboat || true'])).toBe('');
   });
 
-  it.each([
-    ['it recovers', () => ['recovery'], 'old'],
-    ['the services are stopped', () => [], 'either'],
-  ] as const)('leaves the data wholly old or wholly new if it is killed while %s', async (_, purposes, expected) => {
-    const at = await now();
-    await write(7);
-    await stored();
-    const [old, agent] = [await rows(), await stack.id('lifeboat')];
-    const restore = stack.spawn('restore', 'db.postgres', '--at', at, '--in-place', '--yes');
-    restore.stdout?.resume();
-    restore.stderr?.resume();
-    const isRecovering = async () =>
-      (await stack.helpers()).some((name) => purposes().some((one) => name.includes(one)));
-    const isStopped = async () =>
-      (await ok('docker', ['inspect', '--format', '{{.State.Running}}', container('db')])).trim() === 'false';
-    await until('the moment', purposes().length > 0 ? isRecovering : isStopped, 120_000, 20);
-    await ok('docker', ['kill', agent]);
-    await ok('docker', ['start', agent]);
-    const found = await until('the services run again', async () => {
-      const web = await ok('docker', ['inspect', '--format', '{{.State.Running}}', container('web')]);
-      return web.trim() === 'true' && (await rows().catch(() => undefined));
-    });
-    const recovered = old.replace(/ 7$/, '');
-    expect(expected === 'old' ? [old] : [old, recovered]).toContain(found);
-    await until('nothing of it is left', async () => {
-      const names = await stack.exec('db', ['sh', '-c', 'ls -A "$PGDATA"']);
-      const isMarked = await stack.isMarked();
-      return !isMarked && !names.includes('restoring');
-    });
-    await stack.psql('DELETE FROM written WHERE n = 7');
+  it('refuses at once to exchange the data of a server that it may not stop', async () => {
+    const [found, since] = [
+      await rows(),
+      await ok('docker', ['inspect', '--format', '{{.State.StartedAt}}', container('db')]),
+    ];
+    const refused = await stack.lifeboatInTurn(
+      'restore',
+      'db.postgres',
+      '--at',
+      before,
+      '--in-place',
+      '--yes',
+      '--no-stop',
+    );
+    expect(refused.code).not.toBe(0);
+    expect(refused.stderr).toContain('TREE_TARGET_REFUSED');
+    expect(refused.stderr).toContain(`${container('db')} can write to the data directory`);
+    expect(await rows()).toBe(found);
+    expect(await ok('docker', ['inspect', '--format', '{{.State.StartedAt}}', container('db')])).toBe(since);
+  });
+
+  it('finds the former data again after the spool is lost', async () => {
+    expect((await stack.json<{ restores: object[] }>('status')).restores).toHaveLength(1);
+    const rolledBack = await rows();
+    await stack.compose('rm', '--stop', '--force', 'lifeboat');
+    for (const name of await stack.helpers()) await sh('docker', ['rm', '--force', name]);
+    await ok('docker', ['volume', 'rm', `${stack.project}_spool`]);
+    await stack.compose('up', '--detach', '--wait', 'lifeboat');
+    const { restores } = await stack.json<{ restores: { id: string; source: string }[] }>('status');
+    expect(restores).toMatchObject([{ source: 'db.postgres', inUse: 'restored', bytes: expect.any(Number) }]);
+    const ran = await stack.lifeboatInTurn('rollback', '--yes', '--json');
+    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+    expect(await until('the server is back', async () => rows().catch(() => undefined))).not.toBe(rolledBack);
+    const { code, report } = await stack.backup('db.postgres.base');
+    expect({ code, status: report.status }).toEqual({ code: 0, status: 'ok' });
+    const { stdout } = await stack.lifeboatInTurn('rollback', '--forget', '--yes');
+    expect(stdout).toContain('db.postgres');
+    expect(await stack.exec('db', ['sh', '-c', 'ls -A "$PGDATA" | grep lifeboat || true'])).toBe('');
   });
 });

@@ -34,6 +34,7 @@ let starts: string[][];
 let receive: ((start: number) => Promise<void> | void) | undefined;
 let alarms: string[];
 let bases: number;
+let makeBase: ((signal: AbortSignal) => Promise<boolean>) | undefined;
 let stop: AbortController;
 
 beforeEach(() => {
@@ -41,7 +42,7 @@ beforeEach(() => {
   spool = join(root, 'spool', SOURCE);
   mkdirSync(spool, { recursive: true });
   bench = new WalBench();
-  [starts, alarms, bases, received, receive] = [[], [], 0, undefined, undefined];
+  [starts, alarms, bases, received, receive, makeBase] = [[], [], 0, undefined, undefined, undefined];
   stop = new AbortController();
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
@@ -87,9 +88,9 @@ function makeReceiver(): Receiver {
     alarm: (_topic, _source, { message }) => void alarms.push(message),
     repository: async () => repository as unknown as Repository,
     openTools: async () => tools,
-    async makeBase() {
+    async makeBase(_, signal) {
       bases++;
-      return true;
+      return (await makeBase?.(signal)) ?? true;
     },
   };
   return new Receiver(deps, source);
@@ -158,4 +159,28 @@ test('the reason of a gap that never came is not that of a later one', async () 
   };
   await runUntil(async () => ((await wal())?.gaps.length ?? 0) > 0);
   expect((await wal())?.gaps[0]?.why).toMatch(/the server no longer has it$/);
+});
+
+test('a base backup goes on while the receiver connects again, and ends with the receiver', async () => {
+  let making: AbortSignal | undefined;
+  makeBase = (signal) =>
+    new Promise((_, reject) => {
+      making = signal;
+      signal.addEventListener('abort', () => reject(signal.reason));
+    });
+  flushed = startOf(2, SIZE) + 5000n;
+  const abortedAtStart: (boolean | undefined)[] = [];
+  receive = async (start) => {
+    abortedAtStart.push(making?.aborted);
+    put(name(1));
+    put(`${name(2)}.partial`);
+    received = flushed;
+    if (start > 1) return;
+    await expect.poll(() => making).toBeDefined();
+    throw new LifeboatError('EXEC_FAILED', 'the connection was closed');
+  };
+  await runUntil(async () => starts.length > 1);
+  expect(bases).toBe(1);
+  expect(abortedAtStart).toEqual([undefined, false]);
+  expect(making?.aborted).toBe(true);
 });
