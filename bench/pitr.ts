@@ -43,7 +43,7 @@ export async function benchPitr({ rounds, small, image }: BenchOptions): Promise
     image,
   };
   // Without a daemon at first: its receiver would make a base backup by itself.
-  const still = { entrypoint: ['sleep'], command: ['infinity'], init: true, healthcheck: { disable: true } };
+  const still = { entrypoint: ['sleep'], command: ['infinity'], init: true, healthcheck: { test: ['CMD', 'true'] } };
   const stack = await Stack.start({ ...options, agent: still });
   try {
     const bench = new PitrBench(stack, small);

@@ -17,7 +17,7 @@ export async function clearRepository(stack: Stack): Promise<void> {
   await stack.exec('lifeboat', [
     'sh',
     '-c',
-    'cd /spool/state && rm -rf /backups/* index last-run.json results.json repository.json && ls /backups',
+    'mkdir -p /spool/state && cd /spool/state && rm -rf /backups/* index last-run.json results.json repository.json && ls /backups',
   ]);
 }
 

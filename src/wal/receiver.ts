@@ -21,7 +21,7 @@ import { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
 import { leaveAll, leaveTimeline } from './leave-received.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
-import { empty } from './received-files.ts';
+import { empty, removeUnfilled } from './received-files.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
@@ -114,6 +114,7 @@ export class Receiver {
       this.dropped = undefined;
       await leaveTimeline(connected, connected.facts.segmentSize, signal);
       await this.drain(connected, signal);
+      await removeUnfilled(connected.directory, connected.facts.segmentSize);
       const ended = new AbortController();
       const until = AbortSignal.any([signal, ended.signal]);
       const receiving = receiveWal(tools, connected, until).finally(() => ended.abort());

@@ -31,7 +31,7 @@ describe('point-in-time recovery and the server', () => {
     const plan = await stack.json<{ problems: { code: string; subject: string; message: string; hint: string }[] }>(
       'plan',
     );
-    return plan.problems.filter(({ subject }) => subject.startsWith(`${service}.postgres`));
+    return plan.problems.filter(({ subject }) => subject === `${stack.project}-${service}-1`);
   };
   const bodies = () => stack.receiver?.requests.map(({ body }) => body).join('\n') ?? '';
 

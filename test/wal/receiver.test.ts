@@ -57,7 +57,8 @@ async function one(sql: string): Promise<object> {
     };
   if (sql.includes('pg_create_physical_replication_slot')) received = flushed;
   const lsn = formatLsn(flushed);
-  const slot = received === undefined ? { active: null } : { active: 'true', received: formatLsn(received) };
+  const at = received === undefined ? undefined : formatLsn(received);
+  const slot = at === undefined ? { active: null } : { active: 'true', kept: at, received: at };
   return { at: new Date().toISOString(), inserting: lsn, flushed: lsn, timeline: '00000001', directory: '/d', ...slot };
 }
 
@@ -183,4 +184,11 @@ test('a base backup goes on while the receiver connects again, and ends with the
   expect(bases).toBe(1);
   expect(abortedAtStart).toEqual([undefined, false]);
   expect(making?.aborted).toBe(true);
+});
+
+test('a file that the receiver had not filled when it died is removed, because it refuses such a file', async () => {
+  flushed = startOf(2, SIZE) + 5000n;
+  writeFileSync(join(spool, `${name(2)}.partial`), Buffer.alloc(SIZE / 2));
+  await runUntil(async () => starts.length > 0);
+  expect(starts).toEqual([[]]);
 });
