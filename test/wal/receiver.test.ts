@@ -68,7 +68,7 @@ async function all(sql: string): Promise<object[]> {
 }
 
 async function run(argv: readonly string[], signal: AbortSignal): Promise<string> {
-  if (argv[0] === 'df') return 'head\n/dev/sda 10485760 1048576 9437184 10% /d';
+  if (argv.includes('disk')) return 'head\n/dev/sda 10485760 1048576 9437184 10% /d';
   if (!argv.includes('receive')) return '';
   starts.push(readdirSync(spool).sort());
   await receive?.(starts.length);
