@@ -78,8 +78,8 @@ export async function prepareInPlace(
   await refuseOtherVersion(context, server, live);
   const volume = dataDirectoryOf(server, live?.dataDirectory);
   refuseMountsInside(server, volume);
-  // A recovery may take hours, so it does not begin if its end is known.
-  if (!request.stopServices) await refuseWriters(deps.engine, volume, deps.agentId);
+  // A recovery may take hours, so it does not begin if the exchange would be refused.
+  await refuseWriters(deps.engine, volume, deps.agentId, { onlyForeign: true });
   const place = volumePlace(volume.mount, deps.agentMounts);
   await checkWhole(deps.journals, context.journal.file, place);
   const work: Work = { deps, request, context, start, server, live, volume, place, reaching };

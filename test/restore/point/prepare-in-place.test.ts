@@ -28,25 +28,28 @@ let facts: {
   live: { versionNumber: number; dataDirectory: string; systemId: string } | undefined;
   imageId: string;
   free: number;
-  stopServices: boolean;
+  /** names of running containers of other projects with the same mounts */
+  others: string[];
 };
 beforeEach(() => {
   directory = mkdtempSync(path.join(scratchBase, 'lifeboat-in-place-'));
   facts = {
     mounts: [data],
     live: { versionNumber: 170_002, dataDirectory: '/var/lib/postgresql/data', systemId: '1' },
-    ...{ imageId: 'sha256:17', free: 100 * GIB, stopServices: true },
+    ...{ imageId: 'sha256:17', free: 100 * GIB, others: [] },
   };
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
 const container = {
-  ...{ id: 'one', name: 'shop-db-1', project: 'shop', service: 'db', running: true, paused: false, labels: {} },
+  ...{ id: 'one', name: 'shop-db-1', running: true, paused: false },
+  labels: { 'com.docker.compose.project': 'shop', 'com.docker.compose.service': 'db' },
 };
 
 /** Prepares a recovery of the base backup of a server of Postgres 17.1. */
 async function prepare() {
-  const { mounts, live, imageId, free, stopServices } = facts;
+  const { mounts, live, imageId, free, others } = facts;
+  const containers = [container, ...others.map((name) => ({ ...container, id: name, name, labels: {} }))];
   const server = {
     ...{ kind: 'postgres', name: 'db.postgres', project: 'shop', service: 'db', containerId: 'one', imageId, mounts },
     ...{ containerName: 'shop-db-1', schedule: '@daily', keep: {}, dataDirectories: ['/var/lib/postgresql/data'] },
@@ -57,8 +60,8 @@ async function prepare() {
     ...{ project: 'shop', journals: directory, agentMounts: [], agentId: 'agent', log: silentLog },
     plan: async () => ({ sources: [server], problems: [] }),
     engine: {
-      listContainers: async () => [{ ...container, networkMode: 'bridge' }],
-      inspectContainer: async () => ({ ...container, mounts, networkMode: 'bridge' }),
+      listContainers: async () => containers.map((one) => ({ ...one, networkMode: 'bridge' })),
+      inspectContainer: async (id: string) => ({ ...containers.find((one) => one.id === id), mounts }),
       inspectImage: async () => ({ labels: {} }),
     },
     async openTools() {
@@ -79,7 +82,14 @@ async function prepare() {
     },
   };
   const start = { base: { systemId: '1', stopTime: '2026-11-20T03:00:00Z' } };
-  const request = { source: 'db.postgres', target: 'latest', dryRun: true, stopServices, signal, say: () => undefined };
+  const request = {
+    source: 'db.postgres',
+    target: 'latest',
+    dryRun: true,
+    stopServices: true,
+    signal,
+    say: () => undefined,
+  };
   type Parameters_ = Parameters<typeof prepareInPlace>;
   return prepareInPlace(
     deps as unknown as Parameters_[0],
@@ -152,12 +162,12 @@ describe('a recovery in place', () => {
     await expect(prepare()).rejects.toMatchObject({ code: 'TREE_HALF_RESTORED' });
   });
 
-  test('refuses at once what it would refuse at the end: a server that runs and may not be stopped', async () => {
-    facts.stopServices = false;
+  test('refuses at once what it would refuse at the end: a container that it never stops', async () => {
+    facts.others = ['looker'];
     await expect(prepare()).rejects.toMatchObject({
       code: 'TREE_TARGET_REFUSED',
-      message: expect.stringContaining('shop-db-1 can write to the data directory'),
-      hint: expect.stringContaining('leave out --no-stop'),
+      message: expect.stringMatching(/^looker can write to the data directory/),
+      hint: expect.stringContaining('Stop it with `docker stop`'),
     });
   });
 
