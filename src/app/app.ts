@@ -192,6 +192,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
     throw new LifeboatError('LOCKED', 'another daemon of this project runs', { cause, hint });
   });
   const alarms = openAlarms(environment);
+  for (const notifier of environment.notifiers) notifier.resume?.(signal);
   const served = await serveHttp(environment, app);
   await daemon(
     {
@@ -214,10 +215,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
           served.tick();
           return tick();
         }),
-      drills: {
-        settings: settings.drill,
-        drill: (until) => app.drill(scheduledDrill(until)),
-      },
+      drills: { settings: settings.drill, drill: (until) => app.drill(scheduledDrill(until)) },
       receivers: createReceivers(environment, app.backup, alarms),
       watches: [watchTargets(environment, alarms), ...createLetterWatch(environment)],
     },

@@ -6,10 +6,9 @@ import { readVersion } from '../base/version.ts';
 import type { CopyPlace } from '../copy/context.ts';
 import { nextRunOf } from '../daemon/daemon.ts';
 import type { SweepingDestination } from '../destinations/destination.ts';
-import { findSelf, type Self } from '../docker/discover.ts';
 import { createEngine, type Engine } from '../docker/engine.ts';
 import { isRunning } from '../docker/marker.ts';
-import { offlineSelf } from '../docker/offline.ts';
+import { findSelf, offlineSelf, type Self } from '../docker/own-container.ts';
 import type { Notifier } from '../notify/notifier.ts';
 import type { Plan, PostgresSource } from '../plan/model.ts';
 import type { Settings } from '../plan/settings.ts';
@@ -25,7 +24,6 @@ import type { AgentContext, OpenToolsOptions, Tools } from '../sources/postgres/
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { checkKeys } from '../store/seal/seal.ts';
-import { lastProven } from '../targets/measured.ts';
 import { createTreeStore, type TreeStore } from '../trees/runner.ts';
 import { destinationError, helperSettings, openDestination, openElsewhere } from './destinations.ts';
 import { createNotifiers } from './notifiers.ts';
@@ -152,7 +150,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     runs: path.join(SPOOL, 'runs'),
     copies: settings.copies.map(places.copy),
     lease: places.lease,
-    notifiers: createNotifiers(settings, { project, log, proven: () => lastProven(state.directory) }),
+    notifiers: createNotifiers(settings, { project, log, directory: state.directory }),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
     ...openEngineParts(engine, {
       ...{ settings, self, project, log, journals, destination, state, repository },

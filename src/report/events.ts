@@ -250,10 +250,11 @@ export type RunEvent =
   | { type: 'run-finished'; report: RunReport };
 
 /**
- * Receives the events of runs: a notifier, or the progress display. `handle` may be slow or throw. The dispatcher (see
- * dispatch.ts) logs that, limits its time, and keeps it from changing a run. The signal aborts when the time is up.
+ * Receives the events of runs, such as a notifier. It may be slow or throw: the dispatcher limits its time, and then
+ * aborts the signal. `keep` stores an event that there is no time to handle. Without it, such an event is lost.
  */
 export interface Listener {
   readonly name: string;
   handle(event: RunEvent, signal: AbortSignal): Promise<void> | void;
+  keep?(event: RunEvent): Promise<void>;
 }
