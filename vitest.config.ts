@@ -19,6 +19,7 @@ const LONGEST = [
   ...[
     'product-restore',
     'pitr',
+    'pitr-kills',
     'pitr-in-place',
     'drill',
     'big',
