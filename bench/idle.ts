@@ -6,15 +6,17 @@ import type { BenchOptions } from './stack.ts';
 const WAIT_MS = 30_000;
 const MOST_MIB = 100;
 const PORT = '8080';
+/** How often each page is asked for: a day of scrapes every half minute is a few hundred. */
+const ROUNDS = 100;
 
 /**
  * What the daemon holds while it waits for the next run: resident memory half a minute after its start, without a port,
- * and with one after a page and a scrape.
+ * and with one after many visits and scrapes.
  */
 export async function benchIdle({ image }: BenchOptions): Promise<string> {
   const rows = [
     `| without a port | ${await measure(image, false)} |`,
-    `| with a port, after a page and a scrape | ${await measure(image, true)} |`,
+    `| with a port, after ${ROUNDS} visits and scrapes | ${await measure(image, true)} |`,
   ];
   return [
     '| idle agent, MiB | resident | not shared with files | highest | most | met |',
@@ -37,7 +39,8 @@ async function measure(image: string, withPort: boolean): Promise<string> {
       const address = await ok('docker', [
         ...['inspect', '--format', '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}', id],
       ]);
-      for (const at of ['/', '/metrics', '/snapshots', '/healthz']) {
+      const all = ['/', '/metrics', '/snapshots', '/retention', '/drills', '/api/status', '/healthz'];
+      for (const at of Array<string[]>(ROUNDS).fill(all).flat()) {
         const { status } = await fetch(`http://${address.trim()}:${PORT}${at}`);
         if (status !== 200) throw new Error(`${at} answered ${status}`);
       }

@@ -20,6 +20,7 @@ import { homeBody } from './page/home.ts';
 import { type PageParts, renderPage } from './page/layout.ts';
 import { snapshotBody } from './page/snapshot.ts';
 import { retentionBody, type SnapshotsInput, snapshotsBody } from './page/snapshots.ts';
+import { createMemoryRelease } from './release-memory.ts';
 import { createSnapshotReader, type SnapshotReader } from './snapshot-reader.ts';
 
 /** How long the health check waits for a first look at the destination, milliseconds. */
@@ -49,7 +50,10 @@ export function createRoutes(
 ): Hono {
   const parts: Parts = { deps, facts, reader: createSnapshotReader(deps), foreseen: foreseeOnce(deps) };
   const app = new Hono();
-  app.use(secure);
+  app.use(
+    secure,
+    createMemoryRelease(async () => (await deps.runsUnderWay()).length > 0),
+  );
   const health = createHealth(deps, facts);
   // Before the credentials: the engine and monitors ask without any.
   app.get('/healthz', async (context) => {

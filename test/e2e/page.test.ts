@@ -41,7 +41,7 @@ beforeAll(async () => {
       db: postgres(17),
       web: holder(['media:/media'], {
         'lifeboat.volumes': 'media',
-        'lifeboat.exec.pre': 'sh -c "sleep $(cat /pause)"',
+        'lifeboat.exec.pre': 'sh /pause.sh',
       }),
     },
     volumes: { media: {} },
@@ -52,7 +52,11 @@ beforeAll(async () => {
   });
   const format = '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}';
   base = `http://${(await ok('docker', ['inspect', '--format', format, await stack.id('lifeboat')])).trim()}:8080`;
-  await stack.exec('web', ['sh', '-c', 'echo 0 > /pause; mkdir /media/photos; echo x > "/media/photos/<b>größe.jpg"']);
+  await stack.exec('web', [
+    'sh',
+    '-c',
+    'echo sleep 0 > /pause.sh; mkdir /media/photos; echo x > "/media/photos/<b>größe.jpg"',
+  ]);
   await stack.psql('CREATE TABLE orders AS SELECT generate_series(1, 100) AS n');
   const config = `{ global: { scrape_interval: 1s }, scrape_configs: [{ job_name: lifeboat, static_configs: [{ targets: ['${base.slice(7)}'] }] }] }`;
   [browser, prometheus] = await Promise.all([launchBrowser(), startPrometheus(directory, config)]);
@@ -70,7 +74,7 @@ it('before the first backup, the page says so, and the health check is good', as
 });
 
 it('shows a run in progress, and itself again at its end', async () => {
-  await stack.exec('web', ['sh', '-c', 'echo 8 > /pause']);
+  await stack.exec('web', ['sh', '-c', 'echo sleep 8 > /pause.sh']);
   const backup = stack.backup();
   const page = await browser.newPage();
   await until('the page shows the run', async () => {
@@ -87,7 +91,7 @@ it('shows a run in progress, and itself again at its end', async () => {
   await page.waitForSelector('#run', { state: 'detached' });
   await until('the page shows the result', async () => (await page.textContent('h1')) === 'All two sources are safe.');
   snapshot = report.snapshot ?? '';
-  await stack.exec('web', ['sh', '-c', 'echo 0 > /pause']);
+  await stack.exec('web', ['sh', '-c', 'echo sleep 0 > /pause.sh']);
   await page.close();
 });
 
