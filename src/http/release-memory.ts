@@ -16,11 +16,13 @@ export function createMemoryRelease(
   isBusy: () => Promise<boolean>,
   { quietMs = QUIET_MS, collect = collectorOf() }: { quietMs?: number; collect?: () => void } = {},
 ): MiddlewareHandler {
-  let timer: NodeJS.Timeout | undefined;
+  let isPlanned = false;
   return async (_context, next) => {
     await next();
-    timer ??= setTimeout(() => {
-      timer = undefined;
+    if (isPlanned) return;
+    isPlanned = true;
+    setTimeout(() => {
+      isPlanned = false;
       isBusy().then(
         (busy) => (busy ? undefined : collect()),
         () => undefined,
