@@ -32,6 +32,16 @@ async function health() {
   return { status: response.status, bad: checks.filter((one) => !one.ok).map(({ name, why }) => `${name}: ${why}`) };
 }
 
+/** Reads a stream of events until it has a text. */
+async function readUntil(response: Response, end: string): Promise<string> {
+  let text = '';
+  for await (const part of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += part;
+    if (text.includes(end)) break;
+  }
+  return text;
+}
+
 beforeAll(async () => {
   const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
   proxy = await startSocketProxy(socket, ALL);
@@ -84,7 +94,7 @@ it('shows a run in progress, and itself again at its end', async () => {
   expect(await page.textContent('#run')).toContain('A backup is in progress');
   const events = await fetch(`${base}/api/events`);
   const { report } = await backup;
-  const text = await events.text().catch(() => '');
+  const text = await readUntil(events, 'event: end');
   expect(text).toContain('event: progress');
   expect(text).toContain(`"id":"${report.id}"`);
   expect(text).toContain('event: end');
