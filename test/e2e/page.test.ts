@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectAccessible, launchBrowser, VIEWS } from '../harness/browser.ts';
 import { type Prometheus, startPrometheus } from '../harness/prometheus.ts';
 import { type SocketProxy, startSocketProxy } from '../harness/socket-proxy.ts';
-import { holder, hostAddress, ok, postgres, Stack, until } from '../harness/stack.ts';
+import { holder, hostAddress, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 
 /**
  * The page, the API, the metrics and the health check of a real daemon, after a real backup and a real drill. The last
@@ -179,6 +179,13 @@ it('a destination that is gone fails the health check and leads the page, until 
   await move(away, backups);
   await until('the destination is back', async () => (await health()).status === 200, 60_000);
   expect(await (await fetch(base)).text()).not.toContain('cannot be read');
+});
+
+it('every line of the log is JSON', async () => {
+  const { stdout, stderr } = await sh('docker', ['logs', await stack.id('lifeboat')]);
+  const lines = `${stdout}${stderr}`.split('\n').filter((line) => line !== '');
+  expect(lines.length).toBeGreaterThan(3);
+  expect(lines.filter((line) => !line.startsWith('{') || !line.endsWith('}'))).toEqual([]);
 });
 
 it('an engine that is gone fails the health check, and the page still answers', async () => {
