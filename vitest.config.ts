@@ -11,6 +11,7 @@ const LONGEST = [
   ...[
     'product-restore',
     'pitr',
+    'pitr-kills',
     'pitr-in-place',
     'drill',
     'damaged-repositories',

@@ -4,7 +4,8 @@ import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/pr
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, isDiskError, isSystemError, LifeboatError } from '../base/errors.ts';
-import type { ByteRange, ObjectInfo, SweepingDestination } from './destination.ts';
+import type { ByteRange, Destination, ObjectInfo, SweepingDestination } from './destination.ts';
+import { openPastCache, streamPastCache } from './direct-read.ts';
 import { hashFile } from './hash-file.ts';
 import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
 import { findBrokenParent, identify, readEntries, wayTo } from './local-links.ts';
@@ -53,10 +54,7 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
       }
     },
 
-    async get(key, { range, signal } = {}) {
-      const handle = await openObject(root, key);
-      return readRange(handle, key, range, signal);
-    },
+    get: (key, options) => getObject(root, key, options),
 
     async *list(prefix, { signal } = {}) {
       for await (const object of listFiles(root, checkPrefix(prefix), await wayTo(root, prefix))) {
@@ -91,13 +89,26 @@ export async function isReadPastCache(root: string): Promise<boolean | undefined
   );
 }
 
-async function openObject(root: string, key: string): Promise<FileHandle> {
+async function getObject(
+  root: string,
+  key: string,
+  { range, signal, fromDisk }: Parameters<Destination['get']>[1] = {},
+): Promise<Readable> {
+  if (!fromDisk || range) return readRange(await openObject(root, key), key, range, signal);
+  return explained(streamPastCache(await openObject(root, key, openPastCache), signal), key);
+}
+
+async function openObject(
+  root: string,
+  key: string,
+  openFile: (...file: [string, number]) => Promise<FileHandle> = open,
+) {
   const file = join(root, checkKey(key));
   const missing = (cause?: unknown) =>
     new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`, { cause });
   let handle: FileHandle;
   try {
-    handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    handle = await openFile(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) throw unreadable(key, error);
     throw (await findBrokenParent(root, key, { onlyLinks: true })) ?? missing(error);

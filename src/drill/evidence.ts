@@ -77,7 +77,7 @@ export async function putDrill(place: Place, report: DrillReport): Promise<void>
   await destination.put(drillKey(project, report.id), streamOf(text));
 }
 
-/** How many documents are read to find the newest. More than one, because a clock may have been wrong. */
+/** The number of documents to read to find the newest. More than one, because a clock may have been wrong. */
 const LOOKED_AT = 20;
 
 /** Returns how many drills have evidence. */

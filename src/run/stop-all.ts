@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { onAbort } from '../base/abort.ts';
 import { hasCode } from '../base/errors.ts';
 import type { Engine } from '../docker/engine.ts';
+import { watchStop } from '../docker/stops.ts';
 import { type NeedFacts, needs, sortByNeed } from '../plan/values/needs.ts';
 import type { ContainerRef } from './journal.ts';
 import type { HoldDeps } from './release.ts';
@@ -43,7 +44,7 @@ export async function stopAll(
     await Promise.all(users);
     signal.throwIfAborted();
     const { name } = one.container;
-    const exitCode = await stopRecorded(one, deps, patient);
+    const exitCode = await stopRecorded(one, deps, { signal, patient });
     if (exitCode !== KILLED) return;
     warnings.push(
       `${name} did not stop within ${one.timeout} s and was killed, so its files may not be consistent; give it a longer stop_grace_period`,
@@ -63,13 +64,24 @@ export async function stopAll(
   return warnings;
 }
 
-async function stopRecorded({ container, startedAt, timeout }: Stop, deps: HoldDeps, signal: AbortSignal) {
-  const at = new Date().toISOString();
+async function stopRecorded(
+  { container, startedAt, timeout }: Stop,
+  deps: HoldDeps,
+  { signal, patient }: { signal: AbortSignal; patient: AbortSignal },
+): Promise<number> {
+  const now = () => new Date().toISOString();
+  const watch = await watchStop(deps.engine, { id: container.id, at: now(), timeout, startedAt });
+  if (signal.aborted) await watch.end();
+  signal.throwIfAborted();
+  const at = now();
   const until = new Date(Date.now() + timeout * 1000 + STOP_MARGIN_MS).toISOString();
-  deps.record({ type: 'stop', container, startedAt, at, timeout, until });
+  const entry = { type: 'stop', container, startedAt, at, timeout, until } as const;
+  deps.record(entry);
   deps.log.info('stopping a container', { container: container.name });
-  await stopThrough(deps.engine, container.id, timeout, signal);
-  return (await deps.engine.inspectContainer(container.id, { signal })).exitCode;
+  const [stopped] = await Promise.allSettled([stopThrough(deps.engine, container.id, timeout, patient)]);
+  if (await watch.end()) deps.record({ ...entry, byOthers: true });
+  if (stopped.status === 'rejected') throw stopped.reason;
+  return (await deps.engine.inspectContainer(container.id, { signal: patient })).exitCode;
 }
 
 /** A stop call that breaks after this time had reached the engine, milliseconds. */

@@ -5,7 +5,15 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunReport } from '../../src/report/events.ts';
-import { dockerCall, onTerminal, type Ran, type Terminal } from './docker.ts';
+import {
+  bridgeGateway,
+  dockerCall,
+  onTerminal,
+  type Ran,
+  removeContainers,
+  removeNetworksAndVolumes,
+  type Terminal,
+} from './docker.ts';
 import { type Receiver, startReceiver } from './receiver.ts';
 
 import { askDirectly, oneStatement } from './sql.ts';
@@ -96,14 +104,7 @@ export interface StackOptions {
 
 /** Returns the IP address of the host as containers on the default bridge see it. */
 export async function hostAddress(): Promise<string> {
-  const gateway = await ok('docker', [
-    'network',
-    'inspect',
-    'bridge',
-    '--format',
-    '{{(index .IPAM.Config 0).Gateway}}',
-  ]);
-  return gateway.trim() || '172.17.0.1';
+  return (await bridgeGateway()) || '172.17.0.1';
 }
 
 /** Returns a schedule half a day from now, once a day, so no scheduled run disturbs a test. */
@@ -326,10 +327,10 @@ export class Stack {
   }
 
   async destroy(): Promise<void> {
-    await sh('docker', ['compose', '--progress', 'quiet', 'down', '--volumes', '--timeout', '2', '--remove-orphans'], {
-      cwd: this.directory,
-    });
-    for (const helper of await this.containers()) await sh('docker', ['rm', '--force', '--volumes', helper]);
+    await removeContainers(`com.docker.compose.project=${this.project}`);
+    // Without the agent, no more helpers are created.
+    await removeContainers(`dev.lifeboat.project=${this.project}`);
+    await removeNetworksAndVolumes(this.project);
     await this.receiver?.close();
     await rm(this.directory, { recursive: true, force: true });
   }

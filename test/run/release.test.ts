@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
+import type { EventsOptions } from '../../src/docker/engine.ts';
 import { type FindStarted, type Hold, withHold } from '../../src/run/hold.ts';
 import type { ContainerRef, JournalEntry } from '../../src/run/journal.ts';
 import { type HoldDeps, openHolds, patienceOf, releaseHolds } from '../../src/run/release.ts';
@@ -313,6 +314,31 @@ describe('a decision of a user about a container while it was held', () => {
       fake.remember('kill', 'c1', { signal: other }, Date.now() / 1000 + seconds);
     });
     expect(starts()).toEqual(startsAgain ? ['start c1'] : []);
+    expect(openHolds(journal)).toEqual([]);
+  });
+
+  test('a container that was stopped too, on a host so busy that the engine forgets it', async () => {
+    // An earlier crash does not end the watch.
+    fake.remember('die', 'c1');
+    fake.whileStopping = (id) => fake.remember('kill', id, { signal: '15' });
+    await withHold(stopped, deps, signal, async () => {
+      fake.remembered = [];
+    });
+    expect(starts()).toEqual([]);
+    expect(openHolds(journal)).toEqual([]);
+  });
+
+  test('a run that ends while it begins to listen stops nothing', async () => {
+    const run = new AbortController();
+    const { events } = fake.engine;
+    Object.assign(fake.engine, {
+      events: async (options: EventsOptions) => {
+        run.abort(new Error('over'));
+        return events(options);
+      },
+    });
+    await expect(withHold(stopped, deps, run.signal, async () => {})).rejects.toThrow('over');
+    expect(fake.done).toEqual([]);
     expect(openHolds(journal)).toEqual([]);
   });
 
