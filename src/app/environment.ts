@@ -26,13 +26,14 @@ import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { checkKeys } from '../store/seal/seal.ts';
 import { lastProven } from '../targets/measured.ts';
-import { createTreeStore, type TreeStore } from '../trees/runner.ts';
-import { destinationError, helperSettings, openDestination, openElsewhere } from './destinations.ts';
+import type { TreeStore } from '../trees/runner.ts';
+import { destinationError, openDestination, openElsewhere } from './destinations.ts';
 import { createNotifiers } from './notifiers.ts';
 import { locationOf, type OtherRepository, projectIn } from './other-repository.ts';
 import { type OwnRepository, ownRepository } from './own-repository.ts';
 import { createPlaces, type Places } from './places.ts';
 import { planNow, projectOf, spoolMountOf } from './self.ts';
+import { treeStoreAt } from './tree-store.ts';
 
 /**
  * A run waits this long for the lock before it fails with LOCKED, milliseconds. The daemon takes the lock to look for
@@ -72,6 +73,8 @@ export interface Environment {
   own: Own;
   /** copies of the own repository, in the order of the settings */
   copies: CopyPlace[];
+  /** opens the repository of a project at any place, see {@link Places} */
+  openAt: Places['open'];
   treeStore: TreeStore;
   notifiers: Notifier[];
   now(): Date;
@@ -152,6 +155,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     runs: path.join(SPOOL, 'runs'),
     copies: settings.copies.map(places.copy),
     lease: places.lease,
+    openAt: places.open,
     notifiers: createNotifiers(settings, { project, log, proven: () => lastProven(state.directory) }),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
     ...openEngineParts(engine, {
@@ -204,22 +208,14 @@ function openEngineParts(
     hasEngine: boolean;
   },
 ): Pick<Environment, 'engine' | 'agent' | 'treeStore' | 'plan' | 'lock' | 'holdDeps' | 'openTools' | 'openToLook'> {
-  const { id, imageId, mounts } = self.facts;
+  const { id, imageId } = self.facts;
   const { stallTimeoutMs } = settings;
   const agent = { engine, id, project, spoolMount: spoolMountOf(self), stallTimeoutMs };
-  const helper = helperSettings(settings);
   const open = (source: PostgresSource, context: ToolsContext) => openTools({ agent, source, log, ...context });
   return {
     engine,
     agent,
-    treeStore: createTreeStore({
-      ...{ engine, log, project, stallTimeoutMs },
-      repository: { destination, keys: settings.keys },
-      agent: { id, imageId, mounts },
-      helperEnv: helper.open,
-      helperSecrets: helper.secret,
-      helperPlace: helper.place,
-    }),
+    treeStore: treeStoreAt({ engine, log, project, self }, settings, destination),
     plan: () => {
       const held = () => stoppedByRuns(journals, hereOf(engine, id));
       const recorded = async () => {

@@ -37,13 +37,17 @@ let last: Promise<unknown> = Promise.resolve();
  * @returns whether the bytes came from the disk: false if the file system allows only reads through the page cache
  * @throws the system error
  */
-export function readPastCache(file: string, on: (piece: Buffer) => void, restart: () => void): Promise<boolean> {
+export function readPastCache(
+  file: string | Buffer,
+  on: (piece: Buffer) => void,
+  restart: () => void,
+): Promise<boolean> {
   const read = last.then(() => readAlone(file, on, restart));
   last = read.catch(() => undefined);
   return read;
 }
 
-async function readAlone(file: string, on: (piece: Buffer) => void, restart: () => void): Promise<boolean> {
+async function readAlone(file: string | Buffer, on: (piece: Buffer) => void, restart: () => void): Promise<boolean> {
   try {
     if (await readAll(file, constants.O_DIRECT, on)) return true;
   } catch (error) {
@@ -56,7 +60,7 @@ async function readAlone(file: string, on: (piece: Buffer) => void, restart: () 
 }
 
 /** Returns whether all bytes of the file were read. */
-async function readAll(file: string, flag: number, on: (piece: Buffer) => void): Promise<boolean> {
+async function readAll(file: string | Buffer, flag: number, on: (piece: Buffer) => void): Promise<boolean> {
   const into = alignedBuffer();
   const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | flag);
   try {

@@ -57,6 +57,8 @@ export async function chooseImage(
 interface DrillServerOptions {
   agent: AgentContext;
   image: DrillImage;
+  /** processors that it may use */
+  cpus: number;
   part: Part;
   /** name of the superuser */
   user: string;
@@ -138,11 +140,11 @@ async function startWithLibraries(options: DrillServerOptions): Promise<Helper> 
 }
 
 async function start(
-  { agent, image, part, user, port }: DrillServerOptions,
+  { agent, image, cpus, part, user, port }: DrillServerOptions,
   more: Record<string, string>,
 ): Promise<Helper> {
   const volume: Mount = { type: 'volume', source: '', destination: VOLUME, writable: true };
-  const kind = kindSpec(HELPER_KINDS.drill, { data: [{ mount: volume, target: VOLUME }] });
+  const kind = { ...kindSpec(HELPER_KINDS.drill, { data: [{ mount: volume, target: VOLUME }] }), cpus };
   const { id, journal } = part.context;
   return startServer({
     ...{ agent, image: image.id, user, kind, directory: DIRECTORY, settings: { ...SETTINGS, port, ...more } },

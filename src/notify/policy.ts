@@ -1,5 +1,5 @@
 import type { NotifyMode } from '../plan/messages/notify-modes.ts';
-import { overall, type RunReport } from '../report/events.ts';
+import { overall, type RunEvent, type RunReport } from '../report/events.ts';
 import type { Notifier } from './notifier.ts';
 
 /**
@@ -53,8 +53,9 @@ export function failedSources({ results, others = [], copies = [] }: RunReport):
 }
 
 /**
- * Wraps a notifier so that it receives only the runs that the mode selects, and drills that failed unless the mode is
- * `always`. Only a delivered message counts as the last.
+ * Wraps a notifier so that it receives only the runs that the mode selects. Unless the mode is `always`, it receives
+ * only drills that failed, and the first of several that left the same unproven. Only a delivered message counts as the
+ * last.
  */
 export function withPolicy(notifier: Notifier, mode: NotifyMode, now: () => number = Date.now): Notifier {
   let last: LastMessage | undefined;
@@ -62,11 +63,16 @@ export function withPolicy(notifier: Notifier, mode: NotifyMode, now: () => numb
     name: notifier.name,
     test: (signal) => notifier.test(signal),
     async handle(event, signal) {
-      if (event.type === 'drill-finished' && mode !== 'always' && event.report.status !== 'failed') return;
+      if (event.type === 'drill-finished' && mode !== 'always' && !isDrillNews(event)) return;
       if (event.type !== 'run-finished') return notifier.handle(event, signal);
       if (!shouldReport(mode, event.report, last, now())) return;
       await notifier.handle(event, signal);
       last = { at: now(), failed: failedSources(event.report) };
     },
   };
+}
+
+/** Returns whether a drill needs a person who does not know it yet. */
+function isDrillNews({ report, repeated }: Extract<RunEvent, { type: 'drill-finished' }>): boolean {
+  return report.status === 'failed' || (report.status === 'unproven' && !repeated);
 }

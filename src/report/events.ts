@@ -240,7 +240,8 @@ export type RunEvent =
   | { type: 'alarms'; alarms: Alarm[]; open: Alarm[] }
   | { type: 'letter'; letter: Letter }
   | { type: 'wal-seen'; sources: string[]; failing: string[] }
-  | { type: 'drill-finished'; report: DrillReport }
+  /** `repeated`: the drill before it left the same unproven */
+  | { type: 'drill-finished'; report: DrillReport; repeated?: boolean }
   | { type: 'restore-started'; restore: RestoreStart }
   | { type: 'restore-finished'; report: RestoreReport }
   | { type: 'run-started'; run: RunStart }
