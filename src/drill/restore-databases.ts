@@ -62,6 +62,9 @@ export async function withRestoredServer(
     const tools = await openTools(deps, inServer, server);
     try {
       await work(await explained(server, await restore(deps, inServer, tools, facts)));
+      // A failed condition may have another cause than the data.
+      const shortage = await server.shortage();
+      if (shortage) throw shortage;
     } finally {
       await tools.close();
     }

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Notifier } from '../../src/notify/notifier.ts';
 import { failedSources, REMIND_AFTER, shouldReport, withPolicy } from '../../src/notify/policy.ts';
 import type { NotifyMode } from '../../src/plan/messages/notify-modes.ts';
+import type { DrillReport } from '../../src/report/drill-report.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
 
@@ -88,6 +89,21 @@ describe('withPolicy', () => {
     await run(followed(bad, 'partial'), 3_600_000);
     expect(heard).toHaveLength(1);
   });
+
+  test.each<NotifyMode>(['failure', 'change'])(
+    'mode %s: a drill is reported if it failed or left something new unproven',
+    async (mode) => {
+      const { notifier, heard } = setup(mode);
+      const drilled = async (status: DrillReport['status'], repeated?: boolean) => {
+        heard.length = 0;
+        const report = { status } as DrillReport;
+        await notifier.handle({ type: 'drill-finished', report, ...(repeated ? { repeated } : {}) }, signal);
+        return heard.length;
+      };
+      expect([await drilled('failed'), await drilled('unproven'), await drilled('unproven', true)]).toEqual([1, 1, 0]);
+      expect([await drilled('ok'), await drilled('interrupted')]).toEqual([0, 0]);
+    },
+  );
 
   test('tests and events without a result pass', async () => {
     const { notifier, heard } = setup('failure');
