@@ -26,8 +26,8 @@ const SETTINGS = {
 };
 
 /**
- * Prints how many processes of the container the kernel has killed for its memory, with cgroup v2 or v1. The engine knows
- * that only of a container that has ended.
+ * Prints how many processes of the container the kernel has killed for its memory, with cgroup v2 or v1. The engine
+ * knows that only of a container that has ended.
  */
 const KILLS_SCRIPT = 'cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null';
 

@@ -7,7 +7,7 @@ import type { DrillCheck, DrillReport, DrillResult } from '../../src/report/dril
 import { checkText } from '../../src/report/drill-text.ts';
 import { decodeManifest, encodeManifest, type Manifest } from '../../src/store/objects/manifest.ts';
 import { ZipHeaders } from '../../src/store/packs/zip.ts';
-import { holder, ok, postgres, Stack } from '../harness/stack.ts';
+import { holder, ok, postgres, Stack, until } from '../harness/stack.ts';
 import { packsIn } from './repository-check.ts';
 
 /**
@@ -152,8 +152,16 @@ const WRAPPER = `#!/bin/sh
 [ ! -f /source/doctor ] || sh /source/doctor >/dev/null 2>&1 || true
 `;
 
+/** A disk that is full as soon as the server of a drill has a fourth database. */
+const DF = `#!/bin/sh
+base=/lifeboat/drill/server/data/base
+[ -d $base ] && [ "$(ls $base | wc -l)" -gt 3 ] || exec /usr/bin/df "$@"
+printf 'Filesystem 1024-blocks Used Available Capacity Mounted\\n/dev/sda 100000000 99999000 1000 100%% /\\n'
+`;
+
 describe('planted faults', () => {
   const image = `lbt-doctored-${Math.random().toString(16).slice(2, 10)}`;
+  const full = `lbt-full-${Math.random().toString(16).slice(2, 10)}`;
   let stack: Stack;
   let good: string;
   let bad: string;
@@ -177,12 +185,19 @@ describe('planted faults', () => {
     const steps = `FROM ${process.env.LIFEBOAT_TEST_IMAGE ?? 'lifeboat:test'}
 RUN mv ${bin} ${bin}.real && echo ${script} | base64 -d >${bin} && chmod 755 ${bin}\n`;
     await ok('docker', ['build', '--quiet', '--tag', image, '-'], { input: steps });
+    const df = Buffer.from(DF).toString('base64');
+    const disk = `FROM postgres:17\nUSER root\nRUN echo ${df} | base64 -d >/usr/local/bin/df && chmod 755 /usr/local/bin/df\n`;
+    await ok('docker', ['build', '--quiet', '--tag', full, '-'], { input: disk });
     stack = await Stack.start({
       image,
       env: { LIFEBOAT_SIGNING_KEY: 'canary-signing-key-of-planted-faults' },
       services: {
         db: postgres(17, { environment: { POSTGRES_DB: 'template' } }),
         tiny: postgres(17),
+        full: postgres(17, { image: full }),
+        hungry: postgres(17, {
+          labels: { 'lifeboat.postgres': 'true', 'lifeboat.drill.assert': "length(repeat('x', 400000000)) > 0" },
+        }),
         web: holder(
           VOLUMES.map((name) => `${name}:/v/${name}`),
           { 'lifeboat.volumes': VOLUMES.join(',') },
@@ -203,7 +218,7 @@ RUN mv ${bin} ${bin}.real && echo ${script} | base64 -d >${bin} && chmod 755 ${b
   });
   afterAll(async () => {
     await stack?.destroy();
-    await ok('docker', ['image', 'rm', image]);
+    await ok('docker', ['image', 'rm', image, full]);
   });
 
   async function backUp(): Promise<string> {
@@ -288,6 +303,26 @@ RUN mv ${bin} ${bin}.real && echo ${script} | base64 -d >${bin} && chmod 755 ${b
     expect(result(report, 'web.good')).toMatchObject({ status: 'ok', notes: [] });
     const doctored = failed(result(report, 'web.doctored'));
     expect(Object.fromEntries(doctored.map(({ name, differences }) => [name, differences]))).toEqual(VOLUME_FAULTS);
+  });
+
+  it('end with their own error if the server of a drill has too little disk or memory', async () => {
+    await stack.psql('CREATE DATABASE shop', { service: 'full' });
+    await stack.psql('CREATE TABLE t AS SELECT generate_series(1, 100) AS n', { service: 'full', database: 'shop' });
+    const { report: made } = await stack.backup('full.postgres', 'hungry.postgres');
+    const snapshot = ['--snapshot', made.snapshot as string];
+    const disk = await drill('full.postgres', ...snapshot);
+    expect([disk.code, result(disk.report, 'full.postgres').error?.code]).toEqual([1, 'PG_NO_SPACE']);
+    const ended = drill('hungry.postgres', ...snapshot);
+    const server = await until('the server of the drill is there', async () =>
+      (await stack.helpers()).find((name) => name.includes('-drill-')),
+    );
+    await ok('docker', ['update', '--memory', '200m', '--memory-swap', '200m', server]);
+    const { code, report } = await ended;
+    expect([code, result(report, 'hungry.postgres').error]).toEqual([
+      1,
+      expect.objectContaining({ code: 'PG_RESTORE_FAILED', message: expect.stringContaining('more memory') }),
+    ]);
+    expect(await stack.helpers()).toEqual([]);
   });
 
   it('are found in a manifest that was changed, or has no signature', async () => {
