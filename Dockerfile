@@ -18,7 +18,7 @@ RUN xargs -a dist/packages.txt -I DIR find DIR -mindepth 1 -name node_modules -p
 FROM node:24-trixie-slim AS system
 # hadolint ignore=DL3008
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends zstd age gpg gpg-agent binutils \
+  && apt-get install -y --no-install-recommends zstd gpg gpg-agent binutils \
   && strip /usr/local/bin/node \
   && apt-get purge -y --auto-remove binutils \
   && rm -rf /usr/local/lib/node_modules /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/corepack \

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { type Ran, type Stack, sh } from '../test/harness/stack.ts';
+import { ok, type Ran, type Stack, sh } from '../test/harness/stack.ts';
 
 /** What the command line of the benchmarks says. */
 export interface BenchOptions {
@@ -11,14 +11,18 @@ export interface BenchOptions {
   image: string;
 }
 
-/** Empties the repository and the agent's memory of it: the next backup is a first one. */
+/**
+ * Empties the repository and the agent's memory of it: the next backup is a first one. The agent is stopped meanwhile,
+ * because it could save what it has just read of the repository.
+ */
 export async function clearRepository(stack: Stack): Promise<void> {
-  // The compile cache stays: every start but the very first has it.
-  await stack.exec('lifeboat', [
-    'sh',
-    '-c',
-    'cd /spool/state && rm -rf /backups/* index last-run.json results.json repository.json && ls /backups',
-  ]);
+  const agent = await stack.id('lifeboat');
+  const image = await ok('docker', ['inspect', '--format', '{{.Image}}', agent]);
+  await ok('docker', ['stop', agent]);
+  const clear =
+    'rm -rf /backups/* && cd /spool/state && find . -mindepth 1 -not -name home.json -delete && ls /backups';
+  await ok('docker', ['run', '--rm', '--volumes-from', agent, '--entrypoint', 'sh', image.trim(), '-c', clear]);
+  await ok('docker', ['start', agent]);
 }
 
 /** Lifeboat's output when it said that all is well; an error that shows the output otherwise. */

@@ -192,6 +192,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
     throw new LifeboatError('LOCKED', 'another daemon of this project runs', { cause, hint });
   });
   const alarms = openAlarms(environment);
+  for (const notifier of environment.notifiers) notifier.resume?.(signal);
   const served = await serveHttp(environment, app);
   await daemon(
     {

@@ -25,7 +25,6 @@ import type { AgentContext, OpenToolsOptions, Tools } from '../sources/postgres/
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { checkKeys } from '../store/seal/seal.ts';
-import { lastProven } from '../targets/measured.ts';
 import type { TreeStore } from '../trees/runner.ts';
 import { destinationError, openDestination, openElsewhere } from './destinations.ts';
 import { createNotifiers } from './notifiers.ts';
@@ -156,7 +155,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     copies: settings.copies.map(places.copy),
     lease: places.lease,
     openAt: places.open,
-    notifiers: createNotifiers(settings, { project, log, proven: () => lastProven(state.directory) }),
+    notifiers: createNotifiers(settings, { project, log, directory: state.directory }),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
     ...openEngineParts(engine, {
       ...{ settings, self, project, log, journals, destination, state, repository },

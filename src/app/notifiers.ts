@@ -15,24 +15,26 @@ import { createTelegram } from '../notify/telegram.ts';
 import { createWebhook } from '../notify/webhook.ts';
 import type { ChannelName } from '../plan/messages/notify-modes.ts';
 import type { Settings } from '../plan/settings.ts';
+import { lastProven } from '../targets/measured.ts';
 
 /** Dependencies of the notifiers, in addition to the settings. */
 interface NotifierParts {
   project: string;
   log: Log;
-  /** see `createNotifier` */
-  proven?: () => Promise<Record<string, string>>;
+  /** of the state, see `createNotifier` */
+  directory: string;
 }
 
 /** Creates the notifiers that the settings ask for. */
 export function createNotifiers({ messages, timeZone: zone }: Settings, parts: NotifierParts): Notifier[] {
+  const options = { ...parts, zone, proven: () => lastProven(parts.directory) };
   const people = channelsOf(messages, zone).map(([name, channel]) =>
-    withPolicy(createNotifier(channel, { ...parts, zone }), messages.notify[name]),
+    withPolicy(createNotifier(channel, options), { ...parts, mode: messages.notify[name] }),
   );
   const { pagerDuty } = messages;
   // PagerDuty decides by itself which of the events are news.
-  const duty = pagerDuty ? [withPolicy(createNotifier(createPagerDuty(pagerDuty), { ...parts, zone }), 'always')] : [];
-  return [...checksOf(messages.healthchecks, parts.project, zone), ...people, ...duty];
+  const duty = pagerDuty ? [withPolicy(createNotifier(createPagerDuty(pagerDuty), options), { mode: 'always' })] : [];
+  return [...checksOf(messages.healthchecks, parts, zone), ...people, ...duty];
 }
 
 function channelsOf(messages: Settings['messages'], zone: string): [ChannelName, Channel][] {
@@ -50,7 +52,8 @@ function channelsOf(messages: Settings['messages'], zone: string): [ChannelName,
 }
 
 /** Creates the notifiers that ping checks: of all runs, of single sources, and of the write-ahead log. */
-function checksOf(checks: Settings['messages']['healthchecks'], project: string, zone: string): Notifier[] {
+function checksOf(checks: Settings['messages']['healthchecks'], parts: NotifierParts, zone: string): Notifier[] {
+  const { project } = parts;
   const { url, pingKey, slug, base, sources, walUrl, drillUrl } = checks;
   const bySlug = (name: string): PingTarget | undefined =>
     pingKey === undefined ? undefined : { pingKey, slug: toSlug(name), base };
@@ -67,7 +70,7 @@ function checksOf(checks: Settings['messages']['healthchecks'], project: string,
   const targetOf = (source: string) =>
     named.get(source) ?? (sources?.kind === 'all' ? bySlug(`${project}-${source}`) : undefined);
   return [
-    ...(main ? [createHealthchecks({ target: main, project, zone, withoutWal: !!wal, withoutDrills: !!drill })] : []),
+    ...(main ? [createHealthchecks({ ...parts, target: main, zone, withoutWal: !!wal, withoutDrills: !!drill })] : []),
     ...(sources ? [createSourceChecks({ project, targetOf, named: [...named.keys()], zone })] : []),
     ...(wal ? [createWalCheck({ target: wal, project })] : []),
     ...(drill ? [createDrillCheck({ target: drill, project })] : []),

@@ -15,6 +15,22 @@ export function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /**
+ * Waits for work, at most for some time. The work then continues unattended.
+ *
+ * @param ms the time, milliseconds
+ * @returns undefined if the work takes longer
+ */
+export async function waitAtMost<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
+  const late = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => late.resolve(undefined), ms);
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
  * Waits for work that ignores the signal. Rejects with the signal's reason as soon as it aborts. The work then
  * continues unattended.
  */

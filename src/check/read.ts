@@ -94,7 +94,7 @@ function* inOrder(objects: NeededObjects, after: string | undefined): Generator<
 async function readOne(destination: Destination, ref: ObjectRef, signal: AbortSignal): Promise<unknown> {
   const hash = createHash('sha256');
   try {
-    for await (const chunk of await destination.get(ref.key, { signal })) hash.update(chunk as Buffer);
+    for await (const chunk of await destination.get(ref.key, { signal, fromDisk: true })) hash.update(chunk as Buffer);
   } catch (error) {
     signal.throwIfAborted();
     return error;

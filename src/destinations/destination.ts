@@ -64,6 +64,18 @@ export interface PutOptions {
   readBackByCaller?: boolean;
 }
 
+/** Options of {@link Destination.get}. */
+interface GetOptions {
+  /** absent: the whole object */
+  range?: ByteRange;
+  signal?: AbortSignal;
+  /**
+   * Reads what the disk stores, and not what the system remembers of it, where that is possible. Only for whole
+   * objects.
+   */
+  fromDisk?: boolean;
+}
+
 /** Options of a listing. */
 export interface ListOptions {
   signal?: AbortSignal;
@@ -90,7 +102,7 @@ export interface Destination {
   /** Display name without secrets: `/backups`, `s3://bucket/prefix`. */
   readonly name: string;
   put(key: string, body: Readable, options?: PutOptions): Promise<Stored>;
-  get(key: string, options?: { range?: ByteRange; signal?: AbortSignal }): Promise<Readable>;
+  get(key: string, options?: GetOptions): Promise<Readable>;
   /** `prefix` is empty or ends with `/`, so `app/` never matches `app-staging/`. */
   list(prefix: string, options?: ListOptions): AsyncIterable<ObjectInfo>;
   delete(key: string, options?: { signal?: AbortSignal }): Promise<void>;

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { Readable } from 'node:stream';
 import { hasErrno } from '../base/errors.ts';
 
 /**
@@ -17,13 +18,12 @@ const { WebAssembly } = globalThis as unknown as {
   WebAssembly: { Memory: new (size: { initial: number; maximum: number }) => { buffer: ArrayBuffer } };
 };
 
-let buffer: Buffer | undefined;
+let shared: Buffer | undefined;
 
-/** Returns a buffer that begins at a page of memory, as direct reads require. The memory of WebAssembly does. */
+/** Returns a new buffer that begins at a page of memory, as direct reads require. The memory of WebAssembly does. */
 function alignedBuffer(): Buffer {
   const pages = BUFFER_SIZE / WASM_PAGE;
-  buffer ??= Buffer.from(new WebAssembly.Memory({ initial: pages, maximum: pages }).buffer);
-  return buffer;
+  return Buffer.from(new WebAssembly.Memory({ initial: pages, maximum: pages }).buffer);
 }
 
 /** Settles when the present read is over: all reads share the buffer. */
@@ -48,27 +48,46 @@ export function readPastCache(
 }
 
 async function readAlone(file: string | Buffer, on: (piece: Buffer) => void, restart: () => void): Promise<boolean> {
+  shared ??= alignedBuffer();
   try {
-    if (await readAll(file, constants.O_DIRECT, on)) return true;
+    if (await readAll(file, constants.O_DIRECT, shared, on)) return true;
   } catch (error) {
-    // Not every file system supports direct reads, and some support only larger blocks.
-    if (!hasErrno(error, 'EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')) throw error;
+    if (!isUnsupported(error)) throw error;
   }
   restart();
-  await readAll(file, 0, on);
+  await readAll(file, 0, shared, on);
   return false;
 }
 
 /** Returns whether all bytes of the file were read. */
-async function readAll(file: string | Buffer, flag: number, on: (piece: Buffer) => void): Promise<boolean> {
-  const into = alignedBuffer();
+async function readAll(
+  file: string | Buffer,
+  flag: number,
+  into: Buffer,
+  on: (piece: Buffer) => void,
+): Promise<boolean> {
+  const pieces = readPieces(file, flag, into);
+  for (;;) {
+    const { value, done } = await pieces.next();
+    if (done) return value;
+    on(value);
+  }
+}
+
+/** Yields the pieces of a file, each valid until the next one. Returns whether these are all bytes of the file. */
+async function* readPieces(
+  file: string | Buffer,
+  flag: number,
+  into: Buffer,
+  from = 0,
+): AsyncGenerator<Buffer, boolean> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | flag);
   try {
-    let position = 0;
+    let position = from;
     for (;;) {
       const { bytesRead: read } = await handle.read(into, 0, into.length, position);
-      if (read > 0) on(into.subarray(0, read));
       position += read;
+      if (read > 0) yield into.subarray(0, read);
       // A direct read cannot continue in the middle of a block: only the end of the file is there.
       const atEnd = read === 0 || (flag !== 0 && position % BLOCK !== 0);
       if (atEnd) return position === (await handle.stat()).size;
@@ -76,4 +95,32 @@ async function readAll(file: string | Buffer, flag: number, on: (piece: Buffer) 
   } finally {
     await handle.close();
   }
+}
+
+/** Not every file system supports direct reads, and some support only larger blocks. */
+function isUnsupported(error: unknown): boolean {
+  return hasErrno(error, 'EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS');
+}
+
+/**
+ * Streams a file, past the page cache if the file system allows it. The stream fails with the system error.
+ *
+ * @param signal destroys the stream
+ */
+export function streamPastCache(file: string, signal?: AbortSignal): Readable {
+  const into = alignedBuffer();
+  async function* pieces() {
+    let position = 0;
+    try {
+      for await (const piece of readPieces(file, constants.O_DIRECT, into)) {
+        position += piece.length;
+        yield Buffer.from(piece);
+      }
+    } catch (error) {
+      if (!isUnsupported(error)) throw error;
+    }
+    // The rest through the cache: everything if the file system does not support direct reads, otherwise nothing.
+    for await (const piece of readPieces(file, 0, into, position)) yield Buffer.from(piece);
+  }
+  return Readable.from(pieces(), { objectMode: false, ...(signal ? { signal } : {}) });
 }

@@ -4,7 +4,8 @@ import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/pr
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, isDiskError, isSystemError, LifeboatError } from '../base/errors.ts';
-import type { ByteRange, ObjectInfo, SweepingDestination } from './destination.ts';
+import type { ByteRange, Destination, ObjectInfo, SweepingDestination } from './destination.ts';
+import { streamPastCache } from './direct-read.ts';
 import { hashFile } from './hash-file.ts';
 import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
 import { findBrokenParent, identify, readEntries, wayTo } from './local-links.ts';
@@ -53,10 +54,7 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
       }
     },
 
-    async get(key, { range, signal } = {}) {
-      const handle = await openObject(root, key);
-      return readRange(handle, key, range, signal);
-    },
+    get: (key, options) => getObject(root, key, options),
 
     async *list(prefix, { signal } = {}) {
       for await (const object of listFiles(root, checkPrefix(prefix), await wayTo(root, prefix))) {
@@ -89,6 +87,17 @@ export async function isReadPastCache(root: string): Promise<boolean | undefined
     ({ direct }) => direct,
     () => undefined,
   );
+}
+
+async function getObject(
+  root: string,
+  key: string,
+  { range, signal, fromDisk }: Parameters<Destination['get']>[1] = {},
+): Promise<Readable> {
+  const handle = await openObject(root, key);
+  if (!fromDisk || range) return readRange(handle, key, range, signal);
+  await handle.close();
+  return explained(streamPastCache(join(root, checkKey(key)), signal), key);
 }
 
 async function openObject(root: string, key: string): Promise<FileHandle> {

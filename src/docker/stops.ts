@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { EngineEvent } from './answers.ts';
 import type { Engine, EventsOptions } from './engine.ts';
 
@@ -14,6 +15,9 @@ export const STOP_TIMEOUT_S = 10;
 
 /** The time limit for reading the engine's past events, milliseconds. */
 const LIMIT_MS = 5000;
+
+/** The engine reports the end of a container at most this long after the answer to the stop request, milliseconds. */
+const DIE_LAG_MS = 1000;
 
 /** HUP, USR1 and USR2 make a service reload its settings or reopen its logs. They end no service. */
 const HARMLESS = new Set([1, 10, 12]);
@@ -69,13 +73,57 @@ interface OwnStop {
 const KILL = 9;
 
 /**
- * Returns whether somebody else also stopped a container while Lifeboat's stop was under way: the engine sent its stop
- * signal twice, or killed it before its time was up.
+ * Returns whether somebody else also stopped a container while Lifeboat's stop was under way, as far as the engine
+ * remembers. {@link watchStop} misses nothing, but needs an agent that lives until the stop ends.
  */
-export async function isStoppedByOthers(engine: Engine, { id, at, timeout, startedAt }: OwnStop): Promise<boolean> {
-  // A signal from before the last start belongs to an earlier stop, which may be Lifeboat's own.
-  const since = new Date(Math.max(Date.parse(at) - timeout * 1000, Date.parse(startedAt)));
-  const [first, ...more] = await killsSince(engine, since, { containers: [id] });
+export async function isStoppedByOthers(engine: Engine, stop: OwnStop): Promise<boolean> {
+  return isStoppedTwice(await killsSince(engine, sinceOf(stop), { containers: [stop.id] }), stop.timeout);
+}
+
+/**
+ * Follows a stop that Lifeboat is about to request. Call `end` when the stop is over: it resolves to whether somebody
+ * else also stopped the container meanwhile, or to false if the engine sends no events.
+ *
+ * The engine remembers its last 256 events only. Health checks and commands on a busy host replace those within
+ * seconds.
+ */
+export async function watchStop(engine: Pick<Engine, 'events'>, stop: OwnStop): Promise<{ end(): Promise<boolean> }> {
+  const events: EngineEvent[] = [];
+  const stopWatching = new AbortController();
+  const { signal } = stopWatching;
+  const limit = setTimeout(() => stopWatching.abort(), LIMIT_MS);
+  const which = { since: sinceOf(stop).getTime() / 1000, containers: [stop.id], actions: ['kill', 'die'], signal };
+  const stream = await engine.events(which).catch(() => undefined);
+  clearTimeout(limit);
+  const follow = async () => {
+    for await (const event of stream ?? []) {
+      events.push(event);
+      // The engine sends events in order, so no signal follows.
+      if (event.action === 'die') return;
+    }
+  };
+  const ended = follow().catch(() => {});
+  return {
+    async end() {
+      await Promise.race([ended, sleep(DIE_LAG_MS, undefined, { signal })]);
+      stopWatching.abort();
+      return isStoppedTwice(killsAmong(events), stop.timeout);
+    },
+  };
+}
+
+/** A signal from before the last start belongs to an earlier stop, which may be Lifeboat's own. */
+function sinceOf({ at, timeout, startedAt }: OwnStop): Date {
+  return new Date(Math.max(Date.parse(at) - timeout * 1000, Date.parse(startedAt)));
+}
+
+/**
+ * Returns whether signals come from more than one stop: the engine sent the stop signal twice, or killed the container
+ * before its time was up.
+ *
+ * @param timeout seconds until a stop kills the container
+ */
+function isStoppedTwice([first, ...more]: readonly Kill[], timeout: number): boolean {
   if (!first) return false;
   return more.some(({ signal, at }) => {
     if (signal !== KILL || first.signal === KILL) return signal === first.signal;

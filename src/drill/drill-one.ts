@@ -1,14 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo, hasCode } from '../base/errors.ts';
+import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { PlannedSource, PostgresSource } from '../plan/model.ts';
 import type { DrillResult } from '../report/drill-report.ts';
 import { formatAgo } from '../report/format.ts';
 import type { RestoreContext } from '../restore/context.ts';
 import { findSnapshot } from '../restore/find.ts';
 import type { Journal } from '../run/journal.ts';
-import { heldAt } from '../store/objects/manifest.ts';
+import { canonicalJson, decodeManifest, heldAt, manifestKey } from '../store/objects/manifest.ts';
+import { readDocument } from '../store/objects/objects.ts';
 import { readPacks } from '../store/repository/pack-lists.ts';
 import { missingDatabases } from '../store/repository/stored-databases.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
@@ -151,19 +152,24 @@ async function open(
 }
 
 /**
- * Checks what needs no key: that the objects of the snapshot are there, whole. Resolves to whether there is a key for
- * the rest. If not, the result is unproven.
+ * Checks what needs no key: that the manifest is still there as it was read, and the objects of the snapshot, whole.
+ * Resolves to whether there is a key for the rest. If not, the result is unproven.
  */
 async function isReadable({ source, context, result }: Part): Promise<boolean> {
-  const { entry, packs, repository } = context;
+  const { entry, packs, repository, snapshot } = context;
+  const key = manifestKey(repository.project, snapshot.id);
+  // The manifest may come from a cache.
+  const stored = decodeManifest(await readDocument(repository.destination, key));
+  if (canonicalJson(stored) !== canonicalJson(snapshot))
+    throw new LifeboatError('OBJECT_DAMAGED', `${key} is not the manifest that was read before`);
   const objects = [entry.index, entry.facts, ...packs].filter((one) => one !== undefined);
+  await repository.checkObjects(objects);
+  result.checks.push(equal('objects that are there, with their sizes', source, objects.length, objects.length));
   try {
     requireKeys(objects, repository.keys);
     return true;
   } catch (error) {
     if (!hasCode(error, 'KEY_MISSING')) throw error;
-    await repository.checkObjects(objects);
-    result.checks.push(equal('objects that are there, with their sizes', source, objects.length, objects.length));
     Object.assign(result, { status: 'unproven', error: errorInfo(error) });
     return false;
   }

@@ -184,8 +184,8 @@ function reportOf(
  * Returns the repository for the evidence: the one that was read. The evidence of a copy that somebody asked for
  * belongs to the repository that it is a copy of.
  */
-async function placeOfEvidence(deps: DrillDeps, { repository }: Places): Promise<Repository> {
+async function placeOfEvidence(deps: DrillDeps, { evidence: read }: Places): Promise<Repository> {
   const own = deps.otherRepository ? await deps.ownRepository() : undefined;
-  const isCopy = own?.info.id === repository.info.id && own.project === repository.project;
-  return isCopy ? own : repository;
+  const isCopy = own?.info.id === read.info.id && own.project === read.project;
+  return isCopy ? own : read;
 }

@@ -1,5 +1,6 @@
 import { type ErrorCode, type ErrorInfo, errorInfo, hasCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { listOnce } from '../destinations/list-once.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { TreeStore } from '../trees/runner.ts';
 
@@ -19,7 +20,7 @@ export class Places {
   private readonly places: readonly DrillPlace[];
   private readonly log: Log;
   private index = 0;
-  private opened: Repository | undefined;
+  private opened: { evidence: Repository; read: Repository } | undefined;
   /** why each place before the present one cannot be read */
   private readonly away: string[] = [];
 
@@ -34,7 +35,10 @@ export class Places {
     let first: unknown;
     for (;;) {
       try {
-        this.opened = await this.present.repository();
+        const opened = await this.present.repository();
+        // One listing serves all sources. What the agent remembers of the place proves nothing about it.
+        const view = listOnce(opened.destination, `${opened.project}/`);
+        this.opened = { evidence: opened, read: opened.through(view, { uncached: true }) };
         return;
       } catch (error) {
         first ??= error;
@@ -43,19 +47,23 @@ export class Places {
     }
   }
 
-  /** The repository at the present place. */
+  /** The repository at the present place, to read snapshots. It lists its objects once. */
   get repository(): Repository {
+    return this.atPresent.read;
+  }
+
+  /** The same repository, to store evidence. */
+  get evidence(): Repository {
+    return this.atPresent.evidence;
+  }
+
+  private get atPresent() {
     if (!this.opened) throw new Error('no place is open');
     return this.opened;
   }
 
   get present(): DrillPlace {
     return this.places[this.index] as DrillPlace;
-  }
-
-  /** Whether the present place is not the first one. */
-  get isCopy(): boolean {
-    return this.index > 0;
   }
 
   /** Says why the data comes from a copy, a line for each place before it. */

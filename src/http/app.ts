@@ -1,8 +1,10 @@
 import { type Context, Hono } from 'hono';
+import { waitAtMost } from '../base/abort.ts';
 import { errorInfo, hasCode, LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { redact, redactDeep } from '../base/redact.ts';
 import { type Foreseen, foreseeRetention } from '../overview/forecast.ts';
 import { overviewDocument } from '../overview/overview.ts';
+import { snapshotsDocument } from '../overview/snapshot-list.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { createAuth } from './auth.ts';
 import type { HttpDeps } from './deps.ts';
@@ -20,7 +22,9 @@ import { snapshotBody } from './page/snapshot.ts';
 import { retentionBody, type SnapshotsInput, snapshotsBody } from './page/snapshots.ts';
 import { createSnapshotReader, type SnapshotReader } from './snapshot-reader.ts';
 
-/** Snapshots on a page of `/snapshots`. */
+/** How long the health check waits for a first look at the destination, milliseconds. */
+const HEALTH_WAIT_MS = 3000;
+/** Snapshots on a page of `/snapshots` and `/retention`. */
 const SNAPSHOTS_PER_PAGE = 100;
 
 /** The parts that answer requests. */
@@ -49,11 +53,14 @@ export function createRoutes(
   const health = createHealth(deps, facts);
   // Before the credentials: the engine and monitors ask without any.
   app.get('/healthz', async (context) => {
-    void facts.get().catch(() => undefined);
+    await waitAtMost(
+      HEALTH_WAIT_MS,
+      facts.get().catch(() => undefined),
+    );
     const found = await health();
     return context.json(found, found.status === 'ok' ? 200 : 503);
   });
-  app.use(createAuth(deps.settings.http ?? { user: '' }));
+  app.use(createAuth(deps.settings.http ?? { user: '' }, deps));
   const metrics = createMetrics(deps, facts);
   app.get('/metrics', async (context) =>
     context.body(redact(await metrics()), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
@@ -111,7 +118,9 @@ function addPages(app: Hono, parts: Parts): void {
     return page(context, parts, { title: 'Snapshots', current: '/snapshots', body });
   });
   app.get('/retention', async (context) => {
-    const body = retentionBody(await snapshotsOf(await facts.get(), foreseen), deps.now());
+    const snapshots = await snapshotsOf(await facts.get(), foreseen);
+    const after = numberOf(context.req.query('after'));
+    const body = retentionBody(snapshots, deps.now(), { after, most: SNAPSHOTS_PER_PAGE });
     return page(context, parts, { title: 'Retention', current: '/retention', body });
   });
   app.get('/snapshots/:id', async (context) => {
@@ -139,13 +148,10 @@ function addApi(app: Hono, { deps, facts, foreseen }: Parts, signal: AbortSignal
   app.get('/api/status', async (context) => json(context, overviewDocument((await facts.get()).overview)));
   app.get('/api/snapshots', async (context) => {
     const { overview, pins } = await facts.get();
-    const snapshots = overview.found.manifests.map(({ id, end, status, trigger, sources }) => ({
-      ...{ id, end, status, trigger, ...(pins.has(id) ? { pinned: pins.get(id)?.reason } : {}) },
-      sources: Object.entries(sources).map(([name, { status: own, bytes, newBytes }]) => ({
-        ...{ name, status: own, bytes, newBytes },
-      })),
-    }));
-    return json(context, { snapshots });
+    const { manifests, damaged, unsigned = [], otherProjects: others = [], problem } = overview.found;
+    // Without the destination, an empty list would look like a loss.
+    if (problem) throw problem;
+    return json(context, snapshotsDocument({ manifests, unsigned, damaged, others }, pins));
   });
   app.get('/api/snapshots/:id', async (context) => json(context, find(await facts.get(), context.req.param('id'))));
   app.get('/api/windows', async (context) => json(context, { sources: (await facts.get()).overview.windows }));
@@ -153,7 +159,10 @@ function addApi(app: Hono, { deps, facts, foreseen }: Parts, signal: AbortSignal
     const all = await foreseen(await facts.get());
     return json(context, { decisions: [...all.values()] });
   });
-  app.get('/api/drills', async (context) => json(context, { drills: (await facts.get()).drills }));
+  app.get('/api/drills', async (context) => {
+    const { evidence } = await facts.get();
+    return json(context, { format: 1, project: deps.project, drills: [], problems: [], ...evidence });
+  });
   app.get('/api/runs', async (context) => json(context, { runs: (await facts.get()).runs }));
   app.get('/api/events', createLive(deps, signal));
   app.get('/api/*', (context) =>
@@ -206,6 +215,8 @@ function json(context: Context, value: unknown, status: Status = 200): Response 
 }
 
 async function answerError(error: unknown, context: Context, parts: Parts): Promise<Response> {
+  // Nobody reads the answer any more.
+  if (context.req.raw.signal.aborted) return context.body(null, 503);
   const missing = hasCode(error, 'SNAPSHOT_UNKNOWN', 'SOURCE_UNKNOWN', 'PATH_UNKNOWN');
   const status = missing ? 404 : toLifeboatError(error).code === 'INTERNAL' ? 500 : 503;
   if (status === 500) parts.deps.log.error('a request could not be answered', { ...errorInfo(error) });

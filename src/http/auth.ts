@@ -1,14 +1,28 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { MiddlewareHandler } from 'hono';
+import type { HttpBindings } from '@hono/node-server';
+import type { Context, MiddlewareHandler } from 'hono';
+import type { Log } from '../base/log.ts';
 import type { HttpSettings } from '../plan/values/http-settings.ts';
+import { createGuessLimit } from './guess-limit.ts';
+
+/** Options of {@link createAuth}. */
+interface AuthOptions {
+  log: Log;
+  /** a clock that nobody sets, milliseconds */
+  clock?: () => number;
+}
 
 /**
  * Creates the check of credentials: HTTP basic authentication (RFC 7617) with the user and password, or a bearer token
- * (RFC 6750). Either is enough if both are set. Without a password and a token, every request passes.
+ * (RFC 6750). Either is enough if both are set. Without a password and a token, every request passes. An address that
+ * sent many wrong credentials has to wait (429).
  *
  * @param settings the credentials to accept
  */
-export function createAuth(settings: Pick<HttpSettings, 'user' | 'password' | 'token'>): MiddlewareHandler {
+export function createAuth(
+  settings: Pick<HttpSettings, 'user' | 'password' | 'token'>,
+  { log, clock }: AuthOptions,
+): MiddlewareHandler {
   const { user, password, token } = settings;
   const accepted = [
     ...(password === undefined ? [] : [`basic ${Buffer.from(`${user}:${password}`).toString('base64')}`]),
@@ -18,10 +32,26 @@ export function createAuth(settings: Pick<HttpSettings, 'user' | 'password' | 't
     ...(password === undefined ? [] : ['Basic realm="Lifeboat", charset="UTF-8"']),
     ...(token === undefined ? [] : ['Bearer realm="Lifeboat"']),
   ].join(', ');
+  const guesses = createGuessLimit(clock);
   return async (context, next) => {
-    if (accepted.length === 0 || isAccepted(context.req.header('authorization') ?? '', accepted)) return next();
+    if (accepted.length === 0) return next();
+    const header = context.req.header('authorization');
+    const address = addressOf(context);
+    const wait = header === undefined ? 0 : guesses.waitOf(address);
+    if (wait > 0) {
+      return context.text(`Too many wrong passwords or tokens. Try again in ${wait} s.\n`, 429, {
+        'retry-after': String(wait),
+      });
+    }
+    if (header !== undefined && isAccepted(header, accepted)) return next();
+    if (header !== undefined && guesses.spend(address)) log.warn('many wrong passwords for the page', { address });
     return context.text('Lifeboat needs a password or token.\n', 401, { 'www-authenticate': challenges });
   };
+}
+
+/** Returns the address of the client, or of the proxy in front of the server. */
+function addressOf({ env }: Context<{ Bindings: Partial<HttpBindings> }>): string {
+  return env?.incoming?.socket.remoteAddress ?? 'unknown';
 }
 
 /** Compares hashes, all of them and in constant time, so the time of an answer shows nothing about the credentials. */

@@ -1,10 +1,12 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import { waitAtMost } from '../base/abort.ts';
 import { errorInfo } from '../base/errors.ts';
 import { countDrills, readDrills } from '../drill/evidence.ts';
 import { collectOverview, type Overview } from '../overview/overview.ts';
 import { type RanRun, readRuns } from '../record/run-log.ts';
 import type { DrillReport } from '../report/drill-report.ts';
+import type { DrillsReport } from '../report/terminal/drills-text.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { HttpDeps } from './deps.ts';
@@ -18,24 +20,35 @@ export interface Facts {
   pins: ReadonlyMap<string, Pin>;
   /** the newest drills, oldest first */
   drills: DrillReport[];
+  /** the same drills as `drills --json` shows them, with their signatures; absent without a repository */
+  evidence?: Pick<DrillsReport, 'drills' | 'problems'>;
 }
+
+type ReadDrills = Pick<Facts, 'drills' | 'evidence'>;
 
 /** Where routes get facts. */
 export interface FactsSource {
   /** Returns the facts that were collected last, however old they are. */
   peek(): Facts | undefined;
   /**
-   * Returns the present facts. Old ones are returned at once, and collected again meanwhile.
+   * Returns the present facts. If they are old, new ones are collected. A request waits for them for a few seconds, and
+   * then gets the old ones.
    *
    * @throws ENGINE_* and what else a collection throws, if there are no facts yet or the state has changed
    */
   get(): Promise<Facts>;
-  /** why the last collection failed, if the facts are older than that */
+  /** why the facts are old: the last collection failed, or takes long */
   readonly problem: string | undefined;
 }
 
-/** Facts older than this are collected again when somebody asks, milliseconds. */
+/** Facts older than this are collected again before somebody gets them, milliseconds. */
 const MAX_AGE_MS = 300_000;
+/** The same for facts without the destination, which may be back. Milliseconds. */
+const BROKEN_AGE_MS = 30_000;
+/** How long a request waits for a collection if there are older facts, milliseconds. A scrape may take 10 s. */
+const WAIT_MS = 4000;
+/** The time after a collection that failed in which no other one begins, milliseconds. */
+const AGAIN_MS = 10_000;
 /** The drills that are shown. */
 const MAX_DRILLS = 100;
 /** The time limit for a collection, milliseconds. */
@@ -54,14 +67,20 @@ export class FactsCache implements FactsSource {
   private stamp = '';
   /** by a clock that nobody sets, milliseconds */
   private at = Number.NEGATIVE_INFINITY;
-  private collecting: Promise<Facts> | undefined;
-  private drills: { count: number; reports: DrillReport[] } = { count: 0, reports: [] };
+  private collecting: { since: number; facts: Promise<Facts> } | undefined;
+  private failed: { at: number; error: unknown } | undefined;
+  private drills: { count: number } & ReadDrills = { count: 0, drills: [] };
   problem: string | undefined;
 
-  /** `signal`: ends collections */
-  constructor(deps: HttpDeps, signal: AbortSignal) {
+  private readonly waitMs: number;
+  private readonly againMs: number;
+
+  /** `signal`: ends collections. `limits`: see {@link WAIT_MS} and {@link AGAIN_MS} */
+  constructor(deps: HttpDeps, signal: AbortSignal, { waitMs = WAIT_MS, againMs = AGAIN_MS } = {}) {
     this.deps = deps;
     this.signal = signal;
+    this.waitMs = waitMs;
+    this.againMs = againMs;
   }
 
   peek(): Facts | undefined {
@@ -70,31 +89,59 @@ export class FactsCache implements FactsSource {
 
   async get(): Promise<Facts> {
     const stamp = await this.stampNow();
-    if (!this.facts) return this.collect(stamp);
-    if (stamp !== this.stamp) return this.collect(stamp).catch(() => this.facts as Facts);
-    if (performance.now() - this.at > MAX_AGE_MS) this.collect(stamp).catch(() => undefined);
-    return this.facts;
+    const { facts, failed } = this;
+    if (facts && !this.isOld(facts, stamp)) return facts;
+    if (failed && performance.now() - failed.at < this.againMs) {
+      if (facts) return facts;
+      throw failed.error;
+    }
+    const { since, facts: fresh } = this.collect(stamp);
+    if (!facts) return fresh;
+    const wait = Math.max(0, since + this.waitMs - performance.now());
+    const found = await waitAtMost(wait, fresh).catch(() => facts);
+    if (!found) this.problem ??= 'a look at the engine and the destination takes long';
+    return found ?? facts;
   }
 
-  private collect(stamp: string): Promise<Facts> {
-    this.collecting ??= this.read()
+  /** Whether something has happened since the facts were collected, or may have. */
+  private isOld({ overview }: Facts, stamp: string): boolean {
+    const most = overview.found.problem ? BROKEN_AGE_MS : MAX_AGE_MS;
+    if (stamp !== this.stamp || performance.now() - this.at > most) return true;
+    const { at, nextRun } = overview;
+    const next = Date.parse(nextRun);
+    return at.getTime() < next && next <= this.deps.now().getTime();
+  }
+
+  private collect(stamp: string): { since: number; facts: Promise<Facts> } {
+    this.collecting ??= { since: performance.now(), facts: this.collectNow(stamp) };
+    return this.collecting;
+  }
+
+  private collectNow(stamp: string): Promise<Facts> {
+    const collecting = this.read()
       .then((facts) => {
         this.facts = facts;
         this.stamp = stamp;
         this.at = performance.now();
         this.problem = undefined;
+        this.failed = undefined;
         return facts;
       })
       .catch((error: unknown) => {
         const { message, code } = errorInfo(error);
+        // The same line at each try would hide all others in the log.
+        if (!this.failed)
+          this.deps.log.warn('the facts for the page and the metrics could not be collected', { ...errorInfo(error) });
         this.problem = `${message} (${code})`;
-        this.deps.log.warn('the facts for the page and the metrics could not be collected', { ...errorInfo(error) });
+        this.failed = { at: performance.now(), error };
         throw error;
       })
       .finally(() => {
         this.collecting = undefined;
       });
-    return this.collecting;
+    // A request that has not waited to the end does not see that it failed.
+    collecting.catch(() => undefined);
+    return collecting;
   }
 
   private async read(): Promise<Facts> {
@@ -105,23 +152,28 @@ export class FactsCache implements FactsSource {
   }
 
   /** Reads the pins and drills of a destination that can be read. */
-  private async readRecords({ found }: Overview, signal: AbortSignal): Promise<Pick<Facts, 'pins' | 'drills'>> {
+  private async readRecords({ found }: Overview, signal: AbortSignal): Promise<Pick<Facts, 'pins'> & ReadDrills> {
     const { repository } = found.problem ? {} : await this.deps.own.look();
-    if (!repository) return { pins: new Map(), drills: this.facts?.drills ?? [] };
+    const { drills = [], evidence } = this.facts ?? {};
+    const before: ReadDrills = evidence ? { drills, evidence } : { drills };
+    if (!repository) return { pins: new Map(), ...before };
     const pins = await readPins(repository).catch(() => new Map<string, Pin>());
-    return {
-      pins,
-      drills: await this.readDrills(repository, signal).catch(() => this.facts?.drills ?? []),
-    };
+    return { pins, ...(await this.readDrills(repository, signal).catch(() => before)) };
   }
 
   /** Evidence never changes, so it is read again only when there is more of it. */
-  private async readDrills(repository: Repository, signal: AbortSignal): Promise<DrillReport[]> {
+  private async readDrills(repository: Repository, signal: AbortSignal): Promise<ReadDrills> {
     const count = await countDrills(repository);
-    if (count === this.drills.count) return this.drills.reports;
-    const { drills } = await readDrills(repository, { newest: MAX_DRILLS, signal });
-    this.drills = { count, reports: drills.map(({ report }) => report) };
-    return this.drills.reports;
+    if (count !== this.drills.count || !this.drills.evidence) {
+      const { drills, problems } = await readDrills(repository, { newest: MAX_DRILLS, signal });
+      const all = drills.map(({ report, signature }) => ({ ...report, signature }));
+      this.drills = {
+        ...{ count, drills: drills.map(({ report }) => report) },
+        evidence: { drills: all.reverse(), problems },
+      };
+    }
+    const { drills, evidence } = this.drills;
+    return evidence ? { drills, evidence } : { drills };
   }
 
   private async stampNow(): Promise<string> {

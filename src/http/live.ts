@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
+import { errorInfo } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
 import { readProgress } from '../overview/progress-file.ts';
 import type { HttpDeps } from './deps.ts';
@@ -27,11 +28,13 @@ export async function readLive({
 
 /**
  * Creates the handler of `/api/events`: server-sent events (HTML standard, section 9.2). `progress` has a {@link Live}
- * with its lines as JSON, whenever it changes; `end` comes when a run has ended.
+ * with its lines as JSON, whenever it changes; `end` comes when a run has ended, and at once if there is none.
  */
-export function createLive(deps: Pick<HttpDeps, 'runsUnderWay' | 'state'>, signal: AbortSignal) {
+export function createLive(deps: Pick<HttpDeps, 'runsUnderWay' | 'state' | 'log'>, signal: AbortSignal) {
   let readers = 0;
   return (context: Context): Response | Promise<Response> => {
+    // Nobody would read the events of a HEAD request, so its reader would never leave.
+    if (context.req.method === 'HEAD') return context.body(null, 200, { 'content-type': 'text/event-stream' });
     if (readers >= MAX_READERS) return context.text('too many readers\n', 503, { 'retry-after': '30' });
     readers += 1;
     return streamSSE(context, async (stream) => {
@@ -41,13 +44,15 @@ export function createLive(deps: Pick<HttpDeps, 'runsUnderWay' | 'state'>, signa
         while (!stream.aborted && !signal.aborted) {
           const live = await readLive(deps);
           const text = live ? JSON.stringify(redactDeep({ ...live, lines: liveLines(live) })) : 'null';
-          if (text !== before && live) await stream.writeSSE({ event: 'progress', data: text });
-          else if (before !== undefined && before !== 'null' && !live)
-            await stream.writeSSE({ event: 'end', data: '' });
-          else if (++quiet % ALIVE_EVERY === 0) await stream.write(': alive\n\n');
+          if (text === before) {
+            if (++quiet % ALIVE_EVERY === 0) await stream.write(': alive\n\n');
+          } else if (live) await stream.writeSSE({ event: 'progress', data: text });
+          else await stream.writeSSE({ event: 'end', data: '' });
           before = text;
           await stream.sleep(EVERY_MS);
         }
+      } catch (error) {
+        deps.log.warn('the progress of a run cannot be shown', { ...errorInfo(error) });
       } finally {
         readers -= 1;
       }

@@ -7,6 +7,16 @@ import type { HttpDeps } from './deps.ts';
 /** The most connections at a time. */
 const MAX_CONNECTIONS = 200;
 
+/** How long a client may take, milliseconds. */
+interface Limits {
+  /** to send a request */
+  requestMs: number;
+  /** to take a part of an answer. The longest answers are those that read a large index, and events */
+  idleMs: number;
+}
+
+const LIMITS: Limits = { requestMs: 15_000, idleMs: 120_000 };
+
 /** A server that answers. */
 interface HttpServer {
   port: number;
@@ -19,11 +29,21 @@ interface HttpServer {
  *
  * @param deps what it serves
  * @param port the TCP port to listen on; 0 selects any free port
+ * @param limits end the connections of slow clients, which would keep others out
  * @returns undefined if the port cannot be used. That is logged, because backups do not need the server
  */
-export async function startHttp(deps: HttpDeps, port: number): Promise<HttpServer | undefined> {
+export async function startHttp(deps: HttpDeps, port: number, limits = LIMITS): Promise<HttpServer | undefined> {
   const stop = new AbortController();
-  const server = createAdaptorServer({ fetch: createRoutes(deps, stop.signal).fetch });
+  const { requestMs, idleMs } = limits;
+  const server = createAdaptorServer({
+    fetch: createRoutes(deps, stop.signal).fetch,
+    serverOptions: {
+      headersTimeout: requestMs,
+      requestTimeout: requestMs,
+      connectionsCheckingInterval: Math.min(5000, requestMs),
+    },
+  });
+  server.setTimeout(idleMs);
   if ('maxConnections' in server) server.maxConnections = MAX_CONNECTIONS;
   try {
     await new Promise<void>((resolve, reject) => {

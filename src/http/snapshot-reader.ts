@@ -42,30 +42,35 @@ export function createSnapshotReader(deps: Pick<HttpDeps, 'own' | 'runs' | 'stat
   return {
     readFacts: (manifest) =>
       inTurn(async () => {
-        const repository = await open();
         const found = new Map<string, ServerFacts | { error: string }>();
         for (const [name, entry] of Object.entries(manifest.sources)) {
           if (entry.kind !== 'postgres' || !entry.facts) continue;
-          const facts = await repository.readFacts(withKeyId(entry.facts, entry)).then(asServer, (error: unknown) => {
-            const { message, code } = errorInfo(error);
-            return { error: `${message} (${code})` };
-          });
+          const { facts: object } = entry;
+          // Without the destination, the manifest is still known.
+          const facts = await open()
+            .then((repository) => repository.readFacts(withKeyId(object, entry)))
+            .then(asServer, (error: unknown) => {
+              const { message, code } = errorInfo(error);
+              return { error: `${message} (${code})` };
+            });
           found.set(name, facts);
         }
         return found;
       }),
     readDirectory: (manifest, { source, directory, ...page }, signal) =>
       inTurn(async () => {
+        // Who waited for a turn may have left.
+        signal.throwIfAborted();
         const entry = manifest.sources[source];
         if (!entry?.index) throw new LifeboatError('SOURCE_UNKNOWN', 'the snapshot has no files of that source');
         const { index } = entry;
         const cached = await deps.state.cachedIndex(source, index.sha256);
-        if (cached !== undefined) return readDirectory(readIndexFile(cached), directory, page);
+        if (cached !== undefined) return readDirectory(readIndexFile(cached), directory, { ...page, signal });
         const repository = await open();
         return withLookDirectory(deps.runs, async (look) => {
           const file = path.join(look, 'index.ndjson');
           await repository.fetchIndex(withKeyId(index, entry), file, signal);
-          return readDirectory(readIndexFile(file), directory, page);
+          return readDirectory(readIndexFile(file), directory, { ...page, signal });
         });
       }),
   };

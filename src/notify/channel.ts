@@ -1,7 +1,9 @@
 import type { Log } from '../base/log.ts';
+import type { RunEvent } from '../report/events.ts';
 import { type Message, type MessageContext, messageOf, sampleMessage } from './message.ts';
 import type { Notifier } from './notifier.ts';
 import { createOutbox } from './outbox.ts';
+import { openOutboxFiles } from './outbox-files.ts';
 
 /** One way to send messages to people. */
 export interface Channel {
@@ -25,6 +27,8 @@ interface NotifierOptions {
   proven?: () => Promise<MessageContext['proven']>;
   /** the pauses before later tries, milliseconds */
   againMs?: readonly number[];
+  /** of the state: what cannot be sent waits there; default: only in memory */
+  directory?: string | undefined;
 }
 
 /**
@@ -32,16 +36,25 @@ interface NotifierOptions {
  * be sent is sent later, see {@link createOutbox}.
  */
 export function createNotifier(channel: Channel, options: NotifierOptions): Notifier {
-  const { project, log, zone, now = Date.now, proven = async () => ({}), againMs } = options;
-  const outbox = createOutbox(channel, { log, now, againMs });
+  const { project, log, zone, now = Date.now, proven = async () => ({}), againMs, directory } = options;
+  const files = directory === undefined ? undefined : openOutboxFiles(directory, channel.name, now);
+  const outbox = createOutbox(channel, { log, now, againMs, files });
+  const wordsOf = async (event: RunEvent) => {
+    // Events of progress are many, and no message is about them.
+    const known = event.type === 'run-finished' ? await proven().catch(() => ({})) : {};
+    return messageOf(event, { now: new Date(now()), zone, proven: known });
+  };
   return {
     name: channel.name,
     async handle(event, signal) {
-      // Events of progress are many, and no message is about them.
-      const known = event.type === 'run-finished' ? await proven().catch(() => ({})) : {};
-      const message = messageOf(event, { now: new Date(now()), zone, proven: known });
+      const message = await wordsOf(event);
       if (message) await outbox.put(message, signal);
     },
+    async keep(event) {
+      const message = await wordsOf(event);
+      if (message) await outbox.keep(message);
+    },
+    resume: (signal) => outbox.resume(signal),
     test: (signal) => channel.send(sampleMessage(project, new Date(now())), signal),
   };
 }

@@ -1,5 +1,5 @@
 import type { Channel } from './channel.ts';
-import { characters, fitBody } from './fit.ts';
+import { characters, cut, fitBody } from './fit.ts';
 import { createPost, type Post } from './http.ts';
 import type { Level } from './message.ts';
 
@@ -24,7 +24,7 @@ export function createDiscord({ url, post = createPost() }: DiscordOptions): Cha
     name: 'discord',
     async send(message, signal) {
       const embed = {
-        title: cut(message.title, MAX_TITLE),
+        title: cut(message.title, MAX_TITLE, escapeMarkdown),
         description: fitBody(message, characters(MAX_TEXT), escapeMarkdown).join('\n'),
         color: COLOURS[message.level],
         timestamp: message.at,
@@ -45,8 +45,4 @@ export function escapeMarkdown(line: string): string {
       /^`[^`]+`$/.test(part) ? part : part.replace(/[\\*_~`|>#[\]()<@:-]/g, (character) => `\\${character}`),
     )
     .join('');
-}
-
-function cut(text: string, max: number): string {
-  return text.length > max ? `${text.slice(0, max - 1)}…` : text;
 }

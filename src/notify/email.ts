@@ -4,7 +4,8 @@ import { LifeboatError } from '../base/errors.ts';
 import { redact, registerSecret } from '../base/redact.ts';
 import { oneLine, plural } from '../report/format.ts';
 import type { Channel } from './channel.ts';
-import { characters, fitBody } from './fit.ts';
+import { noteFailure } from './failure.ts';
+import { characters, cut, fitBody } from './fit.ts';
 import type { Message } from './message.ts';
 
 /** Nobody reads more, in characters. */
@@ -56,7 +57,7 @@ export function createEmail({ server, from, to, pauseMs = PAUSE_MS, ca }: EmailO
     const sent = createTransport(options).sendMail({
       from: { name: 'Lifeboat', address: from },
       to: [...to],
-      subject: oneLine(message.title).slice(0, MAX_SUBJECT),
+      subject: cut(oneLine(message.title), MAX_SUBJECT),
       text: [message.title, '', ...fitBody(message, characters(MAX_TEXT))].join('\n'),
       // Keeps other programs from answering it (RFC 3834).
       headers: { 'Auto-Submitted': 'auto-generated' },
@@ -109,5 +110,7 @@ function refusal(error: unknown, { host }: URL, signal: AbortSignal): LifeboatEr
             hint: 'If the server has no TLS, add ?tls=optional to LIFEBOAT_SMTP_URL. The password is then sent in clear text.',
           }
         : {};
-  return new LifeboatError('NOTIFY_FAILED', `no mail could be sent through ${host}: ${why}`, hint);
+  const failed = new LifeboatError('NOTIFY_FAILED', `no mail could be sent through ${host}: ${why}`, hint);
+  // A wrong password or a missing certificate is about the server, not about the message.
+  return noteFailure(failed, { isRefused: !mayPass(error) && code !== 'EAUTH' && code !== 'ETLS' });
 }

@@ -10,6 +10,24 @@ interface Limit {
 /** Limits in UTF-16 code units, as Discord and Telegram count at most. */
 export const characters = (max: number): Limit => ({ max, size: (text) => text.length });
 
+/** The first half of a character that takes two code units. */
+const HALF = /[\ud800-\udbff]$/;
+
+/**
+ * Cuts a text, never inside a character: services refuse half a character. A text that was cut ends in `…`.
+ *
+ * @param max the most UTF-16 code units, after `mark`
+ * @param mark escapes the text for a channel
+ */
+export function cut(text: string, max: number, mark: (part: string) => string = (part) => part): string {
+  const whole = text.toWellFormed();
+  if (mark(whole).length <= max) return mark(whole);
+  let short = whole.slice(0, max - 1);
+  // Escapes make a text longer, at most twice as long.
+  while (mark(short).length > max - 1) short = short.slice(0, -1 - Math.floor((mark(short).length - max) / 2));
+  return `${mark(short.replace(HALF, ''))}…`;
+}
+
 /** The longest single line, in characters. A message of another program may be far longer. */
 const MAX_LINE = 1_000;
 
@@ -20,16 +38,16 @@ const MAX_LINE = 1_000;
  * @param mark escapes one line for the channel; the line is already short
  */
 export function fitBody(message: Message, limit: Limit, mark: (line: string) => string = (line) => line): string[] {
-  const cut = (line: string) => mark(line.length > MAX_LINE ? `${line.slice(0, MAX_LINE - 1)}…` : line);
+  const short = (line: string) => mark(cut(line, MAX_LINE));
   const tail = [...message.safe.map((line) => `safe: ${line}`), ...message.next.map((line) => `next: ${line}`)].map(
-    cut,
+    short,
   );
   const cost = (line: string) => limit.size(line) + 1;
   const notice = (left: number) => mark(`and ${plural(left, 'more line')}`);
   let room = limit.max - tail.reduce((sum, line) => sum + cost(line), 0) - cost(notice(message.facts.length));
   const shown: string[] = [];
   for (const fact of message.facts) {
-    const line = cut(fact);
+    const line = short(fact);
     room -= cost(line);
     if (room < 0) break;
     shown.push(line);

@@ -1,13 +1,15 @@
+import type { Log } from '../base/log.ts';
 import { redact } from '../base/redact.ts';
 import { alarmText } from '../report/alarm.ts';
 import { drillText } from '../report/drill-text.ts';
-import { overall, type RunStart } from '../report/events.ts';
+import { overall, type RunEvent, type RunStart } from '../report/events.ts';
 import { oneLine } from '../report/format.ts';
 import { restoreHeadline, restoreLines } from '../report/restore-text.ts';
 import { headline, renderReport } from '../report/text.ts';
+import { type Channel, createNotifier } from './channel.ts';
 import { createPost, type Post } from './http.ts';
 import type { Notifier } from './notifier.ts';
-import { createPinger, cutText, type PingTarget, pingBody, pingUrl } from './ping.ts';
+import { createPinger, cutText, type Pinger, type PingTarget, pingBody, pingUrl } from './ping.ts';
 
 /** Options of {@link createHealthchecks}. */
 interface HealthchecksOptions {
@@ -19,6 +21,9 @@ interface HealthchecksOptions {
   withoutDrills?: boolean;
   post?: Post;
   now?: () => number;
+  log: Log;
+  /** of the state: an alarm that cannot be sent waits there; default: only in memory */
+  directory?: string | undefined;
 }
 
 /**
@@ -37,9 +42,19 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
     post = createPost(),
     now = Date.now,
   } = options;
-  const pinger = createPinger({ target, post, now });
+  const pinger = createPinger({ target, post, now: options.now });
+  // A ping about a run is soon followed by the next one. Nothing follows an alarm.
+  const later = createNotifier(alarmChannel(pinger), options);
+  const alarmsOf = (event: Extract<RunEvent, { type: 'alarms' }>) => ({
+    ...event,
+    alarms: event.alarms.filter(({ topic }) => !withoutWal || !isAboutWal(topic)),
+  });
   return {
     name: 'healthchecks',
+    resume: (signal) => later.resume?.(signal),
+    async keep(event) {
+      if (event.type === 'alarms' && alarmsOf(event).alarms.length > 0) await later.keep?.(alarmsOf(event));
+    },
     async handle(event, signal) {
       if (event.type === 'run-started') {
         const { rid } = event.run;
@@ -51,12 +66,7 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
         const body = (limit: number) => pingBody(text, report.logTail, limit);
         await pinger.ping(kind, body, { signal, rid: report.rid });
       } else if (event.type === 'alarms') {
-        const alarms = event.alarms.filter(({ topic }) => !withoutWal || !isAboutWal(topic));
-        if (alarms.length === 0) return;
-        const text = alarms.map(alarmText).join('\n');
-        // Only a run may end an alarm of the check.
-        const kind = alarms.some(({ over }) => !over) ? 'fail' : 'log';
-        await pinger.ping(kind, (limit) => cutText(text, limit), { signal });
+        if (alarmsOf(event).alarms.length > 0) await later.handle(alarmsOf(event), signal);
       } else if (event.type === 'drill-finished' && !withoutDrills) {
         const kind = event.report.status === 'failed' ? 'fail' : 'log';
         await pinger.ping(kind, (limit) => cutText(redact(drillText(event.report)), limit), { signal });
@@ -71,6 +81,21 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
       const answer = await pinger.ping('log', () => text, { signal });
       const made = answer.status === 201 ? ' and created the check' : '';
       return `${pingUrl(target, 'log').host} accepted a log entry${made}; the check's status is unchanged`;
+    },
+  };
+}
+
+/** Pings a check about alarms. */
+function alarmChannel(pinger: Pinger): Channel {
+  return {
+    name: 'healthchecks',
+    async send({ event }, signal) {
+      const alarms = event.type === 'alarms' ? event.alarms : [];
+      const text = alarms.map(alarmText).join('\n');
+      // Only a run may end an alarm of the check.
+      const kind = alarms.some(({ over }) => !over) ? 'fail' : 'log';
+      await pinger.ping(kind, (limit) => cutText(text, limit), { signal });
+      return 'pinged';
     },
   };
 }

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { LifeboatError } from '../base/errors.ts';
 import { redact, registerSecret } from '../base/redact.ts';
 import { oneLine } from '../report/format.ts';
+import { noteFailure } from './failure.ts';
 
 /** Larger bodies are refused before anything is sent. Bytes. */
 const MAX_REQUEST = 1024 * 1024;
@@ -14,6 +15,9 @@ const MAX_ANSWER = 64 * 1024;
  */
 const RETRY_BASE = 500;
 const RETRY_MAX = 5_000;
+
+/** The answers below 500 after which the same request may succeed: timeout, too early, too many requests. */
+const PASSING: ReadonlySet<number> = new Set([408, 425, 429]);
 
 /** One POST. */
 export interface PostRequest {
@@ -103,14 +107,13 @@ async function attemptPost(
       ...hintFor(status),
     });
     const retryAfterMs = parseRetryAfter(answer.headers['retry-after'], Date.now()) ?? retryAfterIn(text);
-    return {
-      error,
-      again: status === 429 || status >= 500,
-      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-    };
+    const again = PASSING.has(status) || status >= 500;
+    noteFailure(error, { isRefused: !again, ...(again ? { retryAfterMs } : {}) });
+    return { error, again, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) };
   } catch (error) {
     const why = signal.aborted ? 'no answer in time' : networkReason(error, url);
-    return { error: new LifeboatError('NOTIFY_FAILED', `no message could be sent to ${host}: ${why}`), again: true };
+    const failed = new LifeboatError('NOTIFY_FAILED', `no message could be sent to ${host}: ${why}`);
+    return { error: noteFailure(failed, { isRefused: false }), again: true };
   }
 }
 

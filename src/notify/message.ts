@@ -73,8 +73,9 @@ export function messageOf(event: RunEvent, context: MessageContext): Message | u
       return { ...base, ...drillMessage(report, event.repeated), event: { type: event.type, report } };
     }
     case 'restore-started': {
-      const { project } = event.restore;
-      return { ...base, project, level: 'info', title: restoreStarted(cleanReport(event.restore)), facts: [] };
+      const restore = cleanReport(event.restore);
+      const words = { project: restore.project, level: 'info' as const, title: restoreStarted(restore), facts: [] };
+      return { ...base, ...words, event: { type: event.type, restore } };
     }
     case 'restore-finished': {
       const report = cleanReport(event.report);
@@ -201,7 +202,7 @@ function alarmsMessage(alarms: Alarm[], open: readonly Alarm[], { now }: Message
   );
   const next = new Set(begun.map((one) => (one.next === undefined ? STATUS : `\`${oneLine(one.next)}\``)));
   return {
-    event: { type: 'alarms', alarms, open: [...open] },
+    event: { type: 'alarms', alarms, open: open.map(cleanReport) },
     project,
     at: now.toISOString(),
     level: begun.length > 0 ? 'bad' : 'good',

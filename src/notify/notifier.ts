@@ -9,6 +9,8 @@ export interface Notifier extends Listener {
    * message`). Rejects with NOTIFY_FAILED.
    */
   test(signal: AbortSignal): Promise<string>;
+  /** Called once by the daemon: sends what other processes, or an earlier daemon, could not send. Never throws. */
+  resume?(signal: AbortSignal): void;
 }
 
 /** The result of testing one notifier. Redacted. */

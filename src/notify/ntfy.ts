@@ -1,6 +1,6 @@
 import { registerSecret } from '../base/redact.ts';
 import type { Channel } from './channel.ts';
-import { fitBody } from './fit.ts';
+import { cut, fitBody } from './fit.ts';
 import { createPost, decoded, type Post } from './http.ts';
 import type { Level } from './message.ts';
 
@@ -32,7 +32,7 @@ export function createNtfy({ url, token, post = createPost() }: NtfyOptions): Ch
       const size = (text: string) => Buffer.byteLength(text);
       const body = JSON.stringify({
         topic,
-        title: message.title.slice(0, MAX_TITLE),
+        title: cut(message.title, MAX_TITLE),
         message: fitBody(message, { max: MAX_BYTES, size }).join('\n') || message.title,
         priority: PRIORITIES[message.level],
       });

@@ -1,7 +1,7 @@
 import { registerSecret } from '../base/redact.ts';
 import { plural } from '../report/format.ts';
 import type { Channel } from './channel.ts';
-import { characters, fitBody } from './fit.ts';
+import { characters, cut, fitBody } from './fit.ts';
 import { createPost, type Post } from './http.ts';
 import type { Incident, Message } from './message.ts';
 
@@ -52,7 +52,7 @@ function eventOf(message: Message, { key, over, summary }: Incident): object {
     event_action: 'trigger',
     dedup_key,
     payload: {
-      summary: summary.slice(0, MAX_SUMMARY),
+      summary: cut(summary, MAX_SUMMARY),
       source: message.project,
       severity,
       timestamp: message.at,

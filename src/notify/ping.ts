@@ -36,7 +36,16 @@ interface PingOptions {
 }
 
 /** Creates a pinger that keeps the limits of the service. It skips a start rather than a result. */
-export function createPinger({ target, post, now }: { target: PingTarget; post: Post; now: () => number }): Pinger {
+export function createPinger({
+  target,
+  post,
+  now,
+}: {
+  target: PingTarget;
+  post: Post;
+  /** for tests */
+  now?: (() => number) | undefined;
+}): Pinger {
   if ('pingKey' in target) registerSecret(target.pingKey);
   const pace = createPace(PINGS_A_MINUTE, 60_000, now);
   let bodyLimit = DEFAULT_BODY_LIMIT;
@@ -115,8 +124,12 @@ export function cutText(text: string, limit: number): string {
   return limit >= Buffer.byteLength(mark) ? start + mark : start;
 }
 
-/** Allows `max` takes within any window (milliseconds). A further take waits, or rejects if its signal aborts first. */
-export function createPace(max: number, windowMs: number, now: () => number = Date.now) {
+/**
+ * Allows `max` takes within any window (milliseconds). A further take waits, or rejects if its signal aborts first.
+ *
+ * @param now milliseconds; default: a clock that nobody sets back, which would make pings wait
+ */
+export function createPace(max: number, windowMs: number, now: () => number = () => performance.now()) {
   let taken: number[] = [];
   const used = () => {
     taken = taken.filter((at) => now() - at < windowMs);

@@ -29,7 +29,7 @@ export function createSourceChecks(options: SourceCheckOptions): Notifier {
   const pingers = new Map<string, Pinger>();
   const pingerOf = (source: string) => {
     const target = targetOf(source);
-    if (target && !pingers.has(source)) pingers.set(source, createPinger({ target, post, now }));
+    if (target && !pingers.has(source)) pingers.set(source, createPinger({ target, post, now: options.now }));
     return pingers.get(source);
   };
   const pingOne = async (report: RunReport, source: string, signal: AbortSignal) => {
@@ -81,7 +81,7 @@ interface OwnCheckOptions {
  * Pings a check that is up while all WAL is received: a success every few minutes, a failure with each alarm. The check
  * therefore also notices that the agent is gone.
  */
-export function createWalCheck({ target, project, post = createPost(), now = Date.now }: OwnCheckOptions): Notifier {
+export function createWalCheck({ target, project, post = createPost(), now }: OwnCheckOptions): Notifier {
   const pinger = createPinger({ target, post, now });
   return {
     name: 'healthchecks-wal',
@@ -109,7 +109,7 @@ export function createWalCheck({ target, project, post = createPost(), now = Dat
  * Pings a check that is up while drills succeed: a success for a good drill, a failure for a bad one, and a log entry
  * for one that was interrupted or proved only a part. The check therefore also notices that drills do not run any more.
  */
-export function createDrillCheck({ target, project, post = createPost(), now = Date.now }: OwnCheckOptions): Notifier {
+export function createDrillCheck({ target, project, post = createPost(), now }: OwnCheckOptions): Notifier {
   const pinger = createPinger({ target, post, now });
   return {
     name: 'healthchecks-drill',

@@ -1,10 +1,11 @@
 import { registerSecret } from '../base/redact.ts';
 import type { Channel } from './channel.ts';
-import { characters, fitBody } from './fit.ts';
+import { characters, cut, fitBody } from './fit.ts';
 import { createPost, type Post } from './http.ts';
 
 /** Characters of a message: https://core.telegram.org/bots/api#sendmessage */
 const MAX_TEXT = 4_096;
+const MAX_TITLE = 500;
 
 /** Options of {@link createTelegram}. `base`: the address of the Bot API, without a trailing slash. */
 interface TelegramOptions {
@@ -21,7 +22,7 @@ export function createTelegram({ base, token, chat, post = createPost() }: Teleg
   return {
     name: 'telegram',
     async send(message, signal) {
-      const title = message.title.slice(0, 500);
+      const title = cut(message.title, MAX_TITLE);
       const body = fitBody(message, characters(MAX_TEXT - title.length - 2));
       const quiet = message.level === 'good' || message.level === 'info';
       const request = {

@@ -6,6 +6,7 @@ import type { RestoreReport, RunReport } from '../report/events.ts';
 import { newestThatFit } from '../report/format.ts';
 import type { Letter } from '../report/letter.ts';
 import type { Channel } from './channel.ts';
+import { cut } from './fit.ts';
 import { createPost, type Post } from './http.ts';
 import type { Level, Message } from './message.ts';
 
@@ -75,9 +76,8 @@ function contentOf(event: Message['event']): Partial<WebhookMessage> {
 }
 
 function shortened(message: WebhookMessage): WebhookMessage {
-  const cut = (_key: string, value: unknown) =>
-    typeof value === 'string' && value.length > MAX_TEXT ? `${value.slice(0, MAX_TEXT - 1)}…` : value;
-  return JSON.parse(JSON.stringify(message), cut) as WebhookMessage;
+  const short = (_key: string, value: unknown) => (typeof value === 'string' ? cut(value, MAX_TEXT) : value);
+  return JSON.parse(JSON.stringify(message), short) as WebhookMessage;
 }
 
 /** Options of {@link createWebhook}. `secret`: signs each request. */

@@ -28,12 +28,13 @@ export interface DirectoryPage {
  *
  * @param entries the whole index, in its order
  * @param directory path of the directory; the root is empty
- * @param page `after`: names to skip; `most`: names to return
+ * @param page `after`: names to skip; `most`: names to return; `signal`: ends the reading
+ * @throws the signal's reason
  */
 export async function readDirectory(
   entries: AsyncIterable<IndexEntry>,
   directory: TreePath,
-  { after, most }: { after: number; most: number },
+  { after, most, signal }: { after: number; most: number; signal?: AbortSignal },
 ): Promise<DirectoryPage> {
   const children: Child[] = [];
   const prefix = directory === '' ? '' : `${directory}/`;
@@ -41,11 +42,12 @@ export async function readDirectory(
   let found = false;
   let current: Child | undefined;
   for await (const { path, type, size = 0, mtime } of entries) {
+    signal?.throwIfAborted();
     if (path === directory) found = type === 'directory';
     if (path === '' || path === directory) continue;
     if (!isWithin(path, directory)) {
       // The tree is in depth-first order, so nothing of the directory follows.
-      if (found && total > 0) break;
+      if (found) break;
       continue;
     }
     const rest = path.slice(prefix.length);

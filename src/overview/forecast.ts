@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { type Decision, decideKept, type KeepRule, type KeepSnapshot } from '../plan/keep.ts';
 import type { KeepPolicy, PlannedSource } from '../plan/model.ts';
 import { nextRun } from '../plan/values/schedule.ts';
@@ -37,7 +38,7 @@ export async function foreseeRetention(
   const { manifests } = overview.found;
   const rules = keepRules({ manifests, plan, keep, listSourceStatuses: sources, accepted: await state.accepted() });
   const present = manifests.map((manifest) => keepSnapshot(manifest, pins.get(manifest.id)));
-  const goes = foresee(present, rules, { planned: plan.sources, zone, now: at.getTime() });
+  const goes = await foresee(present, rules, { planned: plan.sources, zone, now: at.getTime() });
   return decideKept(present, rules, { zone, now: at.getTime() }).map((decision) => {
     const when = goes.get(decision.id);
     return when === undefined ? decision : { ...decision, goes: new Date(when).toISOString() };
@@ -49,11 +50,11 @@ export async function foreseeRetention(
  *
  * @returns when each snapshot goes, milliseconds since 1970
  */
-function foresee(
+async function foresee(
   present: readonly KeepSnapshot[],
   rules: ReadonlyMap<string, KeepRule>,
   { planned, zone, now }: { planned: readonly PlannedSource[]; zone: string; now: number },
-): Map<string, number> {
+): Promise<Map<string, number>> {
   const goes = new Map<string, number>();
   const own = new Set(present.map(({ id }) => id));
   const schedules = Map.groupBy(planned, ({ schedule }) => schedule);
@@ -65,6 +66,8 @@ function foresee(
   let left = [...present];
   let at = now;
   for (const span of spans) {
+    // Other work of the daemon goes on meanwhile.
+    await turn();
     for (const [schedule, of] of schedules) {
       for (const start of timesOf(schedule, zone, at, at + span)) {
         sequence += 1;

@@ -21,6 +21,7 @@ import { leftSlotProblems } from '../wal/left-slots.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { type PlaceSize, placeSize } from './place-size.ts';
 import { type LimitedPlace, readSizes, sizeProblems } from './size-log.ts';
+import { FEW } from './snapshot-list.ts';
 import { readWindows, type SourceWindows, type WindowDeps } from './windows.ts';
 
 /** Dependencies of {@link collectOverview}. */
@@ -82,6 +83,10 @@ export interface Found {
   damaged: SnapshotList['damaged'];
   /** why the destination cannot be used */
   problem?: LifeboatError;
+  /** ids of snapshots that are not signed although a signing key is set */
+  unsigned?: string[];
+  /** other projects that it holds, if it has few snapshots of this one */
+  otherProjects?: string[];
   /** which other projects it holds, if it has no snapshot of this one */
   others?: string;
 }
@@ -214,10 +219,12 @@ async function lookAtDestination(deps: OverviewDeps, plan: Plan, signal: AbortSi
     refuseLostEnd(repository, list);
     const lastGood = plan.sources.flatMap(({ name }) => lastGoodOf(found.manifests, name)?.entry ?? []);
     found.objects = await withListsOf(repository, lastGood, found.objects, signal);
+    const otherProjects = list.snapshots.length < FEW ? await findOtherProjects(repository, signal) : [];
     const isNew = list.snapshots.length + list.damaged.length === 0;
-    const names = isNew ? await findOtherProjects(repository, signal) : [];
-    const others = otherProjectsText(repository.destination.name, names);
-    return { ...found, damaged: list.damaged, ...(others === undefined ? {} : { others }) };
+    const others = isNew ? otherProjectsText(repository.destination.name, otherProjects) : undefined;
+    const unsigned = list.snapshots.flatMap((one) => (one.unsigned ? [one.manifest.id] : []));
+    const known = { ...found, unsigned, otherProjects, damaged: list.damaged };
+    return others === undefined ? known : { ...known, others };
   } catch (cause) {
     signal.throwIfAborted();
     return { ...found, problem: toLifeboatError(cause) };

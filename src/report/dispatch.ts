@@ -9,7 +9,8 @@ export interface Dispatcher {
   emit(event: RunEvent): void;
   /**
    * Waits until the listeners have handled all events, at most for `limitMs` (milliseconds, default: the dispatcher's
-   * limit). Then aborts and logs the listeners that still hang. Never rejects. The dispatcher stays usable.
+   * limit). Then aborts and logs the listeners that still hang, and lets them keep what waits. Never rejects. The
+   * dispatcher stays usable.
    */
   flush(limitMs?: number): Promise<void>;
 }
@@ -58,11 +59,13 @@ export function createDispatcher(
     },
 
     async flush(limit = limitMs) {
+      const kept: Promise<void>[] = [];
       const timer = setTimeout(() => {
-        for (const lane of lanes) abandon(lane, log);
+        for (const lane of lanes) kept.push(abandon(lane, log));
       }, limit);
       await Promise.all(lanes.map((lane) => lane.running));
       clearTimeout(timer);
+      await Promise.all(kept);
     },
   };
 }
@@ -103,14 +106,20 @@ async function deliver(lane: Lane, event: RunEvent, { log, limitMs }: Rules): Pr
   }
 }
 
-/** Drops the waiting events of a listener that hangs, and aborts the one it works on. */
-function abandon(lane: Lane, log: Log): void {
+/** Takes the waiting events from a listener that hangs, and aborts the one it works on. Never rejects. */
+async function abandon(lane: Lane, log: Log): Promise<void> {
   if (lane.running === undefined) return;
-  if (lane.queue.length > 0) {
-    log.warn('events were not delivered in time', { listener: lane.listener.name, dropped: lane.queue.length });
-  }
+  const { listener, queue } = lane;
   lane.queue = [];
   lane.controller?.abort();
+  if (queue.length === 0) return;
+  const fields = { listener: listener.name, [listener.keep ? 'later' : 'dropped']: queue.length };
+  log.warn('events were not delivered in time', fields);
+  for (const event of queue) {
+    await listener
+      .keep?.(event)
+      .catch((error: unknown) => log.warn('a listener failed', { ...fields, event: event.type, ...errorInfo(error) }));
+  }
 }
 
 function enqueue(queue: RunEvent[], event: RunEvent): void {

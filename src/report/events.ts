@@ -240,8 +240,7 @@ export type RunEvent =
   | { type: 'alarms'; alarms: Alarm[]; open: Alarm[] }
   | { type: 'letter'; letter: Letter }
   | { type: 'wal-seen'; sources: string[]; failing: string[] }
-  /** `repeated`: the drill before it left the same unproven */
-  | { type: 'drill-finished'; report: DrillReport; repeated?: boolean }
+  | { type: 'drill-finished'; report: DrillReport /** left the same unproven as before */; repeated?: boolean }
   | { type: 'restore-started'; restore: RestoreStart }
   | { type: 'restore-finished'; report: RestoreReport }
   | { type: 'run-started'; run: RunStart }
@@ -251,10 +250,11 @@ export type RunEvent =
   | { type: 'run-finished'; report: RunReport };
 
 /**
- * Receives the events of runs: a notifier, or the progress display. `handle` may be slow or throw. The dispatcher (see
- * dispatch.ts) logs that, limits its time, and keeps it from changing a run. The signal aborts when the time is up.
+ * Receives the events of runs, such as a notifier. It may be slow or throw: the dispatcher limits its time, and then
+ * aborts the signal. `keep` stores an event that there is no time to handle. Without it, such an event is lost.
  */
 export interface Listener {
   readonly name: string;
   handle(event: RunEvent, signal: AbortSignal): Promise<void> | void;
+  keep?(event: RunEvent): Promise<void>;
 }

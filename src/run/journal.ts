@@ -29,6 +29,13 @@ export interface RolledBackFrom {
  */
 export type Reached = 'nothing' | 'half' | 'swapped' | 'unknown';
 
+interface StopTimes {
+  startedAt?: string;
+  at?: string;
+  timeout?: number;
+  until?: string;
+}
+
 /**
  * A step that a run is about to take. Each entry is written before its step (invariant 37), so that the next start can
  * undo the steps of a killed run. `agent` is the container of the run, because agents that share a spool may have the
@@ -76,9 +83,10 @@ export type JournalEntry =
   | { type: 'volume-done'; id: string; now?: 'old' | 'new' }
   /**
    * `startedAt`: the last start that the engine reports; `at`: ISO time of the stop request; `timeout`: seconds until
-   * the engine kills the container; `until`: ISO time by which the stop is over in any case
+   * the engine kills the container; `until`: ISO time by which the stop is over in any case; `byOthers`: somebody else
+   * also stopped the container meanwhile
    */
-  | { type: 'stop'; container: ContainerRef; startedAt?: string; at?: string; timeout?: number; until?: string }
+  | ({ type: 'stop'; container: ContainerRef; byOthers?: true } & StopTimes)
   /** at that ISO time somebody stopped the agent together with other services, perhaps the whole project */
   | { type: 'project-stop'; container: ContainerRef; at: string }
   /** the container runs again, or stays stopped because a user stopped it */

@@ -42,7 +42,7 @@ export async function whyLeft(
   }
   if (now.running || stop.at === undefined) return undefined;
   const own = { id: now.id, at: stop.at, timeout: stop.timeout ?? STOP_TIMEOUT_S, startedAt: now.startedAt };
-  if (isSame && (await isStoppedByOthers(engine, own)))
+  if (isSame && (stop.byOthers || (await isStoppedByOthers(engine, own))))
     return { why: 'was stopped by somebody else too, and stays so' };
   if (!agent) return undefined;
   // The engine remembers its last few hundred events only.

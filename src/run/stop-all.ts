@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { onAbort } from '../base/abort.ts';
 import { hasCode } from '../base/errors.ts';
 import type { Engine } from '../docker/engine.ts';
+import { watchStop } from '../docker/stops.ts';
 import { type NeedFacts, needs, sortByNeed } from '../plan/values/needs.ts';
 import type { ContainerRef } from './journal.ts';
 import type { HoldDeps } from './release.ts';
@@ -66,9 +67,13 @@ export async function stopAll(
 async function stopRecorded({ container, startedAt, timeout }: Stop, deps: HoldDeps, signal: AbortSignal) {
   const at = new Date().toISOString();
   const until = new Date(Date.now() + timeout * 1000 + STOP_MARGIN_MS).toISOString();
-  deps.record({ type: 'stop', container, startedAt, at, timeout, until });
+  const entry = { type: 'stop', container, startedAt, at, timeout, until } as const;
+  deps.record(entry);
   deps.log.info('stopping a container', { container: container.name });
-  await stopThrough(deps.engine, container.id, timeout, signal);
+  const watch = await watchStop(deps.engine, { id: container.id, at, timeout, startedAt });
+  const [stopped] = await Promise.allSettled([stopThrough(deps.engine, container.id, timeout, signal)]);
+  if (await watch.end()) deps.record({ ...entry, byOthers: true });
+  if (stopped.status === 'rejected') throw stopped.reason;
   return (await deps.engine.inspectContainer(container.id, { signal })).exitCode;
 }
 

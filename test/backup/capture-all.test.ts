@@ -74,6 +74,7 @@ test('a volume whose container was started during the capture is partial, in the
     listContainers: async () => [],
     stopContainer: async () => undefined,
     startContainer: async () => undefined,
+    events: async () => [],
   };
   const outcome = (name: string) =>
     ({ report: { name, status: 'ok', warnings: [] }, entry: { status: 'ok', warnings: [] } }) as unknown as Captured;

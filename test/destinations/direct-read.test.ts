@@ -2,9 +2,12 @@ import { createHash, randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { chmodSync, constants, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { readPastCache } from '../../src/destinations/direct-read.ts';
+import { readPastCache, streamPastCache } from '../../src/destinations/direct-read.ts';
 import { hashFile } from '../../src/destinations/hash-file.ts';
+import { createLocalDestination } from '../../src/destinations/local.ts';
 
 /** On the disk of the sources: the directory for temporary files may be in memory. */
 const disk = join(import.meta.dirname, '..', '..');
@@ -56,6 +59,7 @@ test('reads every size, to the last byte', async () => {
     const { direct, content: back } = await read(write(content));
     expect(back.equals(content), String(size)).toBe(true);
     expect(direct).toBe(supports());
+    expect((await buffer(streamPastCache(write(content)))).equals(content), String(size)).toBe(true);
   }
 });
 
@@ -67,6 +71,24 @@ test('reads the disk, although the content is in memory, or says that it cannot'
   const cached = fromDisk() - before;
   expect((await read(file)).direct).toBe(isDirect);
   if (isDirect) expect(fromDisk() - before - cached).toBeGreaterThanOrEqual(8 * 1024 * 1024);
+});
+
+test('an object is read from the disk on request, as `check` does', async () => {
+  if (!supports()) return;
+  const destination = createLocalDestination({ root });
+  const content = randomBytes(8 * 1024 * 1024);
+  await destination.put('a/b', Readable.from([content]));
+  const before = fromDisk();
+  expect((await buffer(await destination.get('a/b'))).equals(content)).toBe(true);
+  const cached = fromDisk() - before;
+  expect((await buffer(await destination.get('a/b', { fromDisk: true }))).equals(content)).toBe(true);
+  expect(fromDisk() - before - cached).toBeGreaterThanOrEqual(8 * 1024 * 1024);
+  await expect(destination.get('a/c', { fromDisk: true })).rejects.toMatchObject({ code: 'OBJECT_MISSING' });
+});
+
+test('a file without direct reads is streamed through the cache', async () => {
+  expect((await buffer(streamPastCache('/proc/version'))).toString()).toBe(readFileSync('/proc/version', 'utf8'));
+  await expect(buffer(streamPastCache(join(root, 'none')))).rejects.toMatchObject({ code: 'ENOENT' });
 });
 
 // Small files are hashed in this thread, large ones in another.

@@ -14,7 +14,8 @@ function place(name: string, fails?: () => ErrorCode | undefined): DrillPlace {
     repository: async () => {
       const code = fails?.();
       if (code) throw error(code);
-      return { destination: { name } } as Repository;
+      const at = { destination: { name }, project: 'shop' } as unknown as Repository;
+      return { ...at, through: () => at };
     },
   };
 }

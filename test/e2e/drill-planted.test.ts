@@ -61,18 +61,12 @@ const DATABASE_FAULTS: Record<string, Record<string, string>> = {
     'GRANT DELETE ON t TO PUBLIC': 'tables on which PUBLIC has DELETE',
   },
   owned: { 'ALTER TABLE small OWNER TO owner': 'tables that owner owns' },
-  outside: {
-    'ALTER DATABASE outside OWNER TO owner': 'owner of the database of outside: expected postgres, found owner',
-    'ALTER DATABASE outside RESET work_mem': 'work_mem of all roles is missing',
-    'REVOKE TEMP ON DATABASE outside FROM reader': 'TEMPORARY to reader is missing',
-  },
 };
 /** The checks that find them. An owner has all rights on what it owns. */
 const FAILED_CHECKS: Record<string, string[]> = {
   early: ['equal to the record'],
   late: ['constraints not validated', 'grants', 'invalid indexes', 'sequence values'],
   owned: ['grants', 'owners'],
-  outside: ['grants on the database', 'owner of the database', 'settings of the database'],
   server: ['memberships'],
 };
 
@@ -97,7 +91,8 @@ const REPOSITORY_FAULTS: Record<string, [plant: Plant, found: string]> = {
     'files in the index',
   ],
   'index-has-a-file': [
-    (at) => changeIndex(at, (lines) => [...lines, (lines.at(-1) as string).replace('"path":"', '"path":"zz')]),
+    (at) =>
+      changeIndex(at, (lines) => [...lines, (lines.find(isFile) as string).replace(/"path":"[^"]*"/, '"path":"zz"')]),
     'files in the index',
   ],
   'list-flipped': [async (at) => flip(listOf(at)), 'OBJECT_DAMAGED'],
@@ -156,10 +151,10 @@ const WRAPPER = `#!/bin/sh
 [ ! -f /source/doctor ] || sh /source/doctor >/dev/null 2>&1 || true
 `;
 
-/** A disk that is full as soon as the server of a drill has a fourth database. */
+/** A disk that is full when it is looked at for the fifth time, in the middle of a restore. */
 const DF = `#!/bin/sh
-base=/lifeboat/drill/server/data/base
-[ -d $base ] && [ "$(ls $base | wc -l)" -gt 3 ] || exec /usr/bin/df "$@"
+calls=$(cat /tmp/df-calls 2>/dev/null || echo 0) && echo $((calls + 1)) >/tmp/df-calls
+[ "$calls" -ge 4 ] || exec /usr/bin/df "$@"
 printf 'Filesystem 1024-blocks Used Available Capacity Mounted\\n/dev/sda 100000000 99999000 1000 100%% /\\n'
 `;
 
@@ -347,6 +342,8 @@ RUN mv ${bin} ${bin}.real && echo ${script} | base64 -d >${bin} && chmod 755 ${b
     ]);
   });
 });
+
+const isFile = (line: string) => line.includes('"type":"file"');
 
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 

@@ -1,5 +1,8 @@
+import { Hono } from 'hono';
 import { afterEach, describe, expect, test } from 'vitest';
+import { silentLog, withTail } from '../../src/base/log.ts';
 import { forgetSecrets, registerSecret } from '../../src/base/redact.ts';
+import { createAuth } from '../../src/http/auth.ts';
 import { makeFacts, serve } from './fixtures.ts';
 
 const PASSWORD = 'correct horse battery';
@@ -33,6 +36,32 @@ describe('credentials', () => {
     ...[basic('lifeboat', TOKEN), `Bearer ${PASSWORD}`],
   ])('%s is refused', async (header) => {
     expect((await ask(both, header)).status).toBe(401);
+  });
+
+  test('an address that guesses has to wait, and the log says so once', async () => {
+    const { log, tail } = withTail(silentLog);
+    let clock = 0;
+    const auth = createAuth({ user: 'lifeboat', password: PASSWORD }, { log, clock: () => clock });
+    const app = new Hono().use(auth).get('/', (context) => context.text('in'));
+    const from = async (remoteAddress: string, password: string) => {
+      const env = { incoming: { socket: { remoteAddress } } };
+      const headers = { authorization: basic('lifeboat', password) };
+      const { status, headers: found } = await app.request('/', { headers }, env);
+      return status === 429 ? `429, ${found.get('retry-after')} s` : status;
+    };
+    for (let i = 0; i < 20; i++) expect(await from('10.0.0.9', `guess ${i}`)).toBe(401);
+    // Not even the right password: otherwise guesses would go on.
+    expect(await from('10.0.0.9', PASSWORD)).toBe('429, 3 s');
+    expect(await from('10.0.0.1', PASSWORD)).toBe(200);
+    clock += 3000;
+    expect(await from('10.0.0.9', 'one more')).toBe(401);
+    expect(await from('10.0.0.9', 'one more')).toBe('429, 3 s');
+    clock += 60_000;
+    expect(await from('10.0.0.9', PASSWORD)).toBe(200);
+    expect(tail().filter((line) => line.includes('many wrong passwords'))).toHaveLength(1);
+    // Requests without credentials are no guesses: browsers begin with one.
+    for (let i = 0; i < 50; i++) expect((await app.request('/')).status).toBe(401);
+    expect(await from('unknown', PASSWORD)).toBe(200);
   });
 
   test('what is not set is not accepted', async () => {

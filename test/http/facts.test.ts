@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
 import type { HttpDeps } from '../../src/http/deps.ts';
 import { FactsCache } from '../../src/http/facts.ts';
@@ -12,25 +12,36 @@ let root: string;
 let state: State;
 let looks: number;
 let fail: boolean;
+let hang: boolean;
+let plans: number;
+let clock: Date;
+let next: Date;
 
 beforeEach(() => {
   root = mkdtempSync(path.join(scratchBase, 'lifeboat-facts-'));
   state = openState(root);
   looks = 0;
   fail = false;
+  hang = false;
+  plans = 0;
+  clock = new Date();
+  next = new Date(0);
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
-function open(): FactsCache {
+function open(limits?: { waitMs?: number; againMs?: number }): FactsCache {
   const deps = {
     ...{ project: 'shop', log: silentLog, state, limitedPlaces: [], journals: path.join(root, 'runs') },
     ...{ found: true, otherRepository: false, destination: { name: '/backups' } },
     settings: { timeZone: 'UTC', copies: [] },
+    now: () => clock,
     plan: async () => {
+      plans += 1;
+      if (hang) await new Promise(() => undefined);
       if (fail) throw new Error('no engine');
       return { project: 'shop', sources: [], problems: [] };
     },
-    nextRun: () => new Date(0),
+    nextRun: () => next,
     own: {
       look: async () => {
         looks += 1;
@@ -40,7 +51,7 @@ function open(): FactsCache {
     runsUnderWay: async () => [],
     listKept: async () => ({ restores: [], stray: [] }),
   } as unknown as HttpDeps;
-  return new FactsCache(deps, new AbortController().signal);
+  return new FactsCache(deps, new AbortController().signal, limits);
 }
 
 describe('facts', () => {
@@ -58,7 +69,7 @@ describe('facts', () => {
   });
 
   test('stay when they cannot be collected again, and say why', async () => {
-    const cache = open();
+    const cache = open({ againMs: 0 });
     const before = await cache.get();
     fail = true;
     await state.saveLastRun(makeReport());
@@ -67,6 +78,48 @@ describe('facts', () => {
     fail = false;
     await cache.get();
     expect(cache.problem).toBeUndefined();
+  });
+
+  test('a look that hangs holds up no request for long, and the page says so', async () => {
+    const cache = open({ waitMs: 50 });
+    const before = await cache.get();
+    hang = true;
+    await state.saveLastRun(makeReport());
+    expect(await cache.get()).toBe(before);
+    expect(cache.problem).toBe('a look at the engine and the destination takes long');
+    const start = performance.now();
+    await cache.get();
+    expect(performance.now() - start).toBeLessThan(40);
+  });
+
+  test('a look that failed is not repeated for each request', async () => {
+    fail = true;
+    const cache = open();
+    for (let i = 0; i < 20; i++) await expect(cache.get()).rejects.toThrow('no engine');
+    expect(plans).toBe(1);
+  });
+
+  test('are collected again once the next run is due, because it is no longer the next one', async () => {
+    next = new Date(Date.now() + 60_000);
+    const cache = open();
+    await cache.get();
+    await cache.get();
+    expect(plans).toBe(1);
+    clock = new Date(Date.now() + 61_000);
+    await cache.get();
+    expect(plans).toBe(2);
+  });
+
+  test('are never old: a visitor after hours waits for new ones', async () => {
+    const cache = open();
+    const before = await cache.get();
+    const real = performance.now.bind(performance);
+    vi.spyOn(performance, 'now').mockImplementation(() => real() + 3_600_000);
+    try {
+      expect(await cache.get()).not.toBe(before);
+    } finally {
+      vi.restoreAllMocks();
+    }
   });
 
   test('that never were reject', async () => {

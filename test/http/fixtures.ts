@@ -200,6 +200,10 @@ function drillsOf(): DrillReport[] {
           ...{ ...common, source: 'web.media', kind: 'volume', status: 'ok', restoreMs: 12_000 },
           ...{ steps: [], summary: '20,052 files, 18.1 GiB equal', checks: [] },
         },
+        {
+          ...{ ...common, source: 'config', kind: 'files', status: 'ok', restoreMs: 400 },
+          ...{ steps: [], summary: '3 files, 12.1 KiB equal', checks: [] },
+        },
       ],
     },
   ];

@@ -8,7 +8,9 @@ import { snapshotBody } from '../../src/http/page/snapshot.ts';
 import { prose } from '../../src/http/page/text.ts';
 import { judge } from '../../src/http/page/verdict.ts';
 import type { Overview } from '../../src/overview/overview.ts';
+import type { DrillReport } from '../../src/report/drill-report.ts';
 import type { SourceStatus } from '../../src/run/source-status.ts';
+import { makeReport } from '../report/fixtures.ts';
 import { makeFacts, NOW, serve } from './fixtures.ts';
 
 const get = async (path: string, options: Parameters<typeof serve>[0] = {}) =>
@@ -98,7 +100,7 @@ describe('the first page', () => {
 
 describe('the verdict', () => {
   const say = (over: Partial<Overview>) => {
-    const { tone, text } = judge({ ...makeFacts().overview, ...over }, NOW);
+    const { tone, text } = judge({ ...makeFacts().overview, ...over }, { now: NOW });
     return `${tone}: ${text}`;
   };
   const sources = (attention: SourceStatus['attention']) =>
@@ -124,6 +126,125 @@ describe('the verdict', () => {
   });
 });
 
+describe('the first sentence does not say that all is well', () => {
+  const say = (over: Partial<Overview>, drills: readonly DrillReport[] = []) => {
+    const { tone, text, more } = judge({ ...makeFacts().overview, ...over }, { now: NOW, drills });
+    return { head: `${tone}: ${text}`, more };
+  };
+  const withResult = (status: 'ok' | 'failed'): DrillReport[] =>
+    makeFacts().drills.map((drill) => ({
+      ...drill,
+      results: drill.results.map((result) => (result.source === 'web.media' ? { ...result, status } : result)),
+    }));
+
+  test('when the last drill failed, even if no drill ever succeeded', () => {
+    expect(say({}, withResult('failed')).head).toBe('bad: 1 of 4 sources needs attention: web.media.');
+    const [drill] = withResult('failed');
+    const only = [{ ...drill!, results: drill!.results.filter(({ source }) => source === 'web.media') }];
+    expect(say({}, only).more).toContain('The last drill of web.media failed.');
+  });
+
+  test('when a target is not met, or WAL is not received', () => {
+    const target = { kind: 'rpo', targetMs: 1000, measuredMs: 2000, met: false, why: 'too old' } as const;
+    const targets = [{ name: 'db.postgres', targets: [target] }];
+    expect(say({ targets }).head).toBe('warn: 1 of 4 sources needs attention: db.postgres.');
+    const [one] = makeFacts().overview.windows;
+    const windows = [{ ...one!, receiver: { ...one!.receiver!, state: 'failed' as const } }];
+    expect(say({ windows }).head).toBe('bad: 1 of 4 sources needs attention: db.postgres.');
+  });
+
+  test('when copies are behind, or were never made', () => {
+    const behindSince = NOW.toISOString();
+    const both = [
+      { name: '/nas', behindSince },
+      { name: '/usb', behindSince },
+    ];
+    expect(say({ copies: both }).head).toBe('warn: All four sources are safe, but /nas and /usb are behind.');
+    const { copies } = makeFacts().overview;
+    expect(say({ copies: [...copies, { name: '/nas' }] }).head).toBe(
+      'warn: All four sources are safe, but nothing is at /nas yet.',
+    );
+  });
+
+  test('when snapshots cannot be used, or the last run failed as a whole', () => {
+    const { manifests } = makeFacts().overview.found;
+    const error = new LifeboatError('KEY_MISSING', 'no key can decrypt it');
+    const found = { manifests, objects: [], damaged: [{ id: 'x', error }] as never };
+    expect(say({ found }).head).toBe('warn: All four sources are safe, but there is a problem.');
+    const last = makeReport({ status: 'failed', error: { code: 'LOCKED', message: 'another run' }, results: [] });
+    expect(say({ last }).head).toBe('warn: All four sources are safe, but the last run failed.');
+  });
+
+  test('when the facts are old', () => {
+    const at = new Date(NOW.getTime() - 3 * 3_600_000);
+    const { tone, text, more } = judge(makeFacts({ at }).overview, { now: NOW, isStale: true });
+    expect([tone, text, more[0]]).toEqual([
+      'warn',
+      'The state is unknown: the last look was 3h ago.',
+      'At that time: All four sources are safe.',
+    ]);
+  });
+
+  test('when only some sources are proven', () => {
+    const drills = makeFacts().drills.map((drill) => ({
+      ...drill,
+      results: drill.results.filter(({ source }) => source === 'db.postgres'),
+    }));
+    expect(say({}, drills).more).toContain('1 of 3 sources proven by a drill 47h ago.');
+  });
+
+  test('when labels are wrong, it does not say that there are none', () => {
+    const problem = { severity: 'error', code: 'LABEL_INVALID', subject: 'db', message: 'no boolean' } as const;
+    const plan = { project: 'shop', sources: [], problems: [problem] };
+    expect(say({ plan, sources: [] }).head).toBe('bad: Nothing is backed up.');
+  });
+});
+
+test('a card says that a drill failed and a target is not met, and what to do', async () => {
+  const facts = makeFacts();
+  const why = 'its last good snapshot is 3h old; the target is 1h';
+  facts.overview.targets = [
+    { name: 'web.media', targets: [{ kind: 'rpo', targetMs: 3_600_000, met: false, by: 'snapshots', why }] },
+  ];
+  const [result] = facts.drills[0]!.results;
+  facts.drills[0]!.results[0] = {
+    ...result!,
+    ...{ status: 'failed', error: { code: 'DRILL_FAILED' as never, message: 'rows differ' } },
+  };
+  const text = textOf(await get('/', { facts }));
+  expect(text).toContain('db.postgres its last drill failed');
+  expect(text).toContain('Its last drill failed : rows differ (DRILL_FAILED).');
+  expect(text).toContain('web.media safe, but a target is not met');
+  expect(text).toContain('Target for lost work 1h · not met');
+  expect(text).toContain(`${why} docker compose exec lifeboat lifeboat backup web.media`);
+});
+
+test('the retention of thousands of snapshots is on several pages', async () => {
+  const facts = makeFacts();
+  const [one] = facts.overview.found.manifests;
+  facts.overview.found.manifests = Array.from({ length: 1000 }, (_, i) => ({ ...one!, id: `${one!.id}-${i}` }));
+  const first = await get('/retention', { facts });
+  expect(first.length).toBeLessThan(100_000);
+  expect(first).toContain('/retention?after=100');
+  expect(await get('/retention?after=900', { facts })).not.toContain('older snapshots');
+});
+
+test('a thousand problems do not make a page of megabytes', async () => {
+  const problems = Array.from({ length: 1000 }, (_, i) => ({
+    ...{ severity: 'error', code: 'LABEL_UNKNOWN', subject: `s${i}`, message: `unknown label ${i}` },
+  })) as never;
+  const page = await get('/', { facts: makeFacts({ problems }) });
+  expect(page.length).toBeLessThan(100_000);
+  expect(textOf(page)).toContain('and 950 more problems');
+});
+
+test('a snapshot whose clock ran backwards took no negative time', async () => {
+  const facts = makeFacts();
+  const [one] = facts.overview.found.manifests;
+  facts.overview.found.manifests = [{ ...one!, end: one!.start, start: one!.end }];
+  expect(textOf(await get(`/snapshots/${one!.id}`, { facts }))).toContain('Took 0s');
+});
+
 test('retention says why each snapshot stays, and when it goes', async () => {
   const text = textOf(await get('/retention'));
   expect(text).toContain('The next prune removes no snapshot.');
@@ -137,9 +258,9 @@ describe('drills', () => {
     const home = textOf(await get('/'));
     expect(home).toContain('Proven by a drill 47h ago.');
     expect(home).toContain('Last drill 47h ago · everything equal · restored in 38s');
-    expect(textOf(await get('/drills'))).toContain('everything equal 1m 12s db.postgres and web.media');
+    expect(textOf(await get('/drills'))).toContain('everything equal 1m 12s db.postgres, web.media and config');
     const report = textOf(await get('/drills/20261126T060000Z-d111aa'));
-    expect(report).toContain('drill ok in 1m 12s · 2 sources');
+    expect(report).toContain('drill ok in 1m 12s · 3 sources');
     expect(report).toContain('61 tables, 1,521,238 rows equal');
     expect(report).toContain('rows app equal 1402003');
     expect(report).toContain('amcheck of indexes app not checked the image has no amcheck');

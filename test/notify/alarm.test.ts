@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
 import { registerSecret } from '../../src/base/redact.ts';
 import { createHealthchecks } from '../../src/notify/healthchecks.ts';
 import type { PostRequest } from '../../src/notify/http.ts';
@@ -24,9 +25,9 @@ async function sendAll(alarms: Alarm[], withoutWal = false): Promise<[path: stri
     return { status: 200, headers: {}, body: 'ok' };
   };
   const all = [
-    createHealthchecks({ target: { url }, project: 'shop', withoutWal, post }),
-    withPolicy(notifierOf(createSlack({ url, post })), 'change'),
-    withPolicy(notifierOf(createWebhook({ url, post })), 'failure'),
+    createHealthchecks({ target: { url }, project: 'shop', withoutWal, post, log: silentLog }),
+    withPolicy(notifierOf(createSlack({ url, post })), { mode: 'change' }),
+    withPolicy(notifierOf(createWebhook({ url, post })), { mode: 'failure' }),
   ];
   for (const one of all) await one.handle({ type: 'alarms', alarms, open: [] }, new AbortController().signal);
   return posts.map((request) => [request.url.pathname, String(request.body)]);

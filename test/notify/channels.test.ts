@@ -87,6 +87,19 @@ describe.each(Object.keys(CHANNELS) as (keyof typeof CHANNELS)[])('%s', (name) =
   });
 });
 
+test('the title of a Discord message is no markup, and stays within its limit', async () => {
+  const server = await startProtocolServer('discord');
+  try {
+    const channel = CHANNELS.discord.create(server.url);
+    await channel.send({ ...runWords(bad), title: `**shop_1_**${'_'.repeat(300)}` }, signal);
+    expect(server.refused).toEqual([]);
+    const [request] = server.accepted;
+    expect((request?.body.embeds as { title: string }[] | undefined)?.[0]?.title).toMatch(/^\\\*\\\*shop\\_1/);
+  } finally {
+    await server.close();
+  }
+});
+
 describe('PagerDuty', () => {
   let server: ProtocolServer;
   beforeEach(async () => {

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
 import { createHealthchecks } from '../../src/notify/healthchecks.ts';
 import { createPost } from '../../src/notify/http.ts';
 import { createPace, cutText, pingBody, pingUrl, toSlug } from '../../src/notify/ping.ts';
@@ -29,6 +30,7 @@ const create = (now = () => NOW.getTime()) =>
     target: { url: new URL(`${receiver.url}/${UUID}`) },
     project: 'shop',
     zone: 'UTC',
+    log: silentLog,
     post: createPost({ random: () => 0 }),
     now,
   });

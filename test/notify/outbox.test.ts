@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog, withTail } from '../../src/base/log.ts';
 import { type Channel, createNotifier } from '../../src/notify/channel.ts';
+import { noteFailure } from '../../src/notify/failure.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { makeFailure, makeReport, NOW } from '../report/fixtures.ts';
 
@@ -15,7 +16,8 @@ function setup({ failures, refused, againMs = [1, 1, 1] }: { failures: number; r
   const channel: Channel = {
     name: 'flaky',
     async send({ title, facts }) {
-      if (left-- > 0 || title === refused) throw new LifeboatError('NOTIFY_FAILED', 'down');
+      if (title === refused) throw noteFailure(new LifeboatError('NOTIFY_FAILED', 'no'), { isRefused: true });
+      if (left-- > 0) throw noteFailure(new LifeboatError('NOTIFY_FAILED', 'down'), { isRefused: false });
       sent.push([title, ...facts]);
       return 'sent';
     },
@@ -80,7 +82,7 @@ test('a message whose last try hits the end of an outage is not lost', async () 
 
 test('a message that the other side refuses for good does not hold up the others', async () => {
   const { sent, run, tail } = setup({ failures: 0, refused: 'shop: backup failed', againMs: [1_000_000] });
-  await expect(run(bad)).rejects.toThrow('down');
+  await expect(run(bad)).rejects.toThrow('no');
   await run(good);
   await run(good);
   expect(titles(sent)).toEqual(['shop: backup ok again', 'shop: backup ok again']);

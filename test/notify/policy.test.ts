@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Notifier } from '../../src/notify/notifier.ts';
 import { failedSources, REMIND_AFTER, shouldReport, withPolicy } from '../../src/notify/policy.ts';
@@ -53,6 +56,32 @@ test.each<[NotifyMode, string, RunReport, Parameters<typeof shouldReport>[2], bo
   expect(shouldReport(mode, report, memory, 1)).toBe(expected);
 });
 
+test.each<NotifyMode>(['failure', 'change'])(
+  'mode %s reports the good drill after a failed one, also in another process',
+  async (mode) => {
+    const directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-policy-'));
+    const heard: string[] = [];
+    const create = () => {
+      const inner: Notifier = {
+        name: 'inner',
+        handle: (event) => void heard.push(event.type === 'drill-finished' ? event.report.status : event.type),
+        test: async () => '',
+      };
+      return withPolicy(inner, { mode, directory });
+    };
+    const drill = async (status: DrillReport['status'], notifier = create()) => {
+      const report = { id: 'd', status } as DrillReport;
+      await notifier.handle({ type: 'drill-finished', report }, new AbortController().signal);
+    };
+    try {
+      for (const status of ['ok', 'failed', 'interrupted', 'ok', 'ok'] as const) await drill(status);
+      expect(heard).toEqual(['failed', 'ok']);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  },
+);
+
 describe('withPolicy', () => {
   const signal = new AbortController().signal;
   function setup(mode: NotifyMode) {
@@ -67,7 +96,7 @@ describe('withPolicy', () => {
       },
       test: async () => 'tested',
     };
-    const notifier = withPolicy(inner, mode, () => now);
+    const notifier = withPolicy(inner, { mode, now: () => now });
     const run = async (report: RunReport, at: number) => {
       now = at;
       await notifier.handle({ type: 'run-finished', report }, signal);
@@ -101,7 +130,7 @@ describe('withPolicy', () => {
         return heard.length;
       };
       expect([await drilled('failed'), await drilled('unproven'), await drilled('unproven', true)]).toEqual([1, 1, 0]);
-      expect([await drilled('ok'), await drilled('interrupted')]).toEqual([0, 0]);
+      expect([await drilled('ok'), await drilled('ok'), await drilled('interrupted')]).toEqual([1, 0, 0]);
     },
   );
 

@@ -46,7 +46,7 @@ function notifiers(now = () => NOW.getTime()): Notifier[] {
   const post = createPost({ random: () => 0, attempts: 2, attemptMs: 15_000 });
   const url = (path: string) => new URL(`${receiver.url}/${path}/${token}`);
   return [
-    createHealthchecks({ target: { url: url('hc') }, project: CANARY, post, now }),
+    createHealthchecks({ target: { url: url('hc') }, project: CANARY, post, now, log: silentLog }),
     notifierOf(createSlack({ url: url('slack'), post, now })),
     notifierOf(createWebhook({ url: url('webhook'), post, now })),
   ];

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
 import { createHealthchecks } from '../../src/notify/healthchecks.ts';
 import { createDrillCheck, createSourceChecks, createWalCheck } from '../../src/notify/source-checks.ts';
 import type { Alarm } from '../../src/report/alarm.ts';
@@ -87,7 +88,7 @@ test.each<[DrillReport['status'], string]>([
   };
   const all = [
     createDrillCheck({ target: target('drill'), project: 'shop' }),
-    createHealthchecks({ target: target('main'), project: 'shop', withoutDrills: true }),
+    createHealthchecks({ target: target('main'), project: 'shop', withoutDrills: true, log: silentLog }),
   ];
   for (const one of all) await one.handle({ type: 'drill-finished', report }, signal);
   expect(paths()).toEqual([path]);

@@ -46,6 +46,26 @@ test('a file and a missing name are no directory', async () => {
   expect((await readDirectory(stream(tree), 'missing', page)).found).toBe(false);
 });
 
+test('reading ends after the directory, also an empty one, and when the reader leaves', async () => {
+  let read = 0;
+  async function* counted(): AsyncGenerator<IndexEntry> {
+    yield entry('', 'directory');
+    yield entry('a', 'directory');
+    for (let i = 0; i < 1000; i++, read++) yield entry(`b${String(i).padStart(7, '0')}`);
+  }
+  expect(await readDirectory(counted(), 'a', page)).toMatchObject({ found: true, total: 0 });
+  expect(read).toBe(0);
+  const left = new AbortController();
+  async function* leaving(): AsyncGenerator<IndexEntry> {
+    for await (const one of counted()) {
+      if (read === 10) left.abort(new Error('gone'));
+      yield one;
+    }
+  }
+  await expect(readDirectory(leaving(), '', { ...page, signal: left.signal })).rejects.toThrow('gone');
+  expect(read).toBe(10);
+});
+
 test('a directory of a million names is read without holding it', async () => {
   async function* many(): AsyncGenerator<IndexEntry> {
     yield entry('', 'directory');

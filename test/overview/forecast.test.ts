@@ -43,10 +43,21 @@ describe('the forecast', () => {
   });
 
   test('is quick for hourly backups of a year', async () => {
-    const from = performance.now();
+    const before = process.cpuUsage();
     await goes({ within: 48, daily: 30, weekly: 8, monthly: 12 }, ({ overview }) => {
       for (const source of overview.plan.sources) source.schedule = '0 * * * *';
     });
-    expect(performance.now() - from).toBeLessThan(5000);
+    const { user, system } = process.cpuUsage(before);
+    expect((user + system) / 1000).toBeLessThan(5000);
+  });
+
+  test('lets other work of the daemon go on', async () => {
+    let turns = 0;
+    const timer = setInterval(() => (turns += 1), 1);
+    await goes({ within: 48, daily: 30, weekly: 8, monthly: 12 }, ({ overview }) => {
+      for (const source of overview.plan.sources) source.schedule = '0 * * * *';
+    });
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(20);
   });
 });

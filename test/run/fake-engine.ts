@@ -4,6 +4,13 @@ import type { Engine, EventsOptions } from '../../src/docker/engine.ts';
 
 type Details = Awaited<ReturnType<Engine['inspectContainer']>>;
 
+interface FakeEvent {
+  action: string;
+  id: string;
+  time: number;
+  attributes: Record<string, string>;
+}
+
 /** Simulates the engine calls of a hold. Records the actions, in order. */
 export class FakeEngine {
   containers = new Map<
@@ -20,11 +27,24 @@ export class FakeEngine {
   /** labels of the last list request */
   asked: string[] = [];
   /** events of other clients, and of calls through this engine */
-  remembered: { action: string; id: string; time: number; attributes: Record<string, string> }[] = [];
+  remembered: FakeEvent[] = [];
+  /** called while a container is being stopped */
+  whileStopping?: (id: string) => void;
+  private readonly followers = new Set<PassThrough>();
 
   /** `at`: seconds since the epoch, default now */
   remember(action: string, id: string, attributes: Record<string, string> = {}, time = Date.now() / 1000): void {
-    this.remembered.push({ action, id, time, attributes });
+    const event = { action, id, time, attributes };
+    this.remembered.push(event);
+    for (const follower of this.followers) follower.write(event);
+  }
+
+  private async *follow(matches: (event: FakeEvent) => boolean, signal?: AbortSignal): AsyncGenerator<FakeEvent> {
+    const stream = new PassThrough({ objectMode: true });
+    for (const event of this.remembered) stream.write(event);
+    this.followers.add(stream);
+    signal?.addEventListener('abort', () => stream.end());
+    for await (const event of stream) if (matches(event)) yield event;
   }
 
   /** calls that stop a container never return */
@@ -61,14 +81,16 @@ export class FakeEngine {
     stopContainer: async (id: string, { timeout, signal }: { timeout: number; signal?: AbortSignal }) => {
       this.step(`stop ${id} within ${timeout} s`);
       this.remember('kill', id, { signal: '15' });
+      this.whileStopping?.(id);
       if (this.slow) await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
       this.containers.get(id)!.running = false;
+      this.remember('die', id);
     },
-    events: async ({ actions = [], containers, labels, since = 0 }: EventsOptions) =>
-      this.remembered.filter(
-        ({ action, id, time }) =>
-          time >= since && actions.includes(action) && (labels !== undefined || containers?.includes(id)),
-      ),
+    events: async ({ actions = [], containers, labels, since = 0, until, signal }: EventsOptions) => {
+      const matches = ({ action, id, time }: FakeEvent) =>
+        time >= since && actions.includes(action) && (labels !== undefined || containers?.includes(id) === true);
+      return until === undefined ? this.follow(matches, signal) : this.remembered.filter(matches);
+    },
     startContainer: async (id: string) => {
       this.step(`start ${id}`);
       const found = this.containers.get(id)!;

@@ -316,6 +316,15 @@ describe('a decision of a user about a container while it was held', () => {
     expect(openHolds(journal)).toEqual([]);
   });
 
+  test('a container that was stopped too, on a host so busy that the engine forgets it', async () => {
+    fake.whileStopping = (id) => fake.remember('kill', id, { signal: '15' });
+    await withHold(stopped, deps, signal, async () => {
+      fake.remembered = [];
+    });
+    expect(starts()).toEqual([]);
+    expect(openHolds(journal)).toEqual([]);
+  });
+
   test.each([
     ['ends on the stop signal', undefined, []],
     ['is killed after its stop timeout', undefined, ['9']],
@@ -447,7 +456,7 @@ describe('several containers of a service', () => {
   test('are all recorded, stopped, and started again', async () => {
     await withHold(both, deps, signal, work);
     expect(fake.done).toEqual([
-      ...['record stop', 'stop c1 within 10 s', 'record stop', 'stop c2 within 10 s', 'work'],
+      ...['record stop', 'record stop', 'stop c1 within 10 s', 'stop c2 within 10 s', 'work'],
       ...['start c1', 'record started', 'start c2', 'record started'],
     ]);
   });

@@ -56,7 +56,7 @@ export function filesBody(input: FilesInput): Html {
     ? command(`restore ${snapshot} ${source} --path '${directory === '' ? '' : `${directory}/`}**'`)
     : '';
   return html`<h1 class="path">${crumbs}</h1><p class="soft">${plural(total, 'name')} in the snapshot <a href="/snapshots/${snapshot}">${snapshot}</a>${range}</p>
-<section class="card"><table><thead><tr><th scope="col">name</th><th scope="col">what</th><th scope="col" class="r">size</th><th scope="col" class="hide">changed</th></tr></thead><tbody>${rows}</tbody></table><p>${back}${next}</p></section>
+<section class="card"><table><thead><tr><th scope="col">name</th><th scope="col">what</th><th scope="col" class="r">size</th><th scope="col" class="hide">changed (UTC)</th></tr></thead><tbody>${rows}</tbody></table><p>${back}${next}</p></section>
 ${restore === '' ? '' : html`<p class="soft">To bring these files back:</p>${restore}`}`;
 }
 

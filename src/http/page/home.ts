@@ -1,3 +1,4 @@
+import { errorOf } from '../../backup/others.ts';
 import { keptLines } from '../../kept/list.ts';
 import { lastDrillOf } from '../../overview/drills.ts';
 import type { Overview } from '../../overview/overview.ts';
@@ -32,16 +33,18 @@ interface HomeInput {
 /** Beyond this number, healthy sources are lines of a table. */
 const MAX_CARDS = 40;
 const RECENT = 8;
+/** The problems that are shown. */
+const MAX_PROBLEMS = 50;
 
 /** Renders the first page: a sentence about everything, then each source. */
 export function homeBody(input: HomeInput): Html {
   const { overview, live, now } = input;
   const { zone } = overview;
-  const verdict = judge(overview, now, input.drills);
+  const verdict = judge(overview, { now, drills: input.drills, isStale: input.stale !== undefined });
   const inputs = cardInputs(input);
   const [cards, rows] = [inputs.slice(0, MAX_CARDS), inputs.slice(MAX_CARDS)];
   return html`<div class="verdict ${verdict.tone}"><h1>${verdict.text}</h1><p>${verdict.more.map((text) => html`${text} `)}</p></div>
-${input.stale === undefined ? '' : html`<div class="note"><p>These facts are from ${formatAgo(overview.at, now)}: ${prose(input.stale)}</p></div>`}
+${input.stale === undefined ? '' : html`<div class="note"><p>Lifeboat cannot look at the project now: ${prose(input.stale)}</p></div>`}
 ${live ? liveSection(live, now) : ''}
 ${problems(overview)}
 ${cards.map((one) => sourceCard(one, { now, zone }))}
@@ -66,11 +69,11 @@ function cardInputs({ overview, runs, drills, now }: HomeInput): CardInput[] {
       unread: found.problem !== undefined,
       ...(of ? { planned: of, ...ownNextRun(nextRun(of.schedule, zone, now), overview) } : {}),
       ...(its ? { windows: its } : {}),
+      targets: overview.targets.find(({ name }) => name === source.name)?.targets ?? [],
       ...(drill ? { drill } : {}),
     };
   });
-  const rank = ({ source, planned: of }: CardInput) =>
-    source.attention === null ? 1 + KINDS.indexOf(of?.kind ?? 'base') : 0;
+  const rank = (one: CardInput) => (stateOf(one).tone === 'ok' ? 1 + KINDS.indexOf(one.planned?.kind ?? 'base') : 0);
   return all.sort((a, b) => rank(a) - rank(b));
 }
 
@@ -93,13 +96,25 @@ function problems(overview: Overview): Html | '' {
     hint: problem.hint,
     bad: problem.severity === 'error',
   }));
-  const all = [...errors, ...others];
+  const all = [...lastRunError(overview), ...errors, ...others];
   if (all.length === 0) return '';
-  const notes = all.map(
-    ({ text, hint, bad }) =>
-      html`<div class="note ${bad ? 'bad' : 'warn'}"><p><strong>${prose(text)}</strong></p>${hint === undefined ? '' : html`<p>${prose(hint)}</p>`}</div>`,
-  );
-  return html`<section class="card" aria-label="Problems"><h2>${plural(all.length, 'problem')} of the project</h2>${notes}</section>`;
+  const rest = all.length - MAX_PROBLEMS;
+  const more = rest > 0 ? html`<p>and ${plural(rest, 'more problem')}: ${command('plan')}</p>` : '';
+  const notes = all
+    .slice(0, MAX_PROBLEMS)
+    .map(
+      ({ text, hint, bad }) =>
+        html`<div class="note ${bad ? 'bad' : 'warn'}"><p><strong>${prose(text)}</strong></p>${hint === undefined ? '' : html`<p>${prose(hint)}</p>`}</div>`,
+    );
+  return html`<section class="card" aria-label="Problems"><h2>${plural(all.length, 'problem')} of the project</h2>${notes}${more}</section>`;
+}
+
+/** Returns why the last run failed as a whole, unless a source or a problem says it already. */
+function lastRunError({ last, sources }: Overview): { text: string; hint: string | undefined; bad: boolean }[] {
+  if (last?.status !== 'failed' || !last.error) return [];
+  const { message, code, hint } = last.error;
+  if (sources.some((source) => errorOf(source)?.message === message)) return [];
+  return [{ text: `the last run failed: ${message} (${code})`, hint, bad: true }];
 }
 
 function otherSources(rows: readonly CardInput[], now: Date): Html {

@@ -51,5 +51,5 @@ export function liveSection(live: Live, now: Date): Html {
         : html`<progress id="bar-${i}" aria-label="${oneLine(source)}"></progress>`;
     return html`<li><div class="head"><span class="ink">${oneLine(source)}</span><span class="soft num small" id="run-${i}">${text}</span></div>${bar}</li>`;
   });
-  return html`<section class="card run" id="run" aria-label="Run in progress"><div class="head"><h2>A ${live.verb} is in progress</h2><span class="soft small">${live.id}${since}</span></div>${lines.length > 0 ? html`<ul>${lines}</ul>` : ''}</section>`;
+  return html`<section class="card run" id="run" data-run="${live.id}" aria-label="Run in progress"><div class="head"><h2>A ${live.verb} is in progress</h2><span class="soft small">${live.id}${since}</span></div>${lines.length > 0 ? html`<ul>${lines}</ul>` : ''}</section>`;
 }

@@ -1,5 +1,13 @@
 import type { Foreseen } from '../../overview/forecast.ts';
-import { formatAgo, formatBytes, formatCount, formatWhen, oneLine, plural } from '../../report/format.ts';
+import {
+  formatAgo,
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatWhen,
+  oneLine,
+  plural,
+} from '../../report/format.ts';
 import type { Manifest, ManifestSource } from '../../store/objects/manifest.ts';
 import { whyKept } from './snapshots.ts';
 import { command, type Html, html, prose } from './text.ts';
@@ -40,9 +48,11 @@ export function snapshotBody(
 ): Html {
   const { id, start, end, trigger, status, sources, agentVersion, imported } = manifest;
   const origin = imported ? `import of ${oneLine(imported.file)}` : trigger;
-  const kept = foreseen ? html`<div><dt>Kept because</dt><dd>${whyKept(foreseen)}</dd></div>` : '';
+  const kept = foreseen
+    ? html`<div><dt>${foreseen.keep ? 'Kept because' : 'Goes at the next prune'}</dt><dd>${whyKept(foreseen)}</dd></div>`
+    : '';
   return html`<div class="verdict ${TONES[status]}"><h1>Snapshot ${id}</h1><p>${formatWhen(new Date(end), { now, zone })}, ${formatAgo(new Date(end), now)} · ${RESULTS[status]} · ${origin}</p></div>
-<dl class="grid"><div><dt>Took</dt><dd class="num">${plural(Math.round((Date.parse(end) - Date.parse(start)) / 1000), 'second')}</dd></div><div><dt>Made by</dt><dd>Lifeboat ${oneLine(agentVersion)}</dd></div>${kept}</dl>
+<dl class="grid"><div><dt>Took</dt><dd class="num">${formatDuration(Date.parse(end) - Date.parse(start))}</dd></div><div><dt>Made by</dt><dd>Lifeboat ${oneLine(agentVersion)}</dd></div>${kept}</dl>
 ${Object.entries(sources).map(([name, entry]) => sourceSection(id, name, entry, facts.get(name)))}`;
 }
 

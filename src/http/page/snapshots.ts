@@ -65,9 +65,13 @@ export function snapshotsBody(
   return html`<h1>${plural(manifests.length, 'snapshot')}</h1><section class="card">${table}${more}</section>`;
 }
 
-/** Renders the retention plan: each snapshot, why it stays, and when it is expected to go. */
-export function retentionBody({ manifests, foreseen, zone }: SnapshotsInput, now: Date): Html {
-  const rows = manifests.map(({ id, start, sources }) => {
+/** Renders the retention plan: each snapshot, why it stays, and when it is expected to go. `after`: see above. */
+export function retentionBody(
+  { manifests, foreseen, zone }: SnapshotsInput,
+  now: Date,
+  { after, most }: { after: number; most: number },
+): Html {
+  const rows = manifests.slice(after, after + most).map(({ id, start, sources }) => {
     const decision = foreseen.get(id);
     const gone = decision?.keep === false ? 'at the next prune' : when(decision?.goes, { now, zone });
     const names = joinNames(Object.keys(sources), 4);
@@ -76,8 +80,10 @@ export function retentionBody({ manifests, foreseen, zone }: SnapshotsInput, now
   const going = manifests.filter(({ id }) => foreseen.get(id)?.keep === false).length;
   const text =
     going === 0 ? 'The next prune removes no snapshot.' : `The next prune removes ${plural(going, 'snapshot')}.`;
+  const more =
+    after + most < manifests.length ? html`<p><a href="/retention?after=${after + most}">older snapshots</a></p>` : '';
   return html`<h1>${text}</h1><p class="soft">The dates assume that every scheduled run succeeds. A prune follows each full run. The space of a removed snapshot is free a day later, as far as no other snapshot needs it.</p>
-<section class="card"><div class="scroll"><table><thead><tr><th scope="col">snapshot</th><th scope="col">why it is kept</th><th scope="col">goes</th><th scope="col" class="hide">holds</th></tr></thead><tbody>${rows}</tbody></table></div></section>
+<section class="card"><div class="scroll"><table><thead><tr><th scope="col">snapshot</th><th scope="col">why it is kept</th><th scope="col">goes</th><th scope="col" class="hide">holds</th></tr></thead><tbody>${rows}</tbody></table></div>${more}</section>
 <p class="soft">To see what a prune would do now: <code class="cmd">docker compose exec lifeboat lifeboat prune --dry-run</code></p>`;
 }
 

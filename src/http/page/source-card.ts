@@ -7,10 +7,12 @@ import type { PlannedSource } from '../../plan/model.ts';
 import { fallAdvice, fallText } from '../../report/fall.ts';
 import { formatAge, formatAgo, formatBytes, formatDuration, formatWhen, oneLine } from '../../report/format.ts';
 import type { SourceStatus } from '../../run/source-status.ts';
+import { nextCommand, type TargetState } from '../../targets/judge.ts';
 import { calendarOf } from './calendar.ts';
 import { gapsText, lineChart, type Point, strip, windowBar } from './charts.ts';
 import { drillFact } from './drills.ts';
 import { command, type Html, html, prose, type Tone, time } from './text.ts';
+import { troubleOf } from './trouble.ts';
 
 /** The content of a source's card. */
 export interface CardInput {
@@ -20,6 +22,7 @@ export interface CardInput {
   /** oldest first */
   past: readonly PastRun[];
   windows?: SourceWindows;
+  targets: readonly TargetState[];
   /** the last drill that restored it */
   drill?: DrilledSource;
   /** the destination cannot be read, so the snapshots are unknown */
@@ -44,15 +47,17 @@ const STATES: Record<NonNullable<SourceStatus['attention']>, { tone: Tone; text:
 };
 
 /** Returns the state of a source in words and colour. */
-export function stateOf({ source, windows, unread }: CardInput): { tone: Tone; text: string } {
+export function stateOf({ source, windows, targets, drill, unread }: CardInput): { tone: Tone; text: string } {
   const { attention, stopped } = source;
   if (stopped) return { tone: 'bad', text: 'its container does not run' };
   if (unread && (attention === null || attention === 'late' || attention === 'never')) {
     return { tone: 'warn', text: 'unknown: the destination cannot be read' };
   }
   if (attention !== null) return STATES[attention];
-  const [receiver, span] = [windows?.receiver, windows && spanOf(windows)];
-  if (receiver?.state === 'failed') return { tone: 'bad', text: 'safe, but its WAL is not received' };
+  const status = drill?.result.status;
+  const trouble = troubleOf({ windows, targets, drilled: status === 'ok' || status === 'failed' ? status : undefined });
+  if (trouble) return trouble;
+  const span = windows && spanOf(windows);
   if (windows && windows.windows.length > 0 && span !== undefined) {
     return { tone: 'ok', text: `safe · any second of the last ${span}` };
   }
@@ -75,7 +80,7 @@ export function sourceCard(input: CardInput, when: When): Html {
   const days = html`${strip(calendar.days, calendar.label)}<div class="scale"><span>${calendar.from}</span>${calendar.failure === undefined ? '' : html`<span>${calendar.failure}</span>`}<span>today</span></div>`;
   const name = oneLine(source.name);
   return html`<section class="card" aria-label="${name}"><div class="head"><h2>${name}</h2><span class="pill ${state.tone}">${state.text}</span></div>
-${facts(input, when)}${recoverable(input, when)}${charts(month)}${past.length > 0 ? days : ''}${notes(input, when.now)}</section>`;
+${facts(input, when)}${recoverable(input, when)}${charts(month)}${past.length > 0 ? days : ''}${notes(input, when.now)}${missed(input)}${failedDrill(input)}</section>`;
 }
 
 function fact(label: string, value: Html | string): Html {
@@ -95,8 +100,17 @@ function facts(input: CardInput, { now, zone }: When): Html {
   if (last && last.status !== 'ok') items.push(fact('Last run', time(last.at, formatAgo(new Date(last.at), now))));
   if (input.drill) items.push(fact('Last drill', drillFact(input.drill, now)));
   if (planned?.kind !== 'base') items.push(fact('Could be lost now', exposure(input, now)));
+  for (const target of input.targets) items.push(targetFact(target));
   if (nextRun) items.push(fact('Next run', formatWhen(nextRun, { now, zone })));
   return html`<dl class="grid">${items}</dl>`;
+}
+
+/** Says whether a target is met, such as `10s · met`. */
+function targetFact({ kind, targetMs, measuredMs, met }: TargetState): Html {
+  const label = kind === 'rpo' ? 'Target for lost work' : 'Target for recovery';
+  const took = kind === 'rto' && measuredMs !== undefined ? `, took ${formatDuration(measuredMs)}` : '';
+  const state = met === null ? 'not measured yet' : met ? 'met' : 'not met';
+  return fact(label, `${formatDuration(targetMs)} · ${state}${took}`);
 }
 
 /** The work that the loss of the data would cost now. */
@@ -197,6 +211,29 @@ function notes({ source }: CardInput, now: Date): Html | '' {
   const next = attention === 'vanished' ? '' : again;
   const tone = attention === 'partial' ? 'warn' : 'bad';
   return note(tone, html`<p><strong>${prose(error.message)}</strong> (${error.code})</p>${cause}${gone}${hint}${next}`);
+}
+
+/** Says why a target is not met, and the command to type. */
+function missed({ source, targets }: CardInput): Html[] {
+  return targets
+    .filter(({ met }) => met === false)
+    .map((target) => {
+      const what = target.kind === 'rpo' ? 'The target for lost work is not met' : 'The target for recovery is not met';
+      const next = TYPEABLE.test(source.name)
+        ? command(nextCommand(source.name, target).replace(/^lifeboat /, ''))
+        : '';
+      return note('warn', html`<p><strong>${what}</strong>: ${prose(target.why ?? '')}</p>${next}`);
+    });
+}
+
+function failedDrill({ drill }: CardInput): Html | '' {
+  if (drill?.result.status !== 'failed') return '';
+  const { report, result } = drill;
+  const why = result.error ? html`: ${prose(`${result.error.message} (${result.error.code})`)}` : '';
+  return note(
+    'bad',
+    html`<p><strong>Its last drill failed</strong>${why}. <a href="/drills/${report.id}">The report</a> shows what differs.</p>`,
+  );
 }
 
 function note(tone: 'warn' | 'bad', body: Html): Html {

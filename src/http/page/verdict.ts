@@ -4,6 +4,7 @@ import { destinationErrors, projectProblems } from '../../overview/problems.ts';
 import type { DrillReport } from '../../report/drill-report.ts';
 import { formatAgo, formatWhen, oneLine, plural } from '../../report/format.ts';
 import { joinNames, type Tone } from './text.ts';
+import { findTroubles } from './trouble.ts';
 
 /** The state of the project in words. */
 interface Verdict {
@@ -14,51 +15,81 @@ interface Verdict {
   more: string[];
 }
 
+/** What a verdict needs in addition to the overview. */
+interface VerdictInput {
+  now: Date;
+  /** oldest first */
+  drills?: readonly DrillReport[];
+  /** the overview is old, because Lifeboat cannot look again */
+  isStale?: boolean;
+}
+
 /** Judges the project as a whole. Names are as they are: the page escapes them. */
-export function judge(overview: Overview, now: Date, drills: readonly DrillReport[] = []): Verdict {
-  const { sources } = overview;
+export function judge(overview: Overview, { now, drills = [], isStale = false }: VerdictInput): Verdict {
   const more = [
     lastText(overview, now),
     drillText(overview, now, drills),
     ...copyTexts(overview, now),
     nextText(overview, now),
   ].filter((text) => text !== '');
-  const bad = sources.filter(({ attention }) => attention !== null && attention !== 'never');
-  const never = sources.filter(({ attention }) => attention === 'never');
-  if (destinationErrors(overview).length > 0 && overview.found.problem) {
-    return { tone: 'bad', text: `The backups at ${overview.destination} cannot be read.`, more };
+  const { tone, text } = judgeNow(overview, drills);
+  if (!isStale) return { tone, text, more };
+  return {
+    tone: tone === 'bad' ? 'bad' : 'warn',
+    text: `The state is unknown: the last look was ${formatAgo(overview.at, now)}.`,
+    more: [`At that time: ${text}`, ...more],
+  };
+}
+
+function judgeNow(overview: Overview, drills: readonly DrillReport[]): Pick<Verdict, 'tone' | 'text'> {
+  const { sources } = overview;
+  if (overview.found.problem) {
+    return { tone: 'bad', text: `The backups at ${overview.destination} cannot be read.` };
   }
   if (sources.length === 0) {
-    return { tone: 'bad', text: 'Nothing is backed up: no service has a label of Lifeboat.', more };
+    const isWrong = projectProblems(overview).some(({ severity }) => severity === 'error');
+    return { tone: 'bad', text: `Nothing is backed up${isWrong ? '' : ': no service has a label of Lifeboat'}.` };
   }
+  const troubles = findTroubles(overview, drills);
+  const bad = sources.filter(({ name, attention }) =>
+    attention === null ? troubles.has(name) : attention !== 'never',
+  );
   if (bad.length > 0) {
     const verb = bad.length === 1 ? 'needs' : 'need';
     const of = sources.length === 1 ? '' : `${bad.length} of ${plural(sources.length, 'source')} ${verb} attention: `;
     const names = joinNames(bad.map(({ name }) => name));
     const text = of === '' ? `${names} needs attention.` : `${of}${names}.`;
-    return { tone: bad.some(isUnsafe) ? 'bad' : 'warn', text, more };
+    const isBad = bad.some((one) => isUnsafe(one) || troubles.get(one.name)?.tone === 'bad');
+    return { tone: isBad ? 'bad' : 'warn', text };
   }
-  if (never.length > 0) {
-    const names = joinNames(never.map(({ name }) => name));
-    return { tone: 'warn', text: `No backup yet of ${names}.`, more };
-  }
-  const behind = overview.copies.filter(({ behindSince }) => behindSince !== undefined);
+  const never = sources.filter(({ attention }) => attention === 'never');
+  if (never.length > 0) return { tone: 'warn', text: `No backup yet of ${joinNames(never.map(({ name }) => name))}.` };
   const all =
     sources.length === 1
       ? `${oneLine(sources[0]?.name ?? '')} is safe`
       : `All ${inWords(sources.length, 'source')} are safe`;
-  if (behind.length > 0) {
-    return { tone: 'warn', text: `${all}, but ${joinNames(behind.map(({ name }) => name))} is behind.`, more };
-  }
-  const problems = projectProblems(overview).filter(({ severity }) => severity === 'error').length;
-  if (problems > 0)
-    return {
-      tone: 'warn',
-      text: `${all}, but there ${problems === 1 ? 'is a problem' : `are ${plural(problems, 'problem')}`}.`,
-      more,
-    };
-  return { tone: 'ok', text: `${all}.`, more };
+  const but = reservation(overview);
+  return but === undefined ? { tone: 'ok', text: `${all}.` } : { tone: 'warn', text: `${all}, but ${but}.` };
 }
+
+/** Returns what is wrong although all sources are safe at the destination. */
+function reservation(overview: Overview): string | undefined {
+  const { copies, last } = overview;
+  const named = (of: typeof copies, one: string, many: string) =>
+    of.length === 0 ? undefined : `${joinNames(of.map(({ name }) => name))} ${of.length === 1 ? one : many}`;
+  const behind = named(copies.filter(isBehind), 'is behind', 'are behind');
+  if (behind !== undefined) return behind;
+  const empty = copies.filter(({ complete }) => complete === undefined);
+  if (empty.length > 0) return `nothing is at ${joinNames(empty.map(({ name }) => name))} yet`;
+  const problems = [
+    ...destinationErrors(overview),
+    ...projectProblems(overview).filter(({ severity }) => severity === 'error'),
+  ].length;
+  if (problems > 0) return `there ${problems === 1 ? 'is a problem' : `are ${plural(problems, 'problem')}`}`;
+  return last?.status === 'failed' ? 'the last run failed' : undefined;
+}
+
+const isBehind = ({ behindSince }: Overview['copies'][number]) => behindSince !== undefined;
 
 /** A source without any good snapshot, or one that has lost data, is not safe. */
 function isUnsafe({ attention, lastGood }: Overview['sources'][number]): boolean {
@@ -72,24 +103,30 @@ function inWords(count: number, noun: string): string {
   return [NUMBERS[count] ?? String(count), `${noun}s`].join(' ');
 }
 
-function lastText({ sources, last }: Overview, now: Date): string {
+function lastText({ sources, last, found }: Overview, now: Date): string {
   const newest = sources
     .flatMap(({ lastGood }) => (lastGood ? [lastGood.at] : []))
     .sort()
     .at(-1);
   if (newest !== undefined) return `Last backup ${formatAgo(new Date(newest), now)}.`;
+  // Without the destination, nobody knows what was stored.
+  if (found.problem) return '';
   return last ? `The last run, ${formatAgo(new Date(last.end), now)}, stored nothing.` : 'No run yet.';
 }
 
-/** The oldest proof counts: everything was proven by then. */
-function drillText({ sources }: Overview, now: Date, drills: readonly DrillReport[]): string {
-  const proofs = sources.flatMap(({ name }) => lastDrillOf(drills, name, ['ok'])?.report.end ?? []).sort();
+/** The oldest proof counts: everything was proven by then. A source without a proof is not counted as proven. */
+function drillText({ sources, plan }: Overview, now: Date, drills: readonly DrillReport[]): string {
+  const failed = sources.filter(({ name }) => lastDrillOf(drills, name)?.result.status === 'failed');
+  if (failed.length > 0) return `The last drill of ${joinNames(failed.map(({ name }) => name))} failed.`;
+  // A drill of a database restores its snapshot. Base backups are proven by recoveries.
+  const base = new Set(plan.sources.flatMap(({ kind, name }) => (kind === 'base' ? [name] : [])));
+  const all = sources.filter(({ name }) => !base.has(name));
+  const proofs = all.flatMap(({ name }) => lastDrillOf(drills, name, ['ok'])?.report.end ?? []).sort();
   const [oldest] = proofs;
   if (oldest === undefined) return '';
   const ago = formatAgo(new Date(oldest), now);
-  const failed = sources.filter(({ name }) => lastDrillOf(drills, name)?.result.status === 'failed');
-  if (failed.length > 0) return `The last drill of ${joinNames(failed.map(({ name }) => name))} failed.`;
-  return `Proven by a drill ${ago}.`;
+  if (proofs.length === all.length) return `Proven by a drill ${ago}.`;
+  return `${proofs.length} of ${plural(all.length, 'source')} proven by a drill ${ago}.`;
 }
 
 function copyTexts({ copies, destination }: Overview, now: Date): string[] {

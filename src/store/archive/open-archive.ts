@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { LifeboatError } from '../../base/errors.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
+import { isArmored, removeArmor } from '../seal/armor.ts';
 import { unseal } from '../seal/seal.ts';
 import type { ArchiveMember } from './archive-member.ts';
 import { unreadable } from './import-errors.ts';
@@ -27,10 +28,10 @@ interface OpenArchiveOptions {
 }
 
 const PEEK = 512;
-/** Encryption, compression, and one more of each. */
-const MAX_LAYERS = 4;
+/** Armor, encryption, compression, and one more of each of the latter. */
+const MAX_LAYERS = 5;
 
-type Layer = 'gzip' | 'zstd' | 'age' | 'gpg';
+type Layer = 'gzip' | 'zstd' | 'age' | 'age-armor' | 'gpg';
 
 /**
  * Recognizes a file by its first bytes, and removes gzip, zstd, age and OpenPGP with the keys of the settings. The name
@@ -110,7 +111,8 @@ function layerOf(head: Buffer): Layer | undefined {
   if (head.length >= 3 && head.readUInt16BE(0) === 0x1f8b) return 'gzip';
   if (head.length >= 4 && head.readUInt32LE(0) === 0xfd2fb528) return 'zstd';
   const text = head.toString('latin1', 0, 40);
-  if (/^(age-encryption\.org\/v1\n|-----BEGIN AGE ENCRYPTED FILE-----)/.test(text)) return 'age';
+  if (text.startsWith('age-encryption.org/v1\n')) return 'age';
+  if (isArmored(text)) return 'age-armor';
   return text.startsWith('-----BEGIN PGP MESSAGE-----') || isOpenPgp(head) ? 'gpg' : undefined;
 }
 
@@ -126,6 +128,7 @@ function isOpenPgp(head: Buffer): boolean {
 }
 
 function without(layer: Layer, stream: Readable, keys: SealKeys): Readable {
+  if (layer === 'age-armor') return removeArmor(stream);
   if (layer !== 'gzip') return unseal(stream, `file.${layer === 'zstd' ? 'zst' : layer}`, keys);
   const plain = createGunzip();
   // The stream itself reports the error.

@@ -5,9 +5,14 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../base/errors.ts';
 import { type Encryption, encryptionOf, encryptionOfName, type SealKeys } from '../../plan/seal-keys.ts';
-import { type Failure, type Filter, toolEnv } from './program.ts';
+import { decryptAge, encryptAge } from './age.ts';
+import { DAMAGED, NEEDED, WRONG } from './failures.ts';
+import { type Failure, type Filter, type Step, toolEnv } from './program.ts';
 
-/** Encrypts with the programs age and gpg. Secrets reach them through separate pipes, from file descriptor 3 on. */
+/**
+ * Encrypts with age inside the process, and with the program gpg. Secrets reach gpg through separate pipes, from file
+ * descriptor 3 on.
+ */
 
 /** A directory in memory, because private keys must not be written to a disk. */
 const MEMORY = '/dev/shm';
@@ -15,34 +20,32 @@ const MEMORY = '/dev/shm';
 /** Disables bash's start-up files, which it would read because its stdin is a socket. */
 const BASH = ['--noprofile', '--norc', '-c'];
 
-const DAMAGED: Failure = { code: 'OBJECT_DAMAGED', message: 'an object cannot be decrypted: it is cut or was changed' };
-
 /** Bash's message for a missing program. */
-const NOT_FOUND = /: (age|gpg): (command )?not found/;
+const NOT_FOUND = /: gpg: (command )?not found/;
 const MISSING_PROGRAM: Failure = {
   code: 'TOOL_FAILED',
   message: 'the program for decryption could not be started',
-  hint: 'Install age and gpg where Lifeboat runs; its own image holds them.',
+  hint: 'Install gpg where Lifeboat runs. Its own image contains it.',
 };
 
-/** Returns the filter that encrypts with `keys`. Call it only if {@link encryptionOf} returns an encryption. */
-export function encrypting(keys: SealKeys): Filter {
-  if (encryptionOf(keys) === 'age') return ageEncrypting(keys.ageRecipients ?? []);
+/** Returns the step that encrypts with `keys`. Call it only if {@link encryptionOf} returns an encryption. */
+export function encrypting(keys: SealKeys): Step {
+  if (encryptionOf(keys) === 'age') return () => encryptAge(keys.ageRecipients ?? []);
   return keys.gpgRecipients === undefined
     ? gpgWithPassphrase(keys.gpgPassphrase ?? '')
     : gpgToRecipients(keys.gpgRecipients);
 }
 
 /**
- * Returns the filter that decrypts: the inverse of {@link encrypting}. The filter fails with KEY_MISSING, KEY_WRONG or
+ * Returns the step that decrypts: the inverse of {@link encrypting}. The step fails with KEY_MISSING, KEY_WRONG or
  * OBJECT_DAMAGED.
  *
  * @throws KEY_MISSING
  */
-export function decrypting(encryption: Encryption, keys: SealKeys): Filter {
+export function decrypting(encryption: Encryption, keys: SealKeys): Step {
   const missing = missingKey(encryption, keys);
   if (missing) throw missing;
-  return encryption === 'age' ? ageDecrypting(keys.ageIdentity ?? '') : gpgDecrypting(keys);
+  return encryption === 'age' ? () => decryptAge(keys.ageIdentity ?? '') : gpgDecrypting(keys);
 }
 
 /** Returns KEY_MISSING if no key is set that can read objects of an encryption. */
@@ -94,44 +97,6 @@ export function requireKeys(objects: readonly ({ key: string } | undefined)[], k
     const missing = encryption && missingKey(encryption, keys);
     if (missing) throw missing;
   }
-}
-
-const NEEDED = {
-  age: 'Set LIFEBOAT_AGE_IDENTITY_FILE to a file with the private key of one of the recipients.',
-  gpg: 'Set LIFEBOAT_GPG_PASSPHRASE, or LIFEBOAT_GPG_PRIVATE_KEY if it was encrypted to recipients.',
-} as const;
-
-const WRONG = {
-  age: {
-    code: 'KEY_WRONG',
-    message: 'no key in LIFEBOAT_AGE_IDENTITY can decrypt the backup',
-    hint: 'Add the private key of a recipient that was set when the backup was made. LIFEBOAT_AGE_IDENTITY can hold several keys, one per line.',
-  },
-  gpg: {
-    code: 'KEY_WRONG',
-    message: 'neither the passphrase nor the private key can decrypt the backup',
-    hint: 'Set the LIFEBOAT_GPG_PASSPHRASE from when the backup was made, or the private key of one of its recipients.',
-  },
-} as const satisfies Record<Encryption, Failure>;
-
-function ageEncrypting(recipients: readonly string[]): Filter {
-  return {
-    command: 'age',
-    args: recipients.flatMap((recipient) => ['-r', recipient]),
-    failure: () => ({ code: 'TOOL_FAILED', message: 'encrypting with age failed' }),
-  };
-}
-
-function ageDecrypting(identity: string): Filter {
-  return {
-    command: 'bash',
-    args: [...BASH, 'exec age -d -i <(cat <&3)'],
-    inputs: [`${identity}\n`],
-    failure(words) {
-      if (NOT_FOUND.test(words)) return MISSING_PROGRAM;
-      return /no identity matched|malformed secret key|reading "\/dev\/fd/.test(words) ? WRONG.age : DAMAGED;
-    },
-  };
 }
 
 /** Writes OpenPGP that every version reads, not GnuPG 2.4's own packets. Does not compress: that was done before. */

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type Readable, Transform, type Writable } from 'node:stream';
+import { pipeline as pipelineThen, type Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ErrorCode, LifeboatError } from '../../base/errors.ts';
 
@@ -25,6 +25,23 @@ export interface Filter {
   ended?(): Promise<void>;
 }
 
+/** A step between a plain and a stored stream: a program, or a stream inside the process. */
+export type Step = Filter | (() => Transform);
+
+/** Returns whether a step is a program. */
+export function isProgram(step: Step): step is Filter {
+  return typeof step !== 'function';
+}
+
+/** Pipes `input` through a step, as {@link throughProgram} does. */
+export function throughStep(input: Readable, step: Step): Readable {
+  if (isProgram(step)) return throughProgram(input, step);
+  const stream = step();
+  // Errors reach the reader through `stream`.
+  pipelineThen(input, stream, () => {});
+  return stream;
+}
+
 /** Returns the environment of programs, with messages in English. The agent's own environment may contain secrets. */
 export function toolEnv(): Record<string, string> {
   return { PATH: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C' };
@@ -35,9 +52,14 @@ const STDERR_LIMIT = 2000;
 /** The words of zstd, age and gpg for a full disk. */
 const NO_SPACE = /no space left on device|disk quota exceeded/i;
 
+/** The beginning of what prlimit(1) prints if it cannot start a program. */
+const NOT_STARTED = 'prlimit: failed to execute';
+
 /** A program that was started. */
 interface Started {
   child: ChildProcess;
+  /** the program itself, or the one that starts it */
+  command: string;
   stdin: Writable;
   /** rejects unless the program exits with status 0 */
   exited: Promise<void>;
@@ -72,13 +94,12 @@ function start(filter: Filter, stdout: 'pipe' | number, maxSize?: number): Start
     if (status === 0) return;
     const how = status === null ? `was killed by ${signal}` : `ended with status ${status}`;
     const cause = new Error(`${filter.command} ${how}: ${stderr.trim() || 'no message'}`);
-    // prlimit(1) ends like a shell if it cannot start a program.
-    if (maxSize !== undefined && status === 127) throw missingProgram(filter.command, cause);
+    if (maxSize !== undefined && stderr.startsWith(NOT_STARTED)) throw missingProgram(filter.command, cause);
     if (NO_SPACE.test(stderr)) throw Object.assign(cause, { code: 'ENOSPC' });
     const { code, message, ...rest } = filter.failure(stderr);
     throw new LifeboatError(code, message, { ...rest, cause });
   });
-  return { child, stdin: child.stdin as Writable, exited };
+  return { child, command, stdin: child.stdin as Writable, exited };
 }
 
 /**
@@ -86,7 +107,7 @@ function start(filter: Filter, stdout: 'pipe' | number, maxSize?: number): Start
  * status 0; otherwise it fails. Destroying the result kills the program and destroys `input`.
  */
 export function throughProgram(input: Readable, filter: Filter): Readable {
-  const { child, stdin, exited } = start(filter, 'pipe');
+  const { child, command, stdin, exited } = start(filter, 'pipe');
   const stdout = child.stdout as Readable;
   const fed = pipeline(input, stdin);
   const result = new Transform({
@@ -108,7 +129,7 @@ export function throughProgram(input: Readable, filter: Filter): Readable {
   });
   exited.catch((error: Error) => {
     // A missing program never closes its output.
-    if (!child.pid) result.destroy(missingProgram(filter.command, error));
+    if (!child.pid) result.destroy(missingProgram(command, error));
   });
   stdout.on('error', (error) => result.destroy(error));
   stdout.pipe(result);
@@ -127,7 +148,7 @@ export async function programIntoFile(
   filter: Filter,
   { fd, maxSize }: { fd: number; maxSize?: number | undefined },
 ): Promise<void> {
-  const { child, stdin, exited } = start(filter, fd, maxSize);
+  const { child, command, stdin, exited } = start(filter, fd, maxSize);
   let inputError: Error | undefined;
   const fed = pipeline(input, stdin);
   fed.catch((error: NodeJS.ErrnoException) => {
@@ -138,7 +159,7 @@ export async function programIntoFile(
   try {
     await exited;
   } catch (error) {
-    if (!child.pid) throw missingProgram(filter.command, error);
+    if (!child.pid) throw missingProgram(command, error);
     throw inputError ?? error;
   }
   await fed;

@@ -5,7 +5,7 @@ import { buffer } from 'node:stream/consumers';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import { encryptionOf, encryptionOfName, type SealKeys } from '../../plan/seal-keys.ts';
 import { decrypting, encrypting } from './encryption.ts';
-import { type Filter, programIntoFile, throughProgram } from './program.ts';
+import { type Filter, isProgram, programIntoFile, type Step, throughProgram, throughStep } from './program.ts';
 
 const ZSTD = '.zst';
 
@@ -57,7 +57,7 @@ export function seal(plain: Readable, options: SealOptions): { stream: Readable;
   const { compress, keys } = options;
   requireKeyToWrite(keys);
   const compressed = compress ? throughProgram(plain, compressing) : plain;
-  const stream = encryptionOf(keys) === undefined ? compressed : throughProgram(compressed, encrypting(keys));
+  const stream = encryptionOf(keys) === undefined ? compressed : throughStep(compressed, encrypting(keys));
   return { stream, suffix: sealSuffix(options) };
 }
 
@@ -68,12 +68,12 @@ export function seal(plain: Readable, options: SealOptions): { stream: Readable;
  * @throws KEY_MISSING
  */
 export function unseal(stored: Readable, name: string, keys: SealKeys): Readable {
-  return unsealing(stored, name, keys).reduce(throughProgram, stored);
+  return unsealing(stored, name, keys).reduce(throughStep, stored);
 }
 
 /**
- * Decrypts and decompresses a stored stream like {@link unseal}, into an open, empty file. The last program writes to
- * the file itself, because it costs more to copy its output than to decompress.
+ * Decrypts and decompresses a stored stream like {@link unseal}, into an open, empty file. If the last step is a
+ * program, it writes to the file itself, because it costs more to copy its output than to decompress.
  *
  * @param file `maxSize`: its largest size, bytes
  * @throws KEY_MISSING, KEY_WRONG, OBJECT_DAMAGED; an error with the code ENOSPC if the disk is full
@@ -87,9 +87,9 @@ export async function unsealInto(
   const requireSize = (size: number) => {
     if (size > maxSize) throw new LifeboatError('OBJECT_DAMAGED', `${name} unpacks to more than it should`);
   };
-  const filters = unsealing(stored, name, keys);
-  const last = filters.pop();
-  if (!last) {
+  const steps = unsealing(stored, name, keys);
+  const last = steps.at(-1);
+  if (!last || !isProgram(last)) {
     let size = 0;
     const limit = async function* (source: AsyncIterable<Buffer>) {
       for await (const chunk of source) {
@@ -98,12 +98,12 @@ export async function unsealInto(
         yield chunk;
       }
     };
-    return handle.writeFile(limit(stored));
+    return handle.writeFile(limit(steps.reduce(throughStep, stored)));
   }
   // One byte more: a file of the limit's size was cut.
   const limit = Number.isFinite(maxSize) ? { maxSize: Math.max(maxSize, LEAST) + 1 } : {};
   try {
-    await programIntoFile(filters.reduce(throughProgram, stored), last, { fd: handle.fd, ...limit });
+    await programIntoFile(steps.slice(0, -1).reduce(throughStep, stored), last, { fd: handle.fd, ...limit });
   } catch (error) {
     // A program that reaches the limit ends by a signal, or with an error of its own.
     if (hasCode(error, 'OBJECT_DAMAGED', 'KEY_WRONG')) requireSize((await handle.stat()).size);
@@ -112,8 +112,8 @@ export async function unsealInto(
   requireSize((await handle.stat()).size);
 }
 
-/** Returns the filters that undo the suffixes of a name, in order. Destroys the stream if a key is missing. */
-function unsealing(stored: Readable, name: string, keys: SealKeys): Filter[] {
+/** Returns the steps that undo the suffixes of a name, in order. Destroys the stream if a key is missing. */
+function unsealing(stored: Readable, name: string, keys: SealKeys): Step[] {
   const encryption = encryptionOfName(name);
   const rest = encryption === undefined ? name : name.slice(0, -encryption.length - 1);
   const decompress = rest.endsWith(ZSTD) ? [decompressing] : [];

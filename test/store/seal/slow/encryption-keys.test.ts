@@ -10,7 +10,7 @@ import type { SealKeys } from '../../../../src/plan/seal-keys.ts';
 import { isSealedWith, keyId, requireKeys } from '../../../../src/store/seal/encryption.ts';
 import { seal, unseal } from '../../../../src/store/seal/seal.ts';
 
-/** Uses the real program; for gpg see encryption.test.ts. */
+/** For gpg see encryption.test.ts. */
 
 const one = ageKey();
 const two = ageKey();
@@ -66,12 +66,12 @@ describe('age', () => {
 });
 
 test('a missing program is not reported as damage', async () => {
-  const { stored } = await sealed(content, { ageRecipients: [one.recipient] });
+  const { stored, name } = await sealed(content, { gpgPassphrase: 'passphrase' });
   const { PATH } = process.env;
   process.env.PATH = mkdtempSync(path.join(tmpdir(), 'bash-alone-'));
   try {
     for (const program of ['bash', 'cat']) symlinkSync(`/usr/bin/${program}`, path.join(process.env.PATH, program));
-    await expect(opened(stored, 'x.age', { ageIdentity: one.identity })).rejects.toMatchObject({ code: 'TOOL_FAILED' });
+    await expect(opened(stored, name, { gpgPassphrase: 'passphrase' })).rejects.toMatchObject({ code: 'TOOL_FAILED' });
   } finally {
     rmSync(process.env.PATH, { recursive: true });
     process.env.PATH = PATH;

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
@@ -123,11 +123,15 @@ describe('unsealing into a file', () => {
     const before = process.env.PATH;
     process.env.PATH = root;
     try {
-      for (const limit of [{}, { maxSize: 10 }])
-        await expect(unsealed(stored, name, limit)).rejects.toMatchObject({
+      const expectMissing = (limit: object, program: string) =>
+        expect(unsealed(stored, name, limit)).rejects.toMatchObject({
           code: 'TOOL_FAILED',
-          message: expect.stringContaining('zstd'),
+          message: expect.stringContaining(program),
         });
+      await expectMissing({}, 'zstd');
+      await expectMissing({ maxSize: 10 }, 'prlimit');
+      symlinkSync('/usr/bin/prlimit', path.join(root, 'prlimit'));
+      await expectMissing({ maxSize: 10 }, 'zstd');
     } finally {
       process.env.PATH = before;
     }
