@@ -271,9 +271,11 @@ describe('a drill', () => {
     const first = stack.spawn('drill', 'db.postgres', '--json');
     first.stdout?.resume();
     const ended = new Promise<number | null>((resolve) => first.once('close', resolve));
-    await until('the first drill restores', async () =>
-      (await stack.helpers()).some((name) => name.includes('-drill-')),
+    const server = await until('the first drill restores', async () =>
+      (await stack.helpers()).find((name) => name.includes('-drill-')),
     );
+    const limits = '{{.HostConfig.Memory}} {{.HostConfig.CpuQuota}} {{.HostConfig.CpuShares}}';
+    expect(await ok('docker', ['inspect', '--format', limits, server])).toMatch(/^2147483648 [1-9]\d+ 256\n/);
     const second = await stack.lifeboat('drill', 'web.media', '--json');
     expect(second.code).toBe(11);
     expect(await ended).toBe(0);
