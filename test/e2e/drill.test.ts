@@ -385,14 +385,18 @@ describe('a drill', () => {
         .slice(earlier)
         .find(({ path: at, body }) => at.startsWith('/services/') && words.test(body));
     // The conditions of one server are wrong.
-    const failure = await until('the scheduled drill is reported', told(/drill failed in/));
+    const failure = await until('the scheduled drill is reported', told(/drill failed in/), 400_000);
     expect(failure.body).toContain('bad.postgres');
     expect((await stack.objects()).filter((name) => name.includes('/drills/')).length).toBeGreaterThan(before);
     const { drills } = await stack.json<{ drills: { trigger: string; status: string }[] }>('drills');
     expect(drills[0]).toMatchObject({ trigger: 'schedule', status: 'failed' });
     for (const at of [backups, path.join(stack.directory, 'copy')])
       await rename(path.join(at, 'lifeboat.json'), path.join(at, 'away.json'));
-    const unbegun = await until('the next drill is reported', told(/drill failed in.*0 sources.*DEST_FOREIGN/s));
+    const unbegun = await until(
+      'the next drill is reported',
+      told(/drill failed in.*0 sources.*DEST_FOREIGN/s),
+      400_000,
+    );
     expect(unbegun.body).toContain('lifeboat drills');
   });
 });
