@@ -319,10 +319,11 @@ RUN mv ${bin} ${bin}.real && echo ${script} | base64 -d >${bin} && chmod 755 ${b
     );
     await ok('docker', ['update', '--memory', '200m', '--memory-swap', '200m', server]);
     const { code, report } = await ended;
-    expect([code, result(report, 'hungry.postgres').error]).toEqual([
-      1,
-      expect.objectContaining({ code: 'PG_RESTORE_FAILED', message: expect.stringContaining('more memory') }),
-    ]);
+    const hungry = result(report, 'hungry.postgres');
+    expect({ code, error: hungry.error, checks: failed(hungry).map(words) }).toMatchObject({
+      code: 1,
+      error: { code: 'PG_RESTORE_FAILED', message: expect.stringContaining('more memory') },
+    });
     expect(await stack.helpers()).toEqual([]);
   });
 
