@@ -108,7 +108,11 @@ export class Results {
   readonly measured = new Map<string, Measured[]>();
 
   async run(contender: string, work: () => Promise<unknown>, whose?: Whose): Promise<void> {
-    const one = await measure(work, whose);
+    this.add(contender, await measure(work, whose));
+  }
+
+  /** Adds what a round measured by itself. */
+  add(contender: string, one: Measured): void {
     this.measured.set(contender, [...(this.measured.get(contender) ?? []), one]);
     const memory = one.peakMiB === undefined ? '' : `, ${one.peakMiB.toFixed(0)} MiB`;
     process.stderr.write(`  ${contender}: ${one.seconds.toFixed(2)} s${memory}\n`);

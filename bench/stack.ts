@@ -20,7 +20,7 @@ export async function clearRepository(stack: Stack): Promise<void> {
   const image = await ok('docker', ['inspect', '--format', '{{.Image}}', agent]);
   await ok('docker', ['stop', agent]);
   const clear =
-    'rm -rf /backups/* && cd /spool/state && find . -mindepth 1 -not -name home.json -delete && ls /backups';
+    'rm -rf /backups/* && mkdir -p /spool/state && cd /spool/state && find . -mindepth 1 -not -name home.json -delete && ls /backups';
   await ok('docker', ['run', '--rm', '--volumes-from', agent, '--entrypoint', 'sh', image.trim(), '-c', clear]);
   await ok('docker', ['start', agent]);
 }

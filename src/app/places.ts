@@ -5,7 +5,7 @@ import type { CopyPlace } from '../copy/context.ts';
 import type { Destination, SweepingDestination } from '../destinations/destination.ts';
 import type { Listing } from '../destinations/listing.ts';
 import { until } from '../destinations/until.ts';
-import type { Self } from '../docker/discover.ts';
+import type { Self } from '../docker/own-container.ts';
 import type { LimitedPlace } from '../overview/size-log.ts';
 import type { CopyLocation } from '../plan/location.ts';
 import type { Settings } from '../plan/settings.ts';

@@ -1,12 +1,14 @@
 import { readdir } from 'node:fs/promises';
 import { unlessAborted } from '../base/abort.ts';
 import { errorInfo, LifeboatError } from '../base/errors.ts';
-import { listFactsAndMounts, type Self } from '../docker/discover.ts';
+import { listForPlan } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import { withMountDetails } from '../docker/mount-details.ts';
+import type { Self } from '../docker/own-container.ts';
 import { awaitedContainers } from '../plan/awaited.ts';
 import { buildPlan } from '../plan/job.ts';
 import type { ContainerFacts, Mount, Plan } from '../plan/model.ts';
+import { isInScope } from '../plan/services.ts';
 import type { Settings } from '../plan/settings.ts';
 import { lastNameOf } from '../run/history.ts';
 import { CONFIG, SPOOL } from '../run/mounts.ts';
@@ -65,7 +67,9 @@ export async function planNow(
   const agentMounts = self.facts.mounts;
   // Before and after the listing, because a run may stop a container, or start it again, in between.
   const before = await held();
-  const { facts: listed, others } = await listFactsAndMounts(engine);
+  const { facts: listed, others } = await listForPlan(engine, (of) =>
+    isInScope({ project: of }, { settings, project }),
+  );
   const stopped = new Set([...before, ...(await held())]);
   const facts = listed.map((one) => (stopped.has(one.id) ? { ...one, running: true } : one));
   const containers = await withMountDetails(engine, facts, asksForVolumes);

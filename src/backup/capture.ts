@@ -127,8 +127,7 @@ class SourceCapturer implements Capturer {
     const stored = await this.storeTree(task, captured, { indexPath, previous: previous.tree, known });
     await captured.tar?.check(indexPath);
     await this.refuseEmpty(task.planned, stored);
-    if (stored.areas && run.trigger !== 'safety')
-      stored.warnings.push(...(await asideWarnings(deps.state, name, stored.areas, path.dirname(journal.file))));
+    stored.warnings.push(...(await this.findAside(task.planned, stored.areas ?? captured.areas)));
     const record = async (key: string) => journal.record({ type: 'object', key });
     const last = lastStoredOf(this.reusable, name)?.entry;
     const same = await sameDocuments(reading, name, last, { facts: captured.facts, indexPath });
@@ -164,6 +163,15 @@ class SourceCapturer implements Capturer {
       if (facts) await deps.state.cacheFacts(name, facts.sha256, captured.facts);
     };
     return { ...storedOutcome(source), keepIndex };
+  }
+
+  /** Returns warnings about the data that restores put aside in a volume. */
+  private async findAside(planned: PlannedSource, areas: readonly string[] | undefined): Promise<string[]> {
+    const { run, journal } = this.context;
+    if (!areas || run.trigger === 'safety') return [];
+    const isDataDirectory = planned.kind === 'base';
+    const seen = { source: planned.kind === 'base' ? planned.server : planned.name, isDataDirectory };
+    return asideWarnings(this.deps.state, seen, areas, path.dirname(journal.file));
   }
 
   /** Puts the list of the packs, or uses the list of the last snapshot if it names the same packs and is whole. */

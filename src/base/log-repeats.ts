@@ -1,4 +1,4 @@
-/** How long a line is left out while it says nothing new, milliseconds. */
+/** The time for which a line that says nothing new is left out, milliseconds. */
 const QUIET_MS = 60 * 60_000;
 /** Subjects that are remembered. */
 const MAX_SUBJECTS = 1_000;

@@ -69,6 +69,8 @@ interface Waiting {
   pages: Map<string, WalPage>;
   /** undefined: the copy must be looked at */
   copy: Copied | undefined;
+  /** the code of the failure that lasts */
+  failing?: string | undefined;
 }
 
 /** The WAL of a source that a copy has. */
@@ -90,8 +92,6 @@ class Line {
   private working: Promise<void> = Promise.resolve();
   /** since when a run is under way, by `performance.now()` */
   private busySince: number | undefined;
-  /** the message of the failure that lasts */
-  private failing: string | undefined;
 
   constructor(deps: WalFeedDeps, place: WalFeedDeps['copies'][number], signal: AbortSignal) {
     this.deps = deps;
@@ -178,7 +178,7 @@ class Line {
         if (one.pages.get(idOf(page)) === page) one.pages.delete(idOf(page));
         forget(there, page);
         await this.save(source, { page: page.page, revision: page.revision, ...reachedOf(page) });
-        this.failing = undefined;
+        this.recovered(source, one);
       }
       return undefined;
     });
@@ -189,15 +189,21 @@ class Line {
     const { deps, place } = this;
     one.copy = undefined;
     this.opened = undefined;
-    // Under load, each segment is another attempt.
-    const say = this.failing === error.message ? deps.log.debug : deps.log.warn;
-    this.failing = error.message;
+    // The message may name another object in each attempt, and under load, each segment is another attempt.
+    const say = one.failing === error.code ? deps.log.debug : deps.log.warn;
+    one.failing = error.code;
     say('a copy lacks the newest WAL; trying again', { source, copy: place.name, ...errorInfo(error) });
     const former = (await deps.memory.copied(source).catch(() => ({}) as Record<string, CopiedWal>))[place.name];
     await this.save(source, { ...(former ?? { page: 0, revision: 0 }), error: errorInfo(error) }).catch(
       () => undefined,
     );
     this.schedule(AGAIN_MS);
+  }
+
+  private recovered(source: string, one: Waiting): void {
+    if (one.failing === undefined) return;
+    one.failing = undefined;
+    this.deps.log.info('a copy gets the newest WAL again', { source, copy: this.place.name });
   }
 
   private async save(source: string, copied: CopiedWal): Promise<void> {

@@ -1,7 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { ContainerFacts, ContainerLife, MountingContainer } from '../plan/model.ts';
 import type { ContainerDetails, ContainerSummary } from './answers.ts';
@@ -28,6 +26,9 @@ const OVERLAP_S = 5;
 // The labels of an image id never change. Caching them means that a listing every minute needs no image inspections.
 const imageLabels = new WeakMap<Engine, Map<string, Record<string, string>>>();
 
+/** What the last plan knew of containers that are not its own. */
+const foreignFacts = new WeakMap<Engine, Map<string, ContainerFacts>>();
+
 /**
  * Lists the containers that matter to planning, sorted by name, running or not: those of a Compose project, with a
  * label that starts with `lifeboat`, or in the network namespace of another container. Leaves out helpers, and
@@ -35,35 +36,72 @@ const imageLabels = new WeakMap<Engine, Map<string, Record<string, string>>>();
  *
  * @param options `all`: also lists containers that belong to no project and have no such label
  */
-export async function listFacts(engine: Engine, options: ListOptions = {}): Promise<ContainerFacts[]> {
-  return (await listFactsAndMounts(engine, options)).facts;
+export async function listFacts(
+  engine: Engine,
+  options: CallOptions & { all?: boolean } = {},
+): Promise<ContainerFacts[]> {
+  const { all = false, ...call } = options;
+  const listed = await engine.listContainers(call);
+  return inspectAll(
+    listed.filter((one) => isCandidate(one, all)),
+    (one) => factsOf(engine, one.id, call),
+  );
 }
 
-type ListOptions = CallOptions & { all?: boolean };
-
-/** Like {@link listFacts}, with the mounts of all other containers, which cost no further calls. */
-export async function listFactsAndMounts(
+/**
+ * Lists like {@link listFacts}, for a plan. Inspects a container that is not the plan's `own` only once, and afterwards
+ * completes the facts with what the list says: an engine may have many, and each event leads to a plan.
+ *
+ * @param isOwn whether the plan needs the times and networks of the containers of a Compose project. Those of others
+ *   may be old. Everything else is always up to date
+ * @returns also the mounts of all other containers, which cost no further calls
+ */
+export async function listForPlan(
   engine: Engine,
-  { all = false, ...options }: ListOptions = {},
+  isOwn: (project: string) => boolean,
 ): Promise<{ facts: ContainerFacts[]; others: MountingContainer[] }> {
-  const listed = await engine.listContainers(options);
-  const queue = listed.filter((one) => isCandidate(one, all));
+  const listed = await engine.listContainers();
+  const before = foreignFacts.get(engine);
+  const now = new Map<string, ContainerFacts>();
+  const facts = await inspectAll(
+    listed.filter((one) => isCandidate(one, false)),
+    async (one) => {
+      if (isOwn(one.labels[PROJECT] ?? '')) return factsOf(engine, one.id, {});
+      const known = before?.get(one.id) ?? (await factsOf(engine, one.id, {}));
+      if (!known) return undefined;
+      now.set(one.id, known);
+      const { name, state } = one;
+      return { ...known, name, running: isRunning(state), ...(known.life ? { life: { ...known.life, state } } : {}) };
+    },
+  );
+  foreignFacts.set(engine, now);
+  const others = listed.filter((one) => !isCandidate(one, false) && !(RUN_LABEL in one.labels));
+  return { facts, others: others.map(toMounting) };
+}
+
+async function inspectAll(
+  listed: readonly ContainerSummary[],
+  inspect: (one: ContainerSummary) => Promise<ContainerFacts | undefined>,
+): Promise<ContainerFacts[]> {
+  const queue = [...listed];
   const facts: ContainerFacts[] = [];
   const worker = async () => {
     for (let next = queue.pop(); next; next = queue.pop()) {
-      const found = await factsOf(engine, next.id, options);
+      const found = await inspect(next);
       if (found) facts.push(found);
     }
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, worker));
-  facts.sort((a, b) => (a.name < b.name ? -1 : 1));
-  const others = listed.filter((one) => !isCandidate(one, all) && !(RUN_LABEL in one.labels));
-  return { facts, others: others.map(toMounting) };
+  return facts.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 function toMounting({ id, name, state, labels, mounts }: ContainerSummary): MountingContainer {
-  const running = ['running', 'paused', 'restarting'].includes(state);
-  return { id, project: '', service: name, running, life: { state }, labels, mounts };
+  return { id, project: '', service: name, running: isRunning(state), life: { state }, labels, mounts };
+}
+
+/** Returns whether the processes of a container exist, as `State.Running` of an inspection says. */
+function isRunning(state: string): boolean {
+  return ['running', 'paused', 'restarting'].includes(state);
 }
 
 function isCandidate({ labels, networkMode }: ContainerSummary, all: boolean): boolean {
@@ -75,7 +113,8 @@ function isCandidate({ labels, networkMode }: ContainerSummary, all: boolean): b
   return PROJECT in labels || Object.keys(labels).some((key) => /^lifeboat/i.test(key));
 }
 
-async function factsOf(engine: Engine, id: string, options: CallOptions): Promise<ContainerFacts | undefined> {
+/** Returns undefined for a container that is gone. */
+export async function factsOf(engine: Engine, id: string, options: CallOptions): Promise<ContainerFacts | undefined> {
   try {
     const details = await engine.inspectContainer(id, options);
     return toFacts(details, await labelsOfImage(engine, details.imageId, options));
@@ -129,58 +168,6 @@ function toFacts(details: ContainerDetails, labels: Record<string, string>): Con
 
 function lifeOf({ state, restartPolicy, createdAt, startedAt, finishedAt }: ContainerDetails): ContainerLife {
   return { state, restartPolicy, createdAt, startedAt, finishedAt };
-}
-
-/** The agent's own container. */
-export interface Self {
-  facts: ContainerFacts;
-}
-
-/** The files and names by which the agent can identify itself. Tests pass their own to {@link findSelf}. */
-interface SelfClues {
-  mountinfo: string;
-  cgroup: string;
-  hostname: string;
-}
-
-/**
- * Finds the container that this process runs in. @throws AGENT_NOT_IN_CONTAINER if no clue leads to a container that
- * the engine knows
- */
-export async function findSelf(engine: Engine, options: CallOptions & { clues?: SelfClues } = {}): Promise<Self> {
-  const clues = options.clues ?? (await readClues());
-  for (const id of candidateIds(clues)) {
-    const facts = await factsOf(engine, id, options);
-    if (facts?.id.startsWith(id)) return { facts };
-  }
-  throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'Lifeboat cannot find its own container on this engine', {
-    hint: 'Run Lifeboat with docker compose, on the engine whose socket it uses, and do not set a hostname for it.',
-  });
-}
-
-/**
- * Returns possible ids of this container, the most reliable first. The cgroup path contains the id (cgroup v1, or a
- * shared cgroup namespace). The sources of /etc/hostname, hosts and resolv.conf are in the container's directory on the
- * host (in the other container's with `network_mode: container:…`). The hostname is the short id unless it was set.
- */
-export function candidateIds({ mountinfo, cgroup, hostname }: SelfClues): string[] {
-  const ids: string[] = [];
-  const last = [...cgroup.matchAll(/(?:docker[-/])([0-9a-f]{64})/g)].at(-1)?.[1];
-  if (last) ids.push(last);
-  for (const [, id] of mountinfo.matchAll(/\/containers\/([0-9a-f]{64})\/(?:hostname|hosts|resolv\.conf)/g)) {
-    if (id) ids.push(id);
-  }
-  if (/^[0-9a-f]{12,64}$/.test(hostname)) ids.push(hostname);
-  return [...new Set(ids)];
-}
-
-async function readClues(): Promise<SelfClues> {
-  const read = (path: string) => readFile(path, 'utf8').catch(() => '');
-  return {
-    mountinfo: await read('/proc/self/mountinfo'),
-    cgroup: await read('/proc/self/cgroup'),
-    hostname: hostname(),
-  };
 }
 
 interface WatchOptions {

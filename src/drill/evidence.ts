@@ -85,7 +85,7 @@ export function isKnown(report: DrillReport, earlier: readonly DrillReport[]): b
   return JSON.stringify(last.unproven) === JSON.stringify(report.unproven);
 }
 
-/** How many documents are read to find the newest. More than one, because a clock may have been wrong. */
+/** The number of documents to read to find the newest. More than one, because a clock may have been wrong. */
 const LOOKED_AT = 20;
 
 /** Returns how many drills have evidence. */

@@ -19,7 +19,7 @@ export interface Up {
 /** The smoke test of one service. */
 type Smoke = Pick<HookService, 'service' | 'containerId' | 'containerName' | 'dependsOn'> & { hook: Hook };
 
-/** How long a smoke test may take, milliseconds: it may start the whole application. */
+/** The longest time of a smoke test, milliseconds. It may start the whole application. */
 const LIMIT_MS = 10 * 60_000;
 
 /**

@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { LifeboatError } from '../base/errors.ts';
+import { hasCode, LifeboatError } from '../base/errors.ts';
 import type { Plan, PostgresSource, VolumeSource } from '../plan/model.ts';
 import type { Rollback } from '../run/state.ts';
 import { mountOf } from '../sources/postgres/server/helper-mounts.ts';
@@ -32,6 +32,21 @@ export function dataDirectoryOf(server: PostgresSource, directory?: string): Vol
   }
   throw new LifeboatError('TREE_TARGET_REFUSED', `${likely[0]} of ${server.containerName} is in no volume`, {
     hint: 'Only a data directory in a volume, or in a directory of the host, can be exchanged. Use --to-volume.',
+  });
+}
+
+/** Returns all volumes in which a restore may have put data aside: those of a plan, and data directories of servers. */
+export function volumesOf({ sources }: Pick<Plan, 'sources'>): VolumeSource[] {
+  return sources.flatMap((one): VolumeSource[] => {
+    if (one.kind === 'volume') return one.mount.kind === 'file' ? [] : [one];
+    if (one.kind !== 'postgres') return [];
+    try {
+      return [dataDirectoryOf(one)];
+    } catch (error) {
+      // A data directory that is in no volume cannot be exchanged.
+      if (hasCode(error, 'TREE_TARGET_REFUSED')) return [];
+      throw error;
+    }
   });
 }
 

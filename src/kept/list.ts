@@ -10,9 +10,9 @@ import { isKnown, type KnownArea } from '../store/exchange/known-area.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import { areaName, DATA_ROOT } from '../store/filesystem/area.ts';
 import { keptName, WHY_MISSING } from './choose.ts';
-import { volumeOf } from './data-directory.ts';
+import { volumeOf, volumesOf } from './data-directory.ts';
 import { asFound, isInsideAside, namesOf, type Present, withServerTools } from './databases.ts';
-import { areaOf, asInVolume, knownAreas, recordsOf, strayAreas } from './volume-records.ts';
+import { areaOf, asInVolume, knownAreas, recordPlace, recordsOf, strayAreas } from './volume-records.ts';
 
 /** A restore whose put-aside data still exists, as far as that is known. */
 interface KeptRestore extends Rollback {
@@ -80,21 +80,24 @@ export async function listKept(
     const asked = withServerTools(deps, source, open, async (tools) => readDatabases(await tools.control(), names));
     await unlessAborted(asked, signal).then((present) => found.set(source, present), noteGone(source));
   });
-  const areas = new Map<string, VolumeArea[]>();
+  const areas = new Map<string, { planned: VolumeSource; list: VolumeArea[] }>();
   const reading = (await volumesToRead(deps, all)).map(async (source) => {
     const read = async () => {
       const record = all.find((one) => one.source === source && one.volume) ?? { source };
       const planned = await volumeOf(deps, record);
-      areas.set(source, await areasOf(planned, AbortSignal.timeout(LIMIT_MS), knownAreas(all, source)));
+      const list = await areasOf(planned, AbortSignal.timeout(LIMIT_MS), knownAreas(all, source));
+      areas.set(source, { planned, list });
     };
     await read().catch(noteGone(source));
   });
   await Promise.all([...listing, ...reading]);
-  const rebuilt = [...areas].flatMap(([source, list]) => recordsOf(source, list, all)).toReversed();
+  const rebuilt = [...areas.values()]
+    .flatMap(({ planned, list }) => recordsOf(recordPlace(planned), list, all))
+    .toReversed();
   const restores = [...all, ...rebuilt].flatMap((one): KeptRestore[] => {
     const missing = gone.get(one.source);
     if (missing !== undefined) return [{ ...one, missing }];
-    if (one.volume) return inVolume(one, areas.get(one.source));
+    if (one.volume) return inVolume(one, areas.get(one.source)?.list);
     const present = found.get(one.source);
     if (!one.databases || !present || isInsideAside(one, all)) return [one];
     const now = asFound(one, present);
@@ -102,8 +105,8 @@ export async function listKept(
     return [{ ...now, bytes: one.databases.reduce((sum, { before }) => sum + (present.get(before)?.bytes ?? 0), 0) }];
   });
   const open = await deps.open();
-  const stray = [...areas].flatMap(([source, list]) => {
-    const place = all.some((one) => one.source === source && one.dataDirectory) ? DATA_ROOT : '';
+  const stray = [...areas].flatMap(([source, { planned, list }]) => {
+    const place = planned.mount.directory === undefined ? '' : DATA_ROOT;
     return strayAreas(source, list, { all, open }).map(({ kind, id, unproven }): StrayArea => {
       const why = unproven ?? 'it does not show which restore it belongs to';
       return { source, name: areaName(kind, id, place), why };
@@ -112,13 +115,17 @@ export async function listKept(
   return { restores, stray };
 }
 
-/** Returns the sources of volumes that may hold put-aside data. */
-async function volumesToRead({ state, plan }: ListDeps, all: readonly Rollback[]): Promise<string[]> {
-  const recorded = all.flatMap(({ source, volume }) => (volume ? [source] : []));
+/**
+ * Returns the sources of volumes that may hold put-aside data: volumes, and servers that may have been recovered in
+ * place, because they have base backups.
+ */
+async function volumesToRead({ state, plan }: ListDeps, records: readonly Rollback[]): Promise<string[]> {
+  const recorded = records.flatMap(({ source, volume }) => (volume ? [source] : []));
   const [seen, planned] = await Promise.all([seenStrays(state), plan().catch((): Partial<Plan> => ({}))]);
-  const others = (planned.sources ?? []).filter(
-    (one) => one.kind === 'volume' && one.mount.kind !== 'file' && seen[one.name]?.length !== 0,
-  );
+  const sources = planned.sources ?? [];
+  const servers = new Set(sources.flatMap((one) => (one.kind === 'base' ? [one.server] : [])));
+  const all = sources.filter((one) => one.kind === 'volume' || servers.has(one.name));
+  const others = volumesOf({ sources: all }).filter(({ name }) => seen[name]?.length !== 0);
   return [...new Set([...recorded, ...others.map(({ name }) => name)])];
 }
 

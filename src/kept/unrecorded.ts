@@ -1,8 +1,9 @@
 import { errorInfo } from '../base/errors.ts';
 import type { Plan } from '../plan/model.ts';
 import type { Rollback, State } from '../run/state.ts';
+import { volumesOf } from './data-directory.ts';
 import { type VolumeDeps, volumePlace } from './volume-place.ts';
-import { knownAreas, recordsOf } from './volume-records.ts';
+import { knownAreas, recordPlace, recordsOf } from './volume-records.ts';
 import { keptIn } from './volumes.ts';
 
 type Records = Pick<State, 'rollbacks' | 'saveRollbacks'>;
@@ -20,22 +21,20 @@ export function withoutSaving<D extends { state: Records }>(deps: D): D {
 }
 
 /**
- * Makes records for the put-aside data in all volumes that no record names, because the spool was lost. The caller must
- * hold the lock. A volume that cannot be read is logged and left out.
+ * Makes records for the put-aside data in all volumes and data directories that no record names, because the spool was
+ * lost. The caller must hold the lock. A volume that cannot be read is logged and left out.
  */
 export async function recordUnrecorded(
   { plan, treeStore, agentMounts, state, log }: VolumeDeps & { plan(): Promise<Plan>; state: Records },
   run: { runId: string; signal: AbortSignal },
 ): Promise<void> {
-  const { sources } = await plan();
   const found: Rollback[] = [];
-  for (const planned of sources) {
-    if (planned.kind !== 'volume' || planned.mount.kind === 'file') continue;
+  for (const planned of volumesOf(await plan())) {
     try {
       const all = await state.rollbacks();
       const known = knownAreas(all, planned.name);
       const areas = await keptIn(treeStore, volumePlace(planned.mount, agentMounts), run, known);
-      found.push(...recordsOf(planned.name, areas, [...all, ...found]));
+      found.push(...recordsOf(recordPlace(planned), areas, [...all, ...found]));
     } catch (error) {
       run.signal.throwIfAborted();
       log.warn('the put-aside data in a volume could not be listed', { source: planned.name, ...errorInfo(error) });

@@ -1,3 +1,4 @@
+import type { VolumeSource } from '../plan/model.ts';
 import type { JournalEntry } from '../run/journal.ts';
 import type { Rollback, State } from '../run/state.ts';
 import { isKnown, type KnownArea, knownIn } from '../store/exchange/known-area.ts';
@@ -32,13 +33,22 @@ function ofArea({ holds, known }: NonNullable<VolumeArea['shows']>): Pick<Rollba
   return { inUse: holds === 'before' ? 'restored' : 'before', volume: known };
 }
 
+/** The source of a volume. `dataDirectory`: the volume, if it is the data directory of a server. */
+type Place = Pick<Rollback, 'source' | 'dataDirectory'>;
+
+/** Returns the source of a volume, for its records. */
+export function recordPlace(planned: VolumeSource): Place {
+  return { source: planned.name, ...(planned.mount.directory === undefined ? {} : { dataDirectory: planned }) };
+}
+
 /**
  * Returns records for areas that no record names, because the spool was lost. Only for areas that nobody but Lifeboat
  * can have made: root owns them, and their restore is unambiguous.
  *
  * @param all the records of all sources
  */
-export function recordsOf(source: string, areas: readonly VolumeArea[], all: readonly Rollback[]): Rollback[] {
+export function recordsOf(place: Place, areas: readonly VolumeArea[], all: readonly Rollback[]): Rollback[] {
+  const { source } = place;
   const isNew = ({ kind, id }: VolumeArea) =>
     kind === 'before' && !all.some((one) => one.source === source && one.volume?.area === id);
   return areas
@@ -48,7 +58,7 @@ export function recordsOf(source: string, areas: readonly VolumeArea[], all: rea
       const { restore, at, snapshot = '' } = shows;
       const isTwice = areas.some((one) => one.shows !== shows && one.shows?.restore === restore);
       if (isTwice || all.some(({ id }) => id === restore)) return [];
-      return [{ id: restore, at, source, snapshot, ...ofArea(shows) }];
+      return [{ id: restore, at, snapshot, ...place, ...ofArea(shows) }];
     })
     .sort((a, b) => (a.at < b.at ? -1 : 1));
 }
@@ -62,7 +72,7 @@ export function strayAreas(
   areas: readonly VolumeArea[],
   { all, open }: { all: readonly Rollback[]; open: ReadonlySet<string> },
 ): VolumeArea[] {
-  const records = [...all, ...recordsOf(source, areas, all)];
+  const records = [...all, ...recordsOf({ source }, areas, all)];
   const isNamed = ({ kind, id }: VolumeArea) =>
     kind === 'before' && records.some((one) => one.source === source && one.volume?.area === id);
   return areas.filter((area) => !isNamed(area) && !open.has(area.id));
@@ -80,13 +90,13 @@ export function knownAreas(rollbacks: readonly Rollback[], source: string): Know
  */
 export async function refreshKeptVolume(
   state: Pick<State, 'rollbacks' | 'saveRollbacks'>,
-  source: string,
+  place: Place,
   areas: readonly VolumeArea[],
 ): Promise<Map<string, 'area' | 'volume'>> {
   const all = await state.rollbacks();
-  const isOf = (one: Rollback) => one.source === source && one.volume !== undefined;
+  const isOf = (one: Rollback) => one.source === place.source && one.volume !== undefined;
   const now = all.flatMap((one) => (isOf(one) ? (asInVolume(one, areas) ?? []) : one));
-  await saveChanged(state, all, [...now, ...recordsOf(source, areas, all)]);
+  await saveChanged(state, all, [...now, ...recordsOf(place, areas, all)]);
   return new Map(now.filter(isOf).flatMap((one) => missingOf(one, areas)));
 }
 

@@ -83,7 +83,7 @@ export function createEmail({ server, from, to, pauseMs = PAUSE_MS, ca }: EmailO
   };
 }
 
-/** Whether the failure is a temporary refusal, or no answer. */
+/** Returns whether the failure is a temporary refusal, or no answer. */
 function mayPass(error: unknown): boolean {
   const { responseCode, code } = facts(error);
   if (code === 'EAUTH' || code === 'ETLS') return false;

@@ -100,7 +100,7 @@ function alarmChannel(pinger: Pinger): Channel {
   };
 }
 
-/** Whether an alarm belongs to the check of WAL, if there is one. */
+/** Returns whether an alarm belongs to the check of WAL, if there is one. */
 export function isAboutWal(topic: string): boolean {
   return topic === 'wal' || topic === 'wal-gap' || topic === 'wal-behind';
 }

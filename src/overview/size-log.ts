@@ -13,7 +13,7 @@ export interface SizeSample extends StoredSizes {
   at: string;
 }
 
-/** What each place held over time, by its name; oldest first, one sample a day, older ones one a month. */
+/** The sizes of each place over time, by its name; oldest first, one sample a day, older ones one a month. */
 type SizeLog = Record<string, SizeSample[]>;
 
 /** Days of which every sample is kept. */

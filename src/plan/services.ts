@@ -57,7 +57,10 @@ export function isOneOff(container: Pick<ContainerFacts, 'labels'>): boolean {
 }
 
 /** Returns true for a container of a project that LIFEBOAT_SCOPE includes. */
-export function isInScope(container: ContainerFacts, { settings: { scope }, project }: PlanInput): boolean {
+export function isInScope(
+  container: Pick<ContainerFacts, 'project'>,
+  { settings: { scope }, project }: Pick<PlanInput, 'settings' | 'project'>,
+): boolean {
   if (scope.kind === 'all') return true;
   if (scope.kind === 'project') return container.project === project;
   return scope.names.includes(container.project);

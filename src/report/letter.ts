@@ -1,7 +1,7 @@
 import { cleanReport } from './clean.ts';
 import { formatAgo, formatBytes, formatDuration, formatWhen, oneLine, plural } from './format.ts';
 
-/** What happened to one source in the time of a letter. Sizes in bytes. */
+/** The events of one source in the time of a letter. Sizes in bytes. */
 export interface LetterSource {
   name: string;
   /** snapshots that hold it, and those in which it failed or is incomplete */

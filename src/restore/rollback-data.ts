@@ -5,7 +5,7 @@ import { namesOf, refreshKept } from '../kept/databases.ts';
 import { holds, outOfTurn, swapDatabases } from '../kept/swap-databases.ts';
 import { restoreTarget } from '../kept/target.ts';
 import { volumeName, volumePlace } from '../kept/volume-place.ts';
-import { knownAreas, refreshKeptVolume } from '../kept/volume-records.ts';
+import { knownAreas, recordPlace, refreshKeptVolume } from '../kept/volume-records.ts';
 import { checkRollBack, checkWhole, forgetVolume, keptIn, rollBackVolume, unsavedWarning } from '../kept/volumes.ts';
 import type { PlannedSource, PostgresSource } from '../plan/model.ts';
 import type { RestoredItem } from '../report/events.ts';
@@ -197,7 +197,7 @@ export async function withVolume<T>(
     async refresh() {
       const known = knownAreas(await state.rollbacks(), source);
       const areas = await keptIn(treeStore, place, { runId: id, signal: request.signal }, known);
-      return refreshKeptVolume(state, source, areas);
+      return refreshKeptVolume(state, recordPlace(planned), areas);
     },
     check: (chosen) => checkRollBack(deps, place, chosen, run),
     async swap(chosen) {

@@ -148,16 +148,26 @@ function usingVolume(
  * running writes to the files that are put aside, and damages both. Others may have been left out: the user asked for
  * that, the container would be removed by a stop, or it belongs to another project.
  *
+ * @param which `onlyForeign`: only the containers of other projects, which Lifeboat never stops
  * @throws TREE_TARGET_REFUSED; ENGINE_*
  */
-export async function refuseWriters(engine: Engine, { mount }: VolumeSource, agentId: string): Promise<void> {
-  const running = writersTo(mount, { containers: await listFacts(engine, { all: true }), agentId });
+export async function refuseWriters(
+  engine: Engine,
+  volume: VolumeSource,
+  agentId: string,
+  { onlyForeign = false }: { onlyForeign?: boolean } = {},
+): Promise<void> {
+  const containers = await listFacts(engine, { all: true });
+  const { foreign } = usingVolume(containers, volume, agentId);
+  const running = onlyForeign ? foreign : writersTo(volume.mount, { containers, agentId });
   if (running.length === 0) return;
   const names = running.map(({ name }) => name).join(', ');
   throw new LifeboatError(
     'TREE_TARGET_REFUSED',
     `${names} can write to the data directory of the server and is running, so the data cannot be exchanged`,
-    { hint: 'Nothing was changed. Stop the container with `docker stop`, and leave out --no-stop.' },
+    {
+      hint: `Nothing was changed. Stop ${running.length === 1 ? 'it' : 'them'} with \`docker stop\`, and do not use --no-stop.`,
+    },
   );
 }
 

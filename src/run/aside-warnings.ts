@@ -1,7 +1,7 @@
 import path from 'node:path';
-import { areaName, parseAreaName } from '../store/filesystem/area.ts';
+import { areaName, DATA_ROOT, parseAreaName } from '../store/filesystem/area.ts';
 import { openJournals } from './journal.ts';
-import type { State } from './state.ts';
+import type { Rollback, State } from './state.ts';
 import { readJson, writeJson } from './state-files.ts';
 
 /** Returns the IDs of the restores and rollbacks that have not ended. `journals`: the directory of their journals. */
@@ -20,6 +20,13 @@ export async function seenStrays(state: Pick<State, 'directory' | 'hasRollbacks'
 
 const STRAY = 'stray-areas.json';
 
+/** The source of a volume that a backup has read. */
+interface SeenVolume {
+  source: string;
+  /** it is the data directory of a server */
+  isDataDirectory: boolean;
+}
+
 /**
  * Returns the warnings of a backup about put-aside data in a volume, which the backup leaves out. Saves which names no
  * record has, for `lifeboat status`.
@@ -28,7 +35,7 @@ const STRAY = 'stray-areas.json';
  */
 export async function asideWarnings(
   state: Pick<State, 'directory' | 'rollbacks' | 'hasRollbacks' | 'saveRollbacks'>,
-  source: string,
+  { source, isDataDirectory }: SeenVolume,
   names: readonly string[],
   journals: string,
 ): Promise<string[]> {
@@ -38,14 +45,18 @@ export async function asideWarnings(
   const records = all.filter((one) => one.source === source);
   const recordOf = ({ kind, id }: (typeof areas)[number]) =>
     kind === 'before' ? records.find(({ volume }) => volume?.area === id) : undefined;
-  const stray = areas.filter((area) => !recordOf(area)).map(({ kind, id }) => areaName(kind, id));
+  const stray = areas
+    .filter((area) => !recordOf(area))
+    .map(({ kind, id }) => areaName(kind, id, isDataDirectory ? DATA_ROOT : ''));
   const seen = await seenStrays(state);
   if (!(await state.hasRollbacks())) await state.saveRollbacks(all);
   if (JSON.stringify(seen[source]) !== JSON.stringify(stray))
     await writeJson(path.join(state.directory, STRAY), { ...seen, [source]: stray });
   const only = areas.flatMap((area) => recordOf(area) ?? []);
-  // After a rollback, the restored data is put aside, with everything written to it since the restore.
-  const unstored = only.filter(({ inUse, safety }) => inUse === 'before' || safety === undefined).map(({ id }) => id);
+  // After a rollback, the restored data is put aside, with everything written to it since the restore. The WAL of a
+  // server is stored on both sides of a recovery.
+  const isUnstored = ({ inUse, safety }: Rollback) => inUse === 'before' || safety === undefined;
+  const unstored = isDataDirectory ? [] : only.filter(isUnstored).map(({ id }) => id);
   return [
     ...(unstored.length > 0
       ? [

@@ -4,7 +4,7 @@ import { labelOf } from '../plan/mounts.ts';
 import { dataDirectoriesOf } from '../plan/postgres.ts';
 import { parseSchedule } from '../plan/values/schedule.ts';
 
-/** What another backup program does, in labels and settings of Lifeboat. */
+/** The set-up of another backup program, as labels and settings of Lifeboat. */
 export interface Translation {
   /** by service */
   labels: Map<string, Record<string, string>>;

@@ -27,7 +27,7 @@ interface Layer {
   base: string;
 }
 
-/** How many services may extend each other in a row. */
+/** The longest chain of services that extend each other. */
 const MAX_DEPTH = 20;
 
 /** Returns the services of all files, in the order in which the files name them. Malformed services are left out. */

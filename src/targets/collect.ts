@@ -72,7 +72,7 @@ export async function collectTargets(
   );
 }
 
-/** What the agent remembers of each source, ISO times by its name: its first sight, and its last good snapshot. */
+/** The first sight and the last good snapshot of each source, by its name, as ISO times. */
 export interface Remembered {
   seen: Record<string, string>;
   goods: Record<string, string>;

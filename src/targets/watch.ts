@@ -19,11 +19,11 @@ import {
 } from './collect.ts';
 import { nextCommand, type TargetState } from './judge.ts';
 
-/** How often the snapshots are listed while no run ends, milliseconds. */
+/** The time between two listings of the snapshots while no run ends, milliseconds. */
 const LIST_MS = 60 * 60_000;
 /** After a listing that failed, the next one comes this much later, milliseconds. */
 const LIST_AGAIN_MS = 5 * 60_000;
-/** How often listeners hear that WAL is received, milliseconds. */
+/** The time between two reports that WAL is received, milliseconds. */
 const WAL_MS = 5 * 60_000;
 /** A target that is missed for a shorter time is no alarm: a slow request is over sooner. Milliseconds. */
 const SETTLE_MS = 60_000;

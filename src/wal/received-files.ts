@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { lstat, open, readdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { Readable } from 'node:stream';
@@ -70,13 +70,17 @@ export async function readReceived(
   return handle.createReadStream({ start: from, end: to - 1, highWaterMark: 256 * 1024 });
 }
 
-/** Opens the segment that is being received, up to `to`. It may be complete by now. */
+/**
+ * Opens the segment that is being received, up to `to`. It may be complete by now. Returns undefined while the program
+ * still fills a new file with zeros, before it writes to it (receivelog.c).
+ */
 export async function readPartial(
   directory: string,
   name: string,
   options: { size: number; range: { from: number; to: number } },
-): Promise<Readable> {
+): Promise<Readable | undefined> {
   try {
+    if (isUnfilled(await lstat(path.join(directory, `${name}${PARTIAL}`)), options.size)) return undefined;
     return await readReceived(directory, `${name}${PARTIAL}`, options);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT')) throw error;
@@ -84,19 +88,35 @@ export async function readPartial(
   }
 }
 
+/** Returns whether a file is shorter than a segment: the program is filling it with zeros, or died meanwhile. */
+function isUnfilled(stat: Stats, size: number): boolean {
+  return stat.isFile() && stat.size < size;
+}
+
+/**
+ * Removes incomplete segments that the program had not filled with zeros when it died. They hold no WAL, and the
+ * program refuses to continue with such a file (receivelog.c, open_walfile).
+ */
+export async function removeUnfilled(directory: string, segmentSize: number): Promise<void> {
+  const { left, partial } = await listReceived(directory, segmentSize);
+  for (const name of partial === undefined ? left : [...left, partial]) {
+    const file = path.join(directory, `${name}${PARTIAL}`);
+    if (isUnfilled(await lstat(file), segmentSize)) await unlink(file);
+  }
+}
+
 /**
  * Returns where the data of the segment that is being received ends, bytes: after its last byte that is not zero. The
  * rest of the file is zeros from the start on (receivelog.c), and WAL ends where a record would be zeros. Returns 0 for
- * a file that is shorter than a segment: the program died before it had filled it with zeros.
+ * a file that the program has not filled with zeros.
  *
  * @throws WAL_GAP if it is not a plain file
  */
 export async function endOfData(directory: string, name: string, size: number): Promise<number> {
-  const stat = await lstat(path.join(directory, `${name}${PARTIAL}`));
-  if (stat.isFile() && stat.size < size) return 0;
+  const content = await readPartial(directory, name, { size, range: { from: 0, to: size } });
   let at = 0;
   let end = 0;
-  for await (const chunk of await readPartial(directory, name, { size, range: { from: 0, to: size } })) {
+  for await (const chunk of content ?? []) {
     const bytes = chunk as Buffer;
     for (let i = bytes.length - 1; i >= 0; i--) {
       if (bytes[i] === 0) continue;

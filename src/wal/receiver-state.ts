@@ -35,7 +35,7 @@ export function rememberedOf({ systemId, logged, confirmed }: Partial<ReceiverSt
   return systemId === undefined ? undefined : { systemId, logged, confirmed };
 }
 
-/** How far a copy has the WAL of a source. */
+/** The end of the WAL of a source that a copy has. */
 export interface CopiedWal {
   /** ISO time by the server's clock: every transaction that had committed by then is in the copy */
   reached?: string;

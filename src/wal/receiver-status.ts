@@ -48,7 +48,7 @@ export class ReceiverStatus {
     return this.state.systemId === systemId;
   }
 
-  /** What the agent remembers of the stored WAL. */
+  /** The stored WAL, as far as the agent remembers it. */
   get remembered(): RememberedWal | undefined {
     return rememberedOf(this.state);
   }

@@ -21,7 +21,7 @@ import { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
 import { leaveAll, leaveTimeline } from './leave-received.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
-import { empty } from './received-files.ts';
+import { empty, removeUnfilled } from './received-files.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
@@ -114,12 +114,13 @@ export class Receiver {
       this.dropped = undefined;
       await leaveTimeline(connected, connected.facts.segmentSize, signal);
       await this.drain(connected, signal);
+      await removeUnfilled(connected.directory, connected.facts.segmentSize);
       const ended = new AbortController();
       const until = AbortSignal.any([signal, ended.signal]);
       const receiving = receiveWal(tools, connected, until).finally(() => ended.abort());
       receiving.catch(() => undefined);
       try {
-        await this.supervise(connected, until);
+        await this.supervise(connected, until, signal);
       } catch (error) {
         // The reason why the receiver ended says more than the end of the supervision.
         if (!ended.signal.aborted || signal.aborted) throw error;
@@ -205,8 +206,9 @@ export class Receiver {
     }
   }
 
+  // A base backup outlives this connection: only `whole` ends it.
   /** Ships received WAL, and watches the receiver. @throws when the receiver or the server must be reached again */
-  private async supervise(connected: Connected, signal: AbortSignal): Promise<void> {
+  private async supervise(connected: Connected, signal: AbortSignal, whole: AbortSignal): Promise<void> {
     const { session, slot, shipping, facts } = connected;
     const progress = new Progress();
     for (;;) {
@@ -221,7 +223,7 @@ export class Receiver {
       }
       if (shipped?.stored !== undefined && !shipped.more) {
         const { timeline } = state;
-        await this.bases.provide({ systemId: facts.systemId, timeline, stored: shipped.stored }, signal);
+        await this.bases.provide({ systemId: facts.systemId, timeline, stored: shipped.stored }, whole);
       }
       if (!shipped) await refuseFullSpool(connected.directory);
       if (!shipped?.more) await sleep(this.intervalMs, undefined, { signal });

@@ -195,8 +195,9 @@ export class Shipping {
     if (to <= end) return;
     const isWhole = open === undefined || open.parts.length >= MAX_PARTS;
     const range = { from: isWhole ? 0 : end, to };
-    const gap = this.gapBefore(at, new Set());
     const plain = await readPartial(directory, name, { size: segmentSize, range });
+    if (!plain) return;
+    const gap = this.gapBefore(at, new Set());
     const part = await writer.putPart(name, range, plain, signal);
     const reached = this.reachedAt(received);
     const parts = isWhole ? [part] : [...(open?.parts ?? []), part];

@@ -33,7 +33,7 @@ export class Progress {
 
 /** Returns whether a slot no longer has the WAL that it should keep. */
 export function isSpent({ slot }: SlotState): boolean {
-  return slot !== undefined && (slot.status === 'lost' || slot.received === undefined);
+  return slot !== undefined && (slot.status === 'lost' || slot.kept === undefined);
 }
 
 /** The most WAL that the server, or the spool, may hold for a receiver, bytes. */
@@ -86,7 +86,7 @@ export function isWorthALook(state: SlotState): boolean {
 }
 
 function keptBytes({ slot, flushed }: SlotState): number {
-  return slot?.received === undefined || slot.received > flushed ? 0 : Number(flushed - slot.received);
+  return slot?.kept === undefined || slot.kept > flushed ? 0 : Number(flushed - slot.kept);
 }
 
 export function positions(state: SlotState): Pick<ReceiverState, 'at' | 'written' | 'kept' | 'safe'> {

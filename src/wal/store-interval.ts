@@ -1,4 +1,4 @@
-/** How often WAL is stored by default, and at the least, milliseconds. */
+/** The time between two stores of WAL: the default, and the longest one, milliseconds. */
 const DEFAULT_MS = 10_000;
 /** A target for lost data that is longer than this says nothing about the interval, milliseconds. */
 const LONG_MS = 60 * 60_000;

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { CopyPlace } from '../../src/copy/context.ts';
 import { WalFeed } from '../../src/copy/wal-feed.ts';
@@ -21,6 +22,7 @@ let made: boolean;
 let asked: number;
 let copied: Record<string, CopiedWal>;
 let warned: string[];
+let said: string[];
 let deps: ConstructorParameters<typeof WalFeed>[0];
 let feed: WalFeed;
 beforeEach(async () => {
@@ -31,7 +33,7 @@ beforeEach(async () => {
     name: 's3://copy',
     open: async () => ({ ...copy.repository, snapshots }) as unknown as Repository,
   };
-  warned = [];
+  [warned, said] = [[], []];
   deps = {
     copies: [place],
     main: async () => main.repository,
@@ -51,7 +53,7 @@ beforeEach(async () => {
         copied = { ...now };
       },
     },
-    log: { ...silentLog, warn: (line) => void warned.push(line) },
+    log: { ...silentLog, warn: (line) => void warned.push(line), info: (line) => void said.push(line) },
     stallTimeoutMs: 60_000,
     partsMs: 20,
   };
@@ -120,14 +122,28 @@ test('a run that takes hours, such as a drill, does not keep WAL from a copy', a
   await has(2, 3);
 });
 
-test('a failure that lasts is warned about once', async () => {
-  const put = vi.spyOn(copy.destination, 'put').mockRejectedValue(new Error('the disk is full'));
+test('a failure that lasts is warned about once, whatever its message says, and its end is said once', async () => {
+  const put = vi.spyOn(copy.destination, 'put');
+  put.mockImplementation(async (key) => {
+    throw new LifeboatError('DEST_FULL', `there is no room for ${key}`);
+  });
   for (const number of [1, 2, 3]) {
     const puts = put.mock.calls.length;
     await store(number, number);
     if (number > 1) await vi.waitFor(() => expect(put.mock.calls.length).toBeGreaterThan(puts));
   }
-  expect(warned).toHaveLength(1);
+  const messages = new Set(Object.values(copied).map(({ error }) => error?.message));
+  expect(messages).toEqual(new Set([expect.stringContaining('there is no room for')]));
+  expect({ warned, said }).toEqual({ warned: ['a copy lacks the newest WAL; trying again'], said: [] });
+  put.mockRestore();
+  for (const number of [4, 5]) {
+    await store(number, number);
+    await has(2, number);
+  }
+  expect({ warned, said }).toMatchObject({
+    warned: { length: 1 },
+    said: ['a copy gets the newest WAL again'],
+  });
 });
 
 test('after a failure, the copy is looked at again, and the failure is recorded meanwhile', async () => {

@@ -309,6 +309,8 @@ RUN mv ${bin} ${bin}.real && echo ${script} | base64 -d >${bin} && chmod 755 ${b
   it('end with their own error if the server of a drill has too little disk or memory', async () => {
     await stack.psql('CREATE DATABASE shop', { service: 'full' });
     await stack.psql('CREATE TABLE t AS SELECT generate_series(1, 100) AS n', { service: 'full', database: 'shop' });
+    // Only a database with data is asked.
+    await stack.psql('CREATE TABLE t AS SELECT generate_series(1, 100) AS n', { service: 'hungry' });
     const { report: made } = await stack.backup('full.postgres', 'hungry.postgres');
     const snapshot = ['--snapshot', made.snapshot as string];
     const disk = await drill('full.postgres', ...snapshot);

@@ -5,8 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RestoreReport } from '../../src/report/events.ts';
 import { holder, ok, postgres, Stack, sh, until, whileRuns } from '../harness/stack.ts';
+import { times } from '../harness/times.ts';
 
-const KILLS = Number(process.env.LIFEBOAT_KILLS ?? 15);
+const KILLS = Number(process.env.LIFEBOAT_KILLS ?? times(11, 15));
 
 /** While this runs, a restore that loads the table `gated` waits, for as long as a test needs. */
 const GATE = 'SELECT pg_sleep(300) AS gate';
@@ -189,7 +190,7 @@ describe('a restore in place that is killed', () => {
       const what = round % 3 === 2 ? 'process' : 'agent';
       const records = (await stack.objects()).length;
       const restore = spawn(inPlace('--no-safety', ...(round % 2 === 0 ? [] : ['--live'])));
-      const early = round % 12 === 11;
+      const early = round % 11 === 5;
       if (!early) await restore.begun;
       // More points before and around the swap than while the services become healthy again.
       const delay = early ? randomInt(1500) : ((round + randomInt(1000) / 1000) / KILLS) ** 1.7 * lengthMs;
@@ -300,7 +301,7 @@ describe('a restore in place that is killed', () => {
     const seen = { restored: 0, changed: 0 };
     expect((await stack.lifeboat(...inPlace('--no-safety'))).code).toBe(0);
     let now: keyof typeof seen = 'restored';
-    for (let round = 0; round < 6; round++) {
+    for (let round = 0; round < times(4, 6); round++) {
       const rollback = spawn(['rollback', '--yes']);
       await rollback.begun;
       await sleep(randomInt(1200));

@@ -4,9 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
 import { holder, ok, postgres, Stack, until } from '../harness/stack.ts';
+import { times } from '../harness/times.ts';
 import { hashes } from './outcome.ts';
 
-const STOPS = Number(process.env.LIFEBOAT_STOPS ?? 12);
+const STOPS = Number(process.env.LIFEBOAT_STOPS ?? times(7, 12));
 /** id of the lifeboat service, see the harness */
 const GRACE_MS = 20_000;
 

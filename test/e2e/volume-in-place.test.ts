@@ -2,6 +2,9 @@ import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holder, ok, Stack, sh, until } from '../harness/stack.ts';
+import { times } from '../harness/times.ts';
+
+const KILLS = times(4, 6);
 
 /**
  * Lists every entry of a volume with type, mode, owner, size, mtime to the nanosecond, links and content, without
@@ -148,7 +151,7 @@ describe.each([
     expect(await manifest(stack, service)).toEqual(now);
     const came: string[] = [];
     const agent = await stack.id('lifeboat');
-    for (let kill = 0; kill < 6; kill++) {
+    for (let kill = 0; kill < KILLS; kill++) {
       const stops = kill % 2 === 0 ? [] : ['--no-stop'];
       const child = stack.spawn('restore', 'latest', source, '--no-safety', '--yes', ...stops);
       child.stdout?.resume();
@@ -178,6 +181,6 @@ describe.each([
       expect(await manifest(stack, service)).toEqual(now);
       expect((await stack.lifeboat('rollback', '--forget', '--yes')).code).toBe(0);
     }
-    expect(came).toHaveLength(6);
+    expect(came).toHaveLength(KILLS);
   }, 900_000);
 });

@@ -146,6 +146,41 @@ function ps(args: readonly string[]): Promise<Ran> | undefined {
   });
 }
 
+/** Returns the IP address of the host as containers on the default bridge see it. */
+export async function bridgeGateway(): Promise<string | undefined> {
+  const { IPAM } = (await call('GET', '/networks/bridge')) as { IPAM?: { Config?: { Gateway?: string }[] } };
+  return IPAM?.Config?.[0]?.Gateway;
+}
+
+/**
+ * Removes all containers with a label, with their anonymous volumes. They get no time to end, because nothing reads
+ * what they leave behind.
+ */
+export async function removeContainers(label: string): Promise<void> {
+  const query = { all: '1', filters: JSON.stringify({ label: [label] }) };
+  const found = (await call('GET', '/containers/json', { query })) as { Id: string }[];
+  await Promise.all(found.map(({ Id }) => remove(`/containers/${Id}`, { force: '1', v: '1' })));
+}
+
+/** Removes the networks and volumes of a Compose project. No container may use them any more. */
+export async function removeNetworksAndVolumes(project: string): Promise<void> {
+  const query = { filters: JSON.stringify({ label: [`com.docker.compose.project=${project}`] }) };
+  const networks = (await call('GET', '/networks', { query })) as { Id: string }[];
+  const { Volumes } = (await call('GET', '/volumes', { query })) as { Volumes: { Name: string }[] | null };
+  const paths = [
+    ...networks.map(({ Id }) => `/networks/${Id}`),
+    ...(Volumes ?? []).map(({ Name }) => `/volumes/${Name}`),
+  ];
+  await Promise.all(paths.map((path) => remove(path)));
+}
+
+/** Removes something, unless it is gone, another request removes it, or a container of another project uses it. */
+async function remove(path: string, query?: Record<string, string>): Promise<void> {
+  await call('DELETE', path, query ? { query } : {}).catch((error: { statusCode?: number }) => {
+    if (![403, 404, 409].includes(error.statusCode ?? 0)) throw error;
+  });
+}
+
 /** Returns the output and exit status that the client would have. */
 async function answered(work: () => Promise<Partial<Ran>>): Promise<Ran> {
   try {

@@ -5,7 +5,15 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunReport } from '../../src/report/events.ts';
-import { dockerCall, onTerminal, type Ran, type Terminal } from './docker.ts';
+import {
+  bridgeGateway,
+  dockerCall,
+  onTerminal,
+  type Ran,
+  removeContainers,
+  removeNetworksAndVolumes,
+  type Terminal,
+} from './docker.ts';
 import { type Receiver, startReceiver } from './receiver.ts';
 
 import { askDirectly, oneStatement } from './sql.ts';
@@ -96,14 +104,7 @@ export interface StackOptions {
 
 /** Returns the IP address of the host as containers on the default bridge see it. */
 export async function hostAddress(): Promise<string> {
-  const gateway = await ok('docker', [
-    'network',
-    'inspect',
-    'bridge',
-    '--format',
-    '{{(index .IPAM.Config 0).Gateway}}',
-  ]);
-  return gateway.trim() || '172.17.0.1';
+  return (await bridgeGateway()) || '172.17.0.1';
 }
 
 /** Returns a schedule half a day from now, once a day, so no scheduled run disturbs a test. */
@@ -232,10 +233,22 @@ export class Stack {
    * tries again after one, two and four minutes.
    */
   async untilWindow(isOpen: () => Promise<boolean>): Promise<void> {
-    await until('the first window is open', isOpen, 480_000).catch(async (error: Error) => {
+    // A base backup takes seconds, and each look at the windows is a command in the agent.
+    const isCommitted = async () => (await this.objects()).some((key) => key.endsWith('/manifest.json'));
+    const opens = async () => (await isCommitted()) && (await isOpen());
+    await until('the first window is open', opens, 480_000).catch(async (error: Error) => {
       const { stderr } = await sh('docker', ['logs', '--tail', '50', this.container('lifeboat')]);
       throw new Error(`${error.message}\n${stderr}`);
     });
+  }
+
+  /**
+   * Waits until a receiver of WAL has confirmed a position to its server: it has stored everything before. The server
+   * answers this for a hundredth of what a command in the agent costs.
+   */
+  async untilConfirmed(lsn: string, service = 'db'): Promise<void> {
+    const confirmed = `SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= '${lsn}'`;
+    await until('the WAL is confirmed', async () => (await this.psql(confirmed, { service })) !== '0');
   }
 
   /** Like `lifeboat`, but leaves the command running, for tests that disturb it. */
@@ -326,10 +339,10 @@ export class Stack {
   }
 
   async destroy(): Promise<void> {
-    await sh('docker', ['compose', '--progress', 'quiet', 'down', '--volumes', '--timeout', '2', '--remove-orphans'], {
-      cwd: this.directory,
-    });
-    for (const helper of await this.containers()) await sh('docker', ['rm', '--force', '--volumes', helper]);
+    await removeContainers(`com.docker.compose.project=${this.project}`);
+    // Without the agent, no more helpers are created.
+    await removeContainers(`dev.lifeboat.project=${this.project}`);
+    await removeNetworksAndVolumes(this.project);
     await this.receiver?.close();
     await rm(this.directory, { recursive: true, force: true });
   }

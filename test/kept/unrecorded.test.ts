@@ -8,7 +8,7 @@ import { findLostSwap } from '../../src/kept/cut-off.ts';
 import { keptLines, listKept } from '../../src/kept/list.ts';
 import { halfSwapped } from '../../src/kept/undo-volumes.ts';
 import { recordUnrecorded, withoutSaving } from '../../src/kept/unrecorded.ts';
-import type { Plan, VolumeSource } from '../../src/plan/model.ts';
+import type { Plan, PostgresSource, VolumeSource } from '../../src/plan/model.ts';
 import { appendJournal, readJournal } from '../../src/run/journal.ts';
 import { openState, type Rollback } from '../../src/run/state.ts';
 import type { VolumeArea } from '../../src/store/exchange/list-areas.ts';
@@ -55,6 +55,51 @@ test('after the loss of the spool, put-aside data is recorded again; a volume th
   await recordUnrecorded(deps, { runId: 'x', signal });
   await recordUnrecorded(deps, { runId: 'x', signal });
   expect(await state.rollbacks()).toEqual([rebuilt]);
+});
+
+const server = (name: string, mounts: object[]) =>
+  ({ kind: 'postgres', name, mounts, containerId: 'one', dataDirectories: ['/data/pg'] }) as unknown as PostgresSource;
+const data = { type: 'volume', name: 'db', source: '/y', destination: '/data', writable: true };
+const base = { kind: 'base', server: 'db.postgres', name: 'db.postgres.base' };
+const dataDirectory = { kind: 'volume', name: 'db.postgres', mount: { ...data, directory: 'pg' } };
+const withServers = async () => {
+  const sources = [server('db.postgres', [data]), server('dumped.postgres', [data]), server('old.postgres', []), base];
+  return { sources, problems: [] } as unknown as Plan;
+};
+
+test('put-aside data in the data directory of a server is recorded again, with its place', async () => {
+  const state = openState(directory);
+  const roots: string[] = [];
+  const treeStore = {
+    volume: async ({ root }: { root: string }) => {
+      roots.push(root);
+      return roots.length === 1 ? [proven] : [];
+    },
+  } as unknown as TreeStore;
+  await recordUnrecorded(
+    { plan: withServers, treeStore, agentMounts: [], state, log: silentLog },
+    { runId: 'x', signal },
+  );
+  expect(roots).toEqual(['/pgdata/pg', '/pgdata/pg']);
+  expect(await state.rollbacks()).toMatchObject([{ ...rebuilt, source: 'db.postgres', dataDirectory }]);
+});
+
+test('status shows it for a server with base backups, until one of them has seen that there is none', async () => {
+  const state = openState(directory);
+  const read: string[] = [];
+  const areas = async ({ name }: VolumeSource) => {
+    read.push(name);
+    return [proven, forged];
+  };
+  const none = () => Promise.reject(new Error('there is no server'));
+  const deps = { state, plan: withServers, open: async () => new Set<string>() };
+  const found = await listKept(deps, none, areas);
+  expect(found.restores).toMatchObject([{ id: 'r', source: 'db.postgres', dataDirectory, bytes: 12 }]);
+  expect(found.stray).toMatchObject([{ source: 'db.postgres', name: 'pgsql_tmp.lifeboat-before-e' }]);
+  expect(read).toEqual(['db.postgres']);
+  writeFileSync(path.join(directory, 'stray-areas.json'), '{"db.postgres":[]}');
+  await state.saveRollbacks([]);
+  expect(await listKept(deps, none, areas)).toEqual({ restores: [], stray: [] });
 });
 
 test('status shows such data, names what it cannot verify, and reads no volume in which a backup saw none', async () => {

@@ -213,7 +213,7 @@ test('a volume completes a record that was saved before its exchange, and never 
   const state = openState(directory);
   const others = [rollback('o', 'app.files'), { ...rollback('d'), volume: undefined, databases: [] }];
   await state.saveRollbacks([...others, rollback('gone'), rollback('r')] as Rollback[]);
-  await refreshKeptVolume(state, 'web.media', [shown]);
+  await refreshKeptVolume(state, { source: 'web.media' }, [shown]);
   expect(await state.rollbacks()).toMatchObject([{ id: 'o' }, { id: 'd' }, complete]);
 
   // A restore that was taken back put nothing aside. A rollback that was taken back has another ID than its record.
@@ -229,13 +229,13 @@ test('a record whose data is not found stays, with the reason, until somebody fo
   const known = knownArea('r');
   await state.saveRollbacks([{ ...rollback('r'), volume: known }]);
   for (const missing of ['area', 'volume'] as const) {
-    const found = await refreshKeptVolume(state, 'web.media', [
+    const found = await refreshKeptVolume(state, { source: 'web.media' }, [
       { kind: 'before', id: 'r', files: 0, bytes: 0, missing },
     ]);
     expect(found).toEqual(new Map([['r', missing]]));
     expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: known }]);
   }
-  expect(await refreshKeptVolume(state, 'web.media', [area('r')])).toEqual(new Map());
+  expect(await refreshKeptVolume(state, { source: 'web.media' }, [area('r')])).toEqual(new Map());
 });
 
 test('after the loss of the spool, areas that only Lifeboat can have made get records again', async () => {
@@ -251,9 +251,9 @@ test('after the loss of the spool, areas that only Lifeboat can have made get re
     inUse: 'before',
     volume: knownArea('b'),
   };
-  await refreshKeptVolume(state, 'web.media', areas);
+  await refreshKeptVolume(state, { source: 'web.media' }, areas);
   expect(await state.rollbacks()).toEqual([once]);
-  await refreshKeptVolume(state, 'web.media', areas);
+  await refreshKeptVolume(state, { source: 'web.media' }, areas);
   expect(await state.rollbacks()).toEqual([once]);
   const stray = strayAreas('web.media', areas, { all: await state.rollbacks(), open: new Set(['f']) });
   expect(stray.map(({ id }) => id)).toEqual(['c', 'd', 'e']);
@@ -267,7 +267,7 @@ test('a record of an area that exists is not dropped, and status says why the ar
   const refused: VolumeArea = { kind: 'before', id: 'r', files: 0, bytes: 0, refused: 'its list of moves has changed' };
   // The deletion of the second one was interrupted.
   const half = area('s');
-  await refreshKeptVolume(state, 'web.media', [refused, half]);
+  await refreshKeptVolume(state, { source: 'web.media' }, [refused, half]);
   expect(await state.rollbacks()).toEqual([{ ...rollback('r'), volume: known }, forgotten]);
   const planned = { kind: 'volume', name: 'web.media', mount: {} } as unknown as VolumeSource;
   const plan = async () => ({ sources: [planned], problems: [] }) as unknown as Plan;

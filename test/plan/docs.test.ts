@@ -8,8 +8,7 @@ const START = '<!-- table: made from the code by UPDATE_DOCS=1 npm run test:unit
 const END = '<!-- end of table -->\n';
 
 function row(name: string, field: Field, columns: (field: Field) => string[]): string {
-  const doc = field.planned ? `${field.doc} (not available in this version yet)` : field.doc;
-  const cells = [`\`${name.replace('*', '<name>')}\``, field.form, ...columns(field), doc];
+  const cells = [`\`${name.replace('*', '<name>')}\``, field.form, ...columns(field), field.doc];
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`;
 }
 

@@ -29,21 +29,27 @@ test('a backup warns of put-aside data in a volume that no snapshot has, and of 
     record(id(3), { safety: 'snapshot', inUse: 'before' }),
     record(id(4), { source: 'app.other' }),
   ]);
-  expect(await asideWarnings(state, 'web.media', names.slice(0, 2), journals)).toEqual([
-    expect.stringMatching(/put aside \(20261120T030000Z-000001\) is not backed up, and no snapshot has it/),
-  ]);
+  expect(
+    await asideWarnings(state, { source: 'web.media', isDataDirectory: false }, names.slice(0, 2), journals),
+  ).toEqual([expect.stringMatching(/put aside \(20261120T030000Z-000001\) is not backed up, and no snapshot has it/)]);
   expect(await seenStrays(state)).toEqual({ 'web.media': [] });
   // The restore that builds an area has not ended.
   writeFileSync(path.join(journals, `${id(6)}.ndjson`), '');
   const strays = [`.lifeboat-before-${id(4)}`, `.lifeboat-before-${id(5)}`];
-  expect(await asideWarnings(state, 'web.media', names, journals)).toEqual([
+  expect(await asideWarnings(state, { source: 'web.media', isDataDirectory: false }, names, journals)).toEqual([
     expect.stringContaining(`(${id(1)}, ${id(3)})`),
     expect.stringContaining(`${strays.join(', ')}. The spool has no record of it; \`lifeboat status\``),
   ]);
   expect(await seenStrays(state)).toEqual({ 'web.media': strays });
-  expect(await asideWarnings(state, 'web.empty', [], journals)).toEqual([]);
+  expect(await asideWarnings(state, { source: 'web.empty', isDataDirectory: false }, [], journals)).toEqual([]);
+  const server = { source: 'web.media', isDataDirectory: true };
+  // The WAL of a server is stored on both sides of a recovery in place.
+  expect(await asideWarnings(state, server, [`pgsql_tmp.lifeboat-before-${id(1)}`], journals)).toEqual([]);
+  expect(await asideWarnings(state, server, [`pgsql_tmp.lifeboat-before-${id(7)}`], journals)).toEqual([
+    expect.stringContaining(`: pgsql_tmp.lifeboat-before-${id(7)}. The spool has no record`),
+  ]);
   rmSync(path.join(directory, 'rollbacks.json'));
   expect(await seenStrays(state)).toEqual({});
-  await asideWarnings(state, 'web.empty', [], journals);
+  await asideWarnings(state, { source: 'web.empty', isDataDirectory: false }, [], journals);
   expect(await state.hasRollbacks()).toBe(true);
 });

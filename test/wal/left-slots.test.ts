@@ -40,7 +40,8 @@ const tools = {
       const slot = slots.get(name as string);
       const position = { at: now.toISOString(), inserting: '8/0', flushed: '8/0', timeline: '00000001' };
       if (!slot) return { ...position, active: null };
-      return { ...position, active: String(slot.active), received: `${(8n - slot.kept).toString(16)}/0`, safe: null };
+      const lsn = `${(8n - slot.kept).toString(16)}/0`;
+      return { ...position, active: String(slot.active), kept: lsn, received: lsn, safe: null };
     },
     all: async (sql: string, [name]: string[] = []) => {
       if (sql.includes('pg_drop_replication_slot')) slots.delete(name as string);

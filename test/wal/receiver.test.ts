@@ -34,6 +34,7 @@ let starts: string[][];
 let receive: ((start: number) => Promise<void> | void) | undefined;
 let alarms: string[];
 let bases: number;
+let makeBase: ((signal: AbortSignal) => Promise<boolean>) | undefined;
 let stop: AbortController;
 
 beforeEach(() => {
@@ -41,7 +42,7 @@ beforeEach(() => {
   spool = join(root, 'spool', SOURCE);
   mkdirSync(spool, { recursive: true });
   bench = new WalBench();
-  [starts, alarms, bases, received, receive] = [[], [], 0, undefined, undefined];
+  [starts, alarms, bases, received, receive, makeBase] = [[], [], 0, undefined, undefined, undefined];
   stop = new AbortController();
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
@@ -56,7 +57,8 @@ async function one(sql: string): Promise<object> {
     };
   if (sql.includes('pg_create_physical_replication_slot')) received = flushed;
   const lsn = formatLsn(flushed);
-  const slot = received === undefined ? { active: null } : { active: 'true', received: formatLsn(received) };
+  const at = received === undefined ? undefined : formatLsn(received);
+  const slot = at === undefined ? { active: null } : { active: 'true', kept: at, received: at };
   return { at: new Date().toISOString(), inserting: lsn, flushed: lsn, timeline: '00000001', directory: '/d', ...slot };
 }
 
@@ -66,7 +68,7 @@ async function all(sql: string): Promise<object[]> {
 }
 
 async function run(argv: readonly string[], signal: AbortSignal): Promise<string> {
-  if (argv[0] === 'df') return 'head\n/dev/sda 10485760 1048576 9437184 10% /d';
+  if (argv.includes('disk')) return 'head\n/dev/sda 10485760 1048576 9437184 10% /d';
   if (!argv.includes('receive')) return '';
   starts.push(readdirSync(spool).sort());
   await receive?.(starts.length);
@@ -87,9 +89,9 @@ function makeReceiver(): Receiver {
     alarm: (_topic, _source, { message }) => void alarms.push(message),
     repository: async () => repository as unknown as Repository,
     openTools: async () => tools,
-    async makeBase() {
+    async makeBase(_, signal) {
       bases++;
-      return true;
+      return (await makeBase?.(signal)) ?? true;
     },
   };
   return new Receiver(deps, source);
@@ -158,4 +160,35 @@ test('the reason of a gap that never came is not that of a later one', async () 
   };
   await runUntil(async () => ((await wal())?.gaps.length ?? 0) > 0);
   expect((await wal())?.gaps[0]?.why).toMatch(/the server no longer has it$/);
+});
+
+test('a base backup goes on while the receiver connects again, and ends with the receiver', async () => {
+  let making: AbortSignal | undefined;
+  makeBase = (signal) =>
+    new Promise((_, reject) => {
+      making = signal;
+      signal.addEventListener('abort', () => reject(signal.reason));
+    });
+  flushed = startOf(2, SIZE) + 5000n;
+  const abortedAtStart: (boolean | undefined)[] = [];
+  receive = async (start) => {
+    abortedAtStart.push(making?.aborted);
+    put(name(1));
+    put(`${name(2)}.partial`);
+    received = flushed;
+    if (start > 1) return;
+    await expect.poll(() => making).toBeDefined();
+    throw new LifeboatError('EXEC_FAILED', 'the connection was closed');
+  };
+  await runUntil(async () => starts.length > 1);
+  expect(bases).toBe(1);
+  expect(abortedAtStart).toEqual([undefined, false]);
+  expect(making?.aborted).toBe(true);
+});
+
+test('a file that the receiver had not filled when it died is removed, because it refuses such a file', async () => {
+  flushed = startOf(2, SIZE) + 5000n;
+  writeFileSync(join(spool, `${name(2)}.partial`), Buffer.alloc(SIZE / 2));
+  await runUntil(async () => starts.length > 0);
+  expect(starts).toEqual([[]]);
 });

@@ -1,7 +1,7 @@
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { parseDf } from '../../src/sources/postgres/facts/disk.ts';
 import type { SlotState } from '../../src/sources/postgres/wal/slot.ts';
-import { isSpent, judgeSlot } from '../../src/wal/slot-watch.ts';
+import { isSpent, judgeSlot, Progress, positions } from '../../src/wal/slot-watch.ts';
 
 const GIB = 1024 ** 3;
 const disk = (total: number, free = total) => ({ total: total * GIB, free: free * GIB });
@@ -10,7 +10,7 @@ const disk = (total: number, free = total) => ({ total: total * GIB, free: free 
 const state = (kept: number, slot: Partial<NonNullable<SlotState['slot']>> = {}): SlotState => {
   const flushed = BigInt(Math.round(kept * GIB)) + 100n;
   const position = { inserting: flushed, flushed, timeline: 1, at: '2026-11-20T03:00:00.000Z' };
-  return { ...position, slot: { active: true, received: 100n, status: 'extended', ...slot } };
+  return { ...position, slot: { active: true, kept: 100n, received: 100n, status: 'extended', ...slot } };
 };
 
 describe('the WAL that a server keeps for a slot', () => {
@@ -39,6 +39,46 @@ describe('the WAL that a server keeps for a slot', () => {
   test('is lost once the server removed it', () => {
     expect(isSpent(state(1))).toBe(false);
     expect(isSpent(state(1, { status: 'lost' }))).toBe(true);
+    const { kept: _, ...slot } = state(1).slot as NonNullable<SlotState['slot']>;
+    expect(isSpent({ ...state(1), slot })).toBe(true);
+  });
+
+  test('begins where the slot does, however far the receiver is', () => {
+    expect(positions(state(1, { received: 100n + BigInt(GIB) })).kept).toBe(GIB);
+  });
+});
+
+describe('the progress of a receiver', () => {
+  afterEach(() => vi.restoreAllMocks());
+
+  /** Checks states at these seconds. Returns whether the receiver still counts as working. */
+  const check = (...states: [number, SlotState][]): boolean => {
+    let clock = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => clock * 1000);
+    const progress = new Progress();
+    try {
+      for (const [at, one] of states) {
+        clock = at;
+        progress.check(one);
+      }
+      return true;
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'PG_STALLED' });
+      return false;
+    }
+  };
+  const at = (flushed: bigint, received: bigint): SlotState => ({ ...state(0, { received }), flushed });
+
+  test('is what its files hold: the slot stays at the beginning of a segment for hours', () => {
+    expect(check([0, at(200n, 200n)], [40, at(300n, 300n)], [80, at(400n, 400n)])).toBe(true);
+  });
+
+  test('is none while the server writes and the files do not grow', () => {
+    expect(check([0, at(200n, 200n)], [1, at(300n, 200n)], [40, at(400n, 200n)])).toBe(false);
+  });
+
+  test('is complete on a server that writes nothing', () => {
+    expect(check([0, at(200n, 200n)], [3600, at(200n, 200n)])).toBe(true);
   });
 });
 

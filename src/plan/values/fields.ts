@@ -28,8 +28,6 @@ export interface Field<T = unknown> {
   default?: string;
   /** the value never appears in a message */
   secret?: true;
-  /** not available in this version; using it is a mistake */
-  planned?: true;
   /** at least one of these keys must be set too */
   needs?: readonly string[];
 }
@@ -117,7 +115,7 @@ export function readFields<F extends Fields>(
   for (const [key, text] of given) {
     const row = rowOf(fields, key);
     const present = independent.includes(key) ? undefined : given;
-    const found = row === undefined ? unknownKey(noun, fields, key) : checkUse(noun, fields[row]!, key, present);
+    const found = row === undefined ? unknownKey(noun, fields, key) : checkUse(fields[row]!, key, present);
     if (found !== undefined) {
       mistakes.push(found);
       continue;
@@ -140,15 +138,7 @@ function valueIn(parsed: Parsed<unknown>): unknown {
 }
 
 /** `given`: all keys; undefined: the key needs no other one. */
-function checkUse(
-  noun: string,
-  field: Field,
-  key: string,
-  given: ReadonlyMap<string, string> | undefined,
-): Mistake | undefined {
-  if (field.planned) {
-    return mistake(key, 'invalid', `${key} is not available in this version yet`, `remove the ${noun}`);
-  }
+function checkUse(field: Field, key: string, given: ReadonlyMap<string, string> | undefined): Mistake | undefined {
   if (given && field.needs !== undefined && !field.needs.some((parent) => isGiven(given, parent))) {
     const parents = field.needs.join(' or ');
     return mistake(key, 'unused', `${key} does nothing without ${parents}`, `add ${parents}, or remove it`);

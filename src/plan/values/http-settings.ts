@@ -31,7 +31,7 @@ export const HTTP_SETTINGS = {
   },
 } as const satisfies Fields;
 
-/** How the page, the metrics and the API are served. */
+/** The settings of the page, the metrics and the API. */
 export interface HttpSettings {
   readonly port: number;
   readonly user: string;

@@ -1,6 +1,6 @@
 import type { Parsed } from './fields.ts';
 
-/** What the storage of a place costs, and from when on it is reported. */
+/** The price of a place's storage, and the size and price from which on Lifeboat reports them. */
 export interface PlaceLimits {
   /** price of 1 GB (10⁹ bytes) a month, in any currency */
   readonly pricePerGb?: number;

@@ -16,7 +16,7 @@ export interface LiveServer {
   systemId: string;
 }
 
-/** How a recovery in place reaches the server in use. */
+/** The server in use, as a recovery in place reaches it. */
 export interface Reaching {
   deps: Pick<RestoreDeps, 'openTools' | 'project' | 'log'>;
   server: PostgresSource;

@@ -1,19 +1,17 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo, LifeboatError } from '../../base/errors.ts';
+import { errorInfo } from '../../base/errors.ts';
 import { dataDirectoryOf } from '../../kept/data-directory.ts';
 import { restoreTarget } from '../../kept/target.ts';
 import { recoverVolumes } from '../../kept/undo-volumes.ts';
 import { type VolumePlace, volumeName, volumePlace } from '../../kept/volume-place.ts';
 import { checkWhole, swapVolume } from '../../kept/volumes.ts';
 import type { Mount, PostgresSource, VolumeSource } from '../../plan/model.ts';
-import { formatBoth, formatBytes, plural } from '../../report/format.ts';
-import type { RecordedBase } from '../../sources/postgres/base-source.ts';
+import { formatBytes, plural } from '../../report/format.ts';
 import { HELPER_ROOT } from '../../sources/volume.ts';
 import type { TreeDifference } from '../../store/content/compare-tree.ts';
 import type { CopiedTree } from '../../store/exchange/copy-tree.ts';
 import { areaName } from '../../store/filesystem/area.ts';
-import { withKeyId } from '../../store/objects/manifest.ts';
 import { storeIntervalMs } from '../../wal/store-interval.ts';
 import type {
   Consent,
@@ -37,6 +35,7 @@ import {
   waitUntilStored,
 } from './live-server.ts';
 import { AMCHECK_MS, type RecoverDeps, recoverInto } from './recover-into.ts';
+import { refuseDamaged, refuseFullVolume, refuseMountsInside, refuseOtherVersion } from './refuse-in-place.ts';
 
 export interface InPlaceDeps extends RestoreDeps, PointDeps, Pick<RecoverDeps, 'agent'> {
   /** the last report of the receiver of a source */
@@ -79,6 +78,8 @@ export async function prepareInPlace(
   await refuseOtherVersion(context, server, live);
   const volume = dataDirectoryOf(server, live?.dataDirectory);
   refuseMountsInside(server, volume);
+  // A recovery may take hours, so it does not begin if the exchange would be refused.
+  await refuseWriters(deps.engine, volume, deps.agentId, { onlyForeign: true });
   const place = volumePlace(volume.mount, deps.agentMounts);
   await checkWhole(deps.journals, context.journal.file, place);
   const work: Work = { deps, request, context, start, server, live, volume, place, reaching };
@@ -105,40 +106,6 @@ export async function prepareInPlace(
   };
 }
 
-/** Refuses data of another major version than that of the server: it would not start. @throws TREE_TARGET_REFUSED */
-async function refuseOtherVersion(
-  { entry, repository }: RestoreContext,
-  { imageId, containerName }: PostgresSource,
-  live: LiveServer | undefined,
-): Promise<void> {
-  if (!entry.facts) throw new LifeboatError('OBJECT_MISSING', 'the base backup has no facts');
-  const { server } = (await repository.readFacts(withKeyId(entry.facts, entry))) as RecordedBase;
-  const major = (version: number) => Math.floor(version / 10_000);
-  const isSame = live ? major(live.versionNumber) === major(server.versionNumber) : entry.image === imageId;
-  if (isSame) return;
-  const runs = live ? `is Postgres ${major(live.versionNumber)}` : 'does not answer, and has another image';
-  throw new LifeboatError(
-    'TREE_TARGET_REFUSED',
-    `the base backup is of Postgres ${server.version}, and ${containerName} ${runs}`,
-    { hint: 'Use --to-volume, or run the former image on an empty volume. Nothing was changed.' },
-  );
-}
-
-/**
- * Refuses a data directory of which a part is in another mount, such as `pg_wal`: only the rest of it would be
- * exchanged. Single files, such as a configuration file, stay as they are mounted.
- */
-function refuseMountsInside({ mounts, containerName }: PostgresSource, { mount }: VolumeSource): void {
-  const root = path.posix.join(mount.destination, mount.directory ?? '');
-  const inside = mounts.find(({ destination, kind }) => kind !== 'file' && destination.startsWith(`${root}/`));
-  if (!inside) return;
-  throw new LifeboatError(
-    'TREE_TARGET_REFUSED',
-    `${containerName} mounts ${inside.destination} inside its data directory, so that cannot be exchanged as a whole`,
-    { hint: 'Use --to-volume. Nothing was changed.' },
-  );
-}
-
 /** Compares the data directory with the base backup: their sizes matter. */
 async function compare({ deps, request, context, place }: Work): Promise<TreeDifference> {
   const indexPath = await fetchIndex(request, context);
@@ -158,12 +125,7 @@ function previewOf(
   const name = volumeName(volume.mount);
   // The recovered data is in a volume of its own first, which usually is on the same disk.
   const needed = 2 * difference.needed;
-  if (needed > free) {
-    const [has, needs] = formatBoth(free, needed);
-    throw new LifeboatError('TREE_TARGET_FULL', `${name} has ${has} free, and the recovery needs ${needs}`, {
-      hint: 'Free space: `lifeboat status` shows the data that earlier restores put aside. --to-volume needs half as much.',
-    });
-  }
+  refuseFullVolume(name, { free, needed });
   const { base } = start;
   const other = live && live.systemId !== base.systemId;
   return {
@@ -192,12 +154,7 @@ async function recoverBeside(work: Work, needed: number): Promise<CopiedTree> {
   const recovered = await recoverInto(deps, asked, { repository, start, id, journal, directory });
   let copied: CopiedTree;
   try {
-    const damaged = recovered.checks.find(({ ok }) => !ok);
-    if (damaged) {
-      throw new LifeboatError('PG_RESTORE_FAILED', `the recovered data is damaged: ${damaged.detail}`, {
-        hint: 'Nothing was replaced. Recover to an earlier time, or use --to-volume to look at the data.',
-      });
-    }
+    refuseDamaged(recovered.checks);
     const { at, stopped, lastCommit } = recovered.recovered;
     request.say(
       `  recovered ${at === 'target' ? `to the target: stopped ${stopped}` : 'to the end of the stored WAL'}`,

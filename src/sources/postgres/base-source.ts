@@ -9,6 +9,7 @@ import { applicationName } from './postgres-source.ts';
 import { databaseArgument, TOOLS } from './server/commands.ts';
 import { openTools } from './server/helper-tools.ts';
 import type { Session } from './server/session.ts';
+import { sqlState } from './server/sql-state.ts';
 import type { AgentContext, Tools } from './server/tools.ts';
 import { openAnswering, whenUp } from './server/when-up.ts';
 import { type BackupManifest, parseBackupManifest } from './wal/backup-manifest.ts';
@@ -78,11 +79,13 @@ async function captureBase(planned: BaseSource, tools: Tools, { signal }: Captur
   );
   const startTime = await clockOf(control);
   let stopTime = startTime;
+  const areas = await readAreas(control);
   let manifest: BackupManifest | undefined;
   const tree: CapturedTree = {
     root: `the base backup of ${planned.containerName}`,
     ...{ reach: { kind: 'here' }, include: [], exclude: [], warnings: [] },
     ...{ facts: {}, summary: `base backup · Postgres ${version}`, image: planned.imageId },
+    ...(areas ? { areas } : {}),
     tar: {
       seen: {
         [MANIFEST](content) {
@@ -118,6 +121,23 @@ async function clockOf(session: Session): Promise<string> {
     `SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at`,
   );
   return at;
+}
+
+/**
+ * Returns the names of put-aside data in the data directory, which base backups leave out. Returns undefined if the
+ * role may not list the directory.
+ */
+async function readAreas(session: Session): Promise<string[] | undefined> {
+  try {
+    const names = await session.all<{ name: string }>(
+      "SELECT name FROM pg_ls_dir('.') AS name WHERE name LIKE 'pgsql\\_tmp.lifeboat-%' ORDER BY name",
+    );
+    return names.map(({ name }) => name);
+  } catch (error) {
+    // insufficient_privilege
+    if (sqlState(error) === '42501') return undefined;
+    throw error;
+  }
 }
 
 /** Builds the command that writes a base backup without WAL to its stdout, as one tar. */

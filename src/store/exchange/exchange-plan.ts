@@ -6,15 +6,25 @@ import { shortPath, split, type TreePath } from '../filesystem/path.ts';
 import { companionsOf, isSqliteAt } from '../sqlite/sqlite-file.ts';
 import type { ExchangeStep } from './move-list.ts';
 
+/** The directory without which Postgres does not start: it holds `pg_control` (Postgres docs, Database File Layout). */
+const CONTROL = 'global';
+/** The file that every data directory of Postgres has at its top. */
+const VERSION = 'PG_VERSION';
+
 /**
  * Plans to exchange everything at the top: what is there moves out, all of `incoming` moves in, and the root gets the
  * metadata of `incoming`.
+ *
+ * If that is a data directory of Postgres, a server cannot start on a mixture of both. Docker starts containers again
+ * after a loss of power, and does not wait for Lifeboat.
  */
 export function* planWhole(root: Directory, incoming: Directory, before: DirectoryMeta): Generator<ExchangeStep> {
   const old = root.names().filter((name) => !parseAreaName(name));
   const fresh = new Set(incoming.names());
-  for (const path of old) yield { type: 'move', path, out: true, in: fresh.delete(path) };
-  for (const path of fresh) yield { type: 'move', path, out: false, in: true };
+  const isPostgres = old.includes(VERSION) || fresh.has(VERSION);
+  const around = (path: TreePath) => (isPostgres && path === CONTROL ? { around: true as const } : {});
+  for (const path of old) yield { type: 'move', path, out: true, in: fresh.delete(path), ...around(path) };
+  for (const path of fresh) yield { type: 'move', path, out: false, in: true, ...around(path) };
   yield { type: 'directory', path: '', before, after: incoming.meta() };
 }
 

@@ -19,6 +19,7 @@ import {
   writeMoves,
 } from './move-list.ts';
 import { createOwn, type FoundArea, RESERVED } from './own-area.ts';
+import { eachInOrder, type Half } from './step-order.ts';
 import { revertExchange } from './undo-exchange.ts';
 
 /**
@@ -71,10 +72,10 @@ export async function exchange(
     begun?.(prepared.known);
     open = prepared;
     const begin = performance.now();
-    for await (const step of open.steps()) {
-      heard?.();
-      forward(root, request.incoming, found.area, step);
-    }
+    const { incoming } = request;
+    await eachInOrder(open, heard ?? (() => undefined), (step, half) =>
+      forward({ root, incoming, area: found.area }, step, half),
+    );
     heard?.();
     swapMs = performance.now() - begin;
     await setDirectoryMeta(root, found.area, open.steps(), 'after');
@@ -106,13 +107,24 @@ async function prepareMoves(request: ExchangeRequest, plan: Parameters<typeof ex
   return { root, found, known, header, steps, source };
 }
 
-function forward(root: Directory, incoming: Directory, area: Directory, step: ExchangeStep): void {
+interface Directories {
+  root: Directory;
+  incoming: Directory;
+  area: Directory;
+}
+
+function forward({ root, incoming, area }: Directories, step: ExchangeStep, half: Half): void {
   if (step.type === 'make') makeIn(root, step.path, step.meta);
   if (step.type !== 'move') return;
   const { parent } = split(step.path);
   const done = within(root, parent, (live) => {
-    const out = !step.out || within(area, joined(KEPT, parent), (kept) => moved(root, step.path, live, kept), MAKE);
-    return out && (!step.in || within(incoming, parent, (from) => moved(root, step.path, from, live)));
+    const out =
+      half === 'in' ||
+      !step.out ||
+      within(area, joined(KEPT, parent), (kept) => moved(root, step.path, live, kept), MAKE);
+    return (
+      out && (half === 'out' || !step.in || within(incoming, parent, (from) => moved(root, step.path, from, live)))
+    );
   });
   if (!done) throw disturbed(`${shortPath(parent)} is not the directory that was checked`);
 }

@@ -39,10 +39,14 @@ export interface ExchangeHeader {
   snapshot?: string;
 }
 
-/** One step of an exchange. The order of steps does not matter: no moved path is inside another one. */
+/** One step of an exchange. No moved path is inside another one, so any step may come before any other. */
 export type ExchangeStep =
-  /** `out`: the present content moves to the area; `in`: the incoming content moves in */
-  | { type: 'move'; path: TreePath; out: boolean; in: boolean }
+  /**
+   * `out`: the present content moves to the area; `in`: the incoming content moves in. `around`: the old content moves
+   * out before everything else, and the new content moves in after everything else. If the exchange is taken back, what
+   * came in also leaves first, and what left comes back last
+   */
+  | { type: 'move'; path: TreePath; out: boolean; in: boolean; around?: true | undefined }
   /** makes a directory that is missing above an incoming path, with the metadata it had */
   | { type: 'make'; path: TreePath; meta: DirectoryMeta }
   /** a directory in which something moves: its metadata before the exchange, and after it */
@@ -182,7 +186,13 @@ const META = z.object({
 });
 
 const STEP = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('move'), path: PATH, out: z.boolean(), in: z.boolean() }),
+  z.object({
+    type: z.literal('move'),
+    path: PATH,
+    out: z.boolean(),
+    in: z.boolean(),
+    around: z.literal(true).optional(),
+  }),
   z.object({ type: z.literal('make'), path: PATH, meta: META }),
   z.object({ type: z.literal('directory'), path: PATH, before: META, after: META }),
 ]);

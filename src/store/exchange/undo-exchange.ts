@@ -17,6 +17,7 @@ import {
 import { type KnownArea, lockArea, recognise } from './known-area.ts';
 import { type ExchangeHeader, type ExchangeStep, exchangeState, readMoves, UNDER_WAY } from './move-list.ts';
 import { type AreaRecord, type FoundArea, removeArea } from './own-area.ts';
+import { eachInOrder, type Move } from './step-order.ts';
 
 /** The directory, inside the area, for files that other programs created in the place of moved ones. */
 const LATE = 'late';
@@ -137,11 +138,14 @@ export async function revertExchange(
   return { now: 'old', left };
 }
 
-async function takeBack({ root, found, steps }: OpenExchange, incoming: Directory, heard: () => void): Promise<void> {
-  for await (const step of steps()) {
-    heard();
-    backward(root, incoming, found.area, step);
-  }
+async function takeBack(open: OpenExchange, incoming: Directory, heard: () => void): Promise<void> {
+  const { root, found, steps } = open;
+  // What `around` moved out comes back last, so the content that came in leaves first.
+  await eachInOrder(open, heard, (step, half) => {
+    if (step.type !== 'move') return;
+    if (half !== 'in') leave(root, incoming, found.area, step);
+    if (half !== 'out') comeBack(root, found.area, step);
+  });
   await unmake(root, steps());
   await setDirectoryMeta(root, found.area, steps(), 'before');
   root.sync();
@@ -152,31 +156,36 @@ function holds(area: Directory, parent: TreePath, name: TreePath): boolean {
   return within(area, parent, (directory) => directory.look(name) !== undefined) ?? false;
 }
 
-function backward(root: Directory, incoming: Directory, area: Directory, step: ExchangeStep): void {
-  if (step.type !== 'move') return;
+/** Moves what came in by a step to where it came from. */
+function leave(root: Directory, incoming: Directory, area: Directory, step: Move): void {
   const { parent, name } = split(step.path);
-  within(root, parent, (live) => {
-    // The old data moves out before the new data moves in. Without the old data in the area, the live name has it: it
-    // has not moved yet, or an earlier reversal has moved it back.
-    if (step.in && (!step.out || holds(area, joined(KEPT, parent), name))) {
-      within(
-        incoming,
-        parent,
-        (from) => {
-          if (!from.look(name) && live.look(name)) live.move(name, from);
-        },
-        MAKE,
-      );
-    }
-    if (step.out) {
-      within(area, joined(KEPT, parent), (kept) => {
-        if (!kept.look(name)) return;
-        // Another program has created this name since: its file is put aside too.
-        if (live.look(name)) within(area, joined(LATE, parent), (late) => live.move(name, late), MAKE);
-        kept.move(name, live);
-      });
-    }
-  });
+  // The old data moves out before the new data moves in. Without the old data in the area, the live name has it: it has
+  // not moved yet, or an earlier reversal has moved it back.
+  if (!step.in || (step.out && !holds(area, joined(KEPT, parent), name))) return;
+  within(root, parent, (live) =>
+    within(
+      incoming,
+      parent,
+      (from) => {
+        if (!from.look(name) && live.look(name)) live.move(name, from);
+      },
+      MAKE,
+    ),
+  );
+}
+
+/** Moves what moved out by a step to its old place. */
+function comeBack(root: Directory, area: Directory, step: Move): void {
+  if (!step.out) return;
+  const { parent, name } = split(step.path);
+  within(root, parent, (live) =>
+    within(area, joined(KEPT, parent), (kept) => {
+      if (!kept.look(name)) return;
+      // Another program has created this name since: its file is put aside too.
+      if (live.look(name)) within(area, joined(LATE, parent), (late) => live.move(name, late), MAKE);
+      kept.move(name, live);
+    }),
+  );
 }
 
 /**

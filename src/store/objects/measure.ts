@@ -1,6 +1,6 @@
 import type { Destination } from '../../destinations/destination.ts';
 
-/** What a repository holds of one project, bytes as stored. */
+/** The size of one project in a repository, bytes as stored. */
 export interface StoredSizes {
   bytes: number;
   objects: number;

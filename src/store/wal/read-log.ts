@@ -139,7 +139,7 @@ export interface LogEnd {
   revision: number;
 }
 
-/** What the agent remembers of the stored WAL of a server. */
+/** The stored WAL of a server, as far as the agent remembers it. */
 export interface RememberedWal {
   systemId: string;
   logged?: LogEnd | undefined;

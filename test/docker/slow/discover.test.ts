@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type Log, silentLog } from '../../../src/base/log.ts';
-import { candidateIds, findSelf, listFacts, listFactsAndMounts, watch } from '../../../src/docker/discover.ts';
+import { listFacts, listForPlan, watch } from '../../../src/docker/discover.ts';
 import { createEngine, type Engine } from '../../../src/docker/engine.ts';
+import { candidateIds, findSelf } from '../../../src/docker/own-container.ts';
 import { type Call, type StubEngine, startStubEngine, stubContainer } from '../../harness/stub-engine.ts';
 import { LONG_WAIT } from '../../harness/wait.ts';
 
@@ -30,6 +31,12 @@ function have(containers: Record<string, Record<string, string> | 'vanished'>): 
   }
 }
 
+const mount = { Type: 'bind', Source: '/srv/app.db', Destination: '/app.db', RW: true };
+
+const row = (id: string, State: string, Labels = {}) => {
+  return { Id: id, Names: [`/${id}`], Created: 1, State, Labels, Mounts: [mount] };
+};
+
 const compose = { 'com.docker.compose.project': 'shop', 'com.docker.compose.service': 'db' };
 
 test('lists the containers that matter to planning, sorted, and nothing else', async () => {
@@ -57,17 +64,13 @@ test('lists the containers that matter to planning, sorted, and nothing else', a
 });
 
 test('lists the mounts of the other containers, without inspecting them', async () => {
-  const mount = { Type: 'bind', Source: '/srv/app.db', Destination: '/app.db', RW: true };
-  const row = (id: string, State: string, Labels = {}) => {
-    return { Id: id, Names: [`/${id}`], Created: 1, State, Labels, Mounts: [mount] };
-  };
   stub.routes.set('GET /containers/json', (c) =>
     c.json([
       ...[row('plain', 'running'), row('paused', 'paused'), row('new', 'created')],
       ...[row('helper', 'running', { 'dev.lifeboat.run': 'r1' }), { ...row('none', 'exited'), Mounts: undefined }],
     ]),
   );
-  const { facts, others } = await listFactsAndMounts(engine);
+  const { facts, others } = await listForPlan(engine, () => true);
   expect(facts).toEqual([]);
   const mounts = [{ type: 'bind', source: '/srv/app.db', destination: '/app.db', writable: true }];
   expect(others).toMatchObject([
@@ -77,6 +80,33 @@ test('lists the mounts of the other containers, without inspecting them', async 
     { id: 'none', running: false, mounts: [] },
   ]);
   expect(stub.requests.filter((request) => request.startsWith('GET /containers/'))).toEqual(['GET /containers/json']);
+});
+
+test('a plan inspects containers of other projects once, and knows their present names and states', async () => {
+  const labels = (project: string) => ({ 'com.docker.compose.project': project });
+  const rows = [row('own', 'running', labels('shop')), row('foreign', 'running', labels('blog'))];
+  stub.routes.set('GET /containers/json', (c) => c.json(rows));
+  for (const id of ['own', 'foreign', 'new'])
+    stub.routes.set(`GET /containers/${id}/json`, (c) => c.json(stubContainer(id, { labels: compose })));
+  const list = async () => {
+    stub.requests.length = 0;
+    const { facts } = await listForPlan(engine, (project) => project === 'shop');
+    const inspected = stub.requests.flatMap((request) => /^GET \/containers\/(\w+)\/json$/.exec(request)?.[1] ?? []);
+    return { facts, inspected: inspected.sort() };
+  };
+  expect((await list()).inspected).toEqual(['foreign', 'own']);
+  rows[1] = { ...row('foreign', 'exited', labels('blog')), Names: ['/renamed'] };
+  const second = await list();
+  expect(second.inspected).toEqual(['own']);
+  expect(second.facts).toMatchObject([
+    { id: 'own', running: true },
+    { id: 'foreign', name: 'renamed', running: false, life: { state: 'exited' }, imageLabels: { a: 'b' } },
+  ]);
+  // A recreated container has a new id.
+  rows[1] = row('new', 'running', labels('blog'));
+  expect((await list()).inspected).toEqual(['new', 'own']);
+  rows[1] = row('foreign', 'running', labels('blog'));
+  expect((await list()).inspected).toEqual(['foreign', 'own']);
 });
 
 test('inspects an image once, and accepts one that is gone', async () => {

@@ -1,4 +1,4 @@
+import { times } from '../../harness/times.ts';
 import { fuzz } from '../fuzz-properties.ts';
 
-// Half a minute.
-fuzz(10_000);
+fuzz(times(1500, 10_000));

@@ -7,6 +7,7 @@ import { type ErrorCode, LifeboatError } from '../../../src/base/errors.ts';
 import { findSnapshot } from '../../../src/restore/find.ts';
 import { readIndexFileLines } from '../../../src/store/filesystem/read-index.ts';
 import { readPacks } from '../../../src/store/repository/pack-lists.ts';
+import { times } from '../../harness/times.ts';
 import { ageKey, SealedBench, SOURCE } from '../../run/sealed-bench.ts';
 import { noise } from '../../store/content/chunks.ts';
 import { describeTree } from '../../store/helpers.ts';
@@ -173,9 +174,9 @@ function describeVolume(tree: string): ReturnType<typeof describeTree> {
 const { identity, recipient } = ageKey();
 const sealedKeys = { ageRecipients: [recipient], ageIdentity: identity };
 const cases = [
-  { runs: 900, name: 'read in clear', keys: {}, restores: false },
-  { runs: 60, name: 'restored in clear', keys: {}, restores: true },
-  { runs: 40, name: 'read with a key', keys: sealedKeys, restores: false },
+  { runs: times(200, 900), name: 'read in clear', keys: {}, restores: false },
+  { runs: times(30, 60), name: 'restored in clear', keys: {}, restores: true },
+  { runs: times(25, 40), name: 'read with a key', keys: sealedKeys, restores: false },
 ];
 const benches = [new DamagedBench({}), new DamagedBench(sealedKeys)] as const;
 beforeAll(() => Promise.all(benches.map((bench) => bench.fill())));

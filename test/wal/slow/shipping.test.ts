@@ -230,3 +230,13 @@ test('a file that the receiver had not filled when it died is no obstacle', asyn
   expect((await log()).wal.segments.map((one) => one.name)).toEqual([name(1, 2)]);
   expect((await log()).wal.partials).toEqual([]);
 });
+
+test('a file that the receiver is filling is stored once it has its size', async () => {
+  writeFileSync(join(received, `${name(1)}.partial`), Buffer.alloc(SIZE / 2));
+  const shipped = await shipping.ship(state(1, 4000, '2026-11-20T03:00:00.000Z'), signal);
+  expect(shipped.stored).toBeUndefined();
+  put(`${name(1)}.partial`);
+  await shipping.ship(state(1, 4000, '2026-11-20T03:00:01.000Z'), signal);
+  expect((await log()).wal.partials).toMatchObject([{ name: name(1), to: 4000 }]);
+  expect(gaps).toEqual([]);
+});

@@ -28,6 +28,12 @@ export async function freeDataSpace(tools: Tools, signal: AbortSignal): Promise<
   return (await diskOf(tools, '', signal))?.free;
 }
 
+/**
+ * Prints the file system of a path, or of the nearest parent that the helper may look at: it has no right to enter a
+ * data directory, which belongs to the user of the server.
+ */
+const DISK_SCRIPT = `p=$1; until df -Pk -- "$p" 2>/dev/null; do [ "$p" != / ] && p=$(dirname -- "$p") || exit 1; done`;
+
 /** Asks `df` in the helper. `below`: a path in the server's data directory. */
 async function diskOf(tools: Tools, below: string, signal: AbortSignal): Promise<DiskSpace | undefined> {
   try {
@@ -35,7 +41,7 @@ async function diskOf(tools: Tools, below: string, signal: AbortSignal): Promise
     const { directory } = await control.one<{ directory: string }>(
       "SELECT current_setting('data_directory') AS directory",
     );
-    return parseDf(await tools.run(['df', '-Pk', '--', `${directory}${below}`], signal));
+    return parseDf(await tools.run(['sh', '-c', DISK_SCRIPT, 'disk', `${directory}${below}`], signal));
   } catch (error) {
     if (signal.aborted || hasCode(error, 'ENGINE_UNREACHABLE')) throw error;
     tools.log.debug('the space of the server is unknown', { error: String(error) });

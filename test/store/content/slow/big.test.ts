@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { nameScratch, scratchFor } from '../../../harness/scratch.ts';
+import { times } from '../../../harness/times.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
 
 /** On a slow disk, each of these tests takes many minutes. */
@@ -88,7 +89,7 @@ describe('big trees', () => {
 
 describe('memory', () => {
   // A million takes six minutes of processor time. The limit for fewer files finds the same growth for each file.
-  const count = Number(process.env.LIFEBOAT_ENTRIES ?? 250_000);
+  const count = Number(process.env.LIFEBOAT_ENTRIES ?? times(150_000, 250_000));
   const limit = 220e6 + 80 * count;
   const script = fileURLToPath(new URL('./store-and-extract.ts', import.meta.url));
   // In memory if the machine has enough: a million files on a disk take minutes to create. The tree, the packs, and the

@@ -1,0 +1,111 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { SourceWindows } from '../../src/overview/windows.ts';
+import { ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+
+const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.pitr': 'true' };
+/** Runs a command in the data directory of a new server before its first real start. */
+const initialised = (command: string) =>
+  postgres(17, {
+    labels,
+    entrypoint: [
+      'bash',
+      '-c',
+      `echo '${command}' > /docker-entrypoint-initdb.d/test.sh; exec docker-entrypoint.sh "$$@"`,
+      'postgres',
+    ],
+  });
+/** Stops a program, so that its connection stays open and silent. */
+const STOP = `for p in /proc/[0-9]*; do
+    if [ "$(cat $p/comm)" = pg_receivewal ]; then kill -STOP "\${p#/proc/}"; fi
+  done 2>/dev/null; true`;
+
+/** Servers that point-in-time recovery cannot use as they are, next to one whose receiver falls behind. */
+describe('point-in-time recovery and the server', () => {
+  let stack: Stack;
+
+  const windows = async (service = 'db'): Promise<SourceWindows> => {
+    const { sources } = await stack.json<{ sources: SourceWindows[] }>('windows', `${service}.postgres`);
+    return sources[0] as SourceWindows;
+  };
+  const problems = async (service: string) => {
+    const plan = await stack.json<{ problems: { code: string; subject: string; message: string; hint: string }[] }>(
+      'plan',
+    );
+    return plan.problems.filter(({ subject }) => subject === `${stack.project}-${service}-1`);
+  };
+  const bodies = () => stack.receiver?.requests.map(({ body }) => body).join('\n') ?? '';
+
+  beforeAll(async () => {
+    stack = await Stack.start({
+      services: {
+        // A tenth of its disk is 140 MB: the most WAL that the server may keep for Lifeboat.
+        db: postgres(17, {
+          labels,
+          command: ['postgres', '-c', 'fsync=off', '-c', 'min_wal_size=32MB', '-c', 'max_wal_size=64MB'],
+          volumes: ['small:/var/lib/postgresql/data'],
+        }),
+        minimal: postgres(17, { labels, command: ['postgres', '-c', 'wal_level=minimal', '-c', 'max_wal_senders=0'] }),
+        standby: initialised('touch "$$PGDATA/standby.signal"'),
+        closed: initialised('sed -i /replication/d "$$PGDATA/pg_hba.conf"'),
+      },
+      volumes: { small: { driver_opts: { type: 'tmpfs', device: 'tmpfs', o: 'size=1400m' } } },
+      env: { LIFEBOAT_RPO: '1s', LIFEBOAT_BASE_SCHEDULE: '0 0 1 1 *' },
+    });
+    await stack.psql('CREATE TABLE written (n int)');
+    await stack.untilWindow(async () => (await windows()).windows.length > 0);
+  });
+  afterAll(() => stack?.destroy());
+
+  it.each([
+    ['minimal', 'wal_level is minimal', "ALTER SYSTEM SET wal_level = 'replica'"],
+    ['standby', 'the server is a standby', 'on the container of the primary'],
+    ['closed', 'refuses replication connections', 'host  replication  postgres  127.0.0.1/32'],
+  ])('names the problem of the server "%s", with the line that repairs it', async (service, message, hint) => {
+    expect(await problems(service)).toMatchObject([
+      { code: 'PG_REPLICATION', message: expect.stringContaining(message), hint: expect.stringContaining(hint) },
+    ]);
+  });
+
+  it('receives from a server once the line of the hint is there', async () => {
+    const [{ hint = '' } = {}] = await problems('closed');
+    const line = hint.split(' — ').at(-1) as string;
+    await stack.exec('closed', ['sh', '-c', `echo '${line}' >> "$PGDATA/pg_hba.conf"`]);
+    await stack.psql('SELECT pg_reload_conf()', { service: 'closed' });
+    expect(await problems('closed')).toEqual([]);
+    await stack.untilWindow(async () => (await windows('closed')).windows.length > 0);
+  });
+
+  it('gives an alarm, then drops an active slot at its limit, and opens a second window', async () => {
+    const network = `container:${await stack.id('db')}`;
+    for (const name of await stack.helpers()) {
+      const its = (await sh('docker', ['inspect', '--format', '{{.HostConfig.NetworkMode}}', name])).stdout.trim();
+      if (its === network) await ok('docker', ['exec', name, 'sh', '-c', STOP]);
+    }
+    const segments = async (count: number) => {
+      for (let i = 0; i < count; i++) {
+        await stack.psql('INSERT INTO written VALUES (1)');
+        await stack.psql('SELECT pg_switch_wal()');
+      }
+    };
+    await segments(6);
+    const { active, pid } = await slot();
+    expect({ active, isServed: pid !== '' }).toEqual({ active: 't', isServed: true });
+    await until('the alarm is raised', async () => (await stack.logs('lifeboat')).includes('Lifeboat drops the slot'));
+    await segments(5);
+    const found = await until('there is a second window', async () => {
+      const now = await windows();
+      return now.windows.length === 2 && now;
+    });
+    expect(found.holes).toMatchObject([{ why: expect.stringContaining('so Lifeboat dropped the replication slot') }]);
+    expect((await slot()).pid).not.toBe(pid);
+    await until('people hear of both', async () => bodies().includes('WAL_BEHIND') && bodies().includes('WAL_GAP'));
+  });
+
+  async function slot(): Promise<{ active: string; pid: string }> {
+    const row = await stack.psql(
+      "SELECT active, active_pid FROM pg_replication_slots WHERE slot_name LIKE 'lifeboat%'",
+    );
+    const [active = '', pid = ''] = row.split('|');
+    return { active, pid };
+  }
+});
