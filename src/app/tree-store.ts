@@ -1,7 +1,8 @@
 import type { Log } from '../base/log.ts';
 import type { Destination } from '../destinations/destination.ts';
-import type { Self } from '../docker/discover.ts';
+
 import type { Engine } from '../docker/engine.ts';
+import type { Self } from '../docker/own-container.ts';
 import type { Settings } from '../plan/settings.ts';
 import { createTreeStore, type TreeStore } from '../trees/runner.ts';
 import { helperSettings } from './destinations.ts';
