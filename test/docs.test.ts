@@ -170,6 +170,7 @@ describe('docs/security.md', () => {
       inspectContainer: engine.inspectContainer('ID'),
       inspectImage: engine.inspectImage('ID'),
       inspectVolume: engine.inspectVolume('ID'),
+      inspectService: engine.inspectService('ID'),
       archive: engine.archive('ID', '/file'),
       createContainer: engine.createContainer('name', {}),
       startContainer: engine.startContainer('ID'),

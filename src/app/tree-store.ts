@@ -2,10 +2,10 @@ import type { Log } from '../base/log.ts';
 import type { Destination } from '../destinations/destination.ts';
 
 import type { Engine } from '../docker/engine.ts';
-import type { Self } from '../docker/own-container.ts';
 import type { Settings } from '../plan/settings.ts';
 import { createTreeStore, type TreeStore } from '../trees/runner.ts';
 import { helperSettings } from './destinations.ts';
+import type { Self } from './own-container.ts';
 
 /** The agent, as helpers need it. */
 interface TreeStoreContext {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunReport } from '../../src/report/events.ts';
+import { checkOutput } from '../json/documents.ts';
 import {
   bridgeGateway,
   dockerCall,
@@ -215,9 +216,11 @@ export class Stack {
     });
   }
 
-  /** Runs `lifeboat …` in the agent. Resolves whatever the outcome. */
-  lifeboat(...args: string[]): Promise<Ran> {
-    return sh('docker', ['exec', '--interactive', this.container('lifeboat'), 'lifeboat', ...args]);
+  /** Runs `lifeboat …` in the agent. Resolves whatever the outcome. @throws if JSON output is not as docs/json says */
+  async lifeboat(...args: string[]): Promise<Ran> {
+    const ran = await sh('docker', ['exec', '--interactive', this.container('lifeboat'), 'lifeboat', ...args]);
+    checkOutput(args, ran.stdout);
+    return ran;
   }
 
   /** Like `lifeboat`, but repeats the command while it is refused as LOCKED, because the daemon may be cleaning up. */
