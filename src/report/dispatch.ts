@@ -1,4 +1,4 @@
-import { aborted } from '../base/abort.ts';
+import { aborted, waitAtMost } from '../base/abort.ts';
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Listener, RunEvent } from './events.ts';
@@ -9,8 +9,8 @@ export interface Dispatcher {
   emit(event: RunEvent): void;
   /**
    * Waits until the listeners have handled all events, at most for `limitMs` (milliseconds, default: the dispatcher's
-   * limit). Then aborts and logs the listeners that still hang, and lets them keep what waits. Never rejects. The
-   * dispatcher stays usable.
+   * limit). Then aborts and logs the listeners that still hang, and gives them a few seconds to keep what waits. Never
+   * rejects. The dispatcher stays usable.
    */
   flush(limitMs?: number): Promise<void>;
 }
@@ -26,6 +26,9 @@ interface Lane {
 
 /** The share of the limit for an event before the end of a run, so there is always time for the end itself. */
 const EARLY_SHARE = 1 / 3;
+
+/** The time in which a listener must keep the events that wait, milliseconds. */
+const KEEP_MS = 5000;
 
 const ENDS: readonly RunEvent['type'][] = ['run-finished', 'restore-finished', 'drill-finished', 'alarms', 'letter'];
 
@@ -113,12 +116,22 @@ async function abandon(lane: Lane, log: Log): Promise<void> {
   lane.queue = [];
   lane.controller?.abort();
   if (queue.length === 0) return;
-  const fields = { listener: listener.name, [listener.keep ? 'later' : 'dropped']: queue.length };
-  log.warn('events were not delivered in time', fields);
-  for (const event of queue) {
-    await listener
-      .keep?.(event)
-      .catch((error: unknown) => log.warn('a listener failed', { ...fields, event: event.type, ...errorInfo(error) }));
+  let later = 0;
+  const keepAll = async () => {
+    for (const event of queue) if (await keepOne(listener, event, log)) later++;
+  };
+  await waitAtMost(KEEP_MS, keepAll());
+  const dropped = queue.length - later;
+  const fields = { ...(later > 0 ? { later } : {}), ...(dropped > 0 ? { dropped } : {}) };
+  log.warn('events were not delivered in time', { listener: listener.name, ...fields });
+}
+
+async function keepOne(listener: Listener, event: RunEvent, log: Log): Promise<boolean> {
+  try {
+    return (await listener.keep?.(event)) ?? false;
+  } catch (error) {
+    log.warn('a listener failed', { listener: listener.name, event: event.type, ...errorInfo(error) });
+    return false;
   }
 }
 
