@@ -1,10 +1,13 @@
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { endedAlarms } from './ended-alarms.ts';
+import type { Message } from './message.ts';
 import { MAX_ALL, MAX_WAITING, type OutboxFiles, type Waiting } from './outbox-files.ts';
 
 /** A message that is older is news to nobody, milliseconds. Alarms and their ends stay news. */
 const GIVE_UP_MS = 6 * 60 * 60_000;
+/** After this time, a message says when it is from. Milliseconds. */
+const LATE_MS = 5 * 60_000;
 
 /** A message that waits in this process. */
 export interface Entry extends Waiting {
@@ -119,4 +122,11 @@ export class OutboxQueue {
 /** The end of an alarm is as important as its beginning: without it, an incident stays open. */
 function isAlarm({ message: { event } }: Waiting): boolean {
   return event.type === 'alarms';
+}
+
+/** Returns a message for a channel, which says when it is from if it is late. `now`: milliseconds since 1970 */
+export function dated({ message, at }: Waiting, now: number): Message {
+  if (now - at < LATE_MS) return message;
+  const late = `This message is from ${new Date(at).toISOString()}, and could not be sent before.`;
+  return { ...message, facts: [late, ...message.facts] };
 }

@@ -6,15 +6,13 @@ import { formatDuration } from '../report/format.ts';
 import { failureOf } from './failure.ts';
 import type { Message } from './message.ts';
 import type { OutboxFiles, Waiting } from './outbox-files.ts';
-import { type Entry, OutboxQueue } from './outbox-queue.ts';
+import { dated, type Entry, OutboxQueue } from './outbox-queue.ts';
 import type { SentLog } from './sent-log.ts';
 
 /** When messages that could not be sent are tried again, milliseconds after the last try. */
 const AGAIN_MS = [60_000, 5 * 60_000, 15 * 60_000, 30 * 60_000, 60 * 60_000] as const;
 /** The longest pause that the other side can ask for, milliseconds. */
 const MAX_PAUSE_MS = 60 * 60_000;
-/** After this time, a message says when it is from. Milliseconds. */
-const LATE_MS = 5 * 60_000;
 /** The time limit for a later try, milliseconds. */
 const TRY_MS = 30_000;
 /** How often the daemon looks for messages that other processes left, milliseconds. */
@@ -258,10 +256,4 @@ class Waits implements Outbox {
   private warn(what: string, error: unknown): void {
     this.options.log.warn(what, { listener: this.channel.name, ...errorInfo(error) });
   }
-}
-
-function dated({ message, at }: Waiting, now: number): Message {
-  if (now - at < LATE_MS) return message;
-  const late = `This message is from ${new Date(at).toISOString()}, and could not be sent before.`;
-  return { ...message, facts: [late, ...message.facts] };
 }

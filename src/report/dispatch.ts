@@ -27,19 +27,19 @@ interface Lane {
 /** The share of the limit for an event before the end of a run, so there is always time for the end itself. */
 const EARLY_SHARE = 1 / 3;
 
-/** The time in which a listener must keep the events that wait, milliseconds. */
-const KEEP_MS = 5000;
-
 const ENDS: readonly RunEvent['type'][] = ['run-finished', 'restore-finished', 'drill-finished', 'alarms', 'letter'];
 
 function isEnd({ type }: RunEvent): boolean {
   return ENDS.includes(type);
 }
 
-/** `limitMs`: how long a listener may take for the end of a run, in milliseconds. */
+/**
+ * `limitMs`: how long a listener may take for the end of a run; `keepMs`: to keep the events that wait. Milliseconds.
+ */
 interface Rules {
   log: Log;
   limitMs: number;
+  keepMs: number;
 }
 
 /**
@@ -49,7 +49,7 @@ interface Rules {
  */
 export function createDispatcher(
   listeners: readonly Listener[],
-  { log, limitMs = 30_000 }: Pick<Rules, 'log'> & Partial<Rules>,
+  { log, limitMs = 30_000, keepMs = 5000 }: Pick<Rules, 'log'> & Partial<Rules>,
 ): Dispatcher {
   const lanes = listeners.map((listener): Lane => ({ listener, queue: [], running: undefined, controller: undefined }));
   return {
@@ -57,14 +57,14 @@ export function createDispatcher(
       for (const lane of lanes) {
         enqueue(lane.queue, event);
         // In a microtask, so no code of a listener runs inside the caller's own code.
-        lane.running ??= Promise.resolve().then(() => work(lane, { log, limitMs }));
+        lane.running ??= Promise.resolve().then(() => work(lane, { log, limitMs, keepMs }));
       }
     },
 
     async flush(limit = limitMs) {
       const kept: Promise<void>[] = [];
       const timer = setTimeout(() => {
-        for (const lane of lanes) kept.push(abandon(lane, log));
+        for (const lane of lanes) kept.push(abandon(lane, { log, keepMs }));
       }, limit);
       await Promise.all(lanes.map((lane) => lane.running));
       clearTimeout(timer);
@@ -110,7 +110,7 @@ async function deliver(lane: Lane, event: RunEvent, { log, limitMs }: Rules): Pr
 }
 
 /** Takes the waiting events from a listener that hangs, and aborts the one it works on. Never rejects. */
-async function abandon(lane: Lane, log: Log): Promise<void> {
+async function abandon(lane: Lane, { log, keepMs }: Pick<Rules, 'log' | 'keepMs'>): Promise<void> {
   if (lane.running === undefined) return;
   const { listener, queue } = lane;
   lane.queue = [];
@@ -120,7 +120,7 @@ async function abandon(lane: Lane, log: Log): Promise<void> {
   const keepAll = async () => {
     for (const event of queue) if (await keepOne(listener, event, log)) later++;
   };
-  await waitAtMost(KEEP_MS, keepAll());
+  await waitAtMost(keepMs, keepAll());
   const dropped = queue.length - later;
   const fields = { ...(later > 0 ? { later } : {}), ...(dropped > 0 ? { dropped } : {}) };
   log.warn('events were not delivered in time', { listener: listener.name, ...fields });

@@ -127,14 +127,14 @@ describe('a listener that hangs', () => {
     ]);
   });
 
-  test('flush says how many events were kept, and waits only a few seconds for that', { timeout: 20_000 }, async () => {
+  test('flush says how many events were kept, and waits only a moment for that', async () => {
     const kept = { handle: () => new Promise<void>(() => undefined), keep: async () => true };
     const refused = { ...kept, keep: async () => false };
     const hanging = { ...kept, keep: () => new Promise<boolean>(() => undefined) };
     const { log, warnings } = recordingLog();
     const dispatcher = createDispatcher(
       [kept, refused, hanging].map((one, i) => ({ name: `l${i}`, ...one })),
-      { log, limitMs: 60_000 },
+      { log, limitMs: 60_000, keepMs: 100 },
     );
     dispatcher.emit(started);
     dispatcher.emit(finished);
