@@ -7,14 +7,23 @@ const REAL = ['test/e2e/**/*.test.ts', 'test/**/*.engine.test.ts', 'test/**/slow
 
 /** The files that take longest, in the order in which they start: one that started last would run alone. */
 const LONGEST = [
-  ...['big', 'volume-in-place', 'restore-kills', 'restore-disturbed', 'zoo', 'postgres-faults', 'copy', 'stop-signal'],
+  ...[
+    'restore-kills',
+    'restore-disturbed',
+    'zoo',
+    'postgres-faults-spool',
+    'postgres-faults',
+    'volume-in-place',
+    'copy',
+  ],
   ...[
     'product-restore',
     'pitr',
     'pitr-kills',
     'pitr-in-place',
     'drill',
-    'damaged-repositories',
+    'big',
+    'stop-signal',
     'postgres-parts',
     'stop',
     'restore-table',
@@ -23,6 +32,7 @@ const LONGEST = [
     'bucket',
     'restore-rules',
   ],
+  ...['damaged-repositories', 'getting-started', 'source-status', 'sqlite', 'parts'],
   ...['which-server', 'restore-faults', 'disk', 'crash', 'many-databases', 'postgres-credentials', 'volumes', 'prune'],
 ];
 

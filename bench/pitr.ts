@@ -80,7 +80,7 @@ class PitrBench {
   constructor(stack: Stack, small: boolean) {
     this.stack = stack;
     this.scale = small ? 10 : 100;
-    this.seconds = small ? 5 : 30;
+    this.seconds = small ? 5 : 20;
   }
 
   async fill(): Promise<void> {

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { holder, Stack } from '../test/harness/stack.ts';
 import { changeFiles, makeFiles } from './files.ts';
 import { type Budget, lifeboatProcess, programNamed, Results, report, shell } from './measure.ts';
-import { type BenchOptions, clearRepository, expectOk, withoutPoliteness } from './stack.ts';
+import { type BenchOptions, clearRepository, expectOk } from './stack.ts';
 
 const IN_PLACE = 'lifeboat, read in place';
 const BY_HELPER = 'lifeboat, read by a helper';
@@ -37,7 +37,6 @@ export async function benchVolume({ rounds, small, image }: BenchOptions): Promi
   const media = path.join(directory, 'media');
   const count = small ? 2_000 : 20_000;
   const stacks: Record<string, Stack> = {};
-  let stop = () => {};
   try {
     process.stderr.write('making files\n');
     const bytes = makeFiles(media, count);
@@ -45,7 +44,6 @@ export async function benchVolume({ rounds, small, image }: BenchOptions): Promi
     const shared = { services, receiver: false, image };
     stacks[IN_PLACE] = await Stack.start({ ...shared, agent: { volumes: [`${media}:/seen:ro`] } });
     stacks[BY_HELPER] = await Stack.start(shared);
-    stop = withoutPoliteness(stacks[BY_HELPER]);
     await writeFile(path.join(directory, 'password'), 'benchmark');
     const repository = path.join(directory, 'restic');
     const cache = path.join(directory, 'cache');
@@ -58,7 +56,6 @@ export async function benchVolume({ rounds, small, image }: BenchOptions): Promi
     }
     return `${count} files, ${(bytes / 1e9).toFixed(2)} GB.\n\n${report(results, BUDGETS)}`;
   } finally {
-    stop();
     for (const stack of Object.values(stacks)) await stack.destroy();
     await rm(directory, { recursive: true, force: true });
   }

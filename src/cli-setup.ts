@@ -75,7 +75,7 @@ function completionCommand({ command }: Builder, { program, io, done }: Surround
   ).action(async (shell: string, options: { json?: boolean }) => {
     const { completionScript } = await import('./setup/completion.ts');
     const script = completionScript(program, shell);
-    print({ io, json: options.json === true }, { shell, script }, () => script.trimEnd());
+    print({ io, json: options.json === true }, 'completion', { shell, script }, () => script.trimEnd());
     done(EXIT.done);
   });
 }

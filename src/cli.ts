@@ -77,7 +77,9 @@ function backupCommands({ program, command, act }: Builder): void {
 }
 
 function inspectCommands({ command, reading, act }: Builder): void {
-  command('status', 'Show the last and the next run, and the state of each source', 'status').action(act('status'));
+  command('status', 'Show the last and the next run, and the state of each source', 'status')
+    .option('--all-hosts', 'instead show all projects at the destination, as their snapshots show them')
+    .action(act('status'));
   reading(command('snapshots', 'List snapshots, newest first', 'snapshots')).action(act('snapshots'));
   reading(
     command(
@@ -106,6 +108,7 @@ function restoreCommands({ command, reading, act }: Builder): void {
   );
   addPointOptions(reading(restore))
     .option('--all', 'restore all sources of the project, with its services stopped once')
+    .option('--into-project <name>', 'restore into this Compose project, a copy of yours, and leave yours alone')
     .option('--database <name>', 'restore only this database')
     .option('--to-database <name>', 'restore the database under this name, and leave the current one alone')
     .option('--to-directory <dir>', 'restore files into this empty directory of the Lifeboat container', absolute)

@@ -24,6 +24,23 @@ const pages = [
 ];
 const all = (text: string, pattern: RegExp) => [...new Set([...text.matchAll(pattern)].map((match) => match[1] ?? ''))];
 
+test('prose is wrapped at 120 columns', () => {
+  const wide = pages
+    .filter((name) => name.endsWith('.md'))
+    .flatMap((name) => {
+      let isCode = false;
+      return read(name)
+        .split('\n')
+        .flatMap((line, i) => {
+          if (line.startsWith('```')) isCode = !isCode;
+          // Tables, examples and definitions of links cannot be wrapped.
+          const isFixed = isCode || /^( {4}|\||\[)/.test(line);
+          return !isFixed && [...line].length > 120 ? [`${name}:${i + 1}`] : [];
+        });
+    });
+  expect(wide).toEqual([]);
+});
+
 describe('docs/errors.md', () => {
   test('has every code once, and no other', () => {
     const rows = [...read('docs/errors.md').matchAll(/^\| `([A-Z_]+)` \|/gm)].map(([, code = '']) => code);
@@ -153,6 +170,7 @@ describe('docs/security.md', () => {
       inspectContainer: engine.inspectContainer('ID'),
       inspectImage: engine.inspectImage('ID'),
       inspectVolume: engine.inspectVolume('ID'),
+      inspectService: engine.inspectService('ID'),
       archive: engine.archive('ID', '/file'),
       createContainer: engine.createContainer('name', {}),
       startContainer: engine.startContainer('ID'),

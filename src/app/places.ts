@@ -5,7 +5,6 @@ import type { CopyPlace } from '../copy/context.ts';
 import type { Destination, SweepingDestination } from '../destinations/destination.ts';
 import type { Listing } from '../destinations/listing.ts';
 import { until } from '../destinations/until.ts';
-import type { Self } from '../docker/own-container.ts';
 import type { LimitedPlace } from '../overview/size-log.ts';
 import type { CopyLocation } from '../plan/location.ts';
 import type { Settings } from '../plan/settings.ts';
@@ -16,6 +15,7 @@ import { openRepository } from '../store/repository/open-repository.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { RepositoryOptions } from '../store/repository/repository-info.ts';
 import { destinationError, openElsewhere } from './destinations.ts';
+import type { Self } from './own-container.ts';
 
 /** The dependencies of opening a repository at any place. */
 interface PlaceContext {

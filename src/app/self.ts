@@ -4,7 +4,6 @@ import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { listForPlan } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import { withMountDetails } from '../docker/mount-details.ts';
-import type { Self } from '../docker/own-container.ts';
 import { awaitedContainers } from '../plan/awaited.ts';
 import { buildPlan } from '../plan/job.ts';
 import type { ContainerFacts, Mount, Plan } from '../plan/model.ts';
@@ -16,6 +15,7 @@ import type { State } from '../run/state.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { staleFiles } from './config-files.ts';
 import { destinationError } from './destinations.ts';
+import type { Self } from './own-container.ts';
 
 /** The agent's own project and mounts, and the plan made from them. */
 
@@ -23,7 +23,9 @@ import { destinationError } from './destinations.ts';
  * Returns the Compose project of the agent. Throws AGENT_NOT_IN_CONTAINER if neither Compose nor the settings name one.
  */
 export function projectOf(self: Self, settings: Settings): string {
-  const project = self.facts.project || settings.project;
+  // In a stack, each node has an agent, and the settings give each a project of its own.
+  const isCompose = 'com.docker.compose.project' in self.facts.labels;
+  const project = isCompose ? self.facts.project : settings.project || self.facts.project;
   if (project) return project;
   throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'Compose did not start Lifeboat, so its project is not known', {
     hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.',

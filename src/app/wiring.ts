@@ -224,6 +224,7 @@ export function restoreDepsOf(environment: Environment, listeners: readonly List
     agentMounts: self.facts.mounts,
     treeStore: environment.treeStore,
     otherRepository: environment.otherRepository,
+    isCopy: environment.isCopy,
     repository: () => environment.repository({ create: false }),
     holdDeps: (journal) => environment.holdDeps((entry) => journal.record(entry)),
     safetyBackup: (sources, signal) =>

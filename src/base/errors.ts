@@ -12,6 +12,7 @@ export const ERROR_CODES = {
   SOURCE_VANISHED: 'a source of the last snapshot no longer exists',
   PROJECT_NEW: 'a project has no earlier backup, and the repository holds other projects',
   SOURCE_UNKNOWN: 'no source has that name',
+  PROJECT_UNKNOWN: 'no container of that project exists',
   NOTHING_LABELLED: 'no container of the project asks to be backed up',
   CONTAINER_STOPPED: 'a labelled container is not running',
   CONFIG_STALE: 'a file under /config was replaced on the host, and Lifeboat still sees the old one',

@@ -8,6 +8,7 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   SETTING_UNKNOWN: EXIT.usage,
   SETTING_INVALID: EXIT.usage,
   SOURCE_UNKNOWN: EXIT.nothing,
+  PROJECT_UNKNOWN: EXIT.nothing,
   SNAPSHOT_UNKNOWN: EXIT.nothing,
   PATH_UNKNOWN: EXIT.nothing,
   NOTHING_LABELLED: EXIT.nothing,

@@ -37,6 +37,7 @@ export async function accept(call: Call): Promise<number> {
   const words = losses.map((loss) => LOSS_WORDS[loss]).join(' and ');
   print(
     call,
+    'accept',
     { accepted: source, losses },
     () => `Accepted: ${source} ${words}. Lifeboat keeps its newest good snapshot.`,
   );
@@ -134,7 +135,12 @@ async function acceptCopy(call: Call, name: string): Promise<number> {
   } finally {
     await held.release();
   }
-  print(call, { accepted: name }, () => `Accepted: the copy ${name} may be empty. The next run fills it again.`);
+  print(
+    call,
+    'accept',
+    { accepted: name },
+    () => `Accepted: the copy ${name} may be empty. The next run fills it again.`,
+  );
   return EXIT.done;
 }
 
@@ -166,7 +172,7 @@ async function acceptDestination(call: Call): Promise<number> {
       ...(how === 'created' && settings.copies.length > 0 ? [NEW_HAS_COPIES] : []),
       ...(copied.unknown.length > 0 ? [skips(copied.unknown)] : []),
     ];
-    print(call, { accepted: 'destination', repository: info.id, how, snapshots: count }, () =>
+    print(call, 'accept', { accepted: 'destination', repository: info.id, how, snapshots: count }, () =>
       [`Accepted: ${own.destination.name} ${words[how]}. Backups go there.`, ...more].join('\n'),
     );
     return EXIT.done;

@@ -52,7 +52,7 @@ export async function exportArchive(call: Call): Promise<number> {
   const where = file === undefined ? '' : ` to ${file}`;
   const held = `${plural(report.files, 'file')}, ${formatBytes(report.bytes)}`;
   say(`Exported ${held}${where} (${formatBytes(report.size)} ${format}), all verified against their recorded hashes`);
-  if (json) print(call, { ...report, file }, () => '');
+  if (json && file !== undefined) print(call, 'export', { ...report, file }, () => '');
   return EXIT.done;
 }
 
@@ -81,7 +81,7 @@ export async function importBackup(call: Call): Promise<number> {
   const strip = typeof options.strip === 'number' ? options.strip : 0;
   const request = { file, source, stdin: io.stdin, strip, ...database, ...at, signal: io.signal };
   const report = await app.import(request, json ? [] : [display]).finally(() => display.close());
-  print(call, report, () => {
+  print(call, 'import', report, () => {
     const made = formatWhen(new Date(report.at), { now: new Date() });
     const held = `${plural(report.files, 'file')}, ${formatBytes(report.bytes)}, ${formatBytes(report.newBytes)} new`;
     return [

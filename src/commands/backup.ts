@@ -18,7 +18,7 @@ export async function backup(call: Call): Promise<number> {
   );
   display?.close();
   const zone = app.settings.timeZone;
-  print(call, report, () => renderReport(report, { now: new Date(), zone, paint: io.paint }));
+  print(call, 'backup', report, () => renderReport(report, { now: new Date(), zone, paint: io.paint }));
   return reportStatus(report);
 }
 

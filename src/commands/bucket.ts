@@ -25,7 +25,7 @@ export async function setup(call: BucketCall): Promise<number> {
   const bucket = openBucket(settings, io.env, { destination: destinationOf(call) });
   const outcome = await setUpBucket(bucket, options);
   const yes = options.yes === true;
-  print(call, { ...outcome, set: yes }, () => renderSetup(bucket.s3.name, outcome, yes));
+  print(call, 'bucket setup', { ...outcome, set: yes }, () => renderSetup(bucket.s3.name, outcome, yes));
   const missed = outcome.steps.some(
     ({ name, state }) => state === 'failed' || (name === 'lock' && state === 'not here'),
   );
@@ -54,7 +54,7 @@ export async function bringBack(call: BucketCall): Promise<number> {
   const yes = options.yes === true;
   const before = options.before as Date;
   const result = await undelete(bucket, { before, yes, now: new Date(), signal: io.signal });
-  print(call, { before: before.toISOString(), done: yes, ...result }, () =>
+  print(call, 'bucket undelete', { before: before.toISOString(), done: yes, ...result }, () =>
     renderUndelete(bucket.s3.name, before, result, yes),
   );
   if (result.failed.length > 0) return EXIT.partial;

@@ -2,6 +2,7 @@ import type { App } from '../app/app.ts';
 import type { ErrorInfo } from '../base/errors.ts';
 import { redact, redactDeep } from '../base/redact.ts';
 import type { Paint } from '../report/paint.ts';
+import { type Documents, FORMAT } from './json/documents.ts';
 
 /** Where a command reads and writes. */
 export interface Io {
@@ -34,7 +35,16 @@ export interface Call {
   json: boolean;
 }
 
-/** Prints a result as JSON, or else as the text that `text` makes. Secrets are hidden in both. */
-export function print({ io, json }: Pick<Call, 'io' | 'json'>, value: unknown, text: () => string): void {
-  io.out(json ? `${JSON.stringify(redactDeep(value))}\n` : `${redact(text())}\n`);
+/**
+ * Prints the result of a command as JSON, or else as the text that `text` makes. Secrets are hidden in both.
+ *
+ * @param _name the document, which has a schema in docs/json
+ */
+export function print<Name extends keyof Documents>(
+  { io, json }: Pick<Call, 'io' | 'json'>,
+  _name: Name,
+  value: Documents[NoInfer<Name>],
+  text: () => string,
+): void {
+  io.out(json ? `${JSON.stringify(redactDeep({ format: FORMAT, ...value }))}\n` : `${redact(text())}\n`);
 }

@@ -36,7 +36,7 @@ export async function checkRepository(call: Call): Promise<number> {
   const recipients = await knownRecipients(app.state.directory).catch(() => ({}));
   const keys = result.keys.map((key) => ({ ...key, ...what(key.id, app.settings.keys, recipients) }));
   const rules = app.otherRepository ? [] : await bucketProblems(app.settings, io.env);
-  print(call, { ...result, keys, rules }, () =>
+  print(call, 'check', { ...result, keys, rules }, () =>
     [
       renderCheck({ ...result, keys }, app.otherRepository, app.settings.copies),
       ...rules.flatMap((one) => [`! ${one.message} (${one.code})`, `  ${one.hint}`]),

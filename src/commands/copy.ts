@@ -16,7 +16,7 @@ export async function copy(call: Call): Promise<number> {
   };
   const reports = await app.copy({ signal: io.signal, progress }).finally(() => line.clear());
   const now = new Date();
-  print(call, { copies: reports }, () =>
+  print(call, 'copy', { copies: reports }, () =>
     reports.length === 0
       ? 'No copies are configured: see LIFEBOAT_COPY.'
       : copyLines(reports, now, io.paint).join('\n'),

@@ -21,7 +21,7 @@ export async function drill(call: Call): Promise<number> {
     signal: io.signal,
     say: (line) => (json ? undefined : io.err(`${redact(line)}\n`)),
   });
-  print(call, report, () => drillText(report, io.paint));
+  print(call, 'drill', report, () => drillText(report, io.paint));
   const statuses = { ok: EXIT.done, failed: EXIT.failed, interrupted: EXIT.interrupted, unproven: EXIT.partial };
   return statuses[report.status];
 }
@@ -43,7 +43,7 @@ export async function drills(call: Call): Promise<number> {
     problems: list.problems,
   };
   const when = { now, zone: app.settings.timeZone };
-  print({ ...call, json: call.json || options.format === 'json' }, { format: 1, ...report }, () =>
+  print({ ...call, json: call.json || options.format === 'json' }, 'drills', report, () =>
     options.format === 'md'
       ? drillsMarkdown(report, now)
       : options.format === 'csv'

@@ -22,14 +22,14 @@ export async function forget(call: Call): Promise<number> {
   const copies = await lookInCopies(call, repository, found.id);
   const view = { snapshot: found.id, error: errorInfo(found.error), pinned: found.pinned ?? null, copies };
   if (options.dryRun === true) {
-    print(call, { ...view, forgotten: false }, () => preview(found, copies));
+    print(call, 'forget', { ...view, forgotten: false }, () => preview(found, copies));
     return EXIT.done;
   }
   const { confirm, say } = consent(call);
   say(preview(found, copies));
   await confirm(found.id);
   await app.forgetUnreadable(found.id);
-  print(call, { ...view, forgotten: true }, () => `Gave up ${found.id}. ${AFTERWARDS}`);
+  print(call, 'forget', { ...view, forgotten: true }, () => `Gave up ${found.id}. ${AFTERWARDS}`);
   return EXIT.done;
 }
 

@@ -21,7 +21,7 @@ export async function pin(call: Call): Promise<number> {
     });
   }
   const shown = before?.reason ?? reason;
-  print(call, { snapshot: id, pinned: shown }, () =>
+  print(call, 'pin', { snapshot: id, pinned: shown }, () =>
     before ? `${id} was already pinned: ${shown}` : `Pinned ${id} until \`lifeboat unpin ${id}\`: ${shown}`,
   );
   return EXIT.done;
@@ -32,7 +32,7 @@ export async function unpin(call: Call): Promise<number> {
   const { id } = (await resolveSnapshot(repository, call.operands[0] as string, Date.now())).manifest;
   const before = (await readPins(repository)).get(id);
   if (before) await deletePin(repository, id);
-  print(call, { snapshot: id, unpinned: before?.reason ?? null }, () =>
+  print(call, 'unpin', { snapshot: id, unpinned: before?.reason ?? null }, () =>
     before ? `Unpinned ${id}: retention now decides about it. The pin said: ${before.reason}` : `${id} was not pinned.`,
   );
   return before ? EXIT.done : EXIT.nothing;

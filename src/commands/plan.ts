@@ -25,7 +25,7 @@ export async function showPlan(call: Call): Promise<number> {
   const destination = app.destination.name;
   const copies = app.settings.copies.map(({ name, keep }) => ({ name, ...(keep ? { keep } : {}) }));
   const { project, problems, notes = [] } = plan;
-  print(call, { project, sources, problems, notes, nextRun: nextRun.toISOString(), destination, copies }, () =>
+  print(call, 'plan', { project, sources, problems, notes, nextRun: nextRun.toISOString(), destination, copies }, () =>
     renderPlan({
       plan,
       probes,
@@ -56,7 +56,9 @@ async function translate(call: Call): Promise<number> {
       ? (await import('../setup/offen.ts')).translateOffen(containers)
       : (await import('../setup/stack-back.ts')).translateStackBack(containers);
   const { labels, settings, notes } = translation;
-  print(call, { labels: Object.fromEntries(labels), settings, notes }, () => renderTranslation(translation));
+  print(call, 'plan --from-labels', { labels: Object.fromEntries(labels), settings, notes }, () =>
+    renderTranslation(translation),
+  );
   return labels.size > 0 ? EXIT.done : EXIT.nothing;
 }
 

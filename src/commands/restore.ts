@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { redact } from '../base/redact.ts';
@@ -12,6 +13,9 @@ import { type Call, print } from './call.ts';
 import { consent, list, texts } from './consent.ts';
 import { aimOf, withoutAim } from './option-values.ts';
 
+/** Without a source: all sources, or those that `only` selects. */
+type Request = Omit<RestoreRequest, 'source'> & { source?: string };
+
 /** `lifeboat restore` */
 export async function restore(call: Call): Promise<number> {
   const aim = aimOf(call.options);
@@ -21,12 +25,13 @@ export async function restore(call: Call): Promise<number> {
   const isOne = names.length === 1 && !names.some(isPattern);
   checkScope(call, names, isOne);
   checkLive(call);
-  const request: Omit<RestoreRequest, 'source'> & { source?: string } = {
+  checkInto(call);
+  const request: Request = {
     ...consent(call),
     snapshot,
     ...(isOne ? { source: names[0] as string } : {}),
     ...(!isOne && names.length > 0 ? { only: names } : {}),
-    ...texts(options, 'to', 'database', 'toDatabase', 'toDirectory', 'as', 'from', 'project'),
+    ...texts(options, 'to', 'database', 'toDatabase', 'toDirectory', 'as', 'from', 'project', 'intoProject'),
     tables: list(options.table),
     paths: list(options.path),
     overwrite: options.overwrite === true,
@@ -37,8 +42,49 @@ export async function restore(call: Call): Promise<number> {
     skipFailed: options.skipFailed === true,
     live: options.live === true,
   };
-  const result = await shown(call, (say, listeners) => app.restore({ ...request, say }, listeners));
-  return reported(call, result, options.globals === true);
+  const run = (one: typeof request) => shown(call, (say, listeners) => app.restore({ ...one, say }, listeners));
+  if (options.all === true && (await isNewHost(call))) return bringProject(call, request, run);
+  return reported(call, await run(request), options.globals === true);
+}
+
+/** Where the image mounts the project directory of a new host. */
+const PROJECT_DIRECTORY = '/project';
+
+/** Returns true for `docker run -v ./:/project … restore --all --from …`: there is no project yet. */
+async function isNewHost({ app, options }: Call): Promise<boolean> {
+  if (typeof options.from !== 'string' || app.self.facts.project !== '') return false;
+  return stat(PROJECT_DIRECTORY).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
+/** Brings the Compose files of a project back, and shows the commands that bring its data back. */
+async function bringProject(
+  call: Call,
+  request: Request,
+  run: (request: Request) => Promise<RestoreResult>,
+): Promise<number> {
+  const { app, options } = call;
+  const { restoreProjectFiles } = await import('../restore/all/project-files.ts');
+  const { dataCommands } = await import('../setup/new-host.ts');
+  const restoreInto = (toDirectory: string) => run({ ...request, source: 'config', toDirectory });
+  if (request.dryRun) return reported(call, await restoreInto(`${PROJECT_DIRECTORY}/restored`), false);
+  const files = await restoreProjectFiles(PROJECT_DIRECTORY, restoreInto);
+  const from = options.from as string;
+  // A directory has another path in the container of the project, usually as its destination.
+  const place = from.startsWith('/') ? {} : { from };
+  const next = await dataCommands(PROJECT_DIRECTORY, {
+    ...{ project: app.project, snapshot: request.snapshot, ...place },
+  });
+  print(call, 'restore on a new host', { project: app.project, files, next }, () =>
+    [
+      `Restored the files of project ${app.project}: ${files.join(', ')}`,
+      'To restore its data, run these commands in the project directory:',
+      ...next.map((line) => `    ${line}`),
+    ].join('\n'),
+  );
+  return EXIT.done;
 }
 
 /** Runs a restore with its lines and its progress shown to the user. */
@@ -59,15 +105,22 @@ async function shown(
 /** Prints the result of a restore. @param done whether a restore that replaced nothing has done its work */
 function reported(call: Call, result: RestoreResult, done: boolean): number {
   const dryRun = call.options.dryRun === true;
-  print(call, result, () => {
+  print(call, 'restore', result, () => {
     if (dryRun) return 'Nothing was changed: this was a dry run.';
     return [
       `Restored ${restoredSummary(result)} in ${(result.durationMs / 1000).toFixed(1)}s`,
       ...restoreLines(result, call.io.paint),
+      ...(call.app.isCopy && result.status === 'ok' ? [startLine(call.app)] : []),
     ].join('\n');
   });
   if (result.status === 'partial') return EXIT.partial;
   return dryRun || done || result.restored.length > 0 ? EXIT.done : EXIT.nothing;
+}
+
+/** The copy gets no agent: it would have the settings of the live project, and report to its monitors. */
+function startLine({ project, self }: Call['app']): string {
+  const { service } = self.facts;
+  return `  to start the other services: docker compose --project-name ${project} up --detach --scale ${service}=0`;
 }
 
 /** Options that apply to a single source. */
@@ -103,10 +156,23 @@ function checkLive({ options }: Call): void {
   });
 }
 
+/** Checks that a restore into another project restores into its services. @throws USAGE */
+function checkInto({ options }: Call): void {
+  if (options.intoProject === undefined || options.toDirectory === undefined) return;
+  throw new LifeboatError('USAGE', '--into-project cannot be combined with --to-directory', {
+    hint: 'A directory belongs to no project: leave out --into-project.',
+  });
+}
+
 /** `lifeboat restore SOURCE --at TIME`, or to another point: recovers a database server to a point in time. */
 async function restorePoint(call: Call, aim: Aim): Promise<number> {
   const { app, operands, options, io, json } = call;
   const [source, [extra] = []] = operands as [string, string[] | undefined];
+  if (options.intoProject !== undefined) {
+    throw new LifeboatError('USAGE', '--into-project cannot be combined with a point in time', {
+      hint: 'Restore a snapshot into it.',
+    });
+  }
   if (extra !== undefined) {
     throw new LifeboatError('USAGE', 'a recovery to a point in time takes a source, and no snapshot', {
       hint: `Write: restore ${extra} --at "2026-11-20 14:30:00+01" --to-volume NAME`,
@@ -127,7 +193,7 @@ async function restorePoint(call: Call, aim: Aim): Promise<number> {
   }
   if (typeof toVolume !== 'string') throw new LifeboatError('USAGE', '--to-volume needs a name');
   const result = await app.restoreToPoint({ source, ...aim, toVolume, signal: io.signal, say });
-  print(call, result, () => pointLines(result).join('\n'));
+  print(call, 'restore --to-volume', result, () => pointLines(result).join('\n'));
   return result.checks.every(({ ok }) => ok) ? EXIT.done : EXIT.partial;
 }
 

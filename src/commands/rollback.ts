@@ -13,7 +13,7 @@ export async function rollback(call: Call): Promise<number> {
   if (options.forget === true) {
     const { forgotten, failed } = await app.forget(request);
     const more = failed === undefined ? {} : { failed };
-    print(call, { ...(dryRun ? { wouldForget: forgotten } : { forgotten }), ...more }, () =>
+    print(call, 'rollback --forget', { ...(dryRun ? { wouldForget: forgotten } : { forgotten }), ...more }, () =>
       [
         ...(dryRun ? [unchanged] : forgotten.map(forgottenLine)),
         ...(failed ?? []).map(({ target, error }) =>
@@ -26,7 +26,7 @@ export async function rollback(call: Call): Promise<number> {
     return failed === undefined ? EXIT.done : EXIT.partial;
   }
   const report = await app.rollback(request);
-  print(call, report, () =>
+  print(call, 'rollback', report, () =>
     dryRun ? unchanged : [`Rolled back ${report.source}`, ...restoreLines(report, io.paint)].join('\n'),
   );
   return report.status === 'partial' ? EXIT.partial : EXIT.done;

@@ -1,9 +1,11 @@
+import { projectOfRestore } from '../app/into-project.ts';
 import { hintAtCopies, type OtherRepository } from '../app/other-repository.ts';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { redactDeep } from '../base/redact.ts';
 import { ansiPaint, plainPaint } from '../report/paint.ts';
-import type { Call, Io, Operands, Options } from './call.ts';
+import { type Call, type Io, type Operands, type Options, print } from './call.ts';
+import { FORMAT } from './json/documents.ts';
 
 /** Connects a command to the streams and signals of this process. */
 export function processIo(): Io {
@@ -26,7 +28,7 @@ export function processIo(): Io {
     signal: stop.signal,
     async fail(error, json) {
       const clean = redactDeep(error);
-      if (json) process.stdout.write(`${JSON.stringify({ error: clean })}\n`);
+      if (json) process.stdout.write(`${JSON.stringify({ format: FORMAT, error: clean })}\n`);
       else {
         const { renderError } = await import('../report/text.ts');
         process.stderr.write(`${renderError(clean, { paint })}\n`);
@@ -47,7 +49,8 @@ export async function run(name: string, operands: Operands, options: Options, io
   if (name === 'tree-job') return (await import('./tree-job.ts')).treeJob(io);
   // A machine that only gets its Compose file has no settings yet.
   if (name === 'init') {
-    return (await import('../setup/init-command.ts')).runInit(options, io, options.json === true);
+    const { runInit } = await import('../setup/init-command.ts');
+    return runInit(options, io, (result, text) => print({ io, json: options.json === true }, 'init', result, text));
   }
   const { createApp, createBase } = await import('../app/app.ts');
   const level = io.env.LOG_LEVEL ?? (name === 'daemon' ? undefined : 'warn');
@@ -62,7 +65,8 @@ export async function run(name: string, operands: Operands, options: Options, io
     // These need no engine: the host may be gone when somebody has to manage its bucket.
     if (verb) return verb({ settings: base.settings, io, options, json });
   }
-  const app = await createApp({ ...base, hurry: io.signal }, otherRepositoryOf(options));
+  const into = name === 'rollback' ? await projectOfRestore(operands[0] as string | undefined) : undefined;
+  const app = await createApp({ ...base, hurry: io.signal }, otherRepositoryOf(options, into));
   const command = COMMANDS[name];
   if (!command) throw new LifeboatError('USAGE', `no command ${name}`);
   return command({ app, io, operands, options, json }).catch((error: unknown) => {
@@ -73,9 +77,15 @@ export async function run(name: string, operands: Operands, options: Options, io
 /** The commands that take --from. */
 const CAN_READ_COPIES = new Set(['restore', 'drill', 'drills', 'export', 'snapshots', 'show', 'windows', 'check']);
 
-function otherRepositoryOf({ from, project }: Options): OtherRepository | undefined {
-  if (typeof from !== 'string') return undefined;
-  return { from, ...(typeof project === 'string' ? { project } : {}) };
+/** @param copy the project into which the restore went that a rollback is about, if it was not the agent's own */
+function otherRepositoryOf({ from, project, intoProject }: Options, copy?: string): OtherRepository | undefined {
+  const into = intoProject ?? copy;
+  if (typeof from !== 'string' && typeof into !== 'string') return undefined;
+  return {
+    ...(typeof from === 'string' ? { from } : {}),
+    ...(typeof project === 'string' ? { project } : {}),
+    ...(typeof into === 'string' ? { into } : {}),
+  };
 }
 
 const COMMANDS: Record<string, (call: Call) => Promise<number>> = {

@@ -5,6 +5,7 @@ import { formatBytes, oneLine, plural, table } from '../report/format.ts';
 import { findSnapshot } from '../restore/find.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { withLookDirectory } from '../run/spool.ts';
+import type { PostgresFacts } from '../sources/postgres/facts/facts.ts';
 import { selectByGlobs } from '../store/filesystem/glob.ts';
 import type { IndexEntry } from '../store/filesystem/index-file.ts';
 import { displayPath } from '../store/filesystem/path.ts';
@@ -23,7 +24,7 @@ export async function show(call: Call): Promise<number> {
       ? (await findSnapshot(repository, { snapshot: name, source, ...look })).snapshot
       : (await resolveSnapshot(repository, name, Date.now())).manifest;
   if (source === undefined) {
-    print(call, manifest, () => renderManifest(manifest));
+    print(call, 'show SNAPSHOT', manifest, () => renderManifest(manifest));
     return EXIT.done;
   }
   const entry = manifest.sources[source];
@@ -33,8 +34,10 @@ export async function show(call: Call): Promise<number> {
     });
   }
   if (entry.kind === 'postgres' && glob === undefined) {
-    const facts = entry.facts ? await repository.readFacts(withKeyId(entry.facts, entry)) : undefined;
-    print(call, { ...entry, facts }, () => renderDatabases(source, entry, facts as PostgresView | undefined));
+    const facts = entry.facts
+      ? ((await repository.readFacts(withKeyId(entry.facts, entry))) as PostgresFacts)
+      : undefined;
+    print(call, 'show SNAPSHOT SOURCE', { ...entry, facts }, () => renderDatabases(source, entry, facts));
     return EXIT.done;
   }
   return showFiles(call, entry, glob);
@@ -53,17 +56,7 @@ function renderManifest(manifest: Manifest): string {
   return [head, ...table(rows, { indent: 2, align: ['left', 'left', 'left', 'right', 'right'] })].join('\n');
 }
 
-/** The facts of a Postgres source that `show` prints. */
-interface PostgresView {
-  server: { version: string };
-  databases: {
-    name: string;
-    size: number;
-    tables: { schema: string; name: string; rows: number; exact: boolean; bytes: number; data?: boolean }[];
-  }[];
-}
-
-function renderDatabases(source: string, entry: ManifestSource, facts: PostgresView | undefined): string {
+function renderDatabases(source: string, entry: ManifestSource, facts: PostgresFacts | undefined): string {
   if (!facts)
     return `${source}: ${entry.status}${entry.error ? ` · ${entry.error.message} (${entry.error.code})` : ''}`;
   const lines = [`${source} · Postgres ${facts.server.version} · ${entry.summary}`];
@@ -96,7 +89,7 @@ async function showFiles(call: Call, entry: ManifestSource, glob: string | undef
       else call.io.out(`${fileLine(item)}\n`);
     }
   });
-  if (call.json) print(call, { files: found }, () => '');
+  if (call.json) print(call, 'show SNAPSHOT SOURCE', { files: found }, () => '');
   return count > 0 ? EXIT.done : EXIT.nothing;
 }
 

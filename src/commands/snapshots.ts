@@ -15,7 +15,7 @@ export async function listSnapshots(call: Call): Promise<number> {
   const manifests = snapshots.map(({ manifest }) => manifest);
   const unsigned = snapshots.flatMap((one) => (one.unsigned ? [one.manifest.id] : []));
   const view = snapshotsDocument({ manifests, unsigned, damaged, others }, pins);
-  print(call, view, () => {
+  print(call, 'snapshots', view, () => {
     const also = otherProjectsText(repository.destination.name, others);
     const bad = groupDamaged(damaged).map(({ id, error }) => `! ${id}: ${error.message} (${error.code})`);
     return [renderSnapshots(view.snapshots, new Date()), ...bad, ...(also ? [`${also}.`] : [])].join('\n');

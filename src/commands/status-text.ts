@@ -1,4 +1,5 @@
 import { errorOf } from '../backup/others.ts';
+import type { HostState } from '../overview/hosts.ts';
 import { fallAdvice, fallText } from '../report/fall.ts';
 import { formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
@@ -83,4 +84,24 @@ export function targetLines(all: readonly SourceTargets[], now: Date, paint: Pai
       ];
     }),
   );
+}
+
+/** Renders a project of `status --all-hosts`. */
+export function hostLines({ project, newest, late, sources, error }: HostState, now: Date, paint: Paint): string[] {
+  const ago = newest === null ? 'no snapshot' : `newest snapshot ${formatAgo(new Date(newest), now)}`;
+  const rows = sources.map(({ name, status, lastGood }) => [
+    oneLine(name),
+    status === 'partial' ? 'partly failed' : status,
+    lastGood
+      ? `${lastGood.partial ? 'none whole, newest' : 'last good'} ${formatAgo(new Date(lastGood.at), now)}`
+      : 'never backed up',
+    lastGood ? formatBytes(lastGood.bytes) : '',
+    lastGood?.snapshot ?? '',
+  ]);
+  return [
+    `${paint.bold(oneLine(project))} · ${ago}`,
+    ...table(rows, { indent: 2, align: ['left', 'left', 'left', 'right'] }),
+    ...(late ? [`  ${paint.bad('!')} it is backed up more often otherwise: look whether its Lifeboat still runs`] : []),
+    ...(error ? [`  ${paint.bad('!')} ${error.message} (${error.code})`] : []),
+  ];
 }

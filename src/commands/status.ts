@@ -1,9 +1,12 @@
+import { listProjects } from '../app/other-repository.ts';
 import { errorOf } from '../backup/others.ts';
 import { type ErrorInfo, errorInfo } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { heldProblems } from '../daemon/held-services.ts';
 import { keptLines } from '../kept/list.ts';
-import { collectOverview, type Found, type Overview, overviewDocument, runningNow } from '../overview/overview.ts';
+import { overviewDocument } from '../overview/document.ts';
+import { isTroubled, readHosts } from '../overview/hosts.ts';
+import { collectOverview, type Found, type Overview, runningNow } from '../overview/overview.ts';
 import { copyStateLines } from '../report/copy-text.ts';
 import type { RunReport } from '../report/events.ts';
 import { formatAgo, formatWhen, oneLine } from '../report/format.ts';
@@ -16,17 +19,31 @@ import type { UnderWay } from '../run/under-way.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import { type Call, print } from './call.ts';
-import { renderSourceStatuses, targetLines } from './status-text.ts';
+import { hostLines, renderSourceStatuses, targetLines } from './status-text.ts';
 import { windowLines } from './windows.ts';
 
 /** `lifeboat status`: shows each source by its own newest result, whichever sources the last run covered. */
 export async function status(call: Call): Promise<number> {
+  if (call.options.allHosts === true) return allHosts(call);
   const overview = await collectOverview(call.app, call.io.signal);
-  print(call, overviewDocument(overview), () => renderOverview(overview, call.io.paint));
+  print(call, 'status', overviewDocument(overview), () => renderOverview(overview, call.io.paint));
   const { found, last, sources: all, copies, held, problems, targets } = overview;
   const isMissed = targets.some((one) => one.targets.some(({ met }) => met === false));
   const behind = isMissed || found.damaged.length > 0 || copies.some(({ behindSince }) => behindSince !== undefined);
   return exitStatusOf(found, { last, all, troubled: behind || held.length > 0 || problems.length > 0 });
+}
+
+/** `lifeboat status --all-hosts`. Exit status: 3 if a project needs attention, 4 without any snapshot. */
+async function allHosts(call: Call): Promise<number> {
+  const { app, io } = call;
+  const now = new Date();
+  const projects = await listProjects(app.destination);
+  const hosts = await readHosts(projects, app.repositoryOf, { now, signal: io.signal });
+  print(call, 'status --all-hosts', { hosts }, () =>
+    hosts.length === 0 ? 'No snapshot yet.' : hosts.flatMap((host) => hostLines(host, now, io.paint)).join('\n'),
+  );
+  if (hosts.length === 0) return EXIT.nothing;
+  return hosts.some(isTroubled) ? EXIT.partial : EXIT.done;
 }
 
 function renderOverview(overview: Overview, paint: Paint): string {

@@ -10,7 +10,7 @@ export async function showWindows(call: Call): Promise<number> {
   const plan = call.app.found ? await call.app.plan() : undefined;
   const all = await readWindows(call.app, call.io.signal, { plan, wanted });
   const now = new Date();
-  print(call, { sources: all }, () =>
+  print(call, 'windows', { sources: all }, () =>
     all.length === 0
       ? 'No source has the label lifeboat.postgres.pitr.'
       : all.flatMap((one) => windowLines(one, now)).join('\n'),

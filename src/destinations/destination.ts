@@ -70,8 +70,8 @@ interface GetOptions {
   range?: ByteRange;
   signal?: AbortSignal;
   /**
-   * Reads what the disk stores, and not what the system remembers of it, where that is possible. Only for whole
-   * objects.
+   * Reads what the disk stores, and not what the system remembers of it, where that is possible. Only for whole objects
+   * of a directory: a bucket ignores it.
    */
   fromDisk?: boolean;
 }

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { hasErrno } from '../base/errors.ts';
 
@@ -57,29 +57,38 @@ async function readAlone(file: string, on: (piece: Buffer) => void, restart: () 
 
 /** Returns whether all bytes of the file were read. */
 async function readAll(file: string, flag: number, into: Buffer, on: (piece: Buffer) => void): Promise<boolean> {
-  const pieces = readPieces(file, flag, into);
-  for (;;) {
-    const { value, done } = await pieces.next();
-    if (done) return value;
-    on(value);
-  }
-}
-
-/** Yields the pieces of a file, each valid until the next one. Returns whether these are all bytes of the file. */
-async function* readPieces(file: string, flag: number, into: Buffer, from = 0): AsyncGenerator<Buffer, boolean> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | flag);
   try {
-    let position = from;
+    const pieces = readPieces(handle, flag !== 0, into);
     for (;;) {
-      const { bytesRead: read } = await handle.read(into, 0, into.length, position);
-      position += read;
-      if (read > 0) yield into.subarray(0, read);
-      // A direct read cannot continue in the middle of a block: only the end of the file is there.
-      const atEnd = read === 0 || (flag !== 0 && position % BLOCK !== 0);
-      if (atEnd) return position === (await handle.stat()).size;
+      const { value, done } = await pieces.next();
+      if (done) return value;
+      on(value);
     }
   } finally {
     await handle.close();
+  }
+}
+
+/**
+ * Yields the pieces of a file, each valid until the next one. Returns whether these are all bytes of the file.
+ *
+ * @param from where to begin, bytes
+ */
+async function* readPieces(
+  handle: FileHandle,
+  isDirect: boolean,
+  into: Buffer,
+  from = 0,
+): AsyncGenerator<Buffer, boolean> {
+  let position = from;
+  for (;;) {
+    const { bytesRead: read } = await handle.read(into, 0, into.length, position);
+    position += read;
+    if (read > 0) yield into.subarray(0, read);
+    // A direct read cannot continue in the middle of a block: only the end of the file is there.
+    const atEnd = read === 0 || (isDirect && position % BLOCK !== 0);
+    if (atEnd) return position === (await handle.stat()).size;
   }
 }
 
@@ -89,24 +98,53 @@ function isUnsupported(error: unknown): boolean {
 }
 
 /**
- * Streams a file, past the page cache if the file system allows it. The stream fails with the system error.
+ * Opens a file for {@link streamPastCache}: for direct reads if its file system supports them.
+ *
+ * @param flags see open(2)
+ * @throws the system error
+ */
+export async function openPastCache(file: string, flags: number): Promise<FileHandle> {
+  try {
+    return await open(file, flags | constants.O_DIRECT);
+  } catch (error) {
+    if (!isUnsupported(error)) throw error;
+    return open(file, flags);
+  }
+}
+
+/** Buffers of streams that have ended. */
+const spare: Buffer[] = [];
+
+/**
+ * Streams a file that {@link openPastCache} has opened, and closes it. The stream fails with the system error.
  *
  * @param signal destroys the stream
  */
-export function streamPastCache(file: string, signal?: AbortSignal): Readable {
-  const into = alignedBuffer();
+export function streamPastCache(handle: FileHandle, signal?: AbortSignal): Readable {
   async function* pieces() {
+    const into = spare.pop() ?? alignedBuffer();
     let position = 0;
     try {
-      for await (const piece of readPieces(file, constants.O_DIRECT, into)) {
+      for await (const piece of readPieces(handle, true, into)) {
         position += piece.length;
         yield Buffer.from(piece);
       }
     } catch (error) {
       if (!isUnsupported(error)) throw error;
+    } finally {
+      spare.push(into);
     }
-    // The rest through the cache: everything if the file system does not support direct reads, otherwise nothing.
-    for await (const piece of readPieces(file, 0, into, position)) yield Buffer.from(piece);
+    // Opened again for reads through the cache: the rest, if the end of the file is not where direct reads end.
+    const cached = await open(`/proc/self/fd/${handle.fd}`, constants.O_RDONLY);
+    try {
+      const rest = Buffer.allocUnsafe(BUFFER_SIZE);
+      for await (const piece of readPieces(cached, false, rest, position)) yield Buffer.from(piece);
+    } finally {
+      await cached.close();
+    }
   }
-  return Readable.from(pieces(), { objectMode: false, ...(signal ? { signal } : {}) });
+  const stream = Readable.from(pieces(), { objectMode: false, ...(signal ? { signal } : {}) });
+  // Not in the generator, which does not run if nobody reads.
+  stream.once('close', () => void handle.close().catch(() => {}));
+  return stream;
 }

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, isDiskError, isSystemError, LifeboatError } from '../base/errors.ts';
 import type { ByteRange, Destination, ObjectInfo, SweepingDestination } from './destination.ts';
-import { streamPastCache } from './direct-read.ts';
+import { openPastCache, streamPastCache } from './direct-read.ts';
 import { hashFile } from './hash-file.ts';
 import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
 import { findBrokenParent, identify, readEntries, wayTo } from './local-links.ts';
@@ -94,19 +94,21 @@ async function getObject(
   key: string,
   { range, signal, fromDisk }: Parameters<Destination['get']>[1] = {},
 ): Promise<Readable> {
-  const handle = await openObject(root, key);
-  if (!fromDisk || range) return readRange(handle, key, range, signal);
-  await handle.close();
-  return explained(streamPastCache(join(root, checkKey(key)), signal), key);
+  if (!fromDisk || range) return readRange(await openObject(root, key), key, range, signal);
+  return explained(streamPastCache(await openObject(root, key, openPastCache), signal), key);
 }
 
-async function openObject(root: string, key: string): Promise<FileHandle> {
+async function openObject(
+  root: string,
+  key: string,
+  openFile: (...file: [string, number]) => Promise<FileHandle> = open,
+) {
   const file = join(root, checkKey(key));
   const missing = (cause?: unknown) =>
     new LifeboatError('OBJECT_MISSING', `${key} is not in the repository`, { cause });
   let handle: FileHandle;
   try {
-    handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    handle = await openFile(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) throw unreadable(key, error);
     throw (await findBrokenParent(root, key, { onlyLinks: true })) ?? missing(error);

@@ -245,6 +245,10 @@ export const image = z
 
 export const volume = z.object({ Labels: strings }).transform(({ Labels }) => ({ labels: Labels }));
 
+export const service = z
+  .object({ Spec: z.object({ Labels: strings }) })
+  .transform(({ Spec: { Labels } }) => ({ labels: Labels }));
+
 export const execState = z
   .object({ ContainerID: id, Running: z.boolean(), ExitCode: z.number().int().nullish() })
   .transform((e): ExecState => ({ containerId: e.ContainerID, running: e.Running, exitCode: e.ExitCode ?? null }));

@@ -6,9 +6,8 @@ import type { ContainerDetails, ContainerSummary } from './answers.ts';
 import type { CallOptions, Engine } from './engine.ts';
 import { isNotFound } from './engine-errors.ts';
 import { RUN_LABEL } from './helper-labels.ts';
+import { placeOf, withServiceLabels } from './swarm.ts';
 
-const PROJECT = 'com.docker.compose.project';
-const SERVICE = 'com.docker.compose.service';
 /** The number of concurrent inspections: enough to be quick, few enough not to burden the engine. */
 const CONCURRENCY = 8;
 
@@ -66,7 +65,7 @@ export async function listForPlan(
   const facts = await inspectAll(
     listed.filter((one) => isCandidate(one, false)),
     async (one) => {
-      if (isOwn(one.labels[PROJECT] ?? '')) return factsOf(engine, one.id, {});
+      if (isOwn(placeOf(one.labels)?.project ?? '')) return factsOf(engine, one.id, {});
       const known = before?.get(one.id) ?? (await factsOf(engine, one.id, {}));
       if (!known) return undefined;
       now.set(one.id, known);
@@ -110,14 +109,15 @@ function isCandidate({ labels, networkMode }: ContainerSummary, all: boolean): b
   // As broad as the check for misspelt keys in planning (ownLabels of plan/labels): `Lifeboat.Postgres` must be
   // reported, not ignored.
   if (networkMode.startsWith('container:')) return true;
-  return PROJECT in labels || Object.keys(labels).some((key) => /^lifeboat/i.test(key));
+  return placeOf(labels) !== undefined || Object.keys(labels).some((key) => /^lifeboat/i.test(key));
 }
 
 /** Returns undefined for a container that is gone. */
 export async function factsOf(engine: Engine, id: string, options: CallOptions): Promise<ContainerFacts | undefined> {
   try {
     const details = await engine.inspectContainer(id, options);
-    return toFacts(details, await labelsOfImage(engine, details.imageId, options));
+    const labels = await withServiceLabels(engine, details.labels, options);
+    return toFacts({ ...details, labels }, await labelsOfImage(engine, details.imageId, options));
   } catch (error) {
     if (isNotFound(error)) return undefined;
     throw error;
@@ -147,8 +147,7 @@ function toFacts(details: ContainerDetails, labels: Record<string, string>): Con
   return {
     id: details.id,
     name: details.name,
-    project: details.labels[PROJECT] ?? '',
-    service: details.labels[SERVICE] ?? details.name,
+    ...{ project: '', service: details.name, ...placeOf(details.labels) },
     imageId: details.imageId,
     running: details.running,
     life: lifeOf(details),

@@ -61,6 +61,8 @@ export interface Engine {
   inspectContainer(id: string, options?: CallOptions): Promise<answers.ContainerDetails>;
   inspectImage(id: string, options?: CallOptions): Promise<answers.ImageDetails>;
   inspectVolume(name: string, options?: CallOptions): Promise<{ labels: Record<string, string> }>;
+  /** Reads a service of a Swarm. Only a manager of the Swarm answers. */
+  inspectService(id: string, options?: CallOptions): Promise<{ labels: Record<string, string> }>;
   /** Reads a file or directory of a container, including mounts, as a tar archive. */
   archive(id: string, path: string, options?: CallOptions): Promise<Readable>;
   /** `spec` is the request body that the API documents for POST /containers/create. */
@@ -126,7 +128,7 @@ const container = (docker: Docker, id: string) => docker.getContainer(encodeURIC
 const exec = (docker: Docker, id: string) => docker.getExec(encodeURIComponent(id));
 
 type ExecCalls = Pick<Engine, 'execCreate' | 'execStart' | 'execInspect'>;
-type OtherCalls = Pick<Engine, 'inspectImage' | 'inspectVolume'>;
+type OtherCalls = Pick<Engine, 'inspectImage' | 'inspectVolume' | 'inspectService'>;
 
 function containerCalls({
   call,
@@ -195,6 +197,10 @@ function otherCalls({ call }: Caller): OtherCalls {
     async inspectVolume(name, o = {}) {
       const answer = await call(o, (docker) => docker.getVolume(encodeURIComponent(name)).inspect());
       return checked(answers.volume, answer, 'volume');
+    },
+    async inspectService(id, o = {}) {
+      const answer = await call(o, (docker) => docker.getService(encodeURIComponent(id)).inspect());
+      return checked(answers.service, answer, 'service');
     },
   };
 }

@@ -74,15 +74,16 @@ const KILL = 9;
 
 /**
  * Returns whether somebody else also stopped a container while Lifeboat's stop was under way, as far as the engine
- * remembers. {@link watchStop} misses nothing, but needs an agent that lives until the stop ends.
+ * remembers. {@link watchStop} does not depend on that, but needs an agent that lives until the stop ends.
  */
 export async function isStoppedByOthers(engine: Engine, stop: OwnStop): Promise<boolean> {
   return isStoppedTwice(await killsSince(engine, sinceOf(stop), { containers: [stop.id] }), stop.timeout);
 }
 
 /**
- * Follows a stop that Lifeboat is about to request. Call `end` when the stop is over: it resolves to whether somebody
- * else also stopped the container meanwhile, or to false if the engine sends no events.
+ * Follows a stop that Lifeboat is about to request. Call `end` when the stop is over, or was not requested. It resolves
+ * to whether somebody else also stopped the container meanwhile. Without events, because a proxy refuses or cuts them,
+ * it resolves to false.
  *
  * The engine remembers its last 256 events only. Health checks and commands on a busy host replace those within
  * seconds.
@@ -98,14 +99,14 @@ export async function watchStop(engine: Pick<Engine, 'events'>, stop: OwnStop): 
   const follow = async () => {
     for await (const event of stream ?? []) {
       events.push(event);
-      // The engine sends events in order, so no signal follows.
-      if (event.action === 'die') return;
+      // The engine sends events in order, so no signal follows. A container that died before was started again.
+      if (event.action === 'die' && killsAmong(events).length > 0) return;
     }
   };
   const ended = follow().catch(() => {});
   return {
     async end() {
-      await Promise.race([ended, sleep(DIE_LAG_MS, undefined, { signal })]);
+      await Promise.race([ended, sleep(DIE_LAG_MS, undefined, { signal }).catch(() => {})]);
       stopWatching.abort();
       return isStoppedTwice(killsAmong(events), stop.timeout);
     },

@@ -2,11 +2,11 @@ import { type Context, Hono } from 'hono';
 import { waitAtMost } from '../base/abort.ts';
 import { errorInfo, hasCode, LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { redact, redactDeep } from '../base/redact.ts';
+import { overviewDocument } from '../overview/document.ts';
 import { type Foreseen, foreseeRetention } from '../overview/forecast.ts';
-import { overviewDocument } from '../overview/overview.ts';
 import { snapshotsDocument } from '../overview/snapshot-list.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import { createAuth } from './auth.ts';
+import { type Credentials, createAuth, createNameCheck } from './auth.ts';
 import type { HttpDeps } from './deps.ts';
 import { type Facts, FactsCache, type FactsSource } from './facts.ts';
 import { secure } from './headers.ts';
@@ -20,6 +20,7 @@ import { homeBody } from './page/home.ts';
 import { type PageParts, renderPage } from './page/layout.ts';
 import { snapshotBody } from './page/snapshot.ts';
 import { retentionBody, type SnapshotsInput, snapshotsBody } from './page/snapshots.ts';
+import { createMemoryRelease } from './release-memory.ts';
 import { createSnapshotReader, type SnapshotReader } from './snapshot-reader.ts';
 
 /** How long the health check waits for a first look at the destination, milliseconds. */
@@ -49,7 +50,10 @@ export function createRoutes(
 ): Hono {
   const parts: Parts = { deps, facts, reader: createSnapshotReader(deps), foreseen: foreseeOnce(deps) };
   const app = new Hono();
-  app.use(secure);
+  app.use(
+    secure,
+    createMemoryRelease(async () => (await deps.runsUnderWay()).length > 0),
+  );
   const health = createHealth(deps, facts);
   // Before the credentials: the engine and monitors ask without any.
   app.get('/healthz', async (context) => {
@@ -60,7 +64,8 @@ export function createRoutes(
     const found = await health();
     return context.json(found, found.status === 'ok' ? 200 : 503);
   });
-  app.use(createAuth(deps.settings.http ?? { user: '' }, deps));
+  const credentials: Credentials = deps.settings.http ?? { user: '' };
+  app.use(createNameCheck(credentials), createAuth(credentials, deps));
   const metrics = createMetrics(deps, facts);
   app.get('/metrics', async (context) =>
     context.body(redact(await metrics()), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
@@ -154,7 +159,11 @@ function addApi(app: Hono, { deps, facts, foreseen }: Parts, signal: AbortSignal
     return json(context, snapshotsDocument({ manifests, unsigned, damaged, others }, pins));
   });
   app.get('/api/snapshots/:id', async (context) => json(context, find(await facts.get(), context.req.param('id'))));
-  app.get('/api/windows', async (context) => json(context, { sources: (await facts.get()).overview.windows }));
+  app.get('/api/windows', async (context) => {
+    const { windows, found } = (await facts.get()).overview;
+    if (found.problem) throw found.problem;
+    return json(context, { sources: windows });
+  });
   app.get('/api/retention', async (context) => {
     const all = await foreseen(await facts.get());
     return json(context, { decisions: [...all.values()] });

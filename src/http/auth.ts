@@ -5,6 +5,9 @@ import type { Log } from '../base/log.ts';
 import type { HttpSettings } from '../plan/values/http-settings.ts';
 import { createGuessLimit } from './guess-limit.ts';
 
+/** The credentials that are accepted. */
+export type Credentials = Pick<HttpSettings, 'user' | 'password' | 'token'>;
+
 /** Options of {@link createAuth}. */
 interface AuthOptions {
   log: Log;
@@ -19,10 +22,7 @@ interface AuthOptions {
  *
  * @param settings the credentials to accept
  */
-export function createAuth(
-  settings: Pick<HttpSettings, 'user' | 'password' | 'token'>,
-  { log, clock }: AuthOptions,
-): MiddlewareHandler {
+export function createAuth(settings: Credentials, { log, clock }: AuthOptions): MiddlewareHandler {
   const { user, password, token } = settings;
   const accepted = [
     ...(password === undefined ? [] : [`basic ${Buffer.from(`${user}:${password}`).toString('base64')}`]),
@@ -46,6 +46,26 @@ export function createAuth(
     if (header !== undefined && isAccepted(header, accepted)) return next();
     if (header !== undefined && guesses.spend(address)) log.warn('many wrong passwords for the page', { address });
     return context.text('Lifeboat needs a password or token.\n', 401, { 'www-authenticate': challenges });
+  };
+}
+
+/** Endings of names that no stranger can register: RFC 6761, RFC 6762, RFC 8375, and those of home networks. */
+const PRIVATE = /^[^.]+$|\.(localhost|local|internal|lan|home|home\.arpa|test)$/;
+const ADDRESS = /^\[.*\]$|^\d+\.\d+\.\d+\.\d+$/;
+
+/**
+ * Creates the check of the name by which a server without credentials is asked. A page of a stranger can point its own
+ * name at this host, and then read the answers (DNS rebinding). With credentials, a browser has none for that name.
+ */
+export function createNameCheck({ password, token }: Credentials): MiddlewareHandler {
+  const isOpen = password === undefined && token === undefined;
+  return async (context, next) => {
+    const { hostname } = new URL(context.req.url);
+    if (!isOpen || ADDRESS.test(hostname) || PRIVATE.test(hostname)) return next();
+    return context.text(
+      'To use Lifeboat under a public name, set LIFEBOAT_HTTP_PASSWORD or LIFEBOAT_HTTP_TOKEN.\n',
+      421,
+    );
   };
 }
 

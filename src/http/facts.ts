@@ -54,7 +54,10 @@ const MAX_DRILLS = 100;
 /** The time limit for a collection, milliseconds. */
 const LIMIT_MS = 120_000;
 /** Files of the state whose change shows that something happened. */
-const WATCHED = ['last-run.json', 'copies.json', 'accepted.json', 'retries.json', 'rollbacks.json', 'damaged.json'];
+const WATCHED = [
+  ...['last-run.json', 'copies.json', 'accepted.json', 'retries.json', 'rollbacks.json', 'damaged.json'],
+  ...['measured.json', 'restored.json'],
+];
 
 /**
  * Facts that many requests share. A collection looks at the engine and the destination, so a scrape every few seconds

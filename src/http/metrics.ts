@@ -17,8 +17,12 @@ function renderMetrics(project: string, input: MetricInput): Promise<string> {
   const registry = new Registry();
   for (const [name, { type, help, labels, read }] of Object.entries(METRICS)) {
     const options = { name, help, labelNames: ['project', ...labels], registers: [registry] };
-    const metric = type === 'gauge' ? new Gauge(options) : new Counter(options);
-    for (const [value, own] of read(input)) metric.inc({ project, ...own }, value);
+    const [gauge, counter] = type === 'gauge' ? [new Gauge(options)] : [undefined, new Counter(options)];
+    for (const [value, own] of read(input)) {
+      // Two values of one series would be added by `inc`.
+      gauge?.set({ project, ...own }, value);
+      counter?.inc({ project, ...own }, value);
+    }
   }
   return registry.metrics();
 }

@@ -22,12 +22,14 @@ export class RunCounter {
   see(runs: readonly RanRun[]): void {
     const at = runs.findLastIndex(({ id }) => id === this.last.id);
     const fresh = at >= 0 ? runs.slice(at + 1) : runs.filter(({ end }) => end > this.last.end);
+    const newest = runs.at(-1);
+    // From then on, no clock decides which runs are new.
+    if (newest) this.last = { id: newest.id, end: newest.end };
     for (const run of fresh) {
       this.totals.runs[run.status] += 1;
       const codes = new Set(Object.values(run.sources).flatMap(({ code }) => code ?? []));
       if (run.code) codes.add(run.code);
       for (const code of codes) this.totals.errors.set(code, (this.totals.errors.get(code) ?? 0) + 1);
-      this.last = { id: run.id, end: run.end };
     }
   }
 }

@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import { formatDuration } from '../report/format.ts';
 import { failureOf } from './failure.ts';
 import type { Message } from './message.ts';
-import type { OutboxFiles, Waiting } from './outbox-files.ts';
+import type { OutboxFiles } from './outbox-files.ts';
 import { dated, type Entry, OutboxQueue } from './outbox-queue.ts';
 import type { SentLog } from './sent-log.ts';
 

@@ -1,11 +1,11 @@
-import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
+import { type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { spoolProblems } from '../check/foresee.ts';
 import { heldServices } from '../daemon/held-services.ts';
 import type { KeptData } from '../kept/list.ts';
 import type { Plan, Problem } from '../plan/model.ts';
 import type { RunReport } from '../report/events.ts';
 import { withoutAccepted } from '../report/tries.ts';
-import { lastGoodOf, lastGoodReport } from '../run/history.ts';
+import { lastGoodOf } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { knownPlaces } from '../run/remembered.ts';
 import { listSourceStatuses, type SourceStatus } from '../run/source-status.ts';
@@ -152,28 +152,6 @@ export async function collectOverview(deps: OverviewDeps, signal: AbortSignal): 
   };
 }
 
-/** Returns an overview as `status --json` prints it and the API sends it. Not redacted. */
-export function overviewDocument(overview: Overview): object {
-  const { project, underWay, last, nextRun, sources, destination, found, copies, places, windows, kept, held } =
-    overview;
-  return {
-    project,
-    running: runningNow(underWay),
-    last: last ?? null,
-    nextRun,
-    sources: sources.map((source) => toRow(source, overview.targets)),
-    destination: { name: destination, ...destinationView(found) },
-    copies,
-    places,
-    ...(windows.length > 0 ? { windows } : {}),
-    snapshots: found.manifests.length,
-    restores: kept.restores,
-    strayAreas: kept.stray,
-    held,
-    problems: overview.problems,
-  };
-}
-
 /**
  * Names the backup or restore in progress. The newest counts, because a restore runs a backup for its safety snapshot.
  */
@@ -192,19 +170,6 @@ async function slotProblems({ state }: OverviewDeps): Promise<Problem[]> {
 async function copyStates({ state, settings }: OverviewDeps): Promise<Overview['copies']> {
   const known = await state.copies();
   return settings.copies.map(({ name }) => ({ name, ...known[name] }));
-}
-
-/** A source as `status --json` shows it. */
-function toRow({ name, attention, last, lastGood, missing }: SourceStatus, all: readonly SourceTargets[]) {
-  const targets = all.find((one) => one.name === name)?.targets;
-  return {
-    name,
-    attention,
-    last: last ?? null,
-    ...(missing ? { missing } : {}),
-    ...(targets ? { targets } : {}),
-    lastGood: lastGood ? { ...lastGoodReport(lastGood), bytes: lastGood.entry.bytes } : null,
-  };
 }
 
 /** Reads the manifests at the destination. If that fails, the caller still shows everything else. */
@@ -229,14 +194,6 @@ async function lookAtDestination(deps: OverviewDeps, plan: Plan, signal: AbortSi
     signal.throwIfAborted();
     return { ...found, problem: toLifeboatError(cause) };
   }
-}
-
-/** Returns the problems of the destination as `status --json` shows them. */
-function destinationView({ problem, damaged }: Found) {
-  return {
-    ...(problem ? { error: errorInfo(problem) } : {}),
-    ...(damaged.length > 0 ? { damaged: damaged.map(({ id, error }) => ({ id, ...errorInfo(error) })) } : {}),
-  };
 }
 
 /** Returns the sources whose last good snapshot needs a damaged object. `damaged`: their keys, see `withListsOf`. */

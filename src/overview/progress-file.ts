@@ -67,6 +67,7 @@ export function createProgressFile(directory: string): Listener {
       } else if (event.type === 'source-finished') change(event.result.name, { state: event.result.status });
       else if (event.type === 'run-finished') {
         clearTimeout(timer);
+        timer = undefined;
         now = undefined;
         await writing;
         await rm(file, { force: true });

@@ -9,7 +9,7 @@ import { missingDatabases } from '../store/repository/stored-databases.ts';
 export const FEW = 5;
 
 /** The snapshots of a project, as `snapshots --json` prints them and the API sends them. */
-interface SnapshotsDocument {
+export interface SnapshotsDocument {
   /** newest first */
   snapshots: SnapshotRow[];
   damaged: { id: string; code: ErrorCode }[];

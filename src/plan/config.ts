@@ -42,14 +42,37 @@ export function planConfig(input: PlanInput, volumes: readonly VolumeSource[]): 
   const none = { project: '', service: '', containerId: '', containerName: '' };
   const exclude = [...leftOut.keys()].map((path) => `/${escapeGlob(path)}`);
   const names = [...leftOut].map(([path, what]) => `${path} (${what})`);
+  const written = writtenByOthers(input, [...leftOut.keys()]).map((note) => ({ subject: 'config', message: note }));
   return {
     source: {
       ...{ kind: 'files', name: 'config', ...none, root: ROOT, exclude },
       ...{ schedule: settings.schedule, keep: settings.keep },
       ...targetsOf(settings.rpoMs, settings.rtoMs),
     },
-    notes: names.length === 0 ? [] : [{ subject: 'config', message: `leaves out ${names.sort().join(', ')}` }],
+    notes: [
+      ...(names.length === 0 ? [] : [{ subject: 'config', message: `leaves out ${names.sort().join(', ')}` }]),
+      ...written,
+    ],
   };
+}
+
+/**
+ * Says which directories below `/config` containers write to. They are stored with the Compose files, which may not be
+ * what the user means: they may be large, such as the archives of another backup program.
+ */
+function writtenByOthers({ containers, agentMounts = [], agentId }: PlanInput, leftOut: readonly string[]): string[] {
+  const found = new Map<string, string>();
+  for (const own of agentMounts.filter(({ destination }) => contains(ROOT, destination))) {
+    for (const { id, service, mounts } of containers) {
+      if (id === agentId) continue;
+      for (const mount of mounts.filter(({ type, writable }) => type === 'bind' && writable)) {
+        const path = pathInside(own, mount);
+        const isOut = path === undefined || path === '' || leftOut.some((out) => contains(`/${out}`, `/${path}`));
+        if (!isOut && !found.has(path)) found.set(path, service);
+      }
+    }
+  }
+  return [...found].map(([path, service]) => `also stores ${path}, which ${service} writes to`);
 }
 
 /** Returns whether the agent writes to a mount, such as `/restored`: files there are copies, or exports. */

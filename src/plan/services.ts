@@ -211,7 +211,13 @@ function whyKept(container: ContainerFacts, never: ReadonlyMap<string, string>):
   if (never.has(container.id)) return never.get(container.id);
   if (container.life?.state === 'paused') return 'it is paused';
   if (container.autoRemove) return 'a stop would remove it';
+  if (isTask(container)) return 'Swarm would replace it';
   return isStopForbidden(container) ? 'its label is lifeboat.stop: "false"' : undefined;
+}
+
+/** Returns true for a container of a Swarm, which starts another one as soon as this one stops. */
+export function isTask({ labels }: Pick<ContainerFacts, 'labels'>): boolean {
+  return 'com.docker.swarm.service.id' in labels;
 }
 
 /** Returns whether the label `lifeboat.stop` of a container excludes it from being stopped. */

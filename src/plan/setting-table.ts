@@ -110,7 +110,7 @@ export const SETTINGS = {
   LIFEBOAT_PROJECT: {
     parse: matching(PROJECT_NAME, PROJECT_FORM),
     form: 'name',
-    doc: "name of Lifeboat's own project. Set it only if you start Lifeboat without Compose, because Lifeboat then cannot find the name",
+    doc: "name of Lifeboat's own project. Set it if you start Lifeboat without Compose, because Lifeboat then cannot find the name; and in a Swarm, where each node needs a project of its own",
   },
   ...MESSAGE_SETTINGS,
   LIFEBOAT_UNATTENDED_RESTORE: {

@@ -6,6 +6,8 @@ export interface ReadingOptions {
   from?: string;
   /** as given with `--project` */
   project?: string;
+  /** as given with `--into-project` */
+  intoProject?: string;
   /** accept an unsigned snapshot although a signing key is set */
   unsigned?: boolean;
 }
@@ -15,9 +17,10 @@ export function restoreCommand(reading: ReadingOptions, snapshot: string, source
   return `lifeboat restore ${snapshot} ${source}${options && ` ${options}`}${readingOptions(reading)}`;
 }
 
-function readingOptions({ from, project, unsigned = false }: ReadingOptions): string {
+function readingOptions({ from, project, intoProject, unsigned = false }: ReadingOptions): string {
   const place = from === undefined ? '' : ` --from ${shellWord(from)}`;
-  return `${place}${from === undefined || project === undefined ? '' : ` --project ${shellWord(project)}`}${unsigned ? ' --unsigned' : ''}`;
+  const into = intoProject === undefined ? '' : ` --into-project ${shellWord(intoProject)}`;
+  return `${place}${into}${from === undefined || project === undefined ? '' : ` --project ${shellWord(project)}`}${unsigned ? ' --unsigned' : ''}`;
 }
 
 /** Quotes a name so that a person can paste it into a shell. */

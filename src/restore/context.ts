@@ -30,6 +30,8 @@ export interface RestoreDeps extends RunDeps {
   treeStore: TreeStore;
   /** the repository is not the agent's own, so no safety snapshot is stored there */
   otherRepository: boolean;
+  /** the project is a copy of the agent's own */
+  isCopy?: boolean;
   repository(): Promise<Repository>;
   holdDeps(journal: Journal): HoldDeps;
   /** Backs up sources under the lock that the restore holds. Notifies nobody. */

@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo } from '../base/errors.ts';
 import { recordCreated } from '../kept/created.ts';
+import { refuseSharedData } from '../kept/shared-data.ts';
 import { presentName } from '../kept/target.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
@@ -95,7 +96,12 @@ export async function openPart(
 }
 
 /** Inspects the target of a restore. Changes nothing. */
-export function prepare(deps: RestoreDeps, request: RestoreRequest, context: RestoreContext): Promise<PreparedRestore> {
+export async function prepare(
+  deps: RestoreDeps,
+  request: RestoreRequest,
+  context: RestoreContext,
+): Promise<PreparedRestore> {
+  if (deps.isCopy) await refuseSharedData(deps, request.to ?? request.source);
   const isDatabase = context.entry.kind === 'postgres';
   return isDatabase ? prepareDatabases(deps, request, context) : prepareVolume(deps, request, context);
 }

@@ -4,7 +4,7 @@ import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
 import type { ContainerFacts, PlannedSource, VolumeSource } from '../plan/model.ts';
-import { findGuests } from '../plan/services.ts';
+import { findGuests, isTask } from '../plan/services.ts';
 import { needs, sortByNeed } from '../plan/values/needs.ts';
 import { writersTo } from '../plan/volumes.ts';
 import { pausedError, withHold } from '../run/hold.ts';
@@ -80,10 +80,13 @@ export async function containersUsing(engine: Engine, data: readonly UsedData[],
       if (volumes.some((target) => mountsIt(one, target))) throw pausedError(name);
       services.kept.push({ name, reason: 'it is paused, and stays paused' });
     } else if (details.autoRemove) services.kept.push({ name, reason: 'it would be removed when it is stopped' });
+    else if (isTask(details)) services.kept.push({ name, reason: `Swarm would replace it: ${RESTART_TASK}` });
     else services.using.push({ id, name, project, service });
   }
   return withGuests(services, all, never);
 }
+
+const RESTART_TASK = 'restart its service afterwards with `docker service update --force`';
 
 /** Adds the containers that use a namespace of a stopped one: after a stop of its owner, each needs a restart. */
 function withGuests(

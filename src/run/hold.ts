@@ -3,7 +3,7 @@ import { listFacts } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import { STOP_TIMEOUT_S } from '../docker/stops.ts';
 import type { Hook, PlannedSource } from '../plan/model.ts';
-import { describeKeptGuest, findGuests } from '../plan/services.ts';
+import { describeKeptGuest, findGuests, isTask } from '../plan/services.ts';
 import { type Current, current, currentAll } from './current.ts';
 import { runPre } from './hooks.ts';
 import type { ContainerRef, JournalEntry } from './journal.ts';
@@ -146,6 +146,11 @@ async function runningOf({ stop, refusePaused, needed = [] }: Hold, deps: HoldDe
     if (autoRemove) {
       throw new LifeboatError('HOOK_FAILED', `${container.name} would be removed when it is stopped`, {
         hint: 'Start it without --rm, or remove lifeboat.stop.',
+      });
+    }
+    if (isTask(one.details)) {
+      throw new LifeboatError('HOOK_FAILED', `Swarm would replace ${container.name} when it is stopped`, {
+        hint: 'Remove lifeboat.stop: on a Swarm, it has no use.',
       });
     }
     found.stops.push(held);

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, hasCode } from '../base/errors.ts';
 import { engineStatusOf } from '../docker/engine-errors.ts';
 import { type MarkerDeps, placeMarker } from '../docker/marker.ts';
@@ -32,4 +33,19 @@ function withoutMarker({ log }: MarkerDeps, error: unknown): () => Promise<void>
   const say = engineStatusOf(error) === 403 ? log.info : log.warn;
   say('other Lifeboat instances cannot see that a run is in progress', { ...errorInfo(error) });
   return async () => undefined;
+}
+
+const RETRY_MS = 150;
+
+/** Takes a lock, and repeats that for `ms` milliseconds while another process holds it. Throws what `take` throws. */
+export async function withPatience(ms: number, take: () => Promise<Lock>): Promise<Lock> {
+  const end = performance.now() + ms;
+  for (;;) {
+    try {
+      return await take();
+    } catch (error) {
+      if (!hasCode(error, 'LOCKED') || performance.now() > end) throw error;
+      await sleep(RETRY_MS);
+    }
+  }
 }

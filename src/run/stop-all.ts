@@ -44,7 +44,7 @@ export async function stopAll(
     await Promise.all(users);
     signal.throwIfAborted();
     const { name } = one.container;
-    const exitCode = await stopRecorded(one, deps, patient);
+    const exitCode = await stopRecorded(one, deps, { signal, patient });
     if (exitCode !== KILLED) return;
     warnings.push(
       `${name} did not stop within ${one.timeout} s and was killed, so its files may not be consistent; give it a longer stop_grace_period`,
@@ -64,17 +64,24 @@ export async function stopAll(
   return warnings;
 }
 
-async function stopRecorded({ container, startedAt, timeout }: Stop, deps: HoldDeps, signal: AbortSignal) {
-  const at = new Date().toISOString();
+async function stopRecorded(
+  { container, startedAt, timeout }: Stop,
+  deps: HoldDeps,
+  { signal, patient }: { signal: AbortSignal; patient: AbortSignal },
+): Promise<number> {
+  const now = () => new Date().toISOString();
+  const watch = await watchStop(deps.engine, { id: container.id, at: now(), timeout, startedAt });
+  if (signal.aborted) await watch.end();
+  signal.throwIfAborted();
+  const at = now();
   const until = new Date(Date.now() + timeout * 1000 + STOP_MARGIN_MS).toISOString();
   const entry = { type: 'stop', container, startedAt, at, timeout, until } as const;
   deps.record(entry);
   deps.log.info('stopping a container', { container: container.name });
-  const watch = await watchStop(deps.engine, { id: container.id, at, timeout, startedAt });
-  const [stopped] = await Promise.allSettled([stopThrough(deps.engine, container.id, timeout, signal)]);
+  const [stopped] = await Promise.allSettled([stopThrough(deps.engine, container.id, timeout, patient)]);
   if (await watch.end()) deps.record({ ...entry, byOthers: true });
   if (stopped.status === 'rejected') throw stopped.reason;
-  return (await deps.engine.inspectContainer(container.id, { signal })).exitCode;
+  return (await deps.engine.inspectContainer(container.id, { signal: patient })).exitCode;
 }
 
 /** A stop call that breaks after this time had reached the engine, milliseconds. */

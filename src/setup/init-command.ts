@@ -1,9 +1,8 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { EXIT } from '../base/exit.ts';
-import { redact, redactDeep } from '../base/redact.ts';
 import type { Paint } from '../report/paint.ts';
-import { init } from './init.ts';
+import { type InitResult, init } from './init.ts';
 import { renderInit } from './init-text.ts';
 
 /** Where the image mounts the project: `docker run --rm -v ./:/project lifeboat init`. */
@@ -11,12 +10,20 @@ const MOUNTED = '/project';
 
 interface Output {
   env: NodeJS.ProcessEnv;
-  out(text: string): void;
   paint: Paint;
 }
 
-/** `lifeboat init`. It needs no engine, no settings and no container of its own. */
-export async function runInit(options: Readonly<Record<string, unknown>>, io: Output, json: boolean): Promise<number> {
+/**
+ * Runs `lifeboat init`, which needs no engine, no settings and no container of its own.
+ *
+ * @param show prints the result: as JSON, or as the text
+ * @returns the exit status
+ */
+export async function runInit(
+  options: Readonly<Record<string, unknown>>,
+  io: Output,
+  show: (result: InitResult, text: () => string) => void,
+): Promise<number> {
   const { directory, file, image } = options;
   const files = Array.isArray(file) ? file.filter((one): one is string => typeof one === 'string') : [];
   const result = await init({
@@ -26,7 +33,7 @@ export async function runInit(options: Readonly<Record<string, unknown>>, io: Ou
     write: options.yes === true,
     env: io.env,
   });
-  io.out(json ? `${JSON.stringify(redactDeep(result))}\n` : `${redact(renderInit(result, io.paint))}\n`);
+  show(result, () => renderInit(result, io.paint));
   if (result.byHand.length > 0) return EXIT.partial;
   return result.files.length === 0 ? EXIT.nothing : EXIT.done;
 }

@@ -12,7 +12,7 @@ import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 import { times } from '../harness/times.ts';
 import { viewRepository } from './repository-check.ts';
 
-const KILLS = Number(process.env.LIFEBOAT_KILLS ?? times(7, 12));
+const KILLS = Number(process.env.LIFEBOAT_KILLS ?? times(8, 12));
 
 /** Leftovers of a killed run on the spool. */
 interface Dead {
@@ -145,8 +145,8 @@ describe('an agent that is killed in the middle of a run', () => {
       await change(round);
       const command = spawnBackup();
       // Sometimes before it has begun, else evenly distributed over the run, and never twice at the same point.
-      const delay = round % 7 === 6 ? randomInt(1000) : ((round + randomInt(1000) / 1000) / KILLS) * lengthMs;
-      if (round % 7 !== 6) await command.begun;
+      const delay = round % 8 === 7 ? randomInt(1000) : ((round + randomInt(1000) / 1000) / KILLS) * lengthMs;
+      if (round % 8 !== 7) await command.begun;
       else command.begun.catch(() => undefined);
       const from = performance.now();
       await sleep(delay);

@@ -2,8 +2,9 @@ import { randomInt } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunReport } from '../../src/report/events.ts';
 import { holder, Stack, type StackOptions } from '../harness/stack.ts';
+import { times } from '../harness/times.ts';
 
-const FILLS = Number(process.env.LIFEBOAT_FILLS ?? 16);
+const FILLS = Number(process.env.LIFEBOAT_FILLS ?? times(10, 16));
 const tmpfs = (size: string) => ({
   driver: 'local',
   driver_opts: { type: 'tmpfs', device: 'tmpfs', o: `size=${size}` },

@@ -11,8 +11,9 @@ import { Signing } from '../../src/store/repository/signing.ts';
 import { formatLsn, parseLsn } from '../../src/store/wal/names.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
 import { ok, postgres, Stack, sh, until } from '../harness/stack.ts';
+import { times } from '../harness/times.ts';
 
-const TARGETS = Number(process.env.LIFEBOAT_TARGETS ?? 100);
+const TARGETS = Number(process.env.LIFEBOAT_TARGETS ?? times(50, 100));
 const WRITERS = 4;
 const EACH = 150;
 
@@ -165,6 +166,7 @@ describe('targets of a point-in-time recovery', () => {
     const commits = ended.filter(({ visible }) => visible);
     expect(commits.length).toBeGreaterThan(WRITERS * EACH * 0.8);
     const lsn = await stack.psql('SELECT pg_current_wal_flush_lsn()');
+    await stack.untilConfirmed(lsn);
     await until('the WAL is stored', async () => {
       const stored = (await find()).receiver?.stored;
       return stored !== undefined && (await stack.psql(`SELECT '${stored}'::pg_lsn >= '${lsn}'::pg_lsn`)) === 't';

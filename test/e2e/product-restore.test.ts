@@ -50,8 +50,8 @@ const GATED = `CREATE FUNCTION gate() RETURNS boolean LANGUAGE plpgsql AS $$ BEG
     RETURN true;
   END $$; CREATE TABLE gated (id int CHECK (gate())); INSERT INTO gated VALUES (1)`;
 
-/** Waits until a journal has an entry, then kills the restore at once. */
-const killAfter = (type: string) => `until grep -qs '"type":"${type}"' /spool/state/runs/*.ndjson; do :; done
+/** Waits until a journal has an entry, then kills the restore within some hundredths of a second. */
+const killAfter = (type: string) => `until grep -qs '"type":"${type}"' /spool/state/runs/*.ndjson; do sleep 0.01; done
   for p in /proc/[0-9]*; do
     if tr '\\0' ' ' < $p/cmdline | grep -q 'cli[.]js restore '; then kill -KILL "\${p#/proc/}" && echo killed; fi
   done 2>/dev/null; true`;

@@ -7,7 +7,7 @@ import type { RestoreReport } from '../../src/report/events.ts';
 import { holder, ok, postgres, Stack, sh, until, whileRuns } from '../harness/stack.ts';
 import { times } from '../harness/times.ts';
 
-const KILLS = Number(process.env.LIFEBOAT_KILLS ?? times(9, 15));
+const KILLS = Number(process.env.LIFEBOAT_KILLS ?? times(11, 15));
 
 /** While this runs, a restore that loads the table `gated` waits, for as long as a test needs. */
 const GATE = 'SELECT pg_sleep(300) AS gate';
@@ -190,7 +190,7 @@ describe('a restore in place that is killed', () => {
       const what = round % 3 === 2 ? 'process' : 'agent';
       const records = (await stack.objects()).length;
       const restore = spawn(inPlace('--no-safety', ...(round % 2 === 0 ? [] : ['--live'])));
-      const early = round % 9 === 5;
+      const early = round % 11 === 5;
       if (!early) await restore.begun;
       // More points before and around the swap than while the services become healthy again.
       const delay = early ? randomInt(1500) : ((round + randomInt(1000) / 1000) / KILLS) ** 1.7 * lengthMs;

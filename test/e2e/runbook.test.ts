@@ -153,8 +153,9 @@ describe('the runbook', () => {
     // From a directory. copy.test.ts does the same from a bucket.
     expect(fetching.map((line) => line.includes('s3://'))).toEqual([false, true]);
     await run(fetching.slice(0, 1));
-    const kept = await readFile(`${stack.directory}/restored/config/compose.yml`, 'utf8');
+    const kept = await readFile(`${stack.directory}/compose.yml`, 'utf8');
     expect(kept).toBe(await readFile(`${stack.directory}/compose.yaml`, 'utf8'));
+    await rm(`${stack.directory}/compose.yml`);
     await run(lines.filter((line) => line.startsWith('docker compose')));
     expect(await orders()).toBe('500|125250');
     expect(await media()).toBe(photos);

@@ -174,10 +174,10 @@ export async function removeNetworksAndVolumes(project: string): Promise<void> {
   await Promise.all(paths.map((path) => remove(path)));
 }
 
-/** Removes something. It may be gone already, or another request may be removing it. */
+/** Removes something, unless it is gone, another request removes it, or a container of another project uses it. */
 async function remove(path: string, query?: Record<string, string>): Promise<void> {
   await call('DELETE', path, query ? { query } : {}).catch((error: { statusCode?: number }) => {
-    if (error.statusCode !== 404 && error.statusCode !== 409) throw error;
+    if (![403, 404, 409].includes(error.statusCode ?? 0)) throw error;
   });
 }
 

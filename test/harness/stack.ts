@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunReport } from '../../src/report/events.ts';
+import { checkOutput } from '../json/documents.ts';
 import {
   bridgeGateway,
   dockerCall,
@@ -215,9 +216,11 @@ export class Stack {
     });
   }
 
-  /** Runs `lifeboat …` in the agent. Resolves whatever the outcome. */
-  lifeboat(...args: string[]): Promise<Ran> {
-    return sh('docker', ['exec', '--interactive', this.container('lifeboat'), 'lifeboat', ...args]);
+  /** Runs `lifeboat …` in the agent. Resolves whatever the outcome. @throws if JSON output is not as docs/json says */
+  async lifeboat(...args: string[]): Promise<Ran> {
+    const ran = await sh('docker', ['exec', '--interactive', this.container('lifeboat'), 'lifeboat', ...args]);
+    checkOutput(args, ran.stdout);
+    return ran;
   }
 
   /** Like `lifeboat`, but repeats the command while it is refused as LOCKED, because the daemon may be cleaning up. */
@@ -233,10 +236,22 @@ export class Stack {
    * tries again after one, two and four minutes.
    */
   async untilWindow(isOpen: () => Promise<boolean>): Promise<void> {
-    await until('the first window is open', isOpen, 480_000).catch(async (error: Error) => {
+    // A base backup takes seconds, and each look at the windows is a command in the agent.
+    const isCommitted = async () => (await this.objects()).some((key) => key.endsWith('/manifest.json'));
+    const opens = async () => (await isCommitted()) && (await isOpen());
+    await until('the first window is open', opens, 480_000).catch(async (error: Error) => {
       const { stderr } = await sh('docker', ['logs', '--tail', '50', this.container('lifeboat')]);
       throw new Error(`${error.message}\n${stderr}`);
     });
+  }
+
+  /**
+   * Waits until a receiver of WAL has confirmed a position to its server: it has stored everything before. The server
+   * answers this for a hundredth of what a command in the agent costs.
+   */
+  async untilConfirmed(lsn: string, service = 'db'): Promise<void> {
+    const confirmed = `SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= '${lsn}'`;
+    await until('the WAL is confirmed', async () => (await this.psql(confirmed, { service })) !== '0');
   }
 
   /** Like `lifeboat`, but leaves the command running, for tests that disturb it. */

@@ -77,6 +77,27 @@ describe('credentials', () => {
   });
 });
 
+describe('without credentials, a name that a stranger can point here', () => {
+  const at = async (host: string, options: Parameters<typeof serve>[0] = { http }, path = '/') =>
+    (await serve(options).request(`http://${host}${path}`, { headers: { authorization: `Bearer ${TOKEN}` } })).status;
+
+  test.each(['evil.example.com', 'evil.example.com:8080', '127.0.0.1.nip.io', 'lifeboat.', 'localhost.evil.org'])(
+    '%s is refused',
+    async (host) => {
+      for (const path of ['/', '/metrics', '/api/status']) expect(await at(host, { http }, path)).toBe(421);
+      expect(await at(host, { http }, '/healthz')).toBe(200);
+      expect(await at(host, { http: { ...http, token: TOKEN } })).toBe(200);
+    },
+  );
+
+  test.each(['localhost:8080', '127.0.0.1:8080', '[::1]:8080', '10.0.0.5', 'lifeboat:8080', 'nas.lan', 'a.b.internal'])(
+    '%s is served',
+    async (host) => {
+      expect(await at(host)).toBe(200);
+    },
+  );
+});
+
 describe('every response', () => {
   const paths = ['/', '/metrics', '/healthz', '/api/status', '/api/nothing', '/nothing', '/snapshots', '/retention'];
 

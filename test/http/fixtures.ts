@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { silentLog } from '../../src/base/log.ts';
 import { createRoutes } from '../../src/http/app.ts';
 import type { HttpDeps } from '../../src/http/deps.ts';
@@ -8,6 +10,8 @@ import type { KeepPolicy, Plan, PlannedSource } from '../../src/plan/model.ts';
 import type { RanRun, RanSource } from '../../src/record/run-log.ts';
 import type { DrillReport } from '../../src/report/drill-report.ts';
 import { listSourceStatuses } from '../../src/run/source-status.ts';
+import { encodeIndexEntry } from '../../src/store/filesystem/index-file.ts';
+import { entryName, pathFromText } from '../../src/store/filesystem/path.ts';
 import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
 
 /** A shop in its second month: what pages and metrics show of it. Everything is computed from {@link NOW}. */
@@ -245,6 +249,34 @@ export function makeFacts(over: Partial<Overview> = {}): Facts {
   const runs = Array.from({ length: 31 }, (_, i) => runOf(30 - i));
   const pins = new Map([[idOf(20), { reason: 'before deploy 4.2', at: '2026-11-08T12:00:00.000Z' }]]);
   return { overview, runs, pins, drills: drillsOf() };
+}
+
+/** A name that would be markup, if it were not escaped. */
+export const HOSTILE_FILE = '<img src=x onerror=alert(1)>.jpg';
+
+/** Lets the routes read the content of every snapshot. `directory`: of the state; gets an index of files. */
+export function readableSnapshots(directory: string): Partial<HttpDeps> {
+  const names = ['', 'photos', `photos/${HOSTILE_FILE}`, 'photos/größe 1.jpg', 'readme.txt'];
+  const lines = names.map((name) => {
+    const at = pathFromText(name);
+    const isFile = name.includes('.');
+    const content = { size: 48_211, sha256: '0'.repeat(64), pack: '1'.repeat(32), entry: entryName(at) };
+    return encodeIndexEntry({
+      ...{ path: at, mode: 0o644, uid: 0, gid: 0, mtime: 1_795_000_000_000_000_000n },
+      ...(isFile ? { type: 'file', ...content } : { type: 'directory' }),
+    });
+  });
+  const index = path.join(directory, 'index.ndjson');
+  writeFileSync(index, lines.join(''));
+  const table = (name: string, rows: number) => ({ schema: 'public', name, rows, exact: true, bytes: rows * 90 });
+  const tables = [table('orders', 1_402_003), table('customers', 88_120), table('reviews', 0)];
+  const databases = [{ name: 'app', size: 1.9 * GIB, tables }];
+  return {
+    state: { directory, accepted: async () => ({}), cachedIndex: async () => index } as never,
+    own: {
+      look: async () => ({ repository: { readFacts: async () => ({ server: { version: '17.4' }, databases }) } }),
+    } as never,
+  };
 }
 
 /** What the routes of {@link serve} read, besides the facts. */

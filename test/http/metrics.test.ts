@@ -64,6 +64,19 @@ describe('a scrape', () => {
     expect(of('lifeboat_build_info{project="shop",version="1.0.0"}')).toBe(1);
   });
 
+  test('places with the same name are not added up', async () => {
+    const facts = makeFacts();
+    const complete = '2026-11-28T02:00:00.000Z';
+    facts.overview.copies = [
+      { name: 's3://b/x', complete },
+      { name: 's3://b/x', complete },
+    ];
+    const found = await scrape({ facts });
+    expect(found.get('lifeboat_copy_complete_timestamp_seconds{project="shop",copy="s3://b/x"}')).toBe(
+      Date.parse(complete) / 1000,
+    );
+  });
+
   test('an unreadable destination and a copy that is behind', async () => {
     const problem = new LifeboatError('DEST_UNREACHABLE', 'no answer');
     const facts = makeFacts({
@@ -115,6 +128,14 @@ describe('counters', () => {
     counter.see([run('c', '2026-01-04')]);
     expect(counter.totals.runs).toEqual({ ok: 1, partial: 0, failed: 1 });
     expect(counter.totals.errors).toEqual(new Map([['DEST_FULL', 1]]));
+  });
+
+  test('count runs also if the clock was ahead when Lifeboat started', () => {
+    const counter = new RunCounter('2031-01-01');
+    const first = run('a', '2026-01-01');
+    counter.see([first]);
+    counter.see([first, run('b', '2026-01-03')]);
+    expect(counter.totals.runs.ok).toBe(1);
   });
 
   test('count an error of several sources of a run once', () => {

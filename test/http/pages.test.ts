@@ -262,7 +262,7 @@ describe('drills', () => {
     const report = textOf(await get('/drills/20261126T060000Z-d111aa'));
     expect(report).toContain('drill ok in 1m 12s · 3 sources');
     expect(report).toContain('61 tables, 1,521,238 rows equal');
-    expect(report).toContain('rows app equal 1402003');
+    expect(report).toContain('rows app equal 1,402,003');
     expect(report).toContain('amcheck of indexes app not checked the image has no amcheck');
   });
 

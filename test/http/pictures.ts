@@ -1,8 +1,10 @@
+import { mkdtempSync, rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createAdaptorServer } from '@hono/node-server';
 import { chromium } from 'playwright-core';
-import { serve } from './fixtures.ts';
+import { readableSnapshots, serve } from './fixtures.ts';
 
 /**
  * Takes the pictures of the page in the README: `node test/http/pictures.ts [DIRECTORY] [PATH…]`. The page shows the
@@ -27,7 +29,8 @@ const SHOTS =
         ),
       );
 
-const server = createAdaptorServer({ fetch: serve().fetch });
+const state = mkdtempSync(path.join(tmpdir(), 'lifeboat-pictures-'));
+const server = createAdaptorServer({ fetch: serve({ over: readableSnapshots(state) }).fetch });
 await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 const address = server.address();
 const port = typeof address === 'object' && address !== null ? address.port : 0;
@@ -43,3 +46,4 @@ for (const { name, path: at, width, height, scheme } of SHOTS) {
 }
 await browser.close();
 server.close();
+rmSync(state, { recursive: true });

@@ -47,6 +47,15 @@ async function start(options: SMTPServerOptions = {}): Promise<{ port: number; m
   return { port: typeof address === 'object' && address ? address.port : 0, mails };
 }
 
+test('a name from a container adds no header', async () => {
+  const { port, mails } = await start();
+  const title = 'shop: x\r\nBcc: evil@example.org\r\n\r\nnot the body';
+  await emailTo(`smtp://127.0.0.1:${port}?tls=none`).send({ ...message, title }, signal);
+  const [head] = (mails[0]?.text ?? '').split('\r\n\r\n');
+  expect(head).not.toMatch(/^Bcc:/im);
+  expect(mails[0]?.to).toEqual(['ops@example.org']);
+});
+
 const emailTo = (server: string, to = ['ops@example.org']) =>
   createEmail({ server, from: 'lifeboat@example.org', to, pauseMs: 1 });
 

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
+import type { EventsOptions } from '../../src/docker/engine.ts';
 import { type FindStarted, type Hold, withHold } from '../../src/run/hold.ts';
 import type { ContainerRef, JournalEntry } from '../../src/run/journal.ts';
 import { type HoldDeps, openHolds, patienceOf, releaseHolds } from '../../src/run/release.ts';
@@ -317,11 +318,27 @@ describe('a decision of a user about a container while it was held', () => {
   });
 
   test('a container that was stopped too, on a host so busy that the engine forgets it', async () => {
+    // An earlier crash does not end the watch.
+    fake.remember('die', 'c1');
     fake.whileStopping = (id) => fake.remember('kill', id, { signal: '15' });
     await withHold(stopped, deps, signal, async () => {
       fake.remembered = [];
     });
     expect(starts()).toEqual([]);
+    expect(openHolds(journal)).toEqual([]);
+  });
+
+  test('a run that ends while it begins to listen stops nothing', async () => {
+    const run = new AbortController();
+    const { events } = fake.engine;
+    Object.assign(fake.engine, {
+      events: async (options: EventsOptions) => {
+        run.abort(new Error('over'));
+        return events(options);
+      },
+    });
+    await expect(withHold(stopped, deps, run.signal, async () => {})).rejects.toThrow('over');
+    expect(fake.done).toEqual([]);
     expect(openHolds(journal)).toEqual([]);
   });
 
@@ -456,7 +473,7 @@ describe('several containers of a service', () => {
   test('are all recorded, stopped, and started again', async () => {
     await withHold(both, deps, signal, work);
     expect(fake.done).toEqual([
-      ...['record stop', 'record stop', 'stop c1 within 10 s', 'stop c2 within 10 s', 'work'],
+      ...['record stop', 'stop c1 within 10 s', 'record stop', 'stop c2 within 10 s', 'work'],
       ...['start c1', 'record started', 'start c2', 'record started'],
     ]);
   });

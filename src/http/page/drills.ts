@@ -1,6 +1,6 @@
 import type { DrillCheck, DrillReport, DrillResult } from '../../report/drill-report.ts';
 import { drillHeadline } from '../../report/drill-text.ts';
-import { formatAge, formatAgo, formatDuration, formatWhen, oneLine, plural } from '../../report/format.ts';
+import { formatAge, formatAgo, formatCount, formatDuration, formatWhen, oneLine, plural } from '../../report/format.ts';
 import { command, type Html, html, joinNames, prose, type Tone, time } from './text.ts';
 
 type When = { now: Date; zone: string };
@@ -51,7 +51,7 @@ function drilledSource(result: DrillResult, when: When): Html {
     ...(heldAt === undefined ? [] : [['Data of', formatWhen(new Date(heldAt), when)] as [string, string]]),
     ...(ageMs === undefined ? [] : [['Age at the drill', formatAge(ageMs)] as [string, string]]),
     ['Read from', oneLine(place)],
-    ...(restoreMs === undefined ? [] : [['Restored in', formatDuration(restoreMs)] as [string, string]]),
+    ...(restoreMs === undefined ? [] : [['Restored in', tookText(restoreMs)] as [string, string]]),
     ...(version === undefined ? [] : [['Restored on', `Postgres ${oneLine(version)}`] as [string, string]]),
     ...(image === undefined ? [] : [['Image', oneLine(image.digest ?? image.id)] as [string, string]]),
   ];
@@ -68,14 +68,25 @@ function drilledSource(result: DrillResult, when: When): Html {
 <dl class="grid">${facts.map(([label, value]) => html`<div><dt>${label}</dt><dd class="num">${value}</dd></div>`)}</dl>${why}${noted}${table}</section>`;
 }
 
+/** A time of a restore, milliseconds: small sources take less than a second. */
+function tookText(ms: number): string {
+  return ms < 1000 ? 'under 1s' : formatDuration(ms);
+}
+
+/** A value of a check. Counts get thousands separators. */
+function valueText(value: string | number | boolean): string {
+  return typeof value === 'number' && Number.isInteger(value) ? formatCount(value) : String(value);
+}
+
 /** Differences that are shown of each check. */
 const MAX_DIFFERENCES = 20;
 
 function checkRow({ name, of, result, expected, found, detail, differences = [] }: DrillCheck): Html {
-  const both = expected === undefined || found === undefined ? [] : [`expected ${expected}, found ${found}`];
+  const both =
+    expected === undefined || found === undefined ? [] : [`expected ${valueText(expected)}, found ${valueText(found)}`];
   const rest = differences.length - MAX_DIFFERENCES;
   const lines = [
-    ...(result === 'ok' && expected !== undefined ? [String(expected)] : both),
+    ...(result === 'ok' && expected !== undefined ? [valueText(expected)] : both),
     ...(detail === undefined ? [] : [detail]),
     ...differences.slice(0, MAX_DIFFERENCES),
     ...(rest > 0 ? [`and ${plural(rest, 'more difference')}`] : []),
@@ -86,7 +97,7 @@ function checkRow({ name, of, result, expected, found, detail, differences = [] 
 
 /** Says in a card how the last drill of a source went. */
 export function drillFact({ report, result }: { report: DrillReport; result: DrillResult }, now: Date): Html {
-  const took = result.restoreMs === undefined ? '' : ` · restored in ${formatDuration(result.restoreMs)}`;
+  const took = result.restoreMs === undefined ? '' : ` · restored in ${tookText(result.restoreMs)}`;
   const ago = time(report.end, formatAgo(new Date(report.end), now));
   return html`<a href="/drills/${report.id}">${ago}</a> · ${WORDS[result.status]}${took}`;
 }

@@ -58,6 +58,7 @@ ${Object.entries(sources).map(([name, entry]) => sourceSection(id, name, entry, 
 
 function sourceSection(id: string, name: string, entry: ManifestSource, facts: ReturnType<SnapshotFacts['get']>): Html {
   const { status, bytes, newBytes, files, newFiles, summary, error, warnings } = entry;
+  const isNew = newBytes > 0 || newFiles > 0;
   const shown = warnings.slice(0, MAX_WARNINGS);
   const rest = warnings.length - shown.length;
   const why = error
@@ -70,9 +71,12 @@ function sourceSection(id: string, name: string, entry: ManifestSource, facts: R
   const browse = entry.index
     ? html`<p><a href="/snapshots/${id}/files?source=${encodeURIComponent(name.toWellFormed())}">Browse the files of ${oneLine(name)}</a></p>`
     : '';
-  const restore = entry.status !== 'failed' && /^[\w.-]+$/.test(name) ? command(`restore ${id} ${name}`) : '';
+  const restore =
+    entry.status !== 'failed' && /^[\w.-]+$/.test(name)
+      ? html`<p class="soft">To restore it:</p>${command(`restore ${id} ${name}`)}`
+      : '';
   return html`<section class="card" aria-label="${oneLine(name)}"><div class="head"><h2>${oneLine(name)}</h2><span class="pill ${TONES[status]}">${RESULTS[status]}</span></div>
-<dl class="grid"><div><dt>Holds</dt><dd class="num">${oneLine(summary) || plural(files, 'file')}</dd></div><div><dt>Size</dt><dd class="num">${formatBytes(bytes)}</dd></div><div><dt>New in this snapshot</dt><dd class="num">${formatBytes(newBytes)} in ${plural(newFiles, 'file')}</dd></div></dl>
+<dl class="grid"><div><dt>Holds</dt><dd class="num">${oneLine(summary) || plural(files, 'file')}</dd></div><div><dt>Size</dt><dd class="num">${formatBytes(bytes)}</dd></div><div><dt>New in this snapshot</dt><dd class="num">${isNew ? html`${formatBytes(newBytes)} in ${plural(newFiles, 'file')}` : 'nothing'}</dd></div></dl>
 ${why}${warned}${facts ? databases(facts) : ''}${browse}${restore}</section>`;
 }
 

@@ -75,7 +75,9 @@ export function retentionBody(
     const decision = foreseen.get(id);
     const gone = decision?.keep === false ? 'at the next prune' : when(decision?.goes, { now, zone });
     const names = joinNames(Object.keys(sources), 4);
-    return html`<tr><td class="w0"><a href="/snapshots/${id}">${time(start, formatWhen(new Date(start), { now, zone }))}</a></td><td>${decision ? whyKept(decision) : 'unknown'}</td><td class="w0">${gone}</td><td class="hide soft">${names}</td></tr>`;
+    const why = decision ? whyKept(decision) : 'unknown';
+    const shown = time(start, formatWhen(new Date(start), { now, zone }));
+    return html`<tr><td><a class="w0" href="/snapshots/${id}">${shown}</a><div class="only soft small">${why}</div></td><td class="hide">${why}</td><td class="w0">${gone}</td><td class="hide soft">${names}</td></tr>`;
   });
   const going = manifests.filter(({ id }) => foreseen.get(id)?.keep === false).length;
   const text =
@@ -83,7 +85,7 @@ export function retentionBody(
   const more =
     after + most < manifests.length ? html`<p><a href="/retention?after=${after + most}">older snapshots</a></p>` : '';
   return html`<h1>${text}</h1><p class="soft">The dates assume that every scheduled run succeeds. A prune follows each full run. The space of a removed snapshot is free a day later, as far as no other snapshot needs it.</p>
-<section class="card"><div class="scroll"><table><thead><tr><th scope="col">snapshot</th><th scope="col">why it is kept</th><th scope="col">goes</th><th scope="col" class="hide">holds</th></tr></thead><tbody>${rows}</tbody></table></div>${more}</section>
+<section class="card"><table><thead><tr><th scope="col">snapshot</th><th scope="col" class="hide">why it is kept</th><th scope="col">goes</th><th scope="col" class="hide">holds</th></tr></thead><tbody>${rows}</tbody></table>${more}</section>
 <p class="soft">To see what a prune would do now: <code class="cmd">docker compose exec lifeboat lifeboat prune --dry-run</code></p>`;
 }
 

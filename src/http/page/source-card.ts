@@ -95,7 +95,9 @@ function facts(input: CardInput, { now, zone }: When): Html {
     const { snapshot, at, entry } = lastGood;
     const label = entry.status === 'partial' ? 'Newest snapshot (partly failed)' : 'Last good snapshot';
     items.push(fact(label, html`<a href="/snapshots/${snapshot}">${time(at, formatAgo(new Date(at), now))}</a>`));
-    items.push(fact('Holds', oneLine(entry.summary) || formatBytes(entry.bytes)));
+    items.push(
+      fact('Holds', [oneLine(entry.summary), formatBytes(entry.bytes)].filter((one) => one !== '').join(' · ')),
+    );
   } else items.push(fact('Last good snapshot', 'none'));
   if (last && last.status !== 'ok') items.push(fact('Last run', time(last.at, formatAgo(new Date(last.at), now))));
   if (input.drill) items.push(fact('Last drill', drillFact(input.drill, now)));

@@ -40,10 +40,10 @@ dt{font-size:.78rem;color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 .run li{margin:.5rem 0}.run ul{list-style:none;padding:0;margin:.4rem 0 0}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 td,th{padding:.38rem .8rem .38rem 0;border-top:1px solid var(--line);text-align:left;vertical-align:top;font-weight:400}
-td{overflow-wrap:anywhere}thead th{color:var(--soft);font-size:.78rem;border:0}.r{text-align:right}tr>.r:last-child{padding-right:0}td.w0{white-space:nowrap}
+td{overflow-wrap:anywhere}thead th{color:var(--soft);font-size:.78rem;border:0}.r{text-align:right}tr>.r:last-child{padding-right:0}td.w0,a.w0,.small .pill{white-space:nowrap}.only{display:none}
 .scroll{overflow-x:auto}
 .path{overflow-wrap:anywhere}
 footer{margin-top:2.2rem;font-size:.86rem;color:var(--soft)}
-@media(max-width:40rem){.hide{display:none}td,th{padding-right:.5rem}.grid{grid-template-columns:1fr 1fr;gap:.6rem .9rem}body{font-size:16px}.grid.two{grid-template-columns:1fr}.card{padding:.85rem .9rem 1rem}h1{font-size:1.35rem}.strip{gap:2px}}
+@media(max-width:40rem){.hide{display:none}.only{display:block}td,th{padding-right:.5rem}.grid{grid-template-columns:1fr 1fr;gap:.6rem .9rem}body{font-size:16px}.grid.two{grid-template-columns:1fr}.card{padding:.85rem .9rem 1rem}h1{font-size:1.35rem}.strip{gap:2px}}
 @media print{:root{--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb}.top nav,.skip,footer{display:none}.card{break-inside:avoid;border-color:#bbb}a{color:inherit;text-decoration:none}.page{padding:0;max-width:none}.pill{border:1px solid currentColor}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 `;

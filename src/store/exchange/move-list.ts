@@ -43,7 +43,8 @@ export interface ExchangeHeader {
 export type ExchangeStep =
   /**
    * `out`: the present content moves to the area; `in`: the incoming content moves in. `around`: the old content moves
-   * out before everything else, and the new content moves in after everything else, in either direction
+   * out before everything else, and the new content moves in after everything else. If the exchange is taken back, what
+   * came in also leaves first, and what left comes back last
    */
   | { type: 'move'; path: TreePath; out: boolean; in: boolean; around?: true | undefined }
   /** makes a directory that is missing above an incoming path, with the metadata it had */

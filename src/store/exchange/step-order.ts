@@ -9,7 +9,8 @@ export type Half = 'out' | 'in' | 'both';
 
 /**
  * Calls `run` for each step, in the order in which they are made. Steps that surround the others run twice: first their
- * half `out`, at the end their half `in`. A loss of power does not change this order.
+ * half `out`, at the end their half `in`. A loss of power does not change this order, unless the file system cannot
+ * sync directories.
  *
  * @param heard called before each call of `run`
  */

@@ -14,8 +14,8 @@ const TAG_SIZE = 16;
 const NONCE_SIZE = 16;
 const FILE_KEY_SIZE = 16;
 
-/** The largest header that is read, bytes. A recipient takes about 100. */
-const MAX_HEADER = 1024 * 1024;
+/** The largest header that is read, bytes. A recipient takes about 100 of them, and a millisecond to try. */
+const MAX_HEADER = 64 * 1024;
 
 /** Returns the keys of an identity file: one a line, comments begin with `#`. */
 function identitiesOf(identity: string): string[] {

@@ -6,6 +6,8 @@ import { DAMAGED } from './failures.ts';
 
 const BEGIN = '-----BEGIN AGE ENCRYPTED FILE-----';
 const END = '-----END AGE ENCRYPTED FILE-----';
+/** The longest line that is read. age writes lines of 64 characters. */
+const MAX_LINE = 1024;
 
 /** Returns whether a file has the armor of age. */
 export function isArmored(beginning: string): boolean {
@@ -14,7 +16,10 @@ export function isArmored(beginning: string): boolean {
 
 /** Decodes an armored file. The stream fails with OBJECT_DAMAGED. */
 export function removeArmor(armored: Readable): Readable {
-  return Readable.from(decode(armored), { objectMode: false });
+  const decoded = Readable.from(decode(armored), { objectMode: false });
+  // A generator that never ran does not end its input.
+  decoded.once('close', () => armored.destroy());
+  return decoded;
 }
 
 async function* decode(armored: Readable): AsyncGenerator<Buffer> {
@@ -34,6 +39,7 @@ async function* decode(armored: Readable): AsyncGenerator<Buffer> {
   };
   let rest = '';
   for await (const data of armored) {
+    requireForm(rest.length <= MAX_LINE);
     const lines = `${rest}${(data as Buffer).toString('latin1')}`.split('\n');
     rest = lines.pop() ?? '';
     for (const line of lines) read(line.trimEnd());

@@ -25,7 +25,7 @@ const NOT_FOUND = /: gpg: (command )?not found/;
 const MISSING_PROGRAM: Failure = {
   code: 'TOOL_FAILED',
   message: 'the program for decryption could not be started',
-  hint: 'Install gpg where Lifeboat runs. Its own image contains it.',
+  hint: "Install gpg where Lifeboat runs. Lifeboat's image contains it.",
 };
 
 /** Returns the step that encrypts with `keys`. Call it only if {@link encryptionOf} returns an encryption. */

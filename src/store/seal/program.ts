@@ -49,7 +49,7 @@ export function toolEnv(): Record<string, string> {
 
 const STDERR_LIMIT = 2000;
 
-/** The words of zstd, age and gpg for a full disk. */
+/** The words of zstd and gpg for a full disk. */
 const NO_SPACE = /no space left on device|disk quota exceeded/i;
 
 /** The beginning of what prlimit(1) prints if it cannot start a program. */

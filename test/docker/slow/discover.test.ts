@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { candidateIds, findSelf } from '../../../src/app/own-container.ts';
 import { type Log, silentLog } from '../../../src/base/log.ts';
 import { listFacts, listForPlan, watch } from '../../../src/docker/discover.ts';
 import { createEngine, type Engine } from '../../../src/docker/engine.ts';
-import { candidateIds, findSelf } from '../../../src/docker/own-container.ts';
 import { type Call, type StubEngine, startStubEngine, stubContainer } from '../../harness/stub-engine.ts';
 import { LONG_WAIT } from '../../harness/wait.ts';
 

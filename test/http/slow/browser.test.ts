@@ -1,15 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createAdaptorServer } from '@hono/node-server';
-import axe, { type AxeResults } from 'axe-core';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { expectAccessible, launchBrowser, VIEWS } from '../../harness/browser.ts';
+import { type Prometheus, startPrometheus } from '../../harness/prometheus.ts';
 import { ok, sh, until } from '../../harness/stack.ts';
-import { makeFacts, NOW, serve } from '../fixtures.ts';
+import { HOSTILE_FILE, makeFacts, NOW, readableSnapshots, serve } from '../fixtures.ts';
 
 /** The pages in a real browser, and the metrics in a real Prometheus, over the facts of a shop. */
 
@@ -53,7 +51,7 @@ const server = createAdaptorServer({
     facts: facts(),
     http: { port: 0, user: 'lifeboat', password: PASSWORD, token: TOKEN },
     over: {
-      state: { directory, accepted: async () => ({}) } as never,
+      ...readableSnapshots(directory),
       runsUnderWay: async () => {
         const run = { id: '20261128T051000Z-aaaaaa', start: '2026-11-28T05:10:00Z' };
         return running ? ([{ file: '', start: { type: 'start', verb: 'backup', run } }] as never) : [];
@@ -69,10 +67,7 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
   base = `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`;
-  browser = await chromium.launch({
-    executablePath: '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update'],
-  });
+  browser = await launchBrowser();
 });
 
 afterAll(async () => {
@@ -83,42 +78,46 @@ afterAll(async () => {
 
 const httpCredentials = { username: 'lifeboat', password: PASSWORD, send: 'always' } as const;
 
-/** The problems that axe finds, as `rule: element`. */
-async function problemsOf(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
-  const { violations } = await page.evaluate<AxeResults>('axe.run()');
-  return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html.slice(0, 160)}`));
-}
-
 describe('the pages', () => {
-  const pages = ['/', '/snapshots', '/retention', '/drills', '/drills/20261126T060000Z-d111aa', '/nothing'];
+  const [snapshot] = makeFacts().overview.found.manifests;
+  const files = `/snapshots/${snapshot?.id}/files?source=web.media`;
+  const pages = [
+    ...['/', '/snapshots', '/retention', '/drills', '/drills/20261126T060000Z-d111aa', '/nothing'],
+    ...[`/snapshots/${snapshot?.id}`, files, `${files}&directory=${Buffer.from('photos').toString('base64url')}`],
+  ];
 
-  test.each([
-    { width: 1280, colorScheme: 'light' as const },
-    { width: 390, colorScheme: 'dark' as const },
-  ])('at $width, $colorScheme: no barrier, one request, no sideways scrolling', async ({ width, colorScheme }) => {
+  test.each(VIEWS)(
+    'at $width, $colorScheme: no barrier, one request, no sideways scrolling',
+    async ({ width, colorScheme }) => {
+      running = false;
+      const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme, httpCredentials });
+      const page = await context.newPage();
+      const requests: string[] = [];
+      const complaints: string[] = [];
+      page.on('request', (request) => requests.push(request.url()));
+      page.on('console', (message) => complaints.push(message.text()));
+      page.on('dialog', (dialog) => complaints.push(dialog.message()));
+      for (const at of pages) {
+        requests.length = 0;
+        await expectAccessible(page, base + at);
+        expect(requests.filter((url) => !url.startsWith('data:'))).toEqual([base + at]);
+      }
+      expect(complaints.filter((text) => !text.includes('404'))).toEqual([]);
+      await context.close();
+    },
+  );
+
+  test('a snapshot shows its tables, and its files to browse', async () => {
     running = false;
-    const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme, httpCredentials });
+    const context = await browser.newContext({ javaScriptEnabled: false, httpCredentials });
     const page = await context.newPage();
-    const requests: string[] = [];
-    const complaints: string[] = [];
-    page.on('request', (request) => requests.push(request.url()));
-    page.on('console', (message) => complaints.push(message.text()));
-    page.on('dialog', (dialog) => complaints.push(dialog.message()));
-    for (const at of pages) {
-      requests.length = 0;
-      await page.goto(base + at);
-      expect({ at, requests: requests.filter((url) => !url.startsWith('data:')) }).toEqual({
-        at,
-        requests: [base + at],
-      });
-      for (const details of await page.locator('summary').all()) await details.click();
-      expect({ at, found: await problemsOf(page) }).toEqual({ at, found: [] });
-      const root = 'document.documentElement';
-      const wide = await page.evaluate(`${root}.scrollWidth - ${root}.clientWidth`);
-      expect({ at, wide }).toEqual({ at, wide: 0 });
-    }
-    expect(complaints.filter((text) => !text.includes('404'))).toEqual([]);
+    await page.goto(`${base}/snapshots/${snapshot?.id}`);
+    expect(await page.textContent('main')).toContain('public.orders');
+    await page.getByText('Browse the files of web.media').click();
+    await page.getByText('photos/').click();
+    expect(await page.textContent('h1')).toContain('web.media / photos');
+    expect(await page.textContent('main')).toContain(HOSTILE_FILE);
+    expect(await page.locator('img').count()).toBe(0);
     await context.close();
   });
 
@@ -150,18 +149,9 @@ describe('the pages', () => {
 });
 
 describe('Prometheus', () => {
-  let prometheus: ChildProcess;
-  let api: string;
-
-  const query = async (expression: string) => {
-    const response = await fetch(`${api}/api/v1/query?query=${encodeURIComponent(expression)}`);
-    const { status, data, error } = (await response.json()) as Answer;
-    expect({ expression, status, error }).toEqual({ expression, status: 'success', error: undefined });
-    return data.result;
-  };
+  let prometheus: Prometheus;
 
   beforeAll(async () => {
-    const port = await freePort();
     writeFileSync(path.join(directory, 'token'), TOKEN);
     const text = readFileSync(path.join(MONITORING, 'prometheus.yml'), 'utf8')
       .replaceAll('30s', '1s')
@@ -169,20 +159,13 @@ describe('Prometheus', () => {
       .replace('lifeboat:8080', base.replace('http://', ''))
       .replace('# authorization:', 'authorization:')
       .replace(/# +credentials_file: .*/, `  credentials_file: ${directory}/token`);
-    const config = path.join(directory, 'prometheus.yml');
-    writeFileSync(config, text);
-    const args = [`--config.file=${config}`, `--storage.tsdb.path=${directory}/data`];
-    prometheus = spawn('prometheus', [...args, `--web.listen-address=127.0.0.1:${port}`], { stdio: 'ignore' });
-    api = `http://127.0.0.1:${port}`;
+    prometheus = await startPrometheus(directory, text);
     await until('it has scraped the agent twice', async () => {
-      const result = await query('count_over_time(lifeboat_build_info[5m]) >= 2').catch(() => []);
+      const result = await prometheus.query('count_over_time(lifeboat_build_info[5m]) >= 2').catch(() => []);
       return result.length > 0;
     });
   });
-  afterAll(async () => {
-    prometheus?.kill();
-    if (prometheus?.exitCode === null) await once(prometheus, 'exit');
-  });
+  afterAll(() => prometheus?.stop());
 
   test('accepts the metrics, the rules and the configuration', async () => {
     const metrics = await (await get('/metrics')).text();
@@ -200,7 +183,7 @@ describe('Prometheus', () => {
     const empty: string[] = [];
     for (const { title, targets } of dashboard.panels) {
       for (const { expr } of targets) {
-        if ((await query(expr.replaceAll('$project', '.*'))).length === 0) empty.push(`${title}: ${expr}`);
+        if ((await prometheus.query(expr.replaceAll('$project', '.*'))).length === 0) empty.push(`${title}: ${expr}`);
       }
     }
     expect(empty).toEqual([]);
@@ -208,7 +191,9 @@ describe('Prometheus', () => {
 
   test('the alerts are evaluated, and one is about to fire', async () => {
     const groups = await until('all rules were evaluated', async () => {
-      const { data } = (await (await fetch(`${api}/api/v1/rules`)).json()) as { data: { groups: { rules: Rule[] }[] } };
+      const { data } = (await (await fetch(`${prometheus.url}/api/v1/rules`)).json()) as {
+        data: { groups: { rules: Rule[] }[] };
+      };
       const { rules = [] } = data.groups[0] ?? {};
       return rules.length > 0 && rules.every(({ health }) => health !== 'unknown') && rules;
     });
@@ -224,19 +209,4 @@ interface Rule {
   name: string;
   health: string;
   state: string;
-}
-
-interface Answer {
-  status: string;
-  error?: string;
-  data: { result: unknown[] };
-}
-
-/** Returns a port that nothing uses now. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  return typeof address === 'object' && address !== null ? address.port : 0;
 }

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { LifeboatError } from '../base/errors.ts';
+import { factsOf } from '../docker/discover.ts';
+import type { CallOptions, Engine } from '../docker/engine.ts';
 import type { ContainerFacts, Mount } from '../plan/model.ts';
-import { factsOf } from './discover.ts';
-import type { CallOptions, Engine } from './engine.ts';
 
 /** The agent's own container. */
 export interface Self {

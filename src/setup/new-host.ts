@@ -1,0 +1,51 @@
+import path from 'node:path';
+import { shellWord } from '../report/restore-command.ts';
+import { readComposeProject } from './compose-files.ts';
+import { proposeLabels } from './propose.ts';
+import { servicesOf } from './services.ts';
+
+/** The service of Lifeboat in the documentation. */
+const USUAL_NAME = 'lifeboat';
+
+/** What is known about a project whose files are back on a new host. */
+interface NewHost {
+  /** the Compose project in the repository */
+  project: string;
+  /** the snapshot to restore */
+  snapshot: string;
+  /** the place to restore from, as the agent in the project reaches it; absent: its own destination */
+  from?: string;
+}
+
+/**
+ * Returns the commands that bring the data of a project back onto a new host, once its Compose files are there: as a
+ * person types them, in the project directory. Without readable Compose files, the services are unknown, and the
+ * commands start none before the restore.
+ *
+ * @param directory the project directory
+ */
+export async function dataCommands(directory: string, { project, snapshot, from }: NewHost): Promise<string[]> {
+  const { agent = USUAL_NAME, databases } = await readServices(directory);
+  const place = from === undefined ? '' : ` --from ${shellWord(from)}`;
+  const first = [...databases, agent].map(shellWord).join(' ');
+  return [
+    `export COMPOSE_PROJECT_NAME=${shellWord(project)}`,
+    `docker compose up --detach --wait ${first}`,
+    'docker compose create',
+    `docker compose exec ${shellWord(agent)} lifeboat restore ${shellWord(snapshot)} --all${place}`,
+    'docker compose up --detach',
+  ];
+}
+
+async function readServices(directory: string): Promise<{ agent?: string; databases: string[] }> {
+  try {
+    const services = servicesOf(await readComposeProject(directory, [], {}), () => undefined);
+    const { agent } = proposeLabels(services, path.resolve(directory));
+    const isDatabase = (labels: Readonly<Record<string, string>>) => labels['lifeboat.postgres'] === 'true';
+    const databases = services.filter(({ container }) => isDatabase(container.labels)).map(({ name }) => name);
+    return { databases, ...(agent === undefined ? {} : { agent }) };
+  } catch {
+    // The files are back in any case, and a person can read them.
+    return { databases: [] };
+  }
+}

@@ -1,0 +1,61 @@
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { restoreProjectFiles } from '../../src/restore/all/project-files.ts';
+import { dataCommands } from '../../src/setup/new-host.ts';
+import { withFiles } from './files.ts';
+
+const SHOP = `services:
+  db: { image: "postgres:17", labels: { lifeboat.postgres: "true" } }
+  web: { image: example/web, labels: { lifeboat.volumes: "true" } }
+  stats: { image: "postgres:16", labels: ["lifeboat.postgres=true"] }
+  backup: { image: "ghcr.io/example/lifeboat:0.1.0" }
+`;
+
+describe('the commands for a new host', () => {
+  test('start the databases and Lifeboat, by the names in the Compose file', async () => {
+    const directory = await withFiles({ 'compose.yml': SHOP });
+    expect(await dataCommands(directory, { project: 'shop', snapshot: 'latest', from: 's3://b/x?region=y' })).toEqual([
+      'export COMPOSE_PROJECT_NAME=shop',
+      'docker compose up --detach --wait db stats backup',
+      'docker compose create',
+      "docker compose exec backup lifeboat restore latest --all --from 's3://b/x?region=y'",
+      'docker compose up --detach',
+    ]);
+  });
+
+  test('work without a readable Compose file, as far as they can', async () => {
+    const directory = await withFiles({ 'compose.yml': 'services: [' });
+    expect(await dataCommands(directory, { project: 'shop', snapshot: '2026' })).toEqual([
+      'export COMPOSE_PROJECT_NAME=shop',
+      'docker compose up --detach --wait lifeboat',
+      'docker compose create',
+      'docker compose exec lifeboat lifeboat restore 2026 --all',
+      'docker compose up --detach',
+    ]);
+  });
+});
+
+describe('the files of a project', () => {
+  const restore = (files: Record<string, string>) => async (into: string) => {
+    await mkdir(into, { recursive: true });
+    for (const [name, text] of Object.entries(files)) await writeFile(path.join(into, name), text);
+  };
+
+  test('come back next to the backups, and replace nothing', async () => {
+    const root = await withFiles({ 'backups/lifeboat.json': '{}' });
+    expect(await restoreProjectFiles(root, restore({ '.env': 'A=1', 'compose.yml': 'x' }))).toEqual([
+      '.env',
+      'compose.yml',
+    ]);
+    expect(await readFile(path.join(root, '.env'), 'utf8')).toBe('A=1');
+    await rm(path.join(root, 'compose.yml'));
+    await expect(restoreProjectFiles(root, restore({ '.env': 'A=2', 'compose.yml': 'x' }))).rejects.toMatchObject({
+      code: 'TREE_TARGET_NOT_EMPTY',
+      message: `${root} already has .env`,
+    });
+    // Nothing of the second attempt stays.
+    await expect(readFile(path.join(root, 'compose.yml'))).rejects.toThrow('ENOENT');
+    expect(await readFile(path.join(root, '.env'), 'utf8')).toBe('A=1');
+  });
+});
