@@ -9,7 +9,7 @@ const ALL = '*';
 const document = z.object({ failing: z.array(z.string()) });
 
 /** The memory of the sources whose last drill failed. */
-export interface DrillMemory {
+interface DrillMemory {
   /**
    * Notes a drill. Never rejects.
    *

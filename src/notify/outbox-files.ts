@@ -54,7 +54,7 @@ export interface OutboxFiles {
   claim(file: string): Promise<{ file: string } | 'taken' | 'gone'>;
   /** @throws an error of the file system */
   remove(file: string): Promise<void>;
-  /** Takes over the messages that no process is sending, oldest first. `own`: names of files to leave. Never rejects. */
+  /** Takes over the messages that no process sends, oldest first. `own`: names of files to leave. Never rejects. */
   adopt(own: ReadonlySet<string>): Promise<Waiting[]>;
 }
 
@@ -81,81 +81,32 @@ const stored = z.object({
   }),
 });
 
+/** The same, with the directory of the channel. */
+type Place = FilesOptions;
+
 /** Opens the files of a channel. They need not exist. */
-export function openOutboxFiles({ directory, channel, log, now }: FilesOptions): OutboxFiles {
-  const place = path.join(directory, 'outbox', channel);
-  const list = async () => (await readdir(place).catch(() => [])).sort();
-  const isMessage = (name: string) => name.endsWith('.json');
-  const remove = (file: string) => rm(path.join(place, file), { force: true });
-
-  const claim: OutboxFiles['claim'] = async (file) => {
-    const next = nameOf({ ...partsOf(file), owner: processName() });
-    const at = new Date(now());
-    try {
-      // First the time, so that no moment exists in which the file has a new name and an old time.
-      await utimes(path.join(place, file), at, at);
-      await rename(path.join(place, file), path.join(place, next));
-      return { file: next };
-    } catch (error) {
-      if (!hasErrno(error, 'ENOENT')) throw error;
-      const { id } = partsOf(file);
-      return (await list()).some((name) => isMessage(name) && partsOf(name).id === id) ? 'taken' : 'gone';
-    }
-  };
-
-  const adoptOne = async (name: string): Promise<Waiting | undefined> => {
-    const { id, owner } = partsOf(name);
-    if (!hasEnded(owner)) {
-      const { mtimeMs } = await stat(path.join(place, name));
-      if (Math.abs(now() - mtimeMs) < ADOPT_AFTER_MS) return undefined;
-    }
-    const claimed = await claim(name);
-    if (typeof claimed === 'string') return undefined;
-    const { file } = claimed;
-    const { success, data } = stored.safeParse(await readJson(path.join(place, file)));
-    if (success) return { id, at: data.at, message: data.message as unknown as Message, file };
-    log.error('a message was never sent: its file is damaged or of an unknown format', { listener: channel, file });
-    await remove(file);
-    return undefined;
-  };
-
-  /** Without a daemon, nobody else removes what commands leave. */
-  const trim = async () => {
-    const names = await list();
-    for (const name of names.filter((one) => one.endsWith('.tmp'))) {
-      const found = await stat(path.join(place, name)).catch(() => undefined);
-      if (found && now() - found.mtimeMs > TEMPORARY_MS) await remove(name);
-    }
-    const all = names.filter(isMessage);
-    const news = all.filter((name) => !partsOf(name).isAlarm);
-    const left = new Set(news.slice(0, -MAX_WAITING));
-    for (const name of [...left, ...all.filter((one) => !left.has(one)).slice(0, -MAX_ALL)]) {
-      const title = (await readJson<{ message?: Message }>(path.join(place, name)).catch(() => undefined))?.message
-        ?.title;
-      log.error('a message was never sent: too many wait', { listener: channel, title, file: name });
-      await remove(name);
-    }
-  };
-
+export function openOutboxFiles(options: FilesOptions): OutboxFiles {
+  const { channel, log } = options;
+  const place: Place = { ...options, directory: path.join(options.directory, 'outbox', channel) };
   return {
     async save({ id, message, at }) {
       const document = { format: 1, at, message: cleanReport(small(message)) };
       if (Buffer.byteLength(JSON.stringify(document)) > MAX_BYTES)
         throw new LifeboatError('NOTIFY_FAILED', 'the message is larger than 512 KiB');
       const name = nameOf({ at, id, isAlarm: message.event.type === 'alarms', owner: processName() });
-      await writeJson(path.join(place, name), document);
-      await trim().catch((error: unknown) =>
+      await writeJson(path.join(place.directory, name), document);
+      await trim(place).catch((error: unknown) =>
         log.warn('old messages cannot be removed', { listener: channel, ...errorInfo(error) }),
       );
       return name;
     },
-    claim,
-    remove,
+    claim: (file) => claim(place, file),
+    remove: (file) => remove(place, file),
     async adopt(own) {
       const found: Waiting[] = [];
-      for (const name of (await list()).filter((one) => isMessage(one) && !own.has(one))) {
+      for (const name of (await list(place)).filter((one) => isMessage(one) && !own.has(one))) {
         // Another process may remove it meanwhile.
-        const one = await adoptOne(name).catch((error: unknown) => {
+        const one = await adoptOne(place, name).catch((error: unknown) => {
           if (!hasErrno(error, 'ENOENT'))
             log.warn('a message cannot be taken over', { listener: channel, file: name, ...errorInfo(error) });
           return undefined;
@@ -165,6 +116,66 @@ export function openOutboxFiles({ directory, channel, log, now }: FilesOptions):
       return found;
     },
   };
+}
+
+async function claim({ directory, now }: Place, file: string): ReturnType<OutboxFiles['claim']> {
+  const next = nameOf({ ...partsOf(file), owner: processName() });
+  const at = new Date(now());
+  try {
+    // First the time, so that no moment exists in which the file has a new name and an old time.
+    await utimes(path.join(directory, file), at, at);
+    await rename(path.join(directory, file), path.join(directory, next));
+    return { file: next };
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT')) throw error;
+    const { id } = partsOf(file);
+    return (await list({ directory })).some((name) => isMessage(name) && partsOf(name).id === id) ? 'taken' : 'gone';
+  }
+}
+
+async function adoptOne(place: Place, name: string): Promise<Waiting | undefined> {
+  const { directory, channel, log, now } = place;
+  const { id, owner } = partsOf(name);
+  if (!hasEnded(owner)) {
+    const { mtimeMs } = await stat(path.join(directory, name));
+    if (Math.abs(now() - mtimeMs) < ADOPT_AFTER_MS) return undefined;
+  }
+  const claimed = await claim(place, name);
+  if (typeof claimed === 'string') return undefined;
+  const { file } = claimed;
+  const { success, data } = stored.safeParse(await readJson(path.join(directory, file)));
+  if (success) return { id, at: data.at, message: data.message as unknown as Message, file };
+  log.error('a message was never sent: its file is damaged or of an unknown format', { listener: channel, file });
+  await remove(place, file);
+  return undefined;
+}
+
+/** Removes what is too much. Without a daemon, nobody else removes what commands leave. */
+async function trim(place: Place): Promise<void> {
+  const { directory, channel, log, now } = place;
+  const names = await list(place);
+  for (const name of names.filter((one) => one.endsWith('.tmp'))) {
+    const found = await stat(path.join(directory, name)).catch(() => undefined);
+    if (found && now() - found.mtimeMs > TEMPORARY_MS) await remove(place, name);
+  }
+  const all = names.filter(isMessage);
+  const left = all.filter((name) => !partsOf(name).isAlarm).slice(0, -MAX_WAITING);
+  const rest = all.filter((name) => !left.includes(name)).slice(0, -MAX_ALL);
+  for (const file of [...left, ...rest]) {
+    const document = await readJson<{ message?: Message }>(path.join(directory, file)).catch(() => undefined);
+    log.error('a message was never sent: too many wait', { listener: channel, title: document?.message?.title, file });
+    await remove(place, file);
+  }
+}
+
+async function list({ directory }: Pick<Place, 'directory'>): Promise<string[]> {
+  return (await readdir(directory).catch(() => [])).sort();
+}
+
+const isMessage = (name: string) => name.endsWith('.json');
+
+async function remove({ directory }: Pick<Place, 'directory'>, file: string): Promise<void> {
+  await rm(path.join(directory, file), { force: true });
 }
 
 /** The parts of a file's name, which sorts by time. */

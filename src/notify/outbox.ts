@@ -54,8 +54,8 @@ export interface Outbox {
   /** Stores a message that there is no time to send. It is tried later. Never rejects. */
   keep(message: Message): Promise<void>;
   /**
-   * Does work that makes all earlier messages obsolete. Those that wait are sent before it, if that takes a few seconds.
-   * After it, those that are left are dropped.
+   * Does work that makes all earlier messages obsolete. Those that wait are sent before it, if that takes a few
+   * seconds. After it, those that are left are dropped.
    *
    * @throws what the work throws; then nothing is dropped
    */

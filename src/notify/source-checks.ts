@@ -109,9 +109,9 @@ export function createWalCheck({ target, project, post = createPost(), now }: Ow
 }
 
 /**
- * Pings a check that is up while drills succeed: a failure for a bad drill, and a success for a good one, unless another
- * source still fails. Then, and after a drill that was interrupted or proved only a part, the ping is a log entry. The
- * check therefore also notices that drills do not run any more.
+ * Pings a check that is up while drills succeed: a failure for a bad drill, and a success for a good one, unless
+ * another source still fails. Then, and after a drill that was interrupted or proved only a part, the ping is a log
+ * entry. The check therefore also notices that drills do not run any more.
  */
 export function createDrillCheck({ target, project, directory, post = createPost(), now }: OwnCheckOptions): Notifier {
   const pinger = createPinger({ target, post, now });

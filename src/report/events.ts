@@ -235,7 +235,7 @@ export interface RestoreReport extends RestoreStart {
   error?: ErrorInfo;
 }
 
-/** `open`: all alarms still open. `wal-seen`: every few minutes. `failing`: sources with late WAL, or a failed drill. */
+/** `open`: all open alarms. `wal-seen`: every few minutes. `failing`: sources with late WAL, or a failed drill. */
 export type RunEvent =
   | { type: 'alarms'; alarms: Alarm[]; open: Alarm[] }
   | { type: 'letter'; letter: Letter }
