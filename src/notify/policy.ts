@@ -63,7 +63,8 @@ interface PolicyOptions {
 
 /**
  * Wraps a notifier so that it receives only the runs that the mode selects. Unless the mode is `always`, it receives
- * only drills that failed, and the drill that ends the trouble. Only a delivered run counts as the last.
+ * only drills that failed, the drill that ends the trouble, and the first of several that left the same unproven. Only
+ * a delivered run counts as the last.
  */
 export function withPolicy(notifier: Notifier, { mode, now = Date.now, directory }: PolicyOptions): Notifier {
   let last: LastMessage | undefined;
@@ -72,8 +73,10 @@ export function withPolicy(notifier: Notifier, { mode, now = Date.now, directory
   const concerning = async (event: RunEvent): Promise<RunEvent | undefined> => {
     if (event.type === 'run-finished') return shouldReport(mode, event.report, last, now()) ? event : undefined;
     if (event.type !== 'drill-finished') return event;
+    const { status } = event.report;
     const { before, failing } = await drills.note(event.report);
-    const isNews = event.report.status === 'failed' || (before.length > 0 && failing.length === 0);
+    const isGap = status === 'unproven' && !event.repeated;
+    const isNews = status === 'failed' || isGap || (before.length > 0 && failing.length === 0);
     return isNews || mode === 'always' ? { ...event, failing } : undefined;
   };
   return {

@@ -240,7 +240,7 @@ export type RunEvent =
   | { type: 'alarms'; alarms: Alarm[]; open: Alarm[] }
   | { type: 'letter'; letter: Letter }
   | { type: 'wal-seen'; sources: string[]; failing: string[] }
-  | { type: 'drill-finished'; report: DrillReport; failing?: string[] }
+  | { type: 'drill-finished'; report: DrillReport; failing?: string[] /** the same unproven */; repeated?: boolean }
   | { type: 'restore-started'; restore: RestoreStart }
   | { type: 'restore-finished'; report: RestoreReport }
   | { type: 'run-started'; run: RunStart }
