@@ -215,7 +215,14 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
           served.tick();
           return tick();
         }),
-      drills: { settings: settings.drill, drill: (until) => app.drill(scheduledDrill(until)) },
+      drills: {
+        settings: settings.drill,
+        drill: async (until) => app.drill((await import('./drill.ts')).scheduledDrill(until)),
+        reportUnbegun: async (cause) => {
+          const { reportUnbegunDrill } = await import('./drill.ts');
+          await asRun(() => reportUnbegunDrill(environment, cause));
+        },
+      },
       receivers: createReceivers(environment, app.backup, alarms),
       watches: [watchTargets(environment, alarms), ...createLetterWatch(environment)],
     },
@@ -224,19 +231,6 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
     await Promise.all([alarms.flush(), served.close()]);
     await only.release();
   });
-}
-
-/** A drill of the newest snapshot of every source. */
-function scheduledDrill(signal: AbortSignal): DrillRequest {
-  return {
-    sources: [],
-    snapshot: 'latest',
-    stack: false,
-    trigger: 'schedule',
-    unsigned: false,
-    signal,
-    say: () => undefined,
-  };
 }
 
 /** Recovers dead runs, unless another run has the lock: that run has already done so. */

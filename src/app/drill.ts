@@ -1,9 +1,14 @@
-import type { DrillRequest } from '../drill/context.ts';
+import { cpus } from 'node:os';
+import { reportUnbegun } from '../drill/conclude.ts';
+import type { DrillDeps, DrillRequest } from '../drill/context.ts';
 import { drill } from '../drill/drill.ts';
+import type { DrillPlace } from '../drill/places.ts';
 import type { DrillReport } from '../report/drill-report.ts';
 import type { Listener } from '../report/events.ts';
+import { openElsewhere } from './destinations.ts';
 import type { Environment } from './environment.ts';
 import { pointDepsOf } from './point.ts';
+import { treeStoreAt } from './tree-store.ts';
 import { restoreDepsOf } from './wiring.ts';
 
 /** Runs a drill. Throws like {@link drill}. */
@@ -12,10 +17,48 @@ export function runDrill(
   request: DrillRequest,
   listeners?: readonly Listener[],
 ): Promise<DrillReport> {
-  const { agent, self, settings } = environment;
-  const deps = restoreDepsOf(environment, listeners);
+  return drill(drillDepsOf(environment, listeners), request);
+}
+
+/** Returns the request of a scheduled drill: of the newest snapshot of every source. */
+export function scheduledDrill(signal: AbortSignal): DrillRequest {
+  return {
+    ...{ sources: [], snapshot: 'latest', stack: false, trigger: 'schedule', unsigned: false },
+    ...{ signal, say: () => undefined },
+  };
+}
+
+/** Reports a scheduled drill that could not begin, see {@link reportUnbegun}. */
+export function reportUnbegunDrill(environment: Environment, cause: unknown): Promise<DrillReport> {
+  return reportUnbegun(drillDepsOf(environment), cause);
+}
+
+function drillDepsOf(environment: Environment, listeners?: readonly Listener[]): DrillDeps {
+  const { agent, self, settings, otherRepository } = environment;
   const { remembered } = pointDepsOf(environment);
-  const ownRepository = () => environment.own.repository({ create: false }).catch(() => undefined);
-  const own = { agent, agentImage: self.facts.imageId, settings: settings.drill, remembered, ownRepository };
-  return drill({ ...deps, ...own }, request);
+  return {
+    ...restoreDepsOf(environment, listeners),
+    place: environment.destination.name,
+    ...{ agent, agentImage: self.facts.imageId, remembered },
+    settings: { ...settings.drill, cpus: settings.drill.cpus ?? allButOne(cpus().length) },
+    ownRepository: () => environment.own.repository({ create: false }).catch(() => undefined),
+    copies: otherRepository ? [] : settings.copies.map(({ name, location }) => placeAt(environment, name, location)),
+  };
+}
+
+/** Returns a copy as a place to read. */
+function placeAt(environment: Environment, name: string, location: string): DrillPlace {
+  const { project } = environment;
+  const settings = { ...environment.settings, destination: location };
+  const destination = openElsewhere(location, settings, {});
+  return {
+    name,
+    repository: () => environment.openAt(location, destination, { project, create: false }),
+    treeStore: treeStoreAt(environment, settings, destination),
+  };
+}
+
+/** Leaves a processor to the user's services, if there are enough for a restore of the usual speed. */
+function allButOne(processors: number): number {
+  return processors < 3 ? processors : processors - 1;
 }

@@ -20,8 +20,8 @@ import type { AgentContext, OpenToolsOptions, Tools } from '../sources/postgres/
 import type { Lease } from '../store/repository/lease.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { checkKeys } from '../store/seal/seal.ts';
-import { createTreeStore, type TreeStore } from '../trees/runner.ts';
-import { destinationError, helperSettings, openDestination, openElsewhere } from './destinations.ts';
+import type { TreeStore } from '../trees/runner.ts';
+import { destinationError, openDestination, openElsewhere } from './destinations.ts';
 import { checkInto, spoolOf } from './into-project.ts';
 import { createNotifiers } from './notifiers.ts';
 import { locationOf, type OtherRepository, projectIn } from './other-repository.ts';
@@ -29,6 +29,7 @@ import { findSelf, offlineSelf, type Self } from './own-container.ts';
 import { type OwnRepository, ownRepository } from './own-repository.ts';
 import { createPlaces, type Places } from './places.ts';
 import { planNow, projectOf, spoolMountOf } from './self.ts';
+import { treeStoreAt } from './tree-store.ts';
 
 /**
  * A run waits this long for the lock before it fails with LOCKED, milliseconds. The daemon takes the lock to look for
@@ -69,6 +70,8 @@ export interface Environment {
   own: Own;
   /** copies of the own repository, in the order of the settings */
   copies: CopyPlace[];
+  /** opens the repository of a project at any place, see {@link Places} */
+  openAt: Places['open'];
   treeStore: TreeStore;
   notifiers: Notifier[];
   now(): Date;
@@ -156,6 +159,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
     runs: path.join(spool, 'runs'),
     copies: settings.copies.map(places.copy),
     lease: places.lease,
+    openAt: places.open,
     notifiers: createNotifiers(settings, { project, log, directory: state.directory }),
     nextRun: (plan) => nextRunOf(plan, settings.schedule, settings.timeZone, now()),
     ...openEngineParts(engine, {
@@ -208,22 +212,14 @@ function openEngineParts(
     hasEngine: boolean;
   },
 ): Pick<Environment, 'engine' | 'agent' | 'treeStore' | 'plan' | 'lock' | 'holdDeps' | 'openTools' | 'openToLook'> {
-  const { id, imageId, mounts } = self.facts;
+  const { id, imageId } = self.facts;
   const { stallTimeoutMs } = settings;
   const agent = { engine, id, project, spoolMount: spoolMountOf(self), stallTimeoutMs };
-  const helper = helperSettings(settings);
   const open = (source: PostgresSource, context: ToolsContext) => openTools({ agent, source, log, ...context });
   return {
     engine,
     agent,
-    treeStore: createTreeStore({
-      ...{ engine, log, project, stallTimeoutMs },
-      repository: { destination, keys: settings.keys },
-      agent: { id, imageId, mounts },
-      helperEnv: helper.open,
-      helperSecrets: helper.secret,
-      helperPlace: helper.place,
-    }),
+    treeStore: treeStoreAt({ engine, log, project, self }, settings, destination),
     plan: () => {
       const held = () => stoppedByRuns(journals, hereOf(engine, id));
       const recorded = async () => {

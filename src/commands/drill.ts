@@ -7,7 +7,7 @@ import { type DrillsReport, drillsCsv, drillsMarkdown } from '../report/terminal
 import type { Aim } from '../restore/point/find-start.ts';
 import { type Call, print } from './call.ts';
 
-/** `lifeboat drill`. Exit status: 1 if a source failed, 3 if one cannot be decrypted, 130 if the drill ended early. */
+/** `lifeboat drill`. Exit status: 1 if a source failed, 3 if a part is not proven, 130 if the drill ended early. */
 export async function drill(call: Call): Promise<number> {
   const { app, io, operands, options, json } = call;
   const report = await app.drill({

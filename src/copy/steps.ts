@@ -31,7 +31,9 @@ import { listContent } from '../store/repository/unreferenced.ts';
 import { bytesToSend, keysOf } from './content.ts';
 import type { CopyDeps, CopyPlace, Side } from './context.ts';
 import { copySnapshot } from './copy-snapshot.ts';
+import { copyDrills } from './drills.ts';
 import { isForgotten, lostProblem, lostSnapshots } from './lost.ts';
+import { notCopied, notRead } from './not-copied.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
 import { copyWal } from './wal.ts';
@@ -56,7 +58,7 @@ interface Copying {
 }
 
 /**
- * Updates one copy: snapshots and tombstones, oldest first, then pins. The caller holds the copy's lease.
+ * Updates one copy: snapshots and tombstones, oldest first, then pins and evidence. The caller holds the copy's lease.
  *
  * @returns `error`: why some snapshots are missing, while all others are there. The destination does not have them
  * whole, or the copy does not let a wrong object be replaced. `problems`: locks that could not be extended
@@ -104,6 +106,7 @@ export async function bringUpToDate(
   const there = together(main.snapshots, copy.snapshots).filter(({ manifest }) => have.has(manifest.id));
   error ??= await copyWal({ ...copying, from: main.repository, to: repository }, there);
   await copyPins(main, repository, have);
+  await copyDrills(main.repository, repository, !place.keepsPins);
   if (!place.keepsPins) await unpin(main, repository, copy.snapshots);
   return { problems: [...problems.values()], ...(error ? { error } : {}) };
 }
@@ -243,18 +246,4 @@ async function take({ deps: { now }, copying: { main, repository }, context, ste
   await copySnapshot(context, step.snapshot, step.commit);
   // This happens after the commit: an agent killed in between leaves a superfluous tombstone, which a prune removes.
   if (copy.leftOut.has(id)) await deleteTombstone(repository, id);
-}
-
-function notCopied(id: string, cause: LifeboatError): LifeboatError {
-  return new LifeboatError(cause.code, `${id} is not copied: ${cause.message}`, {
-    cause: cause.cause,
-    hint: cause.hint ?? 'Run `lifeboat check`. Back up again: the next backup stores damaged content again.',
-  });
-}
-
-function notRead(place: string, id: string, cause: LifeboatError): LifeboatError {
-  return new LifeboatError(cause.code, `the manifest of ${id} cannot be read at ${place}`, {
-    cause: cause.cause,
-    hint: 'Check the disk or mount behind it, and the owner of the file. If the file is lost for good, delete it there: the next run sends it again.',
-  });
 }

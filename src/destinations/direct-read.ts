@@ -37,13 +37,17 @@ let last: Promise<unknown> = Promise.resolve();
  * @returns whether the bytes came from the disk: false if the file system allows only reads through the page cache
  * @throws the system error
  */
-export function readPastCache(file: string, on: (piece: Buffer) => void, restart: () => void): Promise<boolean> {
+export function readPastCache(
+  file: string | Buffer,
+  on: (piece: Buffer) => void,
+  restart: () => void,
+): Promise<boolean> {
   const read = last.then(() => readAlone(file, on, restart));
   last = read.catch(() => undefined);
   return read;
 }
 
-async function readAlone(file: string, on: (piece: Buffer) => void, restart: () => void): Promise<boolean> {
+async function readAlone(file: string | Buffer, on: (piece: Buffer) => void, restart: () => void): Promise<boolean> {
   shared ??= alignedBuffer();
   try {
     if (await readAll(file, constants.O_DIRECT, shared, on)) return true;
@@ -56,7 +60,12 @@ async function readAlone(file: string, on: (piece: Buffer) => void, restart: () 
 }
 
 /** Returns whether all bytes of the file were read. */
-async function readAll(file: string, flag: number, into: Buffer, on: (piece: Buffer) => void): Promise<boolean> {
+async function readAll(
+  file: string | Buffer,
+  flag: number,
+  into: Buffer,
+  on: (piece: Buffer) => void,
+): Promise<boolean> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | flag);
   try {
     const pieces = readPieces(handle, flag !== 0, into);

@@ -14,7 +14,7 @@ const SAY_EVERY = 64 * 1024 * 1024;
  * @param alive called repeatedly while a large file is read
  * @throws the system error
  */
-export async function hashHere(file: string, alive?: () => void): Promise<Hashed> {
+export async function hashHere(file: string | Buffer, alive?: () => void): Promise<Hashed> {
   let hash = createHash('sha256');
   let size = 0;
   const on = (piece: Buffer) => {

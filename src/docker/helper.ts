@@ -55,6 +55,8 @@ export interface HelperSpec {
   memory?: number;
   /** number of processes and threads; default: no limit */
   pids?: number;
+  /** processors that it may use at the same time, such as 1.5; default: no limit */
+  cpus?: number | undefined;
   labels?: Record<string, string>;
 }
 
@@ -150,6 +152,9 @@ export function refusesBlkio(engine: Engine, error: unknown): boolean {
   return true;
 }
 
+/** The time for which a quota of processor time counts, microseconds: the kernel's default. */
+const CPU_PERIOD_US = 100_000;
+
 /** Ends at once on SIGTERM, and by itself after two days in case nobody removes it. */
 const IDLE = ['/bin/sh', '-c', 'sleep 172800 & wait'];
 
@@ -199,6 +204,8 @@ export function createBody(
       ...(spec.shmSize === undefined ? {} : { ShmSize: spec.shmSize }),
       ...(spec.memory === undefined ? {} : { Memory: spec.memory }),
       ...(spec.pids === undefined ? {} : { PidsLimit: spec.pids }),
+      // The engine refuses `NanoCpus` above its number of processors, and takes any quota.
+      ...(spec.cpus === undefined ? {} : { CpuPeriod: CPU_PERIOD_US, CpuQuota: Math.round(spec.cpus * CPU_PERIOD_US) }),
       // Attached and idle helpers log nothing. Other logs stay small, and stay out of the user's log shipping.
       LogConfig:
         attached || !spec.cmd

@@ -6,13 +6,19 @@ import type { RestoreContext, RestoreDeps } from '../restore/context.ts';
 import type { Aim, PointDeps } from '../restore/point/find-start.ts';
 import type { AgentContext } from '../sources/postgres/server/tools.ts';
 import type { Repository } from '../store/repository/repository.ts';
+import type { DrillPlace } from './places.ts';
 
 /** The dependencies of a drill. */
 export interface DrillDeps extends RestoreDeps {
   agent: AgentContext;
   /** image of the agent's container */
   agentImage: string;
-  settings: DrillSettings;
+  /** `cpus`: processors that each restored server, and each smoke test, may use */
+  settings: DrillSettings & { cpus: number };
+  /** name of the place that holds the repository */
+  place: string;
+  /** copies of the repository, to read in turn if it cannot be read; none if another place was asked for */
+  copies: readonly DrillPlace[];
   /** the agent's own repository, even if another one is read; undefined if it cannot be opened */
   ownRepository(): Promise<Repository | undefined>;
   /** what the agent remembers of the stored WAL of a source */
@@ -52,6 +58,8 @@ export interface Part {
   /** filled by the steps */
   result: DrillResult;
   log: Log;
+  /** when the time of the drill is up, by `performance.now()`. The signal aborts then. */
+  until: number;
   signal: AbortSignal;
   say(line: string): void;
 }

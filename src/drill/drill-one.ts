@@ -1,19 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo, hasCode } from '../base/errors.ts';
+import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { PlannedSource, PostgresSource } from '../plan/model.ts';
 import type { DrillResult } from '../report/drill-report.ts';
 import { formatAgo } from '../report/format.ts';
 import type { RestoreContext } from '../restore/context.ts';
 import { findSnapshot } from '../restore/find.ts';
 import type { Journal } from '../run/journal.ts';
-import { heldAt } from '../store/objects/manifest.ts';
+import { canonicalJson, decodeManifest, heldAt, manifestKey } from '../store/objects/manifest.ts';
+import { readDocument } from '../store/objects/objects.ts';
 import { readPacks } from '../store/repository/pack-lists.ts';
-import type { Repository } from '../store/repository/repository.ts';
+import { missingDatabases } from '../store/repository/stored-databases.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
 import { type DrillDeps, type DrillRequest, equal, type Part } from './context.ts';
 import { chooseImage } from './drill-server.ts';
+import type { Places } from './places.ts';
 import { drillPoint, type FoundPoint, findPoint } from './point-drill.ts';
 import { drillDatabases } from './postgres-drill.ts';
 import { drillFiles } from './volume-drill.ts';
@@ -23,39 +25,60 @@ export interface Run {
   id: string;
   startedAt: Date;
   journal: Journal;
-  repository: Repository;
+  places: Places;
   plan: readonly PlannedSource[];
   /** how many drills came before */
   turn: number;
+  /** see {@link Part} */
+  until: number;
   signal: AbortSignal;
+  /** what the drills of the sources did not prove, although nothing failed */
+  unproven: string[];
+}
+
+/** The source to drill. `whileUp`: see {@link Part}. */
+interface Asked {
+  source: string;
+  whileUp?: NonNullable<Part['whileUp']>;
 }
 
 /**
- * Runs the drill of one source. Whatever fails is in the result. Rejects only if the program is wrong.
- *
- * @param whileUp see {@link Part}
+ * Runs the drill of one source, from the next place if the present one cannot be read any more. Whatever fails is in
+ * the result. Rejects only if the program is wrong.
  */
-export async function drillOne(
+export async function drillOne(deps: DrillDeps, request: DrillRequest, run: Run, asked: Asked): Promise<DrillResult> {
+  for (;;) {
+    const { treeStore } = run.places.present;
+    const { repository } = run.places;
+    const here = { ...deps, treeStore, repository: async () => repository };
+    const result = await drillHere(here, request, run, asked);
+    if (run.signal.aborted || !(await run.places.leave(result.error))) return result;
+  }
+}
+
+async function drillHere(
   deps: DrillDeps,
   request: DrillRequest,
   run: Run,
-  { source, whileUp }: { source: string; whileUp?: NonNullable<Part['whileUp']> },
+  { source, whileUp }: Asked,
 ): Promise<DrillResult> {
   const planned = run.plan.find(({ name }) => name === source);
   const kind = planned?.kind === undefined || planned.kind === 'base' ? 'postgres' : planned.kind;
-  const place = run.repository.destination.name;
-  const result: DrillResult = { source, kind, status: 'ok', place, steps: [], checks: [], notes: [] };
+  const place = run.places.repository.destination.name;
+  const notes = [...run.places.notes];
+  const result: DrillResult = { source, kind, status: 'ok', place, steps: [], checks: [], notes };
   try {
     const server = serverOfBase(source, planned, request);
     const found = server === undefined ? undefined : await findPoint(deps, { ...request, server }, Math.random());
     const context = await open(deps, request, run, { result, found });
-    const { signal } = run;
+    const { signal, until } = run;
     const part = {
       source,
       planned,
       context,
       result,
       log: deps.log,
+      until,
       signal,
       say: request.say,
       ...(whileUp && { whileUp }),
@@ -65,7 +88,8 @@ export async function drillOne(
       if (found && server) await drillPoint(deps, part, { ...found, server, planned: serverIn(run.plan, server) });
       else if (context.entry.kind === 'postgres') await drillDatabases(deps, part);
       else await drillFiles(deps, part, run.turn);
-    }
+      judgeWhole(part, run);
+    } else run.unproven.push(`the content of ${source}: no key to decrypt it is set`);
   } catch (error) {
     const why = run.signal.aborted ? run.signal.reason : error;
     result.status = hasCode(why, 'INTERRUPTED') ? 'interrupted' : 'failed';
@@ -73,6 +97,19 @@ export async function drillOne(
   }
   if (result.checks.some((check) => check.result === 'failed')) result.status = 'failed';
   return result;
+}
+
+/** A source that was not stored as a whole is not proven as a whole. */
+function judgeWhole({ source, context: { entry }, result }: Part, { unproven }: Run): void {
+  const lacking = [
+    ...missingDatabases(entry).map(({ name, error }) => `database ${name}${error ? ` (${error.message})` : ''}`),
+    ...(entry.withoutGlobals ? [`roles and tablespaces (${entry.withoutGlobals.message})`] : []),
+  ];
+  const why = entry.error?.message ?? 'some of it could not be stored';
+  if (lacking.length === 0 && entry.status === 'partial') lacking.push(`a part (${why})`);
+  if (lacking.length === 0) return;
+  result.status = 'unproven';
+  unproven.push(...lacking.map((one) => `${one} of ${source}: the snapshot does not hold it`));
 }
 
 /** Returns the server whose recovery to a point in time is asked for; undefined for any other drill. */
@@ -93,7 +130,7 @@ function serverIn(plan: readonly PlannedSource[], server: string): PostgresSourc
 async function open(
   deps: DrillDeps,
   request: DrillRequest,
-  { id, journal, repository, startedAt, signal }: Run,
+  { id, journal, places: { repository }, startedAt, signal }: Run,
   { result, found }: { result: DrillResult; found: FoundPoint | undefined },
 ): Promise<RestoreContext> {
   const { source } = result;
@@ -115,19 +152,24 @@ async function open(
 }
 
 /**
- * Checks what needs no key: that the objects of the snapshot are there, whole. Resolves to whether there is a key for
- * the rest. If not, the result is unproven.
+ * Checks what needs no key: that the manifest is still there as it was read, and the objects of the snapshot, whole.
+ * Resolves to whether there is a key for the rest. If not, the result is unproven.
  */
 async function isReadable({ source, context, result }: Part): Promise<boolean> {
-  const { entry, packs, repository } = context;
+  const { entry, packs, repository, snapshot } = context;
+  const key = manifestKey(repository.project, snapshot.id);
+  // The manifest may come from a cache.
+  const stored = decodeManifest(await readDocument(repository.destination, key));
+  if (canonicalJson(stored) !== canonicalJson(snapshot))
+    throw new LifeboatError('OBJECT_DAMAGED', `${key} is not the manifest that was read before`);
   const objects = [entry.index, entry.facts, ...packs].filter((one) => one !== undefined);
+  await repository.checkObjects(objects);
+  result.checks.push(equal('objects that are there, with their sizes', source, objects.length, objects.length));
   try {
     requireKeys(objects, repository.keys);
     return true;
   } catch (error) {
     if (!hasCode(error, 'KEY_MISSING')) throw error;
-    await repository.checkObjects(objects);
-    result.checks.push(equal('objects that are there, with their sizes', source, objects.length, objects.length));
     Object.assign(result, { status: 'unproven', error: errorInfo(error) });
     return false;
   }

@@ -25,6 +25,12 @@ const SETTINGS = {
   'cron.launch_active_jobs': 'off',
 };
 
+/**
+ * Prints how many processes of the container the kernel has killed for its memory, with cgroup v2 or v1. The engine
+ * knows that only of a container that has ended.
+ */
+const KILLS_SCRIPT = 'cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null';
+
 /** Libraries of shared_preload_libraries, as the snapshot records them. Others would need quoting. */
 const LIBRARIES = /^[\w$./, -]+$/;
 
@@ -57,6 +63,8 @@ export async function chooseImage(
 interface DrillServerOptions {
   agent: AgentContext;
   image: DrillImage;
+  /** processors that it may use */
+  cpus: number;
   part: Part;
   /** name of the superuser */
   user: string;
@@ -107,10 +115,19 @@ export class DrillServer {
   async explain(error: unknown): Promise<unknown> {
     if (this.full.aborted) return this.full.reason;
     if (!hasCode(error, 'PG_UNREACHABLE', 'EXEC_FAILED', 'PG_RESTORE_FAILED')) return error;
-    const container = await this.engine.inspectContainer(this.helper.id).catch(() => undefined);
-    if (!container?.oomKilled) return error;
+    return (await this.shortage(error)) ?? error;
+  }
+
+  /** Returns the error of a server that had too little memory, or disk; undefined if it had enough. */
+  async shortage(cause?: unknown): Promise<LifeboatError | undefined> {
+    if (this.full.aborted) return this.full.reason as LifeboatError;
+    const argv = ['sh', '-c', KILLS_SCRIPT];
+    const { stdout } = await execText(this.engine, this.helper.id, { argv, check: false }).catch(() => ({
+      stdout: '',
+    }));
+    if (!/^oom_kill [1-9]/m.test(stdout)) return undefined;
     return new LifeboatError('PG_RESTORE_FAILED', `the server of the drill needs more memory than it may use`, {
-      cause: error,
+      cause,
       hint: 'Nothing was changed. The drill could not be completed, which says nothing about the snapshot.',
     });
   }
@@ -138,11 +155,11 @@ async function startWithLibraries(options: DrillServerOptions): Promise<Helper> 
 }
 
 async function start(
-  { agent, image, part, user, port }: DrillServerOptions,
+  { agent, image, cpus, part, user, port }: DrillServerOptions,
   more: Record<string, string>,
 ): Promise<Helper> {
   const volume: Mount = { type: 'volume', source: '', destination: VOLUME, writable: true };
-  const kind = kindSpec(HELPER_KINDS.drill, { data: [{ mount: volume, target: VOLUME }] });
+  const kind = { ...kindSpec(HELPER_KINDS.drill, { data: [{ mount: volume, target: VOLUME }] }), cpus };
   const { id, journal } = part.context;
   return startServer({
     ...{ agent, image: image.id, user, kind, directory: DIRECTORY, settings: { ...SETTINGS, port, ...more } },

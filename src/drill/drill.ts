@@ -9,10 +9,11 @@ import { Journal } from '../run/journal.ts';
 import { startTimer } from '../run/timer.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import { saveDrilled } from '../targets/measured.ts';
+import { conclude } from './conclude.ts';
 import type { DrillDeps, DrillRequest } from './context.ts';
 import { drillOne, type Run } from './drill-one.ts';
-import { countDrills, putDrill } from './evidence.ts';
+import { countDrills } from './evidence.ts';
+import { Places } from './places.ts';
 import { runSmokeTests, smokeTests, type Up } from './stack-drill.ts';
 
 /**
@@ -30,9 +31,11 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
   const ended = startTimer(deps.now, startedAt);
   try {
     await deps.recover();
-    const repository = await deps.repository();
+    const main = { name: deps.place, repository: deps.repository, treeStore: deps.treeStore };
+    const places = new Places([main, ...deps.copies], deps.log);
+    await places.open();
     const { sources: plan } = await deps.plan();
-    const names = await choose(repository, plan, request);
+    const names = await choose(places.repository, plan, request);
     const id = newSnapshotId(startedAt);
     nameRun(id);
     const wanted = lock.whenWanted?.();
@@ -40,9 +43,10 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
     const signal = AbortSignal.any([request.signal, limit.signal, ...(wanted ? [wanted] : [])]);
     const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
     const results: DrillResult[] = [];
+    const unproven: string[] = [];
     try {
-      const turn = await countDrills(repository);
-      const run: Run = { id, startedAt, journal, repository, plan, turn, signal };
+      const turn = await countDrills(places.repository);
+      const run: Run = { id, startedAt, journal, places, plan, turn, signal, until: limit.until, unproven };
       if (request.stack) await drillStack(deps, request, run, { names, results });
       else
         for (const name of names)
@@ -52,8 +56,8 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
       await deps.clear(path.join(deps.spool, id), id);
       await journal.close();
     }
-    const report = reportOf(deps, request, { id, startedAt, end: ended(), results, signal });
-    await conclude(deps, repository, report);
+    const report = reportOf(deps, request, { id, startedAt, end: ended(), results, unproven, signal });
+    await conclude(deps, report, () => placeOfEvidence(deps, places));
     return report;
   } finally {
     await lock.release();
@@ -61,13 +65,13 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
 }
 
 /** Returns a signal that aborts with DRILL_FAILED after that time. */
-function withLimit(timeoutMs: number): { signal: AbortSignal; clear(): void } {
+function withLimit(timeoutMs: number): { signal: AbortSignal; until: number; clear(): void } {
   const over = new AbortController();
   const why = new LifeboatError('DRILL_FAILED', `the drill took longer than ${formatDuration(timeoutMs)}`, {
     hint: 'LIFEBOAT_DRILL_TIMEOUT sets how long it may take.',
   });
   const timer = setTimeout(() => over.abort(why), timeoutMs);
-  return { signal: over.signal, clear: () => clearTimeout(timer) };
+  return { signal: over.signal, until: performance.now() + timeoutMs, clear: () => clearTimeout(timer) };
 }
 
 /**
@@ -161,16 +165,14 @@ function reportOf(
     startedAt,
     end,
     results,
+    unproven,
     signal,
-  }: { results: DrillResult[]; end: Date } & Pick<Run, 'id' | 'startedAt' | 'signal'>,
+  }: { results: DrillResult[]; end: Date } & Pick<Run, 'id' | 'startedAt' | 'signal' | 'unproven'>,
 ): DrillReport {
   const has = (status: DrillResult['status']) => results.some((one) => one.status === status);
   const isEarly = has('interrupted') || hasCode(signal.reason, 'INTERRUPTED');
   const isLate = signal.aborted && !isEarly;
   const status = has('failed') || isLate ? 'failed' : isEarly ? 'interrupted' : has('unproven') ? 'unproven' : 'ok';
-  const unproven = results.flatMap((one) =>
-    one.status === 'unproven' ? [`the content of ${one.source}: no key to decrypt it is set`] : [],
-  );
   return redactDeep({
     ...{ id, project: deps.project, trigger, ...(by === undefined ? {} : { by }) },
     ...{ start: startedAt.toISOString(), end: end.toISOString(), status, agentVersion: deps.agentVersion },
@@ -179,21 +181,11 @@ function reportOf(
 }
 
 /**
- * Stores the evidence and notifies. The evidence of a copy belongs to the repository that it is a copy of. The result
- * of the drill stays the same if the evidence cannot be stored.
+ * Returns the repository for the evidence: the one that was read. The evidence of a copy that somebody asked for
+ * belongs to the repository that it is a copy of.
  */
-async function conclude(deps: DrillDeps, repository: Repository, report: DrillReport): Promise<void> {
-  try {
-    const own = deps.otherRepository ? await deps.ownRepository() : undefined;
-    const isCopy = own?.info.id === repository.info.id && own.project === repository.project;
-    await putDrill(isCopy ? own : repository, report);
-  } catch (error) {
-    deps.log.warn('the evidence of the drill could not be stored', { drill: report.id, ...errorInfo(error) });
-    report.unproven.push(`the evidence of this drill could not be stored: ${errorInfo(error).message}`);
-  }
-  await saveDrilled(deps.state.directory, report).catch((error: unknown) =>
-    deps.log.warn('the durations of the drill cannot be remembered', { drill: report.id, ...errorInfo(error) }),
-  );
-  deps.dispatcher.emit({ type: 'drill-finished', report });
-  await deps.dispatcher.flush();
+async function placeOfEvidence(deps: DrillDeps, { evidence: read }: Places): Promise<Repository> {
+  const own = deps.otherRepository ? await deps.ownRepository() : undefined;
+  const isCopy = own?.info.id === read.info.id && own.project === read.project;
+  return isCopy ? own : read;
 }

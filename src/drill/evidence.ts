@@ -3,6 +3,7 @@ import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
 import type { DrillReport } from '../report/drill-report.ts';
 import { canonicalJson, FORMAT, manifestHash } from '../store/objects/manifest.ts';
 import { readEvenDamaged, streamOf } from '../store/objects/objects.ts';
+import { drillKey, drillPrefix } from '../store/objects/records.ts';
 import { parseSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { unsigned, type Verdict, verifyText } from '../store/repository/signing.ts';
@@ -59,22 +60,29 @@ interface DrillList {
 
 type Place = Pick<Repository, 'destination' | 'project' | 'signing'>;
 
-/** Returns the key of a drill's evidence. */
-function drillKey(project: string, id: string): string {
-  return `${project}/drills/${id}.json`;
-}
-
 /**
- * Stores the evidence of a drill after the newest one. @throws the errors of the destination; DEST_EXISTS
+ * Stores the evidence of a drill after the newest one. Resolves to the last reports before it, oldest first.
+ *
+ * @throws the errors of the destination; DEST_EXISTS
  */
-export async function putDrill(place: Place, report: DrillReport): Promise<void> {
+export async function putDrill(place: Place, report: DrillReport): Promise<DrillReport[]> {
   const { destination, project, signing } = place;
-  const last = (await readDrills(place, { newest: LOOKED_AT })).drills.at(-1);
+  const earlier = (await readDrills(place, { newest: LOOKED_AT })).drills;
+  const last = earlier.at(-1);
   const chained = { sequence: (last?.sequence ?? 0) + 1, previous: last?.hash ?? null };
   // What is signed is what will be read, without fields that are undefined.
   const plain = document.parse(JSON.parse(JSON.stringify({ format: FORMAT, ...report, ...chained })));
   const text = `${canonicalJson(signing.sign('drill', plain))}\n`;
   await destination.put(drillKey(project, report.id), streamOf(text));
+  return earlier.map((one) => one.report);
+}
+
+/** Returns whether the last drill of the same sources left the same unproven, so that people know it already. */
+export function isKnown(report: DrillReport, earlier: readonly DrillReport[]): boolean {
+  const sources = (one: DrillReport) => JSON.stringify(one.results.map(({ source }) => source).sort());
+  const last = earlier.findLast((one) => sources(one) === sources(report));
+  if (report.status !== 'unproven' || last?.status !== 'unproven') return false;
+  return JSON.stringify(last.unproven) === JSON.stringify(report.unproven);
 }
 
 /** The number of documents to read to find the newest. More than one, because a clock may have been wrong. */
@@ -83,7 +91,7 @@ const LOOKED_AT = 20;
 /** Returns how many drills have evidence. */
 export async function countDrills({ destination, project }: Place): Promise<number> {
   let count = 0;
-  for await (const _ of destination.list(`${project}/drills/`)) count++;
+  for await (const _ of destination.list(drillPrefix(project))) count++;
   return count;
 }
 
@@ -97,7 +105,7 @@ export async function readDrills(
   { newest = Number.POSITIVE_INFINITY, signal }: { newest?: number; signal?: AbortSignal } = {},
 ): Promise<DrillList> {
   const { destination, project, signing } = place;
-  const prefix = `${project}/drills/`;
+  const prefix = drillPrefix(project);
   const list: DrillList = { drills: [], problems: [] };
   const ids: string[] = [];
   for await (const { key } of destination.list(prefix)) {

@@ -59,7 +59,7 @@ export async function drillPoint(
   const { result, context, signal, log, say } = part;
   const { repository, id, journal, directory } = context;
   const { agent, treeStore } = deps;
-  const recovery = { repository, start, id, journal, directory };
+  const recovery = { repository, start, id, journal, directory, cpus: deps.settings.cpus };
   const begin = performance.now();
   const { server: recovering, ...recovered } = await step(part, 'recovering the server', () =>
     recoverInto({ agent, treeStore, log }, { ...aim, source: server, signal, say }, recovery),
@@ -69,6 +69,8 @@ export async function drillPoint(
     const { at, stopped, lastCommit } = recovered.recovered;
     const where = at === 'end' ? 'the end of the write-ahead log' : (stopped ?? 'the target');
     const detail = lastCommit === undefined ? where : `${where}; the last commit in it is of ${lastCommit}`;
+    for (const { name, ok, detail: found } of recovered.checks)
+      result.checks.push({ name, of: server, result: ok ? 'ok' : 'failed', detail: found });
     result.checks.push({ name: `recovered to ${asked}`, of: server, result: 'ok', detail });
     const serving = await step(part, 'starting the server', () =>
       recovering.serve(planned ?? strange(deps, server), undefined),
@@ -100,7 +102,7 @@ async function check(deps: DrillDeps, part: Part, tools: Tools, planned: Postgre
         const session = await tools.session(name, signal);
         const contents = await readContents(session).finally(() => session.close());
         if (contents === 'data') full.push(name);
-        result.checks.push(await checkIndexes(tools, name, signal));
+        result.checks.push(await checkIndexes(tools, name, { until: part.until, signal, tables: true }));
       } catch (error) {
         signal.throwIfAborted();
         const { message, cause } = errorInfo(error);

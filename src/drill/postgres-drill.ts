@@ -36,7 +36,7 @@ export async function drillDatabases(deps: DrillDeps, part: Part): Promise<void>
     await step(part, 'comparing with the record', () => compare(restored, part));
     await step(part, 'checking the indexes', async () => {
       for (const { target } of restored.databases)
-        result.checks.push(await checkIndexes(restored.tools, target, signal));
+        result.checks.push(await checkIndexes(restored.tools, target, { until: part.until, signal, tables: false }));
     });
     const all = restored.facts.databases.filter(({ contents }) => contents === 'data').map(({ name }) => name);
     const present = restored.databases.map(({ target }) => target);

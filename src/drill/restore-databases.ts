@@ -53,7 +53,8 @@ export async function withRestoredServer(
     part.planned?.kind === 'postgres' && part.planned.userFile === undefined ? part.planned.user : undefined;
   const user = superuser ?? present ?? 'postgres';
   const port = part.planned?.kind === 'postgres' ? part.planned.port : SERVER_PORT;
-  const options = { agent: deps.agent, image, part, user, port, preload: config?.preload };
+  const { agent, settings } = deps;
+  const options = { agent, image, cpus: settings.cpus, part, user, port, preload: config?.preload };
   const server = await step(part, 'starting a throwaway server', () => DrillServer.start(options));
   const signal = AbortSignal.any([part.signal, server.full]);
   try {
@@ -61,6 +62,9 @@ export async function withRestoredServer(
     const tools = await openTools(deps, inServer, server);
     try {
       await work(await explained(server, await restore(deps, inServer, tools, facts)));
+      // A failed condition may have another cause than the data.
+      const shortage = await server.shortage();
+      if (shortage) throw shortage;
     } finally {
       await tools.close();
     }

@@ -20,7 +20,10 @@ export interface IndexContent {
   /** files and hard links */
   files: number;
   symlinks: number;
+  directories: number;
   bytes: number;
+  /** all files and hard links of the index, and the bytes of the files */
+  whole: { files: number; bytes: number };
 }
 
 /** Returns whether a file is in a share. Where its path falls is random, and the same in every drill. */
@@ -36,7 +39,10 @@ export function isInShare(path: TreePath, { size, turn }: Share): boolean {
  * hard link is chosen with the file that it names.
  */
 export async function writeShare(from: string, to: string, share: Share): Promise<IndexContent> {
-  const content: IndexContent = { files: 0, symlinks: 0, bytes: 0 };
+  const content: IndexContent = {
+    ...{ files: 0, symlinks: 0, directories: 0, bytes: 0 },
+    whole: { files: 0, bytes: 0 },
+  };
   async function* chosen(): AsyncGenerator<string> {
     let isTaken = false;
     for await (const line of readIndexFileLines(from)) {
@@ -44,11 +50,16 @@ export async function writeShare(from: string, to: string, share: Share): Promis
         if (isTaken) yield encodePart(line);
         continue;
       }
+      if (line.type === 'file' || line.type === 'hardlink') {
+        content.whole.files++;
+        content.whole.bytes += line.type === 'file' ? (line.size ?? 0) : 0;
+      }
       isTaken = isChosen(line, share);
       if (!isTaken) continue;
       if (line.type === 'file') content.bytes += line.size ?? 0;
       if (line.type === 'file' || line.type === 'hardlink') content.files++;
       if (line.type === 'symlink') content.symlinks++;
+      if (line.type === 'directory') content.directories++;
       yield encodeIndexEntry(line);
     }
   }

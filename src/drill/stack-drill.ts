@@ -113,7 +113,7 @@ function assignments(env: Readonly<Record<string, string>>): string {
     .join('');
 }
 
-async function start({ engine, agent, project, log }: DrillDeps, test: Smoke, run: Run): Promise<Helper> {
+async function start({ engine, agent, project, log, settings }: DrillDeps, test: Smoke, run: Run): Promise<Helper> {
   const { id, journal, ups, signal } = run;
   const application = await engine.inspectContainer(test.containerId, { signal });
   const server = serverFor(test, ups);
@@ -129,7 +129,7 @@ async function start({ engine, agent, project, log }: DrillDeps, test: Smoke, ru
     { engine, log, signal, recordBefore: async (name) => journal.record({ type: 'helper', name }) },
     {
       ...kindSpec(HELPER_KINDS.application, { volume: mounts }),
-      ...{ project, agent: agent.id, runId: id, image: application.imageId },
+      ...{ project, agent: agent.id, runId: id, image: application.imageId, cpus: settings.cpus },
       ...(server?.data.kind === 'server' ? { networkMode: `container:${server.data.container}` } : {}),
     },
   );

@@ -4,10 +4,12 @@ import { execText } from '../docker/exec.ts';
 import { startHelper } from '../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../docker/helper-kinds.ts';
 import type { Mount } from '../plan/model.ts';
+import type { DrillCheck } from '../report/drill-report.ts';
 import { formatBoth, formatBytes, plural } from '../report/format.ts';
 import { fetchIndex } from '../restore/fetch.ts';
 import { parseDf } from '../sources/postgres/facts/disk.ts';
 import { HELPER_ROOT } from '../sources/volume.ts';
+import type { Differences } from '../store/content/verify-tree.ts';
 import { type DrillDeps, equal, noneOf, type Part, step } from './context.ts';
 import { type IndexContent, type Share, writeShare } from './share.ts';
 
@@ -23,8 +25,8 @@ const FILE_OVERHEAD = 4096 + 512;
 const RESERVE = 1024 ** 3;
 
 /**
- * Restores the files of a snapshot, or a share of them, into a throwaway volume. The restore compares the SHA-256 of
- * each file. Afterwards the names, owners, modes, sizes and times in the volume are compared with the record.
+ * Restores the files of a snapshot, or a share of them, into a throwaway volume. Then reads everything back from the
+ * disk, and compares the SHA-256 of each file, and all names, owners, modes, sizes and times, with the record.
  *
  * @param turn how many drills came before
  * @throws OBJECT_*, KEY_*, TREE_TARGET_FULL, HELPER_FAILED, ENGINE_*
@@ -35,6 +37,11 @@ export async function drillFiles(deps: DrillDeps, part: Part, turn: number): Pro
   const indexPath = path.join(context.directory, 'share.ndjson');
   const share = { size: deps.settings.share ?? Math.min(1, WHOLE_BYTES / Math.max(1, context.entry.bytes)), turn };
   const content = await writeShare(whole, indexPath, share);
+  const { files, bytes } = context.entry;
+  result.checks.push(
+    equal('files in the index', source, files, content.whole.files),
+    equal('bytes in the index', source, bytes, content.whole.bytes),
+  );
   await withVolume(deps, part, async (volume, free) => {
     const needed = content.bytes + (content.files + content.symlinks) * FILE_OVERHEAD + RESERVE;
     if (free !== undefined && free < needed) {
@@ -69,7 +76,7 @@ interface Restored {
   content: IndexContent;
 }
 
-/** The hash of each file is compared as it is written, so a wrong one is an error that names the file. */
+/** The restore compares the hash of what it writes, so a wrong one is an error that names the file. */
 async function extract(deps: DrillDeps, part: Part, { volume, indexPath, content }: Restored): Promise<void> {
   const { context, result, source, signal } = part;
   const { id: runId, journal, packs, directory: spool, progress } = context;
@@ -81,7 +88,7 @@ async function extract(deps: DrillDeps, part: Part, { volume, indexPath, content
     const special = Object.entries(extracted.skipped).filter(([, count]) => count > 0);
     for (const [type, count] of special)
       result.notes.push(`a snapshot has no content of ${plural(count, type)}, so nothing of it is restored`);
-    result.checks.push(equal('SHA-256', source, content.files, extracted.files));
+    result.checks.push(equal('restored files', source, content.files, extracted.files));
     result.checks.push(equal('bytes', source, content.bytes, extracted.bytes));
   } catch (error) {
     if (!hasCode(error, 'OBJECT_DAMAGED', 'OBJECT_MISSING')) throw error;
@@ -90,18 +97,25 @@ async function extract(deps: DrillDeps, part: Part, { volume, indexPath, content
   }
 }
 
+/** Reads everything back from the disk: names, owners, modes, sizes, times and contents. */
 async function compare(deps: DrillDeps, part: Part, { volume, indexPath, content }: Restored): Promise<void> {
   const { context, result, source, signal } = part;
-  const { id: runId, journal, packs, progress } = context;
-  const found = await deps.treeStore.volume(
-    { kind: 'compare', root: HELPER_ROOT, indexPath, packs, paths: [], overwrite: false },
+  const { id: runId, journal, progress } = context;
+  const { names, properties, contents, read, direct } = await deps.treeStore.volume(
+    { kind: 'verify', root: HELPER_ROOT, indexPath },
     { reach: { kind: 'helper', mount: volume }, runId, journal: journal.file, signal, progress },
   );
-  const names = content.files + content.symlinks;
+  const all = content.files + content.symlinks + content.directories;
+  const check = (name: string, of: number, { count, first }: Differences): DrillCheck => {
+    const more = count > first.length ? [`and ${count - first.length} more`] : [];
+    return { ...equal(name, source, of, of - count), ...(count > 0 ? { differences: [...first, ...more] } : {}) };
+  };
+  const sha256 = check('SHA-256', read, contents);
+  if (!direct) sha256.detail = 'read through the page cache, because the file system allows no direct reads';
   result.checks.push(
-    equal('files and symlinks', source, names, found.equal + found.replaced),
-    equal('files that the record lacks', source, 0, found.extra),
-    equal('owner, mode, size and time', source, names, found.equal),
+    check('files, symlinks and directories', all, names),
+    check('owner, mode, size, time and target', all, properties),
+    sha256,
   );
 }
 

@@ -70,7 +70,7 @@ export function messageOf(event: RunEvent, context: MessageContext): Message | u
       return alarmsMessage(event.alarms.map(cleanReport), event.open, context);
     case 'drill-finished': {
       const report = cleanReport(event.report);
-      return { ...base, ...drillMessage(report), event: { type: event.type, report } };
+      return { ...base, ...drillMessage(report, event.repeated), event: { type: event.type, report } };
     }
     case 'restore-started': {
       const restore = cleanReport(event.restore);
@@ -226,6 +226,7 @@ function incidentsOf(alarms: readonly Alarm[], open: readonly Alarm[], texts: re
 
 function drillMessage(
   report: DrillReport,
+  repeated = false,
 ): Pick<Message, 'project' | 'level' | 'incidents' | 'title' | 'facts' | 'next'> {
   const { project, status } = report;
   const title = drillHeadline(report);
@@ -233,7 +234,9 @@ function drillMessage(
   const isResult = status === 'ok' || status === 'failed';
   return {
     project,
-    level: ({ ok: 'good', failed: 'bad', interrupted: 'info', unproven: 'warning' } as const)[status],
+    level: ({ ok: 'good', failed: 'bad', interrupted: 'info', unproven: repeated ? 'info' : 'warning' } as const)[
+      status
+    ],
     incidents: isResult ? [{ key: 'drill', over: status === 'ok', summary: title }] : [],
     title,
     facts: drillLines(report).map((line) => line.trim()),

@@ -64,7 +64,8 @@ interface PolicyOptions {
 
 /**
  * Wraps a notifier so that it receives only the runs that the mode selects. Unless the mode is `always`, it receives
- * only drills that failed, and the first good one after them. Only a delivered run counts as the last.
+ * only drills that failed, the first good one after them, and the first of several that left the same unproven. Only a
+ * delivered run counts as the last.
  */
 export function withPolicy(notifier: Notifier, { mode, now = Date.now, directory }: PolicyOptions): Notifier {
   let last: LastMessage | undefined;
@@ -73,7 +74,8 @@ export function withPolicy(notifier: Notifier, { mode, now = Date.now, directory
     if (event.type === 'run-finished') return shouldReport(mode, event.report, last, now());
     if (event.type !== 'drill-finished') return true;
     const { status } = event.report;
-    const isNews = status === 'failed' || (status === 'ok' && (await drills.hasFailed()));
+    const isGap = status === 'unproven' && !event.repeated;
+    const isNews = status === 'failed' || isGap || (status === 'ok' && (await drills.hasFailed()));
     if (status === 'ok' || status === 'failed') await drills.note(status);
     return isNews || mode === 'always';
   };

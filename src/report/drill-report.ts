@@ -30,8 +30,8 @@ export interface DrillResult {
   /** `stack`: the smoke tests of applications next to all restored data */
   kind: 'postgres' | 'volume' | 'files' | 'stack';
   /**
-   * `interrupted`: the drill ended early, and proves nothing about the source. `unproven`: no key to decrypt it is set,
-   * so only what needs no key was checked
+   * `interrupted`: the drill ended early, and proves nothing about the source. `unproven`: nothing failed, but a part
+   * is not proven. Either no key to decrypt the snapshot is set, or the snapshot does not hold all of the source
    */
   status: 'ok' | 'failed' | 'interrupted' | 'unproven';
   /** id of the snapshot; absent if none was found */
@@ -70,7 +70,7 @@ export interface DrillReport {
   status: DrillResult['status'];
   agentVersion: string;
   results: DrillResult[];
-  /** what no drill of this agent can prove, such as the content of backups that it cannot decrypt */
+  /** what the drill did not prove, such as content that it cannot decrypt, or a database that the snapshot lacks */
   unproven: string[];
   /** why the drill failed as a whole */
   error?: ErrorInfo;

@@ -28,9 +28,11 @@ export function drillLine({
   const what =
     status === 'ok'
       ? (summary ?? 'ok')
-      : error
-        ? `${OUTCOMES[status]} — ${oneLine(error.message)} (${error.code})`
-        : `failed — ${plural(failed, 'check')} of ${checks.length}`;
+      : status === 'unproven' && !error
+        ? `${summary ?? ''}; ${OUTCOMES.unproven}`
+        : error
+          ? `${OUTCOMES[status]} — ${oneLine(error.message)} (${error.code})`
+          : `failed — ${plural(failed, 'check')} of ${checks.length}`;
   const parts = [
     what,
     ...(restoreMs === undefined ? [] : [`restored in ${formatDuration(restoreMs)}`]),

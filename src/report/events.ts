@@ -240,7 +240,7 @@ export type RunEvent =
   | { type: 'alarms'; alarms: Alarm[]; open: Alarm[] }
   | { type: 'letter'; letter: Letter }
   | { type: 'wal-seen'; sources: string[]; failing: string[] }
-  | { type: 'drill-finished'; report: DrillReport }
+  | { type: 'drill-finished'; report: DrillReport /** left the same unproven as before */; repeated?: boolean }
   | { type: 'restore-started'; restore: RestoreStart }
   | { type: 'restore-finished'; report: RestoreReport }
   | { type: 'run-started'; run: RunStart }

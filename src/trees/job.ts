@@ -96,6 +96,7 @@ export function needsOf(job: TreeJob): JobNeeds {
     case 'extract':
       return { spool: { [job.indexPath]: 'read-only', [job.spool]: 'read-write' }, repository: 'read-only' };
     case 'compare':
+    case 'verify':
     case 'compare-file':
       return { spool: { [job.indexPath]: 'read-only' } };
     case 'copy':

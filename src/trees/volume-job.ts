@@ -4,6 +4,7 @@ import type { SealKeys } from '../plan/seal-keys.ts';
 import type { ProgressSink } from '../report/events.ts';
 import { appendJournal, type JournalEntry } from '../run/journal.ts';
 import { compareTree, type TreeDifference } from '../store/content/compare-tree.ts';
+import { type VerifiedTree, verifyTree } from '../store/content/verify-tree.ts';
 import type { AreaOptions, BuiltAreas } from '../store/exchange/build-area.ts';
 import { type BuiltTree, buildTree, undoIncomplete } from '../store/exchange/build-tree.ts';
 import { compareFile, type FileComparison } from '../store/exchange/compare-file.ts';
@@ -42,6 +43,11 @@ interface SnapshotJob extends Job {
 
 interface CompareJob extends SnapshotJob {
   kind: 'compare';
+}
+
+/** Compares everything in a restored volume with its index, and reads the contents back. */
+interface VerifyJob extends Job, Pick<SnapshotJob, 'indexPath'> {
+  kind: 'verify';
 }
 
 /** Compares a single mounted file with the snapshot of it. */
@@ -131,6 +137,7 @@ interface AreasJob extends Job {
 
 export type VolumeJob =
   | CompareJob
+  | VerifyJob
   | CompareFileJob
   | BuildJob
   | CopyJob
@@ -143,6 +150,7 @@ export type VolumeJob =
 /** The result of each kind of job. */
 export interface VolumeResults {
   compare: TreeDifference;
+  verify: VerifiedTree;
   'compare-file': FileComparison;
   build: BuiltTree;
   copy: CopiedTree;
@@ -155,15 +163,14 @@ export interface VolumeResults {
 
 export type VolumeResult = VolumeResults[VolumeJob['kind']];
 
+const READING: readonly string[] = ['compare', 'verify', 'compare-file', 'areas'];
+const WRITING: readonly string[] = ['build', 'copy', 'swap', 'undo', 'roll-back', 'forget'];
+
 /** Returns whether a job is read-only. */
-export function onlyReads({ kind }: { kind: string }): boolean {
-  return ['compare', 'compare-file', 'areas'].includes(kind);
-}
+export const onlyReads = ({ kind }: { kind: string }): boolean => READING.includes(kind);
 
 export function isVolumeJob(job: { kind: string }): job is VolumeJob {
-  return ['compare', 'compare-file', 'build', 'copy', 'swap', 'undo', 'roll-back', 'forget', 'areas'].includes(
-    job.kind,
-  );
+  return READING.includes(job.kind) || WRITING.includes(job.kind);
 }
 
 /** Runs a job in this process, with synchronous calls: only for processes that do nothing else. */
@@ -180,6 +187,8 @@ export async function runVolumeJob(
       const index = readIndexFileLines(indexPath);
       return compareTree({ ...rest, index, select: selection(paths), signal, progress: inPhase('comparing') });
     }
+    case 'verify':
+      return verifyTree({ ...job, index: readIndexFileLines(job.indexPath), signal, progress: inPhase('comparing') });
     case 'compare-file':
       return compareFile({ root: job.root, name: job.name, index: readIndexFileLines(job.indexPath) });
     case 'build': {

@@ -12,11 +12,13 @@ let now: Date;
 let drills: number;
 let result: DrillReport['status'] | Error;
 let onDrill: () => void;
+let reported: string[];
 beforeEach(() => {
   times = {};
   // A Friday.
   now = new Date('2026-11-20T12:00:00Z');
   drills = 0;
+  reported = [];
   result = 'ok';
   onDrill = () => undefined;
 });
@@ -40,7 +42,11 @@ async function look(at: string, mode: 'schedule' | 'every' | 'off' = 'schedule')
     },
   };
   const deps = {
-    drills: { settings: { ...WEEKLY, mode }, drill },
+    drills: {
+      settings: { ...WEEKLY, mode },
+      drill,
+      reportUnbegun: async (cause: unknown) => void reported.push(`${at} ${(cause as LifeboatError).code}`),
+    },
     log: silentLog,
     zone: 'UTC',
     now: () => now,
@@ -107,6 +113,32 @@ describe('the schedule of drills', () => {
     result = 'ok';
     expect(await look('2026-11-21T12:00:00Z')).toBe(2);
     expect(await look('2026-11-21T18:00:00Z')).toBe(2);
+  });
+
+  test('reports a drill that could not begin once for each scheduled time', async () => {
+    await look('2026-11-20T12:00:00Z');
+    result = new LifeboatError('ENGINE_UNREACHABLE', 'the engine does not answer');
+    for (const at of ['21T06:00', '21T12:00', '21T18:00', '28T06:00', '28T12:00']) await look(`2026-11-${at}:00Z`);
+    expect(drills).toBe(5);
+    expect(reported).toEqual(['2026-11-21T06:00:00Z ENGINE_UNREACHABLE', '2026-11-28T06:00:00Z ENGINE_UNREACHABLE']);
+    result = 'ok';
+    await look('2026-11-28T18:00:00Z');
+    expect(Object.keys(times)).toEqual(['drill']);
+  });
+
+  test('reports a drill that runs have prevented for hours, and none that begins before', async () => {
+    await look('2026-11-20T12:00:00Z');
+    result = new LifeboatError('LOCKED', 'another run is under way');
+    for (const at of ['06:00', '06:01', '11:59']) await look(`2026-11-21T${at}:00Z`);
+    expect(reported).toEqual([]);
+    await look('2026-11-21T12:00:00Z');
+    expect(reported).toEqual(['2026-11-21T12:00:00Z LOCKED']);
+    expect(await look('2026-11-21T12:01:00Z')).toBe(4);
+    result = 'ok';
+    await look('2026-11-21T18:00:00Z');
+    result = new LifeboatError('LOCKED', 'another run is under way');
+    for (const at of ['06:00', '06:01']) await look(`2026-11-28T${at}:00Z`);
+    expect(reported).toHaveLength(1);
   });
 
   test('does not repeat a drill that failed', async () => {

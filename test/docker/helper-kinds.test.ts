@@ -71,3 +71,10 @@ it('limits what the programs of an imported dump can take from the host', () => 
   const body = createBody(spec, {}, { attached: false, blkio: false });
   expect(body).toMatchObject({ HostConfig: { Memory: 2 * 1024 ** 3, PidsLimit: 512 } });
 });
+
+it('limits the processors of a helper, whatever their number on the host', () => {
+  const spec = { ...kindSpec(HELPER_KINDS.drill, {}), ...{ runId: 'r', project: 'p', agent: 'a', image: 'i' } };
+  const hostOf = (more: object) => createBody({ ...spec, ...more }, {}, { attached: false, blkio: false });
+  expect(hostOf({ cpus: 1.5 })).toMatchObject({ HostConfig: { CpuPeriod: 100_000, CpuQuota: 150_000 } });
+  expect(JSON.stringify(hostOf({}))).not.toContain('CpuQuota');
+});

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createLocalDestination } from '../../src/destinations/local.ts';
-import { putDrill, readDrills } from '../../src/drill/evidence.ts';
+import { isKnown, putDrill, readDrills } from '../../src/drill/evidence.ts';
 import type { DrillReport } from '../../src/report/drill-report.ts';
 import { Signing } from '../../src/store/repository/signing.ts';
 import { scratchBase } from '../store/helpers.ts';
@@ -104,5 +104,16 @@ describe('the evidence of drills', () => {
     const { drills } = await readDrills(place());
     expect(drills.at(-1)).toMatchObject({ sequence: 3, previous: drills[1]?.hash });
     expect(readdirSync(join(root, 'shop', 'drills'))).toHaveLength(4);
+  });
+
+  test('shows whether the last drill of the same sources left the same unproven', () => {
+    const unproven = (day: number, ...what: string[]) => report(day, { status: 'unproven', unproven: what });
+    const other = { ...report(4), results: report(4).results.map((one) => ({ ...one, source: 'web.media' })) };
+    expect(isKnown(unproven(5, 'a'), [])).toBe(false);
+    expect(isKnown(unproven(5, 'a'), [report(3), unproven(4, 'a')])).toBe(true);
+    expect(isKnown(unproven(5, 'a'), [unproven(3, 'a'), other])).toBe(true);
+    expect(isKnown(unproven(5, 'a'), [unproven(3, 'a'), report(4)])).toBe(false);
+    expect(isKnown(unproven(5, 'a', 'b'), [unproven(4, 'a')])).toBe(false);
+    expect(isKnown(report(5), [unproven(4)])).toBe(false);
   });
 });

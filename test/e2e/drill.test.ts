@@ -1,13 +1,19 @@
 import { createHash } from 'node:crypto';
-import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DrillCheck, DrillReport, DrillResult } from '../../src/report/drill-report.ts';
 import type { DatabaseFacts, PostgresFacts } from '../../src/sources/postgres/facts/facts.ts';
 import { decodeManifest, encodeManifest, type Manifest } from '../../src/store/objects/manifest.ts';
-import { holder, ok, postgres, type Ran, Stack, sh, until } from '../harness/stack.ts';
+import { holder, ok, postgres, type Ran, Stack, type StackOptions, sh, until } from '../harness/stack.ts';
 import { packsIn } from './repository-check.ts';
+
+const SETTINGS = {
+  LIFEBOAT_DRILL_ASSERT_TIMEOUT: '1s',
+  LIFEBOAT_SIGNING_KEY: 'canary-signing-key-of-drills',
+  LIFEBOAT_COPY: '/copy',
+};
 
 /** Calls `change` with each of some recorded things. */
 function each<T>(all: readonly T[] | undefined, change: (one: T) => void): void {
@@ -59,47 +65,49 @@ describe('a drill', () => {
     return ok('docker', ['inspect', '--format', '{{.Name}} {{.State.StartedAt}}', ...ids]);
   };
 
+  const options = (): StackOptions => ({
+    env: SETTINGS,
+    services: {
+      db: postgres(17, {
+        environment: { POSTGRES_DB: 'app' },
+        command: ['postgres', '-c', 'fsync=off'],
+        labels: {
+          'lifeboat.postgres': 'true',
+          'lifeboat.drill.assert': '(select count(*) from t) = 3000',
+          'lifeboat.drill.assert.view': "select bool_and(v <> '') from few -- a comment",
+        },
+      }),
+      // Its asserts are wrong, each in another way.
+      bad: postgres(17, {
+        command: ['postgres', '-c', 'fsync=off'],
+        labels: {
+          'lifeboat.postgres': 'true',
+          'lifeboat.drill.assert.false': '1 > 2',
+          'lifeboat.drill.assert.gone': 'select count(*) > 0 from gone',
+          'lifeboat.drill.assert.hangs': 'pg_sleep(600) is null',
+          'lifeboat.drill.assert.no-condition': "'yes'",
+          'lifeboat.drill.assert.null': 'null::boolean',
+          'lifeboat.drill.assert.several': 'true); drop table small; select (true',
+          'lifeboat.drill.assert.true': '(select count(*) from small) = 2',
+          'lifeboat.drill.assert.words': 'is everything well?',
+          'lifeboat.drill.assert.writes': "setval('counter', 7) = 7",
+        },
+      }),
+      web: holder(
+        ['media:/data'],
+        {
+          'lifeboat.volumes': 'media',
+          'lifeboat.drill.health': JSON.stringify(['sh', '-c', SMOKE_TEST]).replaceAll('$', '$$$$'),
+        },
+        { environment: { TOKEN: "it's $$a \\ token" }, depends_on: { db: { condition: 'service_healthy' } } },
+      ),
+    },
+    volumes: { media: {} },
+    agent: { volumes: ['./planted:/planted', './copy:/copy'] },
+  });
+
   beforeAll(async () => {
-    stack = await Stack.start({
-      env: { LIFEBOAT_DRILL_ASSERT_TIMEOUT: '1s', LIFEBOAT_SIGNING_KEY: 'canary-signing-key-of-drills' },
-      services: {
-        db: postgres(17, {
-          environment: { POSTGRES_DB: 'app' },
-          command: ['postgres', '-c', 'fsync=off'],
-          labels: {
-            'lifeboat.postgres': 'true',
-            'lifeboat.drill.assert': '(select count(*) from t) = 3000',
-            'lifeboat.drill.assert.view': "select bool_and(v <> '') from few -- a comment",
-          },
-        }),
-        // Its asserts are wrong, each in another way.
-        bad: postgres(17, {
-          command: ['postgres', '-c', 'fsync=off'],
-          labels: {
-            'lifeboat.postgres': 'true',
-            'lifeboat.drill.assert.false': '1 > 2',
-            'lifeboat.drill.assert.gone': 'select count(*) > 0 from gone',
-            'lifeboat.drill.assert.hangs': 'pg_sleep(600) is null',
-            'lifeboat.drill.assert.no-condition': "'yes'",
-            'lifeboat.drill.assert.null': 'null::boolean',
-            'lifeboat.drill.assert.several': 'true); drop table small; select (true',
-            'lifeboat.drill.assert.true': '(select count(*) from small) = 2',
-            'lifeboat.drill.assert.words': 'is everything well?',
-            'lifeboat.drill.assert.writes': "setval('counter', 7) = 7",
-          },
-        }),
-        web: holder(
-          ['media:/data'],
-          {
-            'lifeboat.volumes': 'media',
-            'lifeboat.drill.health': JSON.stringify(['sh', '-c', SMOKE_TEST]).replaceAll('$', '$$$$'),
-          },
-          { environment: { TOKEN: "it's $$a \\ token" }, depends_on: { db: { condition: 'service_healthy' } } },
-        ),
-      },
-      volumes: { media: {} },
-      agent: { volumes: ['./planted:/planted'] },
-    });
+    stack = await Stack.start(options());
     backups = path.join(stack.directory, 'backups');
     const inApp = (sql: string) => stack.psql(sql, { database: 'app' });
     await inApp(
@@ -180,14 +188,16 @@ describe('a drill', () => {
   });
 
   it('finds every planted fault, and only those', async () => {
-    const from = await plant('records', (directory, manifest) =>
-      changeFacts(directory, manifest, 'db.postgres', ({ databases, ...facts }) => {
+    const from = await plant('records', (directory, manifest) => {
+      const why = { code: 'PG_DUMP_FAILED' as const, message: 'permission denied' };
+      manifest.sources['db.postgres']?.databases?.push({ name: 'lost', status: 'failed', error: why });
+      return changeFacts(directory, manifest, 'db.postgres', ({ databases, ...facts }) => {
         const named = (name: string) => databases.find((one) => one.name === name) as DatabaseFacts;
         for (const change of Object.values(EARLY)) change(named('early'));
         for (const change of Object.values(LATE)) change(named('late'));
         facts.memberships?.push({ group: 'team', member: 'owner' });
-      }),
-    );
+      });
+    });
     const { code, report } = await drill('db.postgres', '--from', from, '--unsigned');
     expect(code).toBe(1);
     const found = failed(result(report, 'db.postgres'));
@@ -197,6 +207,9 @@ describe('a drill', () => {
     expect(found.flatMap(({ of, name }) => (of === 'late' ? [name] : [])).sort()).toEqual(Object.keys(LATE).sort());
     const others = found.filter(({ of }) => of !== 'early' && of !== 'late');
     expect(others.map(({ of, name }) => `${of}: ${name}`)).toEqual(['server: memberships']);
+    expect(report.unproven).toEqual([
+      'database lost (permission denied) of db.postgres: the snapshot does not hold it',
+    ]);
   });
 
   it('finds a damaged pack and a changed file', async () => {
@@ -258,30 +271,88 @@ describe('a drill', () => {
     const first = stack.spawn('drill', 'db.postgres', '--json');
     first.stdout?.resume();
     const ended = new Promise<number | null>((resolve) => first.once('close', resolve));
-    await until('the first drill restores', async () =>
-      (await stack.helpers()).some((name) => name.includes('-drill-')),
+    const server = await until('the first drill restores', async () =>
+      (await stack.helpers()).find((name) => name.includes('-drill-')),
     );
+    const limits = '{{.HostConfig.Memory}} {{.HostConfig.CpuQuota}} {{.HostConfig.CpuShares}}';
+    expect(await ok('docker', ['inspect', '--format', limits, server])).toMatch(/^2147483648 [1-9]\d+ 256\n/);
     const second = await stack.lifeboat('drill', 'web.media', '--json');
     expect(second.code).toBe(11);
     expect(await ended).toBe(0);
   });
 
-  it('leaves nothing behind when it is killed', async () => {
+  /** Kills the agent when a drill says that line, starts it again, and waits until nothing of the drill is left. */
+  async function killAt(line: string, source: string): Promise<void> {
     const agent = await stack.id('lifeboat');
-    stack.spawn('drill', 'db.postgres').stdout?.resume();
-    const server = await until('the drill restores', async () =>
-      (await stack.helpers()).find((name) => name.includes('-drill-')),
+    const running = stack.spawn('drill', source);
+    running.stdout?.resume();
+    let said = '';
+    running.stderr?.on('data', (text: Buffer) => {
+      said += text;
+    });
+    await until(`the drill says: ${line}`, async () => said.includes(line), 60_000, 20);
+    const volumes = (await stack.helpers()).map((name) =>
+      ok('docker', ['inspect', '--format', '{{range .Mounts}}{{.Name}} {{end}}', name]).catch(() => ''),
     );
-    const volume = (await ok('docker', ['inspect', '--format', '{{range .Mounts}}{{.Name}}{{end}}', server])).trim();
+    const fresh = (await Promise.all(volumes))
+      .join(' ')
+      .split(/\s+/)
+      .filter((name) => /^[0-9a-f]{64}$/.test(name));
     await ok('docker', ['kill', agent]);
     await ok('docker', ['start', agent]);
     await until('everything is removed', async () => (await stack.helpers()).length === 0);
-    expect((await sh('docker', ['volume', 'inspect', volume])).code).not.toBe(0);
+    for (const volume of fresh) expect((await sh('docker', ['volume', 'inspect', volume])).code).not.toBe(0);
     await until('the spool is empty', async () =>
       (await stack.exec('lifeboat', ['sh', '-c', 'ls -A /spool/runs /spool/state/runs']))
         .split('\n')
-        .every((line) => /^$|:$/.test(line)),
+        .every((left) => /^$|:$/.test(left)),
     );
+  }
+
+  it.each([
+    ['starting a throwaway server', 'db.postgres'],
+    ['restoring the databases', 'db.postgres'],
+    ['comparing with the record', 'db.postgres'],
+    ['restoring the files', 'web.media'],
+  ])('leaves nothing behind when it is killed: %s of %s', (line, source) => killAt(line, source));
+
+  it('reads a copy while the repository cannot be read, and its evidence comes back', async () => {
+    const info = path.join(backups, 'lifeboat.json');
+    await rename(info, `${info}.away`);
+    let id: string;
+    try {
+      const { code, report } = await drill('web.media');
+      const media = result(report, 'web.media');
+      expect({ code, status: media.status, place: media.place }).toEqual({ code: 0, status: 'ok', place: '/copy' });
+      expect(media.notes).toEqual([expect.stringMatching(/^\/backups cannot be read, so a copy is used: /)]);
+      id = report.id;
+    } finally {
+      await rename(`${info}.away`, info);
+    }
+    const evidence = async () => {
+      const { drills, problems } = await stack.json<{ drills: { id: string }[]; problems: unknown[] }>('drills');
+      expect(problems).toEqual([]);
+      return drills.map((one) => one.id);
+    };
+    expect(await evidence()).not.toContain(id);
+    expect((await stack.lifeboatInTurn('copy')).code).toBe(0);
+    expect(await evidence()).toContain(id);
+    // Losing the repository loses no evidence.
+    const [here, there] = await Promise.all(
+      [backups, path.join(stack.directory, 'copy')].map((at) => readdir(path.join(at, stack.project, 'drills'))),
+    );
+    expect(there?.sort()).toEqual(here?.sort());
+  });
+
+  it('says what a snapshot that is not whole leaves unproven', async () => {
+    const from = await plant('partial', async (_, manifest) => {
+      const why = { code: 'PG_DUMP_FAILED' as const, message: 'permission denied' };
+      Object.assign(manifest.sources['web.media'] as object, { status: 'partial', error: why });
+    });
+    const { code, report } = await drill('web.media', '--from', from, '--unsigned', '--snapshot', snapshot);
+    expect({ code, status: report.status }).toEqual({ code: 3, status: 'unproven' });
+    expect(result(report, 'web.media').checks.filter(({ result: how }) => how !== 'ok')).toEqual([]);
+    expect(report.unproven).toEqual(['a part (permission denied) of web.media: the snapshot does not hold it']);
   });
 
   it('keeps signed evidence in a chain, and reports on it', async () => {
@@ -299,6 +370,34 @@ describe('a drill', () => {
     const ran = await stack.lifeboat('drills', '--json');
     expect(ran.code).toBe(3);
     expect(JSON.parse(ran.stdout).problems[0].error.code).toBe('CHAIN_BROKEN');
+  });
+
+  it('runs on schedule, reports, and reports too when it cannot begin', async () => {
+    const before = (await stack.objects()).filter((name) => name.includes('/drills/')).length;
+    const earlier = stack.receiver?.requests.length;
+    await stack.write({
+      ...options(),
+      env: { ...SETTINGS, LIFEBOAT_DRILL: 'schedule', LIFEBOAT_DRILL_SCHEDULE: '* * * * *' },
+    });
+    await stack.compose('up', '--detach', '--wait', 'lifeboat');
+    const told = (words: RegExp) => async () =>
+      stack.receiver?.requests
+        .slice(earlier)
+        .find(({ path: at, body }) => at.startsWith('/services/') && words.test(body));
+    // The conditions of one server are wrong.
+    const failure = await until('the scheduled drill is reported', told(/drill failed in/), 400_000);
+    expect(failure.body).toContain('bad.postgres');
+    expect((await stack.objects()).filter((name) => name.includes('/drills/')).length).toBeGreaterThan(before);
+    const { drills } = await stack.json<{ drills: { trigger: string; status: string }[] }>('drills');
+    expect(drills[0]).toMatchObject({ trigger: 'schedule', status: 'failed' });
+    for (const at of [backups, path.join(stack.directory, 'copy')])
+      await rename(path.join(at, 'lifeboat.json'), path.join(at, 'away.json'));
+    const unbegun = await until(
+      'the next drill is reported',
+      told(/drill failed in.*0 sources.*DEST_FOREIGN/s),
+      400_000,
+    );
+    expect(unbegun.body).toContain('lifeboat drills');
   });
 });
 

@@ -1,12 +1,61 @@
+import { cp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SourceWindows } from '../../src/overview/windows.ts';
 import type { DrillReport } from '../../src/report/drill-report.ts';
 import type { PointResult } from '../../src/restore/point/restore-point.ts';
+import { decodePage, encodePage, type StoredSegment, type WalPage } from '../../src/store/wal/page.ts';
 import { ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 
 /** How many transactions the writer makes before and after the point to recover to. */
 const BEFORE = 25;
 const AFTER = 10;
+
+/** A copied repository to plant a fault in, and the newest page of its WAL. */
+interface Planting {
+  directory: string;
+  file: string;
+  page: WalPage;
+}
+
+async function newestPage(directory: string, project: string): Promise<Omit<Planting, 'directory'>> {
+  const wal = path.join(directory, project, 'wal', 'db.postgres');
+  const logs = (await readdir(wal, { recursive: true })).filter((name) => /\/log\/[^/]+\.json$/.test(name)).sort();
+  const file = path.join(wal, logs.at(-1) as string);
+  return { file, page: decodePage(await readFile(file)) };
+}
+
+async function flip(file: string): Promise<void> {
+  const bytes = await readFile(file);
+  bytes[Math.floor(bytes.length / 2)]! ^= 1;
+  await writeFile(file, bytes);
+}
+
+/** The third- and second-last segments are before the point that the drills recover to. */
+const [FIRST, SECOND] = [-3, -2];
+const segmentAt = ({ page }: Planting, at: number) => page.segments.at(at) as StoredSegment;
+
+const WAL_FAULTS: Record<string, (at: Planting) => Promise<void>> = {
+  'segment-flipped': (at) => flip(path.join(at.directory, segmentAt(at, SECOND).key)),
+  'segment-missing': (at) => rm(path.join(at.directory, segmentAt(at, SECOND).key)),
+  'segments-swapped': async (at) => {
+    const [first, second] = [FIRST, SECOND].map((one) => path.join(at.directory, segmentAt(at, one).key));
+    await rename(first as string, `${first}.away`);
+    await rename(second as string, first as string);
+    await rename(`${first}.away`, second as string);
+  },
+  // Only the server itself can find this one.
+  'segments-swapped-with-hashes': async (at) => {
+    const { key, size, sha256 } = segmentAt(at, FIRST);
+    Object.assign(segmentAt(at, SECOND), { key, size, sha256 });
+    await writeFile(at.file, encodePage(at.page));
+  },
+  'base-flipped': async ({ directory, page }) => {
+    const packs = path.join(directory, page.project, 'packs', 'db.postgres.base');
+    const all = await readdir(packs, { recursive: true, withFileTypes: true });
+    for (const pack of all) if (pack.isFile()) await flip(path.join(pack.parentPath, pack.name));
+  },
+};
 
 /** A stock server with one label is recovered to points in time, to the transaction. */
 describe('point-in-time recovery', () => {
@@ -63,7 +112,7 @@ describe('point-in-time recovery', () => {
     stack = await Stack.start({
       services: { db: postgres(17, { labels }) },
       env: { LIFEBOAT_RPO: '1s', LIFEBOAT_BASE_SCHEDULE: '0 0 1 1 *', LIFEBOAT_COPY: '/copy' },
-      agent: { volumes: ['./copy:/copy'] },
+      agent: { volumes: ['./copy:/copy', './planted:/planted'] },
     });
     await stack.psql('CREATE TABLE written (n int PRIMARY KEY)');
     await stack.untilWindow(async () => (await windows()).windows.length > 0);
@@ -144,11 +193,46 @@ describe('point-in-time recovery', () => {
     const { results } = JSON.parse(ran.stdout) as DrillReport;
     expect(results).toMatchObject([{ source: 'db.postgres.base', status: 'ok', image: { recorded: true } }]);
     expect(results[0]?.checks.map(({ name, result }) => `${name}: ${result}`)).toEqual(
-      expect.arrayContaining([expect.stringMatching(/^recovered to .*: ok$/), 'amcheck of indexes: ok']),
+      expect.arrayContaining([expect.stringMatching(/^recovered to .*: ok$/), 'amcheck of indexes and tables: ok']),
     );
     const later = new Date(Date.now() + 3_600_000).toISOString();
     const refused = await stack.lifeboatInTurn('drill', 'db.postgres', '--at', later, '--json');
     expect((JSON.parse(refused.stdout) as DrillReport).results[0]?.error?.code).toBe('PITR_TIME');
+    expect((await stack.helpers()).filter((name) => name.includes('-recovery-'))).toEqual([]);
+  });
+
+  it('finds WAL and base backups that are damaged, missing or swapped in drills', async () => {
+    await stack.psql('CREATE TABLE proven (n int)');
+    for (let n = 1; n <= 3; n++) {
+      await stack.psql(`INSERT INTO proven VALUES (${n})`);
+      await stack.psql('SELECT pg_switch_wal()');
+    }
+    await stored();
+    const then = await stack.psql('SELECT clock_timestamp()');
+    await stack.psql('INSERT INTO proven VALUES (4)');
+    await stack.psql('SELECT pg_switch_wal()');
+    await stored();
+    const backups = path.join(stack.directory, 'backups');
+    const sound = await stack.lifeboatInTurn('drill', 'db.postgres', '--at', then, '--json');
+    expect(sound.code, sound.stdout + sound.stderr).toBe(0);
+    const outcomes: Record<string, unknown> = {};
+    for (const [name, change] of Object.entries(WAL_FAULTS)) {
+      const directory = path.join(stack.directory, 'planted', name);
+      await cp(backups, directory, { recursive: true });
+      await change({ directory, ...(await newestPage(directory, stack.project)) });
+      const from = ['--from', `/planted/${name}`];
+      const ran = await stack.lifeboatInTurn('drill', 'db.postgres', '--at', then, ...from, '--json');
+      const [result] = (JSON.parse(ran.stdout) as DrillReport).results;
+      outcomes[name] = [ran.code, result?.status, result?.error?.code];
+    }
+    expect(outcomes).toEqual({
+      'segment-flipped': [1, 'failed', 'OBJECT_DAMAGED'],
+      'segment-missing': [1, 'failed', 'PITR_TIME'],
+      // Their sizes differ, so neither counts as stored.
+      'segments-swapped': [1, 'failed', 'PITR_TIME'],
+      'segments-swapped-with-hashes': [1, 'failed', 'PG_RESTORE_FAILED'],
+      'base-flipped': [1, 'failed', 'OBJECT_DAMAGED'],
+    });
     expect((await stack.helpers()).filter((name) => name.includes('-recovery-'))).toEqual([]);
   });
 

@@ -119,6 +119,21 @@ describe('withPolicy', () => {
     expect(heard).toHaveLength(1);
   });
 
+  test.each<NotifyMode>(['failure', 'change'])(
+    'mode %s: a drill is reported if it failed or left something new unproven',
+    async (mode) => {
+      const { notifier, heard } = setup(mode);
+      const drilled = async (status: DrillReport['status'], repeated?: boolean) => {
+        heard.length = 0;
+        const report = { status } as DrillReport;
+        await notifier.handle({ type: 'drill-finished', report, ...(repeated ? { repeated } : {}) }, signal);
+        return heard.length;
+      };
+      expect([await drilled('failed'), await drilled('unproven'), await drilled('unproven', true)]).toEqual([1, 1, 0]);
+      expect([await drilled('ok'), await drilled('ok'), await drilled('interrupted')]).toEqual([1, 0, 0]);
+    },
+  );
+
   test('tests and events without a result pass', async () => {
     const { notifier, heard } = setup('failure');
     await notifier.handle({ type: 'run-started', run: ok }, signal);

@@ -211,6 +211,8 @@ describe('mistakes', () => {
     ['LIFEBOAT_KEEP', '0d', 'keeps nothing'],
     ['LIFEBOAT_SIGNING_KEY', 'fifteen letters', 'has a line of fewer than 16 characters'],
     ['LIFEBOAT_SIGNING_KEY', 'a key of enough letters\nshort', 'has a line of fewer than 16 characters'],
+    ['LIFEBOAT_DRILL_CPUS', '0', 'is not a number of processors from 0.1 to 1024'],
+    ['LIFEBOAT_DRILL_CPUS', 'half', 'is not a number of processors from 0.1 to 1024'],
     ['LIFEBOAT_FALL', '0%', 'is not a percentage'],
     ['LIFEBOAT_FALL', '101', 'is not a percentage'],
     ['LIFEBOAT_FALL', 'half', 'is not a percentage'],

@@ -1,6 +1,15 @@
-import type { Fields, Values } from './fields.ts';
+import type { Fields, Parsed, Values } from './fields.ts';
 import { parseSchedule } from './schedule.ts';
 import { duration, oneOf, percent } from './values.ts';
+
+const PROCESSORS = /^\d{1,4}(?:\.\d{1,2})?$/;
+
+/** Parses a number of processors: 0.1 to 1024. */
+function processors(text: string): Parsed<number> {
+  const value = PROCESSORS.test(text) ? Number(text) : 0;
+  if (value >= 0.1 && value <= 1024) return { value };
+  return { problem: 'is not a number of processors from 0.1 to 1024', hint: 'write 2 or 0.5' };
+}
 
 /** The settings of drills, a part of the table of all settings. */
 export const DRILL_SETTINGS = {
@@ -20,6 +29,11 @@ export const DRILL_SETTINGS = {
     parse: percent,
     form: 'percentage',
     doc: 'how much of the files of a volume one drill restores. Each drill restores another share. Default: everything, up to 20 GiB for each volume',
+  },
+  LIFEBOAT_DRILL_CPUS: {
+    parse: processors,
+    form: 'number of processors, such as `1` or `0.5`',
+    doc: 'how many processors a restored server, and the smoke test of an application, may use at the same time. Default: all but one, or all of a host with less than three',
   },
   LIFEBOAT_DRILL_TIMEOUT: {
     parse: duration({ min: '1m', max: '7d' }),
@@ -41,16 +55,19 @@ export interface DrillSettings {
   readonly schedule: string;
   /** above 0, up to 1 */
   readonly share?: number;
+  /** processors that restored servers may use; absent: as the host allows */
+  readonly cpus?: number;
   readonly timeoutMs: number;
   readonly assertTimeoutMs: number;
 }
 
 export function toDrillSettings(values: Values<typeof DRILL_SETTINGS>): DrillSettings {
-  const share = values.LIFEBOAT_DRILL_SHARE;
+  const { LIFEBOAT_DRILL_SHARE: share, LIFEBOAT_DRILL_CPUS: cpus } = values;
   return {
     mode: values.LIFEBOAT_DRILL,
     schedule: values.LIFEBOAT_DRILL_SCHEDULE,
     ...(share === undefined ? {} : { share }),
+    ...(cpus === undefined ? {} : { cpus }),
     timeoutMs: values.LIFEBOAT_DRILL_TIMEOUT,
     assertTimeoutMs: values.LIFEBOAT_DRILL_ASSERT_TIMEOUT,
   };

@@ -40,6 +40,8 @@ interface Recovery {
   directory: string;
   /** name of the volume to make; absent: one that is removed with the server's helper */
   volume?: string;
+  /** processors that the server may use; absent: no limit */
+  cpus?: number;
 }
 
 export interface RecoveryRequest extends Aim {
@@ -81,7 +83,7 @@ export async function recoverInto(
   recovery: Recovery,
 ): Promise<RecoveredVolume & { server: RecoveringServer }> {
   const { source, signal, say } = request;
-  const { repository, start, id, journal, directory, volume } = recovery;
+  const { repository, start, id, journal, directory, volume, cpus } = recovery;
   const { base, window, entry, log } = start;
   if (!entry.index || !entry.facts || !entry.image)
     throw new LifeboatError('OBJECT_MISSING', `the base backup ${base.snapshot} is not complete`);
@@ -95,7 +97,7 @@ export async function recoverInto(
   await wal.open();
   const { segmentSize } = log.wal;
   const server = await RecoveringServer.start({
-    ...{ agent: deps.agent, image: entry.image, runId: id, volume, exchange, segmentSize, content: entry },
+    ...{ agent: deps.agent, image: entry.image, runId: id, volume, cpus, exchange, segmentSize, content: entry },
     ...{ recordHelper: (helper) => journal.record({ type: 'helper', name: helper }), log: deps.log, signal },
     ...(await ownerOf(indexPath)),
   });

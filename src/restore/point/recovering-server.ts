@@ -38,6 +38,8 @@ interface RecoveringOptions {
   exchange: WalExchange;
   /** the size of the base backup */
   content: Pick<ManifestSource, 'bytes' | 'files'>;
+  /** processors that it may use; absent: no limit */
+  cpus?: number | undefined;
   /** of the WAL, bytes */
   segmentSize: number;
   recordHelper(name: string): void;
@@ -93,7 +95,7 @@ export class RecoveringServer {
           wal: [{ ...readOnlyMount(spoolMount, exchange.files), target: '/lifeboat/wal' }],
           wanted: [{ mount: partOfSpool(spoolMount, exchange.wanted), target: '/lifeboat/wanted' }],
         }),
-        ...{ project, agent: id, runId, image, user: `${uid}:${gid}` },
+        ...{ project, agent: id, runId, image, user: `${uid}:${gid}`, cpus: options.cpus },
       },
     );
     try {

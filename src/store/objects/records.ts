@@ -12,6 +12,16 @@ export function restorePrefix(project: string): string {
   return `${project}/restores/`;
 }
 
+/** Returns the key of the evidence of a drill. */
+export function drillKey(project: string, id: string): string {
+  return `${drillPrefix(project)}${id}.json`;
+}
+
+/** Returns the prefix of the keys of all evidence of drills. */
+export function drillPrefix(project: string): string {
+  return `${project}/drills/`;
+}
+
 /** Puts the record of an action (a restore, a drill) as plain JSON with sorted keys. It must not contain secrets. */
 export async function putRecord(destination: Destination, key: string, value: object): Promise<void> {
   await destination.put(key, streamOf(`${canonicalJson({ format: FORMAT, ...value })}\n`));

@@ -75,8 +75,9 @@ class StoredRepository implements Repository {
     this.lists = lists;
   }
 
-  through(destination: Destination): Repository {
-    const { project, info, keys, signing, seen, manifests, lists } = this;
+  through(destination: Destination, { uncached } = { uncached: false }): Repository {
+    const { project, info, keys, signing, seen, manifests } = this;
+    const lists = uncached ? undefined : this.lists;
     return new StoredRepository(destination, project, info, { keys, signing, seen, manifests, lists });
   }
 

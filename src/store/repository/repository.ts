@@ -75,8 +75,12 @@ export interface Repository {
   /** the keys that encrypt and decrypt objects */
   readonly keys: SealKeys;
   readonly signing: Signing;
-  /** Returns the same repository, read and written through another view of its destination. */
-  through(destination: Destination): Repository;
+  /**
+   * Returns the same repository, read and written through another view of its destination.
+   *
+   * @param options `uncached`: fetches each list of packs, even if a cache has it
+   */
+  through(destination: Destination, options?: { uncached: boolean }): Repository;
   /**
    * Lists the snapshots. With a signing key, an unsigned manifest is listed only if it is older than every signed one,
    * from before the key was set. Any other unsigned manifest is damaged (SIGNATURE_MISSING). A manifest that the agent

@@ -1,0 +1,105 @@
+import { type ErrorCode, type ErrorInfo, errorInfo, hasCode } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { listOnce } from '../destinations/list-once.ts';
+import type { Repository } from '../store/repository/repository.ts';
+import type { TreeStore } from '../trees/runner.ts';
+
+/** A place that holds the snapshots: the repository, or a copy of it. */
+export interface DrillPlace {
+  name: string;
+  /** Opens the repository there. Throws like {@link openRepository}, and what the destination throws. */
+  repository(): Promise<Repository>;
+  treeStore: TreeStore;
+}
+
+/** Codes of a place that cannot be read as a whole. They say nothing about a snapshot. */
+const AWAY: readonly ErrorCode[] = ['DEST_UNREACHABLE', 'DEST_NOT_MOUNTED', 'DEST_FOREIGN'];
+
+/** The places of a drill, in turn: it reads the first one that can be read. */
+export class Places {
+  private readonly places: readonly DrillPlace[];
+  private readonly log: Log;
+  private index = 0;
+  private opened: { evidence: Repository; read: Repository } | undefined;
+  /** why each place before the present one cannot be read */
+  private readonly away: string[] = [];
+
+  /** @param places at least one */
+  constructor(places: readonly DrillPlace[], log: Log) {
+    this.places = places;
+    this.log = log;
+  }
+
+  /** Opens the first place that can be read. @throws the error of the first place if none can be read */
+  async open(): Promise<void> {
+    let first: unknown;
+    for (;;) {
+      try {
+        const opened = await this.present.repository();
+        // One listing serves all sources. What the agent remembers of the place proves nothing about it.
+        const view = listOnce(opened.destination, `${opened.project}/`);
+        this.opened = { evidence: opened, read: opened.through(view, { uncached: true }) };
+        return;
+      } catch (error) {
+        first ??= error;
+        if (!hasCode(error, ...AWAY) || !this.skip(errorInfo(error))) throw first;
+      }
+    }
+  }
+
+  /** The repository at the present place, to read snapshots. It lists its objects once. */
+  get repository(): Repository {
+    return this.atPresent.read;
+  }
+
+  /** The same repository, to store evidence. */
+  get evidence(): Repository {
+    return this.atPresent.evidence;
+  }
+
+  private get atPresent() {
+    if (!this.opened) throw new Error('no place is open');
+    return this.opened;
+  }
+
+  get present(): DrillPlace {
+    return this.places[this.index] as DrillPlace;
+  }
+
+  /** Says why the data comes from a copy, a line for each place before it. */
+  get notes(): readonly string[] {
+    return this.away;
+  }
+
+  /**
+   * Opens the next place if an error means that the present one cannot be read. Resolves to whether there is one that
+   * can be read; if not, the present place stays.
+   */
+  async leave(error: ErrorInfo | undefined): Promise<boolean> {
+    const { index, opened } = this;
+    const known = this.away.length;
+    if (error === undefined || !AWAY.includes(error.code) || !this.skip(error)) return false;
+    try {
+      await this.open();
+      return true;
+    } catch {
+      Object.assign(this, { index, opened });
+      this.away.length = known;
+      return false;
+    }
+  }
+
+  /** Goes on to the next place. Returns whether there is one. */
+  private skip({ code, message }: ErrorInfo): boolean {
+    const next = this.places[this.index + 1];
+    if (!next) return false;
+    this.log.warn('a drill cannot read a place, so it reads a copy', {
+      place: this.present.name,
+      copy: next.name,
+      code,
+    });
+    this.away.push(`${this.present.name} cannot be read, so a copy is used: ${message} (${code})`);
+    this.index++;
+    return true;
+  }
+}
