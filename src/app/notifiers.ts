@@ -73,6 +73,6 @@ function checksOf(checks: Settings['messages']['healthchecks'], parts: NotifierP
     ...(main ? [createHealthchecks({ ...parts, target: main, zone, withoutWal: !!wal, withoutDrills: !!drill })] : []),
     ...(sources ? [createSourceChecks({ project, targetOf, named: [...named.keys()], zone })] : []),
     ...(wal ? [createWalCheck({ target: wal, project })] : []),
-    ...(drill ? [createDrillCheck({ target: drill, project })] : []),
+    ...(drill ? [createDrillCheck({ ...parts, target: drill })] : []),
   ];
 }

@@ -13,38 +13,39 @@ interface AuthOptions {
   log: Log;
   /** a clock that nobody sets, milliseconds */
   clock?: () => number;
+  /** waits so many milliseconds, for tests */
+  wait?: (ms: number) => Promise<unknown>;
 }
 
 /**
  * Creates the check of credentials: HTTP basic authentication (RFC 7617) with the user and password, or a bearer token
- * (RFC 6750). Either is enough if both are set. Without a password and a token, every request passes. An address that
- * sent many wrong credentials has to wait (429).
+ * (RFC 6750). Either is enough if both are set. Without a password and a token, every request passes. A right token
+ * always passes at once. After many wrong passwords from a network, each check of one takes a second, and only if many
+ * wait does a request get 429. A network may be a proxy, behind which others know the password.
  *
  * @param settings the credentials to accept
  */
-export function createAuth(settings: Credentials, { log, clock }: AuthOptions): MiddlewareHandler {
+export function createAuth(settings: Credentials, { log, clock, wait }: AuthOptions): MiddlewareHandler {
   const { user, password, token } = settings;
-  const accepted = [
-    ...(password === undefined ? [] : [`basic ${Buffer.from(`${user}:${password}`).toString('base64')}`]),
-    ...(token === undefined ? [] : [`bearer ${token}`]),
-  ].map(hashOf);
+  const tokens = (token === undefined ? [] : [`bearer ${token}`]).map(hashOf);
+  const basic = password === undefined ? [] : [`basic ${Buffer.from(`${user}:${password}`).toString('base64')}`];
+  const passwords = basic.map(hashOf);
   const challenges = [
     ...(password === undefined ? [] : ['Basic realm="Lifeboat", charset="UTF-8"']),
     ...(token === undefined ? [] : ['Bearer realm="Lifeboat"']),
   ].join(', ');
-  const guesses = createGuessLimit(clock);
+  const guesses = createGuessLimit({ clock, wait });
   return async (context, next) => {
-    if (accepted.length === 0) return next();
+    if (tokens.length + passwords.length === 0) return next();
     const header = context.req.header('authorization');
-    const address = addressOf(context);
-    const wait = header === undefined ? 0 : guesses.waitOf(address);
-    if (wait > 0) {
-      return context.text(`Too many wrong passwords or tokens. Try again in ${wait} s.\n`, 429, {
-        'retry-after': String(wait),
-      });
+    if (header !== undefined) {
+      if (isAccepted(header, tokens)) return next();
+      const address = addressOf(context);
+      if (!(await guesses.turn(address)))
+        return context.text('Too many passwords are being checked. Try again in 1 s.\n', 429, { 'retry-after': '1' });
+      if (isAccepted(header, passwords)) return next();
+      if (guesses.spend(address)) log.warn('many wrong passwords for the page', { address });
     }
-    if (header !== undefined && isAccepted(header, accepted)) return next();
-    if (header !== undefined && guesses.spend(address)) log.warn('many wrong passwords for the page', { address });
     return context.text('Lifeboat needs a password or token.\n', 401, { 'www-authenticate': challenges });
   };
 }

@@ -34,9 +34,11 @@ export interface FactsSource {
    * Returns the present facts. If they are old, new ones are collected. A request waits for them for a few seconds, and
    * then gets the old ones.
    *
-   * @throws ENGINE_* and what else a collection throws, if there are no facts yet or the state has changed
+   * @throws ENGINE_* and what else a collection throws, if there are no facts yet
    */
   get(): Promise<Facts>;
+  /** Returns the age of the facts that were collected last, milliseconds; infinite if there are none. */
+  age(): number;
   /** why the facts are old: the last collection failed, or takes long */
   readonly problem: string | undefined;
 }
@@ -90,6 +92,10 @@ export class FactsCache implements FactsSource {
     return this.facts;
   }
 
+  age(): number {
+    return performance.now() - this.at;
+  }
+
   async get(): Promise<Facts> {
     const stamp = await this.stampNow();
     const { facts, failed } = this;
@@ -102,14 +108,15 @@ export class FactsCache implements FactsSource {
     if (!facts) return fresh;
     const wait = Math.max(0, since + this.waitMs - performance.now());
     const found = await waitAtMost(wait, fresh).catch(() => facts);
-    if (!found) this.problem ??= 'a look at the engine and the destination takes long';
+    // The collection may have ended at the same moment.
+    if (!found && this.facts === facts) this.problem ??= 'a look at the engine and the destination takes long';
     return found ?? facts;
   }
 
   /** Whether something has happened since the facts were collected, or may have. */
   private isOld({ overview }: Facts, stamp: string): boolean {
     const most = overview.found.problem ? BROKEN_AGE_MS : MAX_AGE_MS;
-    if (stamp !== this.stamp || performance.now() - this.at > most) return true;
+    if (stamp !== this.stamp || this.age() > most) return true;
     const { at, nextRun } = overview;
     const next = Date.parse(nextRun);
     return at.getTime() < next && next <= this.deps.now().getTime();

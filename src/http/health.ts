@@ -21,6 +21,13 @@ interface Health {
 const TICK_LIMIT_MS = 150_000;
 /** The time limit for an answer of the engine, milliseconds. */
 const PING_LIMIT_MS = 5000;
+/**
+ * Facts that are older say nothing about the destination, milliseconds. They are collected again every five minutes,
+ * and that may take two.
+ */
+const FACTS_LIMIT_MS = 10 * 60_000;
+/** Why the check of the destination fails then. */
+const OLD = 'no look at it has succeeded for minutes';
 /** An answer of the engine is reused this long, milliseconds, so that many requests make one ping. */
 const PING_KEEP_MS = 5000;
 
@@ -32,7 +39,7 @@ const PING_KEEP_MS = 5000;
  */
 export function createHealth(
   { engine, sinceTick }: Pick<HttpDeps, 'engine' | 'sinceTick'>,
-  facts: Pick<FactsSource, 'peek'>,
+  facts: Pick<FactsSource, 'peek' | 'age'>,
 ): () => Promise<Health> {
   let asked: { at: number; answer: Promise<ErrorCode | undefined> } | undefined;
   const ping = () => {
@@ -47,7 +54,8 @@ export function createHealth(
   };
   return async () => {
     const engineCode = await ping();
-    const destination = facts.peek()?.overview.found.problem?.code;
+    const isOld = facts.age() > FACTS_LIMIT_MS;
+    const destination = isOld ? OLD : facts.peek()?.overview.found.problem?.code;
     const checks: HealthCheck[] = [
       { name: 'agent', ok: true },
       judge('scheduler', sinceTick() <= TICK_LIMIT_MS ? undefined : 'it has not looked for due runs for minutes'),

@@ -14,7 +14,7 @@ export function noteFailure<T extends Error>(error: T, failure: SendFailure): T 
   return error;
 }
 
-/** Returns what is known about an error of `Channel.send`. One that no server caused is about the message itself. */
+/** Returns what is known about an error of `Channel.send`. One that nobody has noted may pass. */
 export function failureOf(error: unknown): SendFailure {
-  return (error instanceof Error ? known.get(error) : undefined) ?? { isRefused: true };
+  return (error instanceof Error ? known.get(error) : undefined) ?? { isRefused: false };
 }

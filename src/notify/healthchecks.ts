@@ -44,16 +44,16 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
   } = options;
   const pinger = createPinger({ target, post, now: options.now });
   // A ping about a run is soon followed by the next one. Nothing follows an alarm.
-  const later = createNotifier(alarmChannel(pinger), options);
+  const waiting = createNotifier(alarmChannel(pinger), options);
   const alarmsOf = (event: Extract<RunEvent, { type: 'alarms' }>) => ({
     ...event,
     alarms: event.alarms.filter(({ topic }) => !withoutWal || !isAboutWal(topic)),
   });
   return {
     name: 'healthchecks',
-    resume: (signal) => later.resume?.(signal),
+    resume: (signal) => waiting.resume?.(signal),
     async keep(event) {
-      if (event.type === 'alarms' && alarmsOf(event).alarms.length > 0) await later.keep?.(alarmsOf(event));
+      return event.type === 'alarms' && alarmsOf(event).alarms.length > 0 && waiting.keep(alarmsOf(event));
     },
     async handle(event, signal) {
       if (event.type === 'run-started') {
@@ -64,9 +64,11 @@ export function createHealthchecks(options: HealthchecksOptions): Notifier {
         const text = `${headline(report)}\n${renderReport(report, { now: new Date(now()), zone, failedFirst: true, again: true })}`;
         const kind = report.retry?.quiet ? 'log' : overall(report) === 'ok' ? 'success' : 'fail';
         const body = (limit: number) => pingBody(text, report.logTail, limit);
-        await pinger.ping(kind, body, { signal, rid: report.rid });
+        const ping = async () => void (await pinger.ping(kind, body, { signal, rid: report.rid }));
+        // The run decides the status of the check. An earlier alarm that arrives after a success would take it down.
+        await (kind === 'success' ? waiting.supersede(ping, signal) : ping());
       } else if (event.type === 'alarms') {
-        if (alarmsOf(event).alarms.length > 0) await later.handle(alarmsOf(event), signal);
+        if (alarmsOf(event).alarms.length > 0) await waiting.handle(alarmsOf(event), signal);
       } else if (event.type === 'drill-finished' && !withoutDrills) {
         const kind = event.report.status === 'failed' ? 'fail' : 'log';
         await pinger.ping(kind, (limit) => cutText(redact(drillText(event.report)), limit), { signal });
@@ -94,7 +96,7 @@ function alarmChannel(pinger: Pinger): Channel {
       const text = alarms.map(alarmText).join('\n');
       // Only a run may end an alarm of the check.
       const kind = alarms.some(({ over }) => !over) ? 'fail' : 'log';
-      await pinger.ping(kind, (limit) => cutText(text, limit), { signal });
+      await pinger.ping(kind, (limit) => cutText(text, limit), { signal, yields: true });
       return 'pinged';
     },
   };

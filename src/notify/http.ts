@@ -71,7 +71,8 @@ export function createPost({
     const deadline = Date.now() + limitMs;
     const signal = AbortSignal.any([request.signal, AbortSignal.timeout(limitMs)]);
     if (Buffer.byteLength(request.body) > MAX_REQUEST) {
-      throw new LifeboatError('NOTIFY_FAILED', `the message for ${request.url.host} is larger than 1 MiB`);
+      const error = new LifeboatError('NOTIFY_FAILED', `the message for ${request.url.host} is larger than 1 MiB`);
+      throw noteFailure(error, { isRefused: true });
     }
     const tries = request.attempts ?? attempts;
     for (let attempt = 1; ; attempt++) {
@@ -106,7 +107,9 @@ async function attemptPost(
     const error = new LifeboatError('NOTIFY_FAILED', `${host} answered ${status}${said ? `: ${said}` : ''}`, {
       ...hintFor(status),
     });
-    const retryAfterMs = parseRetryAfter(answer.headers['retry-after'], Date.now()) ?? retryAfterIn(text);
+    // A pause of 0 asks for nothing.
+    const retryAfterMs =
+      (parseRetryAfter(answer.headers['retry-after'], Date.now()) ?? retryAfterIn(text)) || undefined;
     const again = PASSING.has(status) || status >= 500;
     noteFailure(error, { isRefused: !again, ...(again ? { retryAfterMs } : {}) });
     return { error, again, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) };

@@ -70,7 +70,7 @@ export function messageOf(event: RunEvent, context: MessageContext): Message | u
       return alarmsMessage(event.alarms.map(cleanReport), event.open, context);
     case 'drill-finished': {
       const report = cleanReport(event.report);
-      return { ...base, ...drillMessage(report, event.repeated), event: { type: event.type, report } };
+      return { ...base, ...drillMessage(report, event), event: { type: event.type, report } };
     }
     case 'restore-started': {
       const restore = cleanReport(event.restore);
@@ -226,12 +226,15 @@ function incidentsOf(alarms: readonly Alarm[], open: readonly Alarm[], texts: re
 
 function drillMessage(
   report: DrillReport,
-  repeated = false,
+  { failing = [], repeated = false }: { failing?: readonly string[]; repeated?: boolean },
 ): Pick<Message, 'project' | 'level' | 'incidents' | 'title' | 'facts' | 'next'> {
   const { project, status } = report;
   const title = drillHeadline(report);
-  // An interrupted drill says nothing about the backups, so it neither begins nor ends an incident.
-  const isResult = status === 'ok' || status === 'failed';
+  // An interrupted drill says nothing about the backups. A good one ends an incident if no other source is failing.
+  const isResult = status === 'failed' || (status === 'ok' && failing.length === 0);
+  const others = failing.filter((name) => name !== '*' && !report.results.some(({ source }) => source === name));
+  const lines = drillLines(report).map((line) => line.trim());
+  if (others.length > 0) lines.push(`still failing since an earlier drill: ${listed(others.map(oneLine))}`);
   return {
     project,
     level: ({ ok: 'good', failed: 'bad', interrupted: 'info', unproven: repeated ? 'info' : 'warning' } as const)[
@@ -239,7 +242,7 @@ function drillMessage(
     ],
     incidents: isResult ? [{ key: 'drill', over: status === 'ok', summary: title }] : [],
     title,
-    facts: drillLines(report).map((line) => line.trim()),
+    facts: lines,
     next: status === 'failed' ? ['`docker compose exec lifeboat lifeboat drills`'] : [],
   };
 }

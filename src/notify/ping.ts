@@ -2,6 +2,7 @@ import { onAbort } from '../base/abort.ts';
 import { LifeboatError } from '../base/errors.ts';
 import { redact, registerSecret } from '../base/redact.ts';
 import { newestThatFit, oneLine } from '../report/format.ts';
+import { noteFailure } from './failure.ts';
 import type { Post, PostAnswer } from './http.ts';
 
 /** The ping endpoints of healthchecks.io. A self-hosted server has its own. */
@@ -20,8 +21,8 @@ type PingSignal = 'start' | 'success' | 'fail' | 'log';
 const DEFAULT_BODY_LIMIT = 10_000;
 /** The service's limit per check. */
 const PINGS_A_MINUTE = 5;
-/** Pings of that limit which starts may use, including retries. The results need the rest. */
-const STARTS_A_MINUTE = 3;
+/** Pings of that limit which starts and alarms may use, including retries. The results of runs need the rest. */
+const EARLY_A_MINUTE = 3;
 
 /** Pings one check. */
 export interface Pinger {
@@ -33,6 +34,8 @@ interface PingOptions {
   signal: AbortSignal;
   /** UUID that is the same for the start and the end of a run */
   rid?: string | undefined;
+  /** it can be sent later, so it leaves the last pings of a minute to others */
+  yields?: boolean;
 }
 
 /** Creates a pinger that keeps the limits of the service. It skips a start rather than a result. */
@@ -50,16 +53,19 @@ export function createPinger({
   const pace = createPace(PINGS_A_MINUTE, 60_000, now);
   let bodyLimit = DEFAULT_BODY_LIMIT;
   return {
-    async ping(kind, body, { signal, rid }) {
+    async ping(kind, body, { signal, rid, yields = false }) {
       const url = pingUrl(target, kind, rid);
-      if (kind === 'start' && pace.used() >= STARTS_A_MINUTE) return { status: 0, headers: {}, body: '' };
+      const isFull = pace.used() >= EARLY_A_MINUTE;
+      if (kind === 'start' && isFull) return { status: 0, headers: {}, body: '' };
+      if (yields && isFull)
+        throw later(new LifeboatError('NOTIFY_FAILED', 'the other pings of this minute are kept for runs'));
       const answer = await post({
         url,
         body: body(bodyLimit),
         contentType: 'text/plain; charset=utf-8',
         signal,
         gate: pace.take,
-        ...(kind === 'start' ? { attempts: 2 } : {}),
+        ...(kind === 'start' || yields ? { attempts: 2 } : {}),
       });
       const limit = answer.headers['ping-body-limit'];
       if (limit !== undefined && /^\d+$/.test(limit)) bodyLimit = Number(limit);
@@ -67,11 +73,16 @@ export function createPinger({
       const ignored = /\((not found|rate limited)\)/.exec(answer.body)?.[1];
       if (ignored !== undefined) {
         const hint = ignored === 'not found' ? { hint: 'Copy the URL again from the page of the check.' } : {};
-        throw new LifeboatError('NOTIFY_FAILED', `${url.host} ignored the ping: ${ignored}`, hint);
+        throw later(new LifeboatError('NOTIFY_FAILED', `${url.host} ignored the ping: ${ignored}`, hint));
       }
       return answer;
     },
   };
+}
+
+/** Notes that a ping may succeed later. A check that was not found may be created. */
+function later(error: LifeboatError): LifeboatError {
+  return noteFailure(error, { isRefused: false });
 }
 
 /** Returns the URL for one kind of ping. The query of a check's URL stays. */
@@ -141,7 +152,7 @@ export function createPace(max: number, windowMs: number, now: () => number = ()
       while (used() >= max) {
         const wait = (taken[0] ?? 0) + windowMs - now();
         await new Promise<void>((resolve, reject) => {
-          const tooMany = () => reject(new LifeboatError('NOTIFY_FAILED', `more than ${max} pings a minute`));
+          const tooMany = () => reject(later(new LifeboatError('NOTIFY_FAILED', `more than ${max} pings a minute`)));
           const timer = setTimeout(() => {
             forget();
             resolve();

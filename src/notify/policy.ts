@@ -1,7 +1,6 @@
-import path from 'node:path';
 import type { NotifyMode } from '../plan/messages/notify-modes.ts';
 import { overall, type RunEvent, type RunReport } from '../report/events.ts';
-import { readJson, writeJson } from '../run/state-files.ts';
+import { openDrillMemory } from './drill-memory.ts';
 import type { Notifier } from './notifier.ts';
 
 /**
@@ -58,56 +57,41 @@ export function failedSources({ results, others = [], copies = [] }: RunReport):
 interface PolicyOptions {
   mode: NotifyMode;
   now?: () => number;
-  /** of the state: there it remembers that the last drill failed; default: only in memory */
+  /** of the state: there it remembers which sources failed in drills; default: only in memory */
   directory?: string | undefined;
 }
 
 /**
  * Wraps a notifier so that it receives only the runs that the mode selects. Unless the mode is `always`, it receives
- * only drills that failed, the first good one after them, and the first of several that left the same unproven. Only a
- * delivered run counts as the last.
+ * only drills that failed, the drill that ends the trouble, and the first of several that left the same unproven. Only
+ * a delivered run counts as the last.
  */
 export function withPolicy(notifier: Notifier, { mode, now = Date.now, directory }: PolicyOptions): Notifier {
   let last: LastMessage | undefined;
-  const drills = createDrillMemory(notifier.name, directory);
-  const concerns = async (event: RunEvent): Promise<boolean> => {
-    if (event.type === 'run-finished') return shouldReport(mode, event.report, last, now());
-    if (event.type !== 'drill-finished') return true;
+  const drills = openDrillMemory(notifier.name, directory);
+  /** Returns the event with what the notifier needs to know; undefined if it does not concern it. */
+  const concerning = async (event: RunEvent): Promise<RunEvent | undefined> => {
+    if (event.type === 'run-finished') return shouldReport(mode, event.report, last, now()) ? event : undefined;
+    if (event.type !== 'drill-finished') return event;
     const { status } = event.report;
+    const { before, failing } = await drills.note(event.report);
     const isGap = status === 'unproven' && !event.repeated;
-    const isNews = status === 'failed' || isGap || (status === 'ok' && (await drills.hasFailed()));
-    if (status === 'ok' || status === 'failed') await drills.note(status);
-    return isNews || mode === 'always';
+    const isNews = status === 'failed' || isGap || (before.length > 0 && failing.length === 0);
+    return isNews || mode === 'always' ? { ...event, failing } : undefined;
   };
   return {
     name: notifier.name,
     test: (signal) => notifier.test(signal),
     resume: (signal) => notifier.resume?.(signal),
     async handle(event, signal) {
-      if (!(await concerns(event))) return;
-      await notifier.handle(event, signal);
+      const mine = await concerning(event);
+      if (!mine) return;
+      await notifier.handle(mine, signal);
       if (event.type === 'run-finished') last = { at: now(), failed: failedSources(event.report) };
     },
     async keep(event) {
-      if (await concerns(event)) await notifier.keep?.(event);
-    },
-  };
-}
-
-/** Remembers whether the last drill failed, because the next one may run in another process. */
-function createDrillMemory(name: string, directory: string | undefined) {
-  const file = directory === undefined ? undefined : path.join(directory, 'outbox', `${name}.drill.json`);
-  let known: 'ok' | 'failed' | undefined;
-  const read = async () =>
-    file === undefined ? undefined : (await readJson<{ status: 'ok' | 'failed' }>(file))?.status;
-  return {
-    // The file counts: another process may have run a drill since.
-    hasFailed: async () => ((await read().catch(() => undefined)) ?? known) === 'failed',
-    async note(status: 'ok' | 'failed') {
-      const before = (await read().catch(() => undefined)) ?? known;
-      known = status;
-      // Losing it costs one message.
-      if (file !== undefined && before !== status) await writeJson(file, { status }).catch(() => undefined);
+      const mine = await concerning(event);
+      return mine !== undefined && ((await notifier.keep?.(mine)) ?? false);
     },
   };
 }

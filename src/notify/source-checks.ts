@@ -4,6 +4,7 @@ import { drillText } from '../report/drill-text.ts';
 import type { RunReport, SourceReport } from '../report/events.ts';
 import { plural } from '../report/format.ts';
 import { headline, renderReport } from '../report/text.ts';
+import { openDrillMemory } from './drill-memory.ts';
 import { isAboutWal } from './healthchecks.ts';
 import { createPost, type Post } from './http.ts';
 import type { Notifier } from './notifier.ts';
@@ -73,6 +74,8 @@ function onlyOf(report: RunReport, result: SourceReport | undefined): RunReport 
 interface OwnCheckOptions {
   target: PingTarget;
   project: string;
+  /** of the state: there it remembers which sources failed in drills; default: only in memory */
+  directory?: string | undefined;
   post?: Post;
   now?: () => number;
 }
@@ -106,17 +109,20 @@ export function createWalCheck({ target, project, post = createPost(), now }: Ow
 }
 
 /**
- * Pings a check that is up while drills succeed: a success for a good drill, a failure for a bad one, and a log entry
- * for one that was interrupted or proved only a part. The check therefore also notices that drills do not run any more.
+ * Pings a check that is up while drills succeed: a failure for a bad drill, and a success for a good one, unless
+ * another source still fails. Then, and after a drill that was interrupted or proved only a part, the ping is a log
+ * entry. The check therefore also notices that drills do not run any more.
  */
-export function createDrillCheck({ target, project, post = createPost(), now }: OwnCheckOptions): Notifier {
+export function createDrillCheck({ target, project, directory, post = createPost(), now }: OwnCheckOptions): Notifier {
   const pinger = createPinger({ target, post, now });
+  const memory = openDrillMemory('healthchecks-drill', directory);
   return {
     name: 'healthchecks-drill',
     async handle(event, signal) {
       if (event.type !== 'drill-finished') return;
       const { status } = event.report;
-      const kind = status === 'ok' ? 'success' : status === 'failed' ? 'fail' : 'log';
+      const { failing } = await memory.note(event.report);
+      const kind = status === 'failed' ? 'fail' : status === 'ok' && failing.length === 0 ? 'success' : 'log';
       await pinger.ping(kind, (limit) => cutText(redact(drillText(event.report)), limit), { signal });
     },
     async test(signal) {

@@ -1,4 +1,4 @@
-import { aborted } from '../base/abort.ts';
+import { aborted, waitAtMost } from '../base/abort.ts';
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Listener, RunEvent } from './events.ts';
@@ -9,8 +9,8 @@ export interface Dispatcher {
   emit(event: RunEvent): void;
   /**
    * Waits until the listeners have handled all events, at most for `limitMs` (milliseconds, default: the dispatcher's
-   * limit). Then aborts and logs the listeners that still hang, and lets them keep what waits. Never rejects. The
-   * dispatcher stays usable.
+   * limit). Then aborts and logs the listeners that still hang, and gives them a few seconds to keep what waits. Never
+   * rejects. The dispatcher stays usable.
    */
   flush(limitMs?: number): Promise<void>;
 }
@@ -33,10 +33,13 @@ function isEnd({ type }: RunEvent): boolean {
   return ENDS.includes(type);
 }
 
-/** `limitMs`: how long a listener may take for the end of a run, in milliseconds. */
+/**
+ * `limitMs`: how long a listener may take for the end of a run; `keepMs`: to keep the events that wait. Milliseconds.
+ */
 interface Rules {
   log: Log;
   limitMs: number;
+  keepMs: number;
 }
 
 /**
@@ -46,7 +49,7 @@ interface Rules {
  */
 export function createDispatcher(
   listeners: readonly Listener[],
-  { log, limitMs = 30_000 }: Pick<Rules, 'log'> & Partial<Rules>,
+  { log, limitMs = 30_000, keepMs = 5000 }: Pick<Rules, 'log'> & Partial<Rules>,
 ): Dispatcher {
   const lanes = listeners.map((listener): Lane => ({ listener, queue: [], running: undefined, controller: undefined }));
   return {
@@ -54,14 +57,14 @@ export function createDispatcher(
       for (const lane of lanes) {
         enqueue(lane.queue, event);
         // In a microtask, so no code of a listener runs inside the caller's own code.
-        lane.running ??= Promise.resolve().then(() => work(lane, { log, limitMs }));
+        lane.running ??= Promise.resolve().then(() => work(lane, { log, limitMs, keepMs }));
       }
     },
 
     async flush(limit = limitMs) {
       const kept: Promise<void>[] = [];
       const timer = setTimeout(() => {
-        for (const lane of lanes) kept.push(abandon(lane, log));
+        for (const lane of lanes) kept.push(abandon(lane, { log, keepMs }));
       }, limit);
       await Promise.all(lanes.map((lane) => lane.running));
       clearTimeout(timer);
@@ -107,18 +110,28 @@ async function deliver(lane: Lane, event: RunEvent, { log, limitMs }: Rules): Pr
 }
 
 /** Takes the waiting events from a listener that hangs, and aborts the one it works on. Never rejects. */
-async function abandon(lane: Lane, log: Log): Promise<void> {
+async function abandon(lane: Lane, { log, keepMs }: Pick<Rules, 'log' | 'keepMs'>): Promise<void> {
   if (lane.running === undefined) return;
   const { listener, queue } = lane;
   lane.queue = [];
   lane.controller?.abort();
   if (queue.length === 0) return;
-  const fields = { listener: listener.name, [listener.keep ? 'later' : 'dropped']: queue.length };
-  log.warn('events were not delivered in time', fields);
-  for (const event of queue) {
-    await listener
-      .keep?.(event)
-      .catch((error: unknown) => log.warn('a listener failed', { ...fields, event: event.type, ...errorInfo(error) }));
+  let later = 0;
+  const keepAll = async () => {
+    for (const event of queue) if (await keepOne(listener, event, log)) later++;
+  };
+  await waitAtMost(keepMs, keepAll());
+  const dropped = queue.length - later;
+  const fields = { ...(later > 0 ? { later } : {}), ...(dropped > 0 ? { dropped } : {}) };
+  log.warn('events were not delivered in time', { listener: listener.name, ...fields });
+}
+
+async function keepOne(listener: Listener, event: RunEvent, log: Log): Promise<boolean> {
+  try {
+    return (await listener.keep?.(event)) ?? false;
+  } catch (error) {
+    log.warn('a listener failed', { listener: listener.name, event: event.type, ...errorInfo(error) });
+    return false;
   }
 }
 

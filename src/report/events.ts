@@ -235,12 +235,12 @@ export interface RestoreReport extends RestoreStart {
   error?: ErrorInfo;
 }
 
-/** `open`: all alarms that are still open. `wal-seen`: sent every few minutes; `failing`: sources whose WAL is late. */
+/** `open`: all open alarms. `wal-seen`: every few minutes. `failing`: sources with late WAL, or a failed drill. */
 export type RunEvent =
   | { type: 'alarms'; alarms: Alarm[]; open: Alarm[] }
   | { type: 'letter'; letter: Letter }
   | { type: 'wal-seen'; sources: string[]; failing: string[] }
-  | { type: 'drill-finished'; report: DrillReport /** left the same unproven as before */; repeated?: boolean }
+  | { type: 'drill-finished'; report: DrillReport; failing?: string[] /** the same unproven */; repeated?: boolean }
   | { type: 'restore-started'; restore: RestoreStart }
   | { type: 'restore-finished'; report: RestoreReport }
   | { type: 'run-started'; run: RunStart }
@@ -251,10 +251,10 @@ export type RunEvent =
 
 /**
  * Receives the events of runs, such as a notifier. It may be slow or throw: the dispatcher limits its time, and then
- * aborts the signal. `keep` stores an event that there is no time to handle. Without it, such an event is lost.
+ * aborts the signal. `keep` stores an event that there is no time to handle, and returns whether it did.
  */
 export interface Listener {
   readonly name: string;
   handle(event: RunEvent, signal: AbortSignal): Promise<void> | void;
-  keep?(event: RunEvent): Promise<void>;
+  keep?(event: RunEvent): Promise<boolean>;
 }

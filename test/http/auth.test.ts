@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { silentLog, withTail } from '../../src/base/log.ts';
 import { forgetSecrets, registerSecret } from '../../src/base/redact.ts';
 import { createAuth } from '../../src/http/auth.ts';
+import { networkOf } from '../../src/http/guess-limit.ts';
 import { makeFacts, serve } from './fixtures.ts';
 
 const PASSWORD = 'correct horse battery';
@@ -38,30 +39,83 @@ describe('credentials', () => {
     expect((await ask(both, header)).status).toBe(401);
   });
 
-  test('an address that guesses has to wait, and the log says so once', async () => {
-    const { log, tail } = withTail(silentLog);
-    let clock = 0;
-    const auth = createAuth({ user: 'lifeboat', password: PASSWORD }, { log, clock: () => clock });
-    const app = new Hono().use(auth).get('/', (context) => context.text('in'));
-    const from = async (remoteAddress: string, password: string) => {
-      const env = { incoming: { socket: { remoteAddress } } };
-      const headers = { authorization: basic('lifeboat', password) };
-      const { status, headers: found } = await app.request('/', { headers }, env);
-      return status === 429 ? `429, ${found.get('retry-after')} s` : status;
-    };
-    for (let i = 0; i < 20; i++) expect(await from('10.0.0.9', `guess ${i}`)).toBe(401);
-    // Not even the right password: otherwise guesses would go on.
-    expect(await from('10.0.0.9', PASSWORD)).toBe('429, 3 s');
-    expect(await from('10.0.0.1', PASSWORD)).toBe(200);
-    clock += 3000;
-    expect(await from('10.0.0.9', 'one more')).toBe(401);
-    expect(await from('10.0.0.9', 'one more')).toBe('429, 3 s');
-    clock += 60_000;
-    expect(await from('10.0.0.9', PASSWORD)).toBe(200);
-    expect(tail().filter((line) => line.includes('many wrong passwords'))).toHaveLength(1);
-    // Requests without credentials are no guesses: browsers begin with one.
-    for (let i = 0; i < 50; i++) expect((await app.request('/')).status).toBe(401);
-    expect(await from('unknown', PASSWORD)).toBe(200);
+  describe('after many wrong passwords', () => {
+    function open() {
+      const { log, tail } = withTail(silentLog);
+      let clock = 0;
+      const waits: (() => void)[] = [];
+      const wait = () => new Promise<void>((resolve) => void waits.push(resolve));
+      const settings = { user: 'lifeboat', password: PASSWORD, token: TOKEN };
+      const auth = createAuth(settings, { log, clock: () => clock, wait });
+      const app = new Hono().use(auth).get('/', (context) => context.text('in'));
+      const send = async (remoteAddress: string, authorization: string) =>
+        (await app.request('/', { headers: { authorization } }, { incoming: { socket: { remoteAddress } } })).status;
+      const guess = (address: string, password = 'wrong') => send(address, basic('lifeboat', password));
+      const end = async () => {
+        // Requests reach the wait after some turns of the queue of promises.
+        await new Promise((resolve) => setImmediate(resolve));
+        for (const done of waits.splice(0)) done();
+      };
+      return { send, guess, end, waits, tail, app, pass: (ms: number) => (clock += ms) };
+    }
+
+    test('right credentials still pass, from the same address too', async () => {
+      const { send, guess, end, waits, tail, app, pass } = open();
+      for (let i = 0; i < 20; i++) expect(await guess('10.0.0.9')).toBe(401);
+      // A wrong one every three seconds, as from another client behind the same proxy.
+      for (let i = 0; i < 50; i++, pass(3000)) {
+        expect(await send('10.0.0.9', `Bearer ${TOKEN}`)).toBe(200);
+        const both = [guess('10.0.0.9'), guess('10.0.0.9', PASSWORD)];
+        await end();
+        expect(await Promise.all(both)).toEqual([401, 200]);
+      }
+      expect(waits).toEqual([]);
+      expect(tail().filter((line) => line.includes('many wrong passwords'))).toHaveLength(1);
+      expect(await guess('10.0.0.1', PASSWORD)).toBe(200);
+      // Requests without credentials are no guesses: browsers begin with one.
+      for (let i = 0; i < 50; i++) expect((await app.request('/')).status).toBe(401);
+      pass(120_000);
+      expect(await guess('10.0.0.9', PASSWORD)).toBe(200);
+    });
+
+    test('each check takes a second, and few run at a time', async () => {
+      const { send, guess, end } = open();
+      for (let i = 0; i < 20; i++) await guess('10.0.0.9');
+      const slow = Array.from({ length: 10 }, () => guess('10.0.0.9'));
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(await guess('10.0.0.9')).toBe(429);
+      expect(await send('10.0.0.9', `Bearer ${TOKEN}`)).toBe(200);
+      await end();
+      expect(new Set(await Promise.all(slow))).toEqual(new Set([401]));
+    });
+
+    test('the addresses of one network count together, and so do all networks', async () => {
+      const { guess, waits, end } = open();
+      for (let i = 0; i < 20; i++) await guess(`2001:db8:0:7::${i}`);
+      const slow = guess('2001:db8:0:7:ffff::1', PASSWORD);
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(waits).toHaveLength(1);
+      await end();
+      expect(await slow).toBe(200);
+      for (let i = 0; i < 180; i++) await guess(`2001:db8:1:${i.toString(16)}::1`);
+      const other = guess('192.0.2.1', PASSWORD);
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(waits).toHaveLength(1);
+      await end();
+      expect(await other).toBe(200);
+    });
+  });
+
+  test.each([
+    ['10.0.0.9', '10.0.0.9'],
+    ['::ffff:10.0.0.9', '10.0.0.9'],
+    ['::1', '0:0:0:0::/64'],
+    ['2001:db8::1', '2001:db8:0:0::/64'],
+    ['2001:0DB8:0:7:1:2:3:4', '2001:db8:0:7::/64'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['unknown', 'unknown'],
+  ])('the network of %s', (address, network) => {
+    expect(networkOf(address)).toBe(network);
   });
 
   test('what is not set is not accepted', async () => {

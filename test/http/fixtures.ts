@@ -3,7 +3,7 @@ import path from 'node:path';
 import { silentLog } from '../../src/base/log.ts';
 import { createRoutes } from '../../src/http/app.ts';
 import type { HttpDeps } from '../../src/http/deps.ts';
-import type { Facts } from '../../src/http/facts.ts';
+import type { Facts, FactsSource } from '../../src/http/facts.ts';
 import type { Overview } from '../../src/overview/overview.ts';
 import type { PlaceSize } from '../../src/overview/place-size.ts';
 import type { KeepPolicy, Plan, PlannedSource } from '../../src/plan/model.ts';
@@ -282,12 +282,14 @@ export function readableSnapshots(directory: string): Partial<HttpDeps> {
 /** What the routes of {@link serve} read, besides the facts. */
 export interface ServeOptions {
   facts?: Facts;
+  /** members of the source of facts that differ */
+  source?: Partial<FactsSource>;
   http?: HttpDeps['settings']['http'];
   over?: Partial<HttpDeps>;
 }
 
 /** Creates the routes of a shop that is not running, over the given facts. */
-export function serve({ facts = makeFacts(), http, over = {} }: ServeOptions = {}) {
+export function serve({ facts = makeFacts(), source = {}, http, over = {} }: ServeOptions = {}) {
   const state = { directory: '/nowhere', accepted: async () => ({}), cachedIndex: async () => undefined };
   const deps = {
     ...{ project: 'shop', version: '1.0.0', log: silentLog, runs: '/nowhere/runs', journals: '/nowhere/journals' },
@@ -303,6 +305,6 @@ export function serve({ facts = makeFacts(), http, over = {} }: ServeOptions = {
     sinceTick: () => 0,
     ...over,
   } as unknown as HttpDeps;
-  const source = { peek: () => facts, get: async () => facts, problem: undefined };
-  return createRoutes(deps, new AbortController().signal, source);
+  const all = { peek: () => facts, get: async () => facts, age: () => 0, problem: undefined, ...source };
+  return createRoutes(deps, new AbortController().signal, all);
 }

@@ -48,3 +48,18 @@ test('many questions make one ping', async () => {
   for (let i = 0; i < 5; i++) await app.request('/healthz');
   expect(pings).toBe(1);
 });
+
+test('facts that are old say nothing about the destination', async () => {
+  expect((await health({ source: { age: () => 9 * 60_000 } })).code).toBe(200);
+  expect((await health({ source: { age: () => 11 * 60_000 } })).bad).toEqual([
+    'destination: no look at it has succeeded for minutes',
+  ]);
+  const none = { peek: () => undefined, get: async () => Promise.reject(new Error('down')) };
+  expect((await health({ source: { ...none, age: () => Number.POSITIVE_INFINITY } })).code).toBe(503);
+});
+
+test('a slow look at the destination holds up no answer if there are facts', async () => {
+  const start = performance.now();
+  expect((await health({ source: { get: () => new Promise(() => undefined) } })).code).toBe(200);
+  expect(performance.now() - start).toBeLessThan(1000);
+});

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { silentLog } from '../../src/base/log.ts';
+import { silentLog, withTail } from '../../src/base/log.ts';
 import { createHealthchecks } from '../../src/notify/healthchecks.ts';
-import { createPost } from '../../src/notify/http.ts';
+import { createPost, type PostRequest } from '../../src/notify/http.ts';
 import { createPace, cutText, pingBody, pingUrl, toSlug } from '../../src/notify/ping.ts';
 import type { RunEvent, RunReport } from '../../src/report/events.ts';
 import { type Receiver, startReceiver } from '../harness/receiver.ts';
@@ -202,6 +202,53 @@ describe('a ping that is answered 200 but ignored', () => {
   ])('%s is an error', async (body, message) => {
     receiver.behave({ body });
     await expect(Promise.resolve(create().handle(finished(), NEVER))).rejects.toThrow(message);
+  });
+});
+
+describe('alarms', () => {
+  const alarmed = (): RunEvent => ({
+    ...{ type: 'alarms', open: [] },
+    alarms: [{ project: 'shop', topic: 'rpo', source: 'db', at: '', error: { code: 'RPO_MISSED', message: 'old' } }],
+  });
+  const paths = () => receiver.requests.map((r) => r.path.split('/')[2] ?? 'success');
+
+  test('one that waits arrives before the result of a run, or never', async () => {
+    const healthchecks = create();
+    receiver.behave({ status: 500 });
+    await expect(Promise.resolve(healthchecks.handle(alarmed(), NEVER))).rejects.toThrow('500');
+    receiver.requests.length = 0;
+    receiver.behave({});
+    await healthchecks.handle(finished(), NEVER);
+    expect(paths()).toEqual(['fail', 'success']);
+  });
+
+  test('one that cannot be sent before a success is dropped after it', async () => {
+    const { log, tail } = withTail(silentLog);
+    let broken = true;
+    const sent: string[] = [];
+    const post = async ({ url }: PostRequest) => {
+      if (broken && url.pathname.endsWith('/fail')) throw new Error('down');
+      sent.push(url.pathname);
+      return { status: 200, headers: {}, body: 'ok' };
+    };
+    let clock = NOW.getTime();
+    const target = { url: new URL('https://example.org/check') };
+    const healthchecks = createHealthchecks({ target, project: 'shop', log, post, now: () => clock });
+    await expect(Promise.resolve(healthchecks.handle(alarmed(), NEVER))).rejects.toThrow('down');
+    clock += 120_000;
+    await healthchecks.handle(finished(), NEVER);
+    broken = false;
+    await healthchecks.handle(finished(), NEVER);
+    expect(sent).toEqual(['/check', '/check']);
+    expect(tail().join()).toContain('a message was never sent: a newer one replaces it');
+  });
+
+  test('leave room for the results of runs', async () => {
+    const healthchecks = create();
+    for (let i = 0; i < 3; i++) await healthchecks.handle(alarmed(), NEVER);
+    await expect(Promise.resolve(healthchecks.handle(alarmed(), NEVER))).rejects.toThrow('kept for runs');
+    await healthchecks.handle(finished(), NEVER);
+    expect(paths()).toEqual(['fail', 'fail', 'fail', 'success']);
   });
 });
 

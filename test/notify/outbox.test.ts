@@ -23,7 +23,7 @@ function setup({ failures, refused, againMs = [1, 1, 1] }: { failures: number; r
     },
   };
   const { log, tail } = withTail(silentLog);
-  const notifier = createNotifier(channel, { project: 'shop', log, now: () => clock, againMs });
+  const notifier = createNotifier(channel, { project: 'shop', log, now: () => clock, clock: () => clock, againMs });
   const run = async (report: RunReport) => notifier.handle({ type: 'run-finished', report }, signal);
   return { sent, run, tail, wait: (ms: number) => (clock += ms), repair: () => (left = 0) };
 }
@@ -72,12 +72,18 @@ test('a channel that stays down keeps a few messages, and gives up the oldest', 
   expect(titles(many.sent).at(-1)).toBe('shop: backup ok again');
 });
 
-test('a message whose last try hits the end of an outage is not lost', async () => {
+test('a message whose last try hits the end of an outage is not lost, unless the newer one says the opposite', async () => {
   const { sent, run, tail } = setup({ failures: 2, againMs: [1_000_000] });
   await expect(run(bad)).rejects.toThrow('down');
-  await run(good);
-  expect(titles(sent)).toEqual(['shop: backup ok again', 'shop: backup failed']);
+  await run(bad);
+  expect(titles(sent)).toEqual(['shop: backup failed', 'shop: backup failed']);
   expect(tail()).toEqual([]);
+  const other = setup({ failures: 2, againMs: [1_000_000] });
+  await expect(other.run(bad)).rejects.toThrow('down');
+  other.wait(1000);
+  await other.run(good);
+  expect(titles(other.sent)).toEqual(['shop: backup ok again']);
+  expect(other.tail().join()).toContain('a message was never sent: a newer one says the opposite');
 });
 
 test('a message that the other side refuses for good does not hold up the others', async () => {
@@ -86,5 +92,5 @@ test('a message that the other side refuses for good does not hold up the others
   await run(good);
   await run(good);
   expect(titles(sent)).toEqual(['shop: backup ok again', 'shop: backup ok again']);
-  expect(tail().join('\n')).toContain('a message was refused');
+  expect(tail().join('\n')).toContain('a message was never sent: it was refused');
 });

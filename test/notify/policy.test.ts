@@ -8,6 +8,7 @@ import type { NotifyMode } from '../../src/plan/messages/notify-modes.ts';
 import type { DrillReport } from '../../src/report/drill-report.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
+import { wordsOf } from './notifier-of.ts';
 
 const ok = makeReport();
 const bad = makeReport({ status: 'partial', results: [makeResult(), makeFailure()] });
@@ -70,7 +71,7 @@ test.each<NotifyMode>(['failure', 'change'])(
       return withPolicy(inner, { mode, directory });
     };
     const drill = async (status: DrillReport['status'], notifier = create()) => {
-      const report = { id: 'd', status } as DrillReport;
+      const report = { id: 'd', status, results: [{ source: 'db', status }] } as DrillReport;
       await notifier.handle({ type: 'drill-finished', report }, new AbortController().signal);
     };
     try {
@@ -81,6 +82,41 @@ test.each<NotifyMode>(['failure', 'change'])(
     }
   },
 );
+
+test('a good drill of another source does not end the trouble of the one that failed', async () => {
+  const heard: [string, string[] | undefined][] = [];
+  const inner: Notifier = {
+    name: 'inner',
+    handle: (event) => void (event.type === 'drill-finished' && heard.push([event.report.id, event.failing])),
+    test: async () => '',
+  };
+  const change = withPolicy(inner, { mode: 'change' });
+  const always = withPolicy({ ...inner, name: 'other' }, { mode: 'always' });
+  const drill = async (source: string, status: DrillReport['status'], notifier: Notifier) => {
+    const report = { id: `${source} ${status}`, status, results: [{ source, status }] } as DrillReport;
+    await notifier.handle({ type: 'drill-finished', report }, new AbortController().signal);
+  };
+  for (const notifier of [change, always]) {
+    await drill('db', 'failed', notifier);
+    await drill('web', 'ok', notifier);
+    await drill('db', 'ok', notifier);
+  }
+  expect(heard).toEqual([
+    ['db failed', ['db']],
+    ['db ok', []],
+    ['db failed', ['db']],
+    ['web ok', ['db']],
+    ['db ok', []],
+  ]);
+  const report = {
+    ...({ id: 'd', project: 'shop', status: 'ok', start: '', end: '' } as DrillReport),
+    results: [],
+    unproven: [],
+  };
+  const incidents = (failing: string[]) => wordsOf({ type: 'drill-finished', report, failing }).incidents;
+  expect(incidents(['db'])).toEqual([]);
+  expect(incidents([])).toMatchObject([{ key: 'drill', over: true }]);
+});
 
 describe('withPolicy', () => {
   const signal = new AbortController().signal;
@@ -125,7 +161,7 @@ describe('withPolicy', () => {
       const { notifier, heard } = setup(mode);
       const drilled = async (status: DrillReport['status'], repeated?: boolean) => {
         heard.length = 0;
-        const report = { status } as DrillReport;
+        const report = { status, results: [] as DrillReport['results'] } as DrillReport;
         await notifier.handle({ type: 'drill-finished', report, ...(repeated ? { repeated } : {}) }, signal);
         return heard.length;
       };

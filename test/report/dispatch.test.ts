@@ -121,7 +121,30 @@ describe('a listener that hangs', () => {
     await dispatcher.flush(20);
     expect(aborted).toBe(true);
     expect(bad.events).toEqual([started]);
-    expect(warnings.map((w) => w.message)).toEqual(['events were not delivered in time', 'a listener took too long']);
+    expect(warnings.map((w) => w.message).sort()).toEqual([
+      'a listener took too long',
+      'events were not delivered in time',
+    ]);
+  });
+
+  test('flush says how many events were kept, and waits only a moment for that', async () => {
+    const kept = { handle: () => new Promise<void>(() => undefined), keep: async () => true };
+    const refused = { ...kept, keep: async () => false };
+    const hanging = { ...kept, keep: () => new Promise<boolean>(() => undefined) };
+    const { log, warnings } = recordingLog();
+    const dispatcher = createDispatcher(
+      [kept, refused, hanging].map((one, i) => ({ name: `l${i}`, ...one })),
+      { log, limitMs: 60_000, keepMs: 100 },
+    );
+    dispatcher.emit(started);
+    dispatcher.emit(finished);
+    await dispatcher.flush(20);
+    const late = warnings.filter(({ message }) => message === 'events were not delivered in time');
+    expect(late.map(({ fields }) => fields)).toEqual([
+      { listener: 'l0', later: 1 },
+      { listener: 'l1', dropped: 1 },
+      { listener: 'l2', dropped: 1 },
+    ]);
   });
 
   test('the dispatcher works again after flush', async () => {

@@ -22,7 +22,9 @@ export function basesOf(manifests: readonly Manifest[], baseSource: string): Bas
   return manifests
     .flatMap(({ id, sources }) => {
       const entry = sources[baseSource];
-      return entry?.base && entry.status === 'ok' ? [{ snapshot: id, ...entry.base }] : [];
+      if (!entry?.base || entry.status !== 'ok') return [];
+      const { startTime: _, ...base } = entry.base;
+      return [{ snapshot: id, ...base }];
     })
     .sort((a, b) => Date.parse(a.stopTime) - Date.parse(b.stopTime));
 }
