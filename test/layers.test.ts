@@ -60,7 +60,7 @@ const LONG: Record<string, number> = {
   'app/app.ts': 268,
   'cli.ts': 270,
   'daemon/recover.ts': 262,
-  'docker/answers.ts': 286,
+  'docker/answers.ts': 290,
   'docker/engine.ts': 265,
   'run/state.ts': 262,
   'sources/postgres/facts/facts.ts': 300,

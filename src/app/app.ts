@@ -35,8 +35,9 @@ import { renewalRuleOf } from './destinations.ts';
 import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
 import type { OtherRepository } from './other-repository.ts';
 import { limitedPlacesOf } from './places.ts';
+import { recoverAlone, recoverCopies } from './recovery.ts';
 import { readSettings } from './settings.ts';
-import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, recoverOn, restoreDepsOf } from './wiring.ts';
+import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, restoreDepsOf } from './wiring.ts';
 
 const ALIVE_FILE = '/run/lifeboat/alive';
 
@@ -194,6 +195,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
   const alarms = openAlarms(environment);
   for (const notifier of environment.notifiers) notifier.resume?.(signal);
   const served = await serveHttp(environment, app);
+  const copies = recoverCopies(environment);
   await daemon(
     {
       state,
@@ -228,25 +230,9 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
     },
     signal,
   ).finally(async () => {
-    await Promise.all([alarms.flush(), served.close()]);
+    await Promise.all([alarms.flush(), served.close(), copies]);
     await only.release();
   });
-}
-
-/** Recovers dead runs, unless another run has the lock: that run has already done so. */
-async function recoverAlone(environment: Environment): Promise<void> {
-  const held = await environment.lock({ patient: false }).catch((error: unknown) => {
-    if (hasCode(error, 'LOCKED')) return undefined;
-    throw error;
-  });
-  if (!held) return;
-  const dispatcher = createDispatcher(environment.notifiers, { log: environment.log });
-  try {
-    await recoverOn(environment, dispatcher);
-  } finally {
-    await held.release();
-    await dispatcher.flush();
-  }
 }
 
 /** Prunes all places. A dry run also returns what the next backup would store again. */

@@ -22,7 +22,7 @@ import type { Repository } from '../store/repository/repository.ts';
 import { checkKeys } from '../store/seal/seal.ts';
 import type { TreeStore } from '../trees/runner.ts';
 import { destinationError, openDestination, openElsewhere } from './destinations.ts';
-import { checkInto, spoolOf } from './into-project.ts';
+import { checkInto, settingsFor, spoolOf } from './into-project.ts';
 import { createNotifiers } from './notifiers.ts';
 import { locationOf, type OtherRepository, projectIn } from './other-repository.ts';
 import { findSelf, offlineSelf, type Self } from './own-container.ts';
@@ -110,17 +110,18 @@ interface Own extends Pick<OwnRepository, 'look' | 'accept'> {
 type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
 
 /**
- * Finds the agent's own container and opens everything that commands share. With `otherRepository`, no engine is
- * needed, because files can be restored into a directory without one.
+ * Finds the agent's own container and opens everything that commands share. With `from` of `otherRepository`, no engine
+ * is needed, because files can be restored into a directory without one. With `into`, the engine is needed.
  *
  * @throws SETTING_INVALID for keys that cannot encrypt, ENGINE_UNREACHABLE, AGENT_NOT_IN_CONTAINER; with
- *   `otherRepository` USAGE and SNAPSHOT_UNKNOWN
+ *   `otherRepository` USAGE and SNAPSHOT_UNKNOWN; with `into` also PROJECT_UNKNOWN
  */
 export async function openEnvironment(base: Base, otherRepository?: OtherRepository): Promise<Environment> {
   const { log, hurry } = base;
   const { from, into } = otherRepository ?? {};
   const elsewhere = from === undefined ? undefined : locationOf(from, base.settings);
-  const settings = elsewhere === undefined ? base.settings : { ...base.settings, destination: elsewhere };
+  const scoped = settingsFor(base.settings, into);
+  const settings = elsewhere === undefined ? scoped : { ...scoped, destination: elsewhere };
   if (!otherRepository) await checkKeys(settings.keys);
   const engine = createEngine({ log });
   const found = await findSelf(engine).catch((error: unknown) => {
@@ -130,7 +131,7 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
   const ownDestination = openDestination(base.settings, { hurry });
   const destination = elsewhere === undefined ? ownDestination : openElsewhere(elsewhere, settings, { hurry });
   const stored = otherRepository && (await projectIn(destination, otherRepository.project, self.facts.project));
-  if (into !== undefined) await checkInto(engine, into, self.facts.project);
+  if (into !== undefined) await checkInto(engine, into, { self, settings });
   const project = into ?? (self.facts.project || !stored ? projectOf(self, settings) : stored);
   const spool = spoolOf(into);
   const state = openState(path.join(spool, 'state'), project);

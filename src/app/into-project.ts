@@ -3,53 +3,126 @@ import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import { listFacts } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
+import type { ContainerFacts } from '../plan/model.ts';
+import type { Settings } from '../plan/settings.ts';
 import { quote } from '../plan/values/fields.ts';
+import { shellWord } from '../report/restore-command.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { openState } from '../run/state.ts';
+import type { Self } from './own-container.ts';
 
 /**
  * Restores into another Compose project of the same engine: a copy of the agent's own, `--into-project`. Its state,
  * journals and files of runs are in a directory of their own in the spool, because its sources have the same names as
  * those of the agent's project.
  */
-const INTO = path.join(SPOOL, 'into');
+const INTO = 'into';
+
+/** The label in which Compose records the project of a container, and the start of its other labels. */
+const COMPOSE = 'com.docker.compose.project';
+
+/** The title of Lifeboat's image, in its labels. */
+const IMAGE_TITLE = 'Lifeboat';
 
 /** Returns the directory of the spool that belongs to a restore: `into` names another project. */
-export function spoolOf(into: string | undefined): string {
-  return into === undefined ? SPOOL : path.join(INTO, into);
+export function spoolOf(into: string | undefined, spool = SPOOL): string {
+  return into === undefined ? spool : path.join(spool, INTO, into);
+}
+
+/** Returns the settings for a restore: in a copy, only its own services can be targets, whatever the agent backs up. */
+export function settingsFor(settings: Settings, into: string | undefined): Settings {
+  return into === undefined ? settings : { ...settings, scope: { kind: 'project' } };
 }
 
 /**
- * Checks that a project can be restored into: it is not the agent's own, and its containers exist.
+ * Checks that a project can be restored into: it is not the agent's own, its containers exist, and no Lifeboat runs in
+ * it, which would make it a live project with backups of its own.
  *
  * @param into as the user named it
- * @param own the agent's project
  * @throws USAGE, PROJECT_UNKNOWN, ENGINE_*
  */
-export async function checkInto(engine: Engine, into: string, own: string): Promise<void> {
+export async function checkInto(
+  engine: Engine,
+  into: string,
+  { self, settings }: { self: Self; settings: Pick<Settings, 'project'> },
+): Promise<void> {
   if (!/^[a-z0-9][a-z0-9_-]*$/.test(into)) {
     throw new LifeboatError('USAGE', `--into-project ${quote(into)} is not the name of a Compose project`, {
       hint: 'Names have lower-case letters, digits, hyphens and underscores.',
     });
   }
-  if (into === own) {
+  if (into === self.facts.project || into === settings.project) {
     throw new LifeboatError('USAGE', `${into} is the project of Lifeboat itself`, {
       hint: 'Leave out --into-project to restore the project in place.',
     });
   }
-  const containers = await listFacts(engine);
-  if (containers.some(({ project }) => project === into)) return;
+  const containers = (await listFacts(engine)).filter(({ project }) => project === into);
+  const agent = containers.find((one) => one.running && isLifeboat(one, self.facts));
+  if (agent) {
+    throw new LifeboatError('USAGE', `${into} has a Lifeboat of its own, ${agent.name}, so it is no copy`, {
+      hint: `If it is one, remove that container. If not, restore with the Lifeboat of ${into}, without --into-project.`,
+    });
+  }
+  if (containers.length > 0) return;
   throw new LifeboatError('PROJECT_UNKNOWN', `no container of project ${into} exists`, {
     hint: `Create them from the same Compose files: \`docker compose --project-name ${into} create\`. Then start the databases alone: \`docker compose --project-name ${into} up --detach --wait db\`.`,
   });
 }
 
-/** Returns the project into which a restore went, by the id of the restore; undefined if it was no other project. */
-export async function projectOfRestore(id: string | undefined): Promise<string | undefined> {
+function isLifeboat({ imageId, imageLabels }: ContainerFacts, own: ContainerFacts): boolean {
+  return imageId === own.imageId || imageLabels['org.opencontainers.image.title'] === IMAGE_TITLE;
+}
+
+/**
+ * Returns the project into which a restore went, by the id of the restore; undefined for the agent's own project. The
+ * start of an id is enough only there. Records of copies that cannot be read do not count.
+ *
+ * @param id as the user gave it
+ * @throws USAGE if restores of several projects have it
+ */
+export async function projectOfRestore(id: string | undefined, spool = SPOOL): Promise<string | undefined> {
   if (id === undefined) return undefined;
-  for (const project of await readdir(INTO).catch(() => [])) {
-    const rollbacks = await openState(path.join(spoolOf(project), 'state')).rollbacks();
-    if (rollbacks.some((one) => one.id.startsWith(id) || one.group?.startsWith(id))) return project;
+  const recorded = (directory: string) => openState(path.join(directory, 'state')).rollbacks();
+  const isOwn = (await recorded(spool)).some((one) => one.id.startsWith(id) || one.group?.startsWith(id));
+  const found: string[] = [];
+  for (const project of await copiesIn(spool)) {
+    const rollbacks = await recorded(spoolOf(project, spool)).catch(() => []);
+    if (rollbacks.some((one) => one.id === id || one.group === id)) found.push(project);
   }
-  return undefined;
+  if (found.length + Number(isOwn) < 2) return found[0];
+  const all = [...(isOwn ? ["Lifeboat's own project"] : []), ...found].join(', ');
+  throw new LifeboatError('USAGE', `restores of several projects start with ${id}: ${all}`, {
+    hint: 'Nothing was changed. Name a restore of the live project by its full id.',
+  });
+}
+
+/** Returns the projects into which restores went, apart from the agent's own. */
+export async function copiesIn(spool = SPOOL): Promise<string[]> {
+  return readdir(path.join(spool, INTO)).catch(() => []);
+}
+
+/**
+ * Returns the command that starts the other services of a copy, with the Compose files of its containers. The copy gets
+ * no agent: it would have the settings of the live project, and report to its monitors.
+ *
+ * @param agent the service of the agent
+ */
+export async function startCommand(
+  engine: Pick<Engine, 'listContainers'>,
+  project: string,
+  agent: string,
+): Promise<string> {
+  const listed = await engine.listContainers({ labels: [`${COMPOSE}=${project}`] });
+  const valuesOf = (key: string) => [...new Set(listed.map(({ labels }) => labels[`${COMPOSE}.${key}`] ?? ''))];
+  const [directories, files] = [valuesOf('working_dir'), valuesOf('config_files')];
+  // The services come from different Compose files, or from files that Compose did not record.
+  const isKnown = directories.length === 1 && files.length === 1 && directories[0] !== '' && files[0] !== '';
+  const place = isKnown
+    ? `--project-directory ${shellWord(directories[0] as string)} ${(files[0] as string)
+        .split(',')
+        .map((file) => `-f ${shellWord(file)}`)
+        .join(' ')}`
+    : '-f FILE…';
+  const start = `docker compose --project-name ${project} ${place} up --detach --scale ${shellWord(agent)}=0`;
+  return isKnown ? start : `${start}, with the Compose files of the copy`;
 }

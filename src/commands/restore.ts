@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { startCommand } from '../app/into-project.ts';
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { redact } from '../base/redact.ts';
@@ -47,7 +48,7 @@ export async function restore(call: Call): Promise<number> {
   return reported(call, await run(request), options.globals === true);
 }
 
-/** Where the image mounts the project directory of a new host. */
+/** Where the user mounts the directory of the project on a new host. */
 const PROJECT_DIRECTORY = '/project';
 
 /** Returns true for `docker run -v ./:/project … restore --all --from …`: there is no project yet. */
@@ -103,24 +104,26 @@ async function shown(
 }
 
 /** Prints the result of a restore. @param done whether a restore that replaced nothing has done its work */
-function reported(call: Call, result: RestoreResult, done: boolean): number {
+async function reported(call: Call, result: RestoreResult, done: boolean): Promise<number> {
+  const { app } = call;
   const dryRun = call.options.dryRun === true;
+  const start = app.isCopy && result.status === 'ok' && !dryRun ? [await startLine(app)] : [];
   print(call, 'restore', result, () => {
     if (dryRun) return 'Nothing was changed: this was a dry run.';
     return [
       `Restored ${restoredSummary(result)} in ${(result.durationMs / 1000).toFixed(1)}s`,
       ...restoreLines(result, call.io.paint),
-      ...(call.app.isCopy && result.status === 'ok' ? [startLine(call.app)] : []),
+      ...start,
     ].join('\n');
   });
   if (result.status === 'partial') return EXIT.partial;
   return dryRun || done || result.restored.length > 0 ? EXIT.done : EXIT.nothing;
 }
 
-/** The copy gets no agent: it would have the settings of the live project, and report to its monitors. */
-function startLine({ project, self }: Call['app']): string {
-  const { service } = self.facts;
-  return `  to start the other services: docker compose --project-name ${project} up --detach --scale ${service}=0`;
+/** The data is in place, so an engine that does not answer is no failure. */
+async function startLine({ engine, project, self }: Call['app']): Promise<string> {
+  const command = await startCommand(engine, project, self.facts.service).catch(() => undefined);
+  return `  to start the other services: ${command ?? 'docker compose up, see docs/staging.md'}`;
 }
 
 /** Options that apply to a single source. */

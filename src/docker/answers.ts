@@ -243,7 +243,11 @@ export const image = z
     }),
   );
 
-export const volume = z.object({ Labels: strings }).transform(({ Labels }) => ({ labels: Labels }));
+export const volume = z
+  .object({ Labels: strings, Options: strings })
+  .transform(({ Labels, Options }) => ({ labels: Labels, options: Options }));
+/** The labels of a volume, and the options of its driver. */
+export type VolumeDetails = z.infer<typeof volume>;
 
 export const service = z
   .object({ Spec: z.object({ Labels: strings }) })

@@ -60,7 +60,7 @@ export interface Engine {
   listContainers(options?: CallOptions & { labels?: readonly string[] }): Promise<answers.ContainerSummary[]>;
   inspectContainer(id: string, options?: CallOptions): Promise<answers.ContainerDetails>;
   inspectImage(id: string, options?: CallOptions): Promise<answers.ImageDetails>;
-  inspectVolume(name: string, options?: CallOptions): Promise<{ labels: Record<string, string> }>;
+  inspectVolume(name: string, options?: CallOptions): Promise<answers.VolumeDetails>;
   /** Reads a service of a Swarm. Only a manager of the Swarm answers. */
   inspectService(id: string, options?: CallOptions): Promise<{ labels: Record<string, string> }>;
   /** Reads a file or directory of a container, including mounts, as a tar archive. */

@@ -1,8 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo } from '../base/errors.ts';
+import { refuseForeignData, rememberVolumes } from '../kept/copy-data.ts';
 import { recordCreated } from '../kept/created.ts';
-import { refuseSharedData } from '../kept/shared-data.ts';
 import { presentName } from '../kept/target.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
@@ -101,7 +101,12 @@ export async function prepare(
   request: RestoreRequest,
   context: RestoreContext,
 ): Promise<PreparedRestore> {
-  if (deps.isCopy) await refuseSharedData(deps, request.to ?? request.source);
+  if (deps.isCopy) {
+    const { sources } = await deps.plan();
+    const planned = sources.find(({ name }) => name === (request.to ?? request.source));
+    // Without a source, the preparation says what is missing.
+    if (planned) await refuseForeignData(deps, planned, request);
+  }
   const isDatabase = context.entry.kind === 'postgres';
   return isDatabase ? prepareDatabases(deps, request, context) : prepareVolume(deps, request, context);
 }
@@ -143,6 +148,9 @@ export async function swapPart(
     report.canRollBack = !none;
   };
   const target = prepared.preview.target?.name ?? request.source;
+  // Hours may have passed since the preparation.
+  const volumes = await refuseForeignData(deps, prepared.preview.target, request);
+  if (deps.isCopy) await rememberVolumes(deps.state.directory, volumes);
   await saveRestored(deps.state.directory, target, undefined);
   const done = await prepared.swap(keep);
   noteLoaded(report, done);

@@ -1,6 +1,6 @@
 import { formatBytes, plural } from '../report/format.ts';
 import type { PresentDatabase } from '../sources/postgres/facts/present.ts';
-import type { PreviewSummary, RestorePreview, RestoreRequest } from './context.ts';
+import type { PreviewSummary, RestoreDeps, RestorePreview, RestoreRequest } from './context.ts';
 import type { Services } from './services.ts';
 
 /** Formats the preview of a restore for the user. */
@@ -29,6 +29,21 @@ export function previewLines(
     ),
   );
   return lines;
+}
+
+/** Returns the line that names the copy into which a restore goes; none if it goes into the live project. */
+export function copyLines({ project, isCopy }: Pick<RestoreDeps, 'project' | 'isCopy'>): string[] {
+  return isCopy ? [row('into project', `${project}, a copy: no safety snapshot of it is taken`)] : [];
+}
+
+/** Returns where the data of a rollback is, for messages: empty for the live project. */
+export function inCopy({ project, isCopy }: Pick<RestoreDeps, 'project' | 'isCopy'>): string {
+  return isCopy ? ` in project ${project}` : '';
+}
+
+/** Returns the name that a user types before data of one source is replaced: in a copy, its project. */
+export function nameToConfirm({ project, isCopy }: Pick<RestoreDeps, 'project' | 'isCopy'>, source: string): string {
+  return isCopy ? project : source;
 }
 
 function row(label: string, text: string): string {

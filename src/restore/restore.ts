@@ -12,7 +12,7 @@ import type { PreparedRestore, RestoreContext, RestoreDeps, RestoreRequest, Rest
 import { conclude, whileInPlace } from './finish.ts';
 import { lockForRestore } from './lock.ts';
 import { emptyReport, findReadable, type Opened, openPart, prepare, swapPart, timed } from './part.ts';
-import { liveNotes, previewLines, summarise } from './preview.ts';
+import { copyLines, liveNotes, nameToConfirm, previewLines, summarise } from './preview.ts';
 import { warningsFor } from './recorded-warnings.ts';
 import { takeSafetySnapshot } from './safety.ts';
 import { reportHealth } from './service-health.ts';
@@ -71,7 +71,8 @@ export async function carryOut(
     const services = await servicesToStop(deps, request, prepared);
     const safety = request.safety && !deps.otherRepository;
     preview.notes.push(...liveNotes(request, services));
-    for (const line of previewLines({ ...request, safety }, preview, services)) request.say(line);
+    const lines = [...copyLines(deps), ...previewLines({ ...request, safety }, preview, services)];
+    for (const line of lines) request.say(line);
     const report = {
       ...emptyReport(deps, start, serviceNotes(services)),
       ...(request.live && { live: true as const }),
@@ -79,7 +80,8 @@ export async function carryOut(
     const nothing = preview.replaces.length === 0 && preview.creates.length === 0;
     const shown = { left: preview.left, preview: summarise(preview, services) };
     if (request.dryRun || nothing) return { ...report, ...shown, durationMs: 0 };
-    if (preview.replaces.length > 0) await request.confirm(preview.target?.name ?? request.source);
+    const name = nameToConfirm(deps, preview.target?.name ?? request.source);
+    if (preview.replaces.length > 0) await request.confirm(name);
     context.journal.record({ type: 'begun', restore: start });
     deps.dispatcher.emit({ type: 'restore-started', restore: start });
     const begun = performance.now();
@@ -124,7 +126,7 @@ async function perform(
     if (prepared.look) report.checks.push(...(await step('look', prepared.look)));
     const { healthUrl, signal } = request;
     const replaced = replacedSources(request, prepared, report);
-    if (replaced.length > 0) report.checks.push(...(await runRestoredHooks(deps, replaced, signal)));
+    if (replaced.length > 0) report.checks.push(...(await runRestoredHooks(deps, replaced, signal, report.warnings)));
     await reportHealth(deps, { replaced, healthUrl }, signal, report);
     return undefined;
   } catch (error) {

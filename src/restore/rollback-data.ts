@@ -1,5 +1,6 @@
 import { hasCode, type LifeboatError } from '../base/errors.ts';
 import { chooseUsable, type Wanted, WHY_MISSING } from '../kept/choose.ts';
+import { refuseForeignData } from '../kept/copy-data.ts';
 import { volumeOf } from '../kept/data-directory.ts';
 import { namesOf, refreshKept } from '../kept/databases.ts';
 import { holds, outOfTurn, swapDatabases } from '../kept/swap-databases.ts';
@@ -130,6 +131,7 @@ export async function withServer<T>(
   work: (kept: KeptData) => Promise<T>,
 ): Promise<T> {
   const planned = await restoreTarget(deps, source, 'postgres');
+  await refuseForeignData(deps, planned, request);
   const application = applicationName(deps.project, id);
   const { signal, say } = request;
   const tools = await deps.openTools(planned, { runId: id, application, journal, signal, say });
@@ -153,6 +155,7 @@ export async function withServer<T>(
       },
       clients: async (chosen) => readClients(await tools.control(), chosen.databases ?? []),
       async swap(chosen) {
+        await refuseForeignData(deps, planned, request);
         const swapMs = await swapDatabases(tools, chosen, signal);
         const restored = (chosen.databases ?? []).map(({ name, before }) => ({ target: name, kept: before }));
         const unsaved = await saveTurned(deps.state, chosen, {}).catch((error: unknown) => ({ error }));
@@ -185,6 +188,7 @@ export async function withVolume<T>(
   const { treeStore, state } = deps;
   const { source } = record;
   const planned = await volumeOf(deps, record);
+  await refuseForeignData(deps, planned, request);
   const place = volumePlace(planned.mount, deps.agentMounts);
   const name = volumeName(planned.mount);
   const run = { id, journal: journal.file, signal: request.signal };
@@ -201,6 +205,7 @@ export async function withVolume<T>(
     },
     check: (chosen) => checkRollBack(deps, place, chosen, run),
     async swap(chosen) {
+      await refuseForeignData(deps, planned, request);
       if (isServer) await refuseWriters(deps.engine, planned, deps.agentId);
       const save = (volume: KnownArea | undefined) => saveTurned(state, chosen, volume && { volume });
       const done = await rollBackVolume({ deps, place, chosen, run, now: deps.now(), save });

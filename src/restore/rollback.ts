@@ -16,7 +16,7 @@ import { endJournals } from './end-journal.ts';
 import { conclude, whileInPlace } from './finish.ts';
 import { lockForRestore } from './lock.ts';
 import { emptyReport } from './part.ts';
-import { noteLines, serviceLines, summariseServices } from './preview.ts';
+import { inCopy, nameToConfirm, noteLines, serviceLines, summariseServices } from './preview.ts';
 import { inTurn, type KeptData, type Run, type Work } from './rollback-data.ts';
 import { reportHealth } from './service-health.ts';
 import { containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
@@ -75,7 +75,7 @@ async function rollBackOne(
   );
   await kept.check(chosen);
   const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
-  request.say(`Rollback of ${chosen.source}: brings back ${now} (restore ${chosen.id})`);
+  request.say(`Rollback of ${chosen.source}${inCopy(deps)}: brings back ${now} (restore ${chosen.id})`);
   const services = await servicesToStop(deps, request, chosen, kept);
   for (const line of serviceLines(services, { will: request.dryRun ? 'would' : 'will' })) request.say(line);
   const preview = { ...summariseServices(services), replaces: namesReplaced(chosen) };
@@ -83,7 +83,7 @@ async function rollBackOne(
   for (const line of noteLines(created)) request.say(line);
   const warnings = [...serviceNotes(services), ...created];
   if (request.dryRun) return { ...emptyReport(deps, start, warnings), of: chosen.id, preview };
-  await request.confirm(chosen.source);
+  await request.confirm(nameToConfirm(deps, chosen.source));
   journal.record({ type: 'begun', restore: start, from: { id: chosen.id, inUse: chosen.inUse } });
   deps.dispatcher.emit({ type: 'restore-started', restore: start });
   return {
@@ -109,7 +109,7 @@ export async function forget(deps: RestoreDeps, request: RollbackRequest): Promi
     deps.state.saveRollbacks((await deps.state.rollbacks()).filter((one) => one.id !== id));
   const confirmed = async (chosen: Rollback, line: string) => {
     request.say(line);
-    if (!request.dryRun) await request.confirm(chosen.source);
+    if (!request.dryRun) await request.confirm(nameToConfirm(deps, chosen.source));
     return !request.dryRun;
   };
   return withRollback(deps, request, {
@@ -117,7 +117,7 @@ export async function forget(deps: RestoreDeps, request: RollbackRequest): Promi
     async first(chosen, run) {
       const lost = await findLostSwap(deps, chosen, run);
       if (!lost) return undefined;
-      const line = `Forget restore ${chosen.id} of ${chosen.source}: its swap was cut off, and cannot be reversed, because ${WHY_MISSING[lost.missing]}. Lifeboat will take the volume as it is, although it may mix old and new data`;
+      const line = `Forget restore ${chosen.id} of ${chosen.source}${inCopy(deps)}: its swap was cut off, and cannot be reversed, because ${WHY_MISSING[lost.missing]}. Lifeboat will take the volume as it is, although it may mix old and new data`;
       if (!(await confirmed(chosen, line))) return chosen;
       lost.accept();
       await removeRecord(chosen);
@@ -129,15 +129,15 @@ export async function forget(deps: RestoreDeps, request: RollbackRequest): Promi
       const what = chosen.inUse === 'restored' ? 'the data that it replaced' : 'the restored data';
       const isElsewhere = missing.get(chosen.id) === 'volume';
       const line = isElsewhere
-        ? `Forget restore ${chosen.id} of ${chosen.source}: removes only the record, because ${WHY_MISSING.volume}. ${whereItStays(chosen)}`
-        : `Forget restore ${chosen.id} of ${chosen.source}: permanently drops ${what}`;
+        ? `Forget restore ${chosen.id} of ${chosen.source}${inCopy(deps)}: removes only the record, because ${WHY_MISSING.volume}. ${whereItStays(chosen)}`
+        : `Forget restore ${chosen.id} of ${chosen.source}${inCopy(deps)}: permanently drops ${what}`;
       if (!(await confirmed(chosen, line))) return chosen;
       if (!isElsewhere) await kept.drop(chosen);
       await removeRecord(chosen);
       return chosen;
     },
     async withoutSource(chosen, why) {
-      const line = `Forget restore ${chosen.id} of ${chosen.source}: removes only the record, because ${why.message}. ${whereItStays(chosen)}`;
+      const line = `Forget restore ${chosen.id} of ${chosen.source}${inCopy(deps)}: removes only the record, because ${why.message}. ${whereItStays(chosen)}`;
       if (await confirmed(chosen, line)) await removeRecord(chosen);
       return chosen;
     },

@@ -8,7 +8,7 @@ import type { Hook, PlannedSource } from '../plan/model.ts';
 import type { RestoreReport } from '../report/events.ts';
 import { current } from '../run/current.ts';
 import type { ContainerRef } from '../run/journal.ts';
-import { concernsHook, type Planned } from '../run/restored-hooks.ts';
+import { concernsHook, hasNeverStarted, type Planned } from '../run/restored-hooks.ts';
 
 /** A restore waits this long for services that it started, milliseconds. */
 export interface Patience {
@@ -94,17 +94,19 @@ interface Questions {
   replaced: readonly PlannedSource[];
   /** of `--health-url` */
   healthUrl?: URL | undefined;
+  /** receives a line for each question that is skipped */
+  warnings: string[];
 }
 
 /** Asks as {@link askHealth} does, and adds the answers and the time that they took to a report. */
 export async function reportHealth(
   deps: Parameters<typeof askHealth>[0],
-  questions: Questions,
+  questions: Omit<Questions, 'warnings'>,
   signal: AbortSignal,
-  report: Pick<RestoreReport, 'checks' | 'steps'>,
+  report: Pick<RestoreReport, 'checks' | 'steps' | 'warnings'>,
 ): Promise<void> {
   const begin = performance.now();
-  const checks = await askHealth(deps, questions, signal);
+  const checks = await askHealth(deps, { ...questions, warnings: report.warnings }, signal);
   if (checks.length === 0) return;
   report.checks.push(...checks);
   report.steps.push({ name: 'ask', durationMs: Math.round(performance.now() - begin) });
@@ -115,11 +117,14 @@ export async function reportHealth(
  * uses replaced data. A wrong answer is a failed check, because the restored data stays in place. So is a list of
  * services that cannot be read.
  *
+ * In a copy of a project, a label's URL is skipped: its host name may lead to the live service. So is a service that
+ * has never started.
+ *
  * @throws the reason of `signal`
  */
 export async function askHealth(
-  { engine, plan }: { engine: Engine; plan(): Promise<Planned> },
-  { replaced, healthUrl }: Questions,
+  { engine, plan, isCopy = false }: { engine: Engine; plan(): Promise<Planned>; isCopy?: boolean },
+  { replaced, healthUrl, warnings }: Questions,
   signal: AbortSignal,
   patience: Patience = PATIENCE,
 ): Promise<ServiceCheck[]> {
@@ -138,6 +143,11 @@ export async function askHealth(
     const key = JSON.stringify([id, health]);
     if (!health || asked.has(key) || !replaced.some((one) => concernsHook(service, one))) continue;
     asked.add(key);
+    const why = isCopy ? await whySkipped(engine, id, health, signal) : undefined;
+    if (why !== undefined) {
+      warnings.push(`lifeboat.health of ${name} was not asked, because ${why}`);
+      continue;
+    }
     const answer = await answerOf(engine, { id, name, project: service.project, service: service.service }, health, {
       signal,
       patience,
@@ -145,6 +155,17 @@ export async function askHealth(
     checks.push({ ...answer, name: `lifeboat.health of ${name}` });
   }
   return checks;
+}
+
+/** Returns why a service of a copy is not asked, for a message; undefined if it is. */
+async function whySkipped(
+  engine: Engine,
+  id: string,
+  health: NonNullable<PlannedSource['health']>,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  if ('url' in health) return 'in a copy, its URL may lead to the live service';
+  return (await hasNeverStarted(engine, id, signal)) ? 'the service has never started' : undefined;
 }
 
 function answerOf(

@@ -24,13 +24,17 @@ interface HookCheck {
  * stays in place; so is a list of services that cannot be read.
  *
  * @param plan lists all sources of the project as they are after the restore
+ * In a copy of a project, most services have never started, so their commands cannot run: they are skipped.
+ *
  * @param replaced the sources whose data was replaced
+ * @param warnings receives a line for each command that is skipped
  * @throws the reason of `signal`
  */
 export async function runRestoredHooks(
-  { engine, plan }: { engine: Engine; plan(): Promise<Planned> },
+  { engine, plan, isCopy = false }: { engine: Engine; plan(): Promise<Planned>; isCopy?: boolean },
   replaced: readonly PlannedSource[],
   signal: AbortSignal,
+  warnings: string[],
 ): Promise<HookCheck[]> {
   let services: readonly (PlannedSource | HookService)[];
   try {
@@ -40,11 +44,18 @@ export async function runRestoredHooks(
     signal.throwIfAborted();
     return [{ name: 'lifeboat.exec.restored', ok: false, detail: errorInfo(error).message }];
   }
-  const checks = new Map<string, HookCheck>();
+  const checks = new Map<string, HookCheck | undefined>();
   for (const source of services) {
     const { restored: hook, containerId: id, containerName: name, project, service } = source;
     const key = JSON.stringify([id, hook]);
     if (!hook || checks.has(key) || !replaced.some((one) => concernsHook(source, one))) continue;
+    if (isCopy && (await hasNeverStarted(engine, id, signal))) {
+      checks.set(key, undefined);
+      warnings.push(
+        `lifeboat.exec.restored of ${name} did not run, because the service has never started. Start it, then run the command`,
+      );
+      continue;
+    }
     const container = { id, name, project, service };
     const failed = await runRestored(engine, container, hook, signal).then(
       () => undefined,
@@ -57,7 +68,17 @@ export async function runRestoredHooks(
     const check = { name: `lifeboat.exec.restored in ${name}` };
     checks.set(key, failed === undefined ? { ...check, ok: true } : { ...check, ok: false, detail: failed });
   }
-  return [...checks.values()];
+  return [...checks.values()].filter((check) => check !== undefined);
+}
+
+/** Returns whether a container was created and never started. False if the engine does not say. */
+export async function hasNeverStarted(engine: Engine, id: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    return (await engine.inspectContainer(id, { signal })).state === 'created';
+  } catch {
+    signal.throwIfAborted();
+    return false;
+  }
 }
 
 /** Runs the command in the container as it is now. @throws HOOK_FAILED if it does not run; as {@link runHook} */

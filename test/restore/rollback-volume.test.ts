@@ -211,3 +211,48 @@ test('the data directory of a server that still runs is not exchanged, although 
   db.running = false;
   expect(await rollback(deps, request())).toMatchObject({ status: 'ok', of: 'r' });
 });
+
+test('in a copy, a rollback is refused before anything happens if the data may be that of another project', async () => {
+  await state.saveRollbacks([record('r', { group: 'g' })]);
+  const source = { kind: 'volume', name: 'web.media', project: 'shop', containerId: 'c', mount };
+  sources = [source as unknown as VolumeSource];
+  const engine = {
+    inspectContainer: async () => ({ labels: { 'com.docker.compose.project': 'shop' }, mounts: [mount] }),
+    inspectVolume: async () => ({ labels: { 'com.docker.compose.project': 'live' }, options: {} }),
+    listContainers: async () => [],
+  };
+  const deps = { ...makeDeps(), engine, isCopy: true } as unknown as RestoreDeps;
+  for (const attempt of [rollback, forget, () => rollbackAll(deps, request(), 'g')])
+    await expect(attempt(deps, request())).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+  expect(jobs).toEqual([]);
+});
+
+test('in a copy, a rollback names the project, and asks for its name', async () => {
+  await state.saveRollbacks([record('r')]);
+  const source = { kind: 'volume', name: 'web.media', project: 'shop', containerId: 'c', mount };
+  sources = [source as unknown as VolumeSource];
+  const labels = { 'com.docker.compose.project': 'shop' };
+  let isForeign = false;
+  const engine = {
+    inspectContainer: async () => ({ labels, mounts: [mount] }),
+    inspectVolume: async () => ({ labels, options: {} }),
+    listContainers: async () => (isForeign ? [{ name: 'live-web-1', labels: {}, mounts: [mount] }] : []),
+  };
+  const deps = { ...makeDeps(), engine, isCopy: true } as unknown as RestoreDeps;
+  const asked: string[] = [];
+  const confirm = async (name: string) => void asked.push(name);
+  await rollback(deps, { ...request(), confirm });
+  expect(asked).toEqual(['shop']);
+  expect(said[0]).toContain('Rollback of web.media in project shop: brings back');
+  // The check is repeated right before the swap.
+  jobs = [];
+  areas = [area('r')];
+  await state.saveRollbacks([record('r')]);
+  const confirmLate = async () => {
+    isForeign = true;
+  };
+  const late = { ...request(), confirm: confirmLate };
+  await expect(rollback(deps, late)).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+  expect(jobs).not.toContain('exchange');
+  expect(jobs.filter((kind) => kind !== 'areas' && kind !== 'check')).toEqual([]);
+});

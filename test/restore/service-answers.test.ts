@@ -18,7 +18,10 @@ afterEach(() => receiver?.close());
 /** Asks after a restore of {@link db}. */
 function ask(hooks: HookService[], engine: object = {}, answerMs = patience.answerMs) {
   const plan = async () => ({ sources: [] as PlannedSource[], hooks });
-  return askHealth({ engine: engine as Engine, plan }, { replaced: [db] }, signal, { ...patience, answerMs });
+  return askHealth({ engine: engine as Engine, plan }, { replaced: [db], warnings: [] }, signal, {
+    ...patience,
+    answerMs,
+  });
 }
 
 describe('lifeboat.health after a restore', () => {
@@ -50,23 +53,49 @@ describe('lifeboat.health after a restore', () => {
 
   test('is a failed check if the services cannot be listed', async () => {
     const deps = { engine: {} as Engine, plan: () => Promise.reject(new Error('no engine')) };
-    expect(await askHealth(deps, { replaced: [db] }, signal, patience)).toEqual([
+    expect(await askHealth(deps, { replaced: [db], warnings: [] }, signal, patience)).toEqual([
       { name: 'lifeboat.health', ok: false, detail: 'no engine' },
     ]);
   });
 
   test('adds nothing to the report if there is no question, and asks nobody if no data was replaced', async () => {
-    const report = { checks: [], steps: [] };
+    const report = { checks: [], steps: [], warnings: [] };
     const unused = { engine: {} as Engine, plan: () => Promise.reject(new Error('no engine')) };
     await reportHealth(unused, { replaced: [] }, signal, report);
     await reportHealth({ ...unused, plan: async () => ({ sources: [] }) }, { replaced: [db] }, signal, report);
-    expect(report).toEqual({ checks: [], steps: [] });
+    expect(report).toEqual({ checks: [], steps: [], warnings: [] });
+  });
+
+  test('in a copy, skips a URL, which may lead to the live service, and services that have never started', async () => {
+    receiver = await startReceiver();
+    const hooks = [
+      serviceOf({ health: { url: receiver.url } }),
+      serviceOf({ containerId: 'c3', containerName: 'copy-jobs-1', health: { argv: ['check'] } }),
+    ];
+    const engine = { inspectContainer: async () => ({ state: 'created', running: false }) } as unknown as Engine;
+    const deps = { engine, plan: async () => ({ sources: [], hooks }), isCopy: true };
+    const report = { checks: [], steps: [], warnings: [] };
+    await reportHealth(deps, { replaced: [db] }, signal, report);
+    expect(receiver.requests).toEqual([]);
+    expect(report).toEqual({
+      checks: [],
+      steps: [],
+      warnings: [
+        'lifeboat.health of shop-web-1 was not asked, because in a copy, its URL may lead to the live service',
+        'lifeboat.health of copy-jobs-1 was not asked, because the service has never started',
+      ],
+    });
   });
 
   test('ends with the reason of an interrupt', async () => {
     const why = new Error('stopped');
     const plan = async () => ({ sources: [], hooks: [serviceOf({ health: { url: 'http://127.77.0.1:1/' } })] });
-    const asked = askHealth({ engine: {} as Engine, plan }, { replaced: [db] }, AbortSignal.abort(why), patience);
+    const asked = askHealth(
+      { engine: {} as Engine, plan },
+      { replaced: [db], warnings: [] },
+      AbortSignal.abort(why),
+      patience,
+    );
     await expect(asked).rejects.toBe(why);
   });
 });

@@ -9,14 +9,14 @@ describe('the commands after a restore', () => {
   const gone = () => Promise.reject(new LifeboatError('ENGINE_UNREACHABLE', 'the engine does not answer'));
 
   it('are a failed check if the services cannot be listed, because the data is in place', async () => {
-    expect(await runRestoredHooks({ engine, plan: gone }, [], new AbortController().signal)).toEqual([
+    expect(await runRestoredHooks({ engine, plan: gone }, [], new AbortController().signal, [])).toEqual([
       { name: 'lifeboat.exec.restored', ok: false, detail: 'the engine does not answer' },
     ]);
   });
 
   it('end with the reason of an interrupt', async () => {
     const why = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
-    await expect(runRestoredHooks({ engine, plan: gone }, [], AbortSignal.abort(why))).rejects.toBe(why);
+    await expect(runRestoredHooks({ engine, plan: gone }, [], AbortSignal.abort(why), [])).rejects.toBe(why);
   });
 
   it.each([
@@ -28,8 +28,28 @@ describe('the commands after a restore', () => {
     const stopped = { inspectContainer: async () => state } as unknown as Engine;
     const db = { kind: 'postgres', project: 'shop', service: 'db', containerId: 'c2' } as PostgresSource;
     const plan = async () => ({ sources: [], hooks });
-    expect(await runRestoredHooks({ engine: stopped, plan }, [db], new AbortController().signal)).toEqual([
+    expect(await runRestoredHooks({ engine: stopped, plan }, [db], new AbortController().signal, [])).toEqual([
       { name: 'lifeboat.exec.restored in shop-web-1', ok: false, detail },
+    ]);
+  });
+
+  it('are skipped in a copy for services that have never started, and only for those', async () => {
+    const web = { containerId: 'c1', containerName: 'copy-web-1', project: 'copy', service: 'web', dependsOn: ['db'] };
+    const jobs = { ...web, containerId: 'c3', containerName: 'copy-jobs-1', service: 'jobs' };
+    const hooks = [web, jobs].map((one) => ({ ...one, restored: { argv: ['migrate'] } }));
+    const engine = {
+      inspectContainer: async (id: string) => ({ running: false, state: id === 'c1' ? 'created' : 'exited' }),
+    } as unknown as Engine;
+    const db = { kind: 'postgres', project: 'copy', service: 'db', containerId: 'c2' } as PostgresSource;
+    const deps = { engine, plan: async () => ({ sources: [], hooks }), isCopy: true };
+    const warnings: string[] = [];
+    expect(await runRestoredHooks(deps, [db], new AbortController().signal, warnings)).toEqual([
+      expect.objectContaining({ name: 'lifeboat.exec.restored in copy-jobs-1', ok: false }),
+    ]);
+    expect(warnings).toEqual([
+      expect.stringContaining(
+        'lifeboat.exec.restored of copy-web-1 did not run, because the service has never started',
+      ),
     ]);
   });
 });

@@ -2,7 +2,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import type { RestoreReport } from '../../report/events.ts';
 import { restoreCommand } from '../../report/restore-command.ts';
 import type { RestoreResult } from '../context.ts';
-import { liveNotes, noteLines, previewLines, serviceLines, summarise } from '../preview.ts';
+import { copyLines, liveNotes, noteLines, previewLines, serviceLines, summarise } from '../preview.ts';
 import { NO_SERVICES, type Services } from '../services.ts';
 import type { Part, Whole } from './parts.ts';
 import type { Unchanged } from './sources.ts';
@@ -14,6 +14,7 @@ export function showPreview(
   services: Services,
 ): void {
   const safety = request.safety && !deps.otherRepository;
+  for (const line of copyLines(deps)) request.say(line);
   for (const { request: own, prepared, opened } of parts) {
     if (failed.some(({ target }) => target === own.source)) continue;
     request.say(`${own.source} from ${opened.context.snapshot.id}`);

@@ -189,7 +189,7 @@ async function perform(whole: Whole): Promise<void> {
   await swapAll(whole, request.live ? async () => undefined : build);
   const done = active(whole).filter((part) => part.report.restored.length > 0);
   const replaced = done.flatMap(({ prepared: { preview } }) => preview.target ?? []);
-  report.checks.push(...(await runRestoredHooks(deps, replaced, request.signal)));
+  report.checks.push(...(await runRestoredHooks(deps, replaced, request.signal, report.warnings)));
   const questions = { replaced, healthUrl: request.healthUrl };
   await reportHealth(deps, questions, request.signal, report);
 }

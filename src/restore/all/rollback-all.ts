@@ -17,7 +17,7 @@ import { endJournals } from '../end-journal.ts';
 import { conclude, whileInPlace } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
 import { emptyReport } from '../part.ts';
-import { noteLines, serviceLines, summariseServices } from '../preview.ts';
+import { inCopy, noteLines, serviceLines, summariseServices } from '../preview.ts';
 import { namesReplaced, type RollbackRequest, type RollbackResult } from '../rollback.ts';
 import { type KeptData, withServer, withVolume } from '../rollback-data.ts';
 import { reportHealth } from '../service-health.ts';
@@ -174,7 +174,7 @@ async function ask(whole: Whole, group: string, isRestored: boolean): Promise<Se
   const services = request.stopServices ? await containersUsing(deps.engine, data, deps.agentId) : NO_SERVICES;
   const now = isRestored ? 'the data from before that restore' : 'the restored data';
   const names = parts.map(({ record }) => record.source).join(', ');
-  request.say(`Rollback of ${names}: brings back ${now} (restore ${group})`);
+  request.say(`Rollback of ${names}${inCopy(deps)}: brings back ${now} (restore ${group})`);
   for (const { target, error } of failed) request.say(`  ${target} stays as it is: ${error.message} (${error.code})`);
   for (const line of serviceLines(services, { will: request.dryRun ? 'would' : 'will' })) request.say(line);
   const created = isRestored ? createdNotes(parts.map(({ record }) => record)) : [];

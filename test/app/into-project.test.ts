@@ -1,0 +1,182 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { checkInto, projectOfRestore, settingsFor, startCommand } from '../../src/app/into-project.ts';
+import { sweepCopies } from '../../src/app/recovery.ts';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import type { Engine } from '../../src/docker/engine.ts';
+import { rememberVolumes } from '../../src/kept/copy-data.ts';
+import type { ContainerFacts } from '../../src/plan/model.ts';
+import { isInScope } from '../../src/plan/services.ts';
+import { parseSettings } from '../../src/plan/settings.ts';
+import { openState, type Rollback } from '../../src/run/state.ts';
+
+/** An engine with a container of each of these. */
+function engineWith(
+  containers: { project: string; running?: boolean; imageId?: string; imageLabels?: Record<string, string> }[],
+): Engine {
+  const labelsOf = (project: string) => ({ 'com.docker.compose.project': project });
+  return {
+    listContainers: async () =>
+      containers.map(({ project }, i) => ({ id: String(i), labels: labelsOf(project), networkMode: '' })),
+    inspectContainer: async (id: string) => {
+      const { project, running = true, imageId = `image-${id}` } = containers[Number(id)] ?? { project: '' };
+      return { id, name: `${project}-${id}`, imageId, running, labels: labelsOf(project), env: {}, mounts: [] };
+    },
+    inspectImage: async (imageId: string) => {
+      const found = containers.find((one, i) => imageId === (one.imageId ?? `image-${i}`));
+      return { labels: found?.imageLabels ?? {} };
+    },
+  } as unknown as Engine;
+}
+
+const self = { facts: { project: 'shop', imageId: 'own' } as ContainerFacts };
+const check = (containers: Parameters<typeof engineWith>[0], into = 'staging', settings: { project?: string } = {}) =>
+  checkInto(engineWith(containers), into, { self, settings });
+
+test.each(['all', 'shop,staging,other'])('with LIFEBOAT_SCOPE=%s, only services of the copy are targets', (scope) => {
+  const settings = parseSettings({ LIFEBOAT_SCOPE: scope }, () => '');
+  const inScope = (into?: string) =>
+    ['shop', 'staging', 'other'].filter((project) =>
+      isInScope({ project }, { settings: settingsFor(settings, into), project: into ?? 'shop' }),
+    );
+  expect(inScope()).toEqual(['shop', 'staging', 'other']);
+  expect(inScope('staging')).toEqual(['staging']);
+});
+
+test('accepts a project with containers', async () => {
+  await check([{ project: 'staging' }]);
+});
+
+test('refuses a project without containers, and names that are not of a project', async () => {
+  await expect(check([{ project: 'shop' }])).rejects.toMatchObject({ code: 'PROJECT_UNKNOWN' });
+  await expect(check([], '../state')).rejects.toMatchObject({ code: 'USAGE' });
+});
+
+test("refuses the agent's own project, by its labels or its settings", async () => {
+  await expect(check([{ project: 'shop' }], 'shop')).rejects.toMatchObject({ code: 'USAGE' });
+  const named = check([{ project: 'node' }], 'node', { project: 'node' });
+  await expect(named).rejects.toMatchObject({ code: 'USAGE' });
+});
+
+test.each([{ imageId: 'own' }, { imageLabels: { 'org.opencontainers.image.title': 'Lifeboat' } }])(
+  'refuses a project in which Lifeboat runs, known by %j',
+  async (agent) => {
+    const containers = [{ project: 'staging' }, { project: 'staging', ...agent }];
+    await expect(check(containers)).rejects.toMatchObject({
+      code: 'USAGE',
+      message: 'staging has a Lifeboat of its own, staging-1, so it is no copy',
+    });
+    // `docker compose create` creates it too.
+    await check([{ project: 'staging' }, { project: 'staging', running: false, ...agent }]);
+  },
+);
+
+describe('the command that starts the rest of a copy', () => {
+  const commandFor = (...labels: Record<string, string>[]) =>
+    startCommand(
+      { listContainers: async () => labels.map((one) => ({ labels: one })) } as unknown as Engine,
+      'staging',
+      'agent',
+    );
+  const labelsOf = (directory: string, files: string) => ({
+    'com.docker.compose.project.working_dir': directory,
+    'com.docker.compose.project.config_files': files,
+  });
+
+  test('has the Compose files of its containers, quoted for a shell', async () => {
+    const labels = labelsOf("/srv/my shop's", "/srv/my shop's/compose.yml,/srv/compose.staging.yml");
+    expect(await commandFor(labels, labels)).toBe(
+      String.raw`docker compose --project-name staging --project-directory '/srv/my shop'\''s' -f '/srv/my shop'\''s/compose.yml' -f /srv/compose.staging.yml up --detach --scale agent=0`,
+    );
+  });
+
+  test('names no file if the containers come from different ones, or Compose recorded none', async () => {
+    const unknown =
+      'docker compose --project-name staging -f FILE… up --detach --scale agent=0, with the Compose files of the copy';
+    expect(await commandFor(labelsOf('/srv', '/srv/a.yml'), labelsOf('/srv', '/srv/a.yml,/srv/b.yml'))).toBe(unknown);
+    expect(await commandFor({})).toBe(unknown);
+  });
+});
+
+describe('the state of copies', () => {
+  let spool: string;
+  beforeEach(() => {
+    spool = mkdtempSync(path.join(tmpdir(), 'lifeboat-into-'));
+  });
+  afterEach(() => rmSync(spool, { recursive: true, force: true }));
+  const stateOf = (project?: string) => path.join(spool, ...(project === undefined ? [] : ['into', project]), 'state');
+  const record = (project: string | undefined, ...ids: string[]) =>
+    openState(stateOf(project)).saveRollbacks(ids.map((id) => ({ id, group: `g${id}` }) as Rollback));
+
+  test('a rollback concerns the live project, and a copy only by the exact id of its restore', async () => {
+    await record(undefined, '20261120T0300-aaaa');
+    await record('staging', '20261120T0400-bbbb');
+    expect(await projectOfRestore(undefined, spool)).toBeUndefined();
+    expect(await projectOfRestore('20261120', spool)).toBeUndefined();
+    expect(await projectOfRestore('20261120T0400', spool)).toBeUndefined();
+    expect(await projectOfRestore('20261120T0400-bbbb', spool)).toBe('staging');
+    expect(await projectOfRestore('g20261120T0400-bbbb', spool)).toBe('staging');
+    expect(await projectOfRestore('g20261120T0400', spool)).toBeUndefined();
+  });
+
+  test('an id of restores of several projects is refused', async () => {
+    await record(undefined, 'x-aaaa');
+    await record('staging', 'x', 'y');
+    await record('test', 'y');
+    await expect(projectOfRestore('x', spool)).rejects.toMatchObject({
+      code: 'USAGE',
+      message: "restores of several projects start with x: Lifeboat's own project, staging",
+    });
+    await expect(projectOfRestore('y', spool)).rejects.toMatchObject({ code: 'USAGE' });
+  });
+
+  test('a damaged record of a copy does not keep the live project from a rollback', async () => {
+    await record(undefined, 'x');
+    mkdirSync(path.join(stateOf('staging'), 'rollbacks.json'), { recursive: true });
+    expect(await projectOfRestore('x', spool)).toBeUndefined();
+  });
+
+  /** Sweeps copies on an engine with these. Returns the projects that were recovered. */
+  async function sweep(present: { projects?: string[]; volumes?: string[] }, recover = async () => undefined) {
+    const recovered: string[] = [];
+    const engine = {
+      listContainers: async ({ labels }: { labels: string[] }) =>
+        (present.projects ?? []).filter((project) => labels[0] === `com.docker.compose.project=${project}`),
+      inspectVolume: async (name: string) => {
+        if (present.volumes?.includes(name)) return { labels: {}, options: {} };
+        const cause = Object.assign(new Error('no such volume'), { statusCode: 404 });
+        throw new LifeboatError('ENGINE_REFUSED', 'no such volume', { cause });
+      },
+    } as unknown as Engine;
+    await sweepCopies({ engine, log: silentLog, spool }, async (project) => {
+      recovered.push(project);
+      await recover();
+    });
+    return recovered;
+  }
+  const leaveJournal = (project: string) => {
+    mkdirSync(path.join(stateOf(project), 'runs'), { recursive: true });
+    writeFileSync(path.join(stateOf(project), 'runs/r.ndjson'), '');
+  };
+
+  test('is recovered at the start if a restore into it died, also after another one failed', async () => {
+    leaveJournal('broken');
+    leaveJournal('staging');
+    await record('whole', 'x');
+    const failing = () => Promise.reject(new Error('no engine'));
+    expect(await sweep({ projects: ['broken', 'staging', 'whole'] }, failing)).toEqual(['broken', 'staging']);
+  });
+
+  test('is forgotten once its containers and its volumes are gone', async () => {
+    await record('staging', 'x');
+    await rememberVolumes(stateOf('staging'), ['staging_media']);
+    await record('gone', 'y');
+    await rememberVolumes(stateOf('gone'), ['gone_media']);
+    await sweep({ volumes: ['staging_media'] });
+    expect(await projectOfRestore('x', spool)).toBe('staging');
+    expect(await projectOfRestore('y', spool)).toBeUndefined();
+  });
+});
