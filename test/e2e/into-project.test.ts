@@ -21,20 +21,23 @@ describe('restore --into-project', () => {
     stack = await Stack.start({
       services: {
         db: postgres(17, {
+          volumes: ['data:/var/lib/postgresql/data'],
           environment: { POSTGRES_DB: 'shop' },
           labels: {
             'lifeboat.postgres': 'true',
             'lifeboat.exec.restored': `psql -U postgres -v ON_ERROR_STOP=1 -c "UPDATE person SET name = 'nobody'" shop`,
           },
         }),
-        web: holder(['media:/media', './shared:/shared'], { 'lifeboat.volumes': 'media,/shared' }),
+        web: holder(['media:/media', './shared:/shared', 'memory:/memory'], {
+          'lifeboat.volumes': 'media,/shared,memory',
+        }),
       },
-      volumes: { media: {} },
+      volumes: { data: {}, media: {}, memory: { driver_opts: { type: 'tmpfs', device: 'tmpfs' } } },
       receiver: false,
     });
     copy = `${stack.project}-copy`;
     await stack.psql("CREATE TABLE person AS SELECT 'Ada' AS name", { database: 'shop' });
-    await stack.exec('web', ['sh', '-c', 'echo photo >/media/p']);
+    await stack.exec('web', ['sh', '-c', 'echo photo >/media/p; echo kept >/memory/m']);
     await mkdir(path.dirname(shared()), { recursive: true });
     await writeFile(shared(), 'stored');
     expect((await stack.backup()).report.status).toBe('ok');
@@ -74,7 +77,10 @@ describe('restore --into-project', () => {
     const some = ['restore', 'latest', 'db.postgres', 'web.media', '--into-project', copy, '--yes'];
     const { code, stdout, stderr } = await stack.lifeboat(...some);
     expect(code, stdout + stderr).toBe(0);
-    expect(stdout).toContain(`docker compose --project-name ${copy} up --detach --scale lifeboat=0`);
+    expect(stderr).toContain(`into project   ${copy}, a copy`);
+    const place = `--project-directory ${stack.directory} -f ${stack.directory}/compose`;
+    expect(stdout).toContain(`docker compose --project-name ${copy} ${place}`);
+    expect(stdout).toContain(' up --detach --scale lifeboat=0\n');
     expect(await names(copy)).toBe('nobody\n');
     expect(await names(stack.project)).toBe('Grace\n');
     expect(await stateOf(`${copy}-web-1`)).toMatch(/^created /);
@@ -85,7 +91,7 @@ describe('restore --into-project', () => {
     expect((await stack.json<StatusDocument>('status')).restores).toEqual([]);
   });
 
-  it('refuses data that both projects share, and restores the rest', async () => {
+  it('refuses binds and volumes with driver options, and restores the rest', async () => {
     const { code, stdout } = await stack.lifeboat(
       ...['restore', 'latest', '--all', '--into-project', copy, '--yes', '--json'],
     );
@@ -93,13 +99,16 @@ describe('restore --into-project', () => {
     expect({ code, status: result.status, project: result.project }).toEqual({
       ...{ code: 3, status: 'partial', project: copy },
     });
-    expect(result.failed?.map(({ target, error }) => [target, error.code])).toEqual([
+    expect(result.failed?.map(({ target, error }) => [target, error.code]).sort()).toEqual([
+      ['web.memory', 'TREE_TARGET_REFUSED'],
       ['web.shared', 'TREE_TARGET_REFUSED'],
     ]);
     expect(await readFile(shared(), 'utf8')).toBe('newer');
     expect(await inCopy('web', 'cat', '/media/p')).toBe('photo\n');
     // The id alone leads to the copy, and not to the data of the live project with the same name.
     await inCopy('db', 'psql', '-U', 'postgres', '-c', "UPDATE person SET name = 'later'", 'shop');
+    const part = await stack.lifeboat('rollback', result.id.slice(0, -1), '--yes');
+    expect(part.code, part.stdout + part.stderr).not.toBe(0);
     const back = await stack.lifeboat('rollback', result.id, '--yes');
     expect(back.code, back.stdout + back.stderr).toBe(0);
     expect(await names(copy)).toBe('nobody\n');
