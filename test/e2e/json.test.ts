@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holder, postgres, Stack } from '../harness/stack.ts';
+import { checkOutput } from '../json/documents.ts';
 
 /**
  * Each command prints the document that docs/json describes: the harness compares all output with the schemas. What
@@ -63,6 +64,7 @@ describe('--json', () => {
     const wrong: string[] = [];
     for (const line of lines) {
       const { code, stdout } = await stack.lifeboatInTurn(...line.split(' '), '--json');
+      checkOutput([...line.split(' '), '--json'], stdout, { strict: true });
       const document = JSON.parse(stdout) as object;
       const isResult = [0, 3, 4].includes(code) && !Object.keys(document).every((key) => /^(format|error)$/.test(key));
       if (!isResult) wrong.push(`${line} → ${code} ${stdout}`);

@@ -107,7 +107,8 @@ describe('docs/json', () => {
 
   test('a document that differs from its schema is found', () => {
     const pinned = { format: 1, snapshot: 'a', pinned: 'b' };
-    const check = (value: object) => () => checkOutput(['pin', 'latest', '--json'], JSON.stringify(value));
+    const check = (value: object) => () =>
+      checkOutput(['pin', 'latest', '--json'], JSON.stringify(value), { strict: true });
     expect(check(pinned)).not.toThrow();
     expect(check({ ...pinned, pinned: 1 })).toThrow(/pin\.schema\.json/);
     expect(check({ ...pinned, more: true })).toThrow(/more/);

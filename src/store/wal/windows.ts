@@ -13,6 +13,8 @@ export interface Base {
   /** recovery reads the WAL from `startLsn`; the data is consistent from `stopLsn` on */
   startLsn: string;
   stopLsn: string;
+  /** by the server's clock when the backup began, ISO time */
+  startTime?: string;
   /** by the server's clock when the backup had ended, ISO time */
   stopTime: string;
 }
