@@ -55,7 +55,7 @@ test.each([
 });
 
 test.each([
-  [503, 'The swarm does not have a leader. It\'s possible that too few managers are online.'],
+  [503, "The swarm does not have a leader. It's possible that too few managers are online."],
   [500, 'rpc error: code = DeadlineExceeded'],
 ])('labels that cannot be read now are in doubt (%d)', async (status, message) => {
   have({ ...task, 'lifeboat.volumes': 'true' });
@@ -67,9 +67,7 @@ test.each([
   const containers = facts.map((one) => ({ ...one, mounts: [mount] }));
   const plan = buildPlan({ project: 'shop', settings, containers, configFiles: false });
   expect(plan.unreadLabels).toBe(true);
-  expect(plan.sources).toMatchObject([
-    { name: 'db.m', keepInDoubt: 'the labels of its Swarm service cannot be read' },
-  ]);
+  expect(plan.sources).toMatchObject([{ name: 'db.m', keepInDoubt: 'the labels of its Swarm service cannot be read' }]);
   expect(plan.problems).toMatchObject([{ severity: 'error', code: 'ENGINE_REFUSED', subject: 'db' }]);
 });
 
