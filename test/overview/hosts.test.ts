@@ -78,7 +78,9 @@ describe('the state of all hosts', () => {
     expect(hosts.filter(isTroubled)).toEqual(late);
     const usual = Object.fromEntries(hosts.map(({ project, sources }) => [project, sources[0]?.usualMs]));
     expect(usual).toMatchObject({ daily: 86_400_000, weekly: 7 * 86_400_000, once: null });
-    expect(linesOf(hosts[0])).toContain('  ! a: no snapshot for 3 days, usually every 24h. Does its Lifeboat still run?');
+    expect(linesOf(hosts[0])).toContain(
+      '  ! a: no snapshot for 3 days, usually every 24h. Does its Lifeboat still run?',
+    );
     expect(linesOf(late[2])).toContain('  ! a: no snapshot for 18 days, rhythm unknown. Does its Lifeboat still run?');
   });
 
