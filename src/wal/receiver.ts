@@ -252,7 +252,10 @@ export class Receiver {
   }
 
   private noteGap(error: LifeboatError): void {
-    this.deps.log.error('WAL is missing; making a new base backup', { source: this.source.server, ...errorInfo(error) });
+    this.deps.log.error('WAL is missing; making a new base backup', {
+      source: this.source.server,
+      ...errorInfo(error),
+    });
     this.deps.alarm('wal-gap', this.source.server, errorInfo(error));
     this.reason = undefined;
     this.bases.want();
