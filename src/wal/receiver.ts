@@ -205,7 +205,6 @@ export class Receiver {
 
   /**
    * Ships received WAL, and watches the receiver. @throws when the receiver or the server must be reached again
-   *
    * @param whole ends a base backup, which outlives this connection
    */
   private async supervise(connected: Connected, signal: AbortSignal, whole: AbortSignal): Promise<void> {
@@ -252,10 +251,8 @@ export class Receiver {
   }
 
   private noteGap(error: LifeboatError): void {
-    this.deps.log.error('WAL is missing; making a new base backup', {
-      source: this.source.server,
-      ...errorInfo(error),
-    });
+    const info = { source: this.source.server, ...errorInfo(error) };
+    this.deps.log.error('WAL is missing; making a new base backup', info);
     this.deps.alarm('wal-gap', this.source.server, errorInfo(error));
     this.reason = undefined;
     this.bases.want();
