@@ -55,7 +55,7 @@ export default defineConfig({
           name: 'unit',
           include: ['test/**/*.test.ts'],
           exclude: REAL,
-          testTimeout: 20_000,
+          testTimeout: 60_000,
           // Half of the quick suite's time was loading the same modules for each file.
           isolate: false,
           maxWorkers: 3,

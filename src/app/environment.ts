@@ -28,7 +28,7 @@ import { locationOf, type OtherRepository, projectIn } from './other-repository.
 import { findSelf, offlineSelf, type Self } from './own-container.ts';
 import { type OwnRepository, ownRepository } from './own-repository.ts';
 import { createPlaces, type Places } from './places.ts';
-import { planNow, projectOf, spoolMountOf } from './self.ts';
+import { knownProject, planNow, projectOf, spoolMountOf } from './self.ts';
 import { treeStoreAt } from './tree-store.ts';
 
 /**
@@ -130,9 +130,10 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
   const self = found ?? (await offlineSelf());
   const ownDestination = openDestination(base.settings, { hurry });
   const destination = elsewhere === undefined ? ownDestination : openElsewhere(elsewhere, settings, { hurry });
-  const stored = otherRepository && (await projectIn(destination, otherRepository.project, self.facts.project));
-  if (into !== undefined) await checkInto(engine, into, { self, settings });
-  const project = into ?? (self.facts.project || !stored ? projectOf(self, settings) : stored);
+  const known = knownProject(self, settings);
+  const stored = otherRepository && (await projectIn(destination, otherRepository.project, known));
+  if (into !== undefined) await checkInto(engine, into, { ...self.facts, projects: [known, self.facts.project] });
+  const project = into ?? (known || !stored ? projectOf(self, settings) : stored);
   const spool = spoolOf(into);
   const state = openState(path.join(spool, 'state'), project);
   const journals = path.join(state.directory, 'runs');

@@ -9,7 +9,6 @@ import { quote } from '../plan/values/fields.ts';
 import { shellWord } from '../report/restore-command.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { openState } from '../run/state.ts';
-import type { Self } from './own-container.ts';
 
 /**
  * Restores into another Compose project of the same engine: a copy of the agent's own, `--into-project`. Its state,
@@ -39,25 +38,26 @@ export function settingsFor(settings: Settings, into: string | undefined): Setti
  * it, which would make it a live project with backups of its own.
  *
  * @param into as the user named it
+ * @param own the agent's own image, and the names of its project
  * @throws USAGE, PROJECT_UNKNOWN, ENGINE_*
  */
 export async function checkInto(
   engine: Engine,
   into: string,
-  { self, settings }: { self: Self; settings: Pick<Settings, 'project'> },
+  own: { projects: readonly string[]; imageId: string },
 ): Promise<void> {
   if (!/^[a-z0-9][a-z0-9_-]*$/.test(into)) {
     throw new LifeboatError('USAGE', `--into-project ${quote(into)} is not the name of a Compose project`, {
       hint: 'Names have lower-case letters, digits, hyphens and underscores.',
     });
   }
-  if (into === self.facts.project || into === settings.project) {
+  if (own.projects.includes(into)) {
     throw new LifeboatError('USAGE', `${into} is the project of Lifeboat itself`, {
       hint: 'Leave out --into-project to restore the project in place.',
     });
   }
   const containers = (await listFacts(engine)).filter(({ project }) => project === into);
-  const agent = containers.find((one) => one.running && isLifeboat(one, self.facts));
+  const agent = containers.find((one) => one.running && isLifeboat(one, own));
   if (agent) {
     throw new LifeboatError('USAGE', `${into} has a Lifeboat of its own, ${agent.name}, so it is no copy`, {
       hint: `If it is one, remove that container. If not, restore with the Lifeboat of ${into}, without --into-project.`,
@@ -69,7 +69,7 @@ export async function checkInto(
   });
 }
 
-function isLifeboat({ imageId, imageLabels }: ContainerFacts, own: ContainerFacts): boolean {
+function isLifeboat({ imageId, imageLabels }: ContainerFacts, own: { imageId: string }): boolean {
   return imageId === own.imageId || imageLabels['org.opencontainers.image.title'] === IMAGE_TITLE;
 }
 

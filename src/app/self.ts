@@ -23,13 +23,17 @@ import type { Self } from './own-container.ts';
  * Returns the Compose project of the agent. Throws AGENT_NOT_IN_CONTAINER if neither Compose nor the settings name one.
  */
 export function projectOf(self: Self, settings: Settings): string {
-  // In a stack, each node has an agent, and the settings give each a project of its own.
-  const isCompose = 'com.docker.compose.project' in self.facts.labels;
-  const project = isCompose ? self.facts.project : settings.project || self.facts.project;
+  const project = knownProject(self, settings);
   if (project) return project;
   throw new LifeboatError('AGENT_NOT_IN_CONTAINER', 'Compose did not start Lifeboat, so its project is not known', {
     hint: 'Start it with docker compose, or set LIFEBOAT_PROJECT.',
   });
+}
+
+/** Returns the project of the agent, under which its snapshots are stored, or an empty text if it is not known. */
+export function knownProject({ facts }: Self, settings: Pick<Settings, 'project'>): string {
+  // In a stack, each node has an agent, and the settings give each a project of its own.
+  return 'com.docker.compose.project' in facts.labels ? facts.project : settings.project || facts.project;
 }
 
 /** Returns the mount that helpers share with the agent. Throws AGENT_NOT_IN_CONTAINER if there is none. */

@@ -46,5 +46,7 @@ export function print<Name extends keyof Documents>(
   value: Documents[NoInfer<Name>],
   text: () => string,
 ): void {
-  io.out(json ? `${JSON.stringify(redactDeep({ format: FORMAT, ...value }))}\n` : `${redact(text())}\n`);
+  // At the top for readers, and last because a manifest has a format of its own.
+  const document = () => Object.assign({ format: FORMAT }, value, { format: FORMAT });
+  io.out(json ? `${JSON.stringify(redactDeep(document()))}\n` : `${redact(text())}\n`);
 }

@@ -5,7 +5,7 @@ import { EXIT } from '../base/exit.ts';
 import { redact } from '../base/redact.ts';
 import { isPattern } from '../plan/values/name-patterns.ts';
 import type { Listener } from '../report/events.ts';
-import { restoredSummary, restoreLines } from '../report/restore-text.ts';
+import { restoredSummary, restoreLines, restoreWarnings } from '../report/restore-text.ts';
 import { createProgress } from '../report/terminal/progress.ts';
 import type { Consent, RestoreRequest, RestoreResult } from '../restore/context.ts';
 import type { Aim } from '../restore/point/find-start.ts';
@@ -71,21 +71,23 @@ async function bringProject(
   const { dataCommands } = await import('../setup/new-host.ts');
   const restoreInto = (toDirectory: string) => run({ ...request, source: 'config', toDirectory });
   if (request.dryRun) return reported(call, await restoreInto(`${PROJECT_DIRECTORY}/restored`), false);
-  const files = await restoreProjectFiles(PROJECT_DIRECTORY, restoreInto);
+  const { files, result } = await restoreProjectFiles(PROJECT_DIRECTORY, restoreInto);
+  const warnings = restoreWarnings(result);
   const from = options.from as string;
   // A directory has another path in the container of the project, usually as its destination.
   const place = from.startsWith('/') ? {} : { from };
   const next = await dataCommands(PROJECT_DIRECTORY, {
     ...{ project: app.project, snapshot: request.snapshot, ...place },
   });
-  print(call, 'restore on a new host', { project: app.project, files, next }, () =>
+  print(call, 'restore on a new host', { project: app.project, files, warnings, next }, () =>
     [
       `Restored the files of project ${app.project}: ${files.join(', ')}`,
+      ...warnings.map((warning) => call.io.paint.warn(`  warning: ${warning}`)),
       'To restore its data, run these commands in the project directory:',
       ...next.map((line) => `    ${line}`),
     ].join('\n'),
   );
-  return EXIT.done;
+  return result.status === 'ok' ? EXIT.done : EXIT.partial;
 }
 
 /** Runs a restore with its lines and its progress shown to the user. */

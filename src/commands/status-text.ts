@@ -1,7 +1,7 @@
 import { errorOf } from '../backup/others.ts';
 import type { HostState } from '../overview/hosts.ts';
 import { fallAdvice, fallText } from '../report/fall.ts';
-import { formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
+import { formatAge, formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
 import { problemLines } from '../report/problem-text.ts';
 import type { LastGood } from '../run/history.ts';
@@ -87,7 +87,8 @@ export function targetLines(all: readonly SourceTargets[], now: Date, paint: Pai
 }
 
 /** Renders a project of `status --all-hosts`. */
-export function hostLines({ project, newest, late, sources, error }: HostState, now: Date, paint: Paint): string[] {
+export function hostLines(host: HostState, now: Date, paint: Paint): string[] {
+  const { project, newest, sources, damaged, error } = host;
   const ago = newest === null ? 'no snapshot' : `newest snapshot ${formatAgo(new Date(newest), now)}`;
   const rows = sources.map(({ name, status, lastGood }) => [
     oneLine(name),
@@ -98,10 +99,35 @@ export function hostLines({ project, newest, late, sources, error }: HostState, 
     lastGood ? formatBytes(lastGood.bytes) : '',
     lastGood?.snapshot ?? '',
   ]);
+  const errors = [...damaged, ...(error ? [error] : [])];
   return [
     `${paint.bold(oneLine(project))} · ${ago}`,
     ...table(rows, { indent: 2, align: ['left', 'left', 'left', 'right'] }),
-    ...(late ? [`  ${paint.bad('!')} it is backed up more often otherwise: look whether its Lifeboat still runs`] : []),
-    ...(error ? [`  ${paint.bad('!')} ${error.message} (${error.code})`] : []),
+    ...rhythmTexts(sources, now).map((text) => `  ${paint.bad('!')} ${text}`),
+    ...errors.map(({ message, code }) => `  ${paint.bad('!')} ${oneLine(message)} (${code})`),
   ];
+}
+
+/** Returns one text for all sources to which it applies: usually the agent is gone, and all are late. */
+function rhythmTexts(sources: HostState['sources'], now: Date): string[] {
+  const texts = sources.flatMap(({ name, attention, newest, usualMs }) => {
+    if (attention === 'ahead') {
+      return [{ name, text: 'the newest snapshot is dated in the future; the clock was ahead then, or is behind now' }];
+    }
+    if (attention !== 'late') return [];
+    const usually = usualMs === null ? 'rhythm unknown' : `usually every ${formatUsual(usualMs)}`;
+    const since = formatAge(now.getTime() - Date.parse(newest));
+    return [{ name, text: `no snapshot for ${since}, ${usually}. Does its Lifeboat still run?` }];
+  });
+  return [...Map.groupBy(texts, ({ text }) => text)].map(
+    ([text, same]) => `${same.map(({ name }) => oneLine(name)).join(', ')}: ${text}`,
+  );
+}
+
+const HOUR_MS = 3_600_000;
+
+/** Rounds: a schedule of a day leaves gaps of a few seconds more or less. */
+function formatUsual(ms: number): string {
+  const unit = ms < HOUR_MS ? HOUR_MS / 60 : HOUR_MS;
+  return formatAge(Math.round(ms / unit) * unit);
 }

@@ -6,7 +6,7 @@ import type { ContainerDetails, ContainerSummary } from './answers.ts';
 import type { CallOptions, Engine } from './engine.ts';
 import { isNotFound } from './engine-errors.ts';
 import { RUN_LABEL } from './helper-labels.ts';
-import { placeOf, withServiceLabels } from './swarm.ts';
+import { placeOf, type ServiceLabels, withServiceLabels } from './swarm.ts';
 
 /** The number of concurrent inspections: enough to be quick, few enough not to burden the engine. */
 const CONCURRENCY = 8;
@@ -68,7 +68,7 @@ export async function listForPlan(
       if (isOwn(placeOf(one.labels)?.project ?? '')) return factsOf(engine, one.id, {});
       const known = before?.get(one.id) ?? (await factsOf(engine, one.id, {}));
       if (!known) return undefined;
-      now.set(one.id, known);
+      if (known.unreadLabels === undefined) now.set(one.id, known);
       const { name, state } = one;
       return { ...known, name, running: isRunning(state), ...(known.life ? { life: { ...known.life, state } } : {}) };
     },
@@ -116,8 +116,8 @@ function isCandidate({ labels, networkMode }: ContainerSummary, all: boolean): b
 export async function factsOf(engine: Engine, id: string, options: CallOptions): Promise<ContainerFacts | undefined> {
   try {
     const details = await engine.inspectContainer(id, options);
-    const labels = await withServiceLabels(engine, details.labels, options);
-    return toFacts({ ...details, labels }, await labelsOfImage(engine, details.imageId, options));
+    const all = await withServiceLabels(engine, details.labels, options);
+    return toFacts({ ...details, ...all }, await labelsOfImage(engine, details.imageId, options));
   } catch (error) {
     if (isNotFound(error)) return undefined;
     throw error;
@@ -143,7 +143,7 @@ async function labelsOfImage(engine: Engine, id: string, options: CallOptions): 
   }
 }
 
-function toFacts(details: ContainerDetails, labels: Record<string, string>): ContainerFacts {
+function toFacts(details: ContainerDetails & ServiceLabels, labels: Record<string, string>): ContainerFacts {
   return {
     id: details.id,
     name: details.name,
@@ -152,6 +152,7 @@ function toFacts(details: ContainerDetails, labels: Record<string, string>): Con
     running: details.running,
     life: lifeOf(details),
     labels: details.labels,
+    ...(details.unreadLabels === undefined ? {} : { unreadLabels: details.unreadLabels }),
     imageLabels: labels,
     env: details.env,
     command: details.command,

@@ -1,5 +1,6 @@
-import { LifeboatError } from '../base/errors.ts';
+import { hasCode, type LifeboatError } from '../base/errors.ts';
 import type { CallOptions, Engine } from './engine.ts';
+import { isForbidden, isNotFound } from './engine-errors.ts';
 
 /**
  * Containers of a Swarm. `docker stack deploy` gives a container the labels of its service under `labels`. Labels under
@@ -29,9 +30,16 @@ export function stackFilter(project: string, service: string): string[] {
   return [`${STACK}=${project}`, `${SERVICE_NAME}=${project}_${service}`];
 }
 
+/** The labels of a container and of its service. */
+export interface ServiceLabels {
+  labels: Record<string, string>;
+  /** why the service may have labels that are not known now: a Swarm without a leader shows no service */
+  unreadLabels?: string;
+}
+
 /**
  * Adds the labels of Lifeboat under `deploy.labels` to those of a container, which win. A worker of the Swarm does not
- * know them, and a proxy may hide them: then the container's own labels count alone.
+ * know them, a proxy may hide them, and the service may be gone: then the container's own labels count alone.
  *
  * @throws ENGINE_UNREACHABLE, the signal's reason
  */
@@ -39,15 +47,20 @@ export async function withServiceLabels(
   engine: Pick<Engine, 'inspectService'>,
   labels: Labels,
   options: CallOptions,
-): Promise<Record<string, string>> {
+): Promise<ServiceLabels> {
   const id = labels[SERVICE_ID];
-  if (id === undefined) return labels;
+  if (id === undefined) return { labels };
   try {
     const service = await engine.inspectService(id, options);
     const own = Object.entries(service.labels).filter(([key]) => /^lifeboat/i.test(key));
-    return { ...Object.fromEntries(own), ...labels };
+    return { labels: { ...Object.fromEntries(own), ...labels } };
   } catch (error) {
-    if (error instanceof LifeboatError && error.code === 'ENGINE_REFUSED') return labels;
-    throw error;
+    if (!hasCode(error, 'ENGINE_REFUSED')) throw error;
+    return hasNoLabels(error) ? { labels } : { labels, unreadLabels: error.message };
   }
+}
+
+/** Returns whether an engine always refuses to show a service, so that its labels were never used. */
+function hasNoLabels(error: LifeboatError): boolean {
+  return isForbidden(error) || isNotFound(error) || /not a swarm manager/i.test(error.message);
 }

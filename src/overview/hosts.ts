@@ -1,9 +1,12 @@
 import { type ErrorInfo, errorInfo } from '../base/errors.ts';
+import { isFuture } from '../plan/values/clock.ts';
 import type { RunStatus } from '../report/events.ts';
 import type { LastGoodReport } from '../report/last-good.ts';
 import { lastGoodOf, lastGoodReport } from '../run/history.ts';
 import { isRegular, type Manifest } from '../store/objects/manifest.ts';
-import type { Repository } from '../store/repository/repository.ts';
+import { groupDamaged } from '../store/repository/damaged-groups.ts';
+import type { Repository, SnapshotList } from '../store/repository/repository.ts';
+import { unsigned } from '../store/repository/signing.ts';
 
 /** A source of a project in a repository, as its snapshots show it. */
 interface HostSource {
@@ -16,24 +19,37 @@ interface HostSource {
         bytes: number;
       })
     | null;
+  /** ISO time of its newest snapshot, good or not */
+  newest: string;
+  /** the median time between its last snapshots, milliseconds; null with fewer than three snapshots */
+  usualMs: number | null;
+  /** `late`: no snapshot for much longer than usual; `ahead`: its newest snapshot is dated in the future */
+  attention: 'late' | 'ahead' | null;
 }
 
 /** A project in a repository. One agent writes it, often that of one host. */
 export interface HostState {
   project: string;
-  /** ISO time of its newest snapshot; null if it has none that can be read */
+  /** ISO time of its newest snapshot; null if it has none that can be read, apart from safety snapshots and imports */
   newest: string | null;
-  /** no snapshot for more than twice as long as there ever was between its last ones: its agent may be gone */
+  /** a source has no snapshot for much longer than usual: its agent may be gone */
   late: boolean;
+  /** sorted by name */
   sources: HostSource[];
-  /** why its snapshots cannot be read */
+  /** why some of its snapshots cannot be used: they are damaged, or not signed; one error for each reason */
+  damaged: ErrorInfo[];
+  /** why none of its snapshots can be read */
   error?: ErrorInfo;
 }
 
-/** How many snapshots show how often a project is backed up. */
-const LAST = 8;
-/** Snapshots by hand may be minutes apart, and that is no schedule: milliseconds. */
-const LEAST_GAP_MS = 3_600_000;
+/** The number of snapshots that show how often a source is backed up. */
+const LAST = 16;
+/** Snapshots by hand may be minutes apart, and that is no schedule: no source is late before, milliseconds. */
+const LEAST_LIMIT_MS = 6 * 3_600_000;
+/** A source with fewer snapshots does not show how often it is backed up. */
+const LEAST_SNAPSHOTS = 3;
+/** Such a source is late after this time, milliseconds. */
+const UNKNOWN_LIMIT_MS = 48 * 3_600_000;
 
 /**
  * Reads the state of all projects of a repository from their snapshots alone. A project that cannot be read does not
@@ -51,41 +67,61 @@ export async function readHosts(
   const all: HostState[] = [];
   for (const project of projects.toSorted()) {
     try {
-      const { snapshots } = await (await open(project)).snapshots(signal);
-      const manifests = snapshots.map(({ manifest }) => manifest).filter(isRegular);
-      all.push(stateOf(project, manifests, now));
+      all.push(stateOf(project, await (await open(project)).snapshots(signal), now));
     } catch (error) {
       signal.throwIfAborted();
-      all.push({ project, newest: null, late: false, sources: [], error: errorInfo(error) });
+      all.push({ project, newest: null, late: false, sources: [], damaged: [], error: errorInfo(error) });
     }
   }
   return all;
 }
 
-/** @param manifests newest first */
-function stateOf(project: string, manifests: readonly Manifest[], now: Date): HostState {
+function stateOf(project: string, { snapshots, damaged }: SnapshotList, now: Date): HostState {
+  // Nobody vouches for an unsigned manifest. It is no backup, and if there is no signed one, the key may be wrong.
+  const trusted = snapshots.filter(({ unsigned: isUnsigned }) => !isUnsigned);
+  const refused = trusted.length > 0 ? [] : snapshots.map(({ manifest: { id } }) => ({ id, error: unsigned(id) }));
+  const manifests = trusted.map(({ manifest }) => manifest).filter(isRegular);
   const names = new Set(manifests.flatMap(({ sources }) => Object.keys(sources)));
-  const sources = [...names].sort().map((name): HostSource => {
-    const newest = manifests.find((one) => one.sources[name] !== undefined)?.sources[name];
-    const good = lastGoodOf(manifests, name);
-    return {
-      name,
-      status: newest?.status ?? 'failed',
-      lastGood: good ? { ...lastGoodReport(good), bytes: good.entry.bytes } : null,
-    };
-  });
-  return { project, newest: manifests[0]?.end ?? null, late: isLate(manifests, now), sources };
+  const sources = [...names].sort().map((name) => sourceOf(manifests, name, now));
+  return {
+    project,
+    newest: manifests[0]?.end ?? null,
+    late: sources.some(({ attention }) => attention === 'late'),
+    sources,
+    damaged: groupDamaged([...damaged, ...refused]).map(({ error }) => error),
+  };
 }
 
-function isLate(manifests: readonly Manifest[], now: Date): boolean {
+/** @param manifests newest first; one of them has the source */
+function sourceOf(manifests: readonly Manifest[], name: string, now: Date): HostSource {
+  const own = manifests.filter(({ sources }) => sources[name] !== undefined);
+  const [newest] = own as [Manifest, ...Manifest[]];
+  const good = lastGoodOf(own, name);
+  const usualMs = usualGap(own);
+  return {
+    name,
+    status: newest.sources[name]?.status ?? 'failed',
+    lastGood: good ? { ...lastGoodReport(good), bytes: good.entry.bytes } : null,
+    ...{ newest: newest.end, usualMs, attention: attentionOf(Date.parse(newest.end), usualMs, now.getTime()) },
+  };
+}
+
+/** Returns the median, because one long outage says nothing about the schedule. */
+function usualGap(manifests: readonly Manifest[]): number | null {
+  if (manifests.length < LEAST_SNAPSHOTS) return null;
   const ends = manifests.slice(0, LAST).map(({ end }) => Date.parse(end));
-  const [newest] = ends;
-  const gaps = ends.slice(1).map((end, i) => (ends[i] as number) - end);
-  if (newest === undefined || gaps.length === 0) return false;
-  return now.getTime() - newest > 2 * Math.max(LEAST_GAP_MS, ...gaps);
+  const gaps = ends.slice(1).map((end, i) => Math.abs((ends[i] as number) - end));
+  return gaps.sort((a, b) => a - b)[Math.floor((gaps.length - 1) / 2)] ?? null;
+}
+
+function attentionOf(newest: number, usualMs: number | null, now: number): HostSource['attention'] {
+  if (isFuture(newest, now)) return 'ahead';
+  const limit = usualMs === null ? UNKNOWN_LIMIT_MS : Math.max(LEAST_LIMIT_MS, 2 * usualMs);
+  return now - newest > limit ? 'late' : null;
 }
 
 /** Returns whether a person has to look at a project. */
-export function isTroubled({ late, error, sources }: HostState): boolean {
-  return late || error !== undefined || sources.some(({ status }) => status !== 'ok');
+export function isTroubled({ newest, error, damaged, sources }: HostState): boolean {
+  if (newest === null || error !== undefined || damaged.length > 0) return true;
+  return sources.some(({ status, attention }) => status !== 'ok' || attention !== null);
 }

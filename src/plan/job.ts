@@ -1,6 +1,6 @@
 import { planConfig } from './config.ts';
 import { withFileMounts } from './host-paths.ts';
-import { blocksAll, isAboutKeep, labelProblem, nothingLabelled } from './label-problems.ts';
+import { blocksAll, isAboutKeep, labelProblem, nothingLabelled, unreadLabels } from './label-problems.ts';
 import type { HookService, Note, Plan, PlannedSource, Problem, VolumeSource } from './model.ts';
 import { baseSource, postgresSource, stoppedDatabase, stoppedOf } from './postgres.ts';
 import {
@@ -77,8 +77,10 @@ export function buildPlan(input: PlanInput): Plan {
     notes.push(...config.notes);
   }
   problems.push(...nothingLabelled(services, input), ...strayCredentials(sources, input.settings));
+  const isUnread = inScope.some(({ unreadLabels }) => unreadLabels !== undefined);
   return {
     project: input.project,
+    ...(isUnread ? { unreadLabels: true } : {}),
     sources: withFileMounts(sources, input).sort((a, b) => (a.name < b.name ? -1 : 1)),
     problems: ordered(problems),
     ...(hooks.length > 0 ? { hooks } : {}),
@@ -95,7 +97,7 @@ function isVolume(candidate: Candidate): candidate is Candidate & { source: Volu
 function planService(service: Service, slug: string, input: PlanInput): ServicePlan {
   const { subject } = service;
   const usable: Asked[] = [];
-  const problems: Problem[] = [];
+  const problems: Problem[] = unreadLabels(service);
   for (const asked of service.containers) {
     problems.push(
       ...asked.mistakes.map((mistake) =>
@@ -158,6 +160,9 @@ function missingOf(
 
 /** Returns why the keep policy of a service is in doubt. A mistake in one container applies to all of its sources. */
 function keepDoubt({ containers }: Service): Pick<PlannedSource, 'keepInDoubt'> {
+  if (containers.some(({ container }) => container.unreadLabels !== undefined)) {
+    return { keepInDoubt: 'the labels of its Swarm service cannot be read' };
+  }
   const about = containers.flatMap(({ container, mistakes }) =>
     mistakes.filter((mistake) => isAboutKeep(mistake, container.labels[mistake.key])),
   );

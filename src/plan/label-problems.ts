@@ -71,6 +71,14 @@ export function labelProblem(subject: string, mistake: Mistake, { container, ask
   };
 }
 
+/** Reports that a Swarm does not show the labels of a service now, for example because it has no leader. */
+export function unreadLabels({ subject, containers }: Service): Problem[] {
+  const found = containers.find(({ container }) => container.unreadLabels !== undefined);
+  if (!found) return [];
+  const message = `the labels of its Swarm service cannot be read, so none of its snapshots is pruned`;
+  return [{ severity: 'error', code: 'ENGINE_REFUSED', subject, message, cause: found.container.unreadLabels ?? '' }];
+}
+
 /**
  * Reports that nothing is labelled, in all of the scope or in one listed project. A run without sources must not
  * succeed.

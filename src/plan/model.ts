@@ -46,6 +46,8 @@ export interface ContainerFacts {
   /** absent if it is unknown */
   life?: ContainerLife;
   labels: Record<string, string>;
+  /** why the labels of its Swarm service cannot be read now; absent if they are in `labels` */
+  unreadLabels?: string;
   /** labels of its image: an equal label of the container is inherited, not set by the user */
   imageLabels: Record<string, string>;
   env: Record<string, string>;
@@ -243,6 +245,8 @@ export interface Plan {
   shared?: Readonly<Record<string, string>>;
   /** databases whose container does not run, by source name; absent if there are none */
   stopped?: Readonly<Record<string, StoppedDatabase>>;
+  /** the labels of a Swarm service cannot be read now, so sources may be missing; absent if all are known */
+  unreadLabels?: true;
   /** labelled containers that are about to start, see awaited.ts; absent if there are none */
   awaited?: string[];
 }

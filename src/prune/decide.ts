@@ -47,7 +47,8 @@ function ruleOf(name: string, { manifests, plan, keep, listSourceStatuses, accep
   const present = storedAs?.keep ?? keep;
   // The run that changes the name does not judge the history under the former name.
   const isNew = storedAs && manifests.filter(({ sources }) => isStored(sources[storedAs.name])).length < 2;
-  const hold = storedAs?.keepInDoubt ?? (isNew ? `its volume has just become ${storedAs.name}` : undefined);
+  const unread = plan.unreadLabels ? 'the labels of a Swarm service cannot be read' : undefined;
+  const hold = storedAs?.keepInDoubt ?? (isNew ? `its volume has just become ${storedAs.name}` : unread);
   return {
     policy: parsed && 'value' in parsed ? eitherPolicy(present, parsed.value) : present,
     ...(manifests.some(({ sources }) => sources[name]?.kind === 'base') ? { startsWindow: true as const } : {}),

@@ -81,6 +81,16 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
   return lines;
 }
 
+/** Returns what went wrong in a restore that goes on, as texts of one line. */
+export function restoreWarnings({ failed = [], checks, warnings, error }: RestoreReport): string[] {
+  return [
+    ...failed.map((one) => `not restored: ${one.target}: ${one.error.message} (${one.error.code})`),
+    ...checks.filter(({ ok }) => !ok).map(({ name, detail }) => `failed: ${name}${detail ? ` (${detail})` : ''}`),
+    ...warnings,
+    ...(error ? [`${error.message} (${error.code})`] : []),
+  ].map(oneLine);
+}
+
 /** Returns lines with the time for which services were stopped, and the time that the swap of the data took. */
 function downtimeLines({ stoppedMs, withoutDataMs }: RestoreReport): string[] {
   const swap = withoutDataMs === undefined ? undefined : `the swap of the data took ${formatMs(withoutDataMs)}`;

@@ -151,7 +151,7 @@ function usingVolume(
  * running writes to the files that are put aside, and damages both. Others may have been left out: the user asked for
  * that, the container would be removed by a stop, or it belongs to another project.
  *
- * @param which `onlyForeign`: only the containers of other projects, which Lifeboat never stops
+ * @param options `onlyForeign`: only the containers of other projects, which Lifeboat never stops
  * @throws TREE_TARGET_REFUSED; ENGINE_*
  */
 export async function refuseWriters(

@@ -51,14 +51,17 @@ export class BaseMaker {
 
   /**
    * Begins a base backup if none of the stored ones leads to the end of the stored WAL. Throws as the repository does.
+   *
+   * @param signals `read`: ends the reads of the repository before the base backup; `make`: ends the base backup, which
+   *   goes on after `read` has aborted
    */
-  async provide(end: WalEnd, signal: AbortSignal): Promise<void> {
+  async provide(end: WalEnd, { read, make }: { read: AbortSignal; make: AbortSignal }): Promise<void> {
     if (!this.wanted || this.making || performance.now() < this.next) return;
     this.next = performance.now() + Math.min(BASE_PAUSE_MS * 2 ** this.attempts, LONGEST_PAUSE_MS);
     const { deps, source } = this;
     const names = { source: source.server, base: source.name };
-    const { windows } = await readRecoverable(await deps.repository(), names, undefined, signal);
-    signal.throwIfAborted();
+    const { windows } = await readRecoverable(await deps.repository(), names, undefined, read);
+    read.throwIfAborted();
     this.wanted = !windows.some((one) => leadsTo(one, end));
     if (!this.wanted) {
       this.attempts = 0;
@@ -68,7 +71,7 @@ export class BaseMaker {
     this.attempts++;
     deps.log.info('making a base backup, because the stored WAL follows none', { source: source.server });
     this.making = deps
-      .makeBase(source, signal)
+      .makeBase(source, make)
       .then((made) => {
         if (made) return;
         this.attempts--;

@@ -24,7 +24,7 @@ export async function leaveAll(
   last?: SlotState['slot'],
 ): Promise<void> {
   const state = await readSlot(session, slot);
-  await storeAll(shipping, last ? { ...state, slot: last } : state, signal);
+  await storeAll(shipping, last ? { ...state, slot: last } : settled(state), signal);
   await empty(directory);
 }
 
@@ -41,6 +41,12 @@ export async function leaveTimeline(
   if (!(await holdsOtherTimeline(directory, state.timeline, segmentSize))) return;
   await storeAll(shipping, state, signal);
   await removeOtherTimelines(directory, state.timeline, segmentSize);
+}
+
+/** Returns the state of a slot whose receiver has ended: it had written everything that the slot does not keep. */
+function settled(state: SlotState): SlotState {
+  const { slot } = state;
+  return slot?.kept === undefined ? state : { ...state, slot: { received: slot.kept, ...slot } };
 }
 
 async function storeAll(shipping: Shipping, state: SlotState, signal: AbortSignal): Promise<void> {

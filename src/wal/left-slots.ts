@@ -46,7 +46,9 @@ export class LeftSlots {
         records.map(async (record) => {
           const { leftSince, ...rest } = record;
           if (wanted.has(`${record.source}.base`)) return rest;
-          return this.judge({ ...rest, leftSince: leftSince ?? this.deps.now().toISOString() }, plan, signal);
+          // The grace period begins again as long as a label may only be hidden.
+          const since = plan.unreadLabels ? undefined : leftSince;
+          return this.judge({ ...rest, leftSince: since ?? this.deps.now().toISOString() }, plan, signal);
         }),
       );
       const remaining = judged.filter((one) => one !== undefined);

@@ -2,7 +2,6 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, hasCode, type LifeboatError } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
 import { WAL_RUN } from '../docker/helper-labels.ts';
 import type { BaseSource } from '../plan/model.ts';
 import { serverOf } from '../plan/postgres.ts';
@@ -53,7 +52,6 @@ interface Connected {
 export class Receiver {
   private readonly deps: ReceiverDeps;
   private readonly source: BaseSource;
-  private readonly log: Log;
   private readonly status: ReceiverStatus;
   private readonly bases: BaseMaker;
   /** why WAL is missing, until the gap is recorded */
@@ -67,7 +65,6 @@ export class Receiver {
   constructor(deps: ReceiverDeps, source: BaseSource) {
     this.deps = deps;
     this.source = source;
-    this.log = deps.log;
     this.intervalMs = storeIntervalMs(source.rpoMs);
     this.bases = new BaseMaker(deps, source);
     this.status = new ReceiverStatus(deps, source);
@@ -158,7 +155,7 @@ export class Receiver {
     { tools, session, root }: Pick<Connected, 'tools' | 'session'> & { root: string },
     signal: AbortSignal,
   ): Promise<Connected> {
-    const { deps, source, log } = this;
+    const { deps, source } = this;
     const facts = await readReplicationFacts(session);
     const home = await deps.home();
     const slot = slotName(home, deps.project, source.server);
@@ -182,8 +179,8 @@ export class Receiver {
       onGap: (error) => this.noteGap(error),
     });
     if (writer.home !== undefined && writer.home !== home)
-      await dropFormerSlot({ session, source, log }, slotName(writer.home, deps.project, source.server));
-    const replaced = await ensureSlot({ ...{ session, slot, source, log, renew: this.renew }, ...deps }, before);
+      await dropFormerSlot({ session, source, log: deps.log }, slotName(writer.home, deps.project, source.server));
+    const replaced = await ensureSlot({ ...{ session, slot, source, renew: this.renew }, ...deps }, before);
     this.renew = false;
     if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
     if (this.reason !== undefined) shipping.expectGap(this.reason);
@@ -206,8 +203,10 @@ export class Receiver {
     }
   }
 
-  // A base backup outlives this connection: only `whole` ends it.
-  /** Ships received WAL, and watches the receiver. @throws when the receiver or the server must be reached again */
+  /**
+   * Ships received WAL, and watches the receiver. @throws when the receiver or the server must be reached again
+   * @param whole ends a base backup, which outlives this connection
+   */
   private async supervise(connected: Connected, signal: AbortSignal, whole: AbortSignal): Promise<void> {
     const { session, slot, shipping, facts } = connected;
     const progress = new Progress();
@@ -222,8 +221,8 @@ export class Receiver {
         shipping.expectGap(undefined);
       }
       if (shipped?.stored !== undefined && !shipped.more) {
-        const { timeline } = state;
-        await this.bases.provide({ systemId: facts.systemId, timeline, stored: shipped.stored }, whole);
+        const end = { systemId: facts.systemId, timeline: state.timeline, stored: shipped.stored };
+        await this.bases.provide(end, { read: signal, make: whole });
       }
       if (!shipped) await refuseFullSpool(connected.directory);
       if (!shipped?.more) await sleep(this.intervalMs, undefined, { signal });
@@ -246,13 +245,14 @@ export class Receiver {
 
   /** Tells people about an error that the receiver survives. */
   private raise(error: LifeboatError): void {
-    this.log.warn(error.message, { source: this.source.server, ...errorInfo(error) });
+    this.deps.log.warn(error.message, { source: this.source.server, ...errorInfo(error) });
     const topic = hasCode(error, 'WAL_BEHIND') ? 'wal-behind' : 'wal-gap';
     this.deps.alarm(topic, this.source.server, errorInfo(error));
   }
 
   private noteGap(error: LifeboatError): void {
-    this.log.error('WAL is missing; making a new base backup', { source: this.source.server, ...errorInfo(error) });
+    const info = { source: this.source.server, ...errorInfo(error) };
+    this.deps.log.error('WAL is missing; making a new base backup', info);
     this.deps.alarm('wal-gap', this.source.server, errorInfo(error));
     this.reason = undefined;
     this.bases.want();

@@ -56,6 +56,8 @@ export class Receivers {
     const wanted = new Map(sources.filter((one) => one.kind === 'base').map((one) => [one.server, one]));
     for (const [name, { key }] of this.running) {
       const source = wanted.get(name);
+      // A Swarm that does not show its labels now may still ask for this receiver.
+      if (source === undefined && plan.unreadLabels) continue;
       if (source === undefined || keyOf(source) !== key) await this.end(name);
     }
     if (wanted.size > 0 && !this.cleared) {

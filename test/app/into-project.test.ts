@@ -8,7 +8,6 @@ import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { Engine } from '../../src/docker/engine.ts';
 import { rememberVolumes } from '../../src/kept/copy-data.ts';
-import type { ContainerFacts } from '../../src/plan/model.ts';
 import { isInScope } from '../../src/plan/services.ts';
 import { parseSettings } from '../../src/plan/settings.ts';
 import { openState, type Rollback } from '../../src/run/state.ts';
@@ -32,9 +31,9 @@ function engineWith(
   } as unknown as Engine;
 }
 
-const self = { facts: { project: 'shop', imageId: 'own' } as ContainerFacts };
-const check = (containers: Parameters<typeof engineWith>[0], into = 'staging', settings: { project?: string } = {}) =>
-  checkInto(engineWith(containers), into, { self, settings });
+const own = { projects: ['node', 'shop'], imageId: 'own' };
+const check = (containers: Parameters<typeof engineWith>[0], into = 'staging') =>
+  checkInto(engineWith(containers), into, own);
 
 test.each(['all', 'shop,staging,other'])('with LIFEBOAT_SCOPE=%s, only services of the copy are targets', (scope) => {
   const settings = parseSettings({ LIFEBOAT_SCOPE: scope }, () => '');
@@ -57,8 +56,8 @@ test('refuses a project without containers, and names that are not of a project'
 
 test("refuses the agent's own project, by its labels or its settings", async () => {
   await expect(check([{ project: 'shop' }], 'shop')).rejects.toMatchObject({ code: 'USAGE' });
-  const named = check([{ project: 'node' }], 'node', { project: 'node' });
-  await expect(named).rejects.toMatchObject({ code: 'USAGE' });
+  await expect(check([{ project: 'node' }], 'node')).rejects.toMatchObject({ code: 'USAGE' });
+});
 });
 
 test.each([{ imageId: 'own' }, { imageLabels: { 'org.opencontainers.image.title': 'Lifeboat' } }])(

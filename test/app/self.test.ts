@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { planNow } from '../../src/app/self.ts';
+import { knownProject, planNow } from '../../src/app/self.ts';
 import { readSettings } from '../../src/app/settings.ts';
 import type { Engine } from '../../src/docker/engine.ts';
 import type { ContainerFacts } from '../../src/plan/model.ts';
@@ -80,4 +80,15 @@ test('a container that a run holds stopped is planned as if it ran; another stop
   };
   expect(await plan(['c1'])).toEqual({ pre: [{ argv: ['freeze'] }], stopped: false });
   expect(await plan([])).toEqual({ pre: [undefined], stopped: true });
+});
+
+test.each([
+  ['Compose', { 'com.docker.compose.project': 'shop' }, 'shop', 'shop-node', 'shop'],
+  // Each node of a stack stores its snapshots under a project of its own.
+  ['a stack', { 'com.docker.stack.namespace': 'shop' }, 'shop', 'shop-node', 'shop-node'],
+  ['a stack without the setting', { 'com.docker.stack.namespace': 'shop' }, 'shop', undefined, 'shop'],
+  ['docker run', {}, '', undefined, ''],
+])('the project of an agent that %s started', (_, own, project, setting, expected) => {
+  const facts = { ...self.facts, labels: own, project };
+  expect(knownProject({ facts }, setting === undefined ? {} : { project: setting })).toBe(expected);
 });

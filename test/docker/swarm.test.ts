@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
-import { listFacts } from '../../src/docker/discover.ts';
+import { listFacts, listForPlan } from '../../src/docker/discover.ts';
 import { createEngine, type Engine } from '../../src/docker/engine.ts';
+import { buildPlan } from '../../src/plan/job.ts';
+import { parseSettings } from '../../src/plan/settings.ts';
 import { currentAll } from '../../src/run/current.ts';
 import { type StubEngine, startStubEngine, stubContainer } from '../harness/stub-engine.ts';
 
@@ -50,6 +52,32 @@ test.each([
   stub.routes.set('GET /services/svc1', (c) => c.json({ message }, status));
   const [facts] = await listFacts(engine);
   expect(facts?.labels).toEqual({ ...task, 'lifeboat.volumes': 'true' });
+});
+
+test.each([
+  [503, "The swarm does not have a leader. It's possible that too few managers are online."],
+  [500, 'rpc error: code = DeadlineExceeded'],
+])('labels that cannot be read now are in doubt (%d)', async (status, message) => {
+  have({ ...task, 'lifeboat.volumes': 'true' });
+  stub.routes.set('GET /services/svc1', (c) => c.json({ message }, status));
+  const facts = await listFacts(engine);
+  expect(facts).toMatchObject([{ unreadLabels: expect.stringContaining(message) }]);
+  const settings = parseSettings({}, () => '');
+  const mount = { type: 'volume', name: 'm', source: '/m', destination: '/m', writable: true };
+  const containers = facts.map((one) => ({ ...one, mounts: [mount] }));
+  const plan = buildPlan({ project: 'shop', settings, containers, configFiles: false });
+  expect(plan.unreadLabels).toBe(true);
+  expect(plan.sources).toMatchObject([{ name: 'db.m', keepInDoubt: 'the labels of its Swarm service cannot be read' }]);
+  expect(plan.problems).toMatchObject([{ severity: 'error', code: 'ENGINE_REFUSED', subject: 'db' }]);
+});
+
+test('labels of another project that cannot be read now are read again', async () => {
+  have(task);
+  stub.routes.set('GET /services/svc1', (c) => c.json({ message: 'no leader' }, 503));
+  await listForPlan(engine, () => false);
+  stub.routes.set('GET /services/svc1', (c) => c.json({ Spec: { Labels: { 'lifeboat.volumes': 'true' } } }));
+  const { facts } = await listForPlan(engine, () => false);
+  expect(facts[0]?.labels).toEqual({ ...task, 'lifeboat.volumes': 'true' });
 });
 
 test('a container that Swarm has replaced is found by its service', async () => {

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SourceWindows } from '../../src/overview/windows.ts';
+import type { Session } from '../../src/sources/postgres/server/session.ts';
+import { readSlot } from '../../src/sources/postgres/wal/slot.ts';
 import { ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 
 const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.pitr': 'true' };
@@ -73,6 +75,24 @@ describe('point-in-time recovery and the server', () => {
     await stack.psql('SELECT pg_reload_conf()', { service: 'closed' });
     expect(await problems('closed')).toEqual([]);
     await stack.untilWindow(async () => (await windows('closed')).windows.length > 0);
+  });
+
+  it('does not take what a new slot keeps for what was received', async () => {
+    const one = async (sql: string, [name]: string[]) =>
+      JSON.parse(await stack.psql(`SELECT row_to_json(q) FROM (${sql.replace('$1', `'${name}'`)}) AS q`));
+    const read = async () => (await readSlot({ versionNumber: 170000, one } as unknown as Session, 'new')).slot;
+    await stack.psql("SELECT pg_create_physical_replication_slot('new', true)");
+    // It begins at the last checkpoint, in the middle of a segment that a receiver has not written yet.
+    const before = await read();
+    expect(before?.kept).toBeGreaterThan(0n);
+    expect(before?.received).toBeUndefined();
+    await stack.psql('SELECT pg_switch_wal()');
+    await stack.psql("SELECT pg_create_restore_point('new')");
+    const segment = "'0/0'::pg_lsn + trunc((pg_current_wal_flush_lsn() - '0/0') / 16777216) * 16777216";
+    await stack.psql(`SELECT pg_replication_slot_advance('new', ${segment})`);
+    const after = await read();
+    expect(after?.received).toBe(after?.kept);
+    await stack.psql("SELECT pg_drop_replication_slot('new')");
   });
 
   it('gives an alarm, then drops an active slot at its limit, and opens a second window', async () => {

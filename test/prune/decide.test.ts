@@ -81,15 +81,21 @@ describe('a keep label with a mistake', () => {
     };
     return buildPlan({ containers: [container], project: 'shop', settings, configFiles: false });
   };
-  const keptOf = (plan: Plan) => {
+  const keptOf = (plan: Plan, stored = '100d') => {
     const manifests = Array.from({ length: 60 }, (_, i) => serverOf(60 - i, ['app'], []));
-    for (const { sources } of manifests) Object.assign(sources['db.postgres'] as object, { keep: '100d' });
+    for (const { sources } of manifests) Object.assign(sources['db.postgres'] as object, { keep: stored });
     const listSourceStatuses = names.map((name) => ({ name, attention: null }) as unknown as SourceStatus);
     const rules = keepRules({ manifests, plan, keep, listSourceStatuses, accepted: {} });
     const snapshots = manifests.map((manifest) => keepSnapshot(manifest, undefined));
     const decisions = decideKept(snapshots, rules, { zone: 'UTC', now: Date.UTC(2026, 2, 1, 12) });
     return decisions.filter((one) => one.keep).length;
   };
+
+  test('a source that is missing while labels cannot be read keeps all', () => {
+    const plan = { ...planOf({}), sources: [] };
+    expect(keptOf(plan, '5d')).toBe(5);
+    expect(keptOf({ ...plan, unreadLabels: true }, '5d')).toBe(60);
+  });
 
   test.each([
     ['lifeboat.keep', '100 d'],

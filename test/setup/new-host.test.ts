@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { restoreProjectFiles } from '../../src/restore/all/project-files.ts';
@@ -44,10 +44,8 @@ describe('the files of a project', () => {
 
   test('come back next to the backups, and replace nothing', async () => {
     const root = await withFiles({ 'backups/lifeboat.json': '{}' });
-    expect(await restoreProjectFiles(root, restore({ '.env': 'A=1', 'compose.yml': 'x' }))).toEqual([
-      '.env',
-      'compose.yml',
-    ]);
+    const { files } = await restoreProjectFiles(root, restore({ '.env': 'A=1', 'compose.yml': 'x' }));
+    expect(files).toEqual(['.env', 'compose.yml']);
     expect(await readFile(path.join(root, '.env'), 'utf8')).toBe('A=1');
     await rm(path.join(root, 'compose.yml'));
     await expect(restoreProjectFiles(root, restore({ '.env': 'A=2', 'compose.yml': 'x' }))).rejects.toMatchObject({
@@ -57,5 +55,26 @@ describe('the files of a project', () => {
     // Nothing of the second attempt stays.
     await expect(readFile(path.join(root, 'compose.yml'))).rejects.toThrow('ENOENT');
     expect(await readFile(path.join(root, '.env'), 'utf8')).toBe('A=1');
+  });
+
+  test('come back after a restore that was killed', async () => {
+    const root = await withFiles({
+      '.lifeboat-restored-Ab3xYz/config/.env': 'A=1',
+      '.lifeboat-restored-notes/a': 'mine',
+      // These had moved up.
+      '.env': 'A=1',
+      'secrets/key': 'k',
+    });
+    const all = async (into: string) => {
+      await mkdir(path.join(into, 'secrets'), { recursive: true });
+      await writeFile(path.join(into, 'secrets/key'), 'k');
+      await restore({ '.env': 'A=1', 'compose.yml': 'x' })(into);
+      return 'done';
+    };
+    const names = ['.env', 'compose.yml', 'secrets'];
+    expect(await restoreProjectFiles(root, all)).toEqual({ files: names, result: 'done' });
+    expect((await readdir(root)).sort()).toEqual(['.env', '.lifeboat-restored-notes', 'compose.yml', 'secrets']);
+    await writeFile(path.join(root, 'secrets/other'), '');
+    await expect(restoreProjectFiles(root, all)).rejects.toMatchObject({ message: `${root} already has secrets` });
   });
 });

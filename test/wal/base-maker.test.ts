@@ -43,9 +43,44 @@ test.each<[string, () => Promise<boolean>, number[]]>([
   for (; tried.length < expected.length && clock < 1000; clock++) {
     // A receiver that starts over asks for a base backup each time.
     maker.want();
-    await maker.provide({ systemId: '1', timeline: 1, stored: 1n }, signal);
+    await maker.provide({ systemId: '1', timeline: 1, stored: 1n }, { read: signal, make: signal });
     await maker.ended();
     await setImmediate();
   }
   expect(tried).toEqual(expected);
+});
+
+test('the end of the connection ends the reads before a base backup, and not the base backup', async () => {
+  const [connection, whole] = [new AbortController(), new AbortController()];
+  let making: AbortSignal | undefined;
+  let reading: AbortSignal | undefined;
+  const repository = {
+    ...new WalBench().repository,
+    async snapshots(signal: AbortSignal) {
+      reading = signal;
+      return { snapshots: [], damaged: [] };
+    },
+  };
+  const maker = new BaseMaker(
+    {
+      repository: async () => repository as unknown as Repository,
+      makeBase: async (_, signal) => {
+        making = signal;
+        return true;
+      },
+      log: silentLog,
+    },
+    { server: 'db.postgres', name: 'db.postgres.base' } as BaseSource,
+  );
+  const signals = { read: connection.signal, make: whole.signal };
+  await maker.provide({ systemId: '1', timeline: 1, stored: 1n }, signals);
+  await maker.ended();
+  connection.abort();
+  expect([reading?.aborted, making?.aborted]).toEqual([true, false]);
+  // A connection that has ended makes no base backup.
+  const late = new BaseMaker(
+    { repository: async () => repository as unknown as Repository, makeBase: () => expect.fail(), log: silentLog },
+    { server: 'db.postgres', name: 'db.postgres.base' } as BaseSource,
+  );
+  await expect(late.provide({ systemId: '1', timeline: 1, stored: 1n }, signals)).rejects.toThrow();
 });

@@ -85,6 +85,16 @@ test('a slot without its label is shown, and dropped after an hour', async () =>
   expect(records).toEqual([]);
 });
 
+test('a slot whose label may only be hidden stays', async () => {
+  await left().check({ ...planOf(server), unreadLabels: true }, signal);
+  now = new Date(now.getTime() + HOUR_MS);
+  await left().check({ ...planOf(server), unreadLabels: true }, signal);
+  expect(slots.size).toBe(1);
+  // The hour begins when the labels are known again.
+  expect(await left().check(planOf(server), signal)).toBe(HOUR_MS);
+  expect(slots.size).toBe(1);
+});
+
 test('a label that comes back within the hour keeps the slot', async () => {
   await left().check(planOf(server), signal);
   await left().check(planOf(server, base), signal);

@@ -52,6 +52,15 @@ test('a replaced container gets a new receiver, an unchanged one keeps its own',
   await receivers.stop();
 });
 
+test('a receiver whose label may only be hidden goes on', async () => {
+  const { receivers, begun } = makeReceivers();
+  await receivers.update(planOf('one'));
+  await receivers.update({ ...planOf(), unreadLabels: true });
+  await receivers.update(planOf('one'));
+  expect(begun()).toBe(1);
+  await receivers.stop();
+});
+
 test('no receiver begins once they are being stopped, not even for a change that was under way', async () => {
   const { receivers, begun } = makeReceivers();
   await receivers.update(planOf('one'));

@@ -152,6 +152,8 @@ export interface Documents {
     project: string;
     /** names of what was restored, in the project directory */
     files: string[];
+    /** what went wrong with the files, for a person to read; empty if all are back */
+    warnings: string[];
     /** the commands that restore the data, in order */
     next: string[];
   };

@@ -50,8 +50,9 @@ export interface KnownRepository {
  */
 export async function readOrCreateInfo(
   at: Destination,
-  { create, copyOf, known, signal }: Pick<RepositoryOptions, 'create' | 'copyOf' | 'known' | 'signal'>,
+  options: Pick<RepositoryOptions, 'create' | 'copyOf' | 'known' | 'signal'>,
 ): Promise<RepositoryInfo> {
+  const { create, copyOf, known, signal } = options;
   const destination = signal ? until(at, signal) : at;
   const found = await readInfo(destination).catch((error: unknown) => {
     throw known?.info && hasCode(error, 'OBJECT_DAMAGED') ? withAcceptHint(destination, error) : error;
@@ -59,7 +60,13 @@ export async function readOrCreateInfo(
   if (found && copyOf && found.id !== copyOf.id) throw otherRepository(destination);
   if (found && known?.info && found.id !== known.info.id) throw notTheKnown(destination, found, known.info);
   if (found) return found;
-  await refuseOtherThings(destination, known, copyOf);
+  try {
+    await refuseOtherThings(destination, known, copyOf);
+  } catch (error) {
+    // Another agent has created the repository since.
+    if (hasCode(error, 'DEST_FOREIGN') && (await readInfo(destination))) return readOrCreateInfo(at, options);
+    throw error;
+  }
   if (known) throw emptied(destination, known);
   if (!create && copyOf) {
     throw new LifeboatError('DEST_FOREIGN', `${destination.name} is empty, so it holds no copy`, {

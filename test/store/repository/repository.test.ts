@@ -79,6 +79,19 @@ describe('opening a repository', () => {
     expect(a.info).toEqual(b.info);
   });
 
+  test('a repository that another agent creates between two looks is opened', async () => {
+    const other: string[] = [];
+    const late: Destination = {
+      ...destination,
+      async *list(prefix, options) {
+        if (other.length === 0) other.push((await open()).info.id);
+        yield* destination.list(prefix, options);
+      },
+    };
+    const { info } = await openRepository(late, { project: 'shop', create: true, keys: {} });
+    expect([info.id]).toEqual(other);
+  });
+
   test('refuses an empty destination without `create`, and one that holds other things', async () => {
     await expect(openRepository(destination, { project: 'shop', create: false, keys: {} })).rejects.toMatchObject({
       code: 'DEST_FOREIGN',

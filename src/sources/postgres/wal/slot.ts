@@ -13,7 +13,7 @@ export interface SlotState {
     active: boolean;
     /** the server keeps the WAL from here on; absent for a slot that has reserved nothing */
     kept?: bigint;
-    /** everything before is in the files of the receiver; absent for a slot that has reserved nothing */
+    /** everything before is in the files of the receiver; absent if that is not known, see {@link readSlot} */
     received?: bigint;
     /** `reserved`, `extended`, `unreserved`, `lost`; absent before Postgres 13 */
     status?: string;
@@ -37,7 +37,12 @@ export function slotName(home: string, project: string, source: string): string 
   return `lifeboat_${hash.slice(0, 16)}`;
 }
 
-/** Reads the state of a slot and of the WAL. */
+/**
+ * Reads the state of a slot and of the WAL.
+ *
+ * The receiver reports what it has written for the first time after a second. Until then, only the place where the slot
+ * begins is known, and the receiver starts at the beginning of that segment: with a file of zeros, if the slot is new.
+ */
 export async function readSlot(session: Session, name: string): Promise<SlotState> {
   const isModern = session.versionNumber >= 130000;
   const row = await session.one<Record<string, string | null>>(
@@ -45,7 +50,8 @@ export async function readSlot(session: Session, name: string): Promise<SlotStat
             pg_current_wal_insert_lsn()::text AS inserting, pg_current_wal_flush_lsn()::text AS flushed,
             left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS timeline,
             s.active::text AS active, s.restart_lsn::text AS kept,
-            greatest(s.restart_lsn, r.write_lsn)::text AS received,
+            coalesce(r.write_lsn, CASE WHEN (pg_walfile_name_offset(s.restart_lsn)).file_offset = 0
+                                       THEN s.restart_lsn END)::text AS received,
             ${isModern ? 's.wal_status AS status, s.safe_wal_size::text AS safe' : 'NULL AS status, NULL AS safe'}
        FROM (SELECT 1) AS one LEFT JOIN pg_replication_slots s ON s.slot_name = $1
        LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid`,
