@@ -58,7 +58,6 @@ test("refuses the agent's own project, by its labels or its settings", async () 
   await expect(check([{ project: 'shop' }], 'shop')).rejects.toMatchObject({ code: 'USAGE' });
   await expect(check([{ project: 'node' }], 'node')).rejects.toMatchObject({ code: 'USAGE' });
 });
-});
 
 test.each([{ imageId: 'own' }, { imageLabels: { 'org.opencontainers.image.title': 'Lifeboat' } }])(
   'refuses a project in which Lifeboat runs, known by %j',
