@@ -78,10 +78,28 @@ export async function kindInContainer(
   file: string,
   options: CallOptions = {},
 ): Promise<'directory' | 'file' | 'other' | undefined> {
+  return (await placeInContainer(engine, id, file, options))?.kind;
+}
+
+/** A path of a container at which something exists, and which is no symbolic link. */
+interface ContainerPlace {
+  path: string;
+  kind: 'directory' | 'file' | 'other';
+}
+
+/** Returns also where the links at the end of a path lead, like {@link kindInContainer}. */
+export async function placeInContainer(
+  engine: Pick<Engine, 'archive'>,
+  id: string,
+  file: string,
+  options: CallOptions = {},
+): Promise<ContainerPlace | undefined> {
   for (let at = file, links = 0; links < MAX_LINKS; links++) {
     const header = await readHeader(engine, id, at, options);
     if (header === undefined) return undefined;
-    if (!('link' in header)) return header.type === '5' ? 'directory' : header.type === '0' ? 'file' : 'other';
+    if (!('link' in header)) {
+      return { path: at, kind: header.type === '5' ? 'directory' : header.type === '0' ? 'file' : 'other' };
+    }
     at = path.posix.resolve(path.posix.dirname(at), header.link);
   }
   return undefined;

@@ -48,6 +48,7 @@ const tools = {
       return [];
     },
   }),
+  sharesMount: async () => true,
   run: async () => 'x 524288000 1 500000000 1% /data\n',
   close: async () => undefined,
   log: silentLog,

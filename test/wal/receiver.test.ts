@@ -78,7 +78,7 @@ async function run(argv: readonly string[], signal: AbortSignal): Promise<string
 function makeReceiver(): Receiver {
   const session = { versionNumber: 170000, one, all, close: async () => undefined } as unknown as Session;
   const tools = {
-    ...{ database: 'postgres', log: silentLog, run, close: async () => undefined },
+    ...{ database: 'postgres', log: silentLog, run, close: async () => undefined, sharesMount: async () => true },
     connection: { user: 'postgres', host: '127.0.0.1', port: 5432, application: 'x' },
     ...{ session: async () => session, control: async () => session },
   } as unknown as Tools;

@@ -16,8 +16,8 @@ export function parseDf(table: string): DiskSpace | undefined {
 }
 
 /**
- * Returns the space on the file system that holds the server's WAL; undefined if it is unknown. The tools must have
- * been opened with `withData`.
+ * Returns the space on the file system that holds the server's WAL. The tools must have been opened with `withData`.
+ * Undefined if it is unknown, as for a `pg_wal` that is a mount of its own, or a link out of the mount of the data.
  */
 export function walDisk(tools: Tools, signal: AbortSignal): Promise<DiskSpace | undefined> {
   return diskOf(tools, '/pg_wal', signal);
@@ -30,7 +30,7 @@ export async function freeDataSpace(tools: Tools, signal: AbortSignal): Promise<
 
 /**
  * Prints the file system of a path, or of the nearest parent that the helper may look at: it has no right to enter a
- * data directory, which belongs to the user of the server.
+ * data directory, which belongs to the user of the server. The parent is in the same mount.
  */
 const DISK_SCRIPT = `p=$1; until df -Pk -- "$p" 2>/dev/null; do [ "$p" != / ] && p=$(dirname -- "$p") || exit 1; done`;
 
@@ -41,6 +41,8 @@ async function diskOf(tools: Tools, below: string, signal: AbortSignal): Promise
     const { directory } = await control.one<{ directory: string }>(
       "SELECT current_setting('data_directory') AS directory",
     );
+    // The helper has no other mount of the container, so it would show another file system.
+    if (below !== '' && !(await tools.sharesMount(`${directory}${below}`, directory, signal))) return undefined;
     return parseDf(await tools.run(['sh', '-c', DISK_SCRIPT, 'disk', `${directory}${below}`], signal));
   } catch (error) {
     if (signal.aborted || hasCode(error, 'ENGINE_UNREACHABLE')) throw error;

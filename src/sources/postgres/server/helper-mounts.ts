@@ -1,6 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { LifeboatError } from '../../../base/errors.ts';
+import { placeInContainer } from '../../../docker/container-file.ts';
+import type { Engine } from '../../../docker/engine.ts';
 import type { RoleMount } from '../../../docker/helper-kinds.ts';
 import type { Mount, PostgresSource } from '../../../plan/model.ts';
 
@@ -86,11 +88,29 @@ export function dataMounts(
 
 /** Returns the innermost volume or bind mount that holds a path of the container. */
 export function mountOf(mounts: readonly Mount[], file: string): Mount | undefined {
+  const mount = innermost(mounts, file);
+  return mount?.type === 'volume' || mount?.type === 'bind' ? mount : undefined;
+}
+
+function innermost(mounts: readonly Mount[], file: string): Mount | undefined {
   return mounts
     .filter(({ destination }) => isWithin(file, destination))
-    .sort((a, b) => b.destination.length - a.destination.length)
-    .slice(0, 1)
-    .find(({ type }) => type === 'volume' || type === 'bind');
+    .sort((a, b) => b.destination.length - a.destination.length)[0];
+}
+
+/**
+ * Returns whether a path of the server's container is in the same mount as a directory. Follows links at its end.
+ *
+ * @throws ENGINE_*
+ */
+export async function sharesMount(
+  { engine, source }: { engine: Pick<Engine, 'archive'>; source: Pick<PostgresSource, 'containerId' | 'mounts'> },
+  file: string,
+  directory: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const place = await placeInContainer(engine, source.containerId, file, { signal });
+  return place !== undefined && innermost(source.mounts, place.path) === innermost(source.mounts, directory);
 }
 
 /** Treats /var/run as /run, because images link one to the other. */

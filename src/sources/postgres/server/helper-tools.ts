@@ -12,7 +12,7 @@ import { type Connection, toolEnvironment } from './commands.ts';
 import { type Connector, connectThrough } from './connect.ts';
 import { type Credentials, resolveCredentials } from './credentials.ts';
 import { endSessions, within } from './end-sessions.ts';
-import { dataMounts, makeScratch, sameMount, sharedMounts } from './helper-mounts.ts';
+import { dataMounts, makeScratch, sameMount, sharedMounts, sharesMount } from './helper-mounts.ts';
 import { withoutContent } from './messages.ts';
 import { findServer } from './postmaster.ts';
 import { explainCrashLoop, refusePaused } from './restarted.ts';
@@ -156,6 +156,11 @@ class HelperTools implements Tools {
       }),
     );
     return stdout;
+  }
+
+  sharesMount(file: string, directory: string, signal: AbortSignal): Promise<boolean> {
+    const { agent, source } = this.options;
+    return sharesMount({ engine: agent.engine, source }, file, directory, signal);
   }
 
   async stream<T>(argv: readonly string[], signal: AbortSignal, read: (stdout: Readable) => Promise<T>): Promise<T> {

@@ -57,6 +57,12 @@ export interface Tools {
    * @throws EXEC_FAILED, or INTERRUPTED after a minute
    */
   remove(path: string): Promise<void>;
+  /**
+   * Returns whether a path of the server's container is in the same mount as a directory. Follows links at its end.
+   *
+   * @throws ENGINE_*
+   */
+  sharesMount(file: string, directory: string, signal: AbortSignal): Promise<boolean>;
   /** Returns the state of this run's sessions as a text that changes while the server works for them. */
   activity(): Promise<string>;
   /** Ends sessions and the helper. Never rejects. Takes seconds, or minutes where the engine cannot end the helper. */
