@@ -65,7 +65,7 @@ export async function checkInto(
   }
   if (containers.length > 0) return;
   throw new LifeboatError('PROJECT_UNKNOWN', `no container of project ${into} exists`, {
-    hint: `Create them from the same Compose files: \`docker compose --project-name ${into} create\`. Then start the databases alone: \`docker compose --project-name ${into} up --detach --wait db\`.`,
+    hint: `Create them, with the Compose files of the copy: \`docker compose --project-name ${into} -f FILE… create\`. Then start the databases alone: \`docker compose --project-name ${into} -f FILE… up --detach --wait db\`.`,
   });
 }
 

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { StatusDocument } from '../../src/overview/document.ts';
 import type { RestoreResult } from '../../src/restore/context.ts';
-import { holder, ok, postgres, Stack } from '../harness/stack.ts';
+import { holder, ok, postgres, Stack, until } from '../harness/stack.ts';
 
 /** Builds a copy of a live project on the same engine, from its Compose file and its backups. */
 describe('restore --into-project', () => {
@@ -59,7 +59,7 @@ describe('restore --into-project', () => {
   it('refuses a project without containers, and the own one', async () => {
     const unknown = await into('latest', '--all', '--into-project', copy);
     expect(unknown.code).toBe('PROJECT_UNKNOWN');
-    expect(unknown.hint).toContain(`docker compose --project-name ${copy} create`);
+    expect(unknown.hint).toContain(`docker compose --project-name ${copy} -f FILE… create`);
     for (const name of [stack.project, '../state']) {
       expect((await into('latest', '--all', '--into-project', name)).code, name).toBe('USAGE');
     }
@@ -113,5 +113,21 @@ describe('restore --into-project', () => {
     expect(back.code, back.stdout + back.stderr).toBe(0);
     expect(await names(copy)).toBe('nobody\n');
     expect(await names(stack.project)).toBe('Grace\n');
+  });
+
+  it('recovers a dead restore into the copy at the next start, and forgets a copy that is gone', async () => {
+    const inSpool = (script: string) => stack.exec('lifeboat', ['sh', '-c', script]);
+    const id = '20261120T030000Z-abcdef';
+    const start = JSON.stringify({ type: 'start', verb: 'restore', id, agent: 'dead' });
+    const place = `/spool/into/${copy}`;
+    await inSpool(`mkdir ${place}/runs/${id} && echo '${start}' >${place}/state/runs/${id}.ndjson`);
+    await stack.compose('restart', 'lifeboat');
+    const left = () => inSpool(`ls ${place}/runs ${place}/state/runs | grep ${id}; true`);
+    await until('the restore is undone', async () => (await left()) === '', 60_000);
+    // Its put-aside data stays.
+    expect(await inSpool(`cat ${place}/state/rollbacks.json`)).toContain('web.media');
+    await ofCopy('down', '--volumes', '--timeout', '0');
+    await stack.compose('restart', 'lifeboat');
+    await until('the copy is forgotten', async () => (await inSpool('ls /spool/into')) === '', 60_000);
   });
 });
