@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { RunContext } from '../../src/backup/context.ts';
@@ -60,6 +60,24 @@ test('what has changed is stored', async () => {
   const lines = 'lines\n'.repeat(100_000);
   for (const other of [`${lines}x`, lines.slice(1), '', `${lines.slice(0, -2)}X\n`, `X${lines.slice(1)}`])
     expect(await find({ lines: other })).toEqual({ facts });
+});
+
+test('a comparison leaves no file open, also if the new index cannot be opened', async () => {
+  const openFiles = () =>
+    readdirSync('/proc/self/fd').filter((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`).startsWith(root);
+      } catch {
+        return false;
+      }
+    });
+  await find();
+  expect(openFiles()).toEqual([]);
+  const context = { repository: { keys: {} }, stored } as unknown as RunContext;
+  const entry = { index, facts, packs } as unknown as ManifestSource;
+  const now = { facts: FACTS, indexPath: path.join(root, 'gone') };
+  await expect(sameDocuments({ state, context }, SOURCE, entry, now)).rejects.toThrow('ENOENT');
+  expect(openFiles()).toEqual([]);
 });
 
 test('documents that are missing, cut or damaged are stored again', async () => {

@@ -1,9 +1,21 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { compareFile } from '../../../src/store/exchange/compare-file.ts';
+import { rangesText } from '../../../src/store/filesystem/data-ranges.ts';
 import type { IndexEntry } from '../../../src/store/filesystem/index-file.ts';
 import { scratchBase } from '../helpers.ts';
 
@@ -64,6 +76,26 @@ describe('a single mounted file', () => {
     expect(await compare([top])).toMatchObject({ isEqual: false });
     expect(await compare([top, only, { ...only, path: 'second' }])).toMatchObject({ isEqual: false });
     expect(await compare(entries({ type: 'symlink' }))).toMatchObject({ isEqual: false });
+  });
+
+  test('with holes is equal, and differs if a byte is in a hole now', async () => {
+    const MIB = 1024 ** 2;
+    const [before, end] = [Buffer.alloc(4096, 'begin'), Buffer.alloc(4096, 'end')];
+    const write = () => {
+      const fd = openSync(file(), 'w');
+      writeSync(fd, before, 0, before.length, 0);
+      writeSync(fd, end, 0, end.length, 8 * MIB);
+      closeSync(fd);
+    };
+    write();
+    const ranges = [0, before.length, 8 * MIB, end.length];
+    const sha256 = createHash('sha256').update(before).update(end).update(rangesText(ranges)).digest('hex');
+    const index = entries({ ranges, sparse: true, sha256 });
+    expect(await compare(index)).toEqual({ isEqual: true, isDatabase: false });
+    const fd = openSync(file(), 'r+');
+    writeSync(fd, Buffer.from('x'), 0, 1, 4 * MIB);
+    closeSync(fd);
+    expect(await compare(index)).toEqual({ isEqual: false, isDatabase: false });
   });
 
   test('that is gone is an error with the reason', async () => {
