@@ -56,9 +56,13 @@ describe('another host', () => {
     const out = await here(restore);
     expect(out).toContain('.env, compose.yaml');
     expect(await readFile(path.join(directory, '.env'), 'utf8')).toBe('SHOP=open\n');
-    // The files that are there now are not replaced.
+    // The same command may run again, but replaces no file that has changed.
+    expect((await engine.run(restore, directory)).code).toBe(0);
+    await writeFile(path.join(directory, '.env'), 'SHOP=changed\n');
     const again = await engine.run(restore, directory);
-    expect(again.stderr).toMatch(/already has \.env, compose\.yaml.*TREE_TARGET_NOT_EMPTY/);
+    expect(again.stderr).toMatch(/already has \.env.*TREE_TARGET_NOT_EMPTY/);
+    expect(await readFile(path.join(directory, '.env'), 'utf8')).toBe('SHOP=changed\n');
+    await writeFile(path.join(directory, '.env'), 'SHOP=open\n');
     // Both hosts are this machine, so the socket has another path here.
     const file = path.join(directory, 'compose.yaml');
     const text = await readFile(file, 'utf8');
