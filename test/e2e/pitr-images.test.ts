@@ -40,7 +40,7 @@ describe('point-in-time recovery of stock images', () => {
     const at = await psql('SELECT clock_timestamp()');
     await psql('INSERT INTO marks VALUES (2)');
     const lsn = await psql('SELECT pg_current_wal_flush_lsn()');
-    await stack.untilConfirmed(lsn, service);
+    await stack.untilReceived(lsn, service);
     await until('the WAL is stored', async () => {
       const { receiver } = await find(service);
       const confirmed = receiver?.confirmed?.lsn;
@@ -69,7 +69,7 @@ describe('point-in-time recovery of stock images', () => {
     const at = await psql('SELECT clock_timestamp()');
     await psql('INSERT INTO marks VALUES (3); SELECT pg_switch_wal()');
     const lsn = await psql('SELECT pg_current_wal_flush_lsn()');
-    await stack.untilConfirmed(lsn, 'mid');
+    await stack.untilReceived(lsn, 'mid');
     await until('the WAL is stored', async () => {
       const confirmed = (await find('mid')).receiver?.confirmed?.lsn;
       return confirmed !== undefined && (await psql(`SELECT '${confirmed}'::pg_lsn >= '${lsn}'::pg_lsn`)) === 't';

@@ -17,7 +17,7 @@ describe('point-in-time recovery in place', () => {
   /** Resolves when everything that the server has written is stored. */
   const stored = async (service = 'db') => {
     const lsn = await stack.psql('SELECT pg_current_wal_flush_lsn()', { service });
-    await stack.untilConfirmed(lsn, service);
+    await stack.untilReceived(lsn, service);
     await until('the WAL is stored', async () => {
       const { receiver } = await windows(service);
       const confirmed = receiver?.state === 'receiving' ? receiver.confirmed?.lsn : undefined;

@@ -71,7 +71,7 @@ describe('point-in-time recovery', () => {
   /** Resolves when everything that the server has written is stored. */
   const stored = async () => {
     const lsn = await stack.psql('SELECT pg_current_wal_flush_lsn()');
-    await stack.untilConfirmed(lsn);
+    await stack.untilReceived(lsn);
     await until('the WAL is stored', async () => {
       const { receiver } = await windows();
       return receiver?.state === 'receiving' && (await reached(receiver.confirmed?.lsn, lsn));

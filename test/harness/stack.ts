@@ -246,12 +246,13 @@ export class Stack {
   }
 
   /**
-   * Waits until a receiver of WAL has confirmed a position to its server: it has stored everything before. The server
+   * Waits until a receiver of WAL has reported a position to its server: it has received everything before. The server
    * answers this for a hundredth of what a command in the agent costs.
    */
-  async untilConfirmed(lsn: string, service = 'db'): Promise<void> {
-    const confirmed = `SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= '${lsn}'`;
-    await until('the WAL is confirmed', async () => (await this.psql(confirmed, { service })) !== '0');
+  async untilReceived(lsn: string, service = 'db'): Promise<void> {
+    // The receiver syncs its files at the end of a segment only, and reports a flushed position then.
+    const received = `SELECT count(*) FROM pg_stat_replication WHERE write_lsn >= '${lsn}'`;
+    await until('the WAL is received', async () => (await this.psql(received, { service })) !== '0');
   }
 
   /** Like `lifeboat`, but leaves the command running, for tests that disturb it. */
