@@ -3,8 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SourceWindows } from '../../src/overview/windows.ts';
 import { holder, ok, postgres, Stack, until } from '../harness/stack.ts';
+import { times } from '../harness/times.ts';
 
-const KILLS = Number(process.env.LIFEBOAT_KILLS ?? 12);
+const KILLS = times(6, 50);
 
 /** The journals of restores that have not ended. */
 const JOURNALS = 'grep -ls \'"verb":"restore"\' /spool/state/runs/*.ndjson';
