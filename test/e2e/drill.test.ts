@@ -274,10 +274,13 @@ describe('a drill', () => {
     const server = await until('the first drill restores', async () =>
       (await stack.helpers()).find((name) => name.includes('-drill-')),
     );
+    // It must not end before the second one begins.
+    await ok('docker', ['pause', server]);
     const limits = '{{.HostConfig.Memory}} {{.HostConfig.CpuQuota}} {{.HostConfig.CpuShares}}';
     expect(await ok('docker', ['inspect', '--format', limits, server])).toMatch(/^2147483648 [1-9]\d+ 256\n/);
     const second = await stack.lifeboat('drill', 'web.media', '--json');
-    expect(second.code).toBe(11);
+    await ok('docker', ['unpause', server]);
+    expect(second.code, second.stdout).toBe(11);
     expect(await ended).toBe(0);
   });
 
@@ -301,7 +304,9 @@ describe('a drill', () => {
     await ok('docker', ['kill', agent]);
     await ok('docker', ['start', agent]);
     await until('everything is removed', async () => (await stack.helpers()).length === 0);
-    for (const volume of fresh) expect((await sh('docker', ['volume', 'inspect', volume])).code).not.toBe(0);
+    // The engine removes the volumes of a container after the container.
+    for (const volume of fresh)
+      await until('the volume is removed', async () => (await sh('docker', ['volume', 'inspect', volume])).code !== 0);
     await until('the spool is empty', async () =>
       (await stack.exec('lifeboat', ['sh', '-c', 'ls -A /spool/runs /spool/state/runs']))
         .split('\n')
