@@ -51,7 +51,8 @@ export interface ExportRequest extends ReadingOptions {
 export interface ExportReport extends ExportedTree {
   snapshot: string;
   source: string;
-  format: ArchiveFormat;
+  /** the form of the archive */
+  archive: ArchiveFormat;
   /** bytes of the archive */
   size: number;
   warnings: string[];
@@ -135,7 +136,8 @@ async function write(
         deps.dispatcher.emit({ type: 'progress', progress: { source, phase: 'exporting', ...update } }),
     });
     await writer.finish();
-    return { snapshot: snapshot.id, source, format, size: writer.written, ...tree, warnings: warningsOf(tree, writer) };
+    const report = { snapshot: snapshot.id, source, archive: format, size: writer.written };
+    return { ...report, ...tree, warnings: warningsOf(tree, writer) };
   } catch (error) {
     await writer.abandon(error);
     throw error;

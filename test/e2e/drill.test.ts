@@ -267,21 +267,17 @@ describe('a drill', () => {
     expect(await stack.helpers()).toEqual([]);
   });
 
-  it('lets one drill at a time run', async () => {
-    const first = stack.spawn('drill', 'db.postgres', '--json');
-    first.stdout?.resume();
-    const ended = new Promise<number | null>((resolve) => first.once('close', resolve));
-    const server = await until('the first drill restores', async () =>
-      (await stack.helpers()).find((name) => name.includes('-drill-')),
-    );
-    // It must not end before the second one begins.
-    await ok('docker', ['pause', server]);
-    const limits = '{{.HostConfig.Memory}} {{.HostConfig.CpuQuota}} {{.HostConfig.CpuShares}}';
-    expect(await ok('docker', ['inspect', '--format', limits, server])).toMatch(/^2147483648 [1-9]\d+ 256\n/);
-    const second = await stack.lifeboat('drill', 'web.media', '--json');
-    await ok('docker', ['unpause', server]);
-    expect(second.code, second.stdout).toBe(11);
-    expect(await ended).toBe(0);
+  it('lets one drill at a time run, with limits', async () => {
+    // Both begin now, because a drill takes only seconds.
+    const both = Promise.all([stack.lifeboat('drill', 'db.postgres'), stack.lifeboat('drill', 'db.postgres')]);
+    const format = '{{.HostConfig.Memory}} {{.HostConfig.CpuQuota}} {{.HostConfig.CpuShares}}';
+    const limits = await until('a drill restores', async () => {
+      const server = (await stack.helpers()).find((name) => name.includes('-drill-'));
+      const ran = server && (await sh('docker', ['inspect', '--format', format, server]));
+      return ran && ran.code === 0 && ran.stdout;
+    });
+    expect(limits).toMatch(/^2147483648 [1-9]\d+ 256\n/);
+    expect((await both).map(({ code }) => code).sort()).toEqual([0, 11]);
   });
 
   /** Kills the agent when a drill says that line, starts it again, and waits until nothing of the drill is left. */

@@ -109,7 +109,7 @@ describe('export', () => {
     const to = ['--to', '/backups/media.zip'];
     const made = await stack.lifeboat('export', 'latest', 'web.media', ...to, '--json');
     expect(made.code, made.stderr).toBe(0);
-    expect(JSON.parse(made.stdout)).toMatchObject({ source: 'web.media', format: 'zip', files: 4 });
+    expect(JSON.parse(made.stdout)).toMatchObject({ source: 'web.media', archive: 'zip', files: 4 });
     await ok('unzip', ['-tqq', path.join(stack.directory, 'backups/media.zip')]);
     const again = await stack.lifeboat('export', 'latest', 'web.media', ...to);
     expect(again.code).toBe(1);
