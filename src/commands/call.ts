@@ -1,8 +1,9 @@
 import type { App } from '../app/app.ts';
 import type { ErrorInfo } from '../base/errors.ts';
 import { redact, redactDeep } from '../base/redact.ts';
+import { asDocument } from '../report/json-document.ts';
 import type { Paint } from '../report/paint.ts';
-import { type Documents, FORMAT } from './json/documents.ts';
+import type { Documents } from './json/documents.ts';
 
 /** Where a command reads and writes. */
 export interface Io {
@@ -46,7 +47,5 @@ export function print<Name extends keyof Documents>(
   value: Documents[NoInfer<Name>],
   text: () => string,
 ): void {
-  // At the top for readers, and last because a manifest has a format of its own.
-  const document = () => Object.assign({ format: FORMAT }, value, { format: FORMAT });
-  io.out(json ? `${JSON.stringify(redactDeep(document()))}\n` : `${redact(text())}\n`);
+  io.out(json ? `${JSON.stringify(redactDeep(asDocument(value)))}\n` : `${redact(text())}\n`);
 }

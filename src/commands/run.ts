@@ -3,9 +3,9 @@ import { hintAtCopies, type OtherRepository } from '../app/other-repository.ts';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { redactDeep } from '../base/redact.ts';
+import { asDocument } from '../report/json-document.ts';
 import { ansiPaint, plainPaint } from '../report/paint.ts';
 import { type Call, type Io, type Operands, type Options, print } from './call.ts';
-import { FORMAT } from './json/documents.ts';
 
 /** Connects a command to the streams and signals of this process. */
 export function processIo(): Io {
@@ -28,7 +28,7 @@ export function processIo(): Io {
     signal: stop.signal,
     async fail(error, json) {
       const clean = redactDeep(error);
-      if (json) process.stdout.write(`${JSON.stringify({ format: FORMAT, error: clean })}\n`);
+      if (json) process.stdout.write(`${JSON.stringify(asDocument({ error: clean }))}\n`);
       else {
         const { renderError } = await import('../report/text.ts');
         process.stderr.write(`${renderError(clean, { paint })}\n`);

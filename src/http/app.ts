@@ -5,6 +5,7 @@ import { redact, redactDeep } from '../base/redact.ts';
 import { overviewDocument } from '../overview/document.ts';
 import { type Foreseen, foreseeRetention } from '../overview/forecast.ts';
 import { snapshotsDocument } from '../overview/snapshot-list.ts';
+import { asDocument } from '../report/json-document.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { type Credentials, createAuth, createNameCheck } from './auth.ts';
 import type { HttpDeps } from './deps.ts';
@@ -217,8 +218,8 @@ async function page(
   return context.html(redact(String(await renderPage({ project, version, ...parts }))), status);
 }
 
-function json(context: Context, value: unknown, status: Status = 200): Response {
-  return context.json(redactDeep(value), status);
+function json(context: Context, value: object, status: Status = 200): Response {
+  return context.json(redactDeep(asDocument(value)), status);
 }
 
 async function answerError(error: unknown, context: Context, parts: Parts): Promise<Response> {

@@ -172,8 +172,10 @@ it('a destination that is gone fails the health check and leads the page, until 
   await move(backups, away);
   // The run that fails shows the daemon that something has happened.
   expect((await stack.lifeboat('backup', 'web.media')).code).not.toBe(0);
-  const { status, bad } = await health();
-  expect(status).toBe(503);
+  const { bad } = await until('the health check notices', async () => {
+    const found = await health();
+    return found.status === 503 && found;
+  });
   expect(bad).toEqual([expect.stringMatching(/^destination: (DEST|REPO)_\w+$/)]);
   expect(await (await fetch(base)).text()).toContain('The backups at /backups cannot be read.');
   await move(away, backups);

@@ -220,7 +220,7 @@ describe('errors', () => {
     const response = await ask({}, undefined, '/api/snapshots/20200101T000000Z-000000');
     expect([response.status, await response.json()]).toEqual([
       404,
-      { error: { code: 'SNAPSHOT_UNKNOWN', message: 'there is no snapshot 20200101T000000Z-000000' } },
+      { format: 1, error: { code: 'SNAPSHOT_UNKNOWN', message: 'there is no snapshot 20200101T000000Z-000000' } },
     ]);
   });
 });

@@ -27,9 +27,6 @@ import type { PostgresFacts } from '../../sources/postgres/facts/facts.ts';
 import type { Manifest, ManifestSource } from '../../store/objects/manifest.ts';
 import type { Acceptance } from '../../store/repository/repository-info.ts';
 
-/** The format of all documents. Later versions add members, and raise it if they remove or change one. */
-export const FORMAT = 1;
-
 /** A source in the plan. */
 interface PlanRow extends Pick<PlannedSource, 'name' | 'kind' | 'schedule' | 'keep'>, Partial<Probed> {
   service?: string;
