@@ -13,7 +13,7 @@ import type { CopyPlace } from './context.ts';
 import { stallLimits } from './limits.ts';
 import { copyPage, copyWal, type WalCopying } from './wal.ts';
 
-/** How long a copy lacks parts of the segment that is being received, milliseconds. Complete segments go at once. */
+/** The time until a copy gets the new part of an open segment, milliseconds. It gets complete segments at once. */
 const PARTS_MS = 60_000;
 /** The most pages that wait. If there are more, the copy is looked at instead, which brings it all of them. */
 const MAX_PAGES = 8;

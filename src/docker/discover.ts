@@ -25,7 +25,7 @@ const OVERLAP_S = 5;
 // The labels of an image id never change. Caching them means that a listing every minute needs no image inspections.
 const imageLabels = new WeakMap<Engine, Map<string, Record<string, string>>>();
 
-/** What the last plan knew of containers that are not its own. */
+/** The facts that the last plan had about containers outside its scope. */
 const foreignFacts = new WeakMap<Engine, Map<string, ContainerFacts>>();
 
 /**

@@ -1,4 +1,4 @@
-import { type ErrorCode, type ErrorInfo, errorInfo, hasCode } from '../base/errors.ts';
+import { type ErrorCode, type ErrorInfo, errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { listOnce } from '../destinations/list-once.ts';
 import type { Repository } from '../store/repository/repository.ts';
@@ -42,7 +42,11 @@ export class Places {
         return;
       } catch (error) {
         first ??= error;
-        if (!hasCode(error, ...AWAY) || !this.skip(errorInfo(error))) throw first;
+        if (this.goOn(errorInfo(error))) continue;
+        // The caller learns only of the first place.
+        if (error !== first)
+          this.log.warn('a drill cannot read a copy', { copy: this.present.name, ...errorInfo(error) });
+        throw first;
       }
     }
   }
@@ -78,21 +82,22 @@ export class Places {
   async leave(error: ErrorInfo | undefined): Promise<boolean> {
     const { index, opened } = this;
     const known = this.away.length;
-    if (error === undefined || !AWAY.includes(error.code) || !this.skip(error)) return false;
+    if (error === undefined || !this.goOn(error)) return false;
     try {
       await this.open();
       return true;
-    } catch {
+    } catch (cause) {
+      this.log.warn('a drill finds no copy that it can read', { ...errorInfo(cause) });
       Object.assign(this, { index, opened });
       this.away.length = known;
       return false;
     }
   }
 
-  /** Goes on to the next place. Returns whether there is one. */
-  private skip({ code, message }: ErrorInfo): boolean {
+  /** Goes on to the next place if an error means that the present one cannot be read. Returns whether it did. */
+  private goOn({ code, message }: ErrorInfo): boolean {
     const next = this.places[this.index + 1];
-    if (!next) return false;
+    if (!next || !AWAY.includes(code)) return false;
     this.log.warn('a drill cannot read a place, so it reads a copy', {
       place: this.present.name,
       copy: next.name,

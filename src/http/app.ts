@@ -24,7 +24,7 @@ import { retentionBody, type SnapshotsInput, snapshotsBody } from './page/snapsh
 import { createMemoryRelease } from './release-memory.ts';
 import { createSnapshotReader, type SnapshotReader } from './snapshot-reader.ts';
 
-/** How long the health check waits for a first look at the destination, milliseconds. */
+/** The longest wait of the health check for a first look at the destination, milliseconds. */
 const HEALTH_WAIT_MS = 3000;
 /** Snapshots on a page of `/snapshots` and `/retention`. */
 const SNAPSHOTS_PER_PAGE = 100;

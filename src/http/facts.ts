@@ -47,7 +47,7 @@ export interface FactsSource {
 const MAX_AGE_MS = 300_000;
 /** The same for facts without the destination, which may be back. Milliseconds. */
 const BROKEN_AGE_MS = 30_000;
-/** How long a request waits for a collection if there are older facts, milliseconds. A scrape may take 10 s. */
+/** The longest wait of a request for new facts if there are older ones, milliseconds. A scrape may take 10 s. */
 const WAIT_MS = 4000;
 /** The time after a collection that failed in which no other one begins, milliseconds. */
 const AGAIN_MS = 10_000;
@@ -113,7 +113,7 @@ export class FactsCache implements FactsSource {
     return found ?? facts;
   }
 
-  /** Whether something has happened since the facts were collected, or may have. */
+  /** Returns whether something may have happened since the facts were collected. */
   private isOld({ overview }: Facts, stamp: string): boolean {
     const most = overview.found.problem ? BROKEN_AGE_MS : MAX_AGE_MS;
     if (stamp !== this.stamp || this.age() > most) return true;

@@ -6,7 +6,7 @@ const MOST = 20;
 const MOST_OF_ALL = 200;
 /** The time after which a wrong password no longer counts, milliseconds. */
 const REFILL_MS = 3000;
-/** How long a slow check takes, milliseconds. */
+/** The duration of a slow check, milliseconds. */
 const SLOW_MS = 1000;
 /** Slow checks of a network at a time: with the time they take, 10 guesses a second. */
 const SLOW_AT_ONCE = 10;

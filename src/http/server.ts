@@ -7,7 +7,7 @@ import type { HttpDeps } from './deps.ts';
 /** The most connections at a time. */
 const MAX_CONNECTIONS = 200;
 
-/** How long a client may take, milliseconds. */
+/** The longest time that a client may take, milliseconds. */
 interface Limits {
   /** to send a request */
   requestMs: number;

@@ -1,4 +1,4 @@
-/** What is known about a message that could not be sent. */
+/** The reason why a message could not be sent. */
 export interface SendFailure {
   /** the other side refuses this message, and will refuse it again */
   isRefused: boolean;

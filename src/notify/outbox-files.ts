@@ -69,7 +69,7 @@ interface FilesOptions {
 }
 
 const lines = z.array(z.string());
-/** What all channels read of a message. The event is checked by the channels that show it. */
+/** The members of a message that every channel reads. Channels that show the event check it themselves. */
 const stored = z.object({
   format: z.literal(1),
   at: z.int().min(0).max(MAX_TIME),

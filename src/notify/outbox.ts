@@ -15,7 +15,7 @@ const AGAIN_MS = [60_000, 5 * 60_000, 15 * 60_000, 30 * 60_000, 60 * 60_000] as 
 const MAX_PAUSE_MS = 60 * 60_000;
 /** The time limit for a later try, milliseconds. */
 const TRY_MS = 30_000;
-/** How often the daemon looks for messages that other processes left, milliseconds. */
+/** The time between two looks of the daemon for messages that other processes left, milliseconds. */
 const LOOK_MS = 60_000;
 /** The time that waiting messages have before other work of the channel, milliseconds. */
 const FIRST_MS = 8000;
@@ -146,7 +146,7 @@ class Waits implements Outbox {
     const { files, now, clock } = this.options;
     const id = randomUUID().slice(0, 8);
     const one: Entry = { id, message, at: now(), aged: 0, since: clock(), tried: false };
-    this.adding = this.adding.then(async () => {
+    const mine = this.adding.then(async () => {
       await this.queue.tidy(1);
       one.file = await files?.save(one).catch((error: unknown) => {
         this.warn('a message waits only in memory', error);
@@ -155,7 +155,8 @@ class Waits implements Outbox {
       this.queue.push(one);
       await this.queue.tidy();
     });
-    return this.adding;
+    this.adding = mine.catch(() => undefined);
+    return mine;
   }
 
   private enqueue(signal: AbortSignal): Promise<void> {

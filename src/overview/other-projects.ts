@@ -1,7 +1,7 @@
 import { findOtherProjects } from '../store/repository/other-projects.ts';
 import type { Repository } from '../store/repository/repository.ts';
 
-/** How long the other projects of a repository are remembered, milliseconds: a day. */
+/** The time for which the other projects of a repository are remembered, milliseconds: a day. */
 const KEEP_MS = 24 * 60 * 60_000;
 
 /** by the state of a project, of which a process has one */

@@ -17,7 +17,7 @@ export interface SnapshotsDocument {
   others: readonly string[];
 }
 
-/** What a document about snapshots is made from. */
+/** The sources of a document about snapshots. */
 interface ListedSnapshots {
   /** newest first */
   manifests: readonly Manifest[];

@@ -7,7 +7,7 @@ import { servicesOf } from './services.ts';
 /** The service of Lifeboat in the documentation. */
 const USUAL_NAME = 'lifeboat';
 
-/** What is known about a project whose files are back on a new host. */
+/** A project whose files are back on a new host. */
 interface NewHost {
   /** the Compose project in the repository */
   project: string;

@@ -34,7 +34,7 @@ interface PlanRow extends Pick<PlannedSource, 'name' | 'kind' | 'schedule' | 'ke
   container?: string;
 }
 
-/** What will be backed up, where, and what is wrong. */
+/** The sources that the next run backs up, the places that it stores them in, and the problems. */
 interface PlanDocument {
   project: string;
   sources: PlanRow[];
@@ -119,7 +119,7 @@ interface ForgetDocument {
   forgotten: boolean;
 }
 
-/** What a user accepted: a loss of a source, an empty copy, or the repository at the destination. */
+/** The accepted loss: of a source, of a copy's content, or of the repository at the destination. */
 type AcceptDocument =
   | { accepted: string; losses: Loss[] }
   | { accepted: string }

@@ -12,7 +12,7 @@ interface Trouble {
   text: string;
 }
 
-/** What is known of a source in addition to its backups. */
+/** The facts about a source in addition to its backups. */
 interface Known {
   windows?: SourceWindows | undefined;
   /** the result of the last drill that restored it */

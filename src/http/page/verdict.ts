@@ -15,7 +15,7 @@ interface Verdict {
   more: string[];
 }
 
-/** What a verdict needs in addition to the overview. */
+/** The facts that a verdict needs in addition to the overview. */
 interface VerdictInput {
   now: Date;
   /** oldest first */

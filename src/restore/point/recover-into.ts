@@ -26,7 +26,7 @@ export interface RecoverDeps {
   log: Log;
 }
 
-/** How long a restore checks recovered indexes and tables, milliseconds. */
+/** The longest time for checks of recovered indexes and tables, milliseconds. */
 export const AMCHECK_MS = 10 * 60_000;
 
 /** A recovery: its start, and the place to work in. */

@@ -16,7 +16,7 @@ interface VerifyOptions {
   progress?(progress: { done: number; files: number }): void;
 }
 
-/** What differs, in words: how many names, and the first of them. */
+/** The differences, in words: the number of names, and the first of them. */
 export interface Differences {
   count: number;
   first: string[];

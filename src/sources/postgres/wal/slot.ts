@@ -109,7 +109,7 @@ export async function dropSlot(session: Session, name: string): Promise<void> {
   }
 }
 
-/** How often the receiver tells the server how far it is, seconds. */
+/** The time between two reports of the receiver to the server, seconds. */
 const STATUS_S = 1;
 
 /**
