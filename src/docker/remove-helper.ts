@@ -74,11 +74,11 @@ export async function reapHelpers(
     if (await keep({ runId, agent })) living.add(runId);
     else ours.push({ ...each, runId });
   }
-  await Promise.all(
-    ours.map(async ({ id, name, runId }) => {
-      if (!(await removeContainer(engine, id, name, log))) living.add(runId);
-    }),
-  );
+  // The newest first, one at a time: a helper can mount the anonymous volume of an older one, and the engine keeps a
+  // volume that is still mounted. The engine lists the newest first, and its times are only whole seconds.
+  for (const { id, name, runId } of ours.toSorted((a, b) => b.created - a.created)) {
+    if (!(await removeContainer(engine, id, name, log))) living.add(runId);
+  }
   return { found: ours.map(({ name }) => name), living };
 }
 

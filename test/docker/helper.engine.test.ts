@@ -63,6 +63,24 @@ test('cleanup removes leftovers of dead runs, but not of live runs or other proj
   await other.remove();
 });
 
+test('cleanup removes a volume of one helper that another one mounts', async () => {
+  const target = '/lifeboat/data';
+  const first = await startHelper(context, {
+    ...spec,
+    mounts: [{ type: 'volume', source: '', target, readOnly: false }],
+  });
+  const [mount] = (await engine.inspectContainer(first.id)).mounts;
+  const volume = mount?.name as string;
+  expect(volume).toMatch(/^[0-9a-f]{64}$/);
+  for (let n = 0; n < 2; n++)
+    await startHelper(context, { ...spec, mounts: [{ type: 'volume', source: volume, target, readOnly: true }] });
+  // A container that is not running is removed fast.
+  await engine.stopContainer(first.id, { timeout: 0 });
+  await reapHelpers(engine, project, () => false, silentLog);
+  const gone = await engine.inspectVolume(volume).catch((error: unknown) => error);
+  expect(isNotFound(gone)).toBe(true);
+});
+
 test('a missing image is an error, and nothing is created', async () => {
   await expect(startHelper(context, { ...spec, image: 'no.such/image:1' })).rejects.toMatchObject({
     code: 'HELPER_FAILED',

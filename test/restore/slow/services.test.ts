@@ -101,6 +101,7 @@ describe('services that were stopped for a restore', () => {
           cause: Object.assign(new Error('no such container'), { statusCode: 404 }),
         });
       },
+      events: async () => [],
       listContainers: async () => [{ id: 'c1', name: 'shop-web-1', networkMode: '', labels: {} }],
       inspectImage: async () => ({ labels: {} }),
       stopContainer: async () => {
