@@ -10,7 +10,7 @@ import { BATCH, type Shipping } from './shipping.ts';
 import { isSpoolFull } from './spool-limit.ts';
 
 /** The longest pause after a failure, and between two looks at the spool, milliseconds. */
-const PAUSE_MS = 5000;
+const PAUSE_MS = 2000;
 
 /** A connection whose WAL is stored. */
 export interface Stored extends Watched {

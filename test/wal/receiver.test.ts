@@ -135,7 +135,7 @@ async function storeSome(): Promise<void> {
 async function runUntil(done: () => Promise<boolean>): Promise<void> {
   const running = makeReceiver().run(stop.signal);
   try {
-    await expect.poll(done, { timeout: 10_000 }).toBe(true);
+    await expect.poll(done, { timeout: 25_000 }).toBe(true);
   } finally {
     stop.abort();
     await running;
