@@ -18,6 +18,7 @@ import {
   type Reached,
   type RolledBackFrom,
   readJournal,
+  type RunVerb,
 } from '../run/journal.ts';
 import { type HoldDeps, releaseHolds } from '../run/release.ts';
 import { emptySpool } from '../run/spool.ts';
@@ -181,13 +182,13 @@ interface Cleared {
 async function removeLeftovers(
   deps: RecoverDeps,
   journal: string,
-  { id, verb, begun }: { id: string; verb: 'backup' | 'restore'; begun?: JournalEntry & { type: 'begun' } },
+  { id, verb, begun }: { id: string; verb: RunVerb; begun?: JournalEntry & { type: 'begun' } },
 ): Promise<Cleared> {
   let left: Cleared['left'] = 'unknown';
   try {
     // First, because a helper of the dead run continues to store objects.
     requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
-    if (verb === 'restore') {
+    if (verb !== 'backup') {
       const record = (entry: JournalEntry) => appendJournal(journal, entry);
       const done = await deps.completeDatabases(await readJournal(journal), { id, record });
       // Dropped databases cannot be renamed any more, so the answer is final from here on.

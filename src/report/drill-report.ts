@@ -50,6 +50,8 @@ export interface DrillResult {
   restoreMs?: number;
   /** of a volume: the share of its files that was restored, 0 to 1; absent: all */
   share?: number;
+  /** where that share begins, 0 to 1: the next drill goes on where it ends */
+  shareFrom?: number;
   /** `61 tables, 1,523,118 rows equal` */
   summary?: string;
   checks: DrillCheck[];

@@ -29,10 +29,10 @@ export function drillLine({
     status === 'ok'
       ? (summary ?? 'ok')
       : status === 'unproven' && !error
-        ? `${summary ?? ''}; ${OUTCOMES.unproven}`
+        ? [...(summary === undefined ? [] : [summary]), OUTCOMES.unproven].join('; ')
         : error
           ? `${OUTCOMES[status]} — ${oneLine(error.message)} (${error.code})`
-          : `failed — ${plural(failed, 'check')} of ${checks.length}`;
+          : `failed: ${failed} of ${plural(checks.length, 'check')}`;
   const parts = [
     what,
     ...(restoreMs === undefined ? [] : [`restored in ${formatDuration(restoreMs)}`]),

@@ -31,12 +31,16 @@ describe('a drill in words', () => {
     expect(drillLine(good)).toBe(
       'db.postgres: 61 tables, 1,523,118 rows equal · restored in 38s · snapshot 20261119T030000Z-aa01be, 9h old · image postgres@sha256:bbbb',
     );
+    const part = { ...good, status: 'unproven' as const };
+    expect(drillLine(part)).toMatch(/^db\.postgres: 61 tables, 1,523,118 rows equal; proved only a part · /);
+    const { summary: _, ...without } = part;
+    expect(drillLine(without)).toMatch(/^db\.postgres: proved only a part · /);
     expect(drillHeadline(report)).toBe('shop: drill failed in 52s · 2 sources');
   });
 
   test('names each difference, and what was not checked', () => {
     expect(drillLines(report).slice(1)).toEqual([
-      expect.stringMatching(/^web\.media: failed — 2 checks of 3 · /),
+      expect.stringMatching(/^web\.media: failed: 2 of 3 checks · /),
       '  failed: bytes of web.media: expected 12, found 11',
       '  failed: grants of app',
       '    tables on which web has SELECT: 60, recorded 61',

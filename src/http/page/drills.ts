@@ -10,7 +10,7 @@ const WORDS: Record<DrillReport['status'], string> = {
   ok: 'everything equal',
   failed: 'failed',
   interrupted: 'ended early',
-  unproven: 'not proven: no key to decrypt it',
+  unproven: 'proved only a part',
 };
 
 /** Renders the list of drills, newest first. */
