@@ -96,7 +96,9 @@ async function detailChecks(session: Session, recorded: DatabaseFacts, versions:
   const skip = (detail: string) => names.map((name): DrillCheck => ({ name, of, result: 'skipped', detail }));
   if (!details) return names.map((name) => unrecorded(name, of));
   if (major(versions.recorded) !== major(versions.restored))
-    return skip(`default rights differ between major versions ${major(versions.recorded)} and ${major(versions.restored)}`);
+    return skip(
+      `default rights differ between major versions ${major(versions.recorded)} and ${major(versions.restored)}`,
+    );
   if (extensions.some(({ name }) => name === 'timescaledb')) return skip(CREATES);
   const now = await readDetails(session);
   const roles = (kind: 'owned' | 'granted') =>

@@ -11,13 +11,11 @@ import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { conclude } from './conclude.ts';
 import type { DrillDeps, DrillRequest } from './context.ts';
-import { drillOne, kindOf, type Run } from './drill-one.ts';
-import { readDrills } from './evidence.ts';
+import { drillOne, type Run } from './drill-one.ts';
+import { judgeTargets } from './judge-targets.ts';
 import { Places } from './places.ts';
+import { askedOf, earlierDrills, unreached } from './record.ts';
 import { runSmokeTests, smokeTests, type Up } from './stack-drill.ts';
-
-/** The last drills that are read to find where the next share of a volume begins. */
-const EARLIER = 60;
 
 /**
  * Restores snapshots into throwaway containers and compares them with the record: find → fetch → restore → compare →
@@ -47,52 +45,25 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
     const journal = new Journal(deps.journals, { type: 'start', verb: 'drill', id, agent: deps.agentId });
     const results: DrillResult[] = [];
     const unproven: string[] = [];
+    const earlier = () => earlierDrills(deps, () => placeOfEvidence(deps, places), signal);
+    const run: Run = { id, startedAt, journal, places, plan, earlier, signal, until: limit.until, unproven };
     try {
-      const earlier = () => earlierDrills(deps, places, signal);
-      const run: Run = { id, startedAt, journal, places, plan, earlier, signal, until: limit.until, unproven };
       if (request.stack) await drillStack(deps, request, run, { names, results });
       else
         for (const name of names)
           if (!signal.aborted) results.push(await drillOne(deps, request, run, { source: name }));
-      results.push(...unreached(names, results, { place: places.repository.destination.name, plan, signal }));
+      results.push(...unreached(names, results, run));
     } finally {
       limit.clear();
       await deps.clear(path.join(deps.spool, id), id);
       await journal.close();
     }
-    const report = reportOf(deps, request, { id, startedAt, end: ended(), results, unproven, signal });
+    const report = reportOf(deps, request, { results, end: ended() }, run);
     await conclude(deps, report, () => placeOfEvidence(deps, places));
     return report;
   } finally {
     await lock.release();
   }
-}
-
-/** Reads the last drills, oldest first. A drill does not fail because of the evidence of others. */
-async function earlierDrills(deps: DrillDeps, places: Places, signal: AbortSignal): Promise<readonly DrillReport[]> {
-  try {
-    const { drills } = await readDrills(await placeOfEvidence(deps, places), { newest: EARLIER, signal });
-    return drills.map(({ report }) => report);
-  } catch (error) {
-    signal.throwIfAborted();
-    deps.log.warn('the evidence of earlier drills cannot be read', { ...errorInfo(error) });
-    return [];
-  }
-}
-
-/** Returns results for the sources that a drill ended before, so that its evidence names them. */
-function unreached(
-  names: readonly string[],
-  results: readonly DrillResult[],
-  { place, plan, signal }: { place: string; plan: readonly PlannedSource[]; signal: AbortSignal },
-): DrillResult[] {
-  const left = names.filter((name) => !results.some(({ source }) => source === name));
-  const error = errorInfo(new LifeboatError('INTERRUPTED', 'the drill ended before it came to this source'));
-  if (!signal.aborted) return [];
-  return left.map((source) => {
-    const kind = kindOf(plan.find(({ name }) => name === source));
-    return { source, kind, status: 'interrupted', place, steps: [], checks: [], notes: [], error };
-  });
 }
 
 /** Returns a signal that aborts with DRILL_FAILED after that time. */
@@ -190,24 +161,22 @@ async function drillStack(
 
 function reportOf(
   deps: DrillDeps,
-  { trigger, by }: DrillRequest,
-  {
-    id,
-    startedAt,
-    end,
-    results,
-    unproven,
-    signal,
-  }: { results: DrillResult[]; end: Date } & Pick<Run, 'id' | 'startedAt' | 'signal' | 'unproven'>,
+  request: DrillRequest,
+  { results, end }: { results: DrillResult[]; end: Date },
+  { id, startedAt, plan, unproven, signal }: Run,
 ): DrillReport {
+  const { trigger, by } = request;
+  const asked = askedOf(deps, request);
   const has = (status: DrillResult['status']) => results.some((one) => one.status === status);
   const isEarly = signal.aborted ? hasCode(signal.reason, 'INTERRUPTED') : has('interrupted');
   const isLate = signal.aborted && !isEarly;
   const status = has('failed') || isLate ? 'failed' : isEarly ? 'interrupted' : has('unproven') ? 'unproven' : 'ok';
   return redactDeep({
     ...{ id, project: deps.project, trigger, ...(by === undefined ? {} : { by }) },
+    ...(Object.keys(asked).length === 0 ? {} : { asked }),
     ...{ start: startedAt.toISOString(), end: end.toISOString(), status, agentVersion: deps.agentVersion },
-    ...{ results, unproven, ...(signal.aborted ? { error: errorInfo(signal.reason) } : {}) },
+    results: results.map((one) => ({ ...one, ...judgeTargets(one, plan, asked) })),
+    ...{ unproven, ...(signal.aborted ? { error: errorInfo(signal.reason) } : {}) },
   });
 }
 

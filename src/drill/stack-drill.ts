@@ -59,11 +59,7 @@ export function smokeTests({ sources, hooks = [] }: Pick<Plan, 'sources' | 'hook
  * the network of the restored server, where the names of the database lead to that server, and with the restored
  * volumes at their usual paths. It reaches nothing in use.
  */
-export async function runSmokeTests(
-  deps: DrillDeps,
-  tests: readonly Smoke[],
-  run: Run,
-): Promise<DrillResult> {
+export async function runSmokeTests(deps: DrillDeps, tests: readonly Smoke[], run: Run): Promise<DrillResult> {
   const result: DrillResult = {
     ...{ source: 'stack', kind: 'stack', status: 'ok', place: '', steps: [], checks: [], notes: [] },
   };

@@ -154,7 +154,8 @@ export async function collectOverview(deps: OverviewDeps, signal: AbortSignal): 
 }
 
 /**
- * Names the backup, restore or drill in progress. The newest counts, because a restore runs a backup for its safety snapshot.
+ * Names the backup, restore or drill in progress. The newest counts, because a restore runs a backup for its safety
+ * snapshot.
  */
 export function runningNow(underWay: readonly UnderWay[]): string | null {
   const start = underWay.at(-1)?.start;

@@ -24,7 +24,13 @@ export class DrillBench {
     const engine = { inspectImage: refuse, inspectContainer: refuse, createContainer: refuse };
     return {
       ...{ project: 'shop', agentVersion: '1.2.3', agentId: 'a1', log: silentLog, state: copies.state },
-      ...{ spool: copies.at('spool'), journals: copies.at('journals'), place: 'main', copies: [], otherRepository: false },
+      ...{
+        spool: copies.at('spool'),
+        journals: copies.at('journals'),
+        place: 'main',
+        copies: [],
+        otherRepository: false,
+      },
       lock: async () => ({ release: async () => undefined }),
       recover: async () => undefined,
       clear: async () => undefined,
