@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 const BUFFER = 256 * 1024;
 
 /** The reading end of a FIFO. */
-export interface FifoReader {
+interface FifoReader {
   /** Ends when the last writer has closed the FIFO. Destroying it closes the FIFO. */
   readable: Readable;
   /** Ends the stream also if nobody has opened the FIFO to write. Call it when no writer can follow. */
@@ -20,7 +20,7 @@ export interface FifoReader {
  *
  * @throws Error of the system, or one that says that it is no FIFO
  */
-export async function openFifo(file: string): Promise<FifoReader> {
+async function openFifo(file: string): Promise<FifoReader> {
   const fd = await promisify(open)(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
   if (!(await promisify(fstat)(fd)).isFIFO()) {
     await promisify(close)(fd);
