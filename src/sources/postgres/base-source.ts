@@ -64,7 +64,8 @@ function openWhenUp({ agent, planned, recordHelper }: BaseSourceOptions, context
   const onWait = (phase: string) => context.progress({ phase, done: 0, waits: true });
   return whenUp({ engine: agent.engine, id, name, log, signal, onWait }, () => {
     const application = applicationName(agent.project, runId);
-    return openAnswering(() => openTools({ agent, source, application, runId, recordHelper, log, signal }));
+    const share = { directory: context.spool, access: 'read-write' as const };
+    return openAnswering(() => openTools({ agent, source, application, runId, recordHelper, share, log, signal }));
   });
 }
 
