@@ -14,6 +14,7 @@ import {
   tryReplication,
 } from '../sources/postgres/wal/replication.ts';
 import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
+import { formatLsn } from '../store/wal/names.ts';
 import { lostEnd } from '../store/wal/remembered.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
@@ -56,6 +57,8 @@ export class Receiver {
   /** why WAL is missing, until the gap is recorded */
   private reason: string | undefined;
   private renew = false;
+  /** the server went back to older data */
+  private diverged: LifeboatError | undefined;
   /** the last state of a slot that was dropped because the server kept too much WAL for it */
   private dropped: SlotState | undefined;
   private readonly lookout: Lookout;
@@ -96,6 +99,7 @@ export class Receiver {
         await this.receive(signal);
       } catch (error) {
         if (signal.aborted) break;
+        if (hasCode(error, 'WAL_DIVERGED')) this.diverged = error;
         await this.status.failed(error);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
@@ -197,8 +201,10 @@ export class Receiver {
     await tryReplication(tools, signal);
     const { systemId, segmentSize } = facts;
     const writer = await this.openLog(reached, signal);
+    if (this.diverged) await this.beginAnew(writer, reached, this.diverged);
     const shipping = new Shipping({
       ...{ writer, directory, segmentSize, now: deps.now },
+      tail: this.status.isOf(systemId) ? this.status.tail : undefined,
       onGap: (error) => this.noteGap(error),
     });
     if (writer.home !== undefined && writer.home !== home)
@@ -212,6 +218,18 @@ export class Receiver {
     await this.status.connected(systemId, slot);
     this.bases.want();
     return Object.assign(reached, { shipping, systemId, segmentSize, begun: before.flushed });
+  }
+
+  /** Begins another history of the server. What was received may be of both. */
+  private async beginAnew(writer: WalWriter, { directory, before }: Reached, error: LifeboatError): Promise<void> {
+    const { flushed, timeline } = before;
+    const at = this.deps.now().toISOString();
+    await writer.beginAnew({ at, timeline, to: formatLsn(flushed), why: error.message });
+    await empty(directory);
+    await this.status.begunAnew();
+    this.renew = true;
+    this.diverged = undefined;
+    this.raise(error);
   }
 
   private openLog({ facts, home }: Pick<Reached, 'facts' | 'home'>, signal: AbortSignal): Promise<WalWriter> {

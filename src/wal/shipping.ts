@@ -1,3 +1,4 @@
+import { createHash, type Hash } from 'node:crypto';
 import { pipeline, Readable, Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { LifeboatError } from '../base/errors.ts';
@@ -15,9 +16,10 @@ import {
 } from '../store/wal/names.ts';
 import type { StoredGap, StoredSegment } from '../store/wal/page.ts';
 import type { LogEnd } from '../store/wal/remembered.ts';
-import { parseHistory, parseHistoryName } from '../store/wal/timelines.ts';
+import { listAncestors, parseHistory, parseHistoryName } from '../store/wal/timelines.ts';
 import type { LogChange, WalWriter } from '../store/wal/write-log.ts';
 import { endOfData, listReceived, readPartial, readReceived, removeReceived } from './received-files.ts';
+import { type Tail, TailWatch } from './tail.ts';
 
 /** The server's position at a time: everything that had committed by then is before it. */
 interface Sample {
@@ -42,6 +44,8 @@ interface ShippingOptions {
   writer: WalWriter;
   directory: string;
   segmentSize: number;
+  /** the end of what an earlier connection stored */
+  tail?: Tail | undefined;
   now(): Date;
   /** called when WAL is missing between what is stored and what follows */
   onGap(error: LifeboatError): void;
@@ -57,6 +61,10 @@ interface Shipped {
   confirmed?: Confirmed;
   /** the newest page of the log; undefined if none is stored yet */
   logged?: LogEnd;
+  /** the last bytes that are stored */
+  tail?: Tail;
+  /** since when the present history of the server is written, ISO time; undefined for the first one */
+  since?: string;
 }
 
 /** Stores received WAL in the repository, and removes it from the spool. */
@@ -67,9 +75,11 @@ export class Shipping {
   /** why WAL may be missing, if that is known */
   private why: string | undefined;
   private alive: () => void = () => {};
+  private readonly tails: TailWatch;
 
   constructor(options: ShippingOptions) {
     this.options = options;
+    this.tails = new TailWatch(options.directory, options.segmentSize, options.tail);
   }
 
   /** Notes why the next gap exists; undefined: nobody expects one. */
@@ -91,6 +101,7 @@ export class Shipping {
     const files = await listReceived(directory, segmentSize);
     await this.shipHistories(files.histories, signal);
     for (const name of files.left.concat(files.partial ?? [])) await this.shipEnd(name, state, signal);
+    for (const name of files.complete) await this.tails.prove(name, segmentSize);
     const isStored = (name: string) => writer.inventory.has(name);
     const waiting = files.complete.filter((name) => !isStored(name));
     await this.shipSegments(waiting.slice(0, BATCH), signal);
@@ -109,6 +120,8 @@ export class Shipping {
       ...(end === undefined ? {} : { stored: end }),
       ...(this.confirmed ? { confirmed: this.confirmed } : {}),
       ...(writer.end ? { logged: writer.end } : {}),
+      ...(this.tails.tail ? { tail: this.tails.tail } : {}),
+      ...(writer.since === undefined ? {} : { since: writer.since }),
     };
   }
 
@@ -150,9 +163,15 @@ export class Shipping {
   private async shipHistories(names: readonly string[], signal: AbortSignal): Promise<void> {
     const { directory, writer } = this.options;
     for (const name of names) {
-      if (writer.inventory.hasHistory(parseHistoryName(name) as number)) continue;
       const content = await buffer(await readReceived(directory, name, {}));
       const ancestors = parseHistory(content.toString('utf8'));
+      const known = writer.inventory.historyOf(parseHistoryName(name) as number);
+      if (known && JSON.stringify(listAncestors(known)) !== JSON.stringify(listAncestors(ancestors)))
+        throw new LifeboatError(
+          'WAL_DIVERGED',
+          `the server has another history in ${name} than the one that is stored`,
+        );
+      if (known) continue;
       const stored = await writer.putHistory(name, ancestors, Readable.from([content]), signal);
       await this.append({ histories: [stored] }, [], signal);
     }
@@ -169,8 +188,9 @@ export class Shipping {
       const gap = this.gapBefore(at, pending);
       if (gap) gaps.push(gap);
       const plain = await readReceived(directory, name, { size: segmentSize });
-      const stored = await writer.putSegment(name, this.beating(plain), signal);
-      this.alive();
+      const hash = createHash('sha256');
+      const stored = await writer.putSegment(name, this.beating(plain, hash), signal);
+      this.tails.note(name, segmentSize, hash);
       const reached = this.reachedAt(startOf(at.number + 1, segmentSize));
       segments.push({ ...stored, ...(reached === undefined ? {} : { reached }) });
       pending.add(name);
@@ -200,24 +220,28 @@ export class Shipping {
     const former = writer.open?.name === name ? writer.open : undefined;
     const end = former?.parts.at(-1)?.to ?? 0;
     if (to <= end) return;
+    await this.tails.prove(name, to);
     const isWhole = former === undefined || former.parts.length >= MAX_PARTS;
     const range = { from: isWhole ? 0 : end, to };
     const plain = await readPartial(directory, name, { size: segmentSize, range });
     if (!plain) return;
     const gap = this.gapBefore(at, new Set());
-    const part = await writer.putPart(name, range, this.beating(plain), signal);
+    const hash = await this.tails.upTo(name, range.from);
+    const part = await writer.putPart(name, range, this.beating(plain, hash), signal);
     const reached = this.reachedAt(received);
     const parts = isWhole ? [part] : [...(former?.parts ?? []), part];
     const open = { name, parts, ...(reached === undefined ? {} : { reached }) };
     await this.append({ open }, gap ? [gap] : [], signal);
+    this.tails.note(name, to, hash);
   }
 
-  /** Returns a stream that gives a sign of life for each part that is read from it. */
-  private beating(plain: Readable): Readable {
+  /** Returns a stream that hashes what is read from it, and gives a sign of life for each part. */
+  private beating(plain: Readable, hash: Hash): Readable {
     const { alive } = this;
     const beats = new Transform({
       transform(chunk, _, done) {
         alive();
+        hash.update(chunk as Buffer);
         done(null, chunk);
       },
     });

@@ -42,8 +42,9 @@ export class Inventory {
     return this.names.has(name);
   }
 
-  hasHistory(timeline: number): boolean {
-    return this.histories.has(timeline);
+  /** Returns the ancestors of a timeline whose history file is stored. */
+  historyOf(timeline: number): readonly Ancestor[] | undefined {
+    return this.histories.get(timeline);
   }
 
   /** Returns the end of the stored WAL of a timeline; undefined if there is none. */

@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import { FORMAT, type ObjectRef } from '../objects/manifest.ts';
 import { deleteUnlessKept, putObject, streamOf } from '../objects/objects.ts';
+import type { StoredWal } from './coverage.ts';
 import { Inventory } from './inventory.ts';
 import {
   encodePage,
@@ -56,8 +57,8 @@ export class WalWriter {
   private page: WalPage;
   /** of the stored revision of `page`; null: none is stored yet */
   private hash: string | null;
-  /** what the log lists */
-  readonly inventory: Inventory;
+  /** what the log lists of the present history */
+  inventory: Inventory;
   /** the newest pages of all servers of the source, as they were found */
   readonly opened: readonly Pick<WalLog, 'place' | 'newest'>[];
   /** why the newest page that was found cannot be used */
@@ -65,17 +66,16 @@ export class WalWriter {
 
   private constructor(repository: WalRepository, options: WriterOptions, logs: readonly WalLog[]) {
     const { systemId } = options.place;
-    const own = logs.find(({ place }) => place.systemId === systemId);
+    const own = logs.findLast(({ place }) => place.systemId === systemId);
     this.opened = logs.map(({ place, newest }) => ({ place, newest }));
     this.repository = repository;
     this.options = options;
-    const { segmentSize } = options;
-    const nothing = { systemId, segmentSize, segments: [], partials: [], histories: new Map(), gaps: [] };
-    this.inventory = new Inventory(own?.wal ?? nothing);
     const last = own?.last?.page.page === own?.newest.page ? own?.last : undefined;
-    this.unusable = last ? undefined : own?.problems.at(-1);
-    this.page = last?.page ?? { ...firstPage(options), page: (own?.newest.page ?? 0) + 1 };
+    this.unusable = last ? undefined : own?.problems.findLast(({ code }) => code !== 'CHAIN_BROKEN');
+    this.inventory = new Inventory(own?.wal ?? this.nothing);
+    this.page = last?.page ?? firstPage(options);
     this.hash = last?.hash ?? null;
+    if (own && !last) this.beginHistory(own.newest.page + 1, null);
   }
 
   /**
@@ -84,6 +84,29 @@ export class WalWriter {
    */
   static async open(repository: WalRepository, options: WriterOptions): Promise<WalWriter> {
     return new WalWriter(repository, options, await readWalLogs(repository, options.place.source));
+  }
+
+  /**
+   * Begins another history of the server, which went back to older data: what is stored from now on follows nothing that
+   * is stored. Throws like {@link append}.
+   *
+   * @param gap why it begins, and where
+   */
+  async beginAnew(gap: StoredGap): Promise<void> {
+    this.beginHistory(this.page.page + 1, this.hash);
+    await this.append({ gaps: [gap] });
+  }
+
+  private beginHistory(page: number, previous: string | null): void {
+    const era = { page, since: this.options.now().toISOString() };
+    this.page = { ...firstPage(this.options), page, previous, era };
+    this.hash = null;
+    this.inventory = new Inventory(this.nothing);
+  }
+
+  private get nothing(): StoredWal {
+    const { segmentSize, place } = this.options;
+    return { systemId: place.systemId, segmentSize, segments: [], partials: [], histories: new Map(), gaps: [] };
   }
 
   /** The memory of the agent that last wrote the log; undefined for a new log. */
@@ -95,6 +118,11 @@ export class WalWriter {
   get end(): LogEnd | undefined {
     const { page, revision } = this.page;
     return this.hash === null ? undefined : { destination: this.repository.destination.name, page, revision };
+  }
+
+  /** Since when the present history of the server is written, ISO time; undefined for the first one. */
+  get since(): string | undefined {
+    return this.page.era?.since;
   }
 
   /** The open segment, as the log lists it. */
@@ -169,7 +197,7 @@ export class WalWriter {
     const { page, hash, options } = this;
     const isFull = page.segments.length + page.partials.length + page.gaps.length >= PAGE_ENTRIES;
     const begin = isFull
-      ? { ...firstPage(options), page: page.page + 1, previous: hash }
+      ? { ...firstPage(options), ...(page.era ? { era: page.era } : {}), page: page.page + 1, previous: hash }
       : { ...page, revision: hash === null ? 1 : page.revision + 1 };
     const { open: _, signature: __, ...rest } = begin;
     const complete = new Set(segments.map(({ name }) => name));
