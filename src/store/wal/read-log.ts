@@ -21,7 +21,7 @@ import { type Ancestor, parseAncestors, parseHistoryName } from './timelines.ts'
 export type WalRepository = Pick<Repository, 'destination' | 'project' | 'keys' | 'signing'>;
 
 /** A page as it was read. */
-export interface ReadPage {
+interface ReadPage {
   key: string;
   page: WalPage;
   hash: string;
