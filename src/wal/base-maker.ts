@@ -25,9 +25,8 @@ interface WalEnd {
  * after the server went back to older data.
  */
 export function leadsTo(window: Window, { timeline, stored, ...of }: WalEnd): boolean {
-  return (
-    window.bases.every((base) => isBaseOf(base, of)) && window.timeline === timeline && parseLsn(window.toLsn) >= stored
-  );
+  const isSame = window.systemId === of.systemId && window.bases.every((base) => isBaseOf(base, of));
+  return isSame && window.timeline === timeline && parseLsn(window.toLsn) >= stored;
 }
 
 /** Makes a base backup when the WAL that is stored now follows none: at the beginning, and after a gap. */

@@ -14,12 +14,11 @@ import {
   tryReplication,
 } from '../sources/postgres/wal/replication.ts';
 import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
-import { formatLsn } from '../store/wal/names.ts';
-import { lostEnd } from '../store/wal/remembered.ts';
-import { WalWriter } from '../store/wal/write-log.ts';
+import type { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
 import { leaveAll, leaveTimeline } from './leave-received.ts';
 import { Lookout, nextTo, type Watched } from './lookout.ts';
+import { openLog } from './open-log.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { empty, removeUnfilled } from './received-files.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
@@ -201,7 +200,6 @@ export class Receiver {
     await tryReplication(tools, signal);
     const { systemId, segmentSize } = facts;
     const writer = await this.openLog(reached, signal);
-    if (this.diverged) await this.beginAnew(writer, reached, this.diverged);
     const shipping = new Shipping({
       ...{ writer, directory, segmentSize, now: deps.now },
       tail: this.status.isOf(systemId) ? this.status.tail : undefined,
@@ -220,36 +218,18 @@ export class Receiver {
     return Object.assign(reached, { shipping, systemId, segmentSize, begun: before.flushed });
   }
 
-  /** Begins another history of the server. What was received may be of both. */
-  private async beginAnew(writer: WalWriter, { directory, before }: Reached, error: LifeboatError): Promise<void> {
-    const { flushed, timeline } = before;
-    const at = this.deps.now().toISOString();
-    await writer.beginAnew({ at, timeline, to: formatLsn(flushed), why: error.message });
+  private async openLog({ facts, home, directory, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
+    const { deps, source, status } = this;
+    const options = { deps, source, remembered: status.remembered, raise: (error: LifeboatError) => this.raise(error) };
+    const more = { home, before, diverged: this.diverged };
+    const writer = await this.storing.watched(() => openLog(options, facts, more), signal);
+    if (!this.diverged) return writer;
+    // What was received may be of both histories.
     await empty(directory);
-    await this.status.begunAnew();
+    await status.begunAnew();
     this.renew = true;
     this.diverged = undefined;
-    this.raise(error);
-  }
-
-  private openLog({ facts, home }: Pick<Reached, 'facts' | 'home'>, signal: AbortSignal): Promise<WalWriter> {
-    const { deps, source } = this;
-    const place = { project: deps.project, source: source.server, systemId: facts.systemId };
-    const { segmentSize } = facts;
-    return this.storing.watched(async () => {
-      const repository = await deps.repository();
-      const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
-      const lost = lostEnd(repository, source.server, writer.opened, this.status.remembered);
-      if (lost) this.raise(lost);
-      const { unusable } = writer;
-      if (unusable) {
-        this.reason ??= `the newest page of the log cannot be used: ${unusable.message}`;
-        // A log from before the signing key was set is no trouble.
-        if (hasCode(unusable, 'SIGNATURE_MISSING') && writer.inventory.isEmpty) deps.log.warn(this.reason);
-        else this.raise(unusable);
-      }
-      return writer;
-    }, signal);
+    return writer;
   }
 
   /** Tells people about an error that the receiver survives. */

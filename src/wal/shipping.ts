@@ -5,30 +5,16 @@ import { LifeboatError } from '../base/errors.ts';
 import { plural } from '../report/format.ts';
 import type { SlotState } from '../sources/postgres/wal/slot.ts';
 import { type Confirmed, later } from '../store/wal/coverage.ts';
-import {
-  endOfRecords,
-  formatLsn,
-  parseSegmentName,
-  type Segment,
-  segmentAt,
-  segmentName,
-  startOf,
-} from '../store/wal/names.ts';
+import { formatLsn, parseSegmentName, type Segment, segmentAt, segmentName, startOf } from '../store/wal/names.ts';
+import type { LogChange } from '../store/wal/next-page.ts';
 import type { StoredGap, StoredSegment } from '../store/wal/page.ts';
 import type { LogEnd } from '../store/wal/remembered.ts';
 import { listAncestors, parseHistory, parseHistoryName } from '../store/wal/timelines.ts';
-import type { LogChange, WalWriter } from '../store/wal/write-log.ts';
+import type { WalWriter } from '../store/wal/write-log.ts';
 import { endOfData, listReceived, readPartial, readReceived, removeReceived } from './received-files.ts';
+import { Samples } from './samples.ts';
 import { type Tail, TailWatch } from './tail.ts';
 
-/** The server's position at a time: everything that had committed by then is before it. */
-interface Sample {
-  lsn: bigint;
-  at: string;
-}
-
-/** The most samples that wait for their WAL to be stored. */
-const MAX_SAMPLES = 512;
 /** The most segments that one revision of a page adds. */
 export const BATCH = 16;
 /** After this many parts, the open segment is stored again as one part. */
@@ -70,8 +56,7 @@ interface Shipped {
 /** Stores received WAL in the repository, and removes it from the spool. */
 export class Shipping {
   private readonly options: ShippingOptions;
-  private samples: Sample[] = [];
-  private confirmed: Confirmed | undefined;
+  private readonly samples: Samples;
   /** why WAL may be missing, if that is known */
   private why: string | undefined;
   private alive: () => void = () => {};
@@ -79,6 +64,7 @@ export class Shipping {
 
   constructor(options: ShippingOptions) {
     this.options = options;
+    this.samples = new Samples(options.segmentSize);
     this.tails = new TailWatch(options.directory, options.segmentSize, options.tail);
   }
 
@@ -97,7 +83,7 @@ export class Shipping {
     const { directory, segmentSize, writer } = this.options;
     this.alive = alive;
     this.refuseOlder(state);
-    this.sample(state);
+    this.samples.add(state, writer.inventory.reachedOf(state.timeline));
     const files = await listReceived(directory, segmentSize);
     await this.shipHistories(files.histories, signal);
     for (const name of files.left.concat(files.partial ?? [])) await this.shipEnd(name, state, signal);
@@ -114,11 +100,12 @@ export class Shipping {
       await this.shipPart(partial, state.slot.received, signal);
     }
     const end = writer.inventory.endOf(state.timeline);
-    this.settle(end, state);
+    this.samples.settle(end, state);
+    const { confirmed } = this.samples;
     return {
       more,
       ...(end === undefined ? {} : { stored: end }),
-      ...(this.confirmed ? { confirmed: this.confirmed } : {}),
+      ...(confirmed ? { confirmed } : {}),
       ...(writer.end ? { logged: writer.end } : {}),
       ...(this.tails.tail ? { tail: this.tails.tail } : {}),
       ...(writer.since === undefined ? {} : { since: writer.since }),
@@ -138,26 +125,9 @@ export class Shipping {
     );
   }
 
-  private sample({ inserting, at }: SlotState): void {
-    const lsn = endOfRecords(inserting, this.options.segmentSize);
-    const last = this.samples.at(-1);
-    if (last?.lsn === lsn) last.at = at;
-    else this.samples.push({ lsn, at });
-    // The newest and the oldest matter most: without one in between, a window ends a little earlier.
-    if (this.samples.length > MAX_SAMPLES) this.samples.splice(MAX_SAMPLES / 2, 1);
-  }
-
-  /** Returns the time of the newest sample before a position, or an earlier one that the stored WAL reaches. */
-  private reachedAt(end: bigint): string | undefined {
-    const found = this.samples.findLast(({ lsn }) => lsn <= end)?.at;
-    return later(this.options.writer.inventory.reached, found);
-  }
-
-  private settle(end: bigint | undefined, { inserting, timeline, at }: SlotState): void {
-    if (end === undefined) return;
-    this.samples = this.samples.filter(({ lsn }, i) => lsn > end || i === this.samples.length - 1);
-    if (endOfRecords(inserting, this.options.segmentSize) <= end)
-      this.confirmed = { timeline, lsn: formatLsn(end), at };
+  /** Returns the time that WAL before a position reaches: that of a sample, or what the stored WAL reaches already. */
+  private reachedAt(end: bigint, timeline: number): string | undefined {
+    return later(this.options.writer.inventory.reachedOf(timeline), this.samples.before(end, timeline));
   }
 
   private async shipHistories(names: readonly string[], signal: AbortSignal): Promise<void> {
@@ -191,7 +161,7 @@ export class Shipping {
       const hash = createHash('sha256');
       const stored = await writer.putSegment(name, this.beating(plain, hash), signal);
       this.tails.note(name, segmentSize, hash);
-      const reached = this.reachedAt(startOf(at.number + 1, segmentSize));
+      const reached = this.reachedAt(startOf(at.number + 1, segmentSize), at.timeline);
       segments.push({ ...stored, ...(reached === undefined ? {} : { reached }) });
       pending.add(name);
     }
@@ -228,7 +198,7 @@ export class Shipping {
     const gap = this.gapBefore(at, new Set());
     const hash = await this.tails.upTo(name, range.from);
     const part = await writer.putPart(name, range, this.beating(plain, hash), signal);
-    const reached = this.reachedAt(received);
+    const reached = this.reachedAt(received, at.timeline);
     const parts = isWhole ? [part] : [...(former?.parts ?? []), part];
     const open = { name, parts, ...(reached === undefined ? {} : { reached }) };
     await this.append({ open }, gap ? [gap] : [], signal);

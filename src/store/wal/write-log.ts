@@ -1,15 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
-import { FORMAT, type ObjectRef } from '../objects/manifest.ts';
+import type { ObjectRef } from '../objects/manifest.ts';
 import { deleteUnlessKept, putObject, streamOf } from '../objects/objects.ts';
 import type { StoredWal } from './coverage.ts';
 import { Inventory } from './inventory.ts';
+import { firstPage, type LogChange, nextPage } from './next-page.ts';
 import {
   encodePage,
   incompleteOf,
-  PAGE_ENTRIES,
-  type PartialSegment,
   pageHash,
   pageKey,
   type StoredGap,
@@ -32,15 +31,6 @@ interface WriterOptions {
   now(): Date;
   /** called after each revision of a page is stored */
   appended?(page: WalPage): void;
-}
-
-/** The additions of a new revision of a page. */
-export interface LogChange {
-  segments?: readonly StoredSegment[];
-  histories?: readonly StoredHistory[];
-  /** the open segment from now on. A former one that is not complete stays as an incomplete segment */
-  open?: PartialSegment;
-  gaps?: readonly StoredGap[];
 }
 
 /** The most attempts to write a page under the next free revision. */
@@ -87,13 +77,14 @@ export class WalWriter {
   }
 
   /**
-   * Begins another history of the server, which went back to older data: what is stored from now on follows nothing that
-   * is stored. Throws like {@link append}.
+   * Begins another history of the server, which went back to older data: what is stored from now on follows nothing
+   * that is stored. Throws like {@link append}.
    *
    * @param gap why it begins, and where
    */
   async beginAnew(gap: StoredGap): Promise<void> {
-    this.beginHistory(this.page.page + 1, this.hash);
+    const isNew = this.hash === null && this.page.era?.page === this.page.page;
+    if (!isNew) this.beginHistory(this.page.page + 1, this.hash);
     await this.append({ gaps: [gap] });
   }
 
@@ -167,7 +158,7 @@ export class WalWriter {
    */
   async append(change: LogChange): Promise<void> {
     const before = { page: this.page, hash: this.hash };
-    const next = this.next(change);
+    const next = nextPage(before, change, this.options);
     for (let attempt = 1; ; attempt++) {
       try {
         await this.write(next);
@@ -191,29 +182,6 @@ export class WalWriter {
       inventory.addHistory(parseHistoryName(name) as number, parseAncestors(ancestors));
     for (const gap of gaps) inventory.addGap(gap);
     if (open) inventory.addPartial({ name: open.name, to: endOf(open), reached: open.reached });
-  }
-
-  private next({ segments = [], histories = [], open, gaps = [] }: LogChange): WalPage {
-    const { page, hash, options } = this;
-    const isFull = page.segments.length + page.partials.length + page.gaps.length >= PAGE_ENTRIES;
-    const begin = isFull
-      ? { ...firstPage(options), ...(page.era ? { era: page.era } : {}), page: page.page + 1, previous: hash }
-      : { ...page, revision: hash === null ? 1 : page.revision + 1 };
-    const { open: _, signature: __, ...rest } = begin;
-    const complete = new Set(segments.map(({ name }) => name));
-    const former = page.open && !complete.has(page.open.name) ? page.open : undefined;
-    const opened = open ?? former;
-    const left = former && former.name !== opened?.name ? [former] : [];
-    return {
-      ...rest,
-      home: options.home,
-      at: options.now().toISOString(),
-      segments: [...begin.segments, ...segments],
-      histories: [...begin.histories, ...histories],
-      partials: [...begin.partials, ...left].filter((one) => !complete.has(one.name) && !isWithin(one, opened)),
-      gaps: [...begin.gaps, ...gaps],
-      ...(opened ? { open: opened } : {}),
-    };
   }
 
   private async write(page: WalPage): Promise<void> {
@@ -261,18 +229,6 @@ export class WalWriter {
   }
 }
 
-/** Returns whether the open segment has everything that an earlier beginning of the same segment has. */
-function isWithin(one: PartialSegment, open: PartialSegment | undefined): boolean {
-  return one.name === open?.name && endOf(one) <= endOf(open);
-}
-
 function signatureOf({ signature }: WalPage): Pick<WalPage, 'signature'> {
   return signature ? { signature } : {};
-}
-
-function firstPage({ place, segmentSize, home, now }: WriterOptions): WalPage {
-  return {
-    ...{ format: FORMAT, ...place, segmentSize, page: 1, revision: 1, previous: null },
-    ...{ home, at: now().toISOString(), segments: [], histories: [], partials: [], gaps: [] },
-  };
 }
