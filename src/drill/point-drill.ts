@@ -12,12 +12,16 @@ import type { Tools } from '../sources/postgres/server/tools.ts';
 import { askAll } from './ask-all.ts';
 import { checkIndexes } from './check-indexes.ts';
 import { type DrillDeps, type Part, step } from './context.ts';
+import { checkWal } from './wal-check.ts';
 
 /** The point of a recovery, and what leads to it. */
 export interface FoundPoint {
   aim: Aim;
   start: Start;
 }
+
+/** How often WAL that is missing is looked for. */
+const LOOKS = 3;
 
 /**
  * Finds the base backup and the WAL for a point of a server. Without a point, takes a random moment between the last
@@ -33,10 +37,13 @@ export async function findPoint(
 ): Promise<FoundPoint> {
   const repository = await deps.repository();
   const remembered = await deps.remembered(server);
-  const find = async (one: Aim) => ({
-    aim: one,
-    start: await findStart(repository, { source: server, signal, ...one }, remembered),
-  });
+  const find = async (one: Aim) => {
+    let start = await findStart(repository, { source: server, signal, ...one }, remembered);
+    // The receiver may have stored and removed WAL while it was listed. What is lost is lost the next time, too.
+    for (let again = 1; again < LOOKS && start.problems.length > 0; again++)
+      start = await findStart(repository, { source: server, signal, ...one }, remembered);
+    return { aim: one, start };
+  };
   if (aim) return find(aim);
   const { window } = (await find({ target: 'latest' })).start;
   const [from, to] = [Date.parse(window.from), Date.parse(window.to)];
@@ -60,6 +67,7 @@ export async function drillPoint(
   const { repository, id, journal, directory } = context;
   const { agent, treeStore } = deps;
   const recovery = { repository, start, id, journal, directory, cpus: deps.settings.cpus };
+  await checkWal(repository, part, { server, start });
   const begin = performance.now();
   const { server: recovering, ...recovered } = await step(part, 'recovering the server', () =>
     recoverInto({ agent, treeStore, log }, { ...aim, source: server, signal, say }, recovery),

@@ -142,6 +142,7 @@ async function recoverIn(
   const to = {
     ...(target === 'latest' ? {} : { target }),
     end: window.toLsn,
+    lastRecord: () => wal.lastRecord(window, signal),
     ...(window.timeline === base.timeline ? {} : { timeline: window.timeline }),
   };
   const onLine = (line: string) => log.debug('recovering server', { line });

@@ -53,6 +53,8 @@ interface RecoveryTarget {
   target?: Target;
   /** the end of the stored WAL */
   end: string;
+  /** Resolves to the position of the last whole record of the stored WAL; undefined if that is unknown. */
+  lastRecord(): Promise<bigint | undefined>;
   /** the timeline to follow; absent: that of the base backup */
   timeline?: number;
 }
@@ -194,7 +196,7 @@ export class RecoveringServer {
   }
 
   private async attempt(
-    { target, timeline, end }: RecoveryTarget,
+    { target, timeline, end, lastRecord }: RecoveryTarget,
     onLine: (line: string) => void,
   ): Promise<Recovered | 'ended early'> {
     const { agent, signal } = this.options;
@@ -209,7 +211,8 @@ export class RecoveringServer {
     await this.shutDown(agent.engine, signal);
     if ((await ended) !== 0) throw messages.failure('did not shut down cleanly');
     const outcome = messages.outcome(true);
-    if (outcome !== 'ended early' && outcome.at === 'end') messages.refuseShort(end, this.options.segmentSize);
+    if (outcome !== 'ended early' && outcome.at === 'end')
+      messages.refuseShort(await lastRecord(), end, this.options.segmentSize);
     return outcome;
   }
 
