@@ -132,7 +132,7 @@ export class WalServer {
       await this.fetchTo(partial, name, signal);
     } catch (error) {
       if (!hasCode(error, 'OBJECT_MISSING') || !this.log.partials.has(name)) throw error;
-      // The receiver has stored more of the segment since the log was read, and has removed the parts that this replaces.
+      // The receiver has stored more of the segment since the log was read, and has removed these parts.
       const logs = await readWalLogs(this.repository, this.log.place.source, signal);
       const now = logs.find(({ place }) => place.systemId === this.log.place.systemId);
       if (!now) throw error;
