@@ -13,8 +13,9 @@ import { choose, refuseContradiction, type Wanted } from './choose.ts';
 import { conclude } from './conclude.ts';
 import type { DrillDeps, DrillRequest } from './context.ts';
 import { drillOne, type Run } from './drill-one.ts';
-import { countDrills } from './evidence.ts';
+import { judgeTargets } from './judge-targets.ts';
 import { Places } from './places.ts';
+import { askedOf, earlierDrills, unreached } from './record.ts';
 import { runSmokeTests, smokeTests, type Up } from './stack-drill.ts';
 import { inTurn } from './turns.ts';
 
@@ -44,21 +45,23 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
     const givesWay = lock.whenWanted?.();
     const limit = withLimit(deps.settings.timeoutMs);
     const signal = AbortSignal.any([request.signal, limit.signal, ...(givesWay ? [givesWay] : [])]);
-    const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
+    const journal = new Journal(deps.journals, { type: 'start', verb: 'drill', id, agent: deps.agentId });
     const results: DrillResult[] = [];
     const unproven: string[] = [];
+    const earlier = () => earlierDrills(deps, () => placeOfEvidence(deps, places), signal);
+    const { sources } = plan;
+    const run: Run = { id, startedAt, journal, places, plan: sources, earlier, signal, until: limit.until, unproven };
     try {
-      const turn = await countDrills(places.repository);
-      const { sources } = plan;
-      const run: Run = { id, startedAt, journal, places, plan: sources, turn, signal, until: limit.until, unproven };
       if (request.stack) await drillStack(deps, request, run, { wanted, tests: smokeTests(plan), results });
       else for (const one of wanted) if (!signal.aborted) results.push(await drillOne(deps, request, run, one));
+      const names = wanted.map(({ source }) => source);
+      results.push(...unreached(names, results, run));
     } finally {
       limit.clear();
       await deps.clear(path.join(deps.spool, id), id);
       await journal.close();
     }
-    const report = reportOf(deps, request, { id, startedAt, end: ended(), results, unproven, signal });
+    const report = reportOf(deps, request, { results, end: ended() }, run);
     await conclude(deps, report, () => placeOfEvidence(deps, places));
     return report;
   } finally {
@@ -140,24 +143,22 @@ async function drillStack(
 
 function reportOf(
   deps: DrillDeps,
-  { trigger, by }: DrillRequest,
-  {
-    id,
-    startedAt,
-    end,
-    results,
-    unproven,
-    signal,
-  }: { results: DrillResult[]; end: Date } & Pick<Run, 'id' | 'startedAt' | 'signal' | 'unproven'>,
+  request: DrillRequest,
+  { results, end }: { results: DrillResult[]; end: Date },
+  { id, startedAt, plan, unproven, signal }: Run,
 ): DrillReport {
+  const { trigger, by } = request;
+  const asked = askedOf(deps, request);
   const has = (status: DrillResult['status']) => results.some((one) => one.status === status);
-  const isEarly = has('interrupted') || hasCode(signal.reason, 'INTERRUPTED');
+  const isEarly = signal.aborted ? hasCode(signal.reason, 'INTERRUPTED') : has('interrupted');
   const isLate = signal.aborted && !isEarly;
   const status = has('failed') || isLate ? 'failed' : isEarly ? 'interrupted' : has('unproven') ? 'unproven' : 'ok';
   return redactDeep({
     ...{ id, project: deps.project, trigger, ...(by === undefined ? {} : { by }) },
+    ...(Object.keys(asked).length === 0 ? {} : { asked }),
     ...{ start: startedAt.toISOString(), end: end.toISOString(), status, agentVersion: deps.agentVersion },
-    ...{ results, unproven, ...(signal.aborted ? { error: errorInfo(signal.reason) } : {}) },
+    results: results.map((one) => ({ ...one, ...judgeTargets(one, plan, asked) })),
+    ...{ unproven, ...(signal.aborted ? { error: errorInfo(signal.reason) } : {}) },
   });
 }
 
