@@ -8,6 +8,7 @@ import { recoverInto } from '../restore/point/recover-into.ts';
 import { describeTarget } from '../restore/point/target.ts';
 import { readContents } from '../sources/postgres/facts/contents.ts';
 import { listDatabases } from '../sources/postgres/facts/databases.ts';
+import { asksOf } from '../sources/postgres/facts/facts.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { readRecoverable } from '../store/wal/recoverable.ts';
@@ -89,7 +90,7 @@ export async function drillPoint(
   const { result, context, signal, log, say } = part;
   const { repository, id, journal, directory } = context;
   const { agent, treeStore } = deps;
-  const image = await chooseImage(deps.engine, start.entry.image, planned?.imageId);
+  const image = await chooseImage(deps.engine, start.entry, planned?.imageId);
   result.image = image;
   if (!image.recorded)
     result.notes.push(
@@ -132,13 +133,11 @@ async function check(deps: DrillDeps, part: Part, tools: Tools, planned: Postgre
   const { version } = await control.one<{ version: string }>("SELECT current_setting('server_version') AS version");
   result.version = version.split(' ')[0] ?? version;
   const listed = (await listDatabases(control)).filter(({ closed, template }) => closed === undefined && !template);
-  const full: string[] = [];
   await step(part, 'checking the indexes', async () => {
     for (const { name } of listed) {
       try {
         const session = await tools.session(name, signal);
-        const contents = await readContents(session).finally(() => session.close());
-        if (contents === 'data') full.push(name);
+        await readContents(session).finally(() => session.close());
         result.checks.push(await checkIndexes(tools, name, { until: part.until, signal, tables: true }));
       } catch (error) {
         signal.throwIfAborted();
@@ -147,8 +146,8 @@ async function check(deps: DrillDeps, part: Part, tools: Tools, planned: Postgre
       }
     }
   });
-  const restored = { tools, all: full, present: listed.map(({ name }) => name) };
-  await askAll(deps, part, planned, restored);
+  const present = listed.map(({ name }) => name);
+  await askAll(deps, part, planned && asksOf(planned), { tools, present });
 }
 
 /** Returns a stand-in for a server whose container no longer exists. */
