@@ -1,11 +1,15 @@
 import { rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo } from '../base/errors.ts';
+import { errorInfo, toLifeboatError } from '../base/errors.ts';
+import { lastStoredOf } from '../run/history.ts';
 import type { State } from '../run/state.ts';
+import { mayBeRenewed, type RenewalRule } from '../store/content/repack.ts';
 import { addIndex } from '../store/known/add-index.ts';
 import { ContentTable } from '../store/known/content-table.ts';
 import { KnownPacks } from '../store/known/known-packs.ts';
 import { type Manifest, type ManifestSource, withKeyId } from '../store/objects/manifest.ts';
+import { isDamage } from '../store/repository/damage.ts';
+import { readPacks } from '../store/repository/pack-lists.ts';
 import { isSealedWith, requireKeys } from '../store/seal/encryption.ts';
 import type { CommittedIndex, KnownByRun, RunContext } from './context.ts';
 import { listNamedPacks, type NamedPacks } from './named-packs.ts';
@@ -20,6 +24,8 @@ const OTHERS = '.others';
 interface Given {
   state: State;
   context: RunContext;
+  /** when the content of packs is stored again */
+  renewal: RenewalRule;
   /** a directory of the run in the spool */
   directory: string;
 }
@@ -42,8 +48,12 @@ export async function prepareKnown(given: Given): Promise<KnownByRun | undefined
   };
   let named: NamedPacks;
   let packs: KnownPacks;
+  let indexes: Map<string, string | Error>;
   try {
-    named = await listNamedPacks({ ...given, reusable, before: table + OTHERS });
+    const last = lastEntries(context, reusable);
+    const measured = await packsToMeasure(given, last);
+    named = await listNamedPacks({ ...given, reusable, before: table + OTHERS, measured });
+    indexes = await fetchIndexes(given, last);
     packs = await KnownPacks.open(named.usable);
   } catch (error) {
     // The destination or the spool: nothing is wrong with the table. With only public keys, it could not be made again.
@@ -51,10 +61,12 @@ export async function prepareKnown(given: Given): Promise<KnownByRun | undefined
   }
   const known: Known = { table, of, packs };
   try {
-    const covered = await updateTable(given, reusable, { ...known, ...named });
+    const covered = await updateTable(given, reusable, { ...known, ...named, indexes });
     return {
       ...{ table, of, packs: named.usable },
       isCovered: (index) => covered.has(index),
+      ...(named.use ? { use: named.use } : {}),
+      indexes,
       add: async (file, index) => addCommitted(known, file, index),
     };
   } catch (error) {
@@ -62,6 +74,50 @@ export async function prepareKnown(given: Given): Promise<KnownByRun | undefined
     await rm(table, { recursive: true, force: true }).catch(() => undefined);
     return undefined;
   }
+}
+
+/** Returns the last entries of the sources that the run stores, by their names. */
+function lastEntries({ run }: RunContext, reusable: readonly Manifest[]): Map<string, ManifestSource> {
+  const entries = run.sources.map((name) => [name, lastStoredOf(reusable, name)?.entry] as const);
+  return new Map(entries.flatMap(([name, entry]) => (entry ? [[name, entry]] : [])));
+}
+
+/** Returns the ids of the packs of which the run may store the content again. A restore waits for a safety snapshot. */
+async function packsToMeasure(
+  { context: { repository, run, signal }, renewal }: Given,
+  last: ReadonlyMap<string, ManifestSource>,
+): Promise<Set<string>> {
+  const ids = new Set<string>();
+  if (run.trigger === 'safety') return ids;
+  for (const entry of last.values()) {
+    try {
+      for (const { id } of mayBeRenewed(await readPacks(repository, entry, signal), renewal)) ids.add(id);
+    } catch (error) {
+      // The source itself reports it.
+      if (!isDamage(error)) throw error;
+    }
+  }
+  return ids;
+}
+
+/** Fetches the last indexes that are not cached, which the run compares its trees with. */
+async function fetchIndexes(
+  { state, context: { repository, signal }, directory }: Given,
+  last: ReadonlyMap<string, ManifestSource>,
+): Promise<Map<string, string | Error>> {
+  const indexes = new Map<string, string | Error>();
+  for (const [source, entry] of last) {
+    const { index } = entry;
+    if (!index || indexes.has(index.sha256) || (await state.cachedIndex(source, index.sha256))) continue;
+    const file = path.join(directory, `${source}.ndjson`);
+    const fetched = await repository.fetchIndex(withKeyId(index, entry), file, signal).then(
+      () => file,
+      (error: unknown) => toLifeboatError(error),
+    );
+    signal.throwIfAborted();
+    indexes.set(index.sha256, fetched);
+  }
+  return indexes;
 }
 
 interface Known {
@@ -78,7 +134,7 @@ interface Known {
 async function updateTable(
   { state, context, directory }: Given,
   reusable: readonly Manifest[],
-  known: Known & Pick<NamedPacks, 'others' | 'hasReturned'>,
+  known: Known & Pick<NamedPacks, 'others' | 'hasReturned'> & Pick<KnownByRun, 'indexes'>,
 ): Promise<Set<string>> {
   const { repository, signal, run, log } = context;
   const covered = new Set<string>();
@@ -100,7 +156,9 @@ async function updateTable(
       if (!index || table.isCovered(index.sha256)) continue;
       // A restore waits for a safety snapshot. Contents with other keys are of no use.
       if (run.trigger === 'safety' || !packs || !isSealedWith(packs, repository.keys)) continue;
-      const cached = await state.cachedIndex(source, index.sha256);
+      const fetched = known.indexes.get(index.sha256);
+      if (fetched instanceof Error) continue;
+      const cached = fetched ?? (await state.cachedIndex(source, index.sha256));
       if (!cached && (left === 0 || bytes < index.size || !isReadable(entry, context))) continue;
       const file = cached ?? path.join(directory, 'known.ndjson');
       try {

@@ -19,6 +19,8 @@ export interface NamedPacks {
   usable: string;
   /** the same, with nothing but the ids of the packs that it may not use */
   others: string;
+  /** how many bytes any snapshot uses of each pack in `measured`, by id, at most; absent: a list cannot be read */
+  use?: ReadonlyMap<string, number>;
   /** true if the run may use a pack that it could not use when `before` was written */
   hasReturned: boolean;
 }
@@ -32,6 +34,8 @@ interface Given {
   reusable: readonly Manifest[];
   /** the file `others` of the last run; it need not exist */
   before: string;
+  /** ids of the packs whose use to find out */
+  measured: ReadonlySet<string>;
 }
 
 /**
@@ -40,7 +44,8 @@ interface Given {
  *
  * @throws what the destination throws; the signal's reason
  */
-export async function listNamedPacks({ state, context, directory, reusable, before }: Given): Promise<NamedPacks> {
+export async function listNamedPacks(given: Given): Promise<NamedPacks> {
+  const { state, context, directory, reusable, before, measured } = given;
   const { repository, stored, signal } = context;
   const damaged = new Set(await state.damaged());
   const unusable = await KnownPacks.open(before).catch(() => undefined);
@@ -49,7 +54,12 @@ export async function listNamedPacks({ state, context, directory, reusable, befo
   const [usableLines, otherLines] = [new Lines(usable), new Lines(others)];
   let hasReturned = false;
   const seen = new KeySet();
+  const use = new Map<string, number>();
+  const measure = ({ id, used, plainSize }: ListedPack) => {
+    if (measured.has(id)) use.set(id, Math.max(use.get(id) ?? 0, used ?? plainSize));
+  };
   const take = (pack: ListedPack) => {
+    measure(pack);
     // Lists differ in how much of a pack their snapshots use.
     if (seen.has(pack.id)) return;
     seen.add(pack.id);
@@ -59,14 +69,19 @@ export async function listNamedPacks({ state, context, directory, reusable, befo
     } else otherLines.add(Buffer.from(`${JSON.stringify({ id: pack.id })}\n`));
   };
   try {
-    await visitPacks(repository, listsOf(reusable), take, signal);
+    const lists = listsOf(reusable);
+    const unread = await visitPacks(repository, lists, take, signal);
     usableLines.flush();
     otherLines.flush();
+    // Other snapshots keep their packs, too.
+    const known = new Set(lists.map(({ key }) => key));
+    const rest = listsOf(context.snapshots.map(({ manifest }) => manifest)).filter(({ key }) => !known.has(key));
+    if (measured.size > 0) unread.push(...(await visitPacks(repository, rest, measure, signal)));
+    return { usable, others, hasReturned, ...(unread.length === 0 ? { use } : {}) };
   } finally {
     usableLines.close();
     otherLines.close();
   }
-  return { usable, others, hasReturned };
 }
 
 /** Writes lines to a new file, many at once. */

@@ -53,18 +53,15 @@ async function run(source = MEDIA, keys: SealKeys = {}, beforeCommit = async () 
   for await (const object of bench.destination.list('shop/')) stored.add(object);
   const id = `20261120T0300${String(++number).padStart(2, '0')}Z-4f1c9a`;
   const signal = AbortSignal.timeout(100_000);
-  const of = { repository, snapshots, stored, signal, log: silentLog, run: { trigger: 'manual' } };
+  const of = { repository, snapshots, stored, signal, log: silentLog, run: { trigger: 'manual', sources: [source] } };
   const context = of as unknown as RunContext;
   const directory = path.join(bench.spool, id);
-  const known = await prepareKnown({ state: state(), context, directory });
+  const renewal = renewalRule(0.05);
+  const known = await prepareKnown({ state: state(), context, renewal, directory });
+  if (known) context.known = known;
   const manifests = snapshots.map(({ manifest }) => manifest);
   const last = lastStoredOf(manifests, source);
-  const { tree, renewed, warnings } = await previousTree(
-    { state: state(), context, renewal: renewalRule(0.05) },
-    source,
-    last,
-    directory,
-  );
+  const { tree, renewed, warnings } = await previousTree({ state: state(), context, renewal }, source, last, directory);
   const coversPrevious = last?.entry.index !== undefined && known?.isCovered(last.entry.index.sha256) === true;
   const { table, of: about, packs: file } = known!;
   const result = await bench.storeAfterTick({
@@ -222,9 +219,9 @@ test('a table stays if the packs cannot be listed, and is removed if it cannot b
     const context = {
       ...of,
       signal: AbortSignal.timeout(100_000),
-      run: { trigger: 'manual' },
+      run: { trigger: 'manual', sources: [MEDIA] },
     } as unknown as RunContext;
-    return prepareKnown({ state: state(), context, directory });
+    return prepareKnown({ state: state(), context, renewal: renewalRule(0.05), directory });
   };
   const facts = path.join(tableOf(), 'facts');
   const before = readFileSync(facts);
@@ -236,6 +233,49 @@ test('a table stays if the packs cannot be listed, and is removed if it cannot b
   writeFileSync(tableOf(), '');
   expect(await prepare({})).toBeUndefined();
   expect(existsSync(tableOf())).toBe(false);
+});
+
+test('what a source needs of older snapshots is read before it begins: its service may be stopped then', async () => {
+  await run();
+  for (let i = 0; i < 20; i++) rmSync(at(`sub/${i}`));
+  await run();
+  rmSync(at('sub/large'));
+  const { manifest } = await run();
+  for (const { manifest: old } of (await (await open()).snapshots()).snapshots.slice(1))
+    await bench.destination.delete(manifestKey('shop', old.id));
+  await run('other.media');
+  await run('third.media');
+  rmSync(path.join(bench.spool, 'state'), { recursive: true });
+  const requests: string[] = [];
+  const repository = await open();
+  const { snapshots } = await repository.snapshots();
+  const counting = Object.assign(Object.create(repository), {
+    readPackList: (...args: Parameters<Repository['readPackList']>) => {
+      requests.push('list');
+      return repository.readPackList(...args);
+    },
+    fetchIndex: (...args: Parameters<Repository['fetchIndex']>) => {
+      requests.push('index');
+      return repository.fetchIndex(...args);
+    },
+  }) as Repository;
+  const stored = new StoredSizes();
+  for await (const object of bench.destination.list('shop/')) stored.add(object);
+  const signal = AbortSignal.timeout(100_000);
+  const of = { repository: counting, snapshots, stored, signal, log: silentLog };
+  const context = { ...of, run: { trigger: 'manual', sources: [MEDIA] } } as unknown as RunContext;
+  const renewal = renewalRule(0.05);
+  const directory = path.join(bench.spool, 'counted');
+  const known = await prepareKnown({ state: state(), context, renewal, directory });
+  if (known) context.known = known;
+  expect(requests).toContain('index');
+  requests.length = 0;
+  const last = { snapshot: manifest.id, at: manifest.end, entry: manifest.sources[MEDIA]! };
+  const { renewed, tree } = await previousTree({ state: state(), context, renewal }, MEDIA, last, directory);
+  expect(tree?.indexPath).toContain('counted');
+  expect(renewed?.size).toBe(1);
+  // The list of the source itself, which the spool usually keeps.
+  expect(requests).toEqual(['list']);
 });
 
 /** Prunes as an agent that takes the lease later. */
