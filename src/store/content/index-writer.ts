@@ -41,7 +41,7 @@ export class IndexWriter implements Lines {
   async addParts(range: LineRange | undefined): Promise<void> {
     if (!range) return;
     for await (const line of readRange(range)) {
-      // Written anew, like the line of a file: a forged line may be read in two ways, for example if it has a key twice.
+      // Written anew, like the line of a file: a forged line may be read in two ways, if it has a key twice.
       const part = decodePart(line);
       const text = encodePart(part);
       this.usedPacks.add(part.pack);
