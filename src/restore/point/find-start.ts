@@ -34,6 +34,10 @@ export interface Start {
   base: Base;
   window: Window;
   log: WalLog;
+  /** all windows of the server */
+  windows: Window[];
+  /** stored WAL that is lost or cannot be used, whether or not this recovery needs it */
+  problems: LifeboatError[];
 }
 
 /**
@@ -53,7 +57,8 @@ export async function findStart(
   const { manifest: snapshot } = await repository.resolve(start.base.snapshot);
   const entry = snapshot.sources[baseName(source)];
   if (!log || !entry) throw new LifeboatError('PITR_TIME', `the base backup of ${source} is gone`);
-  return { ...start, snapshot, entry, log };
+  const { windows, problems } = found;
+  return { ...start, snapshot, entry, log, windows, problems };
 }
 
 /** Dependencies for finding the start of a recovery. */
