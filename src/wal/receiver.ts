@@ -196,6 +196,8 @@ export class Receiver {
     const { deps, source } = this;
     const { tools, session, facts, slot, home, before, directory } = reached;
     const problem = replicationProblem(facts, before.slot !== undefined);
+    // A recovery could not get past the WAL of a tablespace, also once it is gone.
+    if (problem && facts.tablespaces.length > 0) this.diverged ??= problem;
     if (problem) throw problem;
     await tryReplication(tools, signal);
     const { systemId, segmentSize } = facts;

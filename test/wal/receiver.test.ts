@@ -37,6 +37,9 @@ let receive: ((start: number) => Promise<void> | void) | undefined;
 let alarms: string[];
 let bases: number;
 let makeBase: ((signal: AbortSignal) => Promise<boolean>) | undefined;
+let tablespaces: string[];
+/** a slot of an agent that nobody runs any more */
+let stray: string | undefined;
 /** the destination takes no segments */
 let isHung: boolean;
 let onHung: () => void;
@@ -49,6 +52,8 @@ beforeEach(() => {
   bench = new WalBench();
   [starts, alarms, bases, received, receive, makeBase] = [[], [], 0, undefined, undefined, undefined];
   isHung = false;
+  tablespaces = [];
+  stray = undefined;
   onHung = () => undefined;
   stop = new AbortController();
 });
@@ -56,21 +61,36 @@ afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 const put = (file: string) => writeFileSync(join(spool, file), Buffer.alloc(SIZE, 'x'));
 
-async function one(sql: string): Promise<object> {
+async function one(sql: string, [slotName]: unknown[] = []): Promise<object> {
   if (sql.includes('pg_control_system'))
     return {
       ...{ system: '7713464397883531290', segment: `${SIZE}`, level: 'replica', senders: '10', free: '10' },
-      ...{ slots: '10', may: 'true', watch: 'true', role: 'postgres', recovery: 'false', tablespaces: [] },
+      ...{ slots: '10', may: 'true', watch: 'true', role: 'postgres', recovery: 'false', tablespaces },
     };
   if (sql.includes('pg_create_physical_replication_slot')) received = flushed;
   const lsn = formatLsn(flushed);
+  if (slotName === stray) {
+    const position = { inserting: lsn, flushed: lsn, timeline: '00000001', at: new Date().toISOString() };
+    return { ...position, active: 'false', kept: formatLsn(startOf(1, SIZE)) };
+  }
   const at = received === undefined ? undefined : formatLsn(received);
   const slot = at === undefined ? { active: null } : { active: 'true', kept: at, received: at, reported: 'true' };
-  return { at: new Date().toISOString(), inserting: lsn, flushed: lsn, timeline: '00000001', directory: '/d', ...slot };
+  return {
+    at: new Date().toISOString(),
+    inserting: lsn,
+    flushed: lsn,
+    timeline: '00000001',
+    directory: '/d',
+    tablespaces: `${tablespaces.length}`,
+    ...slot,
+  };
 }
 
-async function all(sql: string): Promise<object[]> {
-  if (sql.includes('pg_drop_replication_slot')) received = undefined;
+async function all(sql: string, [slotName]: unknown[] = []): Promise<object[]> {
+  if (sql.includes('AND NOT active')) return stray === undefined ? [] : [{ name: stray }];
+  if (!sql.includes('pg_drop_replication_slot')) return [];
+  if (slotName === stray) stray = undefined;
+  else received = undefined;
   return [];
 }
 
@@ -281,4 +301,40 @@ test('a server that went back to older data begins another history, and a base b
   expect(alarms).toEqual([expect.stringContaining('the server is at')]);
   // Nothing that was received of the former history is left.
   expect(starts[1]).toEqual([]);
+});
+
+test('once there is a tablespace, nothing more is stored, and another history begins after it', async () => {
+  await storeSome();
+  receive = async () => {
+    if (starts.length > 1) return;
+    tablespaces = ['fast'];
+    put(name(2));
+    flushed = startOf(4, SIZE);
+    received = flushed;
+  };
+  const state = () => openReceiverMemory(root).state(SOURCE);
+  let refused = false;
+  await runUntil(async () => {
+    refused ||= (await state())?.error?.message.includes('has tablespaces (fast)') ?? false;
+    if (refused) tablespaces = [];
+    return (await readWalLogs(bench.repository, SOURCE)).length > 1;
+  });
+  const [before, after] = await readWalLogs(bench.repository, SOURCE);
+  expect(before?.wal.segments.map((one) => one.name)).toEqual([name(1)]);
+  expect(after?.wal.gaps).toMatchObject([{ why: expect.stringContaining('tablespaces') }]);
+});
+
+test('a slot that nobody uses is dropped once the server keeps too much for it, and is shown before', async () => {
+  stray = 'lifeboat_of_others';
+  flushed = startOf(100, SIZE);
+  received = flushed;
+  await runUntil(async () => alarms.length > 0);
+  expect(alarms).toEqual([expect.stringMatching(/keeps 99.0 MiB of WAL for the replication slot lifeboat_of_others$/)]);
+  expect(stray).toBeDefined();
+  stop = new AbortController();
+  flushed = startOf(2000, SIZE);
+  received = flushed;
+  await runUntil(async () => stray === undefined);
+  expect(alarms.at(-1)).toContain('dropped the replication slot lifeboat_of_others');
+  expect(received).toBe(flushed);
 });
