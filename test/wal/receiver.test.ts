@@ -40,6 +40,7 @@ let makeBase: ((signal: AbortSignal) => Promise<boolean>) | undefined;
 let tablespaces: string[];
 /** a slot of an agent that nobody runs any more */
 let stray: string | undefined;
+let isDown: boolean;
 /** the destination takes no segments */
 let isHung: boolean;
 let onHung: () => void;
@@ -54,12 +55,21 @@ beforeEach(() => {
   isHung = false;
   tablespaces = [];
   stray = undefined;
+  isDown = false;
   onHung = () => undefined;
   stop = new AbortController();
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 const put = (file: string) => writeFileSync(join(spool, file), Buffer.alloc(SIZE, 'x'));
+/** Puts a file with the header of a server. */
+function putOf(system: string, file: string, to = SIZE): void {
+  const content = Buffer.alloc(SIZE).fill('x', 0, to);
+  content.writeUInt16LE(2, 2);
+  content.writeBigUInt64LE(BigInt(system), 24);
+  content.writeUInt32LE(SIZE, 32);
+  writeFileSync(join(spool, file), content);
+}
 
 async function one(sql: string, [slotName]: unknown[] = []): Promise<object> {
   if (sql.includes('pg_control_system'))
@@ -128,7 +138,10 @@ function makeReceiver(): Receiver {
     stallTimeoutMs: 60_000,
     alarm: (_topic, _source, { message }) => void alarms.push(message),
     repository: async () => repository as unknown as Repository,
-    openTools: async () => tools,
+    async openTools() {
+      if (isDown) throw new LifeboatError('PG_UNREACHABLE', 'the server does not answer');
+      return tools;
+    },
     async makeBase(_, signal) {
       bases++;
       return (await makeBase?.(signal)) ?? true;
@@ -337,4 +350,28 @@ test('a slot that nobody uses is dropped once the server keeps too much for it, 
   await runUntil(async () => stray === undefined);
   expect(alarms.at(-1)).toContain('dropped the replication slot lifeboat_of_others');
   expect(received).toBe(flushed);
+});
+
+test('what waits in the spool is stored while the server does not answer', async () => {
+  isDown = true;
+  putOf('7713464397883531290', name(1));
+  putOf('7713464397883531290', `${name(2)}.partial`, 9000);
+  await runUntil(async () => (await wal())?.partials[0]?.to === 9000);
+  expect((await wal())?.segments.map((one) => one.name)).toEqual([name(1)]);
+});
+
+test('what waits in the spool of a former server is stored before the WAL of another one is received', async () => {
+  putOf('42', name(7));
+  flushed = startOf(2, SIZE);
+  await runUntil(async () => starts.length > 0);
+  expect(starts).toEqual([[]]);
+  const [log] = await readWalLogs(bench.repository, SOURCE);
+  expect([log?.place.systemId, log?.wal.segments.map((one) => one.name)]).toEqual(['42', [name(7)]]);
+});
+
+test('a lost memory of the receiver loses no WAL of the same server', async () => {
+  putOf('7713464397883531290', name(1));
+  flushed = startOf(2, SIZE);
+  await runUntil(async () => starts.length > 0);
+  expect(starts).toEqual([[name(1)]]);
 });
