@@ -1,6 +1,5 @@
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Engine } from '../docker/engine.ts';
-import { isNotFound } from '../docker/engine-errors.ts';
 import { execText } from '../docker/exec.ts';
 import type { Helper } from '../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../docker/helper-kinds.ts';
@@ -33,32 +32,6 @@ const KILLS_SCRIPT = 'cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/mem
 
 /** Libraries of shared_preload_libraries, as the snapshot records them. Others would need quoting. */
 const LIBRARIES = /^[\w$./, -]+$/;
-
-/**
- * Chooses the image for a restored server: the recorded one, else the one that the source has now.
- *
- * @throws HELPER_FAILED if neither is on this engine
- */
-export async function chooseImage(
-  engine: Engine,
-  recorded: string | undefined,
-  present: string | undefined,
-): Promise<DrillImage> {
-  for (const id of new Set([recorded, present])) {
-    if (id === undefined) continue;
-    try {
-      const image = await engine.inspectImage(id);
-      const [digest] = image.digests;
-      return { id: image.id, ...(digest === undefined ? {} : { digest }), recorded: id === recorded };
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
-  }
-  const which = recorded ?? 'that the snapshot was made with';
-  throw new LifeboatError('HELPER_FAILED', `the image ${which} is not on this Docker engine`, {
-    hint: 'Start the database of the source, or pull its image with `docker pull`, and run the drill again.',
-  });
-}
 
 interface DrillServerOptions {
   agent: AgentContext;

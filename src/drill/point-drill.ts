@@ -62,7 +62,11 @@ export async function drillPoint(
   const recovery = { repository, start, id, journal, directory, cpus: deps.settings.cpus };
   const begin = performance.now();
   const { server: recovering, ...recovered } = await step(part, 'recovering the server', () =>
-    recoverInto({ agent, treeStore, log }, { ...aim, source: server, signal, say }, recovery),
+    recoverInto(
+      { agent, treeStore, log },
+      { ...aim, source: server, signal, say, presentImage: planned?.imageId },
+      recovery,
+    ),
   );
   try {
     const asked = aim.target === 'latest' ? start.window.to : describeTarget(aim.target);

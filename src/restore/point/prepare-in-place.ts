@@ -24,6 +24,7 @@ import type {
 } from '../context.ts';
 import { fetchIndex } from '../fetch.ts';
 import { refuseWriters } from '../services.ts';
+import { identityOf } from './ask-recovered.ts';
 import type { Aim, PointDeps, Start } from './find-start.ts';
 import {
   clientsOf,
@@ -31,6 +32,7 @@ import {
   lookAtServer,
   lookAtStarted,
   type Reaching,
+  type RecoveredServer,
   type StoredEnd,
   waitUntilStored,
 } from './live-server.ts';
@@ -85,16 +87,16 @@ export async function prepareInPlace(
   const work: Work = { deps, request, context, start, server, live, volume, place, reaching };
   const difference = await compare(work);
   let begun = false;
-  let copied: CopiedTree | undefined;
+  let done: { copied: CopiedTree; recovered: RecoveredServer } | undefined;
   return {
     preview: previewOf(work, difference),
     clients: () => clientsOf(reaching),
     async fetch() {
       begun = true;
-      copied = await recoverBeside(work, difference.needed);
+      done = await recoverBeside(work, difference.needed);
     },
-    swap: (keep) => swap(work, copied as CopiedTree, keep),
-    look: () => lookAtStarted(reaching),
+    swap: (keep) => swap(work, (done as NonNullable<typeof done>).copied, keep),
+    look: () => lookAtStarted(reaching, (done as NonNullable<typeof done>).recovered),
     async close() {
       if (!begun) return;
       try {
@@ -145,14 +147,18 @@ function previewOf(
 }
 
 /** Recovers the server into a volume of the run, and copies the result into an area of the data directory. */
-async function recoverBeside(work: Work, needed: number): Promise<CopiedTree> {
+async function recoverBeside(
+  work: Work,
+  needed: number,
+): Promise<{ copied: CopiedTree; recovered: RecoveredServer }> {
   const { deps, request, context, start, server, live, place, reaching } = work;
   const { repository, journal, id } = context;
   const directory = path.join(context.directory, 'recovery');
   await mkdir(directory, { mode: 0o700 });
-  const asked = { ...request, amcheck: { planned: server, limitMs: AMCHECK_MS } };
+  const amcheck = { planned: server, limitMs: AMCHECK_MS };
+  const asked = { ...request, presentImage: server.imageId, amcheck };
   const recovered = await recoverInto(deps, asked, { repository, start, id, journal, directory });
-  let copied: CopiedTree;
+  let done: { copied: CopiedTree; recovered: RecoveredServer };
   try {
     refuseDamaged(recovered.checks);
     const { at, stopped, lastCommit } = recovered.recovered;
@@ -161,7 +167,8 @@ async function recoverBeside(work: Work, needed: number): Promise<CopiedTree> {
     );
     if (lastCommit !== undefined) request.say(`  the last transaction in it was committed at ${lastCommit}`);
     for (const { name, detail } of recovered.checks) request.say(`  ${name}: ${detail}`);
-    copied = await copy(work, recovered.volume, needed);
+    const identity = await identityOf(recovered.server.ask);
+    done = { copied: await copy(work, recovered.volume, needed), recovered: identity };
   } finally {
     await recovered.server.remove();
   }
@@ -171,7 +178,7 @@ async function recoverBeside(work: Work, needed: number): Promise<CopiedTree> {
     request.say('  the newest WAL of the present server is not stored: only the put-aside data has it');
   }
   request.say(`  the recovered data is complete, in ${areaName('restoring', id, place.root)} of the data directory`);
-  return copied;
+  return done;
 }
 
 async function copy(work: Work, volume: string, needed: number): Promise<CopiedTree> {
