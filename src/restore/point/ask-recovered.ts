@@ -31,7 +31,7 @@ export async function identityOf(ask: Ask): Promise<RecoveredServer> {
   throw new LifeboatError('PG_RESTORE_FAILED', 'pg_controldata does not say which server the recovered data is of');
 }
 
-/** Returns the role that initdb made, which may do everything. The server does not run. Throws like {@link identityOf}. */
+/** Returns the role that initdb made, which may do everything. Throws like {@link identityOf}. */
 export async function superuserOf(ask: Ask): Promise<string> {
   const settings = { ...SETTINGS, ...Object.fromEntries(targetSettings(undefined)) };
   const [, hex] = / name = "([0-9a-f]+)"/.exec(await ask(SUPERUSER_SCRIPT, ...optionsOf(settings))) ?? [];

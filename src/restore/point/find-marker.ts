@@ -60,16 +60,21 @@ function timeOf(record: WalRecord, marker: Marker): Date | undefined {
       ? timeIn(data)
       : undefined;
   }
-  const type = info & TYPE;
-  if (manager !== XACT || ![...ENDED, ...ENDED_PREPARED].includes(type)) return undefined;
+  const ended = endOfTransaction(record);
+  if (!ended) return undefined;
   const xid = Number(BigInt(marker.xid) & 0xffff_ffffn);
-  const data = mainData(record.body);
-  if (!data) return undefined;
-  if (ENDED.includes(type)) return record.xid === xid ? timeIn(data) : undefined;
+  if (ENDED.includes(info & TYPE)) return record.xid === xid ? ended.time : undefined;
   // The id is somewhere in the data. If these bytes are something else, the server finds that out as it replays.
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(xid);
-  return data.includes(bytes) ? timeIn(data) : undefined;
+  return ended.data.includes(bytes) ? ended.time : undefined;
+}
+
+/** Returns the time and the data of a record that commits or aborts a transaction; undefined for any other record. */
+export function endOfTransaction({ manager, info, body }: WalRecord): { time: Date; data: Buffer } | undefined {
+  if (manager !== XACT || ![...ENDED, ...ENDED_PREPARED].includes(info & TYPE)) return undefined;
+  const data = mainData(body);
+  return data && { time: timeIn(data), data };
 }
 
 /** Returns the main data of a record that changes no blocks (Postgres source, xlogrecord.h). */

@@ -19,6 +19,7 @@ import {
   type Window,
 } from '../../store/wal/windows.ts';
 import { type FoundMarker, findMarker } from './find-marker.ts';
+import { isSameState } from './same-state.ts';
 import { describeTarget, isMarker, type Marker, type Target } from './target.ts';
 
 /** The point of a recovery. */
@@ -63,7 +64,7 @@ export async function findStart(
   const windows = windowsFor(found, request);
   const start = isMarker(target)
     ? await startAtMarker(repository, found, windows, { ...request, target })
-    : choose(windows, request);
+    : await choose(repository, found, windows, request);
   const log = found.logs.find(({ place }) => place.systemId === start.base.systemId);
   const { manifest: snapshot } = await repository.resolve(start.base.snapshot);
   const entry = snapshot.sources[baseName(source)];
@@ -104,12 +105,23 @@ function windowsFor({ windows, bases }: Recoverable, { source, timeline }: Reque
   });
 }
 
-/** Finds the window and the base backup for a target. @throws PITR_TIME */
-function choose(windows: readonly Window[], request: Request): RecoveryStart {
-  const { target } = request;
+/** Finds the window and the base backup for a target. @throws PITR_TIME, also if other timelines have another state */
+async function choose(
+  repository: Repository,
+  { logs }: Recoverable,
+  windows: readonly Window[],
+  request: Request,
+): Promise<RecoveryStart> {
+  const { target, signal } = request;
   const start = startOf(windows, target);
   if (start) {
-    refuseSeveral(start.window, windows, request);
+    const point = pointOf(target);
+    const log = logs.find(({ place }) => place.systemId === start.window.systemId);
+    for (const rival of point === undefined ? [] : rivalsOf(start.window, windows, point)) {
+      const pair = [start.window, rival] as const;
+      if (point instanceof Date && log && (await isSameState({ repository, log, signal }, pair, point))) continue;
+      throw several(pair, request);
+    }
     return start;
   }
   const isTime = target !== 'latest' && 'date' in target;
@@ -149,14 +161,11 @@ function latestOf(windows: readonly Window[]): Window | undefined {
   return windows.toSorted((a, b) => Date.parse(a.to) - Date.parse(b.to)).at(-1);
 }
 
-/** Refuses a point that several timelines have, each with another state. @throws PITR_TIME */
-function refuseSeveral(window: Window, windows: readonly Window[], { source, target }: Request): void {
-  const point = pointOf(target);
-  const rivals = point === undefined ? [] : rivalsOf(window, windows, point);
-  if (rivals.length === 0) return;
-  const numbers = [...new Set([window, ...rivals].map(({ timeline }) => timeline))].sort((a, b) => a - b);
+/** Returns the error for a point that several timelines have, each with another state. */
+function several(windows: readonly Window[], { source, target }: Request): LifeboatError {
+  const numbers = windows.map(({ timeline }) => timeline).sort((a, b) => a - b);
   const what = `${source} was on several timelines, and ${describeTarget(target)} is a point on each of them`;
-  throw new LifeboatError('PITR_TIME', `${what}: ${numbers.join(', ')}`, {
+  return new LifeboatError('PITR_TIME', `${what}: ${numbers.join(', ')}`, {
     hint: `Nothing was changed. Add --timeline with the one that you want. \`lifeboat windows ${source}\` shows their times.`,
   });
 }

@@ -37,7 +37,13 @@ import {
   waitUntilStored,
 } from './live-server.ts';
 import { AMCHECK_MS, type RecoverDeps, recoverInto } from './recover-into.ts';
-import { refuseDamaged, refuseFullVolume, refuseMountsInside, refuseOtherVersion } from './refuse-in-place.ts';
+import {
+  linkedWal,
+  refuseDamaged,
+  refuseFullVolume,
+  refuseMountsInside,
+  refuseOtherVersion,
+} from './refuse-in-place.ts';
 
 export interface InPlaceDeps extends RestoreDeps, PointDeps, Pick<RecoverDeps, 'agent'> {
   /** the last report of the receiver of a source */
@@ -86,10 +92,11 @@ export async function prepareInPlace(
   await checkWhole(deps.journals, context.journal.file, place);
   const work: Work = { deps, request, context, start, server, live, volume, place, reaching };
   const difference = await compare(work);
+  const wal = await linkedWal(deps.engine, server, volume, signal);
   let begun = false;
   let done: { copied: CopiedTree; recovered: RecoveredServer } | undefined;
   return {
-    preview: previewOf(work, difference),
+    preview: previewOf(work, difference, wal),
     clients: () => clientsOf(reaching),
     async fetch() {
       begun = true;
@@ -122,6 +129,7 @@ async function compare({ deps, request, context, place }: Work): Promise<TreeDif
 function previewOf(
   { request, context, start, server, live, volume }: Work,
   difference: TreeDifference,
+  wal: string | undefined,
 ): RestorePreview {
   const { present, free } = difference;
   const name = volumeName(volume.mount);
@@ -140,6 +148,9 @@ function previewOf(
     space: { where: name, needed, free },
     notes: [
       `the configuration files in the data directory become those of the base backup of ${base.stopTime}`,
+      ...(wal === undefined
+        ? []
+        : [`pg_wal becomes a part of the data directory; it was a link to ${wal}, where the former WAL stays`]),
       ...(other ? ['the present data is of another server: it was created again since that time'] : []),
       ...(live ? [] : ['the server does not answer, so nobody can see who is connected to it']),
     ],
@@ -147,10 +158,7 @@ function previewOf(
 }
 
 /** Recovers the server into a volume of the run, and copies the result into an area of the data directory. */
-async function recoverBeside(
-  work: Work,
-  needed: number,
-): Promise<{ copied: CopiedTree; recovered: RecoveredServer }> {
+async function recoverBeside(work: Work, needed: number): Promise<{ copied: CopiedTree; recovered: RecoveredServer }> {
   const { deps, request, context, start, server, live, place, reaching } = work;
   const { repository, journal, id } = context;
   const directory = path.join(context.directory, 'recovery');

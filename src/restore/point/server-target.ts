@@ -4,7 +4,7 @@ import type { Start } from './find-start.ts';
 import type { Target } from './target.ts';
 
 /** The target that a server gets, which has positions of whole records only. */
-export interface ServerTarget {
+interface ServerTarget {
   /** absent: the end of the WAL */
   target?: Target;
   /** the end of the WAL does not count as the target */

@@ -27,8 +27,8 @@ export function isMarker(target: Target): target is Marker {
 const SETTINGS = ['recovery_target_time', 'recovery_target_lsn', 'recovery_target_xid', 'recovery_target_name'];
 
 /**
- * Returns the settings that end a recovery at a target (Postgres docs, 19.5.5), in order; without a point for the end of
- * the WAL. The one with a value is the last: the server refuses any other one after it, even an empty one.
+ * Returns the settings that end a recovery at a target (Postgres docs, 19.5.5), in order; without a point for the end
+ * of the WAL. The one with a value is the last: the server refuses any other one after it, even an empty one.
  *
  * A time and a transaction include what they name. A position is where the next record begins, as
  * `pg_current_wal_lsn()` returns it, so the record there is not part of it.

@@ -1,5 +1,5 @@
-import type { Coverage } from './coverage.ts';
-import { formatLsn } from './names.ts';
+import { type Coverage, later } from './coverage.ts';
+import { formatLsn, parseLsn } from './names.ts';
 import type { History } from './timelines.ts';
 
 /** The place at which a timeline and another one parted. Both have the same WAL before it. */
@@ -11,10 +11,19 @@ export interface Fork {
   time?: string;
 }
 
-/** Returns the place at which two timelines of a server parted. */
-export function forkOf(history: History, other: History, coverage: Coverage): Fork {
+/**
+ * Returns the place at which two timelines of a server parted.
+ *
+ * @param known what is known of times: the stored WAL of the first one, and positions with earlier times
+ */
+export function forkOf(
+  history: History,
+  other: History,
+  { coverage, begun }: { coverage: Coverage; begun: readonly { lsn: string; at: string }[] },
+): Fork {
   const position = partedAt(history, other);
-  const time = coverage.timeBefore(position, history);
+  const earlier = begun.filter(({ lsn }) => parseLsn(lsn) <= position).map(({ at }) => at);
+  const time = earlier.reduce(later, coverage.timeBefore(position, history));
   return { timeline: other.timeline, lsn: formatLsn(position), ...(time === undefined ? {} : { time }) };
 }
 

@@ -47,8 +47,8 @@ interface Span {
   to: bigint;
 }
 
-/** What {@link findLast} found. */
-export interface LastMatch<T> {
+/** The record that was found. */
+interface Match<T> {
   found?: { at: bigint; what: T };
   /** number of records that were read: none can be read of a program that is not known */
   records: number;
@@ -64,9 +64,9 @@ export async function findLast<T>(
   stored: StoredHistoryOf,
   { from, to }: Span,
   match: (record: WalRecord) => T | undefined,
-): Promise<LastMatch<T>> {
+): Promise<Match<T>> {
   const { segmentSize } = stored.log.wal;
-  const result: LastMatch<T> = { records: 0 };
+  const result: Match<T> = { records: 0 };
   let next: Buffer = Buffer.alloc(0);
   for (let number = segmentAt(to - 1n, segmentSize); number >= segmentAt(from, segmentSize); number--) {
     const scanner = new RecordScanner(startOf(number, segmentSize), (record) => {
@@ -86,6 +86,32 @@ export async function findLast<T>(
     next = first;
   }
   return result;
+}
+
+/** The most segments in which {@link findFirst} looks. */
+const MAX_AHEAD = 16;
+
+/** Finds the first record in a span that matches, like {@link findLast}. Gives up after some segments. */
+export async function findFirst<T>(
+  stored: StoredHistoryOf,
+  { from, to }: Span,
+  match: (record: WalRecord) => T | undefined,
+): Promise<Match<T> & { isAll: boolean }> {
+  const { segmentSize } = stored.log.wal;
+  const result: Match<T> = { records: 0 };
+  const first = segmentAt(from, segmentSize);
+  const last = segmentAt(to - 1n, segmentSize);
+  const scanner = new RecordScanner(startOf(first, segmentSize), (record) => {
+    result.records++;
+    if (result.found || record.at < from || record.at >= to) return;
+    const what = match(record);
+    if (what !== undefined) result.found = { at: record.at, what };
+  });
+  for (let number = first; number <= last && number < first + MAX_AHEAD && !result.found; number++) {
+    for await (const chunk of contentOf(stored, number)) scanner.add(chunk);
+  }
+  scanner.end();
+  return { ...result, isAll: last < first + MAX_AHEAD };
 }
 
 /** Reads what is stored of a segment. */

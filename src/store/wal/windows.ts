@@ -70,10 +70,16 @@ export function windowsOf(wal: StoredWal, bases: readonly Base[]): Window[] {
   });
   const outer = withoutInner(windows, historyOf);
   const present = [...new Set(outer.map(({ timeline }) => timeline))].sort((a, b) => a - b);
-  const forksOf = (timeline: number) =>
-    present
+  const forksOf = (timeline: number) => {
+    const history = historyOf(timeline);
+    // Everything that had committed when a base backup began is before it.
+    const begun = own.flatMap((base) =>
+      base.startTime !== undefined && isAncestor(base, history) ? [{ lsn: base.stopLsn, at: base.startTime }] : [],
+    );
+    return present
       .filter((other) => other !== timeline)
-      .map((other) => forkOf(historyOf(timeline), historyOf(other), coverage));
+      .map((other) => forkOf(history, historyOf(other), { coverage, begun }));
+  };
   const forks = new Map(present.map((timeline) => [timeline, forksOf(timeline)]));
   return outer
     .map((one) => ({ ...one, forks: forks.get(one.timeline) ?? [] }))
