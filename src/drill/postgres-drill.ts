@@ -1,7 +1,7 @@
 import { errorInfo } from '../base/errors.ts';
 import type { DrillCheck } from '../report/drill-report.ts';
 import { plural } from '../report/format.ts';
-import type { DatabaseFacts } from '../sources/postgres/facts/facts.ts';
+import { asksOf, type DatabaseFacts } from '../sources/postgres/facts/facts.ts';
 import { type Membership, roleOfStatement, splitStatements } from '../sources/postgres/facts/globals-statements.ts';
 import { DifferenceError } from '../sources/postgres/load/compare-database.ts';
 import { readMemberships } from '../sources/postgres/load/globals.ts';
@@ -23,7 +23,7 @@ import { type RestoredServer, withRestoredServer } from './restore-databases.ts'
 export async function drillDatabases(deps: DrillDeps, part: Part): Promise<void> {
   const { result, context, planned, signal } = part;
   const present = planned?.kind === 'postgres' ? planned.imageId : undefined;
-  const image = await chooseImage(deps.engine, context.entry.image, present);
+  const image = await chooseImage(deps.engine, context.entry, present);
   result.image = image;
   if (!image.recorded && context.entry.image !== undefined)
     result.notes.push('the image that the snapshot was made with is gone, so the present image of the source is used');
@@ -38,10 +38,9 @@ export async function drillDatabases(deps: DrillDeps, part: Part): Promise<void>
       for (const { target } of restored.databases)
         result.checks.push(await checkIndexes(restored.tools, target, { until: part.until, signal, tables: false }));
     });
-    const all = restored.facts.databases.filter(({ contents }) => contents === 'data').map(({ name }) => name);
     const present = restored.databases.map(({ target }) => target);
-    const server = planned?.kind === 'postgres' ? planned : undefined;
-    await askAll(deps, part, server, { tools: restored.tools, all, present });
+    const asks = planned?.kind === 'postgres' ? asksOf(planned) : restored.facts.asks;
+    await askAll(deps, part, asks, { tools: restored.tools, present });
     const rows = restored.databases.reduce((sum, one) => sum + one.rows, 0);
     const tables = restored.databases.reduce((sum, one) => sum + one.tables, 0);
     result.summary = `${plural(tables, 'table')}, ${plural(rows, 'row')} equal`;

@@ -42,7 +42,8 @@ const OTHERS = [
     'couchdb',
   ],
   ...['neo4j', 'cassandra', 'scylla', 'cockroach', 'arangodb', 'rethinkdb', 'surrealdb', 'elasticsearch', 'opensearch'],
-  ...['rabbitmq', 'weaviate', 'qdrant'],
+  ...['rabbitmq', 'kafka', 'redpanda', 'zookeeper', 'etcd', 'meilisearch', 'typesense', 'solr', 'questdb'],
+  ...['victoria-metrics', 'weaviate', 'qdrant', 'chroma', 'milvus'],
 ];
 
 /**
@@ -64,7 +65,7 @@ const OTHER_DIRECTORIES = [
   ...[...MYSQL_DIRECTORIES, '/data/db', '/bitnami/mongodb', '/var/opt/mssql'],
   ...['/var/lib/clickhouse', '/var/lib/influxdb', '/var/lib/influxdb2', '/opt/couchdb/data', '/var/lib/cassandra'],
   ...['/var/lib/scylla', '/var/lib/arangodb3', '/usr/share/elasticsearch/data', '/usr/share/opensearch/data'],
-  ...['/var/lib/rabbitmq', '/var/lib/weaviate', '/qdrant/storage'],
+  ...['/var/lib/rabbitmq', '/var/lib/weaviate', '/qdrant/storage', '/meili_data'],
 ];
 
 /** Returns whether a directory of a container is the data directory of a server other than Postgres, or inside one. */

@@ -205,6 +205,32 @@ describe('directories', () => {
   });
 });
 
+test.each([
+  ['/etc/pihole/', 'volumes=/etc/pihole'],
+  ['/data/', 'volumes=/data'],
+])('a path with a slash at the end, %s, gets the name that the engine reports', async (target, expected) => {
+  const { labels, notes } = await propose(`  web: { image: x, volumes: ["./in:${target}"] }\n`);
+  expect(labels).toEqual([`web: ${expected}`]);
+  expect(notes).toEqual([]);
+});
+
+test.each([
+  ['/dev/dri:/dev/dri', ''],
+  ['/sys/class:/sys/class', ''],
+  ['/:/host', ''],
+  ['/lib/modules:/lib/modules', "web /lib/modules is of the host's system"],
+  ['/usr/src:/usr/src', "web /usr/src is of the host's system"],
+  ['/tmp/.X11-unix:/tmp/.X11-unix', 'web /tmp/.X11-unix looks like data that the application makes again'],
+  ['socket:/var/run/app', 'web socket looks like data that the application makes again'],
+  ['/srv/init:/docker-entrypoint-initdb.d', 'web /docker-entrypoint-initdb.d holds scripts for the first start'],
+  [':/upload', 'web /upload is a volume without a name, or its variable is not set'],
+])('%s gets no label', async (mount, why) => {
+  const { labels, leftOut, notes } = await propose(`  web: { image: x, volumes: ["${mount}", "t:/t"] }\n`);
+  expect(labels).toEqual(['web: volumes=t']);
+  expect(leftOut.join()).toMatch(why === '' ? /^$/ : new RegExp(`^${why}`));
+  expect(notes).toEqual([]);
+});
+
 test('what a plan finds wrong is a note', async () => {
   const { notes } = await propose(`  web: { image: x, volumes: ["media:/m"], labels: { lifeboat.volume: media } }\n`);
   expect(notes.join('\n')).toMatch(/^web: unknown label .* \(LABEL_UNKNOWN\): did you mean lifeboat\.volumes/m);

@@ -93,7 +93,7 @@ export async function recoverInto(
   if (!entry.index || !entry.facts)
     throw new LifeboatError('OBJECT_MISSING', `the base backup ${base.snapshot} is not complete`);
   const facts = (await repository.readFacts(withKeyId(entry.facts, entry))) as RecordedBase;
-  const image = await chooseImage(deps.agent.engine, entry.image, request.presentImage);
+  const image = await chooseImage(deps.agent.engine, entry, request.presentImage);
   const place = volume ? `, into volume ${volume}` : '';
   say(`Recover ${source} to ${wantedOf(request, start)}, from the base backup of ${base.stopTime}${place}`);
   if (!image.recorded) say('  the image of the base backup is gone, so the present image of the source is used');

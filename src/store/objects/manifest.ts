@@ -44,6 +44,7 @@ const source = z.object({
   status: z.enum(['ok', 'partial', 'failed']),
   error: errorInfo.optional(),
   image: z.string().optional(),
+  imageDigest: z.string().optional(),
   index: objectRef.optional(),
   facts: objectRef.optional(),
   /** absent if no file of the source has content */

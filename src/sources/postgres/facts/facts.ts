@@ -1,3 +1,5 @@
+import type { PostgresSource } from '../../../plan/model.ts';
+import type { DrillAssert } from '../../../plan/values/drill-assert.ts';
 import type { ServerConfig } from '../server/server-config.ts';
 import type { Session } from '../server/session.ts';
 import { type Contents, readContents } from './contents.ts';
@@ -103,6 +105,18 @@ export interface DatabaseFacts {
   grantees?: string[];
 }
 
+/** The conditions that must be true on a restored server, and the database that they are about. */
+export interface RecordedAsks {
+  asserts: DrillAssert[];
+  database: string;
+}
+
+/** Returns the conditions of a server in the plan; undefined if it has none. */
+export function asksOf({ drill, database }: Pick<PostgresSource, 'drill' | 'database'>): RecordedAsks | undefined {
+  if (!drill || drill.asserts.length === 0) return undefined;
+  return { asserts: drill.asserts, database: drill.database ?? database };
+}
+
 /** The facts object of a Postgres source. */
 export interface PostgresFacts extends Record<string, unknown> {
   kind: 'postgres';
@@ -113,6 +127,8 @@ export interface PostgresFacts extends Record<string, unknown> {
   databases: DatabaseFacts[];
   /** which roles are members of which; absent in snapshots of older agents */
   memberships?: Membership[];
+  /** what its labels asked of drills: a drill elsewhere has no labels */
+  asks?: RecordedAsks;
 }
 
 /** Reads the facts about the server of a session, apart from its configuration. */
