@@ -54,7 +54,8 @@ describe('point-in-time recovery in place', () => {
       },
     ]);
     const name = `${stack.project}-then-${volumes.length}`;
-    await ok('docker', ['run', '--detach', '--name', name, '--volume', `${volume}:${dataDirectory}`, 'postgres:17']);
+    const run = ['run', '--detach', '--name', name, '--volume', `${volume}:${dataDirectory}`, 'postgres:17'];
+    await ok('docker', [...run, 'postgres', '-c', 'max_prepared_transactions=5']);
     const sql = "SELECT string_agg(n::text, ' ' ORDER BY n) FROM written";
     try {
       return await until('the recovered server answers', async () => {

@@ -7,8 +7,9 @@ import type { Repository } from '../../store/repository/repository.ts';
 import { requireKeys } from '../../store/seal/encryption.ts';
 import { parseLsn } from '../../store/wal/names.ts';
 import { neededWal } from '../../store/wal/needed.ts';
-import type { RememberedWal, WalLog } from '../../store/wal/read-log.ts';
+import type { WalLog } from '../../store/wal/read-log.ts';
 import { type Recoverable, readRecoverable } from '../../store/wal/recoverable.ts';
+import type { RememberedWal } from '../../store/wal/remembered.ts';
 import {
   type Base,
   nearestTimes,
@@ -44,6 +45,10 @@ export interface Start {
   log: WalLog;
   /** of a transaction or a restore point: its record in the WAL; absent if only the server can find it */
   marker?: Pick<FoundMarker, 'at' | 'time'>;
+  /** all windows of the server */
+  windows: Window[];
+  /** stored WAL that is lost or cannot be used, whether or not this recovery needs it */
+  problems: LifeboatError[];
 }
 
 /**
@@ -69,7 +74,8 @@ export async function findStart(
   const { manifest: snapshot } = await repository.resolve(start.base.snapshot);
   const entry = snapshot.sources[baseName(source)];
   if (!log || !entry) throw new LifeboatError('PITR_TIME', `the base backup of ${source} is gone`);
-  return { ...start, snapshot, entry, log };
+  const { windows: all, problems } = found;
+  return { ...start, snapshot, entry, log, windows: all, problems };
 }
 
 /** Dependencies for finding the start of a recovery. */

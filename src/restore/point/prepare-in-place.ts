@@ -24,7 +24,6 @@ import type {
 } from '../context.ts';
 import { fetchIndex } from '../fetch.ts';
 import { refuseWriters } from '../services.ts';
-import { identityOf } from './ask-recovered.ts';
 import type { Aim, PointDeps, Start } from './find-start.ts';
 import {
   clientsOf,
@@ -175,7 +174,7 @@ async function recoverBeside(work: Work, needed: number): Promise<{ copied: Copi
     );
     if (lastCommit !== undefined) request.say(`  the last transaction in it was committed at ${lastCommit}`);
     for (const { name, detail } of recovered.checks) request.say(`  ${name}: ${detail}`);
-    const identity = await identityOf(recovered.server.ask);
+    const identity = await recovered.server.identity();
     done = { copied: await copy(work, recovered.volume, needed), recovered: identity };
   } finally {
     await recovered.server.remove();

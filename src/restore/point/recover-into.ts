@@ -13,7 +13,6 @@ import { withKeyId } from '../../store/objects/manifest.ts';
 import { readPacks } from '../../store/repository/pack-lists.ts';
 import type { Repository } from '../../store/repository/repository.ts';
 import type { TreeStore } from '../../trees/runner.ts';
-import { refuseOtherMajor } from './ask-recovered.ts';
 import { checkWithAmcheck, type PointCheck } from './check-recovered.ts';
 import type { Aim, Start } from './find-start.ts';
 import { RecoveringServer } from './recovering-server.ts';
@@ -45,6 +44,8 @@ interface Recovery {
   volume?: string;
   /** processors that the server may use; absent: no limit */
   cpus?: number;
+  /** the image to use; absent: see {@link chooseImage} */
+  image?: Awaited<ReturnType<typeof chooseImage>>;
 }
 
 export interface RecoveryRequest extends Aim {
@@ -93,7 +94,7 @@ export async function recoverInto(
   if (!entry.index || !entry.facts)
     throw new LifeboatError('OBJECT_MISSING', `the base backup ${base.snapshot} is not complete`);
   const facts = (await repository.readFacts(withKeyId(entry.facts, entry))) as RecordedBase;
-  const image = await chooseImage(deps.agent.engine, entry, request.presentImage);
+  const image = recovery.image ?? (await chooseImage(deps.agent.engine, entry, request.presentImage));
   const place = volume ? `, into volume ${volume}` : '';
   say(`Recover ${source} to ${wantedOf(request, start)}, from the base backup of ${base.stopTime}${place}`);
   if (!image.recorded) say('  the image of the base backup is gone, so the present image of the source is used');
@@ -109,7 +110,7 @@ export async function recoverInto(
     ...(await ownerOf(indexPath)),
   });
   try {
-    if (!image.recorded) await refuseOtherMajor(server.ask, facts.server);
+    if (!image.recorded) await server.refuseOtherMajor(facts.server.versionNumber);
     const until = AbortSignal.any([signal, server.full]);
     const done = await recoverIn(server, deps, { ...request, signal: until }, { ...recovery, indexPath, wal });
     return {
@@ -150,6 +151,7 @@ async function recoverIn(
   const to = {
     ...(await serverTarget({ repository, log: start.log, signal }, start, target)),
     end: window.toLsn,
+    lastRecord: () => wal.lastRecord(window, signal),
     ...(window.timeline === base.timeline ? {} : { timeline: window.timeline }),
   };
   const onLine = (line: string) => log.debug('recovering server', { line });

@@ -10,20 +10,21 @@ import { partOfSpool, readOnlyMount } from '../../sources/postgres/server/helper
 import type { AgentContext } from '../../sources/postgres/server/tools.ts';
 import { watchDisk } from '../../sources/postgres/throwaway/disk-watch.ts';
 import type { ManifestSource } from '../../store/objects/manifest.ts';
-import { superuserOf } from './ask-recovered.ts';
 import type { PointCheck } from './check-recovered.ts';
 import { refuseSmallDisk } from './disk-space.ts';
 import {
+  CONTROL_SCRIPT,
   DATA,
   FETCH_SCRIPT,
-  NOT_THERE,
-  optionsOf,
+  NO_MANIFEST,
+  NO_PROGRAM,
   SERVE_SCRIPT,
   SETTINGS,
   START_SCRIPT,
   VERIFY_SCRIPT,
 } from './recovery-settings.ts';
 import { Messages, type Recovered } from './server-messages.ts';
+import { asOptions, identityOf, refuseOtherMajor, superuserOf } from './server-programs.ts';
 import { describeTarget, type Target, targetSettings } from './target.ts';
 import type { WalExchange } from './wal-server.ts';
 
@@ -56,6 +57,8 @@ interface RecoveryTarget {
   mustReach: boolean;
   /** the end of the stored WAL */
   end: string;
+  /** Resolves to the position of the last whole record of the stored WAL; undefined if that is unknown. */
+  lastRecord(): Promise<bigint | undefined>;
   /** the timeline to follow; absent: that of the base backup */
   timeline?: number;
 }
@@ -116,9 +119,17 @@ export class RecoveringServer {
     }
   }
 
-  /** Runs a script in the helper, with the data directory as `$0`. Returns its stdout. @throws EXEC_FAILED, ENGINE_* */
-  ask = async (script: string, ...args: string[]): Promise<string> =>
-    (await this.exec(['sh', '-c', script, DATA, ...args])).stdout;
+  /** Refuses an image that cannot read the data of a server, see {@link refuseOtherMajor}. */
+  refuseOtherMajor(versionNumber: number): Promise<void> {
+    const { agent, signal } = this.options;
+    return refuseOtherMajor(agent.engine, this.helper.id, versionNumber, signal);
+  }
+
+  /** Returns which server the recovered data is of. The server must not run. @throws PG_RESTORE_FAILED; EXEC_FAILED */
+  async identity(): Promise<ReturnType<typeof identityOf>> {
+    const { stdout } = await this.exec(['sh', '-c', CONTROL_SCRIPT, DATA]);
+    return identityOf(stdout);
+  }
 
   /**
    * Checks the restored base backup against its manifest with `pg_verifybackup`. Call it before the recovery, which
@@ -129,8 +140,10 @@ export class RecoveringServer {
   async verifyBase(): Promise<PointCheck> {
     const { exitCode, stderr } = await this.exec(['sh', '-c', VERIFY_SCRIPT, DATA], { check: false });
     const name = 'pg_verifybackup';
-    if (exitCode === NOT_THERE)
-      return { name, ok: true, detail: 'not checked: the program or the manifest is not there' };
+    if (exitCode === NO_PROGRAM)
+      return { name, ok: true, skipped: true, detail: 'not checked: the image does not have the program' };
+    // Every base backup is stored with its manifest.
+    if (exitCode === NO_MANIFEST) return { name, ok: false, detail: 'the base backup has no manifest' };
     if (exitCode === 0) return { name, ok: true, detail: 'every file is as in the manifest of the base backup' };
     const words = stderr.trim().split('\n').slice(0, 4).join(' · ');
     throw new LifeboatError('PG_RESTORE_FAILED', `pg_verifybackup refuses the restored base backup: ${words}`, {
@@ -162,12 +175,12 @@ export class RecoveringServer {
   /**
    * Starts the recovered server for connections from its own address, which only containers in its network can make.
    *
-   * @returns the server as a source, with the role that may do everything: the planned one may be newer than the data
-   * @throws PG_RESTORE_FAILED; EXEC_FAILED if the server does not say which role that is
+   * @returns the server as a source, to use as the superuser
+   * @throws PG_RESTORE_FAILED
    */
   async serve(planned: PostgresSource, databases: string[] | undefined): Promise<PostgresSource> {
     const { agent, image, signal } = this.options;
-    const user = await superuserOf(this.ask);
+    const user = await superuserOf(agent.engine, this.helper.id, signal);
     const address = { listen_addresses: '127.0.0.1', port: '5432', hot_standby: 'on' };
     const settings = { ...SETTINGS, ...Object.fromEntries(targetSettings(undefined)), ...address };
     const { ready, ended, messages } = await this.begin(SERVE_SCRIPT, settings, () => undefined);
@@ -198,7 +211,7 @@ export class RecoveringServer {
   }
 
   private async attempt(
-    { target, timeline, end }: RecoveryTarget,
+    { target, timeline, end, lastRecord }: RecoveryTarget,
     onLine: (line: string) => void,
   ): Promise<Recovered | 'ended early'> {
     const settings = {
@@ -212,7 +225,8 @@ export class RecoveringServer {
     await this.shutDown();
     if ((await ended) !== 0) throw messages.failure('did not shut down cleanly');
     const outcome = messages.outcome(true);
-    if (outcome !== 'ended early' && outcome.at === 'end') messages.refuseShort(end, this.options.segmentSize);
+    if (outcome !== 'ended early' && outcome.at === 'end')
+      messages.refuseShort(await lastRecord(), end, this.options.segmentSize);
     return outcome;
   }
 
@@ -221,7 +235,7 @@ export class RecoveringServer {
     const { agent, signal } = this.options;
     const messages = new Messages(onLine);
     const command = await execStream(agent.engine, this.helper.id, {
-      argv: ['sh', '-c', script, DATA, ...optionsOf(settings)],
+      argv: ['sh', '-c', script, DATA, ...asOptions(settings)],
       env: { FETCH: FETCH_SCRIPT },
       heartbeat: HEARTBEAT_S,
       onStderr: (chunk) => messages.add(chunk),

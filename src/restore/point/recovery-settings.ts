@@ -38,11 +38,14 @@ printf '%s' "$FETCH" > ${RUNTIME}/fetch && : > ${RUNTIME}/postgresql.conf && : >
 echo 'local all all trust' > ${RUNTIME}/pg_hba.conf && : > "$data/recovery.signal" && rm -f "$data/standby.signal" || exit 1
 ${run('postgres')}`;
 
-/** Status of {@link VERIFY_SCRIPT} if the image does not have the program, or the base backup no manifest. */
-export const NOT_THERE = 127;
+/** Status of {@link VERIFY_SCRIPT} if the image does not have the program. */
+export const NO_PROGRAM = 127;
+/** Status of {@link VERIFY_SCRIPT} if the base backup has no manifest, or one that cannot be read. */
+export const NO_MANIFEST = 126;
 
 /** Checks a base backup against its manifest, without the WAL, which the base backup does not hold. */
-export const VERIFY_SCRIPT = `${TOOLS}; command -v pg_verifybackup >/dev/null && [ -r "$0/backup_manifest" ] || exit ${NOT_THERE}
+export const VERIFY_SCRIPT = `${TOOLS}; [ -r "$0/backup_manifest" ] || exit ${NO_MANIFEST}
+command -v pg_verifybackup >/dev/null || exit ${NO_PROGRAM}
 export LC_ALL=C; exec pg_verifybackup --no-parse-wal --quiet "$0"`;
 
 /** Starts the recovered server. */
@@ -50,11 +53,12 @@ export const SERVE_SCRIPT = `${TOOLS}; data=$0; export LC_ALL=C
 printf 'local all all trust\\nhost all all 127.0.0.1/32 trust\\n' > ${RUNTIME}/pg_hba.conf || exit 1
 ${run('postgres')}`;
 
-/** Asks a server that does not run for the name of the role that initdb made (pg_authid.dat), in hexadecimal. */
-export const SUPERUSER_SCRIPT = `${TOOLS}; data=$0; export LC_ALL=C
-echo "SELECT encode(convert_to(rolname, 'UTF8'), 'hex') AS name FROM pg_roles WHERE oid = 10" > ${RUNTIME}/query &&
-exec < ${RUNTIME}/query || exit 1
+/** Runs the commands of stdin as the role that made the server, whatever its name is. The server must not run. */
+export const SINGLE_SCRIPT = `${TOOLS}; data=$0; export LC_ALL=C
 ${run('postgres --single', 'template1')}`;
+
+/** Prints what the control file says. */
+export const CONTROL_SCRIPT = `${TOOLS}; export LC_ALL=C; exec pg_controldata -D "$0"`;
 
 /** None of the server's own configuration applies: it may name files, libraries and addresses that are not there. */
 export const SETTINGS: Readonly<Record<string, string>> = {
@@ -88,8 +92,3 @@ export const SETTINGS: Readonly<Record<string, string>> = {
   recovery_target_action: 'promote',
   restore_command: `sh ${RUNTIME}/fetch "%f" "%p"`,
 };
-
-/** Returns settings as arguments of the server. */
-export function optionsOf(settings: Readonly<Record<string, string>>): string[] {
-  return Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-}

@@ -33,11 +33,7 @@ export async function withServing<T>(
   const application = applicationName(run.agent.project, run.runId);
   try {
     const tools = await openAnswering(() => openTools({ ...run, source, application }));
-    try {
-      return await work(tools, source);
-    } finally {
-      await tools.close();
-    }
+    return await work(tools, source).finally(() => tools.close());
   } finally {
     await server.stopServing();
   }

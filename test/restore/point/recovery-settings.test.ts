@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { SERVE_SCRIPT, START_SCRIPT, SUPERUSER_SCRIPT } from '../../../src/restore/point/recovery-settings.ts';
+import { SERVE_SCRIPT, SINGLE_SCRIPT, START_SCRIPT } from '../../../src/restore/point/recovery-settings.ts';
 import { scratchBase } from '../../store/helpers.ts';
 
 /** The scripts run with programs that stand in for those of Postgres. */
@@ -43,7 +43,7 @@ const read = (name: string) => readFileSync(path.join(directory, name), 'utf8');
 describe.each([
   ['recovers', START_SCRIPT],
   ['serves', SERVE_SCRIPT],
-  ['names its superuser', SUPERUSER_SCRIPT],
+  ['runs single commands', SINGLE_SCRIPT],
 ])('a server that %s', (_, script) => {
   test.each([
     [0, 1000],
