@@ -12,6 +12,7 @@ import { type Recoverable, readRecoverable } from '../../store/wal/recoverable.t
 import type { RememberedWal } from '../../store/wal/remembered.ts';
 import {
   type Base,
+  isBaseOf,
   nearestTimes,
   type RecoveryStart,
   rivalsOf,
@@ -70,7 +71,7 @@ export async function findStart(
   const start = isMarker(target)
     ? await startAtMarker(repository, found, windows, { ...request, target })
     : await choose(repository, found, windows, request);
-  const log = found.logs.find(({ place }) => place.systemId === start.base.systemId);
+  const log = logOf(found, start.window);
   const { manifest: snapshot } = await repository.resolve(start.base.snapshot);
   const entry = snapshot.sources[baseName(source)];
   if (!log || !entry) throw new LifeboatError('PITR_TIME', `the base backup of ${source} is gone`);
@@ -114,16 +115,18 @@ function windowsFor({ windows, bases }: Recoverable, { source, timeline }: Reque
 /** Finds the window and the base backup for a target. @throws PITR_TIME, also if other timelines have another state */
 async function choose(
   repository: Repository,
-  { logs }: Recoverable,
+  found: Recoverable,
   windows: readonly Window[],
   request: Request,
 ): Promise<RecoveryStart> {
   const { target, signal } = request;
-  const start = startOf(windows, target);
+  // A server that was created again, or went back, has other WAL at the same positions. Its present data counts first.
+  const start = startOf(ofSameLog(found, windows, latestOf(windows)), target) ?? startOf(windows, target);
   if (start) {
     const point = pointOf(target);
-    const log = logs.find(({ place }) => place.systemId === start.window.systemId);
-    for (const rival of point === undefined ? [] : rivalsOf(start.window, windows, point)) {
+    const log = logOf(found, start.window);
+    const own = ofSameLog(found, windows, start.window);
+    for (const rival of point === undefined ? [] : rivalsOf(start.window, own, point)) {
       const pair = [start.window, rival] as const;
       if (point instanceof Date && log && (await isSameState({ repository, log, signal }, pair, point))) continue;
       throw several(pair, request);
@@ -137,16 +140,16 @@ async function choose(
 /** Finds the record of a marker, and the newest base backup before it. @throws PITR_TIME */
 async function startAtMarker(
   repository: Repository,
-  { logs }: Recoverable,
+  all: Recoverable,
   windows: readonly Window[],
   request: Request & { target: Marker },
 ): Promise<RecoveryStart & Pick<Start, 'marker'>> {
   const { target, signal, say } = request;
   const newest = latestOf(windows);
-  const log = logs.find(({ place }) => place.systemId === newest?.systemId);
-  const own = windows.filter(({ systemId }) => systemId === newest?.systemId);
+  const log = newest && logOf(all, newest);
   if (!newest || !log) throw nowhere(request, 'Nothing was changed.');
   say?.(`  looking for ${describeTarget(target)} in the stored write-ahead log`);
+  const own = ofSameLog(all, windows, newest);
   const found = await findMarker({ repository, log, signal }, own, target);
   if (!found) throw nowhere(request, 'Nothing was changed. The stored WAL does not have it: check its name or number.');
   if (found !== 'unreadable') return { base: found.base, window: found.window, marker: found };
@@ -160,6 +163,17 @@ function nowhere({ source, target, timeline }: Request, hint: string): LifeboatE
   return new LifeboatError('PITR_TIME', `${source} cannot be recovered to ${describeTarget(target)}${where}`, {
     hint: `${hint} \`lifeboat windows ${source}\` shows what can be recovered.`,
   });
+}
+
+/** Returns the log of a window. */
+function logOf({ logs }: Recoverable, { bases: [base] }: Window): WalLog | undefined {
+  return base && logs.find(({ wal }) => isBaseOf(base, wal));
+}
+
+/** Returns the windows of the same log as one of them. */
+function ofSameLog(found: Recoverable, windows: readonly Window[], one: Window | undefined): Window[] {
+  const log = one && logOf(found, one);
+  return log ? windows.filter((each) => logOf(found, each) === log) : [];
 }
 
 /** Returns the window with the latest end. */
