@@ -53,8 +53,16 @@ const OTHERS = [
 export function isOtherDatabase(image: string): boolean {
   if (isPostgresImage(image)) return false;
   const name = baseName(image);
-  const isServer = new RegExp(`(^|[-_.])(${OTHERS.join('|')})`).test(name) || /(^|\/)mssql\//.test(image.toLowerCase());
-  return isServer && !CLIENTS.test(name);
+  return (new RegExp(`(^|[-_.])(${OTHERS.join('|')})`).test(name) || isMssql(image)) && !CLIENTS.test(name);
+}
+
+/** Returns whether the name of such an image begins with that of a server, so that it is hardly another program. */
+export function isDatabaseByName(image: string): boolean {
+  return isOtherDatabase(image) && (new RegExp(`^(${OTHERS.join('|')})`).test(baseName(image)) || isMssql(image));
+}
+
+function isMssql(image: string): boolean {
+  return /(^|\/)mssql\//.test(image.toLowerCase());
 }
 
 /** The data directories of MySQL and MariaDB. */

@@ -95,9 +95,12 @@ export function planProposals(
   proposals: readonly Proposal[],
   agentMounts: readonly Mount[] = [],
 ): Plan {
-  const containers = services.map(({ name, container }) => {
-    const labels = proposals.find(({ service }) => service.name === name)?.labels ?? {};
-    return { ...container, labels: { ...container.labels, ...labels } };
+  const containers = services.map(({ name, container, runs }) => {
+    const proposed = proposals.find(({ service }) => service.name === name)?.labels ?? {};
+    const labels = { ...container.labels, ...proposed };
+    // A service without labels that has ended writes to no volume.
+    const running = runs === 'always' || runs === 'once' || ownLabels(labels, {}).size > 0;
+    return { ...container, labels, running };
   });
   const settings = parseSettings({}, () => '');
   return buildPlan({ containers, project: PROJECT, settings, agentMounts, configFiles: false });

@@ -158,6 +158,15 @@ test.each([
   expect(labels.filter((one) => one.startsWith('db'))).toEqual([`db: ${expected}`]);
 });
 
+test('a program that only uses MySQL has the name of it too, and is no server', async () => {
+  const { labels, notes } = await propose(`  server: { image: zabbix/zabbix-server-mysql, volumes: ["export:/e"] }
+  prepare: { image: busybox, volumes: ["data:/data"] }
+  db: { image: "mysql:8.4", volumes: ["data:/var/lib/mysql"] }
+`);
+  expect(labels).toEqual(['server: volumes=export', 'db: volumes=data stop']);
+  expect(notes).toEqual([]);
+});
+
 describe('an external volume', () => {
   test.each([
     ['external: true', 'data'],
