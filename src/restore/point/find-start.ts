@@ -11,6 +11,7 @@ import { type Recoverable, readRecoverable } from '../../store/wal/recoverable.t
 import type { RememberedWal } from '../../store/wal/remembered.ts';
 import {
   type Base,
+  isBaseOf,
   nearestTimes,
   type RecoveryStart,
   startAtPosition,
@@ -52,7 +53,7 @@ export async function findStart(
 ): Promise<Start> {
   const found = await readRecoverable(repository, { source, base: baseName(source) }, remembered, signal);
   const start = choose(found, source, aim);
-  const log = found.logs.find(({ place }) => place.systemId === start.base.systemId);
+  const log = found.logs.find(({ wal }) => isBaseOf(start.base, wal));
   const { manifest: snapshot } = await repository.resolve(start.base.snapshot);
   const entry = snapshot.sources[baseName(source)];
   if (!log || !entry) throw new LifeboatError('PITR_TIME', `the base backup of ${source} is gone`);
