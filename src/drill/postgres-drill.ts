@@ -7,11 +7,11 @@ import { DifferenceError } from '../sources/postgres/load/compare-database.ts';
 import { readMemberships } from '../sources/postgres/load/globals.ts';
 import type { FailedDatabase } from '../sources/postgres/load/load.ts';
 import { recordedDatabase } from '../sources/postgres/load/load-plan.ts';
+import { chooseImage } from '../sources/postgres/throwaway/choose-image.ts';
 import { askAll } from './ask-all.ts';
 import { checkIndexes } from './check-indexes.ts';
 import { type DrillDeps, noneOf, type Part, step } from './context.ts';
 import { checkDatabase } from './database-checks.ts';
-import { chooseImage } from './drill-server.ts';
 import { type RestoredServer, withRestoredServer } from './restore-databases.ts';
 
 /**
