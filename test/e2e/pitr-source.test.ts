@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SourceWindows } from '../../src/overview/windows.ts';
 import type { Session } from '../../src/sources/postgres/server/session.ts';
 import { readSlot } from '../../src/sources/postgres/wal/slot.ts';
+import { parseLsn } from '../../src/store/wal/names.ts';
 import { ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 
 const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.pitr': 'true' };
@@ -79,6 +80,30 @@ describe('point-in-time recovery and the server', () => {
     await stack.psql('SELECT pg_reload_conf()', { service: 'closed' });
     expect(await problems('closed')).toEqual([]);
     await stack.untilWindow(async () => (await windows('closed')).windows.length > 0);
+  });
+
+  it('begins another window when an older copy of the data takes the place of the newer one', async () => {
+    const stopped = async (script: string) => {
+      await stack.compose('stop', 'closed');
+      const volumes = ['--volumes-from', await stack.id('closed')];
+      await ok('docker', ['run', '--rm', ...volumes, 'postgres:17', 'sh', '-c', `set -e; cd "$PGDATA"; ${script}`]);
+      await stack.compose('start', 'closed');
+      await until('the server is up', () => stack.psql('SELECT 1', { service: 'closed' }).catch(() => false));
+    };
+    await stopped('mkdir pgsql_tmp.older; ls | grep -v older | xargs cp -a -t pgsql_tmp.older');
+    await stack.psql('CREATE TABLE newer (n int)', { service: 'closed' });
+    await stack.psql('SELECT pg_switch_wal()', { service: 'closed' });
+    const end = parseLsn(await stack.psql('SELECT pg_current_wal_lsn()', { service: 'closed' }));
+    await until('that is stored', async () => parseLsn((await windows('closed')).receiver?.stored ?? '0/0') >= end);
+    await stopped('ls | grep -v older | xargs rm -r; mv pgsql_tmp.older/* .; rmdir pgsql_tmp.older');
+    const found = await until('there is a second window', async () => {
+      const now = await windows('closed');
+      return now.windows.length === 2 && now;
+    });
+    expect(parseLsn(found.windows[0]?.toLsn ?? '0/0')).toBeGreaterThanOrEqual(end);
+    expect(found.windows[1]?.bases).toHaveLength(1);
+    expect(found.holes).toMatchObject([{ why: expect.stringMatching(/the server (is at|sends other bytes)/) }]);
+    expect(bodies()).toContain('WAL_DIVERGED');
   });
 
   it('receives and makes a base backup with a role that has the rights of the hint', async () => {
