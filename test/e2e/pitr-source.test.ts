@@ -103,7 +103,7 @@ describe('point-in-time recovery and the server', () => {
     expect(parseLsn(found.windows[0]?.toLsn ?? '0/0')).toBeGreaterThanOrEqual(end);
     expect(found.windows[1]?.bases).toHaveLength(1);
     expect(found.holes).toMatchObject([{ why: expect.stringMatching(/the server (is at|sends other bytes)/) }]);
-    expect(bodies()).toContain('WAL_DIVERGED');
+    await until('people hear of it', async () => bodies().includes('WAL_DIVERGED'));
   });
 
   it('receives and makes a base backup with a role that has the rights of the hint', async () => {
