@@ -38,6 +38,7 @@ const LAYERS: string[][] = [
     'store/filesystem',
     'store/packs',
   ],
+  ['sources/postgres/definitions'],
   ['sources/postgres/server', 'store/objects'],
   ['sources', 'store/seal', 'destinations/s3'],
   ['report/terminal'],

@@ -55,13 +55,14 @@ export function toTree(
   context: CaptureContext,
   { dump, facts: of, chosen, warnings }: DumpedServer,
 ): CapturedTree {
-  const { compression, databases, withoutGlobals } = dump;
+  const { compression, databases, roles, withoutGlobals } = dump;
   const facts: PostgresFacts = {
     kind: 'postgres',
     ...of,
     compression,
     databases,
     rows: rowsOf(databases),
+    ...(roles ? { roles } : {}),
   };
   return {
     root: context.spool,
