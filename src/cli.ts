@@ -130,9 +130,9 @@ function restoreCommands({ command, reading, act }: Builder): void {
   addDrillOptions(
     reading(command('drill [source...]', 'Restore into throwaway containers, and compare everything', 'drill')),
   ).action(act('drill'));
-  addDrillsOptions(reading(command('drills', 'Show the evidence of drills', 'drills --since 90d --format md'))).action(
-    act('drills'),
-  );
+  addDrillsOptions(
+    reading(command('drills [id]', 'Show the evidence of drills, or of one drill', 'drills --since 90d --format md')),
+  ).action(act('drills'));
   command('rollback [restore]', 'Bring back the data that a restore replaced (repeat to undo)', 'rollback')
     .option('--forget', 'permanently delete the data that is not in use')
     .option('--dry-run', 'show what would change, and change nothing')

@@ -22,7 +22,7 @@ import type { Repository } from '../store/repository/repository.ts';
 import { checkKeys } from '../store/seal/seal.ts';
 import type { TreeStore } from '../trees/runner.ts';
 import { destinationError, openDestination, openElsewhere } from './destinations.ts';
-import { checkInto, settingsFor, spoolOf } from './into-project.ts';
+import { checkInto, refuseLive, settingsFor, spoolOf } from './into-project.ts';
 import { createNotifiers } from './notifiers.ts';
 import { locationOf, type OtherRepository, projectIn } from './other-repository.ts';
 import { findSelf, offlineSelf, type Self } from './own-container.ts';
@@ -132,7 +132,10 @@ export async function openEnvironment(base: Base, otherRepository?: OtherReposit
   const destination = elsewhere === undefined ? ownDestination : openElsewhere(elsewhere, settings, { hurry });
   const known = knownProject(self, settings);
   const stored = otherRepository && (await projectIn(destination, otherRepository.project, known));
-  if (into !== undefined) await checkInto(engine, into, { ...self.facts, projects: [known, self.facts.project] });
+  if (into !== undefined) {
+    await checkInto(engine, into, { ...self.facts, projects: [known, self.facts.project] });
+    await refuseLive(into, { destination: ownDestination, project: known, settings: base.settings, from, log });
+  }
   const project = into ?? (known || !stored ? projectOf(self, settings) : stored);
   const spool = spoolOf(into);
   const state = openState(path.join(spool, 'state'), project);

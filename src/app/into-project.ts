@@ -1,14 +1,19 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { LifeboatError } from '../base/errors.ts';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Destination } from '../destinations/destination.ts';
 import { listFacts } from '../docker/discover.ts';
 import type { Engine } from '../docker/engine.ts';
 import type { ContainerFacts } from '../plan/model.ts';
 import type { Settings } from '../plan/settings.ts';
 import { quote } from '../plan/values/fields.ts';
 import { shellWord } from '../report/restore-command.ts';
+import { projectOfSource } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { openState } from '../run/state.ts';
+import type { Manifest } from '../store/objects/manifest.ts';
+import { openRepository } from '../store/repository/open-repository.ts';
 
 /**
  * Restores into another Compose project of the same engine: a copy of the agent's own, `--into-project`. Its state,
@@ -35,7 +40,7 @@ export function settingsFor(settings: Settings, into: string | undefined): Setti
 
 /**
  * Checks that a project can be restored into: it is not the agent's own, its containers exist, and no Lifeboat runs in
- * it, which would make it a live project with backups of its own.
+ * it or did run, which would make it a live project with backups of its own.
  *
  * @param into as the user named it
  * @param own the agent's own image, and the names of its project
@@ -57,7 +62,9 @@ export async function checkInto(
     });
   }
   const containers = (await listFacts(engine)).filter(({ project }) => project === into);
-  const agent = containers.find((one) => one.running && isLifeboat(one, own));
+  // `docker compose create` creates the Lifeboat of a copy too, and nobody starts it.
+  const hasRun = ({ running, life }: ContainerFacts) => running || !['created', undefined].includes(life?.state);
+  const agent = containers.find((one) => hasRun(one) && isLifeboat(one, own));
   if (agent) {
     throw new LifeboatError('USAGE', `${into} has a Lifeboat of its own, ${agent.name}, so it is no copy`, {
       hint: `If it is one, remove that container. If not, restore with the Lifeboat of ${into}, without --into-project.`,
@@ -67,6 +74,61 @@ export async function checkInto(
   throw new LifeboatError('PROJECT_UNKNOWN', `no container of project ${into} exists`, {
     hint: `Create them, with the Compose files of the copy: \`docker compose --project-name ${into} -f FILE… create\`. Then start the databases alone: \`docker compose --project-name ${into} -f FILE… up --detach --wait db\`.`,
   });
+}
+
+/** Where the backups of a live project would be. */
+interface OwnBackups {
+  /** the agent's own */
+  destination: Destination;
+  /** the project of the agent */
+  project: string;
+  settings: Pick<Settings, 'keys' | 'scope' | 'signingKeys'>;
+  /** `--from`, as given */
+  from: string | undefined;
+  log: Log;
+  spool?: string;
+}
+
+/**
+ * Checks that a project to restore into is no live one: the agent's own repository has no backups of it. A project that
+ * a restore went into before is a copy. With `from`, the agent's own repository may be lost, and is then not read.
+ *
+ * @throws USAGE, the errors of the destination
+ */
+export async function refuseLive(into: string, { from, log, spool, ...own }: OwnBackups): Promise<void> {
+  if ((await copiesIn(spool)).includes(into)) return;
+  const isBackedUp = await hasBackups(into, own).catch((error: unknown) => {
+    if (from === undefined) throw error;
+    log.warn('the own backups cannot be read, so nothing shows whether this project is a live one', {
+      ...{ project: into, ...errorInfo(error) },
+    });
+    return false;
+  });
+  if (!isBackedUp) return;
+  throw new LifeboatError('USAGE', `${own.destination.name} holds backups of ${into}, so it is no copy`, {
+    hint: 'Nothing was changed. Give the copy a name under which nothing was backed up.',
+  });
+}
+
+async function hasBackups(
+  into: string,
+  { destination, project, settings: { keys, scope, signingKeys } }: Omit<OwnBackups, 'from' | 'log' | 'spool'>,
+): Promise<boolean> {
+  if (await hasSnapshots(destination, into)) return true;
+  if (scope.kind === 'project' || !(await hasSnapshots(destination, project))) return false;
+  // Without the caches of the spool: what is stored there would make the project look like a copy.
+  const options = { project, keys, create: false, ...(signingKeys ? { signingKeys } : {}) };
+  const { snapshots } = await (await openRepository(destination, options)).snapshots();
+  return snapshots.some(({ manifest }) => holdsProject(manifest, into));
+}
+
+async function hasSnapshots(destination: Destination, project: string): Promise<boolean> {
+  for await (const _ of destination.list(`${project}/snapshots/`)) return true;
+  return false;
+}
+
+function holdsProject({ sources }: Manifest, project: string): boolean {
+  return Object.entries(sources).some(([name, { kind }]) => kind !== 'base' && projectOfSource(name) === project);
 }
 
 function isLifeboat({ imageId, imageLabels }: ContainerFacts, own: { imageId: string }): boolean {

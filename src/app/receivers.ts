@@ -44,7 +44,7 @@ export function createReceivers(
   });
   return new Receivers(
     () => ({
-      ...{ project, memory, log, now, makeBase, home: state.home },
+      ...{ project, memory, log, now, makeBase, home: state.home, stallTimeoutMs: settings.stallTimeoutMs },
       alarm: (topic, source, error) => alarms.raise({ topic, source, error, next: `${EXEC} windows ${source}` }),
       alarmOver: (source) => alarms.end('wal', source),
       spool: path.join(SPOOL, 'wal'),

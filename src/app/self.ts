@@ -15,6 +15,7 @@ import type { State } from '../run/state.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { staleFiles } from './config-files.ts';
 import { destinationError } from './destinations.ts';
+import { copiesIn } from './into-project.ts';
 import type { Self } from './own-container.ts';
 
 /** The agent's own project and mounts, and the plan made from them. */
@@ -73,8 +74,9 @@ export async function planNow(
   const agentMounts = self.facts.mounts;
   // Before and after the listing, because a run may stop a container, or start it again, in between.
   const before = await held();
+  const copies = await copiesIn();
   const { facts: listed, others } = await listForPlan(engine, (of) =>
-    isInScope({ project: of }, { settings, project }),
+    isInScope({ project: of }, { settings, project, copies }),
   );
   const stopped = new Set([...before, ...(await held())]);
   const facts = listed.map((one) => (stopped.has(one.id) ? { ...one, running: true } : one));
@@ -83,7 +85,7 @@ export async function planNow(
   const configFiles = await hasFiles(CONFIG);
   // Names that had a result stay the names of shared volumes.
   const known = Object.keys(await state.results().catch(() => ({})));
-  const input = { containers, others, project, settings, agentMounts, agentId, configFiles, known };
+  const input = { containers, others, project, settings, agentMounts, agentId, configFiles, known, copies };
   let plan = buildPlan(input);
   const unknown = namesOfShared(plan).filter((names) => !names.some((name) => known.includes(name)));
   if (unknown.length > 0) {

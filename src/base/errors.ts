@@ -94,7 +94,7 @@ export const ERROR_CODES = {
   FORMAT_UNSUPPORTED: 'the repository has a format this version cannot read',
   SNAPSHOT_TOO_LARGE: 'the description of a snapshot would be too large to read back',
   SNAPSHOT_PARTIAL: 'the newest snapshot of a server lacks a database that an older one holds',
-  SNAPSHOT_UNKNOWN: 'no snapshot has that name',
+  SNAPSHOT_UNKNOWN: 'no snapshot, or no drill, has that name',
   TOOL_FAILED: 'a program that Lifeboat runs failed',
   // runs
   LOCKED: 'another run is in progress',

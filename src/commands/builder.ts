@@ -9,6 +9,7 @@ const OPERANDS: Readonly<Record<string, string>> = {
   'accept name': 'a source or a copy, as `status` names it, or the word `destination`',
   path: 'a path, a directory or a glob in the source',
   restore: 'an id from `status`, or the start of one (default: the newest restore)',
+  'drills id': 'an id from `drills`, or the start of one',
   file: 'a path in the Lifeboat container, or - for stdin',
   shell: 'bash, zsh or fish',
 };

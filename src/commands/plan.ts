@@ -57,7 +57,7 @@ async function translate(call: Call): Promise<number> {
       : (await import('../setup/stack-back.ts')).translateStackBack(containers);
   const { labels, settings, notes } = translation;
   print(call, 'plan --from-labels', { labels: Object.fromEntries(labels), settings, notes }, () =>
-    renderTranslation(translation),
+    renderTranslation(translation, app.self.facts.service || undefined),
   );
   return labels.size > 0 ? EXIT.done : EXIT.nothing;
 }

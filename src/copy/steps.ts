@@ -106,7 +106,7 @@ export async function bringUpToDate(
   const there = together(main.snapshots, copy.snapshots).filter(({ manifest }) => have.has(manifest.id));
   error ??= await copyWal({ ...copying, from: main.repository, to: repository }, there);
   await copyPins(main, repository, have);
-  await copyDrills(main.repository, repository, !place.keepsPins);
+  for (const one of await copyDrills(main.repository, repository, !place.keepsPins)) problems.set(one.message, one);
   if (!place.keepsPins) await unpin(main, repository, copy.snapshots);
   return { problems: [...problems.values()], ...(error ? { error } : {}) };
 }

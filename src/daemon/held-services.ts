@@ -1,6 +1,6 @@
 import { halfSwapped } from '../kept/undo-volumes.ts';
 import type { Problem } from '../plan/model.ts';
-import { type JournalEntry, openJournals, type Reached, readJournal } from '../run/journal.ts';
+import { type JournalEntry, openJournals, type Reached, type RunVerb, readJournal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
 import type { UnderWay } from '../run/under-way.ts';
 
@@ -9,7 +9,7 @@ interface HeldService {
   container: string;
   /** id of the run that holds it */
   run: string;
-  verb: 'backup' | 'restore' | 'rollback';
+  verb: RunVerb | 'rollback';
   /** the missing step: starting the container, or running its `lifeboat.exec.post` */
   waitsFor: 'start' | 'post';
   /** the data that the restore left in place; a backup changes none */
@@ -41,7 +41,7 @@ export async function heldServices(journals: string, underWay: readonly UnderWay
 
 const DATA: Record<Reached, HeldService['data']> = { nothing: 'old', swapped: 'new', half: 'half', unknown: 'unknown' };
 
-function dataOf(entries: readonly JournalEntry[], verb: 'backup' | 'restore'): HeldService['data'] {
+function dataOf(entries: readonly JournalEntry[], verb: RunVerb): HeldService['data'] {
   if (verb === 'backup') return 'unchanged';
   if (halfSwapped(entries).length > 0) return 'half';
   const done = entries.findLast((entry) => entry.type === 'volume-done');

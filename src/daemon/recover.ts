@@ -125,7 +125,7 @@ async function undo(
   const begun = entries.find((entry) => entry.type === 'begun');
   const [{ again }, clean] = await Promise.all([
     volumes.half ? { again: true } : releaseHolds(entries, deps.holdDeps(record)),
-    removeLeftovers(deps, file, { id, verb: start.verb, ...(begun ? { begun } : {}) }),
+    removeLeftovers(deps, file, { id, isBackup: start.verb === 'backup', ...(begun ? { begun } : {}) }),
   ]);
   if (!reported) {
     const isTold = start.verb === 'backup' && start.run.trigger !== 'safety' && start.run.trigger !== 'import';
@@ -181,13 +181,13 @@ interface Cleared {
 async function removeLeftovers(
   deps: RecoverDeps,
   journal: string,
-  { id, verb, begun }: { id: string; verb: 'backup' | 'restore'; begun?: JournalEntry & { type: 'begun' } },
+  { id, isBackup, begun }: { id: string; isBackup: boolean; begun?: JournalEntry & { type: 'begun' } },
 ): Promise<Cleared> {
   let left: Cleared['left'] = 'unknown';
   try {
     // First, because a helper of the dead run continues to store objects.
     requireGone(await deps.reapHelpers(({ runId }) => runId !== id), id);
-    if (verb === 'restore') {
+    if (!isBackup) {
       const record = (entry: JournalEntry) => appendJournal(journal, entry);
       const done = await deps.completeDatabases(await readJournal(journal), { id, record });
       // Dropped databases cannot be renamed any more, so the answer is final from here on.

@@ -21,8 +21,10 @@ export async function checkIndexes(
     const found = await checkRelations(session, { tables, until, signal });
     const skipped = (detail: string): DrillCheck => ({ name, of: database, result: 'skipped', detail });
     if (found.unavailable !== undefined) return skipped(`amcheck cannot be used: ${found.unavailable}`);
+    const all = found.left + found.indexes + found.tables;
+    const [one, many] = tables ? ['index or table', 'indexes and tables'] : ['index', 'indexes'];
     if (found.left > 0 && found.damaged.length === 0)
-      return skipped(`there was no time for ${found.left} of ${found.left + found.indexes + found.tables}`);
+      return skipped(`there was no time for ${found.left} of ${plural(all, one, many)}`);
     const counts = [plural(found.indexes, 'index', 'indexes'), ...(tables ? [plural(found.tables, 'table')] : [])];
     return noneOf(name, database, found.damaged, counts.join(', '));
   } finally {

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { PlannedSource, PostgresSource } from '../plan/model.ts';
-import type { DrillResult } from '../report/drill-report.ts';
+import type { DrillReport, DrillResult } from '../report/drill-report.ts';
 import { formatAgo } from '../report/format.ts';
 import type { RestoreContext } from '../restore/context.ts';
 import { findSnapshot } from '../restore/find.ts';
@@ -18,6 +18,7 @@ import { chooseImage } from './drill-server.ts';
 import type { Places } from './places.ts';
 import { drillPoint, type FoundPoint, findPoint } from './point-drill.ts';
 import { drillDatabases } from './postgres-drill.ts';
+import { nextShare } from './share.ts';
 import { drillFiles } from './volume-drill.ts';
 
 /** A drill in progress. */
@@ -27,8 +28,8 @@ export interface Run {
   journal: Journal;
   places: Places;
   plan: readonly PlannedSource[];
-  /** how many drills came before */
-  turn: number;
+  /** reads the last drills, oldest first */
+  earlier(): Promise<readonly DrillReport[]>;
   /** see {@link Part} */
   until: number;
   signal: AbortSignal;
@@ -63,7 +64,7 @@ async function drillHere(
   { source, whileUp }: Asked,
 ): Promise<DrillResult> {
   const planned = run.plan.find(({ name }) => name === source);
-  const kind = planned?.kind === undefined || planned.kind === 'base' ? 'postgres' : planned.kind;
+  const kind = kindOf(planned);
   const place = run.places.repository.destination.name;
   const notes = [...run.places.notes];
   const result: DrillResult = { source, kind, status: 'ok', place, steps: [], checks: [], notes };
@@ -87,7 +88,7 @@ async function drillHere(
       await mkdir(context.directory, { recursive: true, mode: 0o700 });
       if (found && server) await drillPoint(deps, part, { ...found, server, planned: serverIn(run.plan, server) });
       else if (context.entry.kind === 'postgres') await drillDatabases(deps, part);
-      else await drillFiles(deps, part, run.turn);
+      else await drillFiles(deps, part, async () => nextShare(await run.earlier(), source, Math.random()));
       judgeWhole(part, run);
     } else run.unproven.push(`the content of ${source}: no key to decrypt it is set`);
   } catch (error) {
@@ -96,7 +97,14 @@ async function drillHere(
     result.error = errorInfo(why);
   }
   if (result.checks.some((check) => check.result === 'failed')) result.status = 'failed';
+  // It says that everything is equal.
+  if (result.status === 'failed' || result.status === 'interrupted') delete result.summary;
   return result;
+}
+
+/** Returns the kind of results about a source, until its snapshot is found. */
+export function kindOf(planned: PlannedSource | undefined): DrillResult['kind'] {
+  return planned?.kind === undefined || planned.kind === 'base' ? 'postgres' : planned.kind;
 }
 
 /** A source that was not stored as a whole is not proven as a whole. */
@@ -109,7 +117,7 @@ function judgeWhole({ source, context: { entry }, result }: Part, { unproven }: 
   if (lacking.length === 0 && entry.status === 'partial') lacking.push(`a part (${why})`);
   if (lacking.length === 0) return;
   result.status = 'unproven';
-  unproven.push(...lacking.map((one) => `${one} of ${source}: the snapshot does not hold it`));
+  unproven.push(...lacking.map((one) => `${source}: the snapshot lacks ${one}`));
 }
 
 /** Returns the server whose recovery to a point in time is asked for; undefined for any other drill. */

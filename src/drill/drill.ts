@@ -12,8 +12,9 @@ import type { Repository } from '../store/repository/repository.ts';
 import { conclude } from './conclude.ts';
 import type { DrillDeps, DrillRequest } from './context.ts';
 import { drillOne, type Run } from './drill-one.ts';
-import { countDrills } from './evidence.ts';
+import { judgeTargets } from './judge-targets.ts';
 import { Places } from './places.ts';
+import { askedOf, earlierDrills, unreached } from './record.ts';
 import { runSmokeTests, smokeTests, type Up } from './stack-drill.ts';
 
 /**
@@ -41,22 +42,23 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
     const wanted = lock.whenWanted?.();
     const limit = withLimit(deps.settings.timeoutMs);
     const signal = AbortSignal.any([request.signal, limit.signal, ...(wanted ? [wanted] : [])]);
-    const journal = new Journal(deps.journals, { type: 'start', verb: 'restore', id, agent: deps.agentId });
+    const journal = new Journal(deps.journals, { type: 'start', verb: 'drill', id, agent: deps.agentId });
     const results: DrillResult[] = [];
     const unproven: string[] = [];
+    const earlier = () => earlierDrills(deps, () => placeOfEvidence(deps, places), signal);
+    const run: Run = { id, startedAt, journal, places, plan, earlier, signal, until: limit.until, unproven };
     try {
-      const turn = await countDrills(places.repository);
-      const run: Run = { id, startedAt, journal, places, plan, turn, signal, until: limit.until, unproven };
       if (request.stack) await drillStack(deps, request, run, { names, results });
       else
         for (const name of names)
           if (!signal.aborted) results.push(await drillOne(deps, request, run, { source: name }));
+      results.push(...unreached(names, results, run));
     } finally {
       limit.clear();
       await deps.clear(path.join(deps.spool, id), id);
       await journal.close();
     }
-    const report = reportOf(deps, request, { id, startedAt, end: ended(), results, unproven, signal });
+    const report = reportOf(deps, request, { results, end: ended() }, run);
     await conclude(deps, report, () => placeOfEvidence(deps, places));
     return report;
   } finally {
@@ -159,24 +161,22 @@ async function drillStack(
 
 function reportOf(
   deps: DrillDeps,
-  { trigger, by }: DrillRequest,
-  {
-    id,
-    startedAt,
-    end,
-    results,
-    unproven,
-    signal,
-  }: { results: DrillResult[]; end: Date } & Pick<Run, 'id' | 'startedAt' | 'signal' | 'unproven'>,
+  request: DrillRequest,
+  { results, end }: { results: DrillResult[]; end: Date },
+  { id, startedAt, plan, unproven, signal }: Run,
 ): DrillReport {
+  const { trigger, by } = request;
+  const asked = askedOf(deps, request);
   const has = (status: DrillResult['status']) => results.some((one) => one.status === status);
-  const isEarly = has('interrupted') || hasCode(signal.reason, 'INTERRUPTED');
+  const isEarly = signal.aborted ? hasCode(signal.reason, 'INTERRUPTED') : has('interrupted');
   const isLate = signal.aborted && !isEarly;
   const status = has('failed') || isLate ? 'failed' : isEarly ? 'interrupted' : has('unproven') ? 'unproven' : 'ok';
   return redactDeep({
     ...{ id, project: deps.project, trigger, ...(by === undefined ? {} : { by }) },
+    ...(Object.keys(asked).length === 0 ? {} : { asked }),
     ...{ start: startedAt.toISOString(), end: end.toISOString(), status, agentVersion: deps.agentVersion },
-    ...{ results, unproven, ...(signal.aborted ? { error: errorInfo(signal.reason) } : {}) },
+    results: results.map((one) => ({ ...one, ...judgeTargets(one, plan, asked) })),
+    ...{ unproven, ...(signal.aborted ? { error: errorInfo(signal.reason) } : {}) },
   });
 }
 

@@ -1,12 +1,13 @@
 import { z } from 'zod';
-import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { DrillReport } from '../report/drill-report.ts';
 import { canonicalJson, FORMAT, manifestHash } from '../store/objects/manifest.ts';
-import { readEvenDamaged, streamOf } from '../store/objects/objects.ts';
+import { readIfThere, streamOf } from '../store/objects/objects.ts';
 import { drillKey, drillPrefix } from '../store/objects/records.ts';
-import { parseSnapshotId } from '../store/objects/snapshot-id.ts';
+import { newSnapshotId, parseSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import { unsigned, type Verdict, verifyText } from '../store/repository/signing.ts';
+import { verifyText } from '../store/repository/signing.ts';
+import { type BadDrill, breaksOf, lost, partUnsigned, type SeenDrill, type StoredDrill } from './evidence-chain.ts';
 
 /** The evidence of drills, `<project>/drills/<id>.json`: signed and chained as manifests are. */
 
@@ -23,58 +24,80 @@ const check = z.object({
   ...{ differences: z.array(z.string()).optional(), detail: z.string().optional() },
 });
 
+const target = z.object({ targetMs: z.number(), met: z.boolean().nullable() });
+const fraction = z.number().min(0).max(1);
+
 const result = z.object({
   ...{ source: z.string(), kind: z.enum(['postgres', 'volume', 'files', 'stack']), status, place: z.string() },
   ...{ snapshot: z.string().optional(), heldAt: time.optional(), ageMs: z.number().optional() },
+  ...{ rpo: target.optional(), rto: target.optional() },
   image: z.object({ id: z.string(), digest: z.string().optional(), recorded: z.boolean() }).optional(),
   version: z.string().optional(),
   steps: z.array(z.object({ name: z.string(), durationMs: z.number() })),
-  ...{ share: z.number().optional(), restoreMs: z.number().optional(), summary: z.string().optional() },
+  ...{ share: fraction.optional(), shareFrom: fraction.optional() },
+  ...{ restoreMs: z.number().optional(), summary: z.string().optional() },
   ...{ checks: z.array(check), notes: z.array(z.string()), error: error.optional() },
+});
+
+const asked = z.object({
+  ...{ sources: z.array(z.string()).optional(), snapshot: z.string().optional(), at: z.string().optional() },
+  ...{ from: z.string().optional(), stack: z.literal(true).optional() },
 });
 
 const document = z.object({
   format: z.literal(FORMAT),
   ...{ id: z.string(), project: z.string(), sequence: z.int().positive(), previous: z.string().nullable() },
-  ...{ trigger: z.enum(['schedule', 'manual']), by: z.string().optional(), start: time, end: time, status },
+  place: z.string().optional(),
+  ...{
+    trigger: z.enum(['schedule', 'manual']),
+    by: z.string().optional(),
+    asked: asked.optional(),
+    start: time,
+    end: time,
+    status,
+  },
   ...{ agentVersion: z.string(), results: z.array(result), unproven: z.array(z.string()), error: error.optional() },
 });
 
-/** Evidence as it is stored, with its place among all evidence of the project. */
-interface StoredDrill {
-  report: DrillReport;
-  /** 1 for the first */
-  sequence: number;
-  /** hex SHA-256 of the stored document, and of the one before it */
-  hash: string;
-  previous: string | null;
-  signature: Verdict;
-}
-
-/** The evidence of a project, oldest first. */
+/** The evidence of a project at a place. */
 interface DrillList {
+  /** name of the place */
+  place: string;
+  /** oldest first */
   drills: StoredDrill[];
   /** documents that are unreadable, changed or missing */
-  problems: { id: string; error: ErrorInfo }[];
+  problems: BadDrill[];
+  /** documents that do not count, because a key is set and they have no signature */
+  unsigned: BadDrill[];
 }
 
 type Place = Pick<Repository, 'destination' | 'project' | 'signing'>;
 
 /**
- * Stores the evidence of a drill after the newest one. Resolves to the last reports before it, oldest first.
+ * Stores the evidence of a drill after the newest one.
  *
+ * @param seen the newest evidence that the agent has seen there: if it was removed, the next one still names it
+ * @returns the last reports before it, oldest first, and the place of the new one
  * @throws the errors of the destination; DEST_EXISTS
  */
-export async function putDrill(place: Place, report: DrillReport): Promise<DrillReport[]> {
+export async function putDrill(
+  place: Place,
+  report: DrillReport,
+  seen?: SeenDrill,
+): Promise<{ earlier: DrillReport[]; stored: SeenDrill }> {
   const { destination, project, signing } = place;
   const earlier = (await readDrills(place, { newest: LOOKED_AT })).drills;
-  const last = earlier.at(-1);
+  const newest = earlier.at(-1);
+  const last = seen && seen.sequence > (newest?.sequence ?? 0) ? seen : newest;
   const chained = { sequence: (last?.sequence ?? 0) + 1, previous: last?.hash ?? null };
   // What is signed is what will be read, without fields that are undefined.
-  const plain = document.parse(JSON.parse(JSON.stringify({ format: FORMAT, ...report, ...chained })));
+  const plain = document.parse(
+    JSON.parse(JSON.stringify({ format: FORMAT, ...report, ...chained, place: destination.name })),
+  );
   const text = `${canonicalJson(signing.sign('drill', plain))}\n`;
   await destination.put(drillKey(project, report.id), streamOf(text));
-  return earlier.map((one) => one.report);
+  const stored = { id: report.id, sequence: chained.sequence, hash: manifestHash(Buffer.from(text)) };
+  return { earlier: earlier.map((one) => one.report), stored };
 }
 
 /** Returns whether the last drill of the same sources left the same unproven, so that people know it already. */
@@ -95,73 +118,88 @@ export async function countDrills({ destination, project }: Place): Promise<numb
   return count;
 }
 
+interface ReadOptions {
+  /** read only so many documents, those with the latest dates */
+  newest?: number;
+  /** the newest evidence that the agent has seen there */
+  seen?: SeenDrill | undefined;
+  signal?: AbortSignal;
+}
+
 /**
- * Reads evidence, and verifies signatures and the chain. Rejects only if the destination cannot be read.
- *
- * @param options `newest`: read only so many documents, those with the latest dates
+ * Reads evidence, and verifies signatures and the chain. One document that cannot be read is a problem. Rejects only if
+ * the destination cannot be read.
  */
-export async function readDrills(
-  place: Place,
-  { newest = Number.POSITIVE_INFINITY, signal }: { newest?: number; signal?: AbortSignal } = {},
-): Promise<DrillList> {
-  const { destination, project, signing } = place;
+export async function readDrills(place: Place, options: ReadOptions = {}): Promise<DrillList> {
+  const { newest = Number.POSITIVE_INFINITY, seen, signal } = options;
+  const { destination, signing } = place;
+  const list: DrillList = { place: destination.name, drills: [], problems: [], unsigned: [] };
+  const ids = await idsOf(place);
+  let read = 0;
+  for (const id of ids) {
+    // Nobody can hide signed evidence behind documents without a signature.
+    if (read >= newest && (!signing.active || list.drills.some(({ signature }) => signature === 'signed'))) break;
+    signal?.throwIfAborted();
+    read++;
+    await readOne(place, id, list);
+  }
+  // A clock that was wrong may have given others a later date.
+  const isMissed = seen && !list.drills.some(({ hash }) => hash === seen.hash) && !isBad(list, seen.id);
+  if (isMissed && ids.indexOf(seen.id) >= read) await readOne(place, seen.id, list);
+  list.drills.sort((a, b) => a.sequence - b.sequence || (a.report.id < b.report.id ? -1 : 1));
+  const parted = partUnsigned(list.drills);
+  Object.assign(list, parted);
+  list.problems.push(...breaksOf(list.drills, read < ids.length));
+  if (seen && !list.drills.some(({ hash }) => hash === seen.hash) && !isBad(list, seen.id))
+    list.problems.push(lost(seen));
+  return list;
+}
+
+function isBad({ problems }: DrillList, id: string): boolean {
+  return problems.some((one) => one.id === id);
+}
+
+/** Lists the ids of all evidence, newest first. */
+async function idsOf({ destination, project }: Place): Promise<string[]> {
   const prefix = drillPrefix(project);
-  const list: DrillList = { drills: [], problems: [] };
   const ids: string[] = [];
   for await (const { key } of destination.list(prefix)) {
     const id = key.slice(prefix.length).replace(/\.json$/, '');
     if (parseSnapshotId(id)) ids.push(id);
   }
-  for (const id of ids.sort().reverse().slice(0, newest)) {
-    signal?.throwIfAborted();
-    const key = drillKey(project, id);
-    const found = await readEvenDamaged(destination, key);
-    if (!found) continue;
-    try {
-      if (found.damage) throw found.damage;
-      const text = found.bytes.toString('utf8');
-      const signature = verifyText(signing, 'drill', text, { id, project });
-      list.drills.push({ ...decode(id, text), hash: manifestHash(found.bytes), signature });
-    } catch (why) {
-      list.problems.push({ id, error: errorInfo(why) });
-    }
-  }
-  list.drills.sort((a, b) => a.sequence - b.sequence || (a.report.id < b.report.id ? -1 : 1));
-  withoutForged(list);
-  list.problems.push(...breaksOf(list));
-  return list;
+  return ids.sort().reverse();
 }
 
-/** Moves unsigned documents to the problems, except those from before the first signed one. */
-function withoutForged(list: DrillList): void {
-  const first = list.drills.findIndex(({ signature }) => signature === 'signed');
-  const forged = list.drills.filter(({ signature }, i) => signature === 'unsigned' && first >= 0 && i > first);
-  list.drills = list.drills.filter((one) => !forged.includes(one));
-  for (const { report } of forged)
-    list.problems.push({ id: report.id, error: errorInfo(unsigned(`the evidence of drill ${report.id}`)) });
+async function readOne(place: Place, id: string, list: DrillList): Promise<void> {
+  const { destination, project, signing } = place;
+  try {
+    const bytes = await readIfThere(destination, drillKey(project, id));
+    if (!bytes) return;
+    const text = bytes.toString('utf8');
+    const signature = verifyText(signing, 'drill', text, { id, project });
+    list.drills.push({ ...decode(id, text), hash: manifestHash(bytes), signature });
+  } catch (why) {
+    // One document may be locked or archived. A place that does not answer is no problem of the document.
+    if (!hasCode(why, 'OBJECT_DAMAGED', 'SIGNATURE_WRONG', 'SIGNATURE_KEY')) await idsOf(place);
+    list.problems.push({ id, error: errorInfo(why) });
+  }
 }
 
 function decode(id: string, text: string): Omit<StoredDrill, 'hash' | 'signature'> {
   const parsed = document.safeParse(JSON.parse(text));
-  if (!parsed.success || parsed.data.id !== id)
-    throw new LifeboatError('OBJECT_DAMAGED', `the evidence of drill ${id} cannot be read`);
-  const { format: _, sequence, previous, ...report } = parsed.data;
-  return { report: withoutUndefined(report), sequence, previous };
+  // An id has the time of its drill, to the second.
+  const isItself =
+    parsed.success &&
+    parsed.data.id === id &&
+    newSnapshotId(new Date(parsed.data.start)).slice(0, 16) === id.slice(0, 16);
+  if (!isItself) throw new LifeboatError('OBJECT_DAMAGED', `the evidence of drill ${id} cannot be read`);
+  const { format: _, sequence, previous, place, ...report } = parsed.data;
+  return { report: withoutUndefined(report), sequence, previous, ...(place === undefined ? {} : { place }) };
 }
 
 /** The schema makes absent fields optional, and the types of this project tell absent from undefined. */
-function withoutUndefined(report: Omit<z.infer<typeof document>, 'format' | 'sequence' | 'previous'>): DrillReport {
+function withoutUndefined(
+  report: Omit<z.infer<typeof document>, 'format' | 'sequence' | 'previous' | 'place'>,
+): DrillReport {
   return JSON.parse(JSON.stringify(report)) as DrillReport;
-}
-
-/** Finds evidence that does not follow an earlier document: one between them was removed or changed. */
-function breaksOf({ drills, problems }: DrillList): DrillList['problems'] {
-  const earlier = new Set<string>();
-  return drills.flatMap(({ report, sequence, previous, hash }) => {
-    const follows = previous === null ? sequence === 1 : earlier.has(previous);
-    earlier.add(hash);
-    if (follows || problems.length > 0) return [];
-    const message = `the evidence of drill ${report.id} does not follow an earlier one: evidence is missing or was changed`;
-    return [{ id: report.id, error: { code: 'CHAIN_BROKEN' as const, message } }];
-  });
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
+import type { DrillReport } from '../report/drill-report.ts';
 import type { IndexEntry } from '../store/filesystem/index-file.ts';
 import { encodeIndexEntry } from '../store/filesystem/index-file.ts';
 import { encodePart } from '../store/filesystem/index-part.ts';
@@ -11,8 +12,8 @@ import { readIndexFileLines } from '../store/filesystem/read-index.ts';
 export interface Share {
   /** above 0, up to 1 */
   size: number;
-  /** how many drills came before: each restores other files, until all had their turn */
-  turn: number;
+  /** where the share begins, from 0, below 1: each drill goes on where the one before it ended */
+  from: number;
 }
 
 /** The content of an index, or the share of it. Bytes are those of contents, once for all names of a file. */
@@ -26,11 +27,24 @@ export interface IndexContent {
   whole: { files: number; bytes: number };
 }
 
+/**
+ * Returns where the next share of a source begins: where the last one that was compared ended. A random place if there
+ * is none: it must not depend on how many drills of other sources there were.
+ *
+ * @param earlier oldest first
+ * @param random from 0, below 1
+ */
+export function nextShare(earlier: readonly DrillReport[], source: string, random: number): number {
+  const last = earlier
+    .flatMap(({ results }) => results)
+    .findLast((one) => one.source === source && one.status !== 'interrupted' && one.shareFrom !== undefined);
+  return last?.shareFrom === undefined ? random : (last.shareFrom + (last.share ?? 0)) % 1;
+}
+
 /** Returns whether a file is in a share. Where its path falls is random, and the same in every drill. */
-export function isInShare(path: TreePath, { size, turn }: Share): boolean {
+export function isInShare(path: TreePath, { size, from }: Share): boolean {
   if (size >= 1) return true;
   const place = createHash('sha256').update(path, 'latin1').digest().readUInt32BE() / 2 ** 32;
-  const from = (turn * size) % 1;
   return (place - from + 1) % 1 < size;
 }
 

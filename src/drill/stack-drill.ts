@@ -19,6 +19,17 @@ export interface Up {
 /** The smoke test of one service. */
 type Smoke = Pick<HookService, 'service' | 'containerId' | 'containerName' | 'dependsOn'> & { hook: Hook };
 
+/** The drill of a whole stack in progress. */
+interface Run {
+  id: string;
+  journal: Journal;
+  ups: readonly Up[];
+  /** gets what is not proven */
+  unproven: string[];
+  signal: AbortSignal;
+  say(line: string): void;
+}
+
 /** The longest time of a smoke test, milliseconds. It may start the whole application. */
 const LIMIT_MS = 10 * 60_000;
 
@@ -48,15 +59,14 @@ export function smokeTests({ sources, hooks = [] }: Pick<Plan, 'sources' | 'hook
  * the network of the restored server, where the names of the database lead to that server, and with the restored
  * volumes at their usual paths. It reaches nothing in use.
  */
-export async function runSmokeTests(
-  deps: DrillDeps,
-  tests: readonly Smoke[],
-  run: { id: string; journal: Journal; ups: readonly Up[]; signal: AbortSignal; say(line: string): void },
-): Promise<DrillResult> {
+export async function runSmokeTests(deps: DrillDeps, tests: readonly Smoke[], run: Run): Promise<DrillResult> {
   const result: DrillResult = {
     ...{ source: 'stack', kind: 'stack', status: 'ok', place: '', steps: [], checks: [], notes: [] },
   };
-  if (tests.length === 0) result.notes.push('no service has the label lifeboat.drill.health');
+  if (tests.length === 0) {
+    result.status = 'unproven';
+    run.unproven.push('no smoke test was run: no running service has the label lifeboat.drill.health');
+  }
   for (const test of tests) {
     run.say(`  running lifeboat.drill.health of ${test.containerName}`);
     const begin = performance.now();
@@ -64,11 +74,9 @@ export async function runSmokeTests(
     result.steps.push({ name: `health of ${test.service}`, durationMs: Math.round(performance.now() - begin) });
   }
   if (result.checks.some((check) => check.result === 'failed')) result.status = 'failed';
-  result.summary = `${plural(tests.length, 'smoke test')} passed`;
+  else if (tests.length > 0) result.summary = `${plural(tests.length, 'smoke test')} passed`;
   return result;
 }
-
-type Run = Parameters<typeof runSmokeTests>[2];
 
 async function runOne(deps: DrillDeps, test: Smoke, run: Run): Promise<DrillCheck> {
   const name = { name: 'lifeboat.drill.health', of: test.service };

@@ -28,14 +28,16 @@ const RESERVE = 1024 ** 3;
  * Restores the files of a snapshot, or a share of them, into a throwaway volume. Then reads everything back from the
  * disk, and compares the SHA-256 of each file, and all names, owners, modes, sizes and times, with the record.
  *
- * @param turn how many drills came before
+ * @param from where the share of a large volume begins, from 0, below 1
  * @throws OBJECT_*, KEY_*, TREE_TARGET_FULL, HELPER_FAILED, ENGINE_*
  */
-export async function drillFiles(deps: DrillDeps, part: Part, turn: number): Promise<void> {
+export async function drillFiles(deps: DrillDeps, part: Part, from: () => Promise<number>): Promise<void> {
   const { context, result, source, signal } = part;
-  const whole = await fetchIndex({ source, signal }, context);
+  const begin = performance.now();
+  const whole = await step(part, 'fetching the index', () => fetchIndex({ source, signal }, context));
   const indexPath = path.join(context.directory, 'share.ndjson');
-  const share = { size: deps.settings.share ?? Math.min(1, WHOLE_BYTES / Math.max(1, context.entry.bytes)), turn };
+  const size = deps.settings.share ?? Math.min(1, WHOLE_BYTES / Math.max(1, context.entry.bytes));
+  const share = { size, from: size < 1 ? await from() : 0 };
   const content = await writeShare(whole, indexPath, share);
   const { files, bytes } = context.entry;
   result.checks.push(
@@ -54,10 +56,9 @@ export async function drillFiles(deps: DrillDeps, part: Part, turn: number): Pro
         },
       );
     }
-    const begin = performance.now();
     await step(part, 'restoring the files', () => extract(deps, part, { volume, indexPath, content }));
     result.restoreMs = Math.round(performance.now() - begin);
-    if (share.size < 1) result.share = share.size;
+    if (share.size < 1) Object.assign(result, { share: share.size, shareFrom: share.from });
     await step(part, 'comparing with the record', () => compare(deps, part, { volume, indexPath, content }));
     const of = share.size < 1 ? ` of ${plural(context.entry.files, 'file')}, a share of ${percent(share)}` : '';
     result.summary = `${plural(content.files, 'file')}${of}, ${formatBytes(content.bytes)} equal`;
@@ -87,7 +88,7 @@ async function extract(deps: DrillDeps, part: Part, { volume, indexPath, content
     });
     const special = Object.entries(extracted.skipped).filter(([, count]) => count > 0);
     for (const [type, count] of special)
-      result.notes.push(`a snapshot has no content of ${plural(count, type)}, so nothing of it is restored`);
+      result.notes.push(`not restored, because it has no content: ${plural(count, type)}`);
     result.checks.push(equal('restored files', source, content.files, extracted.files));
     result.checks.push(equal('bytes', source, content.bytes, extracted.bytes));
   } catch (error) {

@@ -2,11 +2,13 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { waitAtMost } from '../base/abort.ts';
 import { errorInfo } from '../base/errors.ts';
-import { countDrills, readDrills } from '../drill/evidence.ts';
+import { countDrills } from '../drill/evidence.ts';
+import { readEvidence } from '../drill/seen-evidence.ts';
+import { listedDrills } from '../overview/drills.ts';
 import { collectOverview, type Overview } from '../overview/overview.ts';
 import { type RanRun, readRuns } from '../record/run-log.ts';
 import type { DrillReport } from '../report/drill-report.ts';
-import type { DrillsReport } from '../report/terminal/drills-text.ts';
+import type { DrillsReport } from '../report/terminal/listed-drill.ts';
 import { type Pin, readPins } from '../store/repository/pins.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { HttpDeps } from './deps.ts';
@@ -21,7 +23,7 @@ export interface Facts {
   /** the newest drills, oldest first */
   drills: DrillReport[];
   /** the same drills as `drills --json` shows them, with their signatures; absent without a repository */
-  evidence?: Pick<DrillsReport, 'drills' | 'problems'>;
+  evidence?: Pick<DrillsReport, 'drills' | 'problems' | 'unsigned'>;
 }
 
 type ReadDrills = Pick<Facts, 'drills' | 'evidence'>;
@@ -175,11 +177,12 @@ export class FactsCache implements FactsSource {
   private async readDrills(repository: Repository, signal: AbortSignal): Promise<ReadDrills> {
     const count = await countDrills(repository);
     if (count !== this.drills.count || !this.drills.evidence) {
-      const { drills, problems } = await readDrills(repository, { newest: MAX_DRILLS, signal });
-      const all = drills.map(({ report, signature }) => ({ ...report, signature }));
+      const memory = { directory: this.deps.state.directory, log: this.deps.log };
+      const list = await readEvidence(memory, repository, { newest: MAX_DRILLS, signal });
+      const { drills, problems, unsigned } = list;
       this.drills = {
         ...{ count, drills: drills.map(({ report }) => report) },
-        evidence: { drills: all.reverse(), problems },
+        evidence: { drills: listedDrills(list).reverse(), problems, unsigned },
       };
     }
     const { drills, evidence } = this.drills;

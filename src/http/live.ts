@@ -20,7 +20,7 @@ export async function readLive({
 }: Pick<HttpDeps, 'runsUnderWay' | 'state'>): Promise<Live | null> {
   const start = (await runsUnderWay()).at(-1)?.start;
   if (!start) return null;
-  if (start.verb === 'restore') return { verb: 'restore', id: start.id };
+  if (start.verb !== 'backup') return { verb: start.verb, id: start.id };
   const { id, start: since } = start.run;
   const progress = await readProgress(state.directory, id);
   return { verb: 'backup', id, start: since, ...(progress ? { progress } : {}) };

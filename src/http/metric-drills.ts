@@ -19,7 +19,7 @@ export const DRILLS: Record<string, Metric> = {
     ['source'],
     ({ facts }) =>
       facts.overview.sources.flatMap(({ name }): Sample[] => {
-        const good = lastDrillOf(facts.drills, name, ['ok']);
+        const good = lastDrillOf(facts.drills, name, { statuses: ['ok'], home: facts.overview.destination });
         return good ? [[seconds(good.report.end), { source: name }]] : [];
       }),
   ),
@@ -35,7 +35,7 @@ function ofDrills(
   pick: (result: DrillResult, report: DrillReport) => number | undefined,
 ): Sample[] {
   return facts.overview.sources.flatMap(({ name }): Sample[] => {
-    const last = lastDrillOf(facts.drills, name);
+    const last = lastDrillOf(facts.drills, name, { home: facts.overview.destination });
     const value = last && pick(last.result, last.report);
     return value === undefined ? [] : [[value, { source: name }]];
   });

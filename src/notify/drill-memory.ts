@@ -1,17 +1,20 @@
 import path from 'node:path';
 import { z } from 'zod';
-import type { DrillReport } from '../report/drill-report.ts';
+import { ALL_SOURCES, failedSources, isProof, isWhole } from '../report/drill-proof.ts';
+import type { DrillReport, DrillResult } from '../report/drill-report.ts';
 import { readJson, writeJson } from '../run/state-files.ts';
 
-/** Stands for the sources of a drill that failed before it came to any of them. The next good drill ends it. */
-const ALL = '*';
+/** `early`: those that failed before anything was restored, such as for a missing object */
+const document = z.object({ failing: z.array(z.string()), early: z.array(z.string()).default([]) });
 
-const document = z.object({ failing: z.array(z.string()) });
+type Known = z.infer<typeof document>;
 
 /** The memory of the sources whose last drill failed. */
 interface DrillMemory {
   /**
-   * Notes a drill. Never rejects.
+   * Notes a drill. Never rejects. A source that failed is failing until a drill of its newest snapshot is good, or
+   * until it is gone: a drill of everything does not have it. A drill that came to no source is over when the next one
+   * does.
    *
    * @returns the sources that were failing before it, and those that are failing now
    */
@@ -26,27 +29,43 @@ interface DrillMemory {
  */
 export function openDrillMemory(name: string, directory: string | undefined): DrillMemory {
   const file = directory === undefined ? undefined : path.join(directory, 'outbox', `${name}.drill.json`);
-  let known: string[] = [];
+  let known: Known = { failing: [], early: [] };
   const read = async () => {
     const found = file === undefined ? undefined : await readJson(file).catch(() => undefined);
-    return document.safeParse(found).data?.failing ?? known;
+    return document.safeParse(found).data ?? known;
   };
   return {
-    async note({ status, results, error }) {
+    async note(report) {
       const before = await read();
-      const failing = new Set(before);
-      if (status === 'ok') failing.delete(ALL);
-      for (const one of results) {
-        if (one.status === 'failed') failing.add(one.source);
-        if (one.status === 'ok') failing.delete(one.source);
-      }
-      const isNamed = results.some((one) => one.status === 'failed');
-      if (status === 'failed' && (error !== undefined || !isNamed)) failing.add(ALL);
-      known = [...failing].sort();
+      known = after(before, report);
       // Losing it costs one message.
-      if (file !== undefined && known.join() !== before.join())
-        await writeJson(file, { failing: known }).catch(() => undefined);
-      return { before, failing: known };
+      if (file !== undefined && JSON.stringify(known) !== JSON.stringify(before))
+        await writeJson(file, known).catch(() => undefined);
+      return { before: before.failing, failing: known.failing };
     },
   };
+}
+
+function after(before: Known, report: DrillReport): Known {
+  const { results } = report;
+  const failing = new Set(before.failing);
+  const early = new Set(before.early);
+  if (results.some(({ status }) => status !== 'interrupted')) failing.delete(ALL_SOURCES);
+  const there = new Set(results.map(({ source }) => source));
+  if (isWhole(report))
+    for (const one of before.failing) if (one !== ALL_SOURCES && !there.has(one)) failing.delete(one);
+  for (const one of results) if (isOver(report, one, early)) failing.delete(one.source);
+  for (const source of failedSources(report)) failing.add(source);
+  for (const { source, status, steps } of results) {
+    if (status === 'failed' && steps.length === 0) early.add(source);
+    else if (status === 'failed') early.delete(source);
+  }
+  const names = [...failing].sort();
+  return { failing: names, early: names.filter((one) => early.has(one)) };
+}
+
+/** Without a key, a drill cannot prove the content. It does prove that what it found missing before is there. */
+function isOver(report: DrillReport, result: DrillResult, early: ReadonlySet<string>): boolean {
+  if (!isProof(report, result)) return false;
+  return result.status === 'ok' || (result.error?.code === 'KEY_MISSING' && early.has(result.source));
 }

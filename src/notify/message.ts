@@ -1,7 +1,8 @@
 import { type Alarm, alarmText } from '../report/alarm.ts';
 import { cleanReport } from '../report/clean.ts';
 import { copyBehind } from '../report/copy-text.ts';
-import type { DrillReport } from '../report/drill-report.ts';
+import { stillFailing } from '../report/drill-proof.ts';
+import type { DrillNews, DrillReport } from '../report/drill-report.ts';
 import { drillHeadline, drillLines } from '../report/drill-text.ts';
 import { overall, type RestoreReport, type RunEvent, type RunReport, type SourceReport } from '../report/events.ts';
 import { sourceWarnings } from '../report/fall.ts';
@@ -226,13 +227,12 @@ function incidentsOf(alarms: readonly Alarm[], open: readonly Alarm[], texts: re
 
 function drillMessage(
   report: DrillReport,
-  { failing = [], repeated = false }: { failing?: readonly string[]; repeated?: boolean },
+  { failing = [], ended = false, repeated = false }: DrillNews,
 ): Pick<Message, 'project' | 'level' | 'incidents' | 'title' | 'facts' | 'next'> {
-  const { project, status } = report;
-  const title = drillHeadline(report);
-  // An interrupted drill says nothing about the backups. A good one ends an incident if no other source is failing.
-  const isResult = status === 'failed' || (status === 'ok' && failing.length === 0);
-  const others = failing.filter((name) => name !== '*' && !report.results.some(({ source }) => source === name));
+  const [{ project, status }, title] = [report, drillHeadline(report)];
+  // A drill that is not good ends an incident only if nothing is failing any more: its last source may be gone.
+  const isResult = status === 'failed' || ended || (status === 'ok' && failing.length === 0);
+  const others = stillFailing(report, failing);
   const lines = drillLines(report).map((line) => line.trim());
   if (others.length > 0) lines.push(`still failing since an earlier drill: ${listed(others.map(oneLine))}`);
   return {
@@ -240,7 +240,7 @@ function drillMessage(
     level: ({ ok: 'good', failed: 'bad', interrupted: 'info', unproven: repeated ? 'info' : 'warning' } as const)[
       status
     ],
-    incidents: isResult ? [{ key: 'drill', over: status === 'ok', summary: title }] : [],
+    incidents: isResult ? [{ key: 'drill', over: status !== 'failed', summary: title }] : [],
     title,
     facts: lines,
     next: status === 'failed' ? ['`docker compose exec lifeboat lifeboat drills`'] : [],

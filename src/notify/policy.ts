@@ -76,8 +76,9 @@ export function withPolicy(notifier: Notifier, { mode, now = Date.now, directory
     const { status } = event.report;
     const { before, failing } = await drills.note(event.report);
     const isGap = status === 'unproven' && !event.repeated;
-    const isNews = status === 'failed' || isGap || (before.length > 0 && failing.length === 0);
-    return isNews || mode === 'always' ? { ...event, failing } : undefined;
+    const ended = status !== 'failed' && before.length > 0 && failing.length === 0;
+    const isNews = status === 'failed' || isGap || ended;
+    return isNews || mode === 'always' ? { ...event, failing, ended } : undefined;
   };
   return {
     name: notifier.name,

@@ -111,7 +111,7 @@ export function createWalCheck({ target, project, post = createPost(), now }: Ow
 /**
  * Pings a check that is up while drills succeed: a failure for a bad drill, and a success for a good one, unless
  * another source still fails. Then, and after a drill that was interrupted or proved only a part, the ping is a log
- * entry. The check therefore also notices that drills do not run any more.
+ * entry, unless it ends a failure. The check therefore also notices that drills do not run any more.
  */
 export function createDrillCheck({ target, project, directory, post = createPost(), now }: OwnCheckOptions): Notifier {
   const pinger = createPinger({ target, post, now });
@@ -121,8 +121,9 @@ export function createDrillCheck({ target, project, directory, post = createPost
     async handle(event, signal) {
       if (event.type !== 'drill-finished') return;
       const { status } = event.report;
-      const { failing } = await memory.note(event.report);
-      const kind = status === 'failed' ? 'fail' : status === 'ok' && failing.length === 0 ? 'success' : 'log';
+      const { before, failing } = await memory.note(event.report);
+      const isOver = failing.length === 0 && (status === 'ok' || before.length > 0);
+      const kind = status === 'failed' ? 'fail' : isOver ? 'success' : 'log';
       await pinger.ping(kind, (limit) => cutText(redact(drillText(event.report)), limit), { signal });
     },
     async test(signal) {

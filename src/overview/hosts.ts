@@ -21,7 +21,7 @@ interface HostSource {
     | null;
   /** ISO time of its newest snapshot, good or not */
   newest: string;
-  /** the median time between its last snapshots, milliseconds; null with fewer than three snapshots */
+  /** the usual time between its last snapshots, milliseconds; null with fewer than three snapshots */
   usualMs: number | null;
   /** `late`: no snapshot for much longer than usual; `ahead`: its newest snapshot is dated in the future */
   attention: 'late' | 'ahead' | null;
@@ -42,10 +42,14 @@ export interface HostState {
   error?: ErrorInfo;
 }
 
-/** The number of snapshots that show how often a source is backed up. */
-const LAST = 16;
-/** Snapshots by hand may be minutes apart, and that is no schedule: no source is late before, milliseconds. */
+/** The number of snapshots that show how often a schedule makes them. Retention thins older ones, whatever it keeps. */
+const LAST_SCHEDULED = 4;
+/** The same, for snapshots by hand. */
+const LAST_BY_HAND = 8;
+/** No source is late before, milliseconds. */
 const LEAST_LIMIT_MS = 6 * 3_600_000;
+/** The least usual time of snapshots by hand, milliseconds: several on one day are no schedule. */
+const LEAST_BY_HAND_MS = 24 * 3_600_000;
 /** A source with fewer snapshots does not show how often it is backed up. */
 const LEAST_SNAPSHOTS = 3;
 /** Such a source is late after this time, milliseconds. */
@@ -106,12 +110,24 @@ function sourceOf(manifests: readonly Manifest[], name: string, now: Date): Host
   };
 }
 
-/** Returns the median, because one long outage says nothing about the schedule. */
+/**
+ * Returns the usual time between the snapshots of a source, by those that a schedule made in time. Without enough of
+ * them, somebody may start each backup by hand, or with a scheduler of their own.
+ *
+ * @param manifests newest first
+ */
 function usualGap(manifests: readonly Manifest[]): number | null {
+  const scheduled = manifests.filter(({ trigger }) => trigger === 'schedule');
+  if (scheduled.length >= LEAST_SNAPSHOTS) return lowGap(scheduled.slice(0, LAST_SCHEDULED));
   if (manifests.length < LEAST_SNAPSHOTS) return null;
-  const ends = manifests.slice(0, LAST).map(({ end }) => Date.parse(end));
+  return Math.max(LEAST_BY_HAND_MS, lowGap(manifests.slice(0, LAST_BY_HAND)));
+}
+
+/** Returns the lower quartile of the gaps: outages, and what retention removed, make long ones. */
+function lowGap(manifests: readonly Manifest[]): number {
+  const ends = manifests.map(({ end }) => Date.parse(end));
   const gaps = ends.slice(1).map((end, i) => Math.abs((ends[i] as number) - end));
-  return gaps.sort((a, b) => a - b)[Math.floor((gaps.length - 1) / 2)] ?? null;
+  return gaps.sort((a, b) => a - b)[Math.floor((gaps.length - 1) / 4)] as number;
 }
 
 function attentionOf(newest: number, usualMs: number | null, now: number): HostSource['attention'] {

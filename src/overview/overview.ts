@@ -154,12 +154,13 @@ export async function collectOverview(deps: OverviewDeps, signal: AbortSignal): 
 }
 
 /**
- * Names the backup or restore in progress. The newest counts, because a restore runs a backup for its safety snapshot.
+ * Names the backup, restore or drill in progress. The newest counts, because a restore runs a backup for its safety
+ * snapshot.
  */
 export function runningNow(underWay: readonly UnderWay[]): string | null {
   const start = underWay.at(-1)?.start;
   if (!start) return null;
-  return start.verb === 'backup' ? `backup ${start.run.id} since ${start.run.start}` : `restore ${start.id}`;
+  return start.verb === 'backup' ? `backup ${start.run.id} since ${start.run.start}` : `${start.verb} ${start.id}`;
 }
 
 /** Returns the replication slots that no source needs any more. Without the spool, none is known. */

@@ -1,6 +1,14 @@
 import { planConfig } from './config.ts';
 import { withFileMounts } from './host-paths.ts';
-import { blocksAll, isAboutKeep, labelProblem, nothingLabelled, unreadLabels } from './label-problems.ts';
+import {
+  blocksAll,
+  isAboutKeep,
+  labelProblem,
+  nothingLabelled,
+  skippedCopies,
+  strayCredentials,
+  unreadLabels,
+} from './label-problems.ts';
 import type { HookService, Note, Plan, PlannedSource, Problem, VolumeSource } from './model.ts';
 import { baseSource, postgresSource, stoppedDatabase, stoppedOf } from './postgres.ts';
 import {
@@ -17,9 +25,7 @@ import {
   type Service,
   serviceSlugs,
 } from './services.ts';
-import type { Settings } from './settings.ts';
 import { visible } from './values/fields.ts';
-import { didYouMean } from './values/suggest.ts';
 import { otherWriters, planVolumes, type ServiceVolumes, shareVolumes, withWriters } from './volumes.ts';
 
 export type { PlanInput } from './services.ts';
@@ -76,6 +82,7 @@ export function buildPlan(input: PlanInput): Plan {
     sources.push(config.source);
     notes.push(...config.notes);
   }
+  notes.push(...skippedCopies(input));
   problems.push(...nothingLabelled(services, input), ...strayCredentials(sources, input.settings));
   const isUnread = inScope.some(({ unreadLabels }) => unreadLabels !== undefined);
   return {
@@ -221,17 +228,6 @@ function duplicate(name: string, one: Candidate, same: readonly Candidate[]): Pr
 function describe(source: PlannedSource): string {
   const what = source.kind === 'volume' ? `the volume at ${source.mount.destination}` : 'the database';
   return `${what} of ${source.containerName}`;
-}
-
-/** Warns of credentials for unknown sources: a misspelt name leaves the real source with other credentials. */
-function strayCredentials(sources: readonly PlannedSource[], { pgCredentials }: Settings): Problem[] {
-  const names = sources.filter(({ kind }) => kind === 'postgres').map(({ name }) => name);
-  const stray = pgCredentials.filter(({ source }) => !names.includes(source));
-  return stray.map(({ source }) => {
-    const hint = didYouMean(source, names) ?? 'use a name from the output of `lifeboat plan`';
-    const message = `LIFEBOAT_PGCREDENTIALS names ${source}, but there is no such Postgres source now`;
-    return { severity: 'warning', code: 'SETTING_INVALID', subject: 'LIFEBOAT_PGCREDENTIALS', message, hint };
-  });
 }
 
 /** Sorts problems, errors first, and removes duplicates: the containers of a scaled service have the same ones. */

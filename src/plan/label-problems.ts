@@ -1,7 +1,8 @@
 import { LABELS, ownLabels } from './labels.ts';
-import type { ContainerFacts, Problem } from './model.ts';
+import type { ContainerFacts, Note, PlannedSource, Problem } from './model.ts';
 import { parseKeep } from './retention.ts';
 import { asks, isInScope, type PlanInput, type Service } from './services.ts';
+import type { Settings } from './settings.ts';
 import { type Mistake, quote } from './values/fields.ts';
 import { didYouMean, suggest } from './values/suggest.ts';
 
@@ -108,6 +109,18 @@ export function nothingLabelled(services: readonly Service[], input: PlanInput):
   return [{ severity: 'error', code: 'NOTHING_LABELLED', subject: input.project, message, hint }];
 }
 
+/** Names the copies of projects that LIFEBOAT_SCOPE=all leaves out, if something in them has a label. */
+export function skippedCopies({ containers, settings: { scope }, copies = [] }: PlanInput): Note[] {
+  if (scope.kind !== 'all') return [];
+  const asking = containers.filter(({ labels, imageLabels }) => ownLabels(labels, imageLabels).size > 0);
+  return copies
+    .filter((copy) => asking.some(({ project }) => project === copy))
+    .map((copy) => ({
+      subject: copy,
+      message: 'is a copy that a restore filled, so it is not backed up. To back it up, list it in LIFEBOAT_SCOPE',
+    }));
+}
+
 const LABEL_HINT = 'set lifeboat.postgres: "true" or lifeboat.volumes: "true" in the labels of a service and start it';
 
 /** Returns a hint about labelled containers outside the scope, or an empty text. */
@@ -117,4 +130,15 @@ function outside(input: PlanInput): string {
     .map(({ project }) => project || 'no Compose project');
   if (others.length === 0) return '';
   return `; LIFEBOAT_SCOPE leaves out labelled containers of ${[...new Set(others)].sort().join(', ')}`;
+}
+
+/** Warns of credentials for unknown sources: a misspelt name leaves the real source with other credentials. */
+export function strayCredentials(sources: readonly PlannedSource[], { pgCredentials }: Settings): Problem[] {
+  const names = sources.filter(({ kind }) => kind === 'postgres').map(({ name }) => name);
+  const stray = pgCredentials.filter(({ source }) => !names.includes(source));
+  return stray.map(({ source }) => {
+    const hint = didYouMean(source, names) ?? 'use a name from the output of `lifeboat plan`';
+    const message = `LIFEBOAT_PGCREDENTIALS names ${source}, but there is no such Postgres source now`;
+    return { severity: 'warning', code: 'SETTING_INVALID', subject: 'LIFEBOAT_PGCREDENTIALS', message, hint };
+  });
 }

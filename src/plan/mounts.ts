@@ -42,7 +42,7 @@ function shortName(mount: Mount, project: string): string | undefined {
 }
 
 /** Returns true for a volume without a name of its own, which the engine names by 64 hex digits. */
-function isAnonymous(mount: Mount): boolean {
+export function isAnonymous(mount: Mount): boolean {
   return mount.name !== undefined && /^[0-9a-f]{64}$/.test(mount.name);
 }
 

@@ -14,6 +14,7 @@ const USUAL_DIRECTORIES = [
   '/bitnami/postgresql/data',
   '/var/lib/pgsql/data/userdata',
   '/home/postgres/pgdata/pgroot/data',
+  '/home/postgres/pgdata/data',
 ];
 
 /**

@@ -33,6 +33,8 @@ export interface PlanInput {
   configFiles: boolean;
   /** names of sources that are backed up already; a shared volume keeps such a name */
   known?: readonly string[];
+  /** projects that restores filled as copies, see `--into-project` */
+  copies?: readonly string[];
 }
 
 /** A container with its parsed labels. */
@@ -56,12 +58,12 @@ export function isOneOff(container: Pick<ContainerFacts, 'labels'>): boolean {
   return container.labels['com.docker.compose.oneoff']?.toLowerCase() === 'true';
 }
 
-/** Returns true for a container of a project that LIFEBOAT_SCOPE includes. */
+/** Returns true for a container of a project that LIFEBOAT_SCOPE includes. `all` does not mean copies. */
 export function isInScope(
   container: Pick<ContainerFacts, 'project'>,
-  { settings: { scope }, project }: Pick<PlanInput, 'settings' | 'project'>,
+  { settings: { scope }, project, copies = [] }: Pick<PlanInput, 'settings' | 'project' | 'copies'>,
 ): boolean {
-  if (scope.kind === 'all') return true;
+  if (scope.kind === 'all') return !copies.includes(container.project);
   if (scope.kind === 'project') return container.project === project;
   return scope.names.includes(container.project);
 }

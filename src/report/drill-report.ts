@@ -24,6 +24,26 @@ export interface DrillImage {
   recorded: boolean;
 }
 
+/** A target of a source, milliseconds, and whether a drill met it. */
+export interface DrillTarget {
+  targetMs: number;
+  /** null: the drill does not tell, because it failed, or restored only a part, or not the newest snapshot */
+  met: boolean | null;
+}
+
+/** What somebody asked a drill for; absent fields: the newest snapshot of every source in the own repository. */
+export interface DrillAsked {
+  sources?: string[];
+  /** as it was named: an id, or the start of one */
+  snapshot?: string;
+  /** the point in time to recover to */
+  at?: string;
+  /** name of another place to read */
+  from?: string;
+  /** with the smoke tests of the applications */
+  stack?: true;
+}
+
 /** One source's part of a drill. Durations in milliseconds. */
 export interface DrillResult {
   source: string;
@@ -39,6 +59,8 @@ export interface DrillResult {
   /** ISO time of the data, and its age when the drill began */
   heldAt?: string;
   ageMs?: number;
+  /** the target `LIFEBOAT_RPO`, to which `ageMs` is compared */
+  rpo?: DrillTarget;
   /** where the snapshot was read: `/backups`, `s3://…` */
   place: string;
   image?: DrillImage;
@@ -46,10 +68,14 @@ export interface DrillResult {
   version?: string;
   /** the steps in order */
   steps: { name: string; durationMs: number }[];
-  /** from the first read of the repository until the data could be used: the measured recovery time */
+  /** from the first read of the data until it could be used: the measured recovery time */
   restoreMs?: number;
+  /** the target `LIFEBOAT_RTO`, to which `restoreMs` is compared */
+  rto?: DrillTarget;
   /** of a volume: the share of its files that was restored, 0 to 1; absent: all */
   share?: number;
+  /** where that share begins, 0 to 1: the next drill goes on where it ends */
+  shareFrom?: number;
   /** `61 tables, 1,523,118 rows equal` */
   summary?: string;
   checks: DrillCheck[];
@@ -65,6 +91,7 @@ export interface DrillReport {
   trigger: 'schedule' | 'manual';
   /** who asked for it, as `--by` names them */
   by?: string;
+  asked?: DrillAsked;
   start: string;
   end: string;
   status: DrillResult['status'];
@@ -74,4 +101,14 @@ export interface DrillReport {
   unproven: string[];
   /** why the drill failed as a whole */
   error?: ErrorInfo;
+}
+
+/** What a notifier needs to know about a drill besides its report. */
+export interface DrillNews {
+  /** the sources whose last drill failed */
+  failing?: string[];
+  /** with this drill, none is failing any more */
+  ended?: boolean;
+  /** the drill before it left the same unproven */
+  repeated?: boolean;
 }

@@ -1,4 +1,4 @@
-import type { DrillCheck, DrillReport, DrillResult } from './drill-report.ts';
+import type { DrillCheck, DrillReport, DrillResult, DrillTarget } from './drill-report.ts';
 import { formatAge, formatDuration, oneLine, plural } from './format.ts';
 import { type Paint, plainPaint } from './paint.ts';
 
@@ -23,23 +23,31 @@ export function drillLine({
   image,
   checks,
   error,
+  rpo,
+  rto,
 }: DrillResult): string {
   const failed = checks.filter(({ result }) => result === 'failed').length;
   const what =
     status === 'ok'
       ? (summary ?? 'ok')
       : status === 'unproven' && !error
-        ? `${summary ?? ''}; ${OUTCOMES.unproven}`
+        ? [...(summary === undefined ? [] : [summary]), OUTCOMES.unproven].join('; ')
         : error
           ? `${OUTCOMES[status]} — ${oneLine(error.message)} (${error.code})`
-          : `failed — ${plural(failed, 'check')} of ${checks.length}`;
+          : `failed: ${failed} of ${plural(checks.length, 'check')}`;
   const parts = [
     what,
-    ...(restoreMs === undefined ? [] : [`restored in ${formatDuration(restoreMs)}`]),
-    ...(snapshot === undefined ? [] : [`snapshot ${snapshot}, ${formatAge(ageMs ?? 0)} old`]),
+    ...(restoreMs === undefined ? [] : [withTarget(`restored in ${formatDuration(restoreMs)}`, rto)]),
+    ...(snapshot === undefined ? [] : [withTarget(`snapshot ${snapshot}, ${formatAge(ageMs ?? 0)} old`, rpo)]),
     ...(image === undefined ? [] : [`image ${image.digest ?? image.id.slice(0, 19)}`]),
   ];
   return `${oneLine(source)}: ${parts.join(' · ')}`;
+}
+
+/** Adds the target to a measured time: `restored in 2h (target 1h, not met)`. */
+export function withTarget(text: string, target: DrillTarget | undefined): string {
+  if (!target) return text;
+  return `${text} (target ${formatDuration(target.targetMs)}${target.met === false ? ', not met' : ''})`;
 }
 
 /** Returns the whole text about a drill. */

@@ -1,7 +1,7 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Problem } from '../plan/model.ts';
 import type { Alarm } from './alarm.ts';
-import type { DrillReport } from './drill-report.ts';
+import type { DrillNews, DrillReport } from './drill-report.ts';
 import type { Fall } from './fall.ts';
 import type { NamedStored, Stored } from './last-good.ts';
 import type { Letter } from './letter.ts';
@@ -235,12 +235,12 @@ export interface RestoreReport extends RestoreStart {
   error?: ErrorInfo;
 }
 
-/** `open`: all open alarms. `wal-seen`: every few minutes. `failing`: sources with late WAL, or a failed drill. */
+/** `open`: all open alarms. `wal-seen`: every few minutes. `failing`: sources with late WAL. */
 export type RunEvent =
   | { type: 'alarms'; alarms: Alarm[]; open: Alarm[] }
   | { type: 'letter'; letter: Letter }
   | { type: 'wal-seen'; sources: string[]; failing: string[] }
-  | { type: 'drill-finished'; report: DrillReport; failing?: string[] /** the same unproven */; repeated?: boolean }
+  | ({ type: 'drill-finished'; report: DrillReport } & DrillNews)
   | { type: 'restore-started'; restore: RestoreStart }
   | { type: 'restore-finished'; report: RestoreReport }
   | { type: 'run-started'; run: RunStart }

@@ -121,6 +121,11 @@ export function vanishedSources(
   }
 }
 
+/** Returns the project of a source of another project; undefined for one of the agent's own. Not for base backups. */
+export function projectOfSource(name: string): string | undefined {
+  return partsOf(name).project;
+}
+
 /** Splits a name: `web.media`, `db.postgres`, or `blog.web.media` of another project. */
 function partsOf(name: string): { project?: string; service?: string; last: string } {
   const [last = '', service, project] = name.split('.').reverse();

@@ -46,6 +46,7 @@ export type JournalEntry =
   | { type: 'start'; verb: 'backup'; run: RunStart; earlier?: Earlier; agent?: string; pid?: number; since?: string }
   /** `group`: id of the restore or rollback of all sources that it belongs to, whose journal has their stops */
   | { type: 'start'; verb: 'restore'; id: string; group?: string; agent?: string; pid?: number; since?: string }
+  | { type: 'start'; verb: 'drill'; id: string; agent?: string; pid?: number; since?: string }
   /** a restore or rollback that is confirmed: from here on it changes data and is reported */
   | { type: 'begun'; restore: RestoreStart; from?: RolledBackFrom }
   /** `reached`: how far a dead restore came, if that was found out */
@@ -97,6 +98,9 @@ export type JournalEntry =
   /** the same for `post` */
   | { type: 'post'; container: ContainerRef; exec: string; until: string }
   | { type: 'hook-done'; container: ContainerRef };
+
+/** What a run does: a rollback counts as a restore. */
+export type RunVerb = (JournalEntry & { type: 'start' })['verb'];
 
 /**
  * Appends an entry, which is on the disk when this returns. The agent's helpers append to the same file.

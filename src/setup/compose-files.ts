@@ -15,7 +15,9 @@ export interface ComposeFile {
   name: string;
   text: string;
   document: Document.Parsed;
-  /** another file includes it: its paths are relative to its own directory */
+  /** the directory that its relative paths start from */
+  base: string;
+  /** another file includes it */
   included: boolean;
   /** its services, with aliases and merges resolved */
   services: Readonly<Record<string, unknown>>;
@@ -25,7 +27,10 @@ export interface ComposeFile {
 
 /** A project's Compose files. */
 export interface ComposeProject {
+  /** the project directory, as Compose chooses it */
   directory: string;
+  /** the directory that names of files start from */
+  start: string;
   /** in the order in which Compose merges them; never empty */
   files: ComposeFile[];
   /** files that only `extends` names, by path */
@@ -41,22 +46,27 @@ const BASES = ['compose.yaml', 'compose.yml', 'docker-compose.yaml', 'docker-com
 const OVERRIDES = BASES.map((name) => name.replace(/\.(ya?ml)$/, '.override.$1'));
 
 /**
- * Reads the Compose files of a directory, and the files that they include.
+ * Reads the Compose files of a directory, and the files that they include. As for Compose, the project directory is
+ * that of the first file: the paths in all files of the project start there, and `.env` is there.
  *
+ * @param start the directory in which a person would run Compose
  * @param given files instead of those that Compose finds by itself, relative to the directory
  * @param env may set `COMPOSE_FILE`, as for Compose itself
  * @throws COMPOSE_UNREADABLE if there is no file, or one cannot be read or parsed
  */
 export async function readComposeProject(
-  directory: string,
+  start: string,
   given: readonly string[],
   env: NodeJS.ProcessEnv,
 ): Promise<ComposeProject> {
-  const own = await readVariables(path.join(directory, '.env'));
-  const variables = { ...own, ...definedIn(env) };
-  const names = given.length > 0 ? given : (namesIn(variables) ?? (await usualNames(directory)));
-  const project: ComposeProject = { directory, files: [], extended: new Map(), variables, notes: [] };
-  for (const name of names) await addFile(project, path.resolve(directory, name));
+  // Compose looks for COMPOSE_FILE in the `.env` of the directory in which it runs, unless files are given.
+  const own = given.length > 0 ? {} : await readVariables(path.join(start, '.env'));
+  const defined = { ...own, ...definedIn(env) };
+  const names = given.length > 0 ? given : (namesIn(defined) ?? (await usualNames(start)));
+  const directory = path.dirname(path.resolve(start, names[0] ?? ''));
+  const variables = { ...(await readVariables(path.join(directory, '.env'))), ...defined };
+  const project: ComposeProject = { directory, start, files: [], extended: new Map(), variables, notes: [] };
+  for (const name of names) await addFile(project, path.resolve(start, name), { base: directory });
   return project;
 }
 
@@ -100,31 +110,39 @@ async function isFile(name: string): Promise<boolean> {
   );
 }
 
-async function addFile(project: ComposeProject, wanted: string, included = false): Promise<void> {
-  const { directory, files, notes } = project;
-  const file = { ...(await readFileAt(directory, wanted)), included };
+async function addFile(
+  project: ComposeProject,
+  wanted: string,
+  { base, included = false }: { base: string; included?: boolean },
+): Promise<void> {
+  const { files, notes } = project;
+  const file = { ...(await readFileAt(project, wanted)), base, included };
   if (files.some(({ path: known }) => known === file.path)) return;
   files.push(file);
-  for (const base of basesOf(file)) await addExtended(project, path.resolve(path.dirname(wanted), base));
-  for (const other of includedBy(file.document.contents)) {
-    if (isElsewhere(other)) notes.push(`${file.name} includes ${other}, which is not read`);
-    else await addFile(project, path.resolve(path.dirname(wanted), other), true);
+  for (const other of basesOf(file)) await addExtended(project, path.resolve(base, other));
+  for (const { names, directory } of includedBy(file.document.contents)) {
+    // Without a directory of its own, an included project has that of its first file.
+    const below = path.resolve(base, directory ?? path.dirname(names[0] ?? ''));
+    for (const name of names) {
+      if (isElsewhere(name)) notes.push(`${file.name} includes ${name}, which is not read`);
+      else await addFile(project, path.resolve(base, name), { base: below, included: true });
+    }
   }
 }
 
 /** Reads a file that `extends` names, and the files that its own services extend. */
-async function addExtended({ directory, extended }: ComposeProject, wanted: string): Promise<void> {
+async function addExtended(project: ComposeProject, wanted: string): Promise<void> {
   const queue = [wanted];
   for (const name of queue) {
-    const file = await readFileAt(directory, name);
-    if (extended.has(name)) continue;
-    extended.set(name, file);
-    queue.push(...basesOf(file).map((base) => path.resolve(path.dirname(name), base)));
+    const file = await readFileAt(project, name);
+    if (project.extended.has(name)) continue;
+    project.extended.set(name, file);
+    queue.push(...basesOf(file).map((base) => path.resolve(file.base, base)));
   }
 }
 
-async function readFileAt(directory: string, wanted: string): Promise<ComposeFile> {
-  const name = path.relative(directory, wanted) || wanted;
+async function readFileAt({ start }: ComposeProject, wanted: string): Promise<ComposeFile> {
+  const name = path.relative(start, wanted) || wanted;
   try {
     const real = await realpath(wanted);
     const text = await readFile(wanted, 'utf8');
@@ -137,6 +155,7 @@ async function readFileAt(directory: string, wanted: string): Promise<ComposeFil
       name,
       text,
       document,
+      base: path.dirname(wanted),
       included: false,
       top,
       services: isRecord(top.services) ? top.services : {},
@@ -167,14 +186,22 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Returns the paths under `include:`, in its short form and its long form. */
-function includedBy(top: unknown): string[] {
+interface Include {
+  names: string[];
+  /** `project_directory` */
+  directory?: string;
+}
+
+/** Reads `include:`, in its short form and its long form. */
+function includedBy(top: unknown): Include[] {
   if (!isMap(top)) return [];
   const include = top.get('include', true);
   if (!isSeq(include)) return [];
-  return include.items.flatMap((item) => {
+  return include.items.map((item) => {
     const value = isMap(item) ? item.get('path', true) : item;
     const all = isSeq(value) ? value.items : [value];
-    return all.flatMap((one) => (isScalar(one) && typeof one.value === 'string' ? [one.value] : []));
+    const names = all.flatMap((one) => (isScalar(one) && typeof one.value === 'string' ? [one.value] : []));
+    const directory = isMap(item) ? item.get('project_directory') : undefined;
+    return { names, ...(typeof directory === 'string' ? { directory } : {}) };
   });
 }

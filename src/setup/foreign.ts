@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { contains } from '../plan/host-paths.ts';
 import type { ContainerFacts, Mount } from '../plan/model.ts';
 import { labelOf } from '../plan/mounts.ts';
@@ -31,11 +32,31 @@ export function isOn(value: string | undefined): boolean {
   return /^(true|1|yes|on|t|y)$/i.test(value?.trim() ?? '');
 }
 
-/** Returns whether a mount holds the data directory of a Postgres server, or is inside it. */
-export function isClusterOf(mount: Mount, container: ContainerFacts): boolean {
-  // Since Postgres 18, the official image has its volume at the parent of the data directory.
-  return [...dataDirectoriesOf(container), '/var/lib/postgresql'].some(
-    (directory) => contains(mount.destination, directory) || contains(directory, mount.destination),
+/** Since Postgres 18, the official image has its volume at the parent of the data directory. */
+const PARENT = '/var/lib/postgresql';
+
+/** Returns whether a mount of a Postgres server holds its data directory, or is inside it. */
+export function isClusterOf({ destination }: Mount, container: ContainerFacts): boolean {
+  return [...dataDirectoriesOf(container), PARENT].some(
+    (directory) => contains(destination, directory) || contains(directory, destination),
+  );
+}
+
+/**
+ * Returns whether a mount shows that a container of an unknown image is a Postgres server: it is at a usual data
+ * directory, inside it, or its direct parent. A mount further up, such as `/home`, holds anything. A data directory
+ * that the container itself names can be anywhere below a mount.
+ */
+export function looksLikeCluster({ destination, writable }: Mount, container: ContainerFacts): boolean {
+  if (!writable || destination === '/') return false;
+  const usual = dataDirectoriesOf({ env: {} });
+  const { env, command = [] } = container;
+  const isCommand = command.some((word) => /(^|\/)postgres$/.test(word));
+  const named = dataDirectoriesOf({ env, ...(isCommand ? { command } : {}) }).filter((one) => !usual.includes(one));
+  return (
+    contains(PARENT, destination) ||
+    usual.some((directory) => contains(directory, destination) || destination === path.posix.dirname(directory)) ||
+    named.some((directory) => contains(directory, destination) || contains(destination, directory))
   );
 }
 
@@ -53,16 +74,23 @@ export function addSchedule({ settings, notes }: Translation, name: string, valu
   else notes.push(`${name} has a form that LIFEBOAT_SCHEDULE does not have: translate it by hand`);
 }
 
-/** Returns the translation as a Compose file that adds to the present one. Notes become comments. */
-export function renderTranslation({ labels, settings, notes }: Translation): string {
+/**
+ * Returns the translation as a Compose file that adds to the present one. Notes become comments.
+ *
+ * @param service the service of Lifeboat
+ */
+export function renderTranslation({ labels, settings, notes }: Translation, service = 'lifeboat'): string {
   const quoted = (value: string) => JSON.stringify(value.replaceAll('$', '$$$$'));
-  const services = [...labels].map(([service, own]) => [
-    `  ${plainKey(service)}:`,
+  const services = [...labels].map(([name, own]) => [
+    `  ${plainKey(name)}:`,
     '    labels:',
     ...Object.entries(own).map(([key, value]) => `      ${key}: ${quoted(value)}`),
   ]);
   const agent = Object.entries(settings).map(([name, value]) => `      ${name}: ${quoted(value)}`);
-  const all = [...services.flat(), ...(agent.length > 0 ? ['  lifeboat:', '    environment:', ...agent] : [])];
+  const all = [
+    ...services.flat(),
+    ...(agent.length > 0 ? [`  ${plainKey(service)}:`, '    environment:', ...agent] : []),
+  ];
   return [
     ...notes.map((note) => `# ${note.replace(/\s+/g, ' ')}`),
     ...(all.length > 0 ? ['services:', ...all] : []),

@@ -15,7 +15,9 @@ export function renderInit(result: InitResult, paint: Paint): string {
     ...notes.map((note) => `Note: ${note}`),
     ...files.flatMap(({ patch }) => [colour(patch, paint)]),
     ...byHand.flatMap(({ service, lines }) => [
-      `Lifeboat cannot add this to ${service} by itself. Add it by hand:`,
+      lines[0] === 'labels:'
+        ? `Lifeboat cannot add these labels to ${service} by itself. Add them by hand:`
+        : 'Lifeboat cannot add its own service by itself. Add it by hand:',
       ...lines.map((line) => `    ${line}`),
       '',
     ]),
@@ -31,13 +33,11 @@ function colour(patch: string, paint: Paint): string {
     .join('\n');
 }
 
-function ending({ files, byHand, written }: InitResult): string[] {
+function ending({ files, byHand, next, written }: InitResult): string[] {
   if (files.length === 0) return byHand.length > 0 ? [] : ['There is nothing to add.'];
   if (!written) return ['Nothing is written yet. To write it, run the same command with --yes.'];
   return [
     `Wrote ${files.map(({ name }) => name).join(', ')}. Continue with:`,
-    '    docker compose up -d',
-    '    docker compose exec lifeboat lifeboat plan',
-    '    docker compose exec lifeboat lifeboat backup',
+    ...next.map((command) => `    ${command}`),
   ];
 }

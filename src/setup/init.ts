@@ -1,15 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { chown, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { createTwoFilesPatch } from 'diff';
 import { LifeboatError } from '../base/errors.ts';
-import type { Mount } from '../plan/model.ts';
-import { agentService, SPOOL_VOLUME } from './agent-service.ts';
+import { contains } from '../plan/host-paths.ts';
+import type { Mount, Problem } from '../plan/model.ts';
+import { shellWord } from '../report/restore-command.ts';
+import { agentService, BACKUP_DIRECTORIES, SPOOL_VOLUME } from './agent-service.ts';
 import { type ComposeFile, type ComposeProject, readComposeProject } from './compose-files.ts';
 import { addLabels, addService } from './edit.ts';
 import { type LeftOut, type Proposal, planProposals, proposeLabels } from './propose.ts';
-import { servicesOf } from './services.ts';
+import { type ComposeService, servicesOf } from './services.ts';
 
 /** The request of a call of `lifeboat init`. */
 interface InitRequest {
@@ -36,6 +38,8 @@ export interface InitResult {
   /** labels, or the service of Lifeboat, to add by hand, as YAML */
   byHand: { service: string; lines: string[] }[];
   notes: string[];
+  /** the commands to continue with, once the changes are written */
+  next: string[];
   written: boolean;
 }
 
@@ -47,12 +51,16 @@ export interface InitResult {
 export async function init({ directory, files: given, image, write, env }: InitRequest): Promise<InitResult> {
   const project = await readComposeProject(directory, given, env);
   const services = servicesOf(project, kindOf);
-  const { proposals, leftOut, labelled, agent } = proposeLabels(services, directory);
+  const found = proposeLabels(services, project.directory, (place) => entriesOf(place)?.length === 0);
+  const { proposals, leftOut, labelled, agent } = found;
   const texts = new Map(project.files.map((file): [ComposeFile, string] => [file, file.text]));
-  const byHand = [...applyLabels(texts, proposals), ...(agent === undefined ? applyAgent(texts, project, image) : [])];
+  const backups = backupsDirectory(project.directory, services);
+  const byHand = applyLabels(texts, proposals);
+  if (agent === undefined) byHand.push(...applyAgent(texts, project, agentService(image, backups)));
   const changed = [...texts].filter(([file, text]) => text !== file.text);
   if (write) await writeFiles(changed);
-  const { sources } = planProposals(services, proposals);
+  const mounts = agent?.container.mounts ?? mountsOfAgent(project.directory, backups);
+  const { sources, problems } = planProposals(services, proposals, mounts);
   return {
     directory,
     files: changed.map(([file, text]) => ({ name: file.name, patch: patchOf(file, text) })),
@@ -63,10 +71,57 @@ export async function init({ directory, files: given, image, write, env }: InitR
     notes: [
       ...project.notes,
       ...labelled.map((name) => `${name} has labels of Lifeboat already, and stays as it is`),
-      ...(agent === undefined ? [] : [`${agent} is the service of Lifeboat already, and stays as it is`]),
+      ...(agent === undefined ? [] : [`${agent.name} is the service of Lifeboat already, and stays as it is`]),
+      ...found.notes,
+      ...problems.filter(({ code }) => code !== 'NOTHING_LABELLED').map(problemNote),
     ],
+    next: nextCommands(given, agent?.name ?? NAME),
     written: write && changed.length > 0,
   };
+}
+
+/** The name of the service that is added. */
+const NAME = 'lifeboat';
+
+function problemNote({ subject, message, code, hint }: Problem): string {
+  return `${subject}: ${message} (${code})${hint === undefined ? '' : `: ${hint}`}`;
+}
+
+function nextCommands(files: readonly string[], agent: string): string[] {
+  const compose = ['docker compose', ...files.map((file) => `-f ${shellWord(file)}`)].join(' ');
+  const lifeboat = `${compose} exec ${shellWord(agent)} lifeboat`;
+  return [`${compose} up -d`, `${lifeboat} plan`, `${lifeboat} backup`];
+}
+
+/** Returns the entries of a directory, or undefined if it cannot be read. */
+function entriesOf(place: string): string[] | undefined {
+  try {
+    return readdirSync(place);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Returns the first directory for backups that no service uses, and that is empty or holds a repository already. */
+function backupsDirectory(directory: string, services: readonly ComposeService[]): string {
+  const binds = services.flatMap(({ container }) => container.mounts.filter(({ type }) => type === 'bind'));
+  const isFree = (name: string) => {
+    const place = path.join(directory, name);
+    if (binds.some(({ source }) => contains(place, source))) return false;
+    if (kindOf(place) === undefined) return true;
+    const entries = entriesOf(place);
+    return entries !== undefined && (entries.length === 0 || entries.includes('lifeboat.json'));
+  };
+  return BACKUP_DIRECTORIES.find(isFree) ?? (BACKUP_DIRECTORIES.at(-1) as string);
+}
+
+/** Returns the mounts of the service that is added, as far as a plan depends on them. */
+function mountsOfAgent(directory: string, backups: string): Mount[] {
+  return [
+    { type: 'bind', source: path.join(directory, backups), destination: '/backups', writable: true },
+    { type: 'bind', source: path.join(directory, 'restored'), destination: '/restored', writable: true },
+    { type: 'bind', source: directory, destination: '/config', writable: false },
+  ];
 }
 
 function kindOf(place: string): Mount['kind'] {
@@ -95,16 +150,20 @@ function applyLabels(texts: Map<ComposeFile, string>, proposals: readonly Propos
   });
 }
 
-/** Adds the service of Lifeboat to the first file that can take it. Returns it if none can. */
-function applyAgent(texts: Map<ComposeFile, string>, { files }: ComposeProject, image: string): InitResult['byHand'] {
-  const lines = agentService(image);
+/** Adds the service of Lifeboat to the first file that can take it. Returns what to add by hand if none can. */
+function applyAgent(
+  texts: Map<ComposeFile, string>,
+  { files }: ComposeProject,
+  lines: readonly string[],
+): InitResult['byHand'] {
   for (const file of files.filter(({ included }) => !included)) {
-    const changed = addService(texts.get(file) ?? file.text, 'lifeboat', { lines, volume: SPOOL_VOLUME });
+    const changed = addService(texts.get(file) ?? file.text, NAME, { lines, volume: SPOOL_VOLUME });
     if (changed === undefined) continue;
     texts.set(file, changed);
     return [];
   }
-  return [{ service: 'lifeboat', lines }];
+  const whole = ['services:', `  ${NAME}:`, ...lines.map((line) => `    ${line}`), 'volumes:', `  ${SPOOL_VOLUME}:`];
+  return [{ service: NAME, lines: whole }];
 }
 
 function patchOf({ name, text }: ComposeFile, changed: string): string {

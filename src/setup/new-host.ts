@@ -1,4 +1,7 @@
 import path from 'node:path';
+import { ownLabels } from '../plan/labels.ts';
+import type { ContainerFacts } from '../plan/model.ts';
+import { boolean } from '../plan/values/values.ts';
 import { shellWord } from '../report/restore-command.ts';
 import { readComposeProject } from './compose-files.ts';
 import { proposeLabels } from './propose.ts';
@@ -41,11 +44,15 @@ async function readServices(directory: string): Promise<{ agent?: string; databa
   try {
     const services = servicesOf(await readComposeProject(directory, [], {}), () => undefined);
     const { agent } = proposeLabels(services, path.resolve(directory));
-    const isDatabase = (labels: Readonly<Record<string, string>>) => labels['lifeboat.postgres'] === 'true';
-    const databases = services.filter(({ container }) => isDatabase(container.labels)).map(({ name }) => name);
-    return { databases, ...(agent === undefined ? {} : { agent }) };
+    const databases = services.filter(({ container }) => isDatabase(container)).map(({ name }) => name);
+    return { databases, ...(agent === undefined ? {} : { agent: agent.name }) };
   } catch {
     // The files are back in any case, and a person can read them.
     return { databases: [] };
   }
+}
+
+function isDatabase({ labels }: ContainerFacts): boolean {
+  const read = boolean(ownLabels(labels, {}).get('lifeboat.postgres') ?? '');
+  return 'value' in read && read.value;
 }

@@ -2,7 +2,7 @@ import { parseCommand } from '../plan/command.ts';
 import { contains } from '../plan/host-paths.ts';
 import type { ContainerFacts, Mount } from '../plan/model.ts';
 import { identityOf } from '../plan/mounts.ts';
-import { addLabel, addSchedule, emptyTranslation, isClusterOf, nameOfMount, type Translation } from './foreign.ts';
+import { addLabel, addSchedule, emptyTranslation, looksLikeCluster, nameOfMount, type Translation } from './foreign.ts';
 import { objectStore } from './object-store.ts';
 
 /**
@@ -22,7 +22,8 @@ export function translateOffen(containers: readonly ContainerFacts[]): Translati
     }
     translateSettings(translation, agent.env);
   }
-  for (const container of others) translateLabels(translation, container);
+  const values = stopValues(agents);
+  for (const container of others) translateLabels(translation, container, values);
   if (agents.length > 1) {
     translation.notes.push('Several containers make backups. The settings of the last one are shown.');
   }
@@ -58,24 +59,44 @@ function translateMount(translation: Translation, mount: Mount, others: readonly
     );
     return;
   }
-  if (isClusterOf(own, user)) addLabel(translation, user.service, 'lifeboat.postgres', 'true');
+  if (looksLikeCluster(own, user)) addLabel(translation, user.service, 'lifeboat.postgres', 'true');
   else addLabel(translation, user.service, 'lifeboat.volumes', nameOfMount(own, user.project));
+}
+
+/** The labels that stop a container, each with the variables that say with which value. */
+const STOPS = {
+  'stop-during-backup': ['BACKUP_STOP_DURING_BACKUP_LABEL', 'BACKUP_STOP_CONTAINER_LABEL'],
+  'stop-container-during-backup': ['BACKUP_STOP_CONTAINER_LABEL', 'BACKUP_STOP_DURING_BACKUP_LABEL'],
+  'stop-during-backup-no-restart': ['BACKUP_STOP_DURING_BACKUP_NO_RESTART_LABEL'],
+} as const;
+
+type StopValues = Record<keyof typeof STOPS, string[]>;
+
+/** Returns the values with which such labels count. Several containers may each stop other services. */
+function stopValues(agents: readonly ContainerFacts[]): StopValues {
+  const valueIn = ({ env }: Pick<ContainerFacts, 'env'>, variables: readonly string[]) =>
+    variables.map((name) => env[name]).find((value) => value) ?? 'true';
+  const all = agents.length > 0 ? agents : [{ env: {} }];
+  const of = (label: keyof typeof STOPS) => all.map((agent) => valueIn(agent, STOPS[label]));
+  return {
+    'stop-during-backup': of('stop-during-backup'),
+    'stop-container-during-backup': of('stop-container-during-backup'),
+    'stop-during-backup-no-restart': of('stop-during-backup-no-restart'),
+  };
 }
 
 /** The steps of a run that have no counterpart here. */
 const STEPS = ['process', 'copy', 'prune'];
 
-function translateLabels(translation: Translation, container: ContainerFacts): void {
+function translateLabels(translation: Translation, container: ContainerFacts, values: StopValues): void {
   const { labels, service } = container;
   const get = (name: string) => labels[`${PREFIX}${name}`];
   const own = translation.labels.get(service);
-  const stops = ['stop-during-backup', 'stop-container-during-backup', 'stop-during-backup-no-restart'].find(
-    (name) => get(name) !== undefined,
-  );
-  if (stops !== undefined && own?.['lifeboat.postgres']) {
+  const stops = Object.entries(values).some(([name, wanted]) => wanted.includes(get(name) ?? ''));
+  if (stops && own?.['lifeboat.postgres']) {
     translation.notes.push(`${service} does not have to stop: its databases are dumped while the server runs.`);
-  } else if (stops !== undefined && own) addLabel(translation, service, 'lifeboat.stop', 'true');
-  else if (stops !== undefined) {
+  } else if (stops && own) addLabel(translation, service, 'lifeboat.stop', 'true');
+  else if (stops) {
     translation.notes.push(
       `${service} has no volume that is backed up. If it writes to one of another service, use lifeboat.exec.pre there.`,
     );

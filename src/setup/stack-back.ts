@@ -6,9 +6,11 @@ import {
   emptyTranslation,
   isClusterOf,
   isOn,
+  looksLikeCluster,
   nameOfMount,
   type Translation,
 } from './foreign.ts';
+import { isMysqlDirectory } from './images.ts';
 import { objectStore } from './object-store.ts';
 
 /**
@@ -42,10 +44,14 @@ function translateService(
     const value = labelOf(container, name);
     return value === undefined ? otherwise : isOn(value);
   };
-  const isServer = mounts.some((mount) => isClusterOf(mount, container));
+  const isServer = mounts.some((mount) => looksLikeCluster(mount, container));
   const postgres = asks('postgres', byDefault && isServer);
   if (postgres) addLabel(translation, service, 'lifeboat.postgres', 'true');
-  const other = ['mysql', 'mariadb'].find((name) => asks(name, false));
+  // By itself, stack-back dumps servers that it recognises. Here, only the data directory shows one.
+  const isMysql = mounts.some(({ destination, writable }) => writable && isMysqlDirectory(destination));
+  const asked = ['mysql', 'mariadb'].find((name) => asks(name, false));
+  const refused = ['mysql', 'mariadb'].some((name) => labelOf(container, name) !== undefined);
+  const other = asked ?? (byDefault && isMysql && !refused ? 'MySQL and MariaDB' : undefined);
   if (other) {
     translation.notes.push(
       `${service}: Lifeboat makes no dumps of ${other}. It copies the volume while the server is stopped.`,
@@ -53,9 +59,17 @@ function translateService(
   }
   const all = isOn(env.INCLUDE_ALL_VOLUMES) || byDefault || other !== undefined;
   if (!asks('volumes', all)) return;
-  const names = mounts
-    .filter((mount) => isWanted(mount, container, { ...env, ...(postgres ? { postgres: 'true' } : {}) }))
-    .map((mount) => nameOfMount(mount, container.project));
+  const wanted = mounts.filter((mount) =>
+    isWanted(mount, container, { ...env, ...(postgres ? { postgres: 'true' } : {}) }),
+  );
+  const nameOf = (mount: Mount) => nameOfMount(mount, container.project);
+  const readOnly = wanted.filter(({ writable }) => !writable).map(nameOf);
+  if (readOnly.length > 0) {
+    translation.notes.push(
+      `${service} only reads ${readOnly.join(', ')}. Name them in lifeboat.volumes if no other service writes to them.`,
+    );
+  }
+  const names = wanted.filter(({ writable }) => writable).map(nameOf);
   for (const name of names) addLabel(translation, service, 'lifeboat.volumes', name);
   if (names.length === 0) return;
   if (other || isOn(labelOf(container, 'volumes.stop-during-backup'))) {
@@ -65,10 +79,10 @@ function translateService(
 
 /** Applies the filters of stack-back, which compare parts of the source of a mount. */
 function isWanted(mount: Mount, container: ContainerFacts, env: Readonly<Record<string, string>>): boolean {
-  const { type, source, name, destination, writable } = mount;
+  const { type, source, name, destination } = mount;
   if (type !== 'volume' && type !== 'bind') return false;
-  if (!writable || destination.endsWith('.sock') || whyNotMeant(mount) !== undefined) return false;
-  if (type === 'bind' && env.EXCLUDE_BIND_MOUNTS !== undefined) return false;
+  if (destination.endsWith('.sock') || whyNotMeant(mount) !== undefined) return false;
+  if (type === 'bind' && isOn(env.EXCLUDE_BIND_MOUNTS)) return false;
   if (env.postgres !== undefined && isClusterOf(mount, container)) return false;
   const words = (label: string) =>
     (labelOf(container, label) ?? '').split(',').flatMap((word) => (word.trim() === '' ? [] : [word.trim()]));

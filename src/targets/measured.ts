@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { z } from 'zod';
+import { isProof } from '../report/drill-proof.ts';
 import type { DrillReport } from '../report/drill-report.ts';
 import { readJson, writeJson } from '../run/state-files.ts';
 import { readRecord, restorePrefix } from '../store/objects/records.ts';
@@ -76,15 +77,18 @@ export async function lastProven(directory: string): Promise<Record<string, stri
 }
 
 /**
- * Remembers what a drill measured of the sources that it restored completely and found equal.
+ * Remembers what a drill measured of the sources that it restored completely and found equal. A drill of an old
+ * snapshot, or of another place, proves nothing about the next recovery.
  *
  * @param directory of the state
  * @throws SPOOL_FULL
  */
-export async function saveDrilled(directory: string, { id, end, results }: DrillReport): Promise<void> {
-  for (const { source, status, restoreMs, share } of results) {
+export async function saveDrilled(directory: string, report: DrillReport): Promise<void> {
+  const { id, end, results } = report;
+  for (const result of results) {
+    const { source, status, restoreMs, share } = result;
     // A share of a volume says nothing about the time for all of it.
-    if (status !== 'ok' || restoreMs === undefined || share !== undefined) continue;
+    if (status !== 'ok' || restoreMs === undefined || share !== undefined || !isProof(report, result)) continue;
     await saveMeasured(directory, [source], { id, at: end, durationMs: restoreMs, by: 'drill' });
   }
 }

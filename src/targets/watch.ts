@@ -5,7 +5,7 @@ import type { RunEvent } from '../report/events.ts';
 import { formatAge } from '../report/format.ts';
 import type { State } from '../run/state.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import { openReceiverMemory } from '../wal/receiver-state.ts';
+import { openReceiverMemory, type ReceiverState } from '../wal/receiver-state.ts';
 import type { Alarms, NewAlarm } from './alarms.ts';
 import {
   collectTargets,
@@ -84,7 +84,7 @@ class Watch implements TargetWatch {
     this.walAt = performance.now();
     const memory = openReceiverMemory(this.deps.state.directory);
     const states = await Promise.all(names.map((name) => memory.state(name).catch(() => undefined)));
-    const failing = names.filter((_, i) => states[i]?.state === 'failed');
+    const failing = names.filter((_, i) => isFailing(states[i], this.deps.now()));
     // A receiver that has just begun says nothing yet.
     if (failing.length > 0 || states.every((one) => one?.state === 'receiving'))
       this.deps.emit({ type: 'wal-seen', sources: names, failing });
@@ -145,6 +145,12 @@ class Watch implements TargetWatch {
       return {};
     }
   }
+}
+
+/** A receiver that hangs reports nothing, so its last report says nothing. */
+function isFailing(one: ReceiverState | undefined, now: Date): boolean {
+  if (one?.state !== 'receiving') return one?.state === 'failed';
+  return one.at === undefined || Math.abs(now.getTime() - Date.parse(one.at)) > WAL_MS;
 }
 
 function isSettled({ kind, since }: TargetState, now: Date): boolean {

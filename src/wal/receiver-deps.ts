@@ -17,6 +17,8 @@ export interface ReceiverDeps {
   spool: string;
   log: Log;
   now(): Date;
+  /** how long the destination may make no progress, milliseconds */
+  stallTimeoutMs: number;
   /** notifies people that trouble begins; returns at once */
   alarm(topic: AlarmTopic, source: string, error: ErrorInfo): void;
   /** notifies people that WAL is received again, if they were notified that it was not; returns at once */

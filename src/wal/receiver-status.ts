@@ -28,6 +28,8 @@ export class ReceiverStatus {
   /** when the present failure began, by `performance.now()` */
   private failing: number | undefined;
   private alarmed = false;
+  /** the last attempt to store WAL succeeded */
+  private isStoring = false;
 
   constructor(deps: StatusDeps, { server, containerName }: BaseSource) {
     this.deps = deps;
@@ -60,11 +62,21 @@ export class ReceiverStatus {
     await this.save({ ...rest, ...known, systemId, slot });
   }
 
-  /** Notes that WAL was received and stored. */
-  async received(
-    state: SlotState,
-    shipped: { stored?: bigint; confirmed?: Confirmed; logged?: LogEnd },
-  ): Promise<void> {
+  /** Notes that everything that was received is stored, or a part of it. */
+  async stored(state: SlotState, shipped: { stored?: bigint; confirmed?: Confirmed; logged?: LogEnd }): Promise<void> {
+    const stored = shipped.stored === undefined ? undefined : formatLsn(shipped.stored);
+    const { confirmed, logged } = shipped;
+    this.isStoring = true;
+    await this.followed(state, given({ stored, confirmed, logged }));
+  }
+
+  /**
+   * Notes a look at the server. WAL is received if the last attempt to store it succeeded, and the receiver reports how
+   * far its files reach: a receiver that ends after each start reports nothing.
+   */
+  async followed(state: SlotState, more: Partial<ReceiverState> = {}): Promise<void> {
+    const isReceiving = this.isStoring && state.slot?.active === true && state.slot.reported === true;
+    if (!isReceiving) return this.save({ ...this.state, ...positions(state), ...more });
     const isNew = this.state.state !== 'receiving';
     if (isNew) this.deps.log.info('receiving the WAL of a database', { source: this.source });
     const { error: _, ...rest } = this.state;
@@ -72,25 +84,22 @@ export class ReceiverStatus {
     this.alarmed = false;
     // An earlier agent may have given the alarm.
     if (isNew) this.deps.alarmOver(this.source);
-    const stored = shipped.stored === undefined ? undefined : formatLsn(shipped.stored);
     const since = isNew ? this.deps.now().toISOString() : this.state.since;
-    const { confirmed, logged } = shipped;
-    await this.save({
-      ...rest,
-      ...positions(state),
-      state: 'receiving',
-      since,
-      ...given({ stored, confirmed, logged }),
-    });
+    await this.save({ ...rest, ...positions(state), ...more, state: 'receiving', since });
   }
 
-  /** Notes why nothing is received or stored now. Never rejects. */
-  async failed(error: unknown): Promise<void> {
+  /**
+   * Notes why nothing is received or stored now. Never rejects.
+   *
+   * @param lasted since when it fails already, milliseconds
+   */
+  async failed(error: unknown, lasted = 0): Promise<void> {
     const info = errorInfo(error);
     const { state, since, error: former } = this.state;
     if (state !== 'failed' || former?.message !== info.message)
       this.deps.log.error('the WAL of a database is not received; trying again', { source: this.source, ...info });
-    this.failing ??= performance.now();
+    this.isStoring = false;
+    this.failing ??= performance.now() - lasted;
     if (!this.alarmed && performance.now() - this.failing >= ALARM_MS) {
       this.alarmed = true;
       this.deps.alarm('wal', this.source, { ...info, message: `the WAL is not received or stored: ${info.message}` });

@@ -1,13 +1,12 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { onAbort } from '../base/abort.ts';
 import { errorInfo, hasCode, type LifeboatError } from '../base/errors.ts';
 import { WAL_RUN } from '../docker/helper-labels.ts';
 import type { BaseSource } from '../plan/model.ts';
 import { serverOf } from '../plan/postgres.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
-import type { Session } from '../sources/postgres/server/session.ts';
-import type { Tools } from '../sources/postgres/server/tools.ts';
 import {
   type ReplicationFacts,
   readReplicationFacts,
@@ -19,31 +18,31 @@ import { lostEnd } from '../store/wal/read-log.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
 import { leaveAll, leaveTimeline } from './leave-received.ts';
+import { Lookout, nextTo, type Watched } from './lookout.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { empty, removeUnfilled } from './received-files.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
-import { SlotGuard } from './slot-guard.ts';
 import { Progress } from './slot-watch.ts';
-import { isSpoolFull, refuseFullSpool } from './spool-limit.ts';
 import { storeIntervalMs } from './store-interval.ts';
+import { type Stored, Storing } from './storing.ts';
 
 /** Pauses between attempts to receive, milliseconds. */
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
 
-/** The parts of one connection to the server. */
-interface Connected {
-  tools: Tools;
-  session: Session;
+/** A server that was reached. */
+interface Reached extends Watched {
   facts: ReplicationFacts;
-  slot: string;
-  directory: string;
-  shipping: Shipping;
-  /** the server's position when the connection was made */
-  begun: bigint;
+  /** id of the agent's memory */
+  home: string;
+  /** the slot when the connection was made */
+  before: SlotState;
 }
+
+/** A server whose WAL can be received. */
+type Connected = Reached & Stored;
 
 /**
  * Receives and stores the WAL of one server, until the signal aborts. Starts over after every failure. It is judged by
@@ -59,16 +58,32 @@ export class Receiver {
   private renew = false;
   /** the last state of a slot that was dropped because the server kept too much WAL for it */
   private dropped: SlotState | undefined;
-  private readonly guard: SlotGuard;
-  private readonly intervalMs: number;
+  private readonly lookout: Lookout;
+  private readonly storing: Storing;
 
   constructor(deps: ReceiverDeps, source: BaseSource) {
     this.deps = deps;
     this.source = source;
-    this.intervalMs = storeIntervalMs(source.rpoMs);
+    const intervalMs = storeIntervalMs(source.rpoMs);
     this.bases = new BaseMaker(deps, source);
     this.status = new ReceiverStatus(deps, source);
-    this.guard = new SlotGuard((error) => this.raise(error));
+    const { status, bases } = this;
+    this.lookout = new Lookout({
+      intervalMs,
+      alarm: (error) => this.raise(error),
+      onDrop: (state, error) => {
+        this.reason ??= error.message;
+        this.dropped ??= state;
+      },
+      onLook: (state) => status.followed(state),
+    });
+    this.storing = new Storing({
+      ...{ status, bases, intervalMs, stallTimeoutMs: deps.stallTimeoutMs },
+      onCaughtUp: (shipping) => {
+        this.reason = undefined;
+        shipping.expectGap(undefined);
+      },
+    });
   }
 
   /** Never rejects. */
@@ -103,34 +118,49 @@ export class Receiver {
       withData: true,
       signal,
     });
+    // Whatever the work waits for, the server and the spool are looked at.
+    const { promise: reaching, resolve, reject } = Promise.withResolvers<Reached>();
+    const work = async (until: AbortSignal) => {
+      const session = await tools.session('postgres', until).catch(() => tools.control());
+      const reached = await this.reach({ tools, session, directory: root }, until);
+      resolve(reached);
+      await this.work(reached, until, signal);
+    };
+    const watch = async (until: AbortSignal) => {
+      onAbort(until, () => reject(until.reason));
+      return this.lookout.watch(await reaching, until);
+    };
+    await nextTo({ work, watch, end: () => tools.close() }, signal);
+  }
+
+  /** @param whole ends a base backup, which outlives this connection */
+  private async work(reached: Reached, signal: AbortSignal, whole: AbortSignal): Promise<void> {
+    const connected = await this.prepare(reached, signal);
+    const { tools, directory, facts } = connected;
+    // From there on, the new slot would make the server keep the WAL that the drop allowed it to remove.
+    if (this.dropped) await leaveAll(connected, signal, this.dropped.slot);
+    this.dropped = undefined;
+    await leaveTimeline(connected, facts.segmentSize, signal);
+    await this.storing.drain(connected, signal);
+    await removeUnfilled(directory, facts.segmentSize);
+    reached.progress = new Progress();
+    const ended = new AbortController();
+    const until = AbortSignal.any([signal, ended.signal]);
+    const receiving = receiveWal(tools, connected, until).finally(() => ended.abort());
+    receiving.catch(() => undefined);
     try {
-      const session = await tools.session('postgres', signal).catch(() => tools.control());
-      const connected = await this.prepare({ tools, session, root }, signal);
-      // From there on, the new slot would make the server keep the WAL that the drop allowed it to remove.
-      if (this.dropped) await leaveAll(connected, signal, this.dropped.slot);
-      this.dropped = undefined;
-      await leaveTimeline(connected, connected.facts.segmentSize, signal);
-      await this.drain(connected, signal);
-      await removeUnfilled(connected.directory, connected.facts.segmentSize);
-      const ended = new AbortController();
-      const until = AbortSignal.any([signal, ended.signal]);
-      const receiving = receiveWal(tools, connected, until).finally(() => ended.abort());
-      receiving.catch(() => undefined);
-      try {
-        await this.supervise(connected, until, signal);
-      } catch (error) {
-        // The reason why the receiver ended says more than the end of the supervision.
-        if (!ended.signal.aborted || signal.aborted) throw error;
-      } finally {
-        ended.abort();
-      }
-      await receiving.catch(async (error: unknown) => {
-        if (isWalGone(error)) await this.startOver(connected, signal);
-        throw error;
-      });
+      await this.storing.follow(connected, until, whole);
+    } catch (error) {
+      // The reason why the receiver ended says more than the end of the supervision.
+      if (!ended.signal.aborted || signal.aborted) throw error;
     } finally {
-      await tools.close();
+      ended.abort();
+      delete reached.progress;
     }
+    await receiving.catch(async (error: unknown) => {
+      if (isWalGone(error)) await this.startOver(connected, signal);
+      throw error;
+    });
   }
 
   /** Starts over at a new slot after the server has removed WAL that `pg_receivewal` asks for. */
@@ -141,20 +171,11 @@ export class Receiver {
     this.renew = true;
   }
 
-  /** @throws WAL_GAP after the guard has dropped the slot */
-  private async check(one: Pick<Connected, 'tools' | 'session' | 'slot'>, state: SlotState, signal: AbortSignal) {
-    await this.guard.check(one, state, signal).catch((error: unknown) => {
-      if (!hasCode(error, 'WAL_GAP')) throw error;
-      this.reason ??= error.message;
-      this.dropped = state;
-      throw error;
-    });
-  }
-
-  private async prepare(
-    { tools, session, root }: Pick<Connected, 'tools' | 'session'> & { root: string },
+  /** Asks the server for what does not need the repository. First its slot, which may be a danger for the server. */
+  private async reach(
+    { tools, session, directory }: Pick<Reached, 'tools' | 'session' | 'directory'>,
     signal: AbortSignal,
-  ): Promise<Connected> {
+  ): Promise<Reached> {
     const { deps, source } = this;
     const facts = await readReplicationFacts(session);
     const home = await deps.home();
@@ -163,19 +184,21 @@ export class Receiver {
     const standby = facts.inRecovery ? replicationProblem(facts, false) : undefined;
     if (standby) throw standby;
     const before = await readSlot(session, slot);
-    // First, because the server may be in danger for as long as the rest fails.
-    await this.check({ tools, session, slot }, before, signal);
+    const reached = { tools, session, slot, directory, facts, home, before };
+    await this.lookout.check(reached, before, signal);
+    return reached;
+  }
+
+  private async prepare(reached: Reached, signal: AbortSignal): Promise<Connected> {
+    const { deps, source } = this;
+    const { tools, session, facts, slot, home, before, directory } = reached;
     const problem = replicationProblem(facts, before.slot !== undefined);
     if (problem) throw problem;
     await tryReplication(tools, signal);
     const { systemId, segmentSize } = facts;
-    const repository = await deps.repository();
-    const place = { project: deps.project, source: source.server, systemId };
-    const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
-    const lost = lostEnd(repository, source.server, writer.opened, this.status.remembered);
-    if (lost) this.raise(lost);
+    const writer = await this.openLog(reached, signal);
     const shipping = new Shipping({
-      ...{ writer, directory: root, segmentSize, now: deps.now },
+      ...{ writer, directory, segmentSize, now: deps.now },
       onGap: (error) => this.noteGap(error),
     });
     if (writer.home !== undefined && writer.home !== home)
@@ -185,62 +208,23 @@ export class Receiver {
     if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
     if (this.reason !== undefined) shipping.expectGap(this.reason);
     // First, or a failure after the record would ship the WAL of the former server as that of this one.
-    if (!this.status.isOf(systemId)) await empty(root);
+    if (!this.status.isOf(systemId)) await empty(directory);
     await this.status.connected(systemId, slot);
     this.bases.want();
-    return { tools, session, facts, slot, directory: root, shipping, begun: before.flushed };
+    return Object.assign(reached, { shipping, systemId, segmentSize, begun: before.flushed });
   }
 
-  /** Ships what waits before more is received, if the spool holds much. */
-  private async drain(connected: Connected, signal: AbortSignal): Promise<void> {
-    while (await isSpoolFull(connected.directory, 2)) {
-      const state = await readSlot(connected.session, connected.slot);
-      await this.check(connected, state, signal);
-      const shipped = await this.ship(connected.shipping, state, signal);
-      // What is left now is the file that is being received, however large it is.
-      if (shipped && !shipped.more) return;
-      if (!shipped) await sleep(this.intervalMs, undefined, { signal });
-    }
-  }
-
-  /**
-   * Ships received WAL, and watches the receiver. @throws when the receiver or the server must be reached again
-   * @param whole ends a base backup, which outlives this connection
-   */
-  private async supervise(connected: Connected, signal: AbortSignal, whole: AbortSignal): Promise<void> {
-    const { session, slot, shipping, facts } = connected;
-    const progress = new Progress();
-    for (;;) {
-      const state = await readSlot(session, slot);
-      progress.check(state);
-      await this.check(connected, state, signal);
-      const shipped = await this.ship(shipping, state, signal);
-      if (shipped?.stored !== undefined && shipped.stored > connected.begun) {
-        // Newer WAL follows without a gap, or its gap is noted. A later gap has another reason.
-        this.reason = undefined;
-        shipping.expectGap(undefined);
-      }
-      if (shipped?.stored !== undefined && !shipped.more) {
-        const end = { systemId: facts.systemId, timeline: state.timeline, stored: shipped.stored };
-        await this.bases.provide(end, { read: signal, make: whole });
-      }
-      if (!shipped) await refuseFullSpool(connected.directory);
-      if (!shipped?.more) await sleep(this.intervalMs, undefined, { signal });
-    }
-  }
-
-  /** Ships once. A failure of the destination does not end the receiver: the spool keeps what waits. */
-  private async ship(shipping: Shipping, state: SlotState, signal: AbortSignal) {
-    try {
-      const shipped = await shipping.ship(state, signal);
-      await this.status.received(state, shipped);
-      return shipped;
-    } catch (error) {
-      signal.throwIfAborted();
-      if (hasCode(error, 'LOCKED', 'WAL_GAP', 'WAL_DIVERGED')) throw error;
-      await this.status.failed(error);
-      return undefined;
-    }
+  private openLog({ facts, home }: Pick<Reached, 'facts' | 'home'>, signal: AbortSignal): Promise<WalWriter> {
+    const { deps, source } = this;
+    const place = { project: deps.project, source: source.server, systemId: facts.systemId };
+    const { segmentSize } = facts;
+    return this.storing.watched(async () => {
+      const repository = await deps.repository();
+      const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
+      const lost = lostEnd(repository, source.server, writer.opened, this.status.remembered);
+      if (lost) this.raise(lost);
+      return writer;
+    }, signal);
   }
 
   /** Tells people about an error that the receiver survives. */

@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream';
+import { pipeline, Readable, Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { LifeboatError } from '../base/errors.ts';
 import { plural } from '../report/format.ts';
@@ -28,7 +28,7 @@ interface Sample {
 /** The most samples that wait for their WAL to be stored. */
 const MAX_SAMPLES = 512;
 /** The most segments that one revision of a page adds. */
-const BATCH = 16;
+export const BATCH = 16;
 /** After this many parts, the open segment is stored again as one part. */
 const MAX_PARTS = 60;
 
@@ -66,6 +66,7 @@ export class Shipping {
   private confirmed: Confirmed | undefined;
   /** why WAL may be missing, if that is known */
   private why: string | undefined;
+  private alive: () => void = () => {};
 
   constructor(options: ShippingOptions) {
     this.options = options;
@@ -79,10 +80,12 @@ export class Shipping {
   /**
    * Stores new history files, at most {@link BATCH} complete segments, and the new part of the open segment.
    *
+   * @param alive called for each sign of progress
    * @throws the errors of the destination; LOCKED; WAL_DIVERGED; WAL_GAP for files that `pg_receivewal` does not write
    */
-  async ship(state: SlotState, signal: AbortSignal): Promise<Shipped> {
+  async ship(state: SlotState, signal: AbortSignal, alive = () => {}): Promise<Shipped> {
     const { directory, segmentSize, writer } = this.options;
+    this.alive = alive;
     this.refuseOlder(state);
     this.sample(state);
     const files = await listReceived(directory, segmentSize);
@@ -91,6 +94,8 @@ export class Shipping {
     const isStored = (name: string) => writer.inventory.has(name);
     const waiting = files.complete.filter((name) => !isStored(name));
     await this.shipSegments(waiting.slice(0, BATCH), signal);
+    // Work that was left alone because it hung may end at any time: the files are those of another connection then.
+    signal.throwIfAborted();
     await removeReceived(directory, files, isStored);
     const more = waiting.length > BATCH;
     const { partial } = files;
@@ -148,7 +153,8 @@ export class Shipping {
       if (writer.inventory.hasHistory(parseHistoryName(name) as number)) continue;
       const content = await buffer(await readReceived(directory, name, {}));
       const ancestors = parseHistory(content.toString('utf8'));
-      await writer.append({ histories: [await writer.putHistory(name, ancestors, Readable.from([content]), signal)] });
+      const stored = await writer.putHistory(name, ancestors, Readable.from([content]), signal);
+      await this.append({ histories: [stored] }, [], signal);
     }
   }
 
@@ -163,12 +169,13 @@ export class Shipping {
       const gap = this.gapBefore(at, pending);
       if (gap) gaps.push(gap);
       const plain = await readReceived(directory, name, { size: segmentSize });
-      const stored = await writer.putSegment(name, plain, signal);
+      const stored = await writer.putSegment(name, this.beating(plain), signal);
+      this.alive();
       const reached = this.reachedAt(startOf(at.number + 1, segmentSize));
       segments.push({ ...stored, ...(reached === undefined ? {} : { reached }) });
       pending.add(name);
     }
-    await this.append({ segments }, gaps);
+    await this.append({ segments }, gaps, signal);
   }
 
   private isOn(name: string, { timeline }: SlotState): boolean {
@@ -190,23 +197,39 @@ export class Shipping {
     // The slot says how much of which segment is on the disk. Beyond that, the file holds zeros or old bytes.
     if (segmentAt(received, segmentSize) !== at.number) return;
     const to = Number(received - startOf(at.number, segmentSize));
-    const open = writer.open?.name === name ? writer.open : undefined;
-    const end = open?.parts.at(-1)?.to ?? 0;
+    const former = writer.open?.name === name ? writer.open : undefined;
+    const end = former?.parts.at(-1)?.to ?? 0;
     if (to <= end) return;
-    const isWhole = open === undefined || open.parts.length >= MAX_PARTS;
+    const isWhole = former === undefined || former.parts.length >= MAX_PARTS;
     const range = { from: isWhole ? 0 : end, to };
     const plain = await readPartial(directory, name, { size: segmentSize, range });
     if (!plain) return;
     const gap = this.gapBefore(at, new Set());
-    const part = await writer.putPart(name, range, plain, signal);
+    const part = await writer.putPart(name, range, this.beating(plain), signal);
     const reached = this.reachedAt(received);
-    const parts = isWhole ? [part] : [...(open?.parts ?? []), part];
-    await this.append({ open: { name, parts, ...(reached === undefined ? {} : { reached }) } }, gap ? [gap] : []);
+    const parts = isWhole ? [part] : [...(former?.parts ?? []), part];
+    const open = { name, parts, ...(reached === undefined ? {} : { reached }) };
+    await this.append({ open }, gap ? [gap] : [], signal);
   }
 
-  private async append(change: LogChange, gaps: readonly Gap[]): Promise<void> {
+  /** Returns a stream that gives a sign of life for each part that is read from it. */
+  private beating(plain: Readable): Readable {
+    const { alive } = this;
+    const beats = new Transform({
+      transform(chunk, _, done) {
+        alive();
+        done(null, chunk);
+      },
+    });
+    // The reader gets the error.
+    return pipeline(plain, beats, () => {});
+  }
+
+  private async append(change: LogChange, gaps: readonly Gap[], signal: AbortSignal): Promise<void> {
     const { writer, onGap } = this.options;
+    signal.throwIfAborted();
     await writer.append({ ...change, gaps: gaps.map(({ stored }) => stored) });
+    this.alive();
     if (gaps.length === 0) return;
     this.why = undefined;
     for (const { error } of gaps) onGap(error);

@@ -39,13 +39,20 @@ export function isSpent({ slot }: SlotState): boolean {
 /** The most WAL that the server, or the spool, may hold for a receiver, bytes. */
 const MOST = 5 * 1024 ** 3;
 /** The share of the disk that this WAL may take. */
-const SHARE = 10;
+export const SHARE = 10;
 /** Below this share of free space, any WAL that is worth it is given up. */
 const LAST_SHARE = 20;
+/** Less WAL than this matters on no disk, bytes. */
+export const WORTH = 64 * 1024 * 1024;
 
 /** Returns how much WAL a disk may hold for a receiver, bytes. */
 export function walLimit(disk: DiskSpace | undefined): number {
   return disk ? Math.min(MOST, disk.total / SHARE) : MOST;
+}
+
+/** Returns whether a disk has so little space left that WAL must not take more of it. */
+export function isNearlyFull(disk: DiskSpace): boolean {
+  return disk.free < disk.total / LAST_SHARE;
 }
 
 /** The danger that a slot is for the server. */
@@ -67,7 +74,7 @@ export function judgeSlot(state: SlotState, disk: DiskSpace | undefined): Danger
   const kept = keptBytes(state);
   const limit = walLimit(disk);
   const much = `the server keeps ${formatBytes(kept)} of WAL for Lifeboat`;
-  const few = disk && disk.free < disk.total / LAST_SHARE && kept >= limit / SHARE;
+  const few = disk && isNearlyFull(disk) && kept >= limit / SHARE;
   if (few) return { level: 'drop', why: `${much}, and its disk has only ${formatBytes(disk.free)} left` };
   if (slot.safe !== undefined) {
     const isNear = slot.status === 'unreserved' || slot.safe < kept;
@@ -82,7 +89,7 @@ export function judgeSlot(state: SlotState, disk: DiskSpace | undefined): Danger
 
 /** Returns whether the server keeps enough WAL that the space on its disk matters. */
 export function isWorthALook(state: SlotState): boolean {
-  return keptBytes(state) >= 64 * 1024 * 1024;
+  return keptBytes(state) >= WORTH;
 }
 
 function keptBytes({ slot, flushed }: SlotState): number {

@@ -2,9 +2,10 @@ import { lstat, readdir, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
 import { formatBytes } from '../report/format.ts';
-import { walLimit } from './slot-watch.ts';
+import type { DiskSpace } from '../sources/postgres/facts/disk.ts';
+import { isNearlyFull, SHARE, WORTH, walLimit } from './slot-watch.ts';
 
-/** Limits the WAL that waits in the spool while the destination fails: the server then keeps the rest. */
+/** Limits the WAL that waits in the spool: the server then keeps the rest. */
 
 /**
  * Returns whether the WAL that waits in a directory of the spool is at its limit.
@@ -13,7 +14,14 @@ import { walLimit } from './slot-watch.ts';
  */
 export async function isSpoolFull(directory: string, part = 1): Promise<boolean> {
   const { bsize, blocks, bavail } = await statfs(directory);
-  return (await sizeOf(directory)) >= walLimit({ total: bsize * blocks, free: bsize * bavail }) / part;
+  return isAtLimit(await sizeOf(directory), { total: bsize * blocks, free: bsize * bavail }, part);
+}
+
+/** Returns whether a disk holds as much WAL as it may, see {@link isSpoolFull}. `size`: of the WAL, bytes */
+export function isAtLimit(size: number, disk: DiskSpace, part = 1): boolean {
+  // The disk may be that of the server too, whatever else fills it.
+  const isWorthIt = size >= Math.max(walLimit(disk) / SHARE, WORTH) / part;
+  return size >= walLimit(disk) / part || (isNearlyFull(disk) && isWorthIt);
 }
 
 /** @throws SPOOL_FULL */
@@ -22,7 +30,7 @@ export async function refuseFullSpool(directory: string): Promise<void> {
   throw new LifeboatError(
     'SPOOL_FULL',
     `${formatBytes(await sizeOf(directory))} of WAL wait in the spool, so Lifeboat receives no more`,
-    { hint: 'Lifeboat goes on once the destination accepts the WAL. Until then, the server keeps it.' },
+    { hint: 'Lifeboat goes on once the destination has accepted half of it. Until then, the server keeps the rest.' },
   );
 }
 

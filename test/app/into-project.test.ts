@@ -14,15 +14,22 @@ import { openState, type Rollback } from '../../src/run/state.ts';
 
 /** An engine with a container of each of these. */
 function engineWith(
-  containers: { project: string; running?: boolean; imageId?: string; imageLabels?: Record<string, string> }[],
+  containers: {
+    project: string;
+    running?: boolean;
+    imageId?: string;
+    imageLabels?: Record<string, string>;
+    state?: string;
+  }[],
 ): Engine {
   const labelsOf = (project: string) => ({ 'com.docker.compose.project': project });
   return {
     listContainers: async () =>
       containers.map(({ project }, i) => ({ id: String(i), labels: labelsOf(project), networkMode: '' })),
     inspectContainer: async (id: string) => {
-      const { project, running = true, imageId = `image-${id}` } = containers[Number(id)] ?? { project: '' };
-      return { id, name: `${project}-${id}`, imageId, running, labels: labelsOf(project), env: {}, mounts: [] };
+      const { project, running = true, imageId = `image-${id}`, state } = containers[Number(id)] ?? { project: '' };
+      const rest = { running, labels: labelsOf(project), env: {}, mounts: [], ...(state ? { state } : {}) };
+      return { id, name: `${project}-${id}`, imageId, ...rest };
     },
     inspectImage: async (imageId: string) => {
       const found = containers.find((one, i) => imageId === (one.imageId ?? `image-${i}`));
@@ -37,12 +44,15 @@ const check = (containers: Parameters<typeof engineWith>[0], into = 'staging') =
 
 test.each(['all', 'shop,staging,other'])('with LIFEBOAT_SCOPE=%s, only services of the copy are targets', (scope) => {
   const settings = parseSettings({ LIFEBOAT_SCOPE: scope }, () => '');
-  const inScope = (into?: string) =>
+  const inScope = (into?: string, copies: string[] = []) =>
     ['shop', 'staging', 'other'].filter((project) =>
-      isInScope({ project }, { settings: settingsFor(settings, into), project: into ?? 'shop' }),
+      isInScope({ project }, { settings: settingsFor(settings, into), project: into ?? 'shop', copies }),
     );
   expect(inScope()).toEqual(['shop', 'staging', 'other']);
   expect(inScope('staging')).toEqual(['staging']);
+  expect(inScope('staging', ['staging'])).toEqual(['staging']);
+  // A copy is backed up only if the list names it.
+  expect(inScope(undefined, ['staging'])).toEqual(scope === 'all' ? ['shop', 'other'] : ['shop', 'staging', 'other']);
 });
 
 test('accepts a project with containers', async () => {
@@ -67,8 +77,10 @@ test.each([{ imageId: 'own' }, { imageLabels: { 'org.opencontainers.image.title'
       code: 'USAGE',
       message: 'staging has a Lifeboat of its own, staging-1, so it is no copy',
     });
-    // `docker compose create` creates it too.
-    await check([{ project: 'staging' }, { project: 'staging', running: false, ...agent }]);
+    // `docker compose create` creates it too. One that ran and was stopped belongs to a live project.
+    const stopped = (state: string) => ({ project: 'staging', running: false, state, ...agent });
+    await check([{ project: 'staging' }, stopped('created')]);
+    await expect(check([{ project: 'staging' }, stopped('exited')])).rejects.toMatchObject({ code: 'USAGE' });
   },
 );
 

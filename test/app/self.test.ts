@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { knownProject, planNow } from '../../src/app/self.ts';
 import { readSettings } from '../../src/app/settings.ts';
 import type { Engine } from '../../src/docker/engine.ts';
+import { buildPlan } from '../../src/plan/job.ts';
 import type { ContainerFacts } from '../../src/plan/model.ts';
 import type { LastResult } from '../../src/run/source-status.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
@@ -91,4 +92,24 @@ test.each([
 ])('the project of an agent that %s started', (_, own, project, setting, expected) => {
   const facts = { ...self.facts, labels: own, project };
   expect(knownProject({ facts }, setting === undefined ? {} : { project: setting })).toBe(expected);
+});
+
+test('a copy of a project that a restore filled is no part of LIFEBOAT_SCOPE=all', () => {
+  const container = (project: string) =>
+    ({
+      ...{ id: project, name: `${project}-web-1`, project, service: 'web', imageId: 'i', running: true, env: {} },
+      ...{ labels: { 'lifeboat.volumes': 'true' }, imageLabels: {} },
+      mounts: [{ type: 'volume', name: project, source: '/s', destination: '/media', writable: true }],
+    }) as ContainerFacts;
+  const planOf = (scope: string) =>
+    buildPlan({
+      ...{ containers: [container('shop'), container('staging')], project: 'shop', configFiles: false },
+      ...{ settings: readSettings({ LIFEBOAT_SCOPE: scope }), copies: ['staging', 'gone'] },
+    });
+  const all = planOf('all');
+  expect(all.sources.map(({ name }) => name)).toEqual(['web.shop']);
+  expect(all.notes).toEqual([
+    { subject: 'staging', message: expect.stringContaining('is a copy that a restore filled') },
+  ]);
+  expect(planOf('shop,staging').sources).toHaveLength(2);
 });

@@ -13,7 +13,8 @@ afterEach(() => bench.remove());
 const report = (day: number): DrillReport => ({
   id: `202611${String(day).padStart(2, '0')}T060000Z-4f1c9a`,
   ...{ project: 'shop', trigger: 'schedule', status: 'ok', agentVersion: '1.2.3', unproven: [], results: [] },
-  ...{ start: '2026-11-20T06:00:00.000Z', end: '2026-11-20T06:01:00.000Z' },
+  start: `2026-11-${String(day).padStart(2, '0')}T06:00:00.000Z`,
+  end: `2026-11-${String(day).padStart(2, '0')}T06:01:00.000Z`,
 });
 
 const drillsAt = async (at: 'main' | 'copy') => {
@@ -50,6 +51,21 @@ describe('the evidence of drills in a copy', () => {
     bench.mainFault = undefined;
     await bench.run();
     expect(await drillsAt('main')).toEqual(ids(1, 2));
+  });
+
+  test('does not keep a copy from being complete if one document cannot be read', async () => {
+    await bench.nights(1);
+    for (const day of [1, 2, 3]) await putDrill(await bench.main(), report(day));
+    bench.mainFault = (call, key) => {
+      if (call === 'get' && key.includes(report(2).id)) throw new LifeboatError('OBJECT_ARCHIVED', 'it is archived');
+    };
+    const [copy] = await bench.run();
+    expect(copy).toMatchObject({ status: 'ok', problems: [{ code: 'OBJECT_ARCHIVED', severity: 'warning' }] });
+    const { drills } = await readDrills(await bench.copy());
+    expect(drills.map((one) => one.report.id)).toEqual(ids(1, 3));
+    bench.mainFault = undefined;
+    await bench.run();
+    expect(await drillsAt('copy')).toEqual(ids(1, 2, 3));
   });
 
   test('stays out of a place that a copy is only read from', async () => {

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { isInShare, writeShare } from '../../src/drill/share.ts';
+import { isInShare, nextShare, writeShare } from '../../src/drill/share.ts';
+import type { DrillReport, DrillResult } from '../../src/report/drill-report.ts';
 import { encodeIndexEntry, type IndexEntry } from '../../src/store/filesystem/index-file.ts';
 import { encodePart } from '../../src/store/filesystem/index-part.ts';
 import { readIndexFileLines } from '../../src/store/filesystem/read-index.ts';
@@ -21,6 +22,9 @@ const entry = (name: string, fields: Partial<IndexEntry> = {}): IndexEntry => ({
   ...fields,
 });
 
+const drilled = (source: string, fields: Partial<DrillResult> = {}) =>
+  ({ results: [{ source, status: 'ok', ...fields }] }) as DrillReport;
+
 async function all<T>(lines: AsyncIterable<T>): Promise<T[]> {
   const found: T[] = [];
   for await (const line of lines) found.push(line);
@@ -31,10 +35,28 @@ describe('the share of the files that one drill restores', () => {
   test.each([0.1, 0.3, 0.5, 1])('has every file in its turn: %s', (size) => {
     const names = Array.from({ length: 2000 }, (_, i) => `file ${i}`);
     const turns = Array.from({ length: Math.ceil(1 / size) }, (_, turn) =>
-      names.filter((one) => isInShare(one, { size, turn })),
+      names.filter((one) => isInShare(one, { size, from: (turn * size) % 1 })),
     );
     expect(new Set(turns.flat()).size).toBe(names.length);
     for (const chosen of turns) expect(Math.abs(chosen.length / names.length - size)).toBeLessThan(0.06);
+  });
+
+  test.each([0.1, 0.3, 0.5])('has every file in its turn, however many other drills there are: %s', (size) => {
+    const names = Array.from({ length: 500 }, (_, i) => `file ${i}`);
+    const restored = new Set<string>();
+    const drills: DrillReport[] = [];
+    for (let turn = 0; turn < Math.ceil(1 / size); turn++) {
+      const from = nextShare(drills, 'web.media', 0.7);
+      for (const name of names) if (isInShare(name, { size, from })) restored.add(name);
+      drills.push(drilled('web.media', { share: size, shareFrom: from }), drilled('db.postgres'));
+      drills.push(drilled('web.media', { share: size, shareFrom: 0, status: 'interrupted' }), drilled('web.other'));
+    }
+    expect(restored.size).toBe(names.length);
+  });
+
+  test('begins at random if no drill has restored a share of the source', () => {
+    const others = [drilled('web.other', { share: 0.5, shareFrom: 0.1 }), drilled('web.media')];
+    expect(nextShare(others, 'web.media', 0.42)).toBe(0.42);
   });
 
   test('is an index that can be restored: with directories, the parts of chosen files and their other names', async () => {
@@ -49,8 +71,8 @@ describe('the share of the files that one drill restores', () => {
     ];
     writeFileSync(from, lines.join(''));
     const to = path.join(directory, 'share');
-    const content = await writeShare(from, to, { size: 0.5, turn: 0 });
-    const chosen = files.filter((name) => isInShare(name, { size: 0.5, turn: 0 }));
+    const content = await writeShare(from, to, { size: 0.5, from: 0 });
+    const chosen = files.filter((name) => isInShare(name, { size: 0.5, from: 0 }));
     const read = await all(readIndexFileLines(to));
     expect(read.filter(({ type }) => type === 'file').map((line) => line.path)).toEqual(chosen);
     expect(read.filter(({ type }) => type === 'part')).toHaveLength(2 * chosen.length);
@@ -71,7 +93,7 @@ describe('the share of the files that one drill restores', () => {
     const root = entry('', { type: 'directory' });
     writeFileSync(from, [root, ...files.map((name) => entry(name)), ...links].map(encodeIndexEntry).join(''));
     const to = path.join(directory, 'share');
-    const content = await writeShare(from, to, { size: 0.5, turn: 1 });
+    const content = await writeShare(from, to, { size: 0.5, from: 0.5 });
     const read = (await all(readIndexFileLines(to))).filter(({ type }) => type !== 'directory');
     const names = read.flatMap((line) => (line.type === 'file' ? [line.path] : []));
     expect(read.flatMap((line) => (line.type === 'hardlink' ? [line.target] : []))).toEqual(names);

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
 import type { HttpDeps } from '../../src/http/deps.ts';
 import { startHttp } from '../../src/http/server.ts';
+import { runningNow } from '../../src/overview/overview.ts';
 import { NOW, serve } from './fixtures.ts';
 
 /** The progress of a run as server-sent events, and what slow clients cannot do. */
@@ -47,6 +48,14 @@ describe('events', () => {
     const text = await readUntil(response, 'event: end');
     expect(text).toContain('event: progress');
     expect(text).toContain('"lines":[{"source":"db.postgres","text":"started"');
+  });
+
+  test('a drill is not called a restore', async () => {
+    const drill = { type: 'start', verb: 'drill', id: RUN.id };
+    const drilling = { ...over(), runsUnderWay: async () => [{ file: '', start: drill }] as never };
+    const page = await (await serve({ over: drilling }).request('/')).text();
+    expect(page).toContain('A drill is in progress');
+    expect(runningNow([{ file: '', start: drill as never }])).toBe(`drill ${RUN.id}`);
   });
 
   test('a reader that comes after the end hears of it at once', async () => {

@@ -71,7 +71,7 @@ test.each<NotifyMode>(['failure', 'change'])(
       return withPolicy(inner, { mode, directory });
     };
     const drill = async (status: DrillReport['status'], notifier = create()) => {
-      const report = { id: 'd', status, results: [{ source: 'db', status }] } as DrillReport;
+      const report = { id: 'd', status, results: [{ source: 'db', status, steps: [] as object[] }] } as DrillReport;
       await notifier.handle({ type: 'drill-finished', report }, new AbortController().signal);
     };
     try {
@@ -93,7 +93,8 @@ test('a good drill of another source does not end the trouble of the one that fa
   const change = withPolicy(inner, { mode: 'change' });
   const always = withPolicy({ ...inner, name: 'other' }, { mode: 'always' });
   const drill = async (source: string, status: DrillReport['status'], notifier: Notifier) => {
-    const report = { id: `${source} ${status}`, status, results: [{ source, status }] } as DrillReport;
+    const results = [{ source, status, steps: [] as object[] }];
+    const report = { id: `${source} ${status}`, status, asked: { sources: [source] }, results } as DrillReport;
     await notifier.handle({ type: 'drill-finished', report }, new AbortController().signal);
   };
   for (const notifier of [change, always]) {
@@ -161,12 +162,13 @@ describe('withPolicy', () => {
       const { notifier, heard } = setup(mode);
       const drilled = async (status: DrillReport['status'], repeated?: boolean) => {
         heard.length = 0;
-        const report = { status, results: [] as DrillReport['results'] } as DrillReport;
+        const results = status === 'failed' ? [] : [{ source: 'db', status, steps: [] as object[] }];
+        const report = { status, results } as DrillReport;
         await notifier.handle({ type: 'drill-finished', report, ...(repeated ? { repeated } : {}) }, signal);
         return heard.length;
       };
       expect([await drilled('failed'), await drilled('unproven'), await drilled('unproven', true)]).toEqual([1, 1, 0]);
-      expect([await drilled('ok'), await drilled('ok'), await drilled('interrupted')]).toEqual([1, 0, 0]);
+      expect([await drilled('ok'), await drilled('ok'), await drilled('interrupted')]).toEqual([0, 0, 0]);
     },
   );
 
@@ -194,3 +196,73 @@ test.each<NotifyMode>(['failure', 'change'])(
     expect(REMIND_AFTER).toBeLessThan(24 * 3_600_000);
   },
 );
+
+describe('the trouble of drills', () => {
+  type Result = Partial<DrillReport['results'][number]> & { status: DrillReport['status'] };
+  const NONE = { source: 'db', place: '/b', steps: [{ name: 'restoring', durationMs: 1 }], checks: [], notes: [] };
+
+  /** Returns what is failing after each drill, and whether a message ends the incident. */
+  async function outcomeOf(...drills: (Partial<Omit<DrillReport, 'results'>> & { results: Result[] })[]) {
+    const heard: { failing: string[] | undefined; over: boolean | undefined }[] = [];
+    const inner: Notifier = {
+      name: 'inner',
+      handle: (event) => {
+        if (event.type !== 'drill-finished') return;
+        heard.push({ failing: event.failing, over: wordsOf(event).incidents[0]?.over });
+      },
+      test: async () => '',
+    };
+    const notifier = withPolicy(inner, { mode: 'always' });
+    for (const { results, ...drill } of drills) {
+      const status = drill.status ?? results[0]?.status ?? 'failed';
+      const all = results.map((one) => ({ ...NONE, ...one }));
+      const times = { id: 'd', project: 'shop', start: '2026-11-20T06:00:00Z', end: '2026-11-20T06:00:01Z' };
+      const report = { ...times, unproven: [], ...drill, status, results: all } as unknown as DrillReport;
+      await notifier.handle({ type: 'drill-finished', report }, new AbortController().signal);
+    }
+    return heard.at(-1);
+  }
+
+  const failed = { results: [{ status: 'failed' as const }] };
+  const KEY_MISSING = { code: 'KEY_MISSING' as const, message: 'no key' };
+
+  test('of a source that is gone ends with the next drill of everything', async () => {
+    const gone = { results: [{ source: 'web', status: 'ok' as const }] };
+    expect(await outcomeOf(failed, gone)).toEqual({ failing: [], over: true });
+    expect(await outcomeOf(failed, { ...gone, asked: { sources: ['web'] } })).toEqual({
+      failing: ['db'],
+      over: undefined,
+    });
+    const error = { code: 'INTERRUPTED' as const, message: 'the next backup is due' };
+    expect(await outcomeOf(failed, { ...gone, error })).toEqual({ failing: ['db'], over: undefined });
+  });
+
+  test('of a drill that could not begin ends with the next one that does, even if a part is not proven', async () => {
+    const unbegun = { status: 'failed' as const, results: [] };
+    const keyless = { results: [{ status: 'unproven' as const, error: KEY_MISSING, steps: [] }] };
+    expect(await outcomeOf(unbegun, keyless)).toEqual({ failing: [], over: true });
+    expect(await outcomeOf(unbegun, { results: [{ status: 'interrupted' }] })).toEqual({
+      failing: ['*'],
+      over: undefined,
+    });
+    expect(await outcomeOf(unbegun, failed)).toEqual({ failing: ['db'], over: false });
+  });
+
+  test.each([
+    ['an old snapshot', { asked: { snapshot: '2026' } }],
+    ['a point in time', { asked: { at: '2026-11-01' } }],
+    ['another place', { asked: { from: '/other' } }],
+  ])('does not end with a good drill of %s', async (_, asked) => {
+    expect(await outcomeOf(failed, { ...asked, results: [{ status: 'ok' }] })).toEqual({
+      failing: ['db'],
+      over: undefined,
+    });
+  });
+
+  test('without a key ends if what was missing is there again, and not if content differed', async () => {
+    const keyless = { results: [{ status: 'unproven' as const, error: KEY_MISSING, steps: [] }] };
+    const missing = { results: [{ status: 'failed' as const, steps: [] }] };
+    expect(await outcomeOf(missing, keyless)).toEqual({ failing: [], over: true });
+    expect(await outcomeOf(failed, keyless)).toEqual({ failing: ['db'], over: undefined });
+  });
+});

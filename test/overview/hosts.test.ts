@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { hostLines } from '../../src/commands/status-text.ts';
 import { type HostState, isTroubled, readHosts } from '../../src/overview/hosts.ts';
+import { decideKept, type KeepSnapshot } from '../../src/plan/keep.ts';
+import { parseKeep } from '../../src/plan/retention.ts';
 import { plainPaint } from '../../src/report/paint.ts';
 import type { Manifest, ManifestSource } from '../../src/store/objects/manifest.ts';
 import type { Repository, SnapshotList } from '../../src/store/repository/repository.ts';
@@ -18,6 +20,12 @@ function manifest(day: number, sources: Record<string, string>, trigger = 'sched
 /** Daily or weekly snapshots of a source, the newest first. */
 function series(newest: number, count: number, every = 1): Manifest[] {
   return Array.from({ length: count }, (_, i) => manifest(newest - i * every, { a: 'ok' }));
+}
+
+/** What retention reads of a snapshot. */
+function forRetention({ id, end }: Manifest, index: number): KeepSnapshot {
+  const at = Date.parse(end);
+  return { id, start: at, end: at, sequence: 1000 - index, safety: false, sources: { a: { status: 'ok' } } };
 }
 
 type Part = Manifest | SnapshotList['damaged'][number] | { unsigned: Manifest };
@@ -82,6 +90,38 @@ describe('the state of all hosts', () => {
       '  ! a: no snapshot for 3 days, usually every 24h. Does its Lifeboat still run?',
     );
     expect(linesOf(late[2])).toContain('  ! a: no snapshot for 18 days, rhythm unknown. Does its Lifeboat still run?');
+  });
+
+  test.each(['7d 4w 12m', '3d 4w 12m', '1d 12m', 'last 2 4w', 'within 48h 12m'])(
+    'notices that a nightly backup stopped three days ago, after retention %s',
+    async (keep) => {
+      const nights = series(25, 200);
+      const policy = parseKeep(keep);
+      if (!('value' in policy)) throw new Error(keep);
+      const rules = new Map([['a', { policy: policy.value }]]);
+      const now = Date.parse(nights[0]?.end ?? '') + 60_000;
+      const kept = decideKept(nights.map(forRetention), rules, { zone: 'UTC', now }).filter(({ keep: it }) => it);
+      const ids = new Set(kept.map(({ id }) => id));
+      expect(ids.size).toBeLessThan(30);
+      const [host] = await read({ a: nights.filter(({ id }) => ids.has(id)) });
+      expect(host?.sources[0]).toMatchObject({ attention: 'late', usualMs: 86_400_000 });
+    },
+  );
+
+  test('backups by hand are no schedule, unless there are no others', async () => {
+    const byHand = (hours: readonly number[]) =>
+      hours.map((hour) => {
+        const end = new Date(NOW.getTime() - hour * 3_600_000).toISOString();
+        return { ...manifest(28, { a: 'ok' }, 'manual'), id: `m${hour}`, end };
+      });
+    const day = [10, 10.1, 10.2, 10.3, 10.4, 10.5, 10.6, 10.7, 10.8];
+    const hosts = await read({
+      'many on a day': byHand(day),
+      'many on a day, and a schedule': [...byHand(day), ...series(27, 5)],
+      weekly: byHand([150, 318, 486, 654]),
+      'weekly, late': byHand([350, 518, 686]),
+    });
+    expect(hosts.filter(isTroubled).map(({ project }) => project)).toEqual(['weekly, late']);
   });
 
   test('judges each source by its own snapshots', async () => {

@@ -105,6 +105,30 @@ describe('offen/docker-volume-backup', () => {
       labels.web?.['lifeboat.exec.pre'],
     );
     expect(renderTranslation(translation)).not.toContain('canary');
+    expect(parse(renderTranslation(translation, 'guard')).services.guard.environment.LIFEBOAT_KEEP).toBe('14d');
+  });
+
+  test.each([
+    ['', 'true', true],
+    ['', 'false', false],
+    ['BACKUP_STOP_DURING_BACKUP_LABEL: shop,', 'shop', true],
+    ['BACKUP_STOP_DURING_BACKUP_LABEL: shop,', 'true', false],
+  ])('with "%s", a service with the value %s stops: %s', async (env, value, stops) => {
+    const { labels } = await translate(
+      translateOffen,
+      `services:
+  web:
+    image: x
+    volumes: ["media:/m", "home:/home"]
+    labels: { docker-volume-backup.stop-during-backup: "${value}" }
+  backup:
+    image: offen/docker-volume-backup:v2
+    environment: { ${env} BACKUP_RETENTION_DAYS: "14" }
+    volumes: ["media:/backup/media:ro", "home:/backup/home:ro"]
+`,
+    );
+    // A volume above the data directories of Postgres is no database.
+    expect(labels.web).toEqual({ 'lifeboat.volumes': 'media,home', ...(stops ? { 'lifeboat.stop': 'true' } : {}) });
   });
 
   test('without a container of it, labels still have a meaning', async () => {
@@ -138,6 +162,7 @@ describe('stack-back', () => {
     ['stack-back.volumes: true, stack-back.volumes.exclude: files', '', 'media'],
     ['stack-back.volumes: true, stack-back.volumes.include: "files,nope"', '', '/srv/files'],
     ['restic-compose-backup.volumes: true', 'EXCLUDE_BIND_MOUNTS: 1', 'media'],
+    ['stack-back.volumes: true', 'EXCLUDE_BIND_MOUNTS: "false"', 'media,/srv/files'],
     ['', 'AUTO_BACKUP_ALL: True', 'media,/srv/files'],
     ['stack-back.volumes: False', 'AUTO_BACKUP_ALL: True', undefined],
     ['', '', undefined],
@@ -146,6 +171,25 @@ describe('stack-back', () => {
     expect(found.labels.db).toEqual({ 'lifeboat.postgres': 'true' });
     expect(found.labels.web?.['lifeboat.volumes']).toBe(expected);
     expect(found.labels.backup).toBeUndefined();
+  });
+
+  test('servers of MySQL that stack-back dumps by itself stop, and mounts that are only read are named', async () => {
+    const { labels, notes } = await translate(
+      translateStackBack,
+      `services:
+  maria: { image: "mariadb:11", volumes: ["maria:/var/lib/mysql"] }
+  refused: { image: "mysql:9", volumes: ["mysql:/var/lib/mysql"], labels: { stack-back.mysql: "false" } }
+  web: { image: x, volumes: ["media:/m", "shared:/s:ro"] }
+  backup: { image: x, environment: { RESTIC_REPOSITORY: /r, AUTO_BACKUP_ALL: "true" } }
+`,
+    );
+    expect(labels).toEqual({
+      maria: { 'lifeboat.volumes': 'maria', 'lifeboat.stop': 'true' },
+      refused: { 'lifeboat.volumes': 'mysql' },
+      web: { 'lifeboat.volumes': 'media' },
+    });
+    expect(notes.join('\n')).toContain('maria: Lifeboat makes no dumps of MySQL and MariaDB');
+    expect(notes.join('\n')).toContain('web only reads shared.');
   });
 
   test('settings, and the server of another database', async () => {

@@ -8,7 +8,7 @@ import { withFiles } from './files.ts';
 const SHOP = `services:
   db: { image: "postgres:17", labels: { lifeboat.postgres: "true" } }
   web: { image: example/web, labels: { lifeboat.volumes: "true" } }
-  stats: { image: "postgres:16", labels: ["lifeboat.postgres=true"] }
+  stats: { image: "postgres:16", labels: ["lifeboat.postgres=Yes"] }
   backup: { image: "ghcr.io/example/lifeboat:0.1.0" }
 `;
 

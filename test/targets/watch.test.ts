@@ -202,6 +202,10 @@ test('listeners hear every few minutes whether WAL is received', async () => {
   await check(plan);
   await check(plan);
   expect(events).toEqual([{ type: 'wal-seen', sources: ['db.postgres'], failing: [] }]);
+  // A receiver that hangs says nothing more.
+  clock = new Date(clock.getTime() + HOUR);
+  await start()(plan);
+  expect(events.at(-1)).toEqual({ type: 'wal-seen', sources: ['db.postgres'], failing: ['db.postgres'] });
   await memory.saveState('db.postgres', receiver('failed'));
   await start()(plan);
   expect(events[1]).toMatchObject({ failing: ['db.postgres'] });

@@ -33,12 +33,13 @@ const open = () =>
     },
     { server: 'db.postgres', containerName: 'shop-db-1' } as BaseSource,
   );
-const state: SlotState = { inserting: 100n, flushed: 100n, timeline: 1, at: '2026-11-20T03:00:00.000Z' };
+const position = { inserting: 100n, flushed: 100n, timeline: 1, at: '2026-11-20T03:00:00.000Z' };
+const state: SlotState = { ...position, slot: { active: true, received: 100n, reported: true } };
 const gone = new LifeboatError('PG_UNREACHABLE', 'the server does not answer');
 
 test('a failure is an alarm once it has lasted a minute, once, and its end is reported', async () => {
   const status = open();
-  await status.received(state, {});
+  await status.stored(state, {});
   // An earlier agent may have given an alarm that is over now.
   expect(alarms).toEqual([['db.postgres', true]]);
   alarms = [];
@@ -51,7 +52,7 @@ test('a failure is an alarm once it has lasted a minute, once, and its end is re
   clock = 90_000;
   await status.failed(gone);
   expect(alarms).toEqual([[expect.stringContaining('the server does not answer'), false]]);
-  await status.received(state, {});
+  await status.stored(state, {});
   expect(alarms).toHaveLength(2);
   expect(alarms[1]?.[1]).toBe(true);
 });
@@ -61,14 +62,14 @@ test('a restart of the server is no alarm', async () => {
   for (const at of [0, 70_000, 140_000]) {
     clock = at;
     await status.failed(gone);
-    await status.received(state, {});
+    await status.stored(state, {});
   }
   expect(alarms.filter(([, over]) => !over)).toEqual([]);
 });
 
 test('a new daemon continues with the position that was confirmed, for the same server alone', async () => {
   const confirmed = { timeline: 1, lsn: '0/64', at: '2026-11-20T02:00:00.000Z' };
-  await open().received(state, { confirmed, stored: 100n });
+  await open().stored(state, { confirmed, stored: 100n });
   saved = { ...(saved as ReceiverState), systemId: '1' };
   const same = open();
   await same.remember();
@@ -80,4 +81,30 @@ test('a new daemon continues with the position that was confirmed, for the same 
   expect(other.isOf('2')).toBe(false);
   await other.connected('2', 'slot');
   expect(saved?.confirmed).toBeUndefined();
+});
+
+test('a receiver that ends after each start is a failure, although the little that there is gets stored', async () => {
+  const status = open();
+  for (const at of [0, 30_000, 61_000]) {
+    clock = at;
+    await status.failed(new LifeboatError('EXEC_FAILED', 'pg_receivewal ended'));
+    await status.stored({ ...position, slot: { active: true, received: 100n } }, {});
+  }
+  expect(saved?.state).toBe('failed');
+  expect(alarms).toEqual([[expect.stringContaining('pg_receivewal ended'), false]]);
+});
+
+test('a receiver that works is none while nothing can be stored', async () => {
+  const status = open();
+  await status.failed(new LifeboatError('DEST_UNREACHABLE', 'no answer'));
+  await status.followed(state);
+  expect(saved?.state).toBe('failed');
+  await status.stored(state, {});
+  await status.followed({ ...state, at: '2026-11-20T03:00:05.000Z' });
+  expect(saved?.state).toBe('receiving');
+});
+
+test('a destination that hung for minutes is an alarm at once', async () => {
+  await open().failed(gone, 900_000);
+  expect(alarms).toHaveLength(1);
 });

@@ -1,8 +1,10 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
+import type { Destination } from '../../src/destinations/destination.ts';
 import type { BaseSource } from '../../src/plan/model.ts';
 import type { Session } from '../../src/sources/postgres/server/session.ts';
 import type { Tools } from '../../src/sources/postgres/server/tools.ts';
@@ -35,6 +37,9 @@ let receive: ((start: number) => Promise<void> | void) | undefined;
 let alarms: string[];
 let bases: number;
 let makeBase: ((signal: AbortSignal) => Promise<boolean>) | undefined;
+/** the destination takes no segments */
+let isHung: boolean;
+let onHung: () => void;
 let stop: AbortController;
 
 beforeEach(() => {
@@ -43,6 +48,8 @@ beforeEach(() => {
   mkdirSync(spool, { recursive: true });
   bench = new WalBench();
   [starts, alarms, bases, received, receive, makeBase] = [[], [], 0, undefined, undefined, undefined];
+  isHung = false;
+  onHung = () => undefined;
   stop = new AbortController();
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
@@ -58,7 +65,7 @@ async function one(sql: string): Promise<object> {
   if (sql.includes('pg_create_physical_replication_slot')) received = flushed;
   const lsn = formatLsn(flushed);
   const at = received === undefined ? undefined : formatLsn(received);
-  const slot = at === undefined ? { active: null } : { active: 'true', kept: at, received: at };
+  const slot = at === undefined ? { active: null } : { active: 'true', kept: at, received: at, reported: 'true' };
   return { at: new Date().toISOString(), inserting: lsn, flushed: lsn, timeline: '00000001', directory: '/d', ...slot };
 }
 
@@ -75,6 +82,12 @@ async function run(argv: readonly string[], signal: AbortSignal): Promise<string
   return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
 }
 
+function hang(body: Readable, signal: AbortSignal | undefined): Promise<never> {
+  body.destroy();
+  onHung();
+  return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+}
+
 function makeReceiver(): Receiver {
   const session = { versionNumber: 170000, one, all, close: async () => undefined } as unknown as Session;
   const tools = {
@@ -82,10 +95,17 @@ function makeReceiver(): Receiver {
     connection: { user: 'postgres', host: '127.0.0.1', port: 5432, application: 'x' },
     ...{ session: async () => session, control: async () => session },
   } as unknown as Tools;
-  const repository = { ...bench.repository, snapshots: async () => ({ snapshots: [], damaged: [] }) };
+  const put: Destination['put'] = (key, body, options) =>
+    isHung ? hang(body, options?.signal) : bench.destination.put(key, body, options);
+  const repository = {
+    ...bench.repository,
+    destination: { ...bench.destination, put },
+    snapshots: async () => ({ snapshots: [], damaged: [] }),
+  };
   const deps: ReceiverDeps = {
     ...{ project: 'shop', home: async () => 'here', memory: openReceiverMemory(root), spool: join(root, 'spool') },
     ...{ log: silentLog, now: () => new Date(), alarmOver: () => undefined, feed: () => undefined },
+    stallTimeoutMs: 60_000,
     alarm: (_topic, _source, { message }) => void alarms.push(message),
     repository: async () => repository as unknown as Repository,
     openTools: async () => tools,
@@ -115,7 +135,7 @@ async function storeSome(): Promise<void> {
 async function runUntil(done: () => Promise<boolean>): Promise<void> {
   const running = makeReceiver().run(stop.signal);
   try {
-    await expect.poll(done, { timeout: 10_000 }).toBe(true);
+    await expect.poll(done, { timeout: 25_000 }).toBe(true);
   } finally {
     stop.abort();
     await running;
@@ -138,6 +158,54 @@ test('a slot that was dropped at its limit is not taken back, and a base backup 
   // What the dropped slot had confirmed is stored first.
   expect(stored?.partials).toMatchObject([{ name: name(2), to: 6000 }]);
   expect(stored?.gaps).toMatchObject([{ why: expect.stringContaining('and the limit is 1.0 GiB') }]);
+});
+
+test('while the destination takes nothing, the slot is dropped at its limit', async () => {
+  await storeSome();
+  receive = () => {
+    put(name(2));
+    isHung = true;
+  };
+  onHung = () => {
+    flushed = startOf(2000, SIZE);
+  };
+  await runUntil(async () => alarms.length > 0);
+  expect(alarms[0]).toContain('so Lifeboat dropped the replication slot');
+});
+
+test('while the destination takes nothing, the spool does not grow beyond its limit', async () => {
+  await storeSome();
+  let ended = false;
+  receive = () => {
+    put(name(2));
+    isHung = true;
+    // It takes no block of the disk.
+    writeFileSync(join(spool, 'many'), '');
+    truncateSync(join(spool, 'many'), 6 * 1024 ** 3);
+  };
+  const state = () => openReceiverMemory(root).state(SOURCE);
+  await runUntil(async () => {
+    ended ||= (await state())?.error?.code === 'SPOOL_FULL';
+    return ended;
+  });
+});
+
+test('segments that wait are stored before they fill the spool, however long the interval is', async () => {
+  await storeSome();
+  source.rpoMs = 30 * 60_000;
+  receive = async () => {
+    rmSync(join(spool, `${name(2)}.partial`));
+    put(name(2));
+    await expect.poll(async () => (await wal())?.segments.length).toBe(2);
+    for (let number = 3; number < 20; number++) put(name(number));
+    flushed = startOf(20, SIZE);
+    received = flushed;
+  };
+  try {
+    await runUntil(async () => (await wal())?.segments.length === 19);
+  } finally {
+    source.rpoMs = 20;
+  }
 });
 
 test('the reason of a gap that never came is not that of a later one', async () => {

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { parseDf } from '../../src/sources/postgres/facts/disk.ts';
 import type { SlotState } from '../../src/sources/postgres/wal/slot.ts';
 import { isSpent, judgeSlot, Progress, positions } from '../../src/wal/slot-watch.ts';
+import { isAtLimit } from '../../src/wal/spool-limit.ts';
 
 const GIB = 1024 ** 3;
 const disk = (total: number, free = total) => ({ total: total * GIB, free: free * GIB });
@@ -46,6 +47,16 @@ describe('the WAL that a server keeps for a slot', () => {
   test('begins where the slot does, however far the receiver is', () => {
     expect(positions(state(1, { received: 100n + BigInt(GIB) })).kept).toBe(GIB);
   });
+});
+
+test.each<[string, number, ReturnType<typeof disk>, boolean]>([
+  ['little', 0.2, disk(10), false],
+  ['a tenth of the disk', 1, disk(10), true],
+  ['5 GiB', 5, disk(500), true],
+  ['a part on a disk that is nearly full', 0.2, disk(10, 0.4), true],
+  ['little on a disk that is nearly full', 0.05, disk(10, 0.4), false],
+])('the WAL in the spool: %s', (_, size, space, isFull) => {
+  expect(isAtLimit(size * GIB, space)).toBe(isFull);
 });
 
 describe('the progress of a receiver', () => {

@@ -16,7 +16,7 @@ import type { KeepPolicy, Note, PlannedSource, Problem } from '../../plan/model.
 import type { PruneResult } from '../../prune/prune.ts';
 import type { DrillReport } from '../../report/drill-report.ts';
 import type { CopyReport, RunReport } from '../../report/events.ts';
-import type { DrillsReport } from '../../report/terminal/drills-text.ts';
+import type { DrillsReport } from '../../report/terminal/listed-drill.ts';
 import type { Probed } from '../../report/terminal/listing.ts';
 import type { Forgotten } from '../../restore/all/forget-all.ts';
 import type { RestoreResult } from '../../restore/context.ts';

@@ -1,5 +1,5 @@
 import type { DrillCheck, DrillReport, DrillResult } from '../../report/drill-report.ts';
-import { drillHeadline } from '../../report/drill-text.ts';
+import { drillHeadline, withTarget } from '../../report/drill-text.ts';
 import { formatAge, formatAgo, formatCount, formatDuration, formatWhen, oneLine, plural } from '../../report/format.ts';
 import { command, type Html, html, joinNames, prose, type Tone, time } from './text.ts';
 
@@ -10,7 +10,7 @@ const WORDS: Record<DrillReport['status'], string> = {
   ok: 'everything equal',
   failed: 'failed',
   interrupted: 'ended early',
-  unproven: 'not proven: no key to decrypt it',
+  unproven: 'proved only a part',
 };
 
 /** Renders the list of drills, newest first. */
@@ -42,16 +42,17 @@ ${notProven}${results.map((result) => drilledSource(result, { now, zone }))}`;
 }
 
 function drilledSource(result: DrillResult, when: When): Html {
-  const { source, status, snapshot, heldAt, ageMs, place, image, version, restoreMs, summary, checks, notes, error } =
-    result;
+  const { source, status, snapshot, heldAt, ageMs, place, image, version, restoreMs, summary, checks, notes } = result;
+  const { rpo, rto, share, error } = result;
   const facts: [string, Html | string][] = [
     ...(snapshot === undefined
       ? []
       : [['Snapshot', html`<a href="/snapshots/${snapshot}">${snapshot}</a>`] as [string, Html]]),
     ...(heldAt === undefined ? [] : [['Data of', formatWhen(new Date(heldAt), when)] as [string, string]]),
-    ...(ageMs === undefined ? [] : [['Age at the drill', formatAge(ageMs)] as [string, string]]),
+    ...(ageMs === undefined ? [] : [['Age at the drill', withTarget(formatAge(ageMs), rpo)] as [string, string]]),
     ['Read from', oneLine(place)],
-    ...(restoreMs === undefined ? [] : [['Restored in', tookText(restoreMs)] as [string, string]]),
+    ...(restoreMs === undefined ? [] : [['Restored in', withTarget(tookText(restoreMs), rto)] as [string, string]]),
+    ...(share === undefined ? [] : [['Restored files', `a share of ${shareText(share)}`] as [string, string]]),
     ...(version === undefined ? [] : [['Restored on', `Postgres ${oneLine(version)}`] as [string, string]]),
     ...(image === undefined ? [] : [['Image', oneLine(image.digest ?? image.id)] as [string, string]]),
   ];
@@ -71,6 +72,10 @@ function drilledSource(result: DrillResult, when: When): Html {
 /** A time of a restore, milliseconds: small sources take less than a second. */
 function tookText(ms: number): string {
   return ms < 1000 ? 'under 1s' : formatDuration(ms);
+}
+
+function shareText(share: number): string {
+  return `${Math.max(1, Math.round(share * 100))} %`;
 }
 
 /** A value of a check. Counts get thousands separators. */
@@ -97,7 +102,9 @@ function checkRow({ name, of, result, expected, found, detail, differences = [] 
 
 /** Says in a card how the last drill of a source went. */
 export function drillFact({ report, result }: { report: DrillReport; result: DrillResult }, now: Date): Html {
-  const took = result.restoreMs === undefined ? '' : ` · restored in ${tookText(result.restoreMs)}`;
+  const { share, restoreMs } = result;
+  const part = share === undefined ? '' : ` a share of ${shareText(share)}`;
+  const took = restoreMs === undefined ? '' : ` · restored${part} in ${tookText(restoreMs)}`;
   const ago = time(report.end, formatAgo(new Date(report.end), now));
   return html`<a href="/drills/${report.id}">${ago}</a> · ${WORDS[result.status]}${took}`;
 }

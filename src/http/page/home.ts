@@ -61,7 +61,7 @@ function cardInputs({ overview, runs, drills, now }: HomeInput): CardInput[] {
   const planned = new Map(plan.sources.map((one) => [one.name, one]));
   const all = overview.sources.map((source): CardInput => {
     const of = planned.get(source.name);
-    const drill = lastDrillOf(drills, source.name);
+    const drill = lastDrillOf(drills, source.name, { home: overview.destination });
     const its = windows.find(({ name }) => name === source.name);
     return {
       source,

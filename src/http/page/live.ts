@@ -1,13 +1,14 @@
 import type { RunProgress, SourceProgress } from '../../overview/progress-file.ts';
 import { formatAgo, oneLine } from '../../report/format.ts';
 import { renderProgress } from '../../report/text.ts';
+import type { RunVerb } from '../../run/journal.ts';
 import { type Html, html, time } from './text.ts';
 
 /** The run in progress. */
 export interface Live {
-  verb: 'backup' | 'restore';
+  verb: RunVerb;
   id: string;
-  /** ISO time; absent for a restore */
+  /** ISO time; only of a backup */
   start?: string;
   /** absent if the run has not said anything yet */
   progress?: RunProgress;

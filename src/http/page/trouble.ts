@@ -31,7 +31,7 @@ export function troubleOf({ windows, drilled, targets = [] }: Known): Trouble | 
 
 /** Returns the trouble of each source whose backups are good, by its name. */
 export function findTroubles(
-  { sources, windows, targets }: Pick<Overview, 'sources' | 'windows' | 'targets'>,
+  { sources, windows, targets, destination }: Pick<Overview, 'sources' | 'windows' | 'targets' | 'destination'>,
   drills: readonly DrillReport[],
 ): Map<string, Trouble> {
   const found = new Map<string, Trouble>();
@@ -39,7 +39,7 @@ export function findTroubles(
     if (attention !== null) continue;
     const trouble = troubleOf({
       windows: windows.find((one) => one.name === name),
-      drilled: drilledOf(drills, name),
+      drilled: drilledOf(drills, name, destination),
       targets: targets.find((one) => one.name === name)?.targets,
     });
     if (trouble) found.set(name, trouble);
@@ -47,7 +47,7 @@ export function findTroubles(
   return found;
 }
 
-function drilledOf(drills: readonly DrillReport[], name: string): Known['drilled'] {
-  const status = lastDrillOf(drills, name)?.result.status;
+function drilledOf(drills: readonly DrillReport[], name: string, home: string): Known['drilled'] {
+  const status = lastDrillOf(drills, name, { home })?.result.status;
   return status === 'ok' || status === 'failed' ? status : undefined;
 }

@@ -115,13 +115,15 @@ function lastText({ sources, last, found }: Overview, now: Date): string {
 }
 
 /** The oldest proof counts: everything was proven by then. A source without a proof is not counted as proven. */
-function drillText({ sources, plan }: Overview, now: Date, drills: readonly DrillReport[]): string {
-  const failed = sources.filter(({ name }) => lastDrillOf(drills, name)?.result.status === 'failed');
+function drillText({ sources, plan, destination: home }: Overview, now: Date, drills: readonly DrillReport[]): string {
+  const failed = sources.filter(({ name }) => lastDrillOf(drills, name, { home })?.result.status === 'failed');
   if (failed.length > 0) return `The last drill of ${joinNames(failed.map(({ name }) => name))} failed.`;
   // A drill of a database restores its snapshot. Base backups are proven by recoveries.
   const base = new Set(plan.sources.flatMap(({ kind, name }) => (kind === 'base' ? [name] : [])));
   const all = sources.filter(({ name }) => !base.has(name));
-  const proofs = all.flatMap(({ name }) => lastDrillOf(drills, name, ['ok'])?.report.end ?? []).sort();
+  const proofs = all
+    .flatMap(({ name }) => lastDrillOf(drills, name, { statuses: ['ok'], home })?.report.end ?? [])
+    .sort();
   const [oldest] = proofs;
   if (oldest === undefined) return '';
   const ago = formatAgo(new Date(oldest), now);

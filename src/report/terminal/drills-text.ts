@@ -1,140 +1,161 @@
-import type { DrillReport, DrillResult } from '../drill-report.ts';
+import type { DrillResult } from '../drill-report.ts';
 import { checkText } from '../drill-text.ts';
-import { formatAge, formatDuration, oneLine, plural } from '../format.ts';
+import { formatAge, formatDuration, plural } from '../format.ts';
+import { ageText, askedBy, type DrillsReport, type ListedDrill, outcome, restoreText } from './listed-drill.ts';
+import { head, plain, row, utc } from './markdown.ts';
 
-/** One source's part of a stored drill. */
+/** One source's part of a stored drill; without a result, the drill came to no source. */
 interface Row {
-  drill: DrillReport & { signature?: string };
-  result: DrillResult;
-}
-
-/** The evidence of a period, as `lifeboat drills` reads it. */
-export interface DrillsReport {
-  project: string;
-  /** ISO time of the start of the period; absent: all evidence */
-  since?: string;
-  /** newest first */
-  drills: readonly (DrillReport & { signature?: string })[];
-  /** evidence that is unreadable, changed or missing */
-  problems: readonly { id: string; error: { code: string; message: string } }[];
+  drill: ListedDrill;
+  result?: DrillResult;
 }
 
 /** Writes the evidence as a report for people and auditors, in Markdown. */
 export function drillsMarkdown(report: DrillsReport, now: Date): string {
   const rows = rowsOf(report);
-  const failed = rows.filter(({ result }) => result.status === 'failed');
-  const period = report.since === undefined ? 'all drills' : `drills since ${time(report.since)}`;
+  const period = report.since === undefined ? 'All drills' : `Drills since ${utc(report.since)}`;
   return [
-    `# Restore tests of ${cell(report.project)}`,
+    `# Restore tests of ${plain(report.project)}`,
     '',
-    `${period[0]?.toUpperCase()}${period.slice(1)}, written ${time(now.toISOString())}. Each drill restored snapshots into throwaway containers and compared them with what was recorded when they were made.`,
+    `${period}, written ${utc(now.toISOString())}. Each drill restored snapshots into throwaway containers and compared them with what was recorded when they were made.`,
     '',
-    `- Drills: ${report.drills.length}. Restores: ${rows.length}, of them failed: ${failed.length}.`,
-    ...sourceLines(rows),
-    `- Evidence: ${evidenceText(report)}`,
+    ...summaryLines(report, rows),
     '',
-    '| when | source | snapshot | age of the data | result | restored in | checks | place | image | asked by |',
-    '|---|---|---|---|---|---|---|---|---|---|',
-    ...rows.map((row) => `| ${columns(row).map(cell).join(' | ')} |`),
-    ...(failed.length === 0 ? [] : ['', '## What failed', '', ...failed.flatMap((row) => failureLines(row))]),
+    ...head(COLUMNS),
+    ...rows.map((one) => row(columns(one))),
+    ...section('What failed, and what was done about it', rows.filter(isFailed).flatMap(failureLines)),
+    ...section(
+      'What was not proven',
+      repeated(report.drills, ({ unproven }) => unproven),
+    ),
+    ...section('Notes', repeated(report.drills, notesOf)),
+    ...section(
+      'Problems of the evidence',
+      [...report.problems, ...(report.unsigned ?? [])].map(
+        ({ id, error }) => `- ${plain(id)}: ${plain(error.message)} (${plain(error.code)})`,
+      ),
+    ),
     '',
   ].join('\n');
 }
 
-/** Returns a time that is right whenever the report is read: `2026-11-19 12:00 UTC`. */
-function time(iso: string): string {
-  return `${iso.slice(0, 16).replace('T', ' ')} UTC`;
+/** Returns a row for each source of each drill, and one for a drill that came to no source. */
+export function rowsOf({ drills }: Pick<DrillsReport, 'drills'>): Row[] {
+  return drills.flatMap((drill): Row[] => {
+    return drill.results.length === 0 ? [{ drill }] : drill.results.map((result) => ({ drill, result }));
+  });
 }
 
-/** The longest restore of each source is what a recovery must reckon with. */
-function sourceLines(rows: readonly Row[]): string[] {
-  return [...Map.groupBy(rows, ({ result }) => result.source)].map(([source, all]) => {
-    const times = all.flatMap(({ result }) => (result.status === 'ok' ? (result.restoreMs ?? []) : []));
-    const ages = all.flatMap(({ result }) => result.ageMs ?? []);
-    const longest = times.length === 0 ? 'never restored' : `longest restore ${formatDuration(Math.max(...times))}`;
-    const oldest = ages.length === 0 ? '' : `, oldest data ${formatAge(Math.max(...ages))}`;
-    return `- ${cell(source)}: ${plural(all.length, 'restore')}, ${longest}${oldest}.`;
+function section(title: string, lines: readonly string[]): string[] {
+  return lines.length === 0 ? [] : ['', `## ${title}`, '', ...lines];
+}
+
+function isFailed({ drill, result }: Row): boolean {
+  return (result ?? drill).status === 'failed';
+}
+
+function summaryLines(report: DrillsReport, rows: readonly Row[]): string[] {
+  const results = rows.flatMap(({ result }) => result ?? []);
+  const of = (status: DrillResult['status']) => results.filter((one) => one.status === status).length;
+  const unbegun = rows.filter(({ drill, result }) => !result && drill.status === 'failed').length;
+  const counted = [
+    `of them failed: ${of('failed')}`,
+    ...(of('unproven') > 0 ? [`proved only in part: ${of('unproven')}`] : []),
+    ...(of('interrupted') > 0 ? [`ended early: ${of('interrupted')}`] : []),
+  ];
+  const more = unbegun > 0 ? `, of them could not begin: ${unbegun}` : '';
+  return [
+    `- Drills: ${report.drills.length}${more}. Restores: ${results.length}, ${counted.join(', ')}.`,
+    ...sourceLines(results),
+    `- Evidence: ${evidenceText(report)}`,
+  ];
+}
+
+/** The longest whole restore of each source is what a recovery must reckon with. */
+function sourceLines(results: readonly DrillResult[]): string[] {
+  return [...Map.groupBy(results, ({ source }) => source)].map(([source, all]) => {
+    const good = all.filter(({ status, restoreMs }) => status === 'ok' && restoreMs !== undefined);
+    const times = good.flatMap(({ restoreMs, share }) => (share === undefined ? (restoreMs ?? []) : []));
+    const ages = all.flatMap(({ ageMs }) => ageMs ?? []);
+    const missed = all.filter(({ rpo, rto }) => rpo?.met === false || rto?.met === false).length;
+    const parts = [
+      plural(all.length, 'restore'),
+      times.length > 0
+        ? `longest restore ${formatDuration(Math.max(...times))}`
+        : good.length > 0
+          ? 'restored only in parts'
+          : 'never restored',
+      ...(ages.length === 0 ? [] : [`oldest data ${formatAge(Math.max(...ages))}`]),
+      ...(missed === 0 ? [] : [`targets not met: ${missed}`]),
+    ];
+    return `- ${plain(source)}: ${parts.join(', ')}.`;
   });
 }
 
 function evidenceText({ drills, problems }: DrillsReport): string {
   const signed = drills.filter(({ signature }) => signature === 'signed').length;
-  const chain =
-    problems.length === 0
-      ? 'the chain is complete'
-      : `${plural(problems.length, 'problem')}: ${problems.map(({ error }) => cell(error.message)).join('; ')}`;
+  const chain = problems.length === 0 ? 'the chain is complete' : `${plural(problems.length, 'problem')}, see below`;
   return `${signed} of ${drills.length} signed and verified; ${chain}.`;
 }
 
+const COLUMNS = [
+  ...['when', 'source', 'snapshot', 'age of the data', 'result', 'restored in', 'checks', 'place', 'image', 'asked by'],
+  ...['drill', 'signature'],
+];
+
 function columns({ drill, result }: Row): string[] {
-  const bad = result.checks.filter(({ result: how }) => how === 'failed').length;
-  const skipped = result.checks.filter(({ result: how }) => how === 'skipped').length;
-  const counted = [
-    `${result.checks.length - bad - skipped} ok`,
+  const of = [drill.id, drill.signature ?? ''];
+  if (!result) return [utc(drill.start), '', '', '', unbegunText(drill), '', '', '', '', askedBy(drill), ...of];
+  const { source, snapshot = '', place, image } = result;
+  const restored = [ageText(result), outcome(result), restoreText(result), checksText(result)];
+  const images = image?.digest ?? image?.id.slice(0, 19) ?? '';
+  return [utc(drill.start), source, snapshot, ...restored, place, images, askedBy(drill), ...of];
+}
+
+function unbegunText(drill: ListedDrill): string {
+  return drill.error ? `${outcome(drill)}: ${drill.error.message} (${drill.error.code})` : outcome(drill);
+}
+
+function checksText({ checks }: DrillResult): string {
+  const bad = checks.filter(({ result }) => result === 'failed').length;
+  const skipped = checks.filter(({ result }) => result === 'skipped').length;
+  const parts = [
+    `${checks.length - bad - skipped} ok`,
     ...(bad > 0 ? [`${bad} failed`] : []),
     ...(skipped > 0 ? [`${skipped} not checked`] : []),
   ];
-  return [
-    ...[
-      time(drill.start),
-      result.source,
-      result.snapshot ?? '',
-      result.ageMs === undefined ? '' : formatAge(result.ageMs),
-    ],
-    ...[result.status, result.restoreMs === undefined ? '' : formatDuration(result.restoreMs), counted.join(', ')],
-    ...[result.place, result.image?.digest ?? result.image?.id.slice(0, 19) ?? '', drill.by ?? drill.trigger],
-  ];
+  return parts.join(', ');
 }
 
 function failureLines({ drill, result }: Row): string[] {
-  const failed = result.checks.filter(({ result: how }) => how === 'failed');
+  const failed = result?.checks.filter((check) => check.result === 'failed') ?? [];
+  const error = result ? result.error : drill.error;
+  const what = error ? `${error.message} (${error.code})` : plural(failed.length, 'check');
   return [
-    `- ${time(drill.start)}, ${cell(result.source)}: ${result.error ? `${cell(result.error.message)} (${cell(result.error.code)})` : plural(failed.length, 'check')}`,
+    `- ${utc(drill.start)}, ${plain(result?.source ?? 'the whole drill')}: ${plain(what)}`,
     ...failed.flatMap((check) => [
-      `  - ${cell(checkText(check))}`,
-      ...(check.differences ?? []).map((one) => `    - ${cell(one)}`),
+      `  - ${plain(checkText(check))}`,
+      ...(check.differences ?? []).map((one) => `    - ${plain(one)}`),
     ]),
+    `  - ${correctedText(drill, result?.source ?? '*')}`,
   ];
 }
 
-const CSV_COLUMNS = [
-  ...['drill', 'start', 'end', 'trigger', 'by', 'source', 'kind', 'status', 'snapshot', 'held_at', 'age_ms'],
-  ...['place', 'image', 'image_recorded', 'version', 'restore_ms', 'checks_ok', 'checks_failed', 'checks_skipped'],
-  ...['error', 'signature'],
-] as const;
+/** Returns what was done about a failure, as later evidence shows it. */
+export function correctedText({ corrected = {} }: ListedDrill, source: string): string {
+  const by = Object.hasOwn(corrected, source) ? corrected[source] : undefined;
+  return by === undefined ? 'Not corrected yet: no later drill proves it.' : `Corrected by drill ${plain(by)}.`;
+}
 
-/** Writes the evidence as CSV (RFC 4180), one line for each source of a drill. */
-export function drillsCsv(report: DrillsReport): string {
-  const lines = rowsOf(report).map(({ drill, result }) => {
-    const count = (how: string) => result.checks.filter((one) => one.result === how).length;
-    const values: Record<(typeof CSV_COLUMNS)[number], unknown> = {
-      ...{ drill: drill.id, start: drill.start, end: drill.end, trigger: drill.trigger, by: drill.by },
-      ...{ source: result.source, kind: result.kind, status: result.status, snapshot: result.snapshot },
-      ...{ held_at: result.heldAt, age_ms: result.ageMs, place: result.place },
-      ...{ image: result.image?.digest ?? result.image?.id, image_recorded: result.image?.recorded },
-      ...{ version: result.version, restore_ms: result.restoreMs },
-      ...{ checks_ok: count('ok'), checks_failed: count('failed'), checks_skipped: count('skipped') },
-      ...{ error: result.error && `${result.error.message} (${result.error.code})`, signature: drill.signature },
-    };
-    return CSV_COLUMNS.map((name) => csvValue(values[name])).join(',');
+function notesOf({ results }: ListedDrill): string[] {
+  return results.flatMap(({ source, notes }) => notes.map((note) => `${source}: ${note}`));
+}
+
+/** Lists texts of drills, each once: most drills of a period say the same. */
+function repeated(drills: readonly ListedDrill[], of: (drill: ListedDrill) => readonly string[]): string[] {
+  const all = drills.flatMap((drill) => [...new Set(of(drill))].map((text) => ({ text, at: drill.start })));
+  return [...Map.groupBy(all, ({ text }) => text)].map(([text, found]) => {
+    const last = utc(found.map(({ at }) => at).reduce((a, b) => (a > b ? a : b)));
+    return `- ${plain(text)} (${found.length === 1 ? last : `${found.length} drills, the last one ${last}`})`;
   });
-  return [CSV_COLUMNS.join(','), ...lines].join('\r\n');
-}
-
-function rowsOf({ drills }: DrillsReport): Row[] {
-  return drills.flatMap((drill) => drill.results.map((result) => ({ drill, result })));
-}
-
-/** Spreadsheets run a text that begins like this as a formula. */
-const FORMULA = /^[=+\-@\t\r]/;
-
-function csvValue(value: unknown): string {
-  const text = value === undefined ? '' : String(value);
-  const safe = typeof value === 'string' && FORMULA.test(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-}
-
-/** Escapes a text for a cell of a Markdown table. The evidence comes from a place that others may write to. */
-function cell(text: string): string {
-  return oneLine(text).replace(/[\\`*_[\]<>|~]/g, '\\$&');
 }

@@ -10,13 +10,14 @@ interface Choice {
   snapshot?: string;
   accepted?: object;
   otherRepository?: boolean;
+  isCopy?: boolean;
   only?: string[];
 }
 
-/** Returns the names that are restored, for snapshots given newest first. */
-async function choose(
+/** Chooses sources, for snapshots given newest first. */
+async function chooseAll(
   snapshots: { id: string; sources: Record<string, string>; trigger?: string }[],
-  { snapshot = 'latest', accepted = {}, otherRepository = false, only }: Choice = {},
+  { snapshot = 'latest', accepted = {}, otherRepository = false, isCopy = false, only }: Choice = {},
 ) {
   const stored = snapshots.map(({ id, sources, trigger = 'schedule' }, index) => ({
     manifest: {
@@ -30,7 +31,7 @@ async function choose(
     },
   }));
   const deps = {
-    otherRepository,
+    ...{ otherRepository, isCopy },
     plan: async () => ({ sources: [{ name: 'db.postgres', kind: 'postgres' }] }),
     state: { accepted: async () => accepted },
     repository: async () => ({
@@ -38,7 +39,12 @@ async function choose(
       resolve: async (id: string) => stored.find(({ manifest }) => manifest.id === id),
     }),
   } as unknown as RestoreDeps;
-  return (await chooseSources(deps, { snapshot, signal, ...(only ? { only } : {}) })).names;
+  return chooseSources(deps, { snapshot, signal, ...(only ? { only } : {}) });
+}
+
+/** Returns the names that are restored. */
+async function choose(...[snapshots, choice]: Parameters<typeof chooseAll>) {
+  return (await chooseAll(snapshots, choice)).names;
 }
 
 const all = { 'db.postgres': 'postgres', 'web.media': 'volume', 'old.media': 'volume' };
@@ -79,4 +85,26 @@ test('base backups are for a recovery to a point in time, and the dump of their 
   const snapshots = [{ id: MONDAY, sources: { ...all, 'db.postgres.base': 'base' } }];
   expect(await choose(snapshots)).toEqual(['db.postgres', 'old.media', 'web.media']);
   expect(await choose(snapshots, { only: ['db.*'] })).toEqual(['db.postgres']);
+});
+
+test('a source that a later scheduled run lacks, and that no service has, stays unchanged on a new host', async () => {
+  const retired = { id: MONDAY, sources: { ...all, 'old.files': 'volume' } };
+  const later = { id: TUESDAY, sources: { 'db.postgres': 'postgres', 'web.media': 'volume' } };
+  const { names, unchanged } = await chooseAll([later, retired], { otherRepository: true });
+  expect(names).toEqual(['db.postgres', 'web.media']);
+  expect(unchanged.map(({ source }) => source)).toEqual(['old.files', 'old.media']);
+  expect(unchanged[0]?.reason).toContain('restore it alone');
+  // A run of some sources says nothing about the others.
+  const some = { id: TUESDAY, sources: { 'web.media': 'volume' } };
+  expect(await choose([some, retired])).toContain('old.media');
+  expect(await choose([{ ...later, trigger: 'manual' }, retired])).toContain('old.media');
+  expect(await choose([later, retired], { snapshot: MONDAY })).toContain('old.media');
+});
+
+test('in a copy, sources of other projects stay unchanged', async () => {
+  const snapshots = [{ id: MONDAY, sources: { ...all, 'blog.db.postgres': 'postgres', 'db.postgres.base': 'base' } }];
+  const { names, unchanged } = await chooseAll(snapshots, { isCopy: true });
+  expect(names).toEqual(['db.postgres', 'old.media', 'web.media']);
+  expect(unchanged).toEqual([{ source: 'blog.db.postgres', reason: 'it belongs to another project' }]);
+  expect(await choose(snapshots)).toContain('blog.db.postgres');
 });

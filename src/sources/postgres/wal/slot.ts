@@ -15,6 +15,8 @@ export interface SlotState {
     kept?: bigint;
     /** everything before is in the files of the receiver; absent if that is not known, see {@link readSlot} */
     received?: bigint;
+    /** the receiver that is connected now has told the server how far its files reach */
+    reported?: true;
     /** `reserved`, `extended`, `unreserved`, `lost`; absent before Postgres 13 */
     status?: string;
     /** bytes that the server may still write before the slot is lost; absent without max_slot_wal_keep_size */
@@ -52,6 +54,7 @@ export async function readSlot(session: Session, name: string): Promise<SlotStat
             s.active::text AS active, s.restart_lsn::text AS kept,
             coalesce(r.write_lsn, CASE WHEN (pg_walfile_name_offset(s.restart_lsn)).file_offset = 0
                                        THEN s.restart_lsn END)::text AS received,
+            (r.write_lsn IS NOT NULL)::text AS reported,
             ${isModern ? 's.wal_status AS status, s.safe_wal_size::text AS safe' : 'NULL AS status, NULL AS safe'}
        FROM (SELECT 1) AS one LEFT JOIN pg_replication_slots s ON s.slot_name = $1
        LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid`,
@@ -70,6 +73,7 @@ export async function readSlot(session: Session, name: string): Promise<SlotStat
       active: row.active === 'true',
       ...(row.kept ? { kept: parseLsn(row.kept) } : {}),
       ...(row.kept && row.received ? { received: parseLsn(row.received) } : {}),
+      ...(row.reported === 'true' ? { reported: true } : {}),
       ...(row.status ? { status: row.status } : {}),
       ...(row.safe ? { safe: Number(row.safe) } : {}),
     },

@@ -1,0 +1,130 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
+import { conclude } from '../../src/drill/conclude.ts';
+import { drill } from '../../src/drill/drill.ts';
+import { readDrills } from '../../src/drill/evidence.ts';
+import { judgeTargets } from '../../src/drill/judge-targets.ts';
+import { runSmokeTests } from '../../src/drill/stack-drill.ts';
+import type { PlannedSource } from '../../src/plan/model.ts';
+import type { DrillAsked, DrillReport, DrillResult } from '../../src/report/drill-report.ts';
+import { DrillBench } from './drill-bench.ts';
+
+let bench: DrillBench;
+beforeEach(() => {
+  bench = new DrillBench();
+});
+afterEach(() => bench.remove());
+
+const statuses = ({ results }: { results: readonly { source: string; status: string }[] }) =>
+  Object.fromEntries(results.map(({ source, status }) => [source, status]));
+
+describe('a drill that ends early', () => {
+  test('names the sources that it did not come to, also in its evidence', async () => {
+    bench.sources = ['web.media', 'web.other'];
+    const signal = AbortSignal.abort(new LifeboatError('INTERRUPTED', 'the next backup is due'));
+    const report = await drill(bench.deps(), bench.request({ signal }));
+    expect(statuses(report)).toEqual({ 'web.media': 'interrupted', 'web.other': 'interrupted' });
+    expect(report).toMatchObject({ status: 'interrupted', error: { code: 'INTERRUPTED' } });
+    const [stored] = (await readDrills(await bench.main())).drills;
+    expect(stored && statuses(stored.report)).toEqual(statuses(report));
+  });
+
+  test('has failed if its time was up, and names what it did not come to', async () => {
+    bench.sources = ['web.media'];
+    const signal = AbortSignal.abort(new LifeboatError('DRILL_FAILED', 'the drill took longer than 12h'));
+    const report = await drill(bench.deps(), bench.request({ signal }));
+    expect(statuses(report)).toEqual({ 'web.media': 'interrupted' });
+    expect(report).toMatchObject({ status: 'failed', error: { code: 'DRILL_FAILED' } });
+  });
+});
+
+describe('a drill of the whole stack', () => {
+  const run = () => ({
+    ...{ id: '20261120T060000Z-4f1c9a', journal: {} as never, ups: [], unproven: [] as string[] },
+    ...{ signal: new AbortController().signal, say: () => undefined },
+  });
+
+  test('proves only a part without a smoke test', async () => {
+    const stack = run();
+    const result = await runSmokeTests(bench.deps(), [], stack);
+    expect(result).toMatchObject({ status: 'unproven', checks: [] });
+    expect(result.summary).toBeUndefined();
+    expect(stack.unproven).toEqual([expect.stringMatching(/^no smoke test was run: /)]);
+  });
+
+  test('says nothing of tests that passed if one failed', async () => {
+    const hook = { argv: ['true'] } as never;
+    const smoke = { service: 'web', containerId: 'c', containerName: 'shop-web-1', hook };
+    const result = await runSmokeTests(bench.deps(), [smoke], run());
+    expect(result).toMatchObject({ status: 'failed', checks: [{ of: 'web', result: 'failed' }] });
+    expect(result.summary).toBeUndefined();
+  });
+});
+
+describe('the evidence of a drill', () => {
+  const early = AbortSignal.abort(new LifeboatError('INTERRUPTED', 'the next backup is due'));
+
+  test('says what was asked for, if it is not the newest snapshot of everything', async () => {
+    bench.sources = ['web.media'];
+    const plain = await drill(bench.deps(), bench.request({ signal: early }));
+    expect(plain.asked).toBeUndefined();
+    const aim = { target: { lsn: '0/1A2B3C' } } as never;
+    const asked = { sources: ['web.media'], snapshot: '2026', aim, stack: true, signal: early };
+    const report = await drill(bench.deps({ otherRepository: true, now: later }), bench.request(asked));
+    const { sources, snapshot } = asked;
+    expect(report.asked).toEqual({ sources, snapshot, at: 'position 0/1A2B3C', from: 'main', stack: true });
+    const { drills } = await readDrills(await bench.main());
+    expect(drills.map((one) => one.report.asked)).toEqual([undefined, report.asked]);
+  });
+
+  test('must be stored, or the drill has proved nothing that anybody can show', async () => {
+    const report: DrillReport = {
+      ...{ id: '20261120T060000Z-4f1c9a', project: 'shop', trigger: 'manual', status: 'ok', agentVersion: '1.2.3' },
+      ...{ start: '2026-11-20T06:00:00.000Z', end: '2026-11-20T06:00:01.000Z', results: [], unproven: [] },
+    };
+    bench.copies.mainFault = (call, key) => {
+      if (call === 'put' && key.includes('/drills/')) throw new LifeboatError('DEST_FULL', 'it is full');
+    };
+    await conclude(bench.deps(), report, () => bench.main());
+    expect(report).toMatchObject({ status: 'unproven', unproven: [expect.stringContaining('it is full')] });
+    expect(bench.events).toMatchObject([{ type: 'drill-finished', report: { status: 'unproven' } }]);
+  });
+});
+
+const later = () => new Date('2026-11-20T07:00:00.000Z');
+
+describe('the targets of a source', () => {
+  const plan = [
+    { name: 'db.postgres', kind: 'postgres', rpoMs: 60_000, rtoMs: 3_600_000 },
+    { name: 'db.postgres.base', kind: 'base', server: 'db.postgres' },
+    { name: 'web.media', kind: 'volume', rpoMs: 86_400_000, rtoMs: 60_000 },
+    { name: 'config', kind: 'files' },
+  ] as PlannedSource[];
+  const good = { status: 'ok', ageMs: 3_600_000, restoreMs: 90_000 };
+  const judge = (source: string, over: Partial<DrillResult> = {}, asked: DrillAsked = {}) =>
+    judgeTargets({ source, ...good, ...over } as DrillResult, plan, asked);
+
+  test('are compared with what was measured', () => {
+    const rpo = { targetMs: 86_400_000, met: true };
+    expect(judge('web.media')).toEqual({ rpo, rto: { targetMs: 60_000, met: false } });
+    expect(judge('config')).toEqual({});
+    expect(judge('gone')).toEqual({});
+  });
+
+  test('are not judged by a failure, a share or a chosen snapshot', () => {
+    const unknown = { rpo: { met: null }, rto: { met: null } };
+    expect(judge('web.media', { status: 'failed' })).toMatchObject(unknown);
+    expect(judge('web.media', { share: 0.1 })).toMatchObject({ rpo: { met: true }, rto: { met: null } });
+    expect(judge('web.media', {}, { snapshot: '2026' })).toMatchObject({ rpo: { met: null }, rto: { met: false } });
+  });
+
+  test('of a server with its write-ahead log are about that, and not about its last snapshot', () => {
+    const rto = { targetMs: 3_600_000, met: true };
+    expect(judge('db.postgres')).toEqual({ rto });
+    expect(judge('db.postgres.base', { ageMs: 30_000 })).toEqual({ rpo: { targetMs: 60_000, met: true }, rto });
+    expect(judge('db.postgres', { ageMs: 30_000 }, { at: 'latest' })).toEqual({
+      rpo: { targetMs: 60_000, met: true },
+      rto,
+    });
+  });
+});
