@@ -124,9 +124,12 @@ async function restore(
   });
 }
 
-/** Creates the roles that databases name, for a snapshot without roles: what it holds can then be restored. */
+/**
+ * Creates the roles that databases name, for a snapshot without roles: what it holds can then be restored. Only a
+ * superuser may own an event trigger and some other objects.
+ */
 async function createRoles(control: Session, names: readonly string[]): Promise<void> {
-  for (const name of names) await control.run(`CREATE ROLE ${quoteIdentifier(name)}`);
+  for (const name of names) await control.run(`CREATE ROLE ${quoteIdentifier(name)} SUPERUSER LOGIN`);
 }
 
 const nothing = () => undefined;
