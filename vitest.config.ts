@@ -56,6 +56,7 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           exclude: REAL,
           testTimeout: 60_000,
+          expect: { poll: { timeout: 15_000 } },
           // Half of the quick suite's time was loading the same modules for each file.
           isolate: false,
           maxWorkers: 3,
@@ -67,6 +68,7 @@ export default defineConfig({
           name: 'real',
           include: REAL,
           testTimeout: 600_000,
+          expect: { poll: { timeout: 60_000 } },
           hookTimeout: 600_000,
           // They wait more than they work: three keep two cores busy.
           maxWorkers: 3,

@@ -66,6 +66,7 @@ export function storedOutcome(source: StoredSource): Captured {
       ...(tree.base ? { base: tree.base } : {}),
       ...(tree.withoutGlobals ? { withoutGlobals: tree.withoutGlobals } : {}),
       ...(tree.image ? { image: tree.image } : {}),
+      ...(tree.imageDigest ? { imageDigest: tree.imageDigest } : {}),
       ...(source.facts ? { facts: source.facts } : {}),
       index: source.index,
       ...(source.packs ? { packs: source.packs } : {}),

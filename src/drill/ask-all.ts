@@ -1,4 +1,4 @@
-import type { PostgresSource } from '../plan/model.ts';
+import type { RecordedAsks } from '../sources/postgres/facts/facts.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { runAssert } from './asserts.ts';
 import { type DrillDeps, type Part, step } from './context.ts';
@@ -6,35 +6,40 @@ import { type DrillDeps, type Part, step } from './context.ts';
 /** The restored databases that asserts may be about. */
 interface Askable {
   tools: Tools;
-  /** databases with data */
-  all: readonly string[];
   /** databases that can be asked */
   present: readonly string[];
 }
 
-const SEVERAL = 'the server has several databases: name one with lifeboat.drill.database';
-
-/** Asks all conditions of the labels, and adds a check for each. */
+/**
+ * Asks all conditions, and adds a check for each. They are about one database: another one is never asked instead.
+ *
+ * @param asks of the labels; of the record if the source is not in the plan, such as on another host
+ */
 export async function askAll(
   { settings }: DrillDeps,
   part: Part,
-  planned: PostgresSource | undefined,
-  { tools, all, present }: Askable,
+  asks: RecordedAsks | undefined,
+  { tools, present }: Askable,
 ): Promise<void> {
-  const { asserts = [], database: named } = planned?.drill ?? {};
-  if (asserts.length === 0) return;
-  const usual = planned && all.includes(planned.database) ? planned.database : undefined;
-  const database = named ?? usual ?? (all.length === 1 ? all[0] : undefined);
+  const { result, planned, signal } = part;
+  if (!planned)
+    result.notes.push(
+      asks
+        ? 'the source is not in the plan here, so the conditions are those that were recorded with the snapshot'
+        : 'the source is not in the plan here, and no conditions were recorded with it, so none was asked',
+    );
+  if (!asks) return;
+  const { asserts, database } = asks;
   await step(part, 'asking the asserts', async () => {
     for (const assert of asserts) {
-      if (database !== undefined && present.includes(database)) {
-        const options = { tools, database, timeoutMs: settings.assertTimeoutMs, signal: part.signal };
-        part.result.checks.push(await runAssert(assert, options));
+      if (present.includes(database)) {
+        const options = { tools, database, timeoutMs: settings.assertTimeoutMs, signal };
+        result.checks.push(await runAssert(assert, options));
         continue;
       }
       const name = assert.name === '' ? 'assert' : `assert ${assert.name}`;
-      const why = database === undefined ? SEVERAL : `database ${database} is not in the snapshot, or was not restored`;
-      part.result.checks.push({ name, of: database ?? 'server', result: 'failed', expected: true, detail: why });
+      const detail = `database ${database} was not restored, or the snapshot has nothing in it: lifeboat.drill.database names another one`;
+      result.checks.push({ name, of: database, result: 'failed', expected: true, differences: [assert.sql], detail });
     }
   });
 }

@@ -151,7 +151,7 @@ async function open(
   Object.assign(result, { snapshot: snapshot.id, heldAt: held, ageMs });
   if (entry.kind !== 'base') result.kind = entry.kind;
   result.notes.push(...notes);
-  if (found) result.image = await chooseImage(deps.engine, entry.image, undefined);
+  if (found) result.image = await chooseImage(deps.engine, entry, undefined);
   request.say(`Drill of ${source} from ${snapshot.id} (${formatAgo(new Date(held), startedAt)})`);
   const packs = await readPacks(repository, entry, signal);
   // A manifest of a stranger may give a source any name.

@@ -35,28 +35,34 @@ const KILLS_SCRIPT = 'cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/mem
 const LIBRARIES = /^[\w$./, -]+$/;
 
 /**
- * Chooses the image for a restored server: the recorded one, else the one that the source has now.
+ * Chooses the image for a restored server: the recorded one, by its id or by its name in a registry, else the one that
+ * the source has now.
  *
  * @throws HELPER_FAILED if neither is on this engine
  */
 export async function chooseImage(
   engine: Engine,
-  recorded: string | undefined,
+  recorded: { image?: string | undefined; imageDigest?: string | undefined },
   present: string | undefined,
 ): Promise<DrillImage> {
-  for (const id of new Set([recorded, present])) {
-    if (id === undefined) continue;
+  const { image: id, imageDigest } = recorded;
+  for (const name of new Set([id, imageDigest, present])) {
+    if (name === undefined) continue;
     try {
-      const image = await engine.inspectImage(id);
-      const [digest] = image.digests;
-      return { id: image.id, ...(digest === undefined ? {} : { digest }), recorded: id === recorded };
+      const image = await engine.inspectImage(name);
+      const digest = name === imageDigest ? imageDigest : image.digests[0];
+      return {
+        id: image.id,
+        ...(digest === undefined ? {} : { digest }),
+        recorded: name === id || name === imageDigest,
+      };
     } catch (error) {
       if (!isNotFound(error)) throw error;
     }
   }
-  const which = recorded ?? 'that the snapshot was made with';
+  const which = imageDigest ?? id ?? 'that the snapshot was made with';
   throw new LifeboatError('HELPER_FAILED', `the image ${which} is not on this Docker engine`, {
-    hint: 'Start the database of the source, or pull its image with `docker pull`, and run the drill again.',
+    hint: `Start the database of the source, or run \`docker pull ${imageDigest ?? 'IMAGE'}\` with its image, and run the drill again.`,
   });
 }
 

@@ -7,6 +7,7 @@ import { recoverInto } from '../restore/point/recover-into.ts';
 import { describeTarget } from '../restore/point/target.ts';
 import { readContents } from '../sources/postgres/facts/contents.ts';
 import { listDatabases } from '../sources/postgres/facts/databases.ts';
+import { asksOf } from '../sources/postgres/facts/facts.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { askAll } from './ask-all.ts';
@@ -95,13 +96,11 @@ async function check(deps: DrillDeps, part: Part, tools: Tools, planned: Postgre
   const { version } = await control.one<{ version: string }>("SELECT current_setting('server_version') AS version");
   result.version = version.split(' ')[0] ?? version;
   const listed = (await listDatabases(control)).filter(({ closed, template }) => closed === undefined && !template);
-  const full: string[] = [];
   await step(part, 'checking the indexes', async () => {
     for (const { name } of listed) {
       try {
         const session = await tools.session(name, signal);
-        const contents = await readContents(session).finally(() => session.close());
-        if (contents === 'data') full.push(name);
+        await readContents(session).finally(() => session.close());
         result.checks.push(await checkIndexes(tools, name, { until: part.until, signal, tables: true }));
       } catch (error) {
         signal.throwIfAborted();
@@ -110,8 +109,8 @@ async function check(deps: DrillDeps, part: Part, tools: Tools, planned: Postgre
       }
     }
   });
-  const restored = { tools, all: full, present: listed.map(({ name }) => name) };
-  await askAll(deps, part, planned, restored);
+  const present = listed.map(({ name }) => name);
+  await askAll(deps, part, planned && asksOf(planned), { tools, present });
 }
 
 /** Returns a stand-in for a server whose container no longer exists. */

@@ -1,6 +1,7 @@
 import { errorInfo } from '../base/errors.ts';
 import type { DrillCheck } from '../report/drill-report.ts';
 import { formatCount, plural } from '../report/format.ts';
+import { asksOf } from '../sources/postgres/facts/facts.ts';
 import { DifferenceError } from '../sources/postgres/load/compare-database.ts';
 import type { FailedDatabase, LoadedDatabase } from '../sources/postgres/load/load.ts';
 import { recordedDatabase } from '../sources/postgres/load/load-plan.ts';
@@ -21,7 +22,7 @@ import { roleChecks } from './role-checks.ts';
 export async function drillDatabases(deps: DrillDeps, part: Part): Promise<void> {
   const { result, context, planned, signal } = part;
   const present = planned?.kind === 'postgres' ? planned.imageId : undefined;
-  const image = await chooseImage(deps.engine, context.entry.image, present);
+  const image = await chooseImage(deps.engine, context.entry, present);
   result.image = image;
   if (!image.recorded && context.entry.image !== undefined)
     result.notes.push('the image that the snapshot was made with is gone, so the present image of the source is used');
@@ -36,10 +37,9 @@ export async function drillDatabases(deps: DrillDeps, part: Part): Promise<void>
       for (const { target } of restored.databases)
         result.checks.push(await checkIndexes(restored.tools, target, { until: part.until, signal, tables: false }));
     });
-    const all = restored.facts.databases.filter(({ contents }) => contents === 'data').map(({ name }) => name);
     const present = restored.databases.map(({ target }) => target);
-    const server = planned?.kind === 'postgres' ? planned : undefined;
-    await askAll(deps, part, server, { tools: restored.tools, all, present });
+    const asks = planned?.kind === 'postgres' ? asksOf(planned) : restored.facts.asks;
+    await askAll(deps, part, asks, { tools: restored.tools, present });
     result.summary = equalText(restored.databases);
     await part.whileUp?.({ kind: 'server', container: restored.container });
   });

@@ -6,6 +6,7 @@ import { overviewDocument } from '../overview/document.ts';
 import { type Foreseen, foreseeRetention } from '../overview/forecast.ts';
 import { snapshotsDocument } from '../overview/snapshot-list.ts';
 import { asDocument } from '../report/json-document.ts';
+import type { ListedDrill } from '../report/terminal/listed-drill.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { type Credentials, createAuth, createNameCheck } from './auth.ts';
 import type { HttpDeps } from './deps.ts';
@@ -82,13 +83,15 @@ export function createRoutes(
 function addDrillPages(app: Hono, parts: Parts): void {
   const { deps, facts } = parts;
   app.get('/drills', async (context) => {
-    const { drills, overview } = await facts.get();
-    const body = drillsBody(drills, { now: deps.now(), zone: overview.zone });
+    const { drills, evidence, overview } = await facts.get();
+    const bad = [...(evidence?.problems ?? []), ...(evidence?.unsigned ?? [])];
+    const body = drillsBody(drills, bad, { now: deps.now(), zone: overview.zone });
     return page(context, parts, { title: 'Drills', current: '/drills', body });
   });
   app.get('/drills/:id', async (context) => {
-    const { drills, overview } = await facts.get();
-    const report = drills.find(({ id }) => id === context.req.param('id'));
+    const { drills, evidence, overview } = await facts.get();
+    const all: readonly ListedDrill[] = evidence?.drills ?? drills;
+    const report = all.find(({ id }) => id === context.req.param('id'));
     if (!report) throw new LifeboatError('PATH_UNKNOWN', 'there is no such drill');
     return page(context, parts, {
       title: `Drill ${report.id}`,

@@ -58,27 +58,38 @@ function holdsDatabase(mount: Mount, container: ContainerFacts): boolean {
   );
 }
 
-function unfit(container: ContainerFacts, mount: Mount, context: MountContext): Unfit | undefined {
-  const { type, source, destination } = mount;
+/** Why a mount cannot be backed up by any label, in words that follow "it"; undefined if it can. */
+export function whyRefused(mount: Mount): string | undefined {
+  return unfitAlone(mount)?.why;
+}
+
+/** Judges a mount by itself, whatever its container and the place of the backups are. */
+function unfitAlone({ type, source, destination, kind, writable }: Mount): Unfit | undefined {
   if (type !== 'volume' && type !== 'bind')
     return { why: `is a ${type} mount, which holds no lasting files`, quiet: true };
   if ([source, destination].some((path) => /\.sock$/.test(path))) return { why: 'is a socket', quiet: true };
-  if (mount.kind === 'other') return { why: 'is neither a directory nor a plain file', quiet: true };
-  if (context.postgres && holdsDatabase(mount, container)) {
+  if (kind === 'other') return { why: 'is neither a directory nor a plain file', quiet: true };
+  if (type === 'volume') return undefined;
+  if (['/proc', '/sys', '/dev'].some((path) => contains(path, source))) {
+    return { why: `is ${source} of the host, which holds no lasting files`, quiet: true };
+  }
+  return source === '/' ? { why: 'is the whole host', quiet: false, ...(writable ? {} : { note: true }) } : undefined;
+}
+
+function unfit(container: ContainerFacts, mount: Mount, { postgres, repositories }: MountContext): Unfit | undefined {
+  const alone = unfitAlone(mount);
+  if (alone) return alone;
+  if (postgres && holdsDatabase(mount, container)) {
     return {
       why: 'holds the database files, which cannot be copied while in use; lifeboat.postgres covers them',
       quiet: true,
     };
   }
-  const { repositories } = context;
+  const { type, source } = mount;
   if (type === 'volume') {
     const same = mount.name !== undefined && repositories.some(({ name }) => name === mount.name);
     return same ? { why: 'holds the backups themselves', quiet: true } : undefined;
   }
-  if (['/proc', '/sys', '/dev'].some((path) => contains(path, source))) {
-    return { why: `is ${source} of the host, which holds no lasting files`, quiet: true };
-  }
-  if (source === '/') return { why: 'is the whole host', quiet: false, ...(mount.writable ? {} : { note: true }) };
   const binds = repositories.filter((repository) => repository.type === 'bind');
   const within = binds.some((repository) => contains(repository.source, source));
   if (within) return { why: 'holds the backups themselves', quiet: true };

@@ -104,7 +104,7 @@ export const SETTINGS = {
   LIFEBOAT_SCOPE: {
     parse: parseScope,
     form: '`project`, `all`, or a comma list',
-    doc: 'which containers Lifeboat considers. `project`: the containers of its own Compose project. `all`: all containers on this Docker engine. A list: the containers of the listed projects',
+    doc: 'which containers Lifeboat considers. `project`: the containers of its own Compose project. `all`: all containers on this Docker engine, except [copies](staging.md) that restores filled. A list: the containers of the listed projects',
     default: 'project',
   },
   LIFEBOAT_PROJECT: {

@@ -52,13 +52,13 @@ function bind(source: string, target: string, writable: boolean, { base, kindOf 
   // The home directory of the person who runs Compose is not known here, and is not below the project.
   const place = source.startsWith('~') ? path.join('/home', source.slice(1)) : path.resolve(base, source);
   const kind = kindOf(place);
-  const mount = { type: 'bind', source: place, destination: path.posix.normalize(target), writable };
+  const mount = { type: 'bind', source: place, destination: path.posix.resolve('/', target), writable };
   return kind === undefined ? mount : { ...mount, kind };
 }
 
 function volume(key: string, target: string, writable: boolean, context: MountContext): Mount | undefined {
   if (!target.startsWith('/')) return undefined;
-  const destination = path.posix.normalize(target);
+  const destination = path.posix.resolve('/', target);
   if (key === '') {
     const name = anonymousName(`${context.service} ${destination}`);
     return { type: 'volume', name, source: sourceOf(name), destination, writable };

@@ -42,7 +42,8 @@ const OTHERS = [
     'couchdb',
   ],
   ...['neo4j', 'cassandra', 'scylla', 'cockroach', 'arangodb', 'rethinkdb', 'surrealdb', 'elasticsearch', 'opensearch'],
-  ...['rabbitmq', 'weaviate', 'qdrant'],
+  ...['rabbitmq', 'kafka', 'redpanda', 'zookeeper', 'etcd', 'meilisearch', 'typesense', 'solr', 'questdb'],
+  ...['victoria-metrics', 'weaviate', 'qdrant', 'chroma', 'milvus'],
 ];
 
 /**
@@ -52,8 +53,16 @@ const OTHERS = [
 export function isOtherDatabase(image: string): boolean {
   if (isPostgresImage(image)) return false;
   const name = baseName(image);
-  const isServer = new RegExp(`(^|[-_.])(${OTHERS.join('|')})`).test(name) || /(^|\/)mssql\//.test(image.toLowerCase());
-  return isServer && !CLIENTS.test(name);
+  return (new RegExp(`(^|[-_.])(${OTHERS.join('|')})`).test(name) || isMssql(image)) && !CLIENTS.test(name);
+}
+
+/** Returns whether the name of such an image begins with that of a server, so that it is hardly another program. */
+export function isDatabaseByName(image: string): boolean {
+  return isOtherDatabase(image) && (new RegExp(`^(${OTHERS.join('|')})`).test(baseName(image)) || isMssql(image));
+}
+
+function isMssql(image: string): boolean {
+  return /(^|\/)mssql\//.test(image.toLowerCase());
 }
 
 /** The data directories of MySQL and MariaDB. */
@@ -64,7 +73,7 @@ const OTHER_DIRECTORIES = [
   ...[...MYSQL_DIRECTORIES, '/data/db', '/bitnami/mongodb', '/var/opt/mssql'],
   ...['/var/lib/clickhouse', '/var/lib/influxdb', '/var/lib/influxdb2', '/opt/couchdb/data', '/var/lib/cassandra'],
   ...['/var/lib/scylla', '/var/lib/arangodb3', '/usr/share/elasticsearch/data', '/usr/share/opensearch/data'],
-  ...['/var/lib/rabbitmq', '/var/lib/weaviate', '/qdrant/storage'],
+  ...['/var/lib/rabbitmq', '/var/lib/weaviate', '/qdrant/storage', '/meili_data'],
 ];
 
 /** Returns whether a directory of a container is the data directory of a server other than Postgres, or inside one. */

@@ -1,12 +1,13 @@
-import { contains, whyNotMeant } from '../plan/host-paths.ts';
+import { contains } from '../plan/host-paths.ts';
 import { buildPlan } from '../plan/job.ts';
 import { ownLabels } from '../plan/labels.ts';
 import type { Mount, Plan } from '../plan/model.ts';
-import { identityOf, isAnonymous } from '../plan/mounts.ts';
+import { identityOf } from '../plan/mounts.ts';
 import { parseSettings } from '../plan/settings.ts';
 import { PROJECT } from './compose-mounts.ts';
-import { isBackupTool, isLifeboat, throwawayOf } from './images.ts';
-import { byRank, findServers, type Servers } from './servers.ts';
+import { isBackupTool, isLifeboat } from './images.ts';
+import { isLabelled, type Known, nameOf, whyLeftOut } from './left-out.ts';
+import { byRank, findServers } from './servers.ts';
 import type { ComposeService } from './services.ts';
 
 /** Labels for one service. */
@@ -34,17 +35,6 @@ interface Proposals {
   agent?: ComposeService;
 }
 
-/** What decides about mounts. */
-interface Known {
-  /** the project directory, which the service of Lifeboat mounts as a whole */
-  directory: string;
-  servers: Servers;
-  /** by identity: the labelled service that mounts it and selects volumes, and whether it selects this one */
-  decided: ReadonlyMap<string, { by: string; selected: boolean }>;
-  /** whether a directory of the host is known to have no files */
-  isEmpty(path: string): boolean;
-}
-
 /** A mount of a service that may get a label. */
 interface Candidate {
   service: ComposeService;
@@ -52,15 +42,6 @@ interface Candidate {
   /** why it gets none; empty if no reader would expect one */
   why: string | undefined;
 }
-
-/** Names of volumes and directories whose content an application can make again. */
-const REMADE = /(^|[-_./])(caches?|tmp|temp|logs?|node_modules|thumbs|thumbnails|model-cache|sockets?)$/i;
-
-/** Directories of a container for such content. */
-const REMADE_TREES = ['/run', '/var/run', '/tmp', '/var/tmp', '/var/log', '/var/cache'];
-
-/** Names of volumes and directories with the backups of other programs. */
-const BACKUPS = /(^|[-_./])(backups?|dumps?|pg_?dumps?)$/i;
 
 /**
  * Decides which labels the services of a project need: `lifeboat.postgres` for a Postgres server, `lifeboat.volumes`
@@ -114,9 +95,12 @@ export function planProposals(
   proposals: readonly Proposal[],
   agentMounts: readonly Mount[] = [],
 ): Plan {
-  const containers = services.map(({ name, container }) => {
-    const labels = proposals.find(({ service }) => service.name === name)?.labels ?? {};
-    return { ...container, labels: { ...container.labels, ...labels } };
+  const containers = services.map(({ name, container, runs }) => {
+    const proposed = proposals.find(({ service }) => service.name === name)?.labels ?? {};
+    const labels = { ...container.labels, ...proposed };
+    // A service without labels that has ended writes to no volume.
+    const running = runs === 'always' || runs === 'once' || ownLabels(labels, {}).size > 0;
+    return { ...container, labels, running };
   });
   const settings = parseSettings({}, () => '');
   return buildPlan({ containers, project: PROJECT, settings, agentMounts, configFiles: false });
@@ -124,10 +108,6 @@ export function planProposals(
 
 function hasSettings(env: Readonly<Record<string, string>>): boolean {
   return Object.keys(env).some((name) => name.startsWith('LIFEBOAT_'));
-}
-
-function isLabelled({ container }: ComposeService): boolean {
-  return ownLabels(container.labels, {}).size > 0;
 }
 
 function waitingNote(name: string): string {
@@ -196,58 +176,4 @@ function labelsFor(service: ComposeService, { servers }: Known, mounts: readonly
     ...(names.length > 0 ? { 'lifeboat.volumes': names.join(',') } : {}),
     ...(stops ? { 'lifeboat.stop': 'true' } : {}),
   };
-}
-
-/** The name of a mount in `lifeboat.volumes`. */
-function nameOf({ key, destination }: Mount): string {
-  return key ?? destination;
-}
-
-/** Returns why a mount needs no label; empty for one that no reader would expect a label for. */
-function whyLeftOut(service: ComposeService, mount: Mount, known: Known): string | undefined {
-  const { type, source, destination, writable, kind } = mount;
-  const { servers, directory } = known;
-  const identity = identityOf(mount);
-  if (type !== 'volume' && type !== 'bind') return '';
-  const server = servers.clusters.get(identity);
-  if (server !== undefined) {
-    if (!servers.undecided.has(identity) || server !== service || isLabelled(server)) return '';
-    return 'may hold the files of the database. If it does not, name it in lifeboat.volumes';
-  }
-  const decision = known.decided.get(identity);
-  if (decision?.selected) return '';
-  if (!writable || kind === 'other' || [source, destination].some((path) => path.endsWith('.sock'))) return '';
-  if (whyNotMeant(mount) !== undefined || source === '/') return '';
-  if (type === 'bind' && contains(source, directory)) return 'is the project directory, which is backed up as `config`';
-  // The service of Lifeboat mounts the project directory, which holds the single files that others mount.
-  if (kind === 'file') return 'is a single file';
-  if (isAnonymous(mount)) return 'is a volume without a name';
-  if (decision) return `is not in lifeboat.volumes of ${decision.by}`;
-  return whyUnwanted(service, mount, known);
-}
-
-/** Returns why a writable directory gets no label. */
-function whyUnwanted(
-  service: ComposeService,
-  mount: Mount,
-  { servers, directory, isEmpty }: Known,
-): string | undefined {
-  const { type, source, destination } = mount;
-  const throwaway = throwawayOf(service.image);
-  if (throwaway !== undefined) return `holds ${throwaway}`;
-  const names = [nameOf(mount), destination, ...(type === 'bind' ? [source] : [])];
-  const isRemade = names.some((name) => REMADE.test(name)) || REMADE_TREES.some((tree) => contains(tree, destination));
-  if (isRemade) return 'looks like data that the application makes again';
-  if (names.some((name) => BACKUPS.test(name))) return 'looks like backups of another program';
-  const inner = [...servers.clusters].find(([place]) => type === 'bind' && place !== source && contains(source, place));
-  if (inner) {
-    return `holds the database of ${inner[1].name}. Select it with lifeboat.volumes, and that with lifeboat.volumes.exclude`;
-  }
-  // Scripts for a server's first start are read only, whatever the mode of the mount.
-  if (destination.startsWith('/docker-entrypoint-initdb.d') && contains(directory, source)) return '';
-  if (isLabelled(service)) return `is not backed up by the labels of ${service.name}`;
-  if (type === 'bind' && contains(directory, source) && isEmpty(source)) {
-    return 'is empty. Files that come later are backed up as `config`';
-  }
-  return /[,"\s]/.test(nameOf(mount)) ? 'has a name that a label cannot hold' : undefined;
 }

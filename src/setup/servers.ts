@@ -2,7 +2,14 @@ import { ownLabels } from '../plan/labels.ts';
 import type { Mount } from '../plan/model.ts';
 import { identityOf } from '../plan/mounts.ts';
 import { isClusterOf, looksLikeCluster } from './foreign.ts';
-import { isBackupTool, isOtherDatabase, isOtherDirectory, isPlainSystem, isPostgresImage } from './images.ts';
+import {
+  isBackupTool,
+  isDatabaseByName,
+  isOtherDatabase,
+  isOtherDirectory,
+  isPlainSystem,
+  isPostgresImage,
+} from './images.ts';
 import type { ComposeService } from './services.ts';
 
 /** Finds the database servers among services, and the volumes that hold their files. */
@@ -67,13 +74,16 @@ function otherServers(
 ): Map<string, ComposeService> {
   const others = new Map<string, ComposeService>();
   const rest = ordered.filter((service) => !postgres.has(service) && !isPlainSystem(service.image));
-  // The image says more than a directory, which a service that only prepares the volume has too.
-  for (const isByImage of [true, false]) {
-    for (const service of rest.filter(({ image }) => isOtherDatabase(image) === isByImage)) {
-      for (const mount of filesOf(service)) {
-        const isData = isByImage || isOtherDirectory(mount.destination);
-        if (isData && !others.has(identityOf(mount))) others.set(identityOf(mount), service);
-      }
+  const byImage = rest.filter(({ image }) => isOtherDatabase(image));
+  const holdsData = (service: ComposeService) => filesOf(service).some((one) => isOtherDirectory(one.destination));
+  const certain = byImage.filter((service) => isDatabaseByName(service.image) || holdsData(service));
+  // `zabbix-server-mysql` uses a server. Such a name is one of a server only if the project has no other.
+  const servers = certain.length > 0 || rest.some(holdsData) ? certain : byImage;
+  for (const service of [...servers, ...rest.filter((one) => !servers.includes(one))]) {
+    for (const mount of filesOf(service)) {
+      // The image says more than a directory, which a service that only prepares the volume has too.
+      const isData = servers.includes(service) || isOtherDirectory(mount.destination);
+      if (isData && !others.has(identityOf(mount))) others.set(identityOf(mount), service);
     }
   }
   return others;

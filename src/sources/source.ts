@@ -59,8 +59,10 @@ export interface CapturedTree {
   withoutGlobals?: ErrorInfo;
   /** of an import: why parts of the original are missing from the tree */
   incomplete?: ErrorInfo;
-  /** digest or id of the image that the source ran on, if any */
+  /** id of the image that the source ran on, if any */
   image?: string;
+  /** the name under which a registry has that image */
+  imageDigest?: string;
 }
 
 /** Where the data of a base backup is in the write-ahead log, as its manifest records it. */

@@ -3,7 +3,7 @@ import type { ErrorInfo } from '../base/errors.ts';
 import type { PostgresSource } from '../plan/model.ts';
 import { readJson, writeJson } from '../run/state-files.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
-import type { LogEnd, RememberedWal } from '../store/wal/read-log.ts';
+import type { LogEnd, RememberedWal } from '../store/wal/remembered.ts';
 
 /** The last report of the receiver of a source. The daemon writes it, and other commands read it. */
 export interface ReceiverState {

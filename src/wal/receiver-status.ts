@@ -3,7 +3,7 @@ import type { BaseSource } from '../plan/model.ts';
 import type { SlotState } from '../sources/postgres/wal/slot.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
 import { formatLsn } from '../store/wal/names.ts';
-import type { LogEnd, RememberedWal } from '../store/wal/read-log.ts';
+import type { LogEnd, RememberedWal } from '../store/wal/remembered.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import { type ReceiverState, rememberedOf } from './receiver-state.ts';
 import { positions } from './slot-watch.ts';

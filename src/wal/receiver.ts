@@ -14,7 +14,7 @@ import {
   tryReplication,
 } from '../sources/postgres/wal/replication.ts';
 import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
-import { lostEnd } from '../store/wal/read-log.ts';
+import { lostEnd } from '../store/wal/remembered.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
 import { leaveAll, leaveTimeline } from './leave-received.ts';
@@ -223,6 +223,13 @@ export class Receiver {
       const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
       const lost = lostEnd(repository, source.server, writer.opened, this.status.remembered);
       if (lost) this.raise(lost);
+      const { unusable } = writer;
+      if (unusable) {
+        this.reason ??= `the newest page of the log cannot be used: ${unusable.message}`;
+        // A log from before the signing key was set is no trouble.
+        if (hasCode(unusable, 'SIGNATURE_MISSING') && writer.inventory.isEmpty) deps.log.warn(this.reason);
+        else this.raise(unusable);
+      }
       return writer;
     }, signal);
   }

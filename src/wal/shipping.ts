@@ -14,7 +14,7 @@ import {
   startOf,
 } from '../store/wal/names.ts';
 import type { StoredGap, StoredSegment } from '../store/wal/page.ts';
-import type { LogEnd } from '../store/wal/read-log.ts';
+import type { LogEnd } from '../store/wal/remembered.ts';
 import { parseHistory, parseHistoryName } from '../store/wal/timelines.ts';
 import type { LogChange, WalWriter } from '../store/wal/write-log.ts';
 import { endOfData, listReceived, readPartial, readReceived, removeReceived } from './received-files.ts';

@@ -74,6 +74,12 @@ describe('restore --into-project', () => {
     ])
       expect((await into(...args)).code, args.join(' ')).toBe('USAGE');
     const live = await Promise.all(['web', 'db'].map((name) => stateOf(`${stack.project}-${name}-1`)));
+    // With backups of its own, the project would be a live one.
+    const backups = `/backups/${copy}/snapshots/20261121T030000Z-000001`;
+    await stack.exec('lifeboat', ['sh', '-c', `mkdir -p ${backups} && echo x >${backups}/manifest.json`]);
+    expect((await into('latest', '--all', '--into-project', copy)).code).toBe('USAGE');
+    expect(await names(copy).catch(() => 'none')).toBe('none');
+    await stack.exec('lifeboat', ['rm', '-r', `/backups/${copy}`]);
     const some = ['restore', 'latest', 'db.postgres', 'web.media', '--into-project', copy, '--yes'];
     const { code, stdout, stderr } = await stack.lifeboat(...some);
     expect(code, stdout + stderr).toBe(0);

@@ -81,7 +81,7 @@ describe('facts', () => {
   });
 
   test('a look that hangs holds up no request for long, and the page says so', async () => {
-    const cache = open({ waitMs: 50 });
+    const cache = open({ waitMs: 3000 });
     const before = await cache.get();
     hang = true;
     await state.saveLastRun(makeReport());
@@ -89,7 +89,8 @@ describe('facts', () => {
     expect(cache.problem).toBe('a look at the engine and the destination takes long');
     const start = performance.now();
     await cache.get();
-    expect(performance.now() - start).toBeLessThan(40);
+    // Far below the wait of the first request, because a busy machine may stall.
+    expect(performance.now() - start).toBeLessThan(2000);
   });
 
   test('a look that failed is not repeated for each request', async () => {

@@ -219,6 +219,39 @@ test('a card says that a drill failed and a target is not met, and what to do', 
   expect(text).toContain(`${why} docker compose exec lifeboat lifeboat backup web.media`);
 });
 
+test('the page of a drill has its targets, what is not proven, and what corrected a failure', async () => {
+  const facts = makeFacts();
+  const [drill] = facts.drills;
+  const [result] = drill!.results;
+  const later = '20261127T060000Z-d222aa';
+  const failed: DrillReport = {
+    ...drill!,
+    ...{ status: 'failed', unproven: ['web.media: the snapshot lacks a part (permission denied)'] },
+    results: [
+      { ...result!, status: 'failed', rto: { targetMs: 10_000, met: false } },
+      { ...result!, source: 'web.media', kind: 'volume', status: 'failed', share: 0.05 },
+      { ...result!, source: 'config', kind: 'files', status: 'unproven' },
+    ],
+  };
+  facts.drills = [failed];
+  facts.evidence = {
+    drills: [{ ...failed, signature: 'signed', corrected: { 'db.postgres': later } }],
+    problems: [{ id: later, error: { code: 'CHAIN_BROKEN', message: 'evidence is missing' } }],
+  };
+  const html = await get(`/drills/${failed.id}`, { facts });
+  const text = textOf(html);
+  expect(text).toContain('Restored in 38s (target 10s, not met)');
+  expect(text).toContain(`evidence ${failed.id}, signed`);
+  expect(text).toContain(`Corrected: drill ${later} proves this source.`);
+  expect(html).toContain(`href="/drills/${later}"`);
+  expect(text).toContain('No later drill proves this source.');
+  expect(text).toContain('Restored files a share of 5 %');
+  // The reason is not always a key.
+  expect(text).toContain('config proved only a part');
+  expect(text).toContain('Not proven web.media: the snapshot lacks a part (permission denied)');
+  expect(textOf(await get('/drills', { facts }))).toContain('evidence is missing (CHAIN_BROKEN)');
+});
+
 test('the retention of thousands of snapshots is on several pages', async () => {
   const facts = makeFacts();
   const [one] = facts.overview.found.manifests;

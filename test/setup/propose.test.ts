@@ -158,6 +158,15 @@ test.each([
   expect(labels.filter((one) => one.startsWith('db'))).toEqual([`db: ${expected}`]);
 });
 
+test('a program that only uses MySQL has the name of it too, and is no server', async () => {
+  const { labels, notes } = await propose(`  server: { image: zabbix/zabbix-server-mysql, volumes: ["export:/e"] }
+  prepare: { image: busybox, volumes: ["data:/data"] }
+  db: { image: "mysql:8.4", volumes: ["data:/var/lib/mysql"] }
+`);
+  expect(labels).toEqual(['server: volumes=export', 'db: volumes=data stop']);
+  expect(notes).toEqual([]);
+});
+
 describe('an external volume', () => {
   test.each([
     ['external: true', 'data'],
@@ -203,6 +212,32 @@ describe('directories', () => {
     expect(labels).toEqual(['db: postgres']);
     expect(leftOut.every((one) => one.includes('looks like backups'))).toBe(true);
   });
+});
+
+test.each([
+  ['/etc/pihole/', 'volumes=/etc/pihole'],
+  ['/data/', 'volumes=/data'],
+])('a path with a slash at the end, %s, gets the name that the engine reports', async (target, expected) => {
+  const { labels, notes } = await propose(`  web: { image: x, volumes: ["./in:${target}"] }\n`);
+  expect(labels).toEqual([`web: ${expected}`]);
+  expect(notes).toEqual([]);
+});
+
+test.each([
+  ['/dev/dri:/dev/dri', ''],
+  ['/sys/class:/sys/class', ''],
+  ['/:/host', ''],
+  ['/lib/modules:/lib/modules', "web /lib/modules is of the host's system"],
+  ['/usr/src:/usr/src', "web /usr/src is of the host's system"],
+  ['/tmp/.X11-unix:/tmp/.X11-unix', 'web /tmp/.X11-unix looks like data that the application makes again'],
+  ['socket:/var/run/app', 'web socket looks like data that the application makes again'],
+  ['/srv/init:/docker-entrypoint-initdb.d', 'web /docker-entrypoint-initdb.d holds scripts for the first start'],
+  [':/upload', 'web /upload is a volume without a name, or its variable is not set'],
+])('%s gets no label', async (mount, why) => {
+  const { labels, leftOut, notes } = await propose(`  web: { image: x, volumes: ["${mount}", "t:/t"] }\n`);
+  expect(labels).toEqual(['web: volumes=t']);
+  expect(leftOut.join()).toMatch(why === '' ? /^$/ : new RegExp(`^${why}`));
+  expect(notes).toEqual([]);
 });
 
 test('what a plan finds wrong is a note', async () => {

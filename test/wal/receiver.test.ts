@@ -60,7 +60,7 @@ async function one(sql: string): Promise<object> {
   if (sql.includes('pg_control_system'))
     return {
       ...{ system: '7713464397883531290', segment: `${SIZE}`, level: 'replica', senders: '10', free: '10' },
-      ...{ slots: '10', may: 'true', role: 'postgres', recovery: 'false', tablespaces: [] },
+      ...{ slots: '10', may: 'true', watch: 'true', role: 'postgres', recovery: 'false', tablespaces: [] },
     };
   if (sql.includes('pg_create_physical_replication_slot')) received = flushed;
   const lsn = formatLsn(flushed);
@@ -196,7 +196,7 @@ test('segments that wait are stored before they fill the spool, however long the
   receive = async () => {
     rmSync(join(spool, `${name(2)}.partial`));
     put(name(2));
-    await expect.poll(async () => (await wal())?.segments.length).toBe(2);
+    await expect.poll(async () => (await wal())?.segments.length, { timeout: 10_000 }).toBe(2);
     for (let number = 3; number < 20; number++) put(name(number));
     flushed = startOf(20, SIZE);
     received = flushed;
@@ -222,7 +222,7 @@ test('the reason of a gap that never came is not that of a later one', async () 
     put(name(2));
     flushed = startOf(3, SIZE);
     received = flushed;
-    await expect.poll(async () => (await wal())?.segments.length).toBe(2);
+    await expect.poll(async () => (await wal())?.segments.length, { timeout: 10_000 }).toBe(2);
     flushed = startOf(9, SIZE);
     throw new LifeboatError('EXEC_FAILED', `requested WAL segment ${name(3)} has already been removed`);
   };
@@ -245,7 +245,7 @@ test('a base backup goes on while the receiver connects again, and ends with the
     put(`${name(2)}.partial`);
     received = flushed;
     if (start > 1) return;
-    await expect.poll(() => making).toBeDefined();
+    await expect.poll(() => making, { timeout: 10_000 }).toBeDefined();
     throw new LifeboatError('EXEC_FAILED', 'the connection was closed');
   };
   await runUntil(async () => starts.length > 1);

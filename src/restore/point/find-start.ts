@@ -6,8 +6,9 @@ import { readPacks } from '../../store/repository/pack-lists.ts';
 import type { Repository } from '../../store/repository/repository.ts';
 import { requireKeys } from '../../store/seal/encryption.ts';
 import { parseLsn } from '../../store/wal/names.ts';
-import type { RememberedWal, WalLog } from '../../store/wal/read-log.ts';
+import type { WalLog } from '../../store/wal/read-log.ts';
 import { type Recoverable, readRecoverable } from '../../store/wal/recoverable.ts';
+import type { RememberedWal } from '../../store/wal/remembered.ts';
 import {
   type Base,
   nearestTimes,

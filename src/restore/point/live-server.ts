@@ -4,6 +4,7 @@ import type { PostgresSource } from '../../plan/model.ts';
 import { type Clients, readClients } from '../../sources/postgres/facts/clients.ts';
 import { applicationName } from '../../sources/postgres/postgres-source.ts';
 import type { Session } from '../../sources/postgres/server/session.ts';
+import { sqlState } from '../../sources/postgres/server/sql-state.ts';
 import { formatLsn, parseLsn } from '../../store/wal/names.ts';
 import type { RestoreContext, RestoreDeps } from '../context.ts';
 import type { ServiceCheck } from '../service-health.ts';
@@ -46,6 +47,8 @@ async function askIfUp<T>(reaching: Reaching, work: (session: Session) => Promis
     return await ask(reaching, work);
   } catch (error) {
     reaching.signal.throwIfAborted();
+    // insufficient_privilege: it does answer.
+    if (sqlState(error) === '42501') throw error;
     reaching.deps.log.warn('the server in use does not answer', { source: reaching.server.name, ...errorInfo(error) });
     return undefined;
   }

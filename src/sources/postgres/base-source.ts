@@ -3,6 +3,7 @@ import type { BaseSource } from '../../plan/model.ts';
 import { serverOf } from '../../plan/postgres.ts';
 import { plural } from '../../report/format.ts';
 import { readIndexFile } from '../../store/filesystem/read-index.ts';
+import { imageDigest } from '../image-digest.ts';
 import type { BaseFacts, CaptureContext, CapturedTree, Source } from '../source.ts';
 import { readServerFacts } from './facts/facts.ts';
 import { applicationName } from './postgres-source.ts';
@@ -48,7 +49,7 @@ export function createBaseSource(options: BaseSourceOptions): Source {
     async capture<T>(context: CaptureContext, store: (tree: CapturedTree) => Promise<T>): Promise<T> {
       const tools = await openWhenUp(options, context);
       try {
-        return await store(await captureBase(planned, tools, context));
+        return await store(await captureBase(options, tools, context));
       } finally {
         await tools.close();
       }
@@ -63,11 +64,16 @@ function openWhenUp({ agent, planned, recordHelper }: BaseSourceOptions, context
   const onWait = (phase: string) => context.progress({ phase, done: 0, waits: true });
   return whenUp({ engine: agent.engine, id, name, log, signal, onWait }, () => {
     const application = applicationName(agent.project, runId);
-    return openAnswering(() => openTools({ agent, source, application, runId, recordHelper, log, signal }));
+    const share = { directory: context.spool, access: 'read-write' as const };
+    return openAnswering(() => openTools({ agent, source, application, runId, recordHelper, share, log, signal }));
   });
 }
 
-async function captureBase(planned: BaseSource, tools: Tools, { signal }: CaptureContext): Promise<CapturedTree> {
+async function captureBase(
+  { agent, planned }: BaseSourceOptions,
+  tools: Tools,
+  { signal }: CaptureContext,
+): Promise<CapturedTree> {
   const control = await tools.control();
   const replication = await readReplicationFacts(control);
   // The receiver takes a sender and a slot of its own.
@@ -80,11 +86,13 @@ async function captureBase(planned: BaseSource, tools: Tools, { signal }: Captur
   const startTime = await clockOf(control);
   let stopTime = startTime;
   const areas = await readAreas(control);
+  const digest = await imageDigest(agent.engine, planned.imageId, signal);
   let manifest: BackupManifest | undefined;
   const tree: CapturedTree = {
     root: `the base backup of ${planned.containerName}`,
     ...{ reach: { kind: 'here' }, include: [], exclude: [], warnings: [] },
     ...{ facts: {}, summary: `base backup · Postgres ${version}`, image: planned.imageId },
+    ...(digest === undefined ? {} : { imageDigest: digest }),
     ...(areas ? { areas } : {}),
     tar: {
       seen: {

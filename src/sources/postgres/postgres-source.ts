@@ -6,6 +6,7 @@ import { WAL_RUN } from '../../docker/helper-labels.ts';
 import { hasHelpers, REMOVE_HINT } from '../../docker/remove-helper.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import { removePath } from '../../store/filesystem/remove-tree.ts';
+import { imageDigest } from '../image-digest.ts';
 import type { CaptureContext, CapturedTree, Source } from '../source.ts';
 import { dumpServer } from './dump/dump-server.ts';
 import { type DumpedServer, leaveOutUnsound, toTree } from './dump/dumped-server.ts';
@@ -70,7 +71,8 @@ export async function capturePostgres(
   await refuseLivingHelper(options, context);
   const sound = await leaveOutUnsound(options.planned, context, server);
   await refuseStrangeFiles(context.spool, 'PG_DUMP_FAILED');
-  return toTree(options.planned, context, sound);
+  const digest = await imageDigest(options.agent.engine, options.planned.imageId, context.signal);
+  return { ...toTree(options.planned, context, sound), ...(digest === undefined ? {} : { imageDigest: digest }) };
 }
 
 /**

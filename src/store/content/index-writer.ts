@@ -1,7 +1,7 @@
 import { rename } from 'node:fs/promises';
 import { errorInfo, LifeboatError } from '../../base/errors.ts';
 import { decodeIndexEntry, encodeIndexEntry, type IndexEntry, MAX_LINE } from '../filesystem/index-file.ts';
-import { PACK_KEY, valueAfter } from '../filesystem/read-index.ts';
+import { decodePart, encodePart } from '../filesystem/index-part.ts';
 import { LineLog, type LineRange, type Lines, readRange } from './line-log.ts';
 
 /** The error for an entry whose line no restore could read. */
@@ -41,8 +41,11 @@ export class IndexWriter implements Lines {
   async addParts(range: LineRange | undefined): Promise<void> {
     if (!range) return;
     for await (const line of readRange(range)) {
-      this.usedPacks.add(valueAfter(line, PACK_KEY, 32) ?? '');
-      this.log.add(`${line.toString('utf8')}\n`, line.length + 1);
+      // Written anew, like the line of a file: a forged line may be read in two ways, if it has a key twice.
+      const part = decodePart(line);
+      const text = encodePart(part);
+      this.usedPacks.add(part.pack);
+      this.log.add(text, Buffer.byteLength(text));
       if (this.log.full) await this.log.flush();
     }
   }

@@ -47,7 +47,7 @@ async function openKnown(
     if (!table) throw new Error('the table in the spool is not complete');
     return { ...rest, table, packs: await KnownPacks.open(packs) };
   } catch (error) {
-    table?.close();
+    await table?.close();
     const why = errorInfo(error).message;
     warnings.push(`the contents of earlier snapshots are not known, so some may be stored again: ${why}`);
     return undefined;
@@ -113,7 +113,7 @@ export class PreviousIndex {
         if (pack && pack.size === size) available.set(pack.id, pack);
       }
     } catch (error) {
-      more?.table.close();
+      await more?.table.close();
       throw error;
     }
     const lost = previous.packs.length - available.size;
@@ -173,7 +173,7 @@ export class PreviousIndex {
 
   async close(): Promise<void> {
     await this.lines?.return(undefined);
-    this.table?.close();
+    await this.table?.close();
   }
 
   private async advance(lines: AsyncGenerator<IndexLine>): Promise<void> {

@@ -3,7 +3,8 @@ import { baseName } from '../../plan/postgres.ts';
 import type { Manifest } from '../objects/manifest.ts';
 import type { Repository } from '../repository/repository.ts';
 import { parseLsn, parseSegmentName, segmentAt } from './names.ts';
-import { lostEnd, type RememberedWal, readWalLogs, type WalLog } from './read-log.ts';
+import { readWalLogs, type WalLog } from './read-log.ts';
+import { lostEnd, type RememberedWal } from './remembered.ts';
 import { type Base, type Hole, holesOf, type Window, windowsOf } from './windows.ts';
 
 /** Everything that a recovery of a source can use, and the times that follow from it. */

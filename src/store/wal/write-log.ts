@@ -19,15 +19,8 @@ import {
   type WalPlace,
   walPrefix,
 } from './page.ts';
-import {
-  endOf,
-  type LogEnd,
-  type ReadPage,
-  readPage,
-  readWalLogs,
-  type WalLog,
-  type WalRepository,
-} from './read-log.ts';
+import { endOf, readPage, readWalLogs, type WalLog, type WalRepository } from './read-log.ts';
+import type { LogEnd } from './remembered.ts';
 import { type Ancestor, listAncestors, parseAncestors, parseHistoryName } from './timelines.ts';
 
 interface WriterOptions {
@@ -65,33 +58,32 @@ export class WalWriter {
   private hash: string | null;
   /** what the log lists */
   readonly inventory: Inventory;
-  /** the logs of all servers of the source, as they were found */
-  readonly opened: readonly Pick<WalLog, 'place' | 'last'>[];
+  /** the newest pages of all servers of the source, as they were found */
+  readonly opened: readonly Pick<WalLog, 'place' | 'newest'>[];
+  /** why the newest page that was found cannot be used */
+  readonly unusable: LifeboatError | undefined;
 
-  private constructor(
-    repository: WalRepository,
-    options: WriterOptions,
-    { last, inventory, logs }: { last: ReadPage | undefined; inventory: Inventory; logs: readonly WalLog[] },
-  ) {
-    this.opened = logs.map(({ place, last: newest }) => ({ place, ...(newest ? { last: newest } : {}) }));
+  private constructor(repository: WalRepository, options: WriterOptions, logs: readonly WalLog[]) {
+    const { systemId } = options.place;
+    const own = logs.find(({ place }) => place.systemId === systemId);
+    this.opened = logs.map(({ place, newest }) => ({ place, newest }));
     this.repository = repository;
     this.options = options;
-    this.inventory = inventory;
-    this.page = last ? last.page : firstPage(options);
-    this.hash = last ? last.hash : null;
-  }
-
-  /** Opens the log of a server, and continues with its newest page. Throws like {@link readWalLogs}. */
-  static async open(repository: WalRepository, options: WriterOptions): Promise<WalWriter> {
-    const { source, systemId } = options.place;
-    const logs = await readWalLogs(repository, source);
-    const own = logs.find(({ place }) => place.systemId === systemId);
-    const broken = own && !own.last ? own.problems[0] : undefined;
-    if (broken) throw broken;
     const { segmentSize } = options;
     const nothing = { systemId, segmentSize, segments: [], partials: [], histories: new Map(), gaps: [] };
-    const found = { last: own?.last, inventory: new Inventory(own?.wal ?? nothing), logs };
-    return new WalWriter(repository, options, found);
+    this.inventory = new Inventory(own?.wal ?? nothing);
+    const last = own?.last?.page.page === own?.newest.page ? own?.last : undefined;
+    this.unusable = last ? undefined : own?.problems.at(-1);
+    this.page = last?.page ?? { ...firstPage(options), page: (own?.newest.page ?? 0) + 1 };
+    this.hash = last?.hash ?? null;
+  }
+
+  /**
+   * Opens the log of a server, and continues with its newest page. If that one cannot be used, such as one from before
+   * a signing key was set, the next page begins anew. Throws like {@link readWalLogs}.
+   */
+  static async open(repository: WalRepository, options: WriterOptions): Promise<WalWriter> {
+    return new WalWriter(repository, options, await readWalLogs(repository, options.place.source));
   }
 
   /** The memory of the agent that last wrote the log; undefined for a new log. */

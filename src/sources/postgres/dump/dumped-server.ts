@@ -2,7 +2,7 @@ import { errorInfo } from '../../../base/errors.ts';
 import type { PostgresSource } from '../../../plan/model.ts';
 import type { CaptureContext, CapturedDatabase, CapturedTree } from '../../source.ts';
 import type { chooseDatabases, MissingDatabase } from '../facts/databases.ts';
-import type { PostgresFacts } from '../facts/facts.ts';
+import { asksOf, type PostgresFacts } from '../facts/facts.ts';
 import { collationWarnings, rowsOf, summarise } from '../facts/summary.ts';
 import { refuseUnsoundDumps } from './dump-files.ts';
 import { withoutGlobalsError } from './dump-globals.ts';
@@ -56,6 +56,7 @@ export function toTree(
   { dump, facts: of, chosen, warnings }: DumpedServer,
 ): CapturedTree {
   const { compression, databases, roles, withoutGlobals } = dump;
+  const asks = asksOf(planned);
   const facts: PostgresFacts = {
     kind: 'postgres',
     ...of,
@@ -63,6 +64,7 @@ export function toTree(
     databases,
     rows: rowsOf(databases),
     ...(roles ? { roles } : {}),
+    ...(asks ? { asks } : {}),
   };
   return {
     root: context.spool,

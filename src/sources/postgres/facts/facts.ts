@@ -1,3 +1,5 @@
+import type { PostgresSource } from '../../../plan/model.ts';
+import type { DrillAssert } from '../../../plan/values/drill-assert.ts';
 import type { Definitions } from '../definitions/definitions.ts';
 import type { ServerConfig } from '../server/server-config.ts';
 import type { Session } from '../server/session.ts';
@@ -109,6 +111,18 @@ export interface DatabaseFacts {
   grantees?: string[];
 }
 
+/** The conditions that must be true on a restored server, and the database that they are about. */
+export interface RecordedAsks {
+  asserts: DrillAssert[];
+  database: string;
+}
+
+/** Returns the conditions of a server in the plan; undefined if it has none. */
+export function asksOf({ drill, database }: Pick<PostgresSource, 'drill' | 'database'>): RecordedAsks | undefined {
+  if (!drill || drill.asserts.length === 0) return undefined;
+  return { asserts: drill.asserts, database: drill.database ?? database };
+}
+
 /** The facts object of a Postgres source. */
 export interface PostgresFacts extends Record<string, unknown> {
   kind: 'postgres';
@@ -124,6 +138,8 @@ export interface PostgresFacts extends Record<string, unknown> {
    * older agents
    */
   roles?: RoleFacts[];
+  /** what its labels asked of drills: a drill elsewhere has no labels */
+  asks?: RecordedAsks;
 }
 
 /** Returns whether a database uses TimescaleDB, which creates objects in the schemas of the user. */

@@ -1,5 +1,8 @@
+import { randomUUID } from 'node:crypto';
+import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { LifeboatError } from '../../../base/errors.ts';
+import { readFifo } from '../../../base/fifo.ts';
 import type { Log } from '../../../base/log.ts';
 import { execStream, execText } from '../../../docker/exec.ts';
 import { HEARTBEAT_S } from '../../../docker/heartbeat.ts';
@@ -12,7 +15,14 @@ import { type Connection, toolEnvironment } from './commands.ts';
 import { type Connector, connectThrough } from './connect.ts';
 import { type Credentials, resolveCredentials } from './credentials.ts';
 import { endSessions, within } from './end-sessions.ts';
-import { dataMounts, makeScratch, sameMount, sharedMounts, sharesMount } from './helper-mounts.ts';
+import {
+  dataMounts,
+  makeScratch,
+  type SharedDirectory,
+  sameMount,
+  sharedMounts,
+  sharesMount,
+} from './helper-mounts.ts';
 import { withoutContent } from './messages.ts';
 import { findServer } from './postmaster.ts';
 import { explainCrashLoop, refusePaused } from './restarted.ts';
@@ -85,6 +95,9 @@ async function open(options: OpenToolsOptions): Promise<Tools> {
     throw error;
   }
 }
+
+/** Creates a FIFO, says so, and runs a program that writes into it. */
+const FIFO_SCRIPT = 'mkfifo -m 600 "$0" && echo && exec "$@" >"$0"';
 
 /** Implements {@link Tools} with a helper that runs. */
 class HelperTools implements Tools {
@@ -163,30 +176,20 @@ class HelperTools implements Tools {
     return sharesMount({ engine: agent.engine, source }, file, directory, signal);
   }
 
-  async stream<T>(argv: readonly string[], signal: AbortSignal, read: (stdout: Readable) => Promise<T>): Promise<T> {
+  async stream<T>(argv: readonly string[], signal: AbortSignal, read: (output: Readable) => Promise<T>): Promise<T> {
     const { connector, helper, options } = this;
     if (!connector.isProved()) await this.control();
+    const { directory } = options.share as SharedDirectory;
+    const fifo = path.join(directory, `output-${randomUUID()}`);
     return whileAnswering(this.server, signal, async (watched) => {
       const command = await execStream(options.agent.engine, helper.id, {
-        argv,
+        argv: ['sh', '-c', FIFO_SCRIPT, fifo, ...argv],
         env: toolEnvironment(connector.start.options),
         heartbeat: HEARTBEAT_S,
         redact: withoutContent,
         signal: watched,
       });
-      // The stream fails when the program does, so the reader does too, and the program says why.
-      const [result] = await Promise.all([
-        read(command.stdout).catch(async (error: unknown) => {
-          command.stdout.destroy();
-          await command.done.catch((failure: unknown) => {
-            if (watched.aborted || !command.stdout.errored) throw error;
-            throw failure;
-          });
-          throw error;
-        }),
-        command.done,
-      ]);
-      return result;
+      return readFifo(command, fifo, read);
     });
   }
 

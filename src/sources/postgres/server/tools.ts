@@ -45,11 +45,12 @@ export interface Tools {
   run(argv: readonly string[], signal: AbortSignal): Promise<string>;
   /**
    * Runs a program in the helper, and passes its stdout to `read`. Resolves to the result of `read` only if the program
-   * succeeds.
+   * succeeds. The output goes through a FIFO in the shared directory, because each byte of a command's output passes
+   * through three processes of the Docker engine. Needs a shared directory with write access.
    *
    * @throws EXEC_FAILED with the end of stderr if the program fails; what `read` throws
    */
-  stream<T>(argv: readonly string[], signal: AbortSignal, read: (stdout: Readable) => Promise<T>): Promise<T>;
+  stream<T>(argv: readonly string[], signal: AbortSignal, read: (output: Readable) => Promise<T>): Promise<T>;
   /**
    * Removes a path in the shared directory. The helper does this itself: it is untrusted, and could replace a directory
    * with a link while the agent removes it.

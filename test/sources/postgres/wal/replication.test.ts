@@ -9,6 +9,7 @@ const STOCK: ReplicationFacts = {
   freeSenders: 10,
   freeSlots: 10,
   mayReplicate: true,
+  mayWatch: true,
   role: 'postgres',
   inRecovery: false,
   tablespaces: [],
@@ -25,6 +26,7 @@ test.each<[string, Partial<ReplicationFacts>, RegExp]>([
   ['all WAL senders are taken', { freeSenders: 1 }, /ALTER SYSTEM SET max_wal_senders = 12/],
   ['no slot is free', { freeSlots: 0 }, /max_replication_slots/],
   ['the role may not replicate', { mayReplicate: false, role: 'a"b' }, /ALTER ROLE "a""b" REPLICATION;/],
+  ['the role sees too little', { mayWatch: false, role: 'a"b' }, /GRANT pg_monitor TO "a""b";/],
   ['the server is a standby', { inRecovery: true }, /primary/],
   ['there are tablespaces', { tablespaces: ['fast'] }, /pg_default/],
 ])('%s: the hint repairs it', (_, facts, hint) => {

@@ -24,6 +24,7 @@ import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { LargeFile } from '../../../../src/store/filesystem/large-file.ts';
 import { readIndexLines } from '../../../../src/store/filesystem/read-index.ts';
 import { PackReader } from '../../../../src/store/packs/pack-reader.ts';
+import type { PackRef } from '../../../../src/store/packs/pack-stream.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
 import { noise } from '../chunks.ts';
 
@@ -136,8 +137,40 @@ describe('a large file', () => {
     write('b-text', Buffer.alloc(5 * MIB, 'all the same '));
     write('c-noise', noise(5 * MIB, 'more noise'));
     const stored = await bench.store();
-    expect(stored.packs.map(({ key }) => key.endsWith('.zst')).sort()).toEqual([false, false, true]);
+    expect(stored.packs.map(({ key }) => key.endsWith('.zst')).sort()).toEqual([false, true]);
     await expectRestored(stored);
+  });
+
+  test('shares its packs with all others, although text and media alternate', async () => {
+    for (let i = 0; i < 40; i++) {
+      const content = i % 2 === 0 ? noise(300 * 1024, `noise ${i}`) : Buffer.alloc(300 * 1024, `text ${i} `);
+      write(`${i}`, content);
+    }
+    const first = await bench.storeAfterTick();
+    expect(first.packs).toHaveLength(2);
+    // The next night, one part of each changes.
+    for (let i = 0; i < 40; i++) {
+      const file = openSync(inTree(`${i}`), 'r+');
+      writeSync(file, `changed ${i}`, 100_000);
+      closeSync(file);
+    }
+    const second = await storeAgain(first);
+    expect(second.packs.length).toBeLessThanOrEqual(4);
+    await expectRestored(second);
+  });
+
+  test('whose lines are forged so that they can be read in two ways is listed as it is read', async () => {
+    write('file', noise(5 * MIB, 'file'));
+    const stored = await bench.storeAfterTick();
+    const [pack] = stored.packs;
+    const other = { ...(pack as PackRef), id: 'f'.repeat(32) };
+    const lines = readFileSync(bench.index, 'utf8').split('\n');
+    const forged = lines.map((line) => line.replace(/^(\{"offset".*)("pack":)/, `$1"pack":"${other.id}",$2`));
+    expect(forged.filter((line) => line.includes(other.id)).length).toBeGreaterThan(1);
+    writeFileSync(bench.index, forged.join('\n'));
+    const again = await storeAgain(stored, [...stored.packs, other]);
+    expect(again.packs.map(({ id }) => id)).toEqual([pack?.id]);
+    await expectRestored(again);
   });
 
   test('only stores the parts again whose pack may not be used', async () => {

@@ -139,6 +139,53 @@ describe('the log of stored WAL', () => {
   });
 });
 
+describe('a log whose newest page cannot be used', () => {
+  test('goes on with a new page once a signing key is set, and the unsigned pages are no problem any more', async () => {
+    const unsigned = { ...repository, signing: new Signing('one') };
+    await store(await open('here', unsigned), 1, 2);
+    expect((await read()).problems).toMatchObject([{ code: 'SIGNATURE_MISSING' }]);
+    const writer = await open();
+    expect(writer.inventory.isEmpty).toBe(true);
+    await store(writer, 3, 4);
+    expect(pages()).toEqual(['00000001-00000002.json', '00000002-00000002.json']);
+    await store(await open(), 5);
+    const { wal, problems, hasUnsigned } = await read();
+    expect(wal.segments.map((one) => one.name)).toEqual([3, 4, 5].map(name));
+    expect([problems, hasUnsigned]).toEqual([[], true]);
+  });
+
+  test('an unsigned page that replaces a signed one is a problem', async () => {
+    const writer = await open();
+    const segment = await writer.putSegment(name(1), bytes('x'), signal);
+    await writer.append({ segments: Array.from({ length: 256 }, (_, i) => ({ ...segment, name: name(i + 1) })) });
+    await store(writer, 257);
+    const file = join(directory('log'), pages()[0]!);
+    const page = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    delete page.signature;
+    writeFileSync(file, JSON.stringify(page));
+    expect((await read()).problems).toMatchObject([{ code: 'SIGNATURE_MISSING' }]);
+  });
+
+  test('goes on after a damaged page, with a gap, and never under the number of that page', async () => {
+    const writer = await open();
+    const segment = await writer.putSegment(name(1), bytes('x'), signal);
+    await writer.append({ segments: Array.from({ length: 256 }, (_, i) => ({ ...segment, name: name(i + 1) })) });
+    await store(writer, 257, 258, 259);
+    writeFileSync(join(directory('log'), '00000002-00000003.json'), 'damaged');
+    const next = await open();
+    expect(next.unusable).toMatchObject({ code: 'OBJECT_DAMAGED' });
+    expect(next.inventory.missingBefore({ timeline: 1, number: 260 }, new Set())).toEqual({
+      after: { timeline: 1, number: 256 },
+    });
+    await store(next, 260);
+    await store(await open(), 261);
+    const { wal, problems, newest } = await read();
+    expect(newest).toEqual({ page: 3, revision: 2 });
+    expect(wal.segments.slice(-2).map((one) => one.name)).toEqual([260, 261].map(name));
+    expect(problems).toMatchObject([{ code: 'OBJECT_DAMAGED' }, { code: 'CHAIN_BROKEN' }]);
+  });
+});
+
 describe('stored WAL that somebody changed', () => {
   test('does not count if an object is gone or cut', async () => {
     await store(await open(), 1, 2, 3);
