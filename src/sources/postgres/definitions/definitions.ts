@@ -26,7 +26,7 @@ export interface Definitions {
   /** one digest for each schema */
   bySchema: boolean;
   digests: Digest[];
-  /** kinds, in one schema or in all, that are not compared: the server did not tell in time, or they changed meanwhile */
+  /** kinds, in one schema or in all, that are not compared: the server did not tell, or they changed meanwhile */
   left: { kind: string; schema?: string; why: 'changed' | 'refused' }[];
 }
 
