@@ -101,7 +101,7 @@ async function restore(
   const tree = path.join(context.directory, 'tree');
   const select = ['globals.sql', ...plan.load.map(({ database }) => `databases/${databaseDirectory(database)}`)];
   const request = { source, signal };
-  await roomInSpool(context, await selectedContent(request, context, select));
+  await roomInSpool(context, await selectedContent(request, context, select), 'drill');
   const sizes = plan.load.map(({ database }) => recordedDatabase(facts, database).size);
   await checkDataSpace(tools, { needed: neededSpace(sizes), why: 'the drill' }, signal);
   await step(part, 'fetching the dump', async () => {

@@ -88,7 +88,9 @@ async function extract(deps: DrillDeps, part: Part, { volume, indexPath, content
     });
     const special = Object.entries(extracted.skipped).filter(([, count]) => count > 0);
     for (const [type, count] of special)
-      result.notes.push(`not restored, because it has no content: ${plural(count, type)}`);
+      result.notes.push(
+        `${plural(count, type)} ${count === 1 ? 'is' : 'are'} not restored: there is no content to compare`,
+      );
     result.checks.push(equal('restored files', source, content.files, extracted.files));
     result.checks.push(equal('bytes', source, content.bytes, extracted.bytes));
   } catch (error) {

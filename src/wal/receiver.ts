@@ -14,11 +14,11 @@ import {
   tryReplication,
 } from '../sources/postgres/wal/replication.ts';
 import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
-import { lostEnd } from '../store/wal/remembered.ts';
-import { WalWriter } from '../store/wal/write-log.ts';
+import type { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
 import { leaveAll, leaveTimeline } from './leave-received.ts';
 import { Lookout, nextTo, type Watched } from './lookout.ts';
+import { openLog } from './open-log.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { empty, removeUnfilled } from './received-files.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
@@ -56,6 +56,8 @@ export class Receiver {
   /** why WAL is missing, until the gap is recorded */
   private reason: string | undefined;
   private renew = false;
+  /** the server went back to older data */
+  private diverged: LifeboatError | undefined;
   /** the last state of a slot that was dropped because the server kept too much WAL for it */
   private dropped: SlotState | undefined;
   private readonly lookout: Lookout;
@@ -96,6 +98,7 @@ export class Receiver {
         await this.receive(signal);
       } catch (error) {
         if (signal.aborted) break;
+        if (hasCode(error, 'WAL_DIVERGED')) this.diverged = error;
         await this.status.failed(error);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
@@ -199,6 +202,7 @@ export class Receiver {
     const writer = await this.openLog(reached, signal);
     const shipping = new Shipping({
       ...{ writer, directory, segmentSize, now: deps.now },
+      tail: this.status.isOf(systemId) ? this.status.tail : undefined,
       onGap: (error) => this.noteGap(error),
     });
     if (writer.home !== undefined && writer.home !== home)
@@ -214,24 +218,18 @@ export class Receiver {
     return Object.assign(reached, { shipping, systemId, segmentSize, begun: before.flushed });
   }
 
-  private openLog({ facts, home }: Pick<Reached, 'facts' | 'home'>, signal: AbortSignal): Promise<WalWriter> {
-    const { deps, source } = this;
-    const place = { project: deps.project, source: source.server, systemId: facts.systemId };
-    const { segmentSize } = facts;
-    return this.storing.watched(async () => {
-      const repository = await deps.repository();
-      const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
-      const lost = lostEnd(repository, source.server, writer.opened, this.status.remembered);
-      if (lost) this.raise(lost);
-      const { unusable } = writer;
-      if (unusable) {
-        this.reason ??= `the newest page of the log cannot be used: ${unusable.message}`;
-        // A log from before the signing key was set is no trouble.
-        if (hasCode(unusable, 'SIGNATURE_MISSING') && writer.inventory.isEmpty) deps.log.warn(this.reason);
-        else this.raise(unusable);
-      }
-      return writer;
-    }, signal);
+  private async openLog({ facts, home, directory, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
+    const { deps, source, status } = this;
+    const options = { deps, source, remembered: status.remembered, raise: (error: LifeboatError) => this.raise(error) };
+    const more = { home, before, diverged: this.diverged };
+    const writer = await this.storing.watched(() => openLog(options, facts, more), signal);
+    if (!this.diverged) return writer;
+    // What was received may be of both histories.
+    await empty(directory);
+    await status.begunAnew();
+    this.renew = true;
+    this.diverged = undefined;
+    return writer;
   }
 
   /** Tells people about an error that the receiver survives. */

@@ -260,3 +260,25 @@ test('a file that the receiver had not filled when it died is removed, because i
   await runUntil(async () => starts.length > 0);
   expect(starts).toEqual([[]]);
 });
+
+test('a server that went back to older data begins another history, and a base backup follows', async () => {
+  await storeSome();
+  // It is behind the stored WAL, and writes on there.
+  flushed = startOf(1, SIZE) + 3000n;
+  received = flushed;
+  receive = () => {
+    if (starts.length < 2) return;
+    put(`${name(1)}.partial`);
+    flushed = startOf(1, SIZE) + 9000n;
+    received = flushed;
+  };
+  const logs = () => readWalLogs(bench.repository, SOURCE);
+  await runUntil(async () => bases > 0 && (await logs())[1]?.wal.partials[0]?.to === 9000);
+  const [before, after] = await logs();
+  expect(before?.wal).toMatchObject({ segments: [{ name: name(1) }], partials: [{ name: name(2), to: 5000 }] });
+  expect(after?.wal.gaps).toMatchObject([{ why: expect.stringContaining('the server is at') }]);
+  expect(after?.wal.segments).toEqual([]);
+  expect(alarms).toEqual([expect.stringContaining('the server is at')]);
+  // Nothing that was received of the former history is left.
+  expect(starts[1]).toEqual([]);
+});

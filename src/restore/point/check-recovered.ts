@@ -6,6 +6,8 @@ import type { Tools } from '../../sources/postgres/server/tools.ts';
 export interface PointCheck {
   name: 'pg_verifybackup' | 'amcheck';
   ok: boolean;
+  /** nothing was checked; absent otherwise */
+  skipped?: true;
   /** what was checked, what is damaged, or why nothing was checked */
   detail: string;
 }

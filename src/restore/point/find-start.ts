@@ -11,6 +11,7 @@ import { type Recoverable, readRecoverable } from '../../store/wal/recoverable.t
 import type { RememberedWal } from '../../store/wal/remembered.ts';
 import {
   type Base,
+  isBaseOf,
   nearestTimes,
   type RecoveryStart,
   startAtPosition,
@@ -33,6 +34,10 @@ export interface Start {
   base: Base;
   window: Window;
   log: WalLog;
+  /** all windows of the server */
+  windows: Window[];
+  /** stored WAL that is lost or cannot be used, whether or not this recovery needs it */
+  problems: LifeboatError[];
 }
 
 /**
@@ -48,11 +53,12 @@ export async function findStart(
 ): Promise<Start> {
   const found = await readRecoverable(repository, { source, base: baseName(source) }, remembered, signal);
   const start = choose(found, source, aim);
-  const log = found.logs.find(({ place }) => place.systemId === start.base.systemId);
+  const log = found.logs.find(({ wal }) => isBaseOf(start.base, wal));
   const { manifest: snapshot } = await repository.resolve(start.base.snapshot);
   const entry = snapshot.sources[baseName(source)];
   if (!log || !entry) throw new LifeboatError('PITR_TIME', `the base backup of ${source} is gone`);
-  return { ...start, snapshot, entry, log };
+  const { windows, problems } = found;
+  return { ...start, snapshot, entry, log, windows, problems };
 }
 
 /** Dependencies for finding the start of a recovery. */

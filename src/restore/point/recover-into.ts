@@ -42,6 +42,8 @@ interface Recovery {
   volume?: string;
   /** processors that the server may use; absent: no limit */
   cpus?: number;
+  /** the image to use; absent: the one that is recorded with the base backup */
+  image?: string;
 }
 
 export interface RecoveryRequest extends Aim {
@@ -96,12 +98,14 @@ export async function recoverInto(
   const wal = new WalServer(repository, log, exchange);
   await wal.open();
   const { segmentSize } = log.wal;
+  const { image = entry.image } = recovery;
   const server = await RecoveringServer.start({
-    ...{ agent: deps.agent, image: entry.image, runId: id, volume, cpus, exchange, segmentSize, content: entry },
+    ...{ agent: deps.agent, image, runId: id, volume, cpus, exchange, segmentSize, content: entry },
     ...{ recordHelper: (helper) => journal.record({ type: 'helper', name: helper }), log: deps.log, signal },
     ...(await ownerOf(indexPath)),
   });
   try {
+    if (image !== entry.image) await server.refuseOtherMajor(facts.server.versionNumber);
     const until = AbortSignal.any([signal, server.full]);
     const done = await recoverIn(server, deps, { ...request, signal: until }, { ...recovery, indexPath, wal });
     return {
@@ -109,7 +113,7 @@ export async function recoverInto(
       target: request.target === 'latest' ? 'latest' : wantedOf(request, start),
       window: { from: window.from, to: window.to },
       dataDirectory: facts.dataDirectory,
-      image: entry.image,
+      image,
     };
   } catch (error) {
     await server.remove();
@@ -142,6 +146,7 @@ async function recoverIn(
   const to = {
     ...(target === 'latest' ? {} : { target }),
     end: window.toLsn,
+    lastRecord: () => wal.lastRecord(window, signal),
     ...(window.timeline === base.timeline ? {} : { timeline: window.timeline }),
   };
   const onLine = (line: string) => log.debug('recovering server', { line });

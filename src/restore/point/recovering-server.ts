@@ -16,13 +16,15 @@ import { refuseSmallDisk } from './disk-space.ts';
 import {
   DATA,
   FETCH_SCRIPT,
-  NOT_THERE,
+  NO_MANIFEST,
+  NO_PROGRAM,
   SERVE_SCRIPT,
   SETTINGS,
   START_SCRIPT,
   VERIFY_SCRIPT,
 } from './recovery-settings.ts';
 import { Messages, type Recovered } from './server-messages.ts';
+import { asOptions, refuseOtherMajor, superuserOf } from './server-programs.ts';
 import { describeTarget, isMarker, type Target, targetSettings } from './target.ts';
 import type { WalExchange } from './wal-server.ts';
 
@@ -53,6 +55,8 @@ interface RecoveryTarget {
   target?: Target;
   /** the end of the stored WAL */
   end: string;
+  /** Resolves to the position of the last whole record of the stored WAL; undefined if that is unknown. */
+  lastRecord(): Promise<bigint | undefined>;
   /** the timeline to follow; absent: that of the base backup */
   timeline?: number;
 }
@@ -113,6 +117,12 @@ export class RecoveringServer {
     }
   }
 
+  /** Refuses an image that cannot read the data of a server, see {@link refuseOtherMajor}. */
+  refuseOtherMajor(versionNumber: number): Promise<void> {
+    const { agent, signal } = this.options;
+    return refuseOtherMajor(agent.engine, this.helper.id, versionNumber, signal);
+  }
+
   /**
    * Checks the restored base backup against its manifest with `pg_verifybackup`. Call it before the recovery, which
    * changes files. Its WAL is not there yet, and is checked as it is replayed.
@@ -125,8 +135,10 @@ export class RecoveringServer {
     const options = { argv, heartbeat: HEARTBEAT_S, check: false, signal };
     const { exitCode, stderr } = await execText(agent.engine, this.helper.id, options);
     const name = 'pg_verifybackup';
-    if (exitCode === NOT_THERE)
-      return { name, ok: true, detail: 'not checked: the program or the manifest is not there' };
+    if (exitCode === NO_PROGRAM)
+      return { name, ok: true, skipped: true, detail: 'not checked: the image does not have the program' };
+    // Every base backup is stored with its manifest.
+    if (exitCode === NO_MANIFEST) return { name, ok: false, detail: 'the base backup has no manifest' };
     if (exitCode === 0) return { name, ok: true, detail: 'every file is as in the manifest of the base backup' };
     const words = stderr.trim().split('\n').slice(0, 4).join(' · ');
     throw new LifeboatError('PG_RESTORE_FAILED', `pg_verifybackup refuses the restored base backup: ${words}`, {
@@ -158,11 +170,12 @@ export class RecoveringServer {
   /**
    * Starts the recovered server for connections from its own address, which only containers in its network can make.
    *
-   * @returns the server as a source
+   * @returns the server as a source, to use as the superuser
    * @throws PG_RESTORE_FAILED
    */
   async serve(planned: PostgresSource, databases: string[] | undefined): Promise<PostgresSource> {
     const { agent, image, signal } = this.options;
+    const user = await superuserOf(agent.engine, this.helper.id, signal);
     const address = { listen_addresses: '127.0.0.1', port: '5432', hot_standby: 'on' };
     const settings = { ...SETTINGS, ...Object.fromEntries(targetSettings(undefined)), ...address };
     const { ready, ended, messages } = await this.begin(SERVE_SCRIPT, settings, () => undefined);
@@ -170,7 +183,7 @@ export class RecoveringServer {
     if (!(await Promise.race([ready.then(() => true), ended.then(() => false)])))
       throw messages.failure('did not start');
     signal.throwIfAborted();
-    const { name, project, service, schedule, keep, user, excludeTableData } = planned;
+    const { name, project, service, schedule, keep, excludeTableData } = planned;
     return {
       kind: 'postgres',
       ...{ name, project, service, schedule, keep, user, excludeTableData, imageId: image, port: 5432 },
@@ -194,7 +207,7 @@ export class RecoveringServer {
   }
 
   private async attempt(
-    { target, timeline, end }: RecoveryTarget,
+    { target, timeline, end, lastRecord }: RecoveryTarget,
     onLine: (line: string) => void,
   ): Promise<Recovered | 'ended early'> {
     const { agent, signal } = this.options;
@@ -209,17 +222,17 @@ export class RecoveringServer {
     await this.shutDown(agent.engine, signal);
     if ((await ended) !== 0) throw messages.failure('did not shut down cleanly');
     const outcome = messages.outcome(true);
-    if (outcome !== 'ended early' && outcome.at === 'end') messages.refuseShort(end, this.options.segmentSize);
+    if (outcome !== 'ended early' && outcome.at === 'end')
+      messages.refuseShort(await lastRecord(), end, this.options.segmentSize);
     return outcome;
   }
 
   /** Runs a script that becomes the server. `ended` resolves to its exit status. */
   private async begin(script: string, settings: Readonly<Record<string, string>>, onLine: (line: string) => void) {
     const { agent, signal } = this.options;
-    const options = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const messages = new Messages(onLine);
     const command = await execStream(agent.engine, this.helper.id, {
-      argv: ['sh', '-c', script, DATA, ...options],
+      argv: ['sh', '-c', script, DATA, ...asOptions(settings)],
       env: { FETCH: FETCH_SCRIPT },
       heartbeat: HEARTBEAT_S,
       onStderr: (chunk) => messages.add(chunk),

@@ -11,6 +11,9 @@ export interface Confirmed {
 /** The stored WAL of one server. Only objects that are stored whole are listed. */
 export interface StoredWal {
   systemId: string;
+  /** the server wrote it from one time to another, ISO times; absent: from the first time on, until now */
+  since?: string | undefined;
+  until?: string | undefined;
   segmentSize: number;
   /** in any order; several entries with one name are the same segment */
   segments: readonly { name: string; reached?: string | undefined }[];

@@ -39,6 +39,16 @@ export interface Hole {
   why: string;
 }
 
+/** Returns whether a base backup is one of the server that wrote some WAL, and of the same data. */
+export function isBaseOf(
+  { systemId, stopTime }: Pick<Base, 'systemId' | 'stopTime'>,
+  wal: Pick<StoredWal, 'systemId' | 'since' | 'until'>,
+): boolean {
+  const at = Date.parse(stopTime);
+  const isLate = wal.since === undefined || at >= Date.parse(wal.since);
+  return systemId === wal.systemId && isLate && (wal.until === undefined || at < Date.parse(wal.until));
+}
+
 /** Returns whether a base backup belongs to a history. */
 function isAncestor(base: Base, history: History): boolean {
   return contains(history, base.timeline, parseLsn(base.stopLsn));
@@ -55,7 +65,7 @@ function contains({ timeline, lineage }: History, of: number, lsn: bigint): bool
  */
 export function windowsOf(wal: StoredWal, bases: readonly Base[]): Window[] {
   const coverage = new Coverage(wal);
-  const own = bases.filter(({ systemId }) => systemId === wal.systemId);
+  const own = bases.filter((base) => isBaseOf(base, wal));
   const timelines = [...new Set([...coverage.timelines(), ...own.map(({ timeline }) => timeline)])];
   const historyOf = (timeline: number) => ({ timeline, lineage: wal.histories.get(timeline) ?? [] });
   const windows = timelines.flatMap((timeline) => {
