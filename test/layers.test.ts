@@ -20,6 +20,7 @@ const LAYERS: string[][] = [
   ['overview'],
   ['daemon'],
   ['drill', 'export', 'import'],
+  ['drill/checks'],
   ['restore/all', 'restore/point'],
   ['check', 'restore'],
   ['copy', 'backup', 'kept', 'targets'],

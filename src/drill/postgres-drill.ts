@@ -7,11 +7,12 @@ import type { FailedDatabase, LoadedDatabase } from '../sources/postgres/load/lo
 import { recordedDatabase } from '../sources/postgres/load/load-plan.ts';
 import { askAll } from './ask-all.ts';
 import { checkIndexes } from './check-indexes.ts';
-import { type DrillDeps, noneOf, type Part, step } from './context.ts';
-import { checkDatabase } from './database-checks.ts';
+import { noneOf } from './checks/check.ts';
+import { checkDatabase } from './checks/database-checks.ts';
+import { roleChecks } from './checks/role-checks.ts';
+import { type DrillDeps, type Part, step } from './context.ts';
 import { chooseImage } from './drill-server.ts';
 import { type RestoredServer, withRestoredServer } from './restore-databases.ts';
-import { roleChecks } from './role-checks.ts';
 
 /**
  * Restores the databases of a snapshot into a throwaway server, and compares them with the record. Fills the result of

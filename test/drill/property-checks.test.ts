@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { propertyChecks } from '../../src/drill/property-checks.ts';
+import { propertyChecks } from '../../src/drill/checks/property-checks.ts';
 import type { DatabaseFacts } from '../../src/sources/postgres/facts/facts.ts';
 
 const shop = (more: Partial<DatabaseFacts> = {}) =>

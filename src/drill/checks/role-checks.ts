@@ -1,11 +1,11 @@
-import type { DrillCheck } from '../report/drill-report.ts';
-import { plural } from '../report/format.ts';
-import type { DatabaseFacts, PostgresFacts } from '../sources/postgres/facts/facts.ts';
-import { type Membership, roleOfStatement, splitStatements } from '../sources/postgres/facts/globals-statements.ts';
-import { type RoleFacts, readRoleFacts, roleDifferences } from '../sources/postgres/facts/roles.ts';
-import { readMemberships } from '../sources/postgres/load/globals.ts';
-import type { Session } from '../sources/postgres/server/session.ts';
-import { noneOf } from './context.ts';
+import type { DrillCheck } from '../../report/drill-report.ts';
+import { plural } from '../../report/format.ts';
+import type { DatabaseFacts, PostgresFacts } from '../../sources/postgres/facts/facts.ts';
+import { type Membership, roleOfStatement, splitStatements } from '../../sources/postgres/facts/globals-statements.ts';
+import { type RoleFacts, readRoleFacts, roleDifferences } from '../../sources/postgres/facts/roles.ts';
+import { readMemberships } from '../../sources/postgres/load/globals.ts';
+import type { Session } from '../../sources/postgres/server/session.ts';
+import { noneOf } from './check.ts';
 
 /** What the comparison of roles needs. */
 interface Roles {

@@ -1,14 +1,14 @@
-import type { DrillCheck } from '../report/drill-report.ts';
-import { plural } from '../report/format.ts';
-import { compareRoles, type DatabaseDetails, readDetails } from '../sources/postgres/facts/details.ts';
-import { type DatabaseFacts, hasTimescale, readDatabaseFacts } from '../sources/postgres/facts/facts.ts';
-import { measureLargeObjects } from '../sources/postgres/facts/large-objects.ts';
-import type { ObjectCounts } from '../sources/postgres/facts/object-counts.ts';
-import { differingSequences, readSequences } from '../sources/postgres/facts/sequences.ts';
-import { readUnfilledViews } from '../sources/postgres/facts/unfilled-views.ts';
-import type { LoadedDatabase } from '../sources/postgres/load/load.ts';
-import type { Session } from '../sources/postgres/server/session.ts';
-import { equal, noneOf } from './context.ts';
+import type { DrillCheck } from '../../report/drill-report.ts';
+import { plural } from '../../report/format.ts';
+import { compareRoles, type DatabaseDetails, readDetails } from '../../sources/postgres/facts/details.ts';
+import { type DatabaseFacts, hasTimescale, readDatabaseFacts } from '../../sources/postgres/facts/facts.ts';
+import { measureLargeObjects } from '../../sources/postgres/facts/large-objects.ts';
+import type { ObjectCounts } from '../../sources/postgres/facts/object-counts.ts';
+import { differingSequences, readSequences } from '../../sources/postgres/facts/sequences.ts';
+import { readUnfilledViews } from '../../sources/postgres/facts/unfilled-views.ts';
+import type { LoadedDatabase } from '../../sources/postgres/load/load.ts';
+import type { Session } from '../../sources/postgres/server/session.ts';
+import { equal, noneOf } from './check.ts';
 import { DEFINITION_CHECKS, definitionChecks } from './definition-checks.ts';
 import { propertyChecks } from './property-checks.ts';
 

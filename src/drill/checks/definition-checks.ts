@@ -1,10 +1,10 @@
-import type { DrillCheck } from '../report/drill-report.ts';
-import { plural } from '../report/format.ts';
-import { compareDefinitions } from '../sources/postgres/definitions/compare-definitions.ts';
-import { PRINTING, readDefinitions } from '../sources/postgres/definitions/definitions.ts';
-import type { DatabaseFacts } from '../sources/postgres/facts/facts.ts';
-import type { Session } from '../sources/postgres/server/session.ts';
-import { noneOf } from './context.ts';
+import type { DrillCheck } from '../../report/drill-report.ts';
+import { plural } from '../../report/format.ts';
+import { compareDefinitions } from '../../sources/postgres/definitions/compare-definitions.ts';
+import { PRINTING, readDefinitions } from '../../sources/postgres/definitions/definitions.ts';
+import type { DatabaseFacts } from '../../sources/postgres/facts/facts.ts';
+import type { Session } from '../../sources/postgres/server/session.ts';
+import { noneOf } from './check.ts';
 
 /** The checks of {@link definitionChecks}. */
 export const DEFINITION_CHECKS = ['definitions', 'owners and rights of each object'] as const;

@@ -1,6 +1,6 @@
-import type { DrillCheck } from '../report/drill-report.ts';
-import type { DatabaseFacts } from '../sources/postgres/facts/facts.ts';
-import { equal, noneOf } from './context.ts';
+import type { DrillCheck } from '../../report/drill-report.ts';
+import type { DatabaseFacts } from '../../sources/postgres/facts/facts.ts';
+import { equal, noneOf } from './check.ts';
 
 /** Compares what stands outside of a dump of one database: its owner, encoding, settings and grants. */
 export function propertyChecks(recorded: DatabaseFacts, now: DatabaseFacts): DrillCheck[] {
