@@ -45,7 +45,8 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
     const givesWay = lock.whenWanted?.();
     const limit = withLimit(deps.settings.timeoutMs);
     const signal = AbortSignal.any([request.signal, limit.signal, ...(givesWay ? [givesWay] : [])]);
-    const journal = new Journal(deps.journals, { type: 'start', verb: 'drill', id, agent: deps.agentId });
+    const { trigger } = request;
+    const journal = new Journal(deps.journals, { type: 'start', verb: 'drill', id, trigger, agent: deps.agentId });
     const results: DrillResult[] = [];
     const unproven: string[] = [];
     const earlier = () => earlierDrills(deps, () => placeOfEvidence(deps, places), signal);

@@ -11,11 +11,11 @@ import { listDatabases } from '../sources/postgres/facts/databases.ts';
 import { asksOf } from '../sources/postgres/facts/facts.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
+import { chooseImage } from '../sources/postgres/throwaway/choose-image.ts';
 import { readRecoverable } from '../store/wal/recoverable.ts';
 import { askAll } from './ask-all.ts';
 import { checkIndexes } from './check-indexes.ts';
 import { type DrillDeps, type Part, step } from './context.ts';
-import { chooseImage } from './drill-server.ts';
 import { checkWal } from './wal-check.ts';
 
 /** The point of a recovery, and what leads to it. */
@@ -96,7 +96,7 @@ export async function drillPoint(
     result.notes.push(
       'the image that the base backup was made with is gone, so the present image of the source is used',
     );
-  const recovery = { repository, start, id, journal, directory, cpus: deps.settings.cpus, image: image.id };
+  const recovery = { repository, start, id, journal, directory, cpus: deps.settings.cpus, image };
   await checkWal(repository, part, { server, start });
   const begin = performance.now();
   const { server: recovering, ...recovered } = await step(part, 'recovering the server', () =>

@@ -5,13 +5,13 @@ import { asksOf } from '../sources/postgres/facts/facts.ts';
 import { DifferenceError } from '../sources/postgres/load/compare-database.ts';
 import type { FailedDatabase, LoadedDatabase } from '../sources/postgres/load/load.ts';
 import { recordedDatabase } from '../sources/postgres/load/load-plan.ts';
+import { chooseImage } from '../sources/postgres/throwaway/choose-image.ts';
 import { askAll } from './ask-all.ts';
 import { checkIndexes } from './check-indexes.ts';
 import { noneOf } from './checks/check.ts';
 import { checkDatabase } from './checks/database-checks.ts';
 import { roleChecks } from './checks/role-checks.ts';
 import { type DrillDeps, type Part, step } from './context.ts';
-import { chooseImage } from './drill-server.ts';
 import { type RestoredServer, withRestoredServer } from './restore-databases.ts';
 
 /**

@@ -46,7 +46,7 @@ export async function drillFiles(deps: DrillDeps, part: Part, from: () => Promis
     equal('bytes in the index', source, bytes, content.whole.bytes),
   );
   await withVolume(deps, part, async (volume, free) => {
-    const needed = content.bytes + (content.files + content.symlinks) * FILE_OVERHEAD + RESERVE;
+    const needed = content.stored + (content.files + content.symlinks) * FILE_OVERHEAD + RESERVE;
     if (free !== undefined && free < needed) {
       const [has, needs] = formatBoth(free, needed);
       throw new LifeboatError(

@@ -2,6 +2,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import type { Engine } from '../../docker/engine.ts';
 import { execText } from '../../docker/exec.ts';
 import { TOOLS } from '../../sources/postgres/server/commands.ts';
+import type { RecoveredServer } from './live-server.ts';
 import { DATA, SETTINGS, SINGLE_SCRIPT } from './recovery-settings.ts';
 import { targetSettings } from './target.ts';
 
@@ -53,4 +54,17 @@ export async function refuseOtherMajor(
   throw new LifeboatError('HELPER_FAILED', `the image that the base backup was made with is gone`, {
     hint: `The present image ${has}. Pull an image with Postgres ${needed}, such as postgres:${needed}.`,
   });
+}
+
+/**
+ * Returns which server data is of.
+ *
+ * @param control the output of `pg_controldata`
+ * @throws PG_RESTORE_FAILED
+ */
+export function identityOf(control: string): RecoveredServer {
+  const systemId = /^Database system identifier: +(\d+)$/m.exec(control)?.[1];
+  const timeline = /^Latest checkpoint's TimeLineID: +(\d+)$/m.exec(control)?.[1];
+  if (systemId !== undefined && timeline !== undefined) return { systemId, timeline: Number(timeline) };
+  throw new LifeboatError('PG_RESTORE_FAILED', 'pg_controldata does not say which server the recovered data is of');
 }
