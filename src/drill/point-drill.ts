@@ -14,7 +14,7 @@ import type { Tools } from '../sources/postgres/server/tools.ts';
 import { readRecoverable } from '../store/wal/recoverable.ts';
 import { askAll } from './ask-all.ts';
 import { checkIndexes } from './check-indexes.ts';
-import { type DrillDeps, type Part, step } from './context.ts';
+import { type DrillDeps, limitsOf, type Part, step } from './context.ts';
 import { chooseImage } from './drill-server.ts';
 import { checkWal } from './wal-check.ts';
 
@@ -96,7 +96,7 @@ export async function drillPoint(
     result.notes.push(
       'the image that the base backup was made with is gone, so the present image of the source is used',
     );
-  const recovery = { repository, start, id, journal, directory, cpus: deps.settings.cpus, image: image.id };
+  const recovery = { repository, start, id, journal, directory, limits: limitsOf(deps), image: image.id };
   await checkWal(repository, part, { server, start });
   const begin = performance.now();
   const { server: recovering, ...recovered } = await step(part, 'recovering the server', () =>
@@ -114,7 +114,14 @@ export async function drillPoint(
       recovering.serve(planned ?? strange(deps, server), undefined),
     );
     const application = applicationName(deps.project, id);
-    const tools = await deps.openTools(serving, { runId: id, application, journal, signal, say });
+    const tools = await deps.openTools(serving, {
+      runId: id,
+      application,
+      journal,
+      limits: limitsOf(deps),
+      signal,
+      say,
+    });
     try {
       result.restoreMs = Math.round(performance.now() - begin);
       await check(deps, part, tools, planned);
@@ -122,6 +129,8 @@ export async function drillPoint(
     } finally {
       await tools.close();
     }
+  } catch (error) {
+    throw signal.aborted ? error : await recovering.explain(error);
   } finally {
     await recovering.remove();
   }

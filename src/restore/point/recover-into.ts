@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { LifeboatError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
+import type { HelperLimits } from '../../docker/helper.ts';
 import type { Mount, PostgresSource } from '../../plan/model.ts';
 import { formatBytes } from '../../report/format.ts';
 import type { Journal } from '../../run/journal.ts';
@@ -40,8 +41,8 @@ interface Recovery {
   directory: string;
   /** name of the volume to make; absent: one that is removed with the server's helper */
   volume?: string;
-  /** processors that the server may use; absent: no limit */
-  cpus?: number;
+  /** what the server may use; absent: no limits */
+  limits?: HelperLimits;
   /** the image to use; absent: the one that is recorded with the base backup */
   image?: string;
 }
@@ -85,7 +86,7 @@ export async function recoverInto(
   recovery: Recovery,
 ): Promise<RecoveredVolume & { server: RecoveringServer }> {
   const { source, signal, say } = request;
-  const { repository, start, id, journal, directory, volume, cpus } = recovery;
+  const { repository, start, id, journal, directory, volume, limits } = recovery;
   const { base, window, entry, log } = start;
   if (!entry.index || !entry.facts || !entry.image)
     throw new LifeboatError('OBJECT_MISSING', `the base backup ${base.snapshot} is not complete`);
@@ -100,7 +101,7 @@ export async function recoverInto(
   const { segmentSize } = log.wal;
   const { image = entry.image } = recovery;
   const server = await RecoveringServer.start({
-    ...{ agent: deps.agent, image, runId: id, volume, cpus, exchange, segmentSize, content: entry },
+    ...{ agent: deps.agent, image, runId: id, volume, limits, exchange, segmentSize, content: entry },
     ...{ recordHelper: (helper) => journal.record({ type: 'helper', name: helper }), log: deps.log, signal },
     ...(await ownerOf(indexPath)),
   });
@@ -116,8 +117,9 @@ export async function recoverInto(
       image,
     };
   } catch (error) {
+    const explained = limits && !signal.aborted ? await server.explain(error) : error;
     await server.remove();
-    throw server.full.aborted && !signal.aborted ? server.full.reason : error;
+    throw server.full.aborted && !signal.aborted ? server.full.reason : explained;
   }
 }
 

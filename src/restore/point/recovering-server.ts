@@ -3,7 +3,7 @@ import type { Log } from '../../base/log.ts';
 import type { Engine } from '../../docker/engine.ts';
 import { execStream, execText } from '../../docker/exec.ts';
 import { HEARTBEAT_S } from '../../docker/heartbeat.ts';
-import { type Helper, startHelper } from '../../docker/helper.ts';
+import { type Helper, type HelperLimits, startHelper } from '../../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../../docker/helper-kinds.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import { TOOLS } from '../../sources/postgres/server/commands.ts';
@@ -24,7 +24,7 @@ import {
   VERIFY_SCRIPT,
 } from './recovery-settings.ts';
 import { Messages, type Recovered } from './server-messages.ts';
-import { asOptions, refuseOtherMajor, superuserOf } from './server-programs.ts';
+import { asOptions, isKilledForMemory, outOfMemory, refuseOtherMajor, superuserOf } from './server-programs.ts';
 import { describeTarget, isMarker, type Target, targetSettings } from './target.ts';
 import type { WalExchange } from './wal-server.ts';
 
@@ -40,8 +40,8 @@ interface RecoveringOptions {
   exchange: WalExchange;
   /** the size of the base backup */
   content: Pick<ManifestSource, 'bytes' | 'files'>;
-  /** processors that it may use; absent: no limit */
-  cpus?: number | undefined;
+  /** absent: none */
+  limits?: HelperLimits | undefined;
   /** of the WAL, bytes */
   segmentSize: number;
   recordHelper(name: string): void;
@@ -99,7 +99,7 @@ export class RecoveringServer {
           wal: [{ ...readOnlyMount(spoolMount, exchange.files), target: '/lifeboat/wal' }],
           wanted: [{ mount: partOfSpool(spoolMount, exchange.wanted), target: '/lifeboat/wanted' }],
         }),
-        ...{ project, agent: id, runId, image, user: `${uid}:${gid}`, cpus: options.cpus },
+        ...{ project, agent: id, runId, image, user: `${uid}:${gid}`, ...options.limits },
       },
     );
     try {
@@ -199,6 +199,12 @@ export class RecoveringServer {
     const { agent, signal } = this.options;
     await this.shutDown(agent.engine, signal);
     await this.serving;
+  }
+
+  /** Returns an error that explains a failure of the server better, if it had too little memory. */
+  async explain(error: unknown): Promise<unknown> {
+    const { engine } = this.options.agent;
+    return (await isKilledForMemory(engine, this.helper.id)) ? outOfMemory(error) : error;
   }
 
   /** Never rejects. */
