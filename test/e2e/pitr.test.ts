@@ -173,14 +173,17 @@ describe('point-in-time recovery', () => {
     const xid = await stack.psql('WITH one AS (INSERT INTO marks VALUES (1)) SELECT pg_current_xact_id()');
     await stack.psql('INSERT INTO marks VALUES (2)');
     const lsn = await stack.psql('SELECT pg_current_wal_lsn()');
-    await stack.psql('INSERT INTO marks VALUES (3)');
-    await stack.psql("SELECT pg_create_restore_point('before the migration')");
-    await stack.psql('INSERT INTO marks VALUES (4)');
+    // Of two with the same name, the newer one counts.
+    for (const n of [3, 4]) {
+      await stack.psql(`INSERT INTO marks VALUES (${n})`);
+      await stack.psql("SELECT pg_create_restore_point('before the migration')");
+    }
+    await stack.psql('INSERT INTO marks VALUES (5)');
     await stored();
     const last = async (...point: string[]) => (await startOn(await recover(...point)))('SELECT max(n) FROM marks');
     expect(await last('--xid', xid)).toBe('1');
     expect(await last('--lsn', lsn)).toBe('2');
-    expect(await last('--name', 'before the migration')).toBe('3');
+    expect(await last('--name', 'before the migration')).toBe('4');
     const never = ['restore', 'db.postgres', '--name', 'never', '--database', 'shop', '--to-database', 'never'];
     const { code, stderr } = await stack.lifeboatInTurn(...never);
     expect(code, stderr).toBe(1);

@@ -1,6 +1,5 @@
 import { LifeboatError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import type { Engine } from '../../docker/engine.ts';
 import { execStream, execText } from '../../docker/exec.ts';
 import { HEARTBEAT_S } from '../../docker/heartbeat.ts';
 import { type Helper, type HelperLimits, startHelper } from '../../docker/helper.ts';
@@ -14,6 +13,7 @@ import type { ManifestSource } from '../../store/objects/manifest.ts';
 import type { PointCheck } from './check-recovered.ts';
 import { refuseSmallDisk } from './disk-space.ts';
 import {
+  CONTROL_SCRIPT,
   DATA,
   FETCH_SCRIPT,
   NO_MANIFEST,
@@ -24,8 +24,8 @@ import {
   VERIFY_SCRIPT,
 } from './recovery-settings.ts';
 import { Messages, type Recovered } from './server-messages.ts';
-import { asOptions, isKilledForMemory, outOfMemory, refuseOtherMajor, superuserOf } from './server-programs.ts';
-import { describeTarget, isMarker, type Target, targetSettings } from './target.ts';
+import { asOptions, identityOf, refuseOtherMajor, superuserOf } from './server-programs.ts';
+import { describeTarget, type Target, targetSettings } from './target.ts';
 import type { WalExchange } from './wal-server.ts';
 
 interface RecoveringOptions {
@@ -40,7 +40,6 @@ interface RecoveringOptions {
   exchange: WalExchange;
   /** the size of the base backup */
   content: Pick<ManifestSource, 'bytes' | 'files'>;
-  /** absent: none */
   limits?: HelperLimits | undefined;
   /** of the WAL, bytes */
   segmentSize: number;
@@ -53,6 +52,8 @@ interface RecoveringOptions {
 interface RecoveryTarget {
   /** absent: at the end of the WAL */
   target?: Target;
+  /** the end of the WAL does not count as the target */
+  mustReach: boolean;
   /** the end of the stored WAL */
   end: string;
   /** Resolves to the position of the last whole record of the stored WAL; undefined if that is unknown. */
@@ -67,7 +68,7 @@ interface RecoveryTarget {
  */
 export class RecoveringServer {
   private readonly options: RecoveringOptions;
-  private readonly helper: Helper;
+  readonly helper: Helper;
   /** name of the volume, which is to hold the base backup */
   readonly volume: string;
   /** resolves when the server that accepts connections has ended */
@@ -123,6 +124,12 @@ export class RecoveringServer {
     return refuseOtherMajor(agent.engine, this.helper.id, versionNumber, signal);
   }
 
+  /** Returns which server the recovered data is of. The server must not run. @throws PG_RESTORE_FAILED; EXEC_FAILED */
+  async identity(): Promise<ReturnType<typeof identityOf>> {
+    const { stdout } = await this.exec(['sh', '-c', CONTROL_SCRIPT, DATA]);
+    return identityOf(stdout);
+  }
+
   /**
    * Checks the restored base backup against its manifest with `pg_verifybackup`. Call it before the recovery, which
    * changes files. Its WAL is not there yet, and is checked as it is replayed.
@@ -130,10 +137,7 @@ export class RecoveringServer {
    * @throws PG_RESTORE_FAILED with the words of the program if a file is missing, superfluous or different
    */
   async verifyBase(): Promise<PointCheck> {
-    const { agent, signal } = this.options;
-    const argv = ['sh', '-c', VERIFY_SCRIPT, DATA];
-    const options = { argv, heartbeat: HEARTBEAT_S, check: false, signal };
-    const { exitCode, stderr } = await execText(agent.engine, this.helper.id, options);
+    const { exitCode, stderr } = await this.exec(['sh', '-c', VERIFY_SCRIPT, DATA], { check: false });
     const name = 'pg_verifybackup';
     if (exitCode === NO_PROGRAM)
       return { name, ok: true, skipped: true, detail: 'not checked: the image does not have the program' };
@@ -155,9 +159,9 @@ export class RecoveringServer {
   async recover(target: RecoveryTarget, onLine: (line: string) => void): Promise<Recovered> {
     const first = await this.attempt(target, onLine);
     if (first !== 'ended early') return first;
-    if (target.target && isMarker(target.target)) {
+    if (target.target && target.mustReach) {
       throw new LifeboatError('PITR_TIME', `the stored WAL does not have ${describeTarget(target.target)}`, {
-        hint: 'Check its name or number. Older windows and other timelines may have it: add --timeline.',
+        hint: 'Nothing in use was changed. Check its name or number.',
       });
     }
     // The target is inside the window, and nothing was committed between the last transaction and it.
@@ -196,15 +200,8 @@ export class RecoveringServer {
 
   /** Ends what {@link serve} started, so that the volume holds a server that was shut down cleanly. */
   async stopServing(): Promise<void> {
-    const { agent, signal } = this.options;
-    await this.shutDown(agent.engine, signal);
+    await this.shutDown();
     await this.serving;
-  }
-
-  /** Returns an error that explains a failure of the server better, if it had too little memory. */
-  async explain(error: unknown): Promise<unknown> {
-    const { engine } = this.options.agent;
-    return (await isKilledForMemory(engine, this.helper.id)) ? outOfMemory(error) : error;
   }
 
   /** Never rejects. */
@@ -216,7 +213,6 @@ export class RecoveringServer {
     { target, timeline, end, lastRecord }: RecoveryTarget,
     onLine: (line: string) => void,
   ): Promise<Recovered | 'ended early'> {
-    const { agent, signal } = this.options;
     const settings = {
       ...SETTINGS,
       ...Object.fromEntries(targetSettings(target)),
@@ -225,7 +221,7 @@ export class RecoveringServer {
     const { ready, ended, messages } = await this.begin(START_SCRIPT, settings, onLine);
     const isReady = await Promise.race([ready.then(() => true), ended.then(() => false)]);
     if (!isReady) return messages.outcome(false);
-    await this.shutDown(agent.engine, signal);
+    await this.shutDown();
     if ((await ended) !== 0) throw messages.failure('did not shut down cleanly');
     const outcome = messages.outcome(true);
     if (outcome !== 'ended early' && outcome.at === 'end')
@@ -252,8 +248,12 @@ export class RecoveringServer {
     return { ready: messages.ready, ended, messages };
   }
 
-  private async shutDown(engine: Engine, signal: AbortSignal): Promise<void> {
-    const argv = ['sh', '-c', `${TOOLS}; exec pg_ctl stop --pgdata="$0" --mode=fast --wait --timeout=86400`, DATA];
-    await execText(engine, this.helper.id, { argv, heartbeat: HEARTBEAT_S, signal });
+  private async shutDown(): Promise<void> {
+    await this.exec(['sh', '-c', `${TOOLS}; exec pg_ctl stop --pgdata="$0" --mode=fast --wait --timeout=86400`, DATA]);
+  }
+
+  private exec(argv: string[], more: { check?: boolean } = {}): ReturnType<typeof execText> {
+    const { agent, signal } = this.options;
+    return execText(agent.engine, this.helper.id, { argv, heartbeat: HEARTBEAT_S, signal, ...more });
   }
 }

@@ -2,6 +2,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import type { Engine } from '../../docker/engine.ts';
 import { execText } from '../../docker/exec.ts';
 import { TOOLS } from '../../sources/postgres/server/commands.ts';
+import type { RecoveredServer } from './live-server.ts';
 import { DATA, SETTINGS, SINGLE_SCRIPT } from './recovery-settings.ts';
 import { targetSettings } from './target.ts';
 
@@ -68,10 +69,28 @@ export async function isKilledForMemory(engine: Engine, container: string): Prom
   return /^oom_kill [1-9]/m.test(stdout);
 }
 
+/** Returns an error that explains the failure of a running server better, if it had too little memory. */
+export async function explainMemory(engine: Engine, container: string, error: unknown): Promise<unknown> {
+  return (await isKilledForMemory(engine, container)) ? outOfMemory(error) : error;
+}
+
 /** Returns the error of a server that needs more memory than it may use. */
 export function outOfMemory(cause: unknown): LifeboatError {
   return new LifeboatError('HELPER_FAILED', 'the server of the drill needs more memory than it may use', {
     cause,
     hint: 'Set LIFEBOAT_DRILL_MEMORY higher. The drill could not be completed, which says nothing about the snapshot.',
   });
+}
+
+/**
+ * Returns which server data is of.
+ *
+ * @param control the output of `pg_controldata`
+ * @throws PG_RESTORE_FAILED
+ */
+export function identityOf(control: string): RecoveredServer {
+  const systemId = /^Database system identifier: +(\d+)$/m.exec(control)?.[1];
+  const timeline = /^Latest checkpoint's TimeLineID: +(\d+)$/m.exec(control)?.[1];
+  if (systemId !== undefined && timeline !== undefined) return { systemId, timeline: Number(timeline) };
+  throw new LifeboatError('PG_RESTORE_FAILED', 'pg_controldata does not say which server the recovered data is of');
 }

@@ -70,6 +70,20 @@ export class Coverage {
     }
   }
 
+  /** Returns the latest known time before a position of a history; undefined if none is known. */
+  timeBefore(position: bigint, history: History): string | undefined {
+    const size = this.segmentSize;
+    let time: string | undefined;
+    const add = (key: string, to: number, reached: string | undefined) => {
+      const [timeline, number] = key.split('/').map(Number) as [number, number];
+      const isBefore = startOf(number, size) + BigInt(to) <= position;
+      if (isBefore && timelineAt(number, history, size) === timeline) time = later(time, reached);
+    };
+    for (const [key, reached] of this.complete) add(key, size, reached);
+    for (const [key, { to, reached }] of this.partial) add(key, to, reached);
+    return time;
+  }
+
   private index(name: string, add: (key: string) => void): void {
     const at = parseSegmentName(name, this.segmentSize);
     if (!at) return;

@@ -24,8 +24,7 @@ export function basesOf(manifests: readonly Manifest[], baseSource: string): Bas
     .flatMap(({ id, sources }) => {
       const entry = sources[baseSource];
       if (!entry?.base || entry.status !== 'ok') return [];
-      const { startTime: _, ...base } = entry.base;
-      return [{ snapshot: id, ...base }];
+      return [{ snapshot: id, ...entry.base }];
     })
     .sort((a, b) => Date.parse(a.stopTime) - Date.parse(b.stopTime));
 }
