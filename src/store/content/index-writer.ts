@@ -50,6 +50,24 @@ export class IndexWriter implements Lines {
     }
   }
 
+  /** Returns the entry whose line begins at an offset, and the offset after that line. */
+  async entryAt(offset: number): Promise<{ entry: IndexEntry; end: number }> {
+    const line = await this.log.lineAt(offset);
+    if (!line) throw new LifeboatError('INTERNAL', 'the index being written cannot be read');
+    return { entry: decodeIndexEntry(line), end: offset + line.length + 1 };
+  }
+
+  /** Adds the lines of `count` parts again, which are in the index already, from an offset on. */
+  async repeatParts(offset: number, count = 0): Promise<void> {
+    for (let i = 0, at = offset; i < count; i++) {
+      const line = await this.log.lineAt(at);
+      if (!line) throw new LifeboatError('INTERNAL', 'the index being written cannot be read');
+      at += line.length + 1;
+      this.log.add(`${line.toString('utf8')}\n`, line.length + 1);
+      if (this.log.full) await this.log.flush();
+    }
+  }
+
   /** True if enough lines are pending for a write. */
   get full(): boolean {
     return this.log.full;

@@ -130,6 +130,11 @@ export class PackReader {
     }
   }
 
+  /** Frees the memory of what was read. It can be read again. */
+  forget(): void {
+    this.blocks.clear();
+  }
+
   /** Frees the space of the spooled zip. */
   async close(): Promise<void> {
     await this.spooled?.close();

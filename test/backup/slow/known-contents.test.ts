@@ -229,8 +229,9 @@ test('a table stays if the packs cannot be listed, and is removed if it cannot b
   // The spool cannot take the list.
   expect(await prepare({}, path.join(facts, 'known'))).toBeUndefined();
   expect(readFileSync(facts).equals(before)).toBe(true);
-  rmSync(tableOf(), { recursive: true });
-  writeFileSync(tableOf(), '');
+  // The table itself cannot be read, and so not be repaired.
+  rmSync(facts);
+  mkdirSync(facts);
   expect(await prepare({})).toBeUndefined();
   expect(existsSync(tableOf())).toBe(false);
 });

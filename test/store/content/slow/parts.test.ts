@@ -163,7 +163,9 @@ describe('a large file', () => {
     write('file', noise(5 * MIB, 'file'));
     const stored = await bench.storeAfterTick();
     const [pack] = stored.packs;
-    const other = { ...(pack as PackRef), id: 'f'.repeat(32) };
+    const other = { ...(pack as PackRef), id: 'f'.repeat(32), key: `${pack?.key}.other` };
+    const inRepository = (key: string) => join(bench.tree, '../repo', key);
+    copyFileSync(inRepository(pack?.key ?? ''), inRepository(other.key));
     const lines = readFileSync(bench.index, 'utf8').split('\n');
     const forged = lines.map((line) => line.replace(/^(\{"offset".*)("pack":)/, `$1"pack":"${other.id}",$2`));
     expect(forged.filter((line) => line.includes(other.id)).length).toBeGreaterThan(1);
