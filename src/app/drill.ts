@@ -3,6 +3,7 @@ import { reportUnbegun } from '../drill/conclude.ts';
 import type { DrillDeps, DrillRequest } from '../drill/context.ts';
 import { drill } from '../drill/drill.ts';
 import type { DrillPlace } from '../drill/places.ts';
+import { overdueTurns } from '../drill/turns.ts';
 import type { DrillReport } from '../report/drill-report.ts';
 import type { Listener } from '../report/events.ts';
 import { openElsewhere } from './destinations.ts';
@@ -31,6 +32,13 @@ export function scheduledDrill(signal: AbortSignal): DrillRequest {
 /** Reports a scheduled drill that could not begin, see {@link reportUnbegun}. */
 export function reportUnbegunDrill(environment: Environment, cause: unknown): Promise<DrillReport> {
   return reportUnbegun(drillDepsOf(environment), cause);
+}
+
+/** Returns the planned sources of which no drill has come to an end of its own since a time. */
+export async function overdueDrills({ plan, state }: Environment, since: Date): Promise<string[]> {
+  const { sources } = await plan();
+  const names = sources.map(({ name }) => name);
+  return overdueTurns(state.directory, names, since);
 }
 
 function drillDepsOf(environment: Environment, listeners?: readonly Listener[]): DrillDeps {

@@ -56,6 +56,7 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
     journals: environment.journals,
     spool: environment.runs,
     destination: environment.own.destination.name,
+    project,
     state,
     dispatcher,
     log,

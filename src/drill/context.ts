@@ -1,7 +1,7 @@
 import type { Log } from '../base/log.ts';
 import type { Mount, PlannedSource } from '../plan/model.ts';
 import type { DrillSettings } from '../plan/values/drill-settings.ts';
-import type { DrillCheck, DrillResult } from '../report/drill-report.ts';
+import type { DrillResult } from '../report/drill-report.ts';
 import type { RestoreContext, RestoreDeps } from '../restore/context.ts';
 import type { Aim, PointDeps } from '../restore/point/find-start.ts';
 import type { AgentContext } from '../sources/postgres/server/tools.ts';
@@ -73,24 +73,4 @@ export async function step<T>({ result, say }: Pick<Part, 'result' | 'say'>, nam
   } finally {
     result.steps.push({ name, durationMs: Math.round(performance.now() - begin) });
   }
-}
-
-/** Returns a comparison of two values. */
-export function equal(name: string, of: string, expected: number | string, found: number | string): DrillCheck {
-  return { name, of, result: expected === found ? 'ok' : 'failed', expected, found };
-}
-
-/** The most differences that a check lists. */
-const LISTED = 20;
-
-/** Returns a check that fails if there are differences. Names the first of them. */
-export function noneOf(name: string, of: string, differences: readonly string[], detail?: string): DrillCheck {
-  const more = differences.length - LISTED;
-  return {
-    ...{ name, of, result: differences.length === 0 ? 'ok' : 'failed' },
-    ...(differences.length === 0
-      ? {}
-      : { differences: [...differences.slice(0, LISTED), ...(more > 0 ? [`and ${more} more`] : [])] }),
-    ...(detail === undefined ? {} : { detail }),
-  };
 }

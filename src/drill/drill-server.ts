@@ -1,6 +1,5 @@
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Engine } from '../docker/engine.ts';
-import { isNotFound } from '../docker/engine-errors.ts';
 import { execText } from '../docker/exec.ts';
 import type { Helper } from '../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../docker/helper-kinds.ts';
@@ -33,38 +32,6 @@ const KILLS_SCRIPT = 'cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/mem
 
 /** Libraries of shared_preload_libraries, as the snapshot records them. Others would need quoting. */
 const LIBRARIES = /^[\w$./, -]+$/;
-
-/**
- * Chooses the image for a restored server: the recorded one, by its id or by its name in a registry, else the one that
- * the source has now.
- *
- * @throws HELPER_FAILED if neither is on this engine
- */
-export async function chooseImage(
-  engine: Engine,
-  recorded: { image?: string | undefined; imageDigest?: string | undefined },
-  present: string | undefined,
-): Promise<DrillImage> {
-  const { image: id, imageDigest } = recorded;
-  for (const name of new Set([id, imageDigest, present])) {
-    if (name === undefined) continue;
-    try {
-      const image = await engine.inspectImage(name);
-      const digest = name === imageDigest ? imageDigest : image.digests[0];
-      return {
-        id: image.id,
-        ...(digest === undefined ? {} : { digest }),
-        recorded: name === id || name === imageDigest,
-      };
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
-  }
-  const which = imageDigest ?? id ?? 'that the snapshot was made with';
-  throw new LifeboatError('HELPER_FAILED', `the image ${which} is not on this Docker engine`, {
-    hint: `Start the database of the source, or run \`docker pull ${imageDigest ?? 'IMAGE'}\` with its image, and run the drill again.`,
-  });
-}
 
 interface DrillServerOptions {
   agent: AgentContext;

@@ -16,7 +16,8 @@ import {
 import { planLoad, recordedDatabase } from '../sources/postgres/load/load-plan.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import { SCRATCH } from '../sources/postgres/server/helper-mounts.ts';
-import { databaseDirectory } from '../sources/postgres/server/quote.ts';
+import { databaseDirectory, quoteIdentifier } from '../sources/postgres/server/quote.ts';
+import type { Session } from '../sources/postgres/server/session.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
 import { SERVER_PORT } from '../sources/postgres/throwaway/start-server.ts';
@@ -29,8 +30,8 @@ export interface RestoredServer {
   container: string;
   tools: Tools;
   facts: PostgresFacts;
-  /** `globals.sql` of the snapshot */
-  globals: string;
+  /** `globals.sql` of the snapshot; undefined if it has none */
+  globals: string | undefined;
   databases: LoadedDatabase[];
   failed: FailedDatabase[];
   /** databases that were not restored, because they held nothing and exist on every server */
@@ -100,7 +101,7 @@ async function restore(
   const tree = path.join(context.directory, 'tree');
   const select = ['globals.sql', ...plan.load.map(({ database }) => `databases/${databaseDirectory(database)}`)];
   const request = { source, signal };
-  await roomInSpool(context, await selectedContent(request, context, select));
+  await roomInSpool(context, await selectedContent(request, context, select), 'drill');
   const sizes = plan.load.map(({ database }) => recordedDatabase(facts, database).size);
   await checkDataSpace(tools, { needed: neededSpace(sizes), why: 'the drill' }, signal);
   await step(part, 'fetching the dump', async () => {
@@ -108,8 +109,10 @@ async function restore(
     await refuseStrangeFiles(tree, 'PG_RESTORE_FAILED');
   });
   return step(part, 'restoring the databases', async () => {
-    const globals = context.entry.withoutGlobals ? '' : await readFile(path.join(tree, 'globals.sql'), 'utf8');
-    part.result.notes.push(...(await loadGlobals(await tools.control(), globals)).warnings);
+    const globals = context.entry.withoutGlobals ? undefined : await readFile(path.join(tree, 'globals.sql'), 'utf8');
+    const control = await tools.control();
+    if (globals === undefined) await createRoles(control, plan.missingRoles);
+    else part.result.notes.push(...(await loadGlobals(control, globals)).warnings);
     const load = loadOptions(deps, part, { tools, facts, tree });
     const { built, failed } = await buildDatabases(load, plan.load);
     signal.throwIfAborted();
@@ -119,6 +122,14 @@ async function restore(
     say(`  restored ${databases.map(({ target }) => target).join(', ') || 'nothing'}`);
     return { tools, facts, globals, databases, failed: [...failed, ...unswapped], left };
   });
+}
+
+/**
+ * Creates the roles that databases name, for a snapshot without roles: what it holds can then be restored. Only a
+ * superuser may own an event trigger and some other objects.
+ */
+async function createRoles(control: Session, names: readonly string[]): Promise<void> {
+  for (const name of names) await control.run(`CREATE ROLE ${quoteIdentifier(name)} SUPERUSER LOGIN`);
 }
 
 const nothing = () => undefined;

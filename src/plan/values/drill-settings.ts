@@ -16,7 +16,7 @@ export const DRILL_SETTINGS = {
   LIFEBOAT_DRILL: {
     parse: oneOf(['schedule', 'every', 'off']),
     form: '`schedule`, `every` or `off`',
-    doc: 'when Lifeboat runs [drills](drills.md), which restore snapshots into throwaway containers and compare them with the record. `schedule`: as `LIFEBOAT_DRILL_SCHEDULE` says. `every`: after each scheduled backup. `off`: only with `lifeboat drill`',
+    doc: 'when Lifeboat runs [drills](drills.md), which restore snapshots into throwaway containers and compare them with the record. `schedule`: as `LIFEBOAT_DRILL_SCHEDULE` says. `every`: after the first backup of each day. `off`: only with `lifeboat drill`',
     default: 'schedule',
   },
   LIFEBOAT_DRILL_SCHEDULE: {

@@ -73,17 +73,29 @@ export async function clientsOf(reaching: Reaching): Promise<Clients> {
   return clients ?? { clients: [], socketDirectories: [] };
 }
 
-/** Looks at the server after it was started on other data. Never rejects. */
-export async function lookAtStarted(reaching: Reaching): Promise<ServiceCheck[]> {
+/** The data that a recovery has made. */
+export interface RecoveredServer {
+  systemId: string;
+  /** the timeline that it writes on */
+  timeline: number;
+}
+
+/** Looks at the server after it was started on recovered data: it has to be that data. Never rejects. */
+export async function lookAtStarted(reaching: Reaching, recovered: RecoveredServer): Promise<ServiceCheck[]> {
   const name = reaching.server.name;
   try {
-    const { recovering, timeline } = await ask(reaching, (session) =>
-      session.one<{ recovering: boolean; timeline: number }>(
-        'SELECT pg_is_in_recovery() AS recovering, timeline_id AS timeline FROM pg_control_checkpoint()',
+    const found = await ask(reaching, (session) =>
+      session.one<RecoveredServer & { recovering: boolean }>(
+        `SELECT pg_is_in_recovery() AS recovering, timeline_id AS timeline, system_identifier::text AS "systemId"
+           FROM pg_control_checkpoint(), pg_control_system()`,
       ),
     );
-    if (recovering) return [{ name, ok: false, detail: 'the server is still in recovery' }];
-    return [{ name, ok: true, detail: `accepts connections, on timeline ${timeline}` }];
+    if (found.recovering) return [{ name, ok: false, detail: 'the server is still in recovery' }];
+    if (found.systemId !== recovered.systemId || found.timeline !== recovered.timeline) {
+      const detail = `the server runs on other data: on timeline ${found.timeline} of the server ${found.systemId}`;
+      return [{ name, ok: false, detail: `${detail}, and not on ${recovered.timeline} of ${recovered.systemId}` }];
+    }
+    return [{ name, ok: true, detail: `accepts connections, on timeline ${found.timeline}` }];
   } catch (error) {
     return [{ name, ok: false, detail: errorInfo(error).message }];
   }

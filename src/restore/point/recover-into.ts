@@ -6,6 +6,7 @@ import { formatBytes } from '../../report/format.ts';
 import type { Journal } from '../../run/journal.ts';
 import type { RecordedBase } from '../../sources/postgres/base-source.ts';
 import type { AgentContext } from '../../sources/postgres/server/tools.ts';
+import { chooseImage } from '../../sources/postgres/throwaway/choose-image.ts';
 import { HELPER_ROOT } from '../../sources/volume.ts';
 import { readIndexFile } from '../../store/filesystem/read-index.ts';
 import { withKeyId } from '../../store/objects/manifest.ts';
@@ -16,8 +17,9 @@ import { checkWithAmcheck, type PointCheck } from './check-recovered.ts';
 import type { Aim, Start } from './find-start.ts';
 import { RecoveringServer } from './recovering-server.ts';
 import type { Recovered } from './server-messages.ts';
+import { serverTarget } from './server-target.ts';
 import { withServing } from './serving.ts';
-import { describeTarget } from './target.ts';
+import { describePoint } from './target.ts';
 import { WalServer } from './wal-server.ts';
 
 export interface RecoverDeps {
@@ -42,12 +44,16 @@ interface Recovery {
   volume?: string;
   /** processors that the server may use; absent: no limit */
   cpus?: number;
+  /** the image to use; absent: see {@link chooseImage} */
+  image?: Awaited<ReturnType<typeof chooseImage>>;
 }
 
 export interface RecoveryRequest extends Aim {
   source: string;
   signal: AbortSignal;
   say(line: string): void;
+  /** id of the image that the source has now: used if that of the base backup is gone */
+  presentImage?: string | undefined;
   /** the source in the plan, to check its recovered indexes and tables; absent: they are not checked */
   amcheck?: { planned: PostgresSource; limitMs: number };
 }
@@ -75,7 +81,7 @@ export interface RecoveredVolume {
  * Recovers a server into a new volume. The server is shut down, and its helper stays: the caller removes it. The base
  * backup is compared with its manifest before the recovery.
  *
- * @throws PG_RESTORE_FAILED, OBJECT_*, KEY_*, HELPER_FAILED, ENGINE_*
+ * @throws PG_RESTORE_FAILED, OBJECT_*, KEY_*, ENGINE_*; HELPER_FAILED, also if there is no image of its major version
  */
 export async function recoverInto(
   deps: RecoverDeps,
@@ -85,11 +91,13 @@ export async function recoverInto(
   const { source, signal, say } = request;
   const { repository, start, id, journal, directory, volume, cpus } = recovery;
   const { base, window, entry, log } = start;
-  if (!entry.index || !entry.facts || !entry.image)
+  if (!entry.index || !entry.facts)
     throw new LifeboatError('OBJECT_MISSING', `the base backup ${base.snapshot} is not complete`);
   const facts = (await repository.readFacts(withKeyId(entry.facts, entry))) as RecordedBase;
+  const image = recovery.image ?? (await chooseImage(deps.agent.engine, entry, request.presentImage));
   const place = volume ? `, into volume ${volume}` : '';
   say(`Recover ${source} to ${wantedOf(request, start)}, from the base backup of ${base.stopTime}${place}`);
+  if (!image.recorded) say('  the image of the base backup is gone, so the present image of the source is used');
   const indexPath = path.join(directory, 'base.ndjson');
   await repository.fetchIndex(withKeyId(entry.index, entry), indexPath, signal);
   const exchange = { files: path.join(directory, 'wal'), wanted: path.join(directory, 'wanted') };
@@ -97,11 +105,12 @@ export async function recoverInto(
   await wal.open();
   const { segmentSize } = log.wal;
   const server = await RecoveringServer.start({
-    ...{ agent: deps.agent, image: entry.image, runId: id, volume, cpus, exchange, segmentSize, content: entry },
+    ...{ agent: deps.agent, image: image.id, runId: id, volume, cpus, exchange, segmentSize, content: entry },
     ...{ recordHelper: (helper) => journal.record({ type: 'helper', name: helper }), log: deps.log, signal },
     ...(await ownerOf(indexPath)),
   });
   try {
+    if (!image.recorded) await server.refuseOtherMajor(facts.server.versionNumber);
     const until = AbortSignal.any([signal, server.full]);
     const done = await recoverIn(server, deps, { ...request, signal: until }, { ...recovery, indexPath, wal });
     return {
@@ -109,7 +118,7 @@ export async function recoverInto(
       target: request.target === 'latest' ? 'latest' : wantedOf(request, start),
       window: { from: window.from, to: window.to },
       dataDirectory: facts.dataDirectory,
-      image: entry.image,
+      image: image.id,
     };
   } catch (error) {
     await server.remove();
@@ -118,8 +127,8 @@ export async function recoverInto(
 }
 
 /** Returns the point to recover to, for a message. */
-function wantedOf({ target }: RecoveryRequest, { window }: Start): string {
-  return target === 'latest' ? window.to : describeTarget(target);
+function wantedOf({ target }: RecoveryRequest, { window, marker }: Start): string {
+  return target === 'latest' ? window.to : describePoint(target, marker);
 }
 
 /** Restores the base backup into the volume of a server, recovers it, and checks both. */
@@ -140,8 +149,9 @@ async function recoverIn(
   const checks = [await server.verifyBase()];
   say('  replaying the write-ahead log');
   const to = {
-    ...(target === 'latest' ? {} : { target }),
+    ...(await serverTarget({ repository, log: start.log, signal }, start, target)),
     end: window.toLsn,
+    lastRecord: () => wal.lastRecord(window, signal),
     ...(window.timeline === base.timeline ? {} : { timeline: window.timeline }),
   };
   const onLine = (line: string) => log.debug('recovering server', { line });

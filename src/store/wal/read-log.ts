@@ -84,17 +84,18 @@ async function readListed(repository: WalRepository, source: string, signal?: Ab
   const logs: WalLog[] = [];
   for (const [systemId, pages] of newest) {
     signal?.throwIfAborted();
-    logs.push(await readLog(repository, { project, source, systemId }, pages, sizes));
+    logs.push(...(await readLog(repository, { project, source, systemId }, pages, sizes)));
   }
   return logs;
 }
 
+/** Reads the pages of one server. Returns a log for each history of it, oldest first. */
 async function readLog(
   repository: WalRepository,
   place: WalPlace,
   numbers: ReadonlyMap<number, number>,
   sizes: ReadonlyMap<string, number | undefined>,
-): Promise<WalLog> {
+): Promise<WalLog[]> {
   const unusable: { page: number; error: LifeboatError }[] = [];
   const pages: ReadPage[] = [];
   // Newest first: only that one may be replaced before it is read.
@@ -110,6 +111,22 @@ async function readLog(
   const problems = unusable.filter((one) => !isOld(one)).map(({ error }) => error);
   problems.push(...brokenLinks(place, pages));
   const [page, revision] = [...numbers].reduce((a, b) => (b[0] > a[0] ? b : a));
+  const eras = [...Map.groupBy(pages, (one) => one.page.era?.since).values()];
+  const hasUnsigned = unusable.some(isOld);
+  return (eras.length === 0 ? [[]] : eras).map((own, i, all) => ({
+    ...logOf(place, own, { sizes, until: all[i + 1]?.[0]?.page.era?.since }),
+    newest: { page, revision },
+    problems: i === all.length - 1 ? problems : [],
+    hasUnsigned: hasUnsigned && i === 0,
+  }));
+}
+
+/** @param until when the next history began, ISO time */
+function logOf(
+  place: WalPlace,
+  pages: ReadPage[],
+  { sizes, until }: { sizes: ReadonlyMap<string, number | undefined>; until: string | undefined },
+): Omit<WalLog, 'newest' | 'problems' | 'hasUnsigned'> {
   const isWhole = ({ key, size }: { key: string; size: number }) => sizes.get(key) === size;
   const listed = pages.flatMap(({ page }) => page.segments);
   const segments = new Map(listed.filter(isWhole).map((one) => [one.name, one]));
@@ -127,15 +144,14 @@ async function readLog(
       partials: [...partials.values()].map((one) => ({ name: one.name, to: endOf(one), reached: one.reached })),
       histories: lineages(histories.values()),
       gaps: pages.flatMap(({ page }) => page.gaps),
+      ...(last?.page.era ? { since: last.page.era.since } : {}),
+      ...(until === undefined ? {} : { until }),
     },
     pages,
     lost: listed.filter((one) => !segments.has(one.name)),
     segments,
     histories,
-    problems,
     partials,
-    newest: { page, revision },
-    hasUnsigned: unusable.some(isOld),
     ...(last ? { last } : {}),
   };
 }
@@ -202,11 +218,16 @@ function isAboutPage(error: unknown): boolean {
   );
 }
 
-/** A page that follows the one before it has its hash. A removed beginning is no loss: prune removes old pages. */
+/**
+ * A page that follows the one before it has its hash. A removed beginning is no loss: prune removes old pages, also at
+ * the beginning of a later history.
+ */
 function brokenLinks(place: WalPlace, pages: readonly ReadPage[]): LifeboatError[] {
   return pages.flatMap(({ page }, i) => {
     const before = pages[i - 1];
-    if (!before || (before.page.page === page.page - 1 && before.hash === page.previous)) return [];
+    if (!before) return [];
+    const isCut = page.era?.since !== before.page.era?.since && page.era?.page !== page.page;
+    if (isCut || (before.page.page === page.page - 1 && before.hash === page.previous)) return [];
     const what = `page ${page.page} of the WAL log of ${place.source} does not follow page ${before.page.page}`;
     return [new LifeboatError('CHAIN_BROKEN', what)];
   });
