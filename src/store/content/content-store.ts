@@ -86,8 +86,8 @@ export class ContentStore {
   }
 
   /**
-   * Stores a large file, and starts over once if it changes meanwhile. `former`: its content in the last snapshot, if it
-   * seems unchanged. Only those parts are read then whose packs cannot be used.
+   * Stores a large file, and starts over once if it changes meanwhile. `former`: its content in the last snapshot, if
+   * it seems unchanged. Only those parts are read then whose packs cannot be used.
    */
   async storeLarge(path: TreePath, absolute: Buffer, former?: Content): Promise<StoredFile> {
     let file: LargeFile;
