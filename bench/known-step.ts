@@ -36,10 +36,10 @@ async function timed(work: () => Promise<void> | void): Promise<number> {
 
 async function add(directory: string, indexes: readonly string[]): Promise<Added> {
   const addOne = async (index: string) => {
-    const table = ContentTable.write(directory, OF);
-    await addIndex(table, index, () => true);
+    const table = await ContentTable.write(directory, OF);
+    await addIndex(table, index, { isKept: () => true });
     table.cover(index);
-    table.close();
+    await table.close();
   };
   const seconds: number[] = [];
   for (const index of indexes) seconds.push(await timed(() => addOne(index)));
@@ -60,7 +60,7 @@ async function find(directory: string, files: number): Promise<Found> {
   const miss = await timed(() => {
     for (const n of places) if (look(`other ${n}`, 1)) throw new Error(`other ${n} is found`);
   });
-  table.close();
+  await table.close();
   return { hit: (hit / LOOKUPS) * 1e6, miss: (miss / LOOKUPS) * 1e6, peakMiB: peakMiB() };
 }
 

@@ -1,18 +1,27 @@
 import path from 'node:path';
+import { leaseRepository } from '../src/backup/begin.ts';
+import type { RunContext } from '../src/backup/context.ts';
+import { prepareKnown } from '../src/backup/known-contents.ts';
+import { previousTree } from '../src/backup/previous-tree.ts';
 import { silentLog } from '../src/base/log.ts';
 import { check } from '../src/check/check.ts';
 import type { Destination } from '../src/destinations/destination.ts';
+import { listOnce } from '../src/destinations/list-once.ts';
+import { Listing } from '../src/destinations/listing.ts';
 import { createLocalDestination } from '../src/destinations/local.ts';
 import type { Plan } from '../src/plan/model.ts';
 import { prune } from '../src/prune/prune.ts';
 import { openManifestCache, openPackListCache } from '../src/run/document-caches.ts';
-import type { Manifest, ManifestSource } from '../src/store/objects/manifest.ts';
-import { streamOf } from '../src/store/objects/objects.ts';
+import { openState } from '../src/run/state.ts';
+import { renewalRule } from '../src/store/content/repack.ts';
+import { StoredSizes } from '../src/store/objects/key-set.ts';
 import { newSnapshotId } from '../src/store/objects/snapshot-id.ts';
+import { nextPlace } from '../src/store/repository/chain.ts';
 import { listEmptiedSources, refuseEmptied } from '../src/store/repository/emptied.ts';
+import { takeLease } from '../src/store/repository/lease.ts';
 import { openRepository } from '../src/store/repository/open-repository.ts';
-import { readPacks } from '../src/store/repository/pack-lists.ts';
 import type { Repository } from '../src/store/repository/repository.ts';
+import { listContent } from '../src/store/repository/unreferenced.ts';
 
 /** Runs one step of the repository benchmark in this process, and sends its result to the parent. */
 
@@ -23,6 +32,7 @@ export interface StepResult {
 }
 
 const LISTED_AT_ONCE = 1000;
+const SOURCE = 'web.media';
 
 /**
  * Counts calls as an S3 server would: a listing takes a request for each 1,000 objects. Lists a version of each object, as
@@ -55,50 +65,76 @@ const signal = new AbortController().signal;
 const [step = '', directory = ''] = process.argv.slice(2);
 const at = (name: string) => path.join(directory, name);
 
-const keep = { last: 500 } as Parameters<typeof prune>[0]['keep'];
+/** A prune of its own removes half of the snapshots, and the one after a run nothing, as usual. */
+const keep = { last: step.startsWith('prune') ? 500 : 10_000 } as Parameters<typeof prune>[0]['keep'];
 const plan = {
   project: 'shop',
   problems: [],
-  sources: [{ name: 'web.media', keep, schedule: '0 * * * *' }],
+  sources: [{ name: SOURCE, keep, schedule: '0 * * * *' }],
 } as unknown as Plan;
 
-async function dryRun(repository: Repository): Promise<void> {
-  const state = { accepted: async () => ({}), results: async () => ({}) };
-  await prune(
-    {
-      ...{ repository, plan, keep, state, journals: at('journals'), zone: 'UTC', log: silentLog, signal },
-      ...{ now: () => new Date(), fence: async () => undefined, clockJump: () => undefined },
-    },
-    { dryRun: true },
-  );
-}
+const pruning = (repository: Repository, fence: () => Promise<unknown>): Parameters<typeof prune>[0] =>
+  ({
+    ...{ repository, plan, keep, journals: at('journals'), zone: 'UTC', log: silentLog, signal },
+    state: { accepted: async () => ({}), results: async () => ({}) },
+    ...{ now: () => new Date(), fence, clockJump: () => undefined },
+  }) as unknown as Parameters<typeof prune>[0];
 
-/** Does what a run does with the repository if it finds no new content. */
+/** Does what a run does with the repository if it finds no new content: the steps of src/backup, without a source. */
 async function storeNothingNew(repository: Repository): Promise<void> {
-  const { snapshots } = await repository.snapshots();
-  await refuseEmptied(repository, snapshots, new Set());
-  await listEmptiedSources(repository, snapshots, new Set());
+  const { destination, project } = repository;
+  const state = openState(at('state'));
+  const lease = (_: Repository, objects?: Listing) =>
+    takeLease(
+      {
+        ...{ destination, project, home: 'bench', holder: 'bench', log: silentLog, sightings: state },
+        now: () => new Date(),
+      },
+      objects,
+    );
+  const leased = await leaseRepository({ repository: async () => repository, lease });
+  const { listed } = leased;
+  const list = await listed.snapshots();
+  const { snapshots } = list;
+  const place = await nextPlace(listed, list, 0);
+  await refuseEmptied(listed, snapshots, new Set());
+  await listEmptiedSources(listed, snapshots, new Set());
+  const stored = new StoredSizes();
+  for await (const object of listContent(listed.destination, project)) stored.add(object);
   const last = snapshots[0];
-  if (!last) throw new Error('there is no snapshot');
-  const entry = last.manifest.sources['web.media'] as ManifestSource;
+  const entry = last?.manifest.sources[SOURCE];
+  if (!last || !entry?.index) throw new Error('there is no snapshot');
   const id = newSnapshotId(new Date());
-  const packs = await readPacks(repository, entry);
-  const list = await repository.putPacks({ id, source: 'web.media', packs }, { last: entry.packs });
-  const key = `shop/snapshots/${id}/web.media.index.ndjson.zst`;
-  const index = { key, ...(await repository.destination.put(key, streamOf('x'))) };
+  const run = { id, trigger: 'schedule', sources: [SOURCE] };
+  const context = { ...{ run, repository, snapshots, stored, log: silentLog, signal } } as unknown as RunContext;
+  const memory = { state, context, renewal: renewalRule(0.05) };
+  const known = await prepareKnown({ ...memory, directory: at(`runs/${id}`) });
+  if (!known) throw new Error('the contents of earlier snapshots are not known');
+  context.known = known;
+  const lastStored = { snapshot: last.manifest.id, at: last.manifest.end, entry };
+  const { tree } = await previousTree(memory, SOURCE, lastStored, at(`runs/${id}`));
+  if (!tree) throw new Error('the last index is not known');
+  const packs = await repository.putPacks({ id, source: SOURCE, packs: tree.packs }, { last: entry.packs });
   const time = new Date().toISOString();
-  const manifest: Manifest = {
-    ...last.manifest,
-    ...{ id, sequence: last.manifest.sequence + 1, previous: last.hash, start: time, end: time },
-    sources: { 'web.media': { ...entry, index, ...(list ? { packs: list } : {}) } },
-  };
-  await repository.commit(manifest);
+  const now = { id, start: time, end: time, sources: { [SOURCE]: { ...entry, ...(packs ? { packs } : {}) } } };
+  const atCommit = new Listing();
+  const { fence, release } = leased.lease;
+  await repository.commit({ ...last.manifest, ...place, ...now }, { fence, listed: atCommit });
+  await known.add(tree.indexPath, { sha256: entry.index.sha256, packs: tree.packs, isBasedOnTable: true });
+  await state.cacheIndex(SOURCE, entry.index.sha256, tree.indexPath);
+  const view = repository.through(listOnce(destination, `${project}/`, atCommit));
+  await prune(pruning(view, fence), { dryRun: false });
+  await release();
 }
 
 async function run(repository: Repository): Promise<unknown> {
   if (step.startsWith('snapshots')) return repository.snapshots();
   if (step === 'check') return check(repository, { readData: 0, spool: at('runs'), signal });
-  if (step.startsWith('prune')) return dryRun(repository);
+  if (step.startsWith('prune'))
+    return prune(
+      pruning(repository, async () => undefined),
+      { dryRun: true },
+    );
   return storeNothingNew(repository);
 }
 

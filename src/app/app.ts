@@ -5,6 +5,7 @@ import { asRun, createLog, nameRun, readable, textLine } from '../base/log.ts';
 import { probe, probeRun } from '../check/probe.ts';
 import { type CopyRequest, copyAlone } from '../copy/alone.ts';
 import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
+import type { DrillingDeps } from '../daemon/drills.ts';
 import { watch } from '../docker/discover.ts';
 import type { DrillRequest } from '../drill/context.ts';
 import type { ExportReport, ExportRequest } from '../export/export.ts';
@@ -177,6 +178,23 @@ function listKeptData(environment: Environment, plan: Plan): Promise<KeptData> {
   );
 }
 
+function drillingOf(environment: Environment, app: App): DrillingDeps {
+  const { settings, state } = environment;
+  return {
+    settings: settings.drill,
+    drill: async (until) => app.drill((await import('./drill.ts')).scheduledDrill(until)),
+    overdue: async (since) => (await import('./drill.ts')).overdueDrills(environment, since),
+    stored: async () => {
+      const last = await state.lastRun();
+      return last?.snapshot === undefined ? undefined : new Date(last.end);
+    },
+    reportUnbegun: async (cause) => {
+      const { reportUnbegunDrill } = await import('./drill.ts');
+      await asRun(() => reportUnbegunDrill(environment, cause));
+    },
+  };
+}
+
 async function runDaemon(environment: Environment, app: App, signal: AbortSignal): Promise<void> {
   const { state, log, now, settings, journals, engine, plan, self } = environment;
   const [{ daemon }, { everyMinute }, { createReceivers }, { createLetterWatch, openAlarms, watchTargets }] =
@@ -217,14 +235,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
           served.tick();
           return tick();
         }),
-      drills: {
-        settings: settings.drill,
-        drill: async (until) => app.drill((await import('./drill.ts')).scheduledDrill(until)),
-        reportUnbegun: async (cause) => {
-          const { reportUnbegunDrill } = await import('./drill.ts');
-          await asRun(() => reportUnbegunDrill(environment, cause));
-        },
-      },
+      drills: drillingOf(environment, app),
       receivers: createReceivers(environment, app.backup, alarms),
       watches: [watchTargets(environment, alarms), ...createLetterWatch(environment)],
     },

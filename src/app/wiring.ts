@@ -56,6 +56,7 @@ export function recoverOn(environment: Environment, dispatcher: Dispatcher): Pro
     journals: environment.journals,
     spool: environment.runs,
     destination: environment.own.destination.name,
+    project,
     state,
     dispatcher,
     log,
@@ -194,7 +195,10 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
         context,
       ),
     known: (context) =>
-      prepareKnown({ state, context, directory: path.join(environment.runs, context.run.id, 'known') }),
+      prepareKnown({
+        ...{ state, context, renewal: renewalRuleOf(settings) },
+        directory: path.join(environment.runs, context.run.id, 'known'),
+      }),
     nextRun: () => (planned ? environment.nextRun(planned) : undefined),
     highestCopied: (main, end, signal) => highestCopied({ copies: environment.copies, main, end, state, signal }),
     copy: async (plan, repository, { lease, prune: wanted, signal }) => {

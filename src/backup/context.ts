@@ -118,6 +118,13 @@ export interface KnownByRun extends Pick<KnownContentsRef, 'table' | 'of' | 'pac
   /** returns whether the table has all contents of a stored index */
   isCovered(index: string): boolean;
   /**
+   * how many bytes any snapshot uses at most, by id, of those packs of the last snapshots that are worth storing again;
+   * absent: unknown
+   */
+  use?: ReadonlyMap<string, number>;
+  /** the last index of a source as a plain local file, by the hash of the index, or why it could not be fetched */
+  indexes: ReadonlyMap<string, string | Error>;
+  /**
    * Adds the contents of an index that the run has committed.
    *
    * @param file the index as a plain local file

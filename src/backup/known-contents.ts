@@ -1,28 +1,31 @@
-import { closeSync, openSync, writeFileSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo } from '../base/errors.ts';
+import { errorInfo, toLifeboatError } from '../base/errors.ts';
+import { lastStoredOf } from '../run/history.ts';
 import type { State } from '../run/state.ts';
+import { mayBeRenewed, type RenewalRule } from '../store/content/repack.ts';
 import { addIndex } from '../store/known/add-index.ts';
 import { ContentTable } from '../store/known/content-table.ts';
 import { KnownPacks } from '../store/known/known-packs.ts';
-import { KeySet } from '../store/objects/key-set.ts';
-import { type ListedPack, type Manifest, type ManifestSource, withKeyId } from '../store/objects/manifest.ts';
-import { encodePackList } from '../store/objects/pack-list.ts';
-import { listsOf, visitPacks } from '../store/repository/pack-lists.ts';
+import { type Manifest, type ManifestSource, withKeyId } from '../store/objects/manifest.ts';
+import { isDamage } from '../store/repository/damage.ts';
+import { readPacks } from '../store/repository/pack-lists.ts';
 import { isSealedWith, requireKeys } from '../store/seal/encryption.ts';
 import type { CommittedIndex, KnownByRun, RunContext } from './context.ts';
+import { listNamedPacks, type NamedPacks } from './named-packs.ts';
 
 /** One run reads at most this many stored indexes to make the table again; later runs read the others. */
 const MAX_INDEXES = 100;
 /** The same, in bytes as stored. */
 const MAX_INDEX_BYTES = 256 * 1024 * 1024;
-/** So many packs are written to the file at once. */
-const LINES_AT_ONCE = 500;
+/** Next to the table: the packs that the last run could not use. */
+const OTHERS = '.others';
 
 interface Given {
   state: State;
   context: RunContext;
+  /** when the content of packs is stored again */
+  renewal: RenewalRule;
   /** a directory of the run in the spool */
   directory: string;
 }
@@ -39,50 +42,82 @@ export async function prepareKnown(given: Given): Promise<KnownByRun | undefined
   const reusable = context.snapshots.filter(({ unsigned }) => !unsigned).map(({ manifest }) => manifest);
   const table = path.join(state.directory, 'contents');
   const of = `${repository.info.id} ${repository.project}`;
+  const failed = (error: unknown): undefined => {
+    context.signal.throwIfAborted();
+    log.warn('the contents of earlier snapshots are not known, so some may be stored again', { ...errorInfo(error) });
+  };
+  let named: NamedPacks;
+  let packs: KnownPacks;
+  let indexes: Map<string, string | Error>;
   try {
-    const packs = await listPacks(given, reusable);
-    const known = { table, of, packs: await KnownPacks.open(packs) };
-    const covered = await updateTable(given, reusable, known);
+    const last = lastEntries(context, reusable);
+    const measured = await packsToMeasure(given, last);
+    named = await listNamedPacks({ ...given, reusable, before: table + OTHERS, measured });
+    indexes = await fetchIndexes(given, last);
+    packs = await KnownPacks.open(named.usable);
+  } catch (error) {
+    // The destination or the spool: nothing is wrong with the table. With only public keys, it could not be made again.
+    return failed(error);
+  }
+  const known: Known = { table, of, packs };
+  try {
+    const covered = await updateTable(given, reusable, { ...known, ...named, indexes });
     return {
-      ...{ table, of, packs },
+      ...{ table, of, packs: named.usable },
       isCovered: (index) => covered.has(index),
+      ...(named.use ? { use: named.use } : {}),
+      indexes,
       add: async (file, index) => addCommitted(known, file, index),
     };
   } catch (error) {
-    context.signal.throwIfAborted();
-    log.warn('the contents of earlier snapshots are not known, so some may be stored again', { ...errorInfo(error) });
+    failed(error);
     await rm(table, { recursive: true, force: true }).catch(() => undefined);
     return undefined;
   }
 }
 
-/** Writes the packs that the run may use to a file, and returns its path. */
-async function listPacks({ state, context, directory }: Given, reusable: readonly Manifest[]): Promise<string> {
-  const { repository, stored, signal } = context;
-  const damaged = new Set(await state.damaged());
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  const file = path.join(directory, 'packs.ndjson');
-  const handle = openSync(file, 'w', 0o600);
-  const ids = new KeySet();
-  let lines: Buffer[] = [];
-  const flush = () => {
-    writeFileSync(handle, Buffer.concat(lines));
-    lines = [];
-  };
-  const take = (pack: ListedPack) => {
-    if (!isSealedWith(pack, repository.keys) || damaged.has(pack.key) || !stored?.has(pack)) return;
-    // Lists differ in how much of a pack their snapshots use.
-    if (ids.has(pack.id)) return;
-    ids.add(pack.id);
-    if (lines.push(encodePackList([{ ...pack, used: undefined }])) >= LINES_AT_ONCE) flush();
-  };
-  try {
-    await visitPacks(repository, listsOf(reusable), take, signal);
-    flush();
-  } finally {
-    closeSync(handle);
+/** Returns the last entries of the sources that the run stores, by their names. */
+function lastEntries({ run }: RunContext, reusable: readonly Manifest[]): Map<string, ManifestSource> {
+  const entries = run.sources.map((name) => [name, lastStoredOf(reusable, name)?.entry] as const);
+  return new Map(entries.flatMap(([name, entry]) => (entry ? [[name, entry]] : [])));
+}
+
+/** Returns the ids of the packs of which the run may store the content again. A restore waits for a safety snapshot. */
+async function packsToMeasure(
+  { context: { repository, run, signal }, renewal }: Given,
+  last: ReadonlyMap<string, ManifestSource>,
+): Promise<Set<string>> {
+  const ids = new Set<string>();
+  if (run.trigger === 'safety') return ids;
+  for (const entry of last.values()) {
+    try {
+      for (const { id } of mayBeRenewed(await readPacks(repository, entry, signal), renewal)) ids.add(id);
+    } catch (error) {
+      // The source itself reports it.
+      if (!isDamage(error)) throw error;
+    }
   }
-  return file;
+  return ids;
+}
+
+/** Fetches the last indexes that are not cached, which the run compares its trees with. */
+async function fetchIndexes(
+  { state, context: { repository, signal }, directory }: Given,
+  last: ReadonlyMap<string, ManifestSource>,
+): Promise<Map<string, string | Error>> {
+  const indexes = new Map<string, string | Error>();
+  for (const [source, entry] of last) {
+    const { index } = entry;
+    if (!index || indexes.has(index.sha256) || (await state.cachedIndex(source, index.sha256))) continue;
+    const file = path.join(directory, `${source}.ndjson`);
+    const fetched = await repository.fetchIndex(withKeyId(index, entry), file, signal).then(
+      () => file,
+      (error: unknown) => toLifeboatError(error),
+    );
+    signal.throwIfAborted();
+    indexes.set(index.sha256, fetched);
+  }
+  return indexes;
 }
 
 interface Known {
@@ -91,26 +126,39 @@ interface Known {
   packs: KnownPacks;
 }
 
-/** Adds the indexes of kept snapshots that the table lacks. Returns all indexes that it covers. */
+/**
+ * Adds the indexes of kept snapshots that the table lacks. Returns all indexes that it covers.
+ *
+ * @throws only errors of the table itself, and the signal's reason
+ */
 async function updateTable(
   { state, context, directory }: Given,
   reusable: readonly Manifest[],
-  known: Known,
+  known: Known & Pick<NamedPacks, 'others' | 'hasReturned'> & Pick<KnownByRun, 'indexes'>,
 ): Promise<Set<string>> {
   const { repository, signal, run, log } = context;
   const covered = new Set<string>();
-  let table = ContentTable.write(known.table, known.of);
+  const isUsable = (pack: string) => known.packs.has(pack);
+  let table = await ContentTable.write(known.table, known.of, { signal });
   try {
     const entries = reusable.flatMap(({ sources }) => Object.entries(sources)).filter(([, entry]) => entry.index);
     table.coverOnly(new Set(entries.map(([, { index }]) => index?.sha256 ?? '')));
-    table = table.compacted((pack) => known.packs.has(pack));
+    const others = await KnownPacks.open(known.others);
+    table = await table.compacted({
+      isUsable,
+      isNamed: (pack) => isUsable(pack) || others.has(pack),
+      mustChoose: known.hasReturned,
+      signal,
+    });
     let [left, bytes] = [MAX_INDEXES, MAX_INDEX_BYTES];
     for (const [source, entry] of entries) {
       const { index, packs } = entry;
       if (!index || table.isCovered(index.sha256)) continue;
       // A restore waits for a safety snapshot. Contents with other keys are of no use.
       if (run.trigger === 'safety' || !packs || !isSealedWith(packs, repository.keys)) continue;
-      const cached = await state.cachedIndex(source, index.sha256);
+      const fetched = known.indexes.get(index.sha256);
+      if (fetched instanceof Error) continue;
+      const cached = fetched ?? (await state.cachedIndex(source, index.sha256));
       if (!cached && (left === 0 || bytes < index.size || !isReadable(entry, context))) continue;
       const file = cached ?? path.join(directory, 'known.ndjson');
       try {
@@ -118,7 +166,7 @@ async function updateTable(
           [left, bytes] = [left - 1, bytes - index.size];
           await repository.fetchIndex(withKeyId(index, entry), file, signal);
         }
-        await addIndex(table, file, (pack) => known.packs.has(pack));
+        await addIndex(table, file, { isKept: isUsable, signal });
         table.cover(index.sha256);
       } catch (error) {
         signal.throwIfAborted();
@@ -129,8 +177,9 @@ async function updateTable(
     }
     for (const [, { index }] of entries) if (index && table.isCovered(index.sha256)) covered.add(index.sha256);
   } finally {
-    table.close();
+    await table.close();
   }
+  await rename(known.others, known.table + OTHERS);
   return covered;
 }
 
@@ -149,13 +198,14 @@ async function addCommitted(
   file: string,
   { sha256, packs, isBasedOnTable }: CommittedIndex,
 ): Promise<void> {
-  const table = ContentTable.write(directory, of);
+  const table = await ContentTable.write(directory, of);
   try {
     const wanted = packs.filter(({ id }) => !isBasedOnTable || !known.has(id));
     const ids = new Set(wanted.map(({ id }) => id));
-    if (ids.size > 0) await addIndex(table, file, (pack) => ids.has(pack));
+    const isNew = (pack: string) => ids.has(pack);
+    if (ids.size > 0) await addIndex(table, file, { isWanted: isNew, isKept: isNew });
     table.cover(sha256);
   } finally {
-    table.close();
+    await table.close();
   }
 }

@@ -37,10 +37,11 @@ export async function previousTree(
   const { repository, log, run, signal } = context;
   if (!lastStored?.entry.index) return { warnings: [] };
   const { index } = lastStored.entry;
-  const cached = await state.cachedIndex(name, index.sha256);
-  const indexPath = cached ?? path.join(directory, 'previous.ndjson');
+  const fetched = context.known?.indexes.get(index.sha256) ?? (await state.cachedIndex(name, index.sha256));
+  const indexPath = typeof fetched === 'string' ? fetched : path.join(directory, 'previous.ndjson');
   try {
-    if (!cached) await repository.fetchIndex(withKeyId(index, lastStored.entry), indexPath, signal);
+    if (fetched instanceof Error) throw fetched;
+    if (!fetched) await repository.fetchIndex(withKeyId(index, lastStored.entry), indexPath, signal);
     const needed = await readPacks(repository, lastStored.entry, signal);
     const damaged = new Set(await state.damaged());
     const alike = needed.filter((pack) => isSealedWith(pack, repository.keys));
@@ -57,16 +58,23 @@ export async function previousTree(
     // No repacking in a safety snapshot: a restore waits for it.
     if (run.trigger === 'safety') return { tree: { ...known, packs }, warnings };
     const manifests = context.snapshots.map(({ manifest }) => manifest);
-    const useOf = (ids: ReadonlySet<string>) =>
-      readUse(repository, manifests, ids, signal).catch((error: unknown) => {
+    // Read once for all sources, before any service stopped.
+    const useOf = async (ids: ReadonlySet<string>) => {
+      if (context.known) return context.known.use;
+      return readUse(repository, manifests, ids, signal).catch((error: unknown) => {
         signal.throwIfAborted();
         log.warn('unused packs are not looked for', { source: name, ...errorInfo(error) });
         return undefined;
       });
+    };
     const renewed = await choosePacksToRenew(packs, useOf, renewal);
     if (renewed.ids.size > 0) {
       const { ids, again } = renewed;
-      log.info('storing content of partly unused packs again', { source: name, packs: ids.size, bytes: again });
+      log.info('storing content of partly unused or small packs again', {
+        source: name,
+        packs: ids.size,
+        bytes: again,
+      });
     }
     return {
       tree: { ...known, packs: packs.filter(({ id }) => !renewed.ids.has(id)) },

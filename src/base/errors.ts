@@ -50,7 +50,7 @@ export const ERROR_CODES = {
   PG_BASE_FAILED: 'a base backup failed, or differs from the manifest that Postgres made of it',
   WAL_GAP: 'a part of the write-ahead log is missing, so the times in it cannot be recovered',
   WAL_BEHIND: 'a server keeps much WAL for Lifeboat, because Lifeboat receives it too slowly',
-  WAL_DIVERGED: 'a server went back to older data, so its new write-ahead log contradicts the stored one',
+  WAL_DIVERGED: 'a server or its clock went back, so its new write-ahead log contradicts the stored one',
   RPO_MISSED: 'the loss of the host would cost more work of a source than its target allows',
   RTO_MISSED: 'the last restore of a source took longer than its target allows',
   PITR_TIME: 'the database cannot be recovered to that time',

@@ -5,8 +5,9 @@ import type { Manifest, ObjectRef } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { neededWal } from '../store/wal/needed.ts';
 import { walPrefix } from '../store/wal/page.ts';
-import { lostEnd, type RememberedWal, readWalLogs } from '../store/wal/read-log.ts';
+import { readWalLogs } from '../store/wal/read-log.ts';
 import { basesOf, serversOf } from '../store/wal/recoverable.ts';
+import { lostEnd, type RememberedWal } from '../store/wal/remembered.ts';
 
 /** Returns what the agent remembers of the stored WAL of a source. */
 export type Remembering = (source: string) => Promise<RememberedWal | undefined>;

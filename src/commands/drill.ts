@@ -9,16 +9,17 @@ import { drillMarkdown } from '../report/terminal/drill-page.ts';
 import { drillsCsv } from '../report/terminal/drills-csv.ts';
 import { drillsMarkdown } from '../report/terminal/drills-text.ts';
 import type { DrillsReport, ListedDrill } from '../report/terminal/listed-drill.ts';
-import type { Aim } from '../restore/point/find-start.ts';
 import { type Call, print } from './call.ts';
+import { aimOf } from './option-values.ts';
 
 /** `lifeboat drill`. Exit status: 1 if a source failed, 3 if a part is not proven, 130 if the drill ended early. */
 export async function drill(call: Call): Promise<number> {
   const { app, io, operands, options, json } = call;
+  const aim = aimOf(options);
   const report = await app.drill({
     sources: (operands[0] ?? []) as string[],
     snapshot: typeof options.snapshot === 'string' ? options.snapshot : 'latest',
-    ...(options.at === undefined ? {} : { aim: { target: options.at as Aim['target'] } }),
+    ...(aim ? { aim } : {}),
     stack: options.stack === true,
     trigger: 'manual',
     ...(typeof options.by === 'string' ? { by: options.by } : {}),

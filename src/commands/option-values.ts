@@ -12,6 +12,12 @@ export function days(value: string): number {
   throw new InvalidArgumentError('Give a number of days, such as 30d.');
 }
 
+/** The number of a timeline: Postgres counts them from 1, with 32 bits. */
+function timeline(value: string): number {
+  if (/^[1-9]\d{0,9}$/.test(value)) return Number(value);
+  throw new InvalidArgumentError('Give the number of a timeline, such as 1.');
+}
+
 export function count(value: string): number {
   if (/^\d{1,2}$/.test(value)) return Number(value);
   throw new InvalidArgumentError('Give a number, such as 1.');
@@ -84,7 +90,7 @@ export function addPointOptions(command: Command): Command {
       'recover a database server to this restore point of pg_create_restore_point()',
       restorePoint,
     )
-    .option('--timeline <number>', 'with --at, --lsn, --xid or --name: the point is on this timeline', count)
+    .option('--timeline <number>', 'with --at, --lsn, --xid or --name: the point is on this timeline', timeline)
     .option('--to-volume <name>', 'with --at, --lsn, --xid or --name: put the recovered data into this new volume')
     .option('--in-place', 'with --at, --lsn, --xid or --name: replace the data directory of the server in use');
 }
@@ -114,6 +120,7 @@ export function addDrillOptions(command: Command): Command {
   return command
     .option('--snapshot <snapshot>', 'use this snapshot (default: the latest of each source)')
     .option('--at <time>', 'recover database servers to this time, with a time zone, or to `latest`', point)
+    .option('--timeline <number>', 'with --at: the time is on this timeline', timeline)
     .option('--stack', 'restore all sources at the same time, and run lifeboat.drill.health')
     .option('--by <name>', 'who asks for the drill, for the evidence')
     .option('--unsigned', 'with LIFEBOAT_SIGNING_KEY: accept a snapshot without a signature');

@@ -1,6 +1,7 @@
 import { EXIT } from '../base/exit.ts';
 import { readWindows, type SourceWindows } from '../overview/windows.ts';
 import { formatAgo, formatBytes, oneLine } from '../report/format.ts';
+import type { Window } from '../store/wal/windows.ts';
 import type { CopiedWal, ReceiverState } from '../wal/receiver-state.ts';
 import { type Call, print } from './call.ts';
 
@@ -23,7 +24,7 @@ export function windowLines({ name, windows, holes, receiver, copies, problems }
   const lines = [
     ...windows.map((one) => ({
       at: one.from,
-      text: `  ${short(one.from)} → ${short(one.to)} (${formatAgo(new Date(one.to), now)}), timeline ${one.timeline}`,
+      text: `  ${short(one.from)} → ${short(one.to)} (${formatAgo(new Date(one.to), now)}), ${timelineOf(one)}`,
     })),
     ...holes.map((one) => ({ at: one.from, text: `  ! not ${short(one.from)} → ${short(one.to)}: ${one.why}` })),
   ].sort((a, b) => Date.parse(a.at) - Date.parse(b.at));
@@ -35,6 +36,14 @@ export function windowLines({ name, windows, holes, receiver, copies, problems }
     ...Object.entries(copies).map(([copy, copied]) => copyLine(copy, copied, { receiver, now })),
     ...problems.map(({ code, message }) => `  ! ${message} (${code})`),
   ];
+}
+
+/** Names the timeline of a window, and up to which time it is the same as the earlier ones. */
+function timelineOf({ timeline, forks }: Window): string {
+  const same = forks
+    .filter((fork) => fork.timeline < timeline && fork.time !== undefined)
+    .map((fork) => `the same as ${fork.timeline} up to ${short(fork.time as string)}`);
+  return [`timeline ${timeline}`, ...same].join(', ');
 }
 
 function receiverLines(receiver: ReceiverState | null, now: Date): string[] {

@@ -7,6 +7,7 @@ import { bring, type CopyContext, isAboutSnapshot } from '../store/repository/co
 import { listsOf } from '../store/repository/pack-lists.ts';
 import type { Snapshot } from '../store/repository/repository.ts';
 import { expectInfo } from '../store/repository/repository-info.ts';
+import { refuseContradiction } from './named-there.ts';
 
 /**
  * Copies one snapshot: first the objects that `to` lacks or has damaged, then, with `commit`, the manifest. Lists of
@@ -77,11 +78,14 @@ async function bringAll(
   const objects = new Map(all.map((ref) => [ref.key, ref]));
   const lacking = [...objects.values()].filter(({ key, size }) => there.get(key) !== size || suspects.has(key));
   let failure = lacking.map(({ key }) => bad.get(key)).find((error) => error !== undefined);
+  const differing = new Set(lacking.flatMap(({ key }) => (there.has(key) && !bad.has(key) ? [key] : [])));
+  const named = differing.size > 0 ? await context.namedThere(differing) : new Map<string, ObjectRef>();
   for (const ref of lacking) {
     if (failure && commit) break;
     if (bad.has(ref.key)) continue;
     signal.throwIfAborted();
     try {
+      refuseContradiction(ref, named.get(ref.key));
       await bring(context, ref);
     } catch (error) {
       if (!isAboutSnapshot(error)) throw error;

@@ -33,6 +33,7 @@ import type { CopyDeps, CopyPlace, Side } from './context.ts';
 import { copySnapshot } from './copy-snapshot.ts';
 import { copyDrills } from './drills.ts';
 import { isForgotten, lostProblem, lostSnapshots } from './lost.ts';
+import { namedThere } from './named-there.ts';
 import { notCopied, notRead } from './not-copied.ts';
 import { copyPins, unpin } from './pins.ts';
 import { type CopyStep, LEFT_OUT, planCopy, planWithKeep, together } from './plan.ts';
@@ -78,7 +79,8 @@ export async function bringUpToDate(
   const lost = await lostSnapshots(copy.snapshots, main, await deps.state.abandoned(main.repository.project));
   if (lost.length > 0) problems.set('lost', lostProblem(place.name, main, lost));
   const suspects = (await place.suspects?.damaged()) ?? [];
-  const context = await contextOf(deps, copying, problems, suspects);
+  const had = copy.snapshots.map(({ manifest }) => manifest);
+  const context = await contextOf(deps, { ...copying, had }, problems, suspects);
   const unreadable = main.damaged.find(({ id }) => !copy.there.has(id) && !copy.gone.has(id));
   let error = unreadable ? notCopied(unreadable.id, unreadable.error) : copy.withheld;
   try {
@@ -181,7 +183,7 @@ async function placesOf({ repository, removed, snapshots }: Side, { there, gone 
 
 async function contextOf(
   deps: Pick<CopyDeps, 'now' | 'log' | 'progress'>,
-  { place, main, repository, report, lacking, fence, signal, alive }: Copying,
+  { place, main, repository, report, lacking, fence, signal, alive, had }: Copying & { had: readonly Manifest[] },
   problems: Map<string, Problem>,
   suspects: readonly string[],
 ): Promise<CopyContext> {
@@ -211,7 +213,8 @@ async function contextOf(
   const judgeThere = new DamageJudge(repository, async () => [...there.keys()]);
   const ends = { from: main.repository, to: repository, judgeThere };
   const objects = { there, checked: new SeenLines(), suspects: new Set(suspects), bad };
-  return { ...ends, complete, judge, ...objects, sent: report, fence, onBytes, signal };
+  const named = (keys: ReadonlySet<string>) => namedThere({ ...ends, signal }, had, keys);
+  return { ...ends, namedThere: named, complete, judge, ...objects, sent: report, fence, onBytes, signal };
 }
 
 interface StepToTake {

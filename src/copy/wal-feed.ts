@@ -171,7 +171,7 @@ class Line {
       if (!one.copy) return undefined;
       const { there, first } = one.copy;
       for (const page of pages) {
-        const error = await copyPage(copying, page, { there, first: first.get(page.systemId) ?? 0 });
+        const error = await copyPage(copying, page, { there, first: page.era ? 0 : (first.get(page.systemId) ?? 0) });
         // The writer has replaced a part or the page meanwhile, and notes the next revision.
         if (error && hasCode(error, 'OBJECT_MISSING') && one.pages.get(idOf(page)) !== page) continue;
         if (error) return error;

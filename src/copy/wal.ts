@@ -11,6 +11,7 @@ import { currentLog, neededWal } from '../store/wal/needed.ts';
 import { incompleteOf, pageKey, parsePageKey, type WalPage, walPrefix } from '../store/wal/page.ts';
 import { readWalLogs, type WalLog } from '../store/wal/read-log.ts';
 import { basesOf, serversOf } from '../store/wal/recoverable.ts';
+import { refuseContradiction, walNamedThere } from './named-there.ts';
 
 export interface WalCopying {
   from: Repository;
@@ -20,6 +21,8 @@ export interface WalCopying {
   signal: AbortSignal;
   /** reports progress to the watchdog */
   alive(): void;
+  /** what the pages of the copy say of their objects, by source and key; read when it is needed first */
+  named?: Map<string, Promise<Map<string, ObjectRef>>>;
 }
 
 /** The segment that is being received grows while it is copied, so its parts may be replaced meanwhile. */
@@ -70,9 +73,9 @@ async function copySource(copying: WalCopying, source: string, manifests: readon
   let problem: LifeboatError | undefined = logs.flatMap(({ problems }) => problems)[0];
   for (const log of logs) {
     const { objects, pages, open } = neededWal(log, bases, log === current);
-    for (const ref of objects) problem = (await send(copying, ref, there)) ?? problem;
+    for (const ref of objects) problem = (await send(copying, ref, { there, source })) ?? problem;
     for (const ref of open) {
-      const error = await send(copying, ref, there);
+      const error = await send(copying, ref, { there, source });
       if (error) return failed(error);
     }
     const error = await sendPages(copying, log, pages, there);
@@ -82,15 +85,22 @@ async function copySource(copying: WalCopying, source: string, manifests: readon
 }
 
 async function send(
-  { from, to, report, signal, alive }: WalCopying,
+  copying: WalCopying,
   ref: ObjectRef,
-  there: Map<string, number | undefined>,
+  { there, source }: { there: Map<string, number | undefined>; source: string },
 ): Promise<LifeboatError | undefined> {
+  const { from, to, report, signal, alive } = copying;
   signal.throwIfAborted();
   alive();
   if (there.get(ref.key) === ref.size) return undefined;
   try {
-    if (there.has(ref.key)) await removeWrong(to.destination, ref.key, 'has the wrong size');
+    if (there.has(ref.key)) {
+      copying.named ??= new Map();
+      const named = copying.named.get(source) ?? walNamedThere(copying, source);
+      copying.named.set(source, named);
+      refuseContradiction(ref, (await named).get(ref.key));
+      await removeWrong(to.destination, ref.key, 'has the wrong size');
+    }
     await copyObject({ from, to, onBytes: alive, signal }, ref);
   } catch (error) {
     signal.throwIfAborted();
@@ -163,7 +173,7 @@ export async function copyPage(
     .filter(isNeeded)
     .flatMap((one) => one.parts);
   for (const ref of [...segments.filter(isNeeded), ...histories, ...parts]) {
-    const error = await send(copying, ref, there);
+    const error = await send(copying, ref, { there, source: page.source });
     if (error) return error;
   }
   return sendPages(copying, { place: page }, [pageKey(page, page)], there);

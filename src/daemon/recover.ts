@@ -4,12 +4,13 @@ import { errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type HelperLabels, PROBE_RUN } from '../docker/helper-labels.ts';
 import { requireGone } from '../docker/remove-helper.ts';
+import { reportDeadDrill } from '../drill/conclude.ts';
 import { isGroupHalf } from '../kept/group.ts';
 import { halfSwapped } from '../kept/undo-volumes.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreStart, RunReport, RunStart } from '../report/events.ts';
 import { type Earlier, previousStatus, withEarlier } from '../report/tries.ts';
-import { endOf, reportDeadRestore, severalOf } from '../restore/dead-restore.ts';
+import { endOf, recoveryWarnings, reportDeadRestore, severalOf } from '../restore/dead-restore.ts';
 import {
   appendJournal,
   type JournalEntry,
@@ -31,6 +32,7 @@ export interface RecoverDeps {
   /** directory of runs inside the spool */
   spool: string;
   destination: string;
+  project: string;
   state: State;
   dispatcher: Dispatcher;
   log: Log;
@@ -130,6 +132,7 @@ async function undo(
   if (!reported) {
     const isTold = start.verb === 'backup' && start.run.trigger !== 'safety' && start.run.trigger !== 'import';
     if (isTold) await reportDead(deps, start, clean.left);
+    if (start.verb === 'drill') await reportDeadDrill(deps, start);
     const copying = entries.findLast((entry) => entry.type === 'copying');
     const reached = volumes.reached ?? clean.reached;
     const several = severalOf(entries);
@@ -139,12 +142,6 @@ async function undo(
     record({ type: 'reported', ...(begun ? { reached } : {}) });
   }
   return clean.done && volumes.done && !again;
-}
-
-/** Returns the warnings about databases that this recovery completed. */
-async function recoveryWarnings(journal: string): Promise<string[]> {
-  const entries = await readJournal(journal);
-  return entries.flatMap((entry) => (entry.type === 'dependents-done' ? (entry.warnings ?? []) : []));
 }
 
 /** Completes or reverts volumes. `half`: one is neither old nor new. `reached`: only if the run worked in a volume. */

@@ -85,7 +85,7 @@ export class Listing {
   /** Looks an object up. To look up keys in ascending order takes about as long as to read the listing once. */
   find(key: string): Found | undefined {
     const wanted = Buffer.from(key);
-    if (!this.isOrdered) return this.findAnywhere(wanted);
+    this.sort();
     const block = this.blockOf(wanted);
     if (!block) return undefined;
     if (this.reader?.block !== block || this.reader.compare(wanted) > 0) this.reader = new BlockReader(block);
@@ -95,13 +95,14 @@ export class Listing {
 
   /** Yields the objects whose keys begin with `prefix`. */
   *below(prefix: string): Generator<ObjectInfo> {
+    this.sort();
     const start = Buffer.from(prefix);
     for (const [i, block] of this.blocks.entries()) {
       const next = this.blocks[i + 1];
       // All keys of this block are before the prefix.
-      if (this.isOrdered && next && next.first.compare(start) < 0) continue;
+      if (next && next.first.compare(start) < 0) continue;
       const begins = block.first.subarray(0, start.length).equals(start);
-      if (this.isOrdered && block.first.compare(start) > 0 && !begins) return;
+      if (block.first.compare(start) > 0 && !begins) return;
       for (const reader = new BlockReader(block); ; ) {
         const { object } = reader;
         if (object.key.startsWith(prefix)) yield this.odd.get(object.key) ?? object;
@@ -121,13 +122,20 @@ export class Listing {
     return this.blocks[from - 1];
   }
 
-  private findAnywhere(wanted: Buffer): Found | undefined {
-    for (const block of this.blocks) {
+  /** Brings the objects into the order of their keys, once, if the server has listed them in another one. */
+  private sort(): void {
+    if (this.isOrdered) return;
+    const { blocks } = this;
+    const odd = new Map(this.odd);
+    const all: ObjectInfo[] = [];
+    for (const block of blocks) {
       const reader = new BlockReader(block);
-      do if (reader.compare(wanted) === 0) return reader.found;
+      do all.push(reader.object);
       while (reader.advance());
     }
-    return undefined;
+    all.sort((a, b) => compareKeys(a.key, b.key));
+    this.clear();
+    for (const object of all) this.add(odd.get(object.key) ?? object);
   }
 }
 

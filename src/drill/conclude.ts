@@ -1,19 +1,25 @@
-import { errorInfo } from '../base/errors.ts';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { DrillReport } from '../report/drill-report.ts';
-import { newSnapshotId } from '../store/objects/snapshot-id.ts';
+import { newSnapshotId, parseSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { saveDrilled } from '../targets/measured.ts';
 import type { DrillDeps } from './context.ts';
 import { isKnown } from './evidence.ts';
 import { storeEvidence } from './seen-evidence.ts';
 
+type ConcludeDeps = Pick<DrillDeps, 'log' | 'state' | 'dispatcher'>;
+
 /**
  * Stores the evidence and notifies. A good drill without evidence is not proven: nobody can show it later.
  *
  * @param place returns the repository for the evidence
  */
-export async function conclude(deps: DrillDeps, report: DrillReport, place: () => Promise<Repository>): Promise<void> {
+export async function conclude(
+  deps: ConcludeDeps,
+  report: DrillReport,
+  place: () => Promise<Repository>,
+): Promise<void> {
   let repeated = false;
   try {
     const memory = { directory: deps.state.directory, log: deps.log };
@@ -30,12 +36,33 @@ export async function conclude(deps: DrillDeps, report: DrillReport, place: () =
   await deps.dispatcher.flush();
 }
 
+type FailedDeps = ConcludeDeps & Pick<DrillDeps, 'project' | 'agentVersion' | 'now' | 'repository'>;
+
 /** Reports a scheduled drill that could not begin like one that failed: evidence, if possible, and notifications. */
-export async function reportUnbegun(deps: DrillDeps, cause: unknown): Promise<DrillReport> {
+export function reportUnbegun(deps: FailedDeps, cause: unknown): Promise<DrillReport> {
   const now = deps.now();
+  return reportFailed(deps, { id: newSnapshotId(now), trigger: 'schedule', start: now }, cause);
+}
+
+/** Reports a drill that ended together with the agent. Its sources are not proven, and nobody knows how far it came. */
+export function reportDeadDrill(
+  deps: FailedDeps,
+  { id, trigger = 'schedule' }: { id: string; trigger?: DrillReport['trigger'] | undefined },
+): Promise<DrillReport> {
+  const error = new LifeboatError('RUN_DIED', 'Lifeboat ended in the middle of the drill', {
+    hint: 'Nothing in use was changed. A drill that needs more memory than there is can be the reason.',
+  });
+  return reportFailed(deps, { id, trigger, start: parseSnapshotId(id)?.date ?? deps.now() }, error);
+}
+
+async function reportFailed(
+  deps: FailedDeps,
+  { id, trigger, start }: { id: string; trigger: DrillReport['trigger']; start: Date },
+  cause: unknown,
+): Promise<DrillReport> {
   const report: DrillReport = redactDeep({
-    ...({ id: newSnapshotId(now), project: deps.project, trigger: 'schedule', status: 'failed' } as const),
-    ...{ start: now.toISOString(), end: now.toISOString(), agentVersion: deps.agentVersion },
+    ...({ id, project: deps.project, trigger, status: 'failed' } as const),
+    ...{ start: start.toISOString(), end: deps.now().toISOString(), agentVersion: deps.agentVersion },
     ...{ results: [], unproven: [], error: errorInfo(cause) },
   });
   await conclude(deps, report, deps.repository);

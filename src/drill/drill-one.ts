@@ -1,24 +1,28 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { PlannedSource, PostgresSource } from '../plan/model.ts';
 import type { DrillReport, DrillResult } from '../report/drill-report.ts';
 import { formatAgo } from '../report/format.ts';
 import type { RestoreContext } from '../restore/context.ts';
 import { findSnapshot } from '../restore/find.ts';
 import type { Journal } from '../run/journal.ts';
+import { SCRATCH } from '../sources/postgres/server/helper-mounts.ts';
+import { removePath } from '../store/filesystem/remove-tree.ts';
 import { canonicalJson, decodeManifest, heldAt, manifestKey } from '../store/objects/manifest.ts';
 import { readDocument } from '../store/objects/objects.ts';
 import { readPacks } from '../store/repository/pack-lists.ts';
 import { missingDatabases } from '../store/repository/stored-databases.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
-import { type DrillDeps, type DrillRequest, equal, type Part } from './context.ts';
-import { chooseImage } from './drill-server.ts';
+import { equal } from './checks/check.ts';
+import type { Wanted } from './choose.ts';
+import type { DrillDeps, DrillRequest, Part } from './context.ts';
 import type { Places } from './places.ts';
 import { drillPoint, type FoundPoint, findPoint } from './point-drill.ts';
 import { drillDatabases } from './postgres-drill.ts';
 import { nextShare } from './share.ts';
+import { saveTurn } from './turns.ts';
 import { drillFiles } from './volume-drill.ts';
 
 /** A drill in progress. */
@@ -38,8 +42,7 @@ export interface Run {
 }
 
 /** The source to drill. `whileUp`: see {@link Part}. */
-interface Asked {
-  source: string;
+interface Asked extends Wanted {
   whileUp?: NonNullable<Part['whileUp']>;
 }
 
@@ -48,58 +51,107 @@ interface Asked {
  * the result. Rejects only if the program is wrong.
  */
 export async function drillOne(deps: DrillDeps, request: DrillRequest, run: Run, asked: Asked): Promise<DrillResult> {
+  const note = (what: Parameters<typeof saveTurn>[2]['what']) =>
+    saveTurn(deps.state.directory, asked.source, { what, now: deps.now() }).catch((error: unknown) =>
+      deps.log.warn('the turns of drills cannot be remembered', { ...errorInfo(error) }),
+    );
+  await note('begun');
+  const result = await drillSomewhere(deps, request, run, asked);
+  await note(result.status === 'interrupted' ? 'interrupted' : 'done');
+  return result;
+}
+
+async function drillSomewhere(deps: DrillDeps, request: DrillRequest, run: Run, asked: Asked): Promise<DrillResult> {
+  const { places, signal } = run;
   for (;;) {
-    const { treeStore } = run.places.present;
-    const { repository } = run.places;
+    const { treeStore } = places.present;
+    const { repository } = places;
     const here = { ...deps, treeStore, repository: async () => repository };
     const result = await drillHere(here, request, run, asked);
-    if (run.signal.aborted || !(await run.places.leave(result.error))) return result;
+    if (signal.aborted || !result.error) return result;
+    if (await places.leave(result.error, signal)) continue;
+    // While it opened a copy.
+    return signal.aborted ? { ...result, ...failureOf(run, result.error) } : result;
   }
 }
 
-async function drillHere(
-  deps: DrillDeps,
-  request: DrillRequest,
-  run: Run,
-  { source, whileUp }: Asked,
-): Promise<DrillResult> {
+/** Returns the status and the error of a result after something was thrown. */
+function failureOf({ signal }: Run, error: unknown): Pick<DrillResult, 'status'> & { error: ErrorInfo } {
+  const why = signal.aborted ? signal.reason : error;
+  return { status: hasCode(why, 'INTERRUPTED') ? 'interrupted' : 'failed', error: errorInfo(why) };
+}
+
+async function drillHere(deps: DrillDeps, request: DrillRequest, run: Run, asked: Asked): Promise<DrillResult> {
+  const { source, server, outcome } = asked;
   const planned = run.plan.find(({ name }) => name === source);
   const kind = kindOf(planned);
   const place = run.places.repository.destination.name;
   const notes = [...run.places.notes];
   const result: DrillResult = { source, kind, status: 'ok', place, steps: [], checks: [], notes };
+  if (!planned && run.plan.length > 0) notes.push('the plan does not have this source now');
+  if (outcome) {
+    if (outcome.status === 'unproven') run.unproven.push(`${source}: ${outcome.error.message}`);
+    return Object.assign(result, outcome);
+  }
+  let context: RestoreContext | undefined;
   try {
-    const server = serverOfBase(source, planned, request);
     const found = server === undefined ? undefined : await findPoint(deps, { ...request, server }, Math.random());
-    const context = await open(deps, request, run, { result, found });
-    const { signal, until } = run;
-    const part = {
-      source,
-      planned,
-      context,
-      result,
-      log: deps.log,
-      until,
-      signal,
-      say: request.say,
-      ...(whileUp && { whileUp }),
-    };
+    if (found === 'too early') return notYet(result, run);
+    context = await open(deps, request, run, { result, found });
+    await mkdir(context.directory, { recursive: true, mode: 0o700 });
+    const part = partOf(deps, request, run, { asked, planned, context, result });
     if (await isReadable(part)) {
-      await mkdir(context.directory, { recursive: true, mode: 0o700 });
       if (found && server) await drillPoint(deps, part, { ...found, server, planned: serverIn(run.plan, server) });
       else if (context.entry.kind === 'postgres') await drillDatabases(deps, part);
       else await drillFiles(deps, part, async () => nextShare(await run.earlier(), source, Math.random()));
       judgeWhole(part, run);
     } else run.unproven.push(`the content of ${source}: no key to decrypt it is set`);
-  } catch (error) {
-    const why = run.signal.aborted ? run.signal.reason : error;
-    result.status = hasCode(why, 'INTERRUPTED') ? 'interrupted' : 'failed';
-    result.error = errorInfo(why);
+  } catch (thrown) {
+    const error = run.signal.aborted ? thrown : await run.places.judge(thrown);
+    // What fails during an outage, or in a server with too little memory, says nothing about the snapshot.
+    const saysNothing = error !== thrown || hasCode(error, 'HELPER_FAILED');
+    if (saysNothing) result.checks = result.checks.filter((check) => check.result !== 'failed');
+    Object.assign(result, failureOf(run, error));
+    if (result.status === 'failed' && hasCode(error, 'HELPER_FAILED')) {
+      result.status = 'unproven';
+      run.unproven.push(`${source}: ${error.message}`);
+    }
+  } finally {
+    // The next source needs the room. In a stack, helpers still run, and only the end of the drill removes the rest.
+    if (context && !asked.whileUp) await deps.clear(context.directory, run.id);
   }
   if (result.checks.some((check) => check.result === 'failed')) result.status = 'failed';
   // It says that everything is equal.
   if (result.status === 'failed' || result.status === 'interrupted') delete result.summary;
   return result;
+}
+
+/** The first window of a server opens some time after its first base backup. */
+function notYet(result: DrillResult, run: Run): DrillResult {
+  run.unproven.push(`${result.source}: its first window is not open yet`);
+  result.notes.push('the first window is not open yet: `lifeboat windows` shows when it opens');
+  return { ...result, status: 'unproven' };
+}
+
+function partOf(
+  deps: DrillDeps,
+  { say }: DrillRequest,
+  { until, signal }: Run,
+  { asked, ...given }: { asked: Asked } & Pick<Part, 'planned' | 'context' | 'result'>,
+): Part {
+  const { source, whileUp } = asked;
+  const up: Part['whileUp'] =
+    whileUp &&
+    (async (data) => {
+      await removeDump(given.context);
+      await whileUp(data);
+    });
+  return { ...given, source, log: deps.log, until, signal, say, ...(up && { whileUp: up }) };
+}
+
+/** Removes the fetched files of a source that is restored. A helper may still write to its scratch directory. */
+async function removeDump({ directory }: RestoreContext): Promise<void> {
+  for (const name of await readdir(directory)) if (name !== SCRATCH) await removePath(directory, name);
 }
 
 /** Returns the kind of results about a source, until its snapshot is found. */
@@ -118,12 +170,6 @@ function judgeWhole({ source, context: { entry }, result }: Part, { unproven }: 
   if (lacking.length === 0) return;
   result.status = 'unproven';
   unproven.push(...lacking.map((one) => `${source}: the snapshot lacks ${one}`));
-}
-
-/** Returns the server whose recovery to a point in time is asked for; undefined for any other drill. */
-function serverOfBase(source: string, planned: PlannedSource | undefined, { aim }: DrillRequest): string | undefined {
-  if (planned?.kind === 'base') return planned.server;
-  return aim === undefined ? undefined : source;
 }
 
 function serverIn(plan: readonly PlannedSource[], server: string): PostgresSource | undefined {
@@ -151,7 +197,6 @@ async function open(
   Object.assign(result, { snapshot: snapshot.id, heldAt: held, ageMs });
   if (entry.kind !== 'base') result.kind = entry.kind;
   result.notes.push(...notes);
-  if (found) result.image = await chooseImage(deps.engine, entry, undefined);
   request.say(`Drill of ${source} from ${snapshot.id} (${formatAgo(new Date(held), startedAt)})`);
   const packs = await readPacks(repository, entry, signal);
   // A manifest of a stranger may give a source any name.

@@ -2,20 +2,22 @@ import path from 'node:path';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import { nameRun } from '../base/log.ts';
 import { redactDeep } from '../base/redact.ts';
-import type { PlannedSource } from '../plan/model.ts';
+import type { Plan } from '../plan/model.ts';
 import type { DrillReport, DrillResult } from '../report/drill-report.ts';
 import { formatDuration } from '../report/format.ts';
 import { Journal } from '../run/journal.ts';
 import { startTimer } from '../run/timer.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import type { Repository } from '../store/repository/repository.ts';
+import { choose, refuseContradiction, type Wanted } from './choose.ts';
 import { conclude } from './conclude.ts';
 import type { DrillDeps, DrillRequest } from './context.ts';
-import { drillOne, type Run } from './drill-one.ts';
+import { drillOne, kindOf, type Run } from './drill-one.ts';
 import { judgeTargets } from './judge-targets.ts';
 import { Places } from './places.ts';
 import { askedOf, earlierDrills, unreached } from './record.ts';
 import { runSmokeTests, smokeTests, type Up } from './stack-drill.ts';
+import { inTurn } from './turns.ts';
 
 /**
  * Restores snapshots into throwaway containers and compares them with the record: find → fetch → restore → compare →
@@ -27,6 +29,7 @@ import { runSmokeTests, smokeTests, type Up } from './stack-drill.ts';
  * @throws LOCKED, SOURCE_UNKNOWN, and the errors of opening the repository, before anything is done
  */
 export async function drill(deps: DrillDeps, request: DrillRequest): Promise<DrillReport> {
+  refuseContradiction(request);
   const lock = await deps.lock({ ask: false });
   const startedAt = deps.now();
   const ended = startTimer(deps.now, startedAt);
@@ -34,24 +37,30 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
     await deps.recover();
     const main = { name: deps.place, repository: deps.repository, treeStore: deps.treeStore };
     const places = new Places([main, ...deps.copies], deps.log);
-    await places.open();
-    const { sources: plan } = await deps.plan();
-    const names = await choose(places.repository, plan, request);
+    await places.open(request.signal);
+    const plan = await deps.plan();
+    const wanted = await chooseAt(deps, places, plan, request);
     const id = newSnapshotId(startedAt);
     nameRun(id);
-    const wanted = lock.whenWanted?.();
+    const givesWay = lock.whenWanted?.();
     const limit = withLimit(deps.settings.timeoutMs);
-    const signal = AbortSignal.any([request.signal, limit.signal, ...(wanted ? [wanted] : [])]);
-    const journal = new Journal(deps.journals, { type: 'start', verb: 'drill', id, agent: deps.agentId });
+    const signal = AbortSignal.any([request.signal, limit.signal, ...(givesWay ? [givesWay] : [])]);
+    const { trigger } = request;
+    const journal = new Journal(deps.journals, { type: 'start', verb: 'drill', id, trigger, agent: deps.agentId });
     const results: DrillResult[] = [];
     const unproven: string[] = [];
     const earlier = () => earlierDrills(deps, () => placeOfEvidence(deps, places), signal);
-    const run: Run = { id, startedAt, journal, places, plan, earlier, signal, until: limit.until, unproven };
+    const { sources } = plan;
+    const run: Run = { id, startedAt, journal, places, plan: sources, earlier, signal, until: limit.until, unproven };
     try {
-      if (request.stack) await drillStack(deps, request, run, { names, results });
-      else
-        for (const name of names)
-          if (!signal.aborted) results.push(await drillOne(deps, request, run, { source: name }));
+      if (request.stack)
+        await drillStack(sharingMemory(deps, wanted, sources), request, run, {
+          wanted,
+          tests: smokeTests(plan),
+          results,
+        });
+      else for (const one of wanted) if (!signal.aborted) results.push(await drillOne(deps, request, run, one));
+      const names = wanted.map(({ source }) => source);
       results.push(...unreached(names, results, run));
     } finally {
       limit.clear();
@@ -76,52 +85,29 @@ function withLimit(timeoutMs: number): { signal: AbortSignal; until: number; cle
   return { signal: over.signal, until: performance.now() + timeoutMs, clear: () => clearTimeout(timer) };
 }
 
-/**
- * Refuses names that neither the plan nor a snapshot has, so that a misspelt one raises no alarm.
- *
- * @throws SOURCE_UNKNOWN
- */
-async function refuseUnknown(
-  repository: Repository,
-  plan: readonly PlannedSource[],
-  { sources, signal }: Pick<DrillRequest, 'sources' | 'signal'>,
-): Promise<void> {
-  const unplanned = sources.filter((source) => !plan.some(({ name }) => name === source));
-  if (unplanned.length === 0) return;
-  const { snapshots } = await repository.snapshots(signal);
-  const stored = new Set(snapshots.flatMap(({ manifest }) => Object.keys(manifest.sources)));
-  const unknown = unplanned.filter((source) => !stored.has(source));
-  if (unknown.length === 0) return;
-  const known = [...new Set([...plan.map(({ name }) => name), ...stored])].sort();
-  throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${unknown.join(', ')}`, {
-    hint: known.length > 0 ? `The sources are: ${known.join(', ')}.` : 'There is no snapshot yet.',
-  });
+/** Chooses the sources by what the first place that can be read holds. Throws like {@link choose}. */
+async function chooseAt(deps: DrillDeps, places: Places, plan: Plan, request: DrillRequest): Promise<Wanted[]> {
+  for (;;) {
+    try {
+      const wanted = await choose(deps, places.repository, plan, request);
+      return request.sources.length > 0 ? wanted : await inTurn(deps.state.directory, wanted);
+    } catch (error) {
+      if (!(await places.leave(errorInfo(error), request.signal))) throw error;
+    }
+  }
 }
 
-/** Returns the sources to drill. @throws SOURCE_UNKNOWN */
-async function choose(
-  repository: Repository,
-  plan: readonly PlannedSource[],
-  { sources, snapshot, signal }: DrillRequest,
-): Promise<string[]> {
-  if (sources.length > 0) {
-    await refuseUnknown(repository, plan, { sources, signal });
-    return [...new Set(sources)];
-  }
-  if (snapshot !== 'latest') {
-    const { manifest } = await repository.resolve(snapshot);
-    const held = Object.entries(manifest.sources).flatMap(([name, { status, kind }]) =>
-      status === 'failed' || kind === 'base' ? [] : [name],
-    );
-    if (held.length > 0) return held;
-    throw new LifeboatError('SOURCE_UNKNOWN', `snapshot ${manifest.id} holds nothing that a drill could restore`);
-  }
-  if (plan.length > 0) return plan.map(({ name }) => name);
-  const { snapshots } = await repository.snapshots(signal);
-  const stored = Object.entries(snapshots[0]?.manifest.sources ?? {}).filter(([, { kind }]) => kind !== 'base');
-  if (stored.length > 0) return stored.map(([name]) => name);
-  throw new LifeboatError('SOURCE_UNKNOWN', 'there is no snapshot, so there is nothing to drill');
+/** Returns the dependencies for the drill of a stack, whose restored servers share the memory of one. */
+function sharingMemory(deps: DrillDeps, wanted: readonly Wanted[], plan: Run['plan']): DrillDeps {
+  const isFiles = ({ source }: Wanted) =>
+    ['volume', 'files'].includes(kindOf(plan.find(({ name }) => name === source)));
+  const servers = wanted.filter((one) => !isFiles(one)).length;
+  const memory = Math.max(LEAST_MEMORY, Math.floor(deps.settings.memory / Math.max(1, servers)));
+  return { ...deps, settings: { ...deps.settings, memory: Math.min(memory, deps.settings.memory) } };
 }
+
+/** So much memory each restored server of a stack may use at least, bytes. */
+const LEAST_MEMORY = 512 * 1024 ** 2;
 
 /**
  * Restores all sources at the same time: each drill waits, with its data restored, until those after it and the smoke
@@ -131,22 +117,36 @@ async function drillStack(
   deps: DrillDeps,
   request: DrillRequest,
   run: Run,
-  { names, results }: { names: readonly string[]; results: DrillResult[] },
+  {
+    wanted,
+    tests,
+    results,
+  }: { wanted: readonly Wanted[]; tests: ReturnType<typeof smokeTests>; results: DrillResult[] },
 ): Promise<void> {
   const ups: Up[] = [];
-  const tests = smokeTests(await deps.plan());
   let isTested = false;
   const testAll = async () => {
     isTested = true;
-    results.push(await runSmokeTests(deps, tests, { ...run, ups, say: request.say }));
+    try {
+      results.push(await runSmokeTests(deps, tests, { ...run, ups, say: request.say }));
+    } catch (error) {
+      if (!run.signal.aborted) throw error;
+      // The data was restored and compared, whatever ends the tests.
+      const why = run.signal.reason as unknown;
+      const status = hasCode(why, 'INTERRUPTED') ? 'interrupted' : 'failed';
+      const nothing = { place: '', steps: [], checks: [], notes: [] };
+      results.push({ source: 'stack', kind: 'stack', status, ...nothing, error: errorInfo(why) });
+    }
   };
   const next = async (at: number): Promise<void> => {
-    const name = names[at];
-    if (name === undefined || run.signal.aborted) return testAll();
-    const planned = run.plan.find((one) => one.name === name);
+    // The drill of the whole stack ends at once: nothing is left to test.
+    if (run.signal.aborted) return;
+    const one = wanted[at];
+    if (one === undefined) return testAll();
+    const planned = run.plan.find(({ name }) => name === one.source);
     results.push(
       await drillOne(deps, request, run, {
-        source: name,
+        ...one,
         whileUp: async (data) => {
           if (planned) ups.push({ planned, data });
           await next(at + 1);

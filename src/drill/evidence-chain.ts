@@ -70,19 +70,21 @@ function notSigned(id: string): LifeboatError {
  * @param isPart they are only the newest ones
  */
 export function breaksOf(drills: readonly StoredDrill[], isPart: boolean): BadDrill[] {
-  const first = isPart ? drills[0]?.sequence : undefined;
+  // Where the newest ones begin: by their numbers, or by their times if a clock was wrong.
+  const [first] = isPart ? drills : [];
+  const oldest = isPart ? drills.map(({ report }) => report.id).sort()[0] : undefined;
   const earlier = new Set<string>();
-  const breaks: BadDrill[] = [];
-  for (const [at, one] of drills.entries()) {
+  return drills.flatMap((one, at) => {
     const { report, sequence, previous, hash } = one;
-    const follows = previous === null ? sequence === 1 : earlier.has(previous) || sequence === first;
+    const begins = sequence === first?.sequence || report.id === oldest;
+    const follows = previous === null ? sequence === 1 : earlier.has(previous) || begins;
     earlier.add(hash);
-    if (!follows) breaks.push(broken(report.id, 'does not follow an earlier one: evidence is missing or was changed'));
-    const before = drills[at - 1];
-    if (before && isReplaced(before, one))
-      breaks.push(broken(report.id, `has the same number as that of ${before.report.id}, which was not there then`));
-  }
-  return breaks;
+    const before = drills.slice(0, at).find((other) => isReplaced(other, one));
+    return [
+      ...(follows ? [] : [broken(report.id, 'does not follow an earlier one: evidence is missing or was changed')]),
+      ...(before ? [broken(report.id, `has the number of that of ${before.report.id}, which was not there then`)] : []),
+    ];
+  });
 }
 
 /** Returns whether the second of two documents with the same number was stored although the first one was missing. */

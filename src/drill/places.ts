@@ -1,6 +1,8 @@
 import { type ErrorCode, type ErrorInfo, errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { listOnce } from '../destinations/list-once.ts';
+import { goneAway } from '../store/repository/copy-objects.ts';
+import { DamageJudge, isDamage } from '../store/repository/damage.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { TreeStore } from '../trees/runner.ts';
 
@@ -12,8 +14,8 @@ export interface DrillPlace {
   treeStore: TreeStore;
 }
 
-/** Codes of a place that cannot be read as a whole. They say nothing about a snapshot. */
-const AWAY: readonly ErrorCode[] = ['DEST_UNREACHABLE', 'DEST_NOT_MOUNTED', 'DEST_FOREIGN'];
+/** Codes of a place that cannot be read as a whole, or refuses the key. They say nothing about a snapshot. */
+const AWAY: readonly ErrorCode[] = ['DEST_UNREACHABLE', 'DEST_NOT_MOUNTED', 'DEST_FOREIGN', 'DEST_UNWRITABLE'];
 
 /** The places of a drill, in turn: it reads the first one that can be read. */
 export class Places {
@@ -30,8 +32,12 @@ export class Places {
     this.log = log;
   }
 
-  /** Opens the first place that can be read. @throws the error of the first place if none can be read */
-  async open(): Promise<void> {
+  /**
+   * Opens the first place that can be read.
+   *
+   * @throws the error of the first place if none can be read; the signal's reason
+   */
+  async open(signal: AbortSignal): Promise<void> {
     let first: unknown;
     for (;;) {
       try {
@@ -41,6 +47,7 @@ export class Places {
         this.opened = { evidence: opened, read: opened.through(view, { uncached: true }) };
         return;
       } catch (error) {
+        signal.throwIfAborted();
         first ??= error;
         if (this.goOn(errorInfo(error))) continue;
         // The caller learns only of the first place.
@@ -79,12 +86,12 @@ export class Places {
    * Opens the next place if an error means that the present one cannot be read. Resolves to whether there is one that
    * can be read; if not, the present place stays.
    */
-  async leave(error: ErrorInfo | undefined): Promise<boolean> {
+  async leave(error: ErrorInfo, signal: AbortSignal): Promise<boolean> {
     const { index, opened } = this;
     const known = this.away.length;
-    if (error === undefined || !this.goOn(error)) return false;
+    if (!this.goOn(error)) return false;
     try {
-      await this.open();
+      await this.open(signal);
       return true;
     } catch (cause) {
       this.log.warn('a drill finds no copy that it can read', { ...errorInfo(cause) });
@@ -92,6 +99,17 @@ export class Places {
       this.away.length = known;
       return false;
     }
+  }
+
+  /**
+   * Returns what an error at the present place means. An unmounted disk has no files at all: if the repository is gone
+   * with the object, it is an outage.
+   */
+  async judge(error: unknown): Promise<unknown> {
+    const { evidence } = this;
+    if (!isDamage(error)) return error;
+    const finding = await new DamageJudge(evidence, async () => []).judge('', error);
+    return finding === 'outage' ? goneAway(evidence.destination, error) : error;
   }
 
   /** Goes on to the next place if an error means that the present one cannot be read. Returns whether it did. */

@@ -1,18 +1,23 @@
-import { errorInfo, LifeboatError } from '../base/errors.ts';
+import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { PostgresSource } from '../plan/model.ts';
+import { baseName } from '../plan/postgres.ts';
 import { parsePointInTime } from '../plan/values/point-in-time.ts';
 import { plural } from '../report/format.ts';
 import { type Aim, findStart, type Start } from '../restore/point/find-start.ts';
 import { recoverInto } from '../restore/point/recover-into.ts';
+import { explainMemory } from '../restore/point/server-programs.ts';
 import { describeTarget } from '../restore/point/target.ts';
 import { readContents } from '../sources/postgres/facts/contents.ts';
 import { listDatabases } from '../sources/postgres/facts/databases.ts';
 import { asksOf } from '../sources/postgres/facts/facts.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
+import { chooseImage } from '../sources/postgres/throwaway/choose-image.ts';
+import { readRecoverable } from '../store/wal/recoverable.ts';
 import { askAll } from './ask-all.ts';
 import { checkIndexes } from './check-indexes.ts';
-import { type DrillDeps, type Part, step } from './context.ts';
+import { type DrillDeps, limitsOf, type Part, step } from './context.ts';
+import { checkWal } from './wal-check.ts';
 
 /** The point of a recovery, and what leads to it. */
 export interface FoundPoint {
@@ -20,9 +25,16 @@ export interface FoundPoint {
   start: Start;
 }
 
+/** After this time, the WAL after a base backup must be stored, milliseconds. */
+const YOUNG_MS = 24 * 3_600_000;
+
+/** How often WAL that is missing is looked for. */
+const LOOKS = 3;
+
 /**
  * Finds the base backup and the WAL for a point of a server. Without a point, takes a random moment between the last
- * base backup and the end of the stored WAL: over time, drills prove the whole window.
+ * base backup and the end of the stored WAL: over time, drills prove the whole window. Resolves to `too early` if the
+ * first window is not open yet.
  *
  * @param random from 0, below 1
  * @throws PITR_TIME, SOURCE_UNKNOWN, and the errors of the repository
@@ -31,19 +43,38 @@ export async function findPoint(
   deps: DrillDeps,
   { server, aim, signal }: { server: string; aim?: Aim; signal: AbortSignal },
   random: number,
-): Promise<FoundPoint> {
+): Promise<FoundPoint | 'too early'> {
   const repository = await deps.repository();
   const remembered = await deps.remembered(server);
-  const find = async (one: Aim) => ({
-    aim: one,
-    start: await findStart(repository, { source: server, signal, ...one }, remembered),
-  });
+  const find = async (one: Aim) => {
+    let start = await findStart(repository, { source: server, signal, ...one }, remembered);
+    // The receiver may have stored and removed WAL while it was listed. What is lost is lost the next time, too.
+    for (let again = 1; again < LOOKS && start.problems.length > 0; again++)
+      start = await findStart(repository, { source: server, signal, ...one }, remembered);
+    return { aim: one, start };
+  };
   if (aim) return find(aim);
-  const { window } = (await find({ target: 'latest' })).start;
+  let latest: FoundPoint;
+  try {
+    latest = await find({ target: 'latest' });
+  } catch (error) {
+    if (hasCode(error, 'PITR_TIME') && (await isYoung(deps, server, signal))) return 'too early';
+    throw error;
+  }
+  const { window } = latest.start;
   const [from, to] = [Date.parse(window.from), Date.parse(window.to)];
   const moment = parsePointInTime(new Date(from + (to - from) * random).toISOString());
   if (!moment) throw new LifeboatError('PITR_TIME', `the window of ${server} has no time`);
   return find({ target: moment, timeline: window.timeline });
+}
+
+/** Returns whether the first base backup of a server is so new that the WAL after it need not be stored yet. */
+async function isYoung(deps: DrillDeps, server: string, signal: AbortSignal): Promise<boolean> {
+  const names = { source: server, base: baseName(server) };
+  const remembered = await deps.remembered(server);
+  const { windows, bases, problems } = await readRecoverable(await deps.repository(), names, remembered, signal);
+  const since = deps.now().getTime() - YOUNG_MS;
+  return windows.length + problems.length === 0 && bases.every(({ stopTime }) => Date.parse(stopTime) > since);
 }
 
 /**
@@ -60,7 +91,14 @@ export async function drillPoint(
   const { result, context, signal, log, say } = part;
   const { repository, id, journal, directory } = context;
   const { agent, treeStore } = deps;
-  const recovery = { repository, start, id, journal, directory, cpus: deps.settings.cpus };
+  const image = await chooseImage(deps.engine, start.entry, planned?.imageId);
+  result.image = image;
+  if (!image.recorded)
+    result.notes.push(
+      'the image that the base backup was made with is gone, so the present image of the source is used',
+    );
+  const recovery = { repository, start, id, journal, directory, limits: limitsOf(deps), image };
+  await checkWal(repository, part, { server, start });
   const begin = performance.now();
   const { server: recovering, ...recovered } = await step(part, 'recovering the server', () =>
     recoverInto({ agent, treeStore, log }, { ...aim, source: server, signal, say }, recovery),
@@ -70,14 +108,21 @@ export async function drillPoint(
     const { at, stopped, lastCommit } = recovered.recovered;
     const where = at === 'end' ? 'the end of the write-ahead log' : (stopped ?? 'the target');
     const detail = lastCommit === undefined ? where : `${where}; the last commit in it is of ${lastCommit}`;
-    for (const { name, ok, detail: found } of recovered.checks)
-      result.checks.push({ name, of: server, result: ok ? 'ok' : 'failed', detail: found });
+    for (const { name, ok, skipped, detail: found } of recovered.checks)
+      result.checks.push({ name, of: server, result: skipped ? 'skipped' : ok ? 'ok' : 'failed', detail: found });
     result.checks.push({ name: `recovered to ${asked}`, of: server, result: 'ok', detail });
     const serving = await step(part, 'starting the server', () =>
       recovering.serve(planned ?? strange(deps, server), undefined),
     );
     const application = applicationName(deps.project, id);
-    const tools = await deps.openTools(serving, { runId: id, application, journal, signal, say });
+    const tools = await deps.openTools(serving, {
+      runId: id,
+      application,
+      journal,
+      limits: limitsOf(deps),
+      signal,
+      say,
+    });
     try {
       result.restoreMs = Math.round(performance.now() - begin);
       await check(deps, part, tools, planned);
@@ -85,6 +130,8 @@ export async function drillPoint(
     } finally {
       await tools.close();
     }
+  } catch (error) {
+    throw signal.aborted ? error : await explainMemory(deps.engine, recovering.helper.id, error);
   } finally {
     await recovering.remove();
   }

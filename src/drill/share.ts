@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import type { DrillReport } from '../report/drill-report.ts';
+import { storedSize } from '../store/filesystem/data-ranges.ts';
 import type { IndexEntry } from '../store/filesystem/index-file.ts';
 import { encodeIndexEntry } from '../store/filesystem/index-file.ts';
 import { encodePart } from '../store/filesystem/index-part.ts';
@@ -23,6 +24,8 @@ export interface IndexContent {
   symlinks: number;
   directories: number;
   bytes: number;
+  /** the bytes without the holes of sparse files, which a restore does not write */
+  stored: number;
   /** all files and hard links of the index, and the bytes of the files */
   whole: { files: number; bytes: number };
 }
@@ -54,7 +57,7 @@ export function isInShare(path: TreePath, { size, from }: Share): boolean {
  */
 export async function writeShare(from: string, to: string, share: Share): Promise<IndexContent> {
   const content: IndexContent = {
-    ...{ files: 0, symlinks: 0, directories: 0, bytes: 0 },
+    ...{ files: 0, symlinks: 0, directories: 0, bytes: 0, stored: 0 },
     whole: { files: 0, bytes: 0 },
   };
   async function* chosen(): AsyncGenerator<string> {
@@ -70,7 +73,10 @@ export async function writeShare(from: string, to: string, share: Share): Promis
       }
       isTaken = isChosen(line, share);
       if (!isTaken) continue;
-      if (line.type === 'file') content.bytes += line.size ?? 0;
+      if (line.type === 'file') {
+        content.bytes += line.size ?? 0;
+        content.stored += storedSize(line);
+      }
       if (line.type === 'file' || line.type === 'hardlink') content.files++;
       if (line.type === 'symlink') content.symlinks++;
       if (line.type === 'directory') content.directories++;

@@ -10,7 +10,8 @@ import { fetchIndex } from '../restore/fetch.ts';
 import { parseDf } from '../sources/postgres/facts/disk.ts';
 import { HELPER_ROOT } from '../sources/volume.ts';
 import type { Differences } from '../store/content/verify-tree.ts';
-import { type DrillDeps, equal, noneOf, type Part, step } from './context.ts';
+import { equal, noneOf } from './checks/check.ts';
+import { type DrillDeps, type Part, step } from './context.ts';
 import { type IndexContent, type Share, writeShare } from './share.ts';
 
 const VOLUME = '/lifeboat/drill';
@@ -45,7 +46,7 @@ export async function drillFiles(deps: DrillDeps, part: Part, from: () => Promis
     equal('bytes in the index', source, bytes, content.whole.bytes),
   );
   await withVolume(deps, part, async (volume, free) => {
-    const needed = content.bytes + (content.files + content.symlinks) * FILE_OVERHEAD + RESERVE;
+    const needed = content.stored + (content.files + content.symlinks) * FILE_OVERHEAD + RESERVE;
     if (free !== undefined && free < needed) {
       const [has, needs] = formatBoth(free, needed);
       throw new LifeboatError(
@@ -88,7 +89,9 @@ async function extract(deps: DrillDeps, part: Part, { volume, indexPath, content
     });
     const special = Object.entries(extracted.skipped).filter(([, count]) => count > 0);
     for (const [type, count] of special)
-      result.notes.push(`not restored, because it has no content: ${plural(count, type)}`);
+      result.notes.push(
+        `${plural(count, type)} ${count === 1 ? 'is' : 'are'} not restored: there is no content to compare`,
+      );
     result.checks.push(equal('restored files', source, content.files, extracted.files));
     result.checks.push(equal('bytes', source, content.bytes, extracted.bytes));
   } catch (error) {

@@ -12,7 +12,8 @@ const NOTHING_PRUNED = 'no snapshot of it is pruned until that is corrected';
 
 /**
  * The consequence of a mistake in each label. If the default is safe, Lifeboat uses it and backs up too much rather
- * than nothing. No default is safe for `lifeboat.keep`: one that keeps less would remove history at once.
+ * than nothing. No default is safe for {@link KEEP_LABELS}: one that keeps less would
+ * remove history at once.
  */
 const CONSEQUENCES: Readonly<Partial<Record<keyof typeof LABELS, string>>> = {
   'lifeboat.postgres': 'its databases are not backed up',
@@ -46,11 +47,16 @@ interface Labelled {
   asked: boolean;
 }
 
+/** The labels that decide what retention removes. */
+const KEEP_LABELS: readonly string[] = ['lifeboat.keep', 'lifeboat.postgres.pitr.window'];
+
 /** Returns true for a mistake that may be meant as a keep policy, by its name or by its value. */
 export function isAboutKeep({ key, kind }: Mistake, value: string | undefined): boolean {
   if (kind === 'unused') return false;
-  if (kind === 'invalid') return key === 'lifeboat.keep';
-  const isNamedSo = /keep|retain|retention/i.test(key) || suggest(key, Object.keys(LABELS)) === 'lifeboat.keep';
+  if (kind === 'invalid') return KEEP_LABELS.includes(key);
+  const meant = suggest(key, Object.keys(LABELS));
+  const isNamedSo =
+    /keep|retain|retention|pitr.*window/i.test(key) || (meant !== undefined && KEEP_LABELS.includes(meant));
   return isNamedSo || (value !== undefined && 'value' in parseKeep(value));
 }
 

@@ -3,8 +3,9 @@ import { baseName } from '../plan/postgres.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { currentLog, neededWal } from '../store/wal/needed.ts';
 import { isWalObject } from '../store/wal/page.ts';
-import { readWalLogs, type WalRepository } from '../store/wal/read-log.ts';
+import { readWalLogs, type WalLog, type WalRepository } from '../store/wal/read-log.ts';
 import { basesOf } from '../store/wal/recoverable.ts';
+import type { Base } from '../store/wal/windows.ts';
 
 /**
  * Lists the stored WAL that no base backup needs: segments before the first one that the oldest remaining base backup
@@ -35,11 +36,19 @@ export async function* listUnneededWal(
     const whole: string[] = [];
     const current = currentLog(logs);
     for (const log of logs) {
-      if (log.problems.length > 0 || !log.last) whole.push(`${prefix}${source}/${log.place.systemId}/`);
+      if (log.problems.length > 0 || !log.last || needsUnsigned(log, bases))
+        whole.push(`${prefix}${source}/${log.place.systemId}/`);
       const { objects, pages, open } = neededWal(log, bases, log === current);
       for (const key of [...pages, ...[...objects, ...open].map((one) => one.key)]) needed.add(key);
     }
     for (const object of stored)
       if (!needed.has(object.key) && !whole.some((one) => object.key.startsWith(one))) yield object;
   }
+}
+
+/** A base backup from before the signing key was set may need WAL that only unsigned pages list. */
+function needsUnsigned({ hasUnsigned, pages, place }: WalLog, bases: readonly Base[]): boolean {
+  const [first] = pages;
+  const isOlder = ({ systemId, stopTime }: Base) => systemId === place.systemId && stopTime < (first?.page.at ?? '');
+  return hasUnsigned && bases.some(isOlder);
 }

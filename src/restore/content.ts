@@ -53,14 +53,24 @@ export async function selectedContent(
 /** Space of a file in addition to its content, at most: its last block. Bytes. */
 const FILE_OVERHEAD = 4096;
 
-/** Checks that the spool has room for the files, which are stored there uncompressed. @throws SPOOL_FULL */
+/** So much of the spool a drill leaves to backups and to received WAL, bytes; at most a tenth of the spool. */
+const DRILL_RESERVE = 1024 ** 3;
+
+/**
+ * Checks that the spool has room for the files, which are stored there uncompressed.
+ *
+ * @param work that needs the room. A drill can wait, so it leaves a reserve to what cannot
+ * @throws SPOOL_FULL
+ */
 export async function roomInSpool(
   { directory }: Pick<RestoreContext, 'directory'>,
   { bytes, files }: Pick<Content, 'bytes' | 'files'>,
+  work: 'restore' | 'drill' = 'restore',
 ): Promise<NonNullable<RestorePreview['spool']>> {
-  const { bavail, bsize } = await statfs(directory);
-  const [free, needed] = [bavail * bsize, bytes + files * FILE_OVERHEAD];
-  if (needed > free) throw spoolTooSmall({ needed, free }, 'the restore');
+  const { bavail, blocks, bsize } = await statfs(directory);
+  const reserve = work === 'drill' ? Math.min(DRILL_RESERVE, (blocks * bsize) / 10) : 0;
+  const [free, needed] = [bavail * bsize, bytes + files * FILE_OVERHEAD + reserve];
+  if (needed > free) throw spoolTooSmall({ needed, free }, `the ${work}`);
   return { needed, free };
 }
 

@@ -2,7 +2,7 @@ import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
-import type { JournalEntry, Reached } from '../run/journal.ts';
+import { type JournalEntry, type Reached, readJournal } from '../run/journal.ts';
 import { putRecord, readRecord, restoreKey } from '../store/objects/records.ts';
 import type { Repository } from '../store/repository/repository.ts';
 
@@ -137,4 +137,10 @@ async function keepRecord(deps: DeadRestoreDeps, report: RestoreReport): Promise
     deps.log.warn('the record of a dead restore could not be stored', { restore: report.id, ...errorInfo(error) });
     return report;
   }
+}
+
+/** Returns the warnings about databases that a recovery completed, from the journal of the restore. */
+export async function recoveryWarnings(journal: string): Promise<string[]> {
+  const entries = await readJournal(journal);
+  return entries.flatMap((entry) => (entry.type === 'dependents-done' ? (entry.warnings ?? []) : []));
 }

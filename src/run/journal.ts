@@ -46,7 +46,15 @@ export type JournalEntry =
   | { type: 'start'; verb: 'backup'; run: RunStart; earlier?: Earlier; agent?: string; pid?: number; since?: string }
   /** `group`: id of the restore or rollback of all sources that it belongs to, whose journal has their stops */
   | { type: 'start'; verb: 'restore'; id: string; group?: string; agent?: string; pid?: number; since?: string }
-  | { type: 'start'; verb: 'drill'; id: string; agent?: string; pid?: number; since?: string }
+  | {
+      type: 'start';
+      verb: 'drill';
+      id: string;
+      trigger?: 'schedule' | 'manual';
+      agent?: string;
+      pid?: number;
+      since?: string;
+    }
   /** a restore or rollback that is confirmed: from here on it changes data and is reported */
   | { type: 'begun'; restore: RestoreStart; from?: RolledBackFrom }
   /** `reached`: how far a dead restore came, if that was found out */

@@ -17,7 +17,7 @@ import type { JobRepository } from './volume-job.ts';
  */
 export function storeTar(
   tar: TarTree,
-  { journal, indexPath, previous, source, project }: Omit<StoreJob, 'kind' | 'root' | 'include' | 'exclude'>,
+  { journal, indexPath, previous, known, source, project }: Omit<StoreJob, 'kind' | 'root' | 'include' | 'exclude'>,
   repository: JobRepository,
   { signal, progress }: { signal: AbortSignal; progress: ProgressSink },
 ): Promise<StoredTree> {
@@ -26,6 +26,7 @@ export function storeTar(
       members: membersOf(readTar(stream), tar),
       ...{ project, source, indexPath, signal },
       ...(previous ? { previous } : {}),
+      ...(known ? { known } : {}),
       ...repository,
       recordObject: async (key) => appendJournal(journal, { type: 'object', key }),
       progress: (update) => progress({ phase: 'storing', ...update }),

@@ -2,7 +2,7 @@ import { errorInfo } from '../base/errors.ts';
 import type { BaseSource } from '../plan/model.ts';
 import { parseLsn } from '../store/wal/names.ts';
 import { readRecoverable } from '../store/wal/recoverable.ts';
-import type { Window } from '../store/wal/windows.ts';
+import { isBaseOf, type Window } from '../store/wal/windows.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 
 /** The pauses between attempts to make a base backup, milliseconds. Each attempt notifies people if it fails. */
@@ -16,11 +16,17 @@ interface WalEnd {
   systemId: string;
   timeline: number;
   stored: bigint;
+  /** see `since` in coverage.ts */
+  since?: string | undefined;
 }
 
-/** Returns whether a window reaches the end of the stored WAL. A position means nothing on another timeline. */
-export function leadsTo(window: Window, { systemId, timeline, stored }: WalEnd): boolean {
-  return window.systemId === systemId && window.timeline === timeline && parseLsn(window.toLsn) >= stored;
+/**
+ * Returns whether a window reaches the end of the stored WAL. A position means nothing on another timeline, and nothing
+ * after the server went back to older data.
+ */
+export function leadsTo(window: Window, { timeline, stored, ...of }: WalEnd): boolean {
+  const isSame = window.systemId === of.systemId && window.bases.every((base) => isBaseOf(base, of));
+  return isSame && window.timeline === timeline && parseLsn(window.toLsn) >= stored;
 }
 
 /** Makes a base backup when the WAL that is stored now follows none: at the beginning, and after a gap. */

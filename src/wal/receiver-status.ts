@@ -3,15 +3,24 @@ import type { BaseSource } from '../plan/model.ts';
 import type { SlotState } from '../sources/postgres/wal/slot.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
 import { formatLsn } from '../store/wal/names.ts';
-import type { LogEnd, RememberedWal } from '../store/wal/read-log.ts';
+import type { LogEnd, RememberedWal } from '../store/wal/remembered.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import { type ReceiverState, rememberedOf } from './receiver-state.ts';
 import { positions } from './slot-watch.ts';
+import type { Tail } from './tail.ts';
 
 /** The state is saved at most this often while nothing changes, milliseconds. */
 const SAVE_MS = 10_000;
 /** A failure that lasts this long is an alarm, milliseconds. A restart of the server is over sooner. */
 const ALARM_MS = 60_000;
+
+/** The end of what is stored, see `Shipped` in shipping.ts. */
+interface StoredEnd {
+  stored?: bigint;
+  confirmed?: Confirmed;
+  logged?: LogEnd;
+  tail?: Tail;
+}
 
 type StatusDeps = Pick<ReceiverDeps, 'memory' | 'log' | 'now' | 'alarm' | 'alarmOver'>;
 
@@ -41,8 +50,8 @@ export class ReceiverStatus {
   async remember(): Promise<void> {
     const former = await this.deps.memory.state(this.source).catch(() => undefined);
     if (!former) return;
-    const { slot, systemId, confirmed, stored, logged } = former;
-    this.state = { ...this.state, slot, ...given({ systemId, confirmed, stored, logged }) };
+    const { slot, systemId, confirmed, stored, logged, tail } = former;
+    this.state = { ...this.state, slot, ...given({ systemId, confirmed, stored, logged, tail }) };
   }
 
   /** Returns whether the last receiver received the WAL of the server with this id. */
@@ -57,17 +66,28 @@ export class ReceiverStatus {
 
   /** Notes the server that was reached. */
   async connected(systemId: string, slot: string): Promise<void> {
-    const { confirmed, stored, logged, ...rest } = this.state;
-    const known = this.isOf(systemId) ? given({ confirmed, stored, logged }) : {};
+    const { confirmed, stored, logged, tail, ...rest } = this.state;
+    const known = this.isOf(systemId) ? given({ confirmed, stored, logged, tail }) : {};
     await this.save({ ...rest, ...known, systemId, slot });
   }
 
+  /** Forgets what is stored of the server, which went back to older data. */
+  async begunAnew(): Promise<void> {
+    const { confirmed: _, stored: __, tail: ___, ...rest } = this.state;
+    await this.save(rest);
+  }
+
+  /** The last bytes that are stored. */
+  get tail(): Tail | undefined {
+    return this.state.tail;
+  }
+
   /** Notes that everything that was received is stored, or a part of it. */
-  async stored(state: SlotState, shipped: { stored?: bigint; confirmed?: Confirmed; logged?: LogEnd }): Promise<void> {
+  async stored(state: SlotState, shipped: StoredEnd): Promise<void> {
     const stored = shipped.stored === undefined ? undefined : formatLsn(shipped.stored);
-    const { confirmed, logged } = shipped;
+    const { confirmed, logged, tail } = shipped;
     this.isStoring = true;
-    await this.followed(state, given({ stored, confirmed, logged }));
+    await this.followed(state, given({ stored, confirmed, logged, tail }));
   }
 
   /**

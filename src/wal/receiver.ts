@@ -14,11 +14,11 @@ import {
   tryReplication,
 } from '../sources/postgres/wal/replication.ts';
 import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
-import { lostEnd } from '../store/wal/read-log.ts';
-import { WalWriter } from '../store/wal/write-log.ts';
+import type { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
 import { leaveAll, leaveTimeline } from './leave-received.ts';
 import { Lookout, nextTo, type Watched } from './lookout.ts';
+import { openLog } from './open-log.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { empty, removeUnfilled } from './received-files.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
@@ -27,6 +27,7 @@ import { Shipping } from './shipping.ts';
 import { Progress } from './slot-watch.ts';
 import { storeIntervalMs } from './store-interval.ts';
 import { type Stored, Storing } from './storing.ts';
+import { Waiting } from './waiting.ts';
 
 /** Pauses between attempts to receive, milliseconds. */
 const FIRST_PAUSE_MS = 1000;
@@ -51,19 +52,26 @@ type Connected = Reached & Stored;
 export class Receiver {
   private readonly deps: ReceiverDeps;
   private readonly source: BaseSource;
+  private readonly directory: string;
   private readonly status: ReceiverStatus;
   private readonly bases: BaseMaker;
   /** why WAL is missing, until the gap is recorded */
   private reason: string | undefined;
   private renew = false;
+  /** the server went back to older data */
+  private diverged: LifeboatError | undefined;
+  /** the server has answered in the last attempt */
+  private isReached = false;
   /** the last state of a slot that was dropped because the server kept too much WAL for it */
   private dropped: SlotState | undefined;
   private readonly lookout: Lookout;
   private readonly storing: Storing;
+  private readonly waiting: Waiting;
 
   constructor(deps: ReceiverDeps, source: BaseSource) {
     this.deps = deps;
     this.source = source;
+    this.directory = path.join(deps.spool, source.server);
     const intervalMs = storeIntervalMs(source.rpoMs);
     this.bases = new BaseMaker(deps, source);
     this.status = new ReceiverStatus(deps, source);
@@ -84,6 +92,8 @@ export class Receiver {
         shipping.expectGap(undefined);
       },
     });
+    const { storing, directory } = this;
+    this.waiting = new Waiting({ deps, source: source.server, directory, storing, status });
   }
 
   /** Never rejects. */
@@ -96,7 +106,10 @@ export class Receiver {
         await this.receive(signal);
       } catch (error) {
         if (signal.aborted) break;
+        if (hasCode(error, 'WAL_DIVERGED')) this.diverged = error;
         await this.status.failed(error);
+        // Of a server that contradicts what is stored, nothing more is.
+        if (!this.isReached && !this.diverged) await this.waiting.storeOnce(signal);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
       await sleep(pause, undefined, { signal }).catch(() => undefined);
@@ -107,22 +120,20 @@ export class Receiver {
 
   /** Connects, receives and ships until something fails. */
   private async receive(signal: AbortSignal): Promise<void> {
-    const { deps, source } = this;
-    const root = path.join(deps.spool, source.server);
+    const { deps, source, directory: root } = this;
+    this.isReached = false;
     await mkdir(root, { recursive: true, mode: 0o700 });
+    const application = applicationName(deps.project, WAL_RUN);
     const tools = await deps.openTools(serverOf(source), {
-      application: applicationName(deps.project, WAL_RUN),
-      runId: WAL_RUN,
-      recordHelper: () => undefined,
+      ...{ application, runId: WAL_RUN, recordHelper: () => undefined, withData: true, signal },
       share: { directory: root, access: 'read-write' },
-      withData: true,
-      signal,
     });
     // Whatever the work waits for, the server and the spool are looked at.
     const { promise: reaching, resolve, reject } = Promise.withResolvers<Reached>();
     const work = async (until: AbortSignal) => {
       const session = await tools.session('postgres', until).catch(() => tools.control());
       const reached = await this.reach({ tools, session, directory: root }, until);
+      this.isReached = true;
       resolve(reached);
       await this.work(reached, until, signal);
     };
@@ -144,6 +155,7 @@ export class Receiver {
     await this.storing.drain(connected, signal);
     await removeUnfilled(directory, facts.segmentSize);
     reached.progress = new Progress();
+    this.waiting.begin();
     const ended = new AbortController();
     const until = AbortSignal.any([signal, ended.signal]);
     const receiving = receiveWal(tools, connected, until).finally(() => ended.abort());
@@ -193,12 +205,15 @@ export class Receiver {
     const { deps, source } = this;
     const { tools, session, facts, slot, home, before, directory } = reached;
     const problem = replicationProblem(facts, before.slot !== undefined);
+    // A recovery could not get past the WAL of a tablespace, also once it is gone.
+    if (problem && facts.tablespaces.length > 0) this.diverged ??= problem;
     if (problem) throw problem;
     await tryReplication(tools, signal);
     const { systemId, segmentSize } = facts;
     const writer = await this.openLog(reached, signal);
     const shipping = new Shipping({
       ...{ writer, directory, segmentSize, now: deps.now },
+      tail: this.status.isOf(systemId) ? this.status.tail : undefined,
       onGap: (error) => this.noteGap(error),
     });
     if (writer.home !== undefined && writer.home !== home)
@@ -208,23 +223,24 @@ export class Receiver {
     if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
     if (this.reason !== undefined) shipping.expectGap(this.reason);
     // First, or a failure after the record would ship the WAL of the former server as that of this one.
-    if (!this.status.isOf(systemId)) await empty(directory);
+    await this.waiting.leaveFormer(systemId, signal);
     await this.status.connected(systemId, slot);
     this.bases.want();
     return Object.assign(reached, { shipping, systemId, segmentSize, begun: before.flushed });
   }
 
-  private openLog({ facts, home }: Pick<Reached, 'facts' | 'home'>, signal: AbortSignal): Promise<WalWriter> {
-    const { deps, source } = this;
-    const place = { project: deps.project, source: source.server, systemId: facts.systemId };
-    const { segmentSize } = facts;
-    return this.storing.watched(async () => {
-      const repository = await deps.repository();
-      const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
-      const lost = lostEnd(repository, source.server, writer.opened, this.status.remembered);
-      if (lost) this.raise(lost);
-      return writer;
-    }, signal);
+  private async openLog({ facts, home, directory, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
+    const { deps, source, status } = this;
+    const options = { deps, source, remembered: status.remembered, raise: (error: LifeboatError) => this.raise(error) };
+    const more = { home, before, diverged: this.diverged };
+    const writer = await this.storing.watched(() => openLog(options, facts, more), signal);
+    if (!this.diverged) return writer;
+    // What was received may be of both histories.
+    await empty(directory);
+    await status.begunAnew();
+    this.renew = true;
+    this.diverged = undefined;
+    return writer;
   }
 
   /** Tells people about an error that the receiver survives. */
@@ -235,9 +251,9 @@ export class Receiver {
   }
 
   private noteGap(error: LifeboatError): void {
-    const info = { source: this.source.server, ...errorInfo(error) };
-    this.deps.log.error('WAL is missing; making a new base backup', info);
-    this.deps.alarm('wal-gap', this.source.server, errorInfo(error));
+    const { server } = this.source;
+    this.deps.log.error('WAL is missing; making a new base backup', { source: server, ...errorInfo(error) });
+    this.deps.alarm('wal-gap', server, errorInfo(error));
     this.reason = undefined;
     this.bases.want();
   }

@@ -1,32 +1,20 @@
-import { pipeline, Readable, Transform } from 'node:stream';
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { LifeboatError } from '../base/errors.ts';
 import { plural } from '../report/format.ts';
 import type { SlotState } from '../sources/postgres/wal/slot.ts';
 import { type Confirmed, later } from '../store/wal/coverage.ts';
-import {
-  endOfRecords,
-  formatLsn,
-  parseSegmentName,
-  type Segment,
-  segmentAt,
-  segmentName,
-  startOf,
-} from '../store/wal/names.ts';
+import { formatLsn, parseSegmentName, type Segment, segmentAt, segmentName, startOf } from '../store/wal/names.ts';
+import type { LogChange } from '../store/wal/next-page.ts';
 import type { StoredGap, StoredSegment } from '../store/wal/page.ts';
-import type { LogEnd } from '../store/wal/read-log.ts';
-import { parseHistory, parseHistoryName } from '../store/wal/timelines.ts';
-import type { LogChange, WalWriter } from '../store/wal/write-log.ts';
+import type { LogEnd } from '../store/wal/remembered.ts';
+import { listAncestors, parseHistory, parseHistoryName } from '../store/wal/timelines.ts';
+import type { WalWriter } from '../store/wal/write-log.ts';
 import { endOfData, listReceived, readPartial, readReceived, removeReceived } from './received-files.ts';
+import { Samples } from './samples.ts';
+import { beating, type Tail, TailWatch } from './tail.ts';
 
-/** The server's position at a time: everything that had committed by then is before it. */
-interface Sample {
-  lsn: bigint;
-  at: string;
-}
-
-/** The most samples that wait for their WAL to be stored. */
-const MAX_SAMPLES = 512;
 /** The most segments that one revision of a page adds. */
 export const BATCH = 16;
 /** After this many parts, the open segment is stored again as one part. */
@@ -42,6 +30,8 @@ interface ShippingOptions {
   writer: WalWriter;
   directory: string;
   segmentSize: number;
+  /** the end of what an earlier connection stored */
+  tail?: Tail | undefined;
   now(): Date;
   /** called when WAL is missing between what is stored and what follows */
   onGap(error: LifeboatError): void;
@@ -57,19 +47,25 @@ interface Shipped {
   confirmed?: Confirmed;
   /** the newest page of the log; undefined if none is stored yet */
   logged?: LogEnd;
+  /** the last bytes that are stored */
+  tail?: Tail;
+  /** since when the present history of the server is written, ISO time; undefined for the first one */
+  since?: string;
 }
 
 /** Stores received WAL in the repository, and removes it from the spool. */
 export class Shipping {
   private readonly options: ShippingOptions;
-  private samples: Sample[] = [];
-  private confirmed: Confirmed | undefined;
+  private readonly samples: Samples;
   /** why WAL may be missing, if that is known */
   private why: string | undefined;
   private alive: () => void = () => {};
+  private readonly tails: TailWatch;
 
   constructor(options: ShippingOptions) {
     this.options = options;
+    this.samples = new Samples(options.segmentSize);
+    this.tails = new TailWatch(options.directory, options.segmentSize, options.tail);
   }
 
   /** Notes why the next gap exists; undefined: nobody expects one. */
@@ -87,10 +83,11 @@ export class Shipping {
     const { directory, segmentSize, writer } = this.options;
     this.alive = alive;
     this.refuseOlder(state);
-    this.sample(state);
+    this.samples.add(state, writer.inventory.reachedOf(state.timeline));
     const files = await listReceived(directory, segmentSize);
     await this.shipHistories(files.histories, signal);
     for (const name of files.left.concat(files.partial ?? [])) await this.shipEnd(name, state, signal);
+    for (const name of files.complete) await this.tails.prove(name, segmentSize);
     const isStored = (name: string) => writer.inventory.has(name);
     const waiting = files.complete.filter((name) => !isStored(name));
     await this.shipSegments(waiting.slice(0, BATCH), signal);
@@ -103,13 +100,31 @@ export class Shipping {
       await this.shipPart(partial, state.slot.received, signal);
     }
     const end = writer.inventory.endOf(state.timeline);
-    this.settle(end, state);
+    this.samples.settle(end, state);
+    const { confirmed } = this.samples;
     return {
       more,
       ...(end === undefined ? {} : { stored: end }),
-      ...(this.confirmed ? { confirmed: this.confirmed } : {}),
+      ...(confirmed ? { confirmed } : {}),
       ...(writer.end ? { logged: writer.end } : {}),
+      ...(this.tails.tail ? { tail: this.tails.tail } : {}),
+      ...(writer.since === undefined ? {} : { since: writer.since }),
     };
+  }
+
+  /** Stores everything that was received, without a look at the server. Throws like {@link ship}. */
+  async shipRest(signal: AbortSignal, alive = () => {}): Promise<void> {
+    const { directory, segmentSize, writer } = this.options;
+    this.alive = alive;
+    const files = await listReceived(directory, segmentSize);
+    await this.shipHistories(files.histories, signal);
+    const isStored = (name: string) => writer.inventory.has(name);
+    const waiting = files.complete.filter((name) => !isStored(name));
+    for (const name of waiting) await this.tails.prove(name, segmentSize);
+    for (let at = 0; at < waiting.length; at += BATCH) await this.shipSegments(waiting.slice(at, at + BATCH), signal);
+    for (const name of files.left.concat(files.partial ?? [])) await this.shipToEnd(name, signal);
+    signal.throwIfAborted();
+    await removeReceived(directory, files, isStored);
   }
 
   /**
@@ -125,34 +140,23 @@ export class Shipping {
     );
   }
 
-  private sample({ inserting, at }: SlotState): void {
-    const lsn = endOfRecords(inserting, this.options.segmentSize);
-    const last = this.samples.at(-1);
-    if (last?.lsn === lsn) last.at = at;
-    else this.samples.push({ lsn, at });
-    // The newest and the oldest matter most: without one in between, a window ends a little earlier.
-    if (this.samples.length > MAX_SAMPLES) this.samples.splice(MAX_SAMPLES / 2, 1);
-  }
-
-  /** Returns the time of the newest sample before a position, or an earlier one that the stored WAL reaches. */
-  private reachedAt(end: bigint): string | undefined {
-    const found = this.samples.findLast(({ lsn }) => lsn <= end)?.at;
-    return later(this.options.writer.inventory.reached, found);
-  }
-
-  private settle(end: bigint | undefined, { inserting, timeline, at }: SlotState): void {
-    if (end === undefined) return;
-    this.samples = this.samples.filter(({ lsn }, i) => lsn > end || i === this.samples.length - 1);
-    if (endOfRecords(inserting, this.options.segmentSize) <= end)
-      this.confirmed = { timeline, lsn: formatLsn(end), at };
+  /** Returns the time that WAL before a position reaches: that of a sample, or what the stored WAL reaches already. */
+  private reachedAt(end: bigint, timeline: number): string | undefined {
+    return later(this.options.writer.inventory.reachedOf(timeline), this.samples.before(end, timeline));
   }
 
   private async shipHistories(names: readonly string[], signal: AbortSignal): Promise<void> {
     const { directory, writer } = this.options;
     for (const name of names) {
-      if (writer.inventory.hasHistory(parseHistoryName(name) as number)) continue;
       const content = await buffer(await readReceived(directory, name, {}));
       const ancestors = parseHistory(content.toString('utf8'));
+      const known = writer.inventory.historyOf(parseHistoryName(name) as number);
+      if (known && JSON.stringify(listAncestors(known)) !== JSON.stringify(listAncestors(ancestors)))
+        throw new LifeboatError(
+          'WAL_DIVERGED',
+          `the server has another history in ${name} than the one that is stored`,
+        );
+      if (known) continue;
       const stored = await writer.putHistory(name, ancestors, Readable.from([content]), signal);
       await this.append({ histories: [stored] }, [], signal);
     }
@@ -169,9 +173,10 @@ export class Shipping {
       const gap = this.gapBefore(at, pending);
       if (gap) gaps.push(gap);
       const plain = await readReceived(directory, name, { size: segmentSize });
-      const stored = await writer.putSegment(name, this.beating(plain), signal);
-      this.alive();
-      const reached = this.reachedAt(startOf(at.number + 1, segmentSize));
+      const hash = createHash('sha256');
+      const stored = await writer.putSegment(name, beating(plain, hash, this.alive), signal);
+      this.tails.note(name, segmentSize, hash);
+      const reached = this.reachedAt(startOf(at.number + 1, segmentSize), at.timeline);
       segments.push({ ...stored, ...(reached === undefined ? {} : { reached }) });
       pending.add(name);
     }
@@ -184,9 +189,14 @@ export class Shipping {
 
   /** Stores the rest of an incomplete segment on a timeline that the server has left: nothing more of it comes. */
   private async shipEnd(name: string, state: SlotState, signal: AbortSignal): Promise<void> {
+    const at = parseSegmentName(name, this.options.segmentSize) as Segment;
+    if (at.timeline !== state.timeline) await this.shipToEnd(name, signal);
+  }
+
+  private async shipToEnd(name: string, signal: AbortSignal): Promise<void> {
     const { directory, segmentSize, writer } = this.options;
     const at = parseSegmentName(name, segmentSize) as Segment;
-    if (at.timeline === state.timeline || writer.inventory.has(name)) return;
+    if (writer.inventory.has(name)) return;
     const end = startOf(at.number, segmentSize) + BigInt(await endOfData(directory, name, segmentSize));
     if (end > (writer.inventory.endOf(at.timeline) ?? 0n)) await this.shipPart(name, end, signal);
   }
@@ -200,29 +210,19 @@ export class Shipping {
     const former = writer.open?.name === name ? writer.open : undefined;
     const end = former?.parts.at(-1)?.to ?? 0;
     if (to <= end) return;
+    await this.tails.prove(name, to);
     const isWhole = former === undefined || former.parts.length >= MAX_PARTS;
     const range = { from: isWhole ? 0 : end, to };
     const plain = await readPartial(directory, name, { size: segmentSize, range });
     if (!plain) return;
     const gap = this.gapBefore(at, new Set());
-    const part = await writer.putPart(name, range, this.beating(plain), signal);
-    const reached = this.reachedAt(received);
+    const hash = await this.tails.upTo(name, range.from);
+    const part = await writer.putPart(name, range, beating(plain, hash, this.alive), signal);
+    const reached = this.reachedAt(received, at.timeline);
     const parts = isWhole ? [part] : [...(former?.parts ?? []), part];
     const open = { name, parts, ...(reached === undefined ? {} : { reached }) };
     await this.append({ open }, gap ? [gap] : [], signal);
-  }
-
-  /** Returns a stream that gives a sign of life for each part that is read from it. */
-  private beating(plain: Readable): Readable {
-    const { alive } = this;
-    const beats = new Transform({
-      transform(chunk, _, done) {
-        alive();
-        done(null, chunk);
-      },
-    });
-    // The reader gets the error.
-    return pipeline(plain, beats, () => {});
+    this.tails.note(name, to, hash);
   }
 
   private async append(change: LogChange, gaps: readonly Gap[], signal: AbortSignal): Promise<void> {

@@ -61,11 +61,13 @@ export class Storing {
     const { bases, intervalMs, onCaughtUp } = this.options;
     for (;;) {
       const state = await readSlot(session, slot);
+      // Nobody can recover what follows. The next connection says what to do.
+      if (state.tablespaces) throw new LifeboatError('WAL_DIVERGED', 'the server has tablespaces');
       const shipped = await this.ship(shipping, state, signal);
       // Newer WAL follows without a gap, or its gap is noted. A later gap has another reason.
       if (shipped?.stored !== undefined && shipped.stored > connected.begun) onCaughtUp(shipping);
       if (shipped?.stored !== undefined && !shipped.more) {
-        const end = { systemId, timeline: state.timeline, stored: shipped.stored };
+        const end = { systemId, timeline: state.timeline, stored: shipped.stored, since: shipped.since };
         await this.watched((read) => bases.provide(end, { read, make: whole }), signal);
       }
       if (!shipped) await sleep(Math.min(PAUSE_MS, intervalMs), undefined, { signal });

@@ -15,6 +15,7 @@ test.each([
   [['--at', 'latest'], { target: 'latest' }],
   [['--lsn', 'a/3000060'], { target: { lsn: 'A/3000060' } }],
   [['--xid', '742', '--timeline', '2'], { target: { xid: '742' }, timeline: 2 }],
+  [['--lsn', '0/1', '--timeline', '4294967295'], { target: { lsn: '0/1' }, timeline: 4_294_967_295 }],
   [['--name', 'v2'], { target: { name: 'v2' } }],
   [[], undefined],
 ])('%j', (args, aim) => {
@@ -39,6 +40,7 @@ test.each([
   ['--lsn', "0/1'; --"],
   ['--xid', '-1'],
   ['--xid', '0'],
+  ['--timeline', '0'],
   ['--at', '2026-11-20 14:30'],
 ])('%s %s is refused', (option, value) => {
   expect(() => parse(option, value)).toThrow();

@@ -5,7 +5,7 @@ import { runDueDrill } from '../../src/daemon/drills.ts';
 import type { DrillReport } from '../../src/report/drill-report.ts';
 
 const HOUR = 3_600_000;
-const WEEKLY = { mode: 'schedule', schedule: '0 6 * * 6', timeoutMs: HOUR, assertTimeoutMs: 1000 } as const;
+const WEEKLY = { mode: 'schedule', schedule: '0 6 * * 6', timeoutMs: HOUR, assertTimeoutMs: 1000, memory: 1 } as const;
 
 let times: Record<string, string>;
 let now: Date;
@@ -13,12 +13,19 @@ let drills: number;
 let result: DrillReport['status'] | Error;
 let onDrill: () => void;
 let reported: string[];
+let overdue: string[];
+/** the arguments of the calls that ask for what is overdue */
+let since: string[];
+let stored: string | undefined;
 beforeEach(() => {
   times = {};
   // A Friday.
   now = new Date('2026-11-20T12:00:00Z');
   drills = 0;
   reported = [];
+  overdue = [];
+  since = [];
+  stored = undefined;
   result = 'ok';
   onDrill = () => undefined;
 });
@@ -45,6 +52,11 @@ async function look(at: string, mode: 'schedule' | 'every' | 'off' = 'schedule')
     drills: {
       settings: { ...WEEKLY, mode },
       drill,
+      overdue: async (time: Date) => {
+        since.push(time.toISOString());
+        return overdue;
+      },
+      stored: async () => (stored === undefined ? undefined : new Date(stored)),
       reportUnbegun: async (cause: unknown) => void reported.push(`${at} ${(cause as LifeboatError).code}`),
     },
     log: silentLog,
@@ -65,11 +77,25 @@ describe('the schedule of drills', () => {
     expect(await look('2026-11-29T12:00:00Z')).toBe(2);
   });
 
-  test('runs a drill each day with `every`, and none with `off`', async () => {
+  test('runs a drill after the first backup of each day with `every`, and none with `off`', async () => {
     await look('2026-11-20T12:00:00Z', 'every');
-    expect(await look('2026-11-21T10:00:00Z', 'every')).toBe(0);
-    expect(await look('2026-11-21T11:00:00Z', 'every')).toBe(1);
-    expect(await look('2026-11-28T11:00:00Z', 'off')).toBe(1);
+    stored = '2026-11-20T14:00:00Z';
+    expect(await look('2026-11-20T14:01:00Z', 'every')).toBe(0);
+    expect(await look('2026-11-21T00:01:00Z', 'every')).toBe(0);
+    for (const day of [21, 22, 23, 24]) {
+      const before = day - 21;
+      expect(await look(`2026-11-${day}T03:09:00Z`, 'every')).toBe(before);
+      stored = `2026-11-${day}T03:10:00Z`;
+      expect(await look(`2026-11-${day}T03:11:00Z`, 'every')).toBe(before + 1);
+      stored = `2026-11-${day}T15:10:00Z`;
+      expect(await look(`2026-11-${day}T15:11:00Z`, 'every')).toBe(before + 1);
+    }
+    // Backups that end in the last minute of their day.
+    for (const day of [25, 26, 27]) {
+      stored = `2026-11-${day}T23:59:30Z`;
+      expect(await look(`2026-11-${day + 1}T00:00:00Z`, 'every')).toBe(day - 20);
+    }
+    expect(await look('2026-11-28T11:00:00Z', 'off')).toBe(7);
   });
 
   test('tries again in the next minute if a run holds the lock', async () => {
@@ -103,6 +129,37 @@ describe('the schedule of drills', () => {
     expect(await look('2026-11-21T06:01:00Z')).toBe(1);
     expect(await look('2026-11-21T12:00:00Z')).toBe(2);
     expect(await look('2026-11-21T18:00:00Z')).toBe(2);
+  });
+
+  test('waits for the schedule after two drills that crashed the agent', async () => {
+    await look('2026-11-20T12:00:00Z');
+    let crashed: Record<string, string> = {};
+    onDrill = () => {
+      crashed = times;
+    };
+    const crash = async (at: string) => {
+      const count = await look(at);
+      times = crashed;
+      return count;
+    };
+    expect(await crash('2026-11-21T06:00:00Z')).toBe(1);
+    expect(await crash('2026-11-21T12:00:00Z')).toBe(2);
+    expect(await crash('2026-11-21T18:00:00Z')).toBe(2);
+    expect(await crash('2026-11-28T06:00:00Z')).toBe(3);
+    expect(await look('2026-11-28T12:00:00Z')).toBe(4);
+    expect(Object.keys(times)).toEqual(['drill']);
+  });
+
+  test('reports sources whose drills have ended early for two periods, once for each', async () => {
+    await look('2026-11-20T12:00:00Z');
+    result = 'interrupted';
+    await look('2026-11-21T06:00:00Z');
+    expect(reported).toEqual([]);
+    expect(since).toEqual(['2026-11-14T06:00:00.000Z']);
+    overdue = ['db.postgres'];
+    for (const at of ['21T12:00', '21T18:00', '28T06:00', '28T12:00']) await look(`2026-11-${at}:00Z`);
+    expect(reported).toEqual(['2026-11-21T12:00:00Z DRILL_FAILED', '2026-11-28T06:00:00Z DRILL_FAILED']);
+    expect(drills).toBe(5);
   });
 
   test('tries again some hours after a drill that could not begin', async () => {

@@ -8,6 +8,7 @@ import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { type RecoverDeps, recover } from '../../src/daemon/recover.ts';
 import { failedSources, shouldReport } from '../../src/notify/policy.ts';
+import type { DrillReport } from '../../src/report/drill-report.ts';
 import type { RestoreReport, RestoreStart, RunReport, RunStart } from '../../src/report/events.ts';
 import { Journal, type Reached } from '../../src/run/journal.ts';
 import { openState } from '../../src/run/state.ts';
@@ -28,6 +29,7 @@ let journals: string;
 let done: string[];
 let told: RunReport[];
 let restores: RestoreReport[];
+let drills: DrillReport[];
 let records: Map<string, string>;
 let reached: Reached;
 let committed: string[];
@@ -47,6 +49,7 @@ beforeEach(() => {
   done = [];
   told = [];
   restores = [];
+  drills = [];
   records = new Map();
   reached = 'nothing';
   committed = [];
@@ -77,11 +80,13 @@ beforeEach(() => {
     journals,
     spool,
     destination: '/backups',
+    project: 'shop',
     state: openState(path.join(directory, 'state')),
     dispatcher: {
       emit(event) {
         if (event.type === 'run-finished') told.push(event.report);
         if (event.type === 'restore-finished') restores.push(event.report);
+        if (event.type === 'drill-finished') drills.push(event.report);
       },
       flush: async () => void done.push('flush'),
     },
@@ -382,6 +387,19 @@ test('a restore that stored its record has it reported; one that had not begun, 
   expect(restores).toEqual([{ ...restore, status: 'ok' }]);
   expect(told).toEqual([]);
   expect(await deps.state.lastRun()).toBeUndefined();
+});
+
+test('a crashed drill is reported as failed, once', async () => {
+  const id = '20261120T030000Z-4f1c9a';
+  const start = { type: 'start', verb: 'drill', id, trigger: 'manual', agent: 'a1' } as const;
+  new Journal(journals, start).record({ type: 'helper', name: 'shop-lifeboat-drill-4f1c9a' });
+  failing.add('drop');
+  await recover(deps);
+  await recover(deps);
+  const [report, ...more] = drills;
+  expect(report).toMatchObject({ id, trigger: 'manual', status: 'failed', error: { code: 'RUN_DIED' } });
+  expect(report).toMatchObject({ project: 'shop', start: '2026-11-20T03:00:00.000Z', end: '2026-11-20T04:00:00.000Z' });
+  expect({ more, told, restores }).toEqual({ more: [], told: [], restores: [] });
 });
 
 test('an empty journal is removed without a report', async () => {

@@ -44,7 +44,7 @@ test('single objects are found, in whatever order they are looked up', () => {
   const objects = objectsOf(1000);
   for (const ordered of [objects, objects.toReversed()]) {
     const listing = listingOf(ordered);
-    const some = ordered.map(({ key, size }, index) => ({ key, size, index })).filter(({ index }) => index % 37 === 0);
+    const some = objects.map(({ key, size }, index) => ({ key, size, index })).filter(({ index }) => index % 37 === 0);
     const shuffled = some.toSorted((a, b) => ((a.index * 7919) % 5003) - ((b.index * 7919) % 5003));
     for (const { key, size, index } of [...some, ...some.toReversed(), ...shuffled]) {
       expect(listing.find(key)).toEqual({ index, size });
@@ -59,12 +59,22 @@ test('single objects are found, in whatever order they are looked up', () => {
   expect(odd.find('b')).toEqual({ index: 1, size: 7 });
 });
 
-test('objects in another order are found too', () => {
-  const objects = objectsOf(3000);
-  const turned = objects.toReversed();
-  const listing = listingOf(turned);
+test('objects in another order are brought into order', () => {
+  const unread = new LifeboatError('DEST_UNREACHABLE', 'it cannot be read');
+  const objects: ObjectInfo[] = [{ key: 'a/odd', size: undefined, unread }, ...objectsOf(3000)];
+  const listing = listingOf(objects.toReversed());
   for (const prefix of PREFIXES)
-    expect([...listing.below(prefix)]).toEqual(turned.filter(({ key }) => key.startsWith(prefix)));
+    expect([...listing.below(prefix)]).toEqual(objects.filter(({ key }) => key.startsWith(prefix)));
+  const last = { key: 'a', size: 1 };
+  listing.add(last);
+  expect([...listing.below('')]).toEqual([last, ...objects]);
+});
+
+test('to look up every object takes about as long, whatever the order of the listing', () => {
+  const objects = objectsOf(30_000);
+  // Reading all objects for each lookup, it would end after minutes.
+  const listing = listingOf(objects.toReversed());
+  expect(objects.filter(({ key }) => listing.find(key) === undefined)).toEqual([]);
 });
 
 test('an object that cannot be inspected keeps its reason, and an empty one its size', () => {

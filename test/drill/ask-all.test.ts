@@ -3,9 +3,9 @@ import type { Engine } from '../../src/docker/engine.ts';
 import { refusal } from '../../src/docker/engine-errors.ts';
 import { askAll } from '../../src/drill/ask-all.ts';
 import type { DrillDeps, Part } from '../../src/drill/context.ts';
-import { chooseImage } from '../../src/drill/drill-server.ts';
 import type { DrillResult } from '../../src/report/drill-report.ts';
 import { asksOf, type RecordedAsks } from '../../src/sources/postgres/facts/facts.ts';
+import { chooseImage } from '../../src/sources/postgres/throwaway/choose-image.ts';
 
 const asked: string[] = [];
 const tools = {

@@ -123,6 +123,13 @@ describe('the evidence of drills', () => {
     expect((await readDrills(place())).problems).toEqual([]);
   });
 
+  test('of which a part is read has no break at its beginning, also if a clock was wrong', async () => {
+    for (const day of [1, 2, 28, 3, 4, 5, 6]) await putDrill(place(), report(day));
+    for (const newest of [1, 2, 3, 4, 5]) expect((await readDrills(place(), { newest })).problems).toEqual([]);
+    rmSync(fileOf(5));
+    expect((await readDrills(place(), { newest: 4 })).problems).toMatchObject([{ id: report(6).id }]);
+  });
+
   test('that is not JSON, or not evidence, is a problem and hides no other', async () => {
     await three(place([]));
     writeFileSync(fileOf(4), '{"id":');

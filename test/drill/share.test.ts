@@ -77,7 +77,7 @@ describe('the share of the files that one drill restores', () => {
     expect(read.filter(({ type }) => type === 'file').map((line) => line.path)).toEqual(chosen);
     expect(read.filter(({ type }) => type === 'part')).toHaveLength(2 * chosen.length);
     expect(content).toEqual({
-      ...{ files: chosen.length, symlinks: 0, directories: 1, bytes: 2 * chosen.length },
+      ...{ files: chosen.length, symlinks: 0, directories: 1, bytes: 2 * chosen.length, stored: 2 * chosen.length },
       whole: { files: files.length, bytes: 2 * files.length },
     });
     expect(chosen.length).toBeGreaterThan(0);
@@ -98,5 +98,22 @@ describe('the share of the files that one drill restores', () => {
     const names = read.flatMap((line) => (line.type === 'file' ? [line.path] : []));
     expect(read.flatMap((line) => (line.type === 'hardlink' ? [line.target] : []))).toEqual(names);
     expect(content).toMatchObject({ files: 2 * names.length, symlinks: 0, bytes: names.length });
+  });
+
+  test('needs no room for the holes of sparse files', async () => {
+    const from = path.join(directory, 'from.ndjson');
+    const ranges = [0, 4096, 1_000_000, 8192];
+    const image = entry('disk.img', { type: 'file', size: 500_000_000, sha256: SHA, parts: 2, sparse: true, ranges });
+    const parts = [
+      { offset: 0, size: 4096 },
+      { offset: 1_000_000, size: 8192 },
+    ].map((part) => encodePart({ ...part, sha256: SHA, pack: ID, entry: `part ${part.offset}` }));
+    const root = encodeIndexEntry(entry('', { type: 'directory' }));
+    writeFileSync(
+      from,
+      `${root}${encodeIndexEntry(image)}${parts.join('')}${encodeIndexEntry(entry('plain', { size: 10 }))}`,
+    );
+    const content = await writeShare(from, path.join(directory, 'to.ndjson'), { size: 1, from: 0 });
+    expect(content).toMatchObject({ bytes: 500_000_010, stored: 4096 + 8192 + 10 });
   });
 });

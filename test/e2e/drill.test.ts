@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { cp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -207,9 +207,7 @@ describe('a drill', () => {
     expect(found.flatMap(({ of, name }) => (of === 'late' ? [name] : [])).sort()).toEqual(Object.keys(LATE).sort());
     const others = found.filter(({ of }) => of !== 'early' && of !== 'late');
     expect(others.map(({ of, name }) => `${of}: ${name}`)).toEqual(['server: memberships']);
-    expect(report.unproven).toEqual([
-      'database lost (permission denied) of db.postgres: the snapshot does not hold it',
-    ]);
+    expect(report.unproven).toEqual(['db.postgres: the snapshot lacks database lost (permission denied)']);
   });
 
   it('finds a damaged pack and a changed file', async () => {
@@ -233,7 +231,8 @@ describe('a drill', () => {
 
   it('takes the present image if the recorded one is gone, and says so', async () => {
     const from = await plant('image', async (_, manifest) => {
-      (manifest.sources['bad.postgres'] as { image?: string }).image = `sha256:${'0'.repeat(64)}`;
+      const imageDigest = `postgres@sha256:${'0'.repeat(64)}`;
+      Object.assign(manifest.sources['bad.postgres'] as object, { image: `sha256:${'0'.repeat(64)}`, imageDigest });
     });
     const { report } = await drill('bad.postgres', '--from', from, '--unsigned');
     const bad = result(report, 'bad.postgres');
@@ -271,12 +270,15 @@ describe('a drill', () => {
     // Both begin now, because a drill takes only seconds.
     const both = Promise.all([stack.lifeboat('drill', 'db.postgres'), stack.lifeboat('drill', 'db.postgres')]);
     const format = '{{.HostConfig.Memory}} {{.HostConfig.CpuQuota}} {{.HostConfig.CpuShares}}';
-    const limits = await until('a drill restores', async () => {
-      const server = (await stack.helpers()).find((name) => name.includes('-drill-'));
-      const ran = server && (await sh('docker', ['inspect', '--format', format, server]));
-      return ran && ran.code === 0 && ran.stdout;
-    });
-    expect(limits).toMatch(/^2147483648 [1-9]\d+ 256\n/);
+    const limitsOf = (kind: string) =>
+      until('a drill restores', async () => {
+        const helper = (await stack.helpers()).find((name) => name.includes(`-${kind}-`));
+        const ran = helper && (await sh('docker', ['inspect', '--format', format, helper]));
+        return ran && ran.code === 0 && ran.stdout;
+      });
+    // The server, and the programs that restore into it.
+    for (const limits of await Promise.all([limitsOf('drill'), limitsOf('postgres')]))
+      expect(limits).toMatch(/^2147483648 [1-9]\d+ 256\n/);
     expect((await both).map(({ code }) => code).sort()).toEqual([0, 11]);
   });
 
@@ -308,6 +310,10 @@ describe('a drill', () => {
         .split('\n')
         .every((left) => /^$|:$/.test(left)),
     );
+    await until('its end is evidence', async () => {
+      const { drills } = await stack.json<{ drills: DrillReport[] }>('drills');
+      return drills[0]?.error?.code === 'RUN_DIED';
+    });
   }
 
   it.each([
@@ -353,12 +359,12 @@ describe('a drill', () => {
     const { code, report } = await drill('web.media', '--from', from, '--unsigned', '--snapshot', snapshot);
     expect({ code, status: report.status }).toEqual({ code: 3, status: 'unproven' });
     expect(result(report, 'web.media').checks.filter(({ result: how }) => how !== 'ok')).toEqual([]);
-    expect(report.unproven).toEqual(['a part (permission denied) of web.media: the snapshot does not hold it']);
+    expect(report.unproven).toEqual(['web.media: the snapshot lacks a part (permission denied)']);
   });
 
   it('keeps signed evidence in a chain, and reports on it', async () => {
     const { drills, problems } = await stack.json<{
-      drills: { id: string; status: string; signature: string }[];
+      drills: { id: string; status: string; signature: string; results: DrillResult[] }[];
       problems: unknown[];
     }>('drills');
     expect(problems).toEqual([]);
@@ -366,11 +372,21 @@ describe('a drill', () => {
     expect(new Set(drills.map(({ signature }) => signature))).toEqual(new Set(['signed']));
     const markdown = (await stack.lifeboat('drills', '--since', '90d', '--format', 'md')).stdout;
     expect(markdown).toContain('| db.postgres |');
-    const [first] = await readdir(path.join(backups, stack.project, 'drills'));
-    await rm(path.join(backups, stack.project, 'drills', first as string));
-    const ran = await stack.lifeboat('drills', '--json');
-    expect(ran.code).toBe(3);
-    expect(JSON.parse(ran.stdout).problems[0].error.code).toBe('CHAIN_BROKEN');
+    const bad = drills.find(({ results }) => results.some(({ source }) => source === 'bad.postgres'))?.id as string;
+    const page = (await stack.lifeboat('drills', bad, '--format', 'md')).stdout;
+    expect(page).toContain(`# Restore test ${bad}`);
+    expect(page).toContain('## bad.postgres: failed');
+    expect(page).toContain('Not corrected yet');
+    expect((await stack.lifeboat('drills', '2001')).stderr).toContain('SNAPSHOT_UNKNOWN');
+    const all = (await readdir(path.join(backups, stack.project, 'drills'))).sort();
+    for (const gone of [all.at(-1), all[0]] as string[]) {
+      const file = path.join(backups, stack.project, 'drills', gone);
+      await rename(file, `${file}.away`);
+      const ran = await stack.lifeboat('drills', '--json');
+      await rename(`${file}.away`, file);
+      expect(ran.code).toBe(3);
+      expect(JSON.parse(ran.stdout).problems.at(-1).error.code).toBe('CHAIN_BROKEN');
+    }
   });
 
   it('runs on schedule, reports, and reports too when it cannot begin', async () => {

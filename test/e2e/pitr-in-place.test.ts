@@ -47,10 +47,15 @@ describe('point-in-time recovery in place', () => {
     const { dataDirectory, checks } = JSON.parse(ran.stdout) as PointResult;
     expect(checks).toMatchObject([
       { name: 'pg_verifybackup', ok: true, detail: expect.stringContaining('every file') },
-      { name: 'amcheck', ok: true, detail: expect.stringMatching(/^[1-9]\d+ indexes and [1-9]\d+ tables are sound$/) },
+      {
+        name: 'amcheck',
+        ok: true,
+        detail: expect.stringMatching(/^[1-9]\d+ indexes and [1-9]\d+ tables are sound; half:/),
+      },
     ]);
     const name = `${stack.project}-then-${volumes.length}`;
-    await ok('docker', ['run', '--detach', '--name', name, '--volume', `${volume}:${dataDirectory}`, 'postgres:17']);
+    const run = ['run', '--detach', '--name', name, '--volume', `${volume}:${dataDirectory}`, 'postgres:17'];
+    await ok('docker', [...run, 'postgres', '-c', 'max_prepared_transactions=5']);
     const sql = "SELECT string_agg(n::text, ' ' ORDER BY n) FROM written";
     try {
       return await until('the recovered server answers', async () => {
@@ -63,12 +68,14 @@ describe('point-in-time recovery in place', () => {
   };
 
   let before: string;
+  /** a time of timeline 1, when timeline 2 was not there yet */
+  let middle: string;
 
   beforeAll(async () => {
     const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.pitr': 'true' };
     stack = await Stack.start({
       services: {
-        db: postgres(17, { labels }),
+        db: postgres(17, { labels, command: ['postgres', '-c', 'fsync=off', '-c', 'max_prepared_transactions=5'] }),
         new: postgres(18, { labels }),
         web: holder([], {}, { depends_on: { db: { condition: 'service_healthy' } } }),
       },
@@ -78,9 +85,15 @@ describe('point-in-time recovery in place', () => {
       await stack.psql('CREATE TABLE written (n int PRIMARY KEY)', { service });
       await stack.untilWindow(async () => (await windows(service)).windows.length > 0);
     }
+    // As DROP DATABASE leaves it when it is interrupted. Nobody can connect to it.
+    await stack.psql('CREATE DATABASE half');
+    await stack.psql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'");
+    await stack.psql("BEGIN; INSERT INTO written VALUES (100); PREPARE TRANSACTION 'later'");
     for (const n of [1, 2]) await write(n);
     before = await now();
-    for (const n of [3, 4]) await write(n);
+    await write(3);
+    middle = await now();
+    await write(4);
     await stored();
   });
   afterAll(async () => {
@@ -109,6 +122,7 @@ describe('point-in-time recovery in place', () => {
     });
     expect(await rows()).toBe('1 2');
     expect(await timeline()).toBe('2');
+    expect(await stack.psql('SELECT gid FROM pg_prepared_xacts')).toBe('later');
     // As the image made it, and with no file of the recovery.
     const left = (text: string) =>
       text.split('\n').filter((line) => !/backup_label|backup_manifest|tablespace_map|^$/.test(line));
@@ -124,6 +138,14 @@ describe('point-in-time recovery in place', () => {
     expect([...new Set((await windows()).windows.map((one) => one.timeline))].sort()).toEqual([1, 2]);
     expect(await rowsAt('--at', 'latest', '--timeline', '2')).toBe('1 2 5');
     expect(await rowsAt('--at', 'latest', '--timeline', '1')).toBe('1 2 3 4');
+    // Timeline 2 has the state of the fork at a time before it began.
+    const refused = await stack.lifeboatInTurn('restore', 'db.postgres', '--at', middle, '--in-place', '--yes');
+    expect(refused.code).not.toBe(0);
+    expect(refused.stderr).toContain('PITR_TIME');
+    expect(refused.stderr).toContain('--timeline');
+    expect(await rowsAt('--at', middle, '--timeline', '1')).toBe('1 2 3');
+    // Both have the same state before the fork.
+    expect(await rowsAt('--at', before)).toBe('1 2');
   });
 
   it('makes base backups without the data that is put aside', async () => {

@@ -6,9 +6,9 @@ import { ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 
 const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.pitr': 'true' };
 /** Runs a command in the data directory of a new server before its first real start. */
-const initialised = (command: string) =>
+const initialised = (command: string, more: Record<string, string> = {}) =>
   postgres(17, {
-    labels,
+    labels: { ...labels, ...more },
     entrypoint: [
       'bash',
       '-c',
@@ -48,6 +48,9 @@ describe('point-in-time recovery and the server', () => {
         }),
         minimal: postgres(17, { labels, command: ['postgres', '-c', 'wal_level=minimal', '-c', 'max_wal_senders=0'] }),
         standby: initialised('touch "$$PGDATA/standby.signal"'),
+        small: initialised('psql -U postgres -c "CREATE ROLE small LOGIN REPLICATION"', {
+          'lifeboat.postgres.user': 'small',
+        }),
         closed: initialised('sed -i /replication/d "$$PGDATA/pg_hba.conf"'),
       },
       volumes: { small: { driver_opts: { type: 'tmpfs', device: 'tmpfs', o: 'size=1400m' } } },
@@ -61,6 +64,7 @@ describe('point-in-time recovery and the server', () => {
   it.each([
     ['minimal', 'wal_level is minimal', "ALTER SYSTEM SET wal_level = 'replica'"],
     ['standby', 'the server is a standby', 'on the container of the primary'],
+    ['small', 'may not see how far the replication is', 'GRANT pg_monitor TO "small";'],
     ['closed', 'refuses replication connections', 'host  replication  postgres  127.0.0.1/32'],
   ])('names the problem of the server "%s", with the line that repairs it', async (service, message, hint) => {
     expect(await problems(service)).toMatchObject([
@@ -75,6 +79,13 @@ describe('point-in-time recovery and the server', () => {
     await stack.psql('SELECT pg_reload_conf()', { service: 'closed' });
     expect(await problems('closed')).toEqual([]);
     await stack.untilWindow(async () => (await windows('closed')).windows.length > 0);
+  });
+
+  it('receives and makes a base backup with a role that has the rights of the hint', async () => {
+    const [{ hint = '' } = {}] = await problems('small');
+    await stack.psql(/GRANT .*?;/.exec(hint)?.[0] ?? hint, { service: 'small' });
+    expect(await problems('small')).toEqual([]);
+    await stack.untilWindow(async () => (await windows('small')).windows.length > 0);
   });
 
   it('does not take what a new slot keeps for what was received', async () => {

@@ -5,6 +5,7 @@ import { createLocalDestination } from '../../src/destinations/local.ts';
 import type { SourceWindows } from '../../src/overview/windows.ts';
 import { parsePointInTime } from '../../src/plan/values/point-in-time.ts';
 import { FETCH_SCRIPT } from '../../src/restore/point/recovery-settings.ts';
+import { serverTarget } from '../../src/restore/point/server-target.ts';
 import { type Target, targetSettings } from '../../src/restore/point/target.ts';
 import { WalServer } from '../../src/restore/point/wal-server.ts';
 import { Signing } from '../../src/store/repository/signing.ts';
@@ -20,18 +21,27 @@ const EACH = 150;
 /** A transaction that ended, as the server's WAL has it. */
 interface Ended {
   xid: string;
-  /** position of its record */
+  /** position of its record, and of the byte after it */
   at: bigint;
+  end: bigint;
   /** by the server's clock, microseconds since 1970 */
   time: bigint;
   /** its row is in the table; false for a rollback, and for a transaction of the server itself */
   visible: boolean;
 }
 
-/** A target, and the number of commits before it. */
+/** What a writer has noted in a row: the position of the server, and its own transaction, which commits later. */
+interface Note {
+  writer: number;
+  xid: string;
+  position: string;
+}
+
+/** A target, the number of commits before it, and the position at which a recovery to it stops. */
 interface Case {
   target: Exclude<Target, 'latest'>;
   commits: number;
+  stop: bigint;
 }
 
 /**
@@ -95,36 +105,34 @@ describe('targets of a point-in-time recovery', () => {
   /** Has writers commit and roll back transactions at the same time. Returns what ended, in the order of the WAL. */
   const write = async (): Promise<Ended[]> => {
     const from = await stack.psql('SELECT pg_current_wal_flush_lsn()');
-    const writing = Array.from({ length: WRITERS }, () => stack.psql(`CALL write(${EACH})`));
+    const writing = Array.from({ length: WRITERS }, (_, writer) => stack.psql(`CALL write(${writer}, ${EACH})`));
     await Promise.all(writing);
     await stack.psql('SELECT pg_switch_wal()');
     const to = await stack.psql('SELECT pg_current_wal_flush_lsn()');
     const rows = await stack.psql(
-      `SELECT json_agg(json_build_object('xid', xid::text, 'at', start_lsn, 'text', description,
+      `SELECT json_agg(json_build_object('xid', xid::text, 'at', start_lsn, 'end', end_lsn, 'text', description,
                 'visible', record_type = 'COMMIT' AND xid IN (SELECT xid::text::xid FROM written)) ORDER BY start_lsn)
          FROM pg_get_wal_records_info('${from}', '${to}')
         WHERE resource_manager = 'Transaction' AND record_type IN ('COMMIT', 'ABORT')`,
     );
-    const all = JSON.parse(rows) as { xid: string; at: string; text: string; visible: boolean }[];
-    return all.map(({ xid, at, text, visible }) => {
+    const all = JSON.parse(rows) as { xid: string; at: string; end: string; text: string; visible: boolean }[];
+    return all.map(({ xid, at, end, text, visible }) => {
       const [, seconds = '', micros = ''] = /(\d{4}-\S+ \d\d:\d\d:\d\d)\.(\d+)/.exec(text) ?? [];
       if (seconds === '') throw new Error(`a record without a time: ${text}`);
       const time = BigInt(Date.parse(`${seconds}Z`)) * 1000n + BigInt(micros.padEnd(6, '0'));
-      return { xid, at: parseLsn(at), time, visible };
+      return { xid, at: parseLsn(at), end: parseLsn(end), time, visible };
     });
   };
 
-  /** Returns the positions of all records between two commits. */
-  const recordsIn = async (ended: Ended[]): Promise<bigint[]> => {
-    const [from, to] = [ended[0], ended.at(-1)].map((one) => formatLsn((one as Ended).at));
-    const text = await stack.psql(
-      `SELECT json_agg(start_lsn ORDER BY start_lsn) FROM pg_get_wal_records_info('${from}', '${to}')`,
-    );
-    return (JSON.parse(text) as string[]).map(parseLsn);
+  /** Returns what the writers noted, each in its own order. */
+  const notes = async (): Promise<Note[]> => {
+    const sql = `SELECT json_agg(json_build_object('writer', writer, 'xid', xid::text, 'position', noted) ORDER BY writer, n)
+      FROM written`;
+    return JSON.parse(await stack.psql(sql)) as Note[];
   };
 
   /** Returns random targets, each with the number of commits that the documentation of Postgres promises (19.5.5). */
-  const choose = (ended: Ended[], records: bigint[]): Case[] => {
+  const choose = (ended: Ended[], noted: Note[]): Case[] => {
     const [first, last] = [ended[0], ended.at(-1)] as [Ended, Ended];
     const commits = ended.filter(({ visible }) => visible);
     const between = (from: bigint, to: bigint) =>
@@ -139,24 +147,28 @@ describe('targets of a point-in-time recovery', () => {
         const target = parsePointInTime(`${date}${String(time % 1000n).padStart(3, '0')}+00`);
         if (!target) throw new Error(`no time: ${date}`);
         // The recovery stops before the first transaction that ended later.
-        return { target, commits: countBefore(ended.find((next) => next.time > time)?.at ?? last.at + 1n) };
+        const stop = ended.find((next) => next.time > time)?.at ?? last.end;
+        return { target, commits: countBefore(stop), stop };
       }
       if (i % 3 === 1) {
-        const wanted = between(first.at, last.at - 1n);
-        // The record that begins at the position, or the first one after it, is the last to be replayed.
-        const end = records.find((at) => at >= wanted) ?? last.at;
-        return { target: { lsn: formatLsn(wanted) }, commits: countBefore(end + 1n) };
+        // A position may be inside a record, which does not count: the server had not written all of it.
+        const random = between(first.end, last.end);
+        const note = noted[Math.floor(Math.random() * noted.length)] as Note;
+        const wanted = i % 2 === 0 ? parseLsn(note.position) : random - (random % 8n);
+        const count = commits.filter(({ end }) => end <= wanted).length;
+        return { target: { lsn: formatLsn(wanted) }, commits: count, stop: wanted };
       }
-      return { target: { xid: one.xid }, commits: countBefore(one.at + 1n) };
+      return { target: { xid: one.xid }, commits: countBefore(one.end), stop: one.end };
     });
   };
 
   it(`are exact to the transaction, ${TARGETS} times`, async () => {
     await stack.psql('CREATE EXTENSION pg_walinspect');
-    await stack.psql('CREATE TABLE written (xid xid8 DEFAULT pg_current_xact_id(), filler text)');
-    await stack.psql(`CREATE PROCEDURE write(count int) LANGUAGE plpgsql AS $$ BEGIN
+    await stack.psql(`CREATE TABLE written (n serial, xid xid8 DEFAULT pg_current_xact_id(), writer int,
+      noted pg_lsn DEFAULT pg_current_wal_lsn(), filler text)`);
+    await stack.psql(`CREATE PROCEDURE write(writer int, count int) LANGUAGE plpgsql AS $$ BEGIN
       FOR i IN 1..count LOOP
-        INSERT INTO written (filler) VALUES (repeat('x', (random() * 500)::int));
+        INSERT INTO written (writer, filler) VALUES (writer, repeat('x', (random() * 500)::int));
         IF random() < 0.1 THEN ROLLBACK; ELSE COMMIT; END IF;
         PERFORM pg_sleep(random() * 0.005);
       END LOOP;
@@ -171,7 +183,9 @@ describe('targets of a point-in-time recovery', () => {
       const stored = (await find()).receiver?.stored;
       return stored !== undefined && (await stack.psql(`SELECT '${stored}'::pg_lsn >= '${lsn}'::pg_lsn`)) === 't';
     });
-    const cases = choose(ended, await recordsIn(ended)).sort((a, b) => a.commits - b.commits);
+    const noted = await notes();
+    expectExact(noted, commits);
+    const cases = choose(ended, noted).sort((a, b) => Number(a.stop - b.stop));
     const seen = await recoverTo(cases.map(({ target }) => target));
     expect(seen).toHaveLength(cases.length);
     for (const [i, { target, commits: count }] of cases.entries()) {
@@ -184,17 +198,25 @@ describe('targets of a point-in-time recovery', () => {
     }
   }, 180_000);
 
+  /**
+   * Checks that a position which `pg_current_wal_lsn()` returns is after all that a writer had committed by then, and
+   * before its next commit: so records are compared with positions below.
+   */
+  const expectExact = (noted: Note[], commits: Ended[]) => {
+    const ends = new Map(commits.map(({ xid, end }) => [xid, end]));
+    for (const [i, { writer, xid, position }] of noted.entries()) {
+      const [own, at, before] = [ends.get(xid) ?? 0n, parseLsn(position), noted[i - 1]];
+      expect(own > at, `${xid} at ${position}`).toBe(true);
+      if (before?.writer === writer) expect((ends.get(before.xid) ?? 0n) <= at, before.xid).toBe(true);
+    }
+  };
+
   /** Recovers the base backup with the stored WAL to each target in turn. Returns the visible transactions. */
   const recoverTo = async (targets: Exclude<Target, 'latest'>[]): Promise<string[]> => {
     const root = path.join(stack.directory, 'targets');
     const data = path.join(root, 'data');
     const ran = await stack.lifeboatInTurn('restore', 'latest', 'db.postgres.base', '--to-directory', '/targets/data');
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
-    const lines = targets.map((target, i) => {
-      const settings = targetSettings(target).map(([name, value]) => `${name} = '${value}'`);
-      return `${i}|${settings.join('|')}`;
-    });
-    await writeFile(path.join(root, 'list'), `${lines.join('\n')}\n`);
     await mkdir(path.join(root, 'run'));
     await writeFile(path.join(root, 'run/postgresql.conf'), CONFIG);
     await ok('chown', ['-R', '999', path.join(root, 'run')]);
@@ -202,6 +224,14 @@ describe('targets of a point-in-time recovery', () => {
     const repository = { destination, project: stack.project, keys: {}, signing: new Signing('one') };
     const [log] = await readWalLogs(repository, 'db.postgres');
     if (!log) throw new Error('no WAL is stored');
+    const { signal } = new AbortController();
+    const lines: string[] = [];
+    for (const [i, wanted] of targets.entries()) {
+      const { target } = await serverTarget({ repository, log, signal }, { window: { timeline: 1 } }, wanted);
+      const settings = targetSettings(target).map(([name, value]) => `${name} = '${value}'`);
+      lines.push(`${i}|${settings.join('|')}`);
+    }
+    await writeFile(path.join(root, 'list'), `${lines.join('\n')}\n`);
     const exchange = { files: path.join(root, 'wal'), wanted: path.join(root, 'wanted') };
     const wal = new WalServer(repository, log, exchange);
     await wal.open();

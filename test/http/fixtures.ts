@@ -223,7 +223,11 @@ export function makeFacts(over: Partial<Overview> = {}): Facts {
     {
       ...{ name: 'db.postgres', holes: [], problems: [], copies: {} },
       windows: [
-        { ...{ systemId: '7', timeline: 1, from: '2026-11-21T02:02:11.000Z', to, toLsn: '3/4F000148' }, bases: [] },
+        {
+          ...{ systemId: '7', timeline: 1, from: '2026-11-21T02:02:11.000Z', to, toLsn: '3/4F000148' },
+          bases: [],
+          forks: [],
+        },
       ],
       receiver: {
         ...{ systemId: '7', slot: 'lifeboat_shop', containerName: 'shop-db-1', state: 'receiving' as const },

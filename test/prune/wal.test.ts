@@ -4,8 +4,10 @@ import { listOnce } from '../../src/destinations/list-once.ts';
 import { listUnneededWal } from '../../src/prune/wal.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
 import { streamOf } from '../../src/store/objects/objects.ts';
+import { Signing } from '../../src/store/repository/signing.ts';
 import { formatLsn, startOf } from '../../src/store/wal/names.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
+import { WalWriter } from '../../src/store/wal/write-log.ts';
 import { keyOf, nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
 
 let bench: WalBench;
@@ -116,4 +118,25 @@ test('no hole remains in the log: the pages after the first needed one stay', as
   const [log] = await readWalLogs(bench.repository, 'db.postgres');
   expect(log?.pages.length).toBeGreaterThan(2);
   expect(log?.problems).toEqual([]);
+});
+
+test('pages from before the signing key was set go once no base backup is as old', async () => {
+  bench.at = '2026-11-19T03:00:00.000Z';
+  await bench.store(1, 3);
+  const before = bench.base(1);
+  const repository = { ...bench.repository, signing: new Signing('one', ['a key of 16 characters']) };
+  bench.at = '2026-11-20T03:00:00.000Z';
+  const place = { project: 'shop', source: 'db.postgres', systemId: SYSTEM };
+  const now = () => new Date(bench.at);
+  const writer = await WalWriter.open(repository, { place, segmentSize: SIZE, home: 'here', now });
+  await writer.append({ segments: [{ name: nameOf(4), ...(await bench.put(nameOf(4))) }] });
+  bench.at = '2026-11-20T03:10:00.000Z';
+  const after = bench.base(4);
+  const found = async (...manifests: Manifest[]) => {
+    const keys: string[] = [];
+    for await (const { key } of listUnneededWal(repository, manifests)) keys.push(key);
+    return keys.filter((key) => !key.includes('/log/')).sort();
+  };
+  expect(await found(before, after)).toEqual([]);
+  expect(await found(after)).toEqual(segments(1, 3));
 });

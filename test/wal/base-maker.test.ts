@@ -7,7 +7,15 @@ import type { Window } from '../../src/store/wal/windows.ts';
 import { BaseMaker, leadsTo } from '../../src/wal/base-maker.ts';
 import { WalBench } from '../store/wal/bench.ts';
 
-const window = { systemId: '1', timeline: 1, toLsn: '0/9000000', from: '', to: '', bases: [] } satisfies Window;
+const window = {
+  systemId: '1',
+  timeline: 1,
+  toLsn: '0/9000000',
+  from: '',
+  to: '',
+  bases: [],
+  forks: [],
+} satisfies Window;
 
 test('a base backup leads to the end of the stored WAL only on the same timeline of the same server', () => {
   const stored = 0x900_0000n;

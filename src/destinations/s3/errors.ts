@@ -29,7 +29,7 @@ const NETWORK_HINT = 'Check the endpoint, the network of the Lifeboat container,
 
 /**
  * Returns the error that users see for an SDK error: DEST_UNWRITABLE, DEST_FULL, DEST_UNREACHABLE, DEST_DAMAGED,
- * DELETE_REFUSED, OBJECT_ARCHIVED. Returns a LifeboatError unchanged.
+ * DELETE_REFUSED, OBJECT_ARCHIVED, OBJECT_DAMAGED. Returns a LifeboatError unchanged.
  *
  * @param name display name of the destination
  */
@@ -112,6 +112,10 @@ function explainByStatus({ error, act, name, text, status }: Failure): Explanati
     return ['DELETE_REFUSED', `${name} does not let this key delete objects`, hint];
   }
   if (status === 403 || status === 401) return ['DEST_UNWRITABLE', ...refused(act, name)];
+  if (act === 'get' && status === 416) {
+    const hint = 'Back up again: the next backup stores damaged content again. Or restore from a copy.';
+    return ['OBJECT_DAMAGED', `an object in ${name} is shorter than it should be`, hint];
+  }
   if (isMangled(error)) {
     const hint = 'Test the memory of the host, and check everything between it and the server.';
     return ['DEST_DAMAGED', `the bytes that arrive at ${name} differ from the bytes sent`, hint];

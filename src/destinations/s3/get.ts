@@ -27,7 +27,8 @@ export async function openObject(
       (sdk, client, options) => client.send(new sdk.GetObjectCommand(request), options),
       { signal: until },
     );
-    return { body: Body as Readable, length: ContentLength ?? 0, etag: ETag };
+    // A response without a length does not come from an S3 server, see refuseNotS3.
+    return { body: Body as Readable, length: ContentLength as number, etag: ETag };
   };
   try {
     const first = await ask(0, undefined, signal);

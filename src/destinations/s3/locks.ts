@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { HeadObjectCommandOutput, ObjectLockConfiguration, ObjectLockRetentionMode } from '@aws-sdk/client-s3';
 import { LifeboatError } from '../../base/errors.ts';
@@ -82,6 +82,18 @@ export class S3Locks {
     return prolonged;
   }
 
+  /**
+   * Forgets the locks of objects that are about to be stored or deleted: another version of an object has another lock.
+   * Call it for objects whose names may have been used before.
+   */
+  async forget(keys: readonly string[]): Promise<void> {
+    const text = await readFile(this.file, 'utf8').catch(() => '');
+    if (!keys.some((key) => text.includes(`${JSON.stringify(key)}:`))) return;
+    const known = await this.remembered();
+    for (const key of keys) known.delete(key);
+    await this.remember(known);
+  }
+
   private async bucketLock(keys: readonly string[], signal?: AbortSignal): Promise<DefaultLock | undefined> {
     const request = { Bucket: this.s3.bucket };
     try {
@@ -161,7 +173,8 @@ export class S3Locks {
       await writeFile(`${this.file}.new`, JSON.stringify(Object.fromEntries(locks)), { mode: 0o600 });
       await rename(`${this.file}.new`, this.file);
     } catch {
-      // If the file cannot be written, the next run only sends more requests.
+      // Without the file, the next run only sends more requests. A file with what is forgotten must not stay.
+      await rm(this.file, { force: true }).catch(() => undefined);
     }
   }
 }

@@ -82,6 +82,9 @@ function findForeign({ statusCode, headers }: HttpAnswer, operation: string): st
   if (isPage && !hasAmz && statusCode < 500 && !OF_PROXIES.has(statusCode)) return what;
   if (isRedirect && !hasAmz && !type.endsWith('/xml')) return what;
   if (isSuccess && WITH_ETAG.has(operation) && !headers.etag) return `${what}, without an ETag`;
+  // Nobody could know whether the content is whole.
+  if (isSuccess && operation === 'GetObject' && headers['content-length'] === undefined)
+    return `${what}, without a Content-Length`;
   return undefined;
 }
 

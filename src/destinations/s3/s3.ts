@@ -69,6 +69,7 @@ export function createS3Destination(
       );
       try {
         signal?.throwIfAborted();
+        if (!putOptions.newKey) await locks.forget([key]);
         return await store({ s3, log, buffers }, key, body, putOptions);
       } catch (error) {
         body.destroy();
@@ -86,9 +87,15 @@ export function createS3Destination(
 
     list: (prefix, { signal } = {}) => list(s3, checkPrefix(prefix), signal),
 
-    delete: async (key, { signal } = {}) => deleteOne(s3, checkKey(key), signal),
+    async delete(key, { signal } = {}) {
+      await locks.forget([checkKey(key)]);
+      await deleteOne(s3, key, signal);
+    },
 
-    deleteMany: async (keys, options = {}) => deleteMany(s3, keys.map(checkKey), options),
+    async deleteMany(keys, options = {}) {
+      await locks.forget(keys.map(checkKey));
+      return deleteMany(s3, [...keys], options);
+    },
 
     replace: (key, content, version, signal) => replaceObject(s3, checkKey(key), { content, version }, signal),
 

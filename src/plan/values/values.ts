@@ -88,7 +88,7 @@ export function percent(text: string): Parsed<number> {
   return { problem: 'is not a percentage', hint: 'write 1% to 100%' };
 }
 
-const UNITS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000 };
+const UNITS: Readonly<Record<string, number>> = { w: 604_800_000, d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000 };
 
 /** Makes a parser of durations such as `90s`, `15m`, `1h 30m`, `7d`, in milliseconds, between two inclusive bounds. */
 export function duration(bounds: { min: string; max: string }): Parser<number> {
@@ -96,7 +96,7 @@ export function duration(bounds: { min: string; max: string }): Parser<number> {
   return (text) => {
     const value = milliseconds(text.trim().toLowerCase());
     if (Number.isNaN(value)) {
-      return { problem: 'is not a duration', hint: 'write a number with s, m, h or d, such as 90s, 15m or 2h' };
+      return { problem: 'is not a duration', hint: 'write a number with s, m, h, d or w, such as 90s, 15m or 2h' };
     }
     if (value < min! || value > max!) return { problem: `is not between ${bounds.min} and ${bounds.max}` };
     return { value };
@@ -104,9 +104,9 @@ export function duration(bounds: { min: string; max: string }): Parser<number> {
 }
 
 function milliseconds(text: string): number {
-  if (!/^\d{1,9}[dhms](\s*\d{1,9}[dhms])*$/.test(text)) return Number.NaN;
+  if (!/^\d{1,9}[wdhms](\s*\d{1,9}[wdhms])*$/.test(text)) return Number.NaN;
   let sum = 0;
-  for (const [, count, unit] of text.matchAll(/(\d+)([dhms])/g)) sum += Number(count) * UNITS[unit!]!;
+  for (const [, count, unit] of text.matchAll(/(\d+)([wdhms])/g)) sum += Number(count) * UNITS[unit!]!;
   return sum;
 }
 

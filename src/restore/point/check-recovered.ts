@@ -1,11 +1,15 @@
+import { errorInfo } from '../../base/errors.ts';
 import { plural } from '../../report/format.ts';
 import { checkRelations } from '../../sources/postgres/facts/amcheck.ts';
+import { serverWords, sqlState } from '../../sources/postgres/server/sql-state.ts';
 import type { Tools } from '../../sources/postgres/server/tools.ts';
 
 /** The result of a check of recovered data. */
 export interface PointCheck {
   name: 'pg_verifybackup' | 'amcheck';
   ok: boolean;
+  /** nothing was checked; absent otherwise */
+  skipped?: true;
   /** what was checked, what is damaged, or why nothing was checked */
   detail: string;
 }
@@ -36,28 +40,45 @@ export async function checkWithAmcheck(
   { limitMs, signal }: { limitMs: number; signal: AbortSignal },
 ): Promise<PointCheck> {
   const control = await tools.control();
-  const databases = await control.all<{ name: string }>(
-    `SELECT datname AS name FROM pg_database WHERE datallowconn AND datname <> 'template0' ORDER BY datname`,
+  const databases = await control.all<{ name: string; dropped: boolean }>(
+    `SELECT datname AS name, datconnlimit = -2 AS dropped FROM pg_database
+      WHERE datallowconn AND datname <> 'template0' ORDER BY datname`,
   );
   const until = performance.now() + limitMs;
   const found: Found = { indexes: 0, tables: 0, left: 0, damaged: [], skipped: [] };
-  for (const { name } of databases) {
+  for (const { name, dropped } of databases) {
     signal.throwIfAborted();
-    const session = await tools.session(name, signal);
-    try {
-      const { indexes, tables, left, damaged, unavailable } = await checkRelations(session, {
-        ...{ tables: true, until, signal },
-      });
-      found.indexes += indexes;
-      found.tables += tables;
-      found.left += left;
-      found.damaged.push(...damaged.map((one) => `${name}: ${one}`));
-      if (unavailable !== undefined) found.skipped.push(`${name}: amcheck cannot be used: ${unavailable}`);
-    } finally {
-      await session.close();
-    }
+    // Nobody can connect to it, and all that can be done with it is to drop it again (pg_database.h).
+    if (dropped) found.skipped.push(`${name}: not checked, because DROP DATABASE was interrupted`);
+    else await addDatabase(tools, name, { found, until, signal });
   }
   return resultOf(found);
+}
+
+/** Checks one database. What the server says of one says nothing about the others. */
+async function addDatabase(
+  tools: Pick<Tools, 'session'>,
+  name: string,
+  { found, until, signal }: { found: Found; until: number; signal: AbortSignal },
+): Promise<void> {
+  try {
+    const session = await tools.session(name, signal);
+    const checked = await checkRelations(session, { tables: true, until, signal }).finally(() => session.close());
+    found.indexes += checked.indexes;
+    found.tables += checked.tables;
+    found.left += checked.left;
+    found.damaged.push(...checked.damaged.map((one) => `${name}: ${one}`));
+    if (checked.unavailable !== undefined)
+      found.skipped.push(`${name}: amcheck cannot be used: ${checked.unavailable}`);
+  } catch (error) {
+    signal.throwIfAborted();
+    const state = sqlState(error);
+    if (state === undefined) throw error;
+    const words = serverWords(error) ?? errorInfo(error).message;
+    // Internal errors, and errors of the system, such as a file that is not there (Postgres docs, appendix A).
+    if (/^(XX|58)/.test(state)) found.damaged.push(`${name}: ${words}`);
+    else found.skipped.push(`${name}: cannot be checked: ${words}`);
+  }
 }
 
 function resultOf({ indexes, tables, left, damaged, skipped }: Found): PointCheck {

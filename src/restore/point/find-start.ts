@@ -6,23 +6,35 @@ import { readPacks } from '../../store/repository/pack-lists.ts';
 import type { Repository } from '../../store/repository/repository.ts';
 import { requireKeys } from '../../store/seal/encryption.ts';
 import { parseLsn } from '../../store/wal/names.ts';
-import type { RememberedWal, WalLog } from '../../store/wal/read-log.ts';
+import { neededWal } from '../../store/wal/needed.ts';
+import type { WalLog } from '../../store/wal/read-log.ts';
 import { type Recoverable, readRecoverable } from '../../store/wal/recoverable.ts';
+import type { RememberedWal } from '../../store/wal/remembered.ts';
 import {
   type Base,
+  isBaseOf,
   nearestTimes,
   type RecoveryStart,
+  rivalsOf,
   startAtPosition,
   startOfRecovery,
   type Window,
 } from '../../store/wal/windows.ts';
-import { describeTarget, isMarker, type Target } from './target.ts';
+import { type FoundMarker, findMarker } from './find-marker.ts';
+import { isSameState } from './same-state.ts';
+import { describeTarget, isMarker, type Marker, type Target } from './target.ts';
 
 /** The point of a recovery. */
 export interface Aim {
   target: Target;
   /** the timeline that the point is on; absent: the latest one that has it */
   timeline?: number;
+}
+
+interface Request extends Aim {
+  source: string;
+  signal: AbortSignal;
+  say?(line: string): void;
 }
 
 /** Where a recovery starts, and what it reads. */
@@ -32,26 +44,39 @@ export interface Start {
   base: Base;
   window: Window;
   log: WalLog;
+  /** of a transaction or a restore point: its record in the WAL; absent if only the server can find it */
+  marker?: Pick<FoundMarker, 'at' | 'time'>;
+  /** all windows of the server */
+  windows: Window[];
+  /** stored WAL that is lost or cannot be used, whether or not this recovery needs it */
+  problems: LifeboatError[];
 }
 
 /**
- * Finds the base backup and the WAL for a recovery.
+ * Finds the base backup and the WAL for a recovery. For a transaction and a restore point, reads the WAL from its end
+ * backwards until it has found it.
  *
  * @param remembered see {@link readRecoverable}
- * @throws PITR_TIME if no window holds the target, for a time with the nearest ones; SOURCE_UNKNOWN
+ * @throws PITR_TIME if no window holds the target, for a time with the nearest ones, or if several timelines have it;
+ * SOURCE_UNKNOWN; for a transaction and a restore point: KEY_*, OBJECT_*
  */
 export async function findStart(
   repository: Repository,
-  { source, signal, ...aim }: Aim & { source: string; signal: AbortSignal },
+  request: Request,
   remembered: RememberedWal | undefined,
 ): Promise<Start> {
+  const { source, signal, target } = request;
   const found = await readRecoverable(repository, { source, base: baseName(source) }, remembered, signal);
-  const start = choose(found, source, aim);
-  const log = found.logs.find(({ place }) => place.systemId === start.base.systemId);
+  const windows = windowsFor(found, request);
+  const start = isMarker(target)
+    ? await startAtMarker(repository, found, windows, { ...request, target })
+    : await choose(repository, found, windows, request);
+  const log = logOf(found, start.window);
   const { manifest: snapshot } = await repository.resolve(start.base.snapshot);
   const entry = snapshot.sources[baseName(source)];
   if (!log || !entry) throw new LifeboatError('PITR_TIME', `the base backup of ${source} is gone`);
-  return { ...start, snapshot, entry, log };
+  const { windows: all, problems } = found;
+  return { ...start, snapshot, entry, log, windows: all, problems };
 }
 
 /** Dependencies for finding the start of a recovery. */
@@ -67,43 +92,116 @@ export interface PointDeps {
  */
 export async function findReadableStart(
   deps: PointDeps,
-  request: Aim & { source: string; signal: AbortSignal },
+  request: Request,
 ): Promise<{ repository: Repository; start: Start; packs: PackRef[] }> {
   const repository = await deps.repository();
   const start = await findStart(repository, request, await deps.remembered(request.source));
   const { index, facts } = start.entry;
   const packs = await readPacks(repository, start.entry, request.signal);
-  requireKeys([index, facts, ...packs], repository.keys);
+  const { objects, open } = neededWal(start.log, [start.base], false);
+  requireKeys([index, facts, ...packs, ...objects, ...open], repository.keys);
   return { repository, start, packs };
 }
 
-/** Finds the window and the base backup for a target. @throws PITR_TIME */
-function choose({ windows: all, bases }: Recoverable, source: string, { target, timeline }: Aim): RecoveryStart {
-  if (all.length === 0) {
-    const why = bases.length === 0 ? 'no base backup of it is stored' : 'the WAL after its base backups is not stored';
-    throw new LifeboatError('PITR_TIME', `${source} cannot be recovered to any time: ${why}`, {
-      hint: 'Set lifeboat.postgres.pitr on its container. `lifeboat windows` shows when the first window opens.',
-    });
+/** Returns the windows in which a target may be. @throws PITR_TIME if there are none at all */
+function windowsFor({ windows, bases }: Recoverable, { source, timeline }: Request): Window[] {
+  if (windows.length > 0) return timeline === undefined ? windows : windows.filter((one) => one.timeline === timeline);
+  const why = bases.length === 0 ? 'no base backup of it is stored' : 'the WAL after its base backups is not stored';
+  throw new LifeboatError('PITR_TIME', `${source} cannot be recovered to any time: ${why}`, {
+    hint: 'Set lifeboat.postgres.pitr on its container. `lifeboat windows` shows when the first window opens.',
+  });
+}
+
+/** Finds the window and the base backup for a target. @throws PITR_TIME, also if other timelines have another state */
+async function choose(
+  repository: Repository,
+  found: Recoverable,
+  windows: readonly Window[],
+  request: Request,
+): Promise<RecoveryStart> {
+  const { target, signal } = request;
+  // A server that was created again, or went back, has other WAL at the same positions. Its present data counts first.
+  const start = startOf(ofSameLog(found, windows, latestOf(windows)), target) ?? startOf(windows, target);
+  if (start) {
+    const point = pointOf(target);
+    const log = logOf(found, start.window);
+    const own = ofSameLog(found, windows, start.window);
+    for (const rival of point === undefined ? [] : rivalsOf(start.window, own, point)) {
+      const pair = [start.window, rival] as const;
+      if (point instanceof Date && log && (await isSameState({ repository, log, signal }, pair, point))) continue;
+      throw several(pair, request);
+    }
+    return start;
   }
-  const windows = timeline === undefined ? all : all.filter((one) => one.timeline === timeline);
-  const start = startOf(windows, target);
-  if (start) return start;
-  const hint =
-    target !== 'latest' && 'date' in target && windows.length > 0
-      ? nearHint(windows, target.date)
-      : 'Nothing was changed.';
+  const isTime = target !== 'latest' && 'date' in target;
+  throw nowhere(request, isTime && windows.length > 0 ? nearHint(windows, target.date) : 'Nothing was changed.');
+}
+
+/** Finds the record of a marker, and the newest base backup before it. @throws PITR_TIME */
+async function startAtMarker(
+  repository: Repository,
+  all: Recoverable,
+  windows: readonly Window[],
+  request: Request & { target: Marker },
+): Promise<RecoveryStart & Pick<Start, 'marker'>> {
+  const { target, signal, say } = request;
+  const newest = latestOf(windows);
+  const log = newest && logOf(all, newest);
+  if (!newest || !log) throw nowhere(request, 'Nothing was changed.');
+  say?.(`  looking for ${describeTarget(target)} in the stored write-ahead log`);
+  const own = ofSameLog(all, windows, newest);
+  const found = await findMarker({ repository, log, signal }, own, target);
+  if (!found) throw nowhere(request, 'Nothing was changed. The stored WAL does not have it: check its name or number.');
+  if (found !== 'unreadable') return { base: found.base, window: found.window, marker: found };
+  const [base] = newest.bases;
+  if (!base) throw nowhere(request, 'Nothing was changed.');
+  return { base, window: newest };
+}
+
+function nowhere({ source, target, timeline }: Request, hint: string): LifeboatError {
   const where = timeline === undefined ? '' : ` on timeline ${timeline}`;
-  throw new LifeboatError('PITR_TIME', `${source} cannot be recovered to ${describeTarget(target)}${where}`, {
+  return new LifeboatError('PITR_TIME', `${source} cannot be recovered to ${describeTarget(target)}${where}`, {
     hint: `${hint} \`lifeboat windows ${source}\` shows what can be recovered.`,
   });
 }
 
+/** Returns the log of a window. */
+function logOf({ logs }: Recoverable, { bases: [base] }: Window): WalLog | undefined {
+  return base && logs.find(({ wal }) => isBaseOf(base, wal));
+}
+
+/** Returns the windows of the same log as one of them. */
+function ofSameLog(found: Recoverable, windows: readonly Window[], one: Window | undefined): Window[] {
+  const log = one && logOf(found, one);
+  return log ? windows.filter((each) => logOf(found, each) === log) : [];
+}
+
+/** Returns the window with the latest end. */
+function latestOf(windows: readonly Window[]): Window | undefined {
+  return windows.toSorted((a, b) => Date.parse(a.to) - Date.parse(b.to)).at(-1);
+}
+
+/** Returns the error for a point that several timelines have, each with another state. */
+function several(windows: readonly Window[], { source, target }: Request): LifeboatError {
+  const numbers = windows.map(({ timeline }) => timeline).sort((a, b) => a - b);
+  const what = `${source} was on several timelines, and ${describeTarget(target)} is a point on each of them`;
+  return new LifeboatError('PITR_TIME', `${what}: ${numbers.join(', ')}`, {
+    hint: `Nothing was changed. Add --timeline with the one that you want. \`lifeboat windows ${source}\` shows their times.`,
+  });
+}
+
+/** Returns the time or the position that a target names; undefined for any other target. */
+function pointOf(target: Target): Date | bigint | undefined {
+  if (target === 'latest' || isMarker(target)) return undefined;
+  return 'date' in target ? target.date : parseLsn(target.lsn);
+}
+
 function startOf(windows: readonly Window[], target: Target): RecoveryStart | undefined {
-  if (target !== 'latest' && 'date' in target) return startOfRecovery(windows, target.date);
-  if (target !== 'latest' && 'lsn' in target) return startAtPosition(windows, parseLsn(target.lsn));
-  const window = windows.toSorted((a, b) => Date.parse(a.to) - Date.parse(b.to)).at(-1);
-  // Nobody knows where a marker is, so all of the WAL in the window is searched for it.
-  const base = isMarker(target) ? window?.bases[0] : window?.bases.at(-1);
+  const point = pointOf(target);
+  if (typeof point === 'bigint') return startAtPosition(windows, point);
+  if (point) return startOfRecovery(windows, point);
+  const window = latestOf(windows);
+  const base = window?.bases.at(-1);
   return window && base && { window, base };
 }
 

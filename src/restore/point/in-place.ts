@@ -6,7 +6,7 @@ import { openPart } from '../part.ts';
 import { carryOut } from '../restore.ts';
 import { findReadableStart } from './find-start.ts';
 import { type InPlaceDeps, type InPlaceRequest, prepareInPlace } from './prepare-in-place.ts';
-import { describeTarget } from './target.ts';
+import { describePoint } from './target.ts';
 
 /**
  * Recovers a server to a point in time, and puts the result in place of the data directory in use. The server and the
@@ -27,7 +27,9 @@ export async function restoreInPlace(deps: InPlaceDeps, request: InPlaceRequest)
     const { repository, start, packs } = await find();
     const { snapshot, entry } = start;
     const wanted =
-      request.target === 'latest' ? `the latest stored time, ${start.window.to}` : describeTarget(request.target);
+      request.target === 'latest'
+        ? `the latest stored time, ${start.window.to}`
+        : describePoint(request.target, start.marker);
     request.say(`Recover ${request.source} in place, to ${wanted}`);
     const id = newSnapshotId(startedAt);
     const whole = asRestore(request, snapshot.id);

@@ -4,6 +4,7 @@ import type { PostgresSource } from '../../plan/model.ts';
 import { type Clients, readClients } from '../../sources/postgres/facts/clients.ts';
 import { applicationName } from '../../sources/postgres/postgres-source.ts';
 import type { Session } from '../../sources/postgres/server/session.ts';
+import { sqlState } from '../../sources/postgres/server/sql-state.ts';
 import { formatLsn, parseLsn } from '../../store/wal/names.ts';
 import type { RestoreContext, RestoreDeps } from '../context.ts';
 import type { ServiceCheck } from '../service-health.ts';
@@ -46,6 +47,8 @@ async function askIfUp<T>(reaching: Reaching, work: (session: Session) => Promis
     return await ask(reaching, work);
   } catch (error) {
     reaching.signal.throwIfAborted();
+    // insufficient_privilege: it does answer.
+    if (sqlState(error) === '42501') throw error;
     reaching.deps.log.warn('the server in use does not answer', { source: reaching.server.name, ...errorInfo(error) });
     return undefined;
   }
@@ -70,17 +73,29 @@ export async function clientsOf(reaching: Reaching): Promise<Clients> {
   return clients ?? { clients: [], socketDirectories: [] };
 }
 
-/** Looks at the server after it was started on other data. Never rejects. */
-export async function lookAtStarted(reaching: Reaching): Promise<ServiceCheck[]> {
+/** The data that a recovery has made. */
+export interface RecoveredServer {
+  systemId: string;
+  /** the timeline that it writes on */
+  timeline: number;
+}
+
+/** Looks at the server after it was started on recovered data: it has to be that data. Never rejects. */
+export async function lookAtStarted(reaching: Reaching, recovered: RecoveredServer): Promise<ServiceCheck[]> {
   const name = reaching.server.name;
   try {
-    const { recovering, timeline } = await ask(reaching, (session) =>
-      session.one<{ recovering: boolean; timeline: number }>(
-        'SELECT pg_is_in_recovery() AS recovering, timeline_id AS timeline FROM pg_control_checkpoint()',
+    const found = await ask(reaching, (session) =>
+      session.one<RecoveredServer & { recovering: boolean }>(
+        `SELECT pg_is_in_recovery() AS recovering, timeline_id AS timeline, system_identifier::text AS "systemId"
+           FROM pg_control_checkpoint(), pg_control_system()`,
       ),
     );
-    if (recovering) return [{ name, ok: false, detail: 'the server is still in recovery' }];
-    return [{ name, ok: true, detail: `accepts connections, on timeline ${timeline}` }];
+    if (found.recovering) return [{ name, ok: false, detail: 'the server is still in recovery' }];
+    if (found.systemId !== recovered.systemId || found.timeline !== recovered.timeline) {
+      const detail = `the server runs on other data: on timeline ${found.timeline} of the server ${found.systemId}`;
+      return [{ name, ok: false, detail: `${detail}, and not on ${recovered.timeline} of ${recovered.systemId}` }];
+    }
+    return [{ name, ok: true, detail: `accepts connections, on timeline ${found.timeline}` }];
   } catch (error) {
     return [{ name, ok: false, detail: errorInfo(error).message }];
   }

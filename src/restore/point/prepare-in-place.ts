@@ -31,11 +31,18 @@ import {
   lookAtServer,
   lookAtStarted,
   type Reaching,
+  type RecoveredServer,
   type StoredEnd,
   waitUntilStored,
 } from './live-server.ts';
 import { AMCHECK_MS, type RecoverDeps, recoverInto } from './recover-into.ts';
-import { refuseDamaged, refuseFullVolume, refuseMountsInside, refuseOtherVersion } from './refuse-in-place.ts';
+import {
+  linkedWal,
+  refuseDamaged,
+  refuseFullVolume,
+  refuseMountsInside,
+  refuseOtherVersion,
+} from './refuse-in-place.ts';
 
 export interface InPlaceDeps extends RestoreDeps, PointDeps, Pick<RecoverDeps, 'agent'> {
   /** the last report of the receiver of a source */
@@ -84,17 +91,18 @@ export async function prepareInPlace(
   await checkWhole(deps.journals, context.journal.file, place);
   const work: Work = { deps, request, context, start, server, live, volume, place, reaching };
   const difference = await compare(work);
+  const wal = await linkedWal(deps.engine, server, volume, signal);
   let begun = false;
-  let copied: CopiedTree | undefined;
+  let done: { copied: CopiedTree; recovered: RecoveredServer } | undefined;
   return {
-    preview: previewOf(work, difference),
+    preview: previewOf(work, difference, wal),
     clients: () => clientsOf(reaching),
     async fetch() {
       begun = true;
-      copied = await recoverBeside(work, difference.needed);
+      done = await recoverBeside(work, difference.needed);
     },
-    swap: (keep) => swap(work, copied as CopiedTree, keep),
-    look: () => lookAtStarted(reaching),
+    swap: (keep) => swap(work, (done as NonNullable<typeof done>).copied, keep),
+    look: () => lookAtStarted(reaching, (done as NonNullable<typeof done>).recovered),
     async close() {
       if (!begun) return;
       try {
@@ -120,6 +128,7 @@ async function compare({ deps, request, context, place }: Work): Promise<TreeDif
 function previewOf(
   { request, context, start, server, live, volume }: Work,
   difference: TreeDifference,
+  wal: string | undefined,
 ): RestorePreview {
   const { present, free } = difference;
   const name = volumeName(volume.mount);
@@ -138,6 +147,9 @@ function previewOf(
     space: { where: name, needed, free },
     notes: [
       `the configuration files in the data directory become those of the base backup of ${base.stopTime}`,
+      ...(wal === undefined
+        ? []
+        : [`pg_wal becomes a part of the data directory; it was a link to ${wal}, where the former WAL stays`]),
       ...(other ? ['the present data is of another server: it was created again since that time'] : []),
       ...(live ? [] : ['the server does not answer, so nobody can see who is connected to it']),
     ],
@@ -145,14 +157,15 @@ function previewOf(
 }
 
 /** Recovers the server into a volume of the run, and copies the result into an area of the data directory. */
-async function recoverBeside(work: Work, needed: number): Promise<CopiedTree> {
+async function recoverBeside(work: Work, needed: number): Promise<{ copied: CopiedTree; recovered: RecoveredServer }> {
   const { deps, request, context, start, server, live, place, reaching } = work;
   const { repository, journal, id } = context;
   const directory = path.join(context.directory, 'recovery');
   await mkdir(directory, { mode: 0o700 });
-  const asked = { ...request, amcheck: { planned: server, limitMs: AMCHECK_MS } };
+  const amcheck = { planned: server, limitMs: AMCHECK_MS };
+  const asked = { ...request, presentImage: server.imageId, amcheck };
   const recovered = await recoverInto(deps, asked, { repository, start, id, journal, directory });
-  let copied: CopiedTree;
+  let done: { copied: CopiedTree; recovered: RecoveredServer };
   try {
     refuseDamaged(recovered.checks);
     const { at, stopped, lastCommit } = recovered.recovered;
@@ -161,7 +174,8 @@ async function recoverBeside(work: Work, needed: number): Promise<CopiedTree> {
     );
     if (lastCommit !== undefined) request.say(`  the last transaction in it was committed at ${lastCommit}`);
     for (const { name, detail } of recovered.checks) request.say(`  ${name}: ${detail}`);
-    copied = await copy(work, recovered.volume, needed);
+    const identity = await recovered.server.identity();
+    done = { copied: await copy(work, recovered.volume, needed), recovered: identity };
   } finally {
     await recovered.server.remove();
   }
@@ -171,7 +185,7 @@ async function recoverBeside(work: Work, needed: number): Promise<CopiedTree> {
     request.say('  the newest WAL of the present server is not stored: only the put-aside data has it');
   }
   request.say(`  the recovered data is complete, in ${areaName('restoring', id, place.root)} of the data directory`);
-  return copied;
+  return done;
 }
 
 async function copy(work: Work, volume: string, needed: number): Promise<CopiedTree> {

@@ -1,11 +1,13 @@
 import path from 'node:path';
 import { LifeboatError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
+import type { HelperLimits } from '../../docker/helper.ts';
 import type { Mount, PostgresSource } from '../../plan/model.ts';
 import { formatBytes } from '../../report/format.ts';
 import type { Journal } from '../../run/journal.ts';
 import type { RecordedBase } from '../../sources/postgres/base-source.ts';
 import type { AgentContext } from '../../sources/postgres/server/tools.ts';
+import { chooseImage } from '../../sources/postgres/throwaway/choose-image.ts';
 import { HELPER_ROOT } from '../../sources/volume.ts';
 import { readIndexFile } from '../../store/filesystem/read-index.ts';
 import { withKeyId } from '../../store/objects/manifest.ts';
@@ -16,8 +18,10 @@ import { checkWithAmcheck, type PointCheck } from './check-recovered.ts';
 import type { Aim, Start } from './find-start.ts';
 import { RecoveringServer } from './recovering-server.ts';
 import type { Recovered } from './server-messages.ts';
+import { explainMemory } from './server-programs.ts';
+import { serverTarget } from './server-target.ts';
 import { withServing } from './serving.ts';
-import { describeTarget } from './target.ts';
+import { describePoint } from './target.ts';
 import { WalServer } from './wal-server.ts';
 
 export interface RecoverDeps {
@@ -40,14 +44,18 @@ interface Recovery {
   directory: string;
   /** name of the volume to make; absent: one that is removed with the server's helper */
   volume?: string;
-  /** processors that the server may use; absent: no limit */
-  cpus?: number;
+  /** what the server may use; absent: no limits */
+  limits?: HelperLimits;
+  /** the image to use; absent: see {@link chooseImage} */
+  image?: Awaited<ReturnType<typeof chooseImage>>;
 }
 
 export interface RecoveryRequest extends Aim {
   source: string;
   signal: AbortSignal;
   say(line: string): void;
+  /** id of the image that the source has now: used if that of the base backup is gone */
+  presentImage?: string | undefined;
   /** the source in the plan, to check its recovered indexes and tables; absent: they are not checked */
   amcheck?: { planned: PostgresSource; limitMs: number };
 }
@@ -75,7 +83,7 @@ export interface RecoveredVolume {
  * Recovers a server into a new volume. The server is shut down, and its helper stays: the caller removes it. The base
  * backup is compared with its manifest before the recovery.
  *
- * @throws PG_RESTORE_FAILED, OBJECT_*, KEY_*, HELPER_FAILED, ENGINE_*
+ * @throws PG_RESTORE_FAILED, OBJECT_*, KEY_*, ENGINE_*; HELPER_FAILED, also if there is no image of its major version
  */
 export async function recoverInto(
   deps: RecoverDeps,
@@ -83,13 +91,15 @@ export async function recoverInto(
   recovery: Recovery,
 ): Promise<RecoveredVolume & { server: RecoveringServer }> {
   const { source, signal, say } = request;
-  const { repository, start, id, journal, directory, volume, cpus } = recovery;
+  const { repository, start, id, journal, directory, volume, limits } = recovery;
   const { base, window, entry, log } = start;
-  if (!entry.index || !entry.facts || !entry.image)
+  if (!entry.index || !entry.facts)
     throw new LifeboatError('OBJECT_MISSING', `the base backup ${base.snapshot} is not complete`);
   const facts = (await repository.readFacts(withKeyId(entry.facts, entry))) as RecordedBase;
+  const image = recovery.image ?? (await chooseImage(deps.agent.engine, entry, request.presentImage));
   const place = volume ? `, into volume ${volume}` : '';
   say(`Recover ${source} to ${wantedOf(request, start)}, from the base backup of ${base.stopTime}${place}`);
+  if (!image.recorded) say('  the image of the base backup is gone, so the present image of the source is used');
   const indexPath = path.join(directory, 'base.ndjson');
   await repository.fetchIndex(withKeyId(entry.index, entry), indexPath, signal);
   const exchange = { files: path.join(directory, 'wal'), wanted: path.join(directory, 'wanted') };
@@ -97,11 +107,12 @@ export async function recoverInto(
   await wal.open();
   const { segmentSize } = log.wal;
   const server = await RecoveringServer.start({
-    ...{ agent: deps.agent, image: entry.image, runId: id, volume, cpus, exchange, segmentSize, content: entry },
+    ...{ agent: deps.agent, image: image.id, runId: id, volume, limits, exchange, segmentSize, content: entry },
     ...{ recordHelper: (helper) => journal.record({ type: 'helper', name: helper }), log: deps.log, signal },
     ...(await ownerOf(indexPath)),
   });
   try {
+    if (!image.recorded) await server.refuseOtherMajor(facts.server.versionNumber);
     const until = AbortSignal.any([signal, server.full]);
     const done = await recoverIn(server, deps, { ...request, signal: until }, { ...recovery, indexPath, wal });
     return {
@@ -109,17 +120,19 @@ export async function recoverInto(
       target: request.target === 'latest' ? 'latest' : wantedOf(request, start),
       window: { from: window.from, to: window.to },
       dataDirectory: facts.dataDirectory,
-      image: entry.image,
+      image: image.id,
     };
   } catch (error) {
+    const explained =
+      limits && !signal.aborted ? await explainMemory(deps.agent.engine, server.helper.id, error) : error;
     await server.remove();
-    throw server.full.aborted && !signal.aborted ? server.full.reason : error;
+    throw server.full.aborted && !signal.aborted ? server.full.reason : explained;
   }
 }
 
 /** Returns the point to recover to, for a message. */
-function wantedOf({ target }: RecoveryRequest, { window }: Start): string {
-  return target === 'latest' ? window.to : describeTarget(target);
+function wantedOf({ target }: RecoveryRequest, { window, marker }: Start): string {
+  return target === 'latest' ? window.to : describePoint(target, marker);
 }
 
 /** Restores the base backup into the volume of a server, recovers it, and checks both. */
@@ -140,8 +153,9 @@ async function recoverIn(
   const checks = [await server.verifyBase()];
   say('  replaying the write-ahead log');
   const to = {
-    ...(target === 'latest' ? {} : { target }),
+    ...(await serverTarget({ repository, log: start.log, signal }, start, target)),
     end: window.toLsn,
+    lastRecord: () => wal.lastRecord(window, signal),
     ...(window.timeline === base.timeline ? {} : { timeline: window.timeline }),
   };
   const onLine = (line: string) => log.debug('recovering server', { line });

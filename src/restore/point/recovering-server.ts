@@ -1,9 +1,8 @@
 import { LifeboatError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import type { Engine } from '../../docker/engine.ts';
 import { execStream, execText } from '../../docker/exec.ts';
 import { HEARTBEAT_S } from '../../docker/heartbeat.ts';
-import { type Helper, startHelper } from '../../docker/helper.ts';
+import { type Helper, type HelperLimits, startHelper } from '../../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../../docker/helper-kinds.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import { TOOLS } from '../../sources/postgres/server/commands.ts';
@@ -14,16 +13,19 @@ import type { ManifestSource } from '../../store/objects/manifest.ts';
 import type { PointCheck } from './check-recovered.ts';
 import { refuseSmallDisk } from './disk-space.ts';
 import {
+  CONTROL_SCRIPT,
   DATA,
   FETCH_SCRIPT,
-  NOT_THERE,
+  NO_MANIFEST,
+  NO_PROGRAM,
   SERVE_SCRIPT,
   SETTINGS,
   START_SCRIPT,
   VERIFY_SCRIPT,
 } from './recovery-settings.ts';
 import { Messages, type Recovered } from './server-messages.ts';
-import { describeTarget, isMarker, type Target, targetSettings } from './target.ts';
+import { asOptions, identityOf, refuseOtherMajor, superuserOf } from './server-programs.ts';
+import { describeTarget, type Target, targetSettings } from './target.ts';
 import type { WalExchange } from './wal-server.ts';
 
 interface RecoveringOptions {
@@ -38,8 +40,7 @@ interface RecoveringOptions {
   exchange: WalExchange;
   /** the size of the base backup */
   content: Pick<ManifestSource, 'bytes' | 'files'>;
-  /** processors that it may use; absent: no limit */
-  cpus?: number | undefined;
+  limits?: HelperLimits | undefined;
   /** of the WAL, bytes */
   segmentSize: number;
   recordHelper(name: string): void;
@@ -51,8 +52,12 @@ interface RecoveringOptions {
 interface RecoveryTarget {
   /** absent: at the end of the WAL */
   target?: Target;
+  /** the end of the WAL does not count as the target */
+  mustReach: boolean;
   /** the end of the stored WAL */
   end: string;
+  /** Resolves to the position of the last whole record of the stored WAL; undefined if that is unknown. */
+  lastRecord(): Promise<bigint | undefined>;
   /** the timeline to follow; absent: that of the base backup */
   timeline?: number;
 }
@@ -63,7 +68,7 @@ interface RecoveryTarget {
  */
 export class RecoveringServer {
   private readonly options: RecoveringOptions;
-  private readonly helper: Helper;
+  readonly helper: Helper;
   /** name of the volume, which is to hold the base backup */
   readonly volume: string;
   /** resolves when the server that accepts connections has ended */
@@ -95,7 +100,7 @@ export class RecoveringServer {
           wal: [{ ...readOnlyMount(spoolMount, exchange.files), target: '/lifeboat/wal' }],
           wanted: [{ mount: partOfSpool(spoolMount, exchange.wanted), target: '/lifeboat/wanted' }],
         }),
-        ...{ project, agent: id, runId, image, user: `${uid}:${gid}`, cpus: options.cpus },
+        ...{ project, agent: id, runId, image, user: `${uid}:${gid}`, ...options.limits },
       },
     );
     try {
@@ -113,6 +118,18 @@ export class RecoveringServer {
     }
   }
 
+  /** Refuses an image that cannot read the data of a server, see {@link refuseOtherMajor}. */
+  refuseOtherMajor(versionNumber: number): Promise<void> {
+    const { agent, signal } = this.options;
+    return refuseOtherMajor(agent.engine, this.helper.id, versionNumber, signal);
+  }
+
+  /** Returns which server the recovered data is of. The server must not run. @throws PG_RESTORE_FAILED; EXEC_FAILED */
+  async identity(): Promise<ReturnType<typeof identityOf>> {
+    const { stdout } = await this.exec(['sh', '-c', CONTROL_SCRIPT, DATA]);
+    return identityOf(stdout);
+  }
+
   /**
    * Checks the restored base backup against its manifest with `pg_verifybackup`. Call it before the recovery, which
    * changes files. Its WAL is not there yet, and is checked as it is replayed.
@@ -120,13 +137,12 @@ export class RecoveringServer {
    * @throws PG_RESTORE_FAILED with the words of the program if a file is missing, superfluous or different
    */
   async verifyBase(): Promise<PointCheck> {
-    const { agent, signal } = this.options;
-    const argv = ['sh', '-c', VERIFY_SCRIPT, DATA];
-    const options = { argv, heartbeat: HEARTBEAT_S, check: false, signal };
-    const { exitCode, stderr } = await execText(agent.engine, this.helper.id, options);
+    const { exitCode, stderr } = await this.exec(['sh', '-c', VERIFY_SCRIPT, DATA], { check: false });
     const name = 'pg_verifybackup';
-    if (exitCode === NOT_THERE)
-      return { name, ok: true, detail: 'not checked: the program or the manifest is not there' };
+    if (exitCode === NO_PROGRAM)
+      return { name, ok: true, skipped: true, detail: 'not checked: the image does not have the program' };
+    // Every base backup is stored with its manifest.
+    if (exitCode === NO_MANIFEST) return { name, ok: false, detail: 'the base backup has no manifest' };
     if (exitCode === 0) return { name, ok: true, detail: 'every file is as in the manifest of the base backup' };
     const words = stderr.trim().split('\n').slice(0, 4).join(' · ');
     throw new LifeboatError('PG_RESTORE_FAILED', `pg_verifybackup refuses the restored base backup: ${words}`, {
@@ -143,9 +159,9 @@ export class RecoveringServer {
   async recover(target: RecoveryTarget, onLine: (line: string) => void): Promise<Recovered> {
     const first = await this.attempt(target, onLine);
     if (first !== 'ended early') return first;
-    if (target.target && isMarker(target.target)) {
+    if (target.target && target.mustReach) {
       throw new LifeboatError('PITR_TIME', `the stored WAL does not have ${describeTarget(target.target)}`, {
-        hint: 'Check its name or number. Older windows and other timelines may have it: add --timeline.',
+        hint: 'Nothing in use was changed. Check its name or number.',
       });
     }
     // The target is inside the window, and nothing was committed between the last transaction and it.
@@ -158,11 +174,12 @@ export class RecoveringServer {
   /**
    * Starts the recovered server for connections from its own address, which only containers in its network can make.
    *
-   * @returns the server as a source
+   * @returns the server as a source, to use as the superuser
    * @throws PG_RESTORE_FAILED
    */
   async serve(planned: PostgresSource, databases: string[] | undefined): Promise<PostgresSource> {
     const { agent, image, signal } = this.options;
+    const user = await superuserOf(agent.engine, this.helper.id, signal);
     const address = { listen_addresses: '127.0.0.1', port: '5432', hot_standby: 'on' };
     const settings = { ...SETTINGS, ...Object.fromEntries(targetSettings(undefined)), ...address };
     const { ready, ended, messages } = await this.begin(SERVE_SCRIPT, settings, () => undefined);
@@ -170,7 +187,7 @@ export class RecoveringServer {
     if (!(await Promise.race([ready.then(() => true), ended.then(() => false)])))
       throw messages.failure('did not start');
     signal.throwIfAborted();
-    const { name, project, service, schedule, keep, user, excludeTableData } = planned;
+    const { name, project, service, schedule, keep, excludeTableData } = planned;
     return {
       kind: 'postgres',
       ...{ name, project, service, schedule, keep, user, excludeTableData, imageId: image, port: 5432 },
@@ -183,8 +200,7 @@ export class RecoveringServer {
 
   /** Ends what {@link serve} started, so that the volume holds a server that was shut down cleanly. */
   async stopServing(): Promise<void> {
-    const { agent, signal } = this.options;
-    await this.shutDown(agent.engine, signal);
+    await this.shutDown();
     await this.serving;
   }
 
@@ -194,10 +210,9 @@ export class RecoveringServer {
   }
 
   private async attempt(
-    { target, timeline, end }: RecoveryTarget,
+    { target, timeline, end, lastRecord }: RecoveryTarget,
     onLine: (line: string) => void,
   ): Promise<Recovered | 'ended early'> {
-    const { agent, signal } = this.options;
     const settings = {
       ...SETTINGS,
       ...Object.fromEntries(targetSettings(target)),
@@ -206,20 +221,20 @@ export class RecoveringServer {
     const { ready, ended, messages } = await this.begin(START_SCRIPT, settings, onLine);
     const isReady = await Promise.race([ready.then(() => true), ended.then(() => false)]);
     if (!isReady) return messages.outcome(false);
-    await this.shutDown(agent.engine, signal);
+    await this.shutDown();
     if ((await ended) !== 0) throw messages.failure('did not shut down cleanly');
     const outcome = messages.outcome(true);
-    if (outcome !== 'ended early' && outcome.at === 'end') messages.refuseShort(end, this.options.segmentSize);
+    if (outcome !== 'ended early' && outcome.at === 'end')
+      messages.refuseShort(await lastRecord(), end, this.options.segmentSize);
     return outcome;
   }
 
   /** Runs a script that becomes the server. `ended` resolves to its exit status. */
   private async begin(script: string, settings: Readonly<Record<string, string>>, onLine: (line: string) => void) {
     const { agent, signal } = this.options;
-    const options = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const messages = new Messages(onLine);
     const command = await execStream(agent.engine, this.helper.id, {
-      argv: ['sh', '-c', script, DATA, ...options],
+      argv: ['sh', '-c', script, DATA, ...asOptions(settings)],
       env: { FETCH: FETCH_SCRIPT },
       heartbeat: HEARTBEAT_S,
       onStderr: (chunk) => messages.add(chunk),
@@ -233,8 +248,12 @@ export class RecoveringServer {
     return { ready: messages.ready, ended, messages };
   }
 
-  private async shutDown(engine: Engine, signal: AbortSignal): Promise<void> {
-    const argv = ['sh', '-c', `${TOOLS}; exec pg_ctl stop --pgdata="$0" --mode=fast --wait --timeout=86400`, DATA];
-    await execText(engine, this.helper.id, { argv, heartbeat: HEARTBEAT_S, signal });
+  private async shutDown(): Promise<void> {
+    await this.exec(['sh', '-c', `${TOOLS}; exec pg_ctl stop --pgdata="$0" --mode=fast --wait --timeout=86400`, DATA]);
+  }
+
+  private exec(argv: string[], more: { check?: boolean } = {}): ReturnType<typeof execText> {
+    const { agent, signal } = this.options;
+    return execText(agent.engine, this.helper.id, { argv, heartbeat: HEARTBEAT_S, signal, ...more });
   }
 }

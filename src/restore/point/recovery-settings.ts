@@ -17,27 +17,48 @@ cp "/lifeboat/wal/$1" "$2" || exit 255
 `;
 
 /**
- * Starts the server. The settings that a standby's memory depends on are those of the primary, as the control file has
- * them, because transactions that were prepared there need as much space here (Postgres docs, 26.4.3).
+ * Runs the server without the settings of `ALTER SYSTEM`, which apply with any `config_file` and are not those of a
+ * recovery. They come back when the server has ended.
+ *
+ * Prepared transactions need space in the server's memory. The control file says how much the primary had when the base
+ * backup was made, and it may have got more since.
  */
+const run = (server: string, database = '') => `of() { pg_controldata -D "$data" | sed -n "s/^$1 setting: *//p"; }
+prepared=$(of max_prepared_xacts); [ "\${prepared:-0}" -gt 1000 ] || prepared=1000
+auto=$data/postgresql.auto.conf; [ ! -e "$auto" ] || mv -f "$auto" "$auto.lifeboat" || exit 1
+${server} -D "$data" "$@" -c max_prepared_transactions="$prepared" -c max_locks_per_transaction="$(of max_locks_per_xact)" \\
+  -c max_connections="$(of max_connections)" -c max_worker_processes="$(of max_worker_processes)" \\
+  -c max_wal_senders="$(of max_wal_senders)" ${database}
+status=$?; [ ! -e "$auto.lifeboat" ] || mv -f "$auto.lifeboat" "$auto" || exit 1
+exit $status`;
+
+/** Recovers the server. */
 export const START_SCRIPT = `${TOOLS}; data=$0; umask 077; export LC_ALL=C
 printf '%s' "$FETCH" > ${RUNTIME}/fetch && : > ${RUNTIME}/postgresql.conf && : > ${RUNTIME}/pg_ident.conf &&
 echo 'local all all trust' > ${RUNTIME}/pg_hba.conf && : > "$data/recovery.signal" && rm -f "$data/standby.signal" || exit 1
-of() { pg_controldata -D "$data" | sed -n "s/^$1 setting: *//p"; }
-exec postgres -D "$data" "$@" -c max_connections="$(of max_connections)" \\
-  -c max_worker_processes="$(of max_worker_processes)" -c max_wal_senders="$(of max_wal_senders)" \\
-  -c max_prepared_transactions="$(of max_prepared_xacts)" -c max_locks_per_transaction="$(of max_locks_per_xact)"`;
+${run('postgres')}`;
 
-/** Status of {@link VERIFY_SCRIPT} if the image does not have the program, or the base backup no manifest. */
-export const NOT_THERE = 127;
+/** Status of {@link VERIFY_SCRIPT} if the image does not have the program. */
+export const NO_PROGRAM = 127;
+/** Status of {@link VERIFY_SCRIPT} if the base backup has no manifest, or one that cannot be read. */
+export const NO_MANIFEST = 126;
 
 /** Checks a base backup against its manifest, without the WAL, which the base backup does not hold. */
-export const VERIFY_SCRIPT = `${TOOLS}; command -v pg_verifybackup >/dev/null && [ -r "$0/backup_manifest" ] || exit ${NOT_THERE}
+export const VERIFY_SCRIPT = `${TOOLS}; [ -r "$0/backup_manifest" ] || exit ${NO_MANIFEST}
+command -v pg_verifybackup >/dev/null || exit ${NO_PROGRAM}
 export LC_ALL=C; exec pg_verifybackup --no-parse-wal --quiet "$0"`;
 
-export const SERVE_SCRIPT = `${TOOLS}; export LC_ALL=C
+/** Starts the recovered server. */
+export const SERVE_SCRIPT = `${TOOLS}; data=$0; export LC_ALL=C
 printf 'local all all trust\\nhost all all 127.0.0.1/32 trust\\n' > ${RUNTIME}/pg_hba.conf || exit 1
-data=$0; exec postgres -D "$data" "$@"`;
+${run('postgres')}`;
+
+/** Runs the commands of stdin as the role that made the server, whatever its name is. The server must not run. */
+export const SINGLE_SCRIPT = `${TOOLS}; data=$0; export LC_ALL=C
+${run('postgres --single', 'template1')}`;
+
+/** Prints what the control file says. */
+export const CONTROL_SCRIPT = `${TOOLS}; export LC_ALL=C; exec pg_controldata -D "$0"`;
 
 /** None of the server's own configuration applies: it may name files, libraries and addresses that are not there. */
 export const SETTINGS: Readonly<Record<string, string>> = {

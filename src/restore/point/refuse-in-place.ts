@@ -1,5 +1,7 @@
 import path from 'node:path';
 import { LifeboatError } from '../../base/errors.ts';
+import { placeInContainer } from '../../docker/container-file.ts';
+import type { Engine } from '../../docker/engine.ts';
 import type { PostgresSource, VolumeSource } from '../../plan/model.ts';
 import { formatBoth } from '../../report/format.ts';
 import type { RecordedBase } from '../../sources/postgres/base-source.ts';
@@ -44,6 +46,22 @@ export function refuseMountsInside({ mounts, containerName }: PostgresSource, { 
     `${containerName} mounts ${inside.destination} inside its data directory, so that cannot be exchanged as a whole`,
     { hint: 'Use --to-volume. Nothing was changed.' },
   );
+}
+
+/**
+ * Returns where the WAL of a server is, if `pg_wal` in its data directory is a link. POSTGRES_INITDB_WALDIR makes one.
+ *
+ * @throws ENGINE_*
+ */
+export async function linkedWal(
+  engine: Pick<Engine, 'archive'>,
+  { containerId }: PostgresSource,
+  { mount }: VolumeSource,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const file = path.posix.join(mount.destination, mount.directory ?? '', 'pg_wal');
+  const place = await placeInContainer(engine, containerId, file, { signal });
+  return place === undefined || place.path === file ? undefined : place.path;
 }
 
 /**

@@ -64,9 +64,9 @@ export async function restoreToPoint(deps: ToVolumeDeps, request: PointRequest):
     const directory = path.join(deps.spool, id);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     try {
-      const amcheck = await amcheckOf(deps, request.source);
+      const planned = await ofPlan(deps, request.source);
       const recovery = { repository, start, id, journal, directory, volume: request.toVolume };
-      const { server, ...done } = await recoverInto(deps, { ...request, ...amcheck }, recovery);
+      const { server, ...done } = await recoverInto(deps, { ...request, ...planned }, recovery);
       await server.remove();
       return { ...done, durationMs: deps.now().getTime() - begun.getTime() };
     } catch (error) {
@@ -84,11 +84,15 @@ export async function restoreToPoint(deps: ToVolumeDeps, request: PointRequest):
   }
 }
 
-/** Returns how to check the recovered data of a source. A source that is not in the plan is not checked. */
-async function amcheckOf({ plan }: Pick<RunDeps, 'plan'>, source: string): Promise<Pick<RecoveryRequest, 'amcheck'>> {
+/** Returns what the plan says of a source. The data of a source that is not in the plan is not checked. */
+async function ofPlan(
+  { plan }: Pick<RunDeps, 'plan'>,
+  source: string,
+): Promise<Pick<RecoveryRequest, 'amcheck' | 'presentImage'>> {
   const { sources = [] } = await plan().catch((): Partial<Plan> => ({}));
   const planned = sources.find((one) => one.kind === 'postgres' && one.name === source);
-  return planned?.kind === 'postgres' ? { amcheck: { planned, limitMs: AMCHECK_MS } } : {};
+  if (planned?.kind !== 'postgres') return {};
+  return { presentImage: planned.imageId, amcheck: { planned, limitMs: AMCHECK_MS } };
 }
 
 /** @throws TREE_TARGET_NOT_EMPTY */

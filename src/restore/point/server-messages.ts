@@ -1,6 +1,6 @@
 import { LifeboatError } from '../../base/errors.ts';
 import { LineBuffer } from '../../docker/lines.ts';
-import { parseLsn } from '../../store/wal/names.ts';
+import { formatLsn, parseLsn } from '../../store/wal/names.ts';
 
 /** The end of a recovery. */
 export interface Recovered {
@@ -48,12 +48,15 @@ export class Messages {
   /**
    * Refuses a recovery that was to replay all of the stored WAL and stopped before it: a record was damaged.
    *
+   * @param last the position of the last record of the stored WAL that is whole; undefined if that is unknown
    * @param end the end of the stored WAL. It may be inside a record, or right after a segment that holds little
    * @throws PG_RESTORE_FAILED
    */
-  refuseShort(end: string, segmentSize: number): void {
-    if (this.redone === undefined || parseLsn(this.redone) + 2n * BigInt(segmentSize) >= parseLsn(end)) return;
-    throw new LifeboatError('PG_RESTORE_FAILED', `the server replayed the WAL to ${this.redone}, and not to ${end}`, {
+  refuseShort(last: bigint | undefined, end: string, segmentSize: number): void {
+    const needed = last ?? parseLsn(end) - 2n * BigInt(segmentSize);
+    if (this.redone === undefined || parseLsn(this.redone) >= needed) return;
+    const to = last === undefined ? end : formatLsn(last);
+    throw new LifeboatError('PG_RESTORE_FAILED', `the server replayed the WAL to ${this.redone}, and not to ${to}`, {
       hint: 'Run `lifeboat check --read-data` to find damaged WAL. Recover to a time before that position instead.',
     });
   }

@@ -20,7 +20,7 @@ interface ServingRun {
  * Starts a recovered server, and calls `work` with tools that may do everything on it. Only containers in the network
  * of its helper reach the server. Afterwards the server is shut down, and its helper stays.
  *
- * @param planned the source that was recovered: its role is asked who the superuser is
+ * @param planned the source that was recovered
  * @throws PG_RESTORE_FAILED if the server does not start; PG_*, HELPER_FAILED; what `work` throws
  */
 export async function withServing<T>(
@@ -31,24 +31,10 @@ export async function withServing<T>(
 ): Promise<T> {
   const source = await server.serve(planned, undefined);
   const application = applicationName(run.agent.project, run.runId);
-  const openAs = (user: string) => openAnswering(() => openTools({ ...run, source: { ...source, user }, application }));
   try {
-    const superuser = await using(openAs(source.user), async (tools) => {
-      // The role that initdb creates has this OID, whatever its name is (pg_authid.dat).
-      const control = await tools.control();
-      return control.one<{ name: string }>('SELECT rolname AS name FROM pg_roles WHERE oid = 10');
-    });
-    return await using(openAs(superuser.name), (tools) => work(tools, source));
+    const tools = await openAnswering(() => openTools({ ...run, source, application }));
+    return await work(tools, source).finally(() => tools.close());
   } finally {
     await server.stopServing();
-  }
-}
-
-async function using<T>(opening: Promise<Tools>, work: (tools: Tools) => Promise<T>): Promise<T> {
-  const tools = await opening;
-  try {
-    return await work(tools);
-  } finally {
-    await tools.close();
   }
 }

@@ -6,7 +6,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import type { PlannedSource, PostgresSource } from '../../plan/model.ts';
 import { capturePostgres } from '../../sources/postgres/postgres-source.ts';
 import type { CaptureContext, CapturedTree, Source } from '../../sources/source.ts';
-import { type Aim, findStart, type PointDeps, type Start } from './find-start.ts';
+import { type Aim, findReadableStart, type PointDeps, type Start } from './find-start.ts';
 import { type RecoverDeps, recoverInto } from './recover-into.ts';
 import { describeTarget } from './target.ts';
 
@@ -43,10 +43,10 @@ export async function snapshotOfPoint(deps: PointSnapshotDeps, request: PointSna
     });
   };
   await plan();
-  const start = await findStart(await deps.repository(), request, await deps.remembered(source));
+  const { start } = await findReadableStart(deps, request);
   const isTime = target !== 'latest' && 'date' in target;
   // Nobody knows the time of a position before the recovery.
-  const at = isTime ? target.date.toISOString() : start.window.to;
+  const at = isTime ? target.date.toISOString() : (start.marker?.time.toISOString() ?? start.window.to);
   const capturer = deps.capturerWith((planned, context) =>
     recoveredSource(deps, planned as PostgresSource, { request, context, start }),
   );
@@ -79,7 +79,8 @@ function recoveredSource(
       const directory = path.join(path.dirname(context.spool), 'recovery');
       await mkdir(directory, { mode: 0o700 });
       const recovery = { repository, start, id: run.run.id, journal, directory };
-      const { server } = await recoverInto({ agent, treeStore, log: context.log }, request, recovery);
+      const asked = { ...request, presentImage: planned.imageId };
+      const { server } = await recoverInto({ agent, treeStore, log: context.log }, asked, recovery);
       try {
         const { database } = request;
         const recovered = await server.serve(planned, database === undefined ? undefined : [database]);

@@ -3,19 +3,23 @@ import { chmod, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LifeboatError } from '../../base/errors.ts';
+import { hasCode, LifeboatError } from '../../base/errors.ts';
 import type { ObjectRef } from '../../store/objects/manifest.ts';
 import { fetchFile } from '../../store/objects/objects.ts';
-import { parseSegmentName, segmentName } from '../../store/wal/names.ts';
+import { parseLsn, parseSegmentName, segmentAt, segmentName, startOf } from '../../store/wal/names.ts';
 import type { PartialSegment } from '../../store/wal/page.ts';
-import type { WalLog, WalRepository } from '../../store/wal/read-log.ts';
-import { parseHistoryName } from '../../store/wal/timelines.ts';
+import { readWalLogs, type WalLog, type WalRepository } from '../../store/wal/read-log.ts';
+import { RecordScanner } from '../../store/wal/records.ts';
+import { parseHistoryName, timelineAt } from '../../store/wal/timelines.ts';
+import type { Window } from '../../store/wal/windows.ts';
 
 /** Segments that are fetched before they are asked for. */
 const AHEAD = 4;
 /** Segments that stay after a later one was asked for: recovery may read one twice. */
 const BEHIND = 2;
 const LOOK_MS = 25;
+/** The segments at the end of the WAL in which its last record is looked for. */
+const MAX_LAST = 4;
 
 /** A directory that a recovering server shares with the agent. */
 export interface WalExchange {
@@ -33,7 +37,7 @@ export class WalServer {
   /** number of segments that the server has asked for and got */
   served = 0;
   private readonly repository: WalRepository;
-  private readonly log: WalLog;
+  private log: WalLog;
   private readonly exchange: WalExchange;
   private readonly fetching = new Map<string, Promise<void>>();
 
@@ -83,6 +87,32 @@ export class WalServer {
     await this.removeBefore(segment.number - BEHIND);
   }
 
+  /**
+   * Returns the position of the last record before the end of a window of which every byte is stored; undefined if
+   * none of the last segments says it.
+   */
+  async lastRecord({ toLsn, timeline }: Pick<Window, 'toLsn' | 'timeline'>, signal: AbortSignal) {
+    const { segmentSize, histories } = this.log.wal;
+    const end = parseLsn(toLsn);
+    const history = { timeline, lineage: histories.get(timeline) ?? [] };
+    const last = segmentAt(end - 1n, segmentSize);
+    // A record can be longer than a segment.
+    for (let first = last; first > last - MAX_LAST && first >= 0; first--) {
+      const records = new RecordScanner(startOf(first, segmentSize), () => undefined);
+      for (let number = first; number <= last; number++) {
+        const name = segmentName({ timeline: timelineAt(number, history, segmentSize), number }, segmentSize);
+        if (!this.isStored(name)) return undefined;
+        await this.fetch(name, signal);
+        const left = Number(end - startOf(number, segmentSize));
+        const content = createReadStream(path.join(this.exchange.files, name), { end: left - 1 });
+        for await (const chunk of content) records.add(chunk as Buffer);
+      }
+      records.end();
+      if (records.last !== undefined) return records.last;
+    }
+    return undefined;
+  }
+
   private isStored(name: string): boolean {
     const { segments, histories, partials } = this.log;
     return segments.has(name) || histories.has(name) || partials.has(name);
@@ -99,15 +129,29 @@ export class WalServer {
   }
 
   private async fetchNow(name: string, signal: AbortSignal): Promise<void> {
-    const { segments, histories, partials, wal } = this.log;
-    const beginning = partials.get(name);
     const partial = path.join(this.exchange.files, `.${name}`);
-    await rm(partial, { force: true });
-    const stored = segments.get(name) ?? histories.get(name);
-    if (stored) await this.fetchObject(stored, partial, signal, wal.segmentSize);
-    else if (beginning) await this.assemble(beginning, partial, signal);
+    try {
+      await this.fetchTo(partial, name, signal);
+    } catch (error) {
+      if (!hasCode(error, 'OBJECT_MISSING') || !this.log.partials.has(name)) throw error;
+      // The receiver has stored more of the segment since the log was read, and has removed these parts.
+      const logs = await readWalLogs(this.repository, this.log.place.source, signal);
+      const now = logs.find(({ place }) => place.systemId === this.log.place.systemId);
+      if (!now) throw error;
+      this.log = now;
+      await this.fetchTo(partial, name, signal);
+    }
     await chmod(partial, 0o644);
     await rename(partial, path.join(this.exchange.files, name));
+  }
+
+  private async fetchTo(file: string, name: string, signal: AbortSignal): Promise<void> {
+    const { segments, histories, partials, wal } = this.log;
+    const stored = segments.get(name) ?? histories.get(name);
+    const beginning = partials.get(name);
+    await rm(file, { force: true });
+    if (stored) await this.fetchObject(stored, file, signal, wal.segmentSize);
+    else if (beginning) await this.assemble(beginning, file, signal);
   }
 
   private fetchObject(ref: ObjectRef, file: string, signal: AbortSignal, maxSize: number): Promise<void> {

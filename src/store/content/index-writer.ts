@@ -1,7 +1,7 @@
 import { rename } from 'node:fs/promises';
 import { errorInfo, LifeboatError } from '../../base/errors.ts';
 import { decodeIndexEntry, encodeIndexEntry, type IndexEntry, MAX_LINE } from '../filesystem/index-file.ts';
-import { PACK_KEY, valueAfter } from '../filesystem/read-index.ts';
+import { decodePart, encodePart } from '../filesystem/index-part.ts';
 import { LineLog, type LineRange, type Lines, readRange } from './line-log.ts';
 
 /** The error for an entry whose line no restore could read. */
@@ -41,7 +41,28 @@ export class IndexWriter implements Lines {
   async addParts(range: LineRange | undefined): Promise<void> {
     if (!range) return;
     for await (const line of readRange(range)) {
-      this.usedPacks.add(valueAfter(line, PACK_KEY, 32) ?? '');
+      // Written anew, like the line of a file: a forged line may be read in two ways, if it has a key twice.
+      const part = decodePart(line);
+      const text = encodePart(part);
+      this.usedPacks.add(part.pack);
+      this.log.add(text, Buffer.byteLength(text));
+      if (this.log.full) await this.log.flush();
+    }
+  }
+
+  /** Returns the entry whose line begins at an offset, and the offset after that line. */
+  async entryAt(offset: number): Promise<{ entry: IndexEntry; end: number }> {
+    const line = await this.log.lineAt(offset);
+    if (!line) throw new LifeboatError('INTERNAL', 'the index being written cannot be read');
+    return { entry: decodeIndexEntry(line), end: offset + line.length + 1 };
+  }
+
+  /** Adds the lines of `count` parts again, which are in the index already, from an offset on. */
+  async repeatParts(offset: number, count = 0): Promise<void> {
+    for (let i = 0, at = offset; i < count; i++) {
+      const line = await this.log.lineAt(at);
+      if (!line) throw new LifeboatError('INTERNAL', 'the index being written cannot be read');
+      at += line.length + 1;
       this.log.add(`${line.toString('utf8')}\n`, line.length + 1);
       if (this.log.full) await this.log.flush();
     }

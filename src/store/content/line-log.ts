@@ -32,6 +32,8 @@ export class LineLog implements Lines {
   readonly path: string;
   private readonly handle: FileHandle;
   private pending: string[] = [];
+  /** offsets of the pending lines, bytes */
+  private starts: number[] = [];
   private pendingBytes = 0;
   private flushed = 0;
 
@@ -50,6 +52,7 @@ export class LineLog implements Lines {
   add(line: string, bytes = Buffer.byteLength(line)): number {
     const offset = this.end;
     this.pending.push(line);
+    this.starts.push(offset);
     this.pendingBytes += bytes;
     return offset;
   }
@@ -67,6 +70,7 @@ export class LineLog implements Lines {
   async flush(): Promise<void> {
     const data = Buffer.from(this.pending.join(''));
     this.pending = [];
+    this.starts = [];
     this.pendingBytes = 0;
     for (let done = 0; done < data.length; ) {
       done += (await this.handle.write(data, done, data.length - done, this.flushed + done)).bytesWritten;
@@ -75,7 +79,11 @@ export class LineLog implements Lines {
   }
 
   async lineAt(offset: number): Promise<Buffer | undefined> {
-    if (offset >= this.flushed) await this.flush();
+    // From memory: lines that refer to their neighbours would make each of them a write of its own.
+    if (offset >= this.flushed) {
+      const line = this.pending[indexOf(this.starts, offset)];
+      return line === undefined ? undefined : Buffer.from(line.slice(0, -1));
+    }
     return readLineAt(this.handle, offset);
   }
 
@@ -90,6 +98,46 @@ export class LineLog implements Lines {
   async remove(): Promise<void> {
     await this.handle.close().catch(() => {});
     await unlink(this.path).catch(() => {});
+  }
+}
+
+/** Returns the place of a number in ascending numbers; -1 if it is not there. */
+function indexOf(numbers: readonly number[], wanted: number): number {
+  let [from, to] = [0, numbers.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if ((numbers[middle] as number) < wanted) from = middle + 1;
+    else to = middle;
+  }
+  return numbers[from] === wanted ? from : -1;
+}
+
+/** Yields the lines of a file without their line feeds, from the last to the first. */
+export async function* linesBackwards(path: string): AsyncGenerator<string> {
+  const handle = await open(path, 'r');
+  try {
+    let rest = Buffer.alloc(0);
+    for (let end = (await handle.stat()).size; end > 0; ) {
+      const length = Math.min(end, FLUSH_SIZE);
+      const chunk = Buffer.alloc(length);
+      for (let done = 0; done < length; ) {
+        const { bytesRead } = await handle.read(chunk, done, length - done, end - length + done);
+        if (bytesRead === 0) throw new Error(`${path} was cut`);
+        done += bytesRead;
+      }
+      end -= length;
+      const data = Buffer.concat([chunk, rest]);
+      // The beginning of the first line is in an earlier chunk, unless the file begins here.
+      const first = end === 0 ? 0 : data.indexOf(10) + 1;
+      if (first === 0 && end > 0) {
+        rest = data;
+        continue;
+      }
+      rest = data.subarray(0, first);
+      yield* data.toString('utf8', first).split('\n').slice(0, -1).reverse();
+    }
+  } finally {
+    await handle.close();
   }
 }
 

@@ -18,8 +18,12 @@ const PACK_SIZE = 64 * 1024 * 1024;
 /** or this many contents: readers hold the directory of a pack in memory. */
 const PACK_ENTRIES = 4096;
 
-/** A pack holds either whole files or parts of large files, because their names could collide. */
-type Kind = 'files' | 'parts';
+/**
+ * A pack holds either whole files or parts of large files, because their names could collide. Parts go into one of two
+ * packs: a file decides by its first part whether its parts are worth compressing. If text and media alternated in one
+ * pack, each change between them would have to end it, and thousands of files would make thousands of packs.
+ */
+type Kind = 'files' | 'compressed parts' | 'plain parts';
 
 interface Waiting {
   entry: string;
@@ -43,6 +47,8 @@ export class PackWriter {
   private readonly options: PackWriterOptions;
   private readonly refs: PackRef[] = [];
   private readonly filling = new Map<Kind, Filling>();
+  /** where the parts of the present file go */
+  private partsKind: Kind = 'plain parts';
   /** the one pack that is complete but not stored yet while the next one is filled */
   private finishing: { stream: PackStream; stored: Promise<PackRef> } | undefined;
 
@@ -56,19 +62,16 @@ export class PackWriter {
   }
 
   /**
-   * Adds a part of a large file. `isFirst`: the first one of its file. It decides whether the parts of the file go into
-   * a pack that is compressed.
+   * Adds a part of a large file. `isFirst`: the first one of its file, see {@link Kind}.
    */
   async addPart(content: PackContent, isFirst: boolean): Promise<Placed> {
-    const stream = this.filling.get('parts')?.stream;
-    if (isFirst && stream && stream.isCompressed !== isCompressible(content.bytes)) await this.close('parts');
-    return this.put('parts', content, ({ entries }) => String(entries));
+    if (isFirst) this.partsKind = isCompressible(content.bytes) ? 'compressed parts' : 'plain parts';
+    return this.put(this.partsKind, content, ({ entries }) => String(entries));
   }
 
   /** Waits until everything is stored, and returns the packs. */
   async finish(): Promise<PackRef[]> {
-    await this.close('files');
-    await this.close('parts');
+    for (const kind of [...this.filling.keys()]) await this.close(kind);
     await this.awaitStored();
     return this.refs;
   }
@@ -90,17 +93,18 @@ export class PackWriter {
     if (filling.stream) await filling.stream.append(placed.entry, content);
     else {
       filling.waiting.push({ entry: placed.entry, content });
-      if (filling.bytes >= SAMPLE_SIZE) await this.begin(filling);
+      if (filling.bytes >= SAMPLE_SIZE) await this.begin(kind, filling);
     }
     if (filling.bytes >= PACK_SIZE || filling.entries >= PACK_ENTRIES) await this.close(kind);
     return placed;
   }
 
-  private async begin(filling: Filling): Promise<PackStream> {
+  private async begin(kind: Kind, filling: Filling): Promise<PackStream> {
     const { prefix, ...rest } = this.options;
     const { id, waiting } = filling;
-    const sample = Buffer.concat(waiting.map(({ content }) => content.bytes));
-    const stream = new PackStream({ ...rest, id, key: `${prefix}${id.slice(0, 2)}/${id}.zip` }, sample);
+    const sample = () => Buffer.concat(waiting.map(({ content }) => content.bytes));
+    const isCompressed = kind === 'files' ? isCompressible(sample()) : kind === 'compressed parts';
+    const stream = new PackStream({ ...rest, id, key: `${prefix}${id.slice(0, 2)}/${id}.zip` }, isCompressed);
     filling.stream = stream;
     for (const { entry, content } of waiting) await stream.append(entry, content);
     filling.waiting = [];
@@ -110,7 +114,7 @@ export class PackWriter {
   private async close(kind: Kind): Promise<void> {
     const filling = this.filling.get(kind);
     if (!filling) return;
-    const stream = filling.stream ?? (await this.begin(filling));
+    const stream = filling.stream ?? (await this.begin(kind, filling));
     await this.complete(stream);
     this.filling.delete(kind);
   }

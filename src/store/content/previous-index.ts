@@ -18,10 +18,10 @@ export interface PreviousEntry {
   parts?: PartLines;
 }
 
-/** Returns the content of a previous entry; undefined if it has none, or its packs cannot be reused. */
-export function contentOf({ entry, parts, usable }: PreviousEntry): Content | undefined {
+/** Returns the content of a previous entry, whether its packs can be reused or not; undefined if it has none. */
+export function contentOf({ entry, parts }: PreviousEntry): Content | undefined {
   const { size, sha256, ranges, pack, entry: name, sqlite } = entry;
-  if (!usable || size === undefined || sha256 === undefined) return undefined;
+  if (size === undefined || sha256 === undefined) return undefined;
   const placed = pack === undefined || name === undefined ? {} : { pack, entry: name };
   const state = sqlite === undefined ? {} : { sqlite };
   return { size, sha256, ...(ranges && { ranges }), ...state, ...placed, ...(parts && { parts }) };
@@ -47,7 +47,7 @@ async function openKnown(
     if (!table) throw new Error('the table in the spool is not complete');
     return { ...rest, table, packs: await KnownPacks.open(packs) };
   } catch (error) {
-    table?.close();
+    await table?.close();
     const why = errorInfo(error).message;
     warnings.push(`the contents of earlier snapshots are not known, so some may be stored again: ${why}`);
     return undefined;
@@ -113,7 +113,7 @@ export class PreviousIndex {
         if (pack && pack.size === size) available.set(pack.id, pack);
       }
     } catch (error) {
-      more?.table.close();
+      await more?.table.close();
       throw error;
     }
     const lost = previous.packs.length - available.size;
@@ -173,7 +173,7 @@ export class PreviousIndex {
 
   async close(): Promise<void> {
     await this.lines?.return(undefined);
-    this.table?.close();
+    await this.table?.close();
   }
 
   private async advance(lines: AsyncGenerator<IndexLine>): Promise<void> {

@@ -6,6 +6,11 @@ import { EMPTY_ZIP, headersSize } from '../packs/zip.ts';
 /** Upper bound of the content that one run stores again for a source, bytes. */
 const AT_ONCE = 256 * 1024 * 1024;
 
+/** A source that has more packs than this, */
+const MANY_SMALL = 1000;
+/** each smaller than this, gets them merged. Bytes of the zip. */
+const SMALL = 8 * 1024 * 1024;
+
 /** When packs are renewed. */
 export interface RenewalRule {
   /** share of the bytes of a source's packs that may be unused, 0 to 1 */
@@ -48,6 +53,9 @@ interface Renewal {
  * A pack that an older snapshot uses stays, because storing its content twice frees nothing while that snapshot exists.
  * The packs with the smallest share in use come first, until few enough bytes are unused.
  *
+ * Very many small packs are merged as well, the smallest first, even if older snapshots use them. Each run of an hourly
+ * schedule adds one or two, and each costs requests. Content is merged once only, because the new pack is large.
+ *
  * @param packs the packs of the newest snapshot
  * @param useOf returns how many bytes of each of these packs any snapshot uses, by id; undefined: unknown
  */
@@ -58,25 +66,48 @@ export async function choosePacksToRenew(
   atOnce = AT_ONCE,
 ): Promise<Renewal> {
   const renewal: Renewal = { ids: new Set(), again: 0, packs: 0 };
+  await chooseUnused(renewal, packs, useOf, { rule, atOnce });
+  const small = packs.filter(({ plainSize }) => plainSize < SMALL).sort((a, b) => a.plainSize - b.plainSize);
+  const isMerging = small.length > MANY_SMALL && rule.maxUnused < 1;
+  for (const pack of isMerging ? small : []) if (!renewal.ids.has(pack.id) && !take(renewal, pack, atOnce)) break;
+  return renewal;
+}
+
+/** Returns the packs for which {@link choosePacksToRenew} may need to know what older snapshots use. */
+export function mayBeRenewed<Pack extends UsedPack>(packs: readonly Pack[], { minUse }: RenewalRule): Pack[] {
+  return packs.filter((pack) => shareOf(pack, pack.used) < minUse);
+}
+
+/** Adds a pack to those to renew. Returns false if that is too much for one run. */
+function take(renewal: Renewal, pack: UsedPack, atOnce: number): boolean {
+  const again = pack.used ?? pack.plainSize;
+  if (renewal.again + again > atOnce) return false;
+  renewal.ids.add(pack.id);
+  renewal.again += again;
+  renewal.packs += pack.size;
+  return true;
+}
+
+async function chooseUnused(
+  renewal: Renewal,
+  packs: readonly UsedPack[],
+  useOf: Parameters<typeof choosePacksToRenew>[1],
+  { rule, atOnce }: { rule: RenewalRule; atOnce: number },
+): Promise<void> {
   const total = packs.reduce((sum, { size }) => sum + size, 0);
   const tolerated = total * rule.maxUnused;
   // The newest snapshot alone is known without reading anything, and uses the least.
-  const suspects = packs.filter((pack) => shareOf(pack, pack.used) < rule.minUse);
-  if (unusedIn(packs, ({ used }) => used) <= tolerated || suspects.length === 0) return renewal;
+  const suspects = mayBeRenewed(packs, rule);
+  if (unusedIn(packs, ({ used }) => used) <= tolerated || suspects.length === 0) return;
   const use = await useOf(new Set(suspects.map(({ id }) => id)));
-  if (use === undefined) return renewal;
+  if (use === undefined) return;
   const most = (pack: UsedPack) => Math.max(pack.used ?? pack.plainSize, use.get(pack.id) ?? 0);
   const share = (pack: UsedPack) => shareOf(pack, most(pack));
   let unused = unusedIn(packs, (pack) => (shareOf(pack, pack.used) < rule.minUse ? most(pack) : pack.used));
   for (const pack of suspects.filter((one) => share(one) < rule.minUse).sort((a, b) => share(a) - share(b))) {
-    const again = pack.used ?? pack.plainSize;
-    if (unused <= tolerated || renewal.again + again > atOnce) break;
-    renewal.ids.add(pack.id);
-    renewal.again += again;
-    renewal.packs += pack.size;
+    if (unused <= tolerated || !take(renewal, pack, atOnce)) break;
     unused -= pack.size * (1 - share(pack));
   }
-  return renewal;
 }
 
 /** Returns the share of a pack that is in use, 0 to 1. */

@@ -1,8 +1,10 @@
+import { hash } from 'node:crypto';
 import type { FileStat } from '../filesystem/file-stat.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import type { TreePath } from '../filesystem/path.ts';
 import type { SmallRead } from '../filesystem/read-file.ts';
-import type { Content, PartLines } from './known.ts';
+import { HashTable } from '../known/hash-table.ts';
+import type { Content } from './known.ts';
 
 /** A name that the walk found, on its way into the index. Jobs finish in order; small files are read ahead. */
 export interface Job {
@@ -11,16 +13,11 @@ export interface Job {
   /** target of a symlink */
   target: TreePath | undefined;
   /** set if the file need not be read */
-  unchanged: Content | undefined;
+  unchanged?: Content | undefined;
+  /** set if nothing indicates that the file has changed, but its packs cannot all be reused */
+  former?: Content | undefined;
   /** set if a small file must be read */
   reading?: Promise<SmallRead>;
-}
-
-/** The first name of a file with several names. */
-export interface FirstLink {
-  entry: IndexEntry | undefined;
-  parts?: PartLines | undefined;
-  seen: number;
 }
 
 /** The time of all files of a tree that was made for its run: 2000-01-01, nanoseconds since 1970. */
@@ -36,7 +33,51 @@ export function isUnchanged(stat: FileStat, { size, mtime, ctime, ino }: IndexEn
   return size === stat.size && mtime === stat.mtime && ctime === stat.ctime && ino === stat.ino;
 }
 
-/** Returns a key that is the same for all names of a file. */
-export function linkKey(stat: FileStat): string {
-  return `${stat.dev}:${stat.ino}`;
+/** A value has the offset of a line, and how many names of its file were seen, below this number. */
+const NAMES = 65_536;
+
+/**
+ * Where the index lists the first names of files with several names. It takes 23 to 46 bytes for each such file. Names
+ * outside of the tree never appear, so most entries may have to stay until the end.
+ */
+export class FirstLinks {
+  private readonly table = new HashTable();
+  /** files whose first name is being read */
+  private readonly reading = new Set<string>();
+
+  /** Returns true if another name of the file is being read now. Otherwise, the caller reads this one. */
+  isRead(stat: FileStat): boolean {
+    const key = keyOf(stat);
+    if (this.reading.has(key) || this.find(stat) !== undefined) return true;
+    this.reading.add(key);
+    return false;
+  }
+
+  /** Records the line of a first name. `offset`: in the index, bytes. */
+  add(stat: FileStat, offset: number): void {
+    this.table.set(keyOf(stat), offset * NAMES + 1);
+  }
+
+  /** Returns the offset of the line of a first name, bytes. Undefined if there is none, or all names were seen. */
+  find(stat: FileStat): number | undefined {
+    const value = this.table.get(keyOf(stat)) ?? 0;
+    return value === 0 ? undefined : Math.floor(value / NAMES);
+  }
+
+  /** Counts another name. Once all were seen, a later file may have the same inode. */
+  see(stat: FileStat): void {
+    const key = keyOf(stat);
+    const value = (this.table.get(key) ?? 0) + 1;
+    this.table.set(key, value % NAMES >= Math.min(stat.nlink, NAMES - 1) ? 0 : value);
+  }
+
+  /** Forgets that a name was being read. */
+  wasRead(stat: FileStat): void {
+    this.reading.delete(keyOf(stat));
+  }
+}
+
+/** The same for all names of a file. */
+function keyOf({ dev, ino }: FileStat): string {
+  return hash('sha256', `${dev}:${ino}`);
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { decodeIndexEntry, encodeIndexEntry, type IndexEntry } from '../filesystem/index-file.ts';
 import type { IndexPart } from '../filesystem/index-part.ts';
 import { readLines } from '../filesystem/read-index.ts';
+import { linesBackwards } from './line-log.ts';
 
 const MEMORY_LIMIT = 16 * 1024 * 1024;
 
@@ -41,6 +42,13 @@ export class TaskLists<Part extends IndexPart = IndexPart> {
   /** Yields the entries of a list. */
   async *read(list: string): AsyncGenerator<IndexEntry> {
     for await (const line of this.linesOf(list)) yield decodeIndexEntry(line);
+  }
+
+  /** Yields the entries of a list, from the last to the first. */
+  async *readBackwards(list: string): AsyncGenerator<IndexEntry> {
+    const found = this.lists.get(list);
+    for (const line of found?.lines.toReversed() ?? []) yield decodeIndexEntry(line);
+    if (found?.file) for await (const line of linesBackwards(found.file)) yield decodeIndexEntry(line);
   }
 
   /** Yields the parts of a list. */

@@ -20,6 +20,7 @@ import type { TaskLists } from './task-lists.ts';
 const WORKERS = 6;
 /** Names of the lists that do not belong to a pack. */
 const EMPTY = 'empty';
+const DIRECTORIES = 'directories';
 const HARDLINKS = 'hardlinks';
 const SYMLINKS = 'symlinks';
 
@@ -33,7 +34,6 @@ export class Extraction {
   private readonly made: NewTree;
   private readonly parts: PartRestoring;
   private readonly packs: ReadonlyMap<string, PackRef>;
-  private readonly directories: IndexEntry[] = [];
   /** with a selection: maps the first name of a file, if it was not selected, to its first restored name */
   private readonly firstNames = new Map<TreePath, TreePath>();
   private readonly expected = { files: 0, bytes: 0 };
@@ -108,7 +108,7 @@ export class Extraction {
       await this.made.make(entry, ({ directory, name }) => directory.create(name));
       this.made.expect(entry);
     }
-    this.directories.push(entry);
+    await this.lists.add(DIRECTORIES, entry);
     this.result.entries++;
   }
 
@@ -238,14 +238,13 @@ export class Extraction {
    */
   private async finishDirectories(): Promise<void> {
     const { owner, signal } = this.options;
-    const directories = this.directories.reverse();
-    for (const entry of directories) {
+    for await (const entry of this.lists.readBackwards(DIRECTORIES)) {
       if (owner) this.made.finish(entry, (directory) => directory.chown(entry));
       await this.times.set(entry.path, entry.mtime);
     }
     await this.made.compare(signal);
     await this.made.finishTimes(this.times);
-    for (const entry of directories) {
+    for await (const entry of this.lists.readBackwards(DIRECTORIES)) {
       this.made.finish(entry, (directory) => directory.chmod(restoredMode(entry, owner)));
     }
   }

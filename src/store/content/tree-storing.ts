@@ -14,7 +14,7 @@ import { LineLog } from './line-log.ts';
 import { contentOf, type PreviousEntry, PreviousIndex } from './previous-index.ts';
 import { DatabaseStoring } from './store-database.ts';
 import { addIssue, emptyResult, type StoredTree, type StoringOptions } from './stored-tree.ts';
-import { type FirstLink, isUnchanged, type Job, linkKey, MADE, metadata } from './storing-job.ts';
+import { FirstLinks, isUnchanged, type Job, MADE, metadata } from './storing-job.ts';
 
 const MAX_JOBS = 512;
 const MAX_READS = 256;
@@ -40,7 +40,7 @@ export class TreeStoring {
   private readonly contents: ContentStore;
   private readonly databases: DatabaseStoring | undefined;
   private readonly smallFile: number;
-  private readonly links = new Map<string, FirstLink>();
+  private readonly links = new FirstLinks();
   private readonly queue: Job[] = [];
   private reads = 0;
   private readBytes = 0;
@@ -133,14 +133,13 @@ export class TreeStoring {
 
   /** Decides how to handle a name, and starts to read a small file. */
   private start({ path, stat, target }: WalkItem & { stat: FileStat }, previous: PreviousEntry | undefined): Job {
-    const job: Job = { path, stat, target, unchanged: this.unchangedContent(path, stat, previous) };
+    const content = this.unchangedContent(path, stat, previous);
+    // The stored content of a database is a copy, and not that of the file.
+    const former = content?.sqlite === undefined ? content : undefined;
+    const job: Job = { path, stat, target, ...(previous?.usable ? { unchanged: content } : { former }) };
     if (stat.type !== 'file' || stat.size > this.smallFile || job.unchanged) return job;
-    if (stat.nlink > 1) {
-      // Another name of this file is being stored, so it is not read again.
-      const key = linkKey(stat);
-      if (this.links.has(key)) return job;
-      this.links.set(key, { entry: undefined, seen: 0 });
-    }
+    // Another name of this file is being stored, so it is not read again.
+    if (stat.nlink > 1 && this.links.isRead(stat)) return job;
     job.reading = this.contents.read(this.absolute(path), stat.size);
     // The error is handled when the job's turn comes. A run that ends before does not need it.
     job.reading.catch(() => {});
@@ -149,10 +148,7 @@ export class TreeStoring {
     return job;
   }
 
-  /**
-   * Returns the previous content if nothing indicates that the file has changed since, and its pack is at the
-   * destination.
-   */
+  /** Returns the previous content if nothing indicates that the file has changed since. */
   private unchangedContent(path: TreePath, stat: FileStat, previous: PreviousEntry | undefined): Content | undefined {
     if (!previous || previous.entry.changed) return undefined;
     const { sqlite } = previous.entry;
@@ -185,14 +181,16 @@ export class TreeStoring {
     this.reportProgress(PROGRESS_MS);
   }
 
-  private async finishFile({ path, stat, unchanged, reading }: Job): Promise<void> {
-    const first = stat.nlink > 1 ? this.links.get(linkKey(stat)) : undefined;
-    if (first?.entry) {
-      this.emit({ ...first.entry, ...this.metadata(path, stat), type: 'hardlink', target: first.entry.path });
-      await this.index.addParts(first.parts);
+  private async finishFile({ path, stat, unchanged, former, reading }: Job): Promise<void> {
+    const first = stat.nlink > 1 ? this.links.find(stat) : undefined;
+    if (reading) this.links.wasRead(stat);
+    if (first !== undefined) {
+      const { entry, end } = await this.index.entryAt(first);
+      this.emit({ ...entry, ...this.metadata(path, stat), type: 'hardlink', target: entry.path });
+      await this.index.repeatParts(end, entry.parts);
       this.result.files++;
-      this.databases?.checkName(path, this.absolute(path), first.entry.sqlite);
-      if (++first.seen >= stat.nlink) this.links.delete(linkKey(stat));
+      this.databases?.checkName(path, this.absolute(path), entry.sqlite);
+      this.links.see(stat);
     } else if (unchanged) {
       this.result.unchangedFiles++;
       if (unchanged.sqlite !== undefined) this.databases?.cover(path);
@@ -202,7 +200,8 @@ export class TreeStoring {
       const absolute = this.absolute(path);
       this.underWay = 0;
       const read = stat.size > this.smallFile ? undefined : await (reading ?? this.contents.read(absolute, stat.size));
-      const plain = () => (read ? this.contents.store(path, absolute, read) : this.contents.storeLarge(path, absolute));
+      const plain = () =>
+        read ? this.contents.store(path, absolute, read) : this.contents.storeLarge(path, absolute, former);
       const stored = await (this.databases?.isDatabase(absolute, read)
         ? this.databases.store(path, absolute, plain)
         : plain());
@@ -229,11 +228,12 @@ export class TreeStoring {
       entry.changed = true;
       addIssue(this.result, 'changed', { path, message: 'changed each time it was read' });
     }
-    this.contents.remember(entry, this.emit(entry));
+    const offset = this.emit(entry);
+    this.contents.remember(entry, offset);
     await this.index.addParts(parts);
     this.result.files++;
     this.result.bytes += content.size;
-    if (stat.nlink > 1) this.links.set(linkKey(stat), { entry, parts, seen: 1 });
+    if (stat.nlink > 1) this.links.add(stat, offset);
   }
 
   private metadata(path: TreePath, stat: FileStat): IndexEntry {

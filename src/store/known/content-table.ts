@@ -1,14 +1,21 @@
 import * as fs from 'node:fs';
 import path from 'node:path';
-import { decodeFact, type Fact, hashOfEncoded, hashOfFact } from './fact.ts';
+import { setImmediate as turn } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { decodeFact, type Fact, hashOfEncoded, hashOfFact, isSameContent } from './fact.ts';
 import { FactBatch, MAX_FACTS } from './fact-batch.ts';
 import { FactAppender, factsIn, readFact } from './fact-file.ts';
-import { FOR_CHANGES, FOR_LOOKUPS, type Hash, type Paging, Slots } from './slots.ts';
+import { type Opened, openNew, openWhole } from './open-table.ts';
+import { FOR_CHANGES, FOR_LOOKUPS, type Hash, type Paging } from './slots.ts';
 import { readState, type TableState, writeState } from './table-state.ts';
 
 /** A table is made smaller once it is so many times as large as it was then, and this much larger, bytes. */
 const GROWTH = 2;
 const TOLERATED_BYTES = 16 * 1024 * 1024;
+
+/** After so many facts, other work of the process gets its turn: the lease, the health check and signals. */
+const FACTS_AT_ONCE = 256;
+const sync = promisify(fs.fsync);
 
 /** Bounds of the memory that a change takes. */
 interface Limits {
@@ -21,22 +28,26 @@ const LIMITS: Limits = { facts: MAX_FACTS, paging: FOR_CHANGES };
 /** Returns whether the table may go on naming a pack, given by ID, for a content that is added again. */
 type IsKept = (pack: string) => boolean;
 
-/** The parts of an open table. */
-interface Opened {
-  directory: string;
-  file: number;
-  slots: Slots;
-  state: Omit<TableState, 'covered'>;
-  /** SHA-256 of the stored indexes whose lines are all in the table */
-  covered: Set<string>;
-  /** where the next fact goes, bytes */
-  end: number;
+interface ChangeOptions {
+  limits?: Limits;
+  /** ends a repair, which may take minutes */
+  signal?: AbortSignal | undefined;
 }
 
-interface NewTable {
+/** Which contents a table keeps, and where. Packs are given by ID. */
+interface Choice {
+  /** returns whether a kept snapshot names a pack */
+  isNamed(pack: string): boolean;
+  /** returns whether the run may use a pack that a kept snapshot names */
+  isUsable(pack: string): boolean;
+  /** true: a pack may be used again, so the places are chosen anew. Else only if the table has grown much */
+  mustChoose: boolean;
+  signal?: AbortSignal | undefined;
+}
+
+interface NewTable extends ChangeOptions {
   directory: string;
   of: string;
-  limits: Limits;
 }
 
 /**
@@ -69,27 +80,47 @@ export class ContentTable {
     return opened && new ContentTable(opened);
   }
 
-  /** Opens a table to add contents. Replaces one of another repository, and repairs one whose change was cut short. */
-  static write(directory: string, of: string, limits = LIMITS): ContentTable {
+  /**
+   * Opens a table to add contents. Replaces one of another repository, and repairs one whose change was cut short.
+   *
+   * @throws the signal's reason
+   */
+  static async write(directory: string, of: string, options: ChangeOptions = {}): Promise<ContentTable> {
+    const { limits = LIMITS } = options;
     const state = readState(directory);
     const isOwn = state?.of === of;
     const whole = isOwn && state.facts !== undefined ? openWhole(directory, state, limits.paging) : undefined;
     if (whole) return new ContentTable(whole, limits);
-    return ContentTable.create({ directory, of, limits }, isOwn ? factsIn(path.join(directory, 'facts')) : []);
+    const facts = path.join(directory, 'facts');
+    return ContentTable.create({ ...options, directory, of }, isOwn ? [() => factsIn(facts)] : []);
   }
 
-  /** Makes a new table of some facts, which replaces an earlier one. No index counts as covered then. */
-  private static create({ directory, of, limits }: NewTable, facts: Iterable<Fact>): ContentTable {
+  /**
+   * Makes a new table of facts, which replaces an earlier one. No index counts as covered then. Facts of a later group
+   * count before those of an earlier one, and both stay.
+   */
+  private static async create(
+    { directory, of, limits = LIMITS, signal }: NewTable,
+    groups: readonly (() => Iterable<Fact>)[],
+  ): Promise<ContentTable> {
     const fresh = `${directory}.new`;
     fs.rmSync(fresh, { recursive: true, force: true });
     fs.mkdirSync(fresh, { recursive: true, mode: 0o700 });
-    const table = new ContentTable(openNew({ directory: fresh, of, limits }), limits);
+    const table = new ContentTable(openNew(fresh, of, limits.paging), limits);
     try {
       table.change();
-      for (const fact of facts) table.add(fact);
-      table.close();
+      let added = 0;
+      for (const group of groups) {
+        for (const fact of group()) {
+          if (++added % FACTS_AT_ONCE === 0) await turn();
+          signal?.throwIfAborted();
+          await table.add(fact);
+        }
+        await table.flush();
+      }
+      await table.close();
     } catch (error) {
-      table.discard();
+      await table.discard();
       fs.rmSync(fresh, { recursive: true, force: true });
       throw error;
     }
@@ -126,27 +157,28 @@ export class ContentTable {
   }
 
   /**
-   * Returns this table, or closes it and returns a smaller one without the contents of packs that are not in use.
+   * Returns this table, or closes it and returns a new one, without the contents of packs that no snapshot names. If a
+   * content is in several packs, the new table prefers one that may be used.
    *
-   * @param isUsed returns whether a pack, given by ID, is in use
+   * @throws the signal's reason
    */
-  compacted(isUsed: (pack: string) => boolean): ContentTable {
+  async compacted({ isNamed, isUsable, mustChoose, signal }: Choice): Promise<ContentTable> {
     const { directory, state, covered } = this.opened;
-    if (this.size <= GROWTH * (state.base ?? 0) + TOLERATED_BYTES) return this;
-    this.close();
-    function* used() {
-      for (const fact of factsIn(path.join(directory, 'facts'))) if (isUsed(fact.pack)) yield fact;
-    }
-    const smaller = ContentTable.create({ directory, of: state.of, limits: this.limits }, used());
-    for (const index of covered) smaller.cover(index);
-    smaller.opened.state.base = smaller.size;
-    return smaller;
+    if (!mustChoose && this.size <= GROWTH * (state.base ?? 0) + TOLERATED_BYTES) return this;
+    await this.close();
+    const facts = path.join(directory, 'facts');
+    // The last fact about a content counts. The others stay, because their packs may be usable again one day.
+    const chosen = [() => factsIn(facts, (pack) => isNamed(pack) && !isUsable(pack)), () => factsIn(facts, isUsable)];
+    const next = await ContentTable.create({ directory, of: state.of, limits: this.limits, signal }, chosen);
+    for (const index of covered) next.cover(index);
+    next.opened.state.base = next.size;
+    return next;
   }
 
   /** Returns where a content is stored. */
   find(wanted: Pick<Fact, 'kind' | 'sha256' | 'size'>): Fact | undefined {
     const found = this.batch.find(wanted) ?? this.stored(hashOfFact(wanted));
-    return found && isSame(found, wanted) ? found : undefined;
+    return found && isSameContent(found, wanted) ? found : undefined;
   }
 
   /**
@@ -154,27 +186,28 @@ export class ContentTable {
    *
    * @param isKept if it returns true for the pack of an earlier fact, that fact stays, and the new one is not added.
    * Pass the same function for many facts
+   * @returns a promise if the facts that wait are written now: await it before any other call
    */
-  add(fact: Fact, isKept?: IsKept): void {
+  add(fact: Fact, isKept?: IsKept): Promise<void> | undefined {
     this.change();
-    if (isKept !== this.isKept) this.flush();
+    if (isKept !== this.isKept && this.batch.count > 0) return this.flush().then(() => this.add(fact, isKept));
     this.isKept = isKept;
     const waiting = isKept && this.batch.find(fact);
-    if (waiting && isSame(waiting, fact) && isKept(waiting.pack)) return;
+    if (waiting && isSameContent(waiting, fact) && isKept(waiting.pack)) return undefined;
     this.batch.add(fact);
-    if (this.batch.isFull) this.flush();
+    return this.batch.isFull ? this.flush() : undefined;
   }
 
   /** Completes all changes, and closes the files. Later calls do nothing. */
-  close(): void {
+  async close(): Promise<void> {
     const { opened } = this;
     if (this.isClosed) return;
     this.isClosed = true;
     try {
       if (!this.isChanging) return;
-      this.flush();
-      fs.fsyncSync(opened.file);
-      opened.slots.flush();
+      await this.flush();
+      await sync(opened.file);
+      await opened.slots.flush();
       const covered = [...opened.covered];
       writeState(opened.directory, { ...opened.state, covered, facts: opened.end, used: opened.slots.size });
     } finally {
@@ -184,9 +217,9 @@ export class ContentTable {
   }
 
   /** Closes the files without completing anything. */
-  private discard(): void {
+  private discard(): Promise<void> {
     this.isChanging = false;
-    this.close();
+    return this.close();
   }
 
   /** Marks the table on disk as being changed. If this process dies, the next one makes the slots from the facts. */
@@ -205,15 +238,17 @@ export class ContentTable {
     return at === undefined || at >= end ? undefined : readFact(file, at);
   }
 
-  private flush(): void {
+  private async flush(): Promise<void> {
     const { opened, batch, isKept } = this;
     const { slots } = opened;
-    slots.reserve(batch.count);
+    await slots.reserve(batch.count);
     const facts = new FactAppender(opened.file, opened.end);
+    let written = 0;
     for (const bytes of batch.inOrder((hash) => slots.slotOf(hash))) {
+      if (++written % FACTS_AT_ONCE === 0) await turn();
       const hash = hashOfEncoded(bytes);
       const known = isKept && this.stored(hash);
-      if (known && isKept(known.pack) && isSame(known, decodeFact(bytes))) continue;
+      if (known && isKept(known.pack) && isSameContent(known, decodeFact(bytes))) continue;
       slots.set(hash, facts.end);
       facts.add(bytes);
     }
@@ -222,38 +257,4 @@ export class ContentTable {
     opened.end = facts.end;
     batch.clear();
   }
-}
-
-function isSame(fact: Fact, wanted: Pick<Fact, 'kind' | 'sha256' | 'size'> | undefined): boolean {
-  return fact.kind === wanted?.kind && fact.sha256 === wanted.sha256 && fact.size === wanted.size;
-}
-
-/** Creates the files of an empty table. */
-function openNew({ directory, of, limits }: NewTable): Opened {
-  const file = fs.openSync(path.join(directory, 'facts'), 'w+', 0o600);
-  try {
-    const slots = Slots.create(path.join(directory, 'slots'), limits.paging);
-    return { directory, file, slots, state: { of, used: 0 }, covered: new Set(), end: 0 };
-  } catch (error) {
-    fs.closeSync(file);
-    throw error;
-  }
-}
-
-/** Opens the files of a table that was closed. Undefined if they do not fit together. */
-function openWhole(directory: string, state: TableState, paging: Paging): Opened | undefined {
-  let slots: Slots | undefined;
-  let file: number | undefined;
-  try {
-    slots = Slots.open(path.join(directory, 'slots'), state.used, paging);
-    if (!slots) return undefined;
-    file = fs.openSync(path.join(directory, 'facts'), paging === FOR_LOOKUPS ? 'r' : 'r+');
-    const end = state.facts ?? 0;
-    if (fs.fstatSync(file).size >= end) return { directory, file, slots, state, covered: new Set(state.covered), end };
-  } catch {
-    // It is made again.
-  }
-  if (file !== undefined) fs.closeSync(file);
-  slots?.close();
-  return undefined;
 }

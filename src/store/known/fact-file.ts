@@ -37,8 +37,12 @@ export class FactAppender {
   }
 }
 
-/** Yields all facts of a file up to the first that is damaged. */
-export function* factsIn(path: string): Generator<Fact> {
+/**
+ * Yields all facts of a file up to the first that is damaged.
+ *
+ * @param isWanted returns whether to yield the facts about a pack, given by ID; absent: of all packs
+ */
+export function* factsIn(path: string, isWanted?: (pack: string) => boolean): Generator<Fact> {
   let file: number;
   try {
     file = openSync(path, 'r');
@@ -56,7 +60,7 @@ export function* factsIn(path: string): Generator<Fact> {
       while (rest.length >= lengthOfFact(rest)) {
         const fact = decodeFact(rest);
         if (!fact) return;
-        yield fact;
+        if (isWanted?.(fact.pack) !== false) yield fact;
         rest = rest.subarray(lengthOfFact(rest));
       }
     }

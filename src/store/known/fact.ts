@@ -63,6 +63,11 @@ export function decodeFact(bytes: Buffer): Fact | undefined {
   };
 }
 
+/** Returns whether a fact is about a content. */
+export function isSameContent(fact: Fact, wanted: Pick<Fact, 'kind' | 'sha256' | 'size'> | undefined): boolean {
+  return fact.kind === wanted?.kind && fact.sha256 === wanted.sha256 && fact.size === wanted.size;
+}
+
 /** Returns the place of a content in a hash table. Equal contents of both kinds have different places. */
 export function hashOfFact({ kind, sha256 }: Pick<Fact, 'kind' | 'sha256'>): Hash {
   const at = kind === 'file' ? 0 : 32;

@@ -1,4 +1,6 @@
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, renameSync, rmSync } from 'node:fs';
+import { closeSync, fstatSync, fsync, ftruncateSync, openSync, renameSync, rmSync } from 'node:fs';
+import { setImmediate as turn } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { readAll, writeAll } from './file-io.ts';
 
 /** Bytes of a slot: 8 of the hash, 8 for the value + 1; 0 marks a free slot. */
@@ -17,6 +19,7 @@ export const FOR_CHANGES: Paging = { page: 64 * 1024, most: 64 };
 const MAX_LOAD = 0.7;
 /** A lookup ends after this many slots. Only damage makes it so long. */
 const MAX_PROBES = 1000;
+const sync = promisify(fsync);
 /** The smallest number of slots. */
 const START_SLOTS = 4096;
 
@@ -95,20 +98,19 @@ export class Slots {
   }
 
   /** Makes room for so many more members. */
-  reserve(more: number): void {
-    while (this.used + more > this.count * MAX_LOAD) this.grow();
+  async reserve(more: number): Promise<void> {
+    while (this.used + more > this.count * MAX_LOAD) await this.grow();
   }
 
-  /** Adds a member, or replaces its value. */
+  /** Adds a member, for which there must be room, or replaces its value. See {@link reserve}. */
   set({ high, low }: Hash, value: number): void {
-    this.reserve(1);
     this.put(high, low, value);
   }
 
   /** Writes all changes to the disk. */
-  flush(): void {
+  async flush(): Promise<void> {
     this.writePages();
-    fsyncSync(this.file);
+    await sync(this.file);
   }
 
   close(): void {
@@ -166,7 +168,7 @@ export class Slots {
   }
 
   /** Doubles the table, in a new file that replaces the old one. */
-  private grow(): void {
+  private async grow(): Promise<void> {
     const path = `${this.path}.new`;
     this.writePages();
     const next = Slots.create(path, this.paging, this.count * 2);
@@ -175,6 +177,7 @@ export class Slots {
       const bytes = Buffer.alloc(size);
       // A member moves to one of two slots, so both halves of the new table are written in order.
       for (let from = 0; from < this.count * SLOT; from += size) {
+        await turn();
         readAll(this.file, bytes, from);
         for (let at = 0; at < size; at += SLOT) {
           const value = bytes.readDoubleLE(at + 8);

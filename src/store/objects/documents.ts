@@ -1,7 +1,9 @@
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { LifeboatError } from '../../base/errors.ts';
 import type { Destination, ObjectInfo } from '../../destinations/destination.ts';
 import { canonicalJson, type ObjectRef } from './manifest.ts';
-import { MAX_DOCUMENT, putObject, streamOf } from './objects.ts';
+import { MAX_DOCUMENT, mostUnpacked, putObject, streamOf } from './objects.ts';
 
 /**
  * Refuses a document that would be too large to read back.
@@ -33,6 +35,19 @@ export async function putDocument(
   const text = Buffer.from(`${canonicalJson(value)}\n`);
   checkDocumentSize(what, text.length);
   return putObject(destination, key, streamOf(text), options);
+}
+
+/** Puts a local file as an object. @throws SNAPSHOT_TOO_LARGE if it could not be read again */
+export async function putFile(
+  destination: Destination,
+  key: string,
+  path: string,
+  options: Parameters<typeof putObject>[3],
+): Promise<ObjectRef> {
+  const ref = await putObject(destination, key, createReadStream(path, { highWaterMark: 256 * 1024 }), options);
+  const { size } = await stat(path);
+  if (size > mostUnpacked(ref.size)) throw tooLarge(ref.key, size, mostUnpacked(ref.size));
+  return ref;
 }
 
 /**

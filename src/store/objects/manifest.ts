@@ -21,9 +21,12 @@ const objectRef = z.object({ key, size: count, sha256 });
  */
 const packList = objectRef.extend({ count, keyId: z.string().optional() });
 
+/** No pack is larger, bytes: 64 MiB, one more content, and the names of 4,096 entries, twice. */
+const MAX_PACK = 256 * 1024 * 1024;
+
 const packRef = objectRef.extend({
   id: z.string().regex(/^[0-9a-f]{32}$/),
-  plainSize: count,
+  plainSize: count.max(MAX_PACK),
   keyId: z.string().optional(),
   /** bytes of the zip that this snapshot uses, with their headers */
   used: count.optional(),

@@ -61,22 +61,22 @@ export async function deleteUnlessKept(destination: Destination, key: string): P
   }
 }
 
-/** Puts a local file as an object. */
-export function putFile(
-  destination: Destination,
-  key: string,
-  path: string,
-  options: ObjectOptions & { compress: boolean; record?: (key: string) => Promise<void> },
-): Promise<ObjectRef> {
-  return putObject(destination, key, createReadStream(path, { highWaterMark: 256 * 1024 }), options);
+/** A line of an index, 5,000 bytes long at most with equal beginnings, takes at least 6 bytes of a compressed index. */
+const MAX_RATIO = 1000;
+
+/** Returns the largest size to which an object of `size` bytes unpacks, bytes. */
+export function mostUnpacked(size: number): number {
+  return MAX_DOCUMENT + MAX_RATIO * size;
 }
 
 /**
  * Fetches an object to a new local file (mode 600), decrypted and decompressed. The file exists only if the object is
- * as it was stored. Without `maxSize`, the object is unpacked only after its hash was compared, so nobody who can write
- * to the destination can fill the disk with a small object that unpacks to a large one.
+ * as it was stored. Without `maxSize`, the object is unpacked only after its hash was compared.
  *
- * @param options `maxSize`: the largest size of the unpacked file, bytes
+ * Nobody who can write to the destination can fill the disk with a small object that unpacks to a large one, not even
+ * with a forged manifest that names it.
+ *
+ * @param options `maxSize`: the largest size of the unpacked file, bytes; absent: {@link mostUnpacked}
  * @throws OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, SPOOL_FULL
  */
 export async function fetchFile(
@@ -94,7 +94,7 @@ export async function fetchFile(
     });
     begun = true;
     try {
-      await unsealInto(stored, ref.key, options.keys, { handle, maxSize: options.maxSize });
+      await unsealInto(stored, ref.key, options.keys, { handle, maxSize: options.maxSize ?? mostUnpacked(ref.size) });
     } finally {
       await handle.close();
     }

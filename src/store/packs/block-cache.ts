@@ -42,6 +42,11 @@ export class BlockCache {
     return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
   }
 
+  /** Forgets all blocks. */
+  clear(): void {
+    this.blocks.clear();
+  }
+
   private block(number: number): Promise<Buffer> {
     const known = this.blocks.get(number);
     if (known) return known;

@@ -25,6 +25,8 @@ const DIRECTORY_RECORD_SIZE = 46;
 const END_SIZE = 98;
 /** More records than any pack has. The limit protects memory: the library needs more for a record than its bytes. */
 const MAX_RECORDS = 65_536n;
+/** No directory is longer, bytes: 4,096 names of the greatest length, percent-encoded. It is read into memory. */
+const MAX_DIRECTORY = 64n * 1024n * 1024n;
 
 interface Opened {
   id: string;
@@ -128,6 +130,11 @@ export class PackReader {
     }
   }
 
+  /** Frees the memory of what was read. It can be read again. */
+  forget(): void {
+    this.blocks.clear();
+  }
+
   /** Frees the space of the spooled zip. */
   async close(): Promise<void> {
     await this.spooled?.close();
@@ -201,6 +208,7 @@ async function findDirectory(id: string, size: number, blocks: BlockCache): Prom
     end.readUInt16LE(96) === 0 &&
     offset + length === BigInt(size - END_SIZE) &&
     records <= MAX_RECORDS &&
+    length <= MAX_DIRECTORY &&
     records * BigInt(DIRECTORY_RECORD_SIZE) <= length;
   if (!whole) throw damaged(id, 'its end records are wrong');
   return Number(offset);

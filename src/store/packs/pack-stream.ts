@@ -55,17 +55,17 @@ export const SAMPLE_SIZE = 256 * 1024;
  */
 export class PackStream {
   readonly id: string;
-  readonly isCompressed: boolean;
+  private readonly isCompressed: boolean;
   private readonly options: PackStreamOptions;
   private readonly zip = new ZipHeaders();
   private readonly queue = new ByteQueue(MAX_WAITING);
   private readonly stored: Promise<PackRef>;
 
-  /** @param sample the beginning of the pack's content; decides whether the pack is compressed */
-  constructor(options: PackStreamOptions, sample: Buffer) {
+  /** @param isCompressed whether to compress the pack, see {@link isCompressible} */
+  constructor(options: PackStreamOptions, isCompressed: boolean) {
     this.options = options;
     this.id = options.id;
-    this.isCompressed = isCompressible(sample);
+    this.isCompressed = isCompressed;
     this.stored = this.store();
     this.stored.catch((error) => this.queue.fail(error));
   }

@@ -27,6 +27,8 @@ export interface CopyContext {
   judge: DamageJudge;
   /** the same at `to`, for objects there that may be damaged */
   judgeThere: DamageJudge;
+  /** returns what the snapshots that `to` already has say of some objects, by key; reads all their lists */
+  namedThere(keys: ReadonlySet<string>): Promise<Map<string, ObjectRef>>;
   /** counts what was sent so far */
   sent: { snapshots: number; objects: number; bytes: number };
   /** called before the commit of a snapshot, once all its objects are there */

@@ -205,7 +205,8 @@ export async function listLeases(
     const match = object.key.startsWith(prefix) && /^(\d{10})\.json$/.exec(object.key.slice(prefix.length));
     if (match) leases.push({ number: Number(match[1]), version: object.version });
   }
-  return leases;
+  // Some servers list in another order. The newest lease must not depend on that.
+  return leases.sort((a, b) => a.number - b.number);
 }
 
 /** Returns the key of the lease with a number. */

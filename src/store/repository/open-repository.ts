@@ -3,7 +3,7 @@ import type { Destination } from '../../destinations/destination.ts';
 import { isPackKey } from '../../destinations/keys.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { deleteAll } from '../objects/delete-all.ts';
-import { checkDocumentSize, checkPresence, putDocument } from '../objects/documents.ts';
+import { checkDocumentSize, checkPresence, putDocument, putFile } from '../objects/documents.ts';
 import { freeList } from '../objects/list-lines.ts';
 import {
   decodeManifest,
@@ -15,7 +15,7 @@ import {
   type PackListRef,
   type RepositoryInfo,
 } from '../objects/manifest.ts';
-import { fetchDocument, fetchFile, putFile, readDocument } from '../objects/objects.ts';
+import { fetchDocument, fetchFile, readDocument } from '../objects/objects.ts';
 import { encodePackList, fetchStoredList, putPackList, unpackList } from '../objects/pack-list.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import type { PackRef } from '../packs/pack-stream.ts';

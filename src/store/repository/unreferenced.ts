@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Destination, ObjectInfo } from '../../destinations/destination.ts';
+import { compareKeys } from '../../destinations/keys.ts';
 import { canonicalJson, FORMAT } from '../objects/manifest.ts';
 import { deleteUnlessKept, MAX_DOCUMENT, readEvenDamaged, streamOf } from '../objects/objects.ts';
 import { newSnapshotId, parseSnapshotId } from '../objects/snapshot-id.ts';
@@ -117,13 +118,15 @@ export function asMuchAsFits(all: Unreferenced, limit: number): Unreferenced {
   return fitting;
 }
 
+/** Returns the keys of all lists, the oldest first. */
 async function listKeys(destination: Destination, project: string): Promise<string[]> {
   const prefix = `${project}/unreferenced/`;
   const keys: string[] = [];
   for await (const { key } of destination.list(prefix)) {
     if (key.endsWith('.json') && parseSnapshotId(key.slice(prefix.length, -'.json'.length))) keys.push(key);
   }
-  return keys;
+  // Some servers list in another order.
+  return keys.sort(compareKeys);
 }
 
 function sameAs(a: Unreferenced, b: Unreferenced): boolean {

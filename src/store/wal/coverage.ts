@@ -11,6 +11,9 @@ export interface Confirmed {
 /** The stored WAL of one server. Only objects that are stored whole are listed. */
 export interface StoredWal {
   systemId: string;
+  /** the server wrote it from one time to another, ISO times; absent: from the first time on, until now */
+  since?: string | undefined;
+  until?: string | undefined;
   segmentSize: number;
   /** in any order; several entries with one name are the same segment */
   segments: readonly { name: string; reached?: string | undefined }[];
@@ -65,6 +68,20 @@ export class Coverage {
       reach.end = startOf(number + 1, this.segmentSize);
       reach.time = later(reach.time, this.complete.get(key));
     }
+  }
+
+  /** Returns the latest known time before a position of a history; undefined if none is known. */
+  timeBefore(position: bigint, history: History): string | undefined {
+    const size = this.segmentSize;
+    let time: string | undefined;
+    const add = (key: string, to: number, reached: string | undefined) => {
+      const [timeline, number] = key.split('/').map(Number) as [number, number];
+      const isBefore = startOf(number, size) + BigInt(to) <= position;
+      if (isBefore && timelineAt(number, history, size) === timeline) time = later(time, reached);
+    };
+    for (const [key, reached] of this.complete) add(key, size, reached);
+    for (const [key, { to, reached }] of this.partial) add(key, to, reached);
+    return time;
   }
 
   private index(name: string, add: (key: string) => void): void {

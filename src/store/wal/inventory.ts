@@ -14,8 +14,6 @@ interface Missing {
  * and where it has gaps. No I/O.
  */
 export class Inventory {
-  /** the latest time that the stored WAL reaches, see `reached` in page.ts */
-  reached: string | undefined;
   private readonly segmentSize: number;
   private readonly names = new Set<string>();
   private readonly begun = new Set<string>();
@@ -23,6 +21,8 @@ export class Inventory {
   private readonly gaps: Set<string>;
   /** by timeline, the end of its stored WAL */
   private readonly ends = new Map<number, bigint>();
+  /** by timeline, the latest time that its stored WAL reaches */
+  private readonly times = new Map<number, string>();
 
   constructor(wal: StoredWal) {
     this.segmentSize = wal.segmentSize;
@@ -42,13 +42,19 @@ export class Inventory {
     return this.names.has(name);
   }
 
-  hasHistory(timeline: number): boolean {
-    return this.histories.has(timeline);
+  /** Returns the ancestors of a timeline whose history file is stored. */
+  historyOf(timeline: number): readonly Ancestor[] | undefined {
+    return this.histories.get(timeline);
   }
 
   /** Returns the end of the stored WAL of a timeline; undefined if there is none. */
   endOf(timeline: number): bigint | undefined {
     return this.ends.get(timeline);
+  }
+
+  /** Returns the latest time that the stored WAL of a timeline reaches, see `reached` in page.ts. */
+  reachedOf(timeline: number): string | undefined {
+    return this.times.get(timeline);
   }
 
   addSegment({ name, reached }: StoredWal['segments'][number]): void {
@@ -107,7 +113,8 @@ export class Inventory {
     if (!at) return;
     const end = startOf(at.number, this.segmentSize) + BigInt(to);
     if (end > (this.ends.get(at.timeline) ?? -1n)) this.ends.set(at.timeline, end);
-    this.reached = later(this.reached, reached);
+    const time = later(this.times.get(at.timeline), reached);
+    if (time !== undefined) this.times.set(at.timeline, time);
   }
 }
 

@@ -1,7 +1,7 @@
 import type { ObjectRef } from '../objects/manifest.ts';
 import { parseLsn, parseSegmentName, segmentAt } from './names.ts';
 import type { WalLog } from './read-log.ts';
-import type { Base } from './windows.ts';
+import { type Base, isBaseOf } from './windows.ts';
 
 /** The WAL of one server that its base backups need. */
 interface NeededWal {
@@ -21,9 +21,9 @@ interface NeededWal {
  * way, and needs the WAL from its beginning on
  */
 export function neededWal(log: WalLog, bases: readonly Base[], isCurrent: boolean): NeededWal {
-  const { segmentSize, systemId } = log.wal;
+  const { segmentSize } = log.wal;
   const starts = bases
-    .filter((base) => base.systemId === systemId)
+    .filter((base) => isBaseOf(base, log.wal))
     .map(({ startLsn }) => segmentAt(parseLsn(startLsn), segmentSize));
   const none = isCurrent ? 0 : Number.POSITIVE_INFINITY;
   const first = starts.length === 0 ? none : Math.min(...starts);

@@ -56,6 +56,11 @@ const page = z.object({
   revision: z.int().positive(),
   /** SHA-256 of the bytes of the final revision of the page before; null for the first */
   previous: sha256.nullable(),
+  /**
+   * the history that the page belongs to: its first page, and since when it is written. Absent: the first one. A server
+   * that went back to older data begins another, because it writes other WAL under the same names
+   */
+  era: z.object({ page: z.int().positive(), since: time }).optional(),
   /** id of the agent's memory: a page of another one shows that somebody else receives the WAL of this server */
   home: z.string(),
   at: time,

@@ -21,7 +21,7 @@ import { type Ancestor, parseAncestors, parseHistoryName } from './timelines.ts'
 export type WalRepository = Pick<Repository, 'destination' | 'project' | 'keys' | 'signing'>;
 
 /** A page as it was read. */
-export interface ReadPage {
+interface ReadPage {
   key: string;
   page: WalPage;
   hash: string;
@@ -35,8 +35,12 @@ export interface WalLog {
   pages: ReadPage[];
   /** segments that a page lists and that are not stored whole; prune removes those that nothing needs */
   lost: StoredSegment[];
-  /** the newest page; absent if none can be read */
+  /** the newest page that can be read; absent if there is none */
   last?: ReadPage;
+  /** the newest page that is there, whether it can be read or not */
+  newest: Pick<WalPage, 'page' | 'revision'>;
+  /** older pages without a signature, from before the signing key was set: they do not count */
+  hasUnsigned: boolean;
   segments: ReadonlyMap<string, StoredSegment>;
   histories: ReadonlyMap<string, StoredHistory>;
   /** segments of which only the beginning is stored, by name: the longest beginning of each */
@@ -80,18 +84,19 @@ async function readListed(repository: WalRepository, source: string, signal?: Ab
   const logs: WalLog[] = [];
   for (const [systemId, pages] of newest) {
     signal?.throwIfAborted();
-    logs.push(await readLog(repository, { project, source, systemId }, pages, sizes));
+    logs.push(...(await readLog(repository, { project, source, systemId }, pages, sizes)));
   }
   return logs;
 }
 
+/** Reads the pages of one server. Returns a log for each history of it, oldest first. */
 async function readLog(
   repository: WalRepository,
   place: WalPlace,
   numbers: ReadonlyMap<number, number>,
   sizes: ReadonlyMap<string, number | undefined>,
-): Promise<WalLog> {
-  const problems: LifeboatError[] = [];
+): Promise<WalLog[]> {
+  const unusable: { page: number; error: LifeboatError }[] = [];
   const pages: ReadPage[] = [];
   // Newest first: only that one may be replaced before it is read.
   for (const [page, revision] of [...numbers].sort(([a], [b]) => b - a)) {
@@ -99,10 +104,29 @@ async function readLog(
       pages.unshift(await readPage(repository, place, { page, revision }));
     } catch (error) {
       if (!isAboutPage(error)) throw error;
-      problems.unshift(toLifeboatError(error));
+      unusable.unshift({ page, error: toLifeboatError(error) });
     }
   }
+  const isOld = (one: (typeof unusable)[number]) => isBeforeSigning(one, pages[0]?.page);
+  const problems = unusable.filter((one) => !isOld(one)).map(({ error }) => error);
   problems.push(...brokenLinks(place, pages));
+  const [page, revision] = [...numbers].reduce((a, b) => (b[0] > a[0] ? b : a));
+  const eras = [...Map.groupBy(pages, (one) => one.page.era?.since).values()];
+  const hasUnsigned = unusable.some(isOld);
+  return (eras.length === 0 ? [[]] : eras).map((own, i, all) => ({
+    ...logOf(place, own, { sizes, until: all[i + 1]?.[0]?.page.era?.since }),
+    newest: { page, revision },
+    problems: i === all.length - 1 ? problems : [],
+    hasUnsigned: hasUnsigned && i === 0,
+  }));
+}
+
+/** @param until when the next history began, ISO time */
+function logOf(
+  place: WalPlace,
+  pages: ReadPage[],
+  { sizes, until }: { sizes: ReadonlyMap<string, number | undefined>; until: string | undefined },
+): Omit<WalLog, 'newest' | 'problems' | 'hasUnsigned'> {
   const isWhole = ({ key, size }: { key: string; size: number }) => sizes.get(key) === size;
   const listed = pages.flatMap(({ page }) => page.segments);
   const segments = new Map(listed.filter(isWhole).map((one) => [one.name, one]));
@@ -120,53 +144,27 @@ async function readLog(
       partials: [...partials.values()].map((one) => ({ name: one.name, to: endOf(one), reached: one.reached })),
       histories: lineages(histories.values()),
       gaps: pages.flatMap(({ page }) => page.gaps),
+      ...(last?.page.era ? { since: last.page.era.since } : {}),
+      ...(until === undefined ? {} : { until }),
     },
     pages,
     lost: listed.filter((one) => !segments.has(one.name)),
     segments,
     histories,
-    problems,
     partials,
     ...(last ? { last } : {}),
   };
 }
 
-/** The end of a log that the agent has written: its newest page. */
-export interface LogEnd {
-  /** name of the destination that holds it */
-  destination: string;
-  page: number;
-  revision: number;
-}
-
-/** The stored WAL of a server, as far as the agent remembers it. */
-export interface RememberedWal {
-  systemId: string;
-  logged?: LogEnd | undefined;
-  confirmed?: StoredWal['confirmed'];
-}
-
 /**
- * Returns an error if a log lacks the newest page that the agent has stored, or its newest revision. No other page
- * names that one, so only the agent's memory shows that it was removed.
+ * Returns whether a page is from before the signing key was set. The first signed page then says itself that it follows
+ * none, so nobody can pass off unsigned pages as older ones.
  */
-export function lostEnd(
-  { destination }: Pick<Repository, 'destination'>,
-  source: string,
-  logs: readonly Pick<WalLog, 'place' | 'last'>[],
-  remembered: RememberedWal | undefined,
-): LifeboatError | undefined {
-  const { systemId, logged } = remembered ?? {};
-  if (!logged || logged.destination !== destination.name) return undefined;
-  const last = logs.find(({ place }) => place.systemId === systemId)?.last?.page;
-  if (last && (last.page > logged.page || (last.page === logged.page && last.revision >= logged.revision)))
-    return undefined;
-  const found = last ? `ends with page ${last.page}, revision ${last.revision}` : 'is gone';
-  return new LifeboatError(
-    'CHAIN_BROKEN',
-    `the WAL log of ${source} ${found}, although page ${logged.page}, revision ${logged.revision} was stored`,
-    { hint: 'Somebody removed it from the repository. The WAL that only it listed is lost: see `lifeboat windows`.' },
-  );
+function isBeforeSigning(
+  { page, error }: { page: number; error: LifeboatError },
+  first: Pick<WalPage, 'page' | 'previous'> | undefined,
+): boolean {
+  return hasCode(error, 'SIGNATURE_MISSING') && first?.previous === null && page < first.page;
 }
 
 /** Returns the incomplete segments, each with its parts up to the first one that is not stored whole. */
@@ -220,11 +218,16 @@ function isAboutPage(error: unknown): boolean {
   );
 }
 
-/** A page that follows the one before it has its hash. A removed beginning is no loss: prune removes old pages. */
+/**
+ * A page that follows the one before it has its hash. A removed beginning is no loss: prune removes old pages, also at
+ * the beginning of a later history.
+ */
 function brokenLinks(place: WalPlace, pages: readonly ReadPage[]): LifeboatError[] {
   return pages.flatMap(({ page }, i) => {
     const before = pages[i - 1];
-    if (!before || (before.page.page === page.page - 1 && before.hash === page.previous)) return [];
+    if (!before) return [];
+    const isCut = page.era?.since !== before.page.era?.since && page.era?.page !== page.page;
+    if (isCut || (before.page.page === page.page - 1 && before.hash === page.previous)) return [];
     const what = `page ${page.page} of the WAL log of ${place.source} does not follow page ${before.page.page}`;
     return [new LifeboatError('CHAIN_BROKEN', what)];
   });

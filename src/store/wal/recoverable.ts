@@ -3,8 +3,9 @@ import { baseName } from '../../plan/postgres.ts';
 import type { Manifest } from '../objects/manifest.ts';
 import type { Repository } from '../repository/repository.ts';
 import { parseLsn, parseSegmentName, segmentAt } from './names.ts';
-import { lostEnd, type RememberedWal, readWalLogs, type WalLog } from './read-log.ts';
-import { type Base, type Hole, holesOf, type Window, windowsOf } from './windows.ts';
+import { readWalLogs, type WalLog } from './read-log.ts';
+import { lostEnd, type RememberedWal } from './remembered.ts';
+import { type Base, type Hole, holesOf, isBaseOf, type Window, windowsOf } from './windows.ts';
 
 /** Everything that a recovery of a source can use, and the times that follow from it. */
 export interface Recoverable {
@@ -23,8 +24,7 @@ export function basesOf(manifests: readonly Manifest[], baseSource: string): Bas
     .flatMap(({ id, sources }) => {
       const entry = sources[baseSource];
       if (!entry?.base || entry.status !== 'ok') return [];
-      const { startTime: _, ...base } = entry.base;
-      return [{ snapshot: id, ...base }];
+      return [{ snapshot: id, ...entry.base }];
     })
     .sort((a, b) => Date.parse(a.stopTime) - Date.parse(b.stopTime));
 }
@@ -39,8 +39,9 @@ export function serversOf(manifests: readonly Manifest[]): string[] {
 }
 
 /** Returns an error for each of the first segments that are lost although a base backup needs them. */
-function lostSegments({ lost, wal: { segmentSize, systemId } }: WalLog, bases: readonly Base[]): LifeboatError[] {
-  const starts = bases.filter((base) => base.systemId === systemId).map(({ startLsn }) => parseLsn(startLsn));
+function lostSegments({ lost, wal }: WalLog, bases: readonly Base[]): LifeboatError[] {
+  const { segmentSize } = wal;
+  const starts = bases.filter((base) => isBaseOf(base, wal)).map(({ startLsn }) => parseLsn(startLsn));
   const isNeeded = (name: string) => {
     const number = parseSegmentName(name, segmentSize)?.number ?? 0;
     return starts.some((start) => segmentAt(start, segmentSize) <= number);
@@ -76,7 +77,8 @@ export async function readRecoverable(
   for (const log of logs) log.problems.push(...lostSegments(log, bases));
   const windows = logs
     .flatMap(({ place, wal }) => {
-      const confirmed = place.systemId === remembered?.systemId ? remembered.confirmed : undefined;
+      const isCurrent = place.systemId === remembered?.systemId && wal.until === undefined;
+      const confirmed = isCurrent ? remembered.confirmed : undefined;
       return windowsOf({ ...wal, confirmed }, bases);
     })
     .sort((a, b) => Date.parse(a.from) - Date.parse(b.from));

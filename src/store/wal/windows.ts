@@ -1,4 +1,5 @@
 import { Coverage, later, type StoredWal } from './coverage.ts';
+import { type Fork, forkOf } from './forks.ts';
 import { formatLsn, parseLsn } from './names.ts';
 import type { History } from './timelines.ts';
 
@@ -30,6 +31,8 @@ export interface Window {
   toLsn: string;
   /** the base backups in it, oldest first */
   bases: Base[];
+  /** where this timeline and each other one that has a window parted */
+  forks: Fork[];
 }
 
 /** A span of time between two windows to which the server cannot be recovered. */
@@ -37,6 +40,16 @@ export interface Hole {
   from: string;
   to: string;
   why: string;
+}
+
+/** Returns whether a base backup is one of the server that wrote some WAL, and of the same data. */
+export function isBaseOf(
+  { systemId, stopTime }: Pick<Base, 'systemId' | 'stopTime'>,
+  wal: Pick<StoredWal, 'systemId' | 'since' | 'until'>,
+): boolean {
+  const at = Date.parse(stopTime);
+  const isLate = wal.since === undefined || at >= Date.parse(wal.since);
+  return systemId === wal.systemId && isLate && (wal.until === undefined || at < Date.parse(wal.until));
 }
 
 /** Returns whether a base backup belongs to a history. */
@@ -55,7 +68,7 @@ function contains({ timeline, lineage }: History, of: number, lsn: bigint): bool
  */
 export function windowsOf(wal: StoredWal, bases: readonly Base[]): Window[] {
   const coverage = new Coverage(wal);
-  const own = bases.filter(({ systemId }) => systemId === wal.systemId);
+  const own = bases.filter((base) => isBaseOf(base, wal));
   const timelines = [...new Set([...coverage.timelines(), ...own.map(({ timeline }) => timeline)])];
   const historyOf = (timeline: number) => ({ timeline, lineage: wal.histories.get(timeline) ?? [] });
   const windows = timelines.flatMap((timeline) => {
@@ -65,9 +78,22 @@ export function windowsOf(wal: StoredWal, bases: readonly Base[]): Window[] {
       .flatMap((base) => windowOf(wal, coverage, base, history));
     return merge(found);
   });
-  return withoutInner(windows, historyOf).sort(
-    (a, b) => Date.parse(a.from) - Date.parse(b.from) || a.timeline - b.timeline,
-  );
+  const outer = withoutInner(windows, historyOf);
+  const present = [...new Set(outer.map(({ timeline }) => timeline))].sort((a, b) => a - b);
+  const forksOf = (timeline: number) => {
+    const history = historyOf(timeline);
+    // Everything that had committed when a base backup began is before it.
+    const begun = own.flatMap((base) =>
+      base.startTime !== undefined && isAncestor(base, history) ? [{ lsn: base.stopLsn, at: base.startTime }] : [],
+    );
+    return present
+      .filter((other) => other !== timeline)
+      .map((other) => forkOf(history, historyOf(other), { coverage, begun }));
+  };
+  const forks = new Map(present.map((timeline) => [timeline, forksOf(timeline)]));
+  return outer
+    .map((one) => ({ ...one, forks: forks.get(one.timeline) ?? [] }))
+    .sort((a, b) => Date.parse(a.from) - Date.parse(b.from) || a.timeline - b.timeline);
 }
 
 function windowOf(wal: StoredWal, coverage: Coverage, base: Base, history: History): Window[] {
@@ -76,16 +102,16 @@ function windowOf(wal: StoredWal, coverage: Coverage, base: Base, history: Histo
   // Without the WAL that was written during the backup, its files contradict each other.
   if (reach.end < parseLsn(base.stopLsn)) return [];
   // A break before the fork: only the ancestor has this window.
-  if (base.timeline !== timeline && reach.end <= forkOf(history)) return [];
+  if (base.timeline !== timeline && reach.end <= beginOf(history)) return [];
   const { confirmed } = wal;
   const isWhole = confirmed?.timeline === timeline && reach.end >= parseLsn(confirmed.lsn);
   const to = later(later(base.stopTime, reach.time), isWhole ? confirmed.at : undefined) as string;
   const span = { from: base.stopTime, to, toLsn: formatLsn(reach.end) };
-  return [{ systemId: wal.systemId, timeline, ...span, bases: [base] }];
+  return [{ systemId: wal.systemId, timeline, ...span, bases: [base], forks: [] }];
 }
 
 /** Returns the position at which a timeline left its last ancestor. */
-function forkOf({ lineage }: History): bigint {
+function beginOf({ lineage }: History): bigint {
   return lineage.at(-1)?.until ?? 0n;
 }
 
@@ -162,6 +188,25 @@ export function startAtPosition(windows: readonly Window[], lsn: bigint): Recove
     if (base && lsn <= parseLsn(window.toLsn)) return { base, window };
   }
   return undefined;
+}
+
+/**
+ * Returns the windows of other timelines that have another state at a point than a window has: the point is after the
+ * place at which they parted, or may be. A later timeline counts although its WAL does not reach the position yet.
+ */
+export function rivalsOf(window: Window, windows: readonly Window[], point: Date | bigint): Window[] {
+  return windows.filter((other) => {
+    if (other.systemId !== window.systemId || other.timeline === window.timeline) return false;
+    const fork = window.forks.find(({ timeline }) => timeline === other.timeline);
+    if (typeof point === 'bigint') {
+      const isThere = other.timeline > window.timeline || point <= parseLsn(other.toLsn);
+      return isThere && point > parseLsn(fork?.lsn ?? '0/0');
+    }
+    const at = point.getTime();
+    const isThere = Date.parse(other.from) <= at && at <= Date.parse(other.to);
+    // The point is cut to milliseconds, and may be a little later.
+    return isThere && (fork?.time === undefined || at >= Date.parse(fork.time));
+  });
 }
 
 /** Returns the nearest times before and after `time` to which a recovery is possible, ISO times. */

@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
-import { FORMAT, type ObjectRef } from '../objects/manifest.ts';
+import type { ObjectRef } from '../objects/manifest.ts';
 import { deleteUnlessKept, putObject, streamOf } from '../objects/objects.ts';
+import type { StoredWal } from './coverage.ts';
 import { Inventory } from './inventory.ts';
+import { firstPage, type LogChange, nextPage } from './next-page.ts';
 import {
   encodePage,
   incompleteOf,
-  PAGE_ENTRIES,
-  type PartialSegment,
   pageHash,
   pageKey,
   type StoredGap,
@@ -19,15 +19,8 @@ import {
   type WalPlace,
   walPrefix,
 } from './page.ts';
-import {
-  endOf,
-  type LogEnd,
-  type ReadPage,
-  readPage,
-  readWalLogs,
-  type WalLog,
-  type WalRepository,
-} from './read-log.ts';
+import { endOf, readPage, readWalLogs, type WalLog, type WalRepository } from './read-log.ts';
+import type { LogEnd } from './remembered.ts';
 import { type Ancestor, listAncestors, parseAncestors, parseHistoryName } from './timelines.ts';
 
 interface WriterOptions {
@@ -38,15 +31,6 @@ interface WriterOptions {
   now(): Date;
   /** called after each revision of a page is stored */
   appended?(page: WalPage): void;
-}
-
-/** The additions of a new revision of a page. */
-export interface LogChange {
-  segments?: readonly StoredSegment[];
-  histories?: readonly StoredHistory[];
-  /** the open segment from now on. A former one that is not complete stays as an incomplete segment */
-  open?: PartialSegment;
-  gaps?: readonly StoredGap[];
 }
 
 /** The most attempts to write a page under the next free revision. */
@@ -63,35 +47,57 @@ export class WalWriter {
   private page: WalPage;
   /** of the stored revision of `page`; null: none is stored yet */
   private hash: string | null;
-  /** what the log lists */
-  readonly inventory: Inventory;
-  /** the logs of all servers of the source, as they were found */
-  readonly opened: readonly Pick<WalLog, 'place' | 'last'>[];
+  /** what the log lists of the present history */
+  inventory: Inventory;
+  /** the newest pages of all servers of the source, as they were found */
+  readonly opened: readonly Pick<WalLog, 'place' | 'newest'>[];
+  /** why the newest page that was found cannot be used */
+  readonly unusable: LifeboatError | undefined;
 
-  private constructor(
-    repository: WalRepository,
-    options: WriterOptions,
-    { last, inventory, logs }: { last: ReadPage | undefined; inventory: Inventory; logs: readonly WalLog[] },
-  ) {
-    this.opened = logs.map(({ place, last: newest }) => ({ place, ...(newest ? { last: newest } : {}) }));
+  private constructor(repository: WalRepository, options: WriterOptions, logs: readonly WalLog[]) {
+    const { systemId } = options.place;
+    const own = logs.findLast(({ place }) => place.systemId === systemId);
+    this.opened = logs.map(({ place, newest }) => ({ place, newest }));
     this.repository = repository;
     this.options = options;
-    this.inventory = inventory;
-    this.page = last ? last.page : firstPage(options);
-    this.hash = last ? last.hash : null;
+    const last = own?.last?.page.page === own?.newest.page ? own?.last : undefined;
+    this.unusable = last ? undefined : own?.problems.findLast(({ code }) => code !== 'CHAIN_BROKEN');
+    this.inventory = new Inventory(own?.wal ?? this.nothing);
+    this.page = last?.page ?? firstPage(options);
+    this.hash = last?.hash ?? null;
+    if (own && !last) this.beginHistory(own.newest.page + 1, null);
   }
 
-  /** Opens the log of a server, and continues with its newest page. Throws like {@link readWalLogs}. */
+  /**
+   * Opens the log of a server, and continues with its newest page. If that one cannot be used, such as one from before
+   * a signing key was set, the next page begins anew. Throws like {@link readWalLogs}.
+   */
   static async open(repository: WalRepository, options: WriterOptions): Promise<WalWriter> {
-    const { source, systemId } = options.place;
-    const logs = await readWalLogs(repository, source);
-    const own = logs.find(({ place }) => place.systemId === systemId);
-    const broken = own && !own.last ? own.problems[0] : undefined;
-    if (broken) throw broken;
-    const { segmentSize } = options;
-    const nothing = { systemId, segmentSize, segments: [], partials: [], histories: new Map(), gaps: [] };
-    const found = { last: own?.last, inventory: new Inventory(own?.wal ?? nothing), logs };
-    return new WalWriter(repository, options, found);
+    return new WalWriter(repository, options, await readWalLogs(repository, options.place.source));
+  }
+
+  /**
+   * Begins another history of the server, which went back to older data: what is stored from now on follows nothing
+   * that is stored. Throws like {@link append}.
+   *
+   * @param gap why it begins, and where
+   */
+  async beginAnew(gap: StoredGap): Promise<void> {
+    const isNew = this.hash === null && this.page.era?.page === this.page.page;
+    if (!isNew) this.beginHistory(this.page.page + 1, this.hash);
+    await this.append({ gaps: [gap] });
+  }
+
+  private beginHistory(page: number, previous: string | null): void {
+    const era = { page, since: this.options.now().toISOString() };
+    this.page = { ...firstPage(this.options), page, previous, era };
+    this.hash = null;
+    this.inventory = new Inventory(this.nothing);
+  }
+
+  private get nothing(): StoredWal {
+    const { segmentSize, place } = this.options;
+    return { systemId: place.systemId, segmentSize, segments: [], partials: [], histories: new Map(), gaps: [] };
   }
 
   /** The memory of the agent that last wrote the log; undefined for a new log. */
@@ -103,6 +109,11 @@ export class WalWriter {
   get end(): LogEnd | undefined {
     const { page, revision } = this.page;
     return this.hash === null ? undefined : { destination: this.repository.destination.name, page, revision };
+  }
+
+  /** Since when the present history of the server is written, ISO time; undefined for the first one. */
+  get since(): string | undefined {
+    return this.page.era?.since;
   }
 
   /** The open segment, as the log lists it. */
@@ -147,7 +158,7 @@ export class WalWriter {
    */
   async append(change: LogChange): Promise<void> {
     const before = { page: this.page, hash: this.hash };
-    const next = this.next(change);
+    const next = nextPage(before, change, this.options);
     for (let attempt = 1; ; attempt++) {
       try {
         await this.write(next);
@@ -171,29 +182,6 @@ export class WalWriter {
       inventory.addHistory(parseHistoryName(name) as number, parseAncestors(ancestors));
     for (const gap of gaps) inventory.addGap(gap);
     if (open) inventory.addPartial({ name: open.name, to: endOf(open), reached: open.reached });
-  }
-
-  private next({ segments = [], histories = [], open, gaps = [] }: LogChange): WalPage {
-    const { page, hash, options } = this;
-    const isFull = page.segments.length + page.partials.length + page.gaps.length >= PAGE_ENTRIES;
-    const begin = isFull
-      ? { ...firstPage(options), page: page.page + 1, previous: hash }
-      : { ...page, revision: hash === null ? 1 : page.revision + 1 };
-    const { open: _, signature: __, ...rest } = begin;
-    const complete = new Set(segments.map(({ name }) => name));
-    const former = page.open && !complete.has(page.open.name) ? page.open : undefined;
-    const opened = open ?? former;
-    const left = former && former.name !== opened?.name ? [former] : [];
-    return {
-      ...rest,
-      home: options.home,
-      at: options.now().toISOString(),
-      segments: [...begin.segments, ...segments],
-      histories: [...begin.histories, ...histories],
-      partials: [...begin.partials, ...left].filter((one) => !complete.has(one.name) && !isWithin(one, opened)),
-      gaps: [...begin.gaps, ...gaps],
-      ...(opened ? { open: opened } : {}),
-    };
   }
 
   private async write(page: WalPage): Promise<void> {
@@ -241,18 +229,6 @@ export class WalWriter {
   }
 }
 
-/** Returns whether the open segment has everything that an earlier beginning of the same segment has. */
-function isWithin(one: PartialSegment, open: PartialSegment | undefined): boolean {
-  return one.name === open?.name && endOf(one) <= endOf(open);
-}
-
 function signatureOf({ signature }: WalPage): Pick<WalPage, 'signature'> {
   return signature ? { signature } : {};
-}
-
-function firstPage({ place, segmentSize, home, now }: WriterOptions): WalPage {
-  return {
-    ...{ format: FORMAT, ...place, segmentSize, page: 1, revision: 1, previous: null },
-    ...{ home, at: now().toISOString(), segments: [], histories: [], partials: [], gaps: [] },
-  };
 }

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { RunContext } from '../../../src/backup/context.ts';
 import { prepareKnown } from '../../../src/backup/known-contents.ts';
 import { previousTree } from '../../../src/backup/previous-tree.ts';
+import { LifeboatError } from '../../../src/base/errors.ts';
 import { silentLog } from '../../../src/base/log.ts';
 import type { Plan } from '../../../src/plan/model.ts';
 import type { SealKeys } from '../../../src/plan/seal-keys.ts';
@@ -12,6 +13,7 @@ import { prune } from '../../../src/prune/prune.ts';
 import { lastStoredOf } from '../../../src/run/history.ts';
 import { openState } from '../../../src/run/state.ts';
 import { measureUse, renewalRule } from '../../../src/store/content/repack.ts';
+import { ContentTable } from '../../../src/store/known/content-table.ts';
 import { StoredSizes } from '../../../src/store/objects/key-set.ts';
 import { manifestKey } from '../../../src/store/objects/manifest.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
@@ -38,6 +40,7 @@ afterEach(() => bench.remove());
 
 const at = (name: string) => path.join(bench.tree, name);
 const write = (name: string, size: number) => writeFileSync(at(name), randomBytes(size));
+const tableOf = () => path.join(bench.spool, 'state', 'contents');
 const state = () => openState(path.join(bench.spool, 'state'));
 const open = (keys: SealKeys = {}) =>
   openRepository(bench.destination, { project: 'shop', create: true, keys }) as Promise<Repository>;
@@ -50,18 +53,15 @@ async function run(source = MEDIA, keys: SealKeys = {}, beforeCommit = async () 
   for await (const object of bench.destination.list('shop/')) stored.add(object);
   const id = `20261120T0300${String(++number).padStart(2, '0')}Z-4f1c9a`;
   const signal = AbortSignal.timeout(100_000);
-  const of = { repository, snapshots, stored, signal, log: silentLog, run: { trigger: 'manual' } };
+  const of = { repository, snapshots, stored, signal, log: silentLog, run: { trigger: 'manual', sources: [source] } };
   const context = of as unknown as RunContext;
   const directory = path.join(bench.spool, id);
-  const known = await prepareKnown({ state: state(), context, directory });
+  const renewal = renewalRule(0.05);
+  const known = await prepareKnown({ state: state(), context, renewal, directory });
+  if (known) context.known = known;
   const manifests = snapshots.map(({ manifest }) => manifest);
   const last = lastStoredOf(manifests, source);
-  const { tree, renewed, warnings } = await previousTree(
-    { state: state(), context, renewal: renewalRule(0.05) },
-    source,
-    last,
-    directory,
-  );
+  const { tree, renewed, warnings } = await previousTree({ state: state(), context, renewal }, source, last, directory);
   const coversPrevious = last?.entry.index !== undefined && known?.isCovered(last.entry.index.sha256) === true;
   const { table, of: about, packs: file } = known!;
   const result = await bench.storeAfterTick({
@@ -154,29 +154,129 @@ test('a table that is lost, or belongs to another repository, is made again from
   renameSync(at('sub'), path.join(bench.spool, 'away'));
   await run();
   renameSync(path.join(bench.spool, 'away'), at('sub'));
-  const table = path.join(bench.spool, 'state', 'contents');
   rmSync(path.join(bench.spool, 'state'), { recursive: true });
   const back = await run();
   expect(back).toMatchObject({ newBytes: 0, files: 22 });
   await expectRestorable(back);
-  const shown = path.join(table, 'state.json');
+  const shown = path.join(tableOf(), 'state.json');
   writeFileSync(shown, readFileSync(shown, 'utf8').replace(/"of":"[^"]*"/, '"of":"another"'));
   const renamed = await run('site.media');
   expect(renamed.newBytes).toBe(0);
   await expectRestorable(renamed);
-  writeFileSync(path.join(table, 'facts'), Buffer.alloc(10_000, 7));
-  writeFileSync(path.join(table, 'slots'), 'x');
+  writeFileSync(path.join(tableOf(), 'facts'), Buffer.alloc(10_000, 7));
+  writeFileSync(path.join(tableOf(), 'slots'), 'x');
   const third = await run('third.media');
   await expectRestorable(third);
 });
 
-test('content behind a change of keys is stored once with the new keys, and found again with the old ones', async () => {
-  await run();
+test.each([
+  ['small', async () => undefined],
+  ['made smaller meanwhile', growTable],
+])('content behind a change of keys is stored once for each key, with a table that is %s', async (_, grow) => {
+  const first = await run();
   const keys = { gpgPassphrase: 'a passphrase of this test' } as SealKeys;
   const sealed = await run(MEDIA, keys);
   expect(sealed.newBytes).toBeGreaterThan(3_000_000);
+  await grow();
   expect(await run('site.media', keys)).toMatchObject({ newBytes: 0 });
   await expectRestorable(sealed, keys);
+  const back = await run();
+  expect(back).toMatchObject({ newBytes: 0, newFiles: 0 });
+  expect(back.packs.map(({ id }) => id).sort()).toEqual(first.packs.map(({ id }) => id).sort());
+  await expectRestorable(back);
+  const again = await run(MEDIA, keys);
+  expect(again).toMatchObject({ newBytes: 0, newFiles: 0 });
+  await expectRestorable(again, keys);
+});
+
+/** Adds so many facts about packs that nobody names that the next run makes the table smaller. */
+async function growTable() {
+  const { of } = JSON.parse(readFileSync(path.join(tableOf(), 'state.json'), 'utf8'));
+  const table = await ContentTable.write(tableOf(), of);
+  const fact = { kind: 'file', size: 1, pack: 'f'.repeat(32), entry: 'x'.repeat(60_000) } as const;
+  for (let n = 0; n < 300; n++) await table.add({ ...fact, sha256: n.toString(16).padStart(64, '0') });
+  await table.close();
+}
+
+test('content in a pack that is whole again after all is found there', async () => {
+  const { packs: first } = await run();
+  await state().saveDamaged(first.map(({ key }) => key));
+  const { packs: second } = await run();
+  await state().saveDamaged(second.map(({ key }) => key));
+  expect(await run()).toMatchObject({ newBytes: 0 });
+});
+
+test('a table stays if the packs cannot be listed, and is removed if it cannot be used itself', async () => {
+  await run();
+  const repository = await open();
+  const { snapshots } = await repository.snapshots();
+  const unreachable = async () => {
+    throw new LifeboatError('DEST_UNREACHABLE', 'no answer');
+  };
+  const prepare = (over: Partial<Repository>, directory = path.join(bench.spool, 'known')) => {
+    const changed = Object.assign(Object.create(repository), over) as Repository;
+    const of = { repository: changed, snapshots, stored: new StoredSizes(), log: silentLog };
+    const context = {
+      ...of,
+      signal: AbortSignal.timeout(100_000),
+      run: { trigger: 'manual', sources: [MEDIA] },
+    } as unknown as RunContext;
+    return prepareKnown({ state: state(), context, renewal: renewalRule(0.05), directory });
+  };
+  const facts = path.join(tableOf(), 'facts');
+  const before = readFileSync(facts);
+  expect(await prepare({ readPackList: unreachable })).toBeUndefined();
+  // The spool cannot take the list.
+  expect(await prepare({}, path.join(facts, 'known'))).toBeUndefined();
+  expect(readFileSync(facts).equals(before)).toBe(true);
+  // The table itself cannot be read, and so not be repaired.
+  rmSync(facts);
+  mkdirSync(facts);
+  expect(await prepare({})).toBeUndefined();
+  expect(existsSync(tableOf())).toBe(false);
+});
+
+test('what a source needs of older snapshots is read before it begins: its service may be stopped then', async () => {
+  await run();
+  for (let i = 0; i < 20; i++) rmSync(at(`sub/${i}`));
+  await run();
+  rmSync(at('sub/large'));
+  const { manifest } = await run();
+  for (const { manifest: old } of (await (await open()).snapshots()).snapshots.slice(1))
+    await bench.destination.delete(manifestKey('shop', old.id));
+  await run('other.media');
+  await run('third.media');
+  rmSync(path.join(bench.spool, 'state'), { recursive: true });
+  const requests: string[] = [];
+  const repository = await open();
+  const { snapshots } = await repository.snapshots();
+  const counting = Object.assign(Object.create(repository), {
+    readPackList: (...args: Parameters<Repository['readPackList']>) => {
+      requests.push('list');
+      return repository.readPackList(...args);
+    },
+    fetchIndex: (...args: Parameters<Repository['fetchIndex']>) => {
+      requests.push('index');
+      return repository.fetchIndex(...args);
+    },
+  }) as Repository;
+  const stored = new StoredSizes();
+  for await (const object of bench.destination.list('shop/')) stored.add(object);
+  const signal = AbortSignal.timeout(100_000);
+  const of = { repository: counting, snapshots, stored, signal, log: silentLog };
+  const context = { ...of, run: { trigger: 'manual', sources: [MEDIA] } } as unknown as RunContext;
+  const renewal = renewalRule(0.05);
+  const directory = path.join(bench.spool, 'counted');
+  const known = await prepareKnown({ state: state(), context, renewal, directory });
+  if (known) context.known = known;
+  expect(requests).toContain('index');
+  requests.length = 0;
+  const last = { snapshot: manifest.id, at: manifest.end, entry: manifest.sources[MEDIA]! };
+  const { renewed, tree } = await previousTree({ state: state(), context, renewal }, MEDIA, last, directory);
+  expect(tree?.indexPath).toContain('counted');
+  expect(renewed?.size).toBe(1);
+  // The list of the source itself, which the spool usually keeps.
+  expect(requests).toEqual(['list']);
 });
 
 /** Prunes as an agent that takes the lease later. */

@@ -50,3 +50,8 @@ test('the cause has no words that say nothing', () => {
   // A 403 to HEAD has no body.
   expect(causeOf(answer('403', 403))).toBe('403 (HTTP 403)');
 });
+
+test('an object that ends before the requested part is damaged, and the destination is not at fault', () => {
+  expect(codeOf(answer('InvalidRange', 416), 'get')).toBe('OBJECT_DAMAGED');
+  expect(codeOf(answer('InvalidRange', 416), 'put')).toBe('DEST_UNWRITABLE');
+});

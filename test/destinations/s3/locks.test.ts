@@ -1,9 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createS3Destination } from '../../../src/destinations/s3/s3.ts';
-import { s3Error, startStubS3 } from '../../harness/stub-s3.ts';
+import { memoryS3, s3Error, startStubS3 } from '../../harness/stub-s3.ts';
 
 let directory: string;
 beforeEach(() => {
@@ -55,3 +56,43 @@ test('a key that may not read the configuration fails only where objects are, or
   expect(await prolong(403, 'AccessDenied', 403)).toMatchObject(refused);
   expect(await prolong(403, 'AccessDenied', '')).toBe(0);
 });
+
+test('an object that was deleted, or stored again, is locked again: its earlier version had that lock', async () => {
+  const locked = new Set<string>();
+  const bucket = memoryS3({
+    first({ method, key, query }, answer) {
+      if (query.has('object-lock')) answer.end(CONFIGURATION);
+      else if (method === 'PUT' && query.has('retention')) {
+        locked.add(key);
+        answer.end();
+      } else return false;
+      return true;
+    },
+  });
+  const stub = await startStubS3(bucket.answer);
+  try {
+    const open = () => createS3Destination({ ...stub, uploads: directory, env: {} });
+    const put = (key: string) => open().put(key, Readable.from([Buffer.from(key)]));
+    const keys = ['shop/deleted', 'shop/one-of-many', 'shop/replaced', 'shop/kept'];
+    for (const key of keys) await put(key);
+    const { signal } = new AbortController();
+    const prolong = async () => {
+      locked.clear();
+      await open().prolongLocks(keys, new Date(), signal);
+      return [...locked].sort();
+    };
+    expect(await prolong()).toEqual(keys.toSorted());
+    expect(await prolong()).toEqual([]);
+    await open().delete('shop/deleted');
+    await open().deleteMany(['shop/one-of-many', 'shop/other']);
+    // Somebody else has deleted it.
+    bucket.objects.delete('shop/replaced');
+    for (const key of keys.slice(0, 3)) await put(key);
+    expect(await prolong()).toEqual(['shop/deleted', 'shop/one-of-many', 'shop/replaced']);
+  } finally {
+    stub.stop();
+  }
+});
+
+const CONFIGURATION =
+  '<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>30</Days></DefaultRetention></Rule></ObjectLockConfiguration>';

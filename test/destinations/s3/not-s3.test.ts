@@ -148,3 +148,15 @@ test('the empty responses of Google Cloud Storage, which have the type of a page
   expect(await outcome(google, ACTS[3]![1])).toBeUndefined();
   expect(await outcome(google, ACTS[2]![1])).not.toMatchObject({ code: 'DEST_UNREACHABLE' });
 });
+
+test('an object without a length is not empty: nobody knows whether it is whole', async () => {
+  const chunked: Answer = (_, response) => {
+    response.writeHead(200, { etag: '"a"', 'x-amz-request-id': '1' });
+    response.write('{"format"');
+    response.end(':1}');
+  };
+  expect(await outcome(chunked, (destination) => read(destination, 'lifeboat.json'))).toMatchObject({
+    ...UNREACHABLE,
+    message: expect.stringContaining('without a Content-Length'),
+  });
+});

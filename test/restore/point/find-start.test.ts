@@ -1,26 +1,30 @@
 import { describe, expect, test } from 'vitest';
-import { findStart } from '../../../src/restore/point/find-start.ts';
+import { findReadableStart, findStart } from '../../../src/restore/point/find-start.ts';
 import { describeTarget, type Target, targetSettings } from '../../../src/restore/point/target.ts';
 import type { Manifest } from '../../../src/store/objects/manifest.ts';
+import { streamOf } from '../../../src/store/objects/objects.ts';
 import type { Repository } from '../../../src/store/repository/repository.ts';
 import { formatLsn, startOf } from '../../../src/store/wal/names.ts';
-import { SIZE, WalBench } from '../../store/wal/bench.ts';
+import { keyOf, nameOf, SIZE, WalBench } from '../../store/wal/bench.ts';
 
 const { signal } = new AbortController();
 const lsn = (number: number, offset = 0) => formatLsn(startOf(number, SIZE) + BigInt(offset));
 const time = (iso: string): Target => ({ date: new Date(iso), text: iso });
 
+/** Segment 2 ends at 03:00, and each one after it an hour later. */
+const hour = (number: number) => `2026-11-20T${String(number + 1).padStart(2, '0')}:00:00.000Z`;
+
 /**
- * A server with base backups in segments 2 and 5 of timeline 1, which ends in segment 9. Timeline 2 left it in segment
- * 7, and ends in segment 8.
+ * A server with base backups in segments 2 and 5 of timeline 1, which ends in segment 9, at 10:00. Timeline 2 left it in
+ * segment 7, goes on at 12:00, and ends in segment 8, at 13:00.
  */
 async function makeServer(): Promise<Repository> {
   const bench = new WalBench();
-  await bench.store(1, 9);
+  await bench.store(1, 9, { reached: hour });
   const writer = await bench.open();
   const history = { name: '00000002.history', ancestors: [{ timeline: 1, until: lsn(7, 5000) }] };
   await writer.append({ histories: [{ ...history, ...(await bench.put(history.name)) }] });
-  await bench.store(7, 8, { timeline: 2 });
+  await bench.store(7, 8, { timeline: 2, reached: (number) => hour(number + 4) });
   const manifests: Manifest[] = [bench.base(2)];
   bench.at = '2026-11-20T05:00:00.000Z';
   manifests.push(bench.base(5));
@@ -44,9 +48,15 @@ describe('the start of a recovery', () => {
     [time('2026-11-20T05:00:00Z'), undefined, 'base-5', 2],
     [{ lsn: lsn(4) }, undefined, 'base-2', 2],
     [{ lsn: lsn(6) }, undefined, 'base-5', 2],
-    // Timeline 2 ends before this position, and timeline 1 has it.
-    [{ lsn: lsn(9, 100) }, undefined, 'base-5', 1],
+    // Both timelines have the same transactions up to the end of segment 6.
+    [time('2026-11-20T06:59:59Z'), undefined, 'base-5', 2],
+    [time('2026-11-20T08:00:00Z'), 1, 'base-5', 1],
+    [time('2026-11-20T08:00:00Z'), 2, 'base-5', 2],
+    // Timeline 1 has ended.
+    [time('2026-11-20T11:00:00Z'), undefined, 'base-5', 2],
+    [{ lsn: lsn(7, 5000) }, undefined, 'base-5', 2],
     [{ lsn: lsn(8, 100) }, 1, 'base-5', 1],
+    [{ lsn: lsn(8, 100) }, 2, 'base-5', 2],
     // A marker may be anywhere.
     [{ xid: '800' }, undefined, 'base-2', 2],
     [{ name: 'before the migration' }, 1, 'base-2', 1],
@@ -60,9 +70,44 @@ describe('the start of a recovery', () => {
     [{ lsn: lsn(9, 100) }, 2],
     [time('2026-11-20T02:00:00Z'), undefined],
     ['latest', 3],
+    [{ xid: '800' }, 3],
   ])('for %j on timeline %s does not exist', async (target, timeline) => {
     await expect(start(target, timeline)).rejects.toMatchObject({ code: 'PITR_TIME' });
   });
+
+  test.each<Target>([
+    // Only timeline 1 lived then: timeline 2 has the older state of the fork.
+    time('2026-11-20T08:00:00Z'),
+    time('2026-11-20T07:00:00Z'),
+    { lsn: lsn(7, 5001) },
+    { lsn: lsn(8, 100) },
+    // Timeline 2 does not reach this position yet.
+    { lsn: lsn(9, 100) },
+  ])('for %j needs the timeline: two of them have other states there', async (target) => {
+    await expect(start(target)).rejects.toMatchObject({
+      code: 'PITR_TIME',
+      message: expect.stringContaining('a point on each of them: 1, 2'),
+      hint: expect.stringContaining('--timeline'),
+    });
+  });
+});
+
+test('WAL that needs a key is refused before anything is made', async () => {
+  const bench = new WalBench();
+  await bench.store(1, 2);
+  const writer = await bench.open();
+  const sealed = `${keyOf(nameOf(3))}.zst.age`;
+  const stored = await bench.destination.put(sealed, streamOf('secret'));
+  await writer.append({ segments: [{ name: nameOf(3), key: sealed, ...stored }] });
+  const manifest = bench.base(2);
+  const repository = {
+    ...bench.repository,
+    snapshots: async () => ({ snapshots: [{ manifest }], damaged: [] }),
+    resolve: async () => ({ manifest }),
+  } as unknown as Repository;
+  const deps = { repository: async () => repository, remembered: async () => undefined };
+  const request = { source: 'db.postgres', signal, target: 'latest' as const };
+  await expect(findReadableStart(deps, request)).rejects.toMatchObject({ code: 'KEY_MISSING' });
 });
 
 test.each<[Target, string, [string, string] | undefined]>([
@@ -74,7 +119,10 @@ test.each<[Target, string, [string, string] | undefined]>([
 ])('%j sets one target, and the server reads it last', (target, text, setting) => {
   expect(describeTarget(target)).toBe(text);
   const settings = targetSettings(target);
-  expect(settings).toHaveLength(4);
-  expect(settings.findIndex(([, value]) => value !== '')).toBe(setting ? 3 : -1);
+  // A position is where the next record begins.
+  expect(settings[0]).toEqual(['recovery_target_inclusive', setting?.[0] === 'recovery_target_lsn' ? 'off' : 'on']);
+  const points = settings.slice(1);
+  expect(points).toHaveLength(4);
+  expect(points.findIndex(([, value]) => value !== '')).toBe(setting ? 3 : -1);
   if (setting) expect(settings.at(-1)).toEqual(setting);
 });

@@ -1,5 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { silentLog } from '../../../src/base/log.ts';
 import type { Mount } from '../../../src/plan/model.ts';
@@ -28,6 +29,8 @@ let facts: {
   live: { versionNumber: number; dataDirectory: string; systemId: string } | undefined;
   imageId: string;
   free: number;
+  /** where a link at pg_wal leads; undefined: it is a directory */
+  walLink: string | undefined;
   /** names of running containers of other projects with the same mounts */
   others: string[];
 };
@@ -36,7 +39,7 @@ beforeEach(() => {
   facts = {
     mounts: [data],
     live: { versionNumber: 170_002, dataDirectory: '/var/lib/postgresql/data', systemId: '1' },
-    ...{ imageId: 'sha256:17', free: 100 * GIB, others: [] },
+    ...{ imageId: 'sha256:17', free: 100 * GIB, others: [], walLink: undefined },
   };
 });
 afterEach(() => rmSync(directory, { recursive: true }));
@@ -48,7 +51,7 @@ const container = {
 
 /** Prepares a recovery of the base backup of a server of Postgres 17.1. */
 async function prepare() {
-  const { mounts, live, imageId, free, others } = facts;
+  const { mounts, live, imageId, free, others, walLink } = facts;
   const containers = [container, ...others.map((name) => ({ ...container, id: name, name, labels: {} }))];
   const server = {
     ...{ kind: 'postgres', name: 'db.postgres', project: 'shop', service: 'db', containerId: 'one', imageId, mounts },
@@ -63,6 +66,13 @@ async function prepare() {
       listContainers: async () => containers.map((one) => ({ ...one, networkMode: 'bridge' })),
       inspectContainer: async (id: string) => ({ ...containers.find((one) => one.id === id), mounts }),
       inspectImage: async () => ({ labels: {} }),
+      async archive(_: string, name: string) {
+        const header = Buffer.alloc(512);
+        const isLink = walLink !== undefined && name.endsWith('/pg_wal');
+        header.write(isLink ? '2' : '5', 156);
+        header.write(isLink ? walLink : '', 157);
+        return Readable.from([header]);
+      },
     },
     async openTools() {
       if (!live) throw new Error('no answer');
@@ -107,6 +117,11 @@ describe('a recovery in place', () => {
       space: { where: 'shop_db', needed: 4 * GIB },
       notes: [expect.stringContaining('configuration files')],
     });
+  });
+
+  test('says that WAL outside of the data directory moves into it', async () => {
+    facts.walLink = '/var/lib/postgresql/wal';
+    expect((await prepare()).preview.notes.join()).toContain('it was a link to /var/lib/postgresql/wal');
   });
 
   test('refuses data of another major version', async () => {

@@ -10,16 +10,22 @@ const after = (...lines: string[]) => {
 
 test('a recovery that ended inside the stored WAL is refused, and one that ended near its end is not', () => {
   const messages = after('LOG:  redo done at 0/3000148 system usage: CPU: user: 0.01 s');
-  expect(() => messages.refuseShort('0/3000180', 16 * MIB)).not.toThrow();
+  expect(() => messages.refuseShort(undefined, '0/3000180', 16 * MIB)).not.toThrow();
   // A segment that the server left early follows.
-  expect(() => messages.refuseShort('0/5000000', 16 * MIB)).not.toThrow();
-  expect(() => messages.refuseShort('0/9000000', 16 * MIB)).toThrow(
+  expect(() => messages.refuseShort(undefined, '0/5000000', 16 * MIB)).not.toThrow();
+  expect(() => messages.refuseShort(undefined, '0/9000000', 16 * MIB)).toThrow(
     expect.objectContaining({ code: 'PG_RESTORE_FAILED', message: expect.stringContaining('0/3000148') }),
   );
 });
 
+test('a recovery that ended before the last record is refused, however close to the end that is', () => {
+  const messages = after('LOG:  redo done at 0/3000148 system usage: CPU: user: 0.01 s');
+  expect(() => messages.refuseShort(0x3000148n, '0/5000000', 16 * MIB)).not.toThrow();
+  expect(() => messages.refuseShort(0x3000150n, '0/3000180', 16 * MIB)).toThrow(/to 0\/3000148, and not to 0\/3000150/);
+});
+
 test('a server that had nothing to replay says nothing about it', () => {
-  expect(() => after('LOG:  redo is not required').refuseShort('0/9000000', MIB)).not.toThrow();
+  expect(() => after('LOG:  redo is not required').refuseShort(undefined, '0/9000000', MIB)).not.toThrow();
 });
 
 test('a target that was not reached is distinguished from a failure', () => {

@@ -153,3 +153,19 @@ test('a list without numbers counts as fully used', async () => {
   const packs = [{ id: 'a', size: 100, plainSize: 1000 }];
   expect((await choosePacksToRenew(packs, async () => new Map(), renewalRule(0.05))).ids).toEqual(new Set());
 });
+
+test('very many small packs are merged, the smallest first, even if older snapshots need them', async () => {
+  const MIB = 1024 * 1024;
+  const packs = (count: number, mib: number, name: string) =>
+    Array.from({ length: count }, (_, i) => ({ id: `${name} ${i}`, size: mib * MIB, plainSize: mib * MIB + i }));
+  const whole = packs(100, 64, 'large').map((pack) => ({ ...pack, used: pack.plainSize }));
+  const small = packs(1001, 1, 'small').map((pack) => ({ ...pack, used: pack.plainSize }));
+  const useOf = async () => new Map(small.map(({ id, plainSize }) => [id, plainSize]));
+  const choose = (of: typeof small, maxUnused = 0.05) => choosePacksToRenew(of, useOf, renewalRule(maxUnused));
+  const { ids, again } = await choose([...whole, ...small].toReversed());
+  expect(again).toBeLessThanOrEqual(256 * MIB);
+  expect([...ids]).toEqual(small.slice(0, 255).map(({ id }) => id));
+  // A few are not worth it, and `LIFEBOAT_MAX_UNUSED=100%` rules it out.
+  expect((await choose([...whole, ...small.slice(1)])).ids.size).toBe(0);
+  expect((await choose([...whole, ...small], 1)).ids.size).toBe(0);
+});

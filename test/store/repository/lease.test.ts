@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LifeboatError } from '../../../src/base/errors.ts';
 import { silentLog } from '../../../src/base/log.ts';
-import type { Destination, ReplacingDestination } from '../../../src/destinations/destination.ts';
+import type { Destination, ObjectInfo, ReplacingDestination } from '../../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../../src/destinations/local.ts';
 import { openState } from '../../../src/run/state.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
@@ -502,4 +502,22 @@ describe('unusual destinations', () => {
     await a.release();
     expect(await leases()).toEqual([key(9), 'shop/leases/notes.txt']);
   });
+});
+
+test('the newest lease is the one with the highest number, in whatever order a server lists them', async () => {
+  const turned: Destination = {
+    ...destination,
+    async *list(prefix) {
+      const objects: ObjectInfo[] = [];
+      for await (const object of destination.list(prefix)) objects.unshift(object);
+      yield* objects;
+    },
+  };
+  const first = await takeLease(agent('a', { destination: turned }));
+  await expect(takeLease(agent('b', { destination: turned }))).rejects.toMatchObject({ code: 'LOCKED' });
+  await first.fence();
+  await first.fence();
+  await first.release();
+  const second = await takeLease(agent('b', { destination: turned }));
+  await second.release();
 });

@@ -17,6 +17,13 @@ export const nameOf = (number: number, timeline = 1) => segmentName({ timeline, 
 export const keyOf = (file: string, system = SYSTEM) =>
   `shop/wal/db.postgres/${system}/${file.slice(0, 8)}/${file}-abcdef`;
 
+interface Storing {
+  timeline?: number;
+  system?: string;
+  content?: (number: number) => Buffer;
+  reached?: (number: number) => string;
+}
+
 /** A repository in memory with WAL of one source. */
 export class WalBench {
   readonly objects = new Map<string, string>();
@@ -35,18 +42,24 @@ export class WalBench {
     });
   }
 
-  /** Stores a file of WAL that no page lists. Its content is its name. */
-  async put(file: string, system = SYSTEM): Promise<ObjectRef> {
+  /** Stores a file of WAL that no page lists. */
+  async put(file: string, system = SYSTEM, content: Buffer | string = file): Promise<ObjectRef> {
     const key = keyOf(file, system);
-    return { key, ...(await this.destination.put(key, streamOf(file))) };
+    return { key, ...(await this.destination.put(key, streamOf(content))) };
   }
 
-  /** Stores segments, and lists them. */
-  async store(from: number, to: number, { timeline = 1, system = SYSTEM } = {}): Promise<void> {
+  /**
+   * Stores segments, and lists them.
+   *
+   * @param options `content`: of each; default: its name. `reached`: the time that each reaches
+   */
+  async store(from: number, to: number, options: Storing = {}): Promise<void> {
+    const { timeline = 1, system = SYSTEM, content, reached } = options;
     const writer = await this.open(system);
     for (let number = from; number <= to; number++) {
       const name = nameOf(number, timeline);
-      await writer.append({ segments: [{ name, ...(await this.put(name, system)) }] });
+      const stored = await this.put(name, system, content?.(number));
+      await writer.append({ segments: [{ name, ...stored, ...(reached ? { reached: reached(number) } : {}) }] });
     }
   }
 

@@ -160,6 +160,61 @@ describe('timelines', () => {
     expect(windowsOf(both, [base(6)]).map(({ timeline }) => timeline)).toEqual([1]);
   });
 
+  test('two sides of a fork have the same WAL up to the fork, and the same times up to the segment before it', () => {
+    expect(windowsOf(both, [base(2)]).map(({ timeline, forks }) => [timeline, forks])).toEqual([
+      [1, [{ timeline: 2, lsn: formatLsn(fork.until), time: at(40) }]],
+      [2, [{ timeline: 1, lsn: formatLsn(fork.until), time: at(40) }]],
+    ]);
+    // A base backup before the fork began at a time that both have.
+    const begun = { ...base(5, { stopLsn: formatLsn(fork.until - 1n) }), startTime: at(46) };
+    expect(windowsOf(both, [base(2), begun])[0]?.forks[0]?.time).toBe(at(46));
+    const after = { ...base(6), startTime: at(59) };
+    expect(windowsOf(both, [base(2), after])[0]?.forks[0]?.time).toBe(at(40));
+  });
+
+  test('two timelines that left the same one parted where the first of them left it', () => {
+    const early = { timeline: 1, until: startOf(4, SIZE) + 500n };
+    const three = windowsOf(
+      {
+        ...both,
+        segments: [...both.segments, ...segments(3, 4, 9)],
+        histories: new Map([...histories, [3, [early]]]),
+      },
+      [base(2)],
+    );
+    const lsnOf = (of: number, with_: number) =>
+      three.find(({ timeline }) => timeline === of)?.forks.find(({ timeline }) => timeline === with_)?.lsn;
+    for (const [a, b] of [
+      [2, 3],
+      [3, 2],
+      [1, 3],
+      [3, 1],
+    ] as const)
+      expect(lsnOf(a, b)).toBe(formatLsn(early.until));
+    for (const [a, b] of [
+      [1, 2],
+      [2, 1],
+    ] as const)
+      expect(lsnOf(a, b)).toBe(formatLsn(fork.until));
+  });
+
+  test('a timeline that another one left later parted from it there', () => {
+    const second = { timeline: 2, until: startOf(8, SIZE) + 500n };
+    const found = windowsOf(
+      {
+        ...both,
+        segments: [...both.segments, ...segments(3, 8, 9)],
+        histories: new Map([...histories, [3, [fork, second]]]),
+      },
+      [base(2)],
+    );
+    const forks = found.find(({ timeline }) => timeline === 3)?.forks.map(({ timeline, lsn }) => [timeline, lsn]);
+    expect(forks).toEqual([
+      [1, formatLsn(fork.until)],
+      [2, formatLsn(second.until)],
+    ]);
+  });
+
   test('a new timeline without its first segment is not reached', () => {
     const cut = { ...both, segments: [...segments(1, 2, 5), ...segments(2, 6, 9)] };
     const found = windowsOf(cut, [base(2)]);

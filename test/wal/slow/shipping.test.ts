@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
@@ -9,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { LifeboatError } from '../../../src/base/errors.ts';
 import { createLocalDestination } from '../../../src/destinations/local.ts';
 import type { SlotState } from '../../../src/sources/postgres/wal/slot.ts';
@@ -18,6 +19,7 @@ import { formatLsn, segmentName, startOf } from '../../../src/store/wal/names.ts
 import { readWalLogs } from '../../../src/store/wal/read-log.ts';
 import { WalWriter } from '../../../src/store/wal/write-log.ts';
 import { Shipping } from '../../../src/wal/shipping.ts';
+import type { Tail } from '../../../src/wal/tail.ts';
 import { scratchBase } from '../../store/helpers.ts';
 
 const SIZE = 1024 * 1024;
@@ -45,11 +47,11 @@ beforeEach(async () => {
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 /** Starts to ship, as a daemon does after its start. */
-async function open(): Promise<Shipping> {
+async function open(tail?: Tail): Promise<Shipping> {
   const now = () => new Date('2026-11-20T03:00:00Z');
   const writer = await WalWriter.open(repository(), { place, segmentSize: SIZE, home: 'here', now });
   const onGap = (error: LifeboatError) => gaps.push(error);
-  return new Shipping({ writer, directory: received, segmentSize: SIZE, now, onGap });
+  return new Shipping({ writer, directory: received, segmentSize: SIZE, now, onGap, tail });
 }
 
 /** The server has written up to an offset in a segment, and the receiver has confirmed it. */
@@ -168,6 +170,76 @@ test('a server that went back to older data on its timeline is refused, and noth
     code: 'WAL_DIVERGED',
   });
   expect((await log()).wal.partials).toEqual([]);
+});
+
+describe('a server that went back, and is further than the stored WAL when it is seen again', () => {
+  let tail: Tail | undefined;
+  beforeEach(async () => {
+    put(name(1));
+    put(`${name(2)}.partial`);
+    ({ tail } = await shipping.ship(state(2, 5000, '2026-11-20T03:00:00.000Z'), signal));
+    expect(tail).toMatchObject({ name: name(2), to: 5000 });
+  });
+  const stored = async () => (await log()).wal.partials;
+
+  test('is refused if the open segment has other bytes', async () => {
+    put(`${name(2)}.partial`, 'y');
+    const later = state(2, 9000, '2026-11-20T03:10:00.000Z');
+    await expect((await open(tail)).ship(later, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
+    expect(await stored()).toMatchObject([{ name: name(2), to: 5000 }]);
+  });
+
+  test('is refused if a complete segment has other bytes', async () => {
+    rmSync(join(received, `${name(2)}.partial`));
+    put(name(2), 'y');
+    put(`${name(3)}.partial`, 'y');
+    const later = state(3, 9000, '2026-11-20T03:10:00.000Z');
+    await expect((await open(tail)).ship(later, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
+    expect((await log()).wal.segments.map((one) => one.name)).toEqual([name(1)]);
+  });
+
+  test('is not there if the bytes are the same', async () => {
+    const next = await (await open(tail)).ship(state(2, 9000, '2026-11-20T03:10:00.000Z'), signal);
+    expect(await stored()).toMatchObject([{ name: name(2), to: 9000 }]);
+    // The hash goes on from the bytes before.
+    const whole = createHash('sha256').update(Buffer.alloc(9000, 'x')).digest('hex');
+    expect(next.tail).toEqual({ name: name(2), to: 9000, sha256: whole });
+  });
+
+  test('is judged only by bytes that were received again', async () => {
+    put(`${name(2)}.partial`, 'y');
+    const later = await open(tail);
+    await later.ship(state(2, 9000, '2026-11-20T03:10:00.000Z', 4500), signal);
+    put(`${name(2)}.partial`, 'x');
+    await later.ship(state(2, 9000, '2026-11-20T03:10:01.000Z'), signal);
+    expect(await stored()).toMatchObject([{ name: name(2), to: 9000 }]);
+  });
+});
+
+test('another history of the same timeline is refused: two copies of a server were recovered to it', async () => {
+  writeFileSync(join(received, '00000002.history'), '1\t0/180000\tno recovery target specified\n');
+  put(name(1, 2));
+  const there = { ...state(2, 0, '2026-11-20T03:00:00.000Z'), timeline: 2 };
+  await shipping.ship(there, signal);
+  writeFileSync(join(received, '00000002.history'), '1\t0/190000\tno recovery target specified\n');
+  await expect(shipping.ship(there, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
+});
+
+test('a clock that goes back is refused, also across a restart, and a small correction is not', async () => {
+  put(name(1));
+  await shipping.ship(state(2, 0, '2026-11-20T03:00:00.000Z'), signal);
+  await shipping.ship(state(2, 100, '2026-11-20T02:59:55.000Z'), signal);
+  const back = state(2, 200, '2026-11-20T02:59:00.000Z');
+  await expect(shipping.ship(back, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
+  await expect((await open()).ship(back, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
+});
+
+test('the position of one timeline dates no segment of another one', async () => {
+  put(name(1));
+  // The server went on elsewhere, at a position before the end of that segment.
+  await shipping.ship({ ...state(1, 4000, '2026-11-20T04:00:00.000Z'), timeline: 2 }, signal);
+  expect((await log()).wal.segments).toMatchObject([{ name: name(1) }]);
+  expect((await log()).wal.segments[0]?.reached).toBeUndefined();
 });
 
 test('the end of the stored WAL is that of the timeline on which the server writes', async () => {

@@ -13,11 +13,21 @@ export interface ReplicationFacts {
   freeSenders: number;
   freeSlots: number;
   mayReplicate: boolean;
+  /** the role sees the settings and the replication connections of the server, see {@link WATCHING} */
+  mayWatch: boolean;
   role: string;
   inRecovery: boolean;
+  /** a base backup would wait for `archive_command`, which fails */
+  isArchivingStuck: boolean;
   /** names of the tablespaces that users created */
   tablespaces: string[];
 }
+
+/**
+ * The roles whose rights Lifeboat needs: the path of the data is a setting that only they show, and so is how far a
+ * receiver is (Postgres docs, 21.5). `pg_monitor` has both.
+ */
+const WATCHING = ['pg_read_all_settings', 'pg_read_all_stats'];
 
 /** Reads the settings and rights that replication needs (Postgres docs, 19.6). */
 export async function readReplicationFacts(session: Session): Promise<ReplicationFacts> {
@@ -28,8 +38,12 @@ export async function readReplicationFacts(session: Session): Promise<Replicatio
             (current_setting('max_wal_senders')::int - (SELECT count(*) FROM pg_stat_replication))::text AS free,
             (current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots))::text AS slots,
             (SELECT (rolreplication OR rolsuper)::text FROM pg_roles WHERE rolname = current_user) AS may,
+            (SELECT bool_and(pg_has_role(one, 'USAGE')) FROM unnest($1::text[]) AS one)::text AS watch,
             current_user::text AS role, pg_is_in_recovery()::text AS recovery,
+            (SELECT current_setting('archive_mode') <> 'off' AND failed_count > 0
+                    AND last_failed_time > coalesce(last_archived_time, '-infinity') FROM pg_stat_archiver)::text AS stuck,
             ARRAY(SELECT spcname::text FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')) AS tablespaces`,
+    [WATCHING],
   );
   return {
     systemId: row.system as string,
@@ -39,8 +53,10 @@ export async function readReplicationFacts(session: Session): Promise<Replicatio
     freeSenders: Number(row.free),
     freeSlots: Number(row.slots),
     mayReplicate: row.may === 'true',
+    mayWatch: row.watch === 'true',
     role: row.role as string,
     inRecovery: row.recovery === 'true',
+    isArchivingStuck: row.stuck === 'true',
     tablespaces: row.tablespaces,
   };
 }
@@ -54,6 +70,7 @@ const SENDERS = 2;
  * @param own Lifeboat's receiver is connected, and its slot exists
  */
 export function replicationProblem(facts: ReplicationFacts, own: boolean): LifeboatError | undefined {
+  const role = `"${facts.role.replaceAll('"', '""')}"`;
   const refuse = (message: string, hint: string) => new LifeboatError('PG_REPLICATION', message, { hint });
   if (facts.inRecovery) {
     return refuse(
@@ -80,9 +97,12 @@ export function replicationProblem(facts: ReplicationFacts, own: boolean): Lifeb
     );
   }
   if (!facts.mayReplicate) {
+    return refuse(`role ${facts.role} may not replicate`, `Run ALTER ROLE ${role} REPLICATION; as a superuser.`);
+  }
+  if (!facts.mayWatch) {
     return refuse(
-      `role ${facts.role} may not replicate`,
-      `Run ALTER ROLE "${facts.role.replaceAll('"', '""')}" REPLICATION; as a superuser.`,
+      `role ${facts.role} may not see how far the replication is, nor where the data is`,
+      `Run GRANT pg_monitor TO ${role}; as a superuser.`,
     );
   }
   if (facts.tablespaces.length > 0) {
@@ -92,6 +112,17 @@ export function replicationProblem(facts: ReplicationFacts, own: boolean): Lifeb
     );
   }
   return undefined;
+}
+
+/**
+ * Returns why no base backup of a server can be made now. The server ends a base backup only once its WAL is archived,
+ * if it archives any (pg_basebackup.c: without its WAL, a base backup waits).
+ */
+export function archiveProblem({ isArchivingStuck }: ReplicationFacts): LifeboatError | undefined {
+  if (!isArchivingStuck) return undefined;
+  return new LifeboatError('PG_REPLICATION', 'the archive_command of the server fails, and base backups wait for it', {
+    hint: `Repair archive_command: the log of the server shows why it fails. Or, if nobody needs that archive, run ALTER SYSTEM SET archive_command = '/bin/true'; SELECT pg_reload_conf();`,
+  });
 }
 
 const IDENTIFY_SCRIPT = 'exec psql --no-psqlrc --no-password --tuples-only --no-align --command="IDENTIFY_SYSTEM" "$0"';

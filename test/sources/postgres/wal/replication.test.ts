@@ -1,5 +1,9 @@
 import { expect, test } from 'vitest';
-import { type ReplicationFacts, replicationProblem } from '../../../../src/sources/postgres/wal/replication.ts';
+import {
+  archiveProblem,
+  type ReplicationFacts,
+  replicationProblem,
+} from '../../../../src/sources/postgres/wal/replication.ts';
 
 const STOCK: ReplicationFacts = {
   systemId: '7713464397883531290',
@@ -9,8 +13,10 @@ const STOCK: ReplicationFacts = {
   freeSenders: 10,
   freeSlots: 10,
   mayReplicate: true,
+  mayWatch: true,
   role: 'postgres',
   inRecovery: false,
+  isArchivingStuck: false,
   tablespaces: [],
 };
 
@@ -25,6 +31,7 @@ test.each<[string, Partial<ReplicationFacts>, RegExp]>([
   ['all WAL senders are taken', { freeSenders: 1 }, /ALTER SYSTEM SET max_wal_senders = 12/],
   ['no slot is free', { freeSlots: 0 }, /max_replication_slots/],
   ['the role may not replicate', { mayReplicate: false, role: 'a"b' }, /ALTER ROLE "a""b" REPLICATION;/],
+  ['the role sees too little', { mayWatch: false, role: 'a"b' }, /GRANT pg_monitor TO "a""b";/],
   ['the server is a standby', { inRecovery: true }, /primary/],
   ['there are tablespaces', { tablespaces: ['fast'] }, /pg_default/],
 ])('%s: the hint repairs it', (_, facts, hint) => {
@@ -35,4 +42,14 @@ test.each<[string, Partial<ReplicationFacts>, RegExp]>([
 
 test("Lifeboat's own receiver and slot count as free", () => {
   expect(replicationProblem({ ...STOCK, freeSenders: 1, freeSlots: 0 }, true)).toBeUndefined();
+});
+
+test('an archive_command that fails keeps base backups from ending, not WAL from being received', () => {
+  const stuck = { ...STOCK, isArchivingStuck: true };
+  expect(replicationProblem(stuck, false)).toBeUndefined();
+  expect(archiveProblem(STOCK)).toBeUndefined();
+  expect(archiveProblem(stuck)).toMatchObject({
+    code: 'PG_REPLICATION',
+    hint: expect.stringContaining('archive_command'),
+  });
 });

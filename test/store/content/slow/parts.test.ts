@@ -24,6 +24,7 @@ import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { LargeFile } from '../../../../src/store/filesystem/large-file.ts';
 import { readIndexLines } from '../../../../src/store/filesystem/read-index.ts';
 import { PackReader } from '../../../../src/store/packs/pack-reader.ts';
+import type { PackRef } from '../../../../src/store/packs/pack-stream.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
 import { noise } from '../chunks.ts';
 
@@ -136,8 +137,42 @@ describe('a large file', () => {
     write('b-text', Buffer.alloc(5 * MIB, 'all the same '));
     write('c-noise', noise(5 * MIB, 'more noise'));
     const stored = await bench.store();
-    expect(stored.packs.map(({ key }) => key.endsWith('.zst')).sort()).toEqual([false, false, true]);
+    expect(stored.packs.map(({ key }) => key.endsWith('.zst')).sort()).toEqual([false, true]);
     await expectRestored(stored);
+  });
+
+  test('shares its packs with all others, although text and media alternate', async () => {
+    for (let i = 0; i < 40; i++) {
+      const content = i % 2 === 0 ? noise(300 * 1024, `noise ${i}`) : Buffer.alloc(300 * 1024, `text ${i} `);
+      write(`${i}`, content);
+    }
+    const first = await bench.storeAfterTick();
+    expect(first.packs).toHaveLength(2);
+    // The next night, one part of each changes.
+    for (let i = 0; i < 40; i++) {
+      const file = openSync(inTree(`${i}`), 'r+');
+      writeSync(file, `changed ${i}`, 100_000);
+      closeSync(file);
+    }
+    const second = await storeAgain(first);
+    expect(second.packs.length).toBeLessThanOrEqual(4);
+    await expectRestored(second);
+  });
+
+  test('whose lines are forged so that they can be read in two ways is listed as it is read', async () => {
+    write('file', noise(5 * MIB, 'file'));
+    const stored = await bench.storeAfterTick();
+    const [pack] = stored.packs;
+    const other = { ...(pack as PackRef), id: 'f'.repeat(32), key: `${pack?.key}.other` };
+    const inRepository = (key: string) => join(bench.tree, '../repo', key);
+    copyFileSync(inRepository(pack?.key ?? ''), inRepository(other.key));
+    const lines = readFileSync(bench.index, 'utf8').split('\n');
+    const forged = lines.map((line) => line.replace(/^(\{"offset".*)("pack":)/, `$1"pack":"${other.id}",$2`));
+    expect(forged.filter((line) => line.includes(other.id)).length).toBeGreaterThan(1);
+    writeFileSync(bench.index, forged.join('\n'));
+    const again = await storeAgain(stored, [...stored.packs, other]);
+    expect(again.packs.map(({ id }) => id)).toEqual([pack?.id]);
+    await expectRestored(again);
   });
 
   test('only stores the parts again whose pack may not be used', async () => {
@@ -145,6 +180,7 @@ describe('a large file', () => {
     const first = await bench.storeAfterTick();
     expect(first.packs.length).toBe(2);
     const smaller = first.packs.reduce((a, b) => (a.size < b.size ? a : b));
+    const read = vi.spyOn(LargeFile.prototype, 'chunks');
     const second = await storeAgain(
       first,
       first.packs.filter(({ id }) => id !== smaller.id),
@@ -152,7 +188,36 @@ describe('a large file', () => {
     expect(second).toMatchObject({ unchangedFiles: 0, newFiles: 1 });
     expect(Math.abs(second.newBytes - smaller.size)).toBeLessThan(MIB);
     expect(second.packs.map(({ id }) => id)).not.toContain(smaller.id);
+    const bytes = read.mock.calls.reduce((sum, [, length]) => sum + length, 0);
+    expect(Math.abs(bytes - smaller.size)).toBeLessThan(MIB);
+    read.mockRestore();
     await expectRestored(second);
+  });
+
+  test('is stored whole if it only seems unchanged, and a pack of it may not be used', async () => {
+    write('file', noise(100 * MIB, 'file'));
+    const first = await bench.storeAfterTick();
+    const smaller = first.packs.reduce((a, b) => (a.size < b.size ? a : b));
+    // Its disk returns other bytes, and neither its times nor its size show it.
+    const original = LargeFile.prototype.chunks;
+    vi.spyOn(LargeFile.prototype, 'chunks').mockImplementation(async function* (
+      this: LargeFile,
+      start,
+      length,
+      signal,
+    ) {
+      for await (const bytes of original.call(this, start, length, signal)) yield Buffer.from(bytes).fill(7, 0, 1);
+    });
+    const second = await storeAgain(
+      first,
+      first.packs.filter(({ id }) => id !== smaller.id),
+    );
+    vi.restoreAllMocks();
+    const [before, after] = [readFileSync(previousIndex, 'utf8'), readFileSync(bench.index, 'utf8')];
+    const hashOf = (index: string) => /"sha256":"([0-9a-f]+)"/.exec(index)?.[1];
+    expect(hashOf(after)).not.toBe(hashOf(before));
+    const { target } = await bench.extract(second);
+    expect(readFileSync(join(target, 'file')).length).toBe(100 * MIB);
   });
 
   test('that changes while it is read is stored once more, and its first parts are found again', async () => {

@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { SealKeys } from '../../../../src/plan/seal-keys.ts';
 import type { Manifest, ManifestSource } from '../../../../src/store/objects/manifest.ts';
+import type { PackRef } from '../../../../src/store/packs/pack-stream.ts';
 import { openRepository } from '../../../../src/store/repository/open-repository.ts';
 import { at, type Bench, createBench, describeTree } from '../../helpers.ts';
 
@@ -25,6 +26,8 @@ const script = /```sh\n(#!\/bin\/sh\n[\s\S]*?)```/.exec(page)?.[1];
 const ID = '20261120T030000Z-4f1c9a';
 
 let bench: Bench;
+/** those of the last commit */
+let packs: readonly PackRef[];
 beforeEach(() => {
   bench = createBench();
 });
@@ -34,7 +37,8 @@ afterEach(() => bench.remove());
 async function commit(keys: SealKeys = {}): Promise<string> {
   const repository = await openRepository(bench.destination, { project: 'shop', create: true, keys });
   const stored = await bench.store({ keys });
-  const { packs, files, bytes, newBytes, newFiles } = stored;
+  const { files, bytes, newBytes, newFiles } = stored;
+  packs = stored.packs;
   const index = await repository.putIndex(ID, 'web.media', bench.index);
   const list = await repository.putPacks({ id: ID, source: 'web.media', packs });
   const manifest: Manifest = {
@@ -73,14 +77,19 @@ function restore(
   shell: string,
   env: Record<string, string> = {},
   snapshot = ID,
+  only?: Buffer,
 ): { target: string; status: number | null; stderr: string } {
   const file = join(bench.spool, 'restore.sh');
   const target = join(bench.spool, `out ${shell}`);
   writeFileSync(file, script ?? '');
-  const { status, stderr } = spawnSync(shell, [file, repository, 'shop', snapshot, 'web.media', target], {
-    encoding: 'utf8',
-    env: { ...process.env, ...env },
-  });
+  // Node passes only UTF-8 as arguments, so other bytes reach the script as escapes of printf.
+  const escapes = only === undefined ? [] : [[...only].map((byte) => `\\x${byte.toString(16)}`).join('')];
+  const call = '[ $# -lt 7 ] && exec "$0" "$@"; printf -v path "$7"; exec "$0" "$1" "$2" "$3" "$4" "$5" "$6" "$path"';
+  const { status, stderr } = spawnSync(
+    'bash',
+    ['-c', call, shell, file, repository, 'shop', snapshot, 'web.media', target, ...escapes],
+    { encoding: 'utf8', env: { ...process.env, LC_ALL: 'C', ...env } },
+  );
   return { target, status, stderr };
 }
 
@@ -167,6 +176,64 @@ describe('the script of docs/restore-without-lifeboat.md', () => {
     expect(stderr).toBe('');
     expect(status).toBe(0);
     expect(describeTree(target)).toEqual(describeTree(bench.tree));
+  });
+
+  // The selection is compared with that of a restore, for each kind of path and each name of a file with several names.
+  test.each(['dash', 'bash'])('restores any path that is given, in %s', async (shell) => {
+    const names = [
+      'a/first',
+      'a/\xff\xfe\n',
+      'b/\xff',
+      'b/caf\xc3\xa9',
+      'b/ends\n',
+      'b/sub/second',
+      'b/third',
+      'c/\xff/x',
+      'c/y',
+    ];
+    for (const name of ['a', 'b/sub', 'c/\xff', 'c/\xef\xbf\xbd']) mkdirSync(at(bench.tree, name), { recursive: true });
+    for (const name of names) writeFileSync(at(bench.tree, name), `content of ${name}`);
+    writeFileSync(at(bench.tree, 'c/\xef\xbf\xbd/x'), 'another name, which a lossy decoder takes for the first');
+    const link = (from: string, to: string) => linkSync(at(bench.tree, from), at(bench.tree, to));
+    for (const name of ['a/link', 'b/link', 'b/sub/\xfelink', 'c/link', 'd']) link('a/\xff\xfe\n', name);
+    writeFileSync(at(bench.tree, 'a/large'), randomBytes(10_000_000));
+    for (const name of ['b/large', 'b/sub/large', 'c/\xff/large']) link('a/large', name);
+    writeFileSync(at(bench.tree, 'a/empty'), '');
+    for (const name of ['b/empty', 'c/\xff/empty']) link('a/empty', name);
+    const repository = await commit();
+    const paths = [
+      'a/first',
+      'a/',
+      'b',
+      'b/\xff',
+      'b/caf\xc3\xa9',
+      'b/ends\n',
+      'b/large',
+      'b/sub/\xfelink',
+      'c/\xff',
+      'd',
+    ];
+    for (const path of paths) {
+      const { target, status, stderr } = restore(repository, shell, {}, ID, Buffer.from(path, 'latin1'));
+      expect({ path, status, stderr }).toEqual({ path, status: 0, stderr: '' });
+      const only = path.replace(/\/$/, '');
+      const select = (one: string) => one === only || one.startsWith(`${only}/`);
+      const { target: expected } = await bench.extract({ packs: [...packs] }, { select });
+      const [got, wanted] = [describeTree(target), describeTree(expected)];
+      // Only a restore gives the directory TARGET itself a mode, an owner and a time.
+      for (const tree of [got, wanted]) tree.delete('');
+      expect(got).toEqual(wanted);
+      rmSync(target, { recursive: true });
+    }
+    for (const path of ['b/lin', 'x', 'c/\xfe']) {
+      const { target, status, stderr } = restore(repository, shell, {}, ID, Buffer.from(path, 'latin1'));
+      expect({ path, status, stderr }).toMatchObject({
+        path,
+        status: 1,
+        stderr: expect.stringContaining('in web.media'),
+      });
+      rmSync(target, { recursive: true });
+    }
   });
 
   test('decrypts backups encrypted with age and gpg', async () => {

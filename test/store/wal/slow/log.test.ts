@@ -6,10 +6,12 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Destination } from '../../../../src/destinations/destination.ts';
 import { createLocalDestination } from '../../../../src/destinations/local.ts';
 import { Signing } from '../../../../src/store/repository/signing.ts';
-import { segmentName, startOf } from '../../../../src/store/wal/names.ts';
+import { formatLsn, segmentName, startOf } from '../../../../src/store/wal/names.ts';
 import { isWalObject } from '../../../../src/store/wal/page.ts';
 import { readWalLogs, type WalLog, type WalRepository } from '../../../../src/store/wal/read-log.ts';
+import { type Base, windowsOf } from '../../../../src/store/wal/windows.ts';
 import { WalWriter } from '../../../../src/store/wal/write-log.ts';
+import { leadsTo } from '../../../../src/wal/base-maker.ts';
 import { scratchBase } from '../../helpers.ts';
 
 const SIZE = 1024 * 1024;
@@ -136,6 +138,87 @@ describe('the log of stored WAL', () => {
     const writer = await open('here', { ...repository, destination: lossy });
     await store(writer, 1, 2);
     expect((await read()).wal.segments.map((one) => one.name)).toEqual([1, 2].map(name));
+  });
+});
+
+describe('a log whose newest page cannot be used', () => {
+  test('goes on with a new page once a signing key is set, and the unsigned pages are no problem any more', async () => {
+    const unsigned = { ...repository, signing: new Signing('one') };
+    await store(await open('here', unsigned), 1, 2);
+    expect((await read()).problems).toMatchObject([{ code: 'SIGNATURE_MISSING' }]);
+    const writer = await open();
+    expect(writer.inventory.isEmpty).toBe(true);
+    await store(writer, 3, 4);
+    expect(pages()).toEqual(['00000001-00000002.json', '00000002-00000002.json']);
+    await store(await open(), 5);
+    const { wal, problems, hasUnsigned } = await read();
+    expect(wal.segments.map((one) => one.name)).toEqual([3, 4, 5].map(name));
+    expect([problems, hasUnsigned]).toEqual([[], true]);
+  });
+
+  test('an unsigned page that replaces a signed one is a problem', async () => {
+    const writer = await open();
+    const segment = await writer.putSegment(name(1), bytes('x'), signal);
+    await writer.append({ segments: Array.from({ length: 256 }, (_, i) => ({ ...segment, name: name(i + 1) })) });
+    await store(writer, 257);
+    const file = join(directory('log'), pages()[0]!);
+    const page = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    delete page.signature;
+    writeFileSync(file, JSON.stringify(page));
+    expect((await read()).problems).toMatchObject([{ code: 'SIGNATURE_MISSING' }]);
+  });
+
+  test('goes on after a damaged page, with a gap, and never under the number of that page', async () => {
+    const writer = await open();
+    const segment = await writer.putSegment(name(1), bytes('x'), signal);
+    await writer.append({ segments: Array.from({ length: 256 }, (_, i) => ({ ...segment, name: name(i + 1) })) });
+    await store(writer, 257, 258, 259);
+    writeFileSync(join(directory('log'), '00000002-00000003.json'), 'damaged');
+    const next = await open();
+    expect(next.unusable).toMatchObject({ code: 'OBJECT_DAMAGED' });
+    await next.beginAnew({ at: '2026-11-20T03:00:00.000Z', timeline: 1, to: '0/10400000', why: 'damage' });
+    await store(next, 260);
+    await store(await open(), 261);
+    const [before, after] = await readWalLogs(repository, 'db.postgres');
+    const { wal, problems, newest } = after!;
+    expect(newest).toEqual({ page: 3, revision: 3 });
+    // What follows the damage does not count as the rest of what was before.
+    expect(before!.wal.segments).toHaveLength(256);
+    expect(wal.segments.map((one) => one.name)).toEqual([260, 261].map(name));
+    expect(wal.gaps).toMatchObject([{ why: 'damage' }]);
+    expect(problems).toMatchObject([{ code: 'OBJECT_DAMAGED' }, { code: 'CHAIN_BROKEN' }]);
+  });
+});
+
+describe('a server that went back to older data', () => {
+  const base = (snapshot: string, stopTime: string): Base => ({
+    ...{ snapshot, systemId: place.systemId, timeline: 1, stopTime },
+    ...{ startLsn: formatLsn(startOf(1, SIZE) + 40n), stopLsn: formatLsn(startOf(1, SIZE) + 4096n) },
+  });
+  const at = (time: string, home = 'here') =>
+    WalWriter.open(repository, { place, segmentSize: SIZE, home, now: () => new Date(time) });
+
+  test('writes another history under the same names, and no window has WAL of both', async () => {
+    const writer = await at('2026-11-20T03:00:00.000Z');
+    await store(writer, 1, 2, 3);
+    const back = await at('2026-11-20T04:00:00.000Z');
+    await back.beginAnew({ at: '2026-11-20T04:00:00.000Z', timeline: 1, to: '0/200000', why: 'it went back' });
+    await store(back, 2, 3, 4);
+    await store(await at('2026-11-20T04:10:00.000Z'), 5);
+    const logs = await readWalLogs(repository, 'db.postgres');
+    expect(logs.map(({ wal }) => wal.segments.map((one) => one.name))).toEqual([
+      [1, 2, 3].map(name),
+      [2, 3, 4, 5].map(name),
+    ]);
+    const bases = [base('old', '2026-11-20T02:00:00.000Z'), base('new', '2026-11-20T04:01:00.000Z')];
+    const windows = logs.map(({ wal }) => windowsOf(wal, bases));
+    expect(windows[0]).toMatchObject([{ toLsn: formatLsn(startOf(4, SIZE)), bases: [{ snapshot: 'old' }] }]);
+    // Its base backup needs segment 1 of the new history, which is not stored.
+    expect(windows[1]).toEqual([]);
+    expect(leadsTo(windows[0]![0]!, { ...place, timeline: 1, stored: startOf(2, SIZE) })).toBe(true);
+    const { since } = logs[1]!.wal;
+    expect(leadsTo(windows[0]![0]!, { ...place, timeline: 1, stored: startOf(2, SIZE), since })).toBe(false);
+    expect(logs.flatMap(({ problems }) => problems)).toEqual([]);
   });
 });
 

@@ -1,0 +1,97 @@
+import { parseLsn } from '../../store/wal/names.ts';
+import type { WalRecord } from '../../store/wal/records.ts';
+import { findLast, type StoredHistoryOf } from '../../store/wal/scan-stored.ts';
+import type { Base, RecoveryStart, Window } from '../../store/wal/windows.ts';
+import type { Marker } from './target.ts';
+
+/** A record that a target names, and where a recovery to it starts. */
+export interface FoundMarker extends RecoveryStart {
+  /** position of its first byte */
+  at: bigint;
+  /** when it was written, by the server's clock */
+  time: Date;
+}
+
+/**
+ * Finds the newest record that a target names in the stored WAL of a server. Reads from the end of each window
+ * backwards, the window with the latest end first.
+ *
+ * @returns `unreadable` for WAL of a program that is not known; undefined if the WAL does not have it
+ * @throws OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, DEST_*
+ */
+export async function findMarker(
+  stored: Omit<StoredHistoryOf, 'timeline'>,
+  windows: readonly Window[],
+  marker: Marker,
+): Promise<FoundMarker | 'unreadable' | undefined> {
+  const newest = windows.toSorted((a, b) => Date.parse(b.to) - Date.parse(a.to) || b.timeline - a.timeline);
+  let records = 0;
+  for (const window of newest) {
+    const [oldest] = window.bases;
+    if (!oldest) continue;
+    const span = { from: parseLsn(oldest.stopLsn), to: parseLsn(window.toLsn) };
+    const result = await findLast({ ...stored, timeline: window.timeline }, span, (record) => timeOf(record, marker));
+    records += result.records;
+    if (!result.found) continue;
+    const { at, what: time } = result.found;
+    const base = window.bases.filter(({ stopLsn }) => parseLsn(stopLsn) <= at).at(-1) as Base;
+    return { window, base, at, time };
+  }
+  return records === 0 ? 'unreadable' : undefined;
+}
+
+/** Resource managers (Postgres source, rmgrlist.h) and types of records (pg_control.h, xact.h). */
+const XLOG = 0;
+const XACT = 1;
+const RESTORE_POINT = 0x70;
+const TYPE = 0x70;
+const ENDED = [0x00, 0x20];
+const ENDED_PREPARED = [0x30, 0x40];
+
+/** Returns the time of a record that a marker names; undefined for any other record. */
+function timeOf(record: WalRecord, marker: Marker): Date | undefined {
+  const { manager, info } = record;
+  if ('name' in marker) {
+    if (manager !== XLOG || (info & 0xf0) !== RESTORE_POINT) return undefined;
+    const data = mainData(record.body);
+    const name = data?.subarray(8, 72);
+    const end = name?.indexOf(0) ?? -1;
+    return data && name?.subarray(0, end < 0 ? undefined : end).toString('utf8') === marker.name
+      ? timeIn(data)
+      : undefined;
+  }
+  const ended = endOfTransaction(record);
+  if (!ended) return undefined;
+  const xid = Number(BigInt(marker.xid) & 0xffff_ffffn);
+  if (ENDED.includes(info & TYPE)) return record.xid === xid ? ended.time : undefined;
+  // The id is somewhere in the data. If these bytes are something else, the server finds that out as it replays.
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(xid);
+  return ended.data.includes(bytes) ? ended.time : undefined;
+}
+
+/** Returns the time and the data of a record that commits or aborts a transaction; undefined for any other record. */
+export function endOfTransaction({ manager, info, body }: WalRecord): { time: Date; data: Buffer } | undefined {
+  if (manager !== XACT || ![...ENDED, ...ENDED_PREPARED].includes(info & TYPE)) return undefined;
+  const data = mainData(body);
+  return data && { time: timeIn(data), data };
+}
+
+/** Returns the main data of a record that changes no blocks (Postgres source, xlogrecord.h). */
+function mainData(body: Buffer): Buffer | undefined {
+  for (let at = 0; at < body.length; ) {
+    const id = body[at];
+    if (id === 255) return body.subarray(at + 2);
+    if (id === 254) return body.subarray(at + 5);
+    // The origin of a replicated transaction, and the id of its top level.
+    if (id === 253) at += 3;
+    else if (id === 252) at += 5;
+    else return undefined;
+  }
+  return undefined;
+}
+
+/** Returns the time at the beginning of a record's data: microseconds since 2000. */
+function timeIn(data: Buffer): Date {
+  return new Date(Date.UTC(2000, 0, 1) + Number(data.readBigInt64LE(0) / 1000n));
+}

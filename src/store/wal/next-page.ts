@@ -1,0 +1,74 @@
+import { FORMAT } from '../objects/manifest.ts';
+import {
+  PAGE_ENTRIES,
+  type PartialSegment,
+  type StoredGap,
+  type StoredHistory,
+  type StoredSegment,
+  type WalPage,
+  type WalPlace,
+} from './page.ts';
+import { endOf } from './read-log.ts';
+
+/** The additions of a new revision of a page. */
+export interface LogChange {
+  segments?: readonly StoredSegment[];
+  histories?: readonly StoredHistory[];
+  /** the open segment from now on. A former one that is not complete stays as an incomplete segment */
+  open?: PartialSegment;
+  gaps?: readonly StoredGap[];
+}
+
+/** What every page of a writer has. */
+interface PageOptions {
+  place: WalPlace;
+  segmentSize: number;
+  /** id of the agent's memory */
+  home: string;
+  now(): Date;
+}
+
+/** Returns the page before the first change. */
+export function firstPage({ place, segmentSize, home, now }: PageOptions): WalPage {
+  return {
+    ...{ format: FORMAT, ...place, segmentSize, page: 1, revision: 1, previous: null },
+    ...{ home, at: now().toISOString(), segments: [], histories: [], partials: [], gaps: [] },
+  };
+}
+
+/**
+ * Returns the next revision of a page, or the first one of the next page.
+ *
+ * @param current the page, and its hash; null: it is not stored yet
+ */
+export function nextPage(
+  { page, hash }: { page: WalPage; hash: string | null },
+  { segments = [], histories = [], open, gaps = [] }: LogChange,
+  options: PageOptions,
+): WalPage {
+  const isFull = page.segments.length + page.partials.length + page.gaps.length >= PAGE_ENTRIES;
+  const era = page.era ? { era: page.era } : {};
+  const begin = isFull
+    ? { ...firstPage(options), ...era, page: page.page + 1, previous: hash }
+    : { ...page, revision: hash === null ? 1 : page.revision + 1 };
+  const { open: _, signature: __, ...rest } = begin;
+  const complete = new Set(segments.map(({ name }) => name));
+  const former = page.open && !complete.has(page.open.name) ? page.open : undefined;
+  const opened = open ?? former;
+  const left = former && former.name !== opened?.name ? [former] : [];
+  return {
+    ...rest,
+    home: options.home,
+    at: options.now().toISOString(),
+    segments: [...begin.segments, ...segments],
+    histories: [...begin.histories, ...histories],
+    partials: [...begin.partials, ...left].filter((one) => !complete.has(one.name) && !isWithin(one, opened)),
+    gaps: [...begin.gaps, ...gaps],
+    ...(opened ? { open: opened } : {}),
+  };
+}
+
+/** Returns whether the open segment has everything that an earlier beginning of the same segment has. */
+function isWithin(one: PartialSegment, open: PartialSegment | undefined): boolean {
+  return one.name === open?.name && endOf(one) <= endOf(open);
+}

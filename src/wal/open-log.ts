@@ -1,0 +1,50 @@
+import { hasCode, type LifeboatError } from '../base/errors.ts';
+import type { BaseSource } from '../plan/model.ts';
+import type { ReplicationFacts } from '../sources/postgres/wal/replication.ts';
+import type { SlotState } from '../sources/postgres/wal/slot.ts';
+import { formatLsn } from '../store/wal/names.ts';
+import { lostEnd, type RememberedWal } from '../store/wal/remembered.ts';
+import { WalWriter } from '../store/wal/write-log.ts';
+import type { ReceiverDeps } from './receiver-deps.ts';
+
+interface OpenOptions {
+  deps: Pick<ReceiverDeps, 'project' | 'repository' | 'now' | 'feed'>;
+  source: Pick<BaseSource, 'server'>;
+  /** what the agent remembers of the stored WAL */
+  remembered: RememberedWal | undefined;
+  /** tells people about an error that the receiver survives */
+  raise(error: LifeboatError): void;
+}
+
+/**
+ * Opens the log of a server, to store more of its WAL. Throws like {@link WalWriter.open}.
+ *
+ * @param home id of the agent's memory; `before`: the server's position; `diverged`: why another history of the server
+ * begins, if one does
+ */
+export async function openLog(
+  { deps, source, remembered, raise }: OpenOptions,
+  { systemId, segmentSize }: Pick<ReplicationFacts, 'systemId' | 'segmentSize'>,
+  { home, before, diverged }: { home: string; before: SlotState; diverged?: LifeboatError | undefined },
+): Promise<WalWriter> {
+  const repository = await deps.repository();
+  const place = { project: deps.project, source: source.server, systemId };
+  const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
+  const lost = lostEnd(repository, source.server, writer.opened, remembered);
+  if (lost) raise(lost);
+  const { unusable } = writer;
+  const begin = (why: string) => {
+    const to = formatLsn(before.flushed);
+    return writer.beginAnew({ at: deps.now().toISOString(), timeline: before.timeline, to, why });
+  };
+  if (unusable) {
+    // A log from before the signing key was set is no trouble.
+    if (!hasCode(unusable, 'SIGNATURE_MISSING')) raise(unusable);
+    await begin(`the newest page of the log cannot be used: ${unusable.message}`);
+  }
+  if (diverged && !writer.inventory.isEmpty) {
+    raise(diverged);
+    await begin(diverged.message);
+  }
+  return writer;
+}

@@ -1,0 +1,163 @@
+import { describe, expect, test } from 'vitest';
+import { findStart } from '../../../src/restore/point/find-start.ts';
+import { serverTarget } from '../../../src/restore/point/server-target.ts';
+import type { Target } from '../../../src/restore/point/target.ts';
+import type { Manifest } from '../../../src/store/objects/manifest.ts';
+import type { Repository } from '../../../src/store/repository/repository.ts';
+import { formatLsn, startOf } from '../../../src/store/wal/names.ts';
+import { SIZE, WalBench } from '../../store/wal/bench.ts';
+import { WalBytes } from '../../store/wal/wal-bytes.ts';
+
+const { signal } = new AbortController();
+
+/** Returns a time as a record has it: microseconds since 2000. */
+function timeBytes(time: string): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigInt64LE(BigInt(Date.parse(time) - Date.UTC(2000, 0, 1)) * 1000n);
+  return bytes;
+}
+const restorePoint = (name: string, time: string) => ({
+  ...{ manager: 0, info: 0x70 },
+  data: Buffer.concat([timeBytes(time), Buffer.concat([Buffer.from(name)], 64)]),
+});
+const commit = (xid: number, time: string) => ({ manager: 1, info: 0, xid, data: timeBytes(time) });
+const abort = (xid: number, time: string) => ({ manager: 1, info: 0x20, xid, data: timeBytes(time) });
+/** A commit of a prepared transaction has its id only in the data (xact.h). */
+const commitPrepared = (xid: number, time: string) => {
+  const [flags, id] = [Buffer.from([16, 0, 0, 0]), Buffer.alloc(4)];
+  id.writeUInt32LE(xid);
+  return { manager: 1, info: 0xb0, data: Buffer.concat([timeBytes(time), flags, id, Buffer.from('name\0')]) };
+};
+
+/** A server with base backups in segments 2 and 6. Segment 5 is missing, so there are two windows. */
+async function makeServer() {
+  const one = new WalBytes(1);
+  const points = { never: one.add(restorePoint('never', '2026-11-20T00:30:00Z')).at };
+  one.fillTo(startOf(3, SIZE));
+  const found = {
+    first: one.add(restorePoint('v1', '2026-11-20T03:00:00Z')).at,
+    second: one.add(restorePoint('v1', '2026-11-20T03:10:00Z')).at,
+    commit: one.add(commit(700, '2026-11-20T03:20:00.123Z')).at,
+    abort: one.add(abort(701, '2026-11-20T03:30:00Z')).at,
+  };
+  one.fillTo(startOf(6, SIZE));
+  const two = new WalBytes(6);
+  two.fillTo(startOf(6, SIZE) + 10_000n);
+  const later = {
+    third: two.add(restorePoint('v2', '2026-11-20T06:00:00Z')).at,
+    prepared: two.add(commitPrepared(710, '2026-11-20T06:10:00Z')).at,
+  };
+  two.fillTo(startOf(8, SIZE));
+  const bench = new WalBench();
+  await bench.store(1, 4, { content: (number) => one.segment(number) });
+  await bench.store(6, 7, { content: (number) => two.segment(number) });
+  const manifests: Manifest[] = [bench.base(2)];
+  bench.at = '2026-11-20T05:00:00.000Z';
+  manifests.push(bench.base(6));
+  const repository = {
+    ...bench.repository,
+    snapshots: async () => ({ snapshots: manifests.map((manifest) => ({ manifest })), damaged: [] }),
+    resolve: async (id: string) => ({ manifest: manifests.find((each) => each.id === id) }),
+  } as unknown as Repository;
+  return { repository, points: { ...points, ...found, ...later } };
+}
+
+const find = async (target: Target) => {
+  const { repository, points } = await makeServer();
+  const start = await findStart(repository, { source: 'db.postgres', signal, target }, undefined);
+  const { log } = start;
+  return { start, points, settings: await serverTarget({ repository, log, signal }, start, target) };
+};
+
+describe('a restore point', () => {
+  test('is the newest one of its name, and the server stops right after it', async () => {
+    const { start, points, settings } = await find({ name: 'v1' });
+    expect([start.base.snapshot, start.marker?.at, start.marker?.time.toISOString()]).toEqual([
+      ...['base-2', points.second, '2026-11-20T03:10:00.000Z'],
+    ]);
+    expect(settings).toEqual({ target: { lsn: formatLsn(points.second + 1n) }, mustReach: false });
+  });
+
+  test('is found in an older window, and from the newest base backup before it', async () => {
+    expect((await find({ name: 'v2' })).start.base.snapshot).toBe('base-6');
+    expect((await find({ name: 'v1' })).start.window.toLsn).toBe(formatLsn(startOf(5, SIZE)));
+  });
+
+  test.each(['v', 'v11', 'never'])('%s does not exist behind a base backup', async (name) => {
+    await expect(find({ name })).rejects.toMatchObject({
+      code: 'PITR_TIME',
+      hint: expect.stringContaining('check its name'),
+    });
+  });
+});
+
+describe('a transaction', () => {
+  test.each([
+    ['700', 'base-2'],
+    ['701', 'base-2'],
+    // With the epoch, as pg_current_xact_id() prints it.
+    [String(2 ** 32 + 700), 'base-2'],
+    ['710', 'base-6'],
+  ])('%s is found behind %s, and the server looks for it', async (xid, snapshot) => {
+    const { start, settings } = await find({ xid });
+    expect(start.base.snapshot).toBe(snapshot);
+    expect(settings).toEqual({ target: { xid }, mustReach: true });
+  });
+
+  test('that the WAL does not have is refused', async () => {
+    await expect(find({ xid: '702' })).rejects.toMatchObject({ code: 'PITR_TIME' });
+  });
+});
+
+describe('a time after which a server went back and on, on another timeline', () => {
+  /** At 15:00, the server was recovered to 14:00: to before a transaction of 14:00:05. */
+  async function twoTimelines() {
+    const one = new WalBytes(2);
+    one.fillTo(startOf(3, SIZE) + 5000n);
+    one.add(commit(700, '2026-11-20T13:50:00Z'));
+    const [two, until] = [one.fork(), one.end];
+    for (const time of ['14:00:05', '14:40:00']) one.add(commit(701, `2026-11-20T${time}Z`));
+    two.add({});
+    two.add(commit(701, '2026-11-20T15:10:00Z'));
+    const bench = new WalBench();
+    const hours = new Map([
+      [2, '13'],
+      [3, '15'],
+    ]);
+    const reachedOf = (number: number) => `2026-11-20T${hours.get(number)}:00:00.000Z`;
+    await bench.store(2, 3, { content: (number) => one.segment(number), reached: reachedOf });
+    const writer = await bench.open();
+    const history = { name: '00000002.history', ancestors: [{ timeline: 1, until }] };
+    await writer.append({ histories: [{ ...history, ...(await bench.put(history.name)) }] });
+    const reached = () => '2026-11-20T16:00:00.000Z';
+    await bench.store(3, 3, { timeline: 2, content: (number) => two.segment(number), reached });
+    const snapshots = [{ manifest: bench.base(2) }];
+    return {
+      ...bench.repository,
+      snapshots: async () => ({ snapshots, damaged: [] }),
+      resolve: async () => snapshots[0],
+    } as unknown as Repository;
+  }
+  const timelineAt = async (time: string) => {
+    const target = { date: new Date(`2026-11-20T${time}Z`), text: time };
+    const start = await findStart(await twoTimelines(), { source: 'db.postgres', signal, target }, undefined);
+    return start.window.timeline;
+  };
+
+  test.each(['13:20:00', '13:50:00', '14:00:04.999', '15:30:00'])('%s needs no timeline', async (time) => {
+    expect(await timelineAt(time)).toBe(2);
+  });
+
+  test.each(['14:00:05', '14:30:00', '14:59:59'])('%s does: only the former timeline has it', async (time) => {
+    await expect(timelineAt(time)).rejects.toMatchObject({
+      code: 'PITR_TIME',
+      message: expect.stringContaining('a point on each of them: 1, 2'),
+    });
+  });
+});
+
+test('a position inside a record stands for the records before it', async () => {
+  const { points, settings } = await find({ lsn: formatLsn((await makeServer()).points.commit + 8n) });
+  expect(settings).toEqual({ target: { lsn: formatLsn(points.commit) }, mustReach: false });
+  expect((await find({ lsn: formatLsn(points.commit) })).settings.target).toEqual({ lsn: formatLsn(points.commit) });
+});
