@@ -3,7 +3,12 @@ import type { BaseSource } from '../plan/model.ts';
 import { formatDuration } from '../report/format.ts';
 import type { Probed } from '../report/terminal/listing.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
-import { readReplicationFacts, replicationProblem, tryReplication } from '../sources/postgres/wal/replication.ts';
+import {
+  archiveProblem,
+  readReplicationFacts,
+  replicationProblem,
+  tryReplication,
+} from '../sources/postgres/wal/replication.ts';
 
 /**
  * Checks that a server allows base backups and the reception of its WAL.
@@ -18,7 +23,8 @@ export async function probeBase(source: BaseSource, open: () => Promise<Tools>, 
       const { slots } = await control.one<{ slots: string }>(
         String.raw`SELECT count(*)::text AS slots FROM pg_replication_slots WHERE slot_name LIKE 'lifeboat\_%' AND active`,
       );
-      const problem = replicationProblem(await readReplicationFacts(control), slots !== '0');
+      const facts = await readReplicationFacts(control);
+      const problem = replicationProblem(facts, slots !== '0') ?? archiveProblem(facts);
       if (problem) throw problem;
       await tryReplication(tools, signal);
       return control.one<{ size: string }>('SELECT sum(pg_database_size(oid))::text AS size FROM pg_database');

@@ -1,4 +1,5 @@
 import type { Log } from '../base/log.ts';
+import type { HelperLimits } from '../docker/helper.ts';
 import type { Mount, PlannedSource } from '../plan/model.ts';
 import type { DrillSettings } from '../plan/values/drill-settings.ts';
 import type { DrillResult } from '../report/drill-report.ts';
@@ -23,6 +24,14 @@ export interface DrillDeps extends RestoreDeps {
   ownRepository(): Promise<Repository | undefined>;
   /** what the agent remembers of the stored WAL of a source */
   remembered: PointDeps['remembered'];
+}
+
+/** The processes and threads that each container of a drill may have. */
+const PIDS = 512;
+
+/** Returns what each container of a drill may use. */
+export function limitsOf({ settings }: Pick<DrillDeps, 'settings'>): Required<HelperLimits> {
+  return { cpus: settings.cpus, memory: settings.memory, pids: PIDS };
 }
 
 export interface DrillRequest {

@@ -21,7 +21,7 @@ import type { Session } from '../sources/postgres/server/session.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
 import { SERVER_PORT } from '../sources/postgres/throwaway/start-server.ts';
-import { type DrillDeps, type Part, step } from './context.ts';
+import { type DrillDeps, limitsOf, type Part, step } from './context.ts';
 import { DrillServer } from './drill-server.ts';
 
 /** A server that holds the databases of a snapshot. */
@@ -54,8 +54,8 @@ export async function withRestoredServer(
     part.planned?.kind === 'postgres' && part.planned.userFile === undefined ? part.planned.user : undefined;
   const user = superuser ?? present ?? 'postgres';
   const port = part.planned?.kind === 'postgres' ? part.planned.port : SERVER_PORT;
-  const { agent, settings } = deps;
-  const options = { agent, image, cpus: settings.cpus, part, user, port, preload: config?.preload };
+  const { agent } = deps;
+  const options = { agent, image, limits: limitsOf(deps), part, user, port, preload: config?.preload };
   const server = await step(part, 'starting a throwaway server', () => DrillServer.start(options));
   const signal = AbortSignal.any([part.signal, server.full]);
   try {
@@ -87,7 +87,16 @@ function openTools(deps: DrillDeps, { context, signal, say }: Part, server: Dril
   const { id, journal, directory } = context;
   const share = { directory, access: 'read-only' as const };
   const application = applicationName(deps.project, id);
-  return deps.openTools(server.source, { runId: id, application, journal, withData: true, share, signal, say });
+  return deps.openTools(server.source, {
+    runId: id,
+    application,
+    journal,
+    withData: true,
+    share,
+    limits: limitsOf(deps),
+    signal,
+    say,
+  });
 }
 
 async function restore(

@@ -20,6 +20,9 @@ interface LeftSlotsDeps extends Pick<ReceiverDeps, 'project' | 'memory' | 'now' 
   find(containerName: string): Promise<Pick<PostgresSource, 'containerId' | 'imageId'> | undefined>;
 }
 
+/** `unknown`: the server has no such slot. */
+type Outcome = 'dropped' | 'stays' | 'unknown';
+
 /**
  * Finds replication slots that nobody uses any more, because their source has lost its label. Drops each after a grace
  * period, or at once if the server keeps too much WAL for it.
@@ -45,7 +48,8 @@ export class LeftSlots {
       const judged = await Promise.all(
         records.map(async (record) => {
           const { leftSince, ...rest } = record;
-          if (wanted.has(`${record.source}.base`)) return rest;
+          // A container that does not run says nothing about its labels.
+          if (wanted.has(`${record.source}.base`) || plan.stopped?.[record.source]) return rest;
           // The grace period begins again as long as a label may only be hidden.
           const since = plan.unreadLabels ? undefined : leftSince;
           return this.judge({ ...rest, leftSince: since ?? this.deps.now().toISOString() }, plan, signal);
@@ -68,35 +72,50 @@ export class LeftSlots {
     const { deps } = this;
     const info = { source: record.source, slot: record.slot };
     try {
-      const server = await this.serverOf(record, plan);
-      if (!server) return record;
-      const runId = WAL_RUN;
-      const application = applicationName(deps.project, runId);
-      const tools = await deps.openTools(server, {
-        ...{ application, runId, withData: true, recordHelper: () => undefined, signal },
-      });
-      try {
-        const session = await tools.control();
-        const state = await readSlot(session, record.slot);
-        if (!state.slot) return undefined;
-        if (this.dueIn(record) > 0 && judgeSlot(state, await walDisk(tools, signal))?.level !== 'drop') return record;
-        await dropSlot(session, record.slot);
-        deps.log.info('dropped a replication slot, because its source has no label for it any more', info);
-        return undefined;
-      } finally {
-        await tools.close();
+      for (const server of await this.serversOf(record, plan)) {
+        const outcome = await this.judgeOn(server, record, signal);
+        if (outcome === 'dropped') {
+          deps.log.info('dropped a replication slot, because its source has no label for it any more', info);
+          return undefined;
+        }
+        if (outcome === 'stays') return record;
+        // The server of the source is there, and has no such slot.
+        if (server.containerName === record.server.containerName) return undefined;
       }
     } catch (error) {
       deps.log.warn('a replication slot that nobody uses could not be dropped', { ...info, ...errorInfo(error) });
-      return record;
+    }
+    return record;
+  }
+
+  private async judgeOn(server: PostgresSource, record: SlotRecord, signal: AbortSignal): Promise<Outcome> {
+    const { deps } = this;
+    const application = applicationName(deps.project, WAL_RUN);
+    const tools = await deps.openTools(server, {
+      ...{ application, runId: WAL_RUN, withData: true, recordHelper: () => undefined, signal },
+    });
+    try {
+      const session = await tools.control();
+      const state = await readSlot(session, record.slot);
+      if (!state.slot) return 'unknown';
+      if (this.dueIn(record) > 0 && judgeSlot(state, await walDisk(tools, signal))?.level !== 'drop') return 'stays';
+      await dropSlot(session, record.slot);
+      return 'dropped';
+    } finally {
+      await tools.close();
     }
   }
 
-  private async serverOf({ source, server }: SlotRecord, { sources }: Plan): Promise<PostgresSource | undefined> {
-    const planned = sources.find((one) => one.kind === 'postgres' && one.name === source);
-    if (planned?.kind === 'postgres') return planned;
+  /**
+   * Returns the servers that may have a slot: that of its source, or else, if its container is gone, each one. After
+   * its service was renamed, the server has another name.
+   */
+  private async serversOf({ source, server }: SlotRecord, { sources }: Plan): Promise<PostgresSource[]> {
+    const planned = sources.filter((one) => one.kind === 'postgres');
+    const own = planned.find(({ name }) => name === source);
+    if (own) return [own];
     const found = await this.deps.find(server.containerName);
-    return found && { ...server, ...found };
+    return found ? [{ ...server, ...found }] : planned;
   }
 
   private dueIn({ leftSince }: SlotRecord): number {

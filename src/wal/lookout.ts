@@ -9,6 +9,8 @@ import { refuseFullSpool } from './spool-limit.ts';
 
 /** The most time between two looks, milliseconds: a server writes less than a gigabyte meanwhile. */
 const LOOK_MS = 5000;
+/** The time between two looks at the slots of others, milliseconds. */
+const OTHERS_MS = 60_000;
 /** The longest wait for work that was aborted, milliseconds. A system call on a hung disk does not end. */
 const LEAVE_MS = 10_000;
 
@@ -59,10 +61,14 @@ export class Lookout {
    * @throws WAL_GAP if the slot is gone, PG_STALLED if the receiver does not follow, SPOOL_FULL; the errors of queries
    */
   async watch(one: Watched, signal: AbortSignal): Promise<never> {
-    for (;;) {
+    for (let othersAt = Number.NEGATIVE_INFINITY; ; ) {
       await sleep(Math.min(LOOK_MS, this.options.intervalMs), undefined, { signal });
       const state = await readSlot(one.session, one.slot);
       await this.check(one, state, signal);
+      if (performance.now() - othersAt > OTHERS_MS) {
+        await this.guard.checkOthers(one, signal);
+        othersAt = performance.now();
+      }
       if (!one.progress) continue;
       one.progress.check(state);
       await refuseFullSpool(one.directory);

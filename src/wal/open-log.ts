@@ -42,7 +42,7 @@ export async function openLog(
     if (!hasCode(unusable, 'SIGNATURE_MISSING')) raise(unusable);
     await begin(`the newest page of the log cannot be used: ${unusable.message}`);
   }
-  if (diverged) {
+  if (diverged && !writer.inventory.isEmpty) {
     raise(diverged);
     await begin(diverged.message);
   }

@@ -35,6 +35,12 @@ export async function listReceived(directory: string, segmentSize: number): Prom
   };
 }
 
+/** Returns the names of the files with received segments, complete or not. */
+export async function listSegments(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { withFileTypes: true });
+  return entries.filter((one) => one.isFile() && /^[0-9A-F]{24}(?:\.partial)?$/.test(one.name)).map(({ name }) => name);
+}
+
 function byNumber(name: string, segmentSize: number): number {
   return parseSegmentName(name, segmentSize)?.number ?? 0;
 }

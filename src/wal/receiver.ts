@@ -27,6 +27,7 @@ import { Shipping } from './shipping.ts';
 import { Progress } from './slot-watch.ts';
 import { storeIntervalMs } from './store-interval.ts';
 import { type Stored, Storing } from './storing.ts';
+import { Waiting } from './waiting.ts';
 
 /** Pauses between attempts to receive, milliseconds. */
 const FIRST_PAUSE_MS = 1000;
@@ -51,6 +52,7 @@ type Connected = Reached & Stored;
 export class Receiver {
   private readonly deps: ReceiverDeps;
   private readonly source: BaseSource;
+  private readonly directory: string;
   private readonly status: ReceiverStatus;
   private readonly bases: BaseMaker;
   /** why WAL is missing, until the gap is recorded */
@@ -58,14 +60,18 @@ export class Receiver {
   private renew = false;
   /** the server went back to older data */
   private diverged: LifeboatError | undefined;
+  /** the server has answered in the last attempt */
+  private isReached = false;
   /** the last state of a slot that was dropped because the server kept too much WAL for it */
   private dropped: SlotState | undefined;
   private readonly lookout: Lookout;
   private readonly storing: Storing;
+  private readonly waiting: Waiting;
 
   constructor(deps: ReceiverDeps, source: BaseSource) {
     this.deps = deps;
     this.source = source;
+    this.directory = path.join(deps.spool, source.server);
     const intervalMs = storeIntervalMs(source.rpoMs);
     this.bases = new BaseMaker(deps, source);
     this.status = new ReceiverStatus(deps, source);
@@ -86,6 +92,8 @@ export class Receiver {
         shipping.expectGap(undefined);
       },
     });
+    const { storing, directory } = this;
+    this.waiting = new Waiting({ deps, source: source.server, directory, storing, status });
   }
 
   /** Never rejects. */
@@ -100,6 +108,8 @@ export class Receiver {
         if (signal.aborted) break;
         if (hasCode(error, 'WAL_DIVERGED')) this.diverged = error;
         await this.status.failed(error);
+        // Of a server that contradicts what is stored, nothing more is.
+        if (!this.isReached && !this.diverged) await this.waiting.storeOnce(signal);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
       await sleep(pause, undefined, { signal }).catch(() => undefined);
@@ -110,22 +120,20 @@ export class Receiver {
 
   /** Connects, receives and ships until something fails. */
   private async receive(signal: AbortSignal): Promise<void> {
-    const { deps, source } = this;
-    const root = path.join(deps.spool, source.server);
+    const { deps, source, directory: root } = this;
+    this.isReached = false;
     await mkdir(root, { recursive: true, mode: 0o700 });
+    const application = applicationName(deps.project, WAL_RUN);
     const tools = await deps.openTools(serverOf(source), {
-      application: applicationName(deps.project, WAL_RUN),
-      runId: WAL_RUN,
-      recordHelper: () => undefined,
+      ...{ application, runId: WAL_RUN, recordHelper: () => undefined, withData: true, signal },
       share: { directory: root, access: 'read-write' },
-      withData: true,
-      signal,
     });
     // Whatever the work waits for, the server and the spool are looked at.
     const { promise: reaching, resolve, reject } = Promise.withResolvers<Reached>();
     const work = async (until: AbortSignal) => {
       const session = await tools.session('postgres', until).catch(() => tools.control());
       const reached = await this.reach({ tools, session, directory: root }, until);
+      this.isReached = true;
       resolve(reached);
       await this.work(reached, until, signal);
     };
@@ -147,6 +155,7 @@ export class Receiver {
     await this.storing.drain(connected, signal);
     await removeUnfilled(directory, facts.segmentSize);
     reached.progress = new Progress();
+    this.waiting.begin();
     const ended = new AbortController();
     const until = AbortSignal.any([signal, ended.signal]);
     const receiving = receiveWal(tools, connected, until).finally(() => ended.abort());
@@ -196,6 +205,8 @@ export class Receiver {
     const { deps, source } = this;
     const { tools, session, facts, slot, home, before, directory } = reached;
     const problem = replicationProblem(facts, before.slot !== undefined);
+    // A recovery could not get past the WAL of a tablespace, also once it is gone.
+    if (problem && facts.tablespaces.length > 0) this.diverged ??= problem;
     if (problem) throw problem;
     await tryReplication(tools, signal);
     const { systemId, segmentSize } = facts;
@@ -212,7 +223,7 @@ export class Receiver {
     if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
     if (this.reason !== undefined) shipping.expectGap(this.reason);
     // First, or a failure after the record would ship the WAL of the former server as that of this one.
-    if (!this.status.isOf(systemId)) await empty(directory);
+    await this.waiting.leaveFormer(systemId, signal);
     await this.status.connected(systemId, slot);
     this.bases.want();
     return Object.assign(reached, { shipping, systemId, segmentSize, begun: before.flushed });
@@ -240,9 +251,9 @@ export class Receiver {
   }
 
   private noteGap(error: LifeboatError): void {
-    const info = { source: this.source.server, ...errorInfo(error) };
-    this.deps.log.error('WAL is missing; making a new base backup', info);
-    this.deps.alarm('wal-gap', this.source.server, errorInfo(error));
+    const { server } = this.source;
+    this.deps.log.error('WAL is missing; making a new base backup', { source: server, ...errorInfo(error) });
+    this.deps.alarm('wal-gap', server, errorInfo(error));
     this.reason = undefined;
     this.bases.want();
   }

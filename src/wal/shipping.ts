@@ -1,5 +1,5 @@
-import { createHash, type Hash } from 'node:crypto';
-import { pipeline, Readable, Transform } from 'node:stream';
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { LifeboatError } from '../base/errors.ts';
 import { plural } from '../report/format.ts';
@@ -13,7 +13,7 @@ import { listAncestors, parseHistory, parseHistoryName } from '../store/wal/time
 import type { WalWriter } from '../store/wal/write-log.ts';
 import { endOfData, listReceived, readPartial, readReceived, removeReceived } from './received-files.ts';
 import { Samples } from './samples.ts';
-import { type Tail, TailWatch } from './tail.ts';
+import { beating, type Tail, TailWatch } from './tail.ts';
 
 /** The most segments that one revision of a page adds. */
 export const BATCH = 16;
@@ -112,6 +112,21 @@ export class Shipping {
     };
   }
 
+  /** Stores everything that was received, without a look at the server. Throws like {@link ship}. */
+  async shipRest(signal: AbortSignal, alive = () => {}): Promise<void> {
+    const { directory, segmentSize, writer } = this.options;
+    this.alive = alive;
+    const files = await listReceived(directory, segmentSize);
+    await this.shipHistories(files.histories, signal);
+    const isStored = (name: string) => writer.inventory.has(name);
+    const waiting = files.complete.filter((name) => !isStored(name));
+    for (const name of waiting) await this.tails.prove(name, segmentSize);
+    for (let at = 0; at < waiting.length; at += BATCH) await this.shipSegments(waiting.slice(at, at + BATCH), signal);
+    for (const name of files.left.concat(files.partial ?? [])) await this.shipToEnd(name, signal);
+    signal.throwIfAborted();
+    await removeReceived(directory, files, isStored);
+  }
+
   /**
    * Refuses a server that is behind the stored WAL of its timeline: an older copy of its data was put in place. From
    * there on it writes other WAL under the same names.
@@ -159,7 +174,7 @@ export class Shipping {
       if (gap) gaps.push(gap);
       const plain = await readReceived(directory, name, { size: segmentSize });
       const hash = createHash('sha256');
-      const stored = await writer.putSegment(name, this.beating(plain, hash), signal);
+      const stored = await writer.putSegment(name, beating(plain, hash, this.alive), signal);
       this.tails.note(name, segmentSize, hash);
       const reached = this.reachedAt(startOf(at.number + 1, segmentSize), at.timeline);
       segments.push({ ...stored, ...(reached === undefined ? {} : { reached }) });
@@ -174,9 +189,14 @@ export class Shipping {
 
   /** Stores the rest of an incomplete segment on a timeline that the server has left: nothing more of it comes. */
   private async shipEnd(name: string, state: SlotState, signal: AbortSignal): Promise<void> {
+    const at = parseSegmentName(name, this.options.segmentSize) as Segment;
+    if (at.timeline !== state.timeline) await this.shipToEnd(name, signal);
+  }
+
+  private async shipToEnd(name: string, signal: AbortSignal): Promise<void> {
     const { directory, segmentSize, writer } = this.options;
     const at = parseSegmentName(name, segmentSize) as Segment;
-    if (at.timeline === state.timeline || writer.inventory.has(name)) return;
+    if (writer.inventory.has(name)) return;
     const end = startOf(at.number, segmentSize) + BigInt(await endOfData(directory, name, segmentSize));
     if (end > (writer.inventory.endOf(at.timeline) ?? 0n)) await this.shipPart(name, end, signal);
   }
@@ -197,26 +217,12 @@ export class Shipping {
     if (!plain) return;
     const gap = this.gapBefore(at, new Set());
     const hash = await this.tails.upTo(name, range.from);
-    const part = await writer.putPart(name, range, this.beating(plain, hash), signal);
+    const part = await writer.putPart(name, range, beating(plain, hash, this.alive), signal);
     const reached = this.reachedAt(received, at.timeline);
     const parts = isWhole ? [part] : [...(former?.parts ?? []), part];
     const open = { name, parts, ...(reached === undefined ? {} : { reached }) };
     await this.append({ open }, gap ? [gap] : [], signal);
     this.tails.note(name, to, hash);
-  }
-
-  /** Returns a stream that hashes what is read from it, and gives a sign of life for each part. */
-  private beating(plain: Readable, hash: Hash): Readable {
-    const { alive } = this;
-    const beats = new Transform({
-      transform(chunk, _, done) {
-        alive();
-        hash.update(chunk as Buffer);
-        done(null, chunk);
-      },
-    });
-    // The reader gets the error.
-    return pipeline(plain, beats, () => {});
   }
 
   private async append(change: LogChange, gaps: readonly Gap[], signal: AbortSignal): Promise<void> {

@@ -1,9 +1,10 @@
 import { LifeboatError } from '../base/errors.ts';
+import { formatBytes } from '../report/format.ts';
 import { type DiskSpace, walDisk } from '../sources/postgres/facts/disk.ts';
 import type { Session } from '../sources/postgres/server/session.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
-import { dropSlot, type SlotState } from '../sources/postgres/wal/slot.ts';
-import { isWorthALook, judgeSlot } from './slot-watch.ts';
+import { dropSlot, otherSlots, readSlot, type SlotState } from '../sources/postgres/wal/slot.ts';
+import { isWorthALook, judgeSlot, keptBytes } from './slot-watch.ts';
 
 /** A measurement of the disk counts for this time, milliseconds. */
 const DISK_MS = 60_000;
@@ -23,6 +24,8 @@ export class SlotGuard {
   private readonly alarm: (error: LifeboatError) => void;
   private disk: { at: number; space: DiskSpace | undefined } | undefined;
   private warned = false;
+  /** slots of others that people know of */
+  private readonly others = new Set<string>();
 
   /** @param alarm called once when the WAL becomes too much, again after it was little in between, and for each drop */
   constructor(alarm: (error: LifeboatError) => void) {
@@ -49,6 +52,29 @@ export class SlotGuard {
       this.alarm(new LifeboatError('WAL_BEHIND', danger.why, { hint }));
     }
     this.warned = danger !== undefined;
+  }
+
+  /**
+   * Looks at slots of agents that nobody runs any more, such as one of a project that has another name now. Drops those
+   * that endanger the server.
+   */
+  async checkOthers({ tools, session, slot }: Guarded, signal: AbortSignal): Promise<void> {
+    for (const other of await otherSlots(session, slot)) {
+      const state = await readSlot(session, other);
+      const hint = `Nobody uses it. If no other Lifeboat does, run SELECT pg_drop_replication_slot('${other}');`;
+      if (!state.slot || state.slot.active || !isWorthALook(state)) continue;
+      const danger = judgeSlot(state, await this.measure(tools, signal));
+      if (danger?.level === 'drop') {
+        await dropSlot(session, other);
+        this.others.delete(other);
+        const what = `${danger.why}, so Lifeboat dropped the replication slot ${other}, which nobody used`;
+        this.alarm(new LifeboatError('WAL_BEHIND', what));
+      } else if (!this.others.has(other)) {
+        this.others.add(other);
+        const what = `the server keeps ${formatBytes(keptBytes(state))} of WAL for the replication slot ${other}`;
+        this.alarm(new LifeboatError('WAL_BEHIND', what, { hint }));
+      }
+    }
   }
 
   private async measure(tools: Tools, signal: AbortSignal): Promise<DiskSpace | undefined> {

@@ -92,7 +92,8 @@ export function isWorthALook(state: SlotState): boolean {
   return keptBytes(state) >= WORTH;
 }
 
-function keptBytes({ slot, flushed }: SlotState): number {
+/** Returns how much WAL a server keeps for a slot, bytes. */
+export function keptBytes({ slot, flushed }: SlotState): number {
   return slot?.kept === undefined || slot.kept > flushed ? 0 : Number(flushed - slot.kept);
 }
 

@@ -61,6 +61,8 @@ export class Storing {
     const { bases, intervalMs, onCaughtUp } = this.options;
     for (;;) {
       const state = await readSlot(session, slot);
+      // Nobody can recover what follows. The next connection says what to do.
+      if (state.tablespaces) throw new LifeboatError('WAL_DIVERGED', 'the server has tablespaces');
       const shipped = await this.ship(shipping, state, signal);
       // Newer WAL follows without a gap, or its gap is noted. A later gap has another reason.
       if (shipped?.stored !== undefined && shipped.stored > connected.begun) onCaughtUp(shipping);

@@ -1,4 +1,5 @@
 import { createHash, type Hash } from 'node:crypto';
+import { pipeline, type Readable, Transform } from 'node:stream';
 import { LifeboatError } from '../base/errors.ts';
 import { readPartial } from './received-files.ts';
 
@@ -71,6 +72,19 @@ export class TailWatch {
       hash.update(chunk as Buffer);
     return hash;
   }
+}
+
+/** Returns a stream that hashes what is read from it, and calls `alive` for each part. */
+export function beating(plain: Readable, hash: Hash, alive: () => void): Readable {
+  const beats = new Transform({
+    transform(chunk, _, done) {
+      alive();
+      hash.update(chunk as Buffer);
+      done(null, chunk);
+    },
+  });
+  // The reader gets the error.
+  return pipeline(plain, beats, () => {});
 }
 
 function hexOf(hash: Hash): string {

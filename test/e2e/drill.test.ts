@@ -280,12 +280,15 @@ describe('a drill', () => {
     // Both begin now, because a drill takes only seconds.
     const both = Promise.all([stack.lifeboat('drill', 'db.postgres'), stack.lifeboat('drill', 'db.postgres')]);
     const format = '{{.HostConfig.Memory}} {{.HostConfig.CpuQuota}} {{.HostConfig.CpuShares}}';
-    const limits = await until('a drill restores', async () => {
-      const server = (await stack.helpers()).find((name) => name.includes('-drill-'));
-      const ran = server && (await sh('docker', ['inspect', '--format', format, server]));
-      return ran && ran.code === 0 && ran.stdout;
-    });
-    expect(limits).toMatch(/^2147483648 [1-9]\d+ 256\n/);
+    const limitsOf = (kind: string) =>
+      until('a drill restores', async () => {
+        const helper = (await stack.helpers()).find((name) => name.includes(`-${kind}-`));
+        const ran = helper && (await sh('docker', ['inspect', '--format', format, helper]));
+        return ran && ran.code === 0 && ran.stdout;
+      });
+    // The server, and the programs that restore into it.
+    for (const limits of await Promise.all([limitsOf('drill'), limitsOf('postgres')]))
+      expect(limits).toMatch(/^2147483648 [1-9]\d+ 256\n/);
     expect((await both).map(({ code }) => code).sort()).toEqual([0, 11]);
   });
 
@@ -317,6 +320,10 @@ describe('a drill', () => {
         .split('\n')
         .every((left) => /^$|:$/.test(left)),
     );
+    await until('its end is evidence', async () => {
+      const { drills } = await stack.json<{ drills: DrillReport[] }>('drills');
+      return drills[0]?.error?.code === 'RUN_DIED';
+    });
   }
 
   it.each([

@@ -96,6 +96,38 @@ test('a slot whose label may only be hidden stays', async () => {
   expect(slots.size).toBe(1);
 });
 
+test('a slot of a database that is stopped is not left: its labels are not known', async () => {
+  const stopped = { ...planOf(), stopped: { 'db.postgres': { container: 'shop-db-1' } } } as unknown as Plan;
+  container = undefined;
+  expect(await left().check(stopped, signal)).toBeUndefined();
+  expect(leftSlotProblems(records)).toEqual([]);
+  now = new Date(now.getTime() + 2 * HOUR_MS);
+  await left().check(stopped, signal);
+  container = { containerId: 'new', imageId: 'image' };
+  await left().check(planOf(server, base), signal);
+  expect(slots.size).toBe(1);
+});
+
+test('the slot of a service that was renamed is found on its server', async () => {
+  container = undefined;
+  const renamed = { kind: 'postgres', name: 'main.postgres', containerName: 'shop-main-1' } as PostgresSource;
+  await left().check(planOf(renamed), signal);
+  expect(slots.size).toBe(1);
+  expect(records).toHaveLength(1);
+  now = new Date(now.getTime() + HOUR_MS);
+  await left().check(planOf(renamed), signal);
+  expect(slots.size).toBe(0);
+  expect(records).toEqual([]);
+});
+
+test('a slot that no server has stays known while its container is gone', async () => {
+  container = undefined;
+  slots.clear();
+  const other = { kind: 'postgres', name: 'main.postgres', containerName: 'shop-main-1' } as PostgresSource;
+  await left().check(planOf(other), signal);
+  expect(records).toHaveLength(1);
+});
+
 test('a label that comes back within the hour keeps the slot', async () => {
   await left().check(planOf(server), signal);
   await left().check(planOf(server, base), signal);

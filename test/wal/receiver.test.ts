@@ -37,6 +37,10 @@ let receive: ((start: number) => Promise<void> | void) | undefined;
 let alarms: string[];
 let bases: number;
 let makeBase: ((signal: AbortSignal) => Promise<boolean>) | undefined;
+let tablespaces: string[];
+/** a slot of an agent that nobody runs any more */
+let stray: string | undefined;
+let isDown: boolean;
 /** the destination takes no segments */
 let isHung: boolean;
 let onHung: () => void;
@@ -49,28 +53,54 @@ beforeEach(() => {
   bench = new WalBench();
   [starts, alarms, bases, received, receive, makeBase] = [[], [], 0, undefined, undefined, undefined];
   isHung = false;
+  tablespaces = [];
+  stray = undefined;
+  isDown = false;
   onHung = () => undefined;
   stop = new AbortController();
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 const put = (file: string) => writeFileSync(join(spool, file), Buffer.alloc(SIZE, 'x'));
+/** Puts a file with the header of a server. */
+function putOf(system: string, file: string, to = SIZE): void {
+  const content = Buffer.alloc(SIZE).fill('x', 0, to);
+  content.writeUInt16LE(2, 2);
+  content.writeBigUInt64LE(BigInt(system), 24);
+  content.writeUInt32LE(SIZE, 32);
+  writeFileSync(join(spool, file), content);
+}
 
-async function one(sql: string): Promise<object> {
+async function one(sql: string, [slotName]: unknown[] = []): Promise<object> {
   if (sql.includes('pg_control_system'))
     return {
       ...{ system: '7713464397883531290', segment: `${SIZE}`, level: 'replica', senders: '10', free: '10' },
-      ...{ slots: '10', may: 'true', watch: 'true', role: 'postgres', recovery: 'false', tablespaces: [] },
+      ...{ slots: '10', may: 'true', watch: 'true', role: 'postgres', recovery: 'false', tablespaces },
     };
   if (sql.includes('pg_create_physical_replication_slot')) received = flushed;
   const lsn = formatLsn(flushed);
+  if (slotName === stray) {
+    const position = { inserting: lsn, flushed: lsn, timeline: '00000001', at: new Date().toISOString() };
+    return { ...position, active: 'false', kept: formatLsn(startOf(1, SIZE)) };
+  }
   const at = received === undefined ? undefined : formatLsn(received);
   const slot = at === undefined ? { active: null } : { active: 'true', kept: at, received: at, reported: 'true' };
-  return { at: new Date().toISOString(), inserting: lsn, flushed: lsn, timeline: '00000001', directory: '/d', ...slot };
+  return {
+    at: new Date().toISOString(),
+    inserting: lsn,
+    flushed: lsn,
+    timeline: '00000001',
+    directory: '/d',
+    tablespaces: `${tablespaces.length}`,
+    ...slot,
+  };
 }
 
-async function all(sql: string): Promise<object[]> {
-  if (sql.includes('pg_drop_replication_slot')) received = undefined;
+async function all(sql: string, [slotName]: unknown[] = []): Promise<object[]> {
+  if (sql.includes('AND NOT active')) return stray === undefined ? [] : [{ name: stray }];
+  if (!sql.includes('pg_drop_replication_slot')) return [];
+  if (slotName === stray) stray = undefined;
+  else received = undefined;
   return [];
 }
 
@@ -108,7 +138,10 @@ function makeReceiver(): Receiver {
     stallTimeoutMs: 60_000,
     alarm: (_topic, _source, { message }) => void alarms.push(message),
     repository: async () => repository as unknown as Repository,
-    openTools: async () => tools,
+    async openTools() {
+      if (isDown) throw new LifeboatError('PG_UNREACHABLE', 'the server does not answer');
+      return tools;
+    },
     async makeBase(_, signal) {
       bases++;
       return (await makeBase?.(signal)) ?? true;
@@ -281,4 +314,64 @@ test('a server that went back to older data begins another history, and a base b
   expect(alarms).toEqual([expect.stringContaining('the server is at')]);
   // Nothing that was received of the former history is left.
   expect(starts[1]).toEqual([]);
+});
+
+test('once there is a tablespace, nothing more is stored, and another history begins after it', async () => {
+  await storeSome();
+  receive = async () => {
+    if (starts.length > 1) return;
+    tablespaces = ['fast'];
+    put(name(2));
+    flushed = startOf(4, SIZE);
+    received = flushed;
+  };
+  const state = () => openReceiverMemory(root).state(SOURCE);
+  let refused = false;
+  await runUntil(async () => {
+    refused ||= (await state())?.error?.message.includes('has tablespaces (fast)') ?? false;
+    if (refused) tablespaces = [];
+    return (await readWalLogs(bench.repository, SOURCE)).length > 1;
+  });
+  const [before, after] = await readWalLogs(bench.repository, SOURCE);
+  expect(before?.wal.segments.map((one) => one.name)).toEqual([name(1)]);
+  expect(after?.wal.gaps).toMatchObject([{ why: expect.stringContaining('tablespaces') }]);
+});
+
+test('a slot that nobody uses is dropped once the server keeps too much for it, and is shown before', async () => {
+  stray = 'lifeboat_of_others';
+  flushed = startOf(100, SIZE);
+  received = flushed;
+  await runUntil(async () => alarms.length > 0);
+  expect(alarms).toEqual([expect.stringMatching(/keeps 99.0 MiB of WAL for the replication slot lifeboat_of_others$/)]);
+  expect(stray).toBeDefined();
+  stop = new AbortController();
+  flushed = startOf(2000, SIZE);
+  received = flushed;
+  await runUntil(async () => stray === undefined);
+  expect(alarms.at(-1)).toContain('dropped the replication slot lifeboat_of_others');
+  expect(received).toBe(flushed);
+});
+
+test('what waits in the spool is stored while the server does not answer', async () => {
+  isDown = true;
+  putOf('7713464397883531290', name(1));
+  putOf('7713464397883531290', `${name(2)}.partial`, 9000);
+  await runUntil(async () => (await wal())?.partials[0]?.to === 9000);
+  expect((await wal())?.segments.map((one) => one.name)).toEqual([name(1)]);
+});
+
+test('what waits in the spool of a former server is stored before the WAL of another one is received', async () => {
+  putOf('42', name(7));
+  flushed = startOf(2, SIZE);
+  await runUntil(async () => starts.length > 0);
+  expect(starts).toEqual([[]]);
+  const [log] = await readWalLogs(bench.repository, SOURCE);
+  expect([log?.place.systemId, log?.wal.segments.map((one) => one.name)]).toEqual(['42', [name(7)]]);
+});
+
+test('a lost memory of the receiver loses no WAL of the same server', async () => {
+  putOf('7713464397883531290', name(1));
+  flushed = startOf(2, SIZE);
+  await runUntil(async () => starts.length > 0);
+  expect(starts).toEqual([[name(1)]]);
 });

@@ -15,7 +15,7 @@ import type { AgentContext, Tools } from './server/tools.ts';
 import { openAnswering, whenUp } from './server/when-up.ts';
 import { type BackupManifest, parseBackupManifest } from './wal/backup-manifest.ts';
 import { padTar } from './wal/pad-tar.ts';
-import { readReplicationFacts, replicationProblem } from './wal/replication.ts';
+import { archiveProblem, readReplicationFacts, replicationProblem } from './wal/replication.ts';
 
 interface BaseSourceOptions {
   agent: AgentContext;
@@ -77,7 +77,7 @@ async function captureBase(
   const control = await tools.control();
   const replication = await readReplicationFacts(control);
   // The receiver takes a sender and a slot of its own.
-  const problem = replicationProblem(replication, true);
+  const problem = replicationProblem(replication, true) ?? archiveProblem(replication);
   if (problem) throw problem;
   const { version, versionNumber } = await readServerFacts(control);
   const { dataDirectory } = await control.one<{ dataDirectory: string }>(

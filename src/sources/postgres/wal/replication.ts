@@ -17,6 +17,8 @@ export interface ReplicationFacts {
   mayWatch: boolean;
   role: string;
   inRecovery: boolean;
+  /** a base backup would wait for `archive_command`, which fails */
+  isArchivingStuck: boolean;
   /** names of the tablespaces that users created */
   tablespaces: string[];
 }
@@ -38,6 +40,8 @@ export async function readReplicationFacts(session: Session): Promise<Replicatio
             (SELECT (rolreplication OR rolsuper)::text FROM pg_roles WHERE rolname = current_user) AS may,
             (SELECT bool_and(pg_has_role(one, 'USAGE')) FROM unnest($1::text[]) AS one)::text AS watch,
             current_user::text AS role, pg_is_in_recovery()::text AS recovery,
+            (SELECT current_setting('archive_mode') <> 'off' AND failed_count > 0
+                    AND last_failed_time > coalesce(last_archived_time, '-infinity') FROM pg_stat_archiver)::text AS stuck,
             ARRAY(SELECT spcname::text FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')) AS tablespaces`,
     [WATCHING],
   );
@@ -52,6 +56,7 @@ export async function readReplicationFacts(session: Session): Promise<Replicatio
     mayWatch: row.watch === 'true',
     role: row.role as string,
     inRecovery: row.recovery === 'true',
+    isArchivingStuck: row.stuck === 'true',
     tablespaces: row.tablespaces,
   };
 }
@@ -107,6 +112,17 @@ export function replicationProblem(facts: ReplicationFacts, own: boolean): Lifeb
     );
   }
   return undefined;
+}
+
+/**
+ * Returns why no base backup of a server can be made now. The server ends a base backup only once its WAL is archived,
+ * if it archives any (pg_basebackup.c: without its WAL, a base backup waits).
+ */
+export function archiveProblem({ isArchivingStuck }: ReplicationFacts): LifeboatError | undefined {
+  if (!isArchivingStuck) return undefined;
+  return new LifeboatError('PG_REPLICATION', 'the archive_command of the server fails, and base backups wait for it', {
+    hint: `Repair archive_command: the log of the server shows why it fails. Or, if nobody needs that archive, run ALTER SYSTEM SET archive_command = '/bin/true'; SELECT pg_reload_conf();`,
+  });
 }
 
 const IDENTIFY_SCRIPT = 'exec psql --no-psqlrc --no-password --tuples-only --no-align --command="IDENTIFY_SYSTEM" "$0"';

@@ -22,6 +22,8 @@ export interface SlotState {
     /** bytes that the server may still write before the slot is lost; absent without max_slot_wal_keep_size */
     safe?: number;
   };
+  /** the number of tablespaces that users created */
+  tablespaces?: number;
   /** the position at which the server writes next */
   inserting: bigint;
   flushed: bigint;
@@ -51,6 +53,7 @@ export async function readSlot(session: Session, name: string): Promise<SlotStat
     `SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at,
             pg_current_wal_insert_lsn()::text AS inserting, pg_current_wal_flush_lsn()::text AS flushed,
             left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) AS timeline,
+            (SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global'))::text AS tablespaces,
             s.active::text AS active, s.restart_lsn::text AS kept,
             coalesce(r.write_lsn, CASE WHEN (pg_walfile_name_offset(s.restart_lsn)).file_offset = 0
                                        THEN s.restart_lsn END)::text AS received,
@@ -65,6 +68,7 @@ export async function readSlot(session: Session, name: string): Promise<SlotStat
     flushed: parseLsn(row.flushed as string),
     timeline: Number.parseInt(row.timeline as string, 16),
     at: row.at as string,
+    tablespaces: Number(row.tablespaces ?? 0),
   };
   if (row.active === null) return state;
   return {
@@ -78,6 +82,16 @@ export async function readSlot(session: Session, name: string): Promise<SlotStat
       ...(row.safe ? { safe: Number(row.safe) } : {}),
     },
   };
+}
+
+/** Returns the inactive slots of agents, without one. They have Lifeboat's prefix in their names. */
+export async function otherSlots(session: Session, own: string): Promise<string[]> {
+  const rows = await session.all<{ name: string }>(
+    String.raw`SELECT slot_name::text AS name FROM pg_replication_slots
+                WHERE slot_name LIKE 'lifeboat\_%' AND slot_type = 'physical' AND NOT active AND slot_name <> $1`,
+    [own],
+  );
+  return rows.map(({ name }) => name);
 }
 
 /** Creates a slot that keeps all WAL from now on. The caller has recorded its name. */

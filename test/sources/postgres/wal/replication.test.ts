@@ -1,5 +1,9 @@
 import { expect, test } from 'vitest';
-import { type ReplicationFacts, replicationProblem } from '../../../../src/sources/postgres/wal/replication.ts';
+import {
+  archiveProblem,
+  type ReplicationFacts,
+  replicationProblem,
+} from '../../../../src/sources/postgres/wal/replication.ts';
 
 const STOCK: ReplicationFacts = {
   systemId: '7713464397883531290',
@@ -12,6 +16,7 @@ const STOCK: ReplicationFacts = {
   mayWatch: true,
   role: 'postgres',
   inRecovery: false,
+  isArchivingStuck: false,
   tablespaces: [],
 };
 
@@ -37,4 +42,14 @@ test.each<[string, Partial<ReplicationFacts>, RegExp]>([
 
 test("Lifeboat's own receiver and slot count as free", () => {
   expect(replicationProblem({ ...STOCK, freeSenders: 1, freeSlots: 0 }, true)).toBeUndefined();
+});
+
+test('an archive_command that fails keeps base backups from ending, not WAL from being received', () => {
+  const stuck = { ...STOCK, isArchivingStuck: true };
+  expect(replicationProblem(stuck, false)).toBeUndefined();
+  expect(archiveProblem(STOCK)).toBeUndefined();
+  expect(archiveProblem(stuck)).toMatchObject({
+    code: 'PG_REPLICATION',
+    hint: expect.stringContaining('archive_command'),
+  });
 });
