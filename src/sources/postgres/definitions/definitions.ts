@@ -1,6 +1,7 @@
 import { inSavepoint } from '../server/savepoint.ts';
 import type { Session } from '../server/session.ts';
 import { LINES } from './lines.ts';
+import { own } from './own.ts';
 import type { Lines } from './parts.ts';
 
 /** The digest of all objects of a kind, or of those in one schema. */
@@ -94,7 +95,7 @@ export async function readPlaces(session: Session, { kind, schema }: Pick<Digest
 
 async function hasFewSchemas(session: Session): Promise<boolean> {
   const { schemas } = await session.one<{ schemas: number }>(
-    "SELECT count(*)::int AS schemas FROM pg_namespace WHERE nspname !~ '^pg_(toast|temp)'",
+    `SELECT count(*)::int AS schemas FROM pg_namespace n WHERE ${own('n.oid')}`,
   );
   return schemas <= MOST_SCHEMAS;
 }
