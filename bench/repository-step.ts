@@ -65,7 +65,8 @@ const signal = new AbortController().signal;
 const [step = '', directory = ''] = process.argv.slice(2);
 const at = (name: string) => path.join(directory, name);
 
-const keep = { last: 500 } as Parameters<typeof prune>[0]['keep'];
+/** A prune of its own removes half of the snapshots, and the one after a run nothing, as usual. */
+const keep = { last: step.startsWith('prune') ? 500 : 10_000 } as Parameters<typeof prune>[0]['keep'];
 const plan = {
   project: 'shop',
   problems: [],

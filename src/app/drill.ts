@@ -1,6 +1,7 @@
 import { cpus } from 'node:os';
+import type { HelperLimits } from '../docker/helper.ts';
 import { reportUnbegun } from '../drill/conclude.ts';
-import type { DrillDeps, DrillRequest } from '../drill/context.ts';
+import { type DrillDeps, type DrillRequest, limitsOf } from '../drill/context.ts';
 import { drill } from '../drill/drill.ts';
 import type { DrillPlace } from '../drill/places.ts';
 import { overdueTurns } from '../drill/turns.ts';
@@ -44,25 +45,34 @@ export async function overdueDrills({ plan, state }: Environment, since: Date): 
 function drillDepsOf(environment: Environment, listeners?: readonly Listener[]): DrillDeps {
   const { agent, self, settings, otherRepository } = environment;
   const { remembered } = pointDepsOf(environment);
+  const drilling = { ...settings.drill, cpus: settings.drill.cpus ?? allButOne(cpus().length) };
+  const limits = limitsOf({ settings: drilling });
   return {
     ...restoreDepsOf(environment, listeners),
+    treeStore: treeStoreAt(environment, settings, environment.destination, limits),
     place: environment.destination.name,
     ...{ agent, agentImage: self.facts.imageId, remembered },
-    settings: { ...settings.drill, cpus: settings.drill.cpus ?? allButOne(cpus().length) },
+    settings: drilling,
     ownRepository: () => environment.own.repository({ create: false }).catch(() => undefined),
-    copies: otherRepository ? [] : settings.copies.map(({ name, location }) => placeAt(environment, name, location)),
+    copies: otherRepository
+      ? []
+      : settings.copies.map(({ name, location }) => placeAt(environment, { name, location }, limits)),
   };
 }
 
 /** Returns a copy as a place to read. */
-function placeAt(environment: Environment, name: string, location: string): DrillPlace {
+function placeAt(
+  environment: Environment,
+  { name, location }: { name: string; location: string },
+  limits: HelperLimits,
+): DrillPlace {
   const { project } = environment;
   const settings = { ...environment.settings, destination: location };
   const destination = openElsewhere(location, settings, {});
   return {
     name,
     repository: () => environment.openAt(location, destination, { project, create: false }),
-    treeStore: treeStoreAt(environment, settings, destination),
+    treeStore: treeStoreAt(environment, settings, destination, limits),
   };
 }
 

@@ -1,7 +1,7 @@
 import type { Log } from '../base/log.ts';
 import type { Destination } from '../destinations/destination.ts';
-
 import type { Engine } from '../docker/engine.ts';
+import type { HelperLimits } from '../docker/helper.ts';
 import type { Settings } from '../plan/settings.ts';
 import { createTreeStore, type TreeStore } from '../trees/runner.ts';
 import { helperSettings } from './destinations.ts';
@@ -20,6 +20,7 @@ export function treeStoreAt(
   { engine, log, project, self }: TreeStoreContext,
   settings: Settings,
   destination: Destination,
+  limits?: HelperLimits,
 ): TreeStore {
   const { id, imageId, mounts } = self.facts;
   const helper = helperSettings(settings);
@@ -30,5 +31,6 @@ export function treeStoreAt(
     helperEnv: helper.open,
     helperSecrets: helper.secret,
     helperPlace: helper.place,
+    limits,
   });
 }

@@ -60,6 +60,9 @@ export interface HelperSpec {
   labels?: Record<string, string>;
 }
 
+/** What a helper may use at most. */
+export type HelperLimits = Pick<HelperSpec, 'cpus' | 'memory' | 'pids'>;
+
 /** Options for creating a helper, in addition to its configuration. */
 export interface HelperContext {
   engine: Engine;

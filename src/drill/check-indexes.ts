@@ -2,7 +2,8 @@ import type { DrillCheck } from '../report/drill-report.ts';
 import { plural } from '../report/format.ts';
 import { checkRelations } from '../sources/postgres/facts/amcheck.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
-import { noneOf, type Part } from './context.ts';
+import { noneOf } from './checks/check.ts';
+import type { Part } from './context.ts';
 
 /**
  * Checks the structure of all B-tree indexes of a database with amcheck, see {@link checkRelations}. Skips the check if

@@ -1,4 +1,4 @@
-import { type ErrorInfo, errorInfo, LifeboatError } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Plan } from '../plan/model.ts';
 import { baseName } from '../plan/postgres.ts';
 import { findStart } from '../restore/point/find-start.ts';
@@ -103,8 +103,10 @@ function neverStored({ manifests, isUncertain }: Stored, source: string): Pick<W
 }
 
 /** The sources of one snapshot. @throws SNAPSHOT_UNKNOWN, SOURCE_UNKNOWN, USAGE */
-async function chooseIn({ repository }: Stored, snapshot: string, names: readonly string[]): Promise<Wanted[]> {
-  const { manifest } = await repository.resolve(snapshot);
+async function chooseIn(stored: Stored, snapshot: string, names: readonly string[]): Promise<Wanted[]> {
+  const { repository } = stored;
+  const manifest = await readManifest(repository, snapshot);
+  if (manifest instanceof LifeboatError) return unreadable(stored, names, manifest);
   const entries = Object.entries(manifest.sources);
   const held = new Map(entries.filter(([, { kind }]) => kind !== 'base'));
   const base = names.find((name) => manifest.sources[name] && !held.has(name));
@@ -126,6 +128,27 @@ async function chooseIn({ repository }: Stored, snapshot: string, names: readonl
     const error = new LifeboatError('SOURCE_UNKNOWN', `snapshot ${manifest.id} does not hold ${source}: ${why}`);
     return { source, outcome: { status: 'failed', error: errorInfo(error) } };
   });
+}
+
+/** What is wrong with the snapshot itself. It is the result of a drill, and no mistake of the user. */
+const BAD = ['OBJECT_DAMAGED', 'OBJECT_MISSING', 'SIGNATURE_MISSING', 'SIGNATURE_WRONG', 'CHAIN_BROKEN'] as const;
+
+/** Resolves to the error if the manifest is there and bad. @throws SNAPSHOT_UNKNOWN; the errors of the destination */
+async function readManifest(repository: Repository, snapshot: string): Promise<Manifest | LifeboatError> {
+  try {
+    return (await repository.resolve(snapshot)).manifest;
+  } catch (error) {
+    if (hasCode(error, ...BAD)) return error;
+    throw error;
+  }
+}
+
+/** Fails what the snapshot may hold: the named sources, or those of the plan. */
+function unreadable({ plan }: Stored, names: readonly string[], why: LifeboatError): Wanted[] {
+  const planned = plan.sources.flatMap(({ name, kind }) => (kind === 'base' ? [] : [name]));
+  const all = names.length > 0 ? names : planned;
+  if (all.length === 0) throw why;
+  return all.map((source) => ({ source, outcome: { status: 'failed', error: errorInfo(why) } }));
 }
 
 /** The servers to recover to a point in time, each once. @throws PITR_TIME, USAGE */

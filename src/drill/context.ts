@@ -1,7 +1,8 @@
 import type { Log } from '../base/log.ts';
+import type { HelperLimits } from '../docker/helper.ts';
 import type { Mount, PlannedSource } from '../plan/model.ts';
 import type { DrillSettings } from '../plan/values/drill-settings.ts';
-import type { DrillCheck, DrillResult } from '../report/drill-report.ts';
+import type { DrillResult } from '../report/drill-report.ts';
 import type { RestoreContext, RestoreDeps } from '../restore/context.ts';
 import type { Aim, PointDeps } from '../restore/point/find-start.ts';
 import type { AgentContext } from '../sources/postgres/server/tools.ts';
@@ -23,6 +24,14 @@ export interface DrillDeps extends RestoreDeps {
   ownRepository(): Promise<Repository | undefined>;
   /** what the agent remembers of the stored WAL of a source */
   remembered: PointDeps['remembered'];
+}
+
+/** The processes and threads that each container of a drill may have. */
+const PIDS = 512;
+
+/** Returns what each container of a drill may use. */
+export function limitsOf({ settings }: Pick<DrillDeps, 'settings'>): Required<HelperLimits> {
+  return { cpus: settings.cpus, memory: settings.memory, pids: PIDS };
 }
 
 export interface DrillRequest {
@@ -73,24 +82,4 @@ export async function step<T>({ result, say }: Pick<Part, 'result' | 'say'>, nam
   } finally {
     result.steps.push({ name, durationMs: Math.round(performance.now() - begin) });
   }
-}
-
-/** Returns a comparison of two values. */
-export function equal(name: string, of: string, expected: number | string, found: number | string): DrillCheck {
-  return { name, of, result: expected === found ? 'ok' : 'failed', expected, found };
-}
-
-/** The most differences that a check lists. */
-const LISTED = 20;
-
-/** Returns a check that fails if there are differences. Names the first of them. */
-export function noneOf(name: string, of: string, differences: readonly string[], detail?: string): DrillCheck {
-  const more = differences.length - LISTED;
-  return {
-    ...{ name, of, result: differences.length === 0 ? 'ok' : 'failed' },
-    ...(differences.length === 0
-      ? {}
-      : { differences: [...differences.slice(0, LISTED), ...(more > 0 ? [`and ${more} more`] : [])] }),
-    ...(detail === undefined ? {} : { detail }),
-  };
 }

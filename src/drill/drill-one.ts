@@ -15,8 +15,9 @@ import { readDocument } from '../store/objects/objects.ts';
 import { readPacks } from '../store/repository/pack-lists.ts';
 import { missingDatabases } from '../store/repository/stored-databases.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
+import { equal } from './checks/check.ts';
 import type { Wanted } from './choose.ts';
-import { type DrillDeps, type DrillRequest, equal, type Part } from './context.ts';
+import type { DrillDeps, DrillRequest, Part } from './context.ts';
 import type { Places } from './places.ts';
 import { drillPoint, type FoundPoint, findPoint } from './point-drill.ts';
 import { drillDatabases } from './postgres-drill.ts';
@@ -107,9 +108,14 @@ async function drillHere(deps: DrillDeps, request: DrillRequest, run: Run, asked
     } else run.unproven.push(`the content of ${source}: no key to decrypt it is set`);
   } catch (thrown) {
     const error = run.signal.aborted ? thrown : await run.places.judge(thrown);
-    // What fails during an outage says nothing about the snapshot.
-    if (error !== thrown) result.checks = result.checks.filter((check) => check.result !== 'failed');
+    // What fails during an outage, or in a server with too little memory, says nothing about the snapshot.
+    const saysNothing = error !== thrown || hasCode(error, 'HELPER_FAILED');
+    if (saysNothing) result.checks = result.checks.filter((check) => check.result !== 'failed');
     Object.assign(result, failureOf(run, error));
+    if (result.status === 'failed' && hasCode(error, 'HELPER_FAILED')) {
+      result.status = 'unproven';
+      run.unproven.push(`${source}: ${error.message}`);
+    }
   } finally {
     // The next source needs the room. In a stack, helpers still run, and only the end of the drill removes the rest.
     if (context && !asked.whileUp) await deps.clear(context.directory, run.id);

@@ -1,10 +1,11 @@
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Engine } from '../docker/engine.ts';
 import { execText } from '../docker/exec.ts';
-import type { Helper } from '../docker/helper.ts';
+import type { Helper, HelperLimits } from '../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../docker/helper-kinds.ts';
 import type { Mount, PostgresSource } from '../plan/model.ts';
 import type { DrillImage } from '../report/drill-report.ts';
+import { isKilledForMemory, outOfMemory } from '../restore/point/server-programs.ts';
 import type { AgentContext } from '../sources/postgres/server/tools.ts';
 import { watchDisk } from '../sources/postgres/throwaway/disk-watch.ts';
 import { startServer } from '../sources/postgres/throwaway/start-server.ts';
@@ -24,20 +25,13 @@ const SETTINGS = {
   'cron.launch_active_jobs': 'off',
 };
 
-/**
- * Prints how many processes of the container the kernel has killed for its memory, with cgroup v2 or v1. The engine
- * knows that only of a container that has ended.
- */
-const KILLS_SCRIPT = 'cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null';
-
 /** Libraries of shared_preload_libraries, as the snapshot records them. Others would need quoting. */
 const LIBRARIES = /^[\w$./, -]+$/;
 
 interface DrillServerOptions {
   agent: AgentContext;
   image: DrillImage;
-  /** processors that it may use */
-  cpus: number;
+  limits: HelperLimits;
   part: Part;
   /** name of the superuser */
   user: string;
@@ -94,15 +88,7 @@ export class DrillServer {
   /** Returns the error of a server that had too little memory, or disk; undefined if it had enough. */
   async shortage(cause?: unknown): Promise<LifeboatError | undefined> {
     if (this.full.aborted) return this.full.reason as LifeboatError;
-    const argv = ['sh', '-c', KILLS_SCRIPT];
-    const { stdout } = await execText(this.engine, this.helper.id, { argv, check: false }).catch(() => ({
-      stdout: '',
-    }));
-    if (!/^oom_kill [1-9]/m.test(stdout)) return undefined;
-    return new LifeboatError('PG_RESTORE_FAILED', `the server of the drill needs more memory than it may use`, {
-      cause,
-      hint: 'Nothing was changed. The drill could not be completed, which says nothing about the snapshot.',
-    });
+    return (await isKilledForMemory(this.engine, this.helper.id)) ? outOfMemory(cause) : undefined;
   }
 
   /** Never rejects. */
@@ -128,11 +114,11 @@ async function startWithLibraries(options: DrillServerOptions): Promise<Helper> 
 }
 
 async function start(
-  { agent, image, cpus, part, user, port }: DrillServerOptions,
+  { agent, image, limits, part, user, port }: DrillServerOptions,
   more: Record<string, string>,
 ): Promise<Helper> {
   const volume: Mount = { type: 'volume', source: '', destination: VOLUME, writable: true };
-  const kind = { ...kindSpec(HELPER_KINDS.drill, { data: [{ mount: volume, target: VOLUME }] }), cpus };
+  const kind = { ...kindSpec(HELPER_KINDS.drill, { data: [{ mount: volume, target: VOLUME }] }), ...limits };
   const { id, journal } = part.context;
   return startServer({
     ...{ agent, image: image.id, user, kind, directory: DIRECTORY, settings: { ...SETTINGS, port, ...more } },

@@ -12,7 +12,7 @@ import type { Repository } from '../store/repository/repository.ts';
 import { choose, refuseContradiction, type Wanted } from './choose.ts';
 import { conclude } from './conclude.ts';
 import type { DrillDeps, DrillRequest } from './context.ts';
-import { drillOne, type Run } from './drill-one.ts';
+import { drillOne, kindOf, type Run } from './drill-one.ts';
 import { judgeTargets } from './judge-targets.ts';
 import { Places } from './places.ts';
 import { askedOf, earlierDrills, unreached } from './record.ts';
@@ -53,7 +53,12 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
     const { sources } = plan;
     const run: Run = { id, startedAt, journal, places, plan: sources, earlier, signal, until: limit.until, unproven };
     try {
-      if (request.stack) await drillStack(deps, request, run, { wanted, tests: smokeTests(plan), results });
+      if (request.stack)
+        await drillStack(sharingMemory(deps, wanted, sources), request, run, {
+          wanted,
+          tests: smokeTests(plan),
+          results,
+        });
       else for (const one of wanted) if (!signal.aborted) results.push(await drillOne(deps, request, run, one));
       const names = wanted.map(({ source }) => source);
       results.push(...unreached(names, results, run));
@@ -91,6 +96,18 @@ async function chooseAt(deps: DrillDeps, places: Places, plan: Plan, request: Dr
     }
   }
 }
+
+/** Returns the dependencies for the drill of a stack, whose restored servers share the memory of one. */
+function sharingMemory(deps: DrillDeps, wanted: readonly Wanted[], plan: Run['plan']): DrillDeps {
+  const isFiles = ({ source }: Wanted) =>
+    ['volume', 'files'].includes(kindOf(plan.find(({ name }) => name === source)));
+  const servers = wanted.filter((one) => !isFiles(one)).length;
+  const memory = Math.max(LEAST_MEMORY, Math.floor(deps.settings.memory / Math.max(1, servers)));
+  return { ...deps, settings: { ...deps.settings, memory: Math.min(memory, deps.settings.memory) } };
+}
+
+/** So much memory each restored server of a stack may use at least, bytes. */
+const LEAST_MEMORY = 512 * 1024 ** 2;
 
 /**
  * Restores all sources at the same time: each drill waits, with its data restored, until those after it and the smoke

@@ -5,6 +5,7 @@ import { parsePointInTime } from '../plan/values/point-in-time.ts';
 import { plural } from '../report/format.ts';
 import { type Aim, findStart, type Start } from '../restore/point/find-start.ts';
 import { recoverInto } from '../restore/point/recover-into.ts';
+import { explainMemory } from '../restore/point/server-programs.ts';
 import { describeTarget } from '../restore/point/target.ts';
 import { readContents } from '../sources/postgres/facts/contents.ts';
 import { listDatabases } from '../sources/postgres/facts/databases.ts';
@@ -15,7 +16,7 @@ import { chooseImage } from '../sources/postgres/throwaway/choose-image.ts';
 import { readRecoverable } from '../store/wal/recoverable.ts';
 import { askAll } from './ask-all.ts';
 import { checkIndexes } from './check-indexes.ts';
-import { type DrillDeps, type Part, step } from './context.ts';
+import { type DrillDeps, limitsOf, type Part, step } from './context.ts';
 import { checkWal } from './wal-check.ts';
 
 /** The point of a recovery, and what leads to it. */
@@ -96,7 +97,7 @@ export async function drillPoint(
     result.notes.push(
       'the image that the base backup was made with is gone, so the present image of the source is used',
     );
-  const recovery = { repository, start, id, journal, directory, cpus: deps.settings.cpus, image };
+  const recovery = { repository, start, id, journal, directory, limits: limitsOf(deps), image };
   await checkWal(repository, part, { server, start });
   const begin = performance.now();
   const { server: recovering, ...recovered } = await step(part, 'recovering the server', () =>
@@ -114,7 +115,14 @@ export async function drillPoint(
       recovering.serve(planned ?? strange(deps, server), undefined),
     );
     const application = applicationName(deps.project, id);
-    const tools = await deps.openTools(serving, { runId: id, application, journal, signal, say });
+    const tools = await deps.openTools(serving, {
+      runId: id,
+      application,
+      journal,
+      limits: limitsOf(deps),
+      signal,
+      say,
+    });
     try {
       result.restoreMs = Math.round(performance.now() - begin);
       await check(deps, part, tools, planned);
@@ -122,6 +130,8 @@ export async function drillPoint(
     } finally {
       await tools.close();
     }
+  } catch (error) {
+    throw signal.aborted ? error : await explainMemory(deps.engine, recovering.helper.id, error);
   } finally {
     await recovering.remove();
   }

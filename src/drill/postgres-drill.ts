@@ -1,17 +1,17 @@
 import { errorInfo } from '../base/errors.ts';
 import type { DrillCheck } from '../report/drill-report.ts';
-import { plural } from '../report/format.ts';
-import { asksOf, type DatabaseFacts } from '../sources/postgres/facts/facts.ts';
-import { type Membership, roleOfStatement, splitStatements } from '../sources/postgres/facts/globals-statements.ts';
+import { formatCount, plural } from '../report/format.ts';
+import { asksOf } from '../sources/postgres/facts/facts.ts';
 import { DifferenceError } from '../sources/postgres/load/compare-database.ts';
-import { readMemberships } from '../sources/postgres/load/globals.ts';
-import type { FailedDatabase } from '../sources/postgres/load/load.ts';
+import type { FailedDatabase, LoadedDatabase } from '../sources/postgres/load/load.ts';
 import { recordedDatabase } from '../sources/postgres/load/load-plan.ts';
 import { chooseImage } from '../sources/postgres/throwaway/choose-image.ts';
 import { askAll } from './ask-all.ts';
 import { checkIndexes } from './check-indexes.ts';
-import { type DrillDeps, noneOf, type Part, step } from './context.ts';
-import { checkDatabase } from './database-checks.ts';
+import { noneOf } from './checks/check.ts';
+import { checkDatabase } from './checks/database-checks.ts';
+import { roleChecks } from './checks/role-checks.ts';
+import { type DrillDeps, type Part, step } from './context.ts';
 import { type RestoredServer, withRestoredServer } from './restore-databases.ts';
 
 /**
@@ -41,17 +41,26 @@ export async function drillDatabases(deps: DrillDeps, part: Part): Promise<void>
     const present = restored.databases.map(({ target }) => target);
     const asks = planned?.kind === 'postgres' ? asksOf(planned) : restored.facts.asks;
     await askAll(deps, part, asks, { tools: restored.tools, present });
-    const rows = restored.databases.reduce((sum, one) => sum + one.rows, 0);
-    const tables = restored.databases.reduce((sum, one) => sum + one.tables, 0);
-    result.summary = `${plural(tables, 'table')}, ${plural(rows, 'row')} equal`;
+    result.summary = equalText(restored.databases);
     await part.whileUp?.({ kind: 'server', container: restored.container });
   });
 }
 
+/** Returns `61 tables, 1,523,118 rows equal`, or `58 of 61 tables, …` if the rows of some are not compared. */
+function equalText(databases: readonly LoadedDatabase[]): string {
+  const total = (of: (one: LoadedDatabase) => number) => databases.reduce((sum, one) => sum + of(one), 0);
+  const [compared, uncompared] = [total((one) => one.compared), total((one) => one.uncompared)];
+  const tables = uncompared === 0 ? '' : `${formatCount(compared)} of `;
+  return `${tables}${plural(compared + uncompared, 'table')}, ${plural(
+    total(({ rows }) => rows),
+    'row',
+  )} equal`;
+}
+
 async function compare(restored: RestoredServer, { result, context, signal }: Part): Promise<void> {
-  const { tools, facts, databases, failed } = restored;
-  result.checks.push(...(await roleChecks(restored)), ...failed.flatMap(failedChecks));
+  const { tools, facts, globals, databases, failed } = restored;
   const control = await tools.control();
+  result.checks.push(...(await roleChecks({ control, facts, globals })), ...failed.flatMap(failedChecks));
   const versions = { recorded: facts.server.versionNumber, restored: control.versionNumber };
   for (const loaded of databases) {
     const session = await tools.session(loaded.target, signal);
@@ -74,38 +83,4 @@ function failedChecks({ target, error }: FailedDatabase): DrillCheck[] {
   const { code, message, cause } = errorInfo(error);
   const why = cause === undefined ? '' : `: ${cause}`;
   return [noneOf('restored', target, [`${message} (${code})${why}`])];
-}
-
-async function roleChecks({ tools, facts, globals }: RestoredServer): Promise<DrillCheck[]> {
-  const of = 'server';
-  const control = await tools.control();
-  const present = new Set(
-    (await control.all<{ name: string }>('SELECT rolname AS name FROM pg_roles')).map(({ name }) => name),
-  );
-  const stored = splitStatements(globals)
-    .filter((statement) => statement.startsWith('CREATE ROLE '))
-    .flatMap((statement) => roleOfStatement(statement) ?? []);
-  const owning = facts.databases.flatMap(({ owner, owners, grantees = [] }: DatabaseFacts) => [
-    ...[owner, ...owners, ...grantees].filter((role) => role !== '' && !role.startsWith('pg_')),
-  ]);
-  const needed = [...new Set([...stored, ...owning])];
-  const missing = needed.filter((role) => !present.has(role)).map((role) => `role ${role} is missing`);
-  const roles = noneOf('roles', of, missing, plural(needed.length, 'role'));
-  if (!facts.memberships) return [roles];
-  const now = new Set((await readMemberships(control)).map(membershipText));
-  const lost = facts.memberships.map(membershipText).filter((one) => !now.has(one));
-  const detail = plural(facts.memberships.length, 'membership');
-  return [
-    roles,
-    noneOf(
-      'memberships',
-      of,
-      lost.map((one) => `${one} no more`),
-      detail,
-    ),
-  ];
-}
-
-function membershipText({ group, member }: Membership): string {
-  return `role ${member} is a member of ${group}`;
 }

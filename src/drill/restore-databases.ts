@@ -16,11 +16,12 @@ import {
 import { planLoad, recordedDatabase } from '../sources/postgres/load/load-plan.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import { SCRATCH } from '../sources/postgres/server/helper-mounts.ts';
-import { databaseDirectory } from '../sources/postgres/server/quote.ts';
+import { databaseDirectory, quoteIdentifier } from '../sources/postgres/server/quote.ts';
+import type { Session } from '../sources/postgres/server/session.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { refuseStrangeFiles } from '../sources/postgres/strange-files.ts';
 import { SERVER_PORT } from '../sources/postgres/throwaway/start-server.ts';
-import { type DrillDeps, type Part, step } from './context.ts';
+import { type DrillDeps, limitsOf, type Part, step } from './context.ts';
 import { DrillServer } from './drill-server.ts';
 
 /** A server that holds the databases of a snapshot. */
@@ -29,8 +30,8 @@ export interface RestoredServer {
   container: string;
   tools: Tools;
   facts: PostgresFacts;
-  /** `globals.sql` of the snapshot */
-  globals: string;
+  /** `globals.sql` of the snapshot; undefined if it has none */
+  globals: string | undefined;
   databases: LoadedDatabase[];
   failed: FailedDatabase[];
   /** databases that were not restored, because they held nothing and exist on every server */
@@ -53,8 +54,8 @@ export async function withRestoredServer(
     part.planned?.kind === 'postgres' && part.planned.userFile === undefined ? part.planned.user : undefined;
   const user = superuser ?? present ?? 'postgres';
   const port = part.planned?.kind === 'postgres' ? part.planned.port : SERVER_PORT;
-  const { agent, settings } = deps;
-  const options = { agent, image, cpus: settings.cpus, part, user, port, preload: config?.preload };
+  const { agent } = deps;
+  const options = { agent, image, limits: limitsOf(deps), part, user, port, preload: config?.preload };
   const server = await step(part, 'starting a throwaway server', () => DrillServer.start(options));
   const signal = AbortSignal.any([part.signal, server.full]);
   try {
@@ -86,7 +87,16 @@ function openTools(deps: DrillDeps, { context, signal, say }: Part, server: Dril
   const { id, journal, directory } = context;
   const share = { directory, access: 'read-only' as const };
   const application = applicationName(deps.project, id);
-  return deps.openTools(server.source, { runId: id, application, journal, withData: true, share, signal, say });
+  return deps.openTools(server.source, {
+    runId: id,
+    application,
+    journal,
+    withData: true,
+    share,
+    limits: limitsOf(deps),
+    signal,
+    say,
+  });
 }
 
 async function restore(
@@ -108,8 +118,10 @@ async function restore(
     await refuseStrangeFiles(tree, 'PG_RESTORE_FAILED');
   });
   return step(part, 'restoring the databases', async () => {
-    const globals = context.entry.withoutGlobals ? '' : await readFile(path.join(tree, 'globals.sql'), 'utf8');
-    part.result.notes.push(...(await loadGlobals(await tools.control(), globals)).warnings);
+    const globals = context.entry.withoutGlobals ? undefined : await readFile(path.join(tree, 'globals.sql'), 'utf8');
+    const control = await tools.control();
+    if (globals === undefined) await createRoles(control, plan.missingRoles);
+    else part.result.notes.push(...(await loadGlobals(control, globals)).warnings);
     const load = loadOptions(deps, part, { tools, facts, tree });
     const { built, failed } = await buildDatabases(load, plan.load);
     signal.throwIfAborted();
@@ -119,6 +131,14 @@ async function restore(
     say(`  restored ${databases.map(({ target }) => target).join(', ') || 'nothing'}`);
     return { tools, facts, globals, databases, failed: [...failed, ...unswapped], left };
   });
+}
+
+/**
+ * Creates the roles that databases name, for a snapshot without roles: what it holds can then be restored. Only a
+ * superuser may own an event trigger and some other objects.
+ */
+async function createRoles(control: Session, names: readonly string[]): Promise<void> {
+  for (const name of names) await control.run(`CREATE ROLE ${quoteIdentifier(name)} SUPERUSER LOGIN`);
 }
 
 const nothing = () => undefined;

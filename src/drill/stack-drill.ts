@@ -8,7 +8,7 @@ import type { DrillCheck, DrillResult } from '../report/drill-report.ts';
 import { plural } from '../report/format.ts';
 import type { Journal } from '../run/journal.ts';
 import { hidingSecrets } from './app-secrets.ts';
-import type { DrillDeps, RestoredData } from './context.ts';
+import { type DrillDeps, limitsOf, type RestoredData } from './context.ts';
 
 /** Restored data, and the source that it is of. */
 export interface Up {
@@ -137,7 +137,7 @@ async function start({ engine, agent, project, log, settings }: DrillDeps, test:
     { engine, log, signal, recordBefore: async (name) => journal.record({ type: 'helper', name }) },
     {
       ...kindSpec(HELPER_KINDS.application, { volume: mounts }),
-      ...{ project, agent: agent.id, runId: id, image: application.imageId, cpus: settings.cpus },
+      ...{ project, agent: agent.id, runId: id, image: application.imageId, ...limitsOf({ settings }) },
       ...(server?.data.kind === 'server' ? { networkMode: `container:${server.data.container}` } : {}),
     },
   );

@@ -10,7 +10,8 @@ import { fetchIndex } from '../restore/fetch.ts';
 import { parseDf } from '../sources/postgres/facts/disk.ts';
 import { HELPER_ROOT } from '../sources/volume.ts';
 import type { Differences } from '../store/content/verify-tree.ts';
-import { type DrillDeps, equal, noneOf, type Part, step } from './context.ts';
+import { equal, noneOf } from './checks/check.ts';
+import { type DrillDeps, type Part, step } from './context.ts';
 import { type IndexContent, type Share, writeShare } from './share.ts';
 
 const VOLUME = '/lifeboat/drill';

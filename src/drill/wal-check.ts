@@ -11,7 +11,8 @@ import type { Repository } from '../store/repository/repository.ts';
 import { parseLsn, parseSegmentName, startOf } from '../store/wal/names.ts';
 import { neededWal } from '../store/wal/needed.ts';
 import { isOtherSegment } from '../store/wal/records.ts';
-import { noneOf, type Part, step } from './context.ts';
+import { noneOf } from './checks/check.ts';
+import { type Part, step } from './context.ts';
 
 /** Files of WAL that are read at the same time. Each is in the spool while it is read. */
 const AT_ONCE = 2;

@@ -1,5 +1,6 @@
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Engine } from '../docker/engine.ts';
+import type { HelperLimits } from '../docker/helper.ts';
 import type { Mount, PlannedSource, PostgresSource, VolumeSource } from '../plan/model.ts';
 import type { ProgressSink, RestoredItem, RestoreReport, RunReport, SkippedObject } from '../report/events.ts';
 import type { ReadingOptions } from '../report/restore-command.ts';
@@ -45,6 +46,7 @@ export interface RestoreDeps extends RunDeps {
       journal: Journal;
       withData?: boolean;
       share?: SharedDirectory;
+      limits?: HelperLimits;
       signal: AbortSignal;
       say(line: string): void;
     },

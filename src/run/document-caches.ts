@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { isStored } from '../store/objects/pack-list.ts';
 import { parseSnapshotId } from '../store/objects/snapshot-id.ts';
@@ -7,8 +7,10 @@ import type { ManifestCache, PackListCache } from '../store/repository/repositor
 
 /** Caches in the spool of documents that a destination has. */
 
-/** Lists are cached up to this total size, bytes as stored. */
+/** Lists are cached up to this total size, bytes as stored, */
 const MAX_BYTES = 256 * 1024 * 1024;
+/** or to this share of the free space, if that is more: each run needs all lists, and would fetch the others again. */
+const SHARE_OF_FREE = 0.02;
 /** If there is no room, lists that were not read for this time are removed, milliseconds. */
 const UNUSED_MS = 7 * 24 * 60 * 60 * 1000;
 /** If there is no room, a cache looks for some at most this often, milliseconds. A prune may write a thousand lists. */
@@ -65,7 +67,7 @@ function headOf(version: string, bytes: Buffer): Buffer {
  *
  * @param directory created when it is needed
  */
-export function openPackListCache(directory: string, maxBytes = MAX_BYTES): PackListCache {
+export function openPackListCache(directory: string, maxBytes?: number): PackListCache {
   const fileOf = (sha256: string) => path.join(directory, `${sha256}.zst`);
   let left: number | undefined;
   let looked = 0;
@@ -86,7 +88,7 @@ export function openPackListCache(directory: string, maxBytes = MAX_BYTES): Pack
       try {
         if (left === undefined || (left < stored.length && Date.now() - looked >= LOOK_MS)) {
           looked = Date.now();
-          left = await makeRoom(directory, maxBytes, stored.length);
+          left = await makeRoom(directory, maxBytes ?? (await mostBytes(directory)), stored.length);
         }
         if (left < stored.length) return;
         left -= stored.length;
@@ -99,6 +101,12 @@ export function openPackListCache(directory: string, maxBytes = MAX_BYTES): Pack
       }
     },
   };
+}
+
+/** Returns how many bytes the cache may take. */
+async function mostBytes(directory: string): Promise<number> {
+  const free = await statfs(path.dirname(directory)).catch(() => undefined);
+  return Math.max(MAX_BYTES, free ? free.bavail * free.bsize * SHARE_OF_FREE : 0);
 }
 
 /**

@@ -13,18 +13,20 @@ export function interpolate(text: string, variables: Readonly<Record<string, str
 }
 
 function replaceVariables(text: string, variables: Readonly<Record<string, string>>): string {
-  const innermost = /\$\{([A-Za-z_]\w*)(?:(:?[-+?])([^${}]*))?\}/;
+  const innermost = /\$\{([A-Za-z_]\w*)(?:(:?[-+?])((?:[^${}]|\$(?!\{))*))?\}/;
   let rest = text;
   // A value that itself looks like a variable is not replaced: it is masked until the end.
   const values: string[] = [];
   const mask = (value: string) => `\0${values.push(value) - 1}\0`;
+  const replaceBare = (part: string) =>
+    part.replace(/\$([A-Za-z_]\w*)/g, (_, name: string) => mask(lookUp(variables, name) ?? ''));
   const unmask = (value: string): string => value.replace(/\0(\d+)\0/g, (_, at: string) => values[Number(at)] ?? '');
   for (let match = innermost.exec(rest); match; match = innermost.exec(rest)) {
     const [whole, name = '', operator, word = ''] = match;
-    const value = mask(resolveVariable(lookUp(variables, name), operator, unmask(word)));
+    const value = mask(resolveVariable(lookUp(variables, name), operator, unmask(replaceBare(word))));
     rest = rest.slice(0, match.index) + value + rest.slice(match.index + whole.length);
   }
-  return unmask(rest.replace(/\$([A-Za-z_]\w*)/g, (_, name: string) => mask(lookUp(variables, name) ?? '')));
+  return unmask(replaceBare(rest));
 }
 
 function lookUp(variables: Readonly<Record<string, string>>, name: string): string | undefined {

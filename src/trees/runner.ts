@@ -4,6 +4,7 @@ import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Engine } from '../docker/engine.ts';
+import type { HelperLimits } from '../docker/helper.ts';
 import { HELPER_KINDS, kindSpec, type RoleMount } from '../docker/helper-kinds.ts';
 import { partsOf } from '../docker/mount-part.ts';
 import { runHelper } from '../docker/run-helper.ts';
@@ -46,6 +47,8 @@ interface TreeStoreDeps {
    * the paths that opening the destination needs: a directory, or for a bucket the uploads record and credentials files
    */
   helperPlace: { directory: string } | { uploads: string; files: readonly string[] };
+  /** what each helper may use; absent: no limits */
+  limits?: HelperLimits | undefined;
   /** a job without progress for this time counts as stalled, milliseconds */
   stallTimeoutMs: number;
   /** the program that runs a job in a separate process; tests replace it */
@@ -205,6 +208,7 @@ async function runInHelper({ deps, job, volumes, context, onLine }: RunInHelperO
     },
     {
       ...kindSpec(HELPER_KINDS.volume, { volume: volumes, ...(await mountsOf(deps, needs)) }),
+      ...deps.limits,
       project: deps.project,
       agent: deps.agent.id,
       runId: context.runId,

@@ -2,6 +2,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { copyWal } from '../../src/copy/wal.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
+import { streamOf } from '../../src/store/objects/objects.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
 import { keyOf, nameOf, WalBench } from '../store/wal/bench.ts';
 
@@ -117,4 +118,16 @@ test('a page that is damaged when it is copied is reported, and its earlier revi
   };
   expect(await run([main.base(1)])).toMatchObject({ code: 'OBJECT_DAMAGED' });
   expect(await names()).toEqual(range(1, 2));
+});
+
+test('a forged page at the source never costs the copy a segment that its own pages name', async () => {
+  await main.store(1, 3);
+  expect(await run([main.base(1)])).toBeUndefined();
+  main = new WalBench();
+  await main.store(1, 1);
+  const [name, key] = [nameOf(2), keyOf(nameOf(2))];
+  const forged = { key, ...(await main.destination.put(key, streamOf('other content'))) };
+  await (await main.open()).append({ segments: [{ name, ...forged }] });
+  expect(await run([main.base(1)])).toMatchObject({ code: 'OBJECT_DAMAGED' });
+  expect(copy.objects.get(key)).toBe(name);
 });

@@ -5,7 +5,7 @@ import { runDueDrill } from '../../src/daemon/drills.ts';
 import type { DrillReport } from '../../src/report/drill-report.ts';
 
 const HOUR = 3_600_000;
-const WEEKLY = { mode: 'schedule', schedule: '0 6 * * 6', timeoutMs: HOUR, assertTimeoutMs: 1000 } as const;
+const WEEKLY = { mode: 'schedule', schedule: '0 6 * * 6', timeoutMs: HOUR, assertTimeoutMs: 1000, memory: 1 } as const;
 
 let times: Record<string, string>;
 let now: Date;

@@ -42,13 +42,16 @@ interface Given {
   snapshots: Manifest[];
   accepted?: Record<string, string>;
   bench?: WalBench;
+  /** why no snapshot can be read */
+  bad?: LifeboatError;
 }
 
-async function chosen({ plan, snapshots, accepted = {}, bench }: Given, more: Partial<DrillRequest> = {}) {
+async function chosen({ plan, snapshots, accepted = {}, bench, bad }: Given, more: Partial<DrillRequest> = {}) {
   const repository = {
     ...bench?.repository,
     snapshots: async () => ({ snapshots: snapshots.map((manifest) => ({ manifest })), damaged: [] }),
     resolve: async (id: string) => {
+      if (bad) throw bad;
       const found = snapshots.filter((one) => one.id.startsWith(id));
       if (found.length !== 1) throw new LifeboatError('SNAPSHOT_UNKNOWN', id);
       return { manifest: found[0] };
@@ -99,6 +102,15 @@ describe('the sources of a drill', () => {
     const snapshots = [snapshot(1, { 'web.media': 'ok', 'db.postgres': 'failed' })];
     const given = { plan: planOf('web.media', 'db.postgres'), snapshots };
     expect(await chosen(given, { snapshot: 's1' })).toEqual(['web.media', 'db.postgres failed']);
+  });
+
+  test('of a named snapshot that is bad itself fail', async () => {
+    const given = { plan: planOf('db.postgres', 'db.postgres.base', 'web.media'), snapshots: [] };
+    const bad = new LifeboatError('SIGNATURE_WRONG', 'somebody changed it');
+    expect(await chosen({ ...given, bad }, { snapshot: 's1' })).toEqual(['db.postgres failed', 'web.media failed']);
+    expect(await chosen({ ...given, bad }, { snapshot: 's1', sources: ['web.media'] })).toEqual(['web.media failed']);
+    const away = new LifeboatError('DEST_UNREACHABLE', 'no answer');
+    await expect(chosen({ ...given, bad: away }, { snapshot: 's1' })).rejects.toBe(away);
   });
 
   test.each<[string, Partial<DrillRequest>, string]>([

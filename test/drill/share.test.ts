@@ -103,10 +103,16 @@ describe('the share of the files that one drill restores', () => {
   test('needs no room for the holes of sparse files', async () => {
     const from = path.join(directory, 'from.ndjson');
     const ranges = [0, 4096, 1_000_000, 8192];
-    const image = entry('disk.img', { type: 'file', size: 500_000_000, sha256: SHA, parts: 1, sparse: true, ranges });
-    const part = encodePart({ offset: 0, size: 12_288, sha256: SHA, pack: ID, entry: 'disk.img' });
+    const image = entry('disk.img', { type: 'file', size: 500_000_000, sha256: SHA, parts: 2, sparse: true, ranges });
+    const parts = [
+      { offset: 0, size: 4096 },
+      { offset: 1_000_000, size: 8192 },
+    ].map((part) => encodePart({ ...part, sha256: SHA, pack: ID, entry: `part ${part.offset}` }));
     const root = encodeIndexEntry(entry('', { type: 'directory' }));
-    writeFileSync(from, `${root}${encodeIndexEntry(image)}${part}${encodeIndexEntry(entry('plain', { size: 10 }))}`);
+    writeFileSync(
+      from,
+      `${root}${encodeIndexEntry(image)}${parts.join('')}${encodeIndexEntry(entry('plain', { size: 10 }))}`,
+    );
     const content = await writeShare(from, path.join(directory, 'to.ndjson'), { size: 1, from: 0 });
     expect(content).toMatchObject({ bytes: 500_000_010, stored: 4096 + 8192 + 10 });
   });

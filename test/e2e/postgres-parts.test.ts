@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { DrillReport } from '../../src/report/drill-report.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import type { RestoreResult } from '../../src/restore/context.ts';
 import type { PostgresFacts } from '../../src/sources/postgres/facts/facts.ts';
@@ -202,6 +203,14 @@ describe('one fault in a server', () => {
     ]);
     const stays = "SELECT has_table_privilege('stayer', 'shared', 'SELECT')";
     expect(await stack.psql(stays, { database: 'bare_then' })).toBe('t');
+    // A drill creates the roles that objects name, so that it proves all but the roles.
+    const drill = await stack.lifeboatInTurn('drill', 'db.postgres', '--snapshot', report.snapshot ?? '', '--json');
+    const [result] = (JSON.parse(drill.stdout) as DrillReport).results;
+    // These two have broken indexes, so that no server can restore them whole.
+    const failed = result?.checks.flatMap(({ result: how, of }) => (how === 'failed' ? [of] : []));
+    expect(failed?.sort(), drill.stdout).toEqual(['blog', 'earth']);
+    const roles = result?.checks.find(({ name }) => name === 'roles');
+    expect(roles).toMatchObject({ result: 'skipped', detail: 'the snapshot has no roles' });
   });
 
   it('makes a single worker dump if another session waits for a lock on a table that a second worker needs', async () => {

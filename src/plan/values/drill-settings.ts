@@ -11,6 +11,16 @@ function processors(text: string): Parsed<number> {
   return { problem: 'is not a number of processors from 0.1 to 1024', hint: 'write 2 or 0.5' };
 }
 
+const MEMORY = /^(\d{1,6})\s?([MG])(?:i?B)?$/i;
+
+/** Parses an amount of memory, 256 MiB to 1 TiB, as bytes. */
+function memory(text: string): Parsed<number> {
+  const [, number, unit] = MEMORY.exec(text) ?? [];
+  const value = Number(number ?? 0) * 1024 ** (unit?.toUpperCase() === 'G' ? 3 : 2);
+  if (value >= 256 * 1024 ** 2 && value <= 1024 ** 4) return { value };
+  return { problem: 'is not an amount of memory from 256MiB to 1TiB', hint: 'write 2GiB or 512MiB' };
+}
+
 /** The settings of drills, a part of the table of all settings. */
 export const DRILL_SETTINGS = {
   LIFEBOAT_DRILL: {
@@ -35,6 +45,12 @@ export const DRILL_SETTINGS = {
     form: 'number of processors, such as `1` or `0.5`',
     doc: 'how many processors a restored server, and the smoke test of an application, may use at the same time. Default: all but one, or all of a host with less than three',
   },
+  LIFEBOAT_DRILL_MEMORY: {
+    parse: memory,
+    form: 'amount of memory, such as `2GiB` or `512MiB`',
+    doc: 'how much memory each container of a drill may use: a restored server, the programs that restore into it, and the smoke test of an application. With `--stack`, the restored servers share it. A drill that needs more proves nothing',
+    default: '2GiB',
+  },
   LIFEBOAT_DRILL_TIMEOUT: {
     parse: duration({ min: '1m', max: '7d' }),
     form: 'duration',
@@ -57,6 +73,8 @@ export interface DrillSettings {
   readonly share?: number;
   /** processors that restored servers may use; absent: as the host allows */
   readonly cpus?: number;
+  /** bytes of memory that each container of a drill may use */
+  readonly memory: number;
   readonly timeoutMs: number;
   readonly assertTimeoutMs: number;
 }
@@ -68,6 +86,7 @@ export function toDrillSettings(values: Values<typeof DRILL_SETTINGS>): DrillSet
     schedule: values.LIFEBOAT_DRILL_SCHEDULE,
     ...(share === undefined ? {} : { share }),
     ...(cpus === undefined ? {} : { cpus }),
+    memory: values.LIFEBOAT_DRILL_MEMORY,
     timeoutMs: values.LIFEBOAT_DRILL_TIMEOUT,
     assertTimeoutMs: values.LIFEBOAT_DRILL_ASSERT_TIMEOUT,
   };

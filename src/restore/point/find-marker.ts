@@ -1,5 +1,5 @@
 import { parseLsn } from '../../store/wal/names.ts';
-import type { WalRecord } from '../../store/wal/record-scanner.ts';
+import type { WalRecord } from '../../store/wal/records.ts';
 import { findLast, type StoredHistoryOf } from '../../store/wal/scan-stored.ts';
 import type { Base, RecoveryStart, Window } from '../../store/wal/windows.ts';
 import type { Marker } from './target.ts';

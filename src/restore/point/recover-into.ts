@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { LifeboatError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
+import type { HelperLimits } from '../../docker/helper.ts';
 import type { Mount, PostgresSource } from '../../plan/model.ts';
 import { formatBytes } from '../../report/format.ts';
 import type { Journal } from '../../run/journal.ts';
@@ -17,6 +18,7 @@ import { checkWithAmcheck, type PointCheck } from './check-recovered.ts';
 import type { Aim, Start } from './find-start.ts';
 import { RecoveringServer } from './recovering-server.ts';
 import type { Recovered } from './server-messages.ts';
+import { explainMemory } from './server-programs.ts';
 import { serverTarget } from './server-target.ts';
 import { withServing } from './serving.ts';
 import { describePoint } from './target.ts';
@@ -42,8 +44,8 @@ interface Recovery {
   directory: string;
   /** name of the volume to make; absent: one that is removed with the server's helper */
   volume?: string;
-  /** processors that the server may use; absent: no limit */
-  cpus?: number;
+  /** what the server may use; absent: no limits */
+  limits?: HelperLimits;
   /** the image to use; absent: see {@link chooseImage} */
   image?: Awaited<ReturnType<typeof chooseImage>>;
 }
@@ -89,7 +91,7 @@ export async function recoverInto(
   recovery: Recovery,
 ): Promise<RecoveredVolume & { server: RecoveringServer }> {
   const { source, signal, say } = request;
-  const { repository, start, id, journal, directory, volume, cpus } = recovery;
+  const { repository, start, id, journal, directory, volume, limits } = recovery;
   const { base, window, entry, log } = start;
   if (!entry.index || !entry.facts)
     throw new LifeboatError('OBJECT_MISSING', `the base backup ${base.snapshot} is not complete`);
@@ -105,7 +107,7 @@ export async function recoverInto(
   await wal.open();
   const { segmentSize } = log.wal;
   const server = await RecoveringServer.start({
-    ...{ agent: deps.agent, image: image.id, runId: id, volume, cpus, exchange, segmentSize, content: entry },
+    ...{ agent: deps.agent, image: image.id, runId: id, volume, limits, exchange, segmentSize, content: entry },
     ...{ recordHelper: (helper) => journal.record({ type: 'helper', name: helper }), log: deps.log, signal },
     ...(await ownerOf(indexPath)),
   });
@@ -121,8 +123,10 @@ export async function recoverInto(
       image: image.id,
     };
   } catch (error) {
+    const explained =
+      limits && !signal.aborted ? await explainMemory(deps.agent.engine, server.helper.id, error) : error;
     await server.remove();
-    throw server.full.aborted && !signal.aborted ? server.full.reason : error;
+    throw server.full.aborted && !signal.aborted ? server.full.reason : explained;
   }
 }
 

@@ -2,7 +2,7 @@ import { LifeboatError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import { execStream, execText } from '../../docker/exec.ts';
 import { HEARTBEAT_S } from '../../docker/heartbeat.ts';
-import { type Helper, startHelper } from '../../docker/helper.ts';
+import { type Helper, type HelperLimits, startHelper } from '../../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../../docker/helper-kinds.ts';
 import type { PostgresSource } from '../../plan/model.ts';
 import { TOOLS } from '../../sources/postgres/server/commands.ts';
@@ -40,8 +40,7 @@ interface RecoveringOptions {
   exchange: WalExchange;
   /** the size of the base backup */
   content: Pick<ManifestSource, 'bytes' | 'files'>;
-  /** processors that it may use; absent: no limit */
-  cpus?: number | undefined;
+  limits?: HelperLimits | undefined;
   /** of the WAL, bytes */
   segmentSize: number;
   recordHelper(name: string): void;
@@ -69,7 +68,7 @@ interface RecoveryTarget {
  */
 export class RecoveringServer {
   private readonly options: RecoveringOptions;
-  private readonly helper: Helper;
+  readonly helper: Helper;
   /** name of the volume, which is to hold the base backup */
   readonly volume: string;
   /** resolves when the server that accepts connections has ended */
@@ -101,7 +100,7 @@ export class RecoveringServer {
           wal: [{ ...readOnlyMount(spoolMount, exchange.files), target: '/lifeboat/wal' }],
           wanted: [{ mount: partOfSpool(spoolMount, exchange.wanted), target: '/lifeboat/wanted' }],
         }),
-        ...{ project, agent: id, runId, image, user: `${uid}:${gid}`, cpus: options.cpus },
+        ...{ project, agent: id, runId, image, user: `${uid}:${gid}`, ...options.limits },
       },
     );
     try {

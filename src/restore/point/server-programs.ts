@@ -57,6 +57,32 @@ export async function refuseOtherMajor(
 }
 
 /**
+ * Prints how many processes of the container the kernel has killed for its memory, with cgroup v2 or v1. The engine
+ * knows that only of a container that has ended.
+ */
+const KILLS_SCRIPT = 'cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null';
+
+/** Returns whether the kernel has killed a process of a running container because it used too much memory. */
+export async function isKilledForMemory(engine: Engine, container: string): Promise<boolean> {
+  const argv = ['sh', '-c', KILLS_SCRIPT];
+  const { stdout } = await execText(engine, container, { argv, check: false }).catch(() => ({ stdout: '' }));
+  return /^oom_kill [1-9]/m.test(stdout);
+}
+
+/** Returns an error that explains the failure of a running server better, if it had too little memory. */
+export async function explainMemory(engine: Engine, container: string, error: unknown): Promise<unknown> {
+  return (await isKilledForMemory(engine, container)) ? outOfMemory(error) : error;
+}
+
+/** Returns the error of a server that needs more memory than it may use. */
+export function outOfMemory(cause: unknown): LifeboatError {
+  return new LifeboatError('HELPER_FAILED', 'the server of the drill needs more memory than it may use', {
+    cause,
+    hint: 'Set LIFEBOAT_DRILL_MEMORY higher. The drill could not be completed, which says nothing about the snapshot.',
+  });
+}
+
+/**
  * Returns which server data is of.
  *
  * @param control the output of `pg_controldata`

@@ -9,7 +9,7 @@ import { fetchFile } from '../../store/objects/objects.ts';
 import { parseLsn, parseSegmentName, segmentAt, segmentName, startOf } from '../../store/wal/names.ts';
 import type { PartialSegment } from '../../store/wal/page.ts';
 import { readWalLogs, type WalLog, type WalRepository } from '../../store/wal/read-log.ts';
-import { LastRecord } from '../../store/wal/records.ts';
+import { RecordScanner } from '../../store/wal/records.ts';
 import { parseHistoryName, timelineAt } from '../../store/wal/timelines.ts';
 import type { Window } from '../../store/wal/windows.ts';
 
@@ -98,15 +98,17 @@ export class WalServer {
     const last = segmentAt(end - 1n, segmentSize);
     // A record can be longer than a segment.
     for (let first = last; first > last - MAX_LAST && first >= 0; first--) {
-      const records = new LastRecord();
+      const records = new RecordScanner(startOf(first, segmentSize), () => undefined);
       for (let number = first; number <= last; number++) {
         const name = segmentName({ timeline: timelineAt(number, history, segmentSize), number }, segmentSize);
         if (!this.isStored(name)) return undefined;
         await this.fetch(name, signal);
-        const start = startOf(number, segmentSize);
-        await readRecords(path.join(this.exchange.files, name), records, { start, end });
+        const left = Number(end - startOf(number, segmentSize));
+        const content = createReadStream(path.join(this.exchange.files, name), { end: left - 1 });
+        for await (const chunk of content) records.add(chunk as Buffer);
       }
-      if (records.found !== undefined) return records.found;
+      records.end();
+      if (records.last !== undefined) return records.last;
     }
     return undefined;
   }
@@ -182,20 +184,6 @@ export class WalServer {
       await rm(path.join(this.exchange.files, name), { force: true });
       this.fetching.delete(name);
     }
-  }
-}
-
-/** Adds a segment that begins at `start` to `records`, up to `end` at most. */
-async function readRecords(
-  file: string,
-  records: LastRecord,
-  { start, end }: { start: bigint; end: bigint },
-): Promise<void> {
-  let at = start;
-  // A chunk holds whole pages.
-  for await (const chunk of createReadStream(file, { end: Number(end - start) - 1, highWaterMark: 1024 * 1024 })) {
-    records.add(chunk as Buffer, at);
-    at += BigInt((chunk as Buffer).length);
   }
 }
 

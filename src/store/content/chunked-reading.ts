@@ -126,3 +126,20 @@ class ChunkWindow {
     }
   }
 }
+
+/** Reads one part of a file. Undefined if it cannot be read, or has another hash. @throws the signal's reason */
+export async function readPart(
+  file: ChunkSource,
+  { offset, size, sha256 }: { offset: number; size: number; sha256: string },
+  signal: AbortSignal | undefined,
+): Promise<Buffer | undefined> {
+  const pieces: Buffer[] = [];
+  try {
+    for await (const piece of file.chunks(offset, size, signal)) pieces.push(Buffer.from(piece));
+  } catch {
+    signal?.throwIfAborted();
+    return undefined;
+  }
+  const bytes = Buffer.concat(pieces);
+  return hash('sha256', bytes, 'hex') === sha256 ? bytes : undefined;
+}

@@ -3,15 +3,15 @@ import { crc32 } from 'node:zlib';
 import { LifeboatError } from '../../base/errors.ts';
 import type { FileStat } from '../filesystem/file-stat.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
-import { encodePart } from '../filesystem/index-part.ts';
+import { decodePart, encodePart } from '../filesystem/index-part.ts';
 import { LargeFile } from '../filesystem/large-file.ts';
 import { shortPath, type TreePath } from '../filesystem/path.ts';
 import { failedRead, type SmallRead, sameVersion } from '../filesystem/read-file.ts';
 import { ReadPool } from '../filesystem/read-pool.ts';
 import type { PackContent, PackRef } from '../packs/pack-stream.ts';
-import { type Chunk, ChunkedReading } from './chunked-reading.ts';
+import { type Chunk, ChunkedReading, readPart } from './chunked-reading.ts';
 import { type Content, KnownContents, type PartLines, type Placed } from './known.ts';
-import type { LineLog, Lines } from './line-log.ts';
+import { type LineLog, type Lines, readRange } from './line-log.ts';
 import { PackWriter, type PackWriterOptions } from './pack-writer.ts';
 import type { PreviousIndex } from './previous-index.ts';
 
@@ -53,6 +53,7 @@ export class ContentStore {
   private readonly pool: ReadPool;
   private readonly smallFile: number;
   private readonly newPacks = new Set<string>();
+  private readonly usable: (pack: string) => boolean;
   private readonly signal: AbortSignal | undefined;
   private readonly heard: (bytes: number) => void;
 
@@ -64,8 +65,8 @@ export class ContentStore {
     this.previous = previous;
     this.signal = packs.signal;
     this.writer = new PackWriter(packs);
-    const usable = (pack: string) => this.newPacks.has(pack) || previous.usable(pack);
-    this.known = new KnownContents({ current: index, parts, usable, table: previous.table });
+    this.usable = (pack) => this.newPacks.has(pack) || previous.usable(pack);
+    this.known = new KnownContents({ current: index, parts, usable: this.usable, table: previous.table });
   }
 
   /** Starts to read a small file. */
@@ -84,8 +85,11 @@ export class ContentStore {
     return { outcome: 'stored', content: { size: byteLength, sha256, ...placed }, stat, changed };
   }
 
-  /** Stores a large file, and starts over once if it changes meanwhile. */
-  async storeLarge(path: TreePath, absolute: Buffer): Promise<StoredFile> {
+  /**
+   * Stores a large file, and starts over once if it changes meanwhile. `former`: its content in the last snapshot, if
+   * it seems unchanged. Only those parts are read then whose packs cannot be used.
+   */
+  async storeLarge(path: TreePath, absolute: Buffer, former?: Content): Promise<StoredFile> {
     let file: LargeFile;
     try {
       file = await LargeFile.open(absolute);
@@ -95,8 +99,9 @@ export class ContentStore {
     try {
       if (!file.isAt(absolute)) return { outcome: 'vanished' };
       const before = this.newParts;
-      const first = await this.storeOpen(path, absolute, file, false);
-      const stored = first ?? (await this.storeOpen(path, absolute, file, true)) ?? { outcome: 'vanished' };
+      const stored = (former && (await this.renew(file, former))) ??
+        (await this.storeOpen(path, absolute, file, false)) ??
+        (await this.storeOpen(path, absolute, file, true)) ?? { outcome: 'vanished' };
       if (this.newParts > before && stored.outcome === 'stored') this.newFiles++;
       return stored;
     } finally {
@@ -188,6 +193,31 @@ export class ContentStore {
       if (error !== reading.error || this.signal?.aborted) throw error;
       return failedRead(error);
     }
+  }
+
+  /** Stores those parts of a file again whose packs cannot be used. Undefined if the file has changed after all. */
+  private async renew(file: LargeFile, { parts: former, ...content }: Content): Promise<StoredFile | undefined> {
+    const before = await file.stat();
+    if (!former || before.size !== content.size) return undefined;
+    await this.loadKnown();
+    const { path, end: from } = this.parts;
+    const known = this.newParts;
+    for await (const line of readRange(former)) {
+      const { offset, size, sha256, ...place } = decodePart(line);
+      let placed = this.usable(place.pack) ? place : await this.known.findPart({ sha256, size });
+      if (!placed) {
+        const bytes = await readPart(file, { offset, size, sha256 }, this.signal);
+        if (!bytes) return undefined;
+        this.heard(size);
+        placed = await this.addPart({ offset, bytes, sha256 }, before.mtime, this.newParts === known);
+      }
+      this.known.addPart(sha256, this.parts.add(encodePart({ offset, size, sha256, ...placed })));
+      if (this.parts.full) await this.parts.flush();
+    }
+    await this.parts.flush();
+    if (!sameVersion(before, await file.stat())) return undefined;
+    const parts = { file: path, from, to: this.parts.end, count: former.count };
+    return { outcome: 'stored', content: { ...content, parts }, stat: before, changed: false };
   }
 
   /** Stores the parts of a file that are not known. */

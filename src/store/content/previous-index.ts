@@ -18,10 +18,10 @@ export interface PreviousEntry {
   parts?: PartLines;
 }
 
-/** Returns the content of a previous entry; undefined if it has none, or its packs cannot be reused. */
-export function contentOf({ entry, parts, usable }: PreviousEntry): Content | undefined {
+/** Returns the content of a previous entry, whether its packs can be reused or not; undefined if it has none. */
+export function contentOf({ entry, parts }: PreviousEntry): Content | undefined {
   const { size, sha256, ranges, pack, entry: name, sqlite } = entry;
-  if (!usable || size === undefined || sha256 === undefined) return undefined;
+  if (size === undefined || sha256 === undefined) return undefined;
   const placed = pack === undefined || name === undefined ? {} : { pack, entry: name };
   const state = sqlite === undefined ? {} : { sqlite };
   return { size, sha256, ...(ranges && { ranges }), ...state, ...placed, ...(parts && { parts }) };

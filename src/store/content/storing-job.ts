@@ -13,7 +13,9 @@ export interface Job {
   /** target of a symlink */
   target: TreePath | undefined;
   /** set if the file need not be read */
-  unchanged: Content | undefined;
+  unchanged?: Content | undefined;
+  /** set if nothing indicates that the file has changed, but its packs cannot all be reused */
+  former?: Content | undefined;
   /** set if a small file must be read */
   reading?: Promise<SmallRead>;
 }

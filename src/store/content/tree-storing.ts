@@ -133,7 +133,10 @@ export class TreeStoring {
 
   /** Decides how to handle a name, and starts to read a small file. */
   private start({ path, stat, target }: WalkItem & { stat: FileStat }, previous: PreviousEntry | undefined): Job {
-    const job: Job = { path, stat, target, unchanged: this.unchangedContent(path, stat, previous) };
+    const content = this.unchangedContent(path, stat, previous);
+    // The stored content of a database is a copy, and not that of the file.
+    const former = content?.sqlite === undefined ? content : undefined;
+    const job: Job = { path, stat, target, ...(previous?.usable ? { unchanged: content } : { former }) };
     if (stat.type !== 'file' || stat.size > this.smallFile || job.unchanged) return job;
     // Another name of this file is being stored, so it is not read again.
     if (stat.nlink > 1 && this.links.isRead(stat)) return job;
@@ -145,10 +148,7 @@ export class TreeStoring {
     return job;
   }
 
-  /**
-   * Returns the previous content if nothing indicates that the file has changed since, and its pack is at the
-   * destination.
-   */
+  /** Returns the previous content if nothing indicates that the file has changed since. */
   private unchangedContent(path: TreePath, stat: FileStat, previous: PreviousEntry | undefined): Content | undefined {
     if (!previous || previous.entry.changed) return undefined;
     const { sqlite } = previous.entry;
@@ -181,7 +181,7 @@ export class TreeStoring {
     this.reportProgress(PROGRESS_MS);
   }
 
-  private async finishFile({ path, stat, unchanged, reading }: Job): Promise<void> {
+  private async finishFile({ path, stat, unchanged, former, reading }: Job): Promise<void> {
     const first = stat.nlink > 1 ? this.links.find(stat) : undefined;
     if (reading) this.links.wasRead(stat);
     if (first !== undefined) {
@@ -200,7 +200,8 @@ export class TreeStoring {
       const absolute = this.absolute(path);
       this.underWay = 0;
       const read = stat.size > this.smallFile ? undefined : await (reading ?? this.contents.read(absolute, stat.size));
-      const plain = () => (read ? this.contents.store(path, absolute, read) : this.contents.storeLarge(path, absolute));
+      const plain = () =>
+        read ? this.contents.store(path, absolute, read) : this.contents.storeLarge(path, absolute, former);
       const stored = await (this.databases?.isDatabase(absolute, read)
         ? this.databases.store(path, absolute, plain)
         : plain());

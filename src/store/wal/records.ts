@@ -5,13 +5,15 @@
  */
 
 /** The size of a page, bytes. Servers with pages of another size are rare, and nothing is known about theirs. */
-const PAGE = 8192;
+export const PAGE = 8192;
 
 const CONTINUES = 0x0001;
 const LONG = 0x0002;
 const SHORT_HEADER = 24;
 const LONG_HEADER = 40;
 const RECORD_HEADER = 24;
+/** The bytes of a record that are kept: enough for all that is looked for. */
+const HEAD = 4096;
 
 interface PageHeader {
   /** the size of the header, bytes */
@@ -49,41 +51,113 @@ export function isOtherSegment(start: Buffer, expected: { address: bigint; syste
   return header.address !== expected.address || (header.systemId ?? expected.systemId) !== expected.systemId;
 }
 
-/** Finds the last record in consecutive WAL. */
-export class LastRecord {
-  /** the position of the last record of which every byte was there; undefined if none began in what was read */
-  found: bigint | undefined;
-  /** the position of the record that continues on the next page */
-  private current: bigint | undefined;
+/** A record of the WAL. */
+export interface WalRecord {
+  /** position of its first byte */
+  at: bigint;
+  xid: number;
+  /** the resource manager that wrote it, see rmgrlist.h */
+  manager: number;
+  info: number;
+  /** what follows its header: the first bytes of it */
+  body: Buffer;
+}
 
-  /** Adds WAL that follows what was added before, and begins with a page. */
-  add(wal: Buffer, position: bigint): void {
-    for (let at = 0; at < wal.length; at += PAGE) this.addPage(wal.subarray(at, at + PAGE), position + BigInt(at));
+/** A record of which not every byte was read. */
+interface Unfinished {
+  at: bigint;
+  length: number;
+  read: number;
+  head: Buffer[];
+}
+
+/** Finds the records in consecutive WAL. */
+export class RecordScanner {
+  /** what was read begins inside a record, and ends inside the same one */
+  isInside = false;
+  /** the position of the last record of which every byte was there; undefined if none began in what was read */
+  last: bigint | undefined;
+  private readonly onRecord: (record: WalRecord) => void;
+  private unfinished: Unfinished | undefined;
+  private waiting: Buffer = Buffer.alloc(0);
+  private position: bigint;
+  private isFirst = true;
+
+  /**
+   * @param position of the first byte that is added, at the beginning of a page
+   * @param onRecord called with each record of which the first bytes were added
+   */
+  constructor(position: bigint, onRecord: (record: WalRecord) => void) {
+    this.position = position;
+    this.onRecord = onRecord;
   }
 
-  /** @param page shorter than a page if the rest is not stored */
-  private addPage(page: Buffer, position: bigint): void {
+  /** Adds WAL that follows what was added before. */
+  add(wal: Buffer): void {
+    const all = this.waiting.length === 0 ? wal : Buffer.concat([this.waiting, wal]);
+    const whole = all.length - (all.length % PAGE);
+    for (let at = 0; at < whole; at += PAGE) this.addPage(all.subarray(at, at + PAGE));
+    this.waiting = all.subarray(whole);
+  }
+
+  /**
+   * Ends the WAL: nothing more is added.
+   *
+   * @returns the position of the record in which it ends; undefined if it ends between two, or if nobody knows
+   */
+  end(): bigint | undefined {
+    if (this.waiting.length >= SHORT_HEADER) this.addPage(this.waiting);
+    return this.unfinished?.at;
+  }
+
+  /** @param page shorter than a page at the end of the WAL */
+  private addPage(page: Buffer): void {
+    const { position } = this;
+    this.position += BigInt(page.length);
+    const begun = this.unfinished;
+    this.unfinished = undefined;
+    const wasInside = this.isInside || this.isFirst;
+    this.isInside = false;
+    this.isFirst = false;
     const header = headerOf(page);
-    const begun = this.current;
-    this.current = undefined;
     // Zeros, such as those after pg_switch_wal().
     if (header?.address !== position) return;
     let at = header.size;
     if (header.remaining !== undefined) {
-      at += header.remaining;
-      if (at > PAGE) this.current = begun;
-      if (at > page.length) return;
-      this.found = begun ?? this.found;
-      at = align(at);
+      const end = at + header.remaining;
+      if (begun) this.read(begun, page.subarray(at, Math.min(end, PAGE)));
+      if (end > page.length) {
+        this.isInside = wasInside && !begun;
+        return;
+      }
+      at = align(end);
     }
     while (at + 4 <= page.length) {
       const length = page.readUInt32LE(at);
       // The server has written nothing behind it.
       if (length < RECORD_HEADER) return;
-      if (at + length > PAGE) this.current = position + BigInt(at);
-      if (at + length > page.length) return;
-      this.found = position + BigInt(at);
+      this.read(
+        { at: position + BigInt(at), length, read: 0, head: [] },
+        page.subarray(at, Math.min(at + length, PAGE)),
+      );
       at += align(length);
     }
   }
+
+  private read(record: Unfinished, bytes: Buffer): void {
+    const needed = Math.min(record.length, HEAD);
+    const isNews = record.read < needed && record.read + bytes.length >= needed;
+    if (record.read < needed) record.head.push(bytes.subarray(0, needed - record.read));
+    record.read += bytes.length;
+    if (isNews) this.onRecord(recordOf(record));
+    if (record.read < record.length) this.unfinished = record;
+    else this.last = record.at;
+  }
+}
+
+function recordOf({ at, head: parts }: Unfinished): WalRecord {
+  const [first] = parts;
+  const head = parts.length === 1 && first ? first : Buffer.concat(parts);
+  const [xid, info, manager] = [head.readUInt32LE(4), head.readUInt8(16), head.readUInt8(17)];
+  return { at, xid, info, manager, body: head.subarray(RECORD_HEADER) };
 }

@@ -2,7 +2,7 @@ import type { ObjectRef } from '../objects/manifest.ts';
 import { unseal } from '../seal/seal.ts';
 import { segmentAt, segmentName, startOf } from './names.ts';
 import type { WalLog, WalRepository } from './read-log.ts';
-import { PAGE, RecordScanner, type WalRecord } from './record-scanner.ts';
+import { PAGE, RecordScanner, type WalRecord } from './records.ts';
 import { timelineAt } from './timelines.ts';
 
 /** The stored WAL of a server, along the history of one timeline. */

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { findStart } from '../../../src/restore/point/find-start.ts';
+import { findReadableStart, findStart } from '../../../src/restore/point/find-start.ts';
 import { describeTarget, type Target, targetSettings } from '../../../src/restore/point/target.ts';
 import type { Manifest } from '../../../src/store/objects/manifest.ts';
+import { streamOf } from '../../../src/store/objects/objects.ts';
 import type { Repository } from '../../../src/store/repository/repository.ts';
 import { formatLsn, startOf } from '../../../src/store/wal/names.ts';
-import { SIZE, WalBench } from '../../store/wal/bench.ts';
+import { keyOf, nameOf, SIZE, WalBench } from '../../store/wal/bench.ts';
 
 const { signal } = new AbortController();
 const lsn = (number: number, offset = 0) => formatLsn(startOf(number, SIZE) + BigInt(offset));
@@ -89,6 +90,24 @@ describe('the start of a recovery', () => {
       hint: expect.stringContaining('--timeline'),
     });
   });
+});
+
+test('WAL that needs a key is refused before anything is made', async () => {
+  const bench = new WalBench();
+  await bench.store(1, 2);
+  const writer = await bench.open();
+  const sealed = `${keyOf(nameOf(3))}.zst.age`;
+  const stored = await bench.destination.put(sealed, streamOf('secret'));
+  await writer.append({ segments: [{ name: nameOf(3), key: sealed, ...stored }] });
+  const manifest = bench.base(2);
+  const repository = {
+    ...bench.repository,
+    snapshots: async () => ({ snapshots: [{ manifest }], damaged: [] }),
+    resolve: async () => ({ manifest }),
+  } as unknown as Repository;
+  const deps = { repository: async () => repository, remembered: async () => undefined };
+  const request = { source: 'db.postgres', signal, target: 'latest' as const };
+  await expect(findReadableStart(deps, request)).rejects.toMatchObject({ code: 'KEY_MISSING' });
 });
 
 test.each<[Target, string, [string, string] | undefined]>([

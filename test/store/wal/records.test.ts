@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { isOtherSegment, LastRecord } from '../../../src/store/wal/records.ts';
+import { isOtherSegment, RecordScanner } from '../../../src/store/wal/records.ts';
 
 const PAGE = 8192;
 const SYSTEM = 7713464397883531290n;
@@ -39,9 +39,10 @@ function wal(lengths: readonly number[]): { bytes: Buffer; records: bigint[]; en
 }
 
 function lastOf(bytes: Buffer, from = 0): bigint | undefined {
-  const last = new LastRecord();
-  last.add(bytes.subarray(from), START + BigInt(from));
-  return last.found;
+  const scanner = new RecordScanner(START + BigInt(from), () => undefined);
+  scanner.add(bytes.subarray(from));
+  scanner.end();
+  return scanner.last;
 }
 
 describe('the last record of stored WAL', () => {
@@ -70,9 +71,10 @@ describe('the last record of stored WAL', () => {
 
   test('is found if the WAL is added in pieces', () => {
     const { bytes, records } = wal([60, 3 * PAGE, 40]);
-    const last = new LastRecord();
-    for (let at = 0; at < bytes.length; at += 2 * PAGE) last.add(bytes.subarray(at, at + 2 * PAGE), START + BigInt(at));
-    expect(last.found).toBe(records[2]);
+    const scanner = new RecordScanner(START, () => undefined);
+    for (let at = 0; at < bytes.length; at += 5000) scanner.add(bytes.subarray(at, at + 5000));
+    scanner.end();
+    expect(scanner.last).toBe(records[2]);
   });
 
   test('is not one that a restarted server wrote over', () => {

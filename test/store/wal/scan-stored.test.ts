@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { startOf } from '../../../src/store/wal/names.ts';
 import { readWalLogs } from '../../../src/store/wal/read-log.ts';
-import { RecordScanner } from '../../../src/store/wal/record-scanner.ts';
+import { RecordScanner } from '../../../src/store/wal/records.ts';
 import { findLast, recordAround, type StoredHistoryOf } from '../../../src/store/wal/scan-stored.ts';
 import { SIZE, WalBench } from './bench.ts';
 import { WalBytes } from './wal-bytes.ts';

@@ -15,7 +15,7 @@ export interface DatabaseDump {
 }
 
 /** The row counts that were taken during a dump. */
-export interface CountedRows {
+interface CountedRows {
   /** Checks which counts are still valid, and returns warnings. Call it when the dump has ended. Never rejects. */
   finish(): Promise<string[]>;
 }

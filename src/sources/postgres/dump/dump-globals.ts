@@ -2,7 +2,9 @@ import { lstat, open, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type ErrorInfo, errorInfo, LifeboatError } from '../../../base/errors.ts';
 import { READ_FLAGS } from '../../../store/filesystem/read-file.ts';
+import { isRefusal } from '../facts/count-rows.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
+import { type RoleFacts, readRoleFacts } from '../facts/roles.ts';
 import { rolesOf } from '../facts/summary.ts';
 import { globalsCommand } from '../server/commands.ts';
 import { quoteIdentifier } from '../server/quote.ts';
@@ -104,36 +106,45 @@ async function readEnd(file: string): Promise<string> {
 /** The facts about a database that {@link dumpMissingRoles} needs. */
 type DumpedDatabase = Pick<DatabaseFacts, 'name' | 'owner' | 'owners' | 'grantees' | 'settings'>;
 
-/** Runs {@link dumpGlobals}. `roles` are those that existed both before and after it, so the file must have them. */
-export async function dumpKnownGlobals(
-  options: DumpGlobalsOptions,
-): Promise<{ warnings: string[]; roles: Set<string> }> {
+/** The result of {@link dumpKnownGlobals}. */
+export interface KnownGlobals {
+  warnings: string[];
+  /** those that existed both before and after the dump, so the file must have them */
+  roles: ReadonlySet<string>;
+  /** absent if the server refused to tell them, or if they changed during the dump, so the file may have either */
+  facts?: RoleFacts[];
+}
+
+/** Runs {@link dumpGlobals}, and reads the roles before and after it. */
+export async function dumpKnownGlobals(options: DumpGlobalsOptions): Promise<KnownGlobals> {
   const before = await listRoles(options.tools);
   const warnings = await dumpGlobals(options);
   const after = await listRoles(options.tools);
-  return { warnings, roles: new Set([...before].filter((role) => after.has(role))) };
+  const roles = new Set([...before.names].filter((role) => after.names.has(role)));
+  const isSame = JSON.stringify(before.facts) === JSON.stringify(after.facts);
+  return { warnings, roles, ...(before.facts && isSame ? { facts: before.facts } : {}) };
 }
 
 /**
  * Dumps the globals again if they lack a role that a dumped database names. Globals and databases are not dumped at the
- * same time, so the role may have been created in between. Returns a warning for each role that is still missing
- * because it was dropped. If the second dump fails, the first one stays.
+ * same time, so the role may have been created in between. The result then has a warning for each role that is still
+ * missing because it was dropped. If the second dump fails, the first one stays.
  *
- * @param roles the roles in the globals
+ * @param first the globals as they are. Resolves to them if they lack no role, without their warnings
  * @throws PG_STALLED, EXEC_FAILED, PG_DUMP_INCOMPLETE
  */
 export async function dumpMissingRoles(
   options: DumpGlobalsOptions,
   databases: readonly DumpedDatabase[],
-  roles: ReadonlySet<string>,
-): Promise<string[]> {
-  if (missingRoles(databases, roles).size === 0) return [];
+  first: KnownGlobals,
+): Promise<KnownGlobals> {
+  if (missingRoles(databases, first.roles).size === 0) return { ...first, warnings: [] };
   const again = await dumpKnownGlobals(options);
   const dropped = [...missingRoles(databases, again.roles)].map(
     ([role, names]) =>
       `role ${role} was dropped during the backup, and ${names.join(', ')} still names it: a restore to a server without it needs CREATE ROLE ${quoteIdentifier(role)} first`,
   );
-  return [...again.warnings, ...dropped];
+  return { ...again, warnings: [...again.warnings, ...dropped] };
 }
 
 /**
@@ -151,10 +162,14 @@ function missingRoles(databases: readonly DumpedDatabase[], known: ReadonlySet<s
 }
 
 /** Lists the roles of the server. The file is no source, because the helper may still change it. */
-async function listRoles(tools: Tools): Promise<Set<string>> {
+async function listRoles(tools: Tools): Promise<{ names: Set<string>; facts?: RoleFacts[] | undefined }> {
   const control = await tools.control();
   const rows = await control.all<{ name: string }>('SELECT rolname AS name FROM pg_roles');
-  return new Set(rows.map(({ name }) => name));
+  const facts = await readRoleFacts(control).catch((error: unknown) => {
+    if (!isRefusal(error)) throw error;
+    return undefined;
+  });
+  return { names: new Set(rows.map(({ name }) => name)), facts };
 }
 
 /**

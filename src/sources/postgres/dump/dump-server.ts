@@ -14,7 +14,7 @@ import type { Tools } from '../server/tools.ts';
 import { dumpDatabase, removeDump } from './dump.ts';
 import type { DatabaseDump } from './dump-counts.ts';
 import { lacksZstd } from './dump-errors.ts';
-import { dumpKnownGlobals, dumpMissingRoles, leaveOutGlobals } from './dump-globals.ts';
+import { dumpKnownGlobals, dumpMissingRoles, type KnownGlobals, leaveOutGlobals } from './dump-globals.ts';
 import { dumpJobs } from './jobs.ts';
 import { findInTemplate } from './left-out.ts';
 import { checkSpool, DumpTooLarge, PlainRoom } from './spool-room.ts';
@@ -31,7 +31,7 @@ export interface DumpServerOptions {
 }
 
 /** The dumped databases of a server, and those that could not be dumped. */
-interface ServerDump extends Pick<PostgresFacts, 'compression' | 'databases'> {
+interface ServerDump extends Pick<PostgresFacts, 'compression' | 'databases' | 'roles'> {
   missing: MissingDatabase[];
   /** ids of the entries in the tables of contents, by database */
   dumpIds: Map<string, ReadonlySet<number>>;
@@ -107,11 +107,15 @@ async function dumpAs(options: DumpServerOptions, compression: DumpCompression, 
   const [first] = missing;
   if (facts.length === 0 && first) throw first.error;
   const { withoutGlobals } = outcomes;
-  const late = outcomes.roles ? await findLateRoles(options, facts, outcomes.roles) : [];
-  warnings.push(...late.filter((text) => !warnings.includes(text)));
+  const globals = outcomes.globals && (await findLateRoles(options, facts, outcomes.globals));
+  warnings.push(...(globals?.warnings.filter((text) => !warnings.includes(text)) ?? []));
   if (!databases.some(({ name }) => name === 'template1'))
     warnings.push(...(await findInTemplate(options.tools, context.signal)));
-  return { compression, databases: facts, missing, dumpIds, warnings, ...(withoutGlobals ? { withoutGlobals } : {}) };
+  return {
+    ...{ compression, databases: facts, missing, dumpIds, warnings },
+    ...(globals?.facts ? { roles: globals.facts } : {}),
+    ...(withoutGlobals ? { withoutGlobals } : {}),
+  };
 }
 
 /**
@@ -121,17 +125,16 @@ async function dumpAs(options: DumpServerOptions, compression: DumpCompression, 
 async function findLateRoles(
   { tools, context, source, stallTimeoutMs }: DumpServerOptions,
   databases: readonly DatabaseFacts[],
-  roles: ReadonlySet<string>,
-): Promise<string[]> {
+  globals: KnownGlobals,
+): Promise<KnownGlobals> {
   const { spool: directory, signal, log } = context;
   try {
-    return await dumpMissingRoles({ tools, directory, stallTimeoutMs, signal }, databases, roles);
+    return await dumpMissingRoles({ tools, directory, stallTimeoutMs, signal }, databases, globals);
   } catch (error) {
     if (signal.aborted) throw error;
     log.warn('the roles could not be compared with the databases', { source: source.name, ...errorInfo(error) });
-    return [
-      `roles that were created during the backup may be missing from globals.sql, because it could not be dumped again: ${toLifeboatError(error).message}`,
-    ];
+    const warning = `roles that were created during the backup may be missing from globals.sql, because it could not be dumped again: ${toLifeboatError(error).message}`;
+    return { ...globals, warnings: [warning] };
   }
 }
 
@@ -141,8 +144,8 @@ interface Outcomes {
   /** warnings about the globals */
   warnings: string[];
   withoutGlobals?: LifeboatError;
-  /** roles in the globals; absent without globals */
-  roles?: ReadonlySet<string>;
+  /** absent without globals */
+  globals?: KnownGlobals;
 }
 
 /** Dumps large databases one by one with all workers, then the globals and small databases, several at a time. */
@@ -192,9 +195,8 @@ async function dumpDatabases(
   const globals: Task = async (signal) => {
     const given = { tools, directory: context.spool, stallTimeoutMs, signal };
     try {
-      const { warnings, roles } = await dumpKnownGlobals(given);
-      outcomes.warnings.push(...warnings);
-      outcomes.roles = roles;
+      outcomes.globals = await dumpKnownGlobals(given);
+      outcomes.warnings.push(...outcomes.globals.warnings);
     } catch (error) {
       if (!(await isOfDatabase(options, error, signal))) throw error;
       context.log.warn('the roles could not be dumped', { source: source.name, ...errorInfo(error) });

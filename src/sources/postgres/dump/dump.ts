@@ -3,22 +3,16 @@ import path from 'node:path';
 import { errorInfo, LifeboatError } from '../../../base/errors.ts';
 import { plural } from '../../../report/format.ts';
 import type { CountBudget } from '../facts/count-budget.ts';
-import { type CountPace, isRefusal } from '../facts/count-rows.ts';
-import { readDetails } from '../facts/details.ts';
-import { type DatabaseFacts, readDatabaseFacts, type TableFacts } from '../facts/facts.ts';
-import { measureLargeObjects } from '../facts/large-objects.ts';
+import { isRefusal } from '../facts/count-rows.ts';
+import type { DatabaseFacts, TableFacts } from '../facts/facts.ts';
 import { watchSequences } from '../facts/sequences.ts';
-import { listTables } from '../facts/tables.ts';
 import { type DumpCompression, dumpCommand, matchingTablesCommand } from '../server/commands.ts';
 import { databaseDirectory } from '../server/quote.ts';
-import { inSavepoint } from '../server/savepoint.ts';
-import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
 import { withWatchdog } from '../server/watchdog.ts';
-import { type CountedRows, countTables, type DatabaseDump } from './dump-counts.ts';
+import type { DatabaseDump } from './dump-counts.ts';
 import { dumpError } from './dump-errors.ts';
-import { findFragile } from './fragile.ts';
-import { countUnchecked } from './orphans.ts';
+import { readFacts } from './read-facts.ts';
 import { missingDataFiles, parseToc, promisedEntries, type TocEntry } from './toc.ts';
 
 interface DumpDatabaseOptions {
@@ -153,15 +147,16 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
     });
     // Wait for both, so that neither continues in the background. The error of the dump usually says more than that of
     // the session. But if the server refused a query, the session lost its snapshot, and that is why the dump failed.
-    const [dumped, read] = await Promise.allSettled([dump, readAll(session, pace, options.compression)]);
+    const [dumped, read] = await Promise.allSettled([dump, readFacts(session, pace)]);
     if (read.status === 'rejected' && isRefusal(read.reason)) throw read.reason;
     if (dumped.status === 'rejected') throw dumped.reason;
     if (read.status === 'rejected') throw read.reason;
-    const { facts, fragile, counted } = read.value;
+    const { facts, fragile, finish } = read.value;
     // If the snapshot no longer exists, the patterns are matched with the present tables.
     const leftOut = await matchingTables(options, signal, snapshot).catch(() => matchingTables(options, signal));
-    const warnings = [...fragile, ...(await counted.finish())];
-    Object.assign(facts, await sequences.unmoved());
+    const warnings = [...fragile, ...(await finish())];
+    const { sequences: still, moved } = await sequences.afterwards();
+    if (still) Object.assign(facts, { sequences: still, movedSequences: moved });
     return { facts, warnings, list: dumped.value, leftOut };
   } finally {
     await session.close();
@@ -179,26 +174,6 @@ async function matchingTables(
     if (error instanceof LifeboatError && /no matching tables were found/.test(error.message)) return '';
     throw dumpError(error, database, tools.container);
   });
-}
-
-/** The facts about a database, read in the snapshot of its dump. */
-interface Read {
-  facts: DatabaseFacts;
-  /** warnings about objects that a restore will fail to create */
-  fragile: string[];
-  counted: CountedRows;
-}
-
-async function readAll(session: Session, pace: CountPace, compression: DumpCompression): Promise<Read> {
-  const facts = await readDatabaseFacts(session, session.versionNumber);
-  if (compression === 'none') facts.largeObjectBytes = await measureLargeObjects(session, facts);
-  const listed = await listTables(session);
-  facts.tables = listed.tables;
-  const details = await inSavepoint(session, () => readDetails(session));
-  if (!(details instanceof Error)) facts.details = details;
-  const fragile = await findFragile(session, facts.name);
-  facts.uncheckedKeys = await countUnchecked(session);
-  return { facts, fragile, counted: await countTables(session, facts.name, listed, pace) };
 }
 
 /**

@@ -55,7 +55,7 @@ export function toTree(
   context: CaptureContext,
   { dump, facts: of, chosen, warnings }: DumpedServer,
 ): CapturedTree {
-  const { compression, databases, withoutGlobals } = dump;
+  const { compression, databases, roles, withoutGlobals } = dump;
   const asks = asksOf(planned);
   const facts: PostgresFacts = {
     kind: 'postgres',
@@ -63,6 +63,7 @@ export function toTree(
     compression,
     databases,
     rows: rowsOf(databases),
+    ...(roles ? { roles } : {}),
     ...(asks ? { asks } : {}),
   };
   return {

@@ -1,5 +1,6 @@
+import { member, own, ownTable } from '../definitions/own.ts';
 import type { Session } from '../server/session.ts';
-import { member, own, ownTable } from './object-counts.ts';
+import { readUnfilledViews } from './unfilled-views.ts';
 
 /** The number of objects of a kind that a role owns, or has a privilege on. */
 interface RoleCount {
@@ -23,6 +24,8 @@ export interface DatabaseDetails {
   unvalidated: number;
   /** indexes of partitioned tables that are not valid, because partitions lack them. Others are not dumped. */
   invalidIndexes: number;
+  /** materialized views without content; absent in snapshots of older agents */
+  unfilledViews?: number;
 }
 
 const KINDS = `CASE relkind WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view' WHEN 'm' THEN 'view' ELSE 'table' END`;
@@ -59,7 +62,8 @@ export async function readDetails(session: Session): Promise<DatabaseDetails> {
             (SELECT count(*)::int FROM pg_index i JOIN pg_class t ON t.oid = indrelid
               WHERE NOT indisvalid AND relkind = 'p' AND ${ownTable('indrelid')}) AS "invalidIndexes"`,
   );
-  return { owned, granted, ...counts };
+  const unfilledViews = (await readUnfilledViews(session)).length;
+  return { owned, granted, ...counts, unfilledViews };
 }
 
 /** A difference between the record and a restored database. */

@@ -1,12 +1,14 @@
 import type { PostgresSource } from '../../../plan/model.ts';
 import type { DrillAssert } from '../../../plan/values/drill-assert.ts';
+import type { Definitions } from '../definitions/definitions.ts';
 import type { ServerConfig } from '../server/server-config.ts';
 import type { Session } from '../server/session.ts';
 import { type Contents, readContents } from './contents.ts';
 import type { DatabaseDetails } from './details.ts';
 import type { Membership } from './globals-statements.ts';
 import { type ObjectCounts, readObjectCounts } from './object-counts.ts';
-import type { SequenceValue } from './sequences.ts';
+import type { RoleFacts } from './roles.ts';
+import type { MovedSequence, SequenceValue } from './sequences.ts';
 import type { Uncounted } from './uncounted.ts';
 
 /** The recorded facts about a server. */
@@ -89,7 +91,7 @@ export interface DatabaseFacts {
   extensions: { name: string; version: string; schema: string }[];
   tables: TableFacts[];
   largeObjects: number;
-  /** size of all large objects, bytes; absent if the dump is compressed, or the server did not tell */
+  /** size of all large objects, bytes; absent if the server did not tell, and in older compressed dumps */
   largeObjectBytes?: number | undefined;
   /** foreign keys that were not checked for orphan rows; absent in snapshots of older agents */
   uncheckedKeys?: number;
@@ -97,8 +99,12 @@ export interface DatabaseFacts {
   objects?: ObjectCounts;
   /** what a drill compares too; absent if the server refused it, and in snapshots of older agents */
   details?: DatabaseDetails;
+  /** digests of all definitions and rights; absent if the dump was not certain, and in snapshots of older agents */
+  definitions?: Definitions;
   /** sequences that did not move during the dump; absent if the server refused it, and in snapshots of older agents */
   sequences?: SequenceValue[];
+  /** sequences that moved during the dump; absent like `sequences` */
+  movedSequences?: MovedSequence[];
   /** roles that own objects, which a restore needs; in snapshots of older agents also roles that only have rights */
   owners: string[];
   /** roles that own no object but have rights or are named in a policy; a restore works without them */
@@ -127,8 +133,18 @@ export interface PostgresFacts extends Record<string, unknown> {
   databases: DatabaseFacts[];
   /** which roles are members of which; absent in snapshots of older agents */
   memberships?: Membership[];
+  /**
+   * as they were before and after `globals.sql` was written; absent if they changed meanwhile, and in snapshots of
+   * older agents
+   */
+  roles?: RoleFacts[];
   /** what its labels asked of drills: a drill elsewhere has no labels */
   asks?: RecordedAsks;
+}
+
+/** Returns whether a database uses TimescaleDB, which creates objects in the schemas of the user. */
+export function hasTimescale({ extensions }: Pick<DatabaseFacts, 'extensions'>): boolean {
+  return extensions.some(({ name }) => name === 'timescaledb');
 }
 
 /** Reads the facts about the server of a session, apart from its configuration. */

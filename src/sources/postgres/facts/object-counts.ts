@@ -1,20 +1,8 @@
+import { member, own, ownTable } from '../definitions/own.ts';
 import type { Session } from '../server/session.ts';
 
 /** The number of objects of each kind in a database, without those of extensions and of the system. */
 export type ObjectCounts = Record<keyof typeof QUERIES, number>;
-
-/** Matches objects that belong to an extension, and that pg_dump therefore leaves out (pg_depend: e). */
-export const member = (classId: string, objectId: string) =>
-  `EXISTS (SELECT FROM pg_depend m WHERE m.classid = '${classId}'::regclass AND m.objid = ${objectId} AND m.deptype = 'e')`;
-
-/** Matches schemas of the user. */
-export const own = (namespace: string) =>
-  `${namespace} IN (SELECT oid FROM pg_namespace
-     WHERE nspname NOT IN ('pg_catalog', 'information_schema') AND nspname !~ '^pg_(toast|temp)')`;
-
-/** Matches tables of the user. An object that depends on a table of an extension belongs to the extension too. */
-export const ownTable = (id: string) =>
-  `${id} IN (SELECT t.oid FROM pg_class t WHERE ${own('t.relnamespace')} AND NOT ${member('pg_class', 't.oid')})`;
 
 /**
  * The queries return the same counts in every version of Postgres from 13 on. They leave out objects that differ by

@@ -1,10 +1,11 @@
 import { LifeboatError } from '../../../base/errors.ts';
 import { plural } from '../../../report/format.ts';
 import { compareRows, type RowsCompared, tableKey } from '../facts/compare-rows.ts';
-import { countRows } from '../facts/count-rows.ts';
+import { countRows, isRefusal } from '../facts/count-rows.ts';
 import type { DatabaseFacts, TableFacts } from '../facts/facts.ts';
 import { countDifferences, type ObjectCounts, readObjectCounts } from '../facts/object-counts.ts';
 import { uncountedText } from '../facts/uncounted.ts';
+import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import { serverWords } from '../server/sql-state.ts';
 
@@ -12,8 +13,12 @@ import { serverWords } from '../server/sql-state.ts';
 export interface Compared {
   /** rows compared and found equal */
   rows: number;
+  /** tables whose rows are compared */
+  compared: number;
   /** tables whose rows are not compared */
   uncompared: number;
+  /** tables among these that were counted for the record, and that the server refuses to count now, with its words */
+  refused: string[];
   /** the reasons: `2 above 1 GiB` */
   reasons: string[];
   /** tables that were left out, `schema.name` */
@@ -92,15 +97,15 @@ export async function compareDatabase(
   if (differences.length > 0) {
     throw new DifferenceError(differences);
   }
-  const { rows, uncompared, reasons, missing, lacking } = tables;
-  return { rows, uncompared, reasons, missing, lacking };
+  const { differences: _, ...compared } = tables;
+  return compared;
 }
 
 async function compareTables(
   session: Session,
   recorded: DatabaseFacts,
   { moving = new Set(), tables: lacking }: Allowance,
-): Promise<RowsCompared & Omit<Compared, 'rows' | 'uncompared'>> {
+): Promise<Compared & Pick<RowsCompared, 'differences'>> {
   const dumped = recorded.tables.filter((table) => table.extension === undefined && table.data !== false);
   const present = dumped.filter((table) => !lacking?.has(tableKey(table)) || moving.has(tableKey(table)));
   // If a partition lacks rows, the total of its partitioned table is not known either.
@@ -112,6 +117,8 @@ async function compareTables(
     return lacking?.has(tableKey(table)) ? 'that lack rows' : uncountedText(table);
   });
   const exact = restored.filter((table) => table.exact);
+  const whole = (table: TableFacts) => !lacking?.has(tableKey(table)) && !moving.has(tableKey(table));
+  const uncounted = present.filter((table) => !table.exact && whole(table));
   await session.run('BEGIN READ ONLY');
   const refused = await countRows(session, exact);
   await session.run('ROLLBACK');
@@ -126,16 +133,45 @@ async function compareTables(
   const differences = [
     ...gone.map(({ schema, name }) => `table ${schema}.${name} is missing`),
     ...compared.differences,
+    ...(await emptyTables(session, uncounted, there)),
   ];
   const leftOut = recorded.tables.filter((table) => table.extension === undefined && lacking?.has(tableKey(table)));
   const left = leftOut.filter((table) => there.has(tableKey(table)) && !moving.has(tableKey(table)));
   return {
-    ...{ ...compared, differences, reasons: sumUp(why, compared.uncompared) },
+    ...{ rows: compared.rows, compared: counted.length - compared.uncompared, uncompared: compared.uncompared },
+    ...{ differences, reasons: sumUp(why, compared.uncompared) },
+    refused: refused
+      .filter(({ table }) => there.has(tableKey(table)))
+      .map(({ table, error }) => `${shownName(table)} cannot be counted now: ${serverWords(error)}`),
     missing: [...leftOut, ...recorded.tables.filter(({ extension }) => extension !== undefined)]
       .filter((table) => !there.has(tableKey(table)))
       .map(shownName),
     lacking: await countLacking(session, left),
   };
+}
+
+/** Larger tables are not counted, and their estimate is never about a few old rows. 1 GiB. */
+const LARGE = 1024 ** 3;
+
+/** Returns large tables that had rows and are empty now, as messages. Only their first row is read. */
+async function emptyTables(
+  session: Session,
+  tables: readonly TableFacts[],
+  there: ReadonlySet<string>,
+): Promise<string[]> {
+  const found: string[] = [];
+  for (const table of tables) {
+    if (table.bytes <= LARGE || table.rows === 0 || table.uncounted === 'rewritten' || !there.has(tableKey(table)))
+      continue;
+    const name = `${quoteIdentifier(table.schema)}.${quoteIdentifier(table.name)}`;
+    const rows = await session.all(`SELECT FROM ONLY ${name} LIMIT 1`).catch((error: unknown) => {
+      if (!isRefusal(error)) throw error;
+      return [{}];
+    });
+    if (rows.length === 0)
+      found.push(`${shownName(table)} is empty, the snapshot has about ${plural(table.rows, 'row')}`);
+  }
+  return found;
 }
 
 function shownName({ schema, name }: TableFacts): string {

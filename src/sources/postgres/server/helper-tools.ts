@@ -79,6 +79,7 @@ async function open(options: OpenToolsOptions): Promise<Tools> {
         socket: address.socketMount ? [sameMount(address.socketMount)] : [],
         data: options.withData ? dataMounts(source, address.socketMount, found.postmaster?.dataDirectory) : [],
       }),
+      ...options.limits,
       project: agent.project,
       agent: agent.id,
       runId: options.runId,

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { Log } from '../../../base/log.ts';
 import type { Engine } from '../../../docker/engine.ts';
+import type { HelperLimits } from '../../../docker/helper.ts';
 import type { Mount, PostgresSource } from '../../../plan/model.ts';
 import type { Connection } from './commands.ts';
 import type { SharedDirectory } from './helper-mounts.ts';
@@ -82,6 +83,8 @@ export interface OpenToolsOptions {
   share?: SharedDirectory;
   /** the helper mounts the server's data read-only, to measure its free space */
   withData?: boolean;
+  /** what the helper may use; absent: no limits */
+  limits?: HelperLimits;
   log: Log;
   signal: AbortSignal;
 }

@@ -47,24 +47,46 @@ describe('the values of sequences', () => {
   }
   const refused = Object.assign(new Error('permission denied'), { code: '42501', severity: 'ERROR' });
 
-  test('are recorded if they did not move during the dump', async () => {
+  test('are recorded, those that moved with both values', async () => {
     const before = [at('still', '5'), at('unused', null), at('moving', '7'), at('dropped', '1')];
     const watched = await watchSequences(session(before, [at('still', '5'), at('unused', null), at('moving', '9')]));
-    expect(await watched.unmoved()).toEqual({ sequences: [at('still', '5'), at('unused', null)] });
+    expect(await watched.afterwards()).toEqual({
+      sequences: [at('still', '5'), at('unused', null)],
+      moved: [{ ...at('moving', '7'), after: '9' }],
+    });
   });
 
   test('are not recorded if the server refuses them, and the dump goes on', async () => {
-    expect(await (await watchSequences(session(refused))).unmoved()).toEqual({});
-    expect(await (await watchSequences(session([at('still', '5')], refused))).unmoved()).toEqual({});
-    expect(await (await watchSequences(session([at('still', '5')], new Error('lost')))).unmoved()).toEqual({});
+    expect(await (await watchSequences(session(refused))).afterwards()).toEqual({});
+    expect(await (await watchSequences(session([at('still', '5')], refused))).afterwards()).toEqual({});
+    expect(await (await watchSequences(session([at('still', '5')], new Error('lost')))).afterwards()).toEqual({});
     await expect(watchSequences(session(new Error('lost')))).rejects.toThrow('lost');
   });
 
   test('differ if one is missing, or at another value', () => {
-    const recorded = [at('same', '5'), at('behind', '9'), at('gone', '1')];
-    expect(differingSequences(recorded, [at('same', '5'), at('behind', '3'), at('new', '1')])).toEqual([
+    const sequences = [at('same', '5'), at('behind', '9'), at('gone', '1')];
+    expect(differingSequences({ sequences }, [at('same', '5'), at('behind', '3'), at('new', '1')])).toEqual([
       { recorded: at('behind', '9'), found: at('behind', '3') },
       { recorded: at('gone', '1'), found: undefined },
     ]);
+  });
+
+  test.each([
+    ['5', '9', ['5', '7', '9'], ['4', '10', null]],
+    [null, '9', [null, '1', '9'], ['10']],
+    ['9223372036854775800', '9223372036854775806', ['9223372036854775803'], ['9223372036854775807']],
+    // It began again, so nothing is known.
+    ['9', '2', ['1', '100'], []],
+    ['9', null, ['1', null], []],
+  ])('that moved from %s to %s lie in between', (value, after, good, bad) => {
+    const moved = [{ ...at('s', value), after }];
+    const differing = (found: string | null) => differingSequences({ sequences: [], moved }, [at('s', found)]).length;
+    expect([good.map(differing), bad.map(differing)]).toEqual([good.map(() => 0), bad.map(() => 1)]);
+  });
+
+  test('that fall lie in between, too', () => {
+    const moved = [{ ...at('s', '-5'), after: '-9', falls: true as const }];
+    const differing = (found: string) => differingSequences({ sequences: [], moved }, [at('s', found)]).length;
+    expect(['-4', '-5', '-7', '-9', '-10'].map(differing)).toEqual([1, 0, 0, 0, 1]);
   });
 });

@@ -180,6 +180,7 @@ describe('a large file', () => {
     const first = await bench.storeAfterTick();
     expect(first.packs.length).toBe(2);
     const smaller = first.packs.reduce((a, b) => (a.size < b.size ? a : b));
+    const read = vi.spyOn(LargeFile.prototype, 'chunks');
     const second = await storeAgain(
       first,
       first.packs.filter(({ id }) => id !== smaller.id),
@@ -187,7 +188,36 @@ describe('a large file', () => {
     expect(second).toMatchObject({ unchangedFiles: 0, newFiles: 1 });
     expect(Math.abs(second.newBytes - smaller.size)).toBeLessThan(MIB);
     expect(second.packs.map(({ id }) => id)).not.toContain(smaller.id);
+    const bytes = read.mock.calls.reduce((sum, [, length]) => sum + length, 0);
+    expect(Math.abs(bytes - smaller.size)).toBeLessThan(MIB);
+    read.mockRestore();
     await expectRestored(second);
+  });
+
+  test('is stored whole if it only seems unchanged, and a pack of it may not be used', async () => {
+    write('file', noise(100 * MIB, 'file'));
+    const first = await bench.storeAfterTick();
+    const smaller = first.packs.reduce((a, b) => (a.size < b.size ? a : b));
+    // Its disk returns other bytes, and neither its times nor its size show it.
+    const original = LargeFile.prototype.chunks;
+    vi.spyOn(LargeFile.prototype, 'chunks').mockImplementation(async function* (
+      this: LargeFile,
+      start,
+      length,
+      signal,
+    ) {
+      for await (const bytes of original.call(this, start, length, signal)) yield Buffer.from(bytes).fill(7, 0, 1);
+    });
+    const second = await storeAgain(
+      first,
+      first.packs.filter(({ id }) => id !== smaller.id),
+    );
+    vi.restoreAllMocks();
+    const [before, after] = [readFileSync(previousIndex, 'utf8'), readFileSync(bench.index, 'utf8')];
+    const hashOf = (index: string) => /"sha256":"([0-9a-f]+)"/.exec(index)?.[1];
+    expect(hashOf(after)).not.toBe(hashOf(before));
+    const { target } = await bench.extract(second);
+    expect(readFileSync(join(target, 'file')).length).toBe(100 * MIB);
   });
 
   test('that changes while it is read is stored once more, and its first parts are found again', async () => {

@@ -1,0 +1,55 @@
+import { expect, test } from 'vitest';
+import { LifeboatError } from '../../../../src/base/errors.ts';
+import type { DatabaseFacts, TableFacts } from '../../../../src/sources/postgres/facts/facts.ts';
+import { compareDatabase } from '../../../../src/sources/postgres/load/compare-database.ts';
+import type { Session } from '../../../../src/sources/postgres/server/session.ts';
+
+const GIB = 1024 ** 3;
+const table = (name: string, more: Partial<TableFacts> = {}): TableFacts => ({
+  ...{ schema: 'public', name, owner: 'app', rows: 3, exact: true, bytes: 8192 },
+  ...more,
+});
+const recorded = (...tables: TableFacts[]) =>
+  ({ name: 'shop', extensions: [], largeObjects: 0, tables }) as unknown as DatabaseFacts;
+
+/** A database with the rows of each table; an error if the server refuses to count it. */
+function session(tables: Record<string, number | Error>): Session {
+  const rowsOf = (sql: string) => {
+    const names = [...sql.matchAll(/FROM ONLY "public"\."(\w+)"/g)].map(([, name]) => name as string);
+    const refused = names.map((name) => tables[name]).find((one) => one instanceof Error);
+    if (refused) throw refused;
+    if (sql.endsWith(' LIMIT 1')) return tables[names[0] as string] === 0 ? [] : [{}];
+    return names.map((name, i) => ({ i, n: String(tables[name]) }));
+  };
+  return {
+    ...{ database: 'shop', versionNumber: 170004, run: async () => undefined, close: async () => undefined },
+    one: async () => ({ objects: '0' }) as never,
+    async all<T>(sql: string) {
+      if (sql.includes('FROM ONLY')) return rowsOf(sql) as T[];
+      return (
+        sql.includes("relkind = 'r'") ? Object.keys(tables).map((name) => ({ schema: 'public', name })) : []
+      ) as T[];
+    },
+  };
+}
+const refusal = new LifeboatError('PG_QUERY', 'a query failed', { cause: new Error('function f() does not exist') });
+
+test('the result says how many tables were compared, and which ones the server refuses to count', async () => {
+  const facts = recorded(table('a'), table('b'), table('large', { exact: false, uncounted: 'large', bytes: 2 * GIB }));
+  const found = await compareDatabase(session({ a: 3, b: refusal, large: 9 }), facts);
+  expect(found).toMatchObject({ rows: 3, compared: 1, uncompared: 2 });
+  expect(found.refused).toEqual([expect.stringMatching(/^public\.b cannot be counted now: /)]);
+});
+
+test('a large table that was not counted must not be empty', async () => {
+  const large = (more: Partial<TableFacts> = {}) =>
+    table('large', { exact: false, uncounted: 'large', bytes: 2 * GIB, rows: 5000, ...more });
+  const compare = (facts: TableFacts, rows: number | Error) =>
+    compareDatabase(session({ large: rows }), recorded(facts));
+  await expect(compare(large(), 0)).rejects.toThrow('public.large is empty, the snapshot has about 5,000 rows');
+  // It was emptied during the dump, or the estimate of a small table is old.
+  for (const facts of [large({ uncounted: 'rewritten' }), large({ bytes: GIB, uncounted: 'late' }), large({ rows: 0 })])
+    expect(await compare(facts, 0)).toMatchObject({ compared: 0, uncompared: 1 });
+  expect(await compare(large(), 1)).toMatchObject({ refused: [] });
+  expect(await compare(large(), refusal)).toMatchObject({ uncompared: 1 });
+});
