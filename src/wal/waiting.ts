@@ -84,16 +84,21 @@ export class Waiting {
 
   /** Stores what waits while the server does not answer, once. Never rejects. */
   async storeOnce(signal: AbortSignal): Promise<void> {
-    const { deps, source, directory } = this.options;
+    const { deps, source } = this.options;
     if (this.isDone) return;
     try {
-      const writer = await writerOf(directory);
-      if (writer) await this.store(writer, signal);
+      await this.storeRest(signal);
       this.isDone = true;
     } catch (error) {
       const info = { source, ...errorInfo(error) };
       if (!signal.aborted) deps.log.warn('received WAL waits in the spool: it could not be stored', info);
     }
+  }
+
+  /** Stores everything that was received. Throws like {@link Shipping.shipRest}. */
+  async storeRest(signal: AbortSignal): Promise<void> {
+    const writer = await writerOf(this.options.directory);
+    if (writer) await this.store(writer, signal);
   }
 
   private store({ systemId, segmentSize }: Writer, signal: AbortSignal): Promise<void> {

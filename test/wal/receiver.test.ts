@@ -44,6 +44,8 @@ let isDown: boolean;
 /** the destination takes no segments */
 let isHung: boolean;
 let onHung: () => void;
+/** how far the clock of the server is behind, milliseconds */
+let behindMs: number;
 let stop: AbortController;
 
 beforeEach(() => {
@@ -56,6 +58,7 @@ beforeEach(() => {
   tablespaces = [];
   stray = undefined;
   isDown = false;
+  behindMs = 0;
   onHung = () => undefined;
   stop = new AbortController();
 });
@@ -86,7 +89,7 @@ async function one(sql: string, [slotName]: unknown[] = []): Promise<object> {
   const at = received === undefined ? undefined : formatLsn(received);
   const slot = at === undefined ? { active: null } : { active: 'true', kept: at, received: at, reported: 'true' };
   return {
-    at: new Date().toISOString(),
+    at: new Date(Date.now() - behindMs).toISOString(),
     inserting: lsn,
     flushed: lsn,
     timeline: '00000001',
@@ -314,6 +317,33 @@ test('a server that went back to older data begins another history, and a base b
   expect(alarms).toEqual([expect.stringContaining('the server is at')]);
   // Nothing that was received of the former history is left.
   expect(starts[1]).toEqual([]);
+});
+
+test('after the clock of a server went back, what was received is stored in the former history', async () => {
+  const system = '7713464397883531290';
+  flushed = startOf(2, SIZE) + 5000n;
+  receive = async (start) => {
+    if (start > 1) return;
+    putOf(system, name(1));
+    putOf(system, `${name(2)}.partial`, 5000);
+    received = flushed;
+    await expect.poll(async () => (await wal())?.partials[0]?.to, { timeout: 10_000 }).toBe(5000);
+    rmSync(join(spool, `${name(2)}.partial`));
+    putOf(system, name(2));
+    putOf(system, `${name(3)}.partial`, 700);
+    flushed = startOf(3, SIZE) + 700n;
+    received = flushed;
+    behindMs = 60_000;
+  };
+  const logs = () => readWalLogs(bench.repository, SOURCE);
+  await runUntil(async () => (await logs())[1]?.wal.partials[0]?.to === 700);
+  const [before, after] = await logs();
+  expect(before?.wal.segments.map((one) => one.name)).toEqual([name(1), name(2)]);
+  expect(before?.wal.partials).toMatchObject([{ name: name(3), to: 700 }]);
+  expect(after?.wal.gaps).toMatchObject([{ why: expect.stringContaining('the clock of the server went back') }]);
+  // The receiver goes on where it was: the bytes are those of one history.
+  expect(starts[1]).toEqual([`${name(3)}.partial`]);
+  expect(alarms).toEqual([expect.stringContaining('the clock of the server went back')]);
 });
 
 test('once there is a tablespace, nothing more is stored, and another history begins after it', async () => {
