@@ -138,7 +138,8 @@ export class Receiver {
   private async work(reached: Reached, signal: AbortSignal, whole: AbortSignal): Promise<void> {
     const connected = await this.prepare(reached, signal);
     const { tools, directory, facts } = connected;
-    // From there on, the new slot would make the server keep the WAL that the drop allowed it to remove.
+    // `pg_receivewal` would ask for the WAL after the last received file. The server may have removed it, and would
+    // keep it again from now on.
     if (this.dropped) await leaveAll(connected, signal, this.dropped.slot);
     this.dropped = undefined;
     await leaveTimeline(connected, facts.segmentSize, signal);

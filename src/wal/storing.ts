@@ -56,8 +56,8 @@ export class Storing {
    * Ships received WAL until something fails.
    *
    * @param whole ends a base backup, which outlives this connection
-   * @throws LOCKED, WAL_GAP, WAL_DIVERGED, CLOCK_JUMPED; PG_REPLICATION once there are tablespaces; DEST_UNREACHABLE for a
-   *   destination that hangs; the errors of queries
+   * @throws LOCKED, WAL_GAP, WAL_DIVERGED, CLOCK_JUMPED; PG_REPLICATION once there are tablespaces; DEST_UNREACHABLE
+   *   for a destination that hangs; the errors of queries
    */
   async follow(connected: Stored, signal: AbortSignal, whole: AbortSignal): Promise<void> {
     const { session, slot, shipping, systemId } = connected;
