@@ -23,8 +23,8 @@ export async function forget(files: readonly string[]): Promise<void> {
 const writing = new Map<string, Promise<void>>();
 
 /**
- * Replaces a JSON file, which is on the disk when this resolves. Writes of one file in a process follow each other: they
- * share the name of a temporary file, and the last one counts.
+ * Replaces a JSON file, which is on the disk when this resolves. Writes of one file in a process follow each other:
+ * they share the name of a temporary file, and the last one counts.
  *
  * @throws SPOOL_FULL
  */
