@@ -12,7 +12,7 @@ import type { Repository } from '../store/repository/repository.ts';
 import { choose, refuseContradiction, type Wanted } from './choose.ts';
 import { conclude } from './conclude.ts';
 import type { DrillDeps, DrillRequest } from './context.ts';
-import { drillOne, kindOf, type Run } from './drill-one.ts';
+import { drillOne, kindOf, noteTurn, type Run } from './drill-one.ts';
 import { judgeTargets } from './judge-targets.ts';
 import { Places } from './places.ts';
 import { askedOf, earlierDrills, unreached } from './record.ts';
@@ -56,7 +56,9 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
       if (request.stack) await drillStack(deps, request, run, { wanted, tests: smokeTests(plan), results });
       else for (const one of wanted) if (!signal.aborted) results.push(await drillOne(deps, request, run, one));
       const names = wanted.map(({ source }) => source);
-      results.push(...unreached(names, results, run));
+      const missed = unreached(names, results, run);
+      for (const { source } of missed) await noteTurn(deps, source, 'missed');
+      results.push(...missed);
     } finally {
       limit.clear();
       await deps.clear(path.join(deps.spool, id), id);

@@ -7,6 +7,7 @@ import { readDrills } from '../../src/drill/evidence.ts';
 import { judgeTargets } from '../../src/drill/judge-targets.ts';
 import { askedOf } from '../../src/drill/record.ts';
 import { runSmokeTests } from '../../src/drill/stack-drill.ts';
+import { overdueTurns } from '../../src/drill/turns.ts';
 import type { PlannedSource } from '../../src/plan/model.ts';
 import type { DrillAsked, DrillReport, DrillResult } from '../../src/report/drill-report.ts';
 import { frame } from '../harness/stub-engine.ts';
@@ -30,6 +31,17 @@ describe('a drill that ends early', () => {
     expect(report).toMatchObject({ status: 'interrupted', error: { code: 'INTERRUPTED' } });
     const [stored] = (await readDrills(await bench.main())).drills;
     expect(stored && statuses(stored.report)).toEqual(statuses(report));
+  });
+
+  test('is an early end for the sources that it did not come to', async () => {
+    bench.sources = ['web.media', 'web.other'];
+    const signal = AbortSignal.abort(new LifeboatError('INTERRUPTED', 'the next backup is due'));
+    const overdue = () => overdueTurns(bench.copies.state.directory, bench.sources, new Date('2026-11-20T06:30:00Z'));
+    expect(await overdue()).toEqual([]);
+    await drill(bench.deps(), bench.request({ signal, sources: ['web.other'] }));
+    expect(await overdue()).toEqual(['web.other']);
+    await drill(bench.deps({ now: later }), bench.request({ signal }));
+    expect(await overdue()).toEqual(['web.other']);
   });
 
   test('has failed if its time was up, and names what it did not come to', async () => {
