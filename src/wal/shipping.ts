@@ -85,6 +85,7 @@ export class Shipping {
     this.refuseOlder(state);
     this.samples.add(state, writer.inventory.reachedOf(state.timeline));
     const files = await listReceived(directory, segmentSize);
+    await this.tails.look();
     await this.shipHistories(files.histories, signal);
     for (const name of files.left.concat(files.partial ?? [])) await this.shipEnd(name, state, signal);
     for (const name of files.complete) await this.tails.prove(name, segmentSize);
@@ -117,6 +118,7 @@ export class Shipping {
     const { directory, segmentSize, writer } = this.options;
     this.alive = alive;
     const files = await listReceived(directory, segmentSize);
+    await this.tails.look();
     await this.shipHistories(files.histories, signal);
     const isStored = (name: string) => writer.inventory.has(name);
     const waiting = files.complete.filter((name) => !isStored(name));

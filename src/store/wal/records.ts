@@ -9,6 +9,7 @@ export const PAGE = 8192;
 
 const CONTINUES = 0x0001;
 const LONG = 0x0002;
+const OVERWRITES = 0x0008;
 const SHORT_HEADER = 24;
 const LONG_HEADER = 40;
 const RECORD_HEADER = 24;
@@ -49,6 +50,20 @@ export function isOtherSegment(start: Buffer, expected: { address: bigint; syste
   const header = headerOf(start);
   if (!header) return false;
   return header.address !== expected.address || (header.systemId ?? expected.systemId) !== expected.systemId;
+}
+
+/**
+ * Returns the position of the record before the first one that begins in a segment, as that one names it (xl_prev).
+ * Undefined if the bytes do not hold it, or if a crash ended the record before (XLP_FIRST_IS_OVERWRITE_CONTRECORD).
+ *
+ * @param start the first bytes of the segment, at most a page
+ */
+export function linkOf(start: Buffer): bigint | undefined {
+  const header = headerOf(start);
+  if (!header || start.readUInt16LE(2) & OVERWRITES) return undefined;
+  const at = header.size + align(header.remaining ?? 0);
+  if (at + 16 > start.length || start.readUInt32LE(at) < RECORD_HEADER) return undefined;
+  return start.readBigUInt64LE(at + 8);
 }
 
 /** A record of the WAL. */

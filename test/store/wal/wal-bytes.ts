@@ -9,6 +9,8 @@ interface Written {
   xid?: number;
   manager?: number;
   info?: number;
+  /** position of the record before it */
+  prev?: bigint;
   /** its main data */
   data?: Buffer;
 }
@@ -33,13 +35,14 @@ export class WalBytes {
   }
 
   /** Adds a record. Returns the positions of its first byte and of the byte after it. */
-  add({ xid = 0, manager = 10, info = 0, data = Buffer.alloc(40) }: Written): { at: bigint; end: bigint } {
+  add({ xid = 0, manager = 10, info = 0, prev = 0n, data = Buffer.alloc(40) }: Written): { at: bigint; end: bigint } {
     this.write(Buffer.alloc(Number(-this.position & 7n)));
     const head = data.length < 256 ? Buffer.from([255, data.length]) : Buffer.from([254, 0, 0, 0, 0]);
     if (data.length >= 256) head.writeUInt32LE(data.length, 1);
     const record = Buffer.concat([Buffer.alloc(24), head, data]);
     record.writeUInt32LE(record.length, 0);
     record.writeUInt32LE(xid, 4);
+    record.writeBigUInt64LE(prev, 8);
     record.writeUInt8(info, 16);
     record.writeUInt8(manager, 17);
     if (this.position % BigInt(PAGE) === 0n) this.header(0);
