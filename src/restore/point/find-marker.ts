@@ -64,10 +64,33 @@ function timeOf(record: WalRecord, marker: Marker): Date | undefined {
   if (!ended) return undefined;
   const xid = Number(BigInt(marker.xid) & 0xffff_ffffn);
   if (ENDED.includes(info & TYPE)) return record.xid === xid ? ended.time : undefined;
-  // The id is somewhere in the data. If these bytes are something else, the server finds that out as it replays.
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(xid);
-  return ended.data.includes(bytes) ? ended.time : undefined;
+  return preparedId(record, ended.data) === xid ? ended.time : undefined;
+}
+
+const HAS_INFO = 0x80;
+/** What the data of the end of a transaction holds before the id of a prepared one (Postgres source, xact.h). */
+const HAS_DATABASE = 1 << 0;
+const HAS_PREPARED = 1 << 4;
+const SUBTRANSACTIONS = { flag: 1 << 1, size: 4 };
+const RELATIONS = { flag: 1 << 2, size: 12 };
+const DROPPED_STATISTICS = { flag: 1 << 8, size: 12 };
+const INVALIDATIONS = { flag: 1 << 3, size: 16 };
+/** Since Postgres 18, an item of statistics has an id of 8 bytes. */
+const LONG_STATISTICS = 0xd117;
+
+/** Returns the id of the prepared transaction that a record ends; undefined if it has none, or so much before it. */
+function preparedId({ info, magic }: WalRecord, data: Buffer): number | undefined {
+  if ((info & HAS_INFO) === 0 || data.length < 12) return undefined;
+  const flags = data.readUInt32LE(8);
+  if ((flags & HAS_PREPARED) === 0) return undefined;
+  const statistics = magic < LONG_STATISTICS ? DROPPED_STATISTICS : { ...DROPPED_STATISTICS, size: 16 };
+  let at = 12 + (flags & HAS_DATABASE ? 8 : 0);
+  for (const { flag, size } of [SUBTRANSACTIONS, RELATIONS, statistics, INVALIDATIONS]) {
+    if ((flags & flag) === 0) continue;
+    if (at + 4 > data.length) return undefined;
+    at += 4 + size * data.readUInt32LE(at);
+  }
+  return at + 4 <= data.length ? data.readUInt32LE(at) : undefined;
 }
 
 /** Returns the time and the data of a record that commits or aborts a transaction; undefined for any other record. */

@@ -22,12 +22,24 @@ const restorePoint = (name: string, time: string) => ({
 });
 const commit = (xid: number, time: string) => ({ manager: 1, info: 0, xid, data: timeBytes(time) });
 const abort = (xid: number, time: string) => ({ manager: 1, info: 0x20, xid, data: timeBytes(time) });
+const numbers = (...values: number[]) => Buffer.from(Uint32Array.from(values).buffer);
 /** A commit of a prepared transaction has its id only in the data (xact.h). */
-const commitPrepared = (xid: number, time: string) => {
-  const [flags, id] = [Buffer.from([16, 0, 0, 0]), Buffer.alloc(4)];
-  id.writeUInt32LE(xid);
-  return { manager: 1, info: 0xb0, data: Buffer.concat([timeBytes(time), flags, id, Buffer.from('name\0')]) };
-};
+const commitPrepared = (xid: number, time: string) => ({
+  ...{ manager: 1, info: 0xb0 },
+  data: Buffer.concat([timeBytes(time), numbers(1 << 4, xid), Buffer.from('name\0')]),
+});
+/** The end of one that did all that a record can tell. The numbers before its id are those of other things. */
+const endPrepared = (xid: number, time: string, { kind = 0xb0, statistics = 3, invalidations = 300 } = {}) => ({
+  ...{ manager: 1, info: kind },
+  data: Buffer.concat([
+    timeBytes(time),
+    numbers(0x1df, 700, 1663, 2, 741, 742, 1, 1663, 700, 743, 2),
+    numbers(...Array.from({ length: 2 * statistics }, () => 744)),
+    numbers(invalidations, ...Array.from({ length: 4 * invalidations }, () => 745)),
+    numbers(xid),
+    Buffer.from('name\0'),
+  ]),
+});
 
 /** A server with base backups in segments 2 and 6. Segment 5 is missing, so there are two windows. */
 async function makeServer() {
@@ -106,6 +118,52 @@ describe('a transaction', () => {
 
   test('that the WAL does not have is refused', async () => {
     await expect(find({ xid: '702' })).rejects.toMatchObject({ code: 'PITR_TIME' });
+  });
+});
+
+describe('the end of a prepared transaction', () => {
+  const time = '2026-11-20T04:00:00Z';
+  /** Returns the position of the record that an id names, or the code of the error. */
+  async function findIn(wal: WalBytes, xid: number): Promise<unknown> {
+    const bench = new WalBench();
+    await bench.store(2, 3, { content: (number) => wal.segment(number) });
+    const manifest = bench.base(2);
+    const repository = {
+      ...bench.repository,
+      snapshots: async () => ({ snapshots: [{ manifest }], damaged: [] }),
+      resolve: async () => ({ manifest }),
+    } as unknown as Repository;
+    const request = { source: 'db.postgres', signal, target: { xid: String(xid) } };
+    return findStart(repository, request, undefined).then(
+      ({ marker }) => marker?.at,
+      ({ code }) => code,
+    );
+  }
+
+  test.each([
+    ['Postgres 17', 0xd116, {}],
+    ['Postgres 18', 0xd118, { statistics: 4 }],
+    ['Postgres 17, rolled back', 0xd116, { kind: 0xc0 }],
+  ])('of %s is found by its id, and by no other number in its record', async (_, magic, options) => {
+    const wal = new WalBytes(2, magic);
+    wal.fillTo(startOf(3, SIZE));
+    const before = wal.add(commit(741, '2026-11-20T03:00:00Z')).at;
+    const ended = wal.add(endPrepared(710, time, options)).at;
+    wal.fillTo(startOf(4, SIZE));
+    expect(await findIn(wal, 710)).toBe(ended);
+    expect(await findIn(wal, 741)).toBe(before);
+    for (const other of [700, 742, 743, 744, 745]) expect(await findIn(wal, other)).toBe('PITR_TIME');
+  });
+
+  test('of which the record is damaged is not found', async () => {
+    const wal = new WalBytes(2);
+    wal.fillTo(startOf(3, SIZE));
+    wal.add({ manager: 1, info: 0xb0, data: Buffer.concat([timeBytes(time), numbers(0x12, 0xffff_ffff, 710)]) });
+    wal.add({ manager: 1, info: 0xb0, data: Buffer.concat([timeBytes(time), numbers(0x12)]) });
+    wal.add({ manager: 1, info: 0xb0, data: timeBytes(time) });
+    wal.add({ manager: 1, info: 0x30, data: Buffer.concat([timeBytes(time), numbers(0x10, 710)]) });
+    wal.fillTo(startOf(4, SIZE));
+    expect(await findIn(wal, 710)).toBe('PITR_TIME');
   });
 });
 
