@@ -16,6 +16,7 @@ import { readPacks } from '../store/repository/pack-lists.ts';
 import { missingDatabases } from '../store/repository/stored-databases.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
 import { equal } from './checks/check.ts';
+import { withoutExplained } from './checks/explained.ts';
 import type { Wanted } from './choose.ts';
 import type { DrillDeps, DrillRequest, Part } from './context.ts';
 import type { Places } from './places.ts';
@@ -109,8 +110,8 @@ async function drillHere(deps: DrillDeps, request: DrillRequest, run: Run, asked
   } catch (thrown) {
     const error = run.signal.aborted ? thrown : await run.places.judge(thrown);
     // What fails during an outage, or in a server with too little memory, says nothing about the snapshot.
-    const saysNothing = error !== thrown || hasCode(error, 'HELPER_FAILED');
-    if (saysNothing) result.checks = result.checks.filter((check) => check.result !== 'failed');
+    const outage = error !== thrown ? 'place' : hasCode(error, 'HELPER_FAILED') ? 'helper' : undefined;
+    if (outage) result.checks = withoutExplained(result.checks, outage);
     Object.assign(result, failureOf(run, error));
     if (result.status === 'failed' && hasCode(error, 'HELPER_FAILED')) {
       result.status = 'unproven';

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Destination } from '../../../src/destinations/destination.ts';
 import type { Manifest, ObjectRef } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
@@ -60,6 +61,17 @@ export class WalBench {
       const name = nameOf(number, timeline);
       const stored = await this.put(name, system, content?.(number));
       await writer.append({ segments: [{ name, ...stored, ...(reached ? { reached: reached(number) } : {}) }] });
+    }
+  }
+
+  /** Stores segments with other bytes than another history has under the same names: a word before the name. */
+  async storeAs(word: string, from: number, to: number): Promise<void> {
+    const writer = await this.open();
+    for (let number = from; number <= to; number++) {
+      const name = nameOf(number);
+      const key = `${keyOf(name).slice(0, -'abcdef'.length)}${createHash('md5').update(word).digest('hex').slice(0, 6)}`;
+      const stored = await this.destination.put(key, streamOf(`${word} ${name}`));
+      await writer.append({ segments: [{ name, key, ...stored }] });
     }
   }
 
