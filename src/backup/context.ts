@@ -123,8 +123,8 @@ export interface KnownByRun extends Pick<KnownContentsRef, 'table' | 'of' | 'pac
    */
   use?: ReadonlyMap<string, number>;
   /**
-   * the last index of a source as a plain local file, by the hash of the index, or why nobody can read it; absent: cached,
-   * or not fetched because of an outage
+   * the last index of a source as a plain local file, by the hash of the index, or why nobody can read it; absent:
+   * cached, or not fetched because of an outage
    */
   indexes: ReadonlyMap<string, string | Error>;
   /**

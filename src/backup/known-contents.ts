@@ -101,8 +101,8 @@ async function packsToMeasure(
 }
 
 /**
- * Fetches the last indexes that are not cached, which the run compares its trees with. One that only an outage keeps from
- * being fetched is not in the result.
+ * Fetches the last indexes that are not cached, which the run compares its trees with. One that only an outage keeps
+ * from being fetched is not in the result.
  */
 async function fetchIndexes(
   { state, context: { repository, signal }, directory }: Given,
