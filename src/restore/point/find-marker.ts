@@ -1,6 +1,6 @@
-import { parseLsn } from '../../store/wal/names.ts';
+import { formatLsn, parseLsn } from '../../store/wal/names.ts';
 import type { WalRecord } from '../../store/wal/records.ts';
-import { findLast, type StoredHistoryOf } from '../../store/wal/scan-stored.ts';
+import { findLast, type Span, type StoredHistoryOf } from '../../store/wal/scan-stored.ts';
 import type { Base, RecoveryStart, Window } from '../../store/wal/windows.ts';
 import type { Marker } from './target.ts';
 
@@ -14,8 +14,9 @@ export interface FoundMarker extends RecoveryStart {
 
 /**
  * Finds the newest record that a target names in the stored WAL of a server. Reads from the end of each window
- * backwards, the window with the latest end first.
+ * backwards, the window with the latest end first. Reads WAL that several windows have in common once.
  *
+ * @param say called at intervals with what was read, for people
  * @returns `unreadable` for WAL of a program that is not known; undefined if the WAL does not have it
  * @throws OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, DEST_*
  */
@@ -23,21 +24,54 @@ export async function findMarker(
   stored: Omit<StoredHistoryOf, 'timeline'>,
   windows: readonly Window[],
   marker: Marker,
+  say: (line: string) => void = () => undefined,
 ): Promise<FoundMarker | 'unreadable' | undefined> {
   const newest = windows.toSorted((a, b) => Date.parse(b.to) - Date.parse(a.to) || b.timeline - a.timeline);
+  const read: { timeline: number; span: Span }[] = [];
   let records = 0;
+  let said = performance.now();
   for (const window of newest) {
+    const { timeline } = window;
     const [oldest] = window.bases;
     if (!oldest) continue;
-    const span = { from: parseLsn(oldest.stopLsn), to: parseLsn(window.toLsn) };
-    const result = await findLast({ ...stored, timeline: window.timeline }, span, (record) => timeOf(record, marker));
-    records += result.records;
-    if (!result.found) continue;
-    const { at, what: time } = result.found;
-    const base = window.bases.filter(({ stopLsn }) => parseLsn(stopLsn) <= at).at(-1) as Base;
-    return { window, base, at, time };
+    const whole = { from: parseLsn(oldest.stopLsn), to: parseLsn(window.toLsn) };
+    const onRead = (position: bigint) => {
+      if (performance.now() - said < SAY_MS) return;
+      said = performance.now();
+      say(`  it is not in the WAL of timeline ${timeline} after ${formatLsn(position)}; reading on before that`);
+    };
+    for (const span of unread(window, whole, read)) {
+      const match = (record: WalRecord) => timeOf(record, marker);
+      const result = await findLast({ ...stored, timeline }, span, match, onRead);
+      records += result.records;
+      if (!result.found) continue;
+      const { at, what: time } = result.found;
+      const base = window.bases.filter(({ stopLsn }) => parseLsn(stopLsn) <= at).at(-1) as Base;
+      return { window, base, at, time };
+    }
+    read.push({ timeline, span: whole });
   }
   return records === 0 ? 'unreadable' : undefined;
+}
+
+/** Milliseconds between two lines about a search. */
+const SAY_MS = 15_000;
+
+/** Returns the parts of a window's span that are not in the WAL that other windows have had read, the last one first. */
+function unread({ forks }: Window, whole: Span, read: readonly { timeline: number; span: Span }[]): Span[] {
+  let left = [whole];
+  for (const { timeline, span } of read) {
+    const fork = forks.find((one) => one.timeline === timeline);
+    if (!fork) continue;
+    const parted = parseLsn(fork.lsn);
+    const to = parted < span.to ? parted : span.to;
+    if (to <= span.from) continue;
+    left = left.flatMap((one) => [
+      ...(one.to > to ? [{ from: one.from > to ? one.from : to, to: one.to }] : []),
+      ...(one.from < span.from ? [{ from: one.from, to: one.to < span.from ? one.to : span.from }] : []),
+    ]);
+  }
+  return left;
 }
 
 /** Resource managers (Postgres source, rmgrlist.h) and types of records (pg_control.h, xact.h). */

@@ -150,7 +150,7 @@ async function startAtMarker(
   if (!newest || !log) throw nowhere(request, 'Nothing was changed.');
   say?.(`  looking for ${describeTarget(target)} in the stored write-ahead log`);
   const own = ofSameLog(all, windows, newest);
-  const found = await findMarker({ repository, log, signal }, own, target);
+  const found = await findMarker({ repository, log, signal }, own, target, say);
   if (!found) throw nowhere(request, 'Nothing was changed. The stored WAL does not have it: check its name or number.');
   if (found !== 'unreadable') return { base: found.base, window: found.window, marker: found };
   const [base] = newest.bases;

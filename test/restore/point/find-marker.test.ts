@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { findStart } from '../../../src/restore/point/find-start.ts';
 import { serverTarget } from '../../../src/restore/point/server-target.ts';
 import type { Target } from '../../../src/restore/point/target.ts';
@@ -164,6 +164,68 @@ describe('the end of a prepared transaction', () => {
     wal.add({ manager: 1, info: 0x30, data: Buffer.concat([timeBytes(time), numbers(0x10, 710)]) });
     wal.fillTo(startOf(4, SIZE));
     expect(await findIn(wal, 710)).toBe('PITR_TIME');
+  });
+});
+
+describe('the search for a name', () => {
+  afterEach(() => void vi.useRealTimers());
+
+  /** A server that left its first timeline in segment 5. Each timeline has a base backup of its own, too. */
+  async function search(name: string, onGet = () => {}) {
+    const one = new WalBytes(2);
+    one.fillTo(startOf(3, SIZE));
+    const points = { shared: one.add(restorePoint('shared', '2026-11-20T01:00:00Z')).at };
+    one.fillTo(startOf(5, SIZE) + 5000n);
+    const [two, until] = [one.fork(), one.end];
+    const former = one.add(restorePoint('former', '2026-11-20T02:00:00Z')).at;
+    one.fillTo(startOf(7, SIZE));
+    two.fillTo(startOf(6, SIZE));
+    const bench = new WalBench();
+    await bench.store(2, 6, { content: (number) => one.segment(number) });
+    const writer = await bench.open();
+    const history = { name: '00000002.history', ancestors: [{ timeline: 1, until }] };
+    await writer.append({ histories: [{ ...history, ...(await bench.put(history.name)) }] });
+    bench.at = '2026-11-20T05:00:00.000Z';
+    await bench.store(5, 5, { timeline: 2, content: (number) => two.segment(number) });
+    const manifests = [bench.base(2)];
+    const got: string[] = [];
+    const repository = {
+      ...bench.repository,
+      destination: {
+        ...bench.destination,
+        get: async (key: string) => {
+          if (/[0-9A-F]{24}-/.test(key)) {
+            got.push(/0([0-9A-F])[0-9A-F]{8}[0-9A-F]{7}([0-9A-F])-/.exec(key)?.slice(1).join('/') ?? key);
+            onGet();
+          }
+          return bench.destination.get(key);
+        },
+      },
+      snapshots: async () => ({ snapshots: manifests.map((manifest) => ({ manifest })), damaged: [] }),
+      resolve: async () => ({ manifest: manifests[0] }),
+    } as unknown as Repository;
+    const lines: string[] = [];
+    const request = { source: 'db.postgres', signal, target: { name }, say: (line: string) => void lines.push(line) };
+    const found = await findStart(repository, request, undefined).catch(({ code }) => code);
+    return { got, lines, found, points: { ...points, former } };
+  }
+
+  test('reads WAL that two timelines have in common once', async () => {
+    expect((await search('none')).got).toEqual(['2/5', '1/4', '1/3', '1/2', '1/6', '1/5']);
+    const { found, points } = await search('former');
+    expect([found.marker?.at, found.window?.timeline]).toEqual([points.former, 1]);
+    const shared = await search('shared');
+    expect([shared.found.marker?.at, shared.found.window?.timeline]).toEqual([shared.points.shared, 2]);
+  });
+
+  test('says from time to time how far it is', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const { lines } = await search('none', () => vi.advanceTimersByTime(8000));
+    expect(lines).toEqual([
+      expect.stringContaining('looking for restore point none'),
+      ...[4, 2].map((number) => expect.stringContaining(`timeline 2 after ${formatLsn(startOf(number, SIZE))};`)),
+      expect.stringContaining(`timeline 1 after ${formatLsn(startOf(5, SIZE))};`),
+    ]);
   });
 });
 
