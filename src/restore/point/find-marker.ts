@@ -57,7 +57,7 @@ export async function findMarker(
 /** Milliseconds between two lines about a search. */
 const SAY_MS = 15_000;
 
-/** Returns the parts of a window's span that are not in the WAL that other windows have had read, the last one first. */
+/** Returns the parts of a span that are not in the WAL that other windows have had read, the last one first. */
 function unread({ forks }: Window, whole: Span, read: readonly { timeline: number; span: Span }[]): Span[] {
   let left = [whole];
   for (const { timeline, span } of read) {
