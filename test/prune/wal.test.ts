@@ -164,6 +164,17 @@ describe('a server with a second history', () => {
     expect((await unneeded(before)).filter((key) => logs[1]?.pages.some((one) => one.key === key))).toEqual([]);
   });
 
+  test('keeps what a base backup of the first one needs, also if the clock was set back to a time before it', async () => {
+    await bench.store(1, 3);
+    const before = bench.base(2, { era: 1 });
+    await beginAnew('2026-11-20T01:00:00.000Z');
+    await bench.storeAs('new', 4, 5);
+    const after = bench.base(4, { era: 2 });
+    expect(await unneeded(before, after)).toEqual([keyOf(nameOf(1))]);
+    expect(await unneeded(before)).toEqual([keyOf(nameOf(1))]);
+    expect(await unneeded(after)).toEqual(segments(1, 3));
+  });
+
   test.each(['has', 'has no'])('a damaged page of the first one, which %s base backup', async (has) => {
     await bench.store(1, 256);
     await bench.store(257, 258);
