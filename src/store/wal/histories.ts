@@ -42,9 +42,10 @@ export function isWithin({ page }: PageProblem, { era, next }: ReadHistory): boo
 }
 
 /**
- * Returns the pages whose successor does not follow them. A page that follows the one before it has its hash. A removed beginning is no loss: prune removes old pages, also at
- * the beginning of a later history. A history that began because the page before it could not be used follows none.
- * What is wrong is the end of the pages before, also if a later history follows them.
+ * Returns the pages whose successor does not follow them. A page that follows another has its hash. A removed
+ * beginning is no loss: prune removes old pages, also at the beginning of a later history. A history that began because
+ * the page before it could not be used follows none. What is wrong is the end of the pages before, also if a later
+ * history follows them.
  */
 export function brokenLinks(place: WalPlace, pages: readonly ReadPage[]): PageProblem[] {
   return pages.flatMap(({ page }, i) => {

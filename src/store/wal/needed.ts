@@ -41,7 +41,7 @@ export function neededWal(log: WalLog, bases: readonly Base[], isCurrent: boolea
   };
 }
 
-/** Returns the number of the first segment that base backups need, as {@link neededWal} does; infinite: they need none. */
+/** Returns the number of the first segment that base backups need, see {@link neededWal}. Infinite: they need none. */
 export function firstNeeded({ wal }: Pick<WalLog, 'wal'>, bases: readonly Base[], isCurrent: boolean): number {
   const starts = bases
     .filter((base) => isBaseOf(base, wal))
@@ -51,8 +51,8 @@ export function firstNeeded({ wal }: Pick<WalLog, 'wal'>, bases: readonly Base[]
 }
 
 /**
- * Returns whether a log matters: it is the present one, or has a base backup. Without one, nothing can be recovered from
- * it, and it is no loss that a page of it cannot be used.
+ * Returns whether a log matters: it is the present one, or has a base backup. Without one, nothing can be recovered
+ * from it, and it is no loss that a page of it cannot be used.
  *
  * @param logs all of the source
  */
