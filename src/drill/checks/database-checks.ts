@@ -11,6 +11,7 @@ import type { Session } from '../../sources/postgres/server/session.ts';
 import { equal, noneOf } from './check.ts';
 import { DEFINITION_CHECKS, definitionChecks } from './definition-checks.ts';
 import { propertyChecks } from './property-checks.ts';
+import { rowChecks } from './row-checks.ts';
 
 /** The versions of the servers that made and that restored a dump, such as 170004. */
 interface Versions {
@@ -43,17 +44,6 @@ export async function checkDatabase(
   ];
   await session.run('ROLLBACK');
   return checks;
-}
-
-/** The restore has compared the rows. A table that it could not count may not hold what the dump has. */
-function rowChecks(
-  { name: of }: DatabaseFacts,
-  { rows, compared, uncompared, reasons, refused }: LoadedDatabase,
-): DrillCheck[] {
-  const check: DrillCheck = { ...noneOf('rows', of, refused, plural(compared, 'table')), expected: rows, found: rows };
-  if (uncompared === refused.length) return [check];
-  const detail = `${plural(uncompared, 'table')}: ${reasons.join(', ')}`;
-  return [check, { name: 'rows that were not counted', of, result: 'skipped', detail }];
 }
 
 /** The restore compares the numbers too. What it allows to differ, it names in its warnings, but for TimescaleDB. */
