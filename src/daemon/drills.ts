@@ -12,7 +12,7 @@ export interface DrillingDeps {
   drill(signal: AbortSignal): Promise<DrillReport>;
   /** Reports a drill that could not begin like one that failed. */
   reportUnbegun(cause: unknown): Promise<void>;
-  /** Returns the planned sources of which no drill has come to an end of its own since a time. */
+  /** Returns the planned sources whose drills have all ended early since before a time. Without a drill, none has. */
   overdue(since: Date): Promise<string[]>;
   /** Returns when the last run that stored a snapshot ended. */
   stored(): Promise<Date | undefined>;

@@ -52,14 +52,21 @@ interface Asked extends Wanted {
  * the result. Rejects only if the program is wrong.
  */
 export async function drillOne(deps: DrillDeps, request: DrillRequest, run: Run, asked: Asked): Promise<DrillResult> {
-  const note = (what: Parameters<typeof saveTurn>[2]['what']) =>
-    saveTurn(deps.state.directory, asked.source, { what, now: deps.now() }).catch((error: unknown) =>
-      deps.log.warn('the turns of drills cannot be remembered', { ...errorInfo(error) }),
-    );
-  await note('begun');
+  await noteTurn(deps, asked.source, 'begun');
   const result = await drillSomewhere(deps, request, run, asked);
-  await note(result.status === 'interrupted' ? 'interrupted' : 'done');
+  await noteTurn(deps, asked.source, result.status === 'interrupted' ? 'interrupted' : 'done');
   return result;
+}
+
+/** Remembers the turn of a source, see {@link saveTurn}. Without that memory, a drill goes on. */
+export async function noteTurn(
+  { state, log, now }: Pick<DrillDeps, 'state' | 'log' | 'now'>,
+  source: string,
+  what: Parameters<typeof saveTurn>[2]['what'],
+): Promise<void> {
+  await saveTurn(state.directory, source, { what, now: now() }).catch((error: unknown) =>
+    log.warn('the turns of drills cannot be remembered', { ...errorInfo(error) }),
+  );
 }
 
 async function drillSomewhere(deps: DrillDeps, request: DrillRequest, run: Run, asked: Asked): Promise<DrillResult> {
