@@ -65,14 +65,18 @@ const SETTINGS = [
  * Reads digests of all definitions and rights in the session's database, in its transaction. The server computes them,
  * and only reads.
  *
- * @param bySchema as in the record to compare with; absent: whether there are few schemas
+ * @param how `bySchema`: as in the record to compare with, absent: whether there are few schemas. `readingMs`: returns
+ * how long it may take, milliseconds; what is not read by then is left out
  */
-export async function readDefinitions(session: Session, bySchema?: boolean): Promise<Definitions> {
+export async function readDefinitions(
+  session: Session,
+  { bySchema, readingMs = () => LIMIT_MS }: { bySchema?: boolean; readingMs?(): number } = {},
+): Promise<Definitions> {
   const few = bySchema ?? (await hasFewSchemas(session));
-  const until = performance.now() + LIMIT_MS;
+  const began = performance.now();
   const found: Definitions = { printing: PRINTING, bySchema: few, digests: [], left: [] };
   for (const [kind, lines] of Object.entries(LINES)) {
-    const digests = await inSettings(session, until, () => digest(session, kind, lines, few));
+    const digests = await inSettings(session, began + readingMs(), () => digest(session, kind, lines, few));
     if (digests instanceof Error) found.left.push({ kind, why: 'refused' });
     else found.digests.push(...digests);
   }
