@@ -13,7 +13,7 @@ export interface Digest {
   objects: number;
   /** over the sorted hashes of all definitions */
   sha256: string;
-  /** the same over the definitions as the server prints them, with all casts and parentheses; absent without expressions */
+  /** the same over definitions as the server prints them, with casts and parentheses; absent without expressions */
   printed?: string;
   /**
    * Two sums over all objects, modulo {@link PRIME}, hexadecimal: of the hash of the definition, and of its product
@@ -29,7 +29,10 @@ export interface Definitions {
   /** one digest for each schema */
   bySchema: boolean;
   digests: Digest[];
-  /** kinds, in one schema or in all, that are not compared: they changed meanwhile, the server did not tell, or the dump lacks them */
+  /**
+   * kinds, in one schema or in all, that are not compared: they changed meanwhile, the server did not tell, or the dump
+   * lacks them
+   */
   left: { kind: string; schema?: string; why: 'changed' | 'refused' | 'undumped' }[];
 }
 

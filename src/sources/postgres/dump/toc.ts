@@ -50,8 +50,8 @@ export function oneLine(name: string): string {
 }
 
 /**
- * Returns how to make names of a list comparable. The lists use the encoding of the database. If that is not UTF-8, only
- * ASCII characters can be compared.
+ * Returns how to make names of a list comparable. The lists use the encoding of the database. If that is not UTF-8,
+ * only ASCII characters can be compared.
  */
 export function keyIn(encoding: string): (text: string) => string {
   return encoding === 'UTF8' ? (text) => text : (text) => text.replaceAll(/[^ -~]/g, '');
