@@ -22,7 +22,7 @@ export async function definitionChecks(
     DEFINITION_CHECKS.map((name): DrillCheck => ({ name, of, result: 'skipped', detail }));
   if (!recorded) return skip('the snapshot does not record it');
   if (recorded.printing !== PRINTING) return skip('another version of Lifeboat recorded it, in another way');
-  const now = await readDefinitions(session, recorded.bySchema);
+  const now = await readDefinitions(session, recorded);
   const compared = await compareDefinitions(session, recorded, now);
   const objects = recorded.digests.reduce((sum, one) => sum + (isRight(one) ? 0 : one.objects), 0);
   return [

@@ -13,7 +13,7 @@ export interface Digest {
   objects: number;
   /** over the sorted hashes of all definitions */
   sha256: string;
-  /** the same over the definitions as the server prints them, with all casts and parentheses; absent without expressions */
+  /** the same over definitions as the server prints them, with casts and parentheses; absent without expressions */
   printed?: string;
   /**
    * Two sums over all objects, modulo {@link PRIME}, hexadecimal: of the hash of the definition, and of its product
@@ -29,7 +29,10 @@ export interface Definitions {
   /** one digest for each schema */
   bySchema: boolean;
   digests: Digest[];
-  /** kinds, in one schema or in all, that are not compared: they changed meanwhile, the server did not tell, or the dump lacks them */
+  /**
+   * kinds, in one schema or in all, that are not compared: they changed meanwhile, the server did not tell, or the dump
+   * lacks them
+   */
   left: { kind: string; schema?: string; why: 'changed' | 'refused' | 'undumped' }[];
 }
 
@@ -65,14 +68,18 @@ const SETTINGS = [
  * Reads digests of all definitions and rights in the session's database, in its transaction. The server computes them,
  * and only reads.
  *
- * @param bySchema as in the record to compare with; absent: whether there are few schemas
+ * @param how `bySchema`: as in the record to compare with, absent: whether there are few schemas. `readingMs`: returns
+ * how long it may take, milliseconds; what is not read by then is left out
  */
-export async function readDefinitions(session: Session, bySchema?: boolean): Promise<Definitions> {
+export async function readDefinitions(
+  session: Session,
+  { bySchema, readingMs = () => LIMIT_MS }: { bySchema?: boolean; readingMs?(): number } = {},
+): Promise<Definitions> {
   const few = bySchema ?? (await hasFewSchemas(session));
-  const until = performance.now() + LIMIT_MS;
+  const began = performance.now();
   const found: Definitions = { printing: PRINTING, bySchema: few, digests: [], left: [] };
   for (const [kind, lines] of Object.entries(LINES)) {
-    const digests = await inSettings(session, until, () => digest(session, kind, lines, few));
+    const digests = await inSettings(session, began + readingMs(), () => digest(session, kind, lines, few));
     if (digests instanceof Error) found.left.push({ kind, why: 'refused' });
     else found.digests.push(...digests);
   }
