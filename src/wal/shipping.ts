@@ -79,7 +79,7 @@ export class Shipping {
    * Stores new history files, at most {@link BATCH} complete segments, and the new part of the open segment.
    *
    * @param alive called for each sign of progress
-   * @throws the errors of the destination; LOCKED; WAL_DIVERGED; WAL_GAP for files that `pg_receivewal` does not write
+   * @throws the errors of the destination; LOCKED; WAL_DIVERGED; CLOCK_JUMPED; WAL_GAP for files of nobody's size
    */
   async ship(state: SlotState, signal: AbortSignal, alive = () => {}): Promise<Shipped> {
     const { directory, segmentSize, writer } = this.options;
