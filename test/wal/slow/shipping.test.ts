@@ -230,8 +230,8 @@ test('a clock that goes back is refused, also across a restart, and a small corr
   await shipping.ship(state(2, 0, '2026-11-20T03:00:00.000Z'), signal);
   await shipping.ship(state(2, 100, '2026-11-20T02:59:55.000Z'), signal);
   const back = state(2, 200, '2026-11-20T02:59:00.000Z');
-  await expect(shipping.ship(back, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
-  await expect((await open()).ship(back, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
+  await expect(shipping.ship(back, signal)).rejects.toMatchObject({ code: 'CLOCK_JUMPED' });
+  await expect((await open()).ship(back, signal)).rejects.toMatchObject({ code: 'CLOCK_JUMPED' });
 });
 
 test('the position of one timeline dates no segment of another one', async () => {
