@@ -51,6 +51,8 @@ interface Shipped {
   tail?: Tail;
   /** since when the present history of the server is written, ISO time; undefined for the first one */
   since?: string;
+  /** number of the first page of that history */
+  era: number;
 }
 
 /** Stores received WAL in the repository, and removes it from the spool. */
@@ -110,6 +112,7 @@ export class Shipping {
       ...(writer.end ? { logged: writer.end } : {}),
       ...(this.tails.tail ? { tail: this.tails.tail } : {}),
       ...(writer.since === undefined ? {} : { since: writer.since }),
+      era: writer.era,
     };
   }
 

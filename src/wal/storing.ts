@@ -74,7 +74,8 @@ export class Storing {
       // Newer WAL follows without a gap, or its gap is noted. A later gap has another reason.
       if (shipped?.stored !== undefined && shipped.stored > connected.begun) onCaughtUp(shipping);
       if (shipped?.stored !== undefined && !shipped.more) {
-        const end = { systemId, timeline: state.timeline, stored: shipped.stored, since: shipped.since };
+        const { since, era } = shipped;
+        const end = { systemId, timeline: state.timeline, stored: shipped.stored, since, era };
         await this.watched((read) => bases.provide(end, { read, make: whole }), signal);
       }
       if (!shipped) await sleep(Math.min(PAUSE_MS, intervalMs), undefined, { signal });

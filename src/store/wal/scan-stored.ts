@@ -44,7 +44,7 @@ export async function recordAround(stored: StoredHistoryOf, position: bigint): P
 }
 
 /** A span of the WAL: `from` counts, `to` does not. */
-interface Span {
+export interface Span {
   from: bigint;
   to: bigint;
 }
@@ -61,11 +61,13 @@ interface Match<T> {
  * {@link recordAround}.
  *
  * @param match returns undefined for a record that does not match
+ * @param onRead called with the position back to which no record matches
  */
 export async function findLast<T>(
   stored: StoredHistoryOf,
   { from, to }: Span,
   match: (record: WalRecord) => T | undefined,
+  onRead?: (position: bigint) => void,
 ): Promise<Match<T>> {
   const { segmentSize } = stored.log.wal;
   const result: Match<T> = { records: 0 };
@@ -85,6 +87,7 @@ export async function findLast<T>(
     scanner.add(next);
     scanner.end();
     if (result.found) return result;
+    onRead?.(startOf(number, segmentSize));
     next = first;
   }
   return result;

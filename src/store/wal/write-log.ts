@@ -114,6 +114,11 @@ export class WalWriter {
     return this.page.era?.since;
   }
 
+  /** The number of the first page of the present history of the server. */
+  get era(): number {
+    return this.page.era?.page ?? 1;
+  }
+
   /** The open segment, as the log lists it. */
   get open(): WalPage['open'] {
     return this.page.open;

@@ -25,6 +25,14 @@ interface Storing {
   reached?: (number: number) => string;
 }
 
+interface BaseOptions {
+  timeline?: number;
+  system?: string;
+  status?: 'ok' | 'failed';
+  /** number of the first page of the history of its WAL */
+  era?: number;
+}
+
 /** A repository in memory with WAL of one source. */
 export class WalBench {
   readonly objects = new Map<string, string>();
@@ -83,10 +91,10 @@ export class WalBench {
   }
 
   /** Returns a snapshot with a base backup that begins and ends in a segment. */
-  base(number: number, { timeline = 1, system = SYSTEM, status = 'ok' } = {}): Manifest {
+  base(number: number, { timeline = 1, system = SYSTEM, status = 'ok', era }: BaseOptions = {}): Manifest {
     const times = { startTime: this.at, stopTime: this.at };
     const place = {
-      ...{ systemId: system, timeline },
+      ...{ systemId: system, timeline, ...(era === undefined ? {} : { era }) },
       startLsn: formatLsn(startOf(number, SIZE) + 40n),
       stopLsn: formatLsn(startOf(number, SIZE) + 4096n),
     };

@@ -18,18 +18,23 @@ interface Written {
 /** Writes WAL as Postgres does: pages with headers, and records that continue on the next page. */
 export class WalBytes {
   private readonly first: number;
+  private readonly magic: number;
   private readonly chunks: Buffer[] = [];
   private position: bigint;
 
-  /** @param first number of the first segment */
-  constructor(first: number) {
+  /**
+   * @param first number of the first segment
+   * @param magic of the pages, see XLOG_PAGE_MAGIC
+   */
+  constructor(first: number, magic = 0xd116) {
     this.first = first;
+    this.magic = magic;
     this.position = startOf(first, SIZE);
   }
 
   /** Returns WAL that goes on in another way from here on. */
   fork(): WalBytes {
-    const other = new WalBytes(this.first);
+    const other = new WalBytes(this.first, this.magic);
     other.write(Buffer.concat(this.chunks));
     return other;
   }
@@ -78,7 +83,7 @@ export class WalBytes {
   private header(remaining: number): void {
     const isLong = this.position % SEGMENT === 0n;
     const header = Buffer.alloc(isLong ? 40 : 24);
-    header.writeUInt16LE(0xd116, 0);
+    header.writeUInt16LE(this.magic, 0);
     header.writeUInt16LE((remaining > 0 ? 1 : 0) | (isLong ? 2 : 0), 2);
     header.writeBigUInt64LE(this.position, 8);
     header.writeUInt32LE(remaining, 16);

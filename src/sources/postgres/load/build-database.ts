@@ -79,6 +79,8 @@ export interface BuiltDatabase extends PlannedLoad {
   compared: Compared;
   /** large tables that are empty although the dump has rows of them, in words */
   lost: string[];
+  /** see `fillDatabase` */
+  unreachable: string[];
   /** content to compute again under the final name */
   dependents: NameDependent[];
   /** objects that were left out, with `skipFailed` */
@@ -139,7 +141,9 @@ async function build(
   options: LoadOptions,
   control: Session,
   { recorded, working, missingRoles }: Pick<BuiltDatabase, 'recorded' | 'working'> & { missingRoles: string[] },
-): Promise<Pick<BuiltDatabase, 'compared' | 'lost' | 'dependents' | 'skipped' | 'analyseMs' | 'warnings'>> {
+): Promise<
+  Pick<BuiltDatabase, 'compared' | 'lost' | 'unreachable' | 'dependents' | 'skipped' | 'analyseMs' | 'warnings'>
+> {
   const { signal } = options;
   options.step(`restoring ${recorded.name} alongside, as ${working}`);
   const spaces = await prepareTablespaces(control, recorded, options.tree);
@@ -152,7 +156,7 @@ async function build(
     options.progress({ phase: `restoring ${recorded.name}`, done: bytes, total: recorded.size });
   const moveObjects = async () => (spaces.complete ? [] : within(options, working, spaces.move));
   const filling = { ...options, grown, tablespaces: spaces.complete, missingRoles, moveObjects };
-  const { allowance, skipped, warnings } = await fillDatabase(filling, recorded, working).catch(
+  const { allowance, skipped, unreachable, warnings } = await fillDatabase(filling, recorded, working).catch(
     async (error: unknown) => {
       if (!(error instanceof TangledError)) throw error;
       options.step('objects failed: restoring again with one worker, to find out which');
@@ -184,6 +188,7 @@ async function build(
   return {
     compared,
     lost: held.map((table) => emptyText(table, true)),
+    unreachable,
     dependents,
     skipped,
     analyseMs: analysed.ms,

@@ -8,6 +8,7 @@ import { countDifferences, type ObjectCounts, readObjectCounts } from '../facts/
 import { uncountedText } from '../facts/uncounted.ts';
 import type { Session } from '../server/session.ts';
 import { serverWords } from '../server/sql-state.ts';
+import { ownSearchPath } from './lead-functions.ts';
 
 /** The extent of a comparison. */
 export interface Compared {
@@ -122,7 +123,8 @@ async function compareTables(
   const whole = (table: TableFacts) => !lacking?.has(tableKey(table)) && !moving.has(tableKey(table));
   const uncounted = present.filter((table) => !table.exact && whole(table));
   await session.run('BEGIN READ ONLY');
-  const refused = await countRows(session, exact);
+  // The working database gets its settings later.
+  const refused = await countRows(session, exact, { searchPath: ownSearchPath(recorded) });
   await session.run('ROLLBACK');
   why.push(...refused.map(({ error }) => `that the server refuses to count now (${serverWords(error)})`));
   const counted = restored.map(({ schema, name, rows, exact }, i) => {
