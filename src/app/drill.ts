@@ -35,7 +35,7 @@ export function reportUnbegunDrill(environment: Environment, cause: unknown): Pr
   return reportUnbegun(drillDepsOf(environment), cause);
 }
 
-/** Returns the planned sources of which no drill has come to an end of its own since a time. */
+/** Returns the planned sources whose drills have ended early, see {@link overdueTurns}. */
 export async function overdueDrills({ plan, state }: Environment, since: Date): Promise<string[]> {
   const { sources } = await plan();
   const names = sources.map(({ name }) => name);

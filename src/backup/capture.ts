@@ -17,6 +17,7 @@ import type { Manifest } from '../store/objects/manifest.ts';
 import { objectsOfSource } from '../store/repository/source-objects.ts';
 import type { PreviousTree, StoreJob } from '../trees/job.ts';
 import type { TreeStore } from '../trees/runner.ts';
+import { watchHistory } from './base-history.ts';
 import type { Capturer, RunContext } from './context.ts';
 import { type Captured, failedOutcome, type StoredSource, storedOutcome } from './outcome.ts';
 import { factsReader, previousTree } from './previous-tree.ts';
@@ -54,6 +55,8 @@ interface Task {
   /** warnings that are known before it begins */
   warnings: readonly string[];
   progress(update: Omit<Progress, 'source'>): void;
+  /** of a base backup: see {@link watchHistory} */
+  eraOf?(systemId: string): Promise<number | undefined>;
 }
 
 class SourceCapturer implements Capturer {
@@ -108,6 +111,7 @@ class SourceCapturer implements Capturer {
     try {
       const source = deps.makeSource(planned, context);
       await mkdir(spool, { mode: 0o700 });
+      if (planned.kind === 'base') task.eraOf = await watchHistory(context, planned.server);
       return await source.capture({ runId: run.id, spool, log, signal, progress }, (tree) => this.store(task, tree));
     } finally {
       // The index is needed until the commit, the rest of the spool is not.
@@ -126,6 +130,8 @@ class SourceCapturer implements Capturer {
     const known = this.knownFor(name, previous.renewed);
     const stored = await this.storeTree(task, captured, { indexPath, previous: previous.tree, known });
     await captured.tar?.check(indexPath);
+    const era = captured.base && (await task.eraOf?.(captured.base.systemId));
+    if (captured.base && era !== undefined) captured.base = { ...captured.base, era };
     await this.refuseEmpty(task.planned, stored);
     stored.warnings.push(...(await this.findAside(task.planned, stored.areas ?? captured.areas)));
     const record = async (key: string) => journal.record({ type: 'object', key });

@@ -122,7 +122,10 @@ export interface KnownByRun extends Pick<KnownContentsRef, 'table' | 'of' | 'pac
    * absent: unknown
    */
   use?: ReadonlyMap<string, number>;
-  /** the last index of a source as a plain local file, by the hash of the index, or why it could not be fetched */
+  /**
+   * the last index of a source as a plain local file, by the hash of the index, or why nobody can read it; absent:
+   * cached, or not fetched because of an outage
+   */
   indexes: ReadonlyMap<string, string | Error>;
   /**
    * Adds the contents of an index that the run has committed.

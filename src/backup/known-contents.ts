@@ -1,6 +1,6 @@
 import { rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo, toLifeboatError } from '../base/errors.ts';
+import { errorInfo, hasCode } from '../base/errors.ts';
 import { lastStoredOf } from '../run/history.ts';
 import type { State } from '../run/state.ts';
 import { mayBeRenewed, type RenewalRule } from '../store/content/repack.ts';
@@ -100,7 +100,10 @@ async function packsToMeasure(
   return ids;
 }
 
-/** Fetches the last indexes that are not cached, which the run compares its trees with. */
+/**
+ * Fetches the last indexes that are not cached, which the run compares its trees with. One that only an outage keeps
+ * from being fetched is not in the result.
+ */
 async function fetchIndexes(
   { state, context: { repository, signal }, directory }: Given,
   last: ReadonlyMap<string, ManifestSource>,
@@ -110,12 +113,14 @@ async function fetchIndexes(
     const { index } = entry;
     if (!index || indexes.has(index.sha256) || (await state.cachedIndex(source, index.sha256))) continue;
     const file = path.join(directory, `${source}.ndjson`);
-    const fetched = await repository.fetchIndex(withKeyId(index, entry), file, signal).then(
-      () => file,
-      (error: unknown) => toLifeboatError(error),
-    );
-    signal.throwIfAborted();
-    indexes.set(index.sha256, fetched);
+    try {
+      await repository.fetchIndex(withKeyId(index, entry), file, signal);
+      indexes.set(index.sha256, file);
+    } catch (error) {
+      signal.throwIfAborted();
+      // After a brief outage, the source itself can fetch it.
+      if (isDamage(error) || hasCode(error, 'KEY_MISSING', 'KEY_WRONG')) indexes.set(index.sha256, error);
+    }
   }
   return indexes;
 }

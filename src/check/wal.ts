@@ -3,7 +3,7 @@ import { errorInfo } from '../base/errors.ts';
 import { baseName } from '../plan/postgres.ts';
 import type { Manifest, ObjectRef } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import { neededWal } from '../store/wal/needed.ts';
+import { isOfUse, neededWal } from '../store/wal/needed.ts';
 import { walPrefix } from '../store/wal/page.ts';
 import { readWalLogs } from '../store/wal/read-log.ts';
 import { basesOf, serversOf } from '../store/wal/recoverable.ts';
@@ -37,6 +37,7 @@ export async function walToCheck(
     if (lost) found.problems.push({ key: `${prefix}log`, error: errorInfo(lost) });
     for (const log of logs) {
       found.objects.push(...neededWal(log, bases, false).objects);
+      if (!isOfUse(log, logs, bases)) continue;
       const key = `${walPrefix(log.place)}${log.place.systemId}/log`;
       found.problems.push(...log.problems.map((error) => ({ key, error: errorInfo(error) })));
     }

@@ -5,8 +5,9 @@ import type { State } from '../run/state.ts';
 import { watched } from '../run/watchdog.ts';
 import type { ObjectRef } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import { parseLsn, segmentAt } from '../store/wal/names.ts';
+import { currentLog, firstNeeded } from '../store/wal/needed.ts';
 import { incompleteOf, pageKey, type WalPage, walPrefix } from '../store/wal/page.ts';
+import { readWalLogs } from '../store/wal/read-log.ts';
 import { basesOf, serversOf } from '../store/wal/recoverable.ts';
 import type { CopiedWal, ReceiverMemory } from '../wal/receiver-state.ts';
 import type { CopyPlace } from './context.ts';
@@ -77,7 +78,7 @@ interface Waiting {
 interface Copied {
   /** keys of a page and of what it lists */
   there: Map<string, number | undefined>;
-  /** by the id of a server, the number of the first segment that a base backup needs */
+  /** by history of a server, the number of the first segment that a base backup needs; a later history is not in it */
   first: ReadonlyMap<string, number>;
 }
 
@@ -167,11 +168,11 @@ class Line {
       const from = await deps.main();
       this.opened ??= await place.open(from, { create: false, signal });
       const copying: WalCopying = { from, to: this.opened, report: { objects: 0, bytes: 0 }, signal, alive };
-      one.copy ??= await lookAt(copying, source, pages);
+      one.copy ??= await lookAt(copying, source);
       if (!one.copy) return undefined;
       const { there, first } = one.copy;
       for (const page of pages) {
-        const error = await copyPage(copying, page, { there, first: page.era ? 0 : (first.get(page.systemId) ?? 0) });
+        const error = await copyPage(copying, page, { there, first: first.get(historyOf(page)) ?? 0 });
         // The writer has replaced a part or the page meanwhile, and notes the next revision.
         if (error && hasCode(error, 'OBJECT_MISSING') && one.pages.get(idOf(page)) !== page) continue;
         if (error) return error;
@@ -213,6 +214,7 @@ class Line {
 }
 
 const idOf = ({ systemId, page }: WalPage) => `${systemId}/${page}`;
+const historyOf = ({ systemId, era }: WalPage) => `${systemId}/${era?.page ?? 1}`;
 
 /**
  * Brings a copy the WAL that its base backups need, and returns what it has then. Returns
@@ -220,8 +222,8 @@ const idOf = ({ systemId, page }: WalPage) => `${systemId}/${page}`;
  *
  * @throws why something was not copied
  */
-async function lookAt(copying: WalCopying, source: string, pages: readonly WalPage[]): Promise<Copied | undefined> {
-  const { to, signal } = copying;
+async function lookAt(copying: WalCopying, source: string): Promise<Copied | undefined> {
+  const { from, to, signal } = copying;
   const { snapshots } = await to.snapshots(signal);
   const manifests = snapshots.map(({ manifest }) => manifest);
   if (!serversOf(manifests).includes(source)) return undefined;
@@ -230,11 +232,13 @@ async function lookAt(copying: WalCopying, source: string, pages: readonly WalPa
   const there = new Map<string, number | undefined>();
   const place = { project: to.project, source };
   for await (const { key, size } of to.destination.list(walPrefix(place), { signal })) there.set(key, size);
-  const starts = Map.groupBy(basesOf(manifests, baseName(source)), ({ systemId }) => systemId);
+  const bases = basesOf(manifests, baseName(source));
+  const logs = await readWalLogs(from, source, signal);
+  const current = currentLog(logs);
   const first = new Map(
-    pages.flatMap(({ systemId, segmentSize }): [string, number][] => {
-      const numbers = (starts.get(systemId) ?? []).map(({ startLsn }) => segmentAt(parseLsn(startLsn), segmentSize));
-      return numbers.length === 0 ? [] : [[systemId, Math.min(...numbers)]];
+    logs.map((log) => {
+      const { systemId, era } = log.wal;
+      return [`${systemId}/${era}`, firstNeeded(log, bases, log === current)];
     }),
   );
   return { there, first };

@@ -12,7 +12,7 @@ export interface DrillingDeps {
   drill(signal: AbortSignal): Promise<DrillReport>;
   /** Reports a drill that could not begin like one that failed. */
   reportUnbegun(cause: unknown): Promise<void>;
-  /** Returns the planned sources of which no drill has come to an end of its own since a time. */
+  /** Returns the planned sources whose drills have all ended early since before a time. Without a drill, none has. */
   overdue(since: Date): Promise<string[]>;
   /** Returns when the last run that stored a snapshot ended. */
   stored(): Promise<Date | undefined>;
@@ -62,8 +62,8 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
  */
 export async function runDueDrill(deps: DueDeps, until: AbortSignal, nextBackup: Date): Promise<void> {
   const { drills, log, now, served } = deps;
-  const times = await served.read();
   if (drills.settings.mode === 'off') return;
+  const times = timesFor(drills.settings.mode, await served.read());
   if (times[KEY] === undefined) return served.write({ ...times, [KEY]: now().toISOString() });
   const scheduled = await isScheduled(deps, new Date(times[COVERED] ?? times[KEY]));
   if (!scheduled && !isAgain(deps, times)) return;
@@ -104,6 +104,12 @@ async function tooOften({ drills, zone, now }: DueDeps): Promise<LifeboatError |
   return new LifeboatError('DRILL_FAILED', what, {
     hint: 'Leave more time between backups, or run `lifeboat drill` with these names at a quiet time.',
   });
+}
+
+/** Returns the times that count in a mode. What another mode has left behind must not make a drill due. */
+function timesFor(mode: DrillSettings['mode'], all: Readonly<Record<string, string>>): Record<string, string> {
+  const { [COVERED]: covered, ...times } = all;
+  return mode === 'every' && covered !== undefined ? { ...times, [COVERED]: covered } : times;
 }
 
 function isAgain({ now }: DueDeps, { [AGAIN]: again, [BEGUN]: begun }: Readonly<Record<string, string>>): boolean {

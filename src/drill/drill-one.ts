@@ -16,6 +16,7 @@ import { readPacks } from '../store/repository/pack-lists.ts';
 import { missingDatabases } from '../store/repository/stored-databases.ts';
 import { requireKeys } from '../store/seal/encryption.ts';
 import { equal } from './checks/check.ts';
+import { withoutExplained } from './checks/explained.ts';
 import type { Wanted } from './choose.ts';
 import type { DrillDeps, DrillRequest, Part } from './context.ts';
 import type { Places } from './places.ts';
@@ -51,14 +52,21 @@ interface Asked extends Wanted {
  * the result. Rejects only if the program is wrong.
  */
 export async function drillOne(deps: DrillDeps, request: DrillRequest, run: Run, asked: Asked): Promise<DrillResult> {
-  const note = (what: Parameters<typeof saveTurn>[2]['what']) =>
-    saveTurn(deps.state.directory, asked.source, { what, now: deps.now() }).catch((error: unknown) =>
-      deps.log.warn('the turns of drills cannot be remembered', { ...errorInfo(error) }),
-    );
-  await note('begun');
+  await noteTurn(deps, asked.source, 'begun');
   const result = await drillSomewhere(deps, request, run, asked);
-  await note(result.status === 'interrupted' ? 'interrupted' : 'done');
+  await noteTurn(deps, asked.source, result.status === 'interrupted' ? 'interrupted' : 'done');
   return result;
+}
+
+/** Remembers the turn of a source, see {@link saveTurn}. Without that memory, a drill goes on. */
+export async function noteTurn(
+  { state, log, now }: Pick<DrillDeps, 'state' | 'log' | 'now'>,
+  source: string,
+  what: Parameters<typeof saveTurn>[2]['what'],
+): Promise<void> {
+  await saveTurn(state.directory, source, { what, now: now() }).catch((error: unknown) =>
+    log.warn('the turns of drills cannot be remembered', { ...errorInfo(error) }),
+  );
 }
 
 async function drillSomewhere(deps: DrillDeps, request: DrillRequest, run: Run, asked: Asked): Promise<DrillResult> {
@@ -109,8 +117,8 @@ async function drillHere(deps: DrillDeps, request: DrillRequest, run: Run, asked
   } catch (thrown) {
     const error = run.signal.aborted ? thrown : await run.places.judge(thrown);
     // What fails during an outage, or in a server with too little memory, says nothing about the snapshot.
-    const saysNothing = error !== thrown || hasCode(error, 'HELPER_FAILED');
-    if (saysNothing) result.checks = result.checks.filter((check) => check.result !== 'failed');
+    const outage = error !== thrown ? 'place' : hasCode(error, 'HELPER_FAILED') ? 'helper' : undefined;
+    if (outage) result.checks = withoutExplained(result.checks, outage);
     Object.assign(result, failureOf(run, error));
     if (result.status === 'failed' && hasCode(error, 'HELPER_FAILED')) {
       result.status = 'unproven';

@@ -12,7 +12,7 @@ import type { Repository } from '../store/repository/repository.ts';
 import { choose, refuseContradiction, type Wanted } from './choose.ts';
 import { conclude } from './conclude.ts';
 import type { DrillDeps, DrillRequest } from './context.ts';
-import { drillOne, kindOf, type Run } from './drill-one.ts';
+import { drillOne, kindOf, noteTurn, type Run } from './drill-one.ts';
 import { judgeTargets } from './judge-targets.ts';
 import { Places } from './places.ts';
 import { askedOf, earlierDrills, unreached } from './record.ts';
@@ -53,15 +53,12 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
     const { sources } = plan;
     const run: Run = { id, startedAt, journal, places, plan: sources, earlier, signal, until: limit.until, unproven };
     try {
-      if (request.stack)
-        await drillStack(sharingMemory(deps, wanted, sources), request, run, {
-          wanted,
-          tests: smokeTests(plan),
-          results,
-        });
+      if (request.stack) await drillStack(deps, request, run, { wanted, tests: smokeTests(plan), results });
       else for (const one of wanted) if (!signal.aborted) results.push(await drillOne(deps, request, run, one));
       const names = wanted.map(({ source }) => source);
-      results.push(...unreached(names, results, run));
+      const missed = unreached(names, results, run);
+      for (const { source } of missed) await noteTurn(deps, source, 'missed');
+      results.push(...missed);
     } finally {
       limit.clear();
       await deps.clear(path.join(deps.spool, id), id);
@@ -123,6 +120,8 @@ async function drillStack(
     results,
   }: { wanted: readonly Wanted[]; tests: ReturnType<typeof smokeTests>; results: DrillResult[] },
 ): Promise<void> {
+  // A smoke test starts a whole application, which needs what it needs, however many servers there are.
+  const shared = sharingMemory(deps, wanted, run.plan);
   const ups: Up[] = [];
   let isTested = false;
   const testAll = async () => {
@@ -145,7 +144,7 @@ async function drillStack(
     if (one === undefined) return testAll();
     const planned = run.plan.find(({ name }) => name === one.source);
     results.push(
-      await drillOne(deps, request, run, {
+      await drillOne(shared, request, run, {
         ...one,
         whileUp: async (data) => {
           if (planned) ups.push({ planned, data });

@@ -98,7 +98,7 @@ export async function drillPoint(
       'the image that the base backup was made with is gone, so the present image of the source is used',
     );
   const recovery = { repository, start, id, journal, directory, limits: limitsOf(deps), image };
-  await checkWal(repository, part, { server, start });
+  await checkWal(repository, part, { server, start }, Math.random());
   const begin = performance.now();
   const { server: recovering, ...recovered } = await step(part, 'recovering the server', () =>
     recoverInto({ agent, treeStore, log }, { ...aim, source: server, signal, say }, recovery),

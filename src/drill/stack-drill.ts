@@ -6,6 +6,7 @@ import { HELPER_KINDS, kindSpec } from '../docker/helper-kinds.ts';
 import type { Hook, HookService, Plan, PlannedSource } from '../plan/model.ts';
 import type { DrillCheck, DrillResult } from '../report/drill-report.ts';
 import { plural } from '../report/format.ts';
+import { isKilledForMemory } from '../restore/point/server-programs.ts';
 import type { Journal } from '../run/journal.ts';
 import { hidingSecrets } from './app-secrets.ts';
 import { type DrillDeps, limitsOf, type RestoredData } from './context.ts';
@@ -70,10 +71,14 @@ export async function runSmokeTests(deps: DrillDeps, tests: readonly Smoke[], ru
   for (const test of tests) {
     run.say(`  running lifeboat.drill.health of ${test.containerName}`);
     const begin = performance.now();
-    result.checks.push(await runOne(deps, test, run));
+    const check = await runOne(deps, test, run);
+    result.checks.push(check);
+    if (check.result === 'skipped') run.unproven.push(`${check.name} of ${test.service}: ${check.detail}`);
     result.steps.push({ name: `health of ${test.service}`, durationMs: Math.round(performance.now() - begin) });
   }
-  if (result.checks.some((check) => check.result === 'failed')) result.status = 'failed';
+  const has = (one: DrillCheck['result']) => result.checks.some((check) => check.result === one);
+  if (has('failed')) result.status = 'failed';
+  else if (has('skipped')) result.status = 'unproven';
   else if (tests.length > 0) result.summary = `${plural(tests.length, 'smoke test')} passed`;
   return result;
 }
@@ -95,6 +100,8 @@ async function runOne(deps: DrillDeps, test: Smoke, run: Run): Promise<DrillChec
     return { ...name, result: 'ok' };
   } catch (error) {
     run.signal.throwIfAborted();
+    const short = await withoutMemory(deps, test, run, helper);
+    if (short !== undefined) return { ...name, result: 'skipped', detail: short };
     const { message, cause } = errorInfo(error);
     const detail = limit.aborted
       ? 'it took longer than 10 minutes'
@@ -105,6 +112,21 @@ async function runOne(deps: DrillDeps, test: Smoke, run: Run): Promise<DrillChec
   } finally {
     await helper?.remove();
   }
+}
+
+/** Says which container of a failed test had too little memory, which says nothing about the restored data. */
+async function withoutMemory(
+  { engine, agent }: DrillDeps,
+  test: Smoke,
+  { ups }: Run,
+  helper: Helper | undefined,
+): Promise<string | undefined> {
+  if (!helper) return undefined;
+  if (await isKilledForMemory(engine, helper.id))
+    return 'the application needs more memory than LIFEBOAT_DRILL_MEMORY allows';
+  const data = serverFor(test, ups)?.data;
+  if (data?.kind !== 'server' || !(await isKilledForMemory(agent.engine, data.container))) return undefined;
+  return 'the restored server needs more memory than its share of LIFEBOAT_DRILL_MEMORY';
 }
 
 function userOf(user: string): { user?: string } {

@@ -12,6 +12,8 @@ const turn = z.object({
   done: z.iso.datetime(),
   /** its drill has begun, and did not end: the agent died meanwhile */
   begun: z.literal(true).optional(),
+  /** the first drill since then that did not come to an end of the source, ISO time; absent if there was none */
+  early: z.iso.datetime().optional(),
 });
 const file = z.record(z.string(), turn);
 
@@ -36,8 +38,12 @@ export async function inTurn<T extends { source: string }>(directory: string, al
   return all.toSorted((a, b) => (place(a) < place(b) ? -1 : place(a) > place(b) ? 1 : 0));
 }
 
+/** the last turn of a source that never had one: it comes first */
+const NEVER = new Date(0).toISOString();
+
 /**
- * Notes that the drill of a source begins, is interrupted, or has come to an end of its own.
+ * Notes that the drill of a source begins, is interrupted, or has come to an end of its own; `missed`: the drill ended
+ * before it came to the source.
  *
  * @param directory of the state
  * @throws SPOOL_FULL
@@ -45,16 +51,20 @@ export async function inTurn<T extends { source: string }>(directory: string, al
 export async function saveTurn(
   directory: string,
   source: string,
-  { what, now }: { what: 'begun' | 'interrupted' | 'done'; now: Date },
+  { what, now }: { what: 'begun' | 'interrupted' | 'missed' | 'done'; now: Date },
 ): Promise<void> {
   const turns = await read(directory);
   const at = now.toISOString();
-  const done = what === 'done' ? at : (turns[source]?.done ?? at);
-  await writeJson(fileIn(directory), { ...turns, [source]: { done, ...(what === 'begun' ? { begun: true } : {}) } });
+  const before = turns[source];
+  const early = before?.early ?? at;
+  const first = before?.done ?? (what === 'missed' ? NEVER : at);
+  const isBegun = what === 'begun' || (what === 'missed' && before?.begun);
+  const next = what === 'done' ? { done: at } : { done: first, early, ...(isBegun ? { begun: true } : {}) };
+  await writeJson(fileIn(directory), { ...turns, [source]: next });
 }
 
 /**
- * Returns the sources whose last turn was before a time.
+ * Returns the sources whose drills have ended early since before a time, all of them. Without a drill, there is none.
  *
  * @param directory of the state
  * @param names of the sources that should have turns
@@ -62,7 +72,7 @@ export async function saveTurn(
 export async function overdueTurns(directory: string, names: readonly string[], before: Date): Promise<string[]> {
   const turns = await read(directory);
   return names.filter((name) => {
-    const { done } = turns[name] ?? {};
-    return done !== undefined && new Date(done) < before;
+    const { early } = turns[name] ?? {};
+    return early !== undefined && new Date(early) < before;
   });
 }

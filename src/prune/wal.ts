@@ -1,7 +1,7 @@
 import type { ObjectInfo } from '../destinations/destination.ts';
 import { baseName } from '../plan/postgres.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
-import { currentLog, neededWal } from '../store/wal/needed.ts';
+import { currentLog, isOfUse, neededWal } from '../store/wal/needed.ts';
 import { isWalObject } from '../store/wal/page.ts';
 import { readWalLogs, type WalLog, type WalRepository } from '../store/wal/read-log.ts';
 import { basesOf } from '../store/wal/recoverable.ts';
@@ -9,9 +9,9 @@ import type { Base } from '../store/wal/windows.ts';
 
 /**
  * Lists the stored WAL that no base backup needs: segments before the first one that the oldest remaining base backup
- * reads, the pages that list only such segments, and objects that no page names. A server whose log cannot be read
- * completely keeps everything, and so does the present server of a source while it has no base backup. History files
- * and the newest page always stay.
+ * reads, the pages that list only such segments, and objects that no page names. A server keeps everything if a base
+ * backup needs a log of it that cannot be read completely, and so does the present server of a source while it has no
+ * base backup. History files and the newest page always stay.
  *
  * @param manifests the snapshots that remain
  */
@@ -36,8 +36,8 @@ export async function* listUnneededWal(
     const whole: string[] = [];
     const current = currentLog(logs);
     for (const log of logs) {
-      if (log.problems.length > 0 || !log.last || needsUnsigned(log, bases))
-        whole.push(`${prefix}${source}/${log.place.systemId}/`);
+      const isUnread = isOfUse(log, logs, bases) && (log.problems.length > 0 || !log.last);
+      if (isUnread || needsUnsigned(log, bases)) whole.push(`${prefix}${source}/${log.place.systemId}/`);
       const { objects, pages, open } = neededWal(log, bases, log === current);
       for (const key of [...pages, ...[...objects, ...open].map((one) => one.key)]) needed.add(key);
     }

@@ -19,14 +19,35 @@ export async function forget(files: readonly string[]): Promise<void> {
   for (const file of files) await rm(file, { force: true });
 }
 
-/** Replaces a JSON file, which is on the disk when this resolves. @throws SPOOL_FULL */
-export async function writeJson(file: string, value: unknown): Promise<void> {
+/** the writes that are under way, by file */
+const writing = new Map<string, Promise<void>>();
+
+/**
+ * Replaces a JSON file, which is on the disk when this resolves. Writes of one file in a process follow each other:
+ * they share the name of a temporary file, and the last one counts.
+ *
+ * @throws SPOOL_FULL
+ */
+export function writeJson(file: string, value: unknown): Promise<void> {
+  const text = JSON.stringify(value);
+  const before = writing.get(file);
+  const written = before ? before.then(() => replaceFile(file, text)) : replaceFile(file, text);
+  const settled = written
+    .catch(() => undefined)
+    .finally(() => {
+      if (writing.get(file) === settled) writing.delete(file);
+    });
+  writing.set(file, settled);
+  return written;
+}
+
+async function replaceFile(file: string, text: string): Promise<void> {
   await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
   const temporary = `${file}.${process.pid}.tmp`;
   try {
     const handle = await open(temporary, 'w', 0o600);
     try {
-      await handle.writeFile(JSON.stringify(value));
+      await handle.writeFile(text);
       await handle.sync();
     } finally {
       await handle.close();

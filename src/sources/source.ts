@@ -75,6 +75,8 @@ export interface BaseFacts {
   /** ISO times by the server's clock, before the backup began and after it had ended */
   startTime: string;
   stopTime: string;
+  /** number of the first page of the history that the server wrote meanwhile; absent: unknown */
+  era?: number;
 }
 
 /** The context of one capture. */

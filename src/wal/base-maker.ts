@@ -16,8 +16,9 @@ interface WalEnd {
   systemId: string;
   timeline: number;
   stored: bigint;
-  /** see `since` in coverage.ts */
+  /** see `since` and `era` in coverage.ts */
   since?: string | undefined;
+  era?: number | undefined;
 }
 
 /**

@@ -29,6 +29,8 @@ type Outcome = 'dropped' | 'stays' | 'unknown';
  */
 export class LeftSlots {
   private readonly deps: LeftSlotsDeps;
+  /** slots and containers whose server has no such slot */
+  private readonly without = new Set<string>();
 
   constructor(deps: LeftSlotsDeps) {
     this.deps = deps;
@@ -71,8 +73,11 @@ export class LeftSlots {
   private async judge(record: SlotRecord, plan: Plan, signal: AbortSignal): Promise<SlotRecord | undefined> {
     const { deps } = this;
     const info = { source: record.source, slot: record.slot };
-    try {
-      for (const server of await this.serversOf(record, plan)) {
+    const servers = await this.serversOf(record, plan);
+    for (const server of servers) {
+      const key = keyOf(record, server);
+      if (this.without.has(key)) continue;
+      try {
         const outcome = await this.judgeOn(server, record, signal);
         if (outcome === 'dropped') {
           deps.log.info('dropped a replication slot, because its source has no label for it any more', info);
@@ -81,11 +86,18 @@ export class LeftSlots {
         if (outcome === 'stays') return record;
         // The server of the source is there, and has no such slot.
         if (server.containerName === record.server.containerName) return undefined;
+        this.without.add(key);
+      } catch (error) {
+        // Another server may have the slot.
+        deps.log.warn('a replication slot that nobody uses could not be dropped', { ...info, ...errorInfo(error) });
+        if (signal.aborted) return record;
       }
-    } catch (error) {
-      deps.log.warn('a replication slot that nobody uses could not be dropped', { ...info, ...errorInfo(error) });
     }
-    return record;
+    const isSearched = servers.length > 0 && Object.keys(plan.stopped ?? {}).length === 0;
+    const isNowhere = servers.every((server) => this.without.has(keyOf(record, server)));
+    if (!isSearched || !isNowhere || this.dueIn(record) > 0) return record;
+    deps.log.info('forgot a replication slot: its server is gone, and no other one has it', info);
+    return undefined;
   }
 
   private async judgeOn(server: PostgresSource, record: SlotRecord, signal: AbortSignal): Promise<Outcome> {
@@ -127,6 +139,10 @@ export class LeftSlots {
     if (left.length === 0) return undefined;
     return Math.max(AGAIN_MS, Math.min(...left.map((one) => this.dueIn(one))));
   }
+}
+
+function keyOf({ slot }: SlotRecord, { containerId, containerName }: PostgresSource): string {
+  return JSON.stringify([slot, containerId ?? containerName]);
 }
 
 /** Returns the slots that are left over, as problems for people. */

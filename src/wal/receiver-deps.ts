@@ -1,4 +1,4 @@
-import type { ErrorInfo } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo, hasCode, type LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { BaseSource, PostgresSource } from '../plan/model.ts';
 import type { AlarmTopic } from '../report/alarm.ts';
@@ -29,4 +29,11 @@ export interface ReceiverDeps {
   feed(page: WalPage): void;
   /** Makes a base backup. Resolves to false if that is not possible now, because another run is under way. */
   makeBase(source: BaseSource, signal: AbortSignal): Promise<boolean>;
+}
+
+/** Tells people about an error that a receiver survives. */
+export function tell(deps: Pick<ReceiverDeps, 'log' | 'alarm'>, source: string, error: LifeboatError): void {
+  const info = errorInfo(error);
+  deps.log.warn(error.message, { source, ...info });
+  deps.alarm(hasCode(error, 'WAL_BEHIND') ? 'wal-behind' : 'wal-gap', source, info);
 }

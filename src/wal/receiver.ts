@@ -2,26 +2,22 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { onAbort } from '../base/abort.ts';
-import { errorInfo, hasCode, type LifeboatError } from '../base/errors.ts';
+import { hasCode, type LifeboatError } from '../base/errors.ts';
 import { WAL_RUN } from '../docker/helper-labels.ts';
 import type { BaseSource } from '../plan/model.ts';
 import { serverOf } from '../plan/postgres.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
-import {
-  type ReplicationFacts,
-  readReplicationFacts,
-  replicationProblem,
-  tryReplication,
-} from '../sources/postgres/wal/replication.ts';
-import { readSlot, receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
+import { replicationProblem, tryReplication } from '../sources/postgres/wal/replication.ts';
+import { receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
 import type { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
 import { leaveAll, leaveTimeline } from './leave-received.ts';
-import { Lookout, nextTo, type Watched } from './lookout.ts';
+import { Lookout, nextTo } from './lookout.ts';
 import { openLog } from './open-log.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
+import { type Reached, reach } from './reach.ts';
 import { empty, removeUnfilled } from './received-files.ts';
-import type { ReceiverDeps } from './receiver-deps.ts';
+import { type ReceiverDeps, tell } from './receiver-deps.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
 import { Progress } from './slot-watch.ts';
@@ -32,15 +28,6 @@ import { Waiting } from './waiting.ts';
 /** Pauses between attempts to receive, milliseconds. */
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
-
-/** A server that was reached. */
-interface Reached extends Watched {
-  facts: ReplicationFacts;
-  /** id of the agent's memory */
-  home: string;
-  /** the slot when the connection was made */
-  before: SlotState;
-}
 
 /** A server whose WAL can be received. */
 type Connected = Reached & Stored;
@@ -58,7 +45,7 @@ export class Receiver {
   /** why WAL is missing, until the gap is recorded */
   private reason: string | undefined;
   private renew = false;
-  /** the server went back to older data */
+  /** why another history begins: the server or its clock went back, or it had tablespaces */
   private diverged: LifeboatError | undefined;
   /** the server has answered in the last attempt */
   private isReached = false;
@@ -91,6 +78,7 @@ export class Receiver {
         this.reason = undefined;
         shipping.expectGap(undefined);
       },
+      onTablespaces: (error) => (this.diverged ??= error),
     });
     const { storing, directory } = this;
     this.waiting = new Waiting({ deps, source: source.server, directory, storing, status });
@@ -106,10 +94,11 @@ export class Receiver {
         await this.receive(signal);
       } catch (error) {
         if (signal.aborted) break;
-        if (hasCode(error, 'WAL_DIVERGED')) this.diverged = error;
+        if (hasCode(error, 'WAL_DIVERGED', 'CLOCK_JUMPED')) this.diverged = error;
         await this.status.failed(error);
         // Of a server that contradicts what is stored, nothing more is.
-        if (!this.isReached && !this.diverged) await this.waiting.storeOnce(signal);
+        if (!this.isReached && (this.diverged?.code ?? 'CLOCK_JUMPED') === 'CLOCK_JUMPED')
+          await this.waiting.storeOnce(signal);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
       await sleep(pause, undefined, { signal }).catch(() => undefined);
@@ -132,7 +121,8 @@ export class Receiver {
     const { promise: reaching, resolve, reject } = Promise.withResolvers<Reached>();
     const work = async (until: AbortSignal) => {
       const session = await tools.session('postgres', until).catch(() => tools.control());
-      const reached = await this.reach({ tools, session, directory: root }, until);
+      const reached = await reach({ ...{ deps, source }, tools, session, directory: root });
+      await this.lookout.check(reached, reached.before, until);
       this.isReached = true;
       resolve(reached);
       await this.work(reached, until, signal);
@@ -148,7 +138,8 @@ export class Receiver {
   private async work(reached: Reached, signal: AbortSignal, whole: AbortSignal): Promise<void> {
     const connected = await this.prepare(reached, signal);
     const { tools, directory, facts } = connected;
-    // From there on, the new slot would make the server keep the WAL that the drop allowed it to remove.
+    // `pg_receivewal` would ask for the WAL after the last received file. The server may have removed it, and would
+    // keep it again from now on.
     if (this.dropped) await leaveAll(connected, signal, this.dropped.slot);
     this.dropped = undefined;
     await leaveTimeline(connected, facts.segmentSize, signal);
@@ -183,24 +174,6 @@ export class Receiver {
     this.renew = true;
   }
 
-  /** Asks the server for what does not need the repository. First its slot, which may be a danger for the server. */
-  private async reach(
-    { tools, session, directory }: Pick<Reached, 'tools' | 'session' | 'directory'>,
-    signal: AbortSignal,
-  ): Promise<Reached> {
-    const { deps, source } = this;
-    const facts = await readReplicationFacts(session);
-    const home = await deps.home();
-    const slot = slotName(home, deps.project, source.server);
-    // A standby does not say where its WAL ends.
-    const standby = facts.inRecovery ? replicationProblem(facts, false) : undefined;
-    if (standby) throw standby;
-    const before = await readSlot(session, slot);
-    const reached = { tools, session, slot, directory, facts, home, before };
-    await this.lookout.check(reached, before, signal);
-    return reached;
-  }
-
   private async prepare(reached: Reached, signal: AbortSignal): Promise<Connected> {
     const { deps, source } = this;
     const { tools, session, facts, slot, home, before, directory } = reached;
@@ -210,6 +183,8 @@ export class Receiver {
     if (problem) throw problem;
     await tryReplication(tools, signal);
     const { systemId, segmentSize } = facts;
+    // First, or a failure after the record would ship the WAL of the former server as that of this one.
+    await this.waiting.leaveFormer(systemId, signal);
     const writer = await this.openLog(reached, signal);
     const shipping = new Shipping({
       ...{ writer, directory, segmentSize, now: deps.now },
@@ -222,38 +197,37 @@ export class Receiver {
     this.renew = false;
     if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
     if (this.reason !== undefined) shipping.expectGap(this.reason);
-    // First, or a failure after the record would ship the WAL of the former server as that of this one.
-    await this.waiting.leaveFormer(systemId, signal);
     await this.status.connected(systemId, slot);
     this.bases.want();
     return Object.assign(reached, { shipping, systemId, segmentSize, begun: before.flushed });
   }
 
   private async openLog({ facts, home, directory, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
-    const { deps, source, status } = this;
-    const options = { deps, source, remembered: status.remembered, raise: (error: LifeboatError) => this.raise(error) };
+    const raise = (error: LifeboatError) => this.raise(error);
+    const options = { ...{ deps: this.deps, source: this.source, raise }, remembered: this.status.remembered };
+    // The clock says nothing about the bytes: what was received before it went back belongs to the former history.
+    if (hasCode(this.diverged, 'CLOCK_JUMPED')) await this.waiting.storeRest(signal);
     const more = { home, before, diverged: this.diverged };
     const writer = await this.storing.watched(() => openLog(options, facts, more), signal);
     if (!this.diverged) return writer;
-    // What was received may be of both histories.
-    await empty(directory);
-    await status.begunAnew();
-    this.renew = true;
+    // Only then, what was received may be of both histories.
+    if (hasCode(this.diverged, 'WAL_DIVERGED')) {
+      await empty(directory);
+      this.renew = true;
+    }
+    await this.status.begunAnew();
     this.diverged = undefined;
     return writer;
   }
 
   /** Tells people about an error that the receiver survives. */
   private raise(error: LifeboatError): void {
-    this.deps.log.warn(error.message, { source: this.source.server, ...errorInfo(error) });
-    const topic = hasCode(error, 'WAL_BEHIND') ? 'wal-behind' : 'wal-gap';
-    this.deps.alarm(topic, this.source.server, errorInfo(error));
+    tell(this.deps, this.source.server, error);
   }
 
   private noteGap(error: LifeboatError): void {
-    const { server } = this.source;
-    this.deps.log.error('WAL is missing; making a new base backup', { source: server, ...errorInfo(error) });
-    this.deps.alarm('wal-gap', server, errorInfo(error));
+    this.deps.log.error('WAL is missing; making a new base backup', { source: this.source.server });
+    this.raise(error);
     this.reason = undefined;
     this.bases.want();
   }

@@ -30,7 +30,7 @@ export class Samples {
    * Notes the position of the server.
    *
    * @param reached the latest time that the stored WAL of its timeline reaches
-   * @throws WAL_DIVERGED if the clock went back: a recovery to a time would stop at the first commit after that time by
+   * @throws CLOCK_JUMPED if the clock went back: a recovery to a time would stop at the first commit after that time by
    * the earlier clock
    */
   add({ inserting, at, timeline }: SlotState, reached: string | undefined): void {
@@ -39,7 +39,7 @@ export class Samples {
     const back = before === undefined ? 0 : Date.parse(before) - Date.parse(at);
     if (back > CLOCK_MS) {
       this.samples = [];
-      throw new LifeboatError('WAL_DIVERGED', `the clock of the server went back from ${before} to ${at}`);
+      throw new LifeboatError('CLOCK_JUMPED', `the clock of the server went back from ${before} to ${at}`);
     }
     const lsn = endOfRecords(inserting, this.segmentSize);
     if (last?.lsn === lsn && last.timeline === timeline) last.at = at;

@@ -51,6 +51,8 @@ interface Shipped {
   tail?: Tail;
   /** since when the present history of the server is written, ISO time; undefined for the first one */
   since?: string;
+  /** number of the first page of that history */
+  era: number;
 }
 
 /** Stores received WAL in the repository, and removes it from the spool. */
@@ -77,7 +79,7 @@ export class Shipping {
    * Stores new history files, at most {@link BATCH} complete segments, and the new part of the open segment.
    *
    * @param alive called for each sign of progress
-   * @throws the errors of the destination; LOCKED; WAL_DIVERGED; WAL_GAP for files that `pg_receivewal` does not write
+   * @throws the errors of the destination; LOCKED; WAL_DIVERGED; CLOCK_JUMPED; WAL_GAP for files of nobody's size
    */
   async ship(state: SlotState, signal: AbortSignal, alive = () => {}): Promise<Shipped> {
     const { directory, segmentSize, writer } = this.options;
@@ -85,6 +87,7 @@ export class Shipping {
     this.refuseOlder(state);
     this.samples.add(state, writer.inventory.reachedOf(state.timeline));
     const files = await listReceived(directory, segmentSize);
+    await this.tails.look();
     await this.shipHistories(files.histories, signal);
     for (const name of files.left.concat(files.partial ?? [])) await this.shipEnd(name, state, signal);
     for (const name of files.complete) await this.tails.prove(name, segmentSize);
@@ -109,6 +112,7 @@ export class Shipping {
       ...(writer.end ? { logged: writer.end } : {}),
       ...(this.tails.tail ? { tail: this.tails.tail } : {}),
       ...(writer.since === undefined ? {} : { since: writer.since }),
+      era: writer.era,
     };
   }
 
@@ -117,6 +121,7 @@ export class Shipping {
     const { directory, segmentSize, writer } = this.options;
     this.alive = alive;
     const files = await listReceived(directory, segmentSize);
+    await this.tails.look();
     await this.shipHistories(files.histories, signal);
     const isStored = (name: string) => writer.inventory.has(name);
     const waiting = files.complete.filter((name) => !isStored(name));

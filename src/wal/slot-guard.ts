@@ -9,6 +9,9 @@ import { isWorthALook, judgeSlot, keptBytes } from './slot-watch.ts';
 /** A measurement of the disk counts for this time, milliseconds. */
 const DISK_MS = 60_000;
 
+/** A slot of another agent counts as left after this time without use, milliseconds: its receiver may come back. */
+const GRACE_MS = 60 * 60_000;
+
 /** A connection to the server whose slot is guarded. */
 interface Guarded {
   tools: Tools;
@@ -24,8 +27,8 @@ export class SlotGuard {
   private readonly alarm: (error: LifeboatError) => void;
   private disk: { at: number; space: DiskSpace | undefined } | undefined;
   private warned = false;
-  /** slots of others that people know of */
-  private readonly others = new Set<string>();
+  /** inactive slots of others: since when they have not moved, by `performance.now()`, and whether people know */
+  private others = new Map<string, { since: number; kept: bigint | undefined; told: boolean }>();
 
   /** @param alarm called once when the WAL becomes too much, again after it was little in between, and for each drop */
   constructor(alarm: (error: LifeboatError) => void) {
@@ -56,24 +59,41 @@ export class SlotGuard {
 
   /**
    * Looks at slots of agents that nobody runs any more, such as one of a project that has another name now. Drops those
-   * that endanger the server.
+   * that endanger the server. A slot counts only once it was never used for an hour: another Lifeboat may be about to
+   * connect.
    */
   async checkOthers({ tools, session, slot }: Guarded, signal: AbortSignal): Promise<void> {
-    for (const other of await otherSlots(session, slot)) {
+    const names = await otherSlots(session, slot);
+    const before = this.others;
+    this.others = new Map();
+    for (const other of names) {
       const state = await readSlot(session, other);
-      const hint = `Nobody uses it. If no other Lifeboat does, run SELECT pg_drop_replication_slot('${other}');`;
-      if (!state.slot || state.slot.active || !isWorthALook(state)) continue;
-      const danger = judgeSlot(state, await this.measure(tools, signal));
-      if (danger?.level === 'drop') {
-        await dropSlot(session, other);
-        this.others.delete(other);
-        const what = `${danger.why}, so Lifeboat dropped the replication slot ${other}, which nobody used`;
-        this.alarm(new LifeboatError('WAL_BEHIND', what));
-      } else if (!this.others.has(other)) {
-        this.others.add(other);
-        const what = `the server keeps ${formatBytes(keptBytes(state))} of WAL for the replication slot ${other}`;
-        this.alarm(new LifeboatError('WAL_BEHIND', what, { hint }));
-      }
+      if (!state.slot || state.slot.active) continue;
+      const { kept } = state.slot;
+      const known = before.get(other);
+      const seen = known && known.kept === kept ? known : { since: performance.now(), kept, told: false };
+      this.others.set(other, seen);
+      if (performance.now() - seen.since >= GRACE_MS && isWorthALook(state))
+        await this.judgeOther(other, { state, seen, session }, await this.measure(tools, signal));
+    }
+  }
+
+  private async judgeOther(
+    other: string,
+    { state, seen, session }: { state: SlotState; seen: { told: boolean }; session: Session },
+    disk: DiskSpace | undefined,
+  ): Promise<void> {
+    const what = `the server keeps ${formatBytes(keptBytes(state))} of WAL for the replication slot ${other}`;
+    const unused = 'Another Lifeboat, if there is one, is not connected';
+    if (judgeSlot(state, disk)?.level === 'drop') {
+      await dropSlot(session, other);
+      this.others.delete(other);
+      const message = `${what}, which nobody used for an hour, so Lifeboat dropped the slot`;
+      this.alarm(new LifeboatError('WAL_BEHIND', message, { hint: `${unused}. It starts over with a new slot.` }));
+    } else if (!seen.told) {
+      seen.told = true;
+      const hint = `${unused}. If no other Lifeboat uses the slot, run SELECT pg_drop_replication_slot('${other}');`;
+      this.alarm(new LifeboatError('WAL_BEHIND', what, { hint }));
     }
   }
 

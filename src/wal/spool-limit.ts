@@ -3,12 +3,14 @@ import path from 'node:path';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
 import { formatBytes } from '../report/format.ts';
 import type { DiskSpace } from '../sources/postgres/facts/disk.ts';
+import { listSegments } from './received-files.ts';
 import { isNearlyFull, SHARE, WORTH, walLimit } from './slot-watch.ts';
 
 /** Limits the WAL that waits in the spool: the server then keeps the rest. */
 
 /**
- * Returns whether the WAL that waits in a directory of the spool is at its limit.
+ * Returns whether the WAL that waits in a directory of the spool is at its limit. The newest file does not count: the
+ * receiver needs it to find its place again, so it stays also when everything is stored.
  *
  * @param part 2: whether it is at half of the limit
  */
@@ -34,9 +36,12 @@ export async function refuseFullSpool(directory: string): Promise<void> {
   );
 }
 
+/** Returns the size of what waits: of all files but the newest segment, complete or not. */
 async function sizeOf(directory: string): Promise<number> {
   let size = 0;
+  const newest = (await listSegments(directory)).sort().at(-1);
   for (const name of await readdir(directory)) {
+    if (name === newest) continue;
     try {
       size += (await lstat(path.join(directory, name))).size;
     } catch (error) {

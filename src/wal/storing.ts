@@ -29,6 +29,8 @@ interface StoringOptions {
   stallTimeoutMs: number;
   /** called when the stored WAL has gone past the position of the server at the connection */
   onCaughtUp(shipping: Shipping): void;
+  /** called when the server has tablespaces, before the end */
+  onTablespaces(error: LifeboatError): void;
 }
 
 /** Stores received WAL for as long as a connection lasts. */
@@ -54,20 +56,26 @@ export class Storing {
    * Ships received WAL until something fails.
    *
    * @param whole ends a base backup, which outlives this connection
-   * @throws LOCKED, WAL_GAP, WAL_DIVERGED; DEST_UNREACHABLE for a destination that hangs; the errors of queries
+   * @throws LOCKED, WAL_GAP, WAL_DIVERGED, CLOCK_JUMPED; PG_REPLICATION once there are tablespaces; DEST_UNREACHABLE
+   *   for a destination that hangs; the errors of queries
    */
   async follow(connected: Stored, signal: AbortSignal, whole: AbortSignal): Promise<void> {
     const { session, slot, shipping, systemId } = connected;
-    const { bases, intervalMs, onCaughtUp } = this.options;
+    const { bases, intervalMs, onCaughtUp, onTablespaces } = this.options;
     for (;;) {
       const state = await readSlot(session, slot);
       // Nobody can recover what follows. The next connection says what to do.
-      if (state.tablespaces) throw new LifeboatError('WAL_DIVERGED', 'the server has tablespaces');
+      if (state.tablespaces) {
+        const error = new LifeboatError('PG_REPLICATION', 'the server has tablespaces');
+        onTablespaces(error);
+        throw error;
+      }
       const shipped = await this.ship(shipping, state, signal);
       // Newer WAL follows without a gap, or its gap is noted. A later gap has another reason.
       if (shipped?.stored !== undefined && shipped.stored > connected.begun) onCaughtUp(shipping);
       if (shipped?.stored !== undefined && !shipped.more) {
-        const end = { systemId, timeline: state.timeline, stored: shipped.stored, since: shipped.since };
+        const { since, era } = shipped;
+        const end = { systemId, timeline: state.timeline, stored: shipped.stored, since, era };
         await this.watched((read) => bases.provide(end, { read, make: whole }), signal);
       }
       if (!shipped) await sleep(Math.min(PAUSE_MS, intervalMs), undefined, { signal });
@@ -103,7 +111,7 @@ export class Storing {
     } catch (error) {
       signal.throwIfAborted();
       // What hangs may still use the shipping, so another connection needs another one.
-      if (isLeft || hasCode(error, 'LOCKED', 'WAL_GAP', 'WAL_DIVERGED')) throw error;
+      if (isLeft || hasCode(error, 'LOCKED', 'WAL_GAP', 'WAL_DIVERGED', 'CLOCK_JUMPED')) throw error;
       await this.options.status.failed(error);
       return undefined;
     }

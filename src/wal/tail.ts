@@ -1,6 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { pipeline, type Readable, Transform } from 'node:stream';
 import { LifeboatError } from '../base/errors.ts';
+import { Link } from './link.ts';
 import { readPartial } from './received-files.ts';
 
 /**
@@ -22,12 +23,19 @@ export class TailWatch {
   private readonly segmentSize: number;
   /** what an earlier connection stored last, until the same bytes have been received again */
   private unproven: Tail | undefined;
+  private readonly link: Link;
   private present: { name: string; to: number; hash: Hash } | undefined;
 
   constructor(directory: string, segmentSize: number, remembered: Tail | undefined) {
     this.directory = directory;
     this.segmentSize = segmentSize;
     this.unproven = remembered;
+    this.link = new Link(directory, segmentSize);
+  }
+
+  /** Looks at what an earlier connection received, before it is removed. */
+  look(): Promise<void> {
+    return this.link.look();
   }
 
   /** The end of what is stored; undefined until something is. */
@@ -37,12 +45,16 @@ export class TailWatch {
   }
 
   /**
-   * Compares a segment with the stored bytes, once.
+   * Compares a segment with the stored bytes, and with the segment before it, once.
    *
    * @param received this much of it was received by this connection, bytes
    * @throws WAL_DIVERGED
    */
   async prove(name: string, received: number): Promise<void> {
+    if (await this.link.isBroken(name, received)) {
+      const what = `the segment ${name} that the server sends does not follow the one before it`;
+      throw new LifeboatError('WAL_DIVERGED', what);
+    }
     const { unproven } = this;
     if (unproven?.name !== name || unproven.to > received) return;
     if (hexOf(await this.hashOf(name, unproven.to)) !== unproven.sha256) {

@@ -1,6 +1,6 @@
-import { open } from 'node:fs/promises';
+import { mkdir, open, rename } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo } from '../base/errors.ts';
+import { errorInfo, hasCode, type LifeboatError } from '../base/errors.ts';
 import { isSegmentSize } from '../store/wal/names.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import { empty, listSegments } from './received-files.ts';
@@ -72,23 +72,29 @@ export class Waiting {
 
   /**
    * Drops received WAL of another server than this one. Stores it first: it may be all that is left of that server.
-   * Throws like {@link Shipping.ship}.
+   * WAL that contradicts what is stored of that server is set aside in the spool. Throws like
+   * {@link Shipping.shipRest}, but not WAL_DIVERGED.
    */
   async leaveFormer(systemId: string, signal: AbortSignal): Promise<void> {
     const { directory, status } = this.options;
     const writer = await writerOf(directory);
     if (writer?.systemId === systemId || (!writer && status.isOf(systemId))) return;
-    if (writer) await this.store(writer, signal);
+    try {
+      if (writer) await this.store(writer, signal, true);
+    } catch (error) {
+      // It is no trouble of the server that is there now.
+      if (!hasCode(error, 'WAL_DIVERGED')) throw error;
+      await this.setAside(error);
+    }
     await empty(directory);
   }
 
   /** Stores what waits while the server does not answer, once. Never rejects. */
   async storeOnce(signal: AbortSignal): Promise<void> {
-    const { deps, source, directory } = this.options;
+    const { deps, source } = this.options;
     if (this.isDone) return;
     try {
-      const writer = await writerOf(directory);
-      if (writer) await this.store(writer, signal);
+      await this.storeRest(signal);
       this.isDone = true;
     } catch (error) {
       const info = { source, ...errorInfo(error) };
@@ -96,7 +102,26 @@ export class Waiting {
     }
   }
 
-  private store({ systemId, segmentSize }: Writer, signal: AbortSignal): Promise<void> {
+  /** Moves files, and not their directory: a helper has that one mounted. */
+  private async setAside(error: LifeboatError): Promise<void> {
+    const { deps, source, directory } = this.options;
+    const aside = `${directory}.aside`;
+    await mkdir(aside, { recursive: true, mode: 0o700 });
+    for (const name of await listSegments(directory)) await rename(path.join(directory, name), path.join(aside, name));
+    const info = { source, directory: aside, ...errorInfo(error) };
+    deps.log.warn('WAL of a former server contradicts what is stored of it, so Lifeboat sets it aside', info);
+  }
+
+  /**
+   * Stores everything that was received, unless the newest page of the log is unusable. Throws like
+   * {@link Shipping.shipRest}.
+   */
+  async storeRest(signal: AbortSignal): Promise<void> {
+    const writer = await writerOf(this.options.directory);
+    if (writer) await this.store(writer, signal);
+  }
+
+  private store({ systemId, segmentSize }: Writer, signal: AbortSignal, isFormer = false): Promise<void> {
     const { deps, source, directory, storing, status } = this.options;
     const { now } = deps;
     const place = { project: deps.project, source, systemId };
@@ -104,6 +129,8 @@ export class Waiting {
     return storing.watched(async (until, alive) => {
       const options = { place, segmentSize, home: await deps.home(), now, appended: deps.feed };
       const writer = await WalWriter.open(await deps.repository(), options);
+      // Another history begins then. Only the connected receiver knows where, and tells people.
+      if (writer.unusable && !isFormer) return;
       const shipping = new Shipping({ writer, directory, segmentSize, now, tail, onGap: () => undefined });
       await shipping.shipRest(until, alive);
     }, signal);

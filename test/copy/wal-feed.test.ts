@@ -9,7 +9,7 @@ import type { WalPage } from '../../src/store/wal/page.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
 import { WalWriter } from '../../src/store/wal/write-log.ts';
 import type { CopiedWal } from '../../src/wal/receiver-state.ts';
-import { nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
+import { keyOf, nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
 
 /** Copies get WAL while it is stored, between runs. */
 
@@ -153,4 +153,23 @@ test('after a failure, the copy is looked at again, and the failure is recorded 
   await store(4, 4);
   await vi.waitFor(() => expect(copied['s3://copy']?.error?.message).toContain('the disk is full'));
   expect(await names()).toEqual(range(2, 3));
+});
+
+test('a copy gets the WAL of a later history, although a prune has removed the beginning of its page', async () => {
+  await store(1, 3);
+  await has(2, 3);
+  await feed.stop();
+  main.at = '2026-11-20T04:00:00.000Z';
+  await (await main.open()).beginAnew({ at: main.at, timeline: 1, to: '0/400000', why: 'it went back' });
+  await main.store(4, 8);
+  main.at = '2026-11-20T04:10:00.000Z';
+  bases.push(main.base(7));
+  for (const number of [4, 5, 6]) main.objects.delete(keyOf(nameOf(number)));
+  feed = new WalFeed(deps);
+  await store(9, 9);
+  await vi.waitFor(async () => {
+    const logs = await readWalLogs(copy.repository, 'db.postgres');
+    expect(logs.at(-1)?.wal.segments.map(({ name }) => name)).toEqual(range(7, 9));
+  });
+  expect(copied['s3://copy']?.error).toBeUndefined();
 });

@@ -98,6 +98,20 @@ describe('the schedule of drills', () => {
     expect(await look('2026-11-28T11:00:00Z', 'off')).toBe(7);
   });
 
+  test('follows the schedule again after a time with `every`', async () => {
+    await look('2026-11-20T12:00:00Z', 'every');
+    stored = '2026-11-21T03:10:00Z';
+    expect(await look('2026-11-21T03:11:00Z', 'every')).toBe(1);
+    expect(await look('2026-11-21T05:59:00Z')).toBe(1);
+    for (const minute of ['06:00', '06:01', '06:02', '12:00']) await look(`2026-11-21T${minute}:00Z`);
+    expect(await look('2026-11-22T06:00:00Z')).toBe(2);
+    expect(await look('2026-11-28T06:00:00Z')).toBe(3);
+    expect(Object.keys(times)).toEqual(['drill']);
+    expect(await look('2026-11-29T06:00:00Z', 'every')).toBe(3);
+    stored = '2026-11-29T06:10:00Z';
+    expect(await look('2026-11-29T06:11:00Z', 'every')).toBe(4);
+  });
+
   test('tries again in the next minute if a run holds the lock', async () => {
     await look('2026-11-20T12:00:00Z');
     result = new LifeboatError('LOCKED', 'another run is under way');

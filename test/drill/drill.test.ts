@@ -1,3 +1,4 @@
+import { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { conclude } from '../../src/drill/conclude.ts';
@@ -6,8 +7,10 @@ import { readDrills } from '../../src/drill/evidence.ts';
 import { judgeTargets } from '../../src/drill/judge-targets.ts';
 import { askedOf } from '../../src/drill/record.ts';
 import { runSmokeTests } from '../../src/drill/stack-drill.ts';
+import { overdueTurns } from '../../src/drill/turns.ts';
 import type { PlannedSource } from '../../src/plan/model.ts';
 import type { DrillAsked, DrillReport, DrillResult } from '../../src/report/drill-report.ts';
+import { frame } from '../harness/stub-engine.ts';
 import { DrillBench } from './drill-bench.ts';
 
 let bench: DrillBench;
@@ -28,6 +31,17 @@ describe('a drill that ends early', () => {
     expect(report).toMatchObject({ status: 'interrupted', error: { code: 'INTERRUPTED' } });
     const [stored] = (await readDrills(await bench.main())).drills;
     expect(stored && statuses(stored.report)).toEqual(statuses(report));
+  });
+
+  test('is an early end for the sources that it did not come to', async () => {
+    bench.sources = ['web.media', 'web.other'];
+    const signal = AbortSignal.abort(new LifeboatError('INTERRUPTED', 'the next backup is due'));
+    const overdue = () => overdueTurns(bench.copies.state.directory, bench.sources, new Date('2026-11-20T06:30:00Z'));
+    expect(await overdue()).toEqual([]);
+    await drill(bench.deps(), bench.request({ signal, sources: ['web.other'] }));
+    expect(await overdue()).toEqual(['web.other']);
+    await drill(bench.deps({ now: later }), bench.request({ signal }));
+    expect(await overdue()).toEqual(['web.other']);
   });
 
   test('has failed if its time was up, and names what it did not come to', async () => {
@@ -59,6 +73,70 @@ describe('a drill of the whole stack', () => {
     const result = await runSmokeTests(bench.deps(), [smoke], run());
     expect(result).toMatchObject({ status: 'failed', checks: [{ of: 'web', result: 'failed' }] });
     expect(result.summary).toBeUndefined();
+  });
+});
+
+/** An engine whose containers run commands: each ends with the status that a test sets. */
+function runningEngine(status: (argv: string) => { exitCode: number; stdout?: string }) {
+  const created: { memory?: number }[] = [];
+  const commands: string[] = [];
+  const engine = {
+    inspectContainer: async () => ({ mounts: [], networks: {}, env: {}, user: '', imageId: 'app', name: 'shop-web-1' }),
+    inspectImage: async () => ({ labels: {} }),
+    createContainer: async (_: string, spec: { HostConfig: { Memory?: number } }) => {
+      created.push({ ...(spec.HostConfig.Memory === undefined ? {} : { memory: spec.HostConfig.Memory }) });
+      return { id: 'helper', warnings: [] };
+    },
+    startContainer: async () => undefined,
+    removeContainer: async () => undefined,
+    execCreate: async (id: string, { argv }: { argv: string[] }) => `${commands.push(`${id} ${argv.join(' ')}`) - 1}`,
+    execStart: async (id: string) => {
+      const socket = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
+      const { stdout } = status(commands[Number(id)] ?? '');
+      if (stdout !== undefined) socket.push(frame(1, stdout));
+      socket.push(null);
+      return socket;
+    },
+    execInspect: async (id: string) => ({ running: false, exitCode: status(commands[Number(id)] ?? '').exitCode }),
+  };
+  return { engine, created };
+}
+
+describe('the memory of a smoke test', () => {
+  const hook = { argv: ['./check'] } as never;
+  const web = { service: 'web', containerId: 'c', containerName: 'shop-web-1', dependsOn: ['db'] };
+  const run = (ups: unknown[] = []) => ({
+    ...{ id: '20261120T060000Z-4f1c9a', journal: { record: async () => undefined } as never, ups: ups as never },
+    ...{ unproven: [] as string[], signal: new AbortController().signal, say: () => undefined },
+  });
+  const killed = (container: string) => (command: string) => {
+    if (!command.includes('memory.events')) return { exitCode: command.includes('./check') ? 137 : 0 };
+    return { exitCode: 0, stdout: command.startsWith(container) ? 'oom_kill 1\n' : 'oom_kill 0\n' };
+  };
+  const server = { planned: { service: 'db', containerId: 'db' }, data: { kind: 'server', container: 'restored' } };
+
+  test.each([
+    ['helper', 'unproven'],
+    ['restored', 'unproven'],
+    ['other', 'failed'],
+  ])('that is killed in %s leaves the stack %s', async (container, status) => {
+    const { engine } = runningEngine(killed(container));
+    const stack = run([server]);
+    const deps = bench.deps({ engine, agent: { engine, id: 'a1' } } as never);
+    const result = await runSmokeTests(deps, [{ ...web, hook }], stack);
+    expect(result).toMatchObject({ status, checks: [{ of: 'web', result: status === 'failed' ? status : 'skipped' }] });
+    expect(result.summary).toBeUndefined();
+    expect(stack.unproven).toHaveLength(status === 'failed' ? 0 : 1);
+  });
+
+  test('is not shared with the restored servers', async () => {
+    const { engine, created } = runningEngine(() => ({ exitCode: 0 }));
+    const servers = ['db.postgres', 'other.postgres'].map((name) => ({ name, kind: 'postgres', ...web }));
+    const plan = async () => ({ sources: servers, hooks: [{ ...web, drillHealth: hook }] });
+    const deps = bench.deps({ engine, agent: { engine, id: 'a1' }, plan } as never);
+    const report = await drill(deps, bench.request({ stack: true }));
+    expect(statuses(report)).toMatchObject({ stack: 'ok' });
+    expect(created).toEqual([{ memory: 2 ** 31 }]);
   });
 });
 

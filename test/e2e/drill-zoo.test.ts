@@ -41,7 +41,10 @@ afterAll(() => stack?.destroy());
 it.each(VERSIONS)('passes a drill without a false alarm on Postgres %i', async (version) => {
   const { code, stdout, stderr } = await stack.lifeboatInTurn('drill', `db${version}.postgres`, '--json');
   const [result] = (JSON.parse(stdout || '{"results":[]}') as DrillReport).results;
-  const shown = (result?.checks ?? []).filter((check) => check.result !== 'ok');
+  const odd = (result?.checks ?? []).filter((check) => check.result !== 'ok');
+  // Postgres prints some expressions in another form after their first restore.
+  const reprinted = /printed with other parentheses or casts/;
+  const shown = odd.filter(({ result: is, detail }) => is !== 'skipped' || !reprinted.test(detail ?? ''));
   expect(
     shown.map((check) => [check.result, checkText(check), ...(check.differences ?? [])].join(': ')),
     stderr,

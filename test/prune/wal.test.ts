@@ -1,12 +1,15 @@
-import { beforeEach, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { Destination } from '../../src/destinations/destination.ts';
 import { listOnce } from '../../src/destinations/list-once.ts';
 import { listUnneededWal } from '../../src/prune/wal.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
 import { streamOf } from '../../src/store/objects/objects.ts';
+import type { Repository } from '../../src/store/repository/repository.ts';
 import { Signing } from '../../src/store/repository/signing.ts';
 import { formatLsn, startOf } from '../../src/store/wal/names.ts';
+import { currentLog, isOfUse, neededWal } from '../../src/store/wal/needed.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
+import { basesOf, readRecoverable } from '../../src/store/wal/recoverable.ts';
 import { WalWriter } from '../../src/store/wal/write-log.ts';
 import { keyOf, nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
 
@@ -139,4 +142,88 @@ test('pages from before the signing key was set go once no base backup is as old
   };
   expect(await found(before, after)).toEqual([]);
   expect(await found(after)).toEqual(segments(1, 3));
+});
+
+describe('a server with a second history', () => {
+  const beginAnew = async (at: string) => {
+    bench.at = at;
+    const why = 'it went back';
+    await (await bench.open()).beginAnew({ at, timeline: 1, to: formatLsn(startOf(4, SIZE)), why });
+  };
+  const pages = () => [...bench.objects.keys()].filter((key) => key.includes('/log/'));
+
+  test('keeps the WAL of the second one for its first base backup, also if the clock was set back', async () => {
+    await bench.store(1, 3);
+    const before = bench.base(1);
+    await beginAnew('2026-11-20T01:00:00.000Z');
+    await bench.storeAs('new', 4, 5);
+    const logs = await readWalLogs(bench.repository, 'db.postgres');
+    expect(currentLog(logs)).toBe(logs[1]);
+    const { objects } = logs[1] ? neededWal(logs[1], [], currentLog(logs) === logs[1]) : { objects: [] };
+    expect(objects).toHaveLength(2);
+    expect((await unneeded(before)).filter((key) => logs[1]?.pages.some((one) => one.key === key))).toEqual([]);
+  });
+
+  test('keeps what a base backup of the first one needs, also if the clock was set back to a time before it', async () => {
+    await bench.store(1, 3);
+    const before = bench.base(2, { era: 1 });
+    await beginAnew('2026-11-20T01:00:00.000Z');
+    await bench.storeAs('new', 4, 5);
+    const after = bench.base(4, { era: 2 });
+    expect(await unneeded(before, after)).toEqual([keyOf(nameOf(1))]);
+    expect(await unneeded(before)).toEqual([keyOf(nameOf(1))]);
+    expect(await unneeded(after)).toEqual(segments(1, 3));
+  });
+
+  test.each(['has', 'has no'])('a damaged page of the first one, which %s base backup', async (has) => {
+    await bench.store(1, 256);
+    await bench.store(257, 258);
+    const old = bench.base(200);
+    const [damaged = ''] = pages().slice(-1);
+    bench.objects.set(damaged, 'damaged');
+    await beginAnew('2026-11-20T04:00:00.000Z');
+    await bench.storeAs('new', 259, 300);
+    const now = bench.base(270);
+    const manifests = has === 'has' ? [old, now] : [now];
+    const { problems } = await readRecoverable(
+      { ...bench.repository, snapshots: async () => snapshotsOf(manifests) } as unknown as Repository,
+      { source: 'db.postgres', base: 'db.postgres.base' },
+    );
+    const keys = await unneeded(...manifests);
+    if (has === 'has') {
+      expect(problems).toMatchObject([{ code: 'OBJECT_DAMAGED' }]);
+      expect(keys).toEqual([]);
+      return;
+    }
+    expect(problems).toEqual([]);
+    expect(keys).toContain(damaged);
+    expect(keys).toContain(keyOf(nameOf(1)));
+    for (const key of keys) bench.objects.delete(key);
+    // The page is gone, and the second history is whole.
+    const logs = await readWalLogs(bench.repository, 'db.postgres');
+    expect(
+      logs.flatMap((log) => (isOfUse(log, logs, basesOf(manifests, 'db.postgres.base')) ? log.problems : [])),
+    ).toEqual([]);
+    expect(logs.at(-1)?.segments.size).toBe(31);
+    expect(await unneeded(...manifests)).toEqual([]);
+  });
+
+  test('pages that cannot be read before the first known history are no problem of a later one', async () => {
+    await bench.store(1, 3);
+    const old = bench.base(1);
+    for (const key of pages()) bench.objects.set(key, 'damaged');
+    await beginAnew('2026-11-20T04:00:00.000Z');
+    await bench.storeAs('new', 4, 5);
+    const now = bench.base(4);
+    const [before, after] = await readWalLogs(bench.repository, 'db.postgres');
+    expect(before?.problems).toMatchObject([{ code: 'OBJECT_DAMAGED' }]);
+    expect(after?.problems).toEqual([]);
+    expect(await unneeded(old, now)).toEqual([]);
+    expect(await unneeded(now)).toHaveLength(4);
+  });
+});
+
+const snapshotsOf = (manifests: Manifest[]) => ({
+  snapshots: manifests.map((manifest) => ({ manifest })),
+  damaged: [],
 });

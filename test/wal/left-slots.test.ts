@@ -15,12 +15,14 @@ let now: Date;
 let records: SlotRecord[];
 let slots: Map<string, { kept: bigint; active: boolean }>;
 let opened: PostgresSource[];
+let isDown: (server: PostgresSource) => boolean;
 let container: { containerId: string; imageId: string } | undefined;
 beforeEach(() => {
   now = new Date('2026-11-20T03:00:00Z');
   records = [{ slot: 'lifeboat_1', source: 'db.postgres', server, at: '2026-11-01T00:00:00.000Z' }];
   slots = new Map([['lifeboat_1', { kept: 0n, active: false }]]);
   opened = [];
+  isDown = () => false;
   container = { containerId: 'new', imageId: 'image' };
 });
 
@@ -59,6 +61,7 @@ const left = () =>
     ...{ project: 'shop', memory: memory as unknown as ReceiverMemory, log: silentLog, now: () => now },
     openTools: async (source) => {
       opened.push(source);
+      if (isDown(source)) throw new Error('no answer');
       return tools;
     },
     find: async () => container,
@@ -154,4 +157,50 @@ test('a server that is gone keeps its record, and is not asked', async () => {
   await left().check(planOf(), signal);
   expect(opened).toEqual([]);
   expect(records).toHaveLength(1);
+});
+
+const postgres = (name: string) =>
+  ({ kind: 'postgres', name: `${name}.postgres`, containerName: `shop-${name}-1` }) as PostgresSource;
+
+test('a slot that no server has is forgotten after the hour, and each server is asked once', async () => {
+  container = undefined;
+  slots.clear();
+  const agent = left();
+  const plan = planOf(postgres('a'), postgres('b'));
+  await agent.check(plan, signal);
+  await agent.check(plan, signal);
+  expect(opened.map(({ name }) => name)).toEqual(['a.postgres', 'b.postgres']);
+  expect(records).toHaveLength(1);
+  now = new Date(now.getTime() + HOUR_MS);
+  expect(await agent.check(plan, signal)).toBeUndefined();
+  expect(records).toEqual([]);
+});
+
+test('a slot that no server has stays known while a server does not answer or is stopped', async () => {
+  container = undefined;
+  slots.clear();
+  const agent = left();
+  const stopped = { 'c.postgres': { container: 'shop-c-1' } };
+  const plan = { ...planOf(postgres('a'), postgres('b')), stopped } as unknown as Plan;
+  isDown = ({ name }) => name === 'a.postgres';
+  await agent.check(plan, signal);
+  now = new Date(now.getTime() + HOUR_MS);
+  await agent.check({ ...plan, stopped: {} }, signal);
+  expect(records).toHaveLength(1);
+  isDown = () => false;
+  await agent.check(plan, signal);
+  expect(records).toHaveLength(1);
+  await agent.check({ ...plan, stopped: {} }, signal);
+  expect(records).toEqual([]);
+});
+
+test('a server that does not answer keeps nobody from looking at the next one', async () => {
+  container = undefined;
+  isDown = ({ name }) => name === 'a.postgres';
+  const agent = left();
+  const plan = planOf(postgres('a'), postgres('b'));
+  await agent.check(plan, signal);
+  now = new Date(now.getTime() + HOUR_MS);
+  await agent.check(plan, signal);
+  expect(slots.size).toBe(0);
 });

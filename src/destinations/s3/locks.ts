@@ -32,14 +32,12 @@ export function defaultLock(configuration: ObjectLockConfiguration | undefined):
  */
 export class S3Locks {
   private readonly s3: S3Connection;
-  private readonly file: string;
-  private readonly directory: string;
+  private readonly memory: Memory;
 
   /** @param directory on the agent's own disk; created when it is needed */
   constructor(s3: S3Connection, directory: string) {
     this.s3 = s3;
-    this.directory = directory;
-    this.file = join(directory, `${createHash('sha256').update(s3.name).digest('hex').slice(0, 16)}.json`);
+    this.memory = Memory.of(directory, `${createHash('sha256').update(s3.name).digest('hex').slice(0, 16)}.json`);
   }
 
   /**
@@ -52,24 +50,24 @@ export class S3Locks {
   async prolong(keys: readonly string[], now: number, signal?: AbortSignal, alive?: () => void): Promise<number> {
     const lock = await this.bucketLock(keys, signal);
     if (!lock) return 0;
-    const known = await this.remembered();
+    const { known, learn } = await this.memory.read();
     const needed = now + lock.days * DAY_MS;
     const until = new Date(Math.ceil(now + lock.days * PROLONGED * DAY_MS));
-    // Keeps the entries of other sources: a snapshot of one source does not list their objects.
-    const still = new Map([...known].filter(([, end]) => end > now));
+    const seen = new Map<string, number>();
     let prolonged = 0;
     const queue = [...new Set(keys)];
     const work = async () => {
       for (let key = queue.pop(); key !== undefined; key = queue.pop()) {
         signal?.throwIfAborted();
-        let locked = known.get(key) ?? 0;
-        if (locked < needed) locked = await this.lockedUntil(key, signal);
-        if (locked < needed) {
-          await this.lock(key, lock.mode, until, signal);
-          locked = until.getTime();
-          prolonged += 1;
+        if ((known.get(key) ?? 0) < needed) {
+          let locked = await this.lockedUntil(key, signal);
+          if (locked < needed) {
+            await this.lock(key, lock.mode, until, signal);
+            locked = until.getTime();
+            prolonged += 1;
+          }
+          seen.set(key, locked);
         }
-        still.set(key, locked);
         alive?.();
       }
     };
@@ -77,7 +75,7 @@ export class S3Locks {
       await Promise.all(Array.from({ length: AT_ONCE }, work));
     } finally {
       queue.length = 0;
-      await this.remember(still);
+      await learn(seen, now);
     }
     return prolonged;
   }
@@ -87,11 +85,7 @@ export class S3Locks {
    * Call it for objects whose names may have been used before.
    */
   async forget(keys: readonly string[]): Promise<void> {
-    const text = await readFile(this.file, 'utf8').catch(() => '');
-    if (!keys.some((key) => text.includes(`${JSON.stringify(key)}:`))) return;
-    const known = await this.remembered();
-    for (const key of keys) known.delete(key);
-    await this.remember(known);
+    await this.memory.forget(keys);
   }
 
   private async bucketLock(keys: readonly string[], signal?: AbortSignal): Promise<DefaultLock | undefined> {
@@ -157,8 +151,66 @@ export class S3Locks {
       throw this.s3.explain(error, 'lock', signal);
     }
   }
+}
 
-  private async remembered(): Promise<Map<string, number>> {
+/** What is known of the locks of one bucket, in a file. */
+class Memory {
+  private static readonly all = new Map<string, Memory>();
+  private readonly directory: string;
+  private readonly file: string;
+  /** what is read or written next waits for it: many objects are stored and deleted at the same time */
+  private last: Promise<unknown> = Promise.resolve();
+  /** what was forgotten since each reader began */
+  private readonly forgotten = new Set<Set<string>>();
+
+  /** Returns the memory in a file: the same one for all connections of this process. */
+  static of(directory: string, name: string): Memory {
+    const file = join(directory, name);
+    const memory = Memory.all.get(file) ?? new Memory(directory, file);
+    Memory.all.set(file, memory);
+    return memory;
+  }
+
+  private constructor(directory: string, file: string) {
+    this.directory = directory;
+    this.file = file;
+  }
+
+  /** Returns the known ends of locks, and what adds others to them. Call it once. */
+  async read(): Promise<{ known: Map<string, number>; learn(ends: Map<string, number>, now: number): Promise<void> }> {
+    const since = new Set<string>();
+    this.forgotten.add(since);
+    const known = await this.inTurn(() => this.load());
+    const learn = (ends: ReadonlyMap<string, number>, now: number) =>
+      this.inTurn(async () => {
+        this.forgotten.delete(since);
+        const present = await this.load();
+        for (const [key, end] of ends) if (!since.has(key)) present.set(key, end);
+        // Keeps the entries of other sources: a snapshot of one source does not list their objects.
+        await this.save(new Map([...present].filter(([, end]) => end > now)));
+      });
+    return { known, learn };
+  }
+
+  async forget(keys: readonly string[]): Promise<void> {
+    for (const since of this.forgotten) for (const key of keys) since.add(key);
+    await this.inTurn(async () => {
+      const text = await readFile(this.file, 'utf8').catch(() => '');
+      if (!keys.some((key) => text.includes(`${JSON.stringify(key)}:`))) return;
+      const known = await this.load();
+      for (const key of keys) known.delete(key);
+      await this.save(known);
+    });
+  }
+
+  /** @param work never rejects */
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.last.then(work);
+    this.last = done;
+    return done;
+  }
+
+  private async load(): Promise<Map<string, number>> {
     try {
       return new Map(Object.entries(JSON.parse(await readFile(this.file, 'utf8')) as Record<string, number>));
     } catch {
@@ -167,7 +219,7 @@ export class S3Locks {
     }
   }
 
-  private async remember(locks: ReadonlyMap<string, number>): Promise<void> {
+  private async save(locks: ReadonlyMap<string, number>): Promise<void> {
     try {
       await mkdir(this.directory, { recursive: true, mode: 0o700 });
       await writeFile(`${this.file}.new`, JSON.stringify(Object.fromEntries(locks)), { mode: 0o600 });

@@ -19,3 +19,8 @@ export function noneOf(name: string, of: string, differences: readonly string[],
     ...(detail === undefined ? {} : { detail }),
   };
 }
+
+/** Returns a check that cannot be made, because the snapshot is of an older agent or the server refused it. */
+export function unrecorded(name: string, of: string): DrillCheck {
+  return { name, of, result: 'skipped', detail: 'the snapshot does not record it' };
+}

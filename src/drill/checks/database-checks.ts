@@ -5,12 +5,13 @@ import { type DatabaseFacts, hasTimescale, readDatabaseFacts } from '../../sourc
 import { measureLargeObjects } from '../../sources/postgres/facts/large-objects.ts';
 import type { ObjectCounts } from '../../sources/postgres/facts/object-counts.ts';
 import { differingSequences, readSequences } from '../../sources/postgres/facts/sequences.ts';
-import { readUnfilledViews } from '../../sources/postgres/facts/unfilled-views.ts';
 import type { LoadedDatabase } from '../../sources/postgres/load/load.ts';
 import type { Session } from '../../sources/postgres/server/session.ts';
-import { equal, noneOf } from './check.ts';
+import { equal, noneOf, unrecorded } from './check.ts';
 import { DEFINITION_CHECKS, definitionChecks } from './definition-checks.ts';
 import { propertyChecks } from './property-checks.ts';
+import { rowChecks } from './row-checks.ts';
+import { VIEWS, viewCheck } from './view-check.ts';
 
 /** The versions of the servers that made and that restored a dump, such as 170004. */
 interface Versions {
@@ -38,33 +39,31 @@ export async function checkDatabase(
     ...(await largeObjectChecks(session, recorded, now)),
     extensionCheck(recorded, now),
     ...propertyChecks(recorded, now),
-    ...(await detailChecks(session, recorded, versions)),
+    ...(await detailChecks(session, recorded, loaded, versions)),
     await sequenceCheck(session, recorded),
   ];
   await session.run('ROLLBACK');
   return checks;
 }
 
-/** The restore has compared the rows. A table that it could not count may not hold what the dump has. */
-function rowChecks(
-  { name: of }: DatabaseFacts,
-  { rows, compared, uncompared, reasons, refused }: LoadedDatabase,
-): DrillCheck[] {
-  const check: DrillCheck = { ...noneOf('rows', of, refused, plural(compared, 'table')), expected: rows, found: rows };
-  if (uncompared === refused.length) return [check];
-  const detail = `${plural(uncompared, 'table')}: ${reasons.join(', ')}`;
-  return [check, { name: 'rows that were not counted', of, result: 'skipped', detail }];
-}
-
 /** The restore compares the numbers too. What it allows to differ, it names in its warnings, but for TimescaleDB. */
 function objectChecks({ name: of, objects, extensions }: DatabaseFacts, now: DatabaseFacts): DrillCheck[] {
   if (!objects) return [unrecorded('objects', of)];
-  const detail = hasTimescale({ extensions })
-    ? CREATES
-    : 'the restore left some out, see the notes about this database';
+  const why = (fewer: boolean) => {
+    if (hasTimescale({ extensions })) return CREATES;
+    return fewer
+      ? 'the restore left some out, see the notes about this database'
+      : 'the restore accepted more of them than recorded';
+  };
   return (Object.keys(objects) as (keyof ObjectCounts)[]).map((name) => {
     const [expected, found] = [objects[name], now.objects?.[name] ?? 0];
-    return { name, of, expected, found, ...(expected === found ? { result: 'ok' } : { result: 'skipped', detail }) };
+    return {
+      name,
+      of,
+      expected,
+      found,
+      ...(expected === found ? { result: 'ok' } : { result: 'skipped', detail: why(found < expected) }),
+    };
   });
 }
 
@@ -94,7 +93,12 @@ function extensionCheck({ name: of, extensions }: DatabaseFacts, now: DatabaseFa
   return noneOf('extensions', of, missing, newer.length > 0 ? newer.join(', ') : undefined);
 }
 
-async function detailChecks(session: Session, recorded: DatabaseFacts, versions: Versions): Promise<DrillCheck[]> {
+async function detailChecks(
+  session: Session,
+  recorded: DatabaseFacts,
+  { unreachable }: LoadedDatabase,
+  versions: Versions,
+): Promise<DrillCheck[]> {
   const { name: of, details, definitions } = recorded;
   const names = [...DEFINITION_CHECKS, 'owners', 'grants', 'constraints not validated', 'invalid indexes', VIEWS];
   const skip = (detail: string) => names.map((name): DrillCheck => ({ name, of, result: 'skipped', detail }));
@@ -118,32 +122,8 @@ async function detailChecks(session: Session, recorded: DatabaseFacts, versions:
     noneOf('grants', of, roles('granted')),
     equal('constraints not validated', of, details.unvalidated, now.unvalidated),
     await invalidCheck(session, of, details),
-    await viewCheck(session, of, details),
+    await viewCheck(session, of, details, unreachable),
   ];
-}
-
-const VIEWS = 'materialized views without content';
-
-/** A view that reads foreign tables cannot be refreshed without a network, which says nothing about the snapshot. */
-async function viewCheck(
-  session: Session,
-  of: string,
-  { unfilledViews: recorded }: DatabaseDetails,
-): Promise<DrillCheck> {
-  const name = VIEWS;
-  if (recorded === undefined) return unrecorded(name, of);
-  const now = await readUnfilledViews(session);
-  const foreign = now.filter((view) => view.foreign);
-  if (now.length > recorded && foreign.length > 0 && now.length - foreign.length <= recorded)
-    return {
-      name,
-      of,
-      result: 'skipped',
-      detail: `${foreign.map((view) => view.name).join(', ')} cannot be refreshed without a network`,
-    };
-  const check = equal(name, of, recorded, now.length);
-  if (check.result === 'ok') return check;
-  return { ...check, differences: now.slice(0, 20).map((view) => `materialized view ${view.name} has no content`) };
 }
 
 /** Every index is built by the restore, so one that is not valid was not valid when it was recorded, or is a fault. */
@@ -178,10 +158,6 @@ function sequenceText({ recorded, found }: ReturnType<typeof differingSequences>
   const between =
     'after' in recorded ? `between ${shown(recorded.value)} and ${shown(recorded.after)}` : shown(recorded.value);
   return `${named} ${found.value === null ? 'was never used' : `is at ${found.value}`}, recorded ${between}`;
-}
-
-function unrecorded(name: string, of: string): DrillCheck {
-  return { name, of, result: 'skipped', detail: 'the snapshot does not record it' };
 }
 
 function major(versionNumber: number): number {

@@ -1,6 +1,6 @@
 import type { DrillCheck } from '../../report/drill-report.ts';
 import { plural } from '../../report/format.ts';
-import { compareDefinitions } from '../../sources/postgres/definitions/compare-definitions.ts';
+import { compareDefinitions, isRight } from '../../sources/postgres/definitions/compare-definitions.ts';
 import { PRINTING, readDefinitions } from '../../sources/postgres/definitions/definitions.ts';
 import type { DatabaseFacts } from '../../sources/postgres/facts/facts.ts';
 import type { Session } from '../../sources/postgres/server/session.ts';
@@ -22,12 +22,13 @@ export async function definitionChecks(
     DEFINITION_CHECKS.map((name): DrillCheck => ({ name, of, result: 'skipped', detail }));
   if (!recorded) return skip('the snapshot does not record it');
   if (recorded.printing !== PRINTING) return skip('another version of Lifeboat recorded it, in another way');
-  const now = await readDefinitions(session, recorded.bySchema);
+  const now = await readDefinitions(session, recorded);
   const compared = await compareDefinitions(session, recorded, now);
-  const objects = recorded.digests.reduce((sum, one) => sum + (one.kind.startsWith('rights') ? 0 : one.objects), 0);
+  const objects = recorded.digests.reduce((sum, one) => sum + (isRight(one) ? 0 : one.objects), 0);
   return [
     noneOf(definitions, of, compared.definitions, plural(objects, 'object')),
     noneOf(rights, of, compared.rights),
-    ...compared.left.map((detail): DrillCheck => ({ name: definitions, of, result: 'skipped', detail })),
+    ...compared.left.definitions.map((detail): DrillCheck => ({ name: definitions, of, result: 'skipped', detail })),
+    ...compared.left.rights.map((detail): DrillCheck => ({ name: rights, of, result: 'skipped', detail })),
   ];
 }

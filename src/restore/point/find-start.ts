@@ -121,7 +121,8 @@ async function choose(
 ): Promise<RecoveryStart> {
   const { target, signal } = request;
   // A server that was created again, or went back, has other WAL at the same positions. Its present data counts first.
-  const start = startOf(ofSameLog(found, windows, latestOf(windows)), target) ?? startOf(windows, target);
+  const start =
+    startOf(found, ofSameLog(found, windows, latestOf(found, windows)), target) ?? startOf(found, windows, target);
   if (start) {
     const point = pointOf(target);
     const log = logOf(found, start.window);
@@ -145,12 +146,12 @@ async function startAtMarker(
   request: Request & { target: Marker },
 ): Promise<RecoveryStart & Pick<Start, 'marker'>> {
   const { target, signal, say } = request;
-  const newest = latestOf(windows);
+  const newest = latestOf(all, windows);
   const log = newest && logOf(all, newest);
   if (!newest || !log) throw nowhere(request, 'Nothing was changed.');
   say?.(`  looking for ${describeTarget(target)} in the stored write-ahead log`);
   const own = ofSameLog(all, windows, newest);
-  const found = await findMarker({ repository, log, signal }, own, target);
+  const found = await findMarker({ repository, log, signal }, own, target, say);
   if (!found) throw nowhere(request, 'Nothing was changed. The stored WAL does not have it: check its name or number.');
   if (found !== 'unreadable') return { base: found.base, window: found.window, marker: found };
   const [base] = newest.bases;
@@ -176,9 +177,12 @@ function ofSameLog(found: Recoverable, windows: readonly Window[], one: Window |
   return log ? windows.filter((each) => logOf(found, each) === log) : [];
 }
 
-/** Returns the window with the latest end. */
-function latestOf(windows: readonly Window[]): Window | undefined {
-  return windows.toSorted((a, b) => Date.parse(a.to) - Date.parse(b.to)).at(-1);
+/** Returns the window with the latest end, in the last history of its server: a clock may have been set back. */
+function latestOf(found: Recoverable, windows: readonly Window[]): Window | undefined {
+  const sorted = windows.toSorted((a, b) => Date.parse(a.to) - Date.parse(b.to));
+  const own = sorted.filter(({ systemId }) => systemId === sorted.at(-1)?.systemId);
+  const log = found.logs.findLast((each) => own.some((one) => logOf(found, one) === each));
+  return own.findLast((one) => logOf(found, one) === log);
 }
 
 /** Returns the error for a point that several timelines have, each with another state. */
@@ -196,11 +200,11 @@ function pointOf(target: Target): Date | bigint | undefined {
   return 'date' in target ? target.date : parseLsn(target.lsn);
 }
 
-function startOf(windows: readonly Window[], target: Target): RecoveryStart | undefined {
+function startOf(found: Recoverable, windows: readonly Window[], target: Target): RecoveryStart | undefined {
   const point = pointOf(target);
   if (typeof point === 'bigint') return startAtPosition(windows, point);
   if (point) return startOfRecovery(windows, point);
-  const window = latestOf(windows);
+  const window = latestOf(found, windows);
   const base = window?.bases.at(-1);
   return window && base && { window, base };
 }

@@ -50,6 +50,14 @@ interface Recovery {
   image?: Awaited<ReturnType<typeof chooseImage>>;
 }
 
+/** A recovery whose server is about to start. */
+interface Prepared extends Recovery {
+  /** the index of the base backup */
+  indexPath: string;
+  wal: WalServer;
+  stopAt: Awaited<ReturnType<typeof serverTarget>>;
+}
+
 export interface RecoveryRequest extends Aim {
   source: string;
   signal: AbortSignal;
@@ -102,6 +110,8 @@ export async function recoverInto(
   if (!image.recorded) say('  the image of the base backup is gone, so the present image of the source is used');
   const indexPath = path.join(directory, 'base.ndjson');
   await repository.fetchIndex(withKeyId(entry.index, entry), indexPath, signal);
+  // Before the base backup is restored, which may take hours: the end of the log is stored anew all the time.
+  const stopAt = await serverTarget({ repository, log, signal }, start, request.target);
   const exchange = { files: path.join(directory, 'wal'), wanted: path.join(directory, 'wanted') };
   const wal = new WalServer(repository, log, exchange);
   await wal.open();
@@ -114,7 +124,7 @@ export async function recoverInto(
   try {
     if (!image.recorded) await server.refuseOtherMajor(facts.server.versionNumber);
     const until = AbortSignal.any([signal, server.full]);
-    const done = await recoverIn(server, deps, { ...request, signal: until }, { ...recovery, indexPath, wal });
+    const done = await recoverIn(server, deps, { ...request, signal: until }, { ...recovery, indexPath, wal, stopAt });
     return {
       ...{ source, id, snapshot: base.snapshot, volume: server.volume, segments: wal.served, server, ...done },
       target: request.target === 'latest' ? 'latest' : wantedOf(request, start),
@@ -139,8 +149,8 @@ function wantedOf({ target }: RecoveryRequest, { window, marker }: Start): strin
 async function recoverIn(
   server: RecoveringServer,
   { agent, treeStore, log }: RecoverDeps,
-  { target, signal, say, amcheck }: RecoveryRequest,
-  { repository, start, id, journal, directory, indexPath, wal }: Recovery & { indexPath: string; wal: WalServer },
+  { signal, say, amcheck }: RecoveryRequest,
+  { repository, start, id, journal, directory, indexPath, wal, stopAt }: Prepared,
 ): Promise<Pick<RecoveredVolume, 'recovered' | 'checks'>> {
   const { base, window, entry } = start;
   const volume: Mount = { type: 'volume', name: server.volume, source: '', destination: '', writable: true };
@@ -153,7 +163,7 @@ async function recoverIn(
   const checks = [await server.verifyBase()];
   say('  replaying the write-ahead log');
   const to = {
-    ...(await serverTarget({ repository, log: start.log, signal }, start, target)),
+    ...stopAt,
     end: window.toLsn,
     lastRecord: () => wal.lastRecord(window, signal),
     ...(window.timeline === base.timeline ? {} : { timeline: window.timeline }),

@@ -136,9 +136,12 @@ export class WalServer {
       if (!hasCode(error, 'OBJECT_MISSING') || !this.log.partials.has(name)) throw error;
       // The receiver has stored more of the segment since the log was read, and has removed these parts.
       const logs = await readWalLogs(this.repository, this.log.place.source, signal);
-      const now = logs.find(({ place }) => place.systemId === this.log.place.systemId);
+      const { place, wal } = this.log;
+      // Another history of the server has other WAL under the same names.
+      const now = logs.find((one) => one.place.systemId === place.systemId && one.wal.since === wal.since);
       if (!now) throw error;
       this.log = now;
+      if (!this.isStored(name)) throw error;
       await this.fetchTo(partial, name, signal);
     }
     await chmod(partial, 0o644);

@@ -81,6 +81,8 @@ const source = z.object({
       stopLsn: lsn,
       startTime: time,
       stopTime: time,
+      /** number of the first page of the history of its WAL; absent: unknown */
+      era: z.int().positive().optional(),
     })
     .optional(),
   /** the source's keep policy at that time, as a user writes it */

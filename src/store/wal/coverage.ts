@@ -14,6 +14,9 @@ export interface StoredWal {
   /** the server wrote it from one time to another, ISO times; absent: from the first time on, until now */
   since?: string | undefined;
   until?: string | undefined;
+  /** number of the first page of this history, and of the next one; absent: the first, and the last history */
+  era?: number | undefined;
+  nextEra?: number | undefined;
   segmentSize: number;
   /** in any order; several entries with one name are the same segment */
   segments: readonly { name: string; reached?: string | undefined }[];

@@ -22,11 +22,7 @@ interface NeededWal {
  */
 export function neededWal(log: WalLog, bases: readonly Base[], isCurrent: boolean): NeededWal {
   const { segmentSize } = log.wal;
-  const starts = bases
-    .filter((base) => isBaseOf(base, log.wal))
-    .map(({ startLsn }) => segmentAt(parseLsn(startLsn), segmentSize));
-  const none = isCurrent ? 0 : Number.POSITIVE_INFINITY;
-  const first = starts.length === 0 ? none : Math.min(...starts);
+  const first = firstNeeded(log, bases, isCurrent);
   const isNeeded = ({ name }: { name: string }) => (parseSegmentName(name, segmentSize)?.number ?? 0) >= first;
   const newest = log.pages.at(-1);
   const listed = log.pages.map(({ page }) => page);
@@ -45,8 +41,32 @@ export function neededWal(log: WalLog, bases: readonly Base[], isCurrent: boolea
   };
 }
 
-/** Returns the log that was written last. */
+/** Returns the number of the first segment that base backups need, see {@link neededWal}. Infinite: they need none. */
+export function firstNeeded({ wal }: Pick<WalLog, 'wal'>, bases: readonly Base[], isCurrent: boolean): number {
+  const starts = bases
+    .filter((base) => isBaseOf(base, wal))
+    .map(({ startLsn }) => segmentAt(parseLsn(startLsn), wal.segmentSize));
+  if (starts.length > 0) return Math.min(...starts);
+  return isCurrent ? 0 : Number.POSITIVE_INFINITY;
+}
+
+/**
+ * Returns whether a log matters: it is the present one, or has a base backup. Without one, nothing can be recovered
+ * from it, and it is no loss that a page of it cannot be used.
+ *
+ * @param logs all of the source
+ */
+export function isOfUse(log: WalLog, logs: readonly WalLog[], bases: readonly Base[]): boolean {
+  return log === currentLog(logs) || bases.some((base) => isBaseOf(base, log.wal));
+}
+
+/**
+ * Returns the log that was written last: the last history of its server, because a clock may have been set back.
+ *
+ * @param logs those of a server oldest first
+ */
 export function currentLog(logs: readonly WalLog[]): WalLog | undefined {
   const at = (log: WalLog) => Date.parse(log.last?.page.at ?? '1970-01-01T00:00:00Z');
-  return logs.toSorted((a, b) => at(b) - at(a))[0];
+  const [newest] = logs.toSorted((a, b) => at(b) - at(a));
+  return logs.findLast(({ place }) => place.systemId === newest?.place.systemId);
 }

@@ -3,6 +3,7 @@ import { readDocument } from '../objects/objects.ts';
 import type { Repository } from '../repository/repository.ts';
 import { unsigned } from '../repository/signing.ts';
 import type { StoredWal } from './coverage.ts';
+import { brokenLinks, historiesOf, isWithin, type PageProblem, type ReadHistory, type ReadPage } from './histories.ts';
 import {
   decodePage,
   type PartialSegment,
@@ -19,13 +20,6 @@ import { type Ancestor, parseAncestors, parseHistoryName } from './timelines.ts'
 
 /** The parts of a repository that hold WAL. */
 export type WalRepository = Pick<Repository, 'destination' | 'project' | 'keys' | 'signing'>;
-
-/** A page as it was read. */
-interface ReadPage {
-  key: string;
-  page: WalPage;
-  hash: string;
-}
 
 /** The stored WAL of one server, with the objects that hold it. */
 export interface WalLog {
@@ -45,7 +39,7 @@ export interface WalLog {
   histories: ReadonlyMap<string, StoredHistory>;
   /** segments of which only the beginning is stored, by name: the longest beginning of each */
   partials: ReadonlyMap<string, PartialSegment>;
-  /** pages that cannot be used, for people */
+  /** pages of this history that cannot be used, for people */
   problems: LifeboatError[];
 }
 
@@ -96,7 +90,7 @@ async function readLog(
   numbers: ReadonlyMap<number, number>,
   sizes: ReadonlyMap<string, number | undefined>,
 ): Promise<WalLog[]> {
-  const unusable: { page: number; error: LifeboatError }[] = [];
+  const unusable: PageProblem[] = [];
   const pages: ReadPage[] = [];
   // Newest first: only that one may be replaced before it is read.
   for (const [page, revision] of [...numbers].sort(([a], [b]) => b - a)) {
@@ -107,25 +101,22 @@ async function readLog(
       unusable.unshift({ page, error: toLifeboatError(error) });
     }
   }
-  const isOld = (one: (typeof unusable)[number]) => isBeforeSigning(one, pages[0]?.page);
-  const problems = unusable.filter((one) => !isOld(one)).map(({ error }) => error);
-  problems.push(...brokenLinks(place, pages));
+  const isOld = (one: PageProblem) => isBeforeSigning(one, pages[0]?.page);
+  const problems = [...unusable.filter((one) => !isOld(one)), ...brokenLinks(place, pages)];
   const [page, revision] = [...numbers].reduce((a, b) => (b[0] > a[0] ? b : a));
-  const eras = [...Map.groupBy(pages, (one) => one.page.era?.since).values()];
   const hasUnsigned = unusable.some(isOld);
-  return (eras.length === 0 ? [[]] : eras).map((own, i, all) => ({
-    ...logOf(place, own, { sizes, until: all[i + 1]?.[0]?.page.era?.since }),
+  return historiesOf(pages, problems).map((history, i) => ({
+    ...logOf(place, history, sizes),
     newest: { page, revision },
-    problems: i === all.length - 1 ? problems : [],
+    problems: problems.filter((one) => isWithin(one, history)).map(({ error }) => error),
     hasUnsigned: hasUnsigned && i === 0,
   }));
 }
 
-/** @param until when the next history began, ISO time */
 function logOf(
   place: WalPlace,
-  pages: ReadPage[],
-  { sizes, until }: { sizes: ReadonlyMap<string, number | undefined>; until: string | undefined },
+  { pages, era, next }: ReadHistory,
+  sizes: ReadonlyMap<string, number | undefined>,
 ): Omit<WalLog, 'newest' | 'problems' | 'hasUnsigned'> {
   const isWhole = ({ key, size }: { key: string; size: number }) => sizes.get(key) === size;
   const listed = pages.flatMap(({ page }) => page.segments);
@@ -145,7 +136,8 @@ function logOf(
       histories: lineages(histories.values()),
       gaps: pages.flatMap(({ page }) => page.gaps),
       ...(last?.page.era ? { since: last.page.era.since } : {}),
-      ...(until === undefined ? {} : { until }),
+      ...(next ? { until: next.since, nextEra: next.page } : {}),
+      era,
     },
     pages,
     lost: listed.filter((one) => !segments.has(one.name)),
@@ -160,10 +152,7 @@ function logOf(
  * Returns whether a page is from before the signing key was set. The first signed page then says itself that it follows
  * none, so nobody can pass off unsigned pages as older ones.
  */
-function isBeforeSigning(
-  { page, error }: { page: number; error: LifeboatError },
-  first: Pick<WalPage, 'page' | 'previous'> | undefined,
-): boolean {
+function isBeforeSigning({ page, error }: PageProblem, first: Pick<WalPage, 'page' | 'previous'> | undefined): boolean {
   return hasCode(error, 'SIGNATURE_MISSING') && first?.previous === null && page < first.page;
 }
 
@@ -216,21 +205,6 @@ function isAboutPage(error: unknown): boolean {
     error,
     ...(['OBJECT_DAMAGED', 'OBJECT_MISSING', 'SIGNATURE_WRONG', 'SIGNATURE_KEY', 'SIGNATURE_MISSING'] as const),
   );
-}
-
-/**
- * A page that follows the one before it has its hash. A removed beginning is no loss: prune removes old pages, also at
- * the beginning of a later history.
- */
-function brokenLinks(place: WalPlace, pages: readonly ReadPage[]): LifeboatError[] {
-  return pages.flatMap(({ page }, i) => {
-    const before = pages[i - 1];
-    if (!before) return [];
-    const isCut = page.era?.since !== before.page.era?.since && page.era?.page !== page.page;
-    if (isCut || (before.page.page === page.page - 1 && before.hash === page.previous)) return [];
-    const what = `page ${page.page} of the WAL log of ${place.source} does not follow page ${before.page.page}`;
-    return [new LifeboatError('CHAIN_BROKEN', what)];
-  });
 }
 
 function lineages(histories: Iterable<StoredHistory>): Map<number, readonly Ancestor[]> {

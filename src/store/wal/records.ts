@@ -9,13 +9,16 @@ export const PAGE = 8192;
 
 const CONTINUES = 0x0001;
 const LONG = 0x0002;
+const OVERWRITES = 0x0008;
 const SHORT_HEADER = 24;
 const LONG_HEADER = 40;
 const RECORD_HEADER = 24;
-/** The bytes of a record that are kept: enough for all that is looked for. */
-const HEAD = 4096;
+/** The bytes of a record that are kept: enough for the end of a transaction that changed thousands of tables. */
+const HEAD = 64 * 1024;
 
 interface PageHeader {
+  /** the format of the page, which each major version of the server changes */
+  magic: number;
   /** the size of the header, bytes */
   size: number;
   /** the position of the page in the log */
@@ -30,7 +33,8 @@ interface PageHeader {
 function headerOf(page: Buffer): PageHeader | undefined {
   if (page.length < SHORT_HEADER || page[1] !== 0xd1) return undefined;
   const flags = page.readUInt16LE(2);
-  const header: PageHeader = { size: SHORT_HEADER, address: page.readBigUInt64LE(8) };
+  const address = page.readBigUInt64LE(8);
+  const header: PageHeader = { magic: page.readUInt16LE(0), size: SHORT_HEADER, address };
   if (flags & CONTINUES) header.remaining = page.readUInt32LE(16);
   if ((flags & LONG) === 0) return header;
   if (page.length < LONG_HEADER || page.readUInt32LE(36) !== PAGE) return undefined;
@@ -51,6 +55,20 @@ export function isOtherSegment(start: Buffer, expected: { address: bigint; syste
   return header.address !== expected.address || (header.systemId ?? expected.systemId) !== expected.systemId;
 }
 
+/**
+ * Returns the position of the record before the first one that begins in a segment, as that one names it (xl_prev).
+ * Undefined if the bytes do not hold it, or if a crash ended the record before (XLP_FIRST_IS_OVERWRITE_CONTRECORD).
+ *
+ * @param start the first bytes of the segment, at most a page
+ */
+export function linkOf(start: Buffer): bigint | undefined {
+  const header = headerOf(start);
+  if (!header || start.readUInt16LE(2) & OVERWRITES) return undefined;
+  const at = header.size + align(header.remaining ?? 0);
+  if (at + 16 > start.length || start.readUInt32LE(at) < RECORD_HEADER) return undefined;
+  return start.readBigUInt64LE(at + 8);
+}
+
 /** A record of the WAL. */
 export interface WalRecord {
   /** position of its first byte */
@@ -59,6 +77,8 @@ export interface WalRecord {
   /** the resource manager that wrote it, see rmgrlist.h */
   manager: number;
   info: number;
+  /** that of the page on which it begins: later versions of the server have larger numbers */
+  magic: number;
   /** what follows its header: the first bytes of it */
   body: Buffer;
 }
@@ -66,6 +86,7 @@ export interface WalRecord {
 /** A record of which not every byte was read. */
 interface Unfinished {
   at: bigint;
+  magic: number;
   length: number;
   read: number;
   head: Buffer[];
@@ -137,7 +158,7 @@ export class RecordScanner {
       // The server has written nothing behind it.
       if (length < RECORD_HEADER) return;
       this.read(
-        { at: position + BigInt(at), length, read: 0, head: [] },
+        { at: position + BigInt(at), magic: header.magic, length, read: 0, head: [] },
         page.subarray(at, Math.min(at + length, PAGE)),
       );
       at += align(length);
@@ -155,9 +176,9 @@ export class RecordScanner {
   }
 }
 
-function recordOf({ at, head: parts }: Unfinished): WalRecord {
+function recordOf({ at, magic, head: parts }: Unfinished): WalRecord {
   const [first] = parts;
   const head = parts.length === 1 && first ? first : Buffer.concat(parts);
   const [xid, info, manager] = [head.readUInt32LE(4), head.readUInt8(16), head.readUInt8(17)];
-  return { at, xid, info, manager, body: head.subarray(RECORD_HEADER) };
+  return { at, xid, info, manager, magic, body: head.subarray(RECORD_HEADER) };
 }

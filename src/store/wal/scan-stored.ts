@@ -1,14 +1,16 @@
+import { hasCode } from '../../base/errors.ts';
 import type { ObjectRef } from '../objects/manifest.ts';
 import { unseal } from '../seal/seal.ts';
 import { segmentAt, segmentName, startOf } from './names.ts';
-import type { WalLog, WalRepository } from './read-log.ts';
+import { readWalLogs, type WalLog, type WalRepository } from './read-log.ts';
 import { PAGE, RecordScanner, type WalRecord } from './records.ts';
 import { timelineAt } from './timelines.ts';
 
 /** The stored WAL of a server, along the history of one timeline. */
 export interface StoredHistoryOf {
-  repository: Pick<WalRepository, 'destination' | 'keys'>;
-  log: Pick<WalLog, 'wal' | 'segments' | 'partials'>;
+  repository: WalRepository;
+  /** read before; if an object of it is gone, it is read again */
+  log: Pick<WalLog, 'place' | 'wal' | 'segments' | 'partials'>;
   timeline: number;
   signal: AbortSignal;
 }
@@ -42,7 +44,7 @@ export async function recordAround(stored: StoredHistoryOf, position: bigint): P
 }
 
 /** A span of the WAL: `from` counts, `to` does not. */
-interface Span {
+export interface Span {
   from: bigint;
   to: bigint;
 }
@@ -59,11 +61,13 @@ interface Match<T> {
  * {@link recordAround}.
  *
  * @param match returns undefined for a record that does not match
+ * @param onRead called with the position back to which no record matches
  */
 export async function findLast<T>(
   stored: StoredHistoryOf,
   { from, to }: Span,
   match: (record: WalRecord) => T | undefined,
+  onRead?: (position: bigint) => void,
 ): Promise<Match<T>> {
   const { segmentSize } = stored.log.wal;
   const result: Match<T> = { records: 0 };
@@ -83,6 +87,7 @@ export async function findLast<T>(
     scanner.add(next);
     scanner.end();
     if (result.found) return result;
+    onRead?.(startOf(number, segmentSize));
     next = first;
   }
   return result;
@@ -114,18 +119,44 @@ export async function findFirst<T>(
   return { ...result, isAll: last < first + MAX_AHEAD };
 }
 
-/** Reads what is stored of a segment. */
-async function* contentOf(
-  { repository, log, timeline, signal }: StoredHistoryOf,
-  number: number,
-): AsyncGenerator<Buffer> {
+/** The receiver may store more of a segment, and remove its former parts, each time that its log is read. */
+const ATTEMPTS = 3;
+
+/** Reads what is stored of a segment. If objects of it were replaced since the log was read, reads the log again. */
+async function* contentOf(stored: StoredHistoryOf, number: number): AsyncGenerator<Buffer> {
+  const { repository, timeline, signal } = stored;
+  let { log } = stored;
+  let sent = 0;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      let at = 0;
+      for (const { key } of objectsOf({ log, timeline }, number)) {
+        const sealed = await repository.destination.get(key, { signal });
+        for await (const chunk of unseal(sealed, key, repository.keys)) {
+          const news = (chunk as Buffer).subarray(Math.max(0, sent - at));
+          at += (chunk as Buffer).length;
+          sent = Math.max(sent, at);
+          if (news.length > 0) yield news;
+        }
+      }
+      return;
+    } catch (error) {
+      if (!hasCode(error, 'OBJECT_MISSING') || attempt === ATTEMPTS) throw error;
+      const logs = await readWalLogs(repository, log.place.source, signal);
+      const { systemId, since } = log.wal;
+      const now = logs.find(({ wal }) => wal.systemId === systemId && wal.since === since);
+      // Without the segment, the WAL would seem to have ended before it.
+      if (!now || objectsOf({ log: now, timeline }, number).length === 0) throw error;
+      log = now;
+    }
+  }
+}
+
+/** Returns the objects that hold a segment, in order; none if it is not stored. */
+function objectsOf({ log, timeline }: Pick<StoredHistoryOf, 'log' | 'timeline'>, number: number): readonly ObjectRef[] {
   const { segmentSize, histories } = log.wal;
   const history = { timeline, lineage: histories.get(timeline) ?? [] };
   const name = segmentName({ timeline: timelineAt(number, history, segmentSize), number }, segmentSize);
   const whole = log.segments.get(name);
-  const objects: readonly ObjectRef[] = whole ? [whole] : (log.partials.get(name)?.parts ?? []);
-  for (const { key } of objects) {
-    const sealed = await repository.destination.get(key, { signal });
-    for await (const chunk of unseal(sealed, key, repository.keys)) yield chunk as Buffer;
-  }
+  return whole ? [whole] : (log.partials.get(name)?.parts ?? []);
 }

@@ -18,6 +18,8 @@ export interface Base {
   startTime?: string;
   /** by the server's clock when the backup had ended, ISO time */
   stopTime: string;
+  /** number of the first page of the history that the server wrote meanwhile; absent in older records */
+  era?: number | undefined;
 }
 
 /** A span of time to any second of which the server can be recovered. */
@@ -44,9 +46,12 @@ export interface Hole {
 
 /** Returns whether a base backup is one of the server that wrote some WAL, and of the same data. */
 export function isBaseOf(
-  { systemId, stopTime }: Pick<Base, 'systemId' | 'stopTime'>,
-  wal: Pick<StoredWal, 'systemId' | 'since' | 'until'>,
+  { systemId, stopTime, era }: Pick<Base, 'systemId' | 'stopTime' | 'era'>,
+  wal: Pick<StoredWal, 'systemId' | 'since' | 'until' | 'era' | 'nextEra'>,
 ): boolean {
+  // A clock may have been set back, and page numbers never are.
+  if (era !== undefined)
+    return systemId === wal.systemId && era >= (wal.era ?? 1) && era < (wal.nextEra ?? Number.POSITIVE_INFINITY);
   const at = Date.parse(stopTime);
   const isLate = wal.since === undefined || at >= Date.parse(wal.since);
   return systemId === wal.systemId && isLate && (wal.until === undefined || at < Date.parse(wal.until));

@@ -51,6 +51,8 @@ export class WalWriter {
   inventory: Inventory;
   /** the newest pages of all servers of the source, as they were found */
   readonly opened: readonly Pick<WalLog, 'place' | 'newest'>[];
+  /** the memory of the agent that had last written the log when it was opened; undefined for a new log */
+  readonly home: string | undefined;
   /** why the newest page that was found cannot be used */
   readonly unusable: LifeboatError | undefined;
 
@@ -63,6 +65,7 @@ export class WalWriter {
     const last = own?.last?.page.page === own?.newest.page ? own?.last : undefined;
     this.unusable = last ? undefined : own?.problems.findLast(({ code }) => code !== 'CHAIN_BROKEN');
     this.inventory = new Inventory(own?.wal ?? this.nothing);
+    this.home = last?.page.home;
     this.page = last?.page ?? firstPage(options);
     this.hash = last?.hash ?? null;
     if (own && !last) this.beginHistory(own.newest.page + 1, null);
@@ -100,11 +103,6 @@ export class WalWriter {
     return { systemId: place.systemId, segmentSize, segments: [], partials: [], histories: new Map(), gaps: [] };
   }
 
-  /** The memory of the agent that last wrote the log; undefined for a new log. */
-  get home(): string | undefined {
-    return this.hash === null ? undefined : this.page.home;
-  }
-
   /** The newest page, as the agent remembers it; undefined if none is stored yet. */
   get end(): LogEnd | undefined {
     const { page, revision } = this.page;
@@ -114,6 +112,11 @@ export class WalWriter {
   /** Since when the present history of the server is written, ISO time; undefined for the first one. */
   get since(): string | undefined {
     return this.page.era?.since;
+  }
+
+  /** The number of the first page of the present history of the server. */
+  get era(): number {
+    return this.page.era?.page ?? 1;
   }
 
   /** The open segment, as the log lists it. */

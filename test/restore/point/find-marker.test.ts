@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { findStart } from '../../../src/restore/point/find-start.ts';
 import { serverTarget } from '../../../src/restore/point/server-target.ts';
 import type { Target } from '../../../src/restore/point/target.ts';
@@ -22,12 +22,24 @@ const restorePoint = (name: string, time: string) => ({
 });
 const commit = (xid: number, time: string) => ({ manager: 1, info: 0, xid, data: timeBytes(time) });
 const abort = (xid: number, time: string) => ({ manager: 1, info: 0x20, xid, data: timeBytes(time) });
+const numbers = (...values: number[]) => Buffer.from(Uint32Array.from(values).buffer);
 /** A commit of a prepared transaction has its id only in the data (xact.h). */
-const commitPrepared = (xid: number, time: string) => {
-  const [flags, id] = [Buffer.from([16, 0, 0, 0]), Buffer.alloc(4)];
-  id.writeUInt32LE(xid);
-  return { manager: 1, info: 0xb0, data: Buffer.concat([timeBytes(time), flags, id, Buffer.from('name\0')]) };
-};
+const commitPrepared = (xid: number, time: string) => ({
+  ...{ manager: 1, info: 0xb0 },
+  data: Buffer.concat([timeBytes(time), numbers(1 << 4, xid), Buffer.from('name\0')]),
+});
+/** The end of one that did all that a record can tell. The numbers before its id are those of other things. */
+const endPrepared = (xid: number, time: string, { kind = 0xb0, statistics = 3, invalidations = 300 } = {}) => ({
+  ...{ manager: 1, info: kind },
+  data: Buffer.concat([
+    timeBytes(time),
+    numbers(0x1df, 700, 1663, 2, 741, 742, 1, 1663, 700, 743, 2),
+    numbers(...Array.from({ length: 2 * statistics }, () => 744)),
+    numbers(invalidations, ...Array.from({ length: 4 * invalidations }, () => 745)),
+    numbers(xid),
+    Buffer.from('name\0'),
+  ]),
+});
 
 /** A server with base backups in segments 2 and 6. Segment 5 is missing, so there are two windows. */
 async function makeServer() {
@@ -106,6 +118,114 @@ describe('a transaction', () => {
 
   test('that the WAL does not have is refused', async () => {
     await expect(find({ xid: '702' })).rejects.toMatchObject({ code: 'PITR_TIME' });
+  });
+});
+
+describe('the end of a prepared transaction', () => {
+  const time = '2026-11-20T04:00:00Z';
+  /** Returns the position of the record that an id names, or the code of the error. */
+  async function findIn(wal: WalBytes, xid: number): Promise<unknown> {
+    const bench = new WalBench();
+    await bench.store(2, 3, { content: (number) => wal.segment(number) });
+    const manifest = bench.base(2);
+    const repository = {
+      ...bench.repository,
+      snapshots: async () => ({ snapshots: [{ manifest }], damaged: [] }),
+      resolve: async () => ({ manifest }),
+    } as unknown as Repository;
+    const request = { source: 'db.postgres', signal, target: { xid: String(xid) } };
+    return findStart(repository, request, undefined).then(
+      ({ marker }) => marker?.at,
+      ({ code }) => code,
+    );
+  }
+
+  test.each([
+    ['Postgres 17', 0xd116, {}],
+    ['Postgres 18', 0xd118, { statistics: 4 }],
+    ['Postgres 17, rolled back', 0xd116, { kind: 0xc0 }],
+  ])('of %s is found by its id, and by no other number in its record', async (_, magic, options) => {
+    const wal = new WalBytes(2, magic);
+    wal.fillTo(startOf(3, SIZE));
+    const before = wal.add(commit(741, '2026-11-20T03:00:00Z')).at;
+    const ended = wal.add(endPrepared(710, time, options)).at;
+    wal.fillTo(startOf(4, SIZE));
+    expect(await findIn(wal, 710)).toBe(ended);
+    expect(await findIn(wal, 741)).toBe(before);
+    for (const other of [700, 742, 743, 744, 745]) expect(await findIn(wal, other)).toBe('PITR_TIME');
+  });
+
+  test('of which the record is damaged is not found', async () => {
+    const wal = new WalBytes(2);
+    wal.fillTo(startOf(3, SIZE));
+    wal.add({ manager: 1, info: 0xb0, data: Buffer.concat([timeBytes(time), numbers(0x12, 0xffff_ffff, 710)]) });
+    wal.add({ manager: 1, info: 0xb0, data: Buffer.concat([timeBytes(time), numbers(0x12)]) });
+    wal.add({ manager: 1, info: 0xb0, data: timeBytes(time) });
+    wal.add({ manager: 1, info: 0x30, data: Buffer.concat([timeBytes(time), numbers(0x10, 710)]) });
+    wal.fillTo(startOf(4, SIZE));
+    expect(await findIn(wal, 710)).toBe('PITR_TIME');
+  });
+});
+
+describe('the search for a name', () => {
+  afterEach(() => void vi.useRealTimers());
+
+  /** A server that left its first timeline in segment 5. Each timeline has a base backup of its own, too. */
+  async function search(name: string, onGet = () => {}) {
+    const one = new WalBytes(2);
+    one.fillTo(startOf(3, SIZE));
+    const points = { shared: one.add(restorePoint('shared', '2026-11-20T01:00:00Z')).at };
+    one.fillTo(startOf(5, SIZE) + 5000n);
+    const [two, until] = [one.fork(), one.end];
+    const former = one.add(restorePoint('former', '2026-11-20T02:00:00Z')).at;
+    one.fillTo(startOf(7, SIZE));
+    two.fillTo(startOf(6, SIZE));
+    const bench = new WalBench();
+    await bench.store(2, 6, { content: (number) => one.segment(number) });
+    const writer = await bench.open();
+    const history = { name: '00000002.history', ancestors: [{ timeline: 1, until }] };
+    await writer.append({ histories: [{ ...history, ...(await bench.put(history.name)) }] });
+    bench.at = '2026-11-20T05:00:00.000Z';
+    await bench.store(5, 5, { timeline: 2, content: (number) => two.segment(number) });
+    const manifests = [bench.base(2)];
+    const got: string[] = [];
+    const repository = {
+      ...bench.repository,
+      destination: {
+        ...bench.destination,
+        get: async (key: string) => {
+          if (/[0-9A-F]{24}-/.test(key)) {
+            got.push(/0([0-9A-F])[0-9A-F]{8}[0-9A-F]{7}([0-9A-F])-/.exec(key)?.slice(1).join('/') ?? key);
+            onGet();
+          }
+          return bench.destination.get(key);
+        },
+      },
+      snapshots: async () => ({ snapshots: manifests.map((manifest) => ({ manifest })), damaged: [] }),
+      resolve: async () => ({ manifest: manifests[0] }),
+    } as unknown as Repository;
+    const lines: string[] = [];
+    const request = { source: 'db.postgres', signal, target: { name }, say: (line: string) => void lines.push(line) };
+    const found = await findStart(repository, request, undefined).catch(({ code }) => code);
+    return { got, lines, found, points: { ...points, former } };
+  }
+
+  test('reads WAL that two timelines have in common once', async () => {
+    expect((await search('none')).got).toEqual(['2/5', '1/4', '1/3', '1/2', '1/6', '1/5']);
+    const { found, points } = await search('former');
+    expect([found.marker?.at, found.window?.timeline]).toEqual([points.former, 1]);
+    const shared = await search('shared');
+    expect([shared.found.marker?.at, shared.found.window?.timeline]).toEqual([shared.points.shared, 2]);
+  });
+
+  test('says from time to time how far it is', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const { lines } = await search('none', () => vi.advanceTimersByTime(8000));
+    expect(lines).toEqual([
+      expect.stringContaining('looking for restore point none'),
+      ...[4, 2].map((number) => expect.stringContaining(`timeline 2 after ${formatLsn(startOf(number, SIZE))};`)),
+      expect.stringContaining(`timeline 1 after ${formatLsn(startOf(5, SIZE))};`),
+    ]);
   });
 });
 

@@ -92,6 +92,27 @@ describe('the start of a recovery', () => {
   });
 });
 
+test('the latest point is in the last history of a server, also if the clock was set back meanwhile', async () => {
+  const bench = new WalBench();
+  await bench.store(1, 4, { reached: hour });
+  bench.at = '2026-11-20T02:50:00.000Z';
+  const manifests = [bench.base(2)];
+  bench.at = '2026-11-20T02:55:00.000Z';
+  await (await bench.open()).beginAnew({ at: bench.at, timeline: 1, to: lsn(5), why: 'the clock was set back' });
+  await bench.store(5, 6, { reached: (number) => hour(number - 3) });
+  bench.at = '2026-11-20T02:56:00.000Z';
+  manifests.push(bench.base(5));
+  const repository = {
+    ...bench.repository,
+    snapshots: async () => ({ snapshots: manifests.map((manifest) => ({ manifest })), damaged: [] }),
+    resolve: async (id: string) => ({ manifest: manifests.find((one) => one.id === id) }),
+  } as unknown as Repository;
+  const request = { source: 'db.postgres', signal, target: 'latest' as const };
+  const { windows, ...found } = await findStart(repository, request, undefined);
+  expect(windows.map(({ to }) => to).sort()).toEqual([hour(3), hour(4)]);
+  expect(found).toMatchObject({ base: { snapshot: 'base-5' }, window: { to: hour(3) } });
+});
+
 test('WAL that needs a key is refused before anything is made', async () => {
   const bench = new WalBench();
   await bench.store(1, 2);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Destination } from '../../../src/destinations/destination.ts';
 import type { Manifest, ObjectRef } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
@@ -22,6 +23,14 @@ interface Storing {
   system?: string;
   content?: (number: number) => Buffer;
   reached?: (number: number) => string;
+}
+
+interface BaseOptions {
+  timeline?: number;
+  system?: string;
+  status?: 'ok' | 'failed';
+  /** number of the first page of the history of its WAL */
+  era?: number;
 }
 
 /** A repository in memory with WAL of one source. */
@@ -63,6 +72,17 @@ export class WalBench {
     }
   }
 
+  /** Stores segments with other bytes than another history has under the same names: a word before the name. */
+  async storeAs(word: string, from: number, to: number): Promise<void> {
+    const writer = await this.open();
+    for (let number = from; number <= to; number++) {
+      const name = nameOf(number);
+      const key = `${keyOf(name).slice(0, -'abcdef'.length)}${createHash('md5').update(word).digest('hex').slice(0, 6)}`;
+      const stored = await this.destination.put(key, streamOf(`${word} ${name}`));
+      await writer.append({ segments: [{ name, key, ...stored }] });
+    }
+  }
+
   /** Stores a part of a segment, which is open from then on. */
   async storeOpen(number: number, to: number): Promise<ObjectRef> {
     const part = { from: 0, to, ...(await this.put(`${nameOf(number)}.${String(to).padStart(8, '0')}`)) };
@@ -71,10 +91,10 @@ export class WalBench {
   }
 
   /** Returns a snapshot with a base backup that begins and ends in a segment. */
-  base(number: number, { timeline = 1, system = SYSTEM, status = 'ok' } = {}): Manifest {
+  base(number: number, { timeline = 1, system = SYSTEM, status = 'ok', era }: BaseOptions = {}): Manifest {
     const times = { startTime: this.at, stopTime: this.at };
     const place = {
-      ...{ systemId: system, timeline },
+      ...{ systemId: system, timeline, ...(era === undefined ? {} : { era }) },
       startLsn: formatLsn(startOf(number, SIZE) + 40n),
       stopLsn: formatLsn(startOf(number, SIZE) + 4096n),
     };

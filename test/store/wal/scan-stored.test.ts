@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { startOf } from '../../../src/store/wal/names.ts';
 import { readWalLogs } from '../../../src/store/wal/read-log.ts';
 import { RecordScanner } from '../../../src/store/wal/records.ts';
-import { findLast, recordAround, type StoredHistoryOf } from '../../../src/store/wal/scan-stored.ts';
-import { SIZE, WalBench } from './bench.ts';
+import { findFirst, findLast, recordAround, type StoredHistoryOf } from '../../../src/store/wal/scan-stored.ts';
+import { nameOf, SIZE, WalBench } from './bench.ts';
 import { WalBytes } from './wal-bytes.ts';
 
 const { signal } = new AbortController();
@@ -88,5 +88,52 @@ describe('the last record that matches', () => {
     const none = await findLast(from, all, xid(9));
     expect(none.found).toBeUndefined();
     expect(none.records).toBeGreaterThan(200);
+  });
+});
+
+describe('parts of a segment that the receiver replaces after the log was read', () => {
+  /** Stores half of segment 4 in two parts, and reads the log. Returns the records of that half, and what reads it. */
+  async function half() {
+    const wal = new WalBytes(3);
+    wal.fillTo(startOf(4, SIZE) + 1000n);
+    const records = Array.from({ length: 60 }, (_, xid) => wal.add({ xid, data: Buffer.alloc(8000) }));
+    const bench = new WalBench();
+    await bench.store(3, 3, { content: (number) => wal.segment(number) });
+    const part = async (from: number, to: number) => ({
+      ...{ from, to },
+      ...(await bench.put(`${nameOf(4)}.${to}`, undefined, wal.segment(4).subarray(from, to))),
+    });
+    const [first, second] = [await part(0, SIZE / 4), await part(SIZE / 4, SIZE / 2)];
+    const writer = await bench.open();
+    await writer.append({ open: { name: nameOf(4), parts: [first, second] } });
+    const [log] = await readWalLogs(bench.repository, 'db.postgres');
+    if (!log) throw new Error('no log');
+    const from: StoredHistoryOf = { repository: bench.repository, log, timeline: 1, signal };
+    return { wal, bench, records, first, second, from, writer };
+  }
+
+  test('are found where the log lists them now', async () => {
+    const { wal, bench, records, first, second, from, writer } = await half();
+    const last = records[55]!;
+    expect(last.end).toBeLessThan(startOf(4, SIZE) + BigInt(SIZE / 2));
+    // Only the second part is gone when the first one was read.
+    const whole = await bench.put(nameOf(4), undefined, wal.segment(4));
+    await writer.append({ segments: [{ name: nameOf(4), ...whole }] });
+    bench.objects.delete(second.key);
+    expect(await recordAround(from, last.at + 50n)).toBe(last.at);
+    bench.objects.delete(first.key);
+    expect(await recordAround(from, last.at + 50n)).toBe(last.at);
+    const span = { from: startOf(3, SIZE), to: last.end };
+    const match = ({ xid, manager }: { xid: number; manager: number }) =>
+      manager === 10 && xid === 55 ? xid : undefined;
+    expect((await findLast(from, span, match)).found).toEqual({ at: last.at, what: 55 });
+    expect((await findFirst(from, span, match)).found).toEqual({ at: last.at, what: 55 });
+  });
+
+  test('that nothing replaces are missing', async () => {
+    const { bench, records, second, from } = await half();
+    bench.objects.delete(second.key);
+    bench.objects.delete(from.log.partials.get(nameOf(4))!.parts[0]!.key);
+    await expect(recordAround(from, records[55]!.at + 50n)).rejects.toMatchObject({ code: 'OBJECT_MISSING' });
   });
 });

@@ -9,6 +9,8 @@ interface Written {
   xid?: number;
   manager?: number;
   info?: number;
+  /** position of the record before it */
+  prev?: bigint;
   /** its main data */
   data?: Buffer;
 }
@@ -16,30 +18,36 @@ interface Written {
 /** Writes WAL as Postgres does: pages with headers, and records that continue on the next page. */
 export class WalBytes {
   private readonly first: number;
+  private readonly magic: number;
   private readonly chunks: Buffer[] = [];
   private position: bigint;
 
-  /** @param first number of the first segment */
-  constructor(first: number) {
+  /**
+   * @param first number of the first segment
+   * @param magic of the pages, see XLOG_PAGE_MAGIC
+   */
+  constructor(first: number, magic = 0xd116) {
     this.first = first;
+    this.magic = magic;
     this.position = startOf(first, SIZE);
   }
 
   /** Returns WAL that goes on in another way from here on. */
   fork(): WalBytes {
-    const other = new WalBytes(this.first);
+    const other = new WalBytes(this.first, this.magic);
     other.write(Buffer.concat(this.chunks));
     return other;
   }
 
   /** Adds a record. Returns the positions of its first byte and of the byte after it. */
-  add({ xid = 0, manager = 10, info = 0, data = Buffer.alloc(40) }: Written): { at: bigint; end: bigint } {
+  add({ xid = 0, manager = 10, info = 0, prev = 0n, data = Buffer.alloc(40) }: Written): { at: bigint; end: bigint } {
     this.write(Buffer.alloc(Number(-this.position & 7n)));
     const head = data.length < 256 ? Buffer.from([255, data.length]) : Buffer.from([254, 0, 0, 0, 0]);
     if (data.length >= 256) head.writeUInt32LE(data.length, 1);
     const record = Buffer.concat([Buffer.alloc(24), head, data]);
     record.writeUInt32LE(record.length, 0);
     record.writeUInt32LE(xid, 4);
+    record.writeBigUInt64LE(prev, 8);
     record.writeUInt8(info, 16);
     record.writeUInt8(manager, 17);
     if (this.position % BigInt(PAGE) === 0n) this.header(0);
@@ -75,7 +83,7 @@ export class WalBytes {
   private header(remaining: number): void {
     const isLong = this.position % SEGMENT === 0n;
     const header = Buffer.alloc(isLong ? 40 : 24);
-    header.writeUInt16LE(0xd116, 0);
+    header.writeUInt16LE(this.magic, 0);
     header.writeUInt16LE((remaining > 0 ? 1 : 0) | (isLong ? 2 : 0), 2);
     header.writeBigUInt64LE(this.position, 8);
     header.writeUInt32LE(remaining, 16);

@@ -21,6 +21,7 @@ import { WalWriter } from '../../../src/store/wal/write-log.ts';
 import { Shipping } from '../../../src/wal/shipping.ts';
 import type { Tail } from '../../../src/wal/tail.ts';
 import { scratchBase } from '../../store/helpers.ts';
+import { WalBytes } from '../../store/wal/wal-bytes.ts';
 
 const SIZE = 1024 * 1024;
 const place = { project: 'shop', source: 'db.postgres', systemId: '7713464397883531290' };
@@ -216,6 +217,43 @@ describe('a server that went back, and is further than the stored WAL when it is
   });
 });
 
+describe('a server that went back, and goes on after the last complete segment that was received', () => {
+  let wal: WalBytes;
+  let tail: Tail | undefined;
+  beforeEach(async () => {
+    wal = new WalBytes(1);
+    wal.add({ prev: 0n });
+    wal.fillTo(startOf(2, SIZE) - 4000n);
+    writeFileSync(join(received, name(1)), wal.segment(1));
+    ({ tail } = await shipping.ship(state(2, 0, '2026-11-20T03:00:00.000Z'), signal));
+    expect(readdirSync(received)).toEqual([name(1)]);
+  });
+  /** Lets the server write a record over the boundary, and another one. Returns whether it is refused. */
+  const goOn = async (partial: string, wrong: bigint) => {
+    const { at } = wal.add({ data: Buffer.alloc(5000) });
+    wal.add({ prev: at + wrong });
+    const again = wal.segment(1);
+    writeFileSync(join(received, name(1)), again);
+    const later = await open();
+    writeFileSync(join(received, `${name(2)}${partial}`), wal.segment(2));
+    return later.ship(state(partial ? 2 : 3, partial ? 8000 : 0, '2026-11-20T03:10:00.000Z'), signal).then(
+      () => undefined,
+      ({ code }: LifeboatError) => code,
+    );
+  };
+
+  test.each(['.partial', ''])('is refused if a segment (%s) does not follow', async (partial) => {
+    expect(tail?.to).toBe(SIZE);
+    expect(await goOn(partial, 64n)).toBe('WAL_DIVERGED');
+    expect((await log()).wal.segments.map((one) => one.name)).toEqual([name(1)]);
+    expect((await log()).wal.partials).toEqual([]);
+  });
+
+  test.each(['.partial', ''])('is not there if a segment (%s) follows', async (partial) => {
+    expect(await goOn(partial, 0n)).toBeUndefined();
+  });
+});
+
 test('another history of the same timeline is refused: two copies of a server were recovered to it', async () => {
   writeFileSync(join(received, '00000002.history'), '1\t0/180000\tno recovery target specified\n');
   put(name(1, 2));
@@ -230,8 +268,8 @@ test('a clock that goes back is refused, also across a restart, and a small corr
   await shipping.ship(state(2, 0, '2026-11-20T03:00:00.000Z'), signal);
   await shipping.ship(state(2, 100, '2026-11-20T02:59:55.000Z'), signal);
   const back = state(2, 200, '2026-11-20T02:59:00.000Z');
-  await expect(shipping.ship(back, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
-  await expect((await open()).ship(back, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
+  await expect(shipping.ship(back, signal)).rejects.toMatchObject({ code: 'CLOCK_JUMPED' });
+  await expect((await open()).ship(back, signal)).rejects.toMatchObject({ code: 'CLOCK_JUMPED' });
 });
 
 test('the position of one timeline dates no segment of another one', async () => {

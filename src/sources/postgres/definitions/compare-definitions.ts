@@ -5,7 +5,7 @@ const keyOf = ({ kind, schema }: Pick<Digest, 'kind' | 'schema'>) => JSON.string
 
 /** Returns what was the same before and after a dump. The rest changed meanwhile, so the dump may have either. */
 export function unchanged(before: Definitions, after: Definitions): Definitions {
-  const changed = differing(before, after).map(({ kind, schema }) => ({
+  const changed = [...differing(before, after), ...reprinted(before, after)].map(({ kind, schema }) => ({
     ...{ kind, ...(schema === undefined ? {} : { schema }), why: 'changed' as const },
   }));
   const left = new Map([...before.left, ...after.left, ...changed].map((one) => [keyOf(one), one]));
@@ -34,14 +34,27 @@ function differing(recorded: Definitions, found: Definitions): Differing[] {
   });
 }
 
+/** Returns what has the same definitions, printed with other parentheses or casts. */
+function reprinted(recorded: Definitions, found: Definitions): Differing[] {
+  const now = new Map(found.digests.map((one) => [keyOf(one), one]));
+  const left = [...recorded.left, ...found.left];
+  return recorded.digests.flatMap((then) => {
+    const one = now.get(keyOf(then));
+    if (one === undefined || isLeft(left, then) || one.sha256 !== then.sha256 || one.printed === then.printed)
+      return [];
+    const { kind, schema } = then;
+    return [{ kind, ...(schema === undefined ? {} : { schema }), recorded: then, found: one }];
+  });
+}
+
 /** The differences between a record and a database. */
 interface DefinitionsCompared {
   /** of definitions, in words */
   definitions: string[];
   /** of owners and rights, in words */
   rights: string[];
-  /** what could not be compared, in words */
-  left: string[];
+  /** what could not be compared of each, in words */
+  left: Record<'definitions' | 'rights', string[]>;
 }
 
 /** Compares the definitions of a restored database with the record. `session` is in a transaction of that database. */
@@ -50,23 +63,42 @@ export async function compareDefinitions(
   recorded: Definitions,
   found: Definitions,
 ): Promise<DefinitionsCompared> {
+  const left = [...recorded.left, ...found.left];
   const compared: DefinitionsCompared = {
     definitions: [],
     rights: [],
-    left: leftTexts([...recorded.left, ...found.left]),
+    left: {
+      definitions: [
+        ...leftTexts(left.filter((one) => !isRight(one))),
+        ...reprinted(recorded, found).map(reprintedText),
+      ],
+      rights: leftTexts(left.filter(isRight)),
+    },
   };
   for (const one of differing(recorded, found)) {
-    const list = one.kind.startsWith(RIGHTS) ? compared.rights : compared.definitions;
+    const list = isRight(one) ? compared.rights : compared.definitions;
     list.push(`${describe(one)}${await nameOfDiffering(session, one)}`);
   }
   return compared;
 }
 
-const RIGHTS = 'rights on ';
+/** Returns whether a kind is about owners and rights. */
+export function isRight({ kind }: Pick<Digest, 'kind'>): boolean {
+  return kind.startsWith('rights on ');
+}
 
-function describe({ kind, schema, recorded, found }: Differing): string {
-  const [then, now] = [recorded?.objects ?? 0, found?.objects ?? 0];
-  const of = schema === undefined ? kind : `${kind} in schema ${schema}`;
+const placeText = ({ kind, schema }: Pick<Digest, 'kind' | 'schema'>) =>
+  schema === undefined ? kind : `${kind} in schema ${schema}`;
+
+/** Postgres itself prints some expressions in another form once they were dumped and restored. */
+function reprintedText(one: Differing): string {
+  const { objects } = one.recorded ?? { objects: 0 };
+  return `${placeText(one)}: equal, but some of ${objects} are printed with other parentheses or casts`;
+}
+
+function describe(one: Differing): string {
+  const [then, now] = [one.recorded?.objects ?? 0, one.found?.objects ?? 0];
+  const of = placeText(one);
   return then === now ? `${of} differ from the record` : `${of}: ${now}, recorded ${then}`;
 }
 
@@ -100,10 +132,13 @@ function inverse(n: bigint): bigint {
   return result;
 }
 
+const WHY: Readonly<Record<Definitions['left'][number]['why'], string>> = {
+  changed: 'changed while the snapshot was made',
+  refused: 'the server did not show them, or not in time',
+  undumped: 'not dumped, because the role of the backup is no superuser',
+};
+
 function leftTexts(left: Definitions['left']): string[] {
-  const texts = left.map(
-    ({ kind, schema, why }) =>
-      `${kind}${schema === undefined ? '' : ` in schema ${schema}`}: ${why === 'changed' ? 'changed while the snapshot was made' : 'the server did not show them, or not in time'}`,
-  );
+  const texts = left.map((one) => `${placeText(one)}: ${WHY[one.why]}`);
   return [...new Set(texts)];
 }

@@ -1,5 +1,5 @@
 import { OTHER_LINES } from './other-lines.ts';
-import { own, ownOutside, ownTable } from './own.ts';
+import { leftOut, own, ownOutside, ownTable } from './own.ts';
 import { columns, type Lines, named, plain, sorted } from './parts.ts';
 import { RIGHTS_LINES } from './rights-lines.ts';
 import { ROUTINE_LINES } from './routine-lines.ts';
@@ -81,6 +81,7 @@ const COMMENTS: Lines = () => `SELECT o.schema, concat(o.type, ' ', o.identity) 
   FROM pg_description d, pg_identify_object(classoid, objoid, objsubid) o
  WHERE o.identity IS NOT NULL AND (objoid >= 16384 OR classoid = 'pg_largeobject'::regclass)
    AND (o.schema IS NULL OR o.schema !~ '^(pg_(catalog|toast|temp)|information_schema$)')
+   AND NOT ${leftOut('o')}
    AND NOT EXISTS (SELECT FROM pg_depend m WHERE m.classid = d.classoid AND m.objid = objoid AND m.deptype = 'e')
    AND NOT EXISTS (SELECT FROM pg_constraint c WHERE classoid = 'pg_constraint'::regclass AND c.oid = objoid
      AND (contype = 'n' OR conparentid <> 0 OR NOT conislocal))

@@ -1,4 +1,4 @@
-import { ownOutside } from './own.ts';
+import { own, ownOutside } from './own.ts';
 import { type Lines, named, plain, sorted } from './parts.ts';
 import { rights } from './rights-lines.ts';
 
@@ -41,7 +41,7 @@ const DEFAULT_PRIVILEGES: Lines = () => `SELECT n.nspname AS schema,
       WHEN 'n' THEN 'schemas' ELSE 'large objects' END, ' of ', quote_ident(rolname)) AS name,
     ${rights('defaclacl')} AS line
   FROM pg_default_acl d JOIN pg_roles r ON r.oid = defaclrole LEFT JOIN pg_namespace n ON n.oid = defaclnamespace
- WHERE ${ownOutside('pg_default_acl', 'd.oid')}`;
+ WHERE ${ownOutside('pg_default_acl', 'd.oid')} AND (defaclnamespace = 0 OR ${own('defaclnamespace')})`;
 
 /** Without the version, which is that of the system on which a collation is created. */
 const COLLATIONS: Lines = () => `SELECT n.nspname AS schema, collname AS name,

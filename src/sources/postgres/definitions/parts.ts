@@ -13,13 +13,25 @@ export type Lines = (versionNumber: number) => string;
  */
 const CAST = String.raw`::("[^"]+"|\w+)(\.("[^"]+"|\w+))*( varying| precision)?(\([0-9, -]+\))?( with(out)? time zone)?(\[\])*`;
 
+/** A literal or a quoted name, which stays as it is. In a literal, quotes are doubled, and so are backslashes. */
+const QUOTED = `'(?:[^']|'')*'|"(?:[^"]|"")*"`;
+
+/** What {@link plain} removes, as the text of a literal. The first group stays. */
+const REMOVED = `(${QUOTED})|${CAST}|[()\\s]`.replaceAll("'", "''");
+
 /**
- * Returns an expression without casts, parentheses and white space. The text of an expression changes when it is
- * dumped and restored for the first time: `(v)::text = ANY ((ARRAY['a'::character varying])::text[])` becomes
- * `(v)::text = ANY (ARRAY[('a'::character varying)::text])`, and nested conditions with AND become flat.
+ * Returns an expression without casts, parentheses and white space, apart from its literals. The text of an expression
+ * changes when it is dumped and restored for the first time: `(v)::text = ANY ((ARRAY['a'::character
+ * varying])::text[])` becomes `(v)::text = ANY (ARRAY[('a'::character varying)::text])`, and nested conditions with AND
+ * become flat.
  */
-export const plain = (expression: string) =>
-  `translate(regexp_replace(${expression}, '${CAST}', '', 'g'), E'() \\n\\t', '')`;
+export const plain = (expression: string) => `regexp_replace(${expression}, '${REMOVED}', '\\1', 'g')`;
+
+/** Returns lines with expressions as the server prints them; undefined if these lines have none. */
+export function asPrinted(lines: string): string | undefined {
+  // No text has a place before its beginning and after its end.
+  return lines.includes(REMOVED) ? lines.replaceAll(REMOVED, '$^') : undefined;
+}
 
 /** Returns an array in order, because a restore may write options in another order. */
 export const sorted = (array: string) =>

@@ -36,10 +36,10 @@ const ON_FUNCTIONS: Lines = () => `SELECT n.nspname AS schema, p.oid::regprocedu
  * Since version 15, it belongs to pg_database_owner (6171), before to the first superuser (10).
  */
 const ON_SCHEMAS: Lines = (version) => {
-  const [owner, rights] = version >= 150000 ? [6171, '0 U'] : [10, '0 C 0 U'];
+  const [owner, byDefault] = version >= 150000 ? [6171, '0 U'] : [10, '0 C 0 U'];
   return `SELECT nspname AS schema, nspname AS name, ${owned('nspowner', 'nspacl', 'n')}
   FROM pg_namespace n WHERE ${own('n.oid')} AND NOT ${member('pg_namespace', 'n.oid')}
-   AND NOT (nspname = 'public' AND nspowner = ${owner} AND '${rights} ${owner} C ${owner} U' =
+   AND NOT (nspname = 'public' AND nspowner = ${owner} AND '${byDefault} ${owner} C ${owner} U' =
      (SELECT string_agg(concat(grantee, ' ', left(privilege_type, 1), CASE WHEN is_grantable THEN '*' END), ' '
         ORDER BY grantee, privilege_type) FROM aclexplode(coalesce(nspacl, acldefault('n', nspowner)))))`;
 };

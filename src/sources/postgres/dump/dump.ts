@@ -12,8 +12,9 @@ import type { Tools } from '../server/tools.ts';
 import { withWatchdog } from '../server/watchdog.ts';
 import type { DatabaseDump } from './dump-counts.ts';
 import { dumpError } from './dump-errors.ts';
+import { dumpedSequences } from './dumped-sequences.ts';
 import { readFacts } from './read-facts.ts';
-import { missingDataFiles, parseToc, promisedEntries, type TocEntry } from './toc.ts';
+import { keyIn, missingDataFiles, oneLine, parseToc, promisedEntries, type TocEntry } from './toc.ts';
 
 interface DumpDatabaseOptions {
   tools: Tools;
@@ -156,7 +157,7 @@ async function dumpAndCount(options: DumpDatabaseOptions, directory: string, sig
     const leftOut = await matchingTables(options, signal, snapshot).catch(() => matchingTables(options, signal));
     const warnings = [...fragile, ...(await finish())];
     const { sequences: still, moved } = await sequences.afterwards();
-    if (still) Object.assign(facts, { sequences: still, movedSequences: moved });
+    if (still) Object.assign(facts, dumpedSequences(facts, dumped.value, { sequences: still, movedSequences: moved }));
     return { facts, warnings, list: dumped.value, leftOut };
   } finally {
     await session.close();
@@ -192,8 +193,7 @@ export function checkDump(facts: DatabaseFacts, list: string, leftOut: string, f
   const entries = parseToc(list);
   const missing = missingDataFiles(entries, files);
   if (missing.length > 0) throw incomplete(`the files of ${plural(missing.length, 'table')} are missing`);
-  // The lists use the encoding of the database. If that is not UTF-8, only ASCII characters can be compared.
-  const key = facts.encoding === 'UTF8' ? (text: string) => text : asciiOnly;
+  const key = keyIn(facts.encoding);
   const named = (of: TocEntry[], kind: string) => new Set(of.filter((e) => e.kind === kind).map((e) => key(e.rest)));
   const dumped = named(entries, 'TABLE DATA');
   const onRequest = named(parseToc(leftOut), 'TABLE');
@@ -210,11 +210,7 @@ export function checkDump(facts: DatabaseFacts, list: string, leftOut: string, f
 
 /** Formats a table as `pg_restore --list` does: schema, name and owner, with each line break in a name as a space. */
 function tocName(table: TableFacts): string {
-  return `${table.schema} ${table.name} ${table.owner}`.replaceAll(/[\r\n]/g, ' ');
-}
-
-function asciiOnly(text: string): string {
-  return text.replaceAll(/[^ -~]/g, '');
+  return oneLine(`${table.schema} ${table.name} ${table.owner}`);
 }
 
 /** Returns the total size of the files in a directory, bytes; 0 while it does not exist. */

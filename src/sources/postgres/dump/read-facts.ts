@@ -1,6 +1,6 @@
 import { unchanged } from '../definitions/compare-definitions.ts';
 import { readDefinitions } from '../definitions/definitions.ts';
-import type { CountPace } from '../facts/count-rows.ts';
+import type { DumpPace } from '../facts/count-budget.ts';
 import { readDetails } from '../facts/details.ts';
 import { type DatabaseFacts, hasTimescale, readDatabaseFacts } from '../facts/facts.ts';
 import { measureLargeObjects } from '../facts/large-objects.ts';
@@ -28,10 +28,10 @@ interface ReadFacts {
  *
  * @throws PG_QUERY if the server refuses what a restore needs; the errors of a lost session
  */
-export async function readFacts(session: Session, pace: CountPace): Promise<ReadFacts> {
+export async function readFacts(session: Session, pace: DumpPace): Promise<ReadFacts> {
   const facts = await readDatabaseFacts(session, session.versionNumber);
   // Soon, because the server prints some definitions as they are at present, not as in the snapshot.
-  const definitions = hasTimescale(facts) ? undefined : await readDefinitions(session);
+  const definitions = hasTimescale(facts) ? undefined : await readDefinitions(session, pace);
   facts.largeObjectBytes = await measureLargeObjects(session, facts);
   const listed = await listTables(session);
   facts.tables = listed.tables;
@@ -42,7 +42,9 @@ export async function readFacts(session: Session, pace: CountPace): Promise<Read
   const counted = await countTables(session, facts.name, listed, pace);
   const finish = async () => {
     // Without the second reading it is not certain which of both the dump has.
-    const again = definitions && (await readDefinitions(session, definitions.bySchema).catch(() => undefined));
+    const again =
+      definitions &&
+      (await readDefinitions(session, { ...definitions, readingMs: pace.readingMs }).catch(() => undefined));
     if (again) facts.definitions = unchanged(definitions, again);
     return counted.finish();
   };

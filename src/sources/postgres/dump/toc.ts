@@ -43,3 +43,16 @@ export function missingDataFiles(entries: TocEntry[], files: readonly string[]):
     .filter(({ dumpId }) => !['', '.zst', '.gz', '.lz4'].some((suffix) => present.has(`${dumpId}.dat${suffix}`)))
     .map((entry) => entry.dumpId);
 }
+
+/** Returns a name as the list has it: each line break is a space. */
+export function oneLine(name: string): string {
+  return name.replaceAll(/[\r\n]/g, ' ');
+}
+
+/**
+ * Returns how to make names of a list comparable. The lists use the encoding of the database. If that is not UTF-8,
+ * only ASCII characters can be compared.
+ */
+export function keyIn(encoding: string): (text: string) => string {
+  return encoding === 'UTF8' ? (text) => text : (text) => text.replaceAll(/[^ -~]/g, '');
+}

@@ -15,9 +15,20 @@ const LEAST_WAIT_MS = 10;
 
 /**
  * The most time that counts get after the dump of their database has ended, milliseconds; longer if the dump took
- * longer.
+ * longer. It begins with the counts if these begin later.
  */
 const GRACE_MS = 60_000;
+
+/** Definitions may be read for as long as the dump takes, and within these limits; milliseconds. */
+const LEAST_READING_MS = 10_000;
+const MOST_READING_MS = 120_000;
+
+/** Limits the time for what is read while a database is dumped. */
+export interface DumpPace extends CountPace {
+  dumpEnded(): void;
+  /** Returns how long all definitions may be read, milliseconds. It becomes shorter when a short dump has ended. */
+  readingMs(): number;
+}
 
 /**
  * Limits the time that the counts of a source take. Counts only serve comparisons, so a finished dump does not wait
@@ -35,13 +46,19 @@ export class CountBudget {
   }
 
   /** Returns the pace of one database, whose dump begins now. */
-  begin(): CountPace & { dumpEnded(): void } {
+  begin(): DumpPace {
     const began = this.now();
-    let until = Number.POSITIVE_INFINITY;
+    let ended: number | undefined;
+    let counting: number | undefined;
+    const isOver = () => {
+      counting ??= this.now();
+      if (ended === undefined) return false;
+      return this.now() > Math.max(ended, counting) + Math.max(GRACE_MS, ended - began);
+    };
     return {
       now: this.now,
       lockWaitMs: (alone) => {
-        if (this.now() > until) return undefined;
+        if (isOver()) return undefined;
         const most = alone ? Math.min(ALONE_WAIT_MS, this.oneWaitMs) : this.oneWaitMs;
         return Math.round(Math.max(LEAST_WAIT_MS, Math.min(most, this.leftMs)));
       },
@@ -49,9 +66,10 @@ export class CountBudget {
         this.leftMs -= ms;
       },
       dumpEnded: () => {
-        const ended = this.now();
-        until = ended + Math.max(GRACE_MS, ended - began);
+        ended = this.now();
       },
+      readingMs: () =>
+        ended === undefined ? MOST_READING_MS : Math.min(MOST_READING_MS, Math.max(LEAST_READING_MS, ended - began)),
     };
   }
 }

@@ -1,5 +1,5 @@
 import { hasCode, LifeboatError } from '../../../base/errors.ts';
-import { quoteIdentifier } from '../server/quote.ts';
+import { quoteIdentifier, quoteLiteral } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import { sqlState } from '../server/sql-state.ts';
 import { countBatches } from './count-batches.ts';
@@ -26,6 +26,14 @@ export interface CountPace {
   waited(ms: number): void;
 }
 
+interface CountOptions {
+  /** stops soon after the first refusal */
+  stopAtRefusal?: boolean;
+  pace?: CountPace;
+  /** schemas of the database's own search path, if the session's database does not set it yet */
+  searchPath?: readonly string[] | undefined;
+}
+
 /**
  * Sets `rows` of each table to its exact count, inside the session's transaction. The queries use `ONLY`, because the
  * rows of a child table are counted with the child. A table that the server refuses to count keeps its `rows` and gets
@@ -42,7 +50,7 @@ export interface CountPace {
 export async function countRows(
   session: Session,
   tables: readonly TableFacts[],
-  { stopAtRefusal = false, pace }: { stopAtRefusal?: boolean; pace?: CountPace } = {},
+  { stopAtRefusal = false, pace, searchPath }: CountOptions = {},
 ): Promise<RefusedCount[]> {
   const refused: RefusedCount[] = [];
   const count = (some: readonly TableFacts[], alone: boolean, path?: string) =>
@@ -56,7 +64,7 @@ export async function countRows(
       const alone = batch.length === 1 ? error : await count([table], true);
       if (alone === undefined) continue;
       // An index may use a function that relies on the search path of the database. Only such tables need that path.
-      const own = isBeyondPath(alone) ? alone : await count([table], true, OWN_PATH);
+      const own = isBeyondPath(alone) ? alone : await count([table], true, pathOf(searchPath));
       if (own === undefined) continue;
       markUncounted(table, isLate(own) ? 'late' : isLocked(own) ? 'locked' : 'refused');
       refused.push({ table, error: own });
@@ -84,6 +92,11 @@ function isBeyondPath(error: unknown): boolean {
  * DEFAULT).
  */
 const OWN_PATH = 'SET LOCAL search_path TO DEFAULT';
+
+function pathOf(searchPath: readonly string[] | undefined): string {
+  if (searchPath === undefined || searchPath.length === 0) return OWN_PATH;
+  return `SET LOCAL search_path TO ${searchPath.map(quoteLiteral).join(', ')}`;
+}
 
 interface Attempt {
   pace: CountPace | undefined;

@@ -3,7 +3,7 @@ import type { TableFacts } from './facts.ts';
 import { markUncounted } from './uncounted.ts';
 
 /** Larger tables are not counted; the planner's statistics provide an estimate. 1 GiB. */
-const EXACT_COUNT_LIMIT = 1024 ** 3;
+export const EXACT_COUNT_LIMIT = 1024 ** 3;
 
 /** The tables of a database, as one transaction sees them. */
 export interface Tables {

@@ -5,6 +5,8 @@ import type { Session } from '../server/session.ts';
 interface UnfilledView {
   /** with its schema */
   name: string;
+  /** the same without quotes */
+  plain: string;
   /** it reads a foreign table, at any depth, so a server without a network cannot refresh it */
   foreign: boolean;
 }
@@ -15,8 +17,11 @@ const UNFILLED = `WITH RECURSIVE seen(root, rel) AS (
       JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
      WHERE d.refobjid <> rel
   )
-  SELECT root::regclass::text AS name, bool_or(relkind = 'f') AS foreign FROM seen JOIN pg_class c ON c.oid = rel
-   GROUP BY 1 ORDER BY 1`;
+  SELECT root::regclass::text AS name,
+         (SELECT concat(nspname, '.', relname) FROM pg_class v JOIN pg_namespace n ON n.oid = relnamespace WHERE v.oid = root)
+           AS plain,
+         bool_or(relkind = 'f') AS foreign FROM seen JOIN pg_class c ON c.oid = rel
+   GROUP BY root ORDER BY 1`;
 
 /** Lists the materialized views of the session's database that have no content. */
 export function readUnfilledViews(session: Session): Promise<UnfilledView[]> {

@@ -1,8 +1,12 @@
+import path from 'node:path';
 import type { SkippedObject } from '../../../report/events.ts';
 import { formatDuration, plural } from '../../../report/format.ts';
+import { tablesWithRows } from '../archive/held-rows.ts';
 import { TangledError } from '../archive/run-restore.ts';
+import { emptyText } from '../facts/empty-tables.ts';
 import type { DatabaseFacts, PostgresFacts } from '../facts/facts.ts';
 import { findNameDependents, type NameDependent } from '../facts/name-dependents.ts';
+import { databaseDirectory } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
 import { analyseDatabase } from './analyse-database.ts';
@@ -73,6 +77,10 @@ export interface BuiltDatabase extends PlannedLoad {
   /** the name that the swap gives to the present database */
   before: string;
   compared: Compared;
+  /** large tables that are empty although the dump has rows of them, in words */
+  lost: string[];
+  /** see `fillDatabase` */
+  unreachable: string[];
   /** content to compute again under the final name */
   dependents: NameDependent[];
   /** objects that were left out, with `skipFailed` */
@@ -133,7 +141,9 @@ async function build(
   options: LoadOptions,
   control: Session,
   { recorded, working, missingRoles }: Pick<BuiltDatabase, 'recorded' | 'working'> & { missingRoles: string[] },
-): Promise<Pick<BuiltDatabase, 'compared' | 'dependents' | 'skipped' | 'analyseMs' | 'warnings'>> {
+): Promise<
+  Pick<BuiltDatabase, 'compared' | 'lost' | 'unreachable' | 'dependents' | 'skipped' | 'analyseMs' | 'warnings'>
+> {
   const { signal } = options;
   options.step(`restoring ${recorded.name} alongside, as ${working}`);
   const spaces = await prepareTablespaces(control, recorded, options.tree);
@@ -146,7 +156,7 @@ async function build(
     options.progress({ phase: `restoring ${recorded.name}`, done: bytes, total: recorded.size });
   const moveObjects = async () => (spaces.complete ? [] : within(options, working, spaces.move));
   const filling = { ...options, grown, tablespaces: spaces.complete, missingRoles, moveObjects };
-  const { allowance, skipped, warnings } = await fillDatabase(filling, recorded, working).catch(
+  const { allowance, skipped, unreachable, warnings } = await fillDatabase(filling, recorded, working).catch(
     async (error: unknown) => {
       if (!(error instanceof TangledError)) throw error;
       options.step('objects failed: restoring again with one worker, to find out which');
@@ -163,6 +173,13 @@ async function build(
     dependents.push(...(await findNameDependents(session)));
     return equal;
   });
+  const held = await tablesWithRows(
+    path.posix.join(options.tree, 'databases', databaseDirectory(recorded.name)),
+    compared.empty,
+  );
+  warnings.push(
+    ...compared.empty.map((table) => `database ${recorded.name}: ${emptyText(table, held.includes(table))}`),
+  );
   const analysed = await analyseDatabase({ ...options, database: working });
   options.step(`analysed ${plural(analysed.tables, 'table')} in ${formatDuration(analysed.ms)}`);
   // From here on, workers of an extension may change rows.
@@ -170,6 +187,8 @@ async function build(
   signal.throwIfAborted();
   return {
     compared,
+    lost: held.map((table) => emptyText(table, true)),
+    unreachable,
     dependents,
     skipped,
     analyseMs: analysed.ms,

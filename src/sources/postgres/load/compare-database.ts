@@ -1,13 +1,14 @@
 import { LifeboatError } from '../../../base/errors.ts';
 import { plural } from '../../../report/format.ts';
 import { compareRows, type RowsCompared, tableKey } from '../facts/compare-rows.ts';
-import { countRows, isRefusal } from '../facts/count-rows.ts';
+import { countRows } from '../facts/count-rows.ts';
+import { type EmptyTable, readEmptyTables } from '../facts/empty-tables.ts';
 import type { DatabaseFacts, TableFacts } from '../facts/facts.ts';
 import { countDifferences, type ObjectCounts, readObjectCounts } from '../facts/object-counts.ts';
 import { uncountedText } from '../facts/uncounted.ts';
-import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import { serverWords } from '../server/sql-state.ts';
+import { ownSearchPath } from './lead-functions.ts';
 
 /** The extent of a comparison. */
 export interface Compared {
@@ -25,6 +26,8 @@ export interface Compared {
   missing: string[];
   /** tables whose rows were left out in part or entirely */
   lacking: LackingTable[];
+  /** large tables that are empty, and had rows by the estimate of the record: only the dump tells whether they had */
+  empty: EmptyTable[];
 }
 
 /** A table that has fewer rows than recorded. */
@@ -120,7 +123,8 @@ async function compareTables(
   const whole = (table: TableFacts) => !lacking?.has(tableKey(table)) && !moving.has(tableKey(table));
   const uncounted = present.filter((table) => !table.exact && whole(table));
   await session.run('BEGIN READ ONLY');
-  const refused = await countRows(session, exact);
+  // The working database gets its settings later.
+  const refused = await countRows(session, exact, { searchPath: ownSearchPath(recorded) });
   await session.run('ROLLBACK');
   why.push(...refused.map(({ error }) => `that the server refuses to count now (${serverWords(error)})`));
   const counted = restored.map(({ schema, name, rows, exact }, i) => {
@@ -133,7 +137,6 @@ async function compareTables(
   const differences = [
     ...gone.map(({ schema, name }) => `table ${schema}.${name} is missing`),
     ...compared.differences,
-    ...(await emptyTables(session, uncounted, there)),
   ];
   const leftOut = recorded.tables.filter((table) => table.extension === undefined && lacking?.has(tableKey(table)));
   const left = leftOut.filter((table) => there.has(tableKey(table)) && !moving.has(tableKey(table)));
@@ -147,31 +150,11 @@ async function compareTables(
       .filter((table) => !there.has(tableKey(table)))
       .map(shownName),
     lacking: await countLacking(session, left),
+    empty: await readEmptyTables(
+      session,
+      uncounted.filter((table) => there.has(tableKey(table))),
+    ),
   };
-}
-
-/** Larger tables are not counted, and their estimate is never about a few old rows. 1 GiB. */
-const LARGE = 1024 ** 3;
-
-/** Returns large tables that had rows and are empty now, as messages. Only their first row is read. */
-async function emptyTables(
-  session: Session,
-  tables: readonly TableFacts[],
-  there: ReadonlySet<string>,
-): Promise<string[]> {
-  const found: string[] = [];
-  for (const table of tables) {
-    if (table.bytes <= LARGE || table.rows === 0 || table.uncounted === 'rewritten' || !there.has(tableKey(table)))
-      continue;
-    const name = `${quoteIdentifier(table.schema)}.${quoteIdentifier(table.name)}`;
-    const rows = await session.all(`SELECT FROM ONLY ${name} LIMIT 1`).catch((error: unknown) => {
-      if (!isRefusal(error)) throw error;
-      return [{}];
-    });
-    if (rows.length === 0)
-      found.push(`${shownName(table)} is empty, the snapshot has about ${plural(table.rows, 'row')}`);
-  }
-  return found;
 }
 
 function shownName({ schema, name }: TableFacts): string {

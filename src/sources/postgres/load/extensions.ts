@@ -1,4 +1,5 @@
 import { LifeboatError } from '../../../base/errors.ts';
+import { LEFT_OUT } from '../definitions/own.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
 import { quoteIdentifier, quoteLiteral } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
@@ -8,7 +9,7 @@ export interface ExtensionCare {
   /** the number of workers of `pg_restore` */
   jobs: number;
   /** extensions that cannot be created under a working name, and the schemas that hold only their objects */
-  leftOut: { extension: string; schema: string }[];
+  leftOut: readonly { extension: string; schema: string }[];
   /** about these extensions */
   warnings: string[];
   /** Prepares the working database. Called before `pg_restore`. */
@@ -28,7 +29,7 @@ export function careFor({ name, extensions }: Pick<DatabaseFacts, 'name' | 'exte
   const nothing = async () => undefined;
   return {
     jobs: timescale ? 1 : jobs,
-    leftOut: cron ? [{ extension: 'pg_cron', schema: 'cron' }] : [],
+    leftOut: LEFT_OUT.filter(({ extension }) => extensions.some((one) => one.name === extension)),
     warnings: cron
       ? [
           `database ${name}: pg_cron and its jobs are left out, because it can only be created under the database's final name: run CREATE EXTENSION pg_cron there, and schedule the jobs again (they are in cron.job of the data that was replaced, and in the dump that --to-directory writes)`,

@@ -45,6 +45,8 @@ interface Filled {
   allowance: Allowance;
   /** the objects that the server refused, with `skipFailed` */
   skipped: SkippedObject[];
+  /** materialized views that are empty because their refresh could not reach another server, `schema.name` */
+  unreachable: string[];
   warnings: string[];
 }
 
@@ -102,6 +104,7 @@ export async function fillDatabase(options: FillOptions, recorded: DatabaseFacts
   return {
     allowance: allowanceFor(entries, lost, { moved: healed.moved, leftOut: new Set(leftOut), checks: gone }),
     skipped,
+    unreachable: unreachableViews(entries, stale.failures),
     warnings: [
       ...care.warnings,
       ...granted.warnings,
@@ -178,4 +181,14 @@ function unrefreshedWarnings(
       `database ${name}: materialized view ${entry.schema}.${entry.tag} exists but is empty, and cannot be read before it is refreshed (${entry.definition.trim()}): ${words}`,
     ];
   });
+}
+
+/** How libraries and extensions say that a server cannot be reached. */
+const NO_CONNECTION =
+  /could ?n[o']t (connect|establish|resolve|translate host)|can ?not connect|(unable|failed) to connect|connection (was |is )?(refused|timed out)|connection .*cannot be established|network is unreachable|no route to host|name resolution/i;
+
+/** Returns the views whose refresh failed because a server could not be reached. */
+export function unreachableViews(entries: readonly ArchiveEntry[], failures: readonly Failure[]): string[] {
+  const remote = new Set(failures.filter(({ words }) => NO_CONNECTION.test(words)).map(({ dumpId }) => dumpId));
+  return entries.filter(({ dumpId }) => remote.has(dumpId)).map(({ schema, tag }) => `${schema}.${tag}`);
 }

@@ -64,9 +64,14 @@ export async function readLeads(session: Session, recorded: DatabaseFacts, only?
 }
 
 /** The schemas in which a recorded database looks for names. */
-export function searchPath({ settings }: Pick<DatabaseFacts, 'settings'>): string[] {
+export function searchPath(recorded: Pick<DatabaseFacts, 'settings'>): string[] {
+  return ownSearchPath(recorded) ?? listed('"$user", public');
+}
+
+/** The schemas in which a recorded database itself says to look for names; undefined if it does not say it. */
+export function ownSearchPath({ settings }: Pick<DatabaseFacts, 'settings'>): string[] | undefined {
   const own = settings.find(({ role }) => role === null)?.config.find((entry) => entry.startsWith('search_path='));
-  return listed(own === undefined ? '"$user", public' : own.slice('search_path='.length));
+  return own === undefined ? undefined : listed(own.slice('search_path='.length));
 }
 
 /** The names of a list as the catalogue has it: `"$user", public`. */

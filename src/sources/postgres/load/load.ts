@@ -8,7 +8,9 @@ import { recomputeDependents } from './recompute-dependents.ts';
 import { dropWorking, readDatabases, renameDatabases } from './swap.ts';
 
 /** A restored database that has its final name. */
-export interface LoadedDatabase extends Compared, Pick<BuiltDatabase, 'skipped' | 'analyseMs' | 'warnings'> {
+export interface LoadedDatabase
+  extends Compared,
+    Pick<BuiltDatabase, 'lost' | 'unreachable' | 'skipped' | 'analyseMs' | 'warnings'> {
   target: string;
   /** tables that it has */
   tables: number;
@@ -95,7 +97,7 @@ async function oneByOne<I extends { target: string }, T>(
  */
 async function swapDatabase(options: LoadOptions, built: BuiltDatabase, kept: KeptBefore[]): Promise<LoadedDatabase> {
   const { tools, signal } = options;
-  const { target, recorded, compared, dependents, skipped, analyseMs } = built;
+  const { target, recorded, compared, lost, unreachable, dependents, skipped, analyseMs } = built;
   const warnings = [...built.warnings];
   signal.throwIfAborted();
   const control = await tools.control(target);
@@ -108,7 +110,16 @@ async function swapDatabase(options: LoadOptions, built: BuiltDatabase, kept: Ke
   options.forgetDependents(target);
   if (aside) warnings.push(...(await clearBefore(options, built)));
   return {
-    ...{ target, tables: recorded.tables.length - compared.missing.length, ...compared, skipped, analyseMs, warnings },
+    ...{
+      target,
+      tables: recorded.tables.length - compared.missing.length,
+      ...compared,
+      lost,
+      unreachable,
+      skipped,
+      analyseMs,
+      warnings,
+    },
     ...(built.state === 'data' ? { before: built.before } : {}),
     ...(swapMs === undefined ? {} : { swapMs }),
   };

@@ -1,3 +1,5 @@
+import { tablesWithRows } from '../archive/held-rows.ts';
+import { emptyText } from '../facts/empty-tables.ts';
 import type { DatabaseFacts } from '../facts/facts.ts';
 import { uncountedText } from '../facts/uncounted.ts';
 import { compareDatabase } from '../load/compare-database.ts';
@@ -33,7 +35,11 @@ export async function loadTables(options: LoadTablesOptions): Promise<LoadedTabl
   try {
     options.step(`restoring ${parts.tables.length === 1 ? 'the table' : 'the tables'} alongside, in ${working}`);
     const { moving, warnings: lacks } = await buildTables(options, control, working);
-    await inDatabase(options, working, (session) => compareDatabase(session, onlyTables(options), { moving }));
+    const { empty } = await inDatabase(options, working, (session) =>
+      compareDatabase(session, onlyTables(options), { moving }),
+    );
+    const held = await tablesWithRows(options.dump, empty);
+    lacks.push(...empty.map((table) => emptyText(table, held.includes(table))));
     options.step('copying into the live database');
     const shaped = await inDatabase(options, working, (from) =>
       inDatabase(options, target, (live) => shapeTables(from, live, { tables: parts.tables, as: options.as })),

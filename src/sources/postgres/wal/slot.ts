@@ -84,11 +84,11 @@ export async function readSlot(session: Session, name: string): Promise<SlotStat
   };
 }
 
-/** Returns the inactive slots of agents, without one. They have Lifeboat's prefix in their names. */
+/** Returns the inactive slots of agents, without one. Their names have the form of {@link slotName}. */
 export async function otherSlots(session: Session, own: string): Promise<string[]> {
   const rows = await session.all<{ name: string }>(
-    String.raw`SELECT slot_name::text AS name FROM pg_replication_slots
-                WHERE slot_name LIKE 'lifeboat\_%' AND slot_type = 'physical' AND NOT active AND slot_name <> $1`,
+    `SELECT slot_name::text AS name FROM pg_replication_slots
+                WHERE slot_name ~ '^lifeboat_[0-9a-f]{16}$' AND slot_type = 'physical' AND NOT active AND slot_name <> $1`,
     [own],
   );
   return rows.map(({ name }) => name);

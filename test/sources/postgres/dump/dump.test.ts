@@ -7,6 +7,7 @@ import { silentLog } from '../../../../src/base/log.ts';
 import { checkDump, removeDump } from '../../../../src/sources/postgres/dump/dump.ts';
 import { lacksZstd } from '../../../../src/sources/postgres/dump/dump-errors.ts';
 import { type DumpServerOptions, dumpServer } from '../../../../src/sources/postgres/dump/dump-server.ts';
+import { dumpedSequences } from '../../../../src/sources/postgres/dump/dumped-sequences.ts';
 import type { DatabaseFacts, TableFacts } from '../../../../src/sources/postgres/facts/facts.ts';
 import { rowsOf } from '../../../../src/sources/postgres/facts/summary.ts';
 
@@ -23,6 +24,26 @@ test('rows left out on request are neither required nor counted', () => {
   checkDump(facts, list(ORDERS), list('TABLE public audit app', 'INDEX public audit_pkey app'), ['1.dat.zst']);
   expect(facts.tables.map(({ data }) => data)).toEqual([undefined, false, false]);
   expect(rowsOf([facts])).toBe(10);
+});
+
+test('sequences whose values are left out with the rows of tables are not recorded', () => {
+  const sequence = (name: string) => ({ schema: 'public', name, value: '4711' });
+  const moved = (name: string) => ({ ...sequence(name), after: '4712' });
+  const contents = list(
+    ORDERS,
+    'SEQUENCE public audit_id_seq app',
+    'SEQUENCE SET public orders_id_seq app',
+    'SEQUENCE SET public odd name my role',
+  );
+  const names = ['orders_id_seq', 'audit_id_seq', 'odd\nname'];
+  const found = dumpedSequences(database(), contents, {
+    sequences: names.map(sequence),
+    movedSequences: ['audit_id_seq', 'orders_id_seq'].map(moved),
+  });
+  expect(found).toEqual({
+    sequences: ['orders_id_seq', 'odd\nname'].map(sequence),
+    movedSequences: [moved('orders_id_seq')],
+  });
 });
 
 test('a missing table is reported, whatever else was left out on request', () => {

@@ -98,3 +98,29 @@ test('counts that take longer than the dump and a minute end, and the remaining 
   expect(refused).toHaveLength(6);
   expect(String(refused[0]?.error)).toContain('no time was left');
 });
+
+test('the time for counts begins when they begin: something else may be read before', () => {
+  let clock = 0;
+  const pace = new CountBudget(900_000, () => clock).begin();
+  clock = 5000;
+  pace.dumpEnded();
+  clock = 120_000;
+  expect(pace.lockWaitMs(false)).toBe(10_000);
+  clock += 60_000;
+  expect(pace.lockWaitMs(false)).toBe(10_000);
+  clock += 1;
+  expect(pace.lockWaitMs(false)).toBeUndefined();
+});
+
+test.each([
+  [1000, 10_000],
+  [45_000, 45_000],
+  [3_600_000, 120_000],
+])('after a dump of %i ms, all definitions are read within %i ms', (dumpMs, most) => {
+  let clock = 0;
+  const pace = new CountBudget(900_000, () => clock).begin();
+  expect(pace.readingMs()).toBe(120_000);
+  clock = dumpMs;
+  pace.dumpEnded();
+  expect(pace.readingMs()).toBe(most);
+});

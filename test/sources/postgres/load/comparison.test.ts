@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { comparison } from '../../../../src/sources/postgres/load/compare-database.ts';
 
-const WHOLE = { rows: 1_523_118, compared: 61, uncompared: 0, refused: [], reasons: [], missing: [], lacking: [] };
+const NONE = { refused: [], reasons: [], missing: [], lacking: [], empty: [] };
+const WHOLE = { rows: 1_523_118, compared: 61, uncompared: 0, ...NONE };
 
 test('the text says what was compared, and what could not be compared', () => {
   expect(comparison({ tables: 61, ...WHOLE })).toBe('61 tables, 1,523,118 rows compared and equal');

@@ -1,0 +1,49 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
+import type { Repository } from '../../src/store/repository/repository.ts';
+import { readWalLogs } from '../../src/store/wal/read-log.ts';
+import { Waiting } from '../../src/wal/waiting.ts';
+import { scratchBase } from '../store/helpers.ts';
+import { nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
+
+const { signal } = new AbortController();
+let directory: string;
+let bench: WalBench;
+beforeEach(async () => {
+  directory = mkdtempSync(join(scratchBase, 'lifeboat-waiting-'));
+  bench = new WalBench();
+  await bench.store(1, 1);
+  const content = Buffer.alloc(SIZE, 'x');
+  content.writeUInt16LE(2, 2);
+  content.writeBigUInt64LE(BigInt(SYSTEM), 24);
+  content.writeUInt32LE(SIZE, 32);
+  writeFileSync(join(directory, nameOf(2)), content);
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const waiting = () =>
+  new Waiting({
+    deps: {
+      ...{ project: 'shop', home: async () => 'here', log: silentLog, now: () => new Date(bench.at) },
+      ...{ repository: async () => bench.repository as Repository, feed: () => undefined },
+    },
+    ...{ source: 'db.postgres', directory },
+    storing: { watched: (work, until) => work(until, () => undefined) },
+    status: { isOf: () => true, tail: undefined },
+  });
+
+test('what waits is stored while its server does not answer', async () => {
+  await waiting().storeOnce(signal);
+  const [log] = await readWalLogs(bench.repository, 'db.postgres');
+  expect(log?.wal.segments.map(({ name }) => name)).toEqual([nameOf(1), nameOf(2)]);
+});
+
+test('what waits stays there while the log is unusable: its server says where another history begins', async () => {
+  for (const key of bench.objects.keys()) if (key.endsWith('.json')) bench.objects.set(key, 'damaged');
+  const before = [...bench.objects.keys()];
+  await waiting().storeOnce(signal);
+  expect([...bench.objects.keys()]).toEqual(before);
+  expect(readdirSync(directory)).toEqual([nameOf(2)]);
+});
