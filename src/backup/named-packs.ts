@@ -13,7 +13,7 @@ import type { RunContext } from './context.ts';
 /** So many packs are written to a file at once. */
 const LINES_AT_ONCE = 500;
 
-/** What one pass over the lists of all kept snapshots finds. */
+/** The result of one pass over the pack lists of all kept snapshots. */
 export interface NamedPacks {
   /** the file of the packs that the run may use, see {@link KnownPacks} */
   usable: string;

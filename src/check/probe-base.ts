@@ -9,6 +9,7 @@ import {
   replicationProblem,
   tryReplication,
 } from '../sources/postgres/wal/replication.ts';
+import { IS_LIFEBOAT_SLOT } from '../sources/postgres/wal/slot.ts';
 
 /**
  * Checks that a server allows base backups and the reception of its WAL.
@@ -21,7 +22,7 @@ export async function probeBase(source: BaseSource, open: () => Promise<Tools>, 
     const look = async () => {
       const control = await tools.control();
       const { slots } = await control.one<{ slots: string }>(
-        String.raw`SELECT count(*)::text AS slots FROM pg_replication_slots WHERE slot_name LIKE 'lifeboat\_%' AND active`,
+        `SELECT count(*)::text AS slots FROM pg_replication_slots WHERE ${IS_LIFEBOAT_SLOT} AND active`,
       );
       const facts = await readReplicationFacts(control);
       const problem = replicationProblem(facts, slots !== '0') ?? archiveProblem(facts);

@@ -60,7 +60,7 @@ export interface HelperSpec {
   labels?: Record<string, string>;
 }
 
-/** What a helper may use at most. */
+/** The limits of a helper. */
 export type HelperLimits = Pick<HelperSpec, 'cpus' | 'memory' | 'pids'>;
 
 /** Options for creating a helper, in addition to its configuration. */

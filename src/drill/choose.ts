@@ -17,7 +17,7 @@ export interface Wanted {
   outcome?: { status: 'failed' | 'unproven'; error: ErrorInfo };
 }
 
-/** What there is to choose from. */
+/** The sources and snapshots that a drill can choose from. */
 interface Stored {
   repository: Repository;
   plan: Plan;
@@ -130,7 +130,7 @@ async function chooseIn(stored: Stored, snapshot: string, names: readonly string
   });
 }
 
-/** What is wrong with the snapshot itself. It is the result of a drill, and no mistake of the user. */
+/** Errors of the snapshot itself. A drill reports them as its result, because the user made no mistake. */
 const BAD = ['OBJECT_DAMAGED', 'OBJECT_MISSING', 'SIGNATURE_MISSING', 'SIGNATURE_WRONG', 'CHAIN_BROKEN'] as const;
 
 /** Resolves to the error if the manifest is there and bad. @throws SNAPSHOT_UNKNOWN; the errors of the destination */

@@ -31,7 +31,10 @@ export interface DrillTarget {
   met: boolean | null;
 }
 
-/** What somebody asked a drill for; absent fields: the newest snapshot of every source in the own repository. */
+/**
+ * The request behind a drill. An absent field stands for the default: the newest snapshot of every source, from the
+ * own repository.
+ */
 export interface DrillAsked {
   sources?: string[];
   /** as it was named: an id, or the start of one */
@@ -103,7 +106,7 @@ export interface DrillReport {
   error?: ErrorInfo;
 }
 
-/** What a notifier needs to know about a drill besides its report. */
+/** Facts about a drill that a notifier needs in addition to the report. */
 export interface DrillNews {
   /** the sources whose last drill failed */
   failing?: string[];

@@ -153,7 +153,7 @@ export class S3Locks {
   }
 }
 
-/** What is known of the locks of one bucket, in a file. */
+/** The known lock ends of one bucket, kept in a file. */
 class Memory {
   private static readonly all = new Map<string, Memory>();
   private readonly directory: string;

@@ -1,6 +1,6 @@
 import type { DrillCheck } from '../../report/drill-report.ts';
 
-/** What ended a drill: the place could not be read any more, or a helper failed, such as for its memory. */
+/** Why a drill ended early: the place became unreadable, or a helper failed, for example for lack of memory. */
 type Outage = 'place' | 'helper';
 
 /** Checks that fail if their server has too little memory, or dies. */

@@ -7,7 +7,7 @@ import { readMemberships } from '../../sources/postgres/load/globals.ts';
 import type { Session } from '../../sources/postgres/server/session.ts';
 import { noneOf } from './check.ts';
 
-/** What the comparison of roles needs. */
+/** The inputs of the comparison of roles. */
 interface Roles {
   control: Session;
   facts: PostgresFacts;

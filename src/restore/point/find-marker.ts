@@ -102,7 +102,7 @@ function timeOf(record: WalRecord, marker: Marker): Date | undefined {
 }
 
 const HAS_INFO = 0x80;
-/** What the data of the end of a transaction holds before the id of a prepared one (Postgres source, xact.h). */
+/** The parts of a commit or abort record before the id of a prepared transaction (Postgres source, xact.h). */
 const HAS_DATABASE = 1 << 0;
 const HAS_PREPARED = 1 << 4;
 const SUBTRANSACTIONS = { flag: 1 << 1, size: 4 };

@@ -110,7 +110,8 @@ export async function recoverInto(
   if (!image.recorded) say('  the image of the base backup is gone, so the present image of the source is used');
   const indexPath = path.join(directory, 'base.ndjson');
   await repository.fetchIndex(withKeyId(entry.index, entry), indexPath, signal);
-  // Before the base backup is restored, which may take hours: the end of the log is stored anew all the time.
+  // This comes before the base backup is restored, which may take hours. Meanwhile, the receiver replaces the objects
+  // at the end of the log again and again.
   const stopAt = await serverTarget({ repository, log, signal }, start, request.target);
   const exchange = { files: path.join(directory, 'wal'), wanted: path.join(directory, 'wanted') };
   const wal = new WalServer(repository, log, exchange);

@@ -6,7 +6,7 @@ import type { RecoveredServer } from './live-server.ts';
 import { DATA, SETTINGS, SINGLE_SCRIPT } from './recovery-settings.ts';
 import { targetSettings } from './target.ts';
 
-/** What the programs of the image say about the recovered server. */
+/** Facts about the recovered server, as the programs of the image print them. */
 
 /** Returns settings as options of the server. */
 export function asOptions(settings: Readonly<Record<string, string>>): string[] {

@@ -66,11 +66,7 @@ async function makeServer() {
   const manifests: Manifest[] = [bench.base(2)];
   bench.at = '2026-11-20T05:00:00.000Z';
   manifests.push(bench.base(6));
-  const repository = {
-    ...bench.repository,
-    snapshots: async () => ({ snapshots: manifests.map((manifest) => ({ manifest })), damaged: [] }),
-    resolve: async (id: string) => ({ manifest: manifests.find((each) => each.id === id) }),
-  } as unknown as Repository;
+  const repository = bench.withSnapshots(manifests);
   return { repository, points: { ...points, ...found, ...later } };
 }
 

@@ -102,11 +102,7 @@ test('the latest point is in the last history of a server, also if the clock was
   await bench.store(5, 6, { reached: (number) => hour(number - 3) });
   bench.at = '2026-11-20T02:56:00.000Z';
   manifests.push(bench.base(5));
-  const repository = {
-    ...bench.repository,
-    snapshots: async () => ({ snapshots: manifests.map((manifest) => ({ manifest })), damaged: [] }),
-    resolve: async (id: string) => ({ manifest: manifests.find((one) => one.id === id) }),
-  } as unknown as Repository;
+  const repository = bench.withSnapshots(manifests);
   const request = { source: 'db.postgres', signal, target: 'latest' as const };
   const { windows, ...found } = await findStart(repository, request, undefined);
   expect(windows.map(({ to }) => to).sort()).toEqual([hour(3), hour(4)]);

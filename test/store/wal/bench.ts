@@ -41,6 +41,15 @@ export class WalBench {
     ...{ destination: this.destination, project: 'shop', keys: {} },
     signing: new Signing('one'),
   } as unknown as Repository;
+  /** Returns the repository with snapshots that hold base backups. */
+  withSnapshots(manifests: readonly Manifest[]): Repository {
+    return {
+      ...this.repository,
+      snapshots: async () => ({ snapshots: manifests.map((manifest) => ({ manifest })), damaged: [] }),
+      resolve: async (id: string) => ({ manifest: manifests.find((one) => one.id === id) }),
+    } as unknown as Repository;
+  }
+
   /** the time of what is stored next */
   at = '2026-11-20T03:00:00.000Z';
 

@@ -84,11 +84,14 @@ export async function readSlot(session: Session, name: string): Promise<SlotStat
   };
 }
 
+/** A condition in SQL: the row of pg_replication_slots has a name as Lifeboat chooses it. */
+export const IS_LIFEBOAT_SLOT = "slot_name ~ '^lifeboat_[0-9a-f]{16}$'";
+
 /** Returns the inactive slots of agents, without one. Their names have the form of {@link slotName}. */
 export async function otherSlots(session: Session, own: string): Promise<string[]> {
   const rows = await session.all<{ name: string }>(
     `SELECT slot_name::text AS name FROM pg_replication_slots
-                WHERE slot_name ~ '^lifeboat_[0-9a-f]{16}$' AND slot_type = 'physical' AND NOT active AND slot_name <> $1`,
+                WHERE ${IS_LIFEBOAT_SLOT} AND slot_type = 'physical' AND NOT active AND slot_name <> $1`,
     [own],
   );
   return rows.map(({ name }) => name);
