@@ -55,7 +55,12 @@ function closureOf(files) {
 }
 
 /** Threads and processes that load less than a command. */
-const WORKERS = ['destinations/hash-worker.ts', 'store/filesystem/read-worker.ts', 'store/sqlite/sqlite-program.ts'];
+const WORKERS = [
+  'destinations/hash-worker.ts',
+  'store/chunks/cut-worker.ts',
+  'store/filesystem/read-worker.ts',
+  'store/sqlite/sqlite-program.ts',
+];
 
 const COMMAND = ['cli.ts'];
 const APP = ['app/app.ts'];
@@ -88,6 +93,7 @@ export default {
   input: {
     cli: 'src/cli.ts',
     // Threads are started by file name, beside whatever chunk starts them.
+    'cut-worker': 'src/store/chunks/cut-worker.ts',
     'hash-worker': 'src/destinations/hash-worker.ts',
     'read-worker': 'src/store/filesystem/read-worker.ts',
     'sqlite-program': 'src/store/sqlite/sqlite-program.ts',

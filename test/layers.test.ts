@@ -31,7 +31,7 @@ const LAYERS: string[][] = [
   ['sources/postgres', 'store/exchange', 'store/archive'],
   ['sources/postgres/wal'],
   ['sources/postgres/tables', 'store/content', 'store/wal'],
-  ['sources/postgres/load', 'sources/postgres/dump', 'store/sqlite', 'store/repository', 'store/known'],
+  ['sources/postgres/load', 'sources/postgres/dump', 'store/chunks', 'store/sqlite', 'store/repository', 'store/known'],
   [
     'sources/postgres/archive',
     'sources/postgres/facts',

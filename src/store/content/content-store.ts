@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { LifeboatError } from '../../base/errors.ts';
+import { type ChunkedReading, readPart } from '../chunks/chunked-reading.ts';
+import { Cutters } from '../chunks/cutters.ts';
 import type { FileStat } from '../filesystem/file-stat.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { decodePart, encodePart } from '../filesystem/index-part.ts';
@@ -9,7 +11,6 @@ import { shortPath, type TreePath } from '../filesystem/path.ts';
 import { failedRead, type SmallRead, sameVersion } from '../filesystem/read-file.ts';
 import { ReadPool } from '../filesystem/read-pool.ts';
 import type { PackContent, PackRef } from '../packs/pack-stream.ts';
-import { type Chunk, ChunkedReading, readPart } from './chunked-reading.ts';
 import { type Content, KnownContents, type PartLines, type Placed } from './known.ts';
 import { type LineLog, type Lines, readRange } from './line-log.ts';
 import { PackWriter, type PackWriterOptions } from './pack-writer.ts';
@@ -51,6 +52,7 @@ export class ContentStore {
   private readonly writer: PackWriter;
   private readonly parts: LineLog;
   private readonly pool: ReadPool;
+  private readonly cutters: Cutters;
   private readonly smallFile: number;
   private readonly newPacks = new Set<string>();
   private readonly usable: (pack: string) => boolean;
@@ -64,6 +66,7 @@ export class ContentStore {
     this.pool = new ReadPool(smallFile);
     this.previous = previous;
     this.signal = packs.signal;
+    this.cutters = new Cutters({ heard, signal: packs.signal });
     this.writer = new PackWriter(packs);
     this.usable = (pack) => this.newPacks.has(pack) || previous.usable(pack);
     this.known = new KnownContents({ current: index, parts, usable: this.usable, table: previous.table });
@@ -124,12 +127,10 @@ export class ContentStore {
     stream: AsyncIterable<Buffer>,
   ): Promise<Content> {
     const before = this.newParts;
-    const source = {
-      async *chunks() {
-        yield* stream;
-      },
+    const chunks = async function* () {
+      yield* stream;
     };
-    const reading = new ChunkedReading(source, { size, ranges: undefined }, this.heard, this.signal);
+    const reading = this.cutters.read({ chunks }, { size, ranges: undefined });
     const parts = await this.storeParts(reading, mtime);
     if (reading.content.size !== size)
       throw new LifeboatError('TREE_UNREADABLE', `${shortPath(path)} ended after ${reading.content.size} B of ${size}`);
@@ -154,6 +155,7 @@ export class ContentStore {
 
   async close(): Promise<void> {
     await this.pool.close();
+    await this.cutters.close();
     await this.known.close();
   }
 
@@ -181,7 +183,7 @@ export class ContentStore {
     if (before.type !== 'file') return { outcome: 'vanished' };
     if (before.size <= this.smallFile) return this.store(path, absolute, await this.read(absolute, before.size));
     const ranges = await file.dataRanges(before);
-    const reading = new ChunkedReading(file, { size: before.size, ranges }, this.heard, this.signal);
+    const reading = this.cutters.read(file, { size: before.size, ranges });
     try {
       const parts = await this.storeParts(reading, before.mtime);
       const after = await file.stat();
@@ -209,7 +211,7 @@ export class ContentStore {
         const bytes = await readPart(file, { offset, size, sha256 }, this.signal);
         if (!bytes) return undefined;
         this.heard(size);
-        placed = await this.addPart({ offset, bytes, sha256 }, before.mtime, this.newParts === known);
+        placed = await this.addPart(bytes, before.mtime, this.newParts === known);
       }
       this.known.addPart(sha256, this.parts.add(encodePart({ offset, size, sha256, ...placed })));
       if (this.parts.full) await this.parts.flush();
@@ -220,17 +222,15 @@ export class ContentStore {
     return { outcome: 'stored', content: { ...content, parts }, stat: before, changed: false };
   }
 
-  /** Stores the parts of a file that are not known. */
   private async storeParts(reading: ChunkedReading, mtime: bigint): Promise<PartLines> {
     await this.loadKnown();
     const { path: file, end: from } = this.parts;
     let count = 0;
     let isNew = false;
-    for await (const chunk of reading.chunks()) {
-      const { offset, sha256, bytes } = chunk;
-      const found = await this.known.findPart({ sha256, size: bytes.length });
-      const placed = found ?? (await this.addPart(chunk, mtime, !isNew));
-      const at = this.parts.add(encodePart({ offset, size: bytes.length, sha256, ...placed }));
+    for await (const { offset, sha256, size, bytes } of reading.chunks()) {
+      const found = await this.known.findPart({ sha256, size });
+      const placed = found ?? (await this.addPart(bytes(), mtime, !isNew));
+      const at = this.parts.add(encodePart({ offset, size, sha256, ...placed }));
       if (!found) {
         isNew = true;
         this.known.addPart(sha256, at);
@@ -242,8 +242,8 @@ export class ContentStore {
     return { file, from, to: this.parts.end, count };
   }
 
-  private async addPart({ bytes }: Chunk, mtime: bigint, isFirst: boolean): Promise<Placed> {
-    const placed = await this.writer.addPart({ bytes: Buffer.from(bytes), crc32: crc32(bytes), mtime }, isFirst);
+  private async addPart(bytes: Buffer, mtime: bigint, isFirst: boolean): Promise<Placed> {
+    const placed = await this.writer.addPart({ bytes, crc32: crc32(bytes), mtime }, isFirst);
     this.newPacks.add(placed.pack);
     this.newParts++;
     return placed;

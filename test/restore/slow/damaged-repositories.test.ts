@@ -9,7 +9,7 @@ import { readIndexFileLines } from '../../../src/store/filesystem/read-index.ts'
 import { readPacks } from '../../../src/store/repository/pack-lists.ts';
 import { times } from '../../harness/times.ts';
 import { ageKey, SealedBench, SOURCE } from '../../run/sealed-bench.ts';
-import { noise } from '../../store/content/chunks.ts';
+import { noise } from '../../store/chunks/chunks.ts';
 import { describeTree } from '../../store/helpers.ts';
 
 /** What a restore may answer to damage. Anything else is a fault of the program. */

@@ -18,15 +18,15 @@ import {
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { MAX_CHUNK, MIN_CHUNK } from '../../../../src/store/content/chunking.ts';
+import { MAX_CHUNK, MIN_CHUNK } from '../../../../src/store/chunks/chunking.ts';
 import type { StoredTree } from '../../../../src/store/content/stored-tree.ts';
 import { selectByGlobs } from '../../../../src/store/filesystem/glob.ts';
 import { LargeFile } from '../../../../src/store/filesystem/large-file.ts';
 import { readIndexLines } from '../../../../src/store/filesystem/read-index.ts';
 import { PackReader } from '../../../../src/store/packs/pack-reader.ts';
 import type { PackRef } from '../../../../src/store/packs/pack-stream.ts';
+import { noise } from '../../chunks/chunks.ts';
 import { type Bench, createBench, describeTree } from '../../helpers.ts';
-import { noise } from '../chunks.ts';
 
 const MIB = 1024 * 1024;
 

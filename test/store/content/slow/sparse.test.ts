@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { ChunkedReading } from '../../../../src/store/content/chunked-reading.ts';
+import { ChunkedReading } from '../../../../src/store/chunks/chunked-reading.ts';
 import { isEqualFile } from '../../../../src/store/exchange/live-file.ts';
 import { findData, lengthOf, outside } from '../../../../src/store/filesystem/data-ranges.ts';
 import { Directory } from '../../../../src/store/filesystem/directory.ts';

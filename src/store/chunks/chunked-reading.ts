@@ -1,20 +1,17 @@
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { type DataRanges, pairs, rangesText } from '../filesystem/data-ranges.ts';
 import type { LargeFile } from '../filesystem/large-file.ts';
-import { endOfChunk, MAX_CHUNK } from './chunking.ts';
+import type { CutBytes } from './chunk-window.ts';
+import type { Cutter } from './cutter.ts';
 
 /** A part of a file, cut where its content says so. */
-export interface Chunk {
+interface Chunk extends CutBytes {
   /** where it begins in the file, bytes */
   offset: number;
-  /** valid only until the next chunk is requested */
-  bytes: Buffer;
-  /** hex */
-  sha256: string;
 }
 
 /** The data of a file in pieces, see {@link LargeFile.chunks}. */
-type ChunkSource = Pick<LargeFile, 'chunks'>;
+export type ChunkSource = Pick<LargeFile, 'chunks'>;
 
 /** Size and hash of what was read. */
 interface ReadContent {
@@ -22,6 +19,21 @@ interface ReadContent {
   sha256: string;
   /** only if the file has holes */
   ranges?: DataRanges;
+}
+
+/** The data that is expected in a file. */
+export interface ExpectedData {
+  /** of the file, bytes */
+  size: number;
+  /** absent: the file has no holes */
+  ranges: DataRanges | undefined;
+}
+
+/** Options for reading any number of files. */
+export interface ReadingOptions {
+  /** called with the number of bytes as they are read */
+  heard: (bytes: number) => void;
+  signal: AbortSignal | undefined;
 }
 
 /**
@@ -32,20 +44,19 @@ export class ChunkedReading {
   content: ReadContent = { size: 0, sha256: '' };
   error: unknown;
   private readonly file: ChunkSource;
-  private readonly expected: { size: number; ranges: DataRanges | undefined };
+  private readonly expected: ExpectedData;
   private readonly heard: (bytes: number) => void;
   private readonly signal: AbortSignal | undefined;
-  private readonly window = new ChunkWindow();
+  private readonly cutter: Cutter;
 
-  /** @param heard called with the number of bytes as they are read */
   constructor(
     file: ChunkSource,
-    expected: { size: number; ranges: DataRanges | undefined },
-    heard: (bytes: number) => void,
-    signal?: AbortSignal,
+    expected: ExpectedData,
+    { cutter, heard, signal }: ReadingOptions & { cutter: Cutter },
   ) {
     this.file = file;
     this.expected = expected;
+    this.cutter = cutter;
     this.heard = heard;
     this.signal = signal;
   }
@@ -55,36 +66,33 @@ export class ChunkedReading {
    * rest. No chunk contains a hole.
    */
   async *chunks(): AsyncGenerator<Chunk> {
-    const hashing = createHash('sha256');
     const { size, ranges } = this.expected;
     const read: number[] = [];
     let end = size;
+    await this.cutter.reset();
     for (const { offset, length } of pairs(ranges ?? [0, size])) {
       let got = 0;
-      for await (const bytes of this.range(offset, length)) {
-        hashing.update(bytes);
-        yield { offset: offset + got, bytes, sha256: hash('sha256', bytes, 'hex') };
-        got += bytes.length;
+      for await (const cut of this.range(offset, length)) {
+        yield { ...cut, offset: offset + got };
+        got += cut.size;
       }
       if (got > 0) read.push(offset, got);
       if (got === length) continue;
       end = offset + got;
       break;
     }
-    if (ranges) hashing.update(rangesText(read));
-    this.content = { size: end, sha256: hashing.digest('hex'), ...(ranges && { ranges: read }) };
+    const sha256 = await this.cutter.finish(ranges ? rangesText(read) : '');
+    this.content = { size: end, sha256, ...(ranges && { ranges: read }) };
   }
 
-  private async *range(offset: number, length: number): AsyncGenerator<Buffer> {
-    const { window } = this;
+  private async *range(offset: number, length: number): AsyncGenerator<CutBytes> {
     const source = this.file.chunks(offset, length, this.signal)[Symbol.asyncIterator]();
     try {
       for (let step = await this.step(source); !step.done; step = await this.step(source)) {
         this.heard(step.value.length);
-        window.add(step.value);
-        yield* window.take(false);
+        yield* await this.cutter.add(step.value);
       }
-      yield* window.take(true);
+      yield* await this.cutter.endRange();
     } finally {
       await source.return?.(undefined);
     }
@@ -96,33 +104,6 @@ export class ChunkedReading {
     } catch (error) {
       this.error = error;
       throw error;
-    }
-  }
-}
-
-/** Collects pieces of data until a chunk must end in them. */
-class ChunkWindow {
-  private bytes = Buffer.allocUnsafeSlow(2 * MAX_CHUNK);
-  private start = 0;
-  private end = 0;
-
-  /** Adds a piece of at most {@link MAX_CHUNK} bytes. */
-  add(piece: Buffer): void {
-    if (this.end + piece.length > this.bytes.length) {
-      this.bytes.copyWithin(0, this.start, this.end);
-      this.end -= this.start;
-      this.start = 0;
-    }
-    piece.copy(this.bytes, this.end);
-    this.end += piece.length;
-  }
-
-  /** Yields the chunks that are certain, or all of them at the end of the data. */
-  *take(atEnd: boolean): Generator<Buffer> {
-    while (atEnd ? this.start < this.end : this.end - this.start >= MAX_CHUNK) {
-      const from = this.start;
-      this.start = endOfChunk(this.bytes, from, this.end);
-      yield this.bytes.subarray(from, this.start);
     }
   }
 }

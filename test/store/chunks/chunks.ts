@@ -1,5 +1,5 @@
 import { createCipheriv, hash } from 'node:crypto';
-import { endOfChunk } from '../../../src/store/content/chunking.ts';
+import { endOfChunk } from '../../../src/store/chunks/chunking.ts';
 
 /** Bytes that look random, always the same for a name. */
 export function noise(size: number, name: string): Buffer {

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { endOfChunk, MAX_CHUNK, MIN_CHUNK } from '../../../src/store/content/chunking.ts';
+import { endOfChunk, MAX_CHUNK, MIN_CHUNK } from '../../../src/store/chunks/chunking.ts';
 import { noise, sizesOf } from './chunks.ts';
 
 test('known bytes are cut where they always were: other places would make everything look new', () => {

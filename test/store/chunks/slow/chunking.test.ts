@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { MAX_CHUNK, MIN_CHUNK } from '../../../../src/store/content/chunking.ts';
+import { MAX_CHUNK, MIN_CHUNK } from '../../../../src/store/chunks/chunking.ts';
 import { chunksOf, noise, sizesOf } from '../chunks.ts';
 
 const MIB = 1024 * 1024;
