@@ -95,7 +95,7 @@ it('backs up and restores behind the switches of the other proxy, too', async ()
   const before = proxy.passed.length;
   const { code, report, stderr } = await stack.backup();
   expect({ code, status: report.status }, stderr).toEqual({ code: 0, status: 'ok' });
-  const volume = await stack.lifeboat('restore', 'latest', 'web.media');
+  const volume = await stack.lifeboat('restore', 'latest', 'web.media', '--yes');
   expect(volume.code, volume.stderr).toBe(0);
   expect(proxy.passed.length).toBeGreaterThan(before);
   expect(proxy.refused).toEqual([]);
