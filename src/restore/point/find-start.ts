@@ -129,7 +129,7 @@ async function choose(
     const last = latestIn({ log, windows: own }, remembered);
     const start = startOf(own, point, last);
     if (!start) continue;
-    // Only a clock that was ahead has times after the end of a history. Commits of these times are those of earlier ones.
+    // Only a clock that was ahead has times after the end of a history. Commits of these times are older.
     const { until } = log.wal;
     if (point instanceof Date && until !== undefined && point.getTime() >= Date.parse(until)) {
       late ??= until;
