@@ -3,10 +3,10 @@ import path from 'node:path';
 import { errorInfo, hasCode, type LifeboatError } from '../base/errors.ts';
 import { isSegmentSize } from '../store/wal/names.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
-import { empty, listSegments } from './received-files.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import type { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
+import { empty, listSegments } from './spool/received-files.ts';
 import type { Storing } from './storing.ts';
 
 /** WAL that waits in the spool while its server does not answer, or after another server took its place. */
