@@ -21,7 +21,7 @@ import { type ReceiverDeps, tell } from './receiver-deps.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
 import { Progress } from './slot-watch.ts';
-import { empty, removeUnfilled } from './spool/received-files.ts';
+import { removeUnfilled } from './spool/received-files.ts';
 import { storeIntervalMs } from './store-interval.ts';
 import { type Stored, Storing } from './storing.ts';
 import { Waiting } from './waiting.ts';
@@ -206,19 +206,19 @@ export class Receiver {
     return Object.assign(reached, { writer, shipping, systemId, segmentSize, begun: before.flushed });
   }
 
-  private async openLog({ facts, home, directory, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
+  private async openLog({ facts, home, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
     const raise = (error: LifeboatError) => this.raise(error);
     const options = { ...{ deps: this.deps, source: this.source, raise }, remembered: this.status.remembered };
     // The clock says nothing about the bytes: what was received before it went back belongs to the former history.
     if (hasCode(this.diverged, 'CLOCK_JUMPED')) await this.waiting.storeRest(signal);
+    // Only then, what was received may be of both histories.
+    if (hasCode(this.diverged, 'WAL_DIVERGED')) {
+      await this.waiting.leaveDiverged(before, signal);
+      this.renew = true;
+    }
     const more = { home, before, diverged: this.diverged };
     const writer = await this.storing.watched(() => openLog(options, facts, more), signal);
     if (!this.diverged) return writer;
-    // Only then, what was received may be of both histories.
-    if (hasCode(this.diverged, 'WAL_DIVERGED')) {
-      await empty(directory);
-      this.renew = true;
-    }
     await this.status.begunAnew();
     this.diverged = undefined;
     return writer;

@@ -196,7 +196,7 @@ describe('point-in-time recovery in place', () => {
   it.each([
     ['new', 'whose directory is inside its volume'],
     ['old', 'whose receiver begins where the server writes'],
-  ] as const)('recovers the service %s, %s, and continues from the fork on', async (service) => {
+  ] as const)('recovers the service %s, %s, and continues from the fork on', async (service, _) => {
     await write(1, service);
     const at = await now(service);
     await write(2, service);

@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import path, { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -318,6 +318,57 @@ test('a server that went back to older data begins another history, and a base b
   expect(starts[1]).toEqual([]);
 });
 
+describe('WAL that was received before the server went back to older data, and that is not stored yet,', () => {
+  const system = '7713464397883531290';
+  const aside = () =>
+    readdirSync(join(root, 'spool'), { recursive: true, encoding: 'utf8' }).filter(
+      (one) => one.includes('.aside/') && /[0-9A-F]{24}/.test(one),
+    );
+  beforeEach(async () => {
+    flushed = startOf(2, SIZE) + 5000n;
+    received = flushed;
+    receive = () => {
+      putOf(system, name(1));
+      putOf(system, `${name(2)}.partial`, 5000);
+    };
+    await runUntil(async () => (await wal())?.partials[0]?.to === 5000);
+    [starts, alarms, bases, stop] = [[], [], 0, new AbortController()];
+    receive = undefined;
+    rmSync(join(spool, `${name(2)}.partial`));
+    putOf(system, name(2), 9000);
+    putOf(system, name(3));
+    putOf(system, `${name(4)}.partial`, 700);
+  });
+  const logs = () => readWalLogs(bench.repository, SOURCE);
+
+  test('is stored in the former history if the server is still behind it', async () => {
+    flushed = startOf(1, SIZE) + 3000n;
+    received = flushed;
+    await runUntil(async () => (await logs()).length > 1);
+    const [before, after] = await logs();
+    expect(before?.wal.segments.map((one) => one.name)).toEqual([1, 2, 3].map(name));
+    expect(before?.wal.partials).toMatchObject([{ name: name(4), to: 700 }]);
+    expect(after?.wal.segments).toEqual([]);
+    expect(aside()).toEqual([]);
+  });
+
+  test('is set aside if the server may have written it', async () => {
+    writeFileSync(join(spool, name(2)), Buffer.alloc(SIZE, 'y'));
+    flushed = startOf(5, SIZE);
+    received = flushed;
+    await runUntil(async () => (await logs()).length > 1);
+    const [before, after] = await logs();
+    expect(before?.wal.segments.map((one) => one.name)).toEqual([name(1)]);
+    expect(after?.wal.segments).toEqual([]);
+    expect(
+      aside()
+        .map((one) => path.basename(one))
+        .sort(),
+    ).toEqual([name(2), name(3), `${name(4)}.partial`]);
+    expect(alarms[0]).toContain('Lifeboat sets it aside');
+  });
+});
+
 test('after the clock of a server went back, what was received is stored in the former history', async () => {
   const system = '7713464397883531290';
   flushed = startOf(2, SIZE) + 5000n;
@@ -439,8 +490,9 @@ test('WAL of a former server that contradicts what is stored of it is set aside,
   [starts, alarms, stop] = [[], [], new AbortController()];
   await runUntil(async () => starts.length > 0);
   expect(starts).toEqual([[]]);
-  expect(alarms).toEqual([]);
-  expect(readdirSync(`${spool}.aside`)).toEqual([segmentName({ timeline: 2, number: 2 }, SIZE)]);
+  expect(alarms).toEqual([expect.stringContaining('Lifeboat sets it aside')]);
+  const [event = ''] = readdirSync(`${spool}.aside`);
+  expect(readdirSync(join(`${spool}.aside`, event))).toEqual([segmentName({ timeline: 2, number: 2 }, SIZE)]);
 });
 
 test('a lost memory of the receiver loses no WAL of the same server', async () => {

@@ -147,12 +147,16 @@ export async function holdsOtherTimeline(directory: string, timeline: number, se
   return (await otherTimelines(directory, timeline, segmentSize)).length > 0;
 }
 
+/** Returns the names of all segments, complete or not, without `.partial`. */
+export async function namesOf(directory: string, segmentSize: number): Promise<string[]> {
+  const { complete, left, partial } = await listReceived(directory, segmentSize);
+  return [...complete, ...left, ...(partial === undefined ? [] : [partial])];
+}
+
 /** Returns whether segments of a timeline are there. */
 export async function hasTimeline(directory: string, timeline: number, segmentSize: number): Promise<boolean> {
-  const { complete, left, partial } = await listReceived(directory, segmentSize);
-  return [...complete, ...left, partial ?? ''].some(
-    (name) => parseSegmentName(name, segmentSize)?.timeline === timeline,
-  );
+  const names = await namesOf(directory, segmentSize);
+  return names.some((name) => parseSegmentName(name, segmentSize)?.timeline === timeline);
 }
 
 /** Removes the segments of other timelines than the server's. The caller has stored them. */
