@@ -180,7 +180,7 @@ describe('point-in-time recovery in place', () => {
     expect(stdout).not.toContain('lifeboat');
   });
 
-  it('brings the former data back, and receives its WAL again', async () => {
+  it('brings the old data back, and receives its WAL again', async () => {
     const ran = await stack.lifeboatInTurn('rollback', '--yes', '--json');
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
     expect(await until('the server is back', async () => rows().catch(() => undefined))).toBe('1 2 3 4');
@@ -232,7 +232,7 @@ describe('point-in-time recovery in place', () => {
     expect(await rows()).toBe(found);
   });
 
-  it('names the former data after the spool is lost, as long as it is there', async () => {
+  it('names the old data after the spool is lost, as long as it is there', async () => {
     const areas = async () =>
       (await stack.json<{ strayAreas: { source: string; name: string }[] }>('status')).strayAreas;
     expect(await areas()).toEqual([]);
