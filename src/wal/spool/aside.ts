@@ -1,20 +1,10 @@
-import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
+import { mkdir, rename } from 'node:fs/promises';
 import path from 'node:path';
-import { hasErrno } from '../../base/errors.ts';
 import { listSegments } from './received-files.ts';
 
 /** Received WAL that belongs to no stored history: kept for people, in one directory for each event. */
 
 const ASIDE = '.aside';
-
-/** WAL that was set aside at a time. */
-export interface Aside {
-  directory: string;
-  /** ISO time */
-  at: string;
-  /** bytes */
-  size: number;
-}
 
 /**
  * Moves the segments in a directory of received WAL aside. Moves files, and not their directory: a helper has that one
@@ -32,26 +22,4 @@ export async function setAside(directory: string, at: Date): Promise<string | un
   await mkdir(target, { recursive: true, mode: 0o700 });
   for (const name of names) await rename(path.join(directory, name), path.join(target, name));
   return target;
-}
-
-/** Returns the WAL of a directory that was set aside, oldest first. */
-export async function listAside(directory: string): Promise<Aside[]> {
-  const parent = `${directory}${ASIDE}`;
-  const found: Aside[] = [];
-  for (const name of await namesIn(parent)) {
-    const at = name.replace(/T(\d\d)-(\d\d)-/, 'T$1:$2:');
-    if (Number.isNaN(Date.parse(at))) continue;
-    let size = 0;
-    for (const file of await namesIn(path.join(parent, name)))
-      size += (await lstat(path.join(parent, name, file))).size;
-    found.push({ directory: path.join(parent, name), at, size });
-  }
-  return found.sort((a, b) => (a.at < b.at ? -1 : 1));
-}
-
-async function namesIn(directory: string): Promise<string[]> {
-  return readdir(directory).catch((error: unknown) => {
-    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return [];
-    throw error;
-  });
 }
