@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import type { DataRanges } from '../filesystem/data-ranges.ts';
+import type { FileStat } from '../filesystem/file-stat.ts';
 import { decodeIndexEntry, type IndexEntry } from '../filesystem/index-file.ts';
 import { decodePart, isPartLine } from '../filesystem/index-part.ts';
 import { PACK_KEY, readLines, valueAfter } from '../filesystem/read-index.ts';
@@ -28,6 +29,12 @@ export interface Content extends Wanted, Partial<Placed> {
   /** the lines of the parts of a large file */
   parts?: PartLines;
   sqlite?: string;
+}
+
+/** The content of a file in the last snapshot, which was still its content when it had `stat`. */
+export interface Former {
+  content: Content;
+  stat: FileStat;
 }
 
 /** The lines of the parts of one file. */
