@@ -10,7 +10,7 @@ beforeAll(() => {
   vi.spyOn(fs, 'statfsSync').mockImplementation((() => {
     if (kind instanceof Error) throw kind;
     return { type: kind };
-  }) as typeof fs.statfsSync);
+  }) as unknown as typeof fs.statfsSync);
   syncBuiltinESMExports();
 });
 afterAll(() => {
