@@ -92,6 +92,27 @@ describe('every page', () => {
   });
 });
 
+test('troubleshooting.md has every code that the runbook explains', () => {
+  const codes = all(read('docs/runbook.md'), /[`(]([A-Z]+(?:_[A-Z]+)+)[`),]/g).filter((code) => code in ERROR_CODES);
+  expect(codes.length).toBeGreaterThan(20);
+  const page = read('docs/troubleshooting.md');
+  expect(codes.filter((code) => !page.includes(`\`${code}\``))).toEqual([]);
+});
+
+test.each(pages)('%s declares the volumes of its complete examples', (page) => {
+  for (const yaml of all(read(page), /^```yaml\n(services:\n[\s\S]*?)^```$/gm)) {
+    const { services, volumes } = parse(yaml, { logLevel: 'silent' }) as {
+      services: Record<string, { volumes?: string[] }>;
+      volumes?: object;
+    };
+    // An example without a list of volumes is a part of a file.
+    if (volumes === undefined) continue;
+    const named = Object.values(services).flatMap(({ volumes: own = [] }) => own.map((one) => one.split(':')[0] ?? ''));
+    const missing = named.filter((name) => /^[a-z]/.test(name) && !(name in (volumes ?? {})));
+    expect(missing, yaml).toEqual([]);
+  }
+});
+
 test('every page can be reached from README.md by links', () => {
   const reached = new Set(['README.md']);
   for (const page of reached) {

@@ -182,7 +182,7 @@ async function recoverBeside(work: Work, needed: number): Promise<{ copied: Copi
   const limitMs = 3 * storeIntervalMs(server.rpoMs) + 10_000;
   const stored = () => deps.stored(request.source);
   if (live && !(await waitUntilStored(reaching, stored, { systemId: live.systemId, limitMs }))) {
-    request.say('  the newest WAL of the present server is not stored: only the put-aside data has it');
+    request.say('  the newest WAL of the present server is not stored: only the old data has it');
   }
   request.say(`  the recovered data is complete, in ${areaName('restoring', id, place.root)} of the data directory`);
   return done;

@@ -39,6 +39,12 @@ export function serversOf(manifests: readonly Manifest[]): string[] {
   return [...new Set(names.filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, -suffix.length)))];
 }
 
+/** Returns the end of a window, and at the latest that of its history. */
+function boundedEnd({ to, bases: [base] }: Window, logs: readonly WalLog[]): string {
+  const until = base && logs.find(({ wal }) => isBaseOf(base, wal))?.wal.until;
+  return until !== undefined && Date.parse(until) < Date.parse(to) ? until : to;
+}
+
 /** Returns an error for each of the first segments that are lost although a base backup needs them. */
 function lostSegments({ lost, wal }: WalLog, bases: readonly Base[]): LifeboatError[] {
   const { segmentSize } = wal;
@@ -84,8 +90,10 @@ export async function readRecoverable(
       return windowsOf({ ...wal, confirmed }, bases);
     })
     .sort((a, b) => Date.parse(a.from) - Date.parse(b.from));
+  // A clock that was ahead names times after the end of a history. Nobody can recover to these.
+  const spans = windows.map((one) => ({ ...one, to: boundedEnd(one, logs) }));
   const holes = holesOf(
-    windows,
+    spans,
     logs.flatMap(({ wal }) => wal.gaps),
   );
   const lost = lostEnd(repository, source, logs, remembered);

@@ -16,6 +16,8 @@ export interface RememberedWal {
   systemId: string;
   logged?: LogEnd | undefined;
   confirmed?: StoredWal['confirmed'];
+  /** the timeline on which the server writes, as far as it is known */
+  timeline?: number | undefined;
 }
 
 /**
