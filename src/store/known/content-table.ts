@@ -136,8 +136,8 @@ export class ContentTable {
 
   /**
    * Returns this table, or closes it and returns a new one, without the contents of packs that no snapshot names. If a
-   * content is in several packs, the new table prefers one that may be used. If the disk has no room for a second table,
-   * the first one stays.
+   * content is in several packs, the new table prefers one that may be used. If the disk has no room for a second
+   * table, the first one stays.
    *
    * @throws the signal's reason
    */
