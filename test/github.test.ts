@@ -103,7 +103,15 @@ describe('scripts/release-notes.sh', () => {
     const { status, stdout } = notes(version);
     expect(status).toBe(0);
     expect(stdout).toContain('### Added');
-    expect(stdout).not.toMatch(/^## /m);
+    expect(stdout).not.toMatch(/^## |^\[/m);
+    expect(stdout.match(/<\/?details>/g)).toEqual(['<details>', '</details>']);
+  });
+
+  test('each heading in brackets leads to its version', () => {
+    const changelog = read('CHANGELOG.md');
+    const headings = [...changelog.matchAll(/^## \[(.+?)\]/gm)].map(([, name]) => name);
+    expect(headings).toContain(version);
+    expect([...changelog.matchAll(/^\[(.+?)\]: https:/gm)].map(([, name]) => name)).toEqual(headings);
   });
 
   test('makes links absolute for a release, which has no files next to it', () => {
