@@ -1,7 +1,7 @@
 import type { Session } from '../sources/postgres/server/session.ts';
 import { readSlot, type SlotState } from '../sources/postgres/wal/slot.ts';
-import { empty, holdsOtherTimeline, removeOtherTimelines } from './received-files.ts';
 import type { Shipping } from './shipping.ts';
+import { empty, holdsOtherTimeline, removeOtherTimelines } from './spool/received-files.ts';
 
 /** Received WAL from which `pg_receivewal` must not continue: stores it, then drops it. */
 

@@ -11,16 +11,17 @@ import { replicationProblem, tryReplication } from '../sources/postgres/wal/repl
 import { receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
 import type { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
+import { Fork } from './fork.ts';
 import { leaveAll, leaveTimeline } from './leave-received.ts';
 import { Lookout, nextTo } from './lookout.ts';
 import { openLog } from './open-log.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { type Reached, reach } from './reach.ts';
-import { empty, removeUnfilled } from './received-files.ts';
 import { type ReceiverDeps, tell } from './receiver-deps.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
 import { Progress } from './slot-watch.ts';
+import { removeUnfilled } from './spool/received-files.ts';
 import { storeIntervalMs } from './store-interval.ts';
 import { type Stored, Storing } from './storing.ts';
 import { Waiting } from './waiting.ts';
@@ -30,7 +31,7 @@ const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
 
 /** A server whose WAL can be received. */
-type Connected = Reached & Stored;
+type Connected = Reached & Stored & { writer: WalWriter };
 
 /**
  * Receives and stores the WAL of one server, until the signal aborts. Starts over after every failure. It is judged by
@@ -53,6 +54,7 @@ export class Receiver {
   private dropped: SlotState | undefined;
   private readonly lookout: Lookout;
   private readonly storing: Storing;
+  private readonly fork: Fork;
   private readonly waiting: Waiting;
 
   constructor(deps: ReceiverDeps, source: BaseSource) {
@@ -63,6 +65,7 @@ export class Receiver {
     this.bases = new BaseMaker(deps, source);
     this.status = new ReceiverStatus(deps, source);
     const { status, bases } = this;
+    this.fork = new Fork(deps.log);
     this.lookout = new Lookout({
       intervalMs,
       alarm: (error) => this.raise(error),
@@ -143,6 +146,7 @@ export class Receiver {
     if (this.dropped) await leaveAll(connected, signal, this.dropped.slot);
     this.dropped = undefined;
     await leaveTimeline(connected, facts.segmentSize, signal);
+    await this.fork.begin(connected, signal);
     await this.storing.drain(connected, signal);
     await removeUnfilled(directory, facts.segmentSize);
     reached.progress = new Progress();
@@ -199,22 +203,22 @@ export class Receiver {
     if (this.reason !== undefined) shipping.expectGap(this.reason);
     await this.status.connected(systemId, slot);
     this.bases.want();
-    return Object.assign(reached, { shipping, systemId, segmentSize, begun: before.flushed });
+    return Object.assign(reached, { writer, shipping, systemId, segmentSize, begun: before.flushed });
   }
 
-  private async openLog({ facts, home, directory, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
+  private async openLog({ facts, home, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
     const raise = (error: LifeboatError) => this.raise(error);
     const options = { ...{ deps: this.deps, source: this.source, raise }, remembered: this.status.remembered };
     // The clock says nothing about the bytes: what was received before it went back belongs to the former history.
     if (hasCode(this.diverged, 'CLOCK_JUMPED')) await this.waiting.storeRest(signal);
+    // Only then, what was received may be of both histories.
+    if (hasCode(this.diverged, 'WAL_DIVERGED')) {
+      await this.waiting.leaveDiverged(before, signal);
+      this.renew = true;
+    }
     const more = { home, before, diverged: this.diverged };
     const writer = await this.storing.watched(() => openLog(options, facts, more), signal);
     if (!this.diverged) return writer;
-    // Only then, what was received may be of both histories.
-    if (hasCode(this.diverged, 'WAL_DIVERGED')) {
-      await empty(directory);
-      this.renew = true;
-    }
     await this.status.begunAnew();
     this.diverged = undefined;
     return writer;

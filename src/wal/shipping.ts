@@ -11,8 +11,8 @@ import type { StoredGap, StoredSegment } from '../store/wal/page.ts';
 import type { LogEnd } from '../store/wal/remembered.ts';
 import { listAncestors, parseHistory, parseHistoryName } from '../store/wal/timelines.ts';
 import type { WalWriter } from '../store/wal/write-log.ts';
-import { endOfData, listReceived, readPartial, readReceived, removeReceived } from './received-files.ts';
 import { Samples } from './samples.ts';
+import { endOfData, listReceived, readPartial, readReceived, removeReceived } from './spool/received-files.ts';
 import { beating, type Tail, TailWatch } from './tail.ts';
 
 /** The most segments that one revision of a page adds. */

@@ -4,9 +4,9 @@ import { watched } from '../run/watchdog.ts';
 import { readSlot, type SlotState } from '../sources/postgres/wal/slot.ts';
 import type { BaseMaker } from './base-maker.ts';
 import type { Watched } from './lookout.ts';
-import { listReceived } from './received-files.ts';
 import type { ReceiverStatus } from './receiver-status.ts';
 import { BATCH, type Shipping } from './shipping.ts';
+import { listReceived } from './spool/received-files.ts';
 import { isSpoolFull } from './spool-limit.ts';
 
 /** The longest pause after a failure, and between two looks at the spool, milliseconds. */

@@ -1,8 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
 import { pipeline, type Readable, Transform } from 'node:stream';
 import { LifeboatError } from '../base/errors.ts';
-import { Link } from './link.ts';
-import { readPartial } from './received-files.ts';
+import { Link } from './spool/link.ts';
+import { readPartial } from './spool/received-files.ts';
 
 /**
  * The bytes at the end of the stored WAL. A server that went back to older data writes other WAL under the same names,

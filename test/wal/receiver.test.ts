@@ -1,7 +1,8 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import path, { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { Destination } from '../../src/destinations/destination.ts';
@@ -44,6 +45,10 @@ let isHung: boolean;
 let onHung: () => void;
 /** how far the clock of the server is behind, milliseconds */
 let behindMs: number;
+/** the timeline of the server, what its history file says, and the files of its WAL */
+let timeline: number;
+let history: string;
+let files: string[];
 let stop: AbortController;
 
 beforeEach(() => {
@@ -56,6 +61,7 @@ beforeEach(() => {
   tablespaces = [];
   isDown = false;
   behindMs = 0;
+  [timeline, history, files] = [1, '', []];
   onHung = () => undefined;
   stop = new AbortController();
 });
@@ -71,7 +77,8 @@ function putOf(system: string, file: string, to = SIZE): void {
   writeFileSync(join(spool, file), content);
 }
 
-async function one(sql: string): Promise<object> {
+async function one(sql: string, values: unknown[] = []): Promise<object> {
+  if (sql.includes('pg_ls_waldir')) return { found: `${files.includes(String(values[0]))}` };
   if (sql.includes('pg_control_system'))
     return {
       ...{ system: '7713464397883531290', segment: `${SIZE}`, level: 'replica', senders: '10', free: '10' },
@@ -85,7 +92,7 @@ async function one(sql: string): Promise<object> {
     at: new Date(Date.now() - behindMs).toISOString(),
     inserting: lsn,
     flushed: lsn,
-    timeline: '00000001',
+    timeline: `0000000${timeline}`,
     directory: '/d',
     tablespaces: `${tablespaces.length}`,
     ...slot,
@@ -100,6 +107,7 @@ async function all(sql: string): Promise<object[]> {
 
 async function run(argv: readonly string[], signal: AbortSignal): Promise<string> {
   if (argv.includes('disk')) return 'head\n/dev/sda 10485760 1048576 9437184 10% /d';
+  if (argv.includes('TIMELINE_HISTORY 2')) return `00000002.history|${history}`;
   if (!argv.includes('receive')) return '';
   starts.push(readdirSync(spool).sort());
   await receive?.(starts.length);
@@ -310,6 +318,57 @@ test('a server that went back to older data begins another history, and a base b
   expect(starts[1]).toEqual([]);
 });
 
+describe('WAL that was received before the server went back to older data, and that is not stored yet,', () => {
+  const system = '7713464397883531290';
+  const aside = () =>
+    readdirSync(join(root, 'spool'), { recursive: true, encoding: 'utf8' }).filter(
+      (one) => one.includes('.aside/') && /[0-9A-F]{24}/.test(one),
+    );
+  beforeEach(async () => {
+    flushed = startOf(2, SIZE) + 5000n;
+    received = flushed;
+    receive = () => {
+      putOf(system, name(1));
+      putOf(system, `${name(2)}.partial`, 5000);
+    };
+    await runUntil(async () => (await wal())?.partials[0]?.to === 5000);
+    [starts, alarms, bases, stop] = [[], [], 0, new AbortController()];
+    receive = undefined;
+    rmSync(join(spool, `${name(2)}.partial`));
+    putOf(system, name(2), 9000);
+    putOf(system, name(3));
+    putOf(system, `${name(4)}.partial`, 700);
+  });
+  const logs = () => readWalLogs(bench.repository, SOURCE);
+
+  test('is stored in the former history if the server is still behind it', async () => {
+    flushed = startOf(1, SIZE) + 3000n;
+    received = flushed;
+    await runUntil(async () => (await logs()).length > 1);
+    const [before, after] = await logs();
+    expect(before?.wal.segments.map((one) => one.name)).toEqual([1, 2, 3].map(name));
+    expect(before?.wal.partials).toMatchObject([{ name: name(4), to: 700 }]);
+    expect(after?.wal.segments).toEqual([]);
+    expect(aside()).toEqual([]);
+  });
+
+  test('is set aside if the server may have written it', async () => {
+    writeFileSync(join(spool, name(2)), Buffer.alloc(SIZE, 'y'));
+    flushed = startOf(5, SIZE);
+    received = flushed;
+    await runUntil(async () => (await logs()).length > 1);
+    const [before, after] = await logs();
+    expect(before?.wal.segments.map((one) => one.name)).toEqual([name(1)]);
+    expect(after?.wal.segments).toEqual([]);
+    expect(
+      aside()
+        .map((one) => path.basename(one))
+        .sort(),
+    ).toEqual([name(2), name(3), `${name(4)}.partial`]);
+    expect(alarms[0]).toContain('Lifeboat sets it aside');
+  });
+});
+
 test('after the clock of a server went back, what was received is stored in the former history', async () => {
   const system = '7713464397883531290';
   flushed = startOf(2, SIZE) + 5000n;
@@ -358,6 +417,52 @@ test('once there is a tablespace, nothing more is stored, and another history be
   expect(after?.wal.gaps).toMatchObject([{ why: expect.stringContaining('tablespaces') }]);
 });
 
+describe('after a recovery in place, the server writes on a new timeline', () => {
+  const fork = `${segmentName({ timeline: 2, number: 2 }, SIZE)}.partial`;
+  beforeEach(async () => {
+    await storeSome();
+    [timeline, history] = [2, `1\t${formatLsn(startOf(2, SIZE) + 4000n)}\tno recovery target specified\n\n`];
+    files = [fork.slice(0, 24)];
+    flushed = startOf(5, SIZE) + 100n;
+    received = flushed;
+    receive = undefined;
+  });
+
+  test('which is received from its fork on', async () => {
+    await runUntil(async () => starts.length > 0);
+    expect(starts).toEqual([[fork]]);
+    expect(readFileSync(join(spool, fork)).equals(Buffer.alloc(SIZE))).toBe(true);
+  });
+
+  test('of which the beginning of the segment is stored once it is received, and no zeros before', async () => {
+    receive = async () => {
+      writeFileSync(join(spool, '00000002.history'), history);
+      await sleep(200);
+      expect((await wal())?.partials.map((one) => one.name)).toEqual([name(2)]);
+      writeFileSync(join(spool, fork), Buffer.alloc(SIZE).fill('x', 0, 7000));
+      received = startOf(2, SIZE) + 7000n;
+    };
+    await runUntil(async () => (await wal())?.partials.some((one) => one.to === 7000) ?? false);
+    const stored = await wal();
+    expect(stored?.partials.map((one) => one.name)).toEqual([name(2), fork.slice(0, 24)]);
+    expect(stored?.gaps).toEqual([]);
+  });
+
+  test('which is received from the slot on if the server no longer has the fork', async () => {
+    files = [];
+    await runUntil(async () => starts.length > 0);
+    expect(starts).toEqual([[]]);
+  });
+
+  test('which is received from the slot on once the server has refused the fork', async () => {
+    receive = (start) => {
+      if (start === 1) throw new LifeboatError('EXEC_FAILED', `requested WAL segment ${fork} has already been removed`);
+    };
+    await runUntil(async () => starts.length > 1);
+    expect(starts).toEqual([[fork], []]);
+  });
+});
+
 test('what waits in the spool is stored while the server does not answer', async () => {
   isDown = true;
   putOf('7713464397883531290', name(1));
@@ -385,8 +490,9 @@ test('WAL of a former server that contradicts what is stored of it is set aside,
   [starts, alarms, stop] = [[], [], new AbortController()];
   await runUntil(async () => starts.length > 0);
   expect(starts).toEqual([[]]);
-  expect(alarms).toEqual([]);
-  expect(readdirSync(`${spool}.aside`)).toEqual([segmentName({ timeline: 2, number: 2 }, SIZE)]);
+  expect(alarms).toEqual([expect.stringContaining('Lifeboat sets it aside')]);
+  const [event = ''] = readdirSync(`${spool}.aside`);
+  expect(readdirSync(join(`${spool}.aside`, event))).toEqual([segmentName({ timeline: 2, number: 2 }, SIZE)]);
 });
 
 test('a lost memory of the receiver loses no WAL of the same server', async () => {
