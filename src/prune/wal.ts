@@ -11,8 +11,8 @@ import type { Base } from '../store/wal/windows.ts';
 /**
  * Lists the stored WAL that no base backup needs: segments before the first one that the oldest remaining base backup
  * reads, the pages that list only such segments, and objects that no page names. A server keeps everything if a base
- * backup needs a log of it that cannot be read completely, or if the agent has stored more of its log than there is, and
- * so does the present server of a source while it has no base backup. History files and the newest page always stay.
+ * backup needs a log of it that cannot be read completely, or if the agent has stored more of its log than there is.
+ * So does the present server of a source while it has no base backup. History files and the newest page always stay.
  *
  * @param manifests the snapshots that remain
  * @param remembered what the agent remembers of the WAL that it has stored; absent: nothing
