@@ -95,8 +95,8 @@ function parseCopy(text: string): Parsed<CopyLocation> {
 }
 
 /**
- * Returns the copies, each with a name that the destination does not have. Reports, messages and what Lifeboat remembers
- * tell places apart by their names, and two servers may have a bucket of the same name.
+ * Returns the copies, each with a name that the destination does not have. Reports, messages and what Lifeboat
+ * remembers tell places apart by their names, and two servers may have a bucket of the same name.
  */
 export function withOwnNames(copies: readonly CopyLocation[], destination: string): readonly CopyLocation[] {
   return copies.map((copy) => {
