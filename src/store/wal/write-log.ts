@@ -5,16 +5,19 @@ import type { ObjectRef } from '../objects/manifest.ts';
 import { deleteUnlessKept, putObject, streamOf } from '../objects/objects.ts';
 import type { StoredWal } from './coverage.ts';
 import { Inventory } from './inventory.ts';
-import { firstPage, type LogChange, nextPage } from './next-page.ts';
+import { firstPage, isFull, type LogChange, nextPage } from './next-page.ts';
 import {
   encodePage,
   incompleteOf,
+  logPrefix,
   pageHash,
   pageKey,
+  parsePageKey,
   type StoredGap,
   type StoredHistory,
   type StoredPart,
   type StoredSegment,
+  type StoredTail,
   type WalPage,
   type WalPlace,
   walPrefix,
@@ -32,9 +35,6 @@ interface WriterOptions {
   /** called after each revision of a page is stored */
   appended?(page: WalPage): void;
 }
-
-/** The most attempts to write a page under the next free revision. */
-const ATTEMPTS = 5;
 
 /**
  * Stores the WAL of one server, and lists it in the pages of its log. A page is written only after the objects that it
@@ -83,11 +83,18 @@ export class WalWriter {
    * Begins another history of the server, which went back to older data: what is stored from now on follows nothing
    * that is stored. Throws like {@link append}.
    *
+   * Another agent may still write the former history, such as one on the machine of which this one is a clone. Both
+   * would go on, and later base backups of that one would count as those of this history. So this one first takes the
+   * next revision of the last page.
+   *
    * @param gap why it begins, and where
    */
   async beginAnew(gap: StoredGap): Promise<void> {
     const isNew = this.hash === null && this.page.era?.page === this.page.page;
-    if (!isNew) this.beginHistory(this.page.page + 1, this.hash);
+    if (!isNew) {
+      if (this.hash !== null && !isFull(this.page)) await this.append({});
+      this.beginHistory(this.page.page + 1, this.hash);
+    }
     await this.append({ gaps: [gap] });
   }
 
@@ -117,6 +124,11 @@ export class WalWriter {
   /** The number of the first page of the present history of the server. */
   get era(): number {
     return this.page.era?.page ?? 1;
+  }
+
+  /** The last bytes that are stored of the present history; undefined: nothing is, or nobody has noted it. */
+  get tail(): StoredTail | undefined {
+    return this.page.tail;
   }
 
   /** The open segment, as the log lists it. */
@@ -157,22 +169,19 @@ export class WalWriter {
    * Writes the next revision of the page, or the first one of the next page. Then removes what it replaces: the former
    * revision, and the parts of a segment that is complete now.
    *
-   * @throws LOCKED if another agent writes this log
+   * @throws LOCKED if another agent writes this log; DEST_EXISTS if this agent has written another revision than this
+   *   object knows: the log must be opened again
    */
   async append(change: LogChange): Promise<void> {
     const before = { page: this.page, hash: this.hash };
     const next = nextPage(before, change, this.options);
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await this.write(next);
-        break;
-      } catch (error) {
-        if (!hasCode(error, 'DEST_EXISTS') || attempt >= ATTEMPTS) throw error;
-        await this.adopt(next);
-        if (this.hash !== before.hash) break;
-        next.revision++;
-      }
+    try {
+      await this.write(next);
+    } catch (error) {
+      if (!hasCode(error, 'DEST_EXISTS')) throw error;
+      await this.adopt(next, error);
     }
+    await this.refuseOvertaken();
     this.note(change);
     this.options.appended?.(this.page);
     await this.removeReplaced(before);
@@ -196,20 +205,47 @@ export class WalWriter {
   }
 
   /**
-   * Looks at a revision that exists already. An earlier attempt whose answer was lost may have stored it. Then it
-   * becomes the current page if it is the same.
+   * Looks at a revision that exists already. An earlier attempt whose answer was lost may have stored it: then it becomes
+   * the current page. A revision of this agent with another content is no such attempt: it may be that of a clone of this
+   * machine, whose spool has the same memory.
    */
-  private async adopt(page: WalPage): Promise<void> {
+  private async adopt(page: WalPage, cause: LifeboatError): Promise<void> {
     const found = await readPage(this.repository, this.options.place, page);
-    if (found.page.home !== this.options.home) {
-      throw new LifeboatError('LOCKED', `another Lifeboat receives the WAL of ${page.source}`, {
-        hint: 'Let only one of them back up this database. This one stops until it is restarted.',
+    if (!encodePage(found.page).equals(encodePage({ ...page, ...signatureOf(found.page) })))
+      this.refuse(found.page, cause);
+    this.page = page;
+    this.hash = found.hash;
+  }
+
+  /**
+   * Looks for later pages and revisions. Another agent that has written several has removed the one that this agent has
+   * written now.
+   */
+  private async refuseOvertaken(): Promise<void> {
+    const { place } = this.options;
+    const { page, revision } = this.page;
+    const prefix = walPrefix(place);
+    for await (const { key } of this.repository.destination.list(logPrefix(place), { fresh: true })) {
+      const found = parsePageKey(key.slice(prefix.length));
+      if (!found || found.page < page || (found.page === page && found.revision <= revision)) continue;
+      const read = await readPage(this.repository, place, found).catch((cause: unknown) => {
+        throw this.unknown(found, cause);
       });
+      this.refuse(read.page);
     }
-    if (encodePage(found.page).equals(encodePage({ ...page, ...signatureOf(found.page) }))) {
-      this.page = page;
-      this.hash = found.hash;
-    }
+  }
+
+  /** Refuses a revision that this object has not written. `cause`: why that is known */
+  private refuse(found: WalPage, cause?: LifeboatError): never {
+    if (found.home === this.options.home) throw this.unknown(found, cause);
+    throw new LifeboatError('LOCKED', `another Lifeboat receives the WAL of ${found.source}`, {
+      hint: 'Let only one of them back up this database. This one stops until it is restarted.',
+    });
+  }
+
+  private unknown({ page, revision }: Pick<WalPage, 'page' | 'revision'>, cause: unknown): LifeboatError {
+    const what = `page ${page}, revision ${revision} of the WAL log of ${this.options.place.source} is not known here`;
+    return new LifeboatError('DEST_EXISTS', what, { cause });
   }
 
   private async removeReplaced({ page, hash }: { page: WalPage; hash: string | null }): Promise<void> {
