@@ -188,7 +188,7 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
       createCapturer(
         {
           ...{ state, dispatcher, treeStore, now, shrinkageShare: settings.fall, clear: clearOf(environment) },
-          renewal: renewalRuleOf(settings),
+          ...{ renewal: renewalRuleOf(settings), zone: settings.timeZone },
           makeSource: (source, run) => makeSource(environment, source, run),
           spool: path.join(environment.runs, context.run.id),
         },

@@ -38,6 +38,8 @@ interface CapturerDeps {
   /** when the content of packs is stored again */
   renewal: RenewalRule;
   makeSource(planned: PlannedSource, context: RunContext): Source;
+  /** time zone of the schedules */
+  zone: string;
   now(): Date;
 }
 
@@ -159,7 +161,7 @@ class SourceCapturer implements Capturer {
       ...{ stored, facts, index, packs, shrinkage, snapshots },
       lastGood: lastGoodOf(snapshots, name),
       durationMs: since(task.startedAt),
-      trigger: run.trigger,
+      ...{ trigger: run.trigger, zone: deps.zone },
     };
     const keepIndex = async () => {
       await deps.state.cacheIndex(name, index.sha256, indexPath);

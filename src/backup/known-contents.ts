@@ -1,6 +1,6 @@
 import { rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo, hasCode } from '../base/errors.ts';
+import { errorInfo, hasCode, hasErrno } from '../base/errors.ts';
 import { lastStoredOf } from '../run/history.ts';
 import type { State } from '../run/state.ts';
 import { mayBeRenewed, type RenewalRule } from '../store/content/repack.ts';
@@ -71,7 +71,8 @@ export async function prepareKnown(given: Given): Promise<KnownByRun | undefined
     };
   } catch (error) {
     failed(error);
-    await rm(table, { recursive: true, force: true }).catch(() => undefined);
+    // A full disk says nothing about the table.
+    if (!hasErrno(error, 'ENOSPC', 'EDQUOT')) await rm(table, { recursive: true, force: true }).catch(() => undefined);
     return undefined;
   }
 }
@@ -139,22 +140,19 @@ interface Known {
 async function updateTable(
   { state, context, directory }: Given,
   reusable: readonly Manifest[],
-  known: Known & Pick<NamedPacks, 'others' | 'hasReturned'> & Pick<KnownByRun, 'indexes'>,
+  known: Known & Pick<NamedPacks, 'others' | 'hasReturned' | 'isIncomplete'> & Pick<KnownByRun, 'indexes'>,
 ): Promise<Set<string>> {
   const { repository, signal, run, log } = context;
   const covered = new Set<string>();
+  let isChosen = false;
   const isUsable = (pack: string) => known.packs.has(pack);
   let table = await ContentTable.write(known.table, known.of, { signal });
   try {
     const entries = reusable.flatMap(({ sources }) => Object.entries(sources)).filter(([, entry]) => entry.index);
     table.coverOnly(new Set(entries.map(([, { index }]) => index?.sha256 ?? '')));
-    const others = await KnownPacks.open(known.others);
-    table = await table.compacted({
-      isUsable,
-      isNamed: (pack) => isUsable(pack) || others.has(pack),
-      mustChoose: known.hasReturned,
-      signal,
-    });
+    const smaller = known.isIncomplete ? table : await compact(table, known, signal);
+    isChosen = !known.isIncomplete && (smaller !== table || !known.hasReturned);
+    table = smaller;
     let [left, bytes] = [MAX_INDEXES, MAX_INDEX_BYTES];
     for (const [source, entry] of entries) {
       const { index, packs } = entry;
@@ -184,8 +182,21 @@ async function updateTable(
   } finally {
     await table.close();
   }
-  await rename(known.others, known.table + OTHERS);
+  // Else the next run finds the packs again that have returned.
+  if (isChosen) await rename(known.others, known.table + OTHERS);
   return covered;
+}
+
+/** Removes the contents of packs that no kept snapshot names; all lists of such packs must have been read. */
+async function compact(
+  table: ContentTable,
+  { packs, others: file, hasReturned }: Known & Pick<NamedPacks, 'others' | 'hasReturned'>,
+  signal: AbortSignal,
+): Promise<ContentTable> {
+  const others = await KnownPacks.open(file);
+  const isUsable = (pack: string) => packs.has(pack);
+  const isNamed = (pack: string) => isUsable(pack) || others.has(pack);
+  return table.compacted({ isUsable, isNamed, mustChoose: hasReturned, signal });
 }
 
 function isReadable({ index }: ManifestSource, { repository }: RunContext): boolean {

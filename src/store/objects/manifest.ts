@@ -87,6 +87,8 @@ const source = z.object({
     .optional(),
   /** the source's keep policy at that time, as a user writes it */
   keep: z.string().optional(),
+  /** the source's schedule at that time, and its IANA time zone */
+  schedule: z.object({ cron: z.string(), zone: z.string() }).optional(),
   /** set if the source has lost data since the snapshot `since`; `why`: what, for people */
   fell: z.object({ since: z.string(), why: z.array(z.string()).optional() }).optional(),
 });
