@@ -14,7 +14,7 @@ import {
   type PointSnapshotRequest,
   snapshotOfPoint,
 } from '../restore/point/snapshot-of-point.ts';
-import { openReceiverMemory, rememberedOf } from '../wal/receiver-state.ts';
+import { openReceiverMemory, rememberedIn } from '../wal/receiver-state.ts';
 import type { Environment } from './environment.ts';
 import { importDepsOf } from './import-wiring.ts';
 import { restoreDepsOf, runDepsOf } from './wiring.ts';
@@ -52,12 +52,11 @@ function pointSnapshotDepsOf(environment: Environment): PointSnapshotDeps {
 /** Returns the dependencies of a recovery to a point in time. */
 export function pointDepsOf(environment: Environment): ToVolumeDeps {
   const { engine, agent, treeStore, state, log, otherRepository } = environment;
-  const memory = openReceiverMemory(state.directory);
   const { journals, spool, agentId, recover, clear, now, plan } = runDepsOf(environment, createDispatcher([], { log }));
   return {
     ...{ engine, agent, treeStore, log, journals, spool, agentId, recover, clear, now, plan },
     lock: environment.lock,
     repository: () => environment.repository({ create: false }),
-    remembered: async (source) => rememberedOf(otherRepository ? undefined : await memory.state(source)),
+    remembered: otherRepository ? async () => undefined : rememberedIn(state.directory),
   };
 }

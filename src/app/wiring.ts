@@ -30,6 +30,7 @@ import { openAnswering, whenUp } from '../sources/postgres/server/when-up.ts';
 import type { StoredSizes } from '../store/objects/measure.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { rememberedIn } from '../wal/receiver-state.ts';
 import { keepReceivers } from './daemon-lock.ts';
 import { renewalRuleOf } from './destinations.ts';
 import type { Environment } from './environment.ts';
@@ -83,8 +84,9 @@ function clearOf({ engine, project, log, found }: Environment): (directory: stri
   return (directory, runId) => clearDirectory(directory, runId, deps);
 }
 
-function pruneDepsOf({ settings, state, journals, now, log }: Environment) {
+function pruneDepsOf({ settings, state, journals, otherRepository, now, log }: Environment) {
   return {
+    ...(otherRepository ? {} : { remembered: rememberedIn(state.directory) }),
     ...{ keep: settings.keep, state, journals, zone: settings.timeZone, now, log },
     saveSize: (place: string, sizes: StoredSizes) =>
       saveSize(state.directory, place, { at: now().toISOString(), ...sizes }).catch((error: unknown) =>

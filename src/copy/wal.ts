@@ -7,7 +7,7 @@ import { copyDocument, copyObject, removeWrong } from '../store/repository/copy-
 import { isDamage } from '../store/repository/damage.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { parseSegmentName } from '../store/wal/names.ts';
-import { currentLog, isOfUse, neededWal } from '../store/wal/needed.ts';
+import { currentLog, neededWal, problemsOf } from '../store/wal/needed.ts';
 import { incompleteOf, pageKey, parsePageKey, type WalPage, walPrefix } from '../store/wal/page.ts';
 import { readWalLogs, type WalLog } from '../store/wal/read-log.ts';
 import { basesOf, serversOf } from '../store/wal/recoverable.ts';
@@ -70,9 +70,7 @@ async function copySource(copying: WalCopying, source: string, manifests: readon
   for await (const { key, size } of to.destination.list(prefix, { signal })) there.set(key, size);
   const bases = basesOf(manifests, baseName(source));
   const current = currentLog(logs);
-  let problem: LifeboatError | undefined = logs
-    .filter((log) => isOfUse(log, logs, bases))
-    .flatMap(({ problems }) => problems)[0];
+  let problem: LifeboatError | undefined = logs.flatMap((log) => problemsOf(log, logs, bases))[0];
   for (const log of logs) {
     const { objects, pages, open } = neededWal(log, bases, log === current);
     for (const ref of objects) problem = (await send(copying, ref, { there, source })) ?? problem;

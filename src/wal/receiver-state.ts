@@ -3,7 +3,7 @@ import type { ErrorInfo } from '../base/errors.ts';
 import type { PostgresSource } from '../plan/model.ts';
 import { readJson, writeJson } from '../run/state-files.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
-import type { LogEnd, RememberedWal } from '../store/wal/remembered.ts';
+import type { LogEnd, RememberedWal, Remembering } from '../store/wal/remembered.ts';
 
 /** The last report of the receiver of a source. The daemon writes it, and other commands read it. */
 export interface ReceiverState {
@@ -33,6 +33,12 @@ export interface ReceiverState {
 /** Returns what the agent remembers of the WAL that it has stored. */
 export function rememberedOf({ systemId, logged, confirmed }: Partial<ReceiverState> = {}): RememberedWal | undefined {
   return systemId === undefined ? undefined : { systemId, logged, confirmed };
+}
+
+/** Returns what the agent remembers of the stored WAL of each source, from the memory below its state directory. */
+export function rememberedIn(directory: string): Remembering {
+  const memory = openReceiverMemory(directory);
+  return async (source) => rememberedOf(await memory.state(source));
 }
 
 /** The end of the WAL of a source that a copy has. */

@@ -40,18 +40,19 @@ export function firstPage({ place, segmentSize, home, now }: PageOptions): WalPa
 }
 
 /**
- * Returns the next revision of a page, or the first one of the next page.
+ * Returns the next revision of a page, or the first one of the next page, which lists the known history files again.
  *
  * @param current the page, and its hash; null: it is not stored yet
+ * @param options `known`: all history files of the history of the page
  */
 export function nextPage(
   { page, hash }: { page: WalPage; hash: string | null },
   { segments = [], histories = [], open, gaps = [], tail }: LogChange,
-  options: PageOptions,
+  options: PageOptions & { known: readonly StoredHistory[] },
 ): WalPage {
   const era = page.era ? { era: page.era } : {};
   const begin = isFull(page)
-    ? { ...firstPage(options), ...era, page: page.page + 1, previous: hash }
+    ? { ...firstPage(options), ...era, page: page.page + 1, previous: hash, histories: [...options.known] }
     : { ...page, revision: hash === null ? 1 : page.revision + 1 };
   const { open: _, signature: __, ...rest } = begin;
   const complete = new Set(segments.map(({ name }) => name));

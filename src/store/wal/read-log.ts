@@ -39,8 +39,8 @@ export interface WalLog {
   histories: ReadonlyMap<string, StoredHistory>;
   /** segments of which only the beginning is stored, by name: the longest beginning of each */
   partials: ReadonlyMap<string, PartialSegment>;
-  /** pages of this history that cannot be used, for people */
-  problems: LifeboatError[];
+  /** pages of this history that cannot be used */
+  problems: PageProblem[];
 }
 
 /** The newest page is replaced whenever WAL is stored. */
@@ -56,7 +56,7 @@ export async function readWalLogs(repository: WalRepository, source: string, sig
   for (let attempt = 1; ; attempt++) {
     const logs = await readListed(repository, source, signal);
     // The writer has replaced a page that was listed.
-    const isReplaced = logs.some(({ problems }) => problems.some((error) => hasCode(error, 'OBJECT_MISSING')));
+    const isReplaced = logs.some(({ problems }) => problems.some(({ error }) => hasCode(error, 'OBJECT_MISSING')));
     if (!isReplaced || attempt === ATTEMPTS) return logs;
   }
 }
@@ -108,7 +108,7 @@ async function readLog(
   return historiesOf(pages, problems).map((history, i) => ({
     ...logOf(place, history, sizes),
     newest: { page, revision },
-    problems: problems.filter((one) => isWithin(one, history)).map(({ error }) => error),
+    problems: problems.filter((one) => isWithin(one, history)),
     hasUnsigned: hasUnsigned && i === 0,
   }));
 }

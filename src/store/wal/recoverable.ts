@@ -3,7 +3,7 @@ import { baseName } from '../../plan/postgres.ts';
 import type { Manifest } from '../objects/manifest.ts';
 import type { Repository } from '../repository/repository.ts';
 import { parseLsn, parseSegmentName, segmentAt } from './names.ts';
-import { isOfUse } from './needed.ts';
+import { isOfUse, problemsOf } from './needed.ts';
 import { readWalLogs, type WalLog } from './read-log.ts';
 import { lostEnd, type RememberedWal } from './remembered.ts';
 import { type Base, type Hole, holesOf, isBaseOf, type Window, windowsOf } from './windows.ts';
@@ -81,8 +81,6 @@ export async function readRecoverable(
     base,
   );
   const logs = await readWalLogs(repository, source, signal);
-  const usable = logs.filter((log) => isOfUse(log, logs, bases));
-  for (const log of usable) log.problems.push(...lostSegments(log, bases));
   const windows = logs
     .flatMap(({ place, wal }) => {
       const isCurrent = place.systemId === remembered?.systemId && wal.until === undefined;
@@ -97,6 +95,10 @@ export async function readRecoverable(
     logs.flatMap(({ wal }) => wal.gaps),
   );
   const lost = lostEnd(repository, source, logs, remembered);
-  const problems = [...usable.flatMap((log) => log.problems), ...(lost ? [lost] : [])];
+  const problems = logs.flatMap((log) => [
+    ...problemsOf(log, logs, bases),
+    ...(isOfUse(log, logs, bases) ? lostSegments(log, bases) : []),
+  ]);
+  if (lost) problems.push(lost);
   return { logs, windows, holes, bases, problems };
 }

@@ -20,6 +20,9 @@ export interface RememberedWal {
   timeline?: number | undefined;
 }
 
+/** Returns what the agent remembers of the stored WAL of a source. */
+export type Remembering = (source: string) => Promise<RememberedWal | undefined>;
+
 /**
  * Returns an error if a log lacks the newest page that the agent has stored, or its newest revision. No other page
  * names that one, so only the agent's memory shows that it was removed.

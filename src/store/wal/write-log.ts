@@ -47,6 +47,8 @@ export class WalWriter {
   private page: WalPage;
   /** of the stored revision of `page`; null: none is stored yet */
   private hash: string | null;
+  /** the history files of the present history, by name: each new page lists them, so that no older one is needed */
+  private readonly histories: Map<string, StoredHistory>;
   /** what the log lists of the present history */
   inventory: Inventory;
   /** the newest pages of all servers of the source, as they were found */
@@ -63,9 +65,10 @@ export class WalWriter {
     this.repository = repository;
     this.options = options;
     const last = own?.last?.page.page === own?.newest.page ? own?.last : undefined;
-    this.unusable = last ? undefined : own?.problems.findLast(({ code }) => code !== 'CHAIN_BROKEN');
+    this.unusable = last ? undefined : own?.problems.findLast(({ error }) => error.code !== 'CHAIN_BROKEN')?.error;
     this.inventory = new Inventory(own?.wal ?? this.nothing);
     this.home = last?.page.home;
+    this.histories = new Map(own?.histories);
     this.page = last?.page ?? firstPage(options);
     this.hash = last?.hash ?? null;
     if (own && !last) this.beginHistory(own.newest.page + 1, null);
@@ -102,6 +105,7 @@ export class WalWriter {
     const era = { page, since: this.options.now().toISOString() };
     this.page = { ...firstPage(this.options), page, previous, era };
     this.hash = null;
+    this.histories.clear();
     this.inventory = new Inventory(this.nothing);
   }
 
@@ -174,7 +178,7 @@ export class WalWriter {
    */
   async append(change: LogChange): Promise<void> {
     const before = { page: this.page, hash: this.hash };
-    const next = nextPage(before, change, this.options);
+    const next = nextPage(before, change, { ...this.options, known: [...this.histories.values()] });
     try {
       await this.write(next);
     } catch (error) {
@@ -190,8 +194,10 @@ export class WalWriter {
   private note({ segments = [], histories = [], open, gaps = [] }: LogChange): void {
     const { inventory } = this;
     for (const one of segments) inventory.addSegment(one);
-    for (const { name, ancestors } of histories)
-      inventory.addHistory(parseHistoryName(name) as number, parseAncestors(ancestors));
+    for (const one of histories) {
+      inventory.addHistory(parseHistoryName(one.name) as number, parseAncestors(one.ancestors));
+      this.histories.set(one.name, one);
+    }
     for (const gap of gaps) inventory.addGap(gap);
     if (open) inventory.addPartial({ name: open.name, to: endOf(open), reached: open.reached });
   }
