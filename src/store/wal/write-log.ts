@@ -1,18 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import { hasCode, LifeboatError } from '../../base/errors.ts';
+import type { LifeboatError } from '../../base/errors.ts';
 import type { ObjectRef } from '../objects/manifest.ts';
-import { deleteUnlessKept, putObject, streamOf } from '../objects/objects.ts';
+import { deleteUnlessKept, putObject } from '../objects/objects.ts';
 import type { StoredWal } from './coverage.ts';
 import { Inventory } from './inventory.ts';
 import { firstPage, isFull, type LogChange, nextPage } from './next-page.ts';
 import {
-  encodePage,
   incompleteOf,
-  logPrefix,
-  pageHash,
   pageKey,
-  parsePageKey,
   type StoredGap,
   type StoredHistory,
   type StoredPart,
@@ -22,7 +18,8 @@ import {
   type WalPlace,
   walPrefix,
 } from './page.ts';
-import { endOf, readPage, readWalLogs, type WalLog, type WalRepository } from './read-log.ts';
+import { putPage } from './put-page.ts';
+import { endOf, readWalLogs, type WalLog, type WalRepository } from './read-log.ts';
 import type { LogEnd } from './remembered.ts';
 import { type Ancestor, listAncestors, parseAncestors, parseHistoryName } from './timelines.ts';
 
@@ -179,13 +176,8 @@ export class WalWriter {
   async append(change: LogChange): Promise<void> {
     const before = { page: this.page, hash: this.hash };
     const next = nextPage(before, change, { ...this.options, known: [...this.histories.values()] });
-    try {
-      await this.write(next);
-    } catch (error) {
-      if (!hasCode(error, 'DEST_EXISTS')) throw error;
-      await this.adopt(next, error);
-    }
-    await this.refuseOvertaken();
+    this.hash = await putPage(this.repository, next);
+    this.page = next;
     this.note(change);
     this.options.appended?.(this.page);
     await this.removeReplaced(before);
@@ -200,58 +192,6 @@ export class WalWriter {
     }
     for (const gap of gaps) inventory.addGap(gap);
     if (open) inventory.addPartial({ name: open.name, to: endOf(open), reached: open.reached });
-  }
-
-  private async write(page: WalPage): Promise<void> {
-    const { destination, signing } = this.repository;
-    const bytes = encodePage(signing.sign('wal', page) as WalPage);
-    await destination.put(pageKey(this.options.place, page), streamOf(bytes));
-    this.page = page;
-    this.hash = pageHash(bytes);
-  }
-
-  /**
-   * Looks at a revision that exists already. An earlier attempt whose answer was lost may have stored it: then it becomes
-   * the current page. A revision of this agent with another content is no such attempt: it may be that of a clone of this
-   * machine, whose spool has the same memory.
-   */
-  private async adopt(page: WalPage, cause: LifeboatError): Promise<void> {
-    const found = await readPage(this.repository, this.options.place, page);
-    if (!encodePage(found.page).equals(encodePage({ ...page, ...signatureOf(found.page) })))
-      this.refuse(found.page, cause);
-    this.page = page;
-    this.hash = found.hash;
-  }
-
-  /**
-   * Looks for later pages and revisions. Another agent that has written several has removed the one that this agent has
-   * written now.
-   */
-  private async refuseOvertaken(): Promise<void> {
-    const { place } = this.options;
-    const { page, revision } = this.page;
-    const prefix = walPrefix(place);
-    for await (const { key } of this.repository.destination.list(logPrefix(place), { fresh: true })) {
-      const found = parsePageKey(key.slice(prefix.length));
-      if (!found || found.page < page || (found.page === page && found.revision <= revision)) continue;
-      const read = await readPage(this.repository, place, found).catch((cause: unknown) => {
-        throw this.unknown(found, cause);
-      });
-      this.refuse(read.page);
-    }
-  }
-
-  /** Refuses a revision that this object has not written. `cause`: why that is known */
-  private refuse(found: WalPage, cause?: LifeboatError): never {
-    if (found.home === this.options.home) throw this.unknown(found, cause);
-    throw new LifeboatError('LOCKED', `another Lifeboat receives the WAL of ${found.source}`, {
-      hint: 'Let only one of them back up this database. This one stops until it is restarted.',
-    });
-  }
-
-  private unknown({ page, revision }: Pick<WalPage, 'page' | 'revision'>, cause: unknown): LifeboatError {
-    const what = `page ${page}, revision ${revision} of the WAL log of ${this.options.place.source} is not known here`;
-    return new LifeboatError('DEST_EXISTS', what, { cause });
   }
 
   private async removeReplaced({ page, hash }: { page: WalPage; hash: string | null }): Promise<void> {
@@ -272,8 +212,4 @@ export class WalWriter {
     const key = `${walPrefix(place)}${place.systemId}/${name}-${randomBytes(3).toString('hex')}`;
     return putObject(destination, key, plain, { compress: true, keys, signal });
   }
-}
-
-function signatureOf({ signature }: WalPage): Pick<WalPage, 'signature'> {
-  return signature ? { signature } : {};
 }
