@@ -45,8 +45,8 @@ export function needsBase(windows: readonly Window[], bases: readonly Base[], en
 }
 
 /**
- * Makes a base backup when the newest one does not lead to the WAL that is stored now: at the beginning, after a gap, and
- * after a recovery in place.
+ * Makes a base backup when the newest one does not lead to the WAL that is stored now: at the beginning, after a gap,
+ * and after a recovery in place.
  */
 export class BaseMaker {
   private readonly deps: Pick<ReceiverDeps, 'repository' | 'makeBase' | 'log'>;
