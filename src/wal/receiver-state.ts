@@ -4,7 +4,6 @@ import type { PostgresSource } from '../plan/model.ts';
 import { readJson, writeJson } from '../run/state-files.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
 import type { LogEnd, RememberedWal, Remembering } from '../store/wal/remembered.ts';
-import type { Tail } from './tail.ts';
 
 /** The last report of the receiver of a source. The daemon writes it, and other commands read it. */
 export interface ReceiverState {
@@ -29,8 +28,6 @@ export interface ReceiverState {
   confirmed?: Confirmed;
   /** the newest page of the log */
   logged?: LogEnd;
-  /** the last bytes that are stored */
-  tail?: Tail;
 }
 
 /** Returns what the agent remembers of the WAL that it has stored. */

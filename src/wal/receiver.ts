@@ -192,7 +192,6 @@ export class Receiver {
     const writer = await this.openLog(reached, signal);
     const shipping = new Shipping({
       ...{ writer, directory, segmentSize, now: deps.now },
-      tail: this.status.isOf(systemId) ? this.status.tail : undefined,
       onGap: (error) => this.noteGap(error),
     });
     if (writer.home !== undefined && writer.home !== home)

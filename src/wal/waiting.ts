@@ -61,7 +61,7 @@ interface WaitingOptions {
   source: string;
   directory: string;
   storing: Pick<Storing, 'watched'>;
-  status: Pick<ReceiverStatus, 'isOf' | 'tail'>;
+  status: Pick<ReceiverStatus, 'isOf'>;
 }
 
 /** The received WAL of one source that nobody receives now. */
@@ -152,10 +152,9 @@ export class Waiting {
     signal: AbortSignal,
     { isFormer = false, check }: StoreOptions = {},
   ): Promise<void> {
-    const { deps, source, directory, storing, status } = this.options;
+    const { deps, source, directory, storing } = this.options;
     const { now } = deps;
     const place = { project: deps.project, source, systemId };
-    const tail = status.isOf(systemId) ? status.tail : undefined;
     return storing.watched(async (until, alive) => {
       const options = { place, segmentSize, home: await deps.home(), now, appended: deps.feed };
       const writer = await WalWriter.open(await deps.repository(), options);
@@ -163,7 +162,7 @@ export class Waiting {
       // Another history begins then. Only the connected receiver knows where, and tells people.
       if (writer.unusable && !isFormer) return;
       const onGap = (error: LifeboatError) => tell(deps, source, error);
-      const shipping = new Shipping({ writer, directory, segmentSize, now, tail, onGap });
+      const shipping = new Shipping({ writer, directory, segmentSize, now, onGap });
       await shipping.shipRest(until, alive);
     }, signal);
   }

@@ -41,7 +41,7 @@ const waiting = () =>
     },
     ...{ source: 'db.postgres', directory },
     storing: { watched: (work, until) => work(until, () => undefined) },
-    status: { isOf: () => true, tail: undefined },
+    status: { isOf: () => true },
   });
 
 test('what waits is stored while its server does not answer', async () => {

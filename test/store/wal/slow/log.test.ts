@@ -120,6 +120,33 @@ describe('the log of stored WAL', () => {
     expect((await read()).wal.segments.map((one) => one.name)).toEqual([1, 2].map(name));
   });
 
+  test('refuses the first agent after a second one has begun another history', async () => {
+    const here = await open('here');
+    await store(here, 1);
+    const there = await open('there');
+    await there.beginAnew({ at: '2026-11-20T03:00:00.000Z', timeline: 1, to: '0/100000', why: 'it went back' });
+    await store(there, 1, 2);
+    await expect(store(here, 2)).rejects.toMatchObject({ code: 'LOCKED' });
+    const logs = await readWalLogs(repository, 'db.postgres');
+    expect(logs.map(({ wal }) => wal.segments.length)).toEqual([1, 2]);
+    expect(logs.flatMap(({ problems }) => problems)).toEqual([]);
+  });
+
+  test('refuses an agent that another one has overtaken by several revisions', async () => {
+    const [here, there] = [await open('here'), await open('there')];
+    await store(there, 1, 2, 3, 4);
+    await expect(store(here, 7)).rejects.toMatchObject({ code: 'LOCKED' });
+    expect((await read()).wal.segments.map((one) => one.name)).toEqual([1, 2, 3, 4].map(name));
+  });
+
+  test('is opened again after a clone of the machine, with the same memory, has written it', async () => {
+    const [here, clone] = [await open(), await open()];
+    await store(clone, 1);
+    await expect(store(here, 2)).rejects.toMatchObject({ code: 'DEST_EXISTS' });
+    await store(await open(), 2);
+    expect((await read()).wal.segments.map((one) => one.name)).toEqual([1, 2].map(name));
+  });
+
   test('accepts a page whose response was lost', async () => {
     let lose = true;
     const lossy: Destination = {
