@@ -39,7 +39,8 @@ export function restorePointInPlace(
   const { remembered } = pointDepsOf(environment);
   const memory = openReceiverMemory(state.directory);
   const deps = restoreDepsOf(environment, listeners);
-  return restoreInPlace({ ...deps, agent, remembered, stored: (source) => memory.state(source) }, request);
+  const { state: stored, saveReplacement: replacing } = memory;
+  return restoreInPlace({ ...deps, agent, remembered, stored, replacing }, request);
 }
 
 /** Returns the dependencies of a snapshot of a server as it was at a point in time. */

@@ -19,6 +19,7 @@ import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { type Reached, reach } from './reach.ts';
 import { type ReceiverDeps, tell } from './receiver-deps.ts';
 import { ReceiverStatus } from './receiver-status.ts';
+import { replacementOf } from './replacement.ts';
 import { Shipping } from './shipping.ts';
 import { Progress } from './slot-watch.ts';
 import { removeUnfilled } from './spool/received-files.ts';
@@ -200,7 +201,9 @@ export class Receiver {
     this.renew = false;
     if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
     if (this.reason !== undefined) shipping.expectGap(this.reason);
-    await this.status.connected(systemId, slot);
+    await this.status.connected(systemId, slot, before.timeline);
+    // A replacement is recorded while the server does not run. One that is left did not take place.
+    await deps.memory.saveReplacement(source.server, undefined);
     this.bases.want();
     return Object.assign(reached, { writer, shipping, systemId, segmentSize, begun: before.flushed });
   }
@@ -215,10 +218,15 @@ export class Receiver {
       await this.waiting.leaveDiverged(before, signal);
       this.renew = true;
     }
-    const more = { home, before, diverged: this.diverged };
-    const writer = await this.storing.watched(() => openLog(options, facts, more), signal);
-    if (!this.diverged) return writer;
-    await this.status.begunAnew();
+    const { memory } = this.deps;
+    const { server } = this.source;
+    const replacement = await replacementOf(memory, server, { ...facts, timeline: before.timeline });
+    // What was received until then is of the history that the data replaces.
+    if (replacement) await this.waiting.leaveReplaced(signal);
+    const more = { home, before, diverged: this.diverged, replacement };
+    const { writer, isAnew } = await this.storing.watched(() => openLog(options, facts, more), signal);
+    if (isAnew) await this.status.begunAnew();
+    if (replacement) await memory.saveReplacement(server, undefined);
     this.diverged = undefined;
     return writer;
   }
