@@ -35,7 +35,7 @@ import { keepReceivers } from './daemon-lock.ts';
 import { renewalRuleOf } from './destinations.ts';
 import type { Environment } from './environment.ts';
 import { makeSource } from './make-source.ts';
-import { limitedPlacesOf } from './places.ts';
+import { forgetPlaces, limitedPlacesOf } from './places.ts';
 
 /** The functions below make the dependencies of each command from the environment. */
 
@@ -177,6 +177,7 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
     destination: environment.destination.name,
     lock: environment.lock,
     sweepTemporary: environment.own.sweep,
+    forgetPlaces: () => forgetPlaces(state.directory, settings),
     zone: settings.timeZone,
     plan: async () => {
       planned = await environment.plan();

@@ -116,6 +116,7 @@ export async function beginRun(
       const { repository, listed } = leased;
       const list = await listed.snapshots(request.signal);
       refuseLostEnd(repository, list);
+      await deps.forgetPlaces?.();
       await deps.state.keepCached(list.damaged.length > 0 ? undefined : namedBy(list.snapshots));
       const takenSequence = await findTakenSequence(deps, { repository, list, log, signal: request.signal });
       await rememberChain(deps, log, async (seen) => [

@@ -37,6 +37,8 @@ export interface BackupDeps extends RunDeps {
   zone: string;
   /** removes unfinished files of this project from the destination; only for a caller that holds lock and lease */
   sweepTemporary(): Promise<void>;
+  /** Removes what is cached of places that are not in the settings any more. Never rejects. Absent: there is nothing */
+  forgetPlaces?(): Promise<void>;
   repository(): Promise<Repository>;
   /**
    * takes the lease that excludes other agents at the destination; throws LOCKED while one of them holds it; `objects`:
