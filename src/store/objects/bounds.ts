@@ -2,7 +2,8 @@
 export const MAX_DOCUMENT = 64 * 1024 * 1024;
 /**
  * The same for documents that are read whenever a repository is listed, even if somebody forged them: manifests,
- * leases, tombstones, pins and lifeboat.json. A manifest has about 2 KB for each source, and 100 bytes for each database.
+ * leases, tombstones, pins and lifeboat.json. A manifest has about 2 KB for each source, and 100 bytes for each
+ * database.
  */
 export const MAX_RECORD = 4 * 1024 * 1024;
 
