@@ -30,6 +30,8 @@ import { Waiting } from './waiting.ts';
 /** Pauses between attempts to receive, milliseconds. */
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
+/** The time to store what is left at the end, milliseconds: the daemon may have to stop soon. */
+const LAST_MS = 5000;
 
 /** A server whose WAL can be received. */
 type Connected = Reached & Stored & { writer: WalWriter };
@@ -100,15 +102,19 @@ export class Receiver {
         if (signal.aborted) break;
         if (hasCode(error, 'WAL_DIVERGED', 'CLOCK_JUMPED')) this.diverged = error;
         await this.status.failed(error);
-        // Of a server that contradicts what is stored, nothing more is.
-        if (!this.isReached && (this.diverged?.code ?? 'CLOCK_JUMPED') === 'CLOCK_JUMPED')
-          await this.waiting.storeOnce(signal);
+        if (!this.isReached) await this.storeWaiting(signal);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
       await sleep(pause, undefined, { signal }).catch(() => undefined);
       pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
     }
+    await this.storeWaiting(AbortSignal.timeout(LAST_MS));
     await this.bases.ended();
+  }
+
+  private async storeWaiting(signal: AbortSignal): Promise<void> {
+    // Of a server that contradicts what is stored, nothing more is.
+    if ((this.diverged?.code ?? 'CLOCK_JUMPED') === 'CLOCK_JUMPED') await this.waiting.storeOnce(signal);
   }
 
   /** Connects, receives and ships until something fails. */

@@ -25,7 +25,7 @@ const [INFO_AT, SYSTEM_AT, SIZE_AT, HEADER] = [2, 24, 32, 40];
 const LONG_HEADER = 2;
 
 /** Returns the servers that wrote the received WAL in a directory. */
-async function writersOf(directory: string): Promise<Writer[]> {
+export async function writersOf(directory: string): Promise<Writer[]> {
   const found = new Map<string, Writer>();
   for (const name of await listSegments(directory)) {
     const writer = await readWriter(path.join(directory, name));
@@ -89,6 +89,14 @@ export class Waiting {
     const writers = await writersOf(directory);
     const isOwn = writers.length === 1 ? writers[0]?.systemId === systemId : writers.length === 0;
     if (isOwn && (writers.length === 1 || status.isOf(systemId))) return;
+    await this.leave(writers, (writer) => this.store(writer, signal, { isFormer: true }));
+  }
+
+  /**
+   * Drops all received WAL, of a source that nobody receives any more. Like {@link leaveFormer}, also in its errors.
+   */
+  async leaveAll(signal: AbortSignal): Promise<void> {
+    const writers = await writersOf(this.options.directory);
     await this.leave(writers, (writer) => this.store(writer, signal, { isFormer: true }));
   }
 

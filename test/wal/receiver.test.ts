@@ -538,6 +538,25 @@ test('what waits in the spool is stored while the server does not answer', async
   expect((await wal())?.segments.map((one) => one.name)).toEqual([name(1)]);
 });
 
+test('what was received last is stored when the receiver ends', async () => {
+  flushed = startOf(2, SIZE) + 5000n;
+  source.rpoMs = 30 * 60_000;
+  receive = async () => {
+    // Nothing is due for as long as the interval lasts.
+    await sleep(500);
+    putOf('7713464397883531290', name(1));
+    putOf('7713464397883531290', `${name(2)}.partial`, 5000);
+    starts.push([]);
+  };
+  try {
+    await runUntil(async () => starts.length > 1);
+  } finally {
+    source.rpoMs = 20;
+  }
+  expect((await wal())?.segments.map((one) => one.name)).toEqual([name(1)]);
+  expect((await wal())?.partials).toMatchObject([{ name: name(2), to: 5000 }]);
+});
+
 test('what waits in the spool of a former server is stored before the WAL of another one is received', async () => {
   putOf('42', name(7));
   flushed = startOf(2, SIZE);
