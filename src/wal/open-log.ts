@@ -6,7 +6,7 @@ import { formatLsn } from '../store/wal/names.ts';
 import { lostEnd, type RememberedWal } from '../store/wal/remembered.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
-import type { Replacement } from './replacement.ts';
+import type { Replacement } from './receiver-state.ts';
 
 interface OpenOptions {
   deps: Pick<ReceiverDeps, 'project' | 'repository' | 'now' | 'feed'>;

@@ -4,7 +4,6 @@ import type { PostgresSource } from '../plan/model.ts';
 import { forget, readJson, writeJson } from '../run/state-files.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
 import type { LogEnd, RememberedWal, Remembering } from '../store/wal/remembered.ts';
-import type { Replacement } from './replacement.ts';
 
 /** The last report of the receiver of a source. The daemon writes it, and other commands read it. */
 export interface ReceiverState {
@@ -47,6 +46,31 @@ export function rememberedIn(directory: string): Remembering {
     const { systemId, timeline } = (await memory.replacement(source)) ?? {};
     return known && systemId === known.systemId ? { ...known, timeline } : known;
   };
+}
+
+/**
+ * Recovered data that replaces that of a server. It is recorded before that, and until the receiver has reached the
+ * server.
+ */
+export interface Replacement {
+  systemId: string;
+  /** the timeline that the recovered server writes on */
+  timeline: number;
+  /**
+   * number of the first page of the history of the WAL that it was recovered from; absent: the WAL is that of another
+   * repository
+   */
+  era?: number;
+}
+
+/** Returns the recorded replacement if a server runs on its data. One that did not take place says nothing. */
+export async function replacementOf(
+  memory: Pick<ReceiverMemory, 'replacement'>,
+  source: string,
+  { systemId, timeline }: Pick<Replacement, 'systemId' | 'timeline'>,
+): Promise<Replacement | undefined> {
+  const found = await memory.replacement(source);
+  return found?.systemId === systemId && found.timeline === timeline ? found : undefined;
 }
 
 /** The end of the WAL of a source that a copy has. */
