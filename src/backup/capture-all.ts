@@ -4,9 +4,9 @@ import type { HookService, PlannedSource, Problem } from '../plan/model.ts';
 import { type FindStarted, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
 import type { ReleaseFailure } from '../run/release.ts';
+import { MAX_RECORD } from '../store/objects/bounds.ts';
 import { tooLarge } from '../store/objects/documents.ts';
 import { canonicalJson } from '../store/objects/manifest.ts';
-import { MAX_DOCUMENT } from '../store/objects/objects.ts';
 import { readInfo } from '../store/repository/repository-info.ts';
 import type { BackupDeps, Capturer, RunContext } from './context.ts';
 import { type Freeze, type HoldGroup, joinFreezes } from './freeze.ts';
@@ -132,11 +132,11 @@ function withLoss({ report, entry, ...rest }: Captured, why: LifeboatError | und
 }
 
 /** The largest size of a manifest's sources, bytes. The rest of a manifest is small. */
-const LONGEST = MAX_DOCUMENT - 64 * 1024;
+const LONGEST = MAX_RECORD - 64 * 1024;
 
 /**
  * Fails sources with SNAPSHOT_TOO_LARGE, the largest first, until the manifest is small enough to be read back. A
- * manifest names each pack of a source, and a very large volume has many packs.
+ * manifest says of each database whether it was stored, and why not.
  */
 export async function failTooLarge(
   capturer: Pick<Capturer, 'failed'>,

@@ -1,6 +1,7 @@
 import { hasCode, LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { baseName } from '../plan/postgres.ts';
 import type { CopyReport } from '../report/events.ts';
+import { MAX_DOCUMENT } from '../store/objects/bounds.ts';
 import type { Manifest, ObjectRef } from '../store/objects/manifest.ts';
 import { deleteUnlessKept, readDocument } from '../store/objects/objects.ts';
 import { copyDocument, copyObject, removeWrong } from '../store/repository/copy-objects.ts';
@@ -141,7 +142,10 @@ async function sendPages(
     if (!there.has(key)) {
       const isIntact = await copyDocument(from.destination, to.destination, key);
       if (!isIntact) return new LifeboatError('OBJECT_DAMAGED', `${key} is damaged, so it was not copied`);
-      const error = await readDocument(to.destination, key).then(() => undefined, toLifeboatError);
+      const error = await readDocument(to.destination, key, { limit: MAX_DOCUMENT }).then(
+        () => undefined,
+        toLifeboatError,
+      );
       if (error) return error;
       there.set(key, undefined);
     }

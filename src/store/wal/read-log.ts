@@ -1,4 +1,5 @@
 import { hasCode, LifeboatError, toLifeboatError } from '../../base/errors.ts';
+import { MAX_DOCUMENT } from '../objects/bounds.ts';
 import { readDocument } from '../objects/objects.ts';
 import type { Repository } from '../repository/repository.ts';
 import { unsigned } from '../repository/signing.ts';
@@ -189,7 +190,7 @@ export async function readPage(
   number: Pick<WalPage, 'page' | 'revision'>,
 ): Promise<ReadPage> {
   const key = pageKey(place, number);
-  const bytes = await readDocument(destination, key);
+  const bytes = await readDocument(destination, key, { limit: MAX_DOCUMENT });
   const page = decodePage(bytes);
   const verdict = signing.verify('wal', key, JSON.parse(bytes.toString('utf8')));
   if (verdict === 'unsigned') throw unsigned(key);
