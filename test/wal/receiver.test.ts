@@ -12,6 +12,7 @@ import type { Tools } from '../../src/sources/postgres/server/tools.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { formatLsn, segmentName, startOf } from '../../src/store/wal/names.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
+import { WalWriter } from '../../src/store/wal/write-log.ts';
 import { Receiver } from '../../src/wal/receiver.ts';
 import type { ReceiverDeps } from '../../src/wal/receiver-deps.ts';
 import { openReceiverMemory, rememberedIn } from '../../src/wal/receiver-state.ts';
@@ -40,6 +41,7 @@ let bases: number;
 let makeBase: ((signal: AbortSignal) => Promise<boolean>) | undefined;
 let tablespaces: string[];
 let isDown: boolean;
+let stallTimeoutMs: number;
 /** the destination takes no segments */
 let isHung: boolean;
 let onHung: () => void;
@@ -58,6 +60,7 @@ beforeEach(() => {
   bench = new WalBench();
   [starts, alarms, bases, received, receive, makeBase] = [[], [], 0, undefined, undefined, undefined];
   isHung = false;
+  stallTimeoutMs = 60_000;
   tablespaces = [];
   isDown = false;
   behindMs = 0;
@@ -137,7 +140,7 @@ function makeReceiver(): Receiver {
   const deps: ReceiverDeps = {
     ...{ project: 'shop', home: async () => 'here', memory: openReceiverMemory(root), spool: join(root, 'spool') },
     ...{ log: silentLog, now: () => new Date(), alarmOver: () => undefined, feed: () => undefined },
-    stallTimeoutMs: 60_000,
+    stallTimeoutMs,
     alarm: (_topic, _source, { message }) => void alarms.push(message),
     repository: async () => repository as unknown as Repository,
     async openTools() {
@@ -263,6 +266,18 @@ test('the reason of a gap that never came is not that of a later one', async () 
   };
   await runUntil(async () => ((await wal())?.gaps.length ?? 0) > 0);
   expect((await wal())?.gaps[0]?.why).toMatch(/the server no longer has it$/);
+});
+
+test('what was received is stored before another start, also if the slot does not say how much it is', async () => {
+  flushed = startOf(2, SIZE);
+  receive = (start) => {
+    if (start > 1) return;
+    putOf('7713464397883531290', `${name(2)}.partial`, 7000);
+    received = undefined;
+    throw new LifeboatError('EXEC_FAILED', `requested WAL segment ${name(3)} has already been removed`);
+  };
+  await runUntil(async () => starts.length > 1);
+  expect((await wal())?.partials).toMatchObject([{ name: name(2), to: 7000 }]);
 });
 
 test('a base backup goes on while the receiver connects again, and ends with the receiver', async () => {
@@ -448,6 +463,20 @@ describe('after a recovery in place, the server writes on a new timeline', () =>
     expect(stored?.gaps).toEqual([]);
   });
 
+  test('of which nothing is received while the former one cannot be stored, and a hang is noticed', async () => {
+    rmSync(join(spool, `${name(2)}.partial`));
+    put(name(2));
+    isHung = true;
+    stallTimeoutMs = 300;
+    const state = () => openReceiverMemory(root).state(SOURCE);
+    let noticed = false;
+    await runUntil(async () => {
+      noticed ||= (await state())?.error?.message.startsWith('storing WAL made no progress') ?? false;
+      return noticed;
+    });
+    expect(starts).toEqual([]);
+  });
+
   test('which is received from the slot on if the server no longer has the fork', async () => {
     files = [];
     await runUntil(async () => starts.length > 0);
@@ -586,4 +615,26 @@ test('a lost memory of the receiver loses no WAL of the same server', async () =
   flushed = startOf(2, SIZE);
   await runUntil(async () => starts.length > 0);
   expect(starts).toEqual([[name(1)]]);
+});
+
+test('once another agent writes the log, this one only looks after its slot, and people hear of it at once', async () => {
+  await storeSome();
+  receive = async () => {
+    const there = await WalWriter.open(bench.repository, {
+      ...{ place: { project: 'shop', source: SOURCE, systemId: '7713464397883531290' }, segmentSize: SIZE },
+      ...{ home: 'there', now: () => new Date() },
+    });
+    await there.append({});
+    flushed += 1000n;
+    received = flushed;
+    await expect.poll(() => alarms, { timeout: 10_000 }).toHaveLength(1);
+    flushed = startOf(2000, SIZE);
+  };
+  await runUntil(async () => alarms.length > 1);
+  expect(alarms).toEqual([
+    expect.stringContaining('another Lifeboat receives the WAL'),
+    expect.stringContaining('so Lifeboat dropped the replication slot'),
+  ]);
+  expect(starts).toHaveLength(1);
+  expect((await wal())?.partials).toMatchObject([{ to: 5000 }]);
 });
