@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { onAbort } from '../base/abort.ts';
+import { aborted, onAbort } from '../base/abort.ts';
 import { hasCode, type LifeboatError } from '../base/errors.ts';
 import { WAL_RUN } from '../docker/helper-labels.ts';
 import type { BaseSource } from '../plan/model.ts';
@@ -18,6 +18,7 @@ import { openLog } from './open-log.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { type Reached, reach } from './reach.ts';
 import { type ReceiverDeps, tell } from './receiver-deps.ts';
+import { replacementOf } from './receiver-state.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
 import { Progress } from './slot-watch.ts';
@@ -50,6 +51,8 @@ export class Receiver {
   private renew = false;
   /** why another history begins: the server or its clock went back, or it had tablespaces */
   private diverged: LifeboatError | undefined;
+  /** another agent receives the same WAL: this one would take turns with it, and only looks at its slot */
+  private locked: LifeboatError | undefined;
   /** the server has answered in the last attempt */
   private isReached = false;
   /** the last state of a slot that was dropped because the server kept too much WAL for it */
@@ -100,7 +103,8 @@ export class Receiver {
       } catch (error) {
         if (signal.aborted) break;
         if (hasCode(error, 'WAL_DIVERGED', 'CLOCK_JUMPED')) this.diverged = error;
-        await this.status.failed(error);
+        if (hasCode(error, 'LOCKED')) this.locked = error;
+        await this.status.failed(error, this.locked === error ? Number.POSITIVE_INFINITY : 0);
         if (!this.isReached) await this.storeWaiting(signal);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
@@ -113,7 +117,8 @@ export class Receiver {
 
   private async storeWaiting(signal: AbortSignal): Promise<void> {
     // Of a server that contradicts what is stored, nothing more is.
-    if ((this.diverged?.code ?? 'CLOCK_JUMPED') === 'CLOCK_JUMPED') await this.waiting.storeOnce(signal);
+    if (!this.locked && (this.diverged?.code ?? 'CLOCK_JUMPED') === 'CLOCK_JUMPED')
+      await this.waiting.storeOnce(signal);
   }
 
   /** Connects, receives and ships until something fails. */
@@ -134,7 +139,9 @@ export class Receiver {
       await this.lookout.check(reached, reached.before, until);
       this.isReached = true;
       resolve(reached);
-      await this.work(reached, until, signal);
+      // The slot stays, and the server must not keep too much WAL for it.
+      if (this.locked) await aborted(until);
+      else await this.work(reached, until, signal);
     };
     const watch = async (until: AbortSignal) => {
       onAbort(until, () => reject(until.reason));
@@ -147,11 +154,12 @@ export class Receiver {
   private async work(reached: Reached, signal: AbortSignal, whole: AbortSignal): Promise<void> {
     const connected = await this.prepare(reached, signal);
     const { tools, directory, facts } = connected;
+    const received = { ...connected, storing: this.storing };
     // `pg_receivewal` would ask for the WAL after the last received file. The server may have removed it, and would
     // keep it again from now on.
-    if (this.dropped) await leaveAll(connected, signal, this.dropped.slot);
+    if (this.dropped) await leaveAll(received, signal, this.dropped.slot);
     this.dropped = undefined;
-    await leaveTimeline(connected, facts.segmentSize, signal);
+    await leaveTimeline(received, facts.segmentSize, signal);
     await this.fork.begin(connected, signal);
     await this.storing.drain(connected, signal);
     await removeUnfilled(directory, facts.segmentSize);
@@ -179,7 +187,7 @@ export class Receiver {
   /** Starts over at a new slot after the server has removed WAL that `pg_receivewal` asks for. */
   private async startOver(connected: Connected, signal: AbortSignal): Promise<void> {
     this.reason ??= 'the server no longer has it';
-    await leaveAll(connected, signal);
+    await leaveAll({ ...connected, storing: this.storing }, signal);
     // A receiver that asks for older WAL also takes its slot back there.
     this.renew = true;
   }
@@ -206,7 +214,9 @@ export class Receiver {
     this.renew = false;
     if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
     if (this.reason !== undefined) shipping.expectGap(this.reason);
-    await this.status.connected(systemId, slot);
+    await this.status.connected(systemId, slot, before.timeline);
+    // A replacement is recorded while the server does not run. One that is left did not take place.
+    await deps.memory.saveReplacement(source.server, undefined);
     this.bases.want();
     return Object.assign(reached, { writer, shipping, systemId, segmentSize, begun: before.flushed });
   }
@@ -221,10 +231,15 @@ export class Receiver {
       await this.waiting.leaveDiverged(before, signal);
       this.renew = true;
     }
-    const more = { home, before, diverged: this.diverged };
-    const writer = await this.storing.watched(() => openLog(options, facts, more), signal);
-    if (!this.diverged) return writer;
-    await this.status.begunAnew();
+    const { memory } = this.deps;
+    const { server } = this.source;
+    const replacement = await replacementOf(memory, server, { ...facts, timeline: before.timeline });
+    // What was received until then is of the history that the data replaces.
+    if (replacement) await this.waiting.leaveReplaced(signal);
+    const more = { home, before, diverged: this.diverged, replacement };
+    const { writer, isAnew } = await this.storing.watched(() => openLog(options, facts, more), signal);
+    if (isAnew) await this.status.begunAnew();
+    if (replacement) await memory.saveReplacement(server, undefined);
     this.diverged = undefined;
     return writer;
   }

@@ -125,6 +125,12 @@ export class Waiting {
     await this.leave(await writersOf(directory), (writer) => this.store(writer, signal, { check }));
   }
 
+  /** Stores and drops received WAL of the data that a recovery has replaced. Throws like {@link leaveFormer}. */
+  async leaveReplaced(signal: AbortSignal): Promise<void> {
+    const writers = await writersOf(this.options.directory);
+    await this.leave(writers, (writer) => this.store(writer, signal, { isFormer: true }));
+  }
+
   private async leave(writers: readonly Writer[], store: (writer: Writer) => Promise<void>): Promise<void> {
     try {
       if (writers.length > 1) throw new LifeboatError('WAL_DIVERGED', 'it is of several servers');

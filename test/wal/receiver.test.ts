@@ -12,9 +12,10 @@ import type { Tools } from '../../src/sources/postgres/server/tools.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { formatLsn, segmentName, startOf } from '../../src/store/wal/names.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
+import { WalWriter } from '../../src/store/wal/write-log.ts';
 import { Receiver } from '../../src/wal/receiver.ts';
 import type { ReceiverDeps } from '../../src/wal/receiver-deps.ts';
-import { openReceiverMemory } from '../../src/wal/receiver-state.ts';
+import { openReceiverMemory, rememberedIn } from '../../src/wal/receiver-state.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { WalBench } from '../store/wal/bench.ts';
 
@@ -40,6 +41,7 @@ let bases: number;
 let makeBase: ((signal: AbortSignal) => Promise<boolean>) | undefined;
 let tablespaces: string[];
 let isDown: boolean;
+let stallTimeoutMs: number;
 /** the destination takes no segments */
 let isHung: boolean;
 let onHung: () => void;
@@ -58,6 +60,7 @@ beforeEach(() => {
   bench = new WalBench();
   [starts, alarms, bases, received, receive, makeBase] = [[], [], 0, undefined, undefined, undefined];
   isHung = false;
+  stallTimeoutMs = 60_000;
   tablespaces = [];
   isDown = false;
   behindMs = 0;
@@ -137,7 +140,7 @@ function makeReceiver(): Receiver {
   const deps: ReceiverDeps = {
     ...{ project: 'shop', home: async () => 'here', memory: openReceiverMemory(root), spool: join(root, 'spool') },
     ...{ log: silentLog, now: () => new Date(), alarmOver: () => undefined, feed: () => undefined },
-    stallTimeoutMs: 60_000,
+    stallTimeoutMs,
     alarm: (_topic, _source, { message }) => void alarms.push(message),
     repository: async () => repository as unknown as Repository,
     async openTools() {
@@ -263,6 +266,18 @@ test('the reason of a gap that never came is not that of a later one', async () 
   };
   await runUntil(async () => ((await wal())?.gaps.length ?? 0) > 0);
   expect((await wal())?.gaps[0]?.why).toMatch(/the server no longer has it$/);
+});
+
+test('what was received is stored before another start, also if the slot does not say how much it is', async () => {
+  flushed = startOf(2, SIZE);
+  receive = (start) => {
+    if (start > 1) return;
+    putOf('7713464397883531290', `${name(2)}.partial`, 7000);
+    received = undefined;
+    throw new LifeboatError('EXEC_FAILED', `requested WAL segment ${name(3)} has already been removed`);
+  };
+  await runUntil(async () => starts.length > 1);
+  expect((await wal())?.partials).toMatchObject([{ name: name(2), to: 7000 }]);
 });
 
 test('a base backup goes on while the receiver connects again, and ends with the receiver', async () => {
@@ -448,6 +463,20 @@ describe('after a recovery in place, the server writes on a new timeline', () =>
     expect(stored?.gaps).toEqual([]);
   });
 
+  test('of which nothing is received while the former one cannot be stored, and a hang is noticed', async () => {
+    rmSync(join(spool, `${name(2)}.partial`));
+    put(name(2));
+    isHung = true;
+    stallTimeoutMs = 300;
+    const state = () => openReceiverMemory(root).state(SOURCE);
+    let noticed = false;
+    await runUntil(async () => {
+      noticed ||= (await state())?.error?.message.startsWith('storing WAL made no progress') ?? false;
+      return noticed;
+    });
+    expect(starts).toEqual([]);
+  });
+
   test('which is received from the slot on if the server no longer has the fork', async () => {
     files = [];
     await runUntil(async () => starts.length > 0);
@@ -461,6 +490,73 @@ describe('after a recovery in place, the server writes on a new timeline', () =>
     await runUntil(async () => starts.length > 1);
     expect(starts).toEqual([[fork], []]);
   });
+});
+
+describe('a recovery in place of a server with two histories', () => {
+  const system = '7713464397883531290';
+  const memory = () => openReceiverMemory(root);
+  const logs = () => readWalLogs(bench.repository, SOURCE);
+  beforeEach(async () => {
+    await storeSome();
+    bench.at = new Date().toISOString();
+    await (await bench.open()).beginAnew({
+      at: bench.at,
+      timeline: 1,
+      to: formatLsn(startOf(2, SIZE)),
+      why: 'older data',
+    });
+    await bench.storeAs('other', 2, 3);
+    rmSync(join(spool, `${name(2)}.partial`));
+    // Received from the data that was in use until then.
+    putOf(system, name(4));
+    [timeline, history] = [2, `1\t${formatLsn(startOf(2, SIZE) + 4000n)}\tno recovery target specified\n\n`];
+    flushed = startOf(2, SIZE) + 8000n;
+    received = undefined;
+    receive = undefined;
+  });
+  const second = [2, 3, 4].map(name);
+  const namesIn = (log: Awaited<ReturnType<typeof logs>>[number] | undefined) =>
+    log?.wal.segments.map((one) => one.name);
+
+  test('to the first one begins another history, and what was received before is stored in the second one', async () => {
+    await memory().saveReplacement(SOURCE, { systemId: system, timeline: 2, era: 1 });
+    await runUntil(async () => starts.length > 0);
+    const [, before, after] = await logs();
+    expect([namesIn(before), namesIn(after)]).toEqual([second, []]);
+    expect(after?.wal.gaps).toMatchObject([
+      { why: expect.stringContaining('data of an earlier history'), timeline: 2 },
+    ]);
+    expect([starts, alarms]).toEqual([[[]], []]);
+    expect(await memory().replacement(SOURCE)).toBeUndefined();
+    expect((await memory().state(SOURCE))?.timeline).toBe(2);
+  });
+
+  test('from WAL of another repository begins another history', async () => {
+    await memory().saveReplacement(SOURCE, { systemId: system, timeline: 2 });
+    await runUntil(async () => starts.length > 0);
+    expect(await logs()).toHaveLength(3);
+  });
+
+  test.each([
+    ['to the second one', { systemId: system, timeline: 2, era: 2 }],
+    ['that did not take place', { systemId: system, timeline: 3, era: 1 }],
+    ['of another server', { systemId: '42', timeline: 2, era: 1 }],
+  ])('%s begins none', async (_, replacement) => {
+    await memory().saveReplacement(SOURCE, replacement);
+    await runUntil(async () => starts.length > 0);
+    const all = await logs();
+    expect([all.length, namesIn(all[1])]).toEqual([2, second]);
+    expect(await memory().replacement(SOURCE)).toBeUndefined();
+  });
+});
+
+test('until the receiver has reached the recovered server, the agent remembers its timeline', async () => {
+  await storeSome();
+  const remembered = rememberedIn(root);
+  expect((await remembered(SOURCE))?.timeline).toBe(1);
+  await openReceiverMemory(root).saveReplacement(SOURCE, { systemId: '7713464397883531290', timeline: 2, era: 1 });
+  expect(await remembered(SOURCE)).toMatchObject({ timeline: 2, logged: { page: 1 } });
+  expect(await remembered('other.postgres')).toBeUndefined();
 });
 
 test('what waits in the spool is stored while the server does not answer', async () => {
@@ -519,4 +615,26 @@ test('a lost memory of the receiver loses no WAL of the same server', async () =
   flushed = startOf(2, SIZE);
   await runUntil(async () => starts.length > 0);
   expect(starts).toEqual([[name(1)]]);
+});
+
+test('once another agent writes the log, this one only looks after its slot, and people hear of it at once', async () => {
+  await storeSome();
+  receive = async () => {
+    const there = await WalWriter.open(bench.repository, {
+      ...{ place: { project: 'shop', source: SOURCE, systemId: '7713464397883531290' }, segmentSize: SIZE },
+      ...{ home: 'there', now: () => new Date() },
+    });
+    await there.append({});
+    flushed += 1000n;
+    received = flushed;
+    await expect.poll(() => alarms, { timeout: 10_000 }).toHaveLength(1);
+    flushed = startOf(2000, SIZE);
+  };
+  await runUntil(async () => alarms.length > 1);
+  expect(alarms).toEqual([
+    expect.stringContaining('another Lifeboat receives the WAL'),
+    expect.stringContaining('so Lifeboat dropped the replication slot'),
+  ]);
+  expect(starts).toHaveLength(1);
+  expect((await wal())?.partials).toMatchObject([{ to: 5000 }]);
 });

@@ -59,7 +59,7 @@ async function refuseOvertaken(repository: WalRepository, own: WalPage): Promise
 function refuse(found: WalPage, own: WalPage, cause?: LifeboatError): never {
   if (found.home === own.home) throw unknown(found, own, cause);
   throw new LifeboatError('LOCKED', `another Lifeboat receives the WAL of ${own.source}`, {
-    hint: 'Let only one of them back up this database. This one stops until it is restarted.',
+    hint: 'Let only one of them back up this database. This one stores no more WAL of it until it is restarted.',
   });
 }
 
