@@ -1,0 +1,77 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
+import { listForPlan } from '../../src/docker/discover.ts';
+import { createEngine, type Engine, type ExecSpec } from '../../src/docker/engine.ts';
+import { execText } from '../../src/docker/exec.ts';
+import { sharesNetwork } from '../../src/docker/network.ts';
+import { frame, type StubEngine, startStubEngine, stubContainer, stubExec } from '../harness/stub-engine.ts';
+
+/** Where the API of Podman differs from Docker's. The responses are those of Podman 5.4.2, shortened. */
+let stub: StubEngine;
+let engine: Engine;
+beforeEach(async () => {
+  stub = await startStubEngine();
+  engine = createEngine({ dockerHost: stub.dockerHost, log: silentLog });
+  stub.routes.set('GET /images/sha256%3Aimage/json', (c) => c.json({ Id: 'sha256:image', Config: { Labels: null } }));
+});
+afterEach(() => stub.close());
+
+const DB = '7da5a645f5dac3f768f9374cd796e3d78e235e54faea958ec98a3118c20b9c68';
+const GUEST = 'bb3190f598ab8133172789e6a8d69d96613fa7337d71a97064fa58706fb4cc20';
+
+/** Podman lists no `HostConfig`, and the network of a guest is that of its host. */
+const row = (Id: string, name: string, State: string) => ({
+  ...{ Id, Names: [`/${name}`], Image: 'docker.io/library/alpine:3', ImageID: 'sha256:image', Command: 'sleep 1000' },
+  ...{ Created: 1796000931, Ports: [], Labels: {}, State, Status: 'Up 1 second', Mounts: [] },
+  NetworkSettings: { Networks: { shop_default: { Aliases: ['shop-db-1', 'db', '7da5a645f5da'] } } },
+  ...{ Name: '', Config: null, NetworkingConfig: null, Platform: null, DefaultReadOnlyNonRecursive: false },
+});
+
+function have(guestState: string): void {
+  stub.routes.set('GET /containers/json', (c) =>
+    c.json([row(DB, 'shop-db-1', 'running'), row(GUEST, 'guest', guestState), row('gone', 'gone', 'running')]),
+  );
+  const details = (id: string, name: string, networkMode: string) =>
+    stub.routes.set(`GET /containers/${id}/json`, (c) => c.json(stubContainer(id, { name, networkMode })));
+  details(DB, 'shop-db-1', 'bridge');
+  details(GUEST, 'guest', `container:${DB}`);
+}
+
+const inspections = () => stub.requests.filter((request) => /^GET \/containers\/[0-9a-f]{64}\/json$/.test(request));
+
+test.each([
+  ['running', true],
+  ['exited', false],
+])('a database with a guest that is %s shares its network: %s', async (state, expected) => {
+  have(state);
+  expect(await sharesNetwork(engine, DB)).toBe(expected);
+  expect(await sharesNetwork(engine, DB)).toBe(expected);
+  // Each container once: the mode never changes.
+  expect(inspections()).toHaveLength(2);
+});
+
+test('the plan knows a container in the network of another one, although it belongs to no project', async () => {
+  have('running');
+  const { facts, others } = await listForPlan(engine, () => true);
+  expect(facts).toMatchObject([{ name: 'guest', networkMode: `container:${DB}` }]);
+  expect(others.map(({ service }) => service)).toEqual(['shop-db-1', 'gone']);
+});
+
+// Podman: `environment variable "PGHOST" badly formed, must be key=value (400)`
+test('every variable of a command has a value, and the others are removed in the container', async () => {
+  stubExec(stub, (socket) => socket.end(frame(1, 'dumped')), { Running: false, ExitCode: 0 });
+  const specs: ExecSpec[] = [];
+  const watched: Engine = {
+    ...engine,
+    execCreate(id, spec) {
+      specs.push(spec);
+      return engine.execCreate(id, spec);
+    },
+  };
+  const argv = ['pg_dump', '-Fd'];
+  const { stdout } = await execText(watched, 'box', { argv, env: { PGTZ: 'UTC' }, unset: ['PGHOST', 'LC_ALL'] });
+  expect(stdout).toBe('dumped');
+  expect(specs).toMatchObject([
+    { argv: ['env', '-u', 'PGHOST', '-u', 'LC_ALL', 'pg_dump', '-Fd'], env: { PGTZ: 'UTC' } },
+  ]);
+});
