@@ -3,6 +3,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { listForPlan } from '../../src/docker/discover.ts';
 import { createEngine, type Engine, type ExecSpec } from '../../src/docker/engine.ts';
 import { execText } from '../../src/docker/exec.ts';
+import { startHelper } from '../../src/docker/helper.ts';
 import { sharesNetwork } from '../../src/docker/network.ts';
 import { frame, type StubEngine, startStubEngine, stubContainer, stubExec } from '../harness/stub-engine.ts';
 
@@ -74,4 +75,23 @@ test('every variable of a command has a value, and the others are removed in the
   expect(specs).toMatchObject([
     { argv: ['env', '-u', 'PGHOST', '-u', 'LC_ALL', 'pg_dump', '-Fd'], env: { PGTZ: 'UTC' } },
   ]);
+});
+
+test.each([true, false])('a helper in the network of a container that runs (%s) is started', async (Running) => {
+  stub.routes.set(`GET /containers/${DB}/json`, (c) => c.json(stubContainer(DB, { state: { Running } })));
+  stub.routes.set('POST /containers/create', (c) => c.json({ Id: 'h1', Warnings: [] }, 201));
+  stub.routes.set('POST /containers/h1/start', (c) => c.text('', 204));
+  const context = { engine, log: silentLog, recordBefore: async () => undefined };
+  const starting = startHelper(context, {
+    ...{ purpose: 'postgres', runId: 'r1', project: 'shop', agent: 'a1', image: 'sha256:image' },
+    networkMode: `container:${DB}`,
+  });
+  if (Running) await starting;
+  else
+    await expect(starting).rejects.toMatchObject({
+      code: 'HELPER_FAILED',
+      message: expect.stringMatching(/7da5a645f5da.* not running$/),
+    });
+  // Podman would start the database too.
+  expect(stub.requests.includes('POST /containers/h1/start')).toBe(Running);
 });
