@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { candidateIds } from '../../src/app/own-container.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { listForPlan } from '../../src/docker/discover.ts';
 import { createEngine, type Engine, type ExecSpec } from '../../src/docker/engine.ts';
@@ -94,4 +95,15 @@ test.each([true, false])('a helper in the network of a container that runs (%s) 
     });
   // Podman would start the database too.
   expect(stub.requests.includes('POST /containers/h1/start')).toBe(Running);
+});
+
+const MOUNTS = `535 533 254:0 /volumes/shop_lifeboat-spool/_data /spool rw,nosuid,nodev,relatime - ext4 /dev/vda rw
+543 533 254:0 /run/overlay-containers/${GUEST}/userdata/hostname /etc/hostname rw,relatime - ext4 /dev/vda rw
+545 533 254:0 /run/overlay-containers/${GUEST}/userdata/hosts /etc/hosts rw,relatime - ext4 /dev/vda rw`;
+
+test.each([
+  ['its mounts', { mountinfo: MOUNTS, cgroup: '0::/' }],
+  ['its cgroup', { mountinfo: '', cgroup: `1:cpu:/libpod_parent/libpod-${GUEST}` }],
+])('the agent knows its container from %s, whatever its hostname is', (_, clues) => {
+  expect(candidateIds({ ...clues, hostname: 'backup' })).toEqual([GUEST]);
 });
