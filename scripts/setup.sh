@@ -23,11 +23,12 @@ usage: scripts/setup.sh [WHAT…]
   postgres-N    image postgres:N, for N of 13, 15, 17, 18, 17-alpine
   alpine        image alpine:3
   ceph          image lifeboat-test/rgw, an S3 server for the tests
+  linters       programs that check the scripts: shellcheck
   watchers      programs that look at the page and the metrics in the tests: chromium, prometheus
   rivals        programs that the benchmarks compare with: restic, rclone
 
   demo          tools engine node postgres-17 (what you get without WHAT)
-  test          demo and shells watchers postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph
+  test          demo and shells linters watchers postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph
 
 It says what is missing, then installs it when run as root, and otherwise says what to install. With
 LIFEBOAT_TEST_NO_INSTALL=1 it installs nothing, and fails if something is missing. DOCKER_HOST and DOCKER_CONFIG are
@@ -38,8 +39,8 @@ TEXT
 items_of() {
   case $1 in
     demo) echo tools engine node postgres-17 ;;
-    test) echo tools shells watchers engine node postgres-17 postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph ;;
-    tools | shells | watchers | engine | rivals | node | alpine | ceph) echo "$1" ;;
+    test) echo tools shells linters watchers engine node postgres-17 postgres-13 postgres-15 postgres-18 postgres-17-alpine alpine ceph ;;
+    tools | shells | linters | watchers | engine | rivals | node | alpine | ceph) echo "$1" ;;
     postgres-13 | postgres-15 | postgres-17 | postgres-17-alpine | postgres-18) echo "$1" ;;
     *) return 1 ;;
   esac
@@ -68,7 +69,7 @@ announce() {
 }
 
 main() {
-  local word item items wanted=() images=() programs=() engine= prometheus=
+  local word item items wanted=() images=() programs=() engine='' prometheus=''
   for word in "${@:-demo}"; do
     case $word in -h | --help) usage; return ;; esac
     items=$(items_of "$word") || { usage >&2; fail "don't know '$word'"; }
@@ -80,6 +81,7 @@ main() {
       tools) programs+=("${tools[@]}") ;;
       watchers) programs+=(chromium); prometheus=yes ;;
       shells) programs+=(zsh fish) ;;
+      linters) programs+=(shellcheck) ;;
       rivals) programs+=(restic rclone) ;;
       engine) engine=yes ;;
       *) engine=yes; [[ " ${images[*]-} " == *" $item "* ]] || images+=("$item") ;;

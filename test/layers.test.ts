@@ -25,7 +25,7 @@ const LAYERS: string[][] = [
   ['check', 'restore'],
   ['copy', 'backup', 'kept', 'targets'],
   ['prune', 'trees', 'wal'],
-  ['notify'],
+  ['notify', 'wal/spool'],
   ['run'],
   ['record'],
   ['sources/postgres', 'store/exchange', 'store/archive'],

@@ -4,6 +4,9 @@
 # shellcheck disable=SC2034 # setup.sh reads it
 tools=(zstd age gpg unzip jq python3)
 
+# the keys with which Debian signs its packages
+debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
 # scratch space for this run, and logs of what it runs
 work=$(mktemp -d "${TMPDIR:-/tmp}/lifeboat-setup.XXXXXX")
 trap 'rm -rf "$work"' EXIT

@@ -119,8 +119,8 @@ plugin_folder() {
 }
 
 private_apt() { # MIRROR
-  local apt=$work/apt keyring=/usr/share/keyrings/debian-archive-keyring.gpg signed=
-  [[ ! -f $keyring ]] || signed="[signed-by=$keyring]"
+  local apt=$work/apt signed=''
+  [[ ! -f $debian_keyring ]] || signed="[signed-by=$debian_keyring]"
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/parts"
   echo "deb $signed $1 trixie main" > "$apt/sources.list"
   cat > "$apt/apt.conf" << CONF

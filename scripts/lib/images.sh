@@ -71,6 +71,8 @@ ensure_images() { # ITEM…
   need_root "images $(printf '%s ' "${images[@]}")and a registry to pull them from" 'Make a registry reachable'
   if [[ ${#bases[@]} != 0 ]]; then
     ensure_programs mmdebstrap
+    # Ubuntu has mmdebstrap, but not the keys of Debian. Without them, apt refuses Debian's packages (NO_PUBKEY).
+    [[ -f $debian_keyring ]] || apt_install debian-archive-keyring
     apt_update
     two_at_a_time build_base "${bases[@]}"
   fi

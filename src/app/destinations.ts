@@ -8,7 +8,7 @@ import type { S3Limits } from '../destinations/s3/retry.ts';
 import { createS3Destination } from '../destinations/s3/s3.ts';
 import type { Mount } from '../plan/model.ts';
 import { mountHolding } from '../plan/mounts.ts';
-import { isS3, parseS3Location, type S3Location } from '../plan/s3-location.ts';
+import { isS3, parseS3Location, type S3Location, s3Place } from '../plan/s3-location.ts';
 import type { Settings } from '../plan/settings.ts';
 import { AWS_ENVIRONMENT } from '../plan/values/aws-environment.ts';
 import { SPOOL } from '../run/mounts.ts';
@@ -45,9 +45,14 @@ export function openElsewhere(
  * Returns the directory that records unfinished uploads to a place. Each place has its own, because each is swept
  * separately. It does not depend on how the place is reached.
  */
-export function uploadsAt({ endpoint, bucket, prefix }: S3Location): string {
-  const place = JSON.stringify([endpoint ?? null, bucket, prefix]);
-  return `${UPLOADS}-${createHash('sha256').update(place).digest('hex').slice(0, 12)}`;
+export function uploadsAt(location: S3Location): string {
+  return `${UPLOADS}-${createHash('sha256').update(s3Place(location)).digest('hex').slice(0, 12)}`;
+}
+
+/** Returns what {@link Destination.place} says of a location that was checked, or its name. */
+export function placeAt(location: string): string {
+  const parsed = isS3(location) ? parseS3Location(location) : undefined;
+  return parsed && 'value' in parsed ? s3Place(parsed.value) : location;
 }
 
 /** Opens the bucket of the settings, or another one. Throws USAGE for a directory. */

@@ -31,7 +31,7 @@ export function importDepsOf(environment: Environment, listeners: readonly Liste
     capturerWith: (make) => (context) =>
       createCapturer(
         {
-          ...{ state, dispatcher, treeStore, now, shrinkageShare: settings.fall, clear: deps.clear },
+          ...{ state, dispatcher, treeStore, now, shrinkageShare: settings.fall, clear: deps.clear, zone: deps.zone },
           renewal: renewalRuleOf(settings),
           makeSource: make,
           spool: path.join(environment.runs, context.run.id),

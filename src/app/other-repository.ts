@@ -21,9 +21,12 @@ export interface OtherRepository {
  * @throws USAGE
  */
 export function locationOf(from: string, { copies, awsRegion }: Pick<Settings, 'copies' | 'awsRegion'>): string {
-  const copy = copies.find(({ name }, i) => from === String(i + 1) || nameOf(from) === name);
-  // With options, the same name may mean another server.
-  if (copy && !from.includes('?')) return copy.location;
+  const copy = copies.find(({ name, location }, i) => {
+    // With options, the same name may mean another server.
+    const isBare = !from.includes('?') && nameOf(from) === nameOf(location);
+    return from === String(i + 1) || from === name || isBare;
+  });
+  if (copy) return copy.location;
   const refuse = (message: string, hint: string) => new LifeboatError('USAGE', message, { hint });
   const known = copies.map(({ name }, i) => `${i + 1} (${name})`).join(', ');
   if (!from.startsWith('/') && !isS3(from)) {

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
+import { readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Log } from '../base/log.ts';
 import type { CopyPlace } from '../copy/context.ts';
-import type { Destination, SweepingDestination } from '../destinations/destination.ts';
+import { type Destination, placeOf, type SweepingDestination } from '../destinations/destination.ts';
 import type { Listing } from '../destinations/listing.ts';
 import { until } from '../destinations/until.ts';
 import type { LimitedPlace } from '../overview/size-log.ts';
@@ -14,8 +15,11 @@ import { isLeasedToOther, type Lease, takeLease } from '../store/repository/leas
 import { openRepository } from '../store/repository/open-repository.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import type { RepositoryOptions } from '../store/repository/repository-info.ts';
-import { destinationError, openElsewhere } from './destinations.ts';
+import { destinationError, openElsewhere, placeAt } from './destinations.ts';
 import type { Self } from './own-container.ts';
+
+/** No upload of WAL takes longer, milliseconds. */
+const WAL_UPLOAD_MS = 24 * 60 * 60_000;
 
 /** The dependencies of opening a repository at any place. */
 interface PlaceContext {
@@ -54,9 +58,10 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
     async open(at, destination, options) {
       const mistaken = destinationError(at, self.facts.mounts, options.create);
       if (mistaken) throw mistaken;
-      const place = createHash('sha256').update(destination.name).digest('hex').slice(0, 16);
       const lists = openPackListCache(path.join(state.directory, 'packs'));
-      const manifests = openManifestCache(path.join(state.directory, 'manifests', place, options.project));
+      const manifests = openManifestCache(
+        path.join(manifestsIn(state.directory), cacheOf(placeOf(destination)), options.project),
+      );
       return openRepository(destination, { keys: settings.keys, ...signing, manifests, lists, ...options });
     },
     lease: async ({ destination, project: of }, objects) => {
@@ -70,7 +75,14 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
       const look = signal ? until(destination, signal) : destination;
       const home = await state.home();
       if (await isLeasedToOther({ destination: look, project, home, sightings: state, now })) return;
-      await destination.sweepTemporary({ prefix: `${project}/`, olderThanMs: 0, ...(signal ? { signal } : {}) });
+      // Receivers store WAL all the time, also in another process.
+      const recent = { prefix: `${project}/wal/`, olderThanMs: WAL_UPLOAD_MS };
+      await destination.sweepTemporary({
+        prefix: `${project}/`,
+        olderThanMs: 0,
+        recent,
+        ...(signal ? { signal } : {}),
+      });
     },
     copyTo: (at, destination) => ({
       name: destination.name,
@@ -85,11 +97,36 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
       sweep: (signal) => places.sweep(at, destination, signal),
     }),
     copy: ({ location, ...copy }) => ({
-      ...places.copyTo(location, openElsewhere(location, settings, { hurry })),
+      ...places.copyTo(location, named(openElsewhere(location, settings, { hurry }), copy.name)),
       ...copy,
     }),
   };
   return places;
+}
+
+const manifestsIn = (directory: string) => path.join(directory, 'manifests');
+const cacheOf = (place: string) => createHash('sha256').update(place).digest('hex').slice(0, 16);
+
+/**
+ * Removes the cached manifests of places that are not in the settings any more. Never rejects.
+ *
+ * @param directory of the state
+ */
+export async function forgetPlaces(
+  directory: string,
+  { destination, copies }: Pick<Settings, 'destination' | 'copies'>,
+): Promise<void> {
+  const locations = [destination, ...copies.map(({ location }) => location)];
+  const kept = new Set(locations.map((location) => cacheOf(placeAt(location))));
+  for (const name of await readdir(manifestsIn(directory)).catch(() => [])) {
+    if (kept.has(name)) continue;
+    await rm(path.join(manifestsIn(directory), name), { recursive: true, force: true }).catch(() => undefined);
+  }
+}
+
+/** Returns a destination under the name that the settings give it. */
+function named(destination: SweepingDestination, name: string): SweepingDestination {
+  return destination.name === name ? destination : Object.create(destination, { name: { value: name } });
 }
 
 /** Returns the agent's own destination and the copies, with what their storage costs. */

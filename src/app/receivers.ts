@@ -12,6 +12,8 @@ import { SPOOL } from '../run/mounts.ts';
 import { isLocked } from '../run/process-lock.ts';
 import type { Alarms } from '../targets/alarms.ts';
 import { LeftSlots } from '../wal/left-slots.ts';
+import { LeftWal } from '../wal/left-wal.ts';
+import type { ReceiverDeps } from '../wal/receiver-deps.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
 import { Receivers } from '../wal/receivers.ts';
 import type { Environment } from './environment.ts';
@@ -42,31 +44,30 @@ export function createReceivers(
     main: () => own.repository(),
     isBusy: () => isLocked(project),
   });
-  return new Receivers(
-    () => ({
-      ...{ project, memory, log, now, makeBase, home: state.home, stallTimeoutMs: settings.stallTimeoutMs },
-      alarm: (topic, source, error) => alarms.raise({ topic, source, error, next: `${EXEC} windows ${source}` }),
-      alarmOver: (source) => alarms.end('wal', source),
-      spool: path.join(SPOOL, 'wal'),
-      repository: () => own.repository(),
-      openTools,
-      feed: (page) => feed.note(page),
-    }),
-    {
-      log,
-      stopFeed: () => feed.stop(),
-      left: new LeftSlots({ project, memory, log, now, openTools, find: (name) => findRunning(engine, name) }),
-      // Those of an earlier daemon, which nobody supervises.
-      clear: async () => {
-        await reapHelpers(
-          engine,
-          project,
-          ({ runId, agent }) => runId !== WAL_RUN || agent !== environment.self.facts.id,
-          log,
-        );
-      },
+  const deps: ReceiverDeps = {
+    ...{ project, memory, log, now, makeBase, home: state.home, stallTimeoutMs: settings.stallTimeoutMs },
+    alarm: (topic, source, error) => alarms.raise({ topic, source, error, next: `${EXEC} windows ${source}` }),
+    alarmOver: (source) => alarms.end('wal', source),
+    spool: path.join(SPOOL, 'wal'),
+    repository: () => own.repository(),
+    openTools,
+    feed: (page) => feed.note(page),
+  };
+  return new Receivers(() => deps, {
+    waiting: new LeftWal(deps),
+    log,
+    stopFeed: () => feed.stop(),
+    left: new LeftSlots({ project, memory, log, now, openTools, find: (name) => findRunning(engine, name) }),
+    // Those of an earlier daemon, which nobody supervises.
+    clear: async () => {
+      await reapHelpers(
+        engine,
+        project,
+        ({ runId, agent }) => runId !== WAL_RUN || agent !== environment.self.facts.id,
+        log,
+      );
     },
-  );
+  });
 }
 
 async function findRunning(

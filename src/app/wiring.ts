@@ -30,11 +30,12 @@ import { openAnswering, whenUp } from '../sources/postgres/server/when-up.ts';
 import type { StoredSizes } from '../store/objects/measure.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
+import { rememberedIn } from '../wal/receiver-state.ts';
 import { keepReceivers } from './daemon-lock.ts';
 import { renewalRuleOf } from './destinations.ts';
 import type { Environment } from './environment.ts';
 import { makeSource } from './make-source.ts';
-import { limitedPlacesOf } from './places.ts';
+import { forgetPlaces, limitedPlacesOf } from './places.ts';
 
 /** The functions below make the dependencies of each command from the environment. */
 
@@ -83,8 +84,9 @@ function clearOf({ engine, project, log, found }: Environment): (directory: stri
   return (directory, runId) => clearDirectory(directory, runId, deps);
 }
 
-function pruneDepsOf({ settings, state, journals, now, log }: Environment) {
+function pruneDepsOf({ settings, state, journals, otherRepository, now, log }: Environment) {
   return {
+    ...(otherRepository ? {} : { remembered: rememberedIn(state.directory) }),
     ...{ keep: settings.keep, state, journals, zone: settings.timeZone, now, log },
     saveSize: (place: string, sizes: StoredSizes) =>
       saveSize(state.directory, place, { at: now().toISOString(), ...sizes }).catch((error: unknown) =>
@@ -175,6 +177,7 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
     destination: environment.destination.name,
     lock: environment.lock,
     sweepTemporary: environment.own.sweep,
+    forgetPlaces: () => forgetPlaces(state.directory, settings),
     zone: settings.timeZone,
     plan: async () => {
       planned = await environment.plan();
@@ -188,7 +191,7 @@ export function backupDepsOf(environment: Environment, dispatcher: Dispatcher): 
       createCapturer(
         {
           ...{ state, dispatcher, treeStore, now, shrinkageShare: settings.fall, clear: clearOf(environment) },
-          renewal: renewalRuleOf(settings),
+          ...{ renewal: renewalRuleOf(settings), zone: settings.timeZone },
           makeSource: (source, run) => makeSource(environment, source, run),
           spool: path.join(environment.runs, context.run.id),
         },

@@ -7,10 +7,12 @@ import type { Plan, PlannedSource, Problem } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import type { Progress, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
+import type { NamedDocuments } from '../run/document-caches.ts';
 import { Journal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
 import { spoolError } from '../run/spool.ts';
 import { startTimer } from '../run/timer.ts';
+import type { Manifest } from '../store/objects/manifest.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import { missingPlaces } from '../store/repository/chain.ts';
 import type { Lease } from '../store/repository/lease.ts';
@@ -114,6 +116,8 @@ export async function beginRun(
       const { repository, listed } = leased;
       const list = await listed.snapshots(request.signal);
       refuseLostEnd(repository, list);
+      await deps.forgetPlaces?.();
+      await deps.state.keepCached(list.damaged.length > 0 ? undefined : namedBy(list.snapshots));
       const takenSequence = await findTakenSequence(deps, { repository, list, log, signal: request.signal });
       await rememberChain(deps, log, async (seen) => [
         ...(seen ? [] : await missingPlaces(listed, list)),
@@ -131,6 +135,15 @@ export async function beginRun(
     ...(failure ? { failure } : {}),
     release: async () => leased?.lease.release(),
     end: async () => (journal ? endJournal(journal, log) : undefined),
+  };
+}
+
+/** Returns which documents of sources snapshots name. */
+function namedBy(snapshots: readonly { manifest: Manifest }[]): NamedDocuments {
+  const entries = snapshots.flatMap(({ manifest }) => Object.entries(manifest.sources));
+  return {
+    sources: new Set(entries.map(([name]) => name)),
+    indexes: new Set(entries.flatMap(([, { index }]) => (index ? [index.sha256] : []))),
   };
 }
 

@@ -4,9 +4,9 @@ import type { HookService, PlannedSource, Problem } from '../plan/model.ts';
 import { type FindStarted, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
 import type { ReleaseFailure } from '../run/release.ts';
+import { MAX_RECORD } from '../store/objects/bounds.ts';
 import { tooLarge } from '../store/objects/documents.ts';
 import { canonicalJson } from '../store/objects/manifest.ts';
-import { MAX_DOCUMENT } from '../store/objects/objects.ts';
 import { readInfo } from '../store/repository/repository-info.ts';
 import type { BackupDeps, Capturer, RunContext } from './context.ts';
 import { type Freeze, type HoldGroup, joinFreezes } from './freeze.ts';
@@ -26,11 +26,16 @@ interface CaptureAllOptions {
 /** Captures and stores every source. A failing source does not stop the others. */
 export async function captureAll({ sources, services, ...options }: CaptureAllOptions): Promise<void> {
   const capturing: Capturing = { ...options, capturer: options.deps.capturer(options.context) };
-  for (const freeze of joinFreezes(groupByHold(sources), services)) await captureFreeze(capturing, freeze);
+  for (const freeze of joinFreezes(groupByHold(sources), services)) {
+    await capturing.capturer.share?.();
+    await captureFreeze(capturing, freeze);
+  }
 }
 
 interface Capturing extends Omit<CaptureAllOptions, 'sources' | 'services'> {
   capturer: Capturer;
+  /** a container is stopped meanwhile, or its hooks surround the work */
+  isHeld?: boolean;
 }
 
 /**
@@ -52,7 +57,7 @@ async function captureFreeze(capturing: Capturing, { hooks: [first, ...hooks], g
     const hold = { ...first.hold, onFailure: reportTo(problems) };
     await withHold(hold, deps.holdDeps(context.journal, context.log), context.signal, async () => {
       isBegun = true;
-      await captureFreeze(capturing, { hooks, groups });
+      await captureFreeze({ ...capturing, isHeld: true }, { hooks, groups });
     });
   } catch (error) {
     context.signal.throwIfAborted();
@@ -85,6 +90,7 @@ async function captureGroup(capturing: Capturing, { hold, sources: group }: Hold
   const captureEach = async (warnings: string[], started: FindStarted = async () => undefined) => {
     for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) {
       const planned = source;
+      if (!hold && !capturing.isHeld) await capturer.share?.();
       const gone = await whyGone(context, captured);
       await captureOne(capturing, planned, async () => {
         if (gone) return capturer.failed(planned, gone);
@@ -132,11 +138,11 @@ function withLoss({ report, entry, ...rest }: Captured, why: LifeboatError | und
 }
 
 /** The largest size of a manifest's sources, bytes. The rest of a manifest is small. */
-const LONGEST = MAX_DOCUMENT - 64 * 1024;
+const LONGEST = MAX_RECORD - 64 * 1024;
 
 /**
  * Fails sources with SNAPSHOT_TOO_LARGE, the largest first, until the manifest is small enough to be read back. A
- * manifest names each pack of a source, and a very large volume has many packs.
+ * manifest says of each database whether it was stored, and why not.
  */
 export async function failTooLarge(
   capturer: Pick<Capturer, 'failed'>,

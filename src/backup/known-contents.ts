@@ -1,6 +1,6 @@
 import { rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo, hasCode } from '../base/errors.ts';
+import { errorInfo, hasCode, hasErrno } from '../base/errors.ts';
 import { lastStoredOf } from '../run/history.ts';
 import type { State } from '../run/state.ts';
 import { mayBeRenewed, type RenewalRule } from '../store/content/repack.ts';
@@ -11,7 +11,8 @@ import { type Manifest, type ManifestSource, withKeyId } from '../store/objects/
 import { isDamage } from '../store/repository/damage.ts';
 import { readPacks } from '../store/repository/pack-lists.ts';
 import { isSealedWith, requireKeys } from '../store/seal/encryption.ts';
-import type { CommittedIndex, KnownByRun, RunContext } from './context.ts';
+import { addCommitted, type Known, shareStored } from './add-contents.ts';
+import type { KnownByRun, RunContext } from './context.ts';
 import { listNamedPacks, type NamedPacks } from './named-packs.ts';
 
 /** One run reads at most this many stored indexes to make the table again; later runs read the others. */
@@ -59,7 +60,8 @@ export async function prepareKnown(given: Given): Promise<KnownByRun | undefined
     // The destination or the spool: nothing is wrong with the table. With only public keys, it could not be made again.
     return failed(error);
   }
-  const known: Known = { table, of, packs };
+  const known: Known = { table, of, packs, usable: named.usable };
+  const shared = new Set<string>();
   try {
     const covered = await updateTable(given, reusable, { ...known, ...named, indexes });
     return {
@@ -67,11 +69,20 @@ export async function prepareKnown(given: Given): Promise<KnownByRun | undefined
       isCovered: (index) => covered.has(index),
       ...(named.use ? { use: named.use } : {}),
       indexes,
+      shared,
+      async share(source, file, stored) {
+        // Whatever happens then: a later source may use its packs.
+        shared.add(source);
+        await shareStored(known, file, stored).catch((error: unknown) =>
+          log.warn('other sources do not know what this source has stored', { source, ...errorInfo(error) }),
+        );
+      },
       add: async (file, index) => addCommitted(known, file, index),
     };
   } catch (error) {
     failed(error);
-    await rm(table, { recursive: true, force: true }).catch(() => undefined);
+    // A full disk says nothing about the table.
+    if (!hasErrno(error, 'ENOSPC', 'EDQUOT')) await rm(table, { recursive: true, force: true }).catch(() => undefined);
     return undefined;
   }
 }
@@ -125,12 +136,6 @@ async function fetchIndexes(
   return indexes;
 }
 
-interface Known {
-  table: string;
-  of: string;
-  packs: KnownPacks;
-}
-
 /**
  * Adds the indexes of kept snapshots that the table lacks. Returns all indexes that it covers.
  *
@@ -139,22 +144,19 @@ interface Known {
 async function updateTable(
   { state, context, directory }: Given,
   reusable: readonly Manifest[],
-  known: Known & Pick<NamedPacks, 'others' | 'hasReturned'> & Pick<KnownByRun, 'indexes'>,
+  known: Known & Pick<NamedPacks, 'others' | 'hasReturned' | 'isIncomplete'> & Pick<KnownByRun, 'indexes'>,
 ): Promise<Set<string>> {
   const { repository, signal, run, log } = context;
   const covered = new Set<string>();
+  let isChosen = false;
   const isUsable = (pack: string) => known.packs.has(pack);
   let table = await ContentTable.write(known.table, known.of, { signal });
   try {
     const entries = reusable.flatMap(({ sources }) => Object.entries(sources)).filter(([, entry]) => entry.index);
     table.coverOnly(new Set(entries.map(([, { index }]) => index?.sha256 ?? '')));
-    const others = await KnownPacks.open(known.others);
-    table = await table.compacted({
-      isUsable,
-      isNamed: (pack) => isUsable(pack) || others.has(pack),
-      mustChoose: known.hasReturned,
-      signal,
-    });
+    const smaller = known.isIncomplete ? table : await compact(table, known, signal);
+    isChosen = !known.isIncomplete && (smaller !== table || !known.hasReturned);
+    table = smaller;
     let [left, bytes] = [MAX_INDEXES, MAX_INDEX_BYTES];
     for (const [source, entry] of entries) {
       const { index, packs } = entry;
@@ -184,8 +186,21 @@ async function updateTable(
   } finally {
     await table.close();
   }
-  await rename(known.others, known.table + OTHERS);
+  // Else the next run finds the packs again that have returned.
+  if (isChosen) await rename(known.others, known.table + OTHERS);
   return covered;
+}
+
+/** Removes the contents of packs that no kept snapshot names; all lists of such packs must have been read. */
+async function compact(
+  table: ContentTable,
+  { packs, others: file, hasReturned }: Known & Pick<NamedPacks, 'others' | 'hasReturned'>,
+  signal: AbortSignal,
+): Promise<ContentTable> {
+  const others = await KnownPacks.open(file);
+  const isUsable = (pack: string) => packs.has(pack);
+  const isNamed = (pack: string) => isUsable(pack) || others.has(pack);
+  return table.compacted({ isUsable, isNamed, mustChoose: hasReturned, signal });
 }
 
 function isReadable({ index }: ManifestSource, { repository }: RunContext): boolean {
@@ -194,23 +209,5 @@ function isReadable({ index }: ManifestSource, { repository }: RunContext): bool
     return true;
   } catch {
     return false;
-  }
-}
-
-/** Adds the contents of a committed index: only those in new packs, if the table has the others. */
-async function addCommitted(
-  { table: directory, of, packs: known }: Known,
-  file: string,
-  { sha256, packs, isBasedOnTable }: CommittedIndex,
-): Promise<void> {
-  const table = await ContentTable.write(directory, of);
-  try {
-    const wanted = packs.filter(({ id }) => !isBasedOnTable || !known.has(id));
-    const ids = new Set(wanted.map(({ id }) => id));
-    const isNew = (pack: string) => ids.has(pack);
-    if (ids.size > 0) await addIndex(table, file, { isWanted: isNew, isKept: isNew });
-    table.cover(sha256);
-  } finally {
-    await table.close();
   }
 }

@@ -23,6 +23,8 @@ export interface NamedPacks {
   use?: ReadonlyMap<string, number>;
   /** true if the run may use a pack that it could not use when `before` was written */
   hasReturned: boolean;
+  /** true if a list that names such packs cannot be read: they are in neither file */
+  isIncomplete: boolean;
 }
 
 interface Given {
@@ -73,11 +75,12 @@ export async function listNamedPacks(given: Given): Promise<NamedPacks> {
     const unread = await visitPacks(repository, lists, take, signal);
     usableLines.flush();
     otherLines.flush();
+    const isIncomplete = unread.length > 0;
     // Other snapshots keep their packs, too.
     const known = new Set(lists.map(({ key }) => key));
     const rest = listsOf(context.snapshots.map(({ manifest }) => manifest)).filter(({ key }) => !known.has(key));
     if (measured.size > 0) unread.push(...(await visitPacks(repository, rest, measure, signal)));
-    return { usable, others, hasReturned, ...(unread.length === 0 ? { use } : {}) };
+    return { usable, others, hasReturned, isIncomplete, ...(unread.length === 0 ? { use } : {}) };
   } finally {
     usableLines.close();
     otherLines.close();

@@ -31,6 +31,8 @@ export interface StoredSource {
   lastGood: LastGood | undefined;
   durationMs: number;
   trigger: Trigger;
+  /** time zone of the schedules */
+  zone: string;
   /** of the project, newest first */
   snapshots: readonly Manifest[];
 }
@@ -74,6 +76,8 @@ export function storedOutcome(source: StoredSource): Captured {
       ...(leftOut.length > 0 ? { leftOut } : {}),
       // After the source is gone, retention still applies its last known policy.
       ...(planned.keepInDoubt === undefined ? { keep: formatKeep(planned.keep) } : {}),
+      // Whoever reads the snapshots of many hosts knows from it when the next one is due.
+      schedule: { cron: planned.schedule, zone: source.zone },
       // A safety snapshot holds data that is about to be replaced, so a loss is expected.
       ...(fell && fell.at === undefined && isRegular(source) ? { fell: { since: fell.since, why: fell.why } } : {}),
     },

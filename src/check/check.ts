@@ -9,11 +9,12 @@ import { damagedLeases } from '../store/repository/lease-row.ts';
 import { listsOf, visitPacks } from '../store/repository/pack-lists.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { damagedLists } from '../store/repository/unreferenced.ts';
+import type { Remembering } from '../store/wal/remembered.ts';
 import { type Affected, findAffected } from './affected.ts';
 import { type NeededKey, neededKeys } from './keys.ts';
 import { NeededObjects } from './needed-objects.ts';
 import { type ReadOptions, readShare } from './read.ts';
-import { type Remembering, walToCheck } from './wal.ts';
+import { walToCheck } from './wal.ts';
 
 interface CheckOptions extends ReadOptions {
   /** the spool's directory of runs, with room for one index at a time */

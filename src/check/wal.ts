@@ -3,14 +3,11 @@ import { errorInfo } from '../base/errors.ts';
 import { baseName } from '../plan/postgres.ts';
 import type { Manifest, ObjectRef } from '../store/objects/manifest.ts';
 import type { Repository } from '../store/repository/repository.ts';
-import { isOfUse, neededWal } from '../store/wal/needed.ts';
+import { neededWal, problemsOf } from '../store/wal/needed.ts';
 import { walPrefix } from '../store/wal/page.ts';
 import { readWalLogs } from '../store/wal/read-log.ts';
 import { basesOf, serversOf } from '../store/wal/recoverable.ts';
-import { lostEnd, type RememberedWal } from '../store/wal/remembered.ts';
-
-/** Returns what the agent remembers of the stored WAL of a source. */
-export type Remembering = (source: string) => Promise<RememberedWal | undefined>;
+import { lostEnd, type Remembering } from '../store/wal/remembered.ts';
 
 /** The WAL to check. */
 interface WalToCheck {
@@ -37,9 +34,8 @@ export async function walToCheck(
     if (lost) found.problems.push({ key: `${prefix}log`, error: errorInfo(lost) });
     for (const log of logs) {
       found.objects.push(...neededWal(log, bases, false).objects);
-      if (!isOfUse(log, logs, bases)) continue;
       const key = `${walPrefix(log.place)}${log.place.systemId}/log`;
-      found.problems.push(...log.problems.map((error) => ({ key, error: errorInfo(error) })));
+      found.problems.push(...problemsOf(log, logs, bases).map((error) => ({ key, error: errorInfo(error) })));
     }
   }
   return found;

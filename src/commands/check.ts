@@ -8,7 +8,7 @@ import { createMeterLine } from '../report/terminal/progress.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { describeKey, knownRecipients } from '../run/remembered.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';
-import { openReceiverMemory, rememberedOf } from '../wal/receiver-state.ts';
+import { rememberedIn } from '../wal/receiver-state.ts';
 import { bucketProblems } from './bucket.ts';
 import { type Call, print } from './call.ts';
 
@@ -20,7 +20,6 @@ export async function checkRepository(call: Call): Promise<number> {
   const repository = await app.repository({ create: false });
   // The remembered position belongs to the destination.
   const after = readData < 1 && !app.otherRepository ? await app.state.checkedTo() : undefined;
-  const memory = openReceiverMemory(app.state.directory);
   const line = createMeterLine(json ? undefined : io.terminal, 'reading');
   const result = await check(repository, {
     readData,
@@ -28,7 +27,7 @@ export async function checkRepository(call: Call): Promise<number> {
     signal: io.signal,
     progress: (done, total) => line.show(done, total),
     ...(after === undefined ? {} : { after }),
-    ...(app.otherRepository ? {} : { remembered: async (source) => rememberedOf(await memory.state(source)) }),
+    ...(app.otherRepository ? {} : { remembered: rememberedIn(app.state.directory) }),
   });
   line.clear();
   if (readData > 0 && readData < 1 && !app.otherRepository) await app.state.saveCheckedTo(result.next);

@@ -110,14 +110,15 @@ export function hostLines(host: HostState, now: Date, paint: Paint): string[] {
 
 /** Returns one text for all sources to which it applies: usually the agent is gone, and all are late. */
 function rhythmTexts(sources: HostState['sources'], now: Date): string[] {
-  const texts = sources.flatMap(({ name, attention, newest, usualMs }) => {
+  const texts = sources.flatMap(({ name, attention, newest, schedule, usualMs }) => {
     if (attention === 'ahead') {
       return [{ name, text: 'the newest snapshot is dated in the future; the clock was ahead then, or is behind now' }];
     }
     if (attention !== 'late') return [];
     const usually = usualMs === null ? 'rhythm unknown' : `usually every ${formatUsual(usualMs)}`;
+    const rhythm = schedule === null ? usually : `scheduled for \`${oneLine(schedule)}\``;
     const since = formatAge(now.getTime() - Date.parse(newest));
-    return [{ name, text: `no snapshot for ${since}, ${usually}. Does its Lifeboat still run?` }];
+    return [{ name, text: `no snapshot for ${since}, ${rhythm}. Does its Lifeboat still run?` }];
   });
   return [...Map.groupBy(texts, ({ text }) => text)].map(
     ([text, same]) => `${same.map(({ name }) => oneLine(name)).join(', ')}: ${text}`,

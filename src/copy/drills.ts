@@ -2,6 +2,7 @@ import { hasCode, type LifeboatError, toLifeboatError } from '../base/errors.ts'
 import type { Destination } from '../destinations/destination.ts';
 import type { Problem } from '../plan/model.ts';
 import { plural } from '../report/format.ts';
+import { MAX_DOCUMENT } from '../store/objects/bounds.ts';
 import { readDocument, streamOf } from '../store/objects/objects.ts';
 import { drillPrefix } from '../store/objects/records.ts';
 import { parseSnapshotId } from '../store/objects/snapshot-id.ts';
@@ -21,7 +22,9 @@ export async function copyDrills(main: Repository, to: Repository, back: boolean
   const unread: { key: string; error: LifeboatError }[] = [];
   for (const key of here) {
     if (there.has(key)) continue;
-    const bytes = await readDocument(main.destination, key).catch((error: unknown) => toLifeboatError(error));
+    const bytes = await readDocument(main.destination, key, { limit: MAX_DOCUMENT }).catch((error: unknown) =>
+      toLifeboatError(error),
+    );
     if (bytes instanceof Error) unread.push({ key, error: bytes });
     else await putOnce(to.destination, key, bytes);
   }

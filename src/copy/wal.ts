@@ -1,13 +1,14 @@
 import { hasCode, LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { baseName } from '../plan/postgres.ts';
 import type { CopyReport } from '../report/events.ts';
+import { MAX_DOCUMENT } from '../store/objects/bounds.ts';
 import type { Manifest, ObjectRef } from '../store/objects/manifest.ts';
 import { deleteUnlessKept, readDocument } from '../store/objects/objects.ts';
 import { copyDocument, copyObject, removeWrong } from '../store/repository/copy-objects.ts';
 import { isDamage } from '../store/repository/damage.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { parseSegmentName } from '../store/wal/names.ts';
-import { currentLog, isOfUse, neededWal } from '../store/wal/needed.ts';
+import { currentLog, neededWal, problemsOf } from '../store/wal/needed.ts';
 import { incompleteOf, pageKey, parsePageKey, type WalPage, walPrefix } from '../store/wal/page.ts';
 import { readWalLogs, type WalLog } from '../store/wal/read-log.ts';
 import { basesOf, serversOf } from '../store/wal/recoverable.ts';
@@ -70,9 +71,7 @@ async function copySource(copying: WalCopying, source: string, manifests: readon
   for await (const { key, size } of to.destination.list(prefix, { signal })) there.set(key, size);
   const bases = basesOf(manifests, baseName(source));
   const current = currentLog(logs);
-  let problem: LifeboatError | undefined = logs
-    .filter((log) => isOfUse(log, logs, bases))
-    .flatMap(({ problems }) => problems)[0];
+  let problem: LifeboatError | undefined = logs.flatMap((log) => problemsOf(log, logs, bases))[0];
   for (const log of logs) {
     const { objects, pages, open } = neededWal(log, bases, log === current);
     for (const ref of objects) problem = (await send(copying, ref, { there, source })) ?? problem;
@@ -143,7 +142,10 @@ async function sendPages(
     if (!there.has(key)) {
       const isIntact = await copyDocument(from.destination, to.destination, key);
       if (!isIntact) return new LifeboatError('OBJECT_DAMAGED', `${key} is damaged, so it was not copied`);
-      const error = await readDocument(to.destination, key).then(() => undefined, toLifeboatError);
+      const error = await readDocument(to.destination, key, { limit: MAX_DOCUMENT }).then(
+        () => undefined,
+        toLifeboatError,
+      );
       if (error) return error;
       there.set(key, undefined);
     }

@@ -101,11 +101,18 @@ export interface ListOptions {
 export interface Destination {
   /** Display name without secrets: `/backups`, `s3://bucket/prefix`. */
   readonly name: string;
+  /** Tells the place from others with the same name, which are on other servers; absent: the name is enough. */
+  readonly place?: string;
   put(key: string, body: Readable, options?: PutOptions): Promise<Stored>;
   get(key: string, options?: GetOptions): Promise<Readable>;
   /** `prefix` is empty or ends with `/`, so `app/` never matches `app-staging/`. */
   list(prefix: string, options?: ListOptions): AsyncIterable<ObjectInfo>;
   delete(key: string, options?: { signal?: AbortSignal }): Promise<void>;
+}
+
+/** Returns a text that is different for each place. */
+export function placeOf({ name, place }: Pick<Destination, 'name' | 'place'>): string {
+  return place ?? name;
 }
 
 /** A destination that deletes many objects in few requests. */
@@ -163,13 +170,24 @@ export function isLocking(destination: Destination): destination is LockingDesti
   return 'prolongLocks' in destination;
 }
 
+/** Options of {@link SweepingDestination.sweepTemporary}. */
+export interface SweepOptions {
+  prefix?: string;
+  /** what is younger stays, milliseconds */
+  olderThanMs?: number;
+  /** a prefix below which other processes may be storing something: what is younger than this stays, milliseconds */
+  recent?: { prefix: string; olderThanMs: number };
+  signal?: AbortSignal;
+}
+
 /** A destination that can have leftovers, which `list` does not return. */
 export interface SweepingDestination extends Destination {
   /**
    * Removes what interrupted runs left unfinished below `prefix` (default: everywhere). Returns how many items it
-   * removed. Callers make sure that nothing is being stored there.
+   * removed. Leaves what this process is storing. Callers make sure that no other process stores anything there, except
+   * below `recent`.
    */
-  sweepTemporary(options?: { prefix?: string; olderThanMs?: number; signal?: AbortSignal }): Promise<number>;
+  sweepTemporary(options?: SweepOptions): Promise<number>;
 }
 
 const uncertain = new WeakSet<Error>();

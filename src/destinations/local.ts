@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { type FileHandle, lstat, open, readdir, rmdir, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, open, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { hasErrno, isDiskError, isSystemError, LifeboatError } from '../base/errors.ts';
@@ -9,11 +9,9 @@ import { openPastCache, streamPastCache } from './direct-read.ts';
 import { hashFile } from './hash-file.ts';
 import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
 import { findBrokenParent, identify, readEntries, wayTo } from './local-links.ts';
+import { beginFile, sweepFiles } from './local-sweep.ts';
 import { versionOf } from './local-version.ts';
 import { exists, giveName, readBack, writeWhole } from './local-write.ts';
-
-const DAY_MS = 24 * 60 * 60 * 1000;
-const TEMPORARY = /^\..*\.tmp$/s;
 
 /**
  * Stores objects as files under `root`, which must exist. Writes each object to a temporary file in the same directory,
@@ -34,6 +32,7 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
       body.once('error', (error) => {
         bodyError = error;
       });
+      const done = beginFile(temporary);
       try {
         signal?.throwIfAborted();
         if (await exists(file)) throw alreadyThere(key);
@@ -51,6 +50,8 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
         body.destroy();
         await unlink(temporary).catch(() => {});
         throw error === bodyError ? error : await explainPut(error, root, key);
+      } finally {
+        done();
       }
     },
 
@@ -73,8 +74,7 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
       await removeEmptyParents(root, dirname(key));
     },
 
-    sweepTemporary: ({ prefix = '', olderThanMs = DAY_MS } = {}) =>
-      sweep(join(root, checkPrefix(prefix)), Date.now() - olderThanMs),
+    sweepTemporary: (options) => sweepFiles(root, options),
   };
 }
 
@@ -211,26 +211,6 @@ async function removeEmptyParents(root: string, directory: string): Promise<void
       return;
     }
   }
-}
-
-async function sweep(directory: string, before: number): Promise<number> {
-  let removed = 0;
-  const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
-    if (hasErrno(error, 'ENOENT')) return [];
-    throw error;
-  });
-  for (const entry of entries) {
-    const path = join(directory, entry.name);
-    if (entry.isDirectory()) {
-      removed += await sweep(path, before).catch(() => 0);
-      // A directory that is not empty stays.
-      await rmdir(path).catch(() => undefined);
-    } else if (entry.isFile() && TEMPORARY.test(entry.name) && (await lstat(path)).mtimeMs <= before) {
-      await unlink(path);
-      removed++;
-    }
-  }
-  return removed;
 }
 
 async function explainPut(error: unknown, root: string, key: string): Promise<unknown> {

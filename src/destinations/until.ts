@@ -5,6 +5,7 @@ export function until(destination: Destination, signal: AbortSignal): Destinatio
   const both = (own: AbortSignal | undefined) => (own ? AbortSignal.any([own, signal]) : signal);
   return {
     name: destination.name,
+    ...(destination.place === undefined ? {} : { place: destination.place }),
     put: (key, body, options) => destination.put(key, body, { ...options, signal: both(options?.signal) }),
     get: (key, options) => destination.get(key, { ...options, signal: both(options?.signal) }),
     list: (prefix, options) => destination.list(prefix, { ...options, signal: both(options?.signal) }),

@@ -12,6 +12,7 @@ export function withAlive(destination: Destination, alive: () => void): Destinat
   };
   return {
     name: destination.name,
+    ...(destination.place === undefined ? {} : { place: destination.place }),
     put: (key, body, options) => reported(destination.put(key, body, { ...options, alive })),
     get: (key, options) => reported(destination.get(key, options)),
     async *list(prefix, options) {

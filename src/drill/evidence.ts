@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type ErrorInfo, errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { DrillReport } from '../report/drill-report.ts';
+import { MAX_DOCUMENT } from '../store/objects/bounds.ts';
 import { canonicalJson, FORMAT, manifestHash } from '../store/objects/manifest.ts';
 import { readIfThere, streamOf } from '../store/objects/objects.ts';
 import { drillKey, drillPrefix } from '../store/objects/records.ts';
@@ -173,7 +174,7 @@ async function idsOf({ destination, project }: Place): Promise<string[]> {
 async function readOne(place: Place, id: string, list: DrillList): Promise<void> {
   const { destination, project, signing } = place;
   try {
-    const bytes = await readIfThere(destination, drillKey(project, id));
+    const bytes = await readIfThere(destination, drillKey(project, id), { limit: MAX_DOCUMENT });
     if (!bytes) return;
     const text = bytes.toString('utf8');
     const signature = verifyText(signing, 'drill', text, { id, project });

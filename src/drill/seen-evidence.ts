@@ -2,6 +2,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { placeOf } from '../destinations/destination.ts';
 import type { DrillReport } from '../report/drill-report.ts';
 import { readJson, writeJson } from '../run/state-files.ts';
 import type { Repository } from '../store/repository/repository.ts';
@@ -20,7 +21,7 @@ const fileIn = (directory: string) => path.join(directory, 'seen-drills.json');
 
 /** A copy has the same id, and may lack what the repository has. */
 function keyOf({ destination, project, info }: Place): string {
-  return JSON.stringify([info.id, project, destination.name]);
+  return JSON.stringify([info.id, project, placeOf(destination)]);
 }
 
 async function read(directory: string): Promise<Record<string, SeenDrill>> {

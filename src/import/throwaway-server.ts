@@ -72,7 +72,7 @@ export class ThrowawayServer {
         `no server for the dump could be started from the image of ${planned.containerName}`,
         {
           cause: error,
-          hint: 'Load the dump into a database of your own server instead, and back that up: see "Bringing old backups along" in docs/runbook.md.',
+          hint: 'Load the dump into a database of your own server instead, and back that up: see "Importing old backups" in docs/runbook.md.',
         },
       );
     });

@@ -41,9 +41,7 @@ export function chooseRollback(
     newest ? `more than one restore starts with ${id}` : 'no such restore',
     {
       hint: [
-        names.length > 0
-          ? `The restores are: ${names.join(', ')}.`
-          : 'No restore has put-aside data that still exists.',
+        names.length > 0 ? `The restores are: ${names.join(', ')}.` : 'No restore has old data that still exists.',
         ...dead.map(
           (one) =>
             `${name(one)}: ${unusable.get(one.id)}. \`lifeboat rollback ${one.id} --forget\` removes its record.`,
@@ -71,20 +69,20 @@ export function chooseUsable(
   });
 }
 
-/** Why put-aside data is not found, for messages: see `VolumeArea.missing`. */
+/** Why old data is not found, for messages: see `VolumeArea.missing`. */
 export const WHY_MISSING = {
-  area: 'its volume does not have the put-aside data any more',
+  area: 'its volume does not have the old data any more',
   volume: 'its volume is not mounted, or was made again',
 };
 
-/** Returns the name of the directory with put-aside data. */
+/** Returns the name of the directory with old data. */
 export function keptName({ volume, dataDirectory }: Pick<Rollback, 'volume' | 'dataDirectory'>): string {
   return areaName('before', volume?.area ?? '', dataDirectory ? DATA_ROOT : '');
 }
 
-/** Returns where the put-aside data of a restore stays when only its record is removed. */
+/** Returns where the old data of a restore stays when only its record is removed. */
 export function whereItStays({ source, databases = [], volume, dataDirectory }: Rollback): string {
   if (volume)
-    return `The put-aside data stays in ${keptName({ volume, ...(dataDirectory && { dataDirectory }) })} of the volume that ${source} had`;
-  return `The put-aside data stays on the server that ${source} had, in ${databases.map(({ before }) => before).join(', ')}`;
+    return `The old data stays in ${keptName({ volume, ...(dataDirectory && { dataDirectory }) })} of the volume that ${source} had`;
+  return `The old data stays on the server that ${source} had, in ${databases.map(({ before }) => before).join(', ')}`;
 }

@@ -50,7 +50,7 @@ async function rememberedDatabases(state: Pick<State, 'rollbacks'>, source: stri
 }
 
 /**
- * Corrects a rollback's record from the databases on its server. Returns undefined if the put-aside data is gone,
+ * Corrects a rollback's record from the databases on its server. Returns undefined if the old data is gone,
  * because the restore died before its swap or somebody dropped the data. OIDs show which data is in use: a process that
  * renamed the databases may have died before it updated the record.
  */

@@ -14,7 +14,7 @@ import { volumeOf, volumesOf } from './data-directory.ts';
 import { asFound, isInsideAside, namesOf, type Present, withServerTools } from './databases.ts';
 import { areaOf, asInVolume, knownAreas, recordPlace, recordsOf, strayAreas } from './volume-records.ts';
 
-/** A restore whose put-aside data still exists, as far as that is known. */
+/** A restore whose old data still exists, as far as that is known. */
 interface KeptRestore extends Rollback {
   /** size of the data that is not in use, bytes; undefined if it is not known now */
   bytes?: number;
@@ -26,7 +26,7 @@ interface KeptRestore extends Rollback {
   missing?: string;
 }
 
-/** A directory in a volume that is named like put-aside data, but that Lifeboat has no record of and cannot verify. */
+/** A directory in a volume that is named like old data, but that Lifeboat has no record of and cannot verify. */
 interface StrayArea {
   source: string;
   /** its name at the top of the volume */
@@ -35,7 +35,7 @@ interface StrayArea {
   why: string;
 }
 
-/** The put-aside data of all sources. */
+/** The old data of all sources. */
 export interface KeptData {
   /** newest first */
   restores: KeptRestore[];
@@ -56,9 +56,9 @@ interface ListDeps {
 const LIMIT_MS = 10_000;
 
 /**
- * Lists the put-aside data of restores, with its size. Queries each server once, and none if there is no such restore.
+ * Lists the old data of restores, with its size. Queries each server once, and none if there is no such restore.
  * Of a server or volume that does not answer, returns the agent's own records. Reads a volume without a record only if
- * the last backup saw put-aside data there, or if there was no backup of it yet: then the spool may have been lost.
+ * the last backup saw old data there, or if there was no backup of it yet: then the spool may have been lost.
  * Changes nothing: the holder of the lock corrects records.
  */
 export async function listKept(
@@ -116,7 +116,7 @@ export async function listKept(
 }
 
 /**
- * Returns the sources of volumes that may hold put-aside data: volumes, and servers that may have been recovered in
+ * Returns the sources of volumes that may hold old data: volumes, and servers that may have been recovered in
  * place, because they have base backups.
  */
 async function volumesToRead({ state, plan }: ListDeps, records: readonly Rollback[]): Promise<string[]> {
@@ -148,16 +148,16 @@ export function keptLines({ restores, stray }: KeptData, now: Date): string[] {
     const what = inUse === 'restored' ? 'replaced data kept' : 'rolled back, restored data kept';
     const line = `${source} restored ${formatAgo(new Date(at), now)} (${id})`;
     if (missing !== undefined)
-      return `${line}: put-aside data not found, because ${missing}; \`lifeboat rollback ${id} --forget\` removes the record`;
+      return `${line}: old data not found, because ${missing}; \`lifeboat rollback ${id} --forget\` removes the record`;
     if (refused !== undefined)
-      return `${line}: put-aside data not recognised, because ${keptName(one)} has changed: ${refused}; \`lifeboat rollback ${id}\` says what to do`;
+      return `${line}: old data not recognised, because ${keptName(one)} has changed: ${refused}; \`lifeboat rollback ${id}\` says what to do`;
     if (forgotten)
       return `${line}: deletion interrupted${size} left; \`lifeboat rollback ${id} --forget\` completes it`;
     return `${line}: ${what}${size}`;
   });
   const strays = stray.map(
     ({ source, name, why }) =>
-      `${source}: ${name} in its volume may be put-aside data, but Lifeboat cannot verify it: ${why}. Inspect it as root, move what you need out of its directory \`tree\`, then delete it`,
+      `${source}: ${name} in its volume may be old data, but Lifeboat cannot verify it: ${why}. Inspect it as root, move what you need out of its directory \`tree\`, then delete it`,
   );
   return [...lines, ...strays];
 }

@@ -21,7 +21,7 @@ export function outOfTurn({ id, source }: Rollback): LifeboatError {
 }
 
 /**
- * Exchanges the names of each database and its put-aside database, in one transaction. @returns duration, milliseconds
+ * Exchanges the names of each database and its old database, in one transaction. @returns duration, milliseconds
  */
 export async function swapDatabases(
   tools: Tools,

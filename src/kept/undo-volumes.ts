@@ -92,7 +92,7 @@ export function warnLeft(log: Log, volume: string, left: readonly string[]): voi
 }
 
 /**
- * Like {@link undoVolumes}, for a run that ended or died: also removes the record of put-aside data of a restore that
+ * Like {@link undoVolumes}, for a run that ended or died: also removes the record of old data of a restore that
  * was taken back, and completes the one of an exchange that was complete. The caller must hold the lock.
  */
 export async function recoverVolumes(

@@ -21,7 +21,7 @@ export function withoutSaving<D extends { state: Records }>(deps: D): D {
 }
 
 /**
- * Makes records for the put-aside data in all volumes and data directories that no record names, because the spool was
+ * Makes records for the old data in all volumes and data directories that no record names, because the spool was
  * lost. The caller must hold the lock. A volume that cannot be read is logged and left out.
  */
 export async function recordUnrecorded(
@@ -37,7 +37,7 @@ export async function recordUnrecorded(
       found.push(...recordsOf(recordPlace(planned), areas, [...all, ...found]));
     } catch (error) {
       run.signal.throwIfAborted();
-      log.warn('the put-aside data in a volume could not be listed', { source: planned.name, ...errorInfo(error) });
+      log.warn('the old data in a volume could not be listed', { source: planned.name, ...errorInfo(error) });
     }
   }
   if (found.length === 0) return;

@@ -119,7 +119,7 @@ export async function withdrawKeptVolume(state: State, id: string): Promise<void
 }
 
 /**
- * Completes the record of the put-aside data of a restore or rollback whose exchange is complete, from its journal:
+ * Completes the record of the old data of a restore or rollback whose exchange is complete, from its journal:
  * services may change the owners of that data as soon as they start. The caller must hold the lock.
  *
  * @param entries its journal

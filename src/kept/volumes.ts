@@ -19,13 +19,13 @@ interface VolumeExchange extends Partial<Pick<Exchanged, 'kept' | 'swapMs'>> {
   warnings: string[];
 }
 
-/** The restore whose put-aside data is meant, and the record of that data. */
+/** The restore whose old data is meant, and the record of that data. */
 type KeptInVolume = Pick<Rollback, 'id' | 'volume'>;
 
-/** Returns the record of put-aside data. @throws NOTHING_TO_ROLL_BACK if it is incomplete */
+/** Returns the record of old data. @throws NOTHING_TO_ROLL_BACK if it is incomplete */
 function recordOf({ id, volume }: KeptInVolume): KnownArea {
   if (volume && isKnown(volume)) return volume;
-  throw new LifeboatError('NOTHING_TO_ROLL_BACK', `the record of the put-aside data of restore ${id} is incomplete`, {
+  throw new LifeboatError('NOTHING_TO_ROLL_BACK', `the record of the old data of restore ${id} is incomplete`, {
     hint: 'Lifeboat completes the record when it can write to the spool and to the volume. Check the free space of both, and run the command again.',
   });
 }
@@ -41,7 +41,7 @@ interface RollBackVolumeOptions {
 }
 
 /**
- * Brings back the put-aside data of a restore, and puts the present data aside. A rollback that is cut off is reversed.
+ * Brings back the old data of a restore, and puts the present data aside. A rollback that is cut off is reversed.
  *
  * @throws NOTHING_TO_ROLL_BACK, TREE_TARGET_REFUSED, TREE_STALLED, TREE_HALF_RESTORED, the errors of a helper
  */
@@ -70,7 +70,7 @@ interface SwapVolumeOptions {
   built: Pick<SwapJob, 'areas' | 'whole' | 'empty' | 'snapshot'>;
   now: Date;
   progress: ProgressSink;
-  /** saves the record of put-aside data; called without it if there is none. Absent: nothing is put aside */
+  /** saves the record of old data; called without it if there is none. Absent: nothing is put aside */
   keep: ((volume?: KnownArea | PendingArea) => Promise<unknown>) | undefined;
 }
 
@@ -84,13 +84,13 @@ export async function swapVolume(options: SwapVolumeOptions): Promise<VolumeExch
   await keep?.({ area: id, root: built.areas.root });
   const job = { kind: 'swap' as const, root: place.root, id, at: now.toISOString(), journal, ...built };
   const exchange = () => deps.treeStore.volume(job, { reach: place.reach, runId: id, journal, signal, progress });
-  // The record is complete before services start, which may change the owner of the put-aside data.
+  // The record is complete before services start, which may change the owner of the old data.
   const save = async (volume?: KnownArea) => keep?.(volume);
   return orTakenBack(deps, place, run, { exchange, save, withdraw: () => save() });
 }
 
 /**
- * Checks that the put-aside data of a restore can be brought back, before services are stopped for it.
+ * Checks that the old data of a restore can be brought back, before services are stopped for it.
  *
  * @throws NOTHING_TO_ROLL_BACK, TREE_TARGET_REFUSED, the errors of a helper
  */
@@ -151,7 +151,7 @@ export async function orTakenBack(
   try {
     await save(done.kept);
   } catch (unsaved) {
-    deps.log.warn('the record of put-aside data could not be saved', { ...errorInfo(unsaved) });
+    deps.log.warn('the record of old data could not be saved', { ...errorInfo(unsaved) });
     return { ...done, warnings: [unsavedWarning(unsaved)] };
   }
   noteDone(deps, journal, { type: 'volume-done', id, now: 'new' });
@@ -171,7 +171,7 @@ function halfRestored(place: VolumePlace, cause?: unknown): LifeboatError {
 
 /** Returns the warning about a record that could not be saved after a swap. Recovery or the next command saves it. */
 export function unsavedWarning(error: unknown): string {
-  return `the record of the put-aside data could not be saved: ${toLifeboatError(error).message}. Lifeboat tries again every minute`;
+  return `the record of the old data could not be saved: ${toLifeboatError(error).message}. Lifeboat tries again every minute`;
 }
 
 /** True for the error of {@link orTakenBack} about a volume that nothing may use now. */
@@ -195,7 +195,7 @@ export async function checkWhole(journals: string, own: string, place: VolumePla
 }
 
 /**
- * Deletes the put-aside data of a restore. `begin` is called once the data is recognised, to record that its deletion
+ * Deletes the old data of a restore. `begin` is called once the data is recognised, to record that its deletion
  * begins: nothing can be brought back from then on.
  */
 export async function forgetVolume(
@@ -212,7 +212,7 @@ export async function forgetVolume(
   await treeStore.volume({ kind: 'forget', root, known: forgotten }, context);
 }
 
-/** Reads the areas of put-aside data in a volume. `known`: the recorded ones. */
+/** Reads the areas of old data in a volume. `known`: the recorded ones. */
 export async function keptIn(
   treeStore: TreeStore,
   { root, reach }: VolumePlace,

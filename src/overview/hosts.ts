@@ -1,9 +1,10 @@
 import { type ErrorInfo, errorInfo } from '../base/errors.ts';
 import { isFuture } from '../plan/values/clock.ts';
+import { previousRun } from '../plan/values/schedule.ts';
 import type { RunStatus } from '../report/events.ts';
 import type { LastGoodReport } from '../report/last-good.ts';
 import { lastGoodOf, lastGoodReport } from '../run/history.ts';
-import { isRegular, type Manifest } from '../store/objects/manifest.ts';
+import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 import { groupDamaged } from '../store/repository/damaged-groups.ts';
 import type { Repository, SnapshotList } from '../store/repository/repository.ts';
 import { unsigned } from '../store/repository/signing.ts';
@@ -21,10 +22,21 @@ interface HostSource {
     | null;
   /** ISO time of its newest snapshot, good or not */
   newest: string;
+  /** its schedule, as its newest scheduled snapshot names it; null if none does */
+  schedule: string | null;
   /** the usual time between its last snapshots, milliseconds; null with fewer than three snapshots */
   usualMs: number | null;
-  /** `late`: no snapshot for much longer than usual; `ahead`: its newest snapshot is dated in the future */
+  /**
+   * `late`: it missed its last two scheduled times. Without a known schedule: it has no snapshot for much longer than
+   * usual. `ahead`: its newest snapshot is dated in the future
+   */
   attention: 'late' | 'ahead' | null;
+}
+
+/** How often a source is backed up. */
+interface Rhythm {
+  schedule: ManifestSource['schedule'];
+  usualMs: number | null;
 }
 
 /** A project in a repository. One agent writes it, often that of one host. */
@@ -32,7 +44,7 @@ export interface HostState {
   project: string;
   /** ISO time of its newest snapshot; null if it has none that can be read, apart from safety snapshots and imports */
   newest: string | null;
-  /** a source has no snapshot for much longer than usual: its agent may be gone */
+  /** a source has missed snapshots: its agent may be gone */
   late: boolean;
   /** sorted by name */
   sources: HostSource[];
@@ -102,12 +114,26 @@ function sourceOf(manifests: readonly Manifest[], name: string, now: Date): Host
   const [newest] = own as [Manifest, ...Manifest[]];
   const good = lastGoodOf(own, name);
   const usualMs = usualGap(own);
+  const schedule = scheduleOf(own, name);
+  const at = Date.parse(newest.end);
   return {
     name,
     status: newest.sources[name]?.status ?? 'failed',
     lastGood: good ? { ...lastGoodReport(good), bytes: good.entry.bytes } : null,
-    ...{ newest: newest.end, usualMs, attention: attentionOf(Date.parse(newest.end), usualMs, now.getTime()) },
+    ...{ newest: newest.end, schedule: schedule?.cron ?? null, usualMs },
+    attention: isFuture(at, now.getTime()) ? 'ahead' : isLate(at, { schedule, usualMs }, now) ? 'late' : null,
   };
+}
+
+/**
+ * Returns the schedule of a source. Snapshots by hand do not prove that something follows it.
+ *
+ * @param manifests newest first
+ */
+function scheduleOf(manifests: readonly Manifest[], name: string): ManifestSource['schedule'] {
+  const isScheduled = ({ trigger }: Manifest) => trigger === 'schedule' || trigger === 'catch-up';
+  return manifests.find((one) => isScheduled(one) && one.sources[name]?.schedule !== undefined)?.sources[name]
+    ?.schedule;
 }
 
 /**
@@ -130,10 +156,24 @@ function lowGap(manifests: readonly Manifest[]): number {
   return gaps.sort((a, b) => a - b)[Math.floor((gaps.length - 1) / 4)] as number;
 }
 
-function attentionOf(newest: number, usualMs: number | null, now: number): HostSource['attention'] {
-  if (isFuture(newest, now)) return 'ahead';
+/** Returns whether a source has missed snapshots since its newest one. `newest`: milliseconds since 1970 */
+function isLate(newest: number, { schedule, usualMs }: Rhythm, now: Date): boolean {
+  const due = schedule && lastButOne(schedule, now);
+  if (due !== undefined) return newest < due && now.getTime() - newest > LEAST_LIMIT_MS;
   const limit = usualMs === null ? UNKNOWN_LIMIT_MS : Math.max(LEAST_LIMIT_MS, 2 * usualMs);
-  return now - newest > limit ? 'late' : null;
+  return now.getTime() - newest > limit;
+}
+
+/**
+ * Returns the last but one time at which a schedule ran, milliseconds since 1970. Another version of Lifeboat may have
+ * stored a schedule that this one cannot read: then undefined.
+ */
+function lastButOne({ cron, zone }: NonNullable<ManifestSource['schedule']>, now: Date): number | undefined {
+  try {
+    return previousRun(cron, zone, new Date(previousRun(cron, zone, now).getTime() - 1)).getTime();
+  } catch {
+    return undefined;
+  }
 }
 
 /** Returns whether a person has to look at a project. */

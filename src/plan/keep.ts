@@ -1,5 +1,5 @@
 import { LifeboatError } from '../base/errors.ts';
-import { type KeepEntry, sometimesMissing } from './keep-databases.ts';
+import { type KeepEntry, leadingHere, sometimesMissing } from './keep-databases.ts';
 import type { KeepPolicy } from './model.ts';
 import { formatKeep } from './retention.ts';
 import { dayOldSequence, isFuture } from './values/clock.ts';
@@ -112,7 +112,10 @@ export function decideKept(
     const regular = good.filter(({ safety }) => !safety);
     if (rule.policy) {
       keepByPolicy(regular, rule.policy, policing, keep);
-      if (rule.startsWindow) keepStart(regular.filter(isWhole(source)), rule.policy, policing, keep);
+      const starts = rule.startsWindow ? regular.filter(isWhole(source)) : [];
+      keepStart(starts, rule.policy, policing, keep);
+      // After a recovery to an earlier point, the newest one may not lead to the present data.
+      keepStart(leadingHere(starts, source), rule.policy, policing, keep);
       // Days with partial snapshots do not displace days with whole ones.
       keepByPolicy(regular.filter(isWhole(source)), rule.policy, policing, keep);
     }

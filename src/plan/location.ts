@@ -8,7 +8,7 @@ import { type PlaceLimits, takeLimits } from './values/place-limits.ts';
 export interface CopyLocation {
   /** an absolute path without a trailing slash, or `s3://…` with its options */
   readonly location: string;
-  /** the location without its options */
+  /** the location without its options, or with one if the destination would have the same name */
   readonly name: string;
   /** absent: the retention of the destination */
   readonly keep?: KeepPolicy;
@@ -92,6 +92,19 @@ function parseCopy(text: string): Parsed<CopyLocation> {
   return {
     value: { location: location.value, name, ...(keep ? { keep: keep.value } : {}), ...(limits ? { limits } : {}) },
   };
+}
+
+/**
+ * Returns the copies, each with a name that the destination does not have. Reports, messages and what Lifeboat
+ * remembers tell places apart by their names, and two servers may have a bucket of the same name.
+ */
+export function withOwnNames(copies: readonly CopyLocation[], destination: string): readonly CopyLocation[] {
+  return copies.map((copy) => {
+    if (copy.name !== nameOf(destination)) return copy;
+    const query = new URLSearchParams(copy.location.replace(/^[^?]*/s, ''));
+    const option = ['endpoint', 'region', 'profile'].find((one) => query.has(one));
+    return { ...copy, name: `${copy.name}${option ? `?${option}=${query.get(option)}` : ' (AWS)'}` };
+  });
 }
 
 /** Returns the name of a location for messages: the location without its options. */

@@ -157,3 +157,8 @@ function readOptions(query: string, into: Given): Parsed<never> | undefined {
   }
   return undefined;
 }
+
+/** Returns a text that is the same for each way to reach a place, and different for each place. */
+export function s3Place({ endpoint, bucket, prefix }: Pick<S3Location, 'endpoint' | 'bucket' | 'prefix'>): string {
+  return JSON.stringify([endpoint ?? null, bucket, prefix]);
+}

@@ -1,6 +1,6 @@
 import { LifeboatError } from '../base/errors.ts';
 import type { LogFormat, LogLevel } from '../base/log.ts';
-import { type CopyLocation, lackingCustomerKey, misplaced } from './location.ts';
+import { type CopyLocation, lackingCustomerKey, misplaced, withOwnNames } from './location.ts';
 import { type MessageSettings, messageMistakes, toMessageSettings } from './messages/message-settings.ts';
 import type { KeepPolicy } from './model.ts';
 import type { SourceCredentials } from './pg-credentials.ts';
@@ -182,7 +182,7 @@ function toSettings(values: Values<typeof SETTINGS>): Settings {
     maxUnused: values.LIFEBOAT_MAX_UNUSED,
     destination: values.LIFEBOAT_DESTINATION.location,
     destinationLimits: values.LIFEBOAT_DESTINATION.limits,
-    copies: values.LIFEBOAT_COPY ?? [],
+    copies: withOwnNames(values.LIFEBOAT_COPY ?? [], values.LIFEBOAT_DESTINATION.location),
     awsKey: awsKeyOf(values),
     awsRegion: values.AWS_REGION,
     customerKey: values.LIFEBOAT_S3_CUSTOMER_KEY,

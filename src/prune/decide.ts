@@ -6,6 +6,7 @@ import { parseKeep } from '../plan/retention.ts';
 import type { SourceStatus } from '../run/source-status.ts';
 import { isRegular, type Manifest, type ManifestSource } from '../store/objects/manifest.ts';
 import type { Pin } from '../store/repository/pins.ts';
+import { parseLsn } from '../store/wal/names.ts';
 
 /** Turns manifests, plan and state into the input of the retention rules. No I/O. */
 
@@ -79,16 +80,22 @@ export function keepSnapshot(manifest: Manifest, pin: Pin | undefined): KeepSnap
     safety: !isRegular(manifest),
     ...(pin ? { pinned: pin.reason } : {}),
     sources: Object.fromEntries(
-      Object.entries(sources).map(([name, { status, fell, databases }]) => [
+      Object.entries(sources).map(([name, { status, fell, databases, base }]) => [
         name,
         {
           status,
+          ...(base ? { base: keepBase(base) } : {}),
           ...(fell ? { fellSince: fell.since } : {}),
           ...(databases ? { databases: byStatus(databases) } : {}),
         },
       ]),
     ),
   };
+}
+
+function keepBase({ systemId, era, timeline, startLsn, stopLsn }: NonNullable<ManifestSource['base']>) {
+  const place = { systemId, timeline, start: parseLsn(startLsn), stop: parseLsn(stopLsn) };
+  return era === undefined ? place : { ...place, era };
 }
 
 function byStatus(databases: NonNullable<ManifestSource['databases']>): NonNullable<KeepEntry['databases']> {

@@ -5,6 +5,7 @@ import type { Manifest } from '../store/objects/manifest.ts';
 import { namedKeys, type UnreadList } from '../store/repository/pack-lists.ts';
 import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { listContent, readUnreferenced } from '../store/repository/unreferenced.ts';
+import type { Remembering } from '../store/wal/remembered.ts';
 import { listUnneededWal } from './wal.ts';
 
 /** An object is deleted once it has been unreferenced for this time, milliseconds. */
@@ -24,9 +25,18 @@ export interface Garbage {
   doubted: number;
 }
 
+/** Where objects are looked for. */
+interface Finding {
+  repository: Repository;
+  now(): Date;
+  /** see {@link listUnneededWal} */
+  remembered?: Remembering;
+  signal: AbortSignal;
+}
+
 /** Finds the objects of the repository that no remaining snapshot names. */
 export async function findGarbage(
-  { repository, now, signal }: { repository: Repository; now(): Date; signal: AbortSignal },
+  { repository, now, remembered, signal }: Finding,
   { announced, unreadable }: { announced: ReadonlySet<string>; unreadable: readonly string[] },
   snapshots: readonly Snapshot[],
   toRemove: ReadonlySet<Snapshot>,
@@ -41,7 +51,7 @@ export async function findGarbage(
   const mayBeNamed = (key: string) => unreadable.length > 0 || (unread.length > 0 && isPackKey(key));
   const garbage: Garbage = { due: [], waiting: new Map(), unreadable, unread, doubted: 0 };
   const manifests = remaining.map(({ manifest }) => manifest);
-  for await (const { key, size = 0 } of listAll(repository, manifests, unreadable)) {
+  for await (const { key, size = 0 } of listAll({ repository, remembered }, manifests, unreadable)) {
     if (named.has(key) || announced.has(key)) continue;
     const since = namedByRemoved.has(key) ? at : Math.min(known.get(key) ?? at, at);
     if (mayBeNamed(key)) {
@@ -56,12 +66,12 @@ export async function findGarbage(
 
 /** Lists all content, and the WAL that no base backup needs. A damaged manifest could be that of a base backup. */
 async function* listAll(
-  repository: Repository,
+  { repository, remembered }: Pick<Finding, 'repository'> & { remembered: Remembering | undefined },
   manifests: readonly Manifest[],
   unreadable: readonly string[],
 ): AsyncGenerator<ObjectInfo> {
   yield* listContent(repository.destination, repository.project);
-  if (unreadable.length === 0) yield* listUnneededWal(repository, manifests);
+  if (unreadable.length === 0) yield* listUnneededWal(repository, manifests, remembered);
 }
 
 /** Returns the keys that unfinished runs have announced, and failed runs that were not cleaned up yet. */

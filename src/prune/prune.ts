@@ -19,6 +19,7 @@ import { type Pin, readPins } from '../store/repository/pins.ts';
 import type { Repository, Snapshot, SnapshotList } from '../store/repository/repository.ts';
 import { tombstoneIds } from '../store/repository/tombstones.ts';
 import { isRecorded, type Unreferenced, writeUnreferenced } from '../store/repository/unreferenced.ts';
+import type { Remembering } from '../store/wal/remembered.ts';
 import type { ClockWatch } from './clock-jump.ts';
 import { keepRules, keepSnapshot } from './decide.ts';
 import { foreseeRenewal } from './foresee-renewal.ts';
@@ -41,6 +42,8 @@ export interface PruneDeps {
    * run
    */
   fence: Lease['fence'];
+  /** what the agent remembers of the WAL that it has stored; absent: nothing */
+  remembered?: Remembering;
   /** records what the place holds; absent: nobody asks. Never rejects */
   saveSize?(place: string, sizes: StoredSizes): Promise<void>;
   /** returns an error if the clock was set since the run or command began: nothing is removed then */

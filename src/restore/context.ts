@@ -175,7 +175,7 @@ export interface PreparedRestore {
   close(): Promise<void>;
 }
 
-/** The record of put-aside data, from which a rollback brings the data back. */
+/** The record of old data, from which a rollback brings the data back. */
 export type KeptRecord = Pick<Rollback, 'databases' | 'volume' | 'dataDirectory'>;
 
 /** The report of a restore, with the databases that stay as they are. */

@@ -56,7 +56,7 @@ function judge(report: RestoreReport, failure: unknown): void {
   } else if (report.failed || report.skipped) {
     Object.assign(report, { status: 'partial', error: errorInfo(incomplete(report)) });
   } else if (unwell.length > 0) {
-    const back = report.verb === 'restore' ? 'brings the former data back' : 'undoes it';
+    const back = report.verb === 'restore' ? 'brings the old data back' : 'undoes it';
     const why = new LifeboatError(
       'RESTORE_UNHEALTHY',
       `the data is restored, but these checks failed: ${unwell.join(', ')}`,
@@ -112,8 +112,8 @@ export function whileInPlace(
   if (restored.length === 0 || isHalfRestored(error)) return error;
   const own = toLifeboatError(error);
   const isRestore = verb === 'restore';
-  const back = isRestore ? 'brings the former data back' : 'undoes it';
-  const data = isRestore ? 'restored data' : 'data that was put aside';
+  const back = isRestore ? 'brings the old data back' : 'undoes it';
+  const data = isRestore ? 'restored data' : 'old data';
   const unchanged = [...failed.map(({ target }) => target), ...rest];
   const names = restored.map(({ target }) => target).join(', ');
   const where =

@@ -73,7 +73,7 @@ export function serviceLines(
 export function liveNotes({ live }: Pick<RestoreRequest, 'live'>, { using }: Services): string[] {
   if (!live || using.length === 0) return [];
   return [
-    'the services run until the swap: data that they write until then, and that the restore replaces, is only in the put-aside data',
+    'the services run until the swap: data that they write until then, and that the restore replaces, is only in the old data',
   ];
 }
 

@@ -192,7 +192,7 @@ async function servicesToStop(
 function journalWarnings({ unwritten }: RestoreContext['journal'], { id, canRollBack }: RestoreReport): string[] {
   if (unwritten === undefined) return [];
   const { message } = toLifeboatError(unwritten);
-  const back = canRollBack ? `; \`lifeboat rollback ${id}\` can bring the former data back` : '';
+  const back = canRollBack ? `; \`lifeboat rollback ${id}\` can bring the old data back` : '';
   return [`the journal of this restore could not be completed: ${message}. The restored data is in place${back}`];
 }
 

@@ -34,9 +34,9 @@ export interface KeptData {
   check(chosen: Rollback): Promise<void>;
   /** Reads who is connected to the databases. Absent for a volume. */
   clients?(chosen: Rollback): Promise<Clients>;
-  /** Swaps the put-aside data and the data in use, and saves the record. */
+  /** Swaps the old data and the data in use, and saves the record. */
   swap(chosen: Rollback): Promise<SwappedBack>;
-  /** Drops the put-aside data. */
+  /** Drops the old data. */
   drop(chosen: Rollback): Promise<void>;
 }
 
@@ -51,7 +51,7 @@ interface SwappedBack {
   warnings: string[];
 }
 
-/** The dependencies of work with put-aside data. */
+/** The dependencies of work with old data. */
 interface KeptRun {
   deps: RestoreDeps;
   request: Consent;
@@ -124,7 +124,7 @@ function sourceUnknown(error: unknown): LifeboatError {
   throw error;
 }
 
-/** Opens the server of a source, and calls `work` with the put-aside databases there. */
+/** Opens the server of a source, and calls `work` with the old databases there. */
 export async function withServer<T>(
   { deps, request, journal, id }: KeptRun,
   { source }: Pick<Rollback, 'source'>,
@@ -179,7 +179,7 @@ export async function withServer<T>(
   }
 }
 
-/** Opens the volume of a source, and calls `work` with the put-aside data there. */
+/** Opens the volume of a source, and calls `work` with the old data there. */
 export async function withVolume<T>(
   { deps, request, journal, id }: KeptRun,
   record: Pick<Rollback, 'source' | 'dataDirectory'>,
@@ -217,7 +217,7 @@ export async function withVolume<T>(
       const begin = async (volume: KnownArea) =>
         state.saveRollbacks((await state.rollbacks()).map((one) => (one.id === chosen.id ? { ...one, volume } : one)));
       await forgetVolume(treeStore, place, chosen, { ...run, begin });
-      request.say(`  deleted the put-aside data in ${name}`);
+      request.say(`  deleted the old data in ${name}`);
     },
   });
 }

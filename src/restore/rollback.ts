@@ -47,7 +47,7 @@ export async function rollback(deps: RestoreDeps, request: RollbackRequest): Pro
     skips: true,
     work: (run) => rollBackOne(deps, request, run),
     withoutSource(chosen, why) {
-      const hint = `${why.hint ?? ''} \`lifeboat rollback ${chosen.id} --forget\` removes the record of the put-aside data.`;
+      const hint = `${why.hint ?? ''} \`lifeboat rollback ${chosen.id} --forget\` removes the record of the old data.`;
       throw new LifeboatError('SOURCE_UNKNOWN', why.message, { hint: hint.trim() });
     },
   });
@@ -100,7 +100,7 @@ export function namesReplaced({ source, databases, inUse }: Rollback): RollbackR
 }
 
 /**
- * Drops put-aside data: the replaced data after a restore, the restored data after a rollback.
+ * Drops old data: the replaced data after a restore, the restored data after a rollback.
  *
  * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED
  */
@@ -146,7 +146,7 @@ export async function forget(deps: RestoreDeps, request: RollbackRequest): Promi
 
 /**
  * Finds the rollback that the request means, and calls `work` with it. Removes records of rollbacks whose data is gone.
- * Makes records for put-aside data in volumes if none matches the request, because the spool may have been lost.
+ * Makes records for old data in volumes if none matches the request, because the spool may have been lost.
  */
 async function withRollback<T>(given: RestoreDeps, request: RollbackRequest, how: Work<T>): Promise<T> {
   const deps = request.dryRun ? withoutSaving(given) : given;

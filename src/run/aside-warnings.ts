@@ -10,7 +10,7 @@ export async function openRuns(journals: string): Promise<ReadonlySet<string>> {
 }
 
 /**
- * Returns the names of put-aside data without a record that the last backup of each volume saw, by source. Returns
+ * Returns the names of old data without a record that the last backup of each volume saw, by source. Returns
  * nothing if the records are lost: the names are compared with them.
  */
 export async function seenStrays(state: Pick<State, 'directory' | 'hasRollbacks'>): Promise<Record<string, string[]>> {
@@ -28,7 +28,7 @@ interface SeenVolume {
 }
 
 /**
- * Returns the warnings of a backup about put-aside data in a volume, which the backup leaves out. Saves which names no
+ * Returns the warnings of a backup about old data in a volume, which the backup leaves out. Saves which names no
  * record has, for `lifeboat status`.
  *
  * @param names of areas at the top of the volume

@@ -86,7 +86,7 @@ export type JournalEntry =
    * replaced data; `list`, `size`: SHA-256 of the list of moves in it, and its size in bytes; `root`: of the volume
    */
   | { type: 'volume-swap'; id: string; area: Identity; list: string; size: number; root: Identity }
-  /** the volume is entirely old or new from here on; the cleanup and the record of put-aside data may be incomplete */
+  /** the volume is entirely old or new from here on; the cleanup and the record of old data may be incomplete */
   | ({ type: 'volume-ended'; id: string } & Ended)
   /** the record is saved too; `now`: the data that is in place, if that is known */
   | { type: 'volume-done'; id: string; now?: 'old' | 'new' }

@@ -1,4 +1,3 @@
-import { access, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { ErrorInfo } from '../base/errors.ts';
 import type { Accepted } from '../plan/accepted.ts';
@@ -10,6 +9,7 @@ import type { KnownArea, PendingArea } from '../store/exchange/known-area.ts';
 import type { LeaseSighting, LeaseSightings } from '../store/repository/lease-seen.ts';
 import type { KnownRepository } from '../store/repository/repository-info.ts';
 import type { SeenChain } from '../store/repository/seen-chain.ts';
+import { openSourceCaches, type SourceCaches } from './document-caches.ts';
 import { type LastResult, resultsOf } from './source-status.ts';
 import { forget, openHome, readJson, writeJson } from './state-files.ts';
 
@@ -65,7 +65,7 @@ export interface CopyState {
 }
 
 /** The agent's memory between runs, as small JSON files in its state directory. Losing it loses no backup. */
-export interface State extends LeaseSightings {
+export interface State extends LeaseSightings, SourceCaches {
   readonly directory: string;
   /** the id of this memory, created by the first call */
   home(): Promise<string>;
@@ -116,13 +116,6 @@ export interface State extends LeaseSightings {
   /** the object after which the next partial `check` continues */
   checkedTo(): Promise<string | undefined>;
   saveCheckedTo(key: string | undefined): Promise<void>;
-  /** The cached index of a source, if the cache is of the index object with that hash. */
-  cachedIndex(source: string, sha256: string): Promise<string | undefined>;
-  /** Moves the plain index at `file` (on the same file system) into the cache of a source. */
-  cacheIndex(source: string, sha256: string, file: string): Promise<void>;
-  /** The cached facts of a source, if they are those of the object with that hash. */
-  cachedFacts(source: string, sha256: string): Promise<unknown>;
-  cacheFacts(source: string, sha256: string, facts: unknown): Promise<void>;
 }
 
 /** Files that refer to one repository: to its chain and its objects. */
@@ -183,7 +176,7 @@ export function openState(directory: string, project?: string): State {
     checkedTo: () => readJson<{ key?: string }>(file('checked.json')).then((value) => value?.key),
     saveCheckedTo: (key) => writeJson(file('checked.json'), { key }),
     ...openChains(file),
-    ...openCaches(directory),
+    ...openSourceCaches(directory),
   };
 }
 
@@ -224,39 +217,5 @@ function openChains(file: (name: string) => string): Chains {
     saveAbandoned: save(ABANDONED),
     taken: async (project) => (await sequences(TAKEN))[project] ?? 0,
     saveTaken: save(TAKEN),
-  };
-}
-
-type Caches = Pick<State, 'cachedIndex' | 'cacheIndex' | 'cachedFacts' | 'cacheFacts'>;
-
-/** The caches of objects of the repository, which save downloads. */
-function openCaches(directory: string): Caches {
-  // A source's name never contains `@`. Because the name has the hash, a cache is correct or is not found.
-  const indexFile = (source: string, sha256: string) => path.join(directory, 'index', `${source}@${sha256}.ndjson`);
-  const factsFile = (source: string) => path.join(directory, 'facts', `${source}.json`);
-  return {
-    async cachedFacts(source, sha256) {
-      const cached = await readJson<{ sha256: string; facts: unknown }>(factsFile(source));
-      return cached?.sha256 === sha256 ? cached.facts : undefined;
-    },
-    cacheFacts: (source, sha256, facts) => writeJson(factsFile(source), { sha256, facts }),
-    async cachedIndex(source, sha256) {
-      const cached = indexFile(source, sha256);
-      return access(cached).then(
-        () => cached,
-        () => undefined,
-      );
-    },
-    async cacheIndex(source, sha256, from) {
-      const target = indexFile(source, sha256);
-      const others = (await readdir(path.dirname(target)).catch(() => [])).filter((name) =>
-        name.startsWith(`${source}@`),
-      );
-      await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
-      await rename(from, target);
-      for (const name of others) {
-        if (name !== path.basename(target)) await rm(path.join(path.dirname(target), name), { force: true });
-      }
-    },
   };
 }

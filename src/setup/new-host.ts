@@ -1,3 +1,4 @@
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ownLabels } from '../plan/labels.ts';
 import type { ContainerFacts } from '../plan/model.ts';
@@ -38,6 +39,28 @@ export async function dataCommands(directory: string, { project, snapshot, from 
     `docker compose exec ${shellWord(agent)} lifeboat restore ${shellWord(snapshot)} --all${place}`,
     'docker compose up --detach',
   ];
+}
+
+/** The script with the commands that bring the data back. */
+export const DATA_SCRIPT = 'restore-data.sh';
+
+/**
+ * Writes the commands into a script in the project directory, unless a file of that name is there. The commands name no
+ * secret.
+ *
+ * @param directory the project directory
+ * @returns whether the script in the directory has these commands
+ */
+export async function writeDataScript(directory: string, commands: readonly string[]): Promise<boolean> {
+  const file = path.join(directory, DATA_SCRIPT);
+  const text = ['#!/bin/sh', 'set -e', 'cd "$(dirname "$0")"', ...commands, ''].join('\n');
+  try {
+    await writeFile(file, text, { flag: 'wx', mode: 0o755 });
+    return true;
+  } catch {
+    // It may come from the backup, which has it if the project moved before.
+    return (await readFile(file, 'utf8').catch(() => undefined)) === text;
+  }
 }
 
 async function readServices(directory: string): Promise<{ agent?: string; databases: string[] }> {

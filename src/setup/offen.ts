@@ -154,9 +154,7 @@ function translateSettings(translation: Translation, env: Readonly<Record<string
   if (env.AGE_PASSPHRASE)
     notes.push('age cannot take a passphrase unattended: use LIFEBOAT_AGE_RECIPIENTS, or LIFEBOAT_GPG_PASSPHRASE.');
   if (env.NOTIFICATION_URLS) {
-    notes.push(
-      'NOTIFICATION_URLS becomes LIFEBOAT_SLACK_WEBHOOK_URL, LIFEBOAT_WEBHOOK_URL or LIFEBOAT_HEALTHCHECKS_URL.',
-    );
+    notes.push(...channelNotes(env.NOTIFICATION_URLS));
     settings.LIFEBOAT_NOTIFY = env.NOTIFICATION_LEVEL === 'info' ? 'always' : 'failure';
   }
   if (env.BACKUP_EXCLUDE_REGEXP) notes.push('BACKUP_EXCLUDE_REGEXP becomes globs in lifeboat.volumes.exclude.');
@@ -164,4 +162,25 @@ function translateSettings(translation: Translation, env: Readonly<Record<string
   for (const name of elsewhere.filter((one) => env[one])) {
     notes.push(`${name} has no counterpart: Lifeboat writes to directories and S3 buckets.`);
   }
+}
+
+/** The settings that replace a notification URL, by the scheme of the URL. */
+const CHANNELS: ReadonlyMap<string, string> = new Map([
+  ['slack', 'LIFEBOAT_SLACK_WEBHOOK_URL'],
+  ['discord', 'LIFEBOAT_DISCORD_WEBHOOK_URL'],
+  ['smtp', 'LIFEBOAT_SMTP_URL and LIFEBOAT_EMAIL_TO'],
+  ['ntfy', 'LIFEBOAT_NTFY_URL'],
+  ['telegram', 'LIFEBOAT_TELEGRAM_TOKEN and LIFEBOAT_TELEGRAM_CHAT'],
+  ['pagerduty', 'LIFEBOAT_PAGERDUTY_ROUTING_KEY'],
+  ['generic', 'LIFEBOAT_WEBHOOK_URL'],
+]);
+
+/** Returns one note for each service that NOTIFICATION_URLS names. The URLs hold secrets, so no note repeats them. */
+function channelNotes(urls: string): string[] {
+  const schemes = [...urls.matchAll(/(?:^|,)\s*([a-z]+)(?:\+https?)?:\/\//g)].map(([, scheme = '']) => scheme);
+  return [...new Set(schemes)].map((scheme) => {
+    const setting = CHANNELS.get(scheme);
+    if (setting !== undefined) return `NOTIFICATION_URLS: ${scheme}:// becomes ${setting}.`;
+    return `NOTIFICATION_URLS: ${scheme}:// has no counterpart. healthchecks.io (LIFEBOAT_HEALTHCHECKS_URL) passes its alarms on to many services.`;
+  });
 }

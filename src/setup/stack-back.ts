@@ -119,7 +119,8 @@ function translateSettings(translation: Translation, env: Readonly<Record<string
       'restic encrypts every repository. For Lifeboat, set LIFEBOAT_AGE_RECIPIENTS or LIFEBOAT_GPG_PASSPHRASE.',
     );
   }
-  if (env.DISCORD_WEBHOOK || env.EMAIL_HOST) {
-    notes.push('Reports go to LIFEBOAT_HEALTHCHECKS_URL, LIFEBOAT_SLACK_WEBHOOK_URL or LIFEBOAT_WEBHOOK_URL.');
+  if (env.DISCORD_WEBHOOK) notes.push('DISCORD_WEBHOOK becomes LIFEBOAT_DISCORD_WEBHOOK_URL.');
+  if (env.EMAIL_HOST) {
+    notes.push('EMAIL_HOST and its login become LIFEBOAT_SMTP_URL, and EMAIL_SEND_TO becomes LIFEBOAT_EMAIL_TO.');
   }
 }

@@ -39,7 +39,7 @@ export interface CapturedTree {
   tar?: TarTree;
   /** of a base backup: the place of its data in the write-ahead log; known once the tree is stored */
   base?: BaseFacts;
-  /** of a base backup: names in the data directory that restores use for put-aside data, see `parseAreaName` */
+  /** of a base backup: names in the data directory that restores use for old data, see `parseAreaName` */
   areas?: string[];
   reach: Reach;
   /** globs over paths relative to the root; an empty list includes everything */

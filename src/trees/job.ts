@@ -167,7 +167,7 @@ export async function runTreeJob(
   return sqlite ? { ...stored, areas: areasIn(job.root) } : stored;
 }
 
-/** Returns the names at the top of a tree that restores use for put-aside data. */
+/** Returns the names at the top of a tree that restores use for old data. */
 function areasIn(path: string): string[] {
   const root = Directory.open(path);
   try {

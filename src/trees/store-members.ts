@@ -1,9 +1,7 @@
 import { ContentStore, SMALL_FILE } from '../store/content/content-store.ts';
-import { IndexWriter } from '../store/content/index-writer.ts';
 import type { Content, PartLines } from '../store/content/known.ts';
-import { LineLog } from '../store/content/line-log.ts';
-import { PreviousIndex } from '../store/content/previous-index.ts';
 import { emptyResult, type StoredTree, type StoreTreeOptions } from '../store/content/stored-tree.ts';
+import { packPrefix, StoringFiles } from '../store/content/storing-files.ts';
 import { encodeIndexEntry, type IndexEntry } from '../store/filesystem/index-file.ts';
 import { comparePaths, type TreePath } from '../store/filesystem/path.ts';
 
@@ -46,10 +44,7 @@ const PROGRESS_MS = 250;
  * number of files, by about 500 bytes for each.
  */
 export async function storeMembers(options: StoreMembersOptions): Promise<StoredTree> {
-  const prefix = `${options.project}/packs/${options.source}/`;
-  const previous = await PreviousIndex.open(options, prefix);
-  const parts = await LineLog.create(`${options.indexPath}.parts`);
-  const storing = new MembersStoring(options, { previous, parts, prefix });
+  const storing = new MembersStoring(options, await StoringFiles.open(options));
   try {
     for await (const member of options.members) {
       options.signal?.throwIfAborted();
@@ -64,23 +59,18 @@ export async function storeMembers(options: StoreMembersOptions): Promise<Stored
 
 class MembersStoring {
   private readonly options: StoreMembersOptions;
-  private readonly previous: PreviousIndex;
+  private readonly files: StoringFiles;
   private readonly contents: ContentStore;
   private readonly smallFile: number;
-  private readonly parts: LineLog;
   private readonly entries: { entry: IndexEntry; parts?: PartLines }[] = [];
   private readonly result = emptyResult();
   private underWay = 0;
   private lastProgress = 0;
 
-  constructor(
-    options: StoreMembersOptions,
-    { previous, parts, prefix }: { previous: PreviousIndex; parts: LineLog; prefix: string },
-  ) {
+  constructor(options: StoreMembersOptions, files: StoringFiles) {
     const { destination, keys, recordObject, signal, smallFile = SMALL_FILE } = options;
     this.options = options;
-    this.previous = previous;
-    this.parts = parts;
+    this.files = files;
     this.smallFile = smallFile;
     // The offset of a line is its place in the list.
     const index = {
@@ -93,7 +83,8 @@ class MembersStoring {
       this.underWay += bytes;
       this.report(PROGRESS_MS);
     };
-    const packs = { destination, keys, recordObject, signal, prefix };
+    const { previous, parts } = files;
+    const packs = { destination, keys, recordObject, signal, prefix: packPrefix(options) };
     this.contents = new ContentStore({ packs, smallFile, index, parts, previous, heard });
   }
 
@@ -117,20 +108,15 @@ class MembersStoring {
 
   async finish(): Promise<StoredTree> {
     const stored = await this.contents.finish();
-    const index = await IndexWriter.create(this.options.indexPath);
-    try {
-      index.add(rootOf(this.entries.map(({ entry }) => entry)));
-      for (const { entry, parts } of this.entries.sort((a, b) => comparePaths(a.entry.path, b.entry.path))) {
-        index.add(entry);
-        await index.addParts(parts);
-        if (index.full) await index.flush();
-      }
-      await index.finish();
-    } catch (error) {
-      await index.abort();
-      throw error;
+    const { index, previous } = this.files;
+    index.add(rootOf(this.entries.map(({ entry }) => entry)));
+    for (const { entry, parts } of this.entries.sort((a, b) => comparePaths(a.entry.path, b.entry.path))) {
+      index.add(entry);
+      await index.addParts(parts);
+      if (index.full) await index.flush();
     }
-    const packs = await this.previous.packs(index.usedPacks, stored);
+    await index.finish();
+    const packs = await previous.packs(index.usedPacks, stored);
     await this.close();
     this.report(0);
     return {
@@ -138,7 +124,7 @@ class MembersStoring {
       entries: this.entries.length + 1,
       newFiles: this.contents.newFiles,
       newBytes: stored.reduce((sum, pack) => sum + pack.size, 0),
-      warnings: [...this.previous.warnings],
+      warnings: [...previous.warnings],
       packs,
     };
   }
@@ -150,8 +136,7 @@ class MembersStoring {
 
   private async close(): Promise<void> {
     await this.contents.close();
-    await this.parts.remove();
-    await this.previous.close();
+    await this.files.abort();
   }
 
   private async store({ path, size, mtime, content }: TreeMember): Promise<Content> {

@@ -116,7 +116,7 @@ interface RollBackJob extends Job {
   journal: string;
   at: string;
   restore: string;
-  /** the record of the put-aside data */
+  /** the record of the old data */
   known: KnownArea;
   /** only checks whether it is possible */
   check?: boolean;

@@ -2,7 +2,7 @@ import { errorInfo } from '../base/errors.ts';
 import type { BaseSource } from '../plan/model.ts';
 import { parseLsn } from '../store/wal/names.ts';
 import { readRecoverable } from '../store/wal/recoverable.ts';
-import { isBaseOf, type Window } from '../store/wal/windows.ts';
+import { type Base, isBaseOf, type Window } from '../store/wal/windows.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 
 /** The pauses between attempts to make a base backup, milliseconds. Each attempt notifies people if it fails. */
@@ -30,7 +30,24 @@ export function leadsTo(window: Window, { timeline, stored, ...of }: WalEnd): bo
   return isSame && window.timeline === timeline && parseLsn(window.toLsn) >= stored;
 }
 
-/** Makes a base backup when the WAL that is stored now follows none: at the beginning, and after a gap. */
+/**
+ * Returns whether a base backup is to be made, given the stored ones of all servers, oldest first: the newest one of
+ * this history does not lead to the end of the stored WAL. An older one may, after a recovery to before the newer ones,
+ * but retention removes that one first.
+ *
+ * @returns `later` while the WAL of the newest one is not stored
+ */
+export function needsBase(windows: readonly Window[], bases: readonly Base[], end: WalEnd): boolean | 'later' {
+  const newest = bases.findLast((base) => isBaseOf(base, end));
+  if (newest?.timeline === end.timeline && parseLsn(newest.stopLsn) > end.stored) return 'later';
+  const leading = windows.filter((one) => leadsTo(one, end)).flatMap((one) => one.bases);
+  return !leading.some(({ snapshot }) => snapshot === newest?.snapshot);
+}
+
+/**
+ * Makes a base backup when the newest one does not lead to the WAL that is stored now: at the beginning, after a gap,
+ * and after a recovery in place.
+ */
 export class BaseMaker {
   private readonly deps: Pick<ReceiverDeps, 'repository' | 'makeBase' | 'log'>;
   private readonly source: BaseSource;
@@ -57,7 +74,8 @@ export class BaseMaker {
   }
 
   /**
-   * Begins a base backup if none of the stored ones leads to the end of the stored WAL. Throws as the repository does.
+   * Begins a base backup if the newest stored one does not lead to the end of the stored WAL. Throws as the repository
+   * does.
    *
    * @param signals `read`: ends the reads of the repository before the base backup; `make`: ends the base backup, which
    *   goes on after `read` has aborted
@@ -67,16 +85,20 @@ export class BaseMaker {
     this.next = performance.now() + Math.min(BASE_PAUSE_MS * 2 ** this.attempts, LONGEST_PAUSE_MS);
     const { deps, source } = this;
     const names = { source: source.server, base: source.name };
-    const { windows } = await readRecoverable(await deps.repository(), names, undefined, read);
+    const { windows, bases } = await readRecoverable(await deps.repository(), names, undefined, read);
     read.throwIfAborted();
-    this.wanted = !windows.some((one) => leadsTo(one, end));
-    if (!this.wanted) {
+    const needed = needsBase(windows, bases, end);
+    if (needed === 'later') return;
+    this.wanted = needed;
+    if (!needed) {
       this.attempts = 0;
       this.next = 0;
       return;
     }
     this.attempts++;
-    deps.log.info('making a base backup, because the stored WAL follows none', { source: source.server });
+    deps.log.info('making a base backup, because the stored WAL does not follow the newest one', {
+      source: source.server,
+    });
     this.making = deps
       .makeBase(source, make)
       .then((made) => {

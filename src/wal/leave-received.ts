@@ -1,30 +1,29 @@
 import type { Session } from '../sources/postgres/server/session.ts';
 import { readSlot, type SlotState } from '../sources/postgres/wal/slot.ts';
-import { empty, holdsOtherTimeline, removeOtherTimelines } from './received-files.ts';
 import type { Shipping } from './shipping.ts';
+import { empty, holdsOtherTimeline, removeOtherTimelines } from './spool/received-files.ts';
+import type { Storing } from './storing.ts';
 
 /** Received WAL from which `pg_receivewal` must not continue: stores it, then drops it. */
 
-/** The received WAL of a server. */
+/** The received WAL of a server. `storing`: ends work on a destination that hangs */
 interface Received {
   session: Session;
   slot: string;
   directory: string;
   shipping: Shipping;
+  storing: Pick<Storing, 'watched'>;
 }
 
 /**
  * Stores and drops all received WAL. `pg_receivewal` then begins where the slot begins.
  *
- * @param last the last state of the slot with which the WAL was received; absent: it still is that slot
+ * @param last the last state of the slot with which the WAL was received; absent: what is in the files counts
  */
-export async function leaveAll(
-  { session, slot, shipping, directory }: Received,
-  signal: AbortSignal,
-  last?: SlotState['slot'],
-): Promise<void> {
-  const state = await readSlot(session, slot);
-  await storeAll(shipping, last ? { ...state, slot: last } : settled(state), signal);
+export async function leaveAll(received: Received, signal: AbortSignal, last?: SlotState['slot']): Promise<void> {
+  const { session, slot, shipping, storing, directory } = received;
+  if (last) await storeAll(received, { ...(await readSlot(session, slot)), slot: last }, signal);
+  else await storing.watched((until, alive) => shipping.shipRest(until, alive), signal);
   await empty(directory);
 }
 
@@ -32,23 +31,15 @@ export async function leaveAll(
  * Stores and drops what was received of another timeline than the server's, as after a recovery in place:
  * `pg_receivewal` would ask this server for the rest of it.
  */
-export async function leaveTimeline(
-  { session, slot, shipping, directory }: Received,
-  segmentSize: number,
-  signal: AbortSignal,
-): Promise<void> {
+export async function leaveTimeline(received: Received, segmentSize: number, signal: AbortSignal): Promise<void> {
+  const { session, slot, directory } = received;
   const state = await readSlot(session, slot);
   if (!(await holdsOtherTimeline(directory, state.timeline, segmentSize))) return;
-  await storeAll(shipping, state, signal);
+  await storeAll(received, state, signal);
   await removeOtherTimelines(directory, state.timeline, segmentSize);
 }
 
-/** Returns the state of a slot whose receiver has ended: it had written everything that the slot does not keep. */
-function settled(state: SlotState): SlotState {
-  const { slot } = state;
-  return slot?.kept === undefined ? state : { ...state, slot: { received: slot.kept, ...slot } };
-}
-
-async function storeAll(shipping: Shipping, state: SlotState, signal: AbortSignal): Promise<void> {
-  while ((await shipping.ship(state, signal)).more) signal.throwIfAborted();
+async function storeAll({ shipping, storing }: Received, state: SlotState, signal: AbortSignal): Promise<void> {
+  const ship = () => storing.watched((until, alive) => shipping.ship(state, until, alive), signal);
+  while ((await ship()).more) signal.throwIfAborted();
 }

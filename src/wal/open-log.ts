@@ -6,6 +6,7 @@ import { formatLsn } from '../store/wal/names.ts';
 import { lostEnd, type RememberedWal } from '../store/wal/remembered.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
+import type { Replacement } from './receiver-state.ts';
 
 interface OpenOptions {
   deps: Pick<ReceiverDeps, 'project' | 'repository' | 'now' | 'feed'>;
@@ -16,17 +17,26 @@ interface OpenOptions {
   raise(error: LifeboatError): void;
 }
 
+interface Opening {
+  home: string;
+  before: SlotState;
+  diverged?: LifeboatError | undefined;
+  replacement?: Replacement | undefined;
+}
+
 /**
  * Opens the log of a server, to store more of its WAL. Throws like {@link WalWriter.open}.
  *
  * @param home id of the agent's memory; `before`: the server's position; `diverged`: why another history of the server
- * begins, if one does
+ * begins, if one does; `replacement`: the data that the server got from a recovery. If that is of an earlier history,
+ * another one begins too: its WAL does not follow that of the last one
+ * @returns whether another history began
  */
 export async function openLog(
   { deps, source, remembered, raise }: OpenOptions,
   { systemId, segmentSize }: Pick<ReplicationFacts, 'systemId' | 'segmentSize'>,
-  { home, before, diverged }: { home: string; before: SlotState; diverged?: LifeboatError | undefined },
-): Promise<WalWriter> {
+  { home, before, diverged, replacement }: Opening,
+): Promise<{ writer: WalWriter; isAnew: boolean }> {
   const repository = await deps.repository();
   const place = { project: deps.project, source: source.server, systemId };
   const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
@@ -42,9 +52,12 @@ export async function openLog(
     if (!hasCode(unusable, 'SIGNATURE_MISSING')) raise(unusable);
     await begin(`the newest page of the log cannot be used: ${unusable.message}`);
   }
+  const isOther = replacement !== undefined && replacement.era !== writer.era;
   if (diverged && !writer.inventory.isEmpty) {
     raise(diverged);
     await begin(diverged.message);
+  } else if (isOther && !writer.inventory.isEmpty) {
+    await begin('a recovery in place brought back data of an earlier history of the server');
   }
-  return writer;
+  return { writer, isAnew: diverged !== undefined || isOther };
 }

@@ -7,7 +7,6 @@ import type { LogEnd, RememberedWal } from '../store/wal/remembered.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 import { type ReceiverState, rememberedOf } from './receiver-state.ts';
 import { positions } from './slot-watch.ts';
-import type { Tail } from './tail.ts';
 
 /** The state is saved at most this often while nothing changes, milliseconds. */
 const SAVE_MS = 10_000;
@@ -19,7 +18,6 @@ interface StoredEnd {
   stored?: bigint;
   confirmed?: Confirmed;
   logged?: LogEnd;
-  tail?: Tail;
 }
 
 type StatusDeps = Pick<ReceiverDeps, 'memory' | 'log' | 'now' | 'alarm' | 'alarmOver'>;
@@ -50,8 +48,8 @@ export class ReceiverStatus {
   async remember(): Promise<void> {
     const former = await this.deps.memory.state(this.source).catch(() => undefined);
     if (!former) return;
-    const { slot, systemId, confirmed, stored, logged, tail } = former;
-    this.state = { ...this.state, slot, ...given({ systemId, confirmed, stored, logged, tail }) };
+    const { slot, systemId, timeline, confirmed, stored, logged } = former;
+    this.state = { ...this.state, slot, ...given({ systemId, timeline, confirmed, stored, logged }) };
   }
 
   /** Returns whether the last receiver received the WAL of the server with this id. */
@@ -65,29 +63,24 @@ export class ReceiverStatus {
   }
 
   /** Notes the server that was reached. */
-  async connected(systemId: string, slot: string): Promise<void> {
-    const { confirmed, stored, logged, tail, ...rest } = this.state;
-    const known = this.isOf(systemId) ? given({ confirmed, stored, logged, tail }) : {};
-    await this.save({ ...rest, ...known, systemId, slot });
+  async connected(systemId: string, slot: string, timeline: number): Promise<void> {
+    const { confirmed, stored, logged, ...rest } = this.state;
+    const known = this.isOf(systemId) ? given({ confirmed, stored, logged }) : {};
+    await this.save({ ...rest, ...known, systemId, slot, timeline });
   }
 
   /** Forgets what is stored of the server, which went back to older data. */
   async begunAnew(): Promise<void> {
-    const { confirmed: _, stored: __, tail: ___, ...rest } = this.state;
+    const { confirmed: _, stored: __, ...rest } = this.state;
     await this.save(rest);
-  }
-
-  /** The last bytes that are stored. */
-  get tail(): Tail | undefined {
-    return this.state.tail;
   }
 
   /** Notes that everything that was received is stored, or a part of it. */
   async stored(state: SlotState, shipped: StoredEnd): Promise<void> {
     const stored = shipped.stored === undefined ? undefined : formatLsn(shipped.stored);
-    const { confirmed, logged, tail } = shipped;
+    const { confirmed, logged } = shipped;
     this.isStoring = true;
-    await this.followed(state, given({ stored, confirmed, logged, tail }));
+    await this.followed(state, given({ stored, confirmed, logged }));
   }
 
   /**

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { onAbort } from '../base/abort.ts';
+import { aborted, onAbort } from '../base/abort.ts';
 import { hasCode, type LifeboatError } from '../base/errors.ts';
 import { WAL_RUN } from '../docker/helper-labels.ts';
 import type { BaseSource } from '../plan/model.ts';
@@ -11,16 +11,18 @@ import { replicationProblem, tryReplication } from '../sources/postgres/wal/repl
 import { receiveWal, type SlotState, slotName } from '../sources/postgres/wal/slot.ts';
 import type { WalWriter } from '../store/wal/write-log.ts';
 import { BaseMaker } from './base-maker.ts';
+import { Fork } from './fork.ts';
 import { leaveAll, leaveTimeline } from './leave-received.ts';
 import { Lookout, nextTo } from './lookout.ts';
 import { openLog } from './open-log.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { type Reached, reach } from './reach.ts';
-import { empty, removeUnfilled } from './received-files.ts';
 import { type ReceiverDeps, tell } from './receiver-deps.ts';
+import { replacementOf } from './receiver-state.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
 import { Progress } from './slot-watch.ts';
+import { removeUnfilled } from './spool/received-files.ts';
 import { storeIntervalMs } from './store-interval.ts';
 import { type Stored, Storing } from './storing.ts';
 import { Waiting } from './waiting.ts';
@@ -28,9 +30,11 @@ import { Waiting } from './waiting.ts';
 /** Pauses between attempts to receive, milliseconds. */
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
+/** The time to store what is left at the end, milliseconds: the daemon may have to stop soon. */
+const LAST_MS = 5000;
 
 /** A server whose WAL can be received. */
-type Connected = Reached & Stored;
+type Connected = Reached & Stored & { writer: WalWriter };
 
 /**
  * Receives and stores the WAL of one server, until the signal aborts. Starts over after every failure. It is judged by
@@ -47,12 +51,15 @@ export class Receiver {
   private renew = false;
   /** why another history begins: the server or its clock went back, or it had tablespaces */
   private diverged: LifeboatError | undefined;
+  /** another agent receives the same WAL: this one would take turns with it, and only looks at its slot */
+  private locked: LifeboatError | undefined;
   /** the server has answered in the last attempt */
   private isReached = false;
   /** the last state of a slot that was dropped because the server kept too much WAL for it */
   private dropped: SlotState | undefined;
   private readonly lookout: Lookout;
   private readonly storing: Storing;
+  private readonly fork: Fork;
   private readonly waiting: Waiting;
 
   constructor(deps: ReceiverDeps, source: BaseSource) {
@@ -63,6 +70,7 @@ export class Receiver {
     this.bases = new BaseMaker(deps, source);
     this.status = new ReceiverStatus(deps, source);
     const { status, bases } = this;
+    this.fork = new Fork(deps.log);
     this.lookout = new Lookout({
       intervalMs,
       alarm: (error) => this.raise(error),
@@ -95,16 +103,22 @@ export class Receiver {
       } catch (error) {
         if (signal.aborted) break;
         if (hasCode(error, 'WAL_DIVERGED', 'CLOCK_JUMPED')) this.diverged = error;
-        await this.status.failed(error);
-        // Of a server that contradicts what is stored, nothing more is.
-        if (!this.isReached && (this.diverged?.code ?? 'CLOCK_JUMPED') === 'CLOCK_JUMPED')
-          await this.waiting.storeOnce(signal);
+        if (hasCode(error, 'LOCKED')) this.locked = error;
+        await this.status.failed(error, this.locked === error ? Number.POSITIVE_INFINITY : 0);
+        if (!this.isReached) await this.storeWaiting(signal);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
       await sleep(pause, undefined, { signal }).catch(() => undefined);
       pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
     }
+    await this.storeWaiting(AbortSignal.timeout(LAST_MS));
     await this.bases.ended();
+  }
+
+  private async storeWaiting(signal: AbortSignal): Promise<void> {
+    // Of a server that contradicts what is stored, nothing more is.
+    if (!this.locked && (this.diverged?.code ?? 'CLOCK_JUMPED') === 'CLOCK_JUMPED')
+      await this.waiting.storeOnce(signal);
   }
 
   /** Connects, receives and ships until something fails. */
@@ -125,7 +139,9 @@ export class Receiver {
       await this.lookout.check(reached, reached.before, until);
       this.isReached = true;
       resolve(reached);
-      await this.work(reached, until, signal);
+      // The slot stays, and the server must not keep too much WAL for it.
+      if (this.locked) await aborted(until);
+      else await this.work(reached, until, signal);
     };
     const watch = async (until: AbortSignal) => {
       onAbort(until, () => reject(until.reason));
@@ -138,11 +154,13 @@ export class Receiver {
   private async work(reached: Reached, signal: AbortSignal, whole: AbortSignal): Promise<void> {
     const connected = await this.prepare(reached, signal);
     const { tools, directory, facts } = connected;
+    const received = { ...connected, storing: this.storing };
     // `pg_receivewal` would ask for the WAL after the last received file. The server may have removed it, and would
     // keep it again from now on.
-    if (this.dropped) await leaveAll(connected, signal, this.dropped.slot);
+    if (this.dropped) await leaveAll(received, signal, this.dropped.slot);
     this.dropped = undefined;
-    await leaveTimeline(connected, facts.segmentSize, signal);
+    await leaveTimeline(received, facts.segmentSize, signal);
+    await this.fork.begin(connected, signal);
     await this.storing.drain(connected, signal);
     await removeUnfilled(directory, facts.segmentSize);
     reached.progress = new Progress();
@@ -169,7 +187,7 @@ export class Receiver {
   /** Starts over at a new slot after the server has removed WAL that `pg_receivewal` asks for. */
   private async startOver(connected: Connected, signal: AbortSignal): Promise<void> {
     this.reason ??= 'the server no longer has it';
-    await leaveAll(connected, signal);
+    await leaveAll({ ...connected, storing: this.storing }, signal);
     // A receiver that asks for older WAL also takes its slot back there.
     this.renew = true;
   }
@@ -188,7 +206,6 @@ export class Receiver {
     const writer = await this.openLog(reached, signal);
     const shipping = new Shipping({
       ...{ writer, directory, segmentSize, now: deps.now },
-      tail: this.status.isOf(systemId) ? this.status.tail : undefined,
       onGap: (error) => this.noteGap(error),
     });
     if (writer.home !== undefined && writer.home !== home)
@@ -197,25 +214,32 @@ export class Receiver {
     this.renew = false;
     if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
     if (this.reason !== undefined) shipping.expectGap(this.reason);
-    await this.status.connected(systemId, slot);
+    await this.status.connected(systemId, slot, before.timeline);
+    // A replacement is recorded while the server does not run. One that is left did not take place.
+    await deps.memory.saveReplacement(source.server, undefined);
     this.bases.want();
-    return Object.assign(reached, { shipping, systemId, segmentSize, begun: before.flushed });
+    return Object.assign(reached, { writer, shipping, systemId, segmentSize, begun: before.flushed });
   }
 
-  private async openLog({ facts, home, directory, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
+  private async openLog({ facts, home, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
     const raise = (error: LifeboatError) => this.raise(error);
     const options = { ...{ deps: this.deps, source: this.source, raise }, remembered: this.status.remembered };
     // The clock says nothing about the bytes: what was received before it went back belongs to the former history.
     if (hasCode(this.diverged, 'CLOCK_JUMPED')) await this.waiting.storeRest(signal);
-    const more = { home, before, diverged: this.diverged };
-    const writer = await this.storing.watched(() => openLog(options, facts, more), signal);
-    if (!this.diverged) return writer;
     // Only then, what was received may be of both histories.
     if (hasCode(this.diverged, 'WAL_DIVERGED')) {
-      await empty(directory);
+      await this.waiting.leaveDiverged(before, signal);
       this.renew = true;
     }
-    await this.status.begunAnew();
+    const { memory } = this.deps;
+    const { server } = this.source;
+    const replacement = await replacementOf(memory, server, { ...facts, timeline: before.timeline });
+    // What was received until then is of the history that the data replaces.
+    if (replacement) await this.waiting.leaveReplaced(signal);
+    const more = { home, before, diverged: this.diverged, replacement };
+    const { writer, isAnew } = await this.storing.watched(() => openLog(options, facts, more), signal);
+    if (isAnew) await this.status.begunAnew();
+    if (replacement) await memory.saveReplacement(server, undefined);
     this.diverged = undefined;
     return writer;
   }

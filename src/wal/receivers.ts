@@ -2,6 +2,7 @@ import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { BaseSource, Plan } from '../plan/model.ts';
 import type { LeftSlots } from './left-slots.ts';
+import type { LeftWal } from './left-wal.ts';
 import { Receiver } from './receiver.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
 
@@ -13,6 +14,8 @@ interface ReceiversOptions {
   stopFeed(): Promise<void>;
   /** drops slots that nobody uses, see {@link LeftSlots} */
   left: Pick<LeftSlots, 'check'>;
+  /** stores WAL that nobody receives any more, see {@link LeftWal} */
+  waiting: Pick<LeftWal, 'look' | 'release' | 'stop'>;
 }
 
 /** The receivers of the daemon: one for each source that asks for recovery to a point in time. */
@@ -47,6 +50,7 @@ export class Receivers {
     for (const { stop } of this.running.values()) stop.abort();
     await this.changing;
     await Promise.all([...this.running.keys()].map((name) => this.end(name)));
+    await this.options.waiting.stop();
     await this.options.stopFeed();
   }
 
@@ -68,7 +72,12 @@ export class Receivers {
         );
       this.cleared = true;
     }
-    for (const [name, source] of wanted) if (!this.running.has(name) && !this.stopped) this.begin(name, source);
+    for (const [name, source] of wanted) {
+      if (this.running.has(name) || this.stopped) continue;
+      await this.options.waiting.release(name);
+      if (!this.stopped) this.begin(name, source);
+    }
+    if (!this.stopped) this.options.waiting.look({ plan, received: new Set(this.running.keys()) });
     await this.lookForLeft(plan);
   }
 

@@ -7,13 +7,13 @@ import type { SlotState } from '../sources/postgres/wal/slot.ts';
 import { type Confirmed, later } from '../store/wal/coverage.ts';
 import { formatLsn, parseSegmentName, type Segment, segmentAt, segmentName, startOf } from '../store/wal/names.ts';
 import type { LogChange } from '../store/wal/next-page.ts';
-import type { StoredGap, StoredSegment } from '../store/wal/page.ts';
+import type { StoredGap, StoredSegment, StoredTail } from '../store/wal/page.ts';
 import type { LogEnd } from '../store/wal/remembered.ts';
 import { listAncestors, parseHistory, parseHistoryName } from '../store/wal/timelines.ts';
 import type { WalWriter } from '../store/wal/write-log.ts';
-import { endOfData, listReceived, readPartial, readReceived, removeReceived } from './received-files.ts';
 import { Samples } from './samples.ts';
-import { beating, type Tail, TailWatch } from './tail.ts';
+import { endOfData, listReceived, readPartial, readReceived, removeReceived } from './spool/received-files.ts';
+import { beating, TailWatch, tailOf } from './tail.ts';
 
 /** The most segments that one revision of a page adds. */
 export const BATCH = 16;
@@ -30,8 +30,6 @@ interface ShippingOptions {
   writer: WalWriter;
   directory: string;
   segmentSize: number;
-  /** the end of what an earlier connection stored */
-  tail?: Tail | undefined;
   now(): Date;
   /** called when WAL is missing between what is stored and what follows */
   onGap(error: LifeboatError): void;
@@ -47,8 +45,6 @@ interface Shipped {
   confirmed?: Confirmed;
   /** the newest page of the log; undefined if none is stored yet */
   logged?: LogEnd;
-  /** the last bytes that are stored */
-  tail?: Tail;
   /** since when the present history of the server is written, ISO time; undefined for the first one */
   since?: string;
   /** number of the first page of that history */
@@ -67,7 +63,7 @@ export class Shipping {
   constructor(options: ShippingOptions) {
     this.options = options;
     this.samples = new Samples(options.segmentSize);
-    this.tails = new TailWatch(options.directory, options.segmentSize, options.tail);
+    this.tails = new TailWatch(options.directory, options.segmentSize, options.writer.tail);
   }
 
   /** Notes why the next gap exists; undefined: nobody expects one. */
@@ -110,7 +106,6 @@ export class Shipping {
       ...(end === undefined ? {} : { stored: end }),
       ...(confirmed ? { confirmed } : {}),
       ...(writer.end ? { logged: writer.end } : {}),
-      ...(this.tails.tail ? { tail: this.tails.tail } : {}),
       ...(writer.since === undefined ? {} : { since: writer.since }),
       era: writer.era,
     };
@@ -173,6 +168,7 @@ export class Shipping {
     const segments: StoredSegment[] = [];
     const pending = new Set<string>();
     const gaps: Gap[] = [];
+    let tail: StoredTail | undefined;
     for (const name of names) {
       const at = parseSegmentName(name, segmentSize) as Segment;
       const gap = this.gapBefore(at, pending);
@@ -181,11 +177,12 @@ export class Shipping {
       const hash = createHash('sha256');
       const stored = await writer.putSegment(name, beating(plain, hash, this.alive), signal);
       this.tails.note(name, segmentSize, hash);
+      tail = tailOf(name, segmentSize, hash);
       const reached = this.reachedAt(startOf(at.number + 1, segmentSize), at.timeline);
       segments.push({ ...stored, ...(reached === undefined ? {} : { reached }) });
       pending.add(name);
     }
-    await this.append({ segments }, gaps, signal);
+    await this.append({ segments, ...(tail ? { tail } : {}) }, gaps, signal);
   }
 
   private isOn(name: string, { timeline }: SlotState): boolean {
@@ -226,7 +223,7 @@ export class Shipping {
     const reached = this.reachedAt(received, at.timeline);
     const parts = isWhole ? [part] : [...(former?.parts ?? []), part];
     const open = { name, parts, ...(reached === undefined ? {} : { reached }) };
-    await this.append({ open }, gap ? [gap] : [], signal);
+    await this.append({ open, tail: tailOf(name, to, hash) }, gap ? [gap] : [], signal);
     this.tails.note(name, to, hash);
   }
 

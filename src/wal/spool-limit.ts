@@ -3,8 +3,8 @@ import path from 'node:path';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
 import { formatBytes } from '../report/format.ts';
 import type { DiskSpace } from '../sources/postgres/facts/disk.ts';
-import { listSegments } from './received-files.ts';
 import { isNearlyFull, SHARE, WORTH, walLimit } from './slot-watch.ts';
+import { listSegments } from './spool/received-files.ts';
 
 /** Limits the WAL that waits in the spool: the server then keeps the rest. */
 

@@ -4,13 +4,16 @@ import { watched } from '../run/watchdog.ts';
 import { readSlot, type SlotState } from '../sources/postgres/wal/slot.ts';
 import type { BaseMaker } from './base-maker.ts';
 import type { Watched } from './lookout.ts';
-import { listReceived } from './received-files.ts';
 import type { ReceiverStatus } from './receiver-status.ts';
 import { BATCH, type Shipping } from './shipping.ts';
+import { listReceived } from './spool/received-files.ts';
 import { isSpoolFull } from './spool-limit.ts';
 
 /** The longest pause after a failure, and between two looks at the spool, milliseconds. */
 const PAUSE_MS = 2000;
+
+/** The errors that end a connection. DEST_EXISTS: the log has a page that this connection does not know. */
+const ENDING = ['LOCKED', 'WAL_GAP', 'WAL_DIVERGED', 'CLOCK_JUMPED', 'DEST_EXISTS'] as const;
 
 /** A connection whose WAL is stored. */
 export interface Stored extends Watched {
@@ -110,8 +113,8 @@ export class Storing {
       return shipped;
     } catch (error) {
       signal.throwIfAborted();
-      // What hangs may still use the shipping, so another connection needs another one.
-      if (isLeft || hasCode(error, 'LOCKED', 'WAL_GAP', 'WAL_DIVERGED', 'CLOCK_JUMPED')) throw error;
+      // What hangs may still use the shipping, so another connection needs another one. It also opens the log again.
+      if (isLeft || hasCode(error, ...ENDING)) throw error;
       await this.options.status.failed(error);
       return undefined;
     }

@@ -1,32 +1,20 @@
 import { createHash, type Hash } from 'node:crypto';
 import { pipeline, type Readable, Transform } from 'node:stream';
 import { LifeboatError } from '../base/errors.ts';
-import { Link } from './link.ts';
-import { readPartial } from './received-files.ts';
-
-/**
- * The bytes at the end of the stored WAL. A server that went back to older data writes other WAL under the same names,
- * and may be further than the stored WAL when Lifeboat sees it again. Its bytes then differ.
- */
-export interface Tail {
-  /** name of the segment */
-  name: string;
-  /** offset in it, bytes */
-  to: number;
-  /** of its bytes before that offset, hex SHA-256 */
-  sha256: string;
-}
+import type { StoredTail } from '../store/wal/page.ts';
+import { Link } from './spool/link.ts';
+import { readPartial } from './spool/received-files.ts';
 
 /** Compares what is received again with what was stored, and keeps the hash of what is stored now. */
 export class TailWatch {
   private readonly directory: string;
   private readonly segmentSize: number;
   /** what an earlier connection stored last, until the same bytes have been received again */
-  private unproven: Tail | undefined;
+  private unproven: StoredTail | undefined;
   private readonly link: Link;
   private present: { name: string; to: number; hash: Hash } | undefined;
 
-  constructor(directory: string, segmentSize: number, remembered: Tail | undefined) {
+  constructor(directory: string, segmentSize: number, remembered: StoredTail | undefined) {
     this.directory = directory;
     this.segmentSize = segmentSize;
     this.unproven = remembered;
@@ -36,12 +24,6 @@ export class TailWatch {
   /** Looks at what an earlier connection received, before it is removed. */
   look(): Promise<void> {
     return this.link.look();
-  }
-
-  /** The end of what is stored; undefined until something is. */
-  get tail(): Tail | undefined {
-    const { present } = this;
-    return present ? { name: present.name, to: present.to, sha256: hexOf(present.hash) } : this.unproven;
   }
 
   /**
@@ -84,6 +66,11 @@ export class TailWatch {
       hash.update(chunk as Buffer);
     return hash;
   }
+}
+
+/** Returns the end of what is stored, as a page lists it. `hash`: of the segment up to the offset */
+export function tailOf(name: string, to: number, hash: Hash): StoredTail {
+  return { name, to, sha256: hexOf(hash) };
 }
 
 /** Returns a stream that hashes what is read from it, and calls `alive` for each part. */

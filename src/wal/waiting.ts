@@ -1,12 +1,14 @@
-import { mkdir, open, rename } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import path from 'node:path';
-import { errorInfo, hasCode, type LifeboatError } from '../base/errors.ts';
-import { isSegmentSize } from '../store/wal/names.ts';
+import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
+import type { SlotState } from '../sources/postgres/wal/slot.ts';
+import { isSegmentSize, parseSegmentName, segmentAt } from '../store/wal/names.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
-import { empty, listSegments } from './received-files.ts';
-import type { ReceiverDeps } from './receiver-deps.ts';
+import { type ReceiverDeps, tell } from './receiver-deps.ts';
 import type { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
+import { setAside } from './spool/aside.ts';
+import { empty, listSegments, namesOf } from './spool/received-files.ts';
 import type { Storing } from './storing.ts';
 
 /** WAL that waits in the spool while its server does not answer, or after another server took its place. */
@@ -22,14 +24,14 @@ interface Writer {
 const [INFO_AT, SYSTEM_AT, SIZE_AT, HEADER] = [2, 24, 32, 40];
 const LONG_HEADER = 2;
 
-/** Returns the server that wrote the received WAL in a directory. Undefined if there is none, or if it is not clear. */
-async function writerOf(directory: string): Promise<Writer | undefined> {
+/** Returns the servers that wrote the received WAL in a directory. */
+export async function writersOf(directory: string): Promise<Writer[]> {
   const found = new Map<string, Writer>();
   for (const name of await listSegments(directory)) {
     const writer = await readWriter(path.join(directory, name));
     if (writer) found.set(JSON.stringify(writer), writer);
   }
-  return found.size === 1 ? [...found.values()][0] : undefined;
+  return [...found.values()];
 }
 
 async function readWriter(file: string): Promise<Writer | undefined> {
@@ -46,13 +48,20 @@ async function readWriter(file: string): Promise<Writer | undefined> {
   }
 }
 
+interface StoreOptions {
+  /** the server is gone: its log begins anew if its newest page cannot be used */
+  isFormer?: boolean;
+  /** throws if the WAL must not be stored; `size`: of a segment, bytes */
+  check?(log: WalWriter, size: number): Promise<void>;
+}
+
 interface WaitingOptions {
-  deps: Pick<ReceiverDeps, 'project' | 'repository' | 'home' | 'now' | 'feed' | 'log'>;
+  deps: Pick<ReceiverDeps, 'project' | 'repository' | 'home' | 'now' | 'feed' | 'log' | 'alarm'>;
   /** name of the server's source */
   source: string;
   directory: string;
   storing: Pick<Storing, 'watched'>;
-  status: Pick<ReceiverStatus, 'isOf' | 'tail'>;
+  status: Pick<ReceiverStatus, 'isOf'>;
 }
 
 /** The received WAL of one source that nobody receives now. */
@@ -77,16 +86,18 @@ export class Waiting {
    */
   async leaveFormer(systemId: string, signal: AbortSignal): Promise<void> {
     const { directory, status } = this.options;
-    const writer = await writerOf(directory);
-    if (writer?.systemId === systemId || (!writer && status.isOf(systemId))) return;
-    try {
-      if (writer) await this.store(writer, signal, true);
-    } catch (error) {
-      // It is no trouble of the server that is there now.
-      if (!hasCode(error, 'WAL_DIVERGED')) throw error;
-      await this.setAside(error);
-    }
-    await empty(directory);
+    const writers = await writersOf(directory);
+    const isOwn = writers.length === 1 ? writers[0]?.systemId === systemId : writers.length === 0;
+    if (isOwn && (writers.length === 1 || status.isOf(systemId))) return;
+    await this.leave(writers, (writer) => this.store(writer, signal, { isFormer: true }));
+  }
+
+  /**
+   * Drops all received WAL, of a source that nobody receives any more. Like {@link leaveFormer}, also in its errors.
+   */
+  async leaveAll(signal: AbortSignal): Promise<void> {
+    const writers = await writersOf(this.options.directory);
+    await this.leave(writers, (writer) => this.store(writer, signal, { isFormer: true }));
   }
 
   /** Stores what waits while the server does not answer, once. Never rejects. */
@@ -102,14 +113,43 @@ export class Waiting {
     }
   }
 
-  /** Moves files, and not their directory: a helper has that one mounted. */
+  /**
+   * Drops received WAL after the server went back to older data. Of the former history, nobody can receive it again, so
+   * it is stored first. It is set aside if it may be of the history that the server writes now.
+   *
+   * @param present the position of the server; throws like {@link leaveFormer}
+   */
+  async leaveDiverged(present: SlotState, signal: AbortSignal): Promise<void> {
+    const { directory } = this.options;
+    const check: StoreOptions['check'] = (log, size) => refuseUnclear(log, { directory, size }, present);
+    await this.leave(await writersOf(directory), (writer) => this.store(writer, signal, { check }));
+  }
+
+  /** Stores and drops received WAL of the data that a recovery has replaced. Throws like {@link leaveFormer}. */
+  async leaveReplaced(signal: AbortSignal): Promise<void> {
+    const writers = await writersOf(this.options.directory);
+    await this.leave(writers, (writer) => this.store(writer, signal, { isFormer: true }));
+  }
+
+  private async leave(writers: readonly Writer[], store: (writer: Writer) => Promise<void>): Promise<void> {
+    try {
+      if (writers.length > 1) throw new LifeboatError('WAL_DIVERGED', 'it is of several servers');
+      for (const writer of writers) await store(writer);
+    } catch (error) {
+      // It is no trouble of the server that is there now.
+      if (!hasCode(error, 'WAL_DIVERGED')) throw error;
+      await this.setAside(error);
+    }
+    await empty(this.options.directory);
+  }
+
   private async setAside(error: LifeboatError): Promise<void> {
     const { deps, source, directory } = this.options;
-    const aside = `${directory}.aside`;
-    await mkdir(aside, { recursive: true, mode: 0o700 });
-    for (const name of await listSegments(directory)) await rename(path.join(directory, name), path.join(aside, name));
-    const info = { source, directory: aside, ...errorInfo(error) };
-    deps.log.warn('WAL of a former server contradicts what is stored of it, so Lifeboat sets it aside', info);
+    const aside = await setAside(directory, deps.now());
+    if (aside === undefined) return;
+    const message = `received WAL may contradict what is stored, so Lifeboat sets it aside: ${error.message}`;
+    const hint = `It is in ${aside} in the Lifeboat container. Nothing that was stored is lost.`;
+    tell(deps, source, new LifeboatError('WAL_DIVERGED', message, { hint, cause: error }));
   }
 
   /**
@@ -117,22 +157,48 @@ export class Waiting {
    * {@link Shipping.shipRest}.
    */
   async storeRest(signal: AbortSignal): Promise<void> {
-    const writer = await writerOf(this.options.directory);
-    if (writer) await this.store(writer, signal);
+    const [writer, other] = await writersOf(this.options.directory);
+    if (writer && !other) await this.store(writer, signal);
   }
 
-  private store({ systemId, segmentSize }: Writer, signal: AbortSignal, isFormer = false): Promise<void> {
-    const { deps, source, directory, storing, status } = this.options;
+  private store(
+    { systemId, segmentSize }: Writer,
+    signal: AbortSignal,
+    { isFormer = false, check }: StoreOptions = {},
+  ): Promise<void> {
+    const { deps, source, directory, storing } = this.options;
     const { now } = deps;
     const place = { project: deps.project, source, systemId };
-    const tail = status.isOf(systemId) ? status.tail : undefined;
     return storing.watched(async (until, alive) => {
       const options = { place, segmentSize, home: await deps.home(), now, appended: deps.feed };
       const writer = await WalWriter.open(await deps.repository(), options);
+      await check?.(writer, segmentSize);
       // Another history begins then. Only the connected receiver knows where, and tells people.
       if (writer.unusable && !isFormer) return;
-      const shipping = new Shipping({ writer, directory, segmentSize, now, tail, onGap: () => undefined });
+      const onGap = (error: LifeboatError) => tell(deps, source, error);
+      const shipping = new Shipping({ writer, directory, segmentSize, now, onGap });
       await shipping.shipRest(until, alive);
     }, signal);
+  }
+}
+
+/**
+ * Checks that received WAL is of the history that is stored, and not of the one that the server writes since it went
+ * back: the server has not come that far. Shipping compares the segment in which the stored WAL ends.
+ *
+ * @throws WAL_DIVERGED
+ */
+async function refuseUnclear(
+  { inventory, unusable }: WalWriter,
+  { directory, size }: { directory: string; size: number },
+  { timeline, flushed }: SlotState,
+): Promise<void> {
+  const end = unusable ? undefined : inventory.endOf(timeline);
+  for (const name of await namesOf(directory, size)) {
+    const at = parseSegmentName(name, size);
+    if (!at || at.timeline > timeline || inventory.has(name)) continue;
+    const isBehind = at.timeline === timeline && end !== undefined && flushed < end;
+    if (!isBehind || at.number < segmentAt(end, size))
+      throw new LifeboatError('WAL_DIVERGED', `nobody knows which history of the server the segment ${name} is of`);
   }
 }

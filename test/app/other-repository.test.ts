@@ -4,6 +4,7 @@ import { LifeboatError } from '../../src/base/errors.ts';
 import type { Destination } from '../../src/destinations/destination.ts';
 import { parseSettings } from '../../src/plan/settings.ts';
 
+const own = { AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'secret' };
 const settings = parseSettings(
   { LIFEBOAT_COPY: '/nas?keep=90d s3://acme/shop?region=eu-central-1&storage-class=STANDARD_IA' },
   () => '',
@@ -19,6 +20,16 @@ test.each([
   ['/from', '/from'],
 ])('--from %s is %s', (from, location) => {
   expect(locationOf(from, settings)).toBe(location);
+});
+
+test('--from finds a copy that has the same bucket and prefix as the destination, by all its names', () => {
+  const location = 's3://acme/shop?endpoint=https://s3.example.org&path-style=true';
+  const both = parseSettings(
+    { ...own, LIFEBOAT_DESTINATION: 's3://acme/shop?region=eu-central-1', LIFEBOAT_COPY: location },
+    () => '',
+  );
+  const [copy] = both.copies;
+  for (const name of ['1', 's3://acme/shop', copy?.name ?? '']) expect(locationOf(name, both)).toBe(location);
 });
 
 test.each([

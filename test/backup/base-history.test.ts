@@ -81,7 +81,7 @@ test('the snapshot names the history of a base backup', async () => {
   };
   const context = {
     ...{ repository, snapshots: [], journal: { file: path.join(spool, 'journal') }, log: silentLog },
-    ...{ run: { id: 'r1', trigger: 'schedule', project: 'shop' }, signal: new AbortController().signal },
+    ...{ run: { sources: [], id: 'r1', trigger: 'schedule', project: 'shop' }, signal: new AbortController().signal },
   } as unknown as RunContext;
   const capturer = createCapturer(
     {
@@ -92,6 +92,7 @@ test('the snapshot names the history of a base backup', async () => {
           return { ...emptyResult(), files: 1 };
         },
       },
+      zone: 'Europe/Berlin',
       clear: async () => undefined,
     } as unknown as Parameters<typeof createCapturer>[0],
     context,
@@ -102,9 +103,11 @@ test('the snapshot names the history of a base backup', async () => {
       name: 'db.postgres.base',
       server: 'db.postgres',
       keep: { last: 1 },
+      schedule: '0 4 * * 0',
     } as unknown as PlannedSource;
     const { entry } = await capturer.capture(planned, []);
     expect(entry).toMatchObject({ status: 'ok', base: { ...place, era: 2 } });
+    expect(entry.schedule).toEqual({ cron: '0 4 * * 0', zone: 'Europe/Berlin' });
   } finally {
     await rm(spool, { recursive: true });
   }

@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { RunContext } from '../../src/backup/context.ts';
 import { prepareKnown } from '../../src/backup/known-contents.ts';
 import { previousTree } from '../../src/backup/previous-tree.ts';
@@ -11,8 +11,10 @@ import { silentLog } from '../../src/base/log.ts';
 import { lastStoredOf } from '../../src/run/history.ts';
 import { openState } from '../../src/run/state.ts';
 import { renewalRule } from '../../src/store/content/repack.ts';
+import { ContentTable } from '../../src/store/known/content-table.ts';
 import { StoredSizes } from '../../src/store/objects/key-set.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
+import { encodePackList } from '../../src/store/objects/pack-list.ts';
 
 let directory: string;
 beforeEach(() => {
@@ -21,6 +23,7 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true }));
 
 const MEDIA = 'web.media';
+const OF = 'one shop';
 const index = { key: 'shop/index', size: 10, sha256: 'a'.repeat(64) };
 const manifest = {
   ...{ id: '20261120T030000Z-4f1c9a', end: '2026-11-20T03:00:00.000Z' },
@@ -68,3 +71,86 @@ test.each<ErrorCode>(['OBJECT_MISSING', 'OBJECT_DAMAGED', 'KEY_MISSING', 'KEY_WR
     expect(tree).toBeUndefined();
   },
 );
+
+describe('the table of contents', () => {
+  const packOf = (id: string) => ({
+    ...{ id: id.repeat(32), key: `shop/packs/web.media/${id.repeat(2)}/${id.repeat(32)}.zip` },
+    ...{ size: 100, sha256: id.repeat(64), plainSize: 100 },
+  });
+  const [kept, returned] = [packOf('b'), packOf('c')];
+  const fact = { kind: 'file', sha256: 'd'.repeat(64), size: 5, pack: kept.id, entry: 'file' } as const;
+  const table = () => path.join(directory, 'state', 'contents');
+
+  beforeEach(async () => {
+    mkdirSync(path.join(directory, 'state'));
+    const filled = await ContentTable.write(table(), OF);
+    await filled.add(fact);
+    filled.cover(index.sha256);
+    await filled.close();
+  });
+
+  async function find(): Promise<unknown> {
+    const read = ContentTable.read(table(), OF);
+    const found = read?.find(fact);
+    await read?.close();
+    return found;
+  }
+
+  /** Prepares a run with two sources. The list of the first one, whose pack the table names, cannot be read. */
+  async function prepareUnread(): Promise<void> {
+    // The pack of the other source could not be used, so the table is made again.
+    writeFileSync(`${table()}.others`, `{"id":"${returned.id}"}\n`);
+    const lists = new Map([
+      ['kept', undefined],
+      ['returned', encodePackList([returned])],
+    ]);
+    const listed = (key: string) => ({ key, size: 1, sha256: key.padEnd(64, 'e') });
+    const sources = {
+      [MEDIA]: { ...manifest.sources[MEDIA], packs: listed('kept') },
+      'web.other': { ...manifest.sources[MEDIA], packs: listed('returned') },
+    };
+    const repository = {
+      ...{ info: { id: 'one' }, project: 'shop', keys: {} },
+      fetchIndex: async (_: unknown, file: string) => writeFile(file, ''),
+      readPackList: async ({ key }: { key: string }) => {
+        const list = lists.get(key);
+        if (!list) throw new LifeboatError('OBJECT_DAMAGED', 'no list');
+        return list;
+      },
+    };
+    const stored = new StoredSizes();
+    stored.add(returned);
+    const context = {
+      ...{ repository, snapshots: [{ manifest: { ...manifest, sources } }], stored, log: silentLog },
+      ...{ signal: AbortSignal.timeout(100_000), run: { trigger: 'manual', sources: [] } },
+    } as unknown as RunContext;
+    const memory = { state: openState(path.join(directory, 'state')), context, renewal: renewalRule(0.05) };
+    await prepareKnown({ ...memory, directory: path.join(directory, 'known') });
+  }
+
+  test('keeps the contents of packs that a list names that cannot be read now', async () => {
+    await prepareUnread();
+    expect(await find()).toEqual(fact);
+    // The next run, which may read all lists, knows that a pack has returned.
+    expect(readFileSync(`${table()}.others`, 'utf8')).toContain(returned.id);
+  });
+
+  test.each(['ENOSPC', 'EDQUOT'])('stays if the disk of the spool is full (%s)', async (code) => {
+    const full = Object.assign(new Error('no space left'), { code });
+    const covering = vi.spyOn(ContentTable.prototype, 'coverOnly').mockImplementation(() => {
+      throw full;
+    });
+    await prepare([]);
+    covering.mockRestore();
+    expect(await find()).toEqual(fact);
+  });
+
+  test('is removed after any other failure', async () => {
+    const covering = vi.spyOn(ContentTable.prototype, 'coverOnly').mockImplementation(() => {
+      throw new RangeError('a number out of range');
+    });
+    await prepare([]);
+    covering.mockRestore();
+    expect(await find()).toBeUndefined();
+  });
+});

@@ -305,7 +305,7 @@ test.each([
   [
     'swapped',
     true,
-    `The restored data is in place, complete. \`lifeboat rollback ${restore.id}\` brings the former data back.`,
+    `The restored data is in place, complete. \`lifeboat rollback ${restore.id}\` brings the old data back.`,
   ],
 ] as const)(
   'a crashed restore that reached %s is reported as failed, with a record',

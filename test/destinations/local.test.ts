@@ -212,6 +212,33 @@ describe('local destination', () => {
     },
   );
 
+  test('a sweep leaves what this process is storing, and recent files where others store as well', async () => {
+    const root = newRoot();
+    const destination = createLocalDestination({ root });
+    const recent = { prefix: 'p/wal/', olderThanMs: 60_000 };
+    mkdirSync(join(root, 'p', 'wal', 'db'), { recursive: true });
+    for (const directory of ['p', 'p/wal/db']) writeFileSync(join(root, directory, '.0123.tmp'), 'x');
+    const second = new Date(Date.now() - 1000);
+    for (const directory of ['p', 'p/wal/db']) utimesSync(join(root, directory, '.0123.tmp'), second, second);
+    const slow = async function* () {
+      yield Buffer.alloc(2 * 1024 * 1024);
+      await expect.poll(() => filesIn(root).length).toBe(3);
+      for (const { parentPath, name } of filesIn(root))
+        if (name !== '.0123.tmp') utimesSync(join(parentPath, name), second, second);
+      // Another part of the process opened the same directory.
+      const other = createLocalDestination({ root });
+      expect(await other.sweepTemporary({ prefix: 'p/', olderThanMs: 0, recent })).toBe(1);
+      yield Buffer.from('end');
+    };
+    await destination.put('p/packs/slow', Readable.from(slow()));
+    expect(
+      filesIn(root)
+        .map(({ name }) => name)
+        .sort(),
+    ).toEqual(['.0123.tmp', 'slow']);
+    expect(await destination.sweepTemporary({ prefix: 'p/', olderThanMs: 0 })).toBe(1);
+  });
+
   test('old temporary files are removed, new ones and objects stay', async () => {
     const root = newRoot();
     const destination = createLocalDestination({ root });

@@ -130,7 +130,7 @@ describe('restore --into-project', () => {
     await stack.compose('restart', 'lifeboat');
     const left = () => inSpool(`ls ${place}/runs ${place}/state/runs | grep ${id}; true`);
     await until('the restore is undone', async () => (await left()) === '', 60_000);
-    // Its put-aside data stays.
+    // Its old data stays.
     expect(await inSpool(`cat ${place}/state/rollbacks.json`)).toContain('web.media');
     await ofCopy('down', '--volumes', '--timeout', '0');
     await stack.compose('restart', 'lifeboat');

@@ -4,6 +4,9 @@ import type { RestoreResult } from '../../src/restore/context.ts';
 import type { PointResult } from '../../src/restore/point/restore-point.ts';
 import { holder, ok, postgres, Stack, sh, until } from '../harness/stack.ts';
 
+/** Versions of services. Before 15, `pg_receivewal` begins elsewhere. */
+const IMAGES = { db: 17, new: 18, old: 13 };
+
 /** The data directory of a server in use is replaced by that of a point in time, and back. */
 describe('point-in-time recovery in place', () => {
   let stack: Stack;
@@ -38,13 +41,35 @@ describe('point-in-time recovery in place', () => {
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
     return JSON.parse(ran.stdout) as RestoreResult;
   };
-  /** Returns the rows of a table as of a point, recovered into a volume. */
-  const rowsAt = async (...point: string[]) => {
+  /** The base backups of all windows of a timeline. */
+  const basesOf = async (timeline: number, service = 'db') => {
+    const found = (await windows(service)).windows.filter((one) => one.timeline === timeline);
+    return [...new Set(found.flatMap(({ bases }) => bases.map(({ startLsn }) => startLsn)))].sort();
+  };
+  /** Recovers a server as of a point into a volume. Returns the rows of a table of it, and the result. */
+  const recover = async (service: keyof typeof IMAGES, ...point: string[]) => {
     const volume = `${stack.project}_then-${volumes.length}`;
     volumes.push(volume);
-    const ran = await stack.lifeboatInTurn('restore', 'db.postgres', ...point, '--to-volume', volume, '--json');
+    const args = ['restore', `${service}.postgres`, ...point, '--to-volume', volume, '--json'];
+    const ran = await stack.lifeboatInTurn(...args);
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
-    const { dataDirectory, checks } = JSON.parse(ran.stdout) as PointResult;
+    const result = JSON.parse(ran.stdout) as PointResult;
+    const name = `${stack.project}-then-${volumes.length}`;
+    const run = ['run', '--detach', '--name', name, '--volume', `${volume}:${result.dataDirectory}`];
+    await ok('docker', [...run, `postgres:${IMAGES[service]}`, 'postgres', '-c', 'max_prepared_transactions=5']);
+    const sql = "SELECT string_agg(n::text, ' ' ORDER BY n) FROM written";
+    try {
+      const found = await until('the recovered server answers', async () => {
+        const { code, stdout } = await sh('docker', ['exec', name, 'psql', '-U', 'postgres', '-XAtc', sql]);
+        return code === 0 && stdout.trim();
+      });
+      return { found, ...result };
+    } finally {
+      await sh('docker', ['rm', '--force', '--volumes', name]);
+    }
+  };
+  const rowsAt = async (...point: string[]) => {
+    const { found, checks } = await recover('db', ...point);
     expect(checks).toMatchObject([
       { name: 'pg_verifybackup', ok: true, detail: expect.stringContaining('every file') },
       {
@@ -53,21 +78,12 @@ describe('point-in-time recovery in place', () => {
         detail: expect.stringMatching(/^[1-9]\d+ indexes and [1-9]\d+ tables are sound; half:/),
       },
     ]);
-    const name = `${stack.project}-then-${volumes.length}`;
-    const run = ['run', '--detach', '--name', name, '--volume', `${volume}:${dataDirectory}`, 'postgres:17'];
-    await ok('docker', [...run, 'postgres', '-c', 'max_prepared_transactions=5']);
-    const sql = "SELECT string_agg(n::text, ' ' ORDER BY n) FROM written";
-    try {
-      return await until('the recovered server answers', async () => {
-        const { code, stdout } = await sh('docker', ['exec', name, 'psql', '-U', 'postgres', '-XAtc', sql]);
-        return code === 0 && stdout.trim();
-      });
-    } finally {
-      await sh('docker', ['rm', '--force', '--volumes', name]);
-    }
+    return found;
   };
 
   let before: string;
+  /** the base backups from before the fork */
+  let bases: string[];
   /** a time of timeline 1, when timeline 2 was not there yet */
   let middle: string;
 
@@ -75,13 +91,17 @@ describe('point-in-time recovery in place', () => {
     const labels = { 'lifeboat.postgres': 'true', 'lifeboat.postgres.pitr': 'true' };
     stack = await Stack.start({
       services: {
-        db: postgres(17, { labels, command: ['postgres', '-c', 'fsync=off', '-c', 'max_prepared_transactions=5'] }),
-        new: postgres(18, { labels }),
+        db: postgres(IMAGES.db, {
+          labels,
+          command: ['postgres', '-c', 'fsync=off', '-c', 'max_prepared_transactions=5'],
+        }),
+        new: postgres(IMAGES.new, { labels }),
+        old: postgres(IMAGES.old, { labels }),
         web: holder([], {}, { depends_on: { db: { condition: 'service_healthy' } } }),
       },
       env: { LIFEBOAT_RPO: '1s', LIFEBOAT_BASE_SCHEDULE: '0 0 1 1 *' },
     });
-    for (const service of ['db', 'new']) {
+    for (const service of Object.keys(IMAGES)) {
       await stack.psql('CREATE TABLE written (n int PRIMARY KEY)', { service });
       await stack.untilWindow(async () => (await windows(service)).windows.length > 0);
     }
@@ -112,6 +132,7 @@ describe('point-in-time recovery in place', () => {
 
   it('replaces the data directory, and keeps the former one', async () => {
     const meta = await directory('db');
+    bases = await basesOf(1);
     const since = await ok('docker', ['inspect', '--format', '{{.State.StartedAt}}', container('web')]);
     const result = await inPlace(before, '--yes');
     expect(result).toMatchObject({ status: 'ok', canRollBack: true, stoppedMs: expect.any(Number) });
@@ -128,12 +149,15 @@ describe('point-in-time recovery in place', () => {
       text.split('\n').filter((line) => !/backup_label|backup_manifest|tablespace_map|^$/.test(line));
     expect(left(await directory('db'))).toEqual(left(meta));
     expect(await ok('docker', ['inspect', '--format', '{{.State.StartedAt}}', container('web')])).not.toBe(since);
-    expect(await stack.helpers()).toHaveLength(2);
+    expect(await stack.helpers()).toHaveLength(Object.keys(IMAGES).length);
   });
 
   it('continues on the new timeline, and both sides of the fork can be recovered', async () => {
-    await write(5);
+    const xid = await stack.psql('WITH one AS (INSERT INTO written VALUES (5)) SELECT pg_current_xact_id()');
     await stored();
+    // The window goes on from the fork, without a new base backup.
+    expect(await basesOf(2)).toEqual(bases);
+    expect(await rowsAt('--xid', xid)).toBe('1 2 5');
     expect((await windows()).holes).toEqual([]);
     expect([...new Set((await windows()).windows.map((one) => one.timeline))].sort()).toEqual([1, 2]);
     expect(await rowsAt('--at', 'latest', '--timeline', '2')).toBe('1 2 5');
@@ -156,7 +180,7 @@ describe('point-in-time recovery in place', () => {
     expect(stdout).not.toContain('lifeboat');
   });
 
-  it('brings the former data back, and receives its WAL again', async () => {
+  it('brings the old data back, and receives its WAL again', async () => {
     const ran = await stack.lifeboatInTurn('rollback', '--yes', '--json');
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
     expect(await until('the server is back', async () => rows().catch(() => undefined))).toBe('1 2 3 4');
@@ -169,19 +193,30 @@ describe('point-in-time recovery in place', () => {
     expect(await until('the server is back', async () => rows().catch(() => undefined))).toBe('1 2 5');
   });
 
-  it('finds the data directory of Postgres 18 inside its volume', async () => {
-    await write(1, 'new');
-    const at = await now('new');
-    await write(2, 'new');
-    await stored('new');
-    const args = ['restore', 'new.postgres', '--at', at, '--in-place', '--yes', '--json'];
+  it.each([
+    ['new', 'whose directory is inside its volume'],
+    ['old', 'whose receiver begins where the server writes'],
+  ] as const)('recovers the service %s, %s, and continues from the fork on', async (service, _) => {
+    await write(1, service);
+    const at = await now(service);
+    await write(2, service);
+    await stored(service);
+    const before = await basesOf(1, service);
+    const args = ['restore', `${service}.postgres`, '--at', at, '--in-place', '--yes', '--json'];
     const ran = await stack.lifeboatInTurn(...args);
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
-    expect(await rows('new')).toBe('1');
-    expect((await directory('new')).split('\n')[0]).toBe('999 999 700');
+    expect(await rows(service)).toBe('1');
+    expect((await directory(service)).split('\n')[0]).toBe('999 999 700');
+    const xid = await stack.psql('WITH one AS (INSERT INTO written VALUES (3)) SELECT pg_current_xact_id()', {
+      service,
+    });
+    await stored(service);
+    expect(await basesOf(2, service)).toEqual(before);
+    expect((await windows(service)).holes).toEqual([]);
+    expect((await recover(service, '--xid', xid)).found).toBe('1 3');
     const { stdout } = await stack.lifeboatInTurn('rollback', '--forget', '--yes');
-    expect(stdout).toContain('new.postgres');
-    expect(await stack.exec('new', ['sh', '-c', 'ls -A "$PGDATA" | grep lifeboat || true'])).toBe('');
+    expect(stdout).toContain(`${service}.postgres`);
+    expect(await stack.exec(service, ['sh', '-c', 'ls -A "$PGDATA" | grep lifeboat || true'])).toBe('');
   });
 
   it('refuses at once to exchange data to which a container of nobody writes', async () => {
@@ -197,7 +232,7 @@ describe('point-in-time recovery in place', () => {
     expect(await rows()).toBe(found);
   });
 
-  it('names the former data after the spool is lost, as long as it is there', async () => {
+  it('names the old data after the spool is lost, as long as it is there', async () => {
     const areas = async () =>
       (await stack.json<{ strayAreas: { source: string; name: string }[] }>('status')).strayAreas;
     expect(await areas()).toEqual([]);

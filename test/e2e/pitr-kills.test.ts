@@ -89,7 +89,7 @@ describe('a recovery in place that is killed', () => {
     await ok('docker', ['start', agent]);
   }
 
-  /** Waits until nothing is left of the recovery but, perhaps, put-aside data. */
+  /** Waits until nothing is left of the recovery but, perhaps, old data. */
   async function undone(when: string): Promise<void> {
     await until(`everything is undone, killed ${when}`, async () => {
       const open = await inAgent('ls /spool/runs /spool/state/runs | grep -v :; true').catch(() => 'it starts');

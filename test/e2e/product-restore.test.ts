@@ -319,7 +319,7 @@ describe('a restore of a product', () => {
 
     it('stops services only for the swap with --live, and keeps what they write until then', async () => {
       await change();
-      // A volume that holds nothing gets no put-aside data.
+      // A volume that holds nothing gets no old data.
       await stack.exec('web', ['find', '/media', '-mindepth', '1', '-not', '-path', '*.lifeboat*', '-delete']);
       const dry = await stack.lifeboat('restore', snapshot, '--all', '--live', '--dry-run');
       expect(dry.stderr).toMatch(/would stop .*\(they use it\), only for the swap, and start them again/);

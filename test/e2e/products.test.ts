@@ -92,7 +92,7 @@ describe('the Compose files of real products', () => {
     await stack.write(options);
     await stack.compose('up', '--detach', '--wait', '--wait-timeout', '280');
     await stack.exec('web', ['sh', '-c', 'echo one >/uploads/one']);
-    // Named like put-aside data, but the spool that records it is gone.
+    // Named like old data, but the spool that records it is gone.
     await stack.psql('CREATE DATABASE postgres__before_4f1c9a');
     await stack.exec('cache', ['sh', '-c', 'mkdir /data/appendonlydir && echo x >/data/appendonlydir/a.aof']);
   });

@@ -163,7 +163,7 @@ describe('a restore in place', () => {
     expect(stdout).not.toContain('__before_');
   });
 
-  it('shows the put-aside data in status; a rollback restores it at once, and can be undone', async () => {
+  it('shows the old data in status; a rollback restores it at once, and can be undone', async () => {
     // Without the size if the server does not answer in time.
     const shown = async () => {
       const { stdout, stderr } = await stack.lifeboat('status');

@@ -378,7 +378,7 @@ describe('a restore of objects that the server refuses', () => {
   });
 
   it('creates a tablespace if its directory exists, and does without it otherwise', async () => {
-    // Put-aside databases are in the same tablespaces.
+    // Old databases are in the same tablespaces.
     const all = await stack.psql("SELECT datname FROM pg_database WHERE datname LIKE 'spaced%'");
     for (const name of all.split('\n')) await stack.psql(`DROP DATABASE "${name}" WITH (FORCE)`);
     await stack.psql('DROP TABLESPACE fast');

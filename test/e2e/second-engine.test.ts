@@ -70,6 +70,7 @@ describe('another host', () => {
     // What the command prints is what runs. Only the question needs a person.
     const commands = [...out.matchAll(/^ {4}(.*)$/gm)].map(([, line = '']) => line);
     expect(commands.join('\n')).toContain('up --detach --wait db lifeboat');
+    expect(await readFile(path.join(directory, 'restore-data.sh'), 'utf8')).toContain(commands.join('\n'));
     const script = commands.map((line) => line.replace(/ exec (.*--all.*)$/, ' exec -T $1 --yes')).join('\n');
     await here(`export COMPOSE_PROGRESS=quiet\n${script}`);
     const at = `docker compose --project-name ${lost.project} exec -T`;

@@ -11,6 +11,8 @@ import { holder, hostAddress, postgres, Stack } from '../harness/stack.ts';
  * backup, and a restore.
  */
 let proxy: SocketProxy;
+/** The proxy reads them at each request. */
+let rules: ProxyRules;
 let stack: Stack;
 
 function rulesOfThePage(): ProxyRules {
@@ -18,6 +20,20 @@ function rulesOfThePage(): ProxyRules {
   const block = /<!-- proxy rules.*?-->\n```\n(.*?)```/s.exec(page)?.[1] ?? '';
   const rules = [...block.matchAll(/^([A-Z]+)\s+(\^.*\$)$/gm)];
   return Object.fromEntries(rules.map(([, method = '', pattern = '']) => [method, new RegExp(pattern)]));
+}
+
+/** What the switches in docs/hardening.md allow: `POST` opens every method for the paths of the others. */
+function rulesOfTheSwitches(): ProxyRules {
+  const page = readFileSync(new URL('../../docs/hardening.md', import.meta.url), 'utf8');
+  const yaml = /```yaml\n(services:\n {2}docker-proxy:.*?)```/s.exec(page)?.[1] ?? '';
+  const on = Object.keys(parse(yaml).services['docker-proxy'].environment);
+  const [, table = ''] = page.split('<!-- switches:');
+  const patterns = new Map(
+    [...table.matchAll(/^\| `([A-Z]+)` \| `(\^.*)` \|$/gm)].map(([, name, pattern]) => [name, pattern]),
+  );
+  expect(on.toSorted()).toEqual(['POST', ...patterns.keys()].toSorted());
+  const any = new RegExp([...patterns.values()].join('|'), 'i');
+  return { GET: any, POST: any, DELETE: any };
 }
 
 /** The keys of the hardened service that limit its rights. */
@@ -29,7 +45,7 @@ function hardened(): Record<string, unknown> {
 }
 
 beforeAll(async () => {
-  const rules = rulesOfThePage();
+  rules = rulesOfThePage();
   expect(Object.keys(rules)).toEqual(['GET', 'POST', 'DELETE']);
   const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
   proxy = await startSocketProxy(socket, rules);
@@ -72,6 +88,18 @@ it('sent no request that the rules refuse, and left nothing behind', async () =>
   const kinds = ['POST /containers/create', '/exec/', '/attach', '/stop', 'GET /events', 'DELETE /containers/'];
   expect(kinds.filter((kind) => !proxy.passed.some((request) => request.includes(kind)))).toEqual([]);
   expect(await stack.helpers()).toEqual([]);
+});
+
+it('backs up and restores behind the switches of the other proxy, too', async () => {
+  Object.assign(rules, rulesOfTheSwitches());
+  const before = proxy.passed.length;
+  const { code, report, stderr } = await stack.backup();
+  expect({ code, status: report.status }, stderr).toEqual({ code: 0, status: 'ok' });
+  const volume = await stack.lifeboat('restore', 'latest', 'web.media', '--yes');
+  expect(volume.code, volume.stderr).toBe(0);
+  expect(proxy.passed.length).toBeGreaterThan(before);
+  expect(proxy.refused).toEqual([]);
+  Object.assign(rules, rulesOfThePage());
 });
 
 it('reads files of other owners under /config, and restores them with their owners', async () => {

@@ -91,7 +91,7 @@ describe.each([
     expect(await areas(stack, service)).toEqual([]);
   });
 
-  it('is replaced by the snapshot, rolled back, rolled back again, and its put-aside data dropped', async () => {
+  it('is replaced by the snapshot, rolled back, rolled back again, and its old data dropped', async () => {
     const restored = await restore('--yes');
     expect(restored.code, restored.stderr).toBe(0);
     expect(await manifest(stack, service)).toEqual(then);
@@ -99,7 +99,7 @@ describe.each([
     const status = await stack.lifeboat('status');
     expect(status.stdout).toMatch(/replaced data kept, \d/);
 
-    // Put-aside data does not count as part of the volume.
+    // Old data does not count as part of the volume.
     const again = await stack.backup();
     expect(again.report.results).toMatchObject([{ status: 'ok', newFiles: 0 }]);
 

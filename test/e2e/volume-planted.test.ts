@@ -170,7 +170,7 @@ describe('an application that plants symlinks in its volume during a restore', (
   });
 
   // Like the entrypoints of redis, mariadb, ghost and many others.
-  it('recognises its put-aside data after a service has changed all owners and modes', async () => {
+  it('recognises its old data after a service has changed all owners and modes', async () => {
     await stack.exec('chowning', ['sh', '-c', 'cd /data; echo now > d/f; echo now > top; echo now > extra']);
     const data = () => stack.exec('chowning', ['sh', '-c', 'cd /data; cat d/f top; ls']);
     /** Waits until the service has changed the owner of the area, and returns the area's name. */
@@ -209,7 +209,7 @@ describe('an application that plants symlinks in its volume during a restore', (
       expect(refused.stderr).toContain('TREE_TARGET_REFUSED');
       expect(refused.stderr).toContain('its list of moves has changed');
     }
-    expect((await stack.lifeboat('status')).stdout).toContain('put-aside data not recognised');
+    expect((await stack.lifeboat('status')).stdout).toContain('old data not recognised');
     await stack.exec('chowning', ['sh', '-c', `sed -i '$d' ${area}/list.ndjson`]);
     const forgotten = await stack.lifeboat('rollback', '--forget', '--yes');
     expect(forgotten.code, forgotten.stderr).toBe(0);

@@ -42,7 +42,7 @@ test('of several databases that are swapped one by one, only those that were put
   const both = { ...one, databases: [...(one.databases ?? []), next] };
   const found = asFound(both, server({ app: '9', app__before_00ab12: '5', shop: '6' }));
   expect(found).toEqual(one);
-  // Somebody dropped the put-aside database: the rollback refuses that later, and the record stays.
+  // Somebody dropped the old database: the rollback refuses that later, and the record stays.
   expect(asFound(both, server({ app: '9', app__before_00ab12: '5', shop: '10' }))).toEqual(both);
 });
 
@@ -113,7 +113,7 @@ test('status queries each server once, shows records of servers that do not answ
   expect(await listKept(deps, unreachable, unreachable)).toEqual({ restores: [], stray: [] });
 });
 
-test('put-aside databases are recognised by their names where no restore is remembered', async () => {
+test('old databases are recognised by their names where no restore is remembered', async () => {
   const long = 'ä'.repeat(31);
   const cut = workingName(long, 'before', '4f1c9a');
   const listed = [

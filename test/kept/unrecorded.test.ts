@@ -14,7 +14,7 @@ import { openState, type Rollback } from '../../src/run/state.ts';
 import type { VolumeArea } from '../../src/store/exchange/list-areas.ts';
 import type { TreeStore } from '../../src/trees/runner.ts';
 
-/** Put-aside data whose record is lost, and records whose data cannot be reached. */
+/** Old data whose record is lost, and records whose data cannot be reached. */
 
 let directory: string;
 beforeEach(() => {
@@ -37,7 +37,7 @@ const rebuilt: Rollback = {
   volume: known('b'),
 };
 
-test('after the loss of the spool, put-aside data is recorded again; a volume that is down hides no other', async () => {
+test('after the loss of the spool, old data is recorded again; a volume that is down hides no other', async () => {
   const state = openState(directory);
   let asked = 0;
   const treeStore = {
@@ -67,7 +67,7 @@ const withServers = async () => {
   return { sources, problems: [] } as unknown as Plan;
 };
 
-test('put-aside data in the data directory of a server is recorded again, with its place', async () => {
+test('old data in the data directory of a server is recorded again, with its place', async () => {
   const state = openState(directory);
   const roots: string[] = [];
   const treeStore = {
@@ -128,7 +128,7 @@ test('status shows such data, names what it cannot verify, and reads no volume i
   expect(read.slice(2)).toEqual(['web.down']);
 });
 
-test('status says why put-aside data is not found, and keeps the record', async () => {
+test('status says why old data is not found, and keeps the record', async () => {
   const state = openState(directory);
   await state.saveRollbacks([rebuilt, { ...rebuilt, id: 'gone', source: 'old.media' }]);
   const none = () => Promise.reject(new Error('there is no server'));

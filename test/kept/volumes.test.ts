@@ -134,7 +134,7 @@ test('a swap that was complete when it was cut off succeeds, and its record is s
 
 test('a record that cannot be saved does not fail a swap: recovery completes it, although services run', async () => {
   const { result, journal, place } = cutOff('new', { kept: true, full: true });
-  const warnings = [expect.stringMatching(/record of the put-aside data could not be saved: the spool is full/)];
+  const warnings = [expect.stringMatching(/record of the old data could not be saved: the spool is full/)];
   expect(await result).toEqual({ kept: KNOWN, warnings });
   appendJournal(journal, { type: 'volume-ended', id: 'a', now: 'new', kept: true });
   const begun = { type: 'begun', restore: {}, from: { id: 'r', inUse: 'restored' } } as unknown as JournalEntry;
@@ -326,7 +326,7 @@ test('status shows that a deletion was interrupted, and how to complete it', asy
   ]);
 });
 
-test('put-aside data whose record is incomplete is neither brought back nor deleted', async () => {
+test('old data whose record is incomplete is neither brought back nor deleted', async () => {
   const place = { root: '/v', reach: { kind: 'process' as const } };
   const run = { id: 'b', journal: path.join(directory, 'b.ndjson'), signal: new AbortController().signal };
   const treeStore = {} as TreeStore;

@@ -45,6 +45,9 @@ function read(projects: Record<string, Part[] | LifeboatError>) {
   return readHosts(Object.keys(projects), open, { now: NOW, signal: AbortSignal.timeout(60_000) });
 }
 
+/** Of a source without a schedule, and with too few snapshots. */
+const RHYTHM = { schedule: null, usualMs: null };
+
 const linesOf = (host: HostState | undefined) => (host ? hostLines(host, NOW, plainPaint) : []);
 
 describe('the state of all hosts', () => {
@@ -57,11 +60,11 @@ describe('the state of all hosts', () => {
       ...{ project: 'a', newest: '2026-11-28T03:00:00.000Z', late: false, damaged: [] },
       sources: [
         {
-          ...{ name: 'db', status: 'failed', newest: '2026-11-28T03:00:00.000Z', usualMs: null, attention: null },
+          ...{ name: 'db', status: 'failed', newest: '2026-11-28T03:00:00.000Z', ...RHYTHM, attention: null },
           lastGood: { snapshot: 's27', at: '2026-11-27T03:00:00.000Z', bytes: 7 },
         },
         {
-          ...{ name: 'web', status: 'partial', newest: '2026-11-27T03:00:00.000Z', usualMs: null, attention: null },
+          ...{ name: 'web', status: 'partial', newest: '2026-11-27T03:00:00.000Z', ...RHYTHM, attention: null },
           lastGood: { snapshot: 's27', at: '2026-11-27T03:00:00.000Z', partial: true, bytes: 7 },
         },
       ],
@@ -90,6 +93,36 @@ describe('the state of all hosts', () => {
       '  ! a: no snapshot for 3 days, usually every 24h. Does its Lifeboat still run?',
     );
     expect(linesOf(late[2])).toContain('  ! a: no snapshot for 18 days, rhythm unknown. Does its Lifeboat still run?');
+  });
+
+  /** Snapshots on these days of November 2026, with a schedule. */
+  const scheduled = (cron: string, days: readonly number[], trigger = 'schedule', zone = 'UTC') =>
+    days.map((day) => {
+      const one = manifest(day, { a: 'ok' }, trigger);
+      return { ...one, sources: { a: { ...one.sources.a, schedule: { cron, zone } } as ManifestSource } };
+    });
+
+  test('judges a source by its schedule, if a snapshot names it', async () => {
+    // The 28th is a Saturday.
+    const hosts = await read({
+      'on weekdays': scheduled('0 3 * * 1-5', [27, 26, 25, 24, 23]),
+      'on weekdays, late': scheduled('0 3 * * 1-5', [25, 24, 23, 20]),
+      'only once': scheduled('0 3 * * 1', [23]),
+      'only once, late': scheduled('0 3 * * *', [26]),
+      // The second one since then is due at 03:00 in Berlin, and that has passed.
+      'of another zone': scheduled('0 4 * * *', [27], 'schedule', 'Europe/Berlin'),
+      // Nothing follows the schedule that it has.
+      'by hand': scheduled('0 3 * * *', [21, 14, 7, 0], 'manual'),
+      'of another version': scheduled('every full moon', [27, 26, 25]),
+      'in an unknown zone': scheduled('0 3 * * *', [27, 26, 25], 'schedule', 'Mars/Olympus'),
+    });
+    expect(hosts.filter(({ late }) => late).map(({ project }) => project)).toEqual([
+      'on weekdays, late',
+      'only once, late',
+    ]);
+    expect(linesOf(hosts.find(({ project }) => project === 'on weekdays, late'))).toContain(
+      '  ! a: no snapshot for 3 days, scheduled for `0 3 * * 1-5`. Does its Lifeboat still run?',
+    );
   });
 
   test.each(['7d 4w 12m', '3d 4w 12m', '1d 12m', 'last 2 4w', 'within 48h 12m'])(

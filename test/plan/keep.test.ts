@@ -317,6 +317,47 @@ describe('base backups', () => {
     expect(decided.filter(({ keep }) => keep).map(({ id }) => id)).toEqual(weekly.slice(2));
   });
 
+  describe('after a recovery in place', () => {
+    const day = (number: number) => new Date(Date.UTC(2026, 9, number, 4)).toISOString();
+    /** A base backup of a day, at a position that begins with the number of a day. */
+    const made = (at: number, place: number, timeline: number, fields: object = {}) => {
+      const base = {
+        systemId: '7',
+        timeline,
+        start: BigInt(place * 1000),
+        stop: BigInt(place * 1000 + 500),
+        ...fields,
+      };
+      return snap(day(at), { id: `${at}`, sequence: at, sources: { [DB]: { status: 'ok', base } } });
+    };
+    /** On day 22, the server was recovered to the middle of day 6. */
+    const forked = [made(1, 1, 1), made(7, 7, 1), made(14, 14, 1), made(21, 21, 1), made(22, 6.6, 2), made(28, 8, 2)];
+    const keptOn = (number: number, snapshots = forked) => kept(snapshots, day(number), 2 * week);
+
+    test('the base backup before the fork stays until the first one after it is older than the window', () => {
+      expect(keptOn(30)).toEqual(['1', '7', '14', '21', '22', '28']);
+      expect(keptOn(37, [...forked, made(35, 15, 2)])).toEqual(['1', '14', '21', '22', '28', '35']);
+      expect(keptOn(44, [...forked, made(35, 15, 2), made(42, 22, 2)])).toEqual(['22', '28', '35', '42']);
+    });
+
+    test('those of another server or history do not lead to the present data', () => {
+      const other = forked.slice(0, 4).concat(made(22, 23, 1, { systemId: '8' }), made(30, 30, 1, { systemId: '8' }));
+      expect(keptOn(32, other)).toEqual(['14', '21', '22', '30']);
+      const later = [
+        made(1, 1, 1, { era: 1 }),
+        made(14, 14, 1, { era: 2 }),
+        made(15, 5, 1),
+        made(30, 30, 1, { era: 2 }),
+      ];
+      expect(keptOn(32, later)).toEqual(['15', '30']);
+    });
+
+    test('one of a timeline in between counts, and those behind the second fork do not', () => {
+      const twice = [made(1, 1, 1), made(2, 9, 1), made(3, 5, 2), made(4, 8, 2), made(20, 6.5, 3), made(21, 7, 3)];
+      expect(keptOn(22, twice)).toEqual(['3', '4', '20', '21']);
+    });
+  });
+
   test('one that failed does not count', () => {
     const failed = snap('2026-11-15T04:30:00Z', { sources: { [DB]: { status: 'failed' } } });
     const ids = kept([snap(weekly[0]!), snap(weekly[1]!), failed, snap(weekly[3]!)], '2026-11-23T05:00:00Z', week);

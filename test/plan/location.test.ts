@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { misplaced, nameOf, overlap, parseCopies } from '../../src/plan/location.ts';
+import { misplaced, nameOf, overlap, parseCopies, withOwnNames } from '../../src/plan/location.ts';
 
 const copies = (text: string) => {
   const parsed = parseCopies(text);
@@ -35,6 +35,18 @@ describe('locations of copies', () => {
     ['s3://acme/shop?region=a s3://acme/shop?endpoint=https://x', '(number 2) overlaps another copy: s3://acme/shop'],
   ])('%s is refused', (text, why) => {
     expect(problem(text)?.problem).toBe(why);
+  });
+
+  test('have another name than a destination with the same bucket on another server', () => {
+    const nameBeside = (destination: string, text: string) => withOwnNames(copies(text), destination)[0]?.name;
+    const minio = 's3://acme/shop?path-style=true&endpoint=https://s3.example.org:9000';
+    expect(nameBeside('s3://acme/shop?region=eu-central-1', `${minio}&keep=7d`)).toBe(
+      's3://acme/shop?endpoint=https://s3.example.org:9000',
+    );
+    expect(nameBeside(minio, 's3://acme/shop/?region=eu-central-1')).toBe('s3://acme/shop?region=eu-central-1');
+    expect(nameBeside(minio, 's3://acme/shop')).toBe('s3://acme/shop (AWS)');
+    expect(nameBeside(minio, 's3://acme/blog?region=eu-central-1')).toBe('s3://acme/blog');
+    expect(nameBeside('/backups', '/nas')).toBe('/nas');
   });
 
   test('a key in one does not appear in messages', () => {

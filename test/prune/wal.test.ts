@@ -10,6 +10,7 @@ import { formatLsn, startOf } from '../../src/store/wal/names.ts';
 import { currentLog, isOfUse, neededWal } from '../../src/store/wal/needed.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
 import { basesOf, readRecoverable } from '../../src/store/wal/recoverable.ts';
+import type { RememberedWal } from '../../src/store/wal/remembered.ts';
 import { WalWriter } from '../../src/store/wal/write-log.ts';
 import { keyOf, nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
 
@@ -116,11 +117,79 @@ test('no hole remains in the log: the pages after the first needed one stay', as
   await (await bench.open()).append({ histories: [{ ...history, ...(await bench.put(history.name)) }] });
   await bench.store(2, 700, { timeline: 2 });
   const keys = await unneeded(bench.base(690, { timeline: 2 }));
-  expect(keys.filter((key) => key.includes('/log/'))).toEqual([]);
+  // Each page lists the history file, so the first two are not needed for it.
+  expect(keys.filter((key) => key.includes('/log/'))).toHaveLength(2);
   for (const key of keys) bench.objects.delete(key);
   const [log] = await readWalLogs(bench.repository, 'db.postgres');
-  expect(log?.pages.length).toBeGreaterThan(2);
+  expect(log?.pages.map(({ page }) => page.page)).toEqual([3]);
+  expect([...(log?.histories.keys() ?? [])]).toEqual([history.name]);
   expect(log?.problems).toEqual([]);
+});
+
+test('a page that alone lists a history file stays, and so do those after it', async () => {
+  await bench.store(1, 700);
+  const history = { name: '00000002.history', ancestors: [{ timeline: 1, until: formatLsn(startOf(701, SIZE)) }] };
+  const listed = { ...history, ...(await bench.put(history.name)) };
+  // An earlier version listed it once.
+  for (const [key, text] of bench.objects) {
+    if (!/log\/00000002-/.test(key)) continue;
+    bench.objects.set(key, JSON.stringify({ ...JSON.parse(text), histories: [listed] }));
+  }
+  const keys = await unneeded(bench.base(690));
+  expect(keys.filter((key) => key.includes('/log/'))).toEqual([expect.stringContaining('log/00000001-')]);
+});
+
+describe('a page in the middle', () => {
+  const page = (number: number) =>
+    [...bench.objects.keys()].find((key) => key.includes(`/log/0000000${number}-`)) ?? '';
+  const readAll = (...manifests: Manifest[]) =>
+    readRecoverable({ ...bench.repository, snapshots: async () => snapshotsOf(manifests) } as unknown as Repository, {
+      source: 'db.postgres',
+      base: 'db.postgres.base',
+    });
+
+  test.each(['damaged', 'gone'])('that is %s keeps all WAL while a base backup is as old', async (how) => {
+    await bench.store(1, 600);
+    if (how === 'gone') bench.objects.delete(page(2));
+    else bench.objects.set(page(2), 'damaged');
+    const [before, within, after] = [bench.base(200), bench.base(300), bench.base(530)];
+    for (const manifests of [[before, after], [within, after], [within], []]) {
+      expect(await unneeded(...manifests)).toEqual([]);
+      expect((await readAll(...manifests)).problems).not.toEqual([]);
+    }
+    expect((await readAll(after)).problems).toEqual([]);
+    const keys = await unneeded(after);
+    expect(keys).toEqual(expect.arrayContaining(segments(1, 529)));
+    expect(keys).not.toContain(keyOf(nameOf(530)));
+    for (const key of keys) bench.objects.delete(key);
+    const [log] = await readWalLogs(bench.repository, 'db.postgres');
+    expect([log?.pages.length, log?.problems, log?.segments.size]).toEqual([1, [], 71]);
+  });
+
+  test('that is damaged after the first needed one keeps all WAL', async () => {
+    await bench.store(1, 600);
+    bench.objects.set(page(2), 'damaged');
+    // The first segment of the base backup is in the page before.
+    expect(await unneeded(bench.base(256))).toEqual([]);
+  });
+});
+
+test('the end of a log that somebody removed keeps all WAL of its server', async () => {
+  await bench.store(1, 300);
+  const logged = { destination: 'memory', page: 2, revision: 44 };
+  for (const key of bench.objects.keys()) if (key.includes('/log/00000002-')) bench.objects.delete(key);
+  const found = async (remembered: RememberedWal | undefined) => {
+    const keys: string[] = [];
+    for await (const { key } of listUnneededWal(bench.repository, [bench.base(200)], async () => remembered))
+      keys.push(key);
+    return keys.length;
+  };
+  expect(await found({ systemId: SYSTEM, logged })).toBe(0);
+  // Segments up to the base backup, and those that only the removed page listed.
+  expect(await found(undefined)).toBe(199 + 44);
+  expect(await found({ systemId: SYSTEM, logged: { ...logged, destination: 'another' } })).toBe(199 + 44);
+  for (const key of bench.objects.keys()) if (key.includes('/log/')) bench.objects.delete(key);
+  expect(await found({ systemId: SYSTEM, logged })).toBe(0);
 });
 
 test('pages from before the signing key was set go once no base backup is as old', async () => {
@@ -216,7 +285,7 @@ describe('a server with a second history', () => {
     await bench.storeAs('new', 4, 5);
     const now = bench.base(4);
     const [before, after] = await readWalLogs(bench.repository, 'db.postgres');
-    expect(before?.problems).toMatchObject([{ code: 'OBJECT_DAMAGED' }]);
+    expect(before?.problems).toMatchObject([{ error: { code: 'OBJECT_DAMAGED' } }]);
     expect(after?.problems).toEqual([]);
     expect(await unneeded(old, now)).toEqual([]);
     expect(await unneeded(now)).toHaveLength(4);

@@ -21,7 +21,7 @@ test('an error before any data is swapped stays as it is', () => {
 test('an error after a swap says which data is in place, which is not, and how to undo it', () => {
   expect(whileInPlace(stopped, report({}))).toMatchObject({ code: 'INTERRUPTED', message: stopped.message });
   expect(hintOf(stopped, report({}))).toBe(
-    'The restored data is in place, complete; `lifeboat rollback r1` brings the former data back. Check that all services that use it run. If a service has `lifeboat.exec.restored`, run that command.',
+    'The restored data is in place, complete; `lifeboat rollback r1` brings the old data back. Check that all services that use it run. If a service has `lifeboat.exec.restored`, run that command.',
   );
   const error = { code: 'PG_STALLED' as const, message: 'no progress' };
   const partly = report({ failed: [{ target: 'old.postgres', error }] });
@@ -32,9 +32,7 @@ test('an error after a swap says which data is in place, which is not, and how t
 
 test('the id of a rollback is that of its restore, and only data that was put aside can come back', () => {
   const back = report({ verb: 'rollback', of: 'r0', canRollBack: false });
-  expect(hintOf(stopped, back)).toBe(
-    'The data that was put aside is in place, complete. Check that all services that use it run.',
-  );
+  expect(hintOf(stopped, back)).toBe('The old data is in place, complete. Check that all services that use it run.');
   expect(hintOf(stopped, { ...back, canRollBack: true })).toContain('`lifeboat rollback r0` undoes it');
 });
 

@@ -18,7 +18,7 @@ const record = (area: string, more: Partial<Rollback> = {}): Rollback => ({
   ...more,
 });
 
-test('a backup warns of put-aside data in a volume that no snapshot has, and of data without a record', async () => {
+test('a backup warns of old data in a volume that no snapshot has, and of data without a record', async () => {
   const state = openState(directory);
   const journals = path.join(directory, 'runs');
   const names = [1, 2, 3, 4, 5].map((n) => `.lifeboat-before-${id(n)}`).concat(`.lifeboat-restoring-${id(6)}`);

@@ -62,6 +62,15 @@ test('a successful run of one source does not hide that another has failed, with
   });
 });
 
+test('a schedule for weekdays is not late at a weekend', () => {
+  // The 20th is a Friday.
+  const weekdays = { ...plan('a'), sources: [{ name: 'a', schedule: '0 3 * * 1-5' }] } as unknown as Plan;
+  const at = (now: string) => attention({ plan: weekdays, manifests: [manifest(20, { a: 'ok' })], now: new Date(now) });
+  expect(at('2026-11-22T23:00:00Z')).toEqual({ a: null });
+  expect(at('2026-11-23T09:00:00Z')).toEqual({ a: null });
+  expect(at('2026-11-24T03:00:00Z')).toEqual({ a: 'late' });
+});
+
 test('the newest result counts, wherever it is recorded', () => {
   const manifests = [manifest(20, { a: 'ok', b: 'partial' })];
   expect(attention({ manifests, results: { a: result(19, 'failed'), b: result(19, 'ok') } })).toEqual({

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -88,6 +88,56 @@ test('a cached index is found only by its hash, and replaces the previous one', 
   expect(await state.cachedIndex('web.media', 'aa')).toBeUndefined();
   expect(readFileSync((await state.cachedIndex('web.media', 'bb')) ?? '', 'utf8')).toBe('two');
   expect(await state.cachedIndex('web.media-2', 'cc')).toBeDefined();
+});
+
+test('a cached index that the disk has damaged is not cached, and each run looks again', async () => {
+  const state = openState(directory);
+  const file = path.join(directory, 'fresh');
+  writeFileSync(file, 'the lines of an index');
+  await state.cacheIndex('web.media', 'aa', file);
+  const cached = (await state.cachedIndex('web.media', 'aa')) as string;
+  writeFileSync(cached, 'the lines of an inbex');
+  await state.keepCached(undefined);
+  expect(await state.cachedIndex('web.media', 'aa')).toBeUndefined();
+  expect(existsSync(cached)).toBe(false);
+  // An older version wrote no checksum.
+  writeFileSync(path.join(path.dirname(cached), 'web.media@bb.ndjson'), 'lines');
+  expect(readFileSync((await state.cachedIndex('web.media', 'bb')) ?? '', 'utf8')).toBe('lines');
+});
+
+test('what is cached of sources that no kept snapshot has is removed when a run begins', async () => {
+  const state = openState(directory);
+  for (const [source, sha256] of [
+    ['web.media', 'aa'],
+    ['web.media-2', 'bb'],
+    ['gone.data', 'cc'],
+  ] as const) {
+    const file = path.join(directory, 'fresh');
+    writeFileSync(file, source);
+    await state.cacheIndex(source, sha256, file);
+    await state.cacheFacts(source, sha256, { source });
+  }
+  await state.keepCached(undefined);
+  const sources = ['web.media', 'web.media-2', 'gone.data'];
+  const left = async () =>
+    Promise.all(
+      sources.map(async (source, i) => [
+        (await state.cachedIndex(source, ['aa', 'bb', 'cc'][i] as string)) !== undefined,
+        (await state.cachedFacts(source, ['aa', 'bb', 'cc'][i] as string)) !== undefined,
+      ]),
+    );
+  expect(await left()).toEqual([
+    [true, true],
+    [true, true],
+    [true, true],
+  ]);
+  // The newest snapshot of one source is gone, but not all of them.
+  await state.keepCached({ sources: new Set(['web.media', 'web.media-2']), indexes: new Set(['aa', 'dd']) });
+  expect(await left()).toEqual([
+    [true, true],
+    [false, true],
+    [false, false],
+  ]);
 });
 
 test('after the project was renamed, the runs under its former name do not count', async () => {

@@ -109,6 +109,28 @@ describe('offen/docker-volume-backup', () => {
   });
 
   test.each([
+    ['slack://t@c', ['LIFEBOAT_SLACK_WEBHOOK_URL']],
+    ['discord://t@c,ntfy://ntfy.sh/x', ['LIFEBOAT_DISCORD_WEBHOOK_URL', 'LIFEBOAT_NTFY_URL']],
+    ['smtp://u:p@h/?to=a', ['LIFEBOAT_SMTP_URL and LIFEBOAT_EMAIL_TO']],
+    ['telegram://t@telegram?chats=1', ['LIFEBOAT_TELEGRAM_TOKEN and LIFEBOAT_TELEGRAM_CHAT']],
+    ['generic+https://example.org/x', ['LIFEBOAT_WEBHOOK_URL']],
+    ['matrix://u:p@h', ['LIFEBOAT_HEALTHCHECKS_URL']],
+  ])('the notification URL %s becomes %j', async (urls, names) => {
+    const { notes } = await translate(
+      translateOffen,
+      `services:
+  backup:
+    image: offen/docker-volume-backup:v2
+    environment: { BACKUP_RETENTION_DAYS: "14", NOTIFICATION_URLS: "${urls}" }
+    volumes: ["media:/backup/media:ro"]
+`,
+    );
+    const own = notes.filter((note) => note.startsWith('NOTIFICATION_URLS'));
+    expect(own).toHaveLength(names.length);
+    for (const [i, name] of names.entries()) expect(own[i]).toContain(name);
+  });
+
+  test.each([
     ['', 'true', true],
     ['', 'false', false],
     ['BACKUP_STOP_DURING_BACKUP_LABEL: shop,', 'shop', true],
@@ -190,6 +212,22 @@ describe('stack-back', () => {
     });
     expect(notes.join('\n')).toContain('maria: Lifeboat makes no dumps of MySQL and MariaDB');
     expect(notes.join('\n')).toContain('web only reads shared.');
+  });
+
+  test('reports go to the same channels', async () => {
+    const { notes } = await translate(
+      translateStackBack,
+      `services:
+  backup:
+    image: ghcr.io/lawndoc/stack-back:1
+    environment: { RESTIC_REPOSITORY: /r, DISCORD_WEBHOOK: "https://canary", EMAIL_HOST: mail.example.org }
+`,
+    );
+    const text = notes.join('\n');
+    for (const name of ['LIFEBOAT_DISCORD_WEBHOOK_URL', 'LIFEBOAT_SMTP_URL', 'LIFEBOAT_EMAIL_TO']) {
+      expect(text).toContain(name);
+    }
+    expect(text).not.toContain('canary');
   });
 
   test('settings, and the server of another database', async () => {

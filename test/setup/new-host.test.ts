@@ -1,8 +1,9 @@
+import { spawnSync } from 'node:child_process';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { restoreProjectFiles } from '../../src/restore/all/project-files.ts';
-import { dataCommands } from '../../src/setup/new-host.ts';
+import { dataCommands, writeDataScript } from '../../src/setup/new-host.ts';
 import { withFiles } from './files.ts';
 
 const SHOP = `services:
@@ -33,6 +34,26 @@ describe('the commands for a new host', () => {
       'docker compose exec lifeboat lifeboat restore 2026 --all',
       'docker compose up --detach',
     ]);
+  });
+});
+
+describe('the script with these commands', () => {
+  test('stops at the first command that fails, and runs in the project directory', async () => {
+    const directory = await withFiles({});
+    expect(await writeDataScript(directory, ['pwd', 'false', 'echo more'])).toBe(true);
+    const { status, stdout } = spawnSync(path.join(directory, 'restore-data.sh'), { encoding: 'utf8', cwd: '/' });
+    expect(status).toBe(1);
+    expect(stdout).toBe(`${directory}\n`);
+  });
+
+  test('replaces no file', async () => {
+    const directory = await withFiles({ 'restore-data.sh': 'mine' });
+    expect(await writeDataScript(directory, ['true'])).toBe(false);
+    expect(await readFile(path.join(directory, 'restore-data.sh'), 'utf8')).toBe('mine');
+    await rm(path.join(directory, 'restore-data.sh'));
+    expect(await writeDataScript(directory, ['true'])).toBe(true);
+    // After an interruption, the same command writes the same script.
+    expect(await writeDataScript(directory, ['true'])).toBe(true);
   });
 });
 

@@ -3,8 +3,8 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
 import type { BaseSource } from '../../src/plan/model.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
-import type { Window } from '../../src/store/wal/windows.ts';
-import { BaseMaker, leadsTo } from '../../src/wal/base-maker.ts';
+import type { Base, Window } from '../../src/store/wal/windows.ts';
+import { BaseMaker, needsBase } from '../../src/wal/base-maker.ts';
 import { WalBench } from '../store/wal/bench.ts';
 
 const window = {
@@ -17,13 +17,41 @@ const window = {
   forks: [],
 } satisfies Window;
 
+const base = (snapshot: string, fields: Partial<Base> = {}): Base => ({
+  ...{ snapshot, systemId: '1', timeline: 1, startLsn: '0/1000028', stopLsn: '0/1000100' },
+  ...{ stopTime: '2026-11-20T03:00:00.000Z', ...fields },
+});
+const leading = (bases: Base[], fields: Partial<Window> = {}): Window => ({ ...window, bases, ...fields });
+
 test('a base backup leads to the end of the stored WAL only on the same timeline of the same server', () => {
   const stored = 0x900_0000n;
-  expect(leadsTo(window, { systemId: '1', timeline: 1, stored })).toBe(true);
-  expect(leadsTo(window, { systemId: '1', timeline: 1, stored: stored + 1n })).toBe(false);
+  const one = [base('one')];
+  const needed = (end: { systemId: string; timeline: number; stored: bigint }) => needsBase([leading(one)], one, end);
+  expect(needed({ systemId: '1', timeline: 1, stored })).toBe(false);
+  expect(needed({ systemId: '1', timeline: 1, stored: stored + 1n })).toBe(true);
   // A recovery in place took the server back to a lower position.
-  expect(leadsTo(window, { systemId: '1', timeline: 2, stored: 0x500_0000n })).toBe(false);
-  expect(leadsTo(window, { systemId: '2', timeline: 1, stored: 0x500_0000n })).toBe(false);
+  expect(needed({ systemId: '1', timeline: 2, stored: 0x500_0000n })).toBe(true);
+  expect(needed({ systemId: '2', timeline: 1, stored: 0x500_0000n })).toBe(true);
+  expect(needsBase([], [], { systemId: '1', timeline: 1, stored })).toBe(true);
+});
+
+test('after a recovery to before newer base backups, one is made at once, although an older one leads there', () => {
+  const [old, behind] = [base('old'), base('behind', { stopLsn: '0/7000100' })];
+  const present = { systemId: '1', timeline: 2, stored: 0x500_0000n };
+  const windows = [leading([old, behind]), leading([old], { timeline: 2, toLsn: '0/5000000' })];
+  expect(needsBase(windows, [old, behind], present)).toBe(true);
+  const made = base('made', { timeline: 2, startLsn: '0/4000028', stopLsn: '0/4000100' });
+  const now = [leading([old, behind]), leading([old, made], { timeline: 2, toLsn: '0/5000000' })];
+  expect(needsBase(now, [old, behind, made], present)).toBe(false);
+  // Base backups of another server or history say nothing.
+  expect(needsBase(now, [old, behind, made, base('other', { systemId: '2' })], present)).toBe(false);
+  expect(needsBase(now, [{ ...made, era: 5 }, base('former', { era: 1 })], { ...present, era: 5 })).toBe(false);
+});
+
+test('while the WAL of the newest base backup is not stored, none is made', () => {
+  const made = base('made', { stopLsn: '0/5000100' });
+  expect(needsBase([], [made], { systemId: '1', timeline: 1, stored: 0x500_0000n })).toBe('later');
+  expect(needsBase([], [made], { systemId: '1', timeline: 1, stored: 0x500_0100n })).toBe(true);
 });
 
 afterEach(() => vi.restoreAllMocks());

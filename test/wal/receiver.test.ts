@@ -1,7 +1,8 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import path, { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { Destination } from '../../src/destinations/destination.ts';
@@ -11,9 +12,10 @@ import type { Tools } from '../../src/sources/postgres/server/tools.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { formatLsn, segmentName, startOf } from '../../src/store/wal/names.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
+import { WalWriter } from '../../src/store/wal/write-log.ts';
 import { Receiver } from '../../src/wal/receiver.ts';
 import type { ReceiverDeps } from '../../src/wal/receiver-deps.ts';
-import { openReceiverMemory } from '../../src/wal/receiver-state.ts';
+import { openReceiverMemory, rememberedIn } from '../../src/wal/receiver-state.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { WalBench } from '../store/wal/bench.ts';
 
@@ -39,11 +41,16 @@ let bases: number;
 let makeBase: ((signal: AbortSignal) => Promise<boolean>) | undefined;
 let tablespaces: string[];
 let isDown: boolean;
+let stallTimeoutMs: number;
 /** the destination takes no segments */
 let isHung: boolean;
 let onHung: () => void;
 /** how far the clock of the server is behind, milliseconds */
 let behindMs: number;
+/** the timeline of the server, what its history file says, and the files of its WAL */
+let timeline: number;
+let history: string;
+let files: string[];
 let stop: AbortController;
 
 beforeEach(() => {
@@ -53,9 +60,11 @@ beforeEach(() => {
   bench = new WalBench();
   [starts, alarms, bases, received, receive, makeBase] = [[], [], 0, undefined, undefined, undefined];
   isHung = false;
+  stallTimeoutMs = 60_000;
   tablespaces = [];
   isDown = false;
   behindMs = 0;
+  [timeline, history, files] = [1, '', []];
   onHung = () => undefined;
   stop = new AbortController();
 });
@@ -71,7 +80,8 @@ function putOf(system: string, file: string, to = SIZE): void {
   writeFileSync(join(spool, file), content);
 }
 
-async function one(sql: string): Promise<object> {
+async function one(sql: string, values: unknown[] = []): Promise<object> {
+  if (sql.includes('pg_ls_waldir')) return { found: `${files.includes(String(values[0]))}` };
   if (sql.includes('pg_control_system'))
     return {
       ...{ system: '7713464397883531290', segment: `${SIZE}`, level: 'replica', senders: '10', free: '10' },
@@ -85,7 +95,7 @@ async function one(sql: string): Promise<object> {
     at: new Date(Date.now() - behindMs).toISOString(),
     inserting: lsn,
     flushed: lsn,
-    timeline: '00000001',
+    timeline: `0000000${timeline}`,
     directory: '/d',
     tablespaces: `${tablespaces.length}`,
     ...slot,
@@ -100,6 +110,7 @@ async function all(sql: string): Promise<object[]> {
 
 async function run(argv: readonly string[], signal: AbortSignal): Promise<string> {
   if (argv.includes('disk')) return 'head\n/dev/sda 10485760 1048576 9437184 10% /d';
+  if (argv.includes('TIMELINE_HISTORY 2')) return `00000002.history|${history}`;
   if (!argv.includes('receive')) return '';
   starts.push(readdirSync(spool).sort());
   await receive?.(starts.length);
@@ -129,7 +140,7 @@ function makeReceiver(): Receiver {
   const deps: ReceiverDeps = {
     ...{ project: 'shop', home: async () => 'here', memory: openReceiverMemory(root), spool: join(root, 'spool') },
     ...{ log: silentLog, now: () => new Date(), alarmOver: () => undefined, feed: () => undefined },
-    stallTimeoutMs: 60_000,
+    stallTimeoutMs,
     alarm: (_topic, _source, { message }) => void alarms.push(message),
     repository: async () => repository as unknown as Repository,
     async openTools() {
@@ -257,6 +268,18 @@ test('the reason of a gap that never came is not that of a later one', async () 
   expect((await wal())?.gaps[0]?.why).toMatch(/the server no longer has it$/);
 });
 
+test('what was received is stored before another start, also if the slot does not say how much it is', async () => {
+  flushed = startOf(2, SIZE);
+  receive = (start) => {
+    if (start > 1) return;
+    putOf('7713464397883531290', `${name(2)}.partial`, 7000);
+    received = undefined;
+    throw new LifeboatError('EXEC_FAILED', `requested WAL segment ${name(3)} has already been removed`);
+  };
+  await runUntil(async () => starts.length > 1);
+  expect((await wal())?.partials).toMatchObject([{ name: name(2), to: 7000 }]);
+});
+
 test('a base backup goes on while the receiver connects again, and ends with the receiver', async () => {
   let making: AbortSignal | undefined;
   makeBase = (signal) =>
@@ -310,6 +333,57 @@ test('a server that went back to older data begins another history, and a base b
   expect(starts[1]).toEqual([]);
 });
 
+describe('WAL that was received before the server went back to older data, and that is not stored yet,', () => {
+  const system = '7713464397883531290';
+  const aside = () =>
+    readdirSync(join(root, 'spool'), { recursive: true, encoding: 'utf8' }).filter(
+      (one) => one.includes('.aside/') && /[0-9A-F]{24}/.test(one),
+    );
+  beforeEach(async () => {
+    flushed = startOf(2, SIZE) + 5000n;
+    received = flushed;
+    receive = () => {
+      putOf(system, name(1));
+      putOf(system, `${name(2)}.partial`, 5000);
+    };
+    await runUntil(async () => (await wal())?.partials[0]?.to === 5000);
+    [starts, alarms, bases, stop] = [[], [], 0, new AbortController()];
+    receive = undefined;
+    rmSync(join(spool, `${name(2)}.partial`));
+    putOf(system, name(2), 9000);
+    putOf(system, name(3));
+    putOf(system, `${name(4)}.partial`, 700);
+  });
+  const logs = () => readWalLogs(bench.repository, SOURCE);
+
+  test('is stored in the former history if the server is still behind it', async () => {
+    flushed = startOf(1, SIZE) + 3000n;
+    received = flushed;
+    await runUntil(async () => (await logs()).length > 1);
+    const [before, after] = await logs();
+    expect(before?.wal.segments.map((one) => one.name)).toEqual([1, 2, 3].map(name));
+    expect(before?.wal.partials).toMatchObject([{ name: name(4), to: 700 }]);
+    expect(after?.wal.segments).toEqual([]);
+    expect(aside()).toEqual([]);
+  });
+
+  test('is set aside if the server may have written it', async () => {
+    writeFileSync(join(spool, name(2)), Buffer.alloc(SIZE, 'y'));
+    flushed = startOf(5, SIZE);
+    received = flushed;
+    await runUntil(async () => (await logs()).length > 1);
+    const [before, after] = await logs();
+    expect(before?.wal.segments.map((one) => one.name)).toEqual([name(1)]);
+    expect(after?.wal.segments).toEqual([]);
+    expect(
+      aside()
+        .map((one) => path.basename(one))
+        .sort(),
+    ).toEqual([name(2), name(3), `${name(4)}.partial`]);
+    expect(alarms[0]).toContain('Lifeboat sets it aside');
+  });
+});
+
 test('after the clock of a server went back, what was received is stored in the former history', async () => {
   const system = '7713464397883531290';
   flushed = startOf(2, SIZE) + 5000n;
@@ -358,12 +432,158 @@ test('once there is a tablespace, nothing more is stored, and another history be
   expect(after?.wal.gaps).toMatchObject([{ why: expect.stringContaining('tablespaces') }]);
 });
 
+describe('after a recovery in place, the server writes on a new timeline', () => {
+  const fork = `${segmentName({ timeline: 2, number: 2 }, SIZE)}.partial`;
+  beforeEach(async () => {
+    await storeSome();
+    [timeline, history] = [2, `1\t${formatLsn(startOf(2, SIZE) + 4000n)}\tno recovery target specified\n\n`];
+    files = [fork.slice(0, 24)];
+    flushed = startOf(5, SIZE) + 100n;
+    received = flushed;
+    receive = undefined;
+  });
+
+  test('which is received from its fork on', async () => {
+    await runUntil(async () => starts.length > 0);
+    expect(starts).toEqual([[fork]]);
+    expect(readFileSync(join(spool, fork)).equals(Buffer.alloc(SIZE))).toBe(true);
+  });
+
+  test('of which the beginning of the segment is stored once it is received, and no zeros before', async () => {
+    receive = async () => {
+      writeFileSync(join(spool, '00000002.history'), history);
+      await sleep(200);
+      expect((await wal())?.partials.map((one) => one.name)).toEqual([name(2)]);
+      writeFileSync(join(spool, fork), Buffer.alloc(SIZE).fill('x', 0, 7000));
+      received = startOf(2, SIZE) + 7000n;
+    };
+    await runUntil(async () => (await wal())?.partials.some((one) => one.to === 7000) ?? false);
+    const stored = await wal();
+    expect(stored?.partials.map((one) => one.name)).toEqual([name(2), fork.slice(0, 24)]);
+    expect(stored?.gaps).toEqual([]);
+  });
+
+  test('of which nothing is received while the former one cannot be stored, and a hang is noticed', async () => {
+    rmSync(join(spool, `${name(2)}.partial`));
+    put(name(2));
+    isHung = true;
+    stallTimeoutMs = 300;
+    const state = () => openReceiverMemory(root).state(SOURCE);
+    let noticed = false;
+    await runUntil(async () => {
+      noticed ||= (await state())?.error?.message.startsWith('storing WAL made no progress') ?? false;
+      return noticed;
+    });
+    expect(starts).toEqual([]);
+  });
+
+  test('which is received from the slot on if the server no longer has the fork', async () => {
+    files = [];
+    await runUntil(async () => starts.length > 0);
+    expect(starts).toEqual([[]]);
+  });
+
+  test('which is received from the slot on once the server has refused the fork', async () => {
+    receive = (start) => {
+      if (start === 1) throw new LifeboatError('EXEC_FAILED', `requested WAL segment ${fork} has already been removed`);
+    };
+    await runUntil(async () => starts.length > 1);
+    expect(starts).toEqual([[fork], []]);
+  });
+});
+
+describe('a recovery in place of a server with two histories', () => {
+  const system = '7713464397883531290';
+  const memory = () => openReceiverMemory(root);
+  const logs = () => readWalLogs(bench.repository, SOURCE);
+  beforeEach(async () => {
+    await storeSome();
+    bench.at = new Date().toISOString();
+    await (await bench.open()).beginAnew({
+      at: bench.at,
+      timeline: 1,
+      to: formatLsn(startOf(2, SIZE)),
+      why: 'older data',
+    });
+    await bench.storeAs('other', 2, 3);
+    rmSync(join(spool, `${name(2)}.partial`));
+    // Received from the data that was in use until then.
+    putOf(system, name(4));
+    [timeline, history] = [2, `1\t${formatLsn(startOf(2, SIZE) + 4000n)}\tno recovery target specified\n\n`];
+    flushed = startOf(2, SIZE) + 8000n;
+    received = undefined;
+    receive = undefined;
+  });
+  const second = [2, 3, 4].map(name);
+  const namesIn = (log: Awaited<ReturnType<typeof logs>>[number] | undefined) =>
+    log?.wal.segments.map((one) => one.name);
+
+  test('to the first one begins another history, and what was received before is stored in the second one', async () => {
+    await memory().saveReplacement(SOURCE, { systemId: system, timeline: 2, era: 1 });
+    await runUntil(async () => starts.length > 0);
+    const [, before, after] = await logs();
+    expect([namesIn(before), namesIn(after)]).toEqual([second, []]);
+    expect(after?.wal.gaps).toMatchObject([
+      { why: expect.stringContaining('data of an earlier history'), timeline: 2 },
+    ]);
+    expect([starts, alarms]).toEqual([[[]], []]);
+    expect(await memory().replacement(SOURCE)).toBeUndefined();
+    expect((await memory().state(SOURCE))?.timeline).toBe(2);
+  });
+
+  test('from WAL of another repository begins another history', async () => {
+    await memory().saveReplacement(SOURCE, { systemId: system, timeline: 2 });
+    await runUntil(async () => starts.length > 0);
+    expect(await logs()).toHaveLength(3);
+  });
+
+  test.each([
+    ['to the second one', { systemId: system, timeline: 2, era: 2 }],
+    ['that did not take place', { systemId: system, timeline: 3, era: 1 }],
+    ['of another server', { systemId: '42', timeline: 2, era: 1 }],
+  ])('%s begins none', async (_, replacement) => {
+    await memory().saveReplacement(SOURCE, replacement);
+    await runUntil(async () => starts.length > 0);
+    const all = await logs();
+    expect([all.length, namesIn(all[1])]).toEqual([2, second]);
+    expect(await memory().replacement(SOURCE)).toBeUndefined();
+  });
+});
+
+test('until the receiver has reached the recovered server, the agent remembers its timeline', async () => {
+  await storeSome();
+  const remembered = rememberedIn(root);
+  expect((await remembered(SOURCE))?.timeline).toBe(1);
+  await openReceiverMemory(root).saveReplacement(SOURCE, { systemId: '7713464397883531290', timeline: 2, era: 1 });
+  expect(await remembered(SOURCE)).toMatchObject({ timeline: 2, logged: { page: 1 } });
+  expect(await remembered('other.postgres')).toBeUndefined();
+});
+
 test('what waits in the spool is stored while the server does not answer', async () => {
   isDown = true;
   putOf('7713464397883531290', name(1));
   putOf('7713464397883531290', `${name(2)}.partial`, 9000);
   await runUntil(async () => (await wal())?.partials[0]?.to === 9000);
   expect((await wal())?.segments.map((one) => one.name)).toEqual([name(1)]);
+});
+
+test('what was received last is stored when the receiver ends', async () => {
+  flushed = startOf(2, SIZE) + 5000n;
+  source.rpoMs = 30 * 60_000;
+  receive = async () => {
+    // Nothing is due for as long as the interval lasts.
+    await sleep(500);
+    putOf('7713464397883531290', name(1));
+    putOf('7713464397883531290', `${name(2)}.partial`, 5000);
+    starts.push([]);
+  };
+  try {
+    await runUntil(async () => starts.length > 1);
+  } finally {
+    source.rpoMs = 20;
+  }
+  expect((await wal())?.segments.map((one) => one.name)).toEqual([name(1)]);
+  expect((await wal())?.partials).toMatchObject([{ name: name(2), to: 5000 }]);
 });
 
 test('what waits in the spool of a former server is stored before the WAL of another one is received', async () => {
@@ -385,8 +605,9 @@ test('WAL of a former server that contradicts what is stored of it is set aside,
   [starts, alarms, stop] = [[], [], new AbortController()];
   await runUntil(async () => starts.length > 0);
   expect(starts).toEqual([[]]);
-  expect(alarms).toEqual([]);
-  expect(readdirSync(`${spool}.aside`)).toEqual([segmentName({ timeline: 2, number: 2 }, SIZE)]);
+  expect(alarms).toEqual([expect.stringContaining('Lifeboat sets it aside')]);
+  const [event = ''] = readdirSync(`${spool}.aside`);
+  expect(readdirSync(join(`${spool}.aside`, event))).toEqual([segmentName({ timeline: 2, number: 2 }, SIZE)]);
 });
 
 test('a lost memory of the receiver loses no WAL of the same server', async () => {
@@ -394,4 +615,26 @@ test('a lost memory of the receiver loses no WAL of the same server', async () =
   flushed = startOf(2, SIZE);
   await runUntil(async () => starts.length > 0);
   expect(starts).toEqual([[name(1)]]);
+});
+
+test('once another agent writes the log, this one only looks after its slot, and people hear of it at once', async () => {
+  await storeSome();
+  receive = async () => {
+    const there = await WalWriter.open(bench.repository, {
+      ...{ place: { project: 'shop', source: SOURCE, systemId: '7713464397883531290' }, segmentSize: SIZE },
+      ...{ home: 'there', now: () => new Date() },
+    });
+    await there.append({});
+    flushed += 1000n;
+    received = flushed;
+    await expect.poll(() => alarms, { timeout: 10_000 }).toHaveLength(1);
+    flushed = startOf(2000, SIZE);
+  };
+  await runUntil(async () => alarms.length > 1);
+  expect(alarms).toEqual([
+    expect.stringContaining('another Lifeboat receives the WAL'),
+    expect.stringContaining('so Lifeboat dropped the replication slot'),
+  ]);
+  expect(starts).toHaveLength(1);
+  expect((await wal())?.partials).toMatchObject([{ to: 5000 }]);
 });

@@ -30,6 +30,7 @@ function makeReceivers() {
       clear: async () => undefined,
       stopFeed: async () => undefined,
       left: { check: async () => undefined },
+      waiting: { look: () => undefined, release: async () => undefined, stop: async () => undefined },
     },
   );
   return { receivers, begun: () => begun };

@@ -11,27 +11,37 @@ import { nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
 const { signal } = new AbortController();
 let directory: string;
 let bench: WalBench;
+let alarms: string[];
 beforeEach(async () => {
   directory = mkdtempSync(join(scratchBase, 'lifeboat-waiting-'));
   bench = new WalBench();
+  alarms = [];
   await bench.store(1, 1);
+  put(2);
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+function put(number: number): void {
   const content = Buffer.alloc(SIZE, 'x');
   content.writeUInt16LE(2, 2);
   content.writeBigUInt64LE(BigInt(SYSTEM), 24);
   content.writeUInt32LE(SIZE, 32);
-  writeFileSync(join(directory, nameOf(2)), content);
-});
-afterEach(() => rmSync(directory, { recursive: true }));
+  writeFileSync(join(directory, nameOf(number)), content);
+}
 
 const waiting = () =>
   new Waiting({
     deps: {
       ...{ project: 'shop', home: async () => 'here', log: silentLog, now: () => new Date(bench.at) },
-      ...{ repository: async () => bench.repository as Repository, feed: () => undefined },
+      ...{
+        repository: async () => bench.repository as Repository,
+        feed: () => undefined,
+        alarm: (_, __, { message }) => void alarms.push(message),
+      },
     },
     ...{ source: 'db.postgres', directory },
     storing: { watched: (work, until) => work(until, () => undefined) },
-    status: { isOf: () => true, tail: undefined },
+    status: { isOf: () => true },
   });
 
 test('what waits is stored while its server does not answer', async () => {
@@ -46,4 +56,13 @@ test('what waits stays there while the log is unusable: its server says where an
   await waiting().storeOnce(signal);
   expect([...bench.objects.keys()]).toEqual(before);
   expect(readdirSync(directory)).toEqual([nameOf(2)]);
+});
+
+test('people hear about a gap in what waits', async () => {
+  rmSync(join(directory, nameOf(2)));
+  put(5);
+  await waiting().storeOnce(signal);
+  const [log] = await readWalLogs(bench.repository, 'db.postgres');
+  expect(log?.wal.gaps).toHaveLength(1);
+  expect(alarms).toEqual([expect.stringContaining('3 segments of WAL')]);
 });

@@ -33,7 +33,11 @@ interface Content {
  * Uploads an object in parts. With `whole`, an interrupted upload stays on the server, and the next call sends only the
  * missing parts. Existing parts are compared by MD5 with the bytes to send.
  */
-export async function putInParts(object: Multipart, content: Content): Promise<void> {
+export function putInParts(object: Multipart, content: Content): Promise<void> {
+  return object.log.during(object.key, () => upload(object, content));
+}
+
+async function upload(object: Multipart, content: Content): Promise<void> {
   const { s3, log, put, key, begun } = object;
   const { whole } = content;
   const there = begun && (await partsOf(object, begun.upload));

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { onAbort } from '../../base/abort.ts';
 import { hasCode } from '../../base/errors.ts';
-import type { S3Location } from '../../plan/s3-location.ts';
+import { type S3Location, s3Place } from '../../plan/s3-location.ts';
 import type {
   BulkDeletingDestination,
   LockingDestination,
@@ -56,6 +56,7 @@ export function createS3Destination(
   const buffers = new PartBuffers();
   return {
     name: s3.name,
+    place: s3Place(location),
 
     async put(key, body, putOptions = {}) {
       checkKey(key);
@@ -101,7 +102,7 @@ export function createS3Destination(
 
     prolongLocks: (keys, now, signal, alive) => locks.prolong(keys.map(checkKey), now.getTime(), signal, alive),
 
-    sweepTemporary: ({ prefix = '', signal } = {}) => sweepUploads(s3, log, checkPrefix(prefix), signal),
+    sweepTemporary: ({ prefix = '', ...sweep } = {}) => sweepUploads(s3, log, checkPrefix(prefix), sweep),
   };
 }
 

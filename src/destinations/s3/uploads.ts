@@ -3,7 +3,7 @@ import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, writeSync } from 'no
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasErrno, LifeboatError } from '../../base/errors.ts';
-import type { Stored } from '../destination.ts';
+import type { Stored, SweepOptions } from '../destination.ts';
 import type { S3Connection } from './client.ts';
 import { incompleteListing } from './errors.ts';
 import { statusOf } from './retry.ts';
@@ -34,6 +34,8 @@ const RESUMED_WITHIN_MS = 2 * 24 * 60 * 60_000;
  */
 export class UploadLog {
   private readonly directory: string;
+  /** number of uploads of this process, by directory and key; several logs may have the same directory */
+  private static readonly running = new Map<string, number>();
 
   constructor(directory: string) {
     this.directory = directory;
@@ -57,6 +59,20 @@ export class UploadLog {
     return { file, ...noted };
   }
 
+  /** Calls `upload`. Until it ends, uploads to `key` are not left over. */
+  async during<T>(key: string, upload: () => Promise<T>): Promise<T> {
+    const { running } = UploadLog;
+    const name = this.nameOf(key);
+    running.set(name, (running.get(name) ?? 0) + 1);
+    try {
+      return await upload();
+    } finally {
+      const left = (running.get(name) ?? 1) - 1;
+      if (left > 0) running.set(name, left);
+      else running.delete(name);
+    }
+  }
+
   /** Returns an interrupted upload of the same bytes. */
   async find(key: string, { size, sha256 }: Stored): Promise<Begun | undefined> {
     const all = (await this.recorded()).filter((one): one is Begun => 'whole' in one && one.key === key);
@@ -64,20 +80,28 @@ export class UploadLog {
   }
 
   /**
-   * Returns the uploads to abort: all except those that may be resumed. `key` is empty if a crash truncated the record.
+   * Returns the uploads to abort: all except those of this process, those that may be resumed, and those that another
+   * process may have begun. `key` is empty if a crash truncated the record.
    */
-  async left(): Promise<Recorded[]> {
+  async left(recent?: SweepOptions['recent']): Promise<Recorded[]> {
     const all = await this.recorded();
-    const before = Date.now() - RESUMED_WITHIN_MS;
-    const resumable = new Set<string>();
+    const now = Date.now();
+    const kept = new Set<string>();
     for (const one of all) {
-      if ('whole' in one && (await writtenAt(one.file)) > before) resumable.add(one.key);
+      const age = now - (await writtenAt(one.file));
+      const isRecent = recent && one.key.startsWith(recent.prefix) && age < recent.olderThanMs;
+      const isRunning = UploadLog.running.has(this.nameOf(one.key));
+      if (isRunning || isRecent || ('whole' in one && age < RESUMED_WITHIN_MS)) kept.add(one.key);
     }
-    return all.filter(({ key }) => !resumable.has(key));
+    return all.filter(({ key }) => !kept.has(key));
   }
 
   async forget({ file }: Pick<Recorded, 'file'>): Promise<void> {
     await rm(file, { force: true });
+  }
+
+  private nameOf(key: string): string {
+    return `${this.directory} ${key}`;
   }
 
   private async recorded(): Promise<(Recorded | Begun)[]> {
@@ -138,9 +162,9 @@ export async function sweepUploads(
   s3: S3Connection,
   log: UploadLog,
   prefix: string,
-  signal?: AbortSignal,
+  { recent, signal }: Pick<SweepOptions, 'recent' | 'signal'>,
 ): Promise<number> {
-  const recorded = (await log.left()).filter(({ key }) => key === '' || key.startsWith(prefix));
+  const recorded = (await log.left(recent)).filter(({ key }) => key === '' || key.startsWith(prefix));
   if (recorded.length === 0) return 0;
   const own = new Set(recorded.map(({ key }) => key));
   const swept = await abandonUploads(s3, prefix, (key) => own.has(key), signal);

@@ -5,15 +5,15 @@ import type { Consent, RestoreDeps } from '../context.ts';
 import { forget, type RollbackRequest } from '../rollback.ts';
 import { groupOf } from './rollback-all.ts';
 
-/** The result of deleting put-aside data. */
+/** The result of deleting old data. */
 export interface Forgotten {
   forgotten: Rollback[];
-  /** the sources whose put-aside data stays, and why; absent when there are none */
+  /** the sources whose old data stays, and why; absent when there are none */
   failed?: NonNullable<RestoreReport['failed']>;
 }
 
 /**
- * Drops the put-aside data of the restore that the request means: of one source, or of all sources together.
+ * Drops the old data of the restore that the request means: of one source, or of all sources together.
  *
  * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED; the error of the first source if no data could be dropped
  */
@@ -23,7 +23,7 @@ export async function forgetData(deps: RestoreDeps, request: RollbackRequest): P
 }
 
 /**
- * Drops the put-aside data of every source of a restore of all sources. Shows everything, then asks for confirmation
+ * Drops the old data of every source of a restore of all sources. Shows everything, then asks for confirmation
  * once. A source whose data cannot be dropped is reported, and the others are dropped. Running the command again
  * continues.
  */

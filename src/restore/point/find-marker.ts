@@ -17,7 +17,8 @@ export interface FoundMarker extends RecoveryStart {
  * backwards, the window with the latest end first. Reads WAL that several windows have in common once.
  *
  * @param say called at intervals with what was read, for people
- * @returns `unreadable` for WAL of a program that is not known; undefined if the WAL does not have it
+ * @returns the records: several only for a transaction, whose number each timeline may have used for another one. None
+ *   if the WAL does not have it. `unreadable` for WAL of a program that is not known
  * @throws OBJECT_MISSING, OBJECT_DAMAGED, KEY_MISSING, KEY_WRONG, DEST_*
  */
 export async function findMarker(
@@ -25,9 +26,10 @@ export async function findMarker(
   windows: readonly Window[],
   marker: Marker,
   say: (line: string) => void = () => undefined,
-): Promise<FoundMarker | 'unreadable' | undefined> {
+): Promise<FoundMarker[] | 'unreadable'> {
   const newest = windows.toSorted((a, b) => Date.parse(b.to) - Date.parse(a.to) || b.timeline - a.timeline);
   const read: { timeline: number; span: Span }[] = [];
+  const all: FoundMarker[] = [];
   let records = 0;
   let said = performance.now();
   for (const window of newest) {
@@ -47,11 +49,14 @@ export async function findMarker(
       if (!result.found) continue;
       const { at, what: time } = result.found;
       const base = window.bases.filter(({ stopLsn }) => parseLsn(stopLsn) <= at).at(-1) as Base;
-      return { window, base, at, time };
+      // No timeline uses a number twice, so neither do its ancestors.
+      if (!all.some((one) => one.window.timeline === timeline)) all.push({ window, base, at, time });
+      if ('name' in marker) return all;
+      break;
     }
     read.push({ timeline, span: whole });
   }
-  return records === 0 ? 'unreadable' : undefined;
+  return records === 0 ? 'unreadable' : all;
 }
 
 /** Milliseconds between two lines about a search. */
@@ -79,8 +84,10 @@ const XLOG = 0;
 const XACT = 1;
 const RESTORE_POINT = 0x70;
 const TYPE = 0x70;
-const ENDED = [0x00, 0x20];
-const ENDED_PREPARED = [0x30, 0x40];
+const COMMIT = 0x00;
+const COMMIT_PREPARED = 0x30;
+const ENDED = [COMMIT, 0x20];
+const ENDED_PREPARED = [COMMIT_PREPARED, 0x40];
 
 /** Returns the time of a record that a marker names; undefined for any other record. */
 function timeOf(record: WalRecord, marker: Marker): Date | undefined {
@@ -132,6 +139,11 @@ export function endOfTransaction({ manager, info, body }: WalRecord): { time: Da
   if (manager !== XACT || ![...ENDED, ...ENDED_PREPARED].includes(info & TYPE)) return undefined;
   const data = mainData(body);
   return data && { time: timeIn(data), data };
+}
+
+/** Returns whether a record that ends a transaction commits it. */
+export function isCommit({ info }: WalRecord): boolean {
+  return (info & TYPE) === COMMIT || (info & TYPE) === COMMIT_PREPARED;
 }
 
 /** Returns the main data of a record that changes no blocks (Postgres source, xlogrecord.h). */

@@ -5,6 +5,7 @@ import type { PackRef } from '../../store/packs/pack-stream.ts';
 import { readPacks } from '../../store/repository/pack-lists.ts';
 import type { Repository } from '../../store/repository/repository.ts';
 import { requireKeys } from '../../store/seal/encryption.ts';
+import { later } from '../../store/wal/coverage.ts';
 import { parseLsn } from '../../store/wal/names.ts';
 import { neededWal } from '../../store/wal/needed.ts';
 import type { WalLog } from '../../store/wal/read-log.ts';
@@ -12,7 +13,6 @@ import { type Recoverable, readRecoverable } from '../../store/wal/recoverable.t
 import type { RememberedWal } from '../../store/wal/remembered.ts';
 import {
   type Base,
-  isBaseOf,
   nearestTimes,
   type RecoveryStart,
   rivalsOf,
@@ -20,8 +20,9 @@ import {
   startOfRecovery,
   type Window,
 } from '../../store/wal/windows.ts';
+import { byHistory, latestIn, logOf, unseenTimeline } from './by-history.ts';
 import { type FoundMarker, findMarker } from './find-marker.ts';
-import { isSameState } from './same-state.ts';
+import { isMeant } from './same-state.ts';
 import { describeTarget, isMarker, type Marker, type Target } from './target.ts';
 
 /** The point of a recovery. */
@@ -70,7 +71,7 @@ export async function findStart(
   const windows = windowsFor(found, request);
   const start = isMarker(target)
     ? await startAtMarker(repository, found, windows, { ...request, target })
-    : await choose(repository, found, windows, request);
+    : await choose(repository, found, windows, { request, remembered });
   const log = logOf(found, start.window);
   const { manifest: snapshot } = await repository.resolve(start.base.snapshot);
   const entry = snapshot.sources[baseName(source)];
@@ -88,14 +89,16 @@ export interface PointDeps {
 
 /**
  * Finds the start of a recovery, and checks that the keys for its objects are there. Throws like {@link findStart};
- * KEY_MISSING.
+ * KEY_MISSING; PITR_TIME for the latest point, if the server is on a timeline that no window shows yet.
  */
 export async function findReadableStart(
   deps: PointDeps,
   request: Request,
 ): Promise<{ repository: Repository; start: Start; packs: PackRef[] }> {
   const repository = await deps.repository();
-  const start = await findStart(repository, request, await deps.remembered(request.source));
+  const remembered = await deps.remembered(request.source);
+  const start = await findStart(repository, request, remembered);
+  refuseUnseen(start, request, remembered);
   const { index, facts } = start.entry;
   const packs = await readPacks(repository, start.entry, request.signal);
   const { objects, open } = neededWal(start.log, [start.base], false);
@@ -117,28 +120,38 @@ async function choose(
   repository: Repository,
   found: Recoverable,
   windows: readonly Window[],
-  request: Request,
+  { request, remembered }: { request: Request; remembered: RememberedWal | undefined },
 ): Promise<RecoveryStart> {
   const { target, signal } = request;
-  // A server that was created again, or went back, has other WAL at the same positions. Its present data counts first.
-  const start =
-    startOf(found, ofSameLog(found, windows, latestOf(found, windows)), target) ?? startOf(found, windows, target);
-  if (start) {
-    const point = pointOf(target);
-    const log = logOf(found, start.window);
-    const own = ofSameLog(found, windows, start.window);
+  const point = pointOf(target);
+  let late: string | undefined;
+  for (const { log, windows: own } of byHistory(found, windows)) {
+    const last = latestIn({ log, windows: own }, remembered);
+    const start = startOf(own, point, last);
+    if (!start) continue;
+    // Only a clock that was ahead has times after the end of a history. Commits of these times are older.
+    const { until } = log.wal;
+    if (point instanceof Date && until !== undefined && point.getTime() >= Date.parse(until)) {
+      late ??= until;
+      continue;
+    }
+    const others: Window[] = [];
     for (const rival of point === undefined ? [] : rivalsOf(start.window, own, point)) {
       const pair = [start.window, rival] as const;
-      if (point instanceof Date && log && (await isSameState({ repository, log, signal }, pair, point))) continue;
-      throw several(pair, request);
+      if (!(point instanceof Date && (await isMeant({ repository, log, signal }, pair, point)))) others.push(rival);
     }
+    if (others.length > 0) throw several([start.window, ...others], request);
     return start;
   }
+  if (late !== undefined) throw beforeClock(request, late);
   const isTime = target !== 'latest' && 'date' in target;
   throw nowhere(request, isTime && windows.length > 0 ? nearHint(windows, target.date) : 'Nothing was changed.');
 }
 
-/** Finds the record of a marker, and the newest base backup before it. @throws PITR_TIME */
+/**
+ * Finds the record of a marker, and the newest base backup before it, in the newest history that has it. @throws
+ * PITR_TIME, also if several timelines have a transaction of that number
+ */
 async function startAtMarker(
   repository: Repository,
   all: Recoverable,
@@ -146,17 +159,26 @@ async function startAtMarker(
   request: Request & { target: Marker },
 ): Promise<RecoveryStart & Pick<Start, 'marker'>> {
   const { target, signal, say } = request;
-  const newest = latestOf(all, windows);
-  const log = newest && logOf(all, newest);
-  if (!newest || !log) throw nowhere(request, 'Nothing was changed.');
+  const histories = byHistory(all, windows);
+  if (histories.length === 0) throw nowhere(request, 'Nothing was changed.');
   say?.(`  looking for ${describeTarget(target)} in the stored write-ahead log`);
-  const own = ofSameLog(all, windows, newest);
-  const found = await findMarker({ repository, log, signal }, own, target, say);
-  if (!found) throw nowhere(request, 'Nothing was changed. The stored WAL does not have it: check its name or number.');
-  if (found !== 'unreadable') return { base: found.base, window: found.window, marker: found };
-  const [base] = newest.bases;
-  if (!base) throw nowhere(request, 'Nothing was changed.');
-  return { base, window: newest };
+  for (const { log, windows: own } of histories) {
+    const found = await findMarker({ repository, log, signal }, own, target, say);
+    if (found === 'unreadable') {
+      const window = latestIn({ log, windows: own }, undefined);
+      const [base] = window?.bases ?? [];
+      if (window && base) return { base, window };
+      continue;
+    }
+    const [first, second] = found;
+    if (second)
+      throw several(
+        found.map(({ window }) => window),
+        request,
+      );
+    if (first) return { base: first.base, window: first.window, marker: first };
+  }
+  throw nowhere(request, 'Nothing was changed. The stored WAL does not have it: check its name or number.');
 }
 
 function nowhere({ source, target, timeline }: Request, hint: string): LifeboatError {
@@ -166,32 +188,47 @@ function nowhere({ source, target, timeline }: Request, hint: string): LifeboatE
   });
 }
 
-/** Returns the log of a window. */
-function logOf({ logs }: Recoverable, { bases: [base] }: Window): WalLog | undefined {
-  return base && logs.find(({ wal }) => isBaseOf(base, wal));
-}
-
-/** Returns the windows of the same log as one of them. */
-function ofSameLog(found: Recoverable, windows: readonly Window[], one: Window | undefined): Window[] {
-  const log = one && logOf(found, one);
-  return log ? windows.filter((each) => logOf(found, each) === log) : [];
-}
-
-/** Returns the window with the latest end, in the last history of its server: a clock may have been set back. */
-function latestOf(found: Recoverable, windows: readonly Window[]): Window | undefined {
-  const sorted = windows.toSorted((a, b) => Date.parse(a.to) - Date.parse(b.to));
-  const own = sorted.filter(({ systemId }) => systemId === sorted.at(-1)?.systemId);
-  const log = found.logs.findLast((each) => own.some((one) => logOf(found, one) === each));
-  return own.findLast((one) => logOf(found, one) === log);
-}
-
 /** Returns the error for a point that several timelines have, each with another state. */
 function several(windows: readonly Window[], { source, target }: Request): LifeboatError {
-  const numbers = windows.map(({ timeline }) => timeline).sort((a, b) => a - b);
+  const ends = new Map<number, string | undefined>();
+  for (const { timeline, to } of windows) ends.set(timeline, later(ends.get(timeline), to));
+  const numbers = [...ends.keys()].sort((a, b) => a - b);
   const what = `${source} was on several timelines, and ${describeTarget(target)} is a point on each of them`;
+  const choices = numbers.map((one) => `--timeline ${one}, whose WAL ends at ${ends.get(one)}`).join(', or ');
   return new LifeboatError('PITR_TIME', `${what}: ${numbers.join(', ')}`, {
-    hint: `Nothing was changed. Add --timeline with the one that you want. \`lifeboat windows ${source}\` shows their times.`,
+    hint: `Nothing was changed. Add ${choices}. \`lifeboat windows ${source}\` shows their times.`,
   });
+}
+
+/** Returns the error for a time by a clock that was ahead. */
+function beforeClock(request: Request, until: string): LifeboatError {
+  const { source, target } = request;
+  const what = `${source} cannot be recovered to ${describeTarget(target)}: the clock of the server went back at ${until}`;
+  return new LifeboatError('PITR_TIME', `${what}, so commits of that time by its clock are older`, {
+    hint: `Nothing was changed. Use --lsn, or a time before ${until}. \`lifeboat windows ${source}\` shows what can be recovered.`,
+  });
+}
+
+/**
+ * Refuses the latest point while the server writes on a timeline that no window shows yet: the last window then ends
+ * with what a recovery has replaced. @throws PITR_TIME
+ */
+function refuseUnseen(
+  { log, window }: Pick<Start, 'log' | 'window'>,
+  { source, target, timeline }: Request,
+  remembered: RememberedWal | undefined,
+): void {
+  if (target !== 'latest' || timeline !== undefined) return;
+  const unseen = unseenTimeline(log, window, remembered);
+  if (unseen === undefined) return;
+  const what = `${source} is on timeline ${unseen}, of which no window is known yet`;
+  throw new LifeboatError(
+    'PITR_TIME',
+    `${what}: the latest stored time, ${window.to}, is on timeline ${window.timeline}`,
+    {
+      hint: `Nothing was changed. Try again in a minute, or add --timeline ${window.timeline} for the end of that timeline.`,
+    },
+  );
 }
 
 /** Returns the time or the position that a target names; undefined for any other target. */
@@ -200,13 +237,15 @@ function pointOf(target: Target): Date | bigint | undefined {
   return 'date' in target ? target.date : parseLsn(target.lsn);
 }
 
-function startOf(found: Recoverable, windows: readonly Window[], target: Target): RecoveryStart | undefined {
-  const point = pointOf(target);
+function startOf(
+  windows: readonly Window[],
+  point: ReturnType<typeof pointOf>,
+  last: Window | undefined,
+): RecoveryStart | undefined {
   if (typeof point === 'bigint') return startAtPosition(windows, point);
   if (point) return startOfRecovery(windows, point);
-  const window = latestOf(found, windows);
-  const base = window?.bases.at(-1);
-  return window && base && { window, base };
+  const base = last?.bases.at(-1);
+  return last && base && { window: last, base };
 }
 
 function nearHint(windows: readonly Window[], date: Date): string {

@@ -11,7 +11,7 @@ import { describePoint } from './target.ts';
 /**
  * Recovers a server to a point in time, and puts the result in place of the data directory in use. The server and the
  * services that use it run until the recovered data is complete and checked. They are stopped while the content of the
- * data directory is exchanged. The former data stays for a rollback.
+ * data directory is exchanged. The old data stays for a rollback.
  *
  * @throws PITR_TIME, SOURCE_UNKNOWN, TREE_TARGET_REFUSED, TREE_TARGET_FULL, NOT_CONFIRMED, PG_RESTORE_FAILED,
  * KEY_MISSING, OBJECT_*, HELPER_FAILED, all before anything in use changes. RESTORE_UNHEALTHY is in the report: the

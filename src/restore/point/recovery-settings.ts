@@ -22,21 +22,34 @@ cp "/lifeboat/wal/$1" "$2" || exit 255
  *
  * Prepared transactions need space in the server's memory. The control file says how much the primary had when the base
  * backup was made, and it may have got more since.
+ *
+ * The WAL since the end of the recovery stays, up to `keepMb`: the receiver begins there, so that no time after the
+ * recovery is missing. A checkpoint would remove it.
  */
-const run = (server: string, database = '') => `of() { pg_controldata -D "$data" | sed -n "s/^$1 setting: *//p"; }
+const run = (
+  server: string,
+  keepMb: number,
+  database = '',
+) => `of() { pg_controldata -D "$data" | sed -n "s/^$1 setting: *//p"; }
 prepared=$(of max_prepared_xacts); [ "\${prepared:-0}" -gt 1000 ] || prepared=1000
+keep=wal_keep_size=${keepMb}MB; [ "$(cat "$data/PG_VERSION")" -ge 13 ] 2>/dev/null || keep=wal_keep_segments=${keepMb / 16}
 auto=$data/postgresql.auto.conf; [ ! -e "$auto" ] || mv -f "$auto" "$auto.lifeboat" || exit 1
 ${server} -D "$data" "$@" -c max_prepared_transactions="$prepared" -c max_locks_per_transaction="$(of max_locks_per_xact)" \\
   -c max_connections="$(of max_connections)" -c max_worker_processes="$(of max_worker_processes)" \\
-  -c max_wal_senders="$(of max_wal_senders)" ${database}
+  -c max_wal_senders="$(of max_wal_senders)" -c "$keep" ${database}
 status=$?; [ ! -e "$auto.lifeboat" ] || mv -f "$auto.lifeboat" "$auto" || exit 1
 exit $status`;
+
+/** The WAL before the end of the recovery stays too, and is copied with the data. */
+const KEEP_RECOVERING_MB = 64;
+/** The checks write hints and the records of their transactions. */
+const KEEP_RECOVERED_MB = 1024;
 
 /** Recovers the server. */
 export const START_SCRIPT = `${TOOLS}; data=$0; umask 077; export LC_ALL=C
 printf '%s' "$FETCH" > ${RUNTIME}/fetch && : > ${RUNTIME}/postgresql.conf && : > ${RUNTIME}/pg_ident.conf &&
 echo 'local all all trust' > ${RUNTIME}/pg_hba.conf && : > "$data/recovery.signal" && rm -f "$data/standby.signal" || exit 1
-${run('postgres')}`;
+${run('postgres', KEEP_RECOVERING_MB)}`;
 
 /** Status of {@link VERIFY_SCRIPT} if the image does not have the program. */
 export const NO_PROGRAM = 127;
@@ -51,11 +64,11 @@ export LC_ALL=C; exec pg_verifybackup --no-parse-wal --quiet "$0"`;
 /** Starts the recovered server. */
 export const SERVE_SCRIPT = `${TOOLS}; data=$0; export LC_ALL=C
 printf 'local all all trust\\nhost all all 127.0.0.1/32 trust\\n' > ${RUNTIME}/pg_hba.conf || exit 1
-${run('postgres')}`;
+${run('postgres', KEEP_RECOVERED_MB)}`;
 
 /** Runs the commands of stdin as the role that made the server, whatever its name is. The server must not run. */
 export const SINGLE_SCRIPT = `${TOOLS}; data=$0; export LC_ALL=C
-${run('postgres --single', 'template1')}`;
+${run('postgres --single', KEEP_RECOVERED_MB, 'template1')}`;
 
 /** Prints what the control file says. */
 export const CONTROL_SCRIPT = `${TOOLS}; export LC_ALL=C; exec pg_controldata -D "$0"`;

@@ -132,7 +132,7 @@ async function clockOf(session: Session): Promise<string> {
 }
 
 /**
- * Returns the names of put-aside data in the data directory, which base backups leave out. Returns undefined if the
+ * Returns the names of old data in the data directory, which base backups leave out. Returns undefined if the
  * role may not list the directory.
  */
 async function readAreas(session: Session): Promise<string[] | undefined> {

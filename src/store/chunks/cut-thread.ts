@@ -22,8 +22,8 @@ interface Asked {
 }
 
 /**
- * Cuts and hashes chunks in a thread of its own, while this one reads, hashes the whole, and stores. The data stays in memory that both threads
- * share: only sizes and hashes come back.
+ * Cuts and hashes chunks in a thread of its own, while this one reads, hashes the whole, and stores. The data stays in
+ * memory that both threads share: only sizes and hashes come back.
  */
 export class CutThread implements Cutter {
   private readonly worker: Worker;

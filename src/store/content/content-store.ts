@@ -11,7 +11,7 @@ import { shortPath, type TreePath } from '../filesystem/path.ts';
 import { failedRead, type SmallRead, sameVersion } from '../filesystem/read-file.ts';
 import { ReadPool } from '../filesystem/read-pool.ts';
 import type { PackContent, PackRef } from '../packs/pack-stream.ts';
-import { type Content, KnownContents, type PartLines, type Placed } from './known.ts';
+import { type Content, type Former, KnownContents, type PartLines, type Placed } from './known.ts';
 import { type LineLog, type Lines, readRange } from './line-log.ts';
 import { PackWriter, type PackWriterOptions } from './pack-writer.ts';
 import type { PreviousIndex } from './previous-index.ts';
@@ -89,10 +89,10 @@ export class ContentStore {
   }
 
   /**
-   * Stores a large file, and starts over once if it changes meanwhile. `former`: its content in the last snapshot, if
-   * it seems unchanged. Only those parts are read then whose packs cannot be used.
+   * Stores a large file, and starts over once if it changes meanwhile. If the file is still as `former` says, only
+   * those parts are read whose packs cannot be used.
    */
-  async storeLarge(path: TreePath, absolute: Buffer, former?: Content): Promise<StoredFile> {
+  async storeLarge(path: TreePath, absolute: Buffer, former?: Former): Promise<StoredFile> {
     let file: LargeFile;
     try {
       file = await LargeFile.open(absolute);
@@ -198,9 +198,10 @@ export class ContentStore {
   }
 
   /** Stores those parts of a file again whose packs cannot be used. Undefined if the file has changed after all. */
-  private async renew(file: LargeFile, { parts: former, ...content }: Content): Promise<StoredFile | undefined> {
+  private async renew(file: LargeFile, { content, stat: seen }: Former): Promise<StoredFile | undefined> {
     const before = await file.stat();
-    if (!former || before.size !== content.size) return undefined;
+    const { parts: former } = content;
+    if (!former || !sameVersion(seen, before)) return undefined;
     await this.loadKnown();
     const { path, end: from } = this.parts;
     const known = this.newParts;
@@ -254,7 +255,6 @@ export class ContentStore {
     if (this.knownLoaded) return;
     this.knownLoaded = true;
     const { path, isCovered } = this.previous;
-    if (path === undefined || isCovered) return;
-    await this.known.loadPrevious(path).catch((error) => this.previous.distrust(error));
+    if (path && !isCovered) await this.known.loadPrevious(path).catch((error) => this.previous.distrust(error));
   }
 }

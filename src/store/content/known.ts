@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import type { DataRanges } from '../filesystem/data-ranges.ts';
+import type { FileStat } from '../filesystem/file-stat.ts';
 import { decodeIndexEntry, type IndexEntry } from '../filesystem/index-file.ts';
 import { decodePart, isPartLine } from '../filesystem/index-part.ts';
 import { PACK_KEY, readLines, valueAfter } from '../filesystem/read-index.ts';
@@ -28,6 +29,12 @@ export interface Content extends Wanted, Partial<Placed> {
   /** the lines of the parts of a large file */
   parts?: PartLines;
   sqlite?: string;
+}
+
+/** The content of a file in the last snapshot, which was still its content when it had `stat`. */
+export interface Former {
+  content: Content;
+  stat: FileStat;
 }
 
 /** The lines of the parts of one file. */
@@ -90,13 +97,13 @@ export class KnownContents {
   /** Returns where the content of a file is stored, checked against its index line. */
   async find(wanted: Wanted): Promise<Placed | undefined> {
     const line = await this.lineOf(this.files.get(wanted.sha256), this.options.current);
-    return (line && this.placeIn(decodeIndexEntry(line), wanted)) ?? this.inTable('file', wanted);
+    return (line && this.placeIn(decodedBy(decodeIndexEntry, line), wanted)) ?? this.inTable('file', wanted);
   }
 
   /** Returns where a part is stored, checked against its line. */
   async findPart(wanted: Wanted): Promise<Placed | undefined> {
     const line = await this.lineOf(this.parts.get(wanted.sha256), this.options.parts);
-    return (line && this.placeIn(decodePart(line), wanted)) ?? this.inTable('part', wanted);
+    return (line && this.placeIn(decodedBy(decodePart, line), wanted)) ?? this.inTable('part', wanted);
   }
 
   async close(): Promise<void> {
@@ -113,10 +120,19 @@ export class KnownContents {
     return (value % 2 === 1 ? current : this.previous)?.lineAt(Math.floor(value / 2));
   }
 
-  private placeIn(found: Partial<Wanted & Placed>, { sha256, size }: Wanted): Placed | undefined {
-    const { pack, entry } = found;
-    if (found.sha256 !== sha256 || found.size !== size || pack === undefined || entry === undefined) return undefined;
+  private placeIn(found: Partial<Wanted & Placed> | undefined, { sha256, size }: Wanted): Placed | undefined {
+    const { pack, entry } = found ?? {};
+    if (found?.sha256 !== sha256 || found.size !== size || pack === undefined || entry === undefined) return undefined;
     return this.options.usable(pack) ? { pack, entry } : undefined;
+  }
+}
+
+/** Returns what a line says; nothing if it is damaged. */
+function decodedBy<T extends Partial<Wanted & Placed>>(decode: (line: Buffer) => T, line: Buffer): T | undefined {
+  try {
+    return decode(line);
+  } catch {
+    return undefined;
   }
 }
 

@@ -107,7 +107,7 @@ export interface StoredTree {
   notedCount: number;
   /** data directories of database servers, including those that are left out */
   dataDirectories: DataDirectory[];
-  /** of a volume: names at its top that restores use for put-aside data, see `parseAreaName` */
+  /** of a volume: names at its top that restores use for old data, see `parseAreaName` */
   areas?: string[];
   warnings: string[];
 }

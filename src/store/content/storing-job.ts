@@ -38,7 +38,8 @@ const NAMES = 65_536;
 
 /**
  * Where the index lists the first names of files with several names. It takes 23 to 46 bytes for each such file. Names
- * outside of the tree never appear, so most entries may have to stay until the end.
+ * outside of the tree never appear, so most entries may have to stay until the end. A new file that has the inode of a
+ * deleted one is not taken for another name of it.
  */
 export class FirstLinks {
   private readonly table = new HashTable();
@@ -77,7 +78,10 @@ export class FirstLinks {
   }
 }
 
-/** The same for all names of a file. */
-function keyOf({ dev, ino }: FileStat): string {
-  return hash('sha256', `${dev}:${ino}`);
+/**
+ * The same for all names of a file. A deleted file's inode is soon used again, at a later time of birth. On a file
+ * system without such times, a file that is written to between two of its names is stored as two files.
+ */
+function keyOf({ dev, ino, born, size, mtime }: FileStat): string {
+  return hash('sha256', born > 0n ? `${dev}:${ino}:${born}` : `${dev}:${ino}:${size}:${mtime}`);
 }

@@ -2,18 +2,19 @@ import { realpath } from 'node:fs/promises';
 import { findDataDirectories } from '../filesystem/data-directory.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import type { FileStat } from '../filesystem/file-stat.ts';
+import { isFreshAt } from '../filesystem/file-system.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import { pathUnder, type TreePath } from '../filesystem/path.ts';
 import { isTooLong, messageWithoutPath } from '../filesystem/system-error.ts';
 import { openRoot, type WalkItem, walk } from '../filesystem/walk.ts';
 import { lastWritten } from '../sqlite/sqlite-file.ts';
 import { ContentStore, SMALL_FILE, type StoredFile } from './content-store.ts';
-import { IndexWriter, RefusedLine } from './index-writer.ts';
+import { type IndexWriter, RefusedLine } from './index-writer.ts';
 import type { Content } from './known.ts';
-import { LineLog } from './line-log.ts';
-import { contentOf, type PreviousEntry, PreviousIndex } from './previous-index.ts';
+import { contentOf, type PreviousEntry, type PreviousIndex } from './previous-index.ts';
 import { DatabaseStoring } from './store-database.ts';
 import { addIssue, emptyResult, type StoredTree, type StoringOptions } from './stored-tree.ts';
+import { packPrefix, StoringFiles } from './storing-files.ts';
 import { FirstLinks, isUnchanged, type Job, MADE, metadata } from './storing-job.ts';
 
 const MAX_JOBS = 512;
@@ -21,21 +22,13 @@ const MAX_READS = 256;
 const MAX_READ_BYTES = 4 * 1024 * 1024;
 const PROGRESS_MS = 250;
 
-/** The files of the spool that storing uses. */
-interface Files {
-  index: IndexWriter;
-  /** lines of parts, before they become part of the index */
-  parts: LineLog;
-  previous: PreviousIndex;
-}
-
 /** Stores one tree. {@link ContentStore} stores the content of its files. */
 export class TreeStoring {
   private readonly options: StoringOptions;
   private readonly root: Directory;
   private readonly absolute: (path: TreePath) => Buffer;
+  private readonly files: StoringFiles;
   private readonly index: IndexWriter;
-  private readonly parts: LineLog;
   private readonly previous: PreviousIndex;
   private readonly contents: ContentStore;
   private readonly databases: DatabaseStoring | undefined;
@@ -49,17 +42,18 @@ export class TreeStoring {
   private underWay = 0;
   private readonly result = emptyResult();
 
-  private constructor(options: StoringOptions, root: Directory, { index, parts, previous }: Files) {
-    const { project, source, destination, keys, recordObject, fileMounts, signal } = options;
+  private constructor(options: StoringOptions, root: Directory, files: StoringFiles) {
+    const { destination, keys, recordObject, fileMounts, signal } = options;
+    const { index, parts, previous } = files;
     this.options = options;
     this.root = root;
     // Reading compares a file's place with its real path, see isAt.
     this.absolute = pathUnder(root.realPath());
+    this.files = files;
     this.index = index;
-    this.parts = parts;
     this.previous = previous;
     this.smallFile = options.smallFile ?? SMALL_FILE;
-    const writing = { destination, keys, recordObject, signal, prefix: packPrefix(project, source) };
+    const writing = { destination, keys, recordObject, signal, prefix: packPrefix(options) };
     const heard = (bytes: number) => {
       this.underWay += bytes;
       this.reportProgress(PROGRESS_MS);
@@ -74,17 +68,15 @@ export class TreeStoring {
   }
 
   static async begin(options: StoringOptions): Promise<TreeStoring> {
-    const prefix = packPrefix(options.project, options.source);
-    const previous = await PreviousIndex.open(options, prefix);
-    const index = await IndexWriter.create(options.indexPath);
-    const parts = await LineLog.create(`${options.indexPath}.parts`);
+    const files = await StoringFiles.open(options);
+    let root: Directory | undefined;
     try {
       const spool = options.spool === undefined ? {} : { spool: await realpath(options.spool) };
-      return new TreeStoring({ ...options, ...spool }, openRoot(options.root), { index, parts, previous });
+      root = openRoot(options.root);
+      return new TreeStoring({ ...options, ...spool }, root, files);
     } catch (error) {
-      await index.abort();
-      await parts.remove();
-      await previous.close();
+      root?.close();
+      await files.abort();
       throw error;
     }
   }
@@ -119,16 +111,14 @@ export class TreeStoring {
   /** Removes the index and unfinished objects. Packs that are already stored stay: the object log names them. */
   async abort(reason: Error): Promise<void> {
     await this.contents.abort(reason);
-    await this.index.abort();
     await this.close();
   }
 
   private async close(): Promise<void> {
     await this.databases?.close();
     await this.contents.close();
-    await this.parts.remove();
-    await this.previous.close();
     this.root.close();
+    await this.files.abort();
   }
 
   /** Decides how to handle a name, and starts to read a small file. */
@@ -201,7 +191,9 @@ export class TreeStoring {
       this.underWay = 0;
       const read = stat.size > this.smallFile ? undefined : await (reading ?? this.contents.read(absolute, stat.size));
       const plain = () =>
-        read ? this.contents.store(path, absolute, read) : this.contents.storeLarge(path, absolute, former);
+        read
+          ? this.contents.store(path, absolute, read)
+          : this.contents.storeLarge(path, absolute, former && { content: former, stat });
       const stored = await (this.databases?.isDatabase(absolute, read)
         ? this.databases.store(path, absolute, plain)
         : plain());
@@ -222,7 +214,10 @@ export class TreeStoring {
   ): Promise<void> {
     const { parts, ...rest } = content;
     const entry: IndexEntry = { ...this.metadata(path, stat), ...rest, ...(parts && { parts: parts.count }) };
-    if (!this.options.isMade) Object.assign(entry, { ino: stat.ino }, stat.fresh ? {} : { ctime: stat.ctime });
+    if (!this.options.isMade) {
+      const isFresh = isFreshAt(this.absolute(path), stat);
+      Object.assign(entry, { ino: stat.ino }, isFresh ? {} : { ctime: stat.ctime });
+    }
     if (stat.sparse || content.ranges) entry.sparse = true;
     if (changed) {
       entry.changed = true;
@@ -253,6 +248,3 @@ export class TreeStoring {
     this.options.progress?.({ done: this.result.bytes + this.underWay, files: this.result.files });
   }
 }
-
-/** Returns the prefix of the pack names of a source. */
-const packPrefix = (project: string, source: string) => `${project}/packs/${source}/`;

@@ -10,7 +10,7 @@ import type { ListProof } from './move-list.ts';
 import { type AreaRecord, type FoundArea, isOwnMade } from './own-area.ts';
 
 /**
- * The agent's record of put-aside data, outside the volume. It does not change while its area stays the same: nothing
+ * The agent's record of old data, outside the volume. It does not change while its area stays the same: nothing
  * in the volume can correct it.
  */
 export interface KnownArea extends ListProof {
@@ -23,7 +23,7 @@ export interface KnownArea extends ListProof {
   forgotten?: true;
 }
 
-/** The record of put-aside data before the exchange is complete: its area can still become another one. */
+/** The record of old data before the exchange is complete: its area can still become another one. */
 export type PendingArea = Pick<KnownArea, 'area'>;
 
 /** Returns whether a record says how to recognise its area. */
@@ -92,6 +92,6 @@ export function takeOwnership(root: Directory, { area, name }: FoundArea): void 
 /** Returns the error for an area that is not as Lifeboat left it. `why`: see {@link Recognised}. */
 export function untrusted(name: string, why: string): LifeboatError {
   return new LifeboatError('TREE_TARGET_REFUSED', `${name} is not as Lifeboat left it: ${why}`, {
-    hint: `Lifeboat moves nothing out of it and deletes nothing in it. Inspect it as root: its directory \`tree\` holds the put-aside data. Move what you need back, then move ${name} out of the volume or delete it, and run the command again.`,
+    hint: `Lifeboat moves nothing out of it and deletes nothing in it. Inspect it as root: its directory \`tree\` holds the old data. Move what you need back, then move ${name} out of the volume or delete it, and run the command again.`,
   });
 }

@@ -76,7 +76,7 @@ function checkEmpty(root: Directory): void {
 
 interface RollBack extends Swap {
   restore: string;
-  /** the record of the put-aside data */
+  /** the record of the old data */
   known: KnownArea;
   /** only checks whether the rollback is possible, and changes nothing */
   check?: boolean;
@@ -88,7 +88,7 @@ interface RollBack extends Swap {
  * Brings back the data that a restore replaced. The data that this replaces moves to a new area, so the same call
  * undoes it.
  *
- * @throws NOTHING_TO_ROLL_BACK if the put-aside data is gone; TREE_TARGET_REFUSED if it is not as Lifeboat left it
+ * @throws NOTHING_TO_ROLL_BACK if the old data is gone; TREE_TARGET_REFUSED if it is not as Lifeboat left it
  */
 export async function rollBackArea(request: RollBack): Promise<Exchanged> {
   const { restore, known, id, check } = request;
@@ -170,7 +170,7 @@ async function checkBack({ root, source, area }: OpenRollBack, { known }: RollBa
 }
 
 /**
- * Permanently deletes put-aside data. Succeeds if it is gone. The caller records that the deletion has begun.
+ * Permanently deletes old data. Succeeds if it is gone. The caller records that the deletion has begun.
  *
  * @param check only checks whether the area is the recorded one
  * @throws TREE_TARGET_REFUSED if the recorded area is not as Lifeboat left it; NOTHING_TO_ROLL_BACK if the volume is
@@ -202,12 +202,12 @@ export async function forgetArea(
   });
 }
 
-/** Returns the error for put-aside data of a volume that is not the one at its place now. */
+/** Returns the error for old data of a volume that is not the one at its place now. */
 function otherVolume({ place }: Directory): LifeboatError {
   return new LifeboatError(
     'NOTHING_TO_ROLL_BACK',
     `${place} is not the directory that the restore changed: its disk may not be mounted, or the volume was made again`,
-    { hint: 'Mount it, and run the command again. Lifeboat keeps the record of the put-aside data.' },
+    { hint: 'Mount it, and run the command again. Lifeboat keeps the record of the old data.' },
   );
 }
 

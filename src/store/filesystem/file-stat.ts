@@ -17,17 +17,28 @@ export interface FileStat {
   ino: bigint;
   dev: bigint;
   nlink: number;
+  /** when the inode was created; 0: the file system does not record it */
+  born: bigint;
   /** true if the file has fewer blocks than its size requires */
   sparse: boolean;
   /** true if the last change is so recent that a further one could leave the same times */
   fresh: boolean;
+  /** true if a further change could leave the same times, should another computer have set them */
+  recent: boolean;
 }
 
 /** The kernel's clock for file times advances in ticks of up to 10 ms. */
 const FRESH_MS = 20n;
+/** The same for file systems that round times to one or two seconds, and for the clock of a server. */
+const COARSE_MS = 3000n;
+const SECOND = 1_000_000_000n;
 
 /** Reduces the result of a stat call to a {@link FileStat}. `askedAt`: `Date.now()` before the call. */
 export function fileStat(stats: BigIntStats, askedAt: number): FileStat {
+  const [changed, written] = [BigInt(askedAt) - stats.ctimeMs, BigInt(askedAt) - stats.mtimeMs];
+  // Any program can set an mtime in the future. A ctime in the future is a clock that differs.
+  const recent = changed < COARSE_MS || (written >= 0n && written < COARSE_MS);
+  const isCoarse = stats.ctimeNs % SECOND === 0n && stats.mtimeNs % SECOND === 0n;
   return {
     type: typeOf(stats),
     mode: Number(stats.mode & 0o7777n),
@@ -39,8 +50,10 @@ export function fileStat(stats: BigIntStats, askedAt: number): FileStat {
     ino: stats.ino,
     dev: stats.dev,
     nlink: Number(stats.nlink),
+    born: stats.birthtimeNs,
     sparse: stats.isFile() && stats.blocks * 512n < stats.size,
-    fresh: BigInt(askedAt) - stats.ctimeMs < FRESH_MS,
+    fresh: changed < FRESH_MS || (recent && isCoarse),
+    recent,
   };
 }
 

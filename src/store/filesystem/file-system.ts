@@ -1,5 +1,6 @@
 import { statfsSync } from 'node:fs';
 import type { Directory } from './directory.ts';
+import type { FileStat } from './file-stat.ts';
 
 /**
  * Magic numbers of file systems that a server or a program implements, or that do not store owners, from statfs(2) and
@@ -27,4 +28,17 @@ const REMOTE: Record<number, string> = {
  */
 export function remoteFileSystem(directory: Directory): string | undefined {
   return REMOTE[statfsSync(directory.at('.')).type >>> 0];
+}
+
+/**
+ * Returns whether a further change of a file could leave the times that `stat` has: see {@link FileStat.fresh}. A
+ * server sets times by its own clock, and may round them.
+ */
+export function isFreshAt(path: Buffer, { fresh, recent }: FileStat): boolean {
+  if (fresh || !recent) return fresh;
+  try {
+    return REMOTE[statfsSync(path).type >>> 0] !== undefined;
+  } catch {
+    return true;
+  }
 }

@@ -2,11 +2,22 @@ import * as fs from 'node:fs';
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { hasErrno } from '../../base/errors.ts';
 import { decodeFact, type Fact, hashOfEncoded, hashOfFact, isSameContent } from './fact.ts';
-import { FactBatch, MAX_FACTS } from './fact-batch.ts';
+import { FactBatch } from './fact-batch.ts';
 import { FactAppender, factsIn, readFact } from './fact-file.ts';
-import { type Opened, openNew, openWhole } from './open-table.ts';
-import { FOR_CHANGES, FOR_LOOKUPS, type Hash, type Paging } from './slots.ts';
+import {
+  FULL,
+  freshOf,
+  hasRoomForCopy,
+  type Opened,
+  openNew,
+  openWhole,
+  replaceTable,
+  settleTable,
+} from './open-table.ts';
+import { FOR_LOOKUPS, type Hash } from './slots.ts';
+import { type ChangeOptions, type Choice, type IsKept, LIMITS, type Limits, type NewTable } from './table-options.ts';
 import { readState, type TableState, writeState } from './table-state.ts';
 
 /** A table is made smaller once it is so many times as large as it was then, and this much larger, bytes. */
@@ -16,39 +27,6 @@ const TOLERATED_BYTES = 16 * 1024 * 1024;
 /** After so many facts, other work of the process gets its turn: the lease, the health check and signals. */
 const FACTS_AT_ONCE = 256;
 const sync = promisify(fs.fsync);
-
-/** Bounds of the memory that a change takes. */
-interface Limits {
-  /** the most facts that wait in memory */
-  facts: number;
-  paging: Paging;
-}
-const LIMITS: Limits = { facts: MAX_FACTS, paging: FOR_CHANGES };
-
-/** Returns whether the table may go on naming a pack, given by ID, for a content that is added again. */
-type IsKept = (pack: string) => boolean;
-
-interface ChangeOptions {
-  limits?: Limits;
-  /** ends a repair, which may take minutes */
-  signal?: AbortSignal | undefined;
-}
-
-/** Which contents a table keeps, and where. Packs are given by ID. */
-interface Choice {
-  /** returns whether a kept snapshot names a pack */
-  isNamed(pack: string): boolean;
-  /** returns whether the run may use a pack that a kept snapshot names */
-  isUsable(pack: string): boolean;
-  /** true: a pack may be used again, so the places are chosen anew. Else only if the table has grown much */
-  mustChoose: boolean;
-  signal?: AbortSignal | undefined;
-}
-
-interface NewTable extends ChangeOptions {
-  directory: string;
-  of: string;
-}
 
 /**
  * Where contents are stored, for all snapshots of a project: a file of facts, and a hash table of their offsets. A fact
@@ -87,6 +65,7 @@ export class ContentTable {
    */
   static async write(directory: string, of: string, options: ChangeOptions = {}): Promise<ContentTable> {
     const { limits = LIMITS } = options;
+    settleTable(directory);
     const state = readState(directory);
     const isOwn = state?.of === of;
     const whole = isOwn && state.facts !== undefined ? openWhole(directory, state, limits.paging) : undefined;
@@ -103,7 +82,7 @@ export class ContentTable {
     { directory, of, limits = LIMITS, signal }: NewTable,
     groups: readonly (() => Iterable<Fact>)[],
   ): Promise<ContentTable> {
-    const fresh = `${directory}.new`;
+    const fresh = freshOf(directory);
     fs.rmSync(fresh, { recursive: true, force: true });
     fs.mkdirSync(fresh, { recursive: true, mode: 0o700 });
     const table = new ContentTable(openNew(fresh, of, limits.paging), limits);
@@ -124,8 +103,7 @@ export class ContentTable {
       fs.rmSync(fresh, { recursive: true, force: true });
       throw error;
     }
-    fs.rmSync(directory, { recursive: true, force: true });
-    fs.renameSync(fresh, directory);
+    replaceTable(directory);
     const opened = openWhole(directory, readState(directory) as TableState, limits.paging);
     if (!opened) throw new Error(`${directory} cannot be opened`);
     return new ContentTable(opened, limits);
@@ -158,18 +136,27 @@ export class ContentTable {
 
   /**
    * Returns this table, or closes it and returns a new one, without the contents of packs that no snapshot names. If a
-   * content is in several packs, the new table prefers one that may be used.
+   * content is in several packs, the new table prefers one that may be used. If the disk has no room for a second
+   * table, the first one stays.
    *
    * @throws the signal's reason
    */
   async compacted({ isNamed, isUsable, mustChoose, signal }: Choice): Promise<ContentTable> {
     const { directory, state, covered } = this.opened;
     if (!mustChoose && this.size <= GROWTH * (state.base ?? 0) + TOLERATED_BYTES) return this;
+    if (!hasRoomForCopy(directory, this.batch.size)) return this;
     await this.close();
     const facts = path.join(directory, 'facts');
     // The last fact about a content counts. The others stay, because their packs may be usable again one day.
     const chosen = [() => factsIn(facts, (pack) => isNamed(pack) && !isUsable(pack)), () => factsIn(facts, isUsable)];
-    const next = await ContentTable.create({ directory, of: state.of, limits: this.limits, signal }, chosen);
+    const given = { of: state.of, limits: this.limits, signal };
+    let next: ContentTable;
+    try {
+      next = await ContentTable.create({ ...given, directory }, chosen);
+    } catch (error) {
+      if (hasErrno(error, ...FULL)) return ContentTable.write(directory, state.of, given);
+      throw error;
+    }
     for (const index of covered) next.cover(index);
     next.opened.state.base = next.size;
     return next;

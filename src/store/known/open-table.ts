@@ -1,7 +1,7 @@
 import * as fs from 'node:fs';
 import path from 'node:path';
 import { FOR_LOOKUPS, type Paging, Slots } from './slots.ts';
-import type { TableState } from './table-state.ts';
+import { readState, type TableState } from './table-state.ts';
 
 /** The parts of an open table. */
 export interface Opened {
@@ -43,4 +43,42 @@ export function openWhole(directory: string, state: TableState, paging: Paging):
   if (file !== undefined) fs.closeSync(file);
   slots?.close();
   return undefined;
+}
+
+/** The codes of a disk that is full. */
+export const FULL = ['ENOSPC', 'EDQUOT'] as const;
+/** A second table must leave so much room on the disk, bytes. */
+const MARGIN = 64 * 1024 * 1024;
+
+/** Returns the directory of a table that is being made, and replaces the one in `directory` later. */
+export function freshOf(directory: string): string {
+  return `${directory}.new`;
+}
+
+const oldOf = (directory: string) => `${directory}.old`;
+
+/** Puts a new table that is complete in the place of an earlier one. A kill at any moment leaves one of the two. */
+export function replaceTable(directory: string): void {
+  if (fs.existsSync(directory)) fs.renameSync(directory, oldOf(directory));
+  fs.renameSync(freshOf(directory), directory);
+  remove(oldOf(directory));
+}
+
+/** Completes a replacement that was cut short, and removes what a new table that was cut short has left. */
+export function settleTable(directory: string): void {
+  const fresh = freshOf(directory);
+  if (!fs.existsSync(directory) && readState(fresh)?.facts !== undefined) fs.renameSync(fresh, directory);
+  remove(fresh);
+  remove(oldOf(directory));
+}
+
+/** Returns whether the disk has room for a second table as large as the one in `directory`, and for `more` bytes. */
+export function hasRoomForCopy(directory: string, more: number): boolean {
+  const sizes = fs.readdirSync(directory).map((name) => fs.statSync(path.join(directory, name)).size);
+  const { bavail, bsize } = fs.statfsSync(directory);
+  return bavail * bsize >= sizes.reduce((sum, size) => sum + size, more + MARGIN);
+}
+
+function remove(directory: string): void {
+  fs.rmSync(directory, { recursive: true, force: true });
 }

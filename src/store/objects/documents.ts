@@ -2,18 +2,20 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { LifeboatError } from '../../base/errors.ts';
 import type { Destination, ObjectInfo } from '../../destinations/destination.ts';
+import { MAX_DOCUMENT, mostUnpacked } from './bounds.ts';
 import { canonicalJson, type ObjectRef } from './manifest.ts';
-import { MAX_DOCUMENT, mostUnpacked, putObject, streamOf } from './objects.ts';
+import { putObject, streamOf } from './objects.ts';
 
 /**
  * Refuses a document that would be too large to read back.
  *
  * @param what names the document in the message
  * @param size size of the plain document, bytes
+ * @param limit the largest size that is read back, bytes
  * @throws SNAPSHOT_TOO_LARGE
  */
-export function checkDocumentSize(what: string, size: number): void {
-  if (size > MAX_DOCUMENT) throw tooLarge(what, size, MAX_DOCUMENT);
+export function checkDocumentSize(what: string, size: number, limit = MAX_DOCUMENT): void {
+  if (size > limit) throw tooLarge(what, size, limit);
 }
 
 /** Returns SNAPSHOT_TOO_LARGE. Sizes in bytes. */

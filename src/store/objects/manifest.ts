@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { type ErrorCode, LifeboatError } from '../../base/errors.ts';
+import { listOf, recordOf } from './first-fault.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
 
 /** The repository format that this version writes. It reads this format and older ones. */
@@ -62,16 +63,16 @@ const source = z.object({
    * of a database source: all databases that should be stored, including failed ones and those that accept no
    * connections
    */
-  databases: z
-    .array(z.object({ name: z.string(), status: z.enum(['ok', 'failed', 'closed']), error: errorInfo.optional() }))
-    .optional(),
+  databases: listOf(
+    z.object({ name: z.string(), status: z.enum(['ok', 'failed', 'closed']), error: errorInfo.optional() }),
+  ).optional(),
   /** of a database source: why roles and tablespaces are not stored */
   withoutGlobals: errorInfo.optional(),
   summary: z.string(),
-  warnings: z.array(z.string()),
-  skipped: z.record(z.string(), count),
+  warnings: listOf(z.string()),
+  skipped: recordOf(count),
   /** of files: data directories of databases whose content is not stored, for people; at most 20 */
-  leftOut: z.array(z.string()).optional(),
+  leftOut: listOf(z.string()).optional(),
   /** of a base backup: its place in the write-ahead log, and when it was made, by the server's clock */
   base: z
     .object({
@@ -87,8 +88,10 @@ const source = z.object({
     .optional(),
   /** the source's keep policy at that time, as a user writes it */
   keep: z.string().optional(),
+  /** the source's schedule at that time, and its IANA time zone */
+  schedule: z.object({ cron: z.string(), zone: z.string() }).optional(),
   /** set if the source has lost data since the snapshot `since`; `why`: what, for people */
-  fell: z.object({ since: z.string(), why: z.array(z.string()).optional() }).optional(),
+  fell: z.object({ since: z.string(), why: listOf(z.string()).optional() }).optional(),
 });
 
 const manifest = z.object({
@@ -104,7 +107,7 @@ const manifest = z.object({
   imported: z.object({ at: time, file: z.string() }).optional(),
   agentVersion: z.string(),
   status: z.enum(['ok', 'partial', 'failed']),
-  sources: z.record(z.string(), source),
+  sources: recordOf(source),
   /** made with LIFEBOAT_SIGNING_KEY; verification judges a malformed one */
   signature: z.object({ algorithm: z.string(), keyId: z.string(), value: z.string() }).optional().catch(undefined),
 });

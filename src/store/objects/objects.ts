@@ -7,10 +7,8 @@ import { hasCode, hasErrno, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { seal, unseal, unsealInto } from '../seal/seal.ts';
+import { MAX_DOCUMENT, MAX_RECORD, mostUnpacked } from './bounds.ts';
 import type { ObjectRef } from './manifest.ts';
-
-/** The largest size of a plain document (manifest, facts), bytes. Larger documents are neither stored nor read. */
-export const MAX_DOCUMENT = 64 * 1024 * 1024;
 
 /** Options of putting and fetching whole objects. */
 interface ObjectOptions {
@@ -59,14 +57,6 @@ export async function deleteUnlessKept(destination: Destination, key: string): P
     if (isRefusal(error)) return false;
     throw error;
   }
-}
-
-/** A line of an index, 5,000 bytes long at most with equal beginnings, takes at least 6 bytes of a compressed index. */
-const MAX_RATIO = 1000;
-
-/** Returns the largest size to which an object of `size` bytes unpacks, bytes. */
-export function mostUnpacked(size: number): number {
-  return MAX_DOCUMENT + MAX_RATIO * size;
 }
 
 /**
@@ -125,7 +115,7 @@ export async function fetchFile(
 export async function fetchDocument(destination: Destination, ref: ObjectRef, options: ObjectOptions): Promise<Buffer> {
   try {
     const opened = await openChecked(destination, ref, options);
-    const bytes = await collect(opened.plain(), ref.key);
+    const bytes = await collect(opened.plain(), ref.key, MAX_DOCUMENT);
     opened.check();
     return bytes;
   } catch (error) {
@@ -167,19 +157,26 @@ function notAsStored(ref: ObjectRef): LifeboatError {
   return new LifeboatError('OBJECT_DAMAGED', `${ref.key} is not what was stored`);
 }
 
-/** Reads a document whose hash is not known, such as a manifest. */
+/** Options of reading a document whose hash is not known. `limit`: its largest size, default {@link MAX_RECORD} */
+type ReadOptions = Omit<ObjectOptions, 'keys'> & { limit?: number };
+
+/** Reads a document whose hash is not known, such as a manifest. @throws OBJECT_DAMAGED if it is too large */
 export async function readDocument(
   destination: Destination,
   key: string,
-  options: Omit<ObjectOptions, 'keys'> = {},
+  { signal, limit = MAX_RECORD }: ReadOptions = {},
 ): Promise<Buffer> {
-  return collect(await destination.get(key, options.signal ? { signal: options.signal } : {}), key);
+  return collect(await destination.get(key, signal ? { signal } : {}), key, limit);
 }
 
 /** Reads a document like {@link readDocument}; undefined if it does not exist. */
-export async function readIfThere(destination: Destination, key: string): Promise<Buffer | undefined> {
+export async function readIfThere(
+  destination: Destination,
+  key: string,
+  options?: ReadOptions,
+): Promise<Buffer | undefined> {
   try {
-    return await readDocument(destination, key);
+    return await readDocument(destination, key, options);
   } catch (error) {
     if (hasCode(error, 'OBJECT_MISSING')) return undefined;
     throw error;
@@ -193,9 +190,13 @@ type FoundDocument = { bytes: Buffer; damage?: never } | { bytes?: never; damage
  * Reads a document like {@link readIfThere}. A damaged one is a result too. A disk or server that does not respond
  * still throws.
  */
-export async function readEvenDamaged(destination: Destination, key: string): Promise<FoundDocument | undefined> {
+export async function readEvenDamaged(
+  destination: Destination,
+  key: string,
+  options?: ReadOptions,
+): Promise<FoundDocument | undefined> {
   try {
-    const bytes = await readIfThere(destination, key);
+    const bytes = await readIfThere(destination, key, options);
     return bytes && { bytes };
   } catch (error) {
     if (hasCode(error, 'OBJECT_DAMAGED')) return { damage: error };
@@ -237,14 +238,13 @@ async function openChecked(
   };
 }
 
-async function collect(stream: Readable, key: string): Promise<Buffer> {
+async function collect(stream: Readable, key: string, limit: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     chunks.push(chunk);
     size += chunk.length;
-    if (size > MAX_DOCUMENT)
-      throw new LifeboatError('OBJECT_DAMAGED', `${key} is larger than any document of Lifeboat`);
+    if (size > limit) throw new LifeboatError('OBJECT_DAMAGED', `${key} is larger than any such document of Lifeboat`);
   }
   return Buffer.concat(chunks);
 }

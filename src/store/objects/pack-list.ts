@@ -3,11 +3,12 @@ import { promisify } from 'node:util';
 import { constants, crc32, zstdCompress, zstdDecompress } from 'node:zlib';
 import { LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
+import { MAX_DOCUMENT } from './bounds.ts';
 import { checkDocumentSize } from './documents.ts';
 import { WordSet } from './key-set.ts';
 import { BEFORE_ID, freeList, ID_DIGITS, linesBesides } from './list-lines.ts';
 import { canonicalJson, decodePackLine, type ListedPack, type ObjectRef, type PackListRef } from './manifest.ts';
-import { MAX_DOCUMENT, streamOf } from './objects.ts';
+import { streamOf } from './objects.ts';
 
 /**
  * The list of the packs that a source of a snapshot needs: one JSON line for each pack, in the order of their ids,

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { hasCode, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
+import { MAX_DOCUMENT } from '../objects/bounds.ts';
 import type { Manifest, ObjectRef } from '../objects/manifest.ts';
 import { deleteUnlessKept, readEvenDamaged, streamOf } from '../objects/objects.ts';
 import type { SeenLines } from '../objects/pack-list.ts';
@@ -192,7 +193,7 @@ async function* readAt(from: Destination, key: string, signal: AbortSignal): Asy
  * @returns false if the document exists at `from` and is damaged
  */
 export async function copyDocument(from: Destination, to: Destination, key: string): Promise<boolean> {
-  const found = await readEvenDamaged(from, key);
+  const found = await readEvenDamaged(from, key, { limit: MAX_DOCUMENT });
   if (!found?.bytes) return found === undefined;
   try {
     await to.put(key, streamOf(found.bytes));

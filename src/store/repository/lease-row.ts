@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { errorInfo, hasCode } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import { canReplace, type Destination, type ObjectInfo } from '../../destinations/destination.ts';
+import { canReplace, type Destination, type ObjectInfo, placeOf } from '../../destinations/destination.ts';
 import { canonicalJson, FORMAT } from '../objects/manifest.ts';
 import { isRefusal, readEvenDamaged, streamOf } from '../objects/objects.ts';
 
@@ -71,7 +71,7 @@ export async function replaceLease(
   return (await readEvenDamaged(destination, leaseKey(project, number)))?.bytes?.equals(bytes) ?? false;
 }
 
-/** The destinations whose servers were asked, by their names. */
+/** The places whose servers were asked, see {@link placeOf}. */
 const safe = new Map<string, boolean>();
 /** No object has this version. */
 const NO_VERSION = '"00000000000000000000000000000000" 0';
@@ -83,7 +83,7 @@ const NO_VERSION = '"00000000000000000000000000000000" 0';
 export async function replacesSafely(place: RowPlace, { number, version }: ListedLease): Promise<boolean> {
   const { destination, project } = place;
   if (!canReplace(destination) || version === undefined) return false;
-  const known = safe.get(destination.name);
+  const known = safe.get(placeOf(destination));
   if (known !== undefined) return known;
   const key = leaseKey(project, number);
   const bytes = (await readEvenDamaged(destination, key))?.bytes;
@@ -96,7 +96,7 @@ export async function replacesSafely(place: RowPlace, { number, version }: Liste
   const isIgnored = await replaces(NO_VERSION);
   const isSafe = isIgnored === false && (await replaces(version)) === true;
   // If another agent has just replaced the lease, the answer says nothing about the server.
-  if (isSafe || isIgnored !== false) safe.set(destination.name, isSafe);
+  if (isSafe || isIgnored !== false) safe.set(placeOf(destination), isSafe);
   return isSafe;
 }
 

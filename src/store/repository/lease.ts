@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorInfo, LifeboatError } from '../../base/errors.ts';
+import { placeOf } from '../../destinations/destination.ts';
 import type { Listing } from '../../destinations/listing.ts';
 import { until } from '../../destinations/until.ts';
 import { type LeaseObject, leaseKey, readNewestLease } from './lease-row.ts';
@@ -135,7 +136,7 @@ async function endForOthers(
   { home, destination, project, sightings, now, ...deps }: Omit<LeaseDeps, 'holder' | 'log'> & Partial<LeaseDeps>,
 ): Promise<number | undefined> {
   if (lease.released || lease.home === home) return undefined;
-  const place = `${home} ${destination.name} ${project}`;
+  const place = `${home} ${placeOf(destination)} ${project}`;
   const at = now().getTime();
   const log = deps.log ? { log: deps.log } : {};
   const end = await endOfLease(lease, { place, number, now: at, lengthMs: LEASE_MS, sightings, ...log });

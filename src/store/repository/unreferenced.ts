@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import type { Destination, ObjectInfo } from '../../destinations/destination.ts';
 import { compareKeys } from '../../destinations/keys.ts';
+import { MAX_DOCUMENT } from '../objects/bounds.ts';
 import { canonicalJson, FORMAT } from '../objects/manifest.ts';
-import { deleteUnlessKept, MAX_DOCUMENT, readEvenDamaged, streamOf } from '../objects/objects.ts';
+import { deleteUnlessKept, readEvenDamaged, streamOf } from '../objects/objects.ts';
 import { newSnapshotId, parseSnapshotId } from '../objects/snapshot-id.ts';
 
 /**
@@ -48,7 +49,7 @@ export async function* listContent(destination: Destination, project: string): A
 export async function damagedLists(destination: Destination, project: string): Promise<string[]> {
   const damaged: string[] = [];
   for (const key of await listKeys(destination, project)) {
-    const found = await readEvenDamaged(destination, key);
+    const found = await readEvenDamaged(destination, key, { limit: MAX_DOCUMENT });
     if (found && !(found.bytes && decode(found.bytes.toString('utf8')))) damaged.push(key);
   }
   return damaged;
@@ -57,7 +58,7 @@ export async function damagedLists(destination: Destination, project: string): P
 /** Reads the newest list. An unreadable list counts as empty, because waiting another day is the safe choice. */
 export async function readUnreferenced(destination: Destination, project: string): Promise<Unreferenced> {
   const key = (await listKeys(destination, project)).at(-1);
-  const found = key === undefined ? undefined : await readEvenDamaged(destination, key);
+  const found = key === undefined ? undefined : await readEvenDamaged(destination, key, { limit: MAX_DOCUMENT });
   return (found?.bytes && decode(found.bytes.toString('utf8'))) || new Map();
 }
 

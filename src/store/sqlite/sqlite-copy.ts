@@ -4,7 +4,7 @@ import { hasErrno } from '../../base/errors.ts';
 import { type DataRanges, findData, lengthOf, pairs } from '../filesystem/data-ranges.ts';
 import { type FileStat, fileStat } from '../filesystem/file-stat.ts';
 import { isAt, READ_FLAGS, sameVersion } from '../filesystem/read-file.ts';
-import { companionAt, companionPath, JOURNAL_MAGIC, usesWal } from './sqlite-file.ts';
+import { companionAt, companionPath, JOURNAL_MAGIC, statAt, usesWal } from './sqlite-file.ts';
 
 const CHUNK = 1024 * 1024;
 /** Longer than the times of a file can lag behind a change, milliseconds. */
@@ -104,7 +104,7 @@ async function readStableStates(main: FileHandle, absolute: Buffer, locked: bool
 
 async function readStates(main: FileHandle, absolute: Buffer): Promise<States> {
   const askedAt = Date.now();
-  const stat = fileStat(await main.stat({ bigint: true }), askedAt);
+  const stat = statAt(absolute, await main.stat({ bigint: true }), askedAt);
   const wal = companionAt(absolute, '-wal');
   const walHeader = wal ? await startOf(companionPath(absolute, '-wal')) : Buffer.alloc(0);
   return { main: stat, wal, walHeader, journal: companionAt(absolute, '-journal') };

@@ -1,7 +1,8 @@
 import { hash } from 'node:crypto';
-import { closeSync, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
+import { type BigIntStats, closeSync, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import { hasErrno } from '../../base/errors.ts';
 import { type FileStat, fileStat } from '../filesystem/file-stat.ts';
+import { isFreshAt } from '../filesystem/file-system.ts';
 import { isMountPoint } from '../filesystem/mount-point.ts';
 import type { TreePath } from '../filesystem/path.ts';
 import { READ_FLAGS } from '../filesystem/read-file.ts';
@@ -95,13 +96,20 @@ export function companionPath(absolute: Buffer, companion: Companion): Buffer {
 export function companionAt(absolute: Buffer, companion: Companion): FileStat | undefined {
   const askedAt = Date.now();
   try {
-    const stats = lstatSync(companionPath(absolute, companion), { bigint: true, throwIfNoEntry: false });
-    return stats?.isFile() && stats.size > 0n ? fileStat(stats, askedAt) : undefined;
+    const path = companionPath(absolute, companion);
+    const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+    return stats?.isFile() && stats.size > 0n ? statAt(path, stats, askedAt) : undefined;
   } catch (error) {
     // The name is too long for the ending of a companion, so there is none.
     if (hasErrno(error, 'ENAMETOOLONG')) return undefined;
     throw error;
   }
+}
+
+/** Like {@link fileStat}, for a file whose path shows whether another computer sets its times. */
+export function statAt(path: Buffer, stats: BigIntStats, askedAt: number): FileStat {
+  const stat = fileStat(stats, askedAt);
+  return { ...stat, fresh: isFreshAt(path, stat) };
 }
 
 /**
@@ -127,7 +135,7 @@ export function obstacleAt(absolute: Buffer): string | undefined {
  */
 export function stateOf(main: FileStat, absolute: Buffer): string {
   const files = [main, companionAt(absolute, '-wal'), companionAt(absolute, '-journal')];
-  if (files.some((file) => file?.fresh)) return UNSETTLED;
+  if (isFreshAt(absolute, main) || files.some((file) => file?.fresh)) return UNSETTLED;
   const text = files.map((file) => (file ? `${file.size} ${file.mtime} ${file.ctime} ${file.ino}` : '-')).join('\n');
   return hash('sha256', text, 'hex').slice(0, 32);
 }

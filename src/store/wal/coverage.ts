@@ -75,16 +75,31 @@ export class Coverage {
 
   /** Returns the latest known time before a position of a history; undefined if none is known. */
   timeBefore(position: bigint, history: History): string | undefined {
+    return this.dated(history)
+      .filter(({ end }) => end <= position)
+      .map(({ reached }) => reached)
+      .reduce(later, undefined as string | undefined);
+  }
+
+  /** Returns the times that the segments behind a position of a history reach. */
+  timesAfter(position: bigint, history: History): string[] {
+    return this.dated(history)
+      .filter(({ end }) => end > position)
+      .map(({ reached }) => reached);
+  }
+
+  /** Returns the segments of a history that reach a known time. */
+  private dated(history: History): { end: bigint; reached: string }[] {
     const size = this.segmentSize;
-    let time: string | undefined;
+    const all: { end: bigint; reached: string }[] = [];
     const add = (key: string, to: number, reached: string | undefined) => {
       const [timeline, number] = key.split('/').map(Number) as [number, number];
-      const isBefore = startOf(number, size) + BigInt(to) <= position;
-      if (isBefore && timelineAt(number, history, size) === timeline) time = later(time, reached);
+      if (reached === undefined || timelineAt(number, history, size) !== timeline) return;
+      all.push({ end: startOf(number, size) + BigInt(to), reached });
     };
     for (const [key, reached] of this.complete) add(key, size, reached);
     for (const [key, { to, reached }] of this.partial) add(key, to, reached);
-    return time;
+    return all;
   }
 
   private index(name: string, add: (key: string) => void): void {

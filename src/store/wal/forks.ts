@@ -9,12 +9,15 @@ export interface Fork {
   lsn: string;
   /** ISO time by the server's clock: what had committed by then, both have; absent if no such time is known */
   time?: string;
+  /** ISO time by the server's clock: by then it wrote on this side of the fork; absent if no such time is known */
+  since?: string;
 }
 
 /**
  * Returns the place at which two timelines of a server parted.
  *
- * @param known what is known of times: the stored WAL of the first one, and positions with earlier times
+ * @param known what is known of times: the stored WAL of the first one, and its base backups: they begin at a time, and
+ *   end at a position
  */
 export function forkOf(
   history: History,
@@ -24,7 +27,13 @@ export function forkOf(
   const position = partedAt(history, other);
   const earlier = begun.filter(({ lsn }) => parseLsn(lsn) <= position).map(({ at }) => at);
   const time = earlier.reduce(later, coverage.timeBefore(position, history));
-  return { timeline: other.timeline, lsn: formatLsn(position), ...(time === undefined ? {} : { time }) };
+  const after = begun.filter(({ lsn }) => parseLsn(lsn) > position).map(({ at }) => at);
+  const [since] = [...coverage.timesAfter(position, history), ...after].sort((a, b) => Date.parse(a) - Date.parse(b));
+  return {
+    ...{ timeline: other.timeline, lsn: formatLsn(position) },
+    ...(time === undefined ? {} : { time }),
+    ...(since === undefined ? {} : { since }),
+  };
 }
 
 /** Returns the end of the WAL that two histories have in common; 0 if they have none. */

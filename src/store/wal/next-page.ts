@@ -5,6 +5,7 @@ import {
   type StoredGap,
   type StoredHistory,
   type StoredSegment,
+  type StoredTail,
   type WalPage,
   type WalPlace,
 } from './page.ts';
@@ -17,6 +18,8 @@ export interface LogChange {
   /** the open segment from now on. A former one that is not complete stays as an incomplete segment */
   open?: PartialSegment;
   gaps?: readonly StoredGap[];
+  /** the last bytes that are stored from now on */
+  tail?: StoredTail;
 }
 
 /** What every page of a writer has. */
@@ -37,19 +40,19 @@ export function firstPage({ place, segmentSize, home, now }: PageOptions): WalPa
 }
 
 /**
- * Returns the next revision of a page, or the first one of the next page.
+ * Returns the next revision of a page, or the first one of the next page, which lists the known history files again.
  *
  * @param current the page, and its hash; null: it is not stored yet
+ * @param options `known`: all history files of the history of the page
  */
 export function nextPage(
   { page, hash }: { page: WalPage; hash: string | null },
-  { segments = [], histories = [], open, gaps = [] }: LogChange,
-  options: PageOptions,
+  { segments = [], histories = [], open, gaps = [], tail }: LogChange,
+  options: PageOptions & { known: readonly StoredHistory[] },
 ): WalPage {
-  const isFull = page.segments.length + page.partials.length + page.gaps.length >= PAGE_ENTRIES;
   const era = page.era ? { era: page.era } : {};
-  const begin = isFull
-    ? { ...firstPage(options), ...era, page: page.page + 1, previous: hash }
+  const begin = isFull(page)
+    ? { ...firstPage(options), ...era, page: page.page + 1, previous: hash, histories: [...options.known] }
     : { ...page, revision: hash === null ? 1 : page.revision + 1 };
   const { open: _, signature: __, ...rest } = begin;
   const complete = new Set(segments.map(({ name }) => name));
@@ -65,7 +68,13 @@ export function nextPage(
     partials: [...begin.partials, ...left].filter((one) => !complete.has(one.name) && !isWithin(one, opened)),
     gaps: [...begin.gaps, ...gaps],
     ...(opened ? { open: opened } : {}),
+    ...((tail ?? page.tail) ? { tail: tail ?? page.tail } : {}),
   };
+}
+
+/** Returns whether a page takes nothing more. */
+export function isFull({ segments, partials, gaps }: WalPage): boolean {
+  return segments.length + partials.length + gaps.length >= PAGE_ENTRIES;
 }
 
 /** Returns whether the open segment has everything that an earlier beginning of the same segment has. */

@@ -46,6 +46,12 @@ const partial = z.object({
 /** `timeline`, `to`: where the WAL continues after the gap */
 const gap = z.object({ at: time, timeline: z.int().positive(), to: lsn, why: z.string() });
 
+/**
+ * The bytes at the end of the stored WAL: of a segment, before an offset. A server that went back to older data writes
+ * other WAL under the same names, and may be further than the stored WAL when Lifeboat sees it again. Its bytes differ.
+ */
+const tail = z.object({ name: z.string().regex(/^[0-9A-F]{24}$/), to: count, sha256 });
+
 const page = z.object({
   format: z.literal(FORMAT),
   project: z.string().min(1),
@@ -71,6 +77,8 @@ const page = z.object({
   /** segments that were open once and never became complete: the server left their timeline, or lost the rest */
   partials: z.array(partial),
   gaps: z.array(gap),
+  /** what was stored last. Absent: nothing was, or Lifeboat was older */
+  tail: tail.optional(),
   signature: z.object({ algorithm: z.string(), keyId: z.string(), value: z.string() }).optional().catch(undefined),
 });
 
@@ -80,6 +88,7 @@ export type StoredSegment = z.infer<typeof segment>;
 export type StoredHistory = z.infer<typeof history>;
 export type PartialSegment = z.infer<typeof partial>;
 export type StoredGap = z.infer<typeof gap>;
+export type StoredTail = z.infer<typeof tail>;
 export type StoredPart = z.infer<typeof part>;
 
 /** Returns the segments of a page of which only the beginning is stored. */
@@ -104,9 +113,14 @@ export function walPrefix({ project, source }: Pick<WalPlace, 'project' | 'sourc
 
 const number8 = (value: number) => String(value).padStart(8, '0');
 
+/** Returns the prefix of the pages of a server. */
+export function logPrefix(place: WalPlace): string {
+  return `${walPrefix(place)}${place.systemId}/log/`;
+}
+
 /** Returns the key of a page. */
 export function pageKey(place: WalPlace, { page: number, revision }: Pick<WalPage, 'page' | 'revision'>): string {
-  return `${walPrefix(place)}${place.systemId}/log/${number8(number)}-${number8(revision)}.json`;
+  return `${logPrefix(place)}${number8(number)}-${number8(revision)}.json`;
 }
 
 /** Parses the key of a page, without its prefix: `<system id>/log/<page>-<revision>.json`. */

@@ -1,4 +1,5 @@
 import { hasCode, LifeboatError, toLifeboatError } from '../../base/errors.ts';
+import { MAX_DOCUMENT } from '../objects/bounds.ts';
 import { readDocument } from '../objects/objects.ts';
 import type { Repository } from '../repository/repository.ts';
 import { unsigned } from '../repository/signing.ts';
@@ -39,8 +40,8 @@ export interface WalLog {
   histories: ReadonlyMap<string, StoredHistory>;
   /** segments of which only the beginning is stored, by name: the longest beginning of each */
   partials: ReadonlyMap<string, PartialSegment>;
-  /** pages of this history that cannot be used, for people */
-  problems: LifeboatError[];
+  /** pages of this history that cannot be used */
+  problems: PageProblem[];
 }
 
 /** The newest page is replaced whenever WAL is stored. */
@@ -56,7 +57,7 @@ export async function readWalLogs(repository: WalRepository, source: string, sig
   for (let attempt = 1; ; attempt++) {
     const logs = await readListed(repository, source, signal);
     // The writer has replaced a page that was listed.
-    const isReplaced = logs.some(({ problems }) => problems.some((error) => hasCode(error, 'OBJECT_MISSING')));
+    const isReplaced = logs.some(({ problems }) => problems.some(({ error }) => hasCode(error, 'OBJECT_MISSING')));
     if (!isReplaced || attempt === ATTEMPTS) return logs;
   }
 }
@@ -108,7 +109,7 @@ async function readLog(
   return historiesOf(pages, problems).map((history, i) => ({
     ...logOf(place, history, sizes),
     newest: { page, revision },
-    problems: problems.filter((one) => isWithin(one, history)).map(({ error }) => error),
+    problems: problems.filter((one) => isWithin(one, history)),
     hasUnsigned: hasUnsigned && i === 0,
   }));
 }
@@ -189,7 +190,7 @@ export async function readPage(
   number: Pick<WalPage, 'page' | 'revision'>,
 ): Promise<ReadPage> {
   const key = pageKey(place, number);
-  const bytes = await readDocument(destination, key);
+  const bytes = await readDocument(destination, key, { limit: MAX_DOCUMENT });
   const page = decodePage(bytes);
   const verdict = signing.verify('wal', key, JSON.parse(bytes.toString('utf8')));
   if (verdict === 'unsigned') throw unsigned(key);

@@ -3,7 +3,7 @@ import { baseName } from '../../plan/postgres.ts';
 import type { Manifest } from '../objects/manifest.ts';
 import type { Repository } from '../repository/repository.ts';
 import { parseLsn, parseSegmentName, segmentAt } from './names.ts';
-import { isOfUse } from './needed.ts';
+import { isOfUse, problemsOf } from './needed.ts';
 import { readWalLogs, type WalLog } from './read-log.ts';
 import { lostEnd, type RememberedWal } from './remembered.ts';
 import { type Base, type Hole, holesOf, isBaseOf, type Window, windowsOf } from './windows.ts';
@@ -25,7 +25,12 @@ export function basesOf(manifests: readonly Manifest[], baseSource: string): Bas
     .flatMap(({ id, sources }) => {
       const entry = sources[baseSource];
       if (!entry?.base || entry.status !== 'ok') return [];
-      return [{ snapshot: id, ...entry.base }];
+      const { image, imageDigest } = entry;
+      const names = {
+        ...(image === undefined ? {} : { image }),
+        ...(imageDigest === undefined ? {} : { imageDigest }),
+      };
+      return [{ snapshot: id, ...entry.base, ...names }];
     })
     .sort((a, b) => Date.parse(a.stopTime) - Date.parse(b.stopTime));
 }
@@ -37,6 +42,12 @@ export function serversOf(manifests: readonly Manifest[]): string[] {
   );
   const suffix = baseName('');
   return [...new Set(names.filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, -suffix.length)))];
+}
+
+/** Returns the end of a window, and at the latest that of its history. */
+function boundedEnd({ to, bases: [base] }: Window, logs: readonly WalLog[]): string {
+  const until = base && logs.find(({ wal }) => isBaseOf(base, wal))?.wal.until;
+  return until !== undefined && Date.parse(until) < Date.parse(to) ? until : to;
 }
 
 /** Returns an error for each of the first segments that are lost although a base backup needs them. */
@@ -75,8 +86,6 @@ export async function readRecoverable(
     base,
   );
   const logs = await readWalLogs(repository, source, signal);
-  const usable = logs.filter((log) => isOfUse(log, logs, bases));
-  for (const log of usable) log.problems.push(...lostSegments(log, bases));
   const windows = logs
     .flatMap(({ place, wal }) => {
       const isCurrent = place.systemId === remembered?.systemId && wal.until === undefined;
@@ -84,11 +93,17 @@ export async function readRecoverable(
       return windowsOf({ ...wal, confirmed }, bases);
     })
     .sort((a, b) => Date.parse(a.from) - Date.parse(b.from));
+  // A clock that was ahead names times after the end of a history. Nobody can recover to these.
+  const spans = windows.map((one) => ({ ...one, to: boundedEnd(one, logs) }));
   const holes = holesOf(
-    windows,
+    spans,
     logs.flatMap(({ wal }) => wal.gaps),
   );
   const lost = lostEnd(repository, source, logs, remembered);
-  const problems = [...usable.flatMap((log) => log.problems), ...(lost ? [lost] : [])];
+  const problems = logs.flatMap((log) => [
+    ...problemsOf(log, logs, bases),
+    ...(isOfUse(log, logs, bases) ? lostSegments(log, bases) : []),
+  ]);
+  if (lost) problems.push(lost);
   return { logs, windows, holes, bases, problems };
 }

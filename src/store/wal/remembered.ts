@@ -16,7 +16,12 @@ export interface RememberedWal {
   systemId: string;
   logged?: LogEnd | undefined;
   confirmed?: StoredWal['confirmed'];
+  /** the timeline on which the server writes, as far as it is known */
+  timeline?: number | undefined;
 }
+
+/** Returns what the agent remembers of the stored WAL of a source. */
+export type Remembering = (source: string) => Promise<RememberedWal | undefined>;
 
 /**
  * Returns an error if a log lacks the newest page that the agent has stored, or its newest revision. No other page

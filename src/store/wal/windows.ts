@@ -20,6 +20,9 @@ export interface Base {
   stopTime: string;
   /** number of the first page of the history that the server wrote meanwhile; absent in older records */
   era?: number | undefined;
+  /** id of the image of the server, and its name in a registry, if they are known */
+  image?: string;
+  imageDigest?: string;
 }
 
 /** A span of time to any second of which the server can be recovered. */
@@ -87,7 +90,7 @@ export function windowsOf(wal: StoredWal, bases: readonly Base[]): Window[] {
   const present = [...new Set(outer.map(({ timeline }) => timeline))].sort((a, b) => a - b);
   const forksOf = (timeline: number) => {
     const history = historyOf(timeline);
-    // Everything that had committed when a base backup began is before it.
+    // Everything that had committed when a base backup began is before it. The server writes while it lasts.
     const begun = own.flatMap((base) =>
       base.startTime !== undefined && isAncestor(base, history) ? [{ lsn: base.stopLsn, at: base.startTime }] : [],
     );
@@ -153,7 +156,7 @@ function withoutInner(windows: Window[], historyOf: (timeline: number) => Histor
 }
 
 /** Returns the holes between windows, oldest first, with the recorded reasons. */
-export function holesOf(windows: readonly Window[], gaps: StoredWal['gaps']): Hole[] {
+export function holesOf(windows: readonly Pick<Window, 'from' | 'to'>[], gaps: StoredWal['gaps']): Hole[] {
   const sorted = windows.toSorted((a, b) => Date.parse(a.from) - Date.parse(b.from));
   const holes: Hole[] = [];
   let to: string | undefined;
@@ -180,7 +183,7 @@ export interface RecoveryStart {
  */
 export function startOfRecovery(windows: readonly Window[], time: Date): RecoveryStart | undefined {
   const at = time.getTime();
-  const holding = windows.filter(({ from, to }) => Date.parse(from) <= at && at <= Date.parse(to));
+  const holding = windows.filter((one) => holds(one, time));
   const window = holding.sort((a, b) => b.timeline - a.timeline || Date.parse(b.from) - Date.parse(a.from))[0];
   const base = window?.bases.filter(({ stopTime }) => Date.parse(stopTime) <= at).at(-1);
   return window && base && { base, window };
@@ -197,7 +200,8 @@ export function startAtPosition(windows: readonly Window[], lsn: bigint): Recove
 
 /**
  * Returns the windows of other timelines that have another state at a point than a window has: the point is after the
- * place at which they parted, or may be. A later timeline counts although its WAL does not reach the position yet.
+ * place at which they parted, or may be. For a time, the other timeline has it, or the server may not yet have written
+ * on that of the window. A later timeline counts although its WAL does not reach the position yet.
  */
 export function rivalsOf(window: Window, windows: readonly Window[], point: Date | bigint): Window[] {
   return windows.filter((other) => {
@@ -208,10 +212,18 @@ export function rivalsOf(window: Window, windows: readonly Window[], point: Date
       return isThere && point > parseLsn(fork?.lsn ?? '0/0');
     }
     const at = point.getTime();
-    const isThere = Date.parse(other.from) <= at && at <= Date.parse(other.to);
+    // Before the server is known to have written on this side of the fork, it may have been on any other side. The WAL
+    // of a server that was idle then ends earlier.
+    const isThere = holds(other, point) || fork?.since === undefined || at < Date.parse(fork.since);
     // The point is cut to milliseconds, and may be a little later.
     return isThere && (fork?.time === undefined || at >= Date.parse(fork.time));
   });
+}
+
+/** Returns whether a time is in a window. */
+export function holds({ from, to }: Pick<Window, 'from' | 'to'>, time: Date): boolean {
+  const at = time.getTime();
+  return Date.parse(from) <= at && at <= Date.parse(to);
 }
 
 /** Returns the nearest times before and after `time` to which a recovery is possible, ISO times. */

@@ -1,25 +1,25 @@
 import { randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import { hasCode, LifeboatError } from '../../base/errors.ts';
+import type { LifeboatError } from '../../base/errors.ts';
 import type { ObjectRef } from '../objects/manifest.ts';
-import { deleteUnlessKept, putObject, streamOf } from '../objects/objects.ts';
+import { deleteUnlessKept, putObject } from '../objects/objects.ts';
 import type { StoredWal } from './coverage.ts';
 import { Inventory } from './inventory.ts';
-import { firstPage, type LogChange, nextPage } from './next-page.ts';
+import { firstPage, isFull, type LogChange, nextPage } from './next-page.ts';
 import {
-  encodePage,
   incompleteOf,
-  pageHash,
   pageKey,
   type StoredGap,
   type StoredHistory,
   type StoredPart,
   type StoredSegment,
+  type StoredTail,
   type WalPage,
   type WalPlace,
   walPrefix,
 } from './page.ts';
-import { endOf, readPage, readWalLogs, type WalLog, type WalRepository } from './read-log.ts';
+import { putPage } from './put-page.ts';
+import { endOf, readWalLogs, type WalLog, type WalRepository } from './read-log.ts';
 import type { LogEnd } from './remembered.ts';
 import { type Ancestor, listAncestors, parseAncestors, parseHistoryName } from './timelines.ts';
 
@@ -33,9 +33,6 @@ interface WriterOptions {
   appended?(page: WalPage): void;
 }
 
-/** The most attempts to write a page under the next free revision. */
-const ATTEMPTS = 5;
-
 /**
  * Stores the WAL of one server, and lists it in the pages of its log. A page is written only after the objects that it
  * names are stored whole. The destination lets only one writer have each revision, so a second agent that receives the
@@ -47,6 +44,8 @@ export class WalWriter {
   private page: WalPage;
   /** of the stored revision of `page`; null: none is stored yet */
   private hash: string | null;
+  /** the history files of the present history, by name: each new page lists them, so that no older one is needed */
+  private readonly histories: Map<string, StoredHistory>;
   /** what the log lists of the present history */
   inventory: Inventory;
   /** the newest pages of all servers of the source, as they were found */
@@ -63,9 +62,10 @@ export class WalWriter {
     this.repository = repository;
     this.options = options;
     const last = own?.last?.page.page === own?.newest.page ? own?.last : undefined;
-    this.unusable = last ? undefined : own?.problems.findLast(({ code }) => code !== 'CHAIN_BROKEN');
+    this.unusable = last ? undefined : own?.problems.findLast(({ error }) => error.code !== 'CHAIN_BROKEN')?.error;
     this.inventory = new Inventory(own?.wal ?? this.nothing);
     this.home = last?.page.home;
+    this.histories = new Map(own?.histories);
     this.page = last?.page ?? firstPage(options);
     this.hash = last?.hash ?? null;
     if (own && !last) this.beginHistory(own.newest.page + 1, null);
@@ -83,11 +83,18 @@ export class WalWriter {
    * Begins another history of the server, which went back to older data: what is stored from now on follows nothing
    * that is stored. Throws like {@link append}.
    *
+   * Another agent may still write the former history, such as one on the machine of which this one is a clone. Both
+   * would go on, and later base backups of that one would count as those of this history. So this one first takes the
+   * next revision of the last page.
+   *
    * @param gap why it begins, and where
    */
   async beginAnew(gap: StoredGap): Promise<void> {
     const isNew = this.hash === null && this.page.era?.page === this.page.page;
-    if (!isNew) this.beginHistory(this.page.page + 1, this.hash);
+    if (!isNew) {
+      if (this.hash !== null && !isFull(this.page)) await this.append({});
+      this.beginHistory(this.page.page + 1, this.hash);
+    }
     await this.append({ gaps: [gap] });
   }
 
@@ -95,6 +102,7 @@ export class WalWriter {
     const era = { page, since: this.options.now().toISOString() };
     this.page = { ...firstPage(this.options), page, previous, era };
     this.hash = null;
+    this.histories.clear();
     this.inventory = new Inventory(this.nothing);
   }
 
@@ -117,6 +125,11 @@ export class WalWriter {
   /** The number of the first page of the present history of the server. */
   get era(): number {
     return this.page.era?.page ?? 1;
+  }
+
+  /** The last bytes that are stored of the present history; undefined: nothing is, or nobody has noted it. */
+  get tail(): StoredTail | undefined {
+    return this.page.tail;
   }
 
   /** The open segment, as the log lists it. */
@@ -157,22 +170,14 @@ export class WalWriter {
    * Writes the next revision of the page, or the first one of the next page. Then removes what it replaces: the former
    * revision, and the parts of a segment that is complete now.
    *
-   * @throws LOCKED if another agent writes this log
+   * @throws LOCKED if another agent writes this log; DEST_EXISTS if this agent has written another revision than this
+   *   object knows: the log must be opened again
    */
   async append(change: LogChange): Promise<void> {
     const before = { page: this.page, hash: this.hash };
-    const next = nextPage(before, change, this.options);
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await this.write(next);
-        break;
-      } catch (error) {
-        if (!hasCode(error, 'DEST_EXISTS') || attempt >= ATTEMPTS) throw error;
-        await this.adopt(next);
-        if (this.hash !== before.hash) break;
-        next.revision++;
-      }
-    }
+    const next = nextPage(before, change, { ...this.options, known: [...this.histories.values()] });
+    this.hash = await putPage(this.repository, next);
+    this.page = next;
     this.note(change);
     this.options.appended?.(this.page);
     await this.removeReplaced(before);
@@ -181,35 +186,12 @@ export class WalWriter {
   private note({ segments = [], histories = [], open, gaps = [] }: LogChange): void {
     const { inventory } = this;
     for (const one of segments) inventory.addSegment(one);
-    for (const { name, ancestors } of histories)
-      inventory.addHistory(parseHistoryName(name) as number, parseAncestors(ancestors));
+    for (const one of histories) {
+      inventory.addHistory(parseHistoryName(one.name) as number, parseAncestors(one.ancestors));
+      this.histories.set(one.name, one);
+    }
     for (const gap of gaps) inventory.addGap(gap);
     if (open) inventory.addPartial({ name: open.name, to: endOf(open), reached: open.reached });
-  }
-
-  private async write(page: WalPage): Promise<void> {
-    const { destination, signing } = this.repository;
-    const bytes = encodePage(signing.sign('wal', page) as WalPage);
-    await destination.put(pageKey(this.options.place, page), streamOf(bytes));
-    this.page = page;
-    this.hash = pageHash(bytes);
-  }
-
-  /**
-   * Looks at a revision that exists already. An earlier attempt whose answer was lost may have stored it. Then it
-   * becomes the current page if it is the same.
-   */
-  private async adopt(page: WalPage): Promise<void> {
-    const found = await readPage(this.repository, this.options.place, page);
-    if (found.page.home !== this.options.home) {
-      throw new LifeboatError('LOCKED', `another Lifeboat receives the WAL of ${page.source}`, {
-        hint: 'Let only one of them back up this database. This one stops until it is restarted.',
-      });
-    }
-    if (encodePage(found.page).equals(encodePage({ ...page, ...signatureOf(found.page) }))) {
-      this.page = page;
-      this.hash = found.hash;
-    }
   }
 
   private async removeReplaced({ page, hash }: { page: WalPage; hash: string | null }): Promise<void> {
@@ -230,8 +212,4 @@ export class WalWriter {
     const key = `${walPrefix(place)}${place.systemId}/${name}-${randomBytes(3).toString('hex')}`;
     return putObject(destination, key, plain, { compress: true, keys, signal });
   }
-}
-
-function signatureOf({ signature }: WalPage): Pick<WalPage, 'signature'> {
-  return signature ? { signature } : {};
 }

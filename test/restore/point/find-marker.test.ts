@@ -99,6 +99,44 @@ describe('a restore point', () => {
   });
 });
 
+describe('in several histories of a server', () => {
+  /** A server with a history of its own, from segment 4 on: an older copy of its data was put in place. */
+  async function findIn(target: Target) {
+    const [one, two] = [new WalBytes(2), new WalBytes(4)];
+    one.fillTo(startOf(3, SIZE));
+    one.add(restorePoint('before', '2026-11-20T03:00:00Z'));
+    one.add(commit(700, '2026-11-20T03:10:00Z'));
+    one.add(commit(701, '2026-11-20T03:20:00Z'));
+    one.fillTo(startOf(4, SIZE));
+    two.fillTo(startOf(5, SIZE));
+    two.add(commit(701, '2026-11-20T05:00:00Z'));
+    two.fillTo(startOf(6, SIZE));
+    const bench = new WalBench();
+    await bench.store(2, 3, { content: (number) => one.segment(number) });
+    const manifests = [bench.base(2)];
+    bench.at = '2026-11-20T04:00:00.000Z';
+    await (await bench.open()).beginAnew({
+      at: bench.at,
+      timeline: 1,
+      to: formatLsn(startOf(4, SIZE)),
+      why: 'it went back',
+    });
+    await bench.store(4, 5, { content: (number) => two.segment(number) });
+    bench.at = '2026-11-20T04:10:00.000Z';
+    manifests.push(bench.base(4));
+    const request = { source: 'db.postgres', signal, target };
+    const { base, marker } = await findStart(bench.withSnapshots(manifests), request, undefined);
+    return [base.snapshot, marker?.time.toISOString()];
+  }
+
+  test('a marker is that of the newest history that has it', async () => {
+    expect(await findIn({ xid: '701' })).toEqual(['base-4', '2026-11-20T05:00:00.000Z']);
+    expect(await findIn({ xid: '700' })).toEqual(['base-2', '2026-11-20T03:10:00.000Z']);
+    expect(await findIn({ name: 'before' })).toEqual(['base-2', '2026-11-20T03:00:00.000Z']);
+    await expect(findIn({ xid: '702' })).rejects.toMatchObject({ code: 'PITR_TIME' });
+  });
+});
+
 describe('a transaction', () => {
   test.each([
     ['700', 'base-2'],
@@ -262,6 +300,26 @@ describe('a time after which a server went back and on, on another timeline', ()
 
   test.each(['13:20:00', '13:50:00', '14:00:04.999', '15:30:00'])('%s needs no timeline', async (time) => {
     expect(await timelineAt(time)).toBe(2);
+  });
+
+  test('a transaction of each timeline may have the same number, so its number is not enough', async () => {
+    const find = async (xid: string, timeline?: number) => {
+      const aim = { target: { xid }, ...(timeline === undefined ? {} : { timeline }) };
+      const { window, marker } = await findStart(
+        await twoTimelines(),
+        { source: 'db.postgres', signal, ...aim },
+        undefined,
+      );
+      return [window.timeline, marker?.time.toISOString()];
+    };
+    await expect(find('701')).rejects.toMatchObject({
+      code: 'PITR_TIME',
+      message: expect.stringContaining('transaction 701 is a point on each of them: 1, 2'),
+    });
+    expect(await find('701', 1)).toEqual([1, '2026-11-20T14:40:00.000Z']);
+    expect(await find('701', 2)).toEqual([2, '2026-11-20T15:10:00.000Z']);
+    // Both timelines have it.
+    expect(await find('700')).toEqual([2, '2026-11-20T13:50:00.000Z']);
   });
 
   test.each(['14:00:05', '14:30:00', '14:59:59'])('%s does: only the former timeline has it', async (time) => {

@@ -5,7 +5,9 @@ import type { Manifest } from '../../../src/store/objects/manifest.ts';
 import { streamOf } from '../../../src/store/objects/objects.ts';
 import type { Repository } from '../../../src/store/repository/repository.ts';
 import { formatLsn, startOf } from '../../../src/store/wal/names.ts';
-import { keyOf, nameOf, SIZE, WalBench } from '../../store/wal/bench.ts';
+import { readRecoverable } from '../../../src/store/wal/recoverable.ts';
+import type { RememberedWal } from '../../../src/store/wal/remembered.ts';
+import { keyOf, nameOf, SIZE, SYSTEM, WalBench } from '../../store/wal/bench.ts';
 
 const { signal } = new AbortController();
 const lsn = (number: number, offset = 0) => formatLsn(startOf(number, SIZE) + BigInt(offset));
@@ -52,8 +54,9 @@ describe('the start of a recovery', () => {
     [time('2026-11-20T06:59:59Z'), undefined, 'base-5', 2],
     [time('2026-11-20T08:00:00Z'), 1, 'base-5', 1],
     [time('2026-11-20T08:00:00Z'), 2, 'base-5', 2],
-    // Timeline 1 has ended.
-    [time('2026-11-20T11:00:00Z'), undefined, 'base-5', 2],
+    // Timeline 1 has ended, and the server writes on timeline 2.
+    [time('2026-11-20T12:00:00Z'), undefined, 'base-5', 2],
+    [time('2026-11-20T11:00:00Z'), 2, 'base-5', 2],
     [{ lsn: lsn(7, 5000) }, undefined, 'base-5', 2],
     [{ lsn: lsn(8, 100) }, 1, 'base-5', 1],
     [{ lsn: lsn(8, 100) }, 2, 'base-5', 2],
@@ -79,6 +82,8 @@ describe('the start of a recovery', () => {
     // Only timeline 1 lived then: timeline 2 has the older state of the fork.
     time('2026-11-20T08:00:00Z'),
     time('2026-11-20T07:00:00Z'),
+    // Timeline 1 has ended, and nothing shows that the server was on timeline 2 already.
+    time('2026-11-20T11:00:00Z'),
     { lsn: lsn(7, 5001) },
     { lsn: lsn(8, 100) },
     // Timeline 2 does not reach this position yet.
@@ -87,9 +92,78 @@ describe('the start of a recovery', () => {
     await expect(start(target)).rejects.toMatchObject({
       code: 'PITR_TIME',
       message: expect.stringContaining('a point on each of them: 1, 2'),
-      hint: expect.stringContaining('--timeline'),
+      hint: expect.stringMatching(/--timeline 1, whose WAL ends at \S+, or --timeline 2, whose WAL ends at /),
     });
   });
+});
+
+describe('the latest point after a recovery in place', () => {
+  /** A server that left timeline 1 in segment 7. Of timeline 2, its history file is stored, and what `more` stores. */
+  async function latest(more: (bench: WalBench) => Promise<unknown>, remembered?: RememberedWal, timeline?: number) {
+    const bench = new WalBench();
+    await bench.store(1, 9, { reached: hour });
+    const writer = await bench.open();
+    const history = { name: '00000002.history', ancestors: [{ timeline: 1, until: lsn(7, 5000) }] };
+    await writer.append({ histories: [{ ...history, ...(await bench.put(history.name)) }] });
+    await more(bench);
+    const repository = bench.withSnapshots([bench.base(2)]);
+    const deps = { repository: async () => repository, remembered: async () => remembered };
+    const aim = { target: 'latest' as const, ...(timeline === undefined ? {} : { timeline }) };
+    const { start } = await findReadableStart(deps, { source: 'db.postgres', signal, ...aim });
+    return start.window.timeline;
+  }
+  const nothing = async () => undefined;
+  const undated = (bench: WalBench) => bench.store(7, 7, { timeline: 2 });
+  const on = (timeline: number) => ({ systemId: SYSTEM, timeline });
+
+  test.each<[string, (bench: WalBench) => Promise<unknown>, RememberedWal | undefined]>([
+    ['only its history file', nothing, undefined],
+    ['WAL without a time', undated, undefined],
+    ['only its history file, and the agent knows it', nothing, on(2)],
+    ['nothing of a timeline that the agent knows', undated, on(3)],
+  ])('is refused while the new timeline has %s', async (_, more, remembered) => {
+    await expect(latest(more, remembered)).rejects.toMatchObject({
+      code: 'PITR_TIME',
+      message: expect.stringMatching(/is on timeline [23], of which no window is known yet/),
+      hint: expect.stringContaining('--timeline 1'),
+    });
+    expect(await latest(more, remembered, 1)).toBe(1);
+  });
+
+  test.each<[string, (bench: WalBench) => Promise<unknown>, RememberedWal | undefined, number]>([
+    ['WAL with a time', (bench) => bench.store(7, 7, { timeline: 2, reached: () => hour(10) }), undefined, 2],
+    ['a window, and the agent knows it', undated, on(2), 2],
+    ['been left for the former one', undated, on(1), 1],
+  ])('is found if the new timeline has %s', async (_, more, remembered, timeline) => {
+    expect(await latest(more, remembered)).toBe(timeline);
+  });
+});
+
+test('a time by a clock that was ahead is refused: its commits are those of earlier times', async () => {
+  const bench = new WalBench();
+  await bench.store(1, 4, { reached: hour });
+  bench.at = '2026-11-20T02:50:00.000Z';
+  const manifests = [bench.base(2)];
+  // The clock was ahead by an hour: segment 4 reaches 05:00.
+  bench.at = '2026-11-20T04:00:40.000Z';
+  await (await bench.open()).beginAnew({ at: bench.at, timeline: 1, to: lsn(5), why: 'the clock went back' });
+  await bench.store(5, 6, { reached: (number) => hour(number + 1) });
+  bench.at = '2026-11-20T04:10:00.000Z';
+  manifests.push(bench.base(5));
+  const repository = bench.withSnapshots(manifests);
+  const at = (target: Target) => findStart(repository, { source: 'db.postgres', signal, target }, undefined);
+  await expect(at(time('2026-11-20T04:05:00Z'))).rejects.toMatchObject({
+    code: 'PITR_TIME',
+    message: expect.stringContaining('the clock of the server went back at 2026-11-20T04:00:40.000Z'),
+    hint: expect.stringContaining('--lsn'),
+  });
+  expect((await at(time('2026-11-20T04:00:00Z'))).base.snapshot).toBe('base-2');
+  expect((await at(time('2026-11-20T04:10:00Z'))).base.snapshot).toBe('base-5');
+  expect((await at({ lsn: lsn(4) })).base.snapshot).toBe('base-2');
+  const names = { source: 'db.postgres', base: 'db.postgres.base' };
+  expect((await readRecoverable(repository, names)).holes).toMatchObject([
+    { from: '2026-11-20T04:00:40.000Z', to: '2026-11-20T04:10:00.000Z', why: 'the clock went back' },
+  ]);
 });
 
 test('the latest point is in the last history of a server, also if the clock was set back meanwhile', async () => {

@@ -55,6 +55,16 @@ describe.each([
     expect(read('arguments')).toContain('-c port=1');
   });
 
+  test.each([
+    ['17', /-c wal_keep_size=\d+MB/],
+    ['12', /-c wal_keep_segments=\d+/],
+    ['9.6', /-c wal_keep_segments=\d+/],
+  ])('keeps the WAL from the end of the recovery on, in version %s', (version, setting) => {
+    writeFileSync(path.join(data, 'PG_VERSION'), `${version}\n`);
+    expect(run(script, { prepared: 0 })).toBe(0);
+    expect(read('arguments')).toMatch(setting);
+  });
+
   test('has none of the settings of ALTER SYSTEM, which come back also if it fails', () => {
     const file = path.join(data, 'postgresql.auto.conf');
     for (const status of [0, 1]) {

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { KnownContents } from '../../../src/store/content/known.ts';
 import { encodeIndexEntry, type IndexEntry } from '../../../src/store/filesystem/index-file.ts';
 import { encodePart } from '../../../src/store/filesystem/index-part.ts';
+import type { ContentTable } from '../../../src/store/known/content-table.ts';
 import { HashTable } from '../../../src/store/known/hash-table.ts';
 import { scratchBase } from '../helpers.ts';
 
@@ -93,6 +94,19 @@ describe('known contents', () => {
     expect(await known.find({ sha256: sha('a'), size: 5 })).toEqual({ pack: PACK, entry: 'a' });
     usable.clear();
     expect(await known.find({ sha256: sha('a'), size: 5 })).toBeUndefined();
+    await known.close();
+  });
+
+  test('are not used if their line is damaged, and then the table is asked', async () => {
+    writeFileSync(index, encodeIndexEntry(entry('a', 5)) + part('part', 7));
+    const fact = { pack: PACK, entry: 'elsewhere' };
+    const find = (wanted: object) => ({ ...wanted, ...fact });
+    const table = { find } as unknown as ContentTable;
+    const known = new KnownContents({ current: nothing, parts: nothing, usable: () => true, table });
+    await known.loadPrevious(index);
+    writeFileSync(index, readFileSync(index, 'utf8').replaceAll('"size":', '"size";'));
+    expect(await known.find({ sha256: sha('a'), size: 5 })).toEqual(fact);
+    expect(await known.findPart({ sha256: sha('part'), size: 7 })).toEqual(fact);
     await known.close();
   });
 

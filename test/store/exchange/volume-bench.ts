@@ -25,7 +25,7 @@ export interface VolumeBench {
   journal: Record<string, AreaRecord>;
   /** the areas of a build, by the ID of its restore */
   built: Record<string, BuiltAreas>;
-  /** the records of put-aside data, by the ID of the restore */
+  /** the records of old data, by the ID of the restore */
   records: Record<string, KnownArea>;
   build(stored: StoredTree, options?: Partial<BuildOptions>): ReturnType<typeof buildTree>;
   swap(options?: Swap): ReturnType<typeof swapBuilt>;

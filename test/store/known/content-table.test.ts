@@ -1,9 +1,22 @@
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import fs, {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { ContentTable } from '../../../src/store/known/content-table.ts';
 import type { Fact } from '../../../src/store/known/fact.ts';
+import { Slots } from '../../../src/store/known/slots.ts';
 import { scratchBase } from '../helpers.ts';
 
 let root: string;
@@ -201,4 +214,58 @@ test('a content that is in several packs is found in one that may be used, which
   const repaired = await ContentTable.write(directory, OF);
   expect(repaired.find(factOf(1))?.pack).toBe(old);
   await repaired.close();
+});
+
+const ALL = { isNamed: () => true, isUsable: () => true, mustChoose: true };
+
+test.each(['ENOSPC', 'EDQUOT'])(
+  'a disk that is full (%s) while a table is made smaller costs nothing',
+  async (code) => {
+    await fill(1000);
+    const table = await ContentTable.write(directory, OF);
+    await table.add(factOf(1000));
+    const flush = Slots.prototype.flush;
+    const full = Object.assign(new Error('no space'), { code });
+    // The first call completes the table that is there.
+    vi.spyOn(Slots.prototype, 'flush')
+      .mockRejectedValue(full)
+      .mockImplementationOnce(async function (this: Slots) {
+        await flush.call(this);
+      });
+    const kept = await table.compacted(ALL);
+    vi.restoreAllMocks();
+    expect(kept.isCovered('index')).toBe(true);
+    await kept.close();
+    expect(await findAll(1001)).toBe(1001);
+    expect(existsSync(`${directory}.new`)).toBe(false);
+  },
+);
+
+test('a table is not made smaller while the disk has no room for a second one', async () => {
+  await fill(100);
+  const table = await ContentTable.write(directory, OF);
+  const { bsize } = statfsSync(root);
+  vi.spyOn(fs, 'statfsSync').mockReturnValue({ bsize, bavail: 10 } as never);
+  syncBuiltinESMExports();
+  expect(await table.compacted(ALL)).toBe(table);
+  vi.restoreAllMocks();
+  syncBuiltinESMExports();
+  const smaller = await table.compacted(ALL);
+  expect(smaller).not.toBe(table);
+  await smaller.close();
+});
+
+test('a kill while a new table replaces the former one loses neither', async () => {
+  const [fresh, old] = [`${directory}.new`, `${directory}.old`];
+  await fill(100);
+  cpSync(directory, old, { recursive: true });
+  renameSync(directory, fresh);
+  await (await ContentTable.write(directory, OF)).close();
+  expect(await findAll(100)).toBe(100);
+  // Before that moment, the new table may not be complete.
+  mkdirSync(fresh);
+  writeFileSync(join(fresh, 'facts'), '');
+  await (await ContentTable.write(directory, OF)).close();
+  expect(await findAll(100)).toBe(100);
+  expect([fresh, old].filter((one) => existsSync(one))).toEqual([]);
 });

@@ -1,10 +1,12 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { zstdCompressSync } from 'node:zlib';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { decodePackLine } from '../../../src/store/objects/manifest.ts';
-import { fetchFile, MAX_DOCUMENT, mostUnpacked, streamOf } from '../../../src/store/objects/objects.ts';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { MAX_DOCUMENT, MAX_RECORD, mostUnpacked } from '../../../src/store/objects/bounds.ts';
+import { decodeManifest, decodePackLine } from '../../../src/store/objects/manifest.ts';
+import { fetchFile, readEvenDamaged, streamOf } from '../../../src/store/objects/objects.ts';
 import { PackReader } from '../../../src/store/packs/pack-reader.ts';
+import { openRepository } from '../../../src/store/repository/open-repository.ts';
 import { scratchBase } from '../helpers.ts';
 import { inMemory } from '../memory-destination.ts';
 
@@ -27,6 +29,51 @@ test('a small index that unpacks to a large file does not fill the spool', async
   const fetched = fetchFile(destination, ref, path.join(spool, 'index'), { keys: {} });
   await expect(fetched).rejects.toMatchObject({ code: 'OBJECT_DAMAGED' });
   expect(readdirSync(spool)).toEqual([]);
+});
+
+test('a forged document that every listing reads takes no more memory than a stored one may', async () => {
+  const objects = new Map<string, string>();
+  const repository = await openRepository(inMemory('main', objects), { project: 'shop', create: true, keys: {} });
+  const key = 'shop/snapshots/20261120T030000Z-4f1c9a/manifest.json';
+  const parse = vi.spyOn(JSON, 'parse');
+  objects.set(key, `{"format":1,"sources":[${'{},'.repeat(MAX_RECORD / 3)}{}]}`);
+  const { damaged } = await repository.snapshots();
+  expect(damaged).toMatchObject([
+    { error: { code: 'OBJECT_DAMAGED', message: expect.stringContaining('larger than') } },
+  ]);
+  expect(parse).not.toHaveBeenCalled();
+  parse.mockRestore();
+  expect(await readEvenDamaged(repository.destination, key)).toMatchObject({ damage: { code: 'OBJECT_DAMAGED' } });
+});
+
+test.each(['databases', 'warnings', 'sources'])('only the first of a million faults is described (%s)', (field) => {
+  const item = field === 'databases' ? {} : 1;
+  const source = {
+    ...{ kind: 'postgres', status: 'ok', files: 1, bytes: 1, newBytes: 1, newFiles: 1, summary: '', skipped: {} },
+    ...{ warnings: [], [field]: Array(10_000).fill(item) },
+  };
+  const sources = field === 'sources' ? { ...Array(10_000).fill(item) } : { db: source };
+  const time = '2026-11-20T03:00:00.000Z';
+  const manifest = {
+    ...{
+      format: 1,
+      id: '20261120T030000Z-4f1c9a',
+      project: 'shop',
+      sequence: 1,
+      previous: null,
+      start: time,
+      end: time,
+    },
+    ...{ trigger: 'schedule', agentVersion: '0', status: 'ok', sources },
+  };
+  let error: unknown;
+  try {
+    decodeManifest(Buffer.from(JSON.stringify(manifest)));
+  } catch (thrown) {
+    error = thrown;
+  }
+  expect(error).toMatchObject({ code: 'OBJECT_DAMAGED', message: 'the manifest is damaged' });
+  expect((error as Error).cause).toHaveProperty('issues.length', 1);
 });
 
 test('a list of packs names no pack that is larger than any', () => {

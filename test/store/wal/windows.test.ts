@@ -1,7 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import type { StoredWal } from '../../../src/store/wal/coverage.ts';
 import { formatLsn, segmentName, startOf } from '../../../src/store/wal/names.ts';
-import { type Base, holesOf, nearestTimes, startOfRecovery, windowsOf } from '../../../src/store/wal/windows.ts';
+import {
+  type Base,
+  holesOf,
+  nearestTimes,
+  rivalsOf,
+  startOfRecovery,
+  windowsOf,
+} from '../../../src/store/wal/windows.ts';
 
 const SIZE = 16 * 1024 * 1024;
 const SYSTEM = '7713464397883531290';
@@ -162,14 +169,60 @@ describe('timelines', () => {
 
   test('two sides of a fork have the same WAL up to the fork, and the same times up to the segment before it', () => {
     expect(windowsOf(both, [base(2)]).map(({ timeline, forks }) => [timeline, forks])).toEqual([
-      [1, [{ timeline: 2, lsn: formatLsn(fork.until), time: at(40) }]],
-      [2, [{ timeline: 1, lsn: formatLsn(fork.until), time: at(40) }]],
+      [1, [{ timeline: 2, lsn: formatLsn(fork.until), time: at(40), since: at(50) }]],
+      [2, [{ timeline: 1, lsn: formatLsn(fork.until), time: at(40), since: at(50) }]],
     ]);
     // A base backup before the fork began at a time that both have.
     const begun = { ...base(5, { stopLsn: formatLsn(fork.until - 1n) }), startTime: at(46) };
     expect(windowsOf(both, [base(2), begun])[0]?.forks[0]?.time).toBe(at(46));
     const after = { ...base(6), startTime: at(59) };
     expect(windowsOf(both, [base(2), after])[0]?.forks[0]?.time).toBe(at(40));
+  });
+
+  test('a side of a fork is known to be in use from its first known time on, or from its first base backup on', () => {
+    const sinceOf = (bases: Base[], fields: Partial<StoredWal> = {}) =>
+      windowsOf({ ...both, ...fields }, bases).map(({ timeline, forks }) => [timeline, forks[0]?.since]);
+    const undated = both.segments.map(({ name, reached }) =>
+      name.startsWith('00000002') ? { name } : { name, reached },
+    );
+    expect(sinceOf([base(2)], { segments: undated })).toEqual([
+      [1, at(50)],
+      [2, undefined],
+    ]);
+    const begun = base(6, { timeline: 2, startTime: at(45) });
+    expect(sinceOf([base(2), begun])).toEqual([
+      [1, at(50)],
+      [2, at(45)],
+    ]);
+  });
+
+  test('a time before the server is known to write on a timeline may mean any that parted there, also if it has ended', () => {
+    // Timeline 1 ended at 00:52. The server was recovered at 01:30 to 00:45.
+    const idle = wal({
+      segments: [
+        ...segments(1, 2, 4),
+        ...[5, 6].map((number) => ({
+          name: segmentName({ timeline: 2, number }, SIZE),
+          reached: at(30 + number * 12),
+        })),
+      ],
+      partials: [{ name: segmentName({ timeline: 1, number: 5 }, SIZE), to: 2000, reached: at(52) }],
+      histories,
+    });
+    const windows = windowsOf(idle, [base(2)]);
+    const rivalsAt = (minute: number) => {
+      const start = startOfRecovery(windows, new Date(at(minute)));
+      return (
+        start && [
+          start.window.timeline,
+          rivalsOf(start.window, windows, new Date(at(minute))).map((one) => one.timeline),
+        ]
+      );
+    };
+    expect(rivalsAt(39)).toEqual([2, []]);
+    expect(rivalsAt(50)).toEqual([2, [1]]);
+    expect(rivalsAt(80)).toEqual([2, [1]]);
+    expect(rivalsAt(95)).toEqual([2, []]);
   });
 
   test('two timelines that left the same one parted where the first of them left it', () => {

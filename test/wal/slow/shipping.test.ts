@@ -19,7 +19,6 @@ import { formatLsn, segmentName, startOf } from '../../../src/store/wal/names.ts
 import { readWalLogs } from '../../../src/store/wal/read-log.ts';
 import { WalWriter } from '../../../src/store/wal/write-log.ts';
 import { Shipping } from '../../../src/wal/shipping.ts';
-import type { Tail } from '../../../src/wal/tail.ts';
 import { scratchBase } from '../../store/helpers.ts';
 import { WalBytes } from '../../store/wal/wal-bytes.ts';
 
@@ -48,11 +47,11 @@ beforeEach(async () => {
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 /** Starts to ship, as a daemon does after its start. */
-async function open(tail?: Tail): Promise<Shipping> {
+async function open(): Promise<Shipping> {
   const now = () => new Date('2026-11-20T03:00:00Z');
   const writer = await WalWriter.open(repository(), { place, segmentSize: SIZE, home: 'here', now });
   const onGap = (error: LifeboatError) => gaps.push(error);
-  return new Shipping({ writer, directory: received, segmentSize: SIZE, now, onGap, tail });
+  return new Shipping({ writer, directory: received, segmentSize: SIZE, now, onGap });
 }
 
 /** The server has written up to an offset in a segment, and the receiver has confirmed it. */
@@ -174,19 +173,18 @@ test('a server that went back to older data on its timeline is refused, and noth
 });
 
 describe('a server that went back, and is further than the stored WAL when it is seen again', () => {
-  let tail: Tail | undefined;
   beforeEach(async () => {
     put(name(1));
     put(`${name(2)}.partial`);
-    ({ tail } = await shipping.ship(state(2, 5000, '2026-11-20T03:00:00.000Z'), signal));
-    expect(tail).toMatchObject({ name: name(2), to: 5000 });
+    await shipping.ship(state(2, 5000, '2026-11-20T03:00:00.000Z'), signal);
+    expect((await log()).last?.page.tail).toMatchObject({ name: name(2), to: 5000 });
   });
   const stored = async () => (await log()).wal.partials;
 
   test('is refused if the open segment has other bytes', async () => {
     put(`${name(2)}.partial`, 'y');
     const later = state(2, 9000, '2026-11-20T03:10:00.000Z');
-    await expect((await open(tail)).ship(later, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
+    await expect((await open()).ship(later, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
     expect(await stored()).toMatchObject([{ name: name(2), to: 5000 }]);
   });
 
@@ -195,21 +193,35 @@ describe('a server that went back, and is further than the stored WAL when it is
     put(name(2), 'y');
     put(`${name(3)}.partial`, 'y');
     const later = state(3, 9000, '2026-11-20T03:10:00.000Z');
-    await expect((await open(tail)).ship(later, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
+    await expect((await open()).ship(later, signal)).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
     expect((await log()).wal.segments.map((one) => one.name)).toEqual([name(1)]);
   });
 
+  test('is refused if the spool went back with it, and has segments under names that are stored', async () => {
+    rmSync(join(received, `${name(2)}.partial`));
+    for (const number of [2, 3]) put(name(number));
+    await shipping.ship(state(4, 0, '2026-11-20T03:05:00.000Z'), signal);
+    for (const file of readdirSync(received)) rmSync(join(received, file));
+    put(name(1));
+    const later = await open();
+    for (const number of [2, 3, 4]) put(name(number), 'y');
+    await expect(later.ship(state(5, 0, '2026-11-20T03:10:00.000Z'), signal)).rejects.toMatchObject({
+      code: 'WAL_DIVERGED',
+    });
+    expect((await log()).wal.segments.map((one) => one.name)).toEqual([1, 2, 3].map((number) => name(number)));
+  });
+
   test('is not there if the bytes are the same', async () => {
-    const next = await (await open(tail)).ship(state(2, 9000, '2026-11-20T03:10:00.000Z'), signal);
+    await (await open()).ship(state(2, 9000, '2026-11-20T03:10:00.000Z'), signal);
     expect(await stored()).toMatchObject([{ name: name(2), to: 9000 }]);
     // The hash goes on from the bytes before.
     const whole = createHash('sha256').update(Buffer.alloc(9000, 'x')).digest('hex');
-    expect(next.tail).toEqual({ name: name(2), to: 9000, sha256: whole });
+    expect((await log()).last?.page.tail).toEqual({ name: name(2), to: 9000, sha256: whole });
   });
 
   test('is judged only by bytes that were received again', async () => {
     put(`${name(2)}.partial`, 'y');
-    const later = await open(tail);
+    const later = await open();
     await later.ship(state(2, 9000, '2026-11-20T03:10:00.000Z', 4500), signal);
     put(`${name(2)}.partial`, 'x');
     await later.ship(state(2, 9000, '2026-11-20T03:10:01.000Z'), signal);
@@ -219,21 +231,20 @@ describe('a server that went back, and is further than the stored WAL when it is
 
 describe('a server that went back, and goes on after the last complete segment that was received', () => {
   let wal: WalBytes;
-  let tail: Tail | undefined;
+  /** position of the record over the end of the segment */
+  let last: bigint;
   beforeEach(async () => {
     wal = new WalBytes(1);
     wal.add({ prev: 0n });
     wal.fillTo(startOf(2, SIZE) - 4000n);
+    ({ at: last } = wal.add({ data: Buffer.alloc(5000) }));
     writeFileSync(join(received, name(1)), wal.segment(1));
-    ({ tail } = await shipping.ship(state(2, 0, '2026-11-20T03:00:00.000Z'), signal));
+    await shipping.ship(state(2, 0, '2026-11-20T03:00:00.000Z'), signal);
     expect(readdirSync(received)).toEqual([name(1)]);
   });
-  /** Lets the server write a record over the boundary, and another one. Returns whether it is refused. */
+  /** Lets the server write a record that names the one before it, with an error. Returns whether it is refused. */
   const goOn = async (partial: string, wrong: bigint) => {
-    const { at } = wal.add({ data: Buffer.alloc(5000) });
-    wal.add({ prev: at + wrong });
-    const again = wal.segment(1);
-    writeFileSync(join(received, name(1)), again);
+    wal.add({ prev: last + wrong });
     const later = await open();
     writeFileSync(join(received, `${name(2)}${partial}`), wal.segment(2));
     return later.ship(state(partial ? 2 : 3, partial ? 8000 : 0, '2026-11-20T03:10:00.000Z'), signal).then(
@@ -243,7 +254,7 @@ describe('a server that went back, and goes on after the last complete segment t
   };
 
   test.each(['.partial', ''])('is refused if a segment (%s) does not follow', async (partial) => {
-    expect(tail?.to).toBe(SIZE);
+    expect((await log()).last?.page.tail?.to).toBe(SIZE);
     expect(await goOn(partial, 64n)).toBe('WAL_DIVERGED');
     expect((await log()).wal.segments.map((one) => one.name)).toEqual([name(1)]);
     expect((await log()).wal.partials).toEqual([]);

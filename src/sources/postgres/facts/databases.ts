@@ -91,7 +91,7 @@ const OF_SERVER = ['template0', 'template1'];
  * restore of the server would bring the latter back after they were dropped. Names are compared as a whole, never as
  * patterns.
  *
- * Warns of a put-aside database that no snapshot holds, and of a closed one. A database that a setting names is missing
+ * Warns of an old database that no snapshot holds, and of a closed one. A database that a setting names is missing
  * if it is closed or does not exist.
  *
  * @throws PG_DATABASE_UNKNOWN, PG_NAME_UNSUPPORTED if nothing is left

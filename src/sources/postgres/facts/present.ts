@@ -146,7 +146,7 @@ async function estimate(session: Session): Promise<Pick<PresentDatabase, 'tables
 
 /**
  * Returns notes about the replication slots and subscriptions of the session's database. They belong to its identity,
- * not its name, so they stay with the put-aside database.
+ * not its name, so they stay with the old database.
  */
 async function attachments(all: <T extends object>(sql: string) => Promise<T[]>): Promise<string[]> {
   const slots = await all<{ name: string }>(

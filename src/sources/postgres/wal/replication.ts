@@ -1,7 +1,7 @@
 import { hasCode, LifeboatError } from '../../../base/errors.ts';
-import { databaseArgument } from '../server/commands.ts';
 import type { Session } from '../server/session.ts';
 import type { Tools } from '../server/tools.ts';
+import { COMMAND_SCRIPT, replicationArgument } from './history.ts';
 
 /** The properties of a server that point-in-time recovery depends on. */
 export interface ReplicationFacts {
@@ -125,17 +125,14 @@ export function archiveProblem({ isArchivingStuck }: ReplicationFacts): Lifeboat
   });
 }
 
-const IDENTIFY_SCRIPT = 'exec psql --no-psqlrc --no-password --tuples-only --no-align --command="IDENTIFY_SYSTEM" "$0"';
-
 /**
  * Opens a replication connection, and closes it again: only the server knows how pg_hba.conf judges one.
  *
  * @throws PG_REPLICATION if the server refuses it
  */
 export async function tryReplication(tools: Tools, signal: AbortSignal): Promise<void> {
-  const argument = databaseArgument(tools.connection, tools.database).replace(/^--dbname=/, '');
   try {
-    await tools.run(['sh', '-c', IDENTIFY_SCRIPT, `${argument} replication=true`], signal);
+    await tools.run(['sh', '-c', COMMAND_SCRIPT, replicationArgument(tools), 'IDENTIFY_SYSTEM'], signal);
   } catch (error) {
     if (!hasCode(error, 'EXEC_FAILED')) throw error;
     const { host, user } = tools.connection;

@@ -75,7 +75,7 @@ test('a template is backed up if it is named, else reported', () => {
   expect(named.templates).toEqual([]);
 });
 
-test('put-aside databases are left out, with a warning if no snapshot holds them', () => {
+test('old databases are left out, with a warning if no snapshot holds them', () => {
   const all = [open('shop'), open('shop__before_4f1c9a')];
   const aside = (stored: boolean) => [
     { name: 'shop__before_4f1c9a', stored },

@@ -220,6 +220,30 @@ describe('a large file', () => {
     expect(readFileSync(join(target, 'file')).length).toBe(100 * MIB);
   });
 
+  test('that is written to between the walk and its turn, while a pack of it may not be used, is read again', async () => {
+    write('file', noise(100 * MIB, 'file'));
+    const first = await bench.storeAfterTick();
+    const smaller = first.packs.reduce((a, b) => (a.size < b.size ? a : b));
+    const stat = LargeFile.prototype.stat;
+    let isWritten = false;
+    vi.spyOn(LargeFile.prototype, 'stat').mockImplementation(async function (this: LargeFile) {
+      if (!isWritten) {
+        isWritten = true;
+        const fd = openSync(inTree('file'), 'r+');
+        // In a part of the larger pack, which would not be read.
+        writeSync(fd, 'changed', MIB);
+        closeSync(fd);
+      }
+      return stat.call(this);
+    });
+    const second = await storeAgain(
+      first,
+      first.packs.filter(({ id }) => id !== smaller.id),
+    );
+    vi.restoreAllMocks();
+    await expectRestored(second);
+  });
+
   test('that changes while it is read is stored once more, and its first parts are found again', async () => {
     write('file', noise(20 * MIB, 'file'));
     const original = LargeFile.prototype.chunks;

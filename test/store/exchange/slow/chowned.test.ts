@@ -75,7 +75,7 @@ describe.each(CHANGES)('after %s of the whole volume', (_what, change) => {
   test.each([
     ['everything', undefined],
     ['a part', '*'],
-  ])('put-aside data of a restore of %s is listed, brought back, and deleted', async (_which, select) => {
+  ])('old data of a restore of %s is listed, brought back, and deleted', async (_which, select) => {
     await build(select);
     await agent.swap({ whole: select === undefined });
     expect(live()).toBe('new');
@@ -247,7 +247,7 @@ describe('a program that owns its volume and the areas in it', () => {
   });
 });
 
-test('a copy of a volume keeps its put-aside data, which is not recognised there', async () => {
+test('a copy of a volume keeps its old data, which is not recognised there', async () => {
   await build();
   await agent.swap();
   renameSync(volume, `${volume}.old`);
@@ -291,7 +291,7 @@ describe('a file system', () => {
     root.close();
   });
 
-  test('whose server replaces root keeps put-aside data, and takes back a swap that was killed', async () => {
+  test('whose server replaces root keeps old data, and takes back a swap that was killed', async () => {
     vi.spyOn(process, 'geteuid').mockReturnValue(4242);
     isOf('nfs');
     await build();

@@ -166,7 +166,7 @@ describe('after a build that failed', () => {
   });
 
   test(
-    'a full volume is named, and put-aside data can still be deleted',
+    'a full volume is named, and old data can still be deleted',
     image(async (mount) => {
       fill(mount);
       for (let i = 0; i < 300; i++)
@@ -271,7 +271,7 @@ describe('a program that owns the root of the volume', () => {
     });
   }
 
-  test('and replaces the put-aside data during a rollback does not get a directory of root emptied', async () => {
+  test('and replaces the old data during a rollback does not get a directory of root emptied', async () => {
     makeSecret();
     writeFileSync(inVolume('secret/tree/protected'), 'of root');
     await build('top');

@@ -105,7 +105,7 @@ test('a complete swap that put nothing aside is new, although its area is remove
   expect(await undo()).toBe('new');
 });
 
-test('put-aside data of a volume that is not mounted is missing, not gone, and stays', async () => {
+test('old data of a volume that is not mounted is missing, not gone, and stays', async () => {
   await build();
   await agent.swap();
   const find = () => agent.list();

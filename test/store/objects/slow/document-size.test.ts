@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
+import { MAX_DOCUMENT, MAX_RECORD } from '../../../../src/store/objects/bounds.ts';
 import { FORMAT, type Manifest } from '../../../../src/store/objects/manifest.ts';
-import { MAX_DOCUMENT } from '../../../../src/store/objects/objects.ts';
 import { openRepository } from '../../../../src/store/repository/open-repository.ts';
 import { inMemory } from '../../memory-destination.ts';
 
@@ -22,14 +22,14 @@ test('a document too large to read back is refused before anything is put; a sma
   const fence = async () => {
     throw new Error('it came too far');
   };
-  const large = manifestWith(MAX_DOCUMENT, '20261120T030000Z-000001');
+  const large = manifestWith(MAX_RECORD, '20261120T030000Z-000001');
   await expect(repository.commit(large, { fence })).rejects.toMatchObject({
     code: 'SNAPSHOT_TOO_LARGE',
-    message: expect.stringContaining('the manifest of 20261120T030000Z-000001 would have 65 MiB'),
+    message: expect.stringContaining('the manifest of 20261120T030000Z-000001 would have 5 MiB'),
   });
   const facts = { rows: 'x'.repeat(MAX_DOCUMENT) };
   await expect(repository.putFacts(large.id, 'web.media', facts)).rejects.toMatchObject({ code: 'SNAPSHOT_TOO_LARGE' });
   expect([...objects.keys()]).toEqual(['lifeboat.json']);
-  await repository.commit(manifestWith(MAX_DOCUMENT - 2000, '20261120T030000Z-000002'));
+  await repository.commit(manifestWith(MAX_RECORD - 2000, '20261120T030000Z-000002'));
   expect((await repository.snapshots()).snapshots).toHaveLength(1);
 });

@@ -120,6 +120,33 @@ describe('the log of stored WAL', () => {
     expect((await read()).wal.segments.map((one) => one.name)).toEqual([1, 2].map(name));
   });
 
+  test('refuses the first agent after a second one has begun another history', async () => {
+    const here = await open('here');
+    await store(here, 1);
+    const there = await open('there');
+    await there.beginAnew({ at: '2026-11-20T03:00:00.000Z', timeline: 1, to: '0/100000', why: 'it went back' });
+    await store(there, 1, 2);
+    await expect(store(here, 2)).rejects.toMatchObject({ code: 'LOCKED' });
+    const logs = await readWalLogs(repository, 'db.postgres');
+    expect(logs.map(({ wal }) => wal.segments.length)).toEqual([1, 2]);
+    expect(logs.flatMap(({ problems }) => problems)).toEqual([]);
+  });
+
+  test('refuses an agent that another one has overtaken by several revisions', async () => {
+    const [here, there] = [await open('here'), await open('there')];
+    await store(there, 1, 2, 3, 4);
+    await expect(store(here, 7)).rejects.toMatchObject({ code: 'LOCKED' });
+    expect((await read()).wal.segments.map((one) => one.name)).toEqual([1, 2, 3, 4].map(name));
+  });
+
+  test('is opened again after a clone of the machine, with the same memory, has written it', async () => {
+    const [here, clone] = [await open(), await open()];
+    await store(clone, 1);
+    await expect(store(here, 2)).rejects.toMatchObject({ code: 'DEST_EXISTS' });
+    await store(await open(), 2);
+    expect((await read()).wal.segments.map((one) => one.name)).toEqual([1, 2].map(name));
+  });
+
   test('accepts a page whose response was lost', async () => {
     let lose = true;
     const lossy: Destination = {
@@ -145,7 +172,7 @@ describe('a log whose newest page cannot be used', () => {
   test('goes on with a new page once a signing key is set, and the unsigned pages are no problem any more', async () => {
     const unsigned = { ...repository, signing: new Signing('one') };
     await store(await open('here', unsigned), 1, 2);
-    expect((await read()).problems).toMatchObject([{ code: 'SIGNATURE_MISSING' }]);
+    expect((await read()).problems).toMatchObject([{ error: { code: 'SIGNATURE_MISSING' } }]);
     const writer = await open();
     expect(writer.inventory.isEmpty).toBe(true);
     await store(writer, 3, 4);
@@ -165,7 +192,7 @@ describe('a log whose newest page cannot be used', () => {
     const page = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
     delete page.signature;
     writeFileSync(file, JSON.stringify(page));
-    expect((await read()).problems).toMatchObject([{ code: 'SIGNATURE_MISSING' }]);
+    expect((await read()).problems).toMatchObject([{ error: { code: 'SIGNATURE_MISSING' } }]);
   });
 
   test('goes on after a damaged page, with a gap, and never under the number of that page', async () => {
@@ -186,7 +213,7 @@ describe('a log whose newest page cannot be used', () => {
     expect(before!.wal.segments).toHaveLength(256);
     expect(wal.segments.map((one) => one.name)).toEqual([260, 261].map(name));
     expect(wal.gaps).toMatchObject([{ why: 'damage' }]);
-    expect(before!.problems).toMatchObject([{ code: 'OBJECT_DAMAGED' }]);
+    expect(before!.problems).toMatchObject([{ error: { code: 'OBJECT_DAMAGED' } }]);
     expect(problems).toEqual([]);
   });
 });
@@ -247,14 +274,14 @@ describe('stored WAL that somebody changed', () => {
     writeFileSync(file, JSON.stringify(page));
     const { wal, problems } = await read();
     expect(wal.segments).toEqual([]);
-    expect(problems).toMatchObject([{ code }]);
+    expect(problems).toMatchObject([{ error: { code } }]);
   });
 
   test('a page of another place in the log is not used', async () => {
     await store(await open(), 1);
     const [file] = pages();
     writeFileSync(join(directory('log'), '00000002-00000001.json'), readFileSync(join(directory('log'), file!)));
-    expect((await read()).problems).toMatchObject([{ code: 'SIGNATURE_WRONG' }]);
+    expect((await read()).problems).toMatchObject([{ error: { code: 'SIGNATURE_WRONG' } }]);
   });
 
   test('an earlier revision of a full page is noticed', async () => {
@@ -269,7 +296,7 @@ describe('stored WAL that somebody changed', () => {
     rmSync(join(directory('log'), '00000001-00000002.json'));
     writeFileSync(join(directory('log'), '00000001-00000001.json'), replayed);
     const { wal, problems } = await read();
-    expect(problems).toMatchObject([{ code: 'CHAIN_BROKEN' }]);
+    expect(problems).toMatchObject([{ error: { code: 'CHAIN_BROKEN' } }]);
     expect(wal.segments).toHaveLength(201);
   });
 });

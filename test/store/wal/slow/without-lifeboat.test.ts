@@ -41,11 +41,15 @@ async function store(number: number, timeline = 1): Promise<void> {
 }
 const part = (number: number, from: number, text: string) =>
   writer.putPart(name(number), { from, to: from + text.length }, bytes(text), signal);
-const run = (env: Record<string, string> = {}) =>
-  execFileSync('sh', [join(root, 'wal.sh'), join(root, 'backups'), 'shop', 'db.postgres', join(root, 'out')], {
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+const run = (env: Record<string, string> = {}, ...operands: string[]) =>
+  execFileSync(
+    'sh',
+    [join(root, 'wal.sh'), join(root, 'backups'), 'shop', 'db.postgres', join(root, 'out'), ...operands],
+    {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
 const read = (file: string) => readFileSync(join(root, 'out', file), 'latin1');
 
 test('the script of the page unpacks all stored WAL: segments, history files, and incomplete segments', async () => {
@@ -74,6 +78,42 @@ test('a segment that was incomplete before is the complete one', async () => {
   run();
   expect(read(name(1))).toContain('segment');
   expect(read(name(2))).toBe('open'.padEnd(SIZE, '\0'));
+});
+
+test('the WAL is that of the history of the newest base backup, unless another history is named', async () => {
+  const unpacked = (...operands: string[]) => {
+    rmSync(join(root, 'out'), { recursive: true, force: true });
+    run({}, ...operands);
+    return readdirSync(join(root, 'out')).sort();
+  };
+  await store(1);
+  await store(2);
+  await writer.beginAnew({ at: new Date().toISOString(), timeline: 1, to: '0/100000', why: 'it went back' });
+  await store(2);
+  await store(3);
+  const [first, second] = [
+    [name(1), name(2)],
+    [name(2), name(3)],
+  ];
+  const system = '7713464397883531290';
+  expect(unpacked()).toEqual(second);
+  const snapshot = (sequence: number, base: object, fields: object = {}) => {
+    const directory = join(root, `backups/shop/snapshots/${sequence}`);
+    mkdirSync(directory, { recursive: true });
+    const sources = { 'db.postgres.base': { status: 'ok', base, ...fields } };
+    writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ sequence, trigger: 'schedule', sources }));
+  };
+  snapshot(1, { systemId: system });
+  expect(unpacked()).toEqual(second);
+  // By its number, it is newer than one whose id comes later.
+  snapshot(12, { systemId: system, era: 1 });
+  snapshot(9, { systemId: system, era: 2 });
+  snapshot(13, { systemId: system, era: 2 }, { status: 'failed' });
+  expect(unpacked()).toEqual(first);
+  expect(unpacked(system)).toEqual(first);
+  expect(unpacked(system, '2')).toEqual(second);
+  snapshot(14, { systemId: '8', era: 1 });
+  expect(unpacked(system)).toEqual(second);
 });
 
 test('a damaged object ends the script', async () => {

@@ -2,10 +2,10 @@ import { constants, type Stats } from 'node:fs';
 import { lstat, open, readdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { Readable } from 'node:stream';
-import { hasErrno, LifeboatError } from '../base/errors.ts';
-import { removePath } from '../store/filesystem/remove-tree.ts';
-import { parseSegmentName } from '../store/wal/names.ts';
-import { parseHistoryName } from '../store/wal/timelines.ts';
+import { hasErrno, LifeboatError } from '../../base/errors.ts';
+import { removePath } from '../../store/filesystem/remove-tree.ts';
+import { parseSegmentName } from '../../store/wal/names.ts';
+import { parseHistoryName } from '../../store/wal/timelines.ts';
 
 /** The files that `pg_receivewal` has written. A helper wrote them, so they are not trusted: no link is followed. */
 interface ReceivedFiles {
@@ -145,6 +145,18 @@ async function otherTimelines(directory: string, timeline: number, segmentSize: 
 /** Returns whether segments of another timeline than the server's are there. */
 export async function holdsOtherTimeline(directory: string, timeline: number, segmentSize: number): Promise<boolean> {
   return (await otherTimelines(directory, timeline, segmentSize)).length > 0;
+}
+
+/** Returns the names of all segments, complete or not, without `.partial`. */
+export async function namesOf(directory: string, segmentSize: number): Promise<string[]> {
+  const { complete, left, partial } = await listReceived(directory, segmentSize);
+  return [...complete, ...left, ...(partial === undefined ? [] : [partial])];
+}
+
+/** Returns whether segments of a timeline are there. */
+export async function hasTimeline(directory: string, timeline: number, segmentSize: number): Promise<boolean> {
+  const names = await namesOf(directory, segmentSize);
+  return names.some((name) => parseSegmentName(name, segmentSize)?.timeline === timeline);
 }
 
 /** Removes the segments of other timelines than the server's. The caller has stored them. */

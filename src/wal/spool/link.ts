@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
-import { parseSegmentName, segmentName, startOf } from '../store/wal/names.ts';
-import { linkOf, PAGE, RecordScanner } from '../store/wal/records.ts';
+import { parseSegmentName, segmentName, startOf } from '../../store/wal/names.ts';
+import { linkOf, PAGE, RecordScanner } from '../../store/wal/records.ts';
 import { readPartial } from './received-files.ts';
 
 /**

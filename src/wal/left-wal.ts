@@ -1,0 +1,147 @@
+import { lstat, readdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorInfo, hasErrno, LifeboatError } from '../base/errors.ts';
+import type { Plan } from '../plan/model.ts';
+import { watched } from '../run/watchdog.ts';
+import type { ReceiverDeps } from './receiver-deps.ts';
+import { listSegments } from './spool/received-files.ts';
+import { Waiting } from './waiting.ts';
+
+/** The time between two looks, milliseconds. */
+const AGAIN_MS = 60_000;
+
+type LeftDeps = Pick<
+  ReceiverDeps,
+  'project' | 'memory' | 'spool' | 'repository' | 'home' | 'now' | 'feed' | 'log' | 'alarm' | 'stallTimeoutMs'
+>;
+
+/** What {@link LeftWal.look} needs to know. */
+interface Present {
+  plan: Plan;
+  /** the sources that have a receiver */
+  received: ReadonlySet<string>;
+}
+
+/**
+ * Stores received WAL of sources that have no receiver: their container stopped, or lost its label, or has another
+ * name. It may be all that is left of the last minutes of a server.
+ */
+export class LeftWal {
+  private readonly deps: LeftDeps;
+  private present: Present | undefined;
+  private running: Promise<void> | undefined;
+  private readonly over = new AbortController();
+  /** the directory that is being stored */
+  private current: { source: string; stop: AbortController; done: Promise<void> } | undefined;
+  /** by source, why its WAL could not be stored: each reason is logged once */
+  private readonly told = new Map<string, string>();
+  /** by source, the files of which everything is stored */
+  private readonly stored = new Map<string, string>();
+  private wake: () => void = () => undefined;
+
+  constructor(deps: LeftDeps) {
+    this.deps = deps;
+  }
+
+  /** Looks now, and again each minute. Returns at once. */
+  look(present: Present): void {
+    this.present = present;
+    this.wake();
+    this.running ??= this.run();
+  }
+
+  /** Leaves the directory of a source to its receiver. Resolves when nobody works on it. Never rejects. */
+  async release(source: string): Promise<void> {
+    if (this.present) this.present = { ...this.present, received: new Set([...this.present.received, source]) };
+    if (this.current?.source !== source) return;
+    this.current.stop.abort();
+    await this.current.done;
+  }
+
+  /** Ends. Never rejects. */
+  async stop(): Promise<void> {
+    this.over.abort();
+    await this.running;
+  }
+
+  private async run(): Promise<void> {
+    const { signal } = this.over;
+    while (!signal.aborted) {
+      const sources = await directoriesIn(this.deps.spool).catch(() => []);
+      for (const source of sources) {
+        if (signal.aborted || this.present?.received.has(source)) continue;
+        const stop = new AbortController();
+        const until = AbortSignal.any([signal, stop.signal]);
+        const done = this.leave(source, until);
+        this.current = { source, stop, done };
+        await done;
+        this.current = undefined;
+      }
+      await this.pause(signal);
+    }
+  }
+
+  private pause(signal: AbortSignal): Promise<unknown> {
+    const woken = new AbortController();
+    this.wake = () => woken.abort();
+    const until = AbortSignal.any([signal, woken.signal]);
+    return sleep(AGAIN_MS, undefined, { signal: until, ref: false }).catch(() => undefined);
+  }
+
+  private async leave(source: string, signal: AbortSignal): Promise<void> {
+    const { spool, log, memory } = this.deps;
+    const directory = path.join(spool, source);
+    try {
+      const waiting = this.waitingOf(source, directory);
+      const isGone = this.isGone(source, await memory.slots());
+      if (isGone) await waiting.leaveAll(signal);
+      else if ((await listOf(directory)) !== this.stored.get(source)) await waiting.storeRest(signal);
+      signal.throwIfAborted();
+      this.told.delete(source);
+      this.stored.set(source, await listOf(directory));
+      if (!isGone) return;
+      await rm(directory, { recursive: true, force: true });
+      log.info('removed the spool of a source that is received no more: everything is stored', { source });
+    } catch (error) {
+      const info = errorInfo(error);
+      if (signal.aborted || this.told.get(source) === info.message) return;
+      this.told.set(source, info.message);
+      log.warn('received WAL waits in the spool: it could not be stored', { source, ...info });
+    }
+  }
+
+  /** Returns whether nobody asks for a source any more. While its slot is there, the receiver may go on. */
+  private isGone(source: string, slots: readonly { source: string }[]): boolean {
+    const { plan } = this.present ?? {};
+    const isKnown =
+      plan?.sources.some((one) => one.kind === 'base' && one.server === source) || plan?.stopped?.[source];
+    return plan !== undefined && !plan.unreadLabels && !isKnown && slots.every((one) => one.source !== source);
+  }
+
+  private waitingOf(source: string, directory: string): Waiting {
+    const { deps } = this;
+    const stalled = () => new LifeboatError('DEST_UNREACHABLE', 'storing WAL made no progress');
+    return new Waiting({
+      ...{ deps, source, directory },
+      storing: { watched: (work, signal) => watched({ limitMs: deps.stallTimeoutMs, stalled, signal }, work) },
+      status: { isOf: () => false },
+    });
+  }
+}
+
+/** Returns the segments in a directory, with the time of the last change of each. */
+async function listOf(directory: string): Promise<string> {
+  const names = (await listSegments(directory)).sort();
+  const stats = await Promise.all(names.map((name) => lstat(path.join(directory, name))));
+  return names.map((name, i) => `${name} ${stats[i]?.mtimeMs}`).join('\n');
+}
+
+/** Returns the sources with received WAL, also those whose directory is empty. */
+async function directoriesIn(spool: string): Promise<string[]> {
+  const entries = await readdir(spool, { withFileTypes: true }).catch((error: unknown) => {
+    if (hasErrno(error, 'ENOENT')) return [];
+    throw error;
+  });
+  return entries.filter((one) => one.isDirectory() && !one.name.includes('.aside')).map(({ name }) => name);
+}

@@ -1,0 +1,88 @@
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
+import type { BaseSource, Plan } from '../../src/plan/model.ts';
+import type { Repository } from '../../src/store/repository/repository.ts';
+import { readWalLogs } from '../../src/store/wal/read-log.ts';
+import { LeftWal } from '../../src/wal/left-wal.ts';
+import { openReceiverMemory } from '../../src/wal/receiver-state.ts';
+import { warnOfUnstored } from '../../src/wal/unstored.ts';
+import { scratchBase } from '../store/helpers.ts';
+import { nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
+
+const SOURCE = 'db.postgres';
+let root: string;
+let spool: string;
+let bench: WalBench;
+let left: LeftWal;
+beforeEach(async () => {
+  root = mkdtempSync(join(scratchBase, 'lifeboat-left-wal-'));
+  spool = join(root, 'spool', SOURCE);
+  mkdirSync(spool, { recursive: true });
+  bench = new WalBench();
+  await bench.store(1, 1);
+  for (const number of [2, 3]) {
+    const content = Buffer.alloc(SIZE, 'x');
+    content.writeUInt16LE(2, 2);
+    content.writeBigUInt64LE(BigInt(SYSTEM), 24);
+    content.writeUInt32LE(SIZE, 32);
+    writeFileSync(join(spool, nameOf(number)), content);
+  }
+  left = new LeftWal({
+    ...{ project: 'shop', home: async () => 'here', log: silentLog, now: () => new Date(bench.at) },
+    ...{ repository: async () => bench.repository as Repository, feed: () => undefined, alarm: () => undefined },
+    ...{ memory: openReceiverMemory(root), spool: join(root, 'spool'), stallTimeoutMs: 60_000 },
+  });
+});
+afterEach(async () => {
+  await left.stop();
+  rmSync(root, { recursive: true });
+});
+
+const planOf = (more: Partial<Plan> = {}): Plan => ({ project: 'shop', sources: [], problems: [], ...more });
+const stored = async () =>
+  (await readWalLogs(bench.repository, SOURCE))[0]?.wal.segments.map(({ name }) => name).join(' ');
+const ALL = [1, 2, 3].map((number) => nameOf(number)).join(' ');
+
+test('the WAL of a container that stopped is stored, and the receiver can go on there', async () => {
+  const stopped = { [SOURCE]: { containerName: 'db' } } as unknown as NonNullable<Plan['stopped']>;
+  left.look({ plan: planOf({ stopped }), received: new Set() });
+  await expect.poll(stored).toBe(ALL);
+  await expect.poll(() => readdirSync(spool)).toEqual([nameOf(3)]);
+});
+
+test('the WAL of a source that nobody asks for is stored, then its directory is removed', async () => {
+  left.look({ plan: planOf(), received: new Set() });
+  await expect.poll(() => existsSync(spool)).toBe(false);
+  expect(await stored()).toBe(ALL);
+});
+
+test('people hear of WAL that waits, and of none that is stored', async () => {
+  const warnings: string[] = [];
+  const log = { ...silentLog, warn: (message: string) => void warnings.push(message) };
+  const where = { repository: bench.repository, spool: join(root, 'spool'), source: SOURCE, log };
+  await warnOfUnstored(where, new AbortController().signal);
+  expect(warnings).toEqual([expect.stringContaining('2 segments of WAL wait in the spool')]);
+  left.look({ plan: planOf({ unreadLabels: true }), received: new Set() });
+  await expect.poll(stored).toBe(ALL);
+  await warnOfUnstored(where, new AbortController().signal);
+  expect(warnings).toHaveLength(1);
+});
+
+test('as long as its slot is there, the directory stays', async () => {
+  const record = { slot: 'lifeboat_0', source: SOURCE, server: {} as never, at: bench.at };
+  await openReceiverMemory(root).updateSlots(() => [record]);
+  left.look({ plan: planOf(), received: new Set() });
+  await expect.poll(stored).toBe(ALL);
+  expect(existsSync(spool)).toBe(true);
+});
+
+test('the WAL of a source with a receiver is left to that one', async () => {
+  const sources = [{ kind: 'base', server: SOURCE } as BaseSource];
+  left.look({ plan: planOf({ sources }), received: new Set([SOURCE]) });
+  left.look({ plan: planOf({ sources }), received: new Set([SOURCE]) });
+  await left.release(SOURCE);
+  await left.stop();
+  expect(await stored()).toBe(nameOf(1));
+});
