@@ -94,7 +94,7 @@ export async function execStream(engine: Engine, containerId: string, options: E
   return { stdin: stdinOf(socket, done, input, { name, mode: stdinMode }), stdout, done };
 }
 
-/** Docker removes a variable whose name comes without a value. The API does not document that, and Podman refuses it. */
+/** Docker removes a variable whose name has no value, but the API does not document that, and Podman refuses it. */
 function without(names: readonly string[], argv: readonly string[]): readonly string[] {
   return names.length === 0 ? argv : ['env', ...names.flatMap((name) => ['-u', name]), ...argv];
 }
