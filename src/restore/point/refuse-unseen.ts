@@ -24,24 +24,25 @@ export function refuseUnseen(
   source: string,
   remembered: RememberedWal | undefined,
 ): void {
+  const now = whyUnseen({ log, window, logs }, remembered);
+  if (now === undefined) return;
   const { timeline, to } = window;
-  const isOther = isReplaced(log, logs, remembered);
-  const unseen = unseenTimeline(log, window, remembered);
-  if (!isOther && unseen === undefined) return;
-  const what = isOther
-    ? `${source} has other data now, of which no base backup is known yet`
-    : `${source} is on timeline ${unseen}, of which no window is known yet`;
-  const former = isOther ? ' of the former data' : '';
-  throw new LifeboatError('PITR_TIME', `${what}: the latest stored time, ${to}, is on timeline ${timeline}${former}`, {
-    hint: `Nothing was changed. Try again in a minute, or add --timeline ${timeline} for the end of that timeline.`,
+  const what = `${source} ${now}, of which no window is known yet`;
+  throw new LifeboatError('PITR_TIME', `${what}: the latest stored time, ${to}, is from before that`, {
+    hint: `Nothing was changed. Try again in a minute, or add --timeline ${timeline} for the end of that window.`,
   });
 }
 
-/** Returns whether the server has other data than that of a log: of another server, or of another history. */
-function isReplaced(log: WalLog, logs: readonly WalLog[], remembered: RememberedWal | undefined): boolean {
+/** Returns what the server writes now, in the words of a message; undefined if it may be what the window shows. */
+function whyUnseen({ log, window, logs }: Found, remembered: RememberedWal | undefined): string | undefined {
+  const { until } = log.wal;
+  if (until !== undefined) return `has begun another history at ${until}`;
   const replacement = remembered?.replacement;
   const present = (replacement ?? remembered)?.systemId;
-  if (present !== undefined && present !== log.place.systemId) return true;
-  if (replacement && replacement.era !== (log.wal.era ?? 1)) return true;
-  return log !== currentLog(logs);
+  // WAL of another repository may contradict what is stored here.
+  const isOther = replacement !== undefined && replacement.era !== (log.wal.era ?? 1);
+  if (isOther || (present !== undefined && present !== log.place.systemId) || log !== currentLog(logs))
+    return 'has other data now';
+  const unseen = unseenTimeline(log, window, remembered);
+  return unseen === undefined ? undefined : `is on timeline ${unseen}`;
 }
