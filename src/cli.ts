@@ -68,9 +68,7 @@ function backupCommands({ program, command, act }: Builder): void {
     'backup [source...]',
     'Back up all sources now, or only those named. A base backup that is not due needs its name',
     'backup db.postgres',
-  ).action(
-    act('backup'),
-  );
+  ).action(act('backup'));
   program
     .command('daemon')
     .description('Back up on schedule until stopped (the container runs this command)')
