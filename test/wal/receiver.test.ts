@@ -147,7 +147,7 @@ function makeReceiver(): Receiver {
       if (isDown) throw new LifeboatError('PG_UNREACHABLE', 'the server does not answer');
       return tools;
     },
-    async makeBase(_, signal) {
+    async makeBase(_, __, signal) {
       bases++;
       return (await makeBase?.(signal)) ?? true;
     },
