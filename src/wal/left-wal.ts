@@ -96,7 +96,10 @@ export class LeftWal {
       const waiting = this.waitingOf(source, directory);
       const isGone = this.isGone(source, await memory.slots());
       if (isGone) await waiting.leaveAll(signal);
-      else if ((await listOf(directory)) !== this.stored.get(source)) await waiting.storeRest(signal);
+      else if ((await listOf(directory)) !== this.stored.get(source)) {
+        const left = await waiting.storeRest(signal);
+        if (left) throw left;
+      }
       signal.throwIfAborted();
       this.told.delete(source);
       this.stored.set(source, await listOf(directory));

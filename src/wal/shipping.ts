@@ -230,11 +230,12 @@ export class Shipping {
   private async append(change: LogChange, gaps: readonly Gap[], signal: AbortSignal): Promise<void> {
     const { writer, onGap } = this.options;
     signal.throwIfAborted();
-    await writer.append({ ...change, gaps: gaps.map(({ stored }) => stored) });
-    this.alive();
-    if (gaps.length === 0) return;
-    this.why = undefined;
-    for (const { error } of gaps) onGap(error);
+    await writer.append({ ...change, gaps: gaps.map(({ stored }) => stored) }, () => {
+      this.alive();
+      if (gaps.length === 0) return;
+      this.why = undefined;
+      for (const { error } of gaps) onGap(error);
+    });
   }
 
   /** Returns the gap between the stored WAL and a segment that follows, if there is one that no page lists. */

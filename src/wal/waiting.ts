@@ -105,8 +105,7 @@ export class Waiting {
     const { deps, source } = this.options;
     if (this.isDone) return;
     try {
-      await this.storeRest(signal);
-      this.isDone = true;
+      this.isDone = (await this.storeRest(signal)) === undefined;
     } catch (error) {
       const info = { source, ...errorInfo(error) };
       if (!signal.aborted) deps.log.warn('received WAL waits in the spool: it could not be stored', info);
@@ -131,7 +130,7 @@ export class Waiting {
     await this.leave(writers, (writer) => this.store(writer, signal, { isFormer: true }));
   }
 
-  private async leave(writers: readonly Writer[], store: (writer: Writer) => Promise<void>): Promise<void> {
+  private async leave(writers: readonly Writer[], store: (writer: Writer) => Promise<unknown>): Promise<void> {
     try {
       if (writers.length > 1) throw new LifeboatError('WAL_DIVERGED', 'it is of several servers');
       for (const writer of writers) await store(writer);
@@ -153,19 +152,27 @@ export class Waiting {
   }
 
   /**
-   * Stores everything that was received, unless the newest page of the log is unusable. Throws like
-   * {@link Shipping.shipRest}.
+   * Stores everything that was received, if it is of one server, and if the newest page of its log can be used. Throws
+   * like {@link Shipping.shipRest}.
+   *
+   * @returns why it is not stored; undefined if it is
    */
-  async storeRest(signal: AbortSignal): Promise<void> {
-    const [writer, other] = await writersOf(this.options.directory);
-    if (writer && !other) await this.store(writer, signal);
+  async storeRest(signal: AbortSignal): Promise<LifeboatError | undefined> {
+    const { directory } = this.options;
+    const [writer, other] = await writersOf(directory);
+    if (other) return new LifeboatError('WAL_DIVERGED', 'it is of several servers');
+    if (writer) return this.store(writer, signal);
+    // The program creates a file of zeros before it receives something.
+    const isEmpty = (await listSegments(directory)).every((name) => name.endsWith('.partial'));
+    return isEmpty ? undefined : new LifeboatError('WAL_DIVERGED', 'nobody knows which server it is of');
   }
 
+  /** @returns why it is not stored; undefined if it is */
   private store(
     { systemId, segmentSize }: Writer,
     signal: AbortSignal,
     { isFormer = false, check }: StoreOptions = {},
-  ): Promise<void> {
+  ): Promise<LifeboatError | undefined> {
     const { deps, source, directory, storing } = this.options;
     const { now } = deps;
     const place = { project: deps.project, source, systemId };
@@ -174,10 +181,11 @@ export class Waiting {
       const writer = await WalWriter.open(await deps.repository(), options);
       await check?.(writer, segmentSize);
       // Another history begins then. Only the connected receiver knows where, and tells people.
-      if (writer.unusable && !isFormer) return;
+      if (writer.unusable && !isFormer) return writer.unusable;
       const onGap = (error: LifeboatError) => tell(deps, source, error);
       const shipping = new Shipping({ writer, directory, segmentSize, now, onGap });
       await shipping.shipRest(until, alive);
+      return undefined;
     }, signal);
   }
 }
