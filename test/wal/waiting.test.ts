@@ -75,6 +75,25 @@ test('people hear about a gap in what waits, also if the destination fails right
   expect(alarms).toEqual([expect.stringContaining('3 segments of WAL')]);
 });
 
+test('after each page, only later pages and revisions are listed', async () => {
+  const { destination } = bench.repository;
+  const seen: string[] = [];
+  async function* list(...[prefix, options]: Parameters<typeof destination.list>) {
+    for await (const object of destination.list(prefix, options)) {
+      if (prefix.endsWith('/log/')) seen.push(object.key);
+      yield object;
+    }
+  }
+  // Nothing may be deleted, so earlier revisions stay.
+  const refuse = async () => {
+    throw new LifeboatError('DELETE_REFUSED', 'the credentials do not allow it');
+  };
+  repository = { ...bench.repository, destination: { ...destination, list, delete: refuse } } as unknown as Repository;
+  await waiting().storeOnce(signal);
+  const pages = [...bench.objects.keys()].filter((key) => key.includes('/log/'));
+  expect([pages.length, seen]).toEqual([2, []]);
+});
+
 test('what waits is not stored if it is of several servers, or of nobody', async () => {
   put(3, '42');
   expect(await waiting().storeRest(signal)).toMatchObject({ message: 'it is of several servers' });
