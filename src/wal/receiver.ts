@@ -237,7 +237,7 @@ export class Receiver {
     // What was received until then is of the history that the data replaces.
     if (replacement) await this.waiting.leaveReplaced(signal);
     const more = { home, before, diverged: this.diverged, replacement };
-    const { writer, isAnew } = await this.storing.watched(() => openLog(options, facts, more), signal);
+    const { writer, isAnew } = await this.storing.watched((until) => openLog(options, facts, more, until), signal);
     if (isAnew) await this.status.begunAnew();
     if (replacement) await memory.saveReplacement(server, undefined);
     this.diverged = undefined;

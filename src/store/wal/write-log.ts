@@ -75,8 +75,8 @@ export class WalWriter {
    * Opens the log of a server, and continues with its newest page. If that one cannot be used, such as one from before
    * a signing key was set, the next page begins anew. Throws like {@link readWalLogs}.
    */
-  static async open(repository: WalRepository, options: WriterOptions): Promise<WalWriter> {
-    return new WalWriter(repository, options, await readWalLogs(repository, options.place.source));
+  static async open(repository: WalRepository, options: WriterOptions, signal?: AbortSignal): Promise<WalWriter> {
+    return new WalWriter(repository, options, await readWalLogs(repository, options.place.source, signal));
   }
 
   /**
