@@ -77,6 +77,7 @@ export class Receiver {
         this.reason ??= error.message;
         this.dropped ??= state;
       },
+      onTablespaces: (error) => this.diverge(error),
       onLook: (state) => status.followed(state),
     });
     this.storing = new Storing({
@@ -85,7 +86,6 @@ export class Receiver {
         this.reason = undefined;
         shipping.expectGap(undefined);
       },
-      onTablespaces: (error) => (this.diverged ??= error),
     });
     const { storing, directory } = this;
     this.waiting = new Waiting({ deps, source: source.server, directory, storing, status });
@@ -94,6 +94,7 @@ export class Receiver {
   /** Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
     await this.status.remember();
+    this.diverged = this.status.diverged;
     let pause = FIRST_PAUSE_MS;
     while (!signal.aborted) {
       const begun = performance.now();
@@ -101,10 +102,10 @@ export class Receiver {
         await this.receive(signal);
       } catch (error) {
         if (signal.aborted) break;
-        if (hasCode(error, 'WAL_DIVERGED', 'CLOCK_JUMPED')) this.diverged = error;
+        if (hasCode(error, 'WAL_DIVERGED', 'CLOCK_JUMPED')) this.diverge(error);
         if (hasCode(error, 'LOCKED')) this.locked = error;
         await this.status.failed(error, this.locked === error ? Number.POSITIVE_INFINITY : 0);
-        if (!this.isReached) await this.storeWaiting(signal);
+        if (!this.isReached || hasCode(this.diverged, 'PG_REPLICATION')) await this.storeWaiting(signal);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
       await sleep(pause, undefined, { signal }).catch(() => undefined);
@@ -116,8 +117,7 @@ export class Receiver {
 
   private async storeWaiting(signal: AbortSignal): Promise<void> {
     // Of a server that contradicts what is stored, nothing more is.
-    if (!this.locked && (this.diverged?.code ?? 'CLOCK_JUMPED') === 'CLOCK_JUMPED')
-      await this.waiting.storeOnce(signal);
+    if (!this.locked && !hasCode(this.diverged, 'WAL_DIVERGED')) await this.waiting.storeOnce(signal);
   }
 
   /** Connects, receives and ships until something fails. */
@@ -196,7 +196,7 @@ export class Receiver {
     const { tools, session, facts, slot, home, before, directory } = reached;
     const problem = replicationProblem(facts, before.slot !== undefined);
     // A recovery could not get past the WAL of a tablespace, also once it is gone.
-    if (problem && facts.tablespaces.length > 0) this.diverged ??= problem;
+    if (problem && facts.tablespaces.length > 0) this.diverge(problem);
     if (problem) throw problem;
     await tryReplication(tools, signal);
     const { systemId, segmentSize } = facts;
@@ -206,6 +206,7 @@ export class Receiver {
     const shipping = new Shipping({
       ...{ writer, directory, segmentSize, now: deps.now },
       onGap: (error) => this.noteGap(error),
+      onTablespace: (error) => this.diverge(error),
     });
     if (writer.home !== undefined && writer.home !== home)
       await dropFormerSlot({ session, source, log: deps.log }, slotName(writer.home, deps.project, source.server));
@@ -222,7 +223,8 @@ export class Receiver {
     const raise = (error: LifeboatError) => this.raise(error);
     const options = { ...{ deps: this.deps, source: this.source, raise }, remembered: this.status.remembered };
     // The clock says nothing about the bytes: what was received before it went back belongs to the former history.
-    if (hasCode(this.diverged, 'CLOCK_JUMPED')) await this.waiting.storeRest(signal);
+    // What was received before a tablespace belongs to it too.
+    if (hasCode(this.diverged, 'CLOCK_JUMPED', 'PG_REPLICATION')) await this.waiting.storeRest(signal);
     // Only then, what was received may be of both histories.
     if (hasCode(this.diverged, 'WAL_DIVERGED')) {
       await this.waiting.leaveDiverged(before, signal);
@@ -234,6 +236,13 @@ export class Receiver {
     await this.status.begunAnew();
     this.diverged = undefined;
     return writer;
+  }
+
+  /** Notes why another history begins. What contradicts the stored WAL counts most. */
+  private diverge(error: LifeboatError): void {
+    if (this.diverged && !hasCode(error, 'WAL_DIVERGED')) return;
+    this.diverged = error;
+    void this.status.diverge(error);
   }
 
   /** Tells people about an error that the receiver survives. */
