@@ -32,6 +32,9 @@ export async function findSelf(engine: Engine, options: CallOptions & { clues?: 
   });
 }
 
+/** Podman: `…/overlay-containers/<id>/userdata/hostname`. */
+const OWN_FILE = /containers\/([0-9a-f]{64})\/(?:userdata\/)?(?:hostname|hosts|resolv\.conf)/g;
+
 /**
  * Returns possible ids of this container, the most reliable first. The cgroup path contains the id (cgroup v1, or a
  * shared cgroup namespace). The sources of /etc/hostname, hosts and resolv.conf are in the container's directory on the
@@ -39,9 +42,9 @@ export async function findSelf(engine: Engine, options: CallOptions & { clues?: 
  */
 export function candidateIds({ mountinfo, cgroup, hostname }: SelfClues): string[] {
   const ids: string[] = [];
-  const last = [...cgroup.matchAll(/(?:docker[-/])([0-9a-f]{64})/g)].at(-1)?.[1];
+  const last = [...cgroup.matchAll(/(?:docker|libpod)[-/]([0-9a-f]{64})/g)].at(-1)?.[1];
   if (last) ids.push(last);
-  for (const [, id] of mountinfo.matchAll(/\/containers\/([0-9a-f]{64})\/(?:hostname|hosts|resolv\.conf)/g)) {
+  for (const [, id] of mountinfo.matchAll(OWN_FILE)) {
     if (id) ids.push(id);
   }
   if (/^[0-9a-f]{12,64}$/.test(hostname)) ids.push(hostname);

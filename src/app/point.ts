@@ -49,7 +49,8 @@ export async function restorePointInPlace(
   const { remembered } = pointDepsOf(environment);
   const memory = openReceiverMemory(state.directory);
   const deps = restoreDepsOf(environment, listeners);
-  return restoreInPlace({ ...deps, agent, remembered, stored: (source) => memory.state(source) }, request);
+  const { state: stored, saveReplacement: replacing } = memory;
+  return restoreInPlace({ ...deps, agent, remembered, stored, replacing }, request);
 }
 
 /**

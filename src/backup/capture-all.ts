@@ -26,11 +26,16 @@ interface CaptureAllOptions {
 /** Captures and stores every source. A failing source does not stop the others. */
 export async function captureAll({ sources, services, ...options }: CaptureAllOptions): Promise<void> {
   const capturing: Capturing = { ...options, capturer: options.deps.capturer(options.context) };
-  for (const freeze of joinFreezes(groupByHold(sources), services)) await captureFreeze(capturing, freeze);
+  for (const freeze of joinFreezes(groupByHold(sources), services)) {
+    await capturing.capturer.share?.();
+    await captureFreeze(capturing, freeze);
+  }
 }
 
 interface Capturing extends Omit<CaptureAllOptions, 'sources' | 'services'> {
   capturer: Capturer;
+  /** a container is stopped meanwhile, or its hooks surround the work */
+  isHeld?: boolean;
 }
 
 /**
@@ -52,7 +57,7 @@ async function captureFreeze(capturing: Capturing, { hooks: [first, ...hooks], g
     const hold = { ...first.hold, onFailure: reportTo(problems) };
     await withHold(hold, deps.holdDeps(context.journal, context.log), context.signal, async () => {
       isBegun = true;
-      await captureFreeze(capturing, { hooks, groups });
+      await captureFreeze({ ...capturing, isHeld: true }, { hooks, groups });
     });
   } catch (error) {
     context.signal.throwIfAborted();
@@ -85,6 +90,7 @@ async function captureGroup(capturing: Capturing, { hold, sources: group }: Hold
   const captureEach = async (warnings: string[], started: FindStarted = async () => undefined) => {
     for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) {
       const planned = source;
+      if (!hold && !capturing.isHeld) await capturer.share?.();
       const gone = await whyGone(context, captured);
       await captureOne(capturing, planned, async () => {
         if (gone) return capturer.failed(planned, gone);

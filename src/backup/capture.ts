@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { errorInfo } from '../base/errors.ts';
+import { isPackKey } from '../destinations/keys.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { Progress } from '../report/events.ts';
@@ -67,6 +68,8 @@ class SourceCapturer implements Capturer {
   private readonly snapshots: Manifest[];
   /** The snapshots to reuse packs from. An unsigned one may be forged, so no signed snapshot builds on it. */
   private readonly reusable: Manifest[];
+  /** what later sources do not know yet, by the source that has stored it */
+  private readonly unshared = new Map<string, () => Promise<void>>();
 
   constructor(deps: CapturerDeps, context: RunContext) {
     this.deps = deps;
@@ -88,12 +91,20 @@ class SourceCapturer implements Capturer {
     }
   }
 
+  async share(): Promise<void> {
+    for (const [source, share] of this.unshared) {
+      this.unshared.delete(source);
+      await share();
+    }
+  }
+
   async failed(
     planned: Pick<PlannedSource, 'name' | 'kind'>,
     error: unknown,
     startedAt = performance.now(),
   ): Promise<Captured> {
     const { log, signal } = this.context;
+    this.unshared.delete(planned.name);
     const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
     // The report of the run says so to people.
     log.debug('source failed', { source: planned.name, ...info });
@@ -170,6 +181,8 @@ class SourceCapturer implements Capturer {
       if (file) await context.known?.add(file, committed);
       if (facts) await deps.state.cacheFacts(name, facts.sha256, captured.facts);
     };
+    const shared = { packs: stored.packs, renewed: previous.renewed ?? new Set() };
+    if (run.sources.length > 1) this.unshared.set(name, async () => context.known?.share(name, indexPath, shared));
     return { ...storedOutcome(source), keepIndex };
   }
 
@@ -235,7 +248,10 @@ class SourceCapturer implements Capturer {
   private async removeObjects(source: string): Promise<void> {
     const { run, repository, journal } = this.context;
     const keys = await journalObjects(journal.file);
-    await repository.removeObjects(objectsOfSource(keys, { project: run.project, run: run.id, source }));
+    const own = objectsOfSource(keys, { project: run.project, run: run.id, source });
+    // A prune removes the packs if no other source of the run has used them.
+    const isShared = this.context.known?.shared.has(source) === true;
+    await repository.removeObjects(isShared ? own.filter((key) => !isPackKey(key)) : own);
   }
 }
 

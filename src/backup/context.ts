@@ -23,6 +23,8 @@ export interface Capturer {
    * removed.
    */
   capture(source: PlannedSource, knownWarnings: readonly string[]): Promise<Captured>;
+  /** Lets later sources use what earlier ones have stored. It takes a while, so no service waits. Never rejects. */
+  share?(): Promise<void>;
   /** Returns the outcome of a source that was not begun or cannot be committed. Removes the objects stored for it. */
   failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
 }
@@ -104,7 +106,14 @@ export interface BackupRequest {
   whenWanted?: Lock['whenWanted'] | undefined;
 }
 
-/** The parts of one run. */
+/** The index of a source that a run has stored and not committed yet. */
+export interface SharedIndex {
+  /** all packs that it uses */
+  packs: readonly PackRef[];
+  /** packs whose content the source has stored again, by id */
+  renewed: ReadonlySet<string>;
+}
+
 /** An index that a run has committed. */
 export interface CommittedIndex {
   /** of the stored index */
@@ -129,6 +138,10 @@ export interface KnownByRun extends Pick<KnownContentsRef, 'table' | 'of' | 'pac
    * cached, or not fetched because of an outage
    */
   indexes: ReadonlyMap<string, string | Error>;
+  /** sources whose new packs later ones may use: they stay if the source fails after all */
+  shared: ReadonlySet<string>;
+  /** Lets later sources use what a source has stored. `file`: its index as a plain local file. Never rejects. */
+  share(source: string, file: string, index: SharedIndex): Promise<void>;
   /**
    * Adds the contents of an index that the run has committed.
    *
@@ -137,6 +150,7 @@ export interface KnownByRun extends Pick<KnownContentsRef, 'table' | 'of' | 'pac
   add(file: string, index: CommittedIndex): Promise<void>;
 }
 
+/** The parts of one run. */
 export interface RunContext {
   run: RunStart;
   /** returns the end time of the run if it ends now */

@@ -11,7 +11,8 @@ import { type Manifest, type ManifestSource, withKeyId } from '../store/objects/
 import { isDamage } from '../store/repository/damage.ts';
 import { readPacks } from '../store/repository/pack-lists.ts';
 import { isSealedWith, requireKeys } from '../store/seal/encryption.ts';
-import type { CommittedIndex, KnownByRun, RunContext } from './context.ts';
+import { addCommitted, type Known, shareStored } from './add-contents.ts';
+import type { KnownByRun, RunContext } from './context.ts';
 import { listNamedPacks, type NamedPacks } from './named-packs.ts';
 
 /** One run reads at most this many stored indexes to make the table again; later runs read the others. */
@@ -59,7 +60,8 @@ export async function prepareKnown(given: Given): Promise<KnownByRun | undefined
     // The destination or the spool: nothing is wrong with the table. With only public keys, it could not be made again.
     return failed(error);
   }
-  const known: Known = { table, of, packs };
+  const known: Known = { table, of, packs, usable: named.usable };
+  const shared = new Set<string>();
   try {
     const covered = await updateTable(given, reusable, { ...known, ...named, indexes });
     return {
@@ -67,6 +69,14 @@ export async function prepareKnown(given: Given): Promise<KnownByRun | undefined
       isCovered: (index) => covered.has(index),
       ...(named.use ? { use: named.use } : {}),
       indexes,
+      shared,
+      async share(source, file, stored) {
+        // Whatever happens then: a later source may use its packs.
+        shared.add(source);
+        await shareStored(known, file, stored).catch((error: unknown) =>
+          log.warn('other sources do not know what this source has stored', { source, ...errorInfo(error) }),
+        );
+      },
       add: async (file, index) => addCommitted(known, file, index),
     };
   } catch (error) {
@@ -124,12 +134,6 @@ async function fetchIndexes(
     }
   }
   return indexes;
-}
-
-interface Known {
-  table: string;
-  of: string;
-  packs: KnownPacks;
 }
 
 /**
@@ -205,23 +209,5 @@ function isReadable({ index }: ManifestSource, { repository }: RunContext): bool
     return true;
   } catch {
     return false;
-  }
-}
-
-/** Adds the contents of a committed index: only those in new packs, if the table has the others. */
-async function addCommitted(
-  { table: directory, of, packs: known }: Known,
-  file: string,
-  { sha256, packs, isBasedOnTable }: CommittedIndex,
-): Promise<void> {
-  const table = await ContentTable.write(directory, of);
-  try {
-    const wanted = packs.filter(({ id }) => !isBasedOnTable || !known.has(id));
-    const ids = new Set(wanted.map(({ id }) => id));
-    const isNew = (pack: string) => ids.has(pack);
-    if (ids.size > 0) await addIndex(table, file, { isWanted: isNew, isKept: isNew });
-    table.cover(sha256);
-  } finally {
-    await table.close();
   }
 }

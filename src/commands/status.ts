@@ -57,7 +57,7 @@ function renderOverview(overview: Overview, paint: Paint): string {
     ...targetLines(overview.targets, now, paint),
     ...problems.flatMap((problem) => problemLines(problem, paint)),
     ...(last ? lastRunLines(last, all.map(errorOf), paint) : []),
-    ...windows.flatMap((one) => windowLines(one, now)),
+    ...windows.flatMap((one) => windowLines(one, { now })),
     ...copyStateLines(copies, now, paint),
     ...heldProblems(held).flatMap((problem) => problemLines(problem, paint)),
     ...keptLines(kept, now),

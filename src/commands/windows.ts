@@ -1,4 +1,6 @@
 import { EXIT } from '../base/exit.ts';
+import type { Engine } from '../docker/engine.ts';
+import { isNotFound } from '../docker/engine-errors.ts';
 import { readWindows, type SourceWindows } from '../overview/windows.ts';
 import { formatAgo, formatBytes, oneLine } from '../report/format.ts';
 import type { Window } from '../store/wal/windows.ts';
@@ -10,17 +12,50 @@ export async function showWindows(call: Call): Promise<number> {
   const [wanted] = call.operands as [string | undefined];
   const plan = call.app.found ? await call.app.plan() : undefined;
   const all = await readWindows(call.app, call.io.signal, { plan, wanted });
+  const missing = call.app.found ? await missingImages(call.app.engine, all) : new Set<string>();
   const now = new Date();
   print(call, 'windows', { sources: all }, () =>
     all.length === 0
       ? 'No source has the label lifeboat.postgres.pitr.'
-      : all.flatMap((one) => windowLines(one, now)).join('\n'),
+      : all.flatMap((one) => windowLines(one, { now, missing })).join('\n'),
   );
   return all.some(({ windows }) => windows.length > 0) ? EXIT.done : EXIT.nothing;
 }
 
-/** Renders the windows of a source: one line for each window and hole, in order. */
-export function windowLines({ name, windows, holes, receiver, copies, problems }: SourceWindows, now: Date): string[] {
+/** Returns the images of base backups that the engine does not have. One that cannot be looked up is not missing. */
+export async function missingImages(
+  engine: Pick<Engine, 'inspectImage'>,
+  sources: readonly Pick<SourceWindows, 'windows'>[],
+): Promise<Set<string>> {
+  const bases = sources.flatMap(({ windows }) => windows.flatMap((one) => one.bases));
+  const isHere = async (name: string) =>
+    engine.inspectImage(name).then(
+      () => true,
+      (error: unknown) => !isNotFound(error),
+    );
+  const missing = new Set<string>();
+  for (const [label, names] of new Map(bases.map((base) => [imageOf(base), [base.image, base.imageDigest]]))) {
+    const known = names.filter((name) => name !== undefined && name !== '') as string[];
+    const found = await Promise.all(known.map(isHere));
+    if (label !== undefined && !found.includes(true)) missing.add(label);
+  }
+  return missing;
+}
+
+/** Names the image of a base backup. */
+function imageOf({ image, imageDigest }: Window['bases'][number]): string | undefined {
+  return imageDigest ?? (image === '' ? undefined : image);
+}
+
+/**
+ * Renders the windows of a source: one line for each window and hole, in order, and for each image that is missing.
+ *
+ * @param missing see {@link missingImages}; absent: nobody has looked
+ */
+export function windowLines(
+  { name, windows, holes, receiver, copies, problems }: SourceWindows,
+  { now, missing = new Set() }: { now: Date; missing?: ReadonlySet<string> },
+): string[] {
   const lines = [
     ...windows.map((one) => ({
       at: one.from,
@@ -32,10 +67,25 @@ export function windowLines({ name, windows, holes, receiver, copies, problems }
   return [
     head,
     ...lines.map(({ text }) => text),
+    ...imageLines(windows, missing),
     ...receiverLines(receiver, now),
     ...Object.entries(copies).map(([copy, copied]) => copyLine(copy, copied, { receiver, now })),
     ...problems.map(({ code, message }) => `  ! ${message} (${code})`),
   ];
+}
+
+/** Says which windows need an image that is not here, with the last time that does. */
+function imageLines(windows: readonly Window[], missing: ReadonlySet<string>): string[] {
+  const last = new Map<string, string>();
+  for (const base of windows.flatMap((one) => one.bases).toSorted((a, b) => a.stopTime.localeCompare(b.stopTime))) {
+    const image = imageOf(base);
+    if (image !== undefined && missing.has(image)) last.set(image, base.stopTime);
+  }
+  return [...last].map(
+    ([image, time]) =>
+      `  ! the image of base backups up to ${short(time)} is not on this engine, so a recovery from them needs the ` +
+      `present one, of the same major version: ${image}`,
+  );
 }
 
 /** Names the timeline of a window, and up to which time it is the same as the earlier ones. */

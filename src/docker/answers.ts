@@ -13,7 +13,7 @@ export interface ContainerSummary {
   /** seconds since the epoch */
   created: number;
   labels: Record<string, string>;
-  /** as in {@link ContainerDetails} */
+  /** as in {@link ContainerDetails}; empty if the engine does not list it */
   networkMode: string;
   mounts: Mount[];
 }

@@ -6,6 +6,7 @@ import type { ContainerDetails, ContainerSummary } from './answers.ts';
 import type { CallOptions, Engine } from './engine.ts';
 import { isNotFound } from './engine-errors.ts';
 import { RUN_LABEL } from './helper-labels.ts';
+import { listWithNetworks } from './network.ts';
 import { placeOf, type ServiceLabels, withServiceLabels } from './swarm.ts';
 
 /** The number of concurrent inspections: enough to be quick, few enough not to burden the engine. */
@@ -40,7 +41,7 @@ export async function listFacts(
   options: CallOptions & { all?: boolean } = {},
 ): Promise<ContainerFacts[]> {
   const { all = false, ...call } = options;
-  const listed = await engine.listContainers(call);
+  const listed = await listWithNetworks(engine, call);
   return inspectAll(
     listed.filter((one) => isCandidate(one, all)),
     (one) => factsOf(engine, one.id, call),
@@ -59,7 +60,7 @@ export async function listForPlan(
   engine: Engine,
   isOwn: (project: string) => boolean,
 ): Promise<{ facts: ContainerFacts[]; others: MountingContainer[] }> {
-  const listed = await engine.listContainers();
+  const listed = await listWithNetworks(engine);
   const before = foreignFacts.get(engine);
   const now = new Map<string, ContainerFacts>();
   const facts = await inspectAll(

@@ -27,11 +27,8 @@ export interface EventsOptions extends CallOptions {
 /** A command to run in a container. */
 export interface ExecSpec {
   argv: readonly string[];
-  /**
-   * Never put secrets here: everybody with access to the Docker socket can read them. `undefined` removes a variable
-   * that the container has.
-   */
-  env?: Readonly<Record<string, string | undefined>>;
+  /** Never put secrets here: everybody with access to the Docker socket can read them. */
+  env?: Readonly<Record<string, string>>;
   user?: string;
   workdir?: string;
   stdin?: boolean;
@@ -235,7 +232,7 @@ function execBody(spec: ExecSpec): ExecCreateOptions {
     AttachStdout: true,
     AttachStderr: true,
     Tty: false,
-    ...(spec.env ? { Env: Object.entries(spec.env).map(envEntry) } : {}),
+    ...(spec.env ? { Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`) } : {}),
     ...(spec.user ? { User: spec.user } : {}),
     ...(spec.workdir ? { WorkingDir: spec.workdir } : {}),
   };
@@ -257,9 +254,4 @@ function eventOf(line: string): answers.EngineEvent {
     throw new LifeboatError('ENGINE_PROTOCOL', 'engine sent an event that is not JSON', { cause });
   }
   return checked(answers.event, parsed, 'event');
-}
-
-/** A name without a value removes the variable (moby, ReplaceOrAppendEnvVars). */
-function envEntry([name, value]: [string, string | undefined]): string {
-  return value === undefined ? name : `${name}=${value}`;
 }

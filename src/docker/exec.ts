@@ -13,6 +13,8 @@ import { beating, withoutBeats } from './heartbeat.ts';
 export interface ExecOptions extends Omit<ExecSpec, 'stdin'> {
   /** `pipe`: the caller writes stdin, and must end it. Default `none`: the command reads an empty input. */
   stdin?: 'pipe' | 'none';
+  /** Variables of the container that the command does not get. Removing them needs `env` in the container. */
+  unset?: readonly string[];
   /** treats an exit status other than 0 as an error; default true */
   check?: boolean;
   /**
@@ -52,9 +54,10 @@ const CAPTURE = 1024 * 1024;
  */
 export async function execStream(engine: Engine, containerId: string, options: ExecOptions): Promise<ExecStream> {
   const { signal, check = true, stdin: stdinMode = 'none', onStderr, onCreated, ...more } = options;
-  const { redact = (stderr: string) => stderr, heartbeat, ...spec } = more;
+  const { redact = (stderr: string) => stderr, heartbeat, unset = [], ...spec } = more;
   const name = `command ${JSON.stringify(spec.argv[0] ?? '')} in container ${containerId.slice(0, 12)}`;
-  const argv = heartbeat === undefined ? spec.argv : beating(spec.argv, heartbeat);
+  const whole = without(unset, spec.argv);
+  const argv = heartbeat === undefined ? whole : beating(whole, heartbeat);
   const execSpec = { ...spec, argv, stdin: stdinMode === 'pipe' };
   const { execId, socket } = await start(engine, containerId, execSpec, {
     name,
@@ -89,6 +92,11 @@ export async function execStream(engine: Engine, containerId: string, options: E
   })();
   done.catch(() => {});
   return { stdin: stdinOf(socket, done, input, { name, mode: stdinMode }), stdout, done };
+}
+
+/** Docker removes a variable whose name has no value, but the API does not document that, and Podman refuses it. */
+function without(names: readonly string[], argv: readonly string[]): readonly string[] {
+  return names.length === 0 ? argv : ['env', ...names.flatMap((name) => ['-u', name]), ...argv];
 }
 
 interface Said {

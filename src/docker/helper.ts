@@ -91,7 +91,7 @@ const withoutBlkio = new WeakSet<Engine>();
 export async function startHelper(context: HelperContext, spec: HelperSpec): Promise<Helper> {
   const helper = await createHelper(context, spec, { attached: false });
   try {
-    await context.engine.startContainer(helper.id, { signal: context.signal });
+    await startCreated(context, helper, spec);
     return helper;
   } catch (error) {
     await helper.remove();
@@ -124,6 +124,25 @@ export async function createHelper(
     await remove();
     throw helperFailed(spec, 'could not be created', error);
   }
+}
+
+/**
+ * Starts a created helper, unless it needs the network of a container that is not running. Docker refuses that by
+ * itself. Podman first starts that container, although a restore may have stopped it.
+ *
+ * @throws HELPER_FAILED, or the engine's error
+ */
+export async function startCreated(
+  { engine, signal }: HelperContext,
+  { id }: Pick<Helper, 'id'>,
+  { networkMode = '', purpose }: HelperSpec,
+): Promise<void> {
+  const owner = networkMode.match(/^container:(.+)$/)?.[1];
+  if (owner !== undefined && !(await engine.inspectContainer(owner, { signal })).running) {
+    const why = `container ${owner.slice(0, 12)}, whose network it needs, is not running`;
+    throw new LifeboatError('HELPER_FAILED', `helper "${purpose}" could not be started: ${why}`);
+  }
+  await engine.startContainer(id, { signal });
 }
 
 /**

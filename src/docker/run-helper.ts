@@ -10,6 +10,7 @@ import {
   type HelperSpec,
   helperFailed,
   refusesBlkio,
+  startCreated,
 } from './helper.ts';
 import { LineBuffer } from './lines.ts';
 
@@ -40,7 +41,7 @@ export async function runHelper(
   try {
     // Attaches before the start, so that no output is lost.
     socket = await engine.attach(helper.id, { stdin: true, signal });
-    await engine.startContainer(helper.id, { signal });
+    await startCreated(context, helper, spec);
     socket.end(`${JSON.stringify(talk.input)}\n`);
     const cut = await readLines(socket, stderr, talk.onLine, spec);
     await confirmEnd(context, helper, stderr, spec);

@@ -6,6 +6,8 @@ import { formatLsn } from '../store/wal/names.ts';
 import { lostEnd, type RememberedWal } from '../store/wal/remembered.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
+import type { Replacement } from './receiver-state.ts';
+import type { Waiting } from './waiting.ts';
 
 interface OpenOptions {
   deps: Pick<ReceiverDeps, 'project' | 'repository' | 'now' | 'feed'>;
@@ -16,17 +18,45 @@ interface OpenOptions {
   raise(error: LifeboatError): void;
 }
 
+interface Opening {
+  home: string;
+  before: SlotState;
+  diverged?: LifeboatError | undefined;
+  replacement?: Replacement | undefined;
+}
+
+/**
+ * Leaves the received WAL of a history that ends: stores it, before the log is opened to begin another one.
+ *
+ * @param opening as in {@link openLog}
+ */
+export async function leaveHistory(
+  waiting: Pick<Waiting, 'storeRest' | 'leaveDiverged' | 'leaveAll'>,
+  { before, diverged, replacement }: Opening,
+  signal: AbortSignal,
+): Promise<void> {
+  // The clock says nothing about the bytes: what was received before it went back belongs to the former history. So
+  // does what was received before a tablespace was created.
+  if (hasCode(diverged, 'CLOCK_JUMPED', 'PG_REPLICATION')) await waiting.storeRest(signal);
+  // Only then, what was received may be of both histories.
+  if (hasCode(diverged, 'WAL_DIVERGED')) await waiting.leaveDiverged(before, signal);
+  // What was received until then is of the history that the data replaces.
+  if (replacement) await waiting.leaveAll(signal);
+}
+
 /**
  * Opens the log of a server, to store more of its WAL. Throws like {@link WalWriter.open}.
  *
  * @param home id of the agent's memory; `before`: the server's position; `diverged`: why another history of the server
- * begins, if one does
+ * begins, if one does; `replacement`: the data that the server got from a recovery. If that is of an earlier history,
+ * another one begins too: its WAL does not follow that of the last one
+ * @returns whether another history began
  */
 export async function openLog(
   { deps, source, remembered, raise }: OpenOptions,
   { systemId, segmentSize }: Pick<ReplicationFacts, 'systemId' | 'segmentSize'>,
-  { home, before, diverged }: { home: string; before: SlotState; diverged?: LifeboatError | undefined },
-): Promise<WalWriter> {
+  { home, before, diverged, replacement }: Opening,
+): Promise<{ writer: WalWriter; isAnew: boolean }> {
   const repository = await deps.repository();
   const place = { project: deps.project, source: source.server, systemId };
   const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
@@ -42,9 +72,12 @@ export async function openLog(
     if (!hasCode(unusable, 'SIGNATURE_MISSING')) raise(unusable);
     await begin(`the newest page of the log cannot be used: ${unusable.message}`);
   }
+  const isOther = replacement !== undefined && replacement.era !== writer.era;
   if (diverged && !writer.inventory.isEmpty) {
     raise(diverged);
     await begin(diverged.message);
+  } else if (isOther && !writer.inventory.isEmpty) {
+    await begin('a recovery in place brought back data of an earlier history of the server');
   }
-  return writer;
+  return { writer, isAnew: diverged !== undefined || isOther };
 }

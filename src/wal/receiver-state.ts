@@ -1,7 +1,7 @@
 import path from 'node:path';
 import type { ErrorInfo } from '../base/errors.ts';
 import type { PostgresSource } from '../plan/model.ts';
-import { readJson, writeJson } from '../run/state-files.ts';
+import { forget, readJson, writeJson } from '../run/state-files.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
 import type { LogEnd, RememberedWal, Remembering } from '../store/wal/remembered.ts';
 
@@ -24,6 +24,8 @@ export interface ReceiverState {
   /** bytes that the server keeps for the slot, and, if the server limits them, bytes until the slot is lost */
   kept?: number;
   safe?: number;
+  /** the timeline on which it wrote at that time */
+  timeline?: number;
   /** the last time at which everything that the server had written was stored */
   confirmed?: Confirmed;
   /** the newest page of the log */
@@ -33,14 +35,44 @@ export interface ReceiverState {
 }
 
 /** Returns what the agent remembers of the WAL that it has stored. */
-export function rememberedOf({ systemId, logged, confirmed }: Partial<ReceiverState> = {}): RememberedWal | undefined {
-  return systemId === undefined ? undefined : { systemId, logged, confirmed };
+export function rememberedOf(state: Partial<ReceiverState> = {}): RememberedWal | undefined {
+  const { systemId, logged, confirmed, timeline } = state;
+  return systemId === undefined ? undefined : { systemId, logged, confirmed, timeline };
 }
 
 /** Returns what the agent remembers of the stored WAL of each source, from the memory below its state directory. */
 export function rememberedIn(directory: string): Remembering {
   const memory = openReceiverMemory(directory);
-  return async (source) => rememberedOf(await memory.state(source));
+  return async (source) => {
+    const known = rememberedOf(await memory.state(source));
+    const { systemId, timeline } = (await memory.replacement(source)) ?? {};
+    return known && systemId === known.systemId ? { ...known, timeline } : known;
+  };
+}
+
+/**
+ * Recovered data that replaces that of a server. It is recorded before that, and until the receiver has reached the
+ * server.
+ */
+export interface Replacement {
+  systemId: string;
+  /** the timeline that the recovered server writes on */
+  timeline: number;
+  /**
+   * number of the first page of the history of the WAL that it was recovered from; absent: the WAL is that of another
+   * repository
+   */
+  era?: number;
+}
+
+/** Returns the recorded replacement if a server runs on its data. One that did not take place says nothing. */
+export async function replacementOf(
+  memory: Pick<ReceiverMemory, 'replacement'>,
+  source: string,
+  { systemId, timeline }: Pick<Replacement, 'systemId' | 'timeline'>,
+): Promise<Replacement | undefined> {
+  const found = await memory.replacement(source);
+  return found?.systemId === systemId && found.timeline === timeline ? found : undefined;
 }
 
 /** The end of the WAL of a source that a copy has. */
@@ -70,6 +102,10 @@ export interface SlotRecord {
 export interface ReceiverMemory {
   state(source: string): Promise<ReceiverState | undefined>;
   saveState(source: string, state: ReceiverState): Promise<void>;
+  /** the data that a recovery puts in place, see {@link Replacement} */
+  replacement(source: string): Promise<Replacement | undefined>;
+  /** @param replacement undefined: the receiver has reached the server since then */
+  saveReplacement(source: string, replacement: Replacement | undefined): Promise<void>;
   /** returns how far each copy has the WAL of a source, by the name of the copy */
   copied(source: string): Promise<Record<string, CopiedWal>>;
   saveCopied(source: string, copied: Readonly<Record<string, CopiedWal>>): Promise<void>;
@@ -86,6 +122,11 @@ export function openReceiverMemory(directory: string): ReceiverMemory {
   return {
     state: (source) => readJson<ReceiverState>(file(`${source}.json`)),
     saveState: (source, state) => writeJson(file(`${source}.json`), state),
+    replacement: (source) => readJson<Replacement>(file(`${source}.replacement.json`)),
+    saveReplacement(source, replacement) {
+      const name = file(`${source}.replacement.json`);
+      return replacement ? writeJson(name, replacement) : forget([name]);
+    },
     copied: async (source) => (await readJson<Record<string, CopiedWal>>(file(`${source}.copies.json`))) ?? {},
     saveCopied: (source, copied) => writeJson(file(`${source}.copies.json`), copied),
     slots,

@@ -48,8 +48,8 @@ export class ReceiverStatus {
   async remember(): Promise<void> {
     const former = await this.deps.memory.state(this.source).catch(() => undefined);
     if (!former) return;
-    const { slot, systemId, confirmed, stored, logged, diverged } = former;
-    this.state = { ...this.state, slot, ...given({ systemId, confirmed, stored, logged, diverged }) };
+    const { slot, systemId, timeline, confirmed, stored, logged, diverged } = former;
+    this.state = { ...this.state, slot, ...given({ systemId, timeline, confirmed, stored, logged, diverged }) };
   }
 
   /** Returns whether the last receiver received the WAL of the server with this id. */
@@ -63,10 +63,10 @@ export class ReceiverStatus {
   }
 
   /** Notes the server that was reached. */
-  async connected(systemId: string, slot: string): Promise<void> {
+  async connected(systemId: string, slot: string, timeline: number): Promise<void> {
     const { confirmed, stored, logged, ...rest } = this.state;
     const known = this.isOf(systemId) ? given({ confirmed, stored, logged }) : {};
-    await this.save({ ...rest, ...known, systemId, slot });
+    await this.save({ ...rest, ...known, systemId, slot, timeline });
   }
 
   /** Why the WAL that follows begins another history; undefined: it goes on. */

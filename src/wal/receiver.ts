@@ -14,10 +14,11 @@ import { BaseMaker } from './base-maker.ts';
 import { Fork } from './fork.ts';
 import { leaveAll, leaveTimeline } from './leave-received.ts';
 import { Lookout, nextTo } from './lookout.ts';
-import { openLog } from './open-log.ts';
+import { leaveHistory, openLog } from './open-log.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { type Reached, reach } from './reach.ts';
 import { type ReceiverDeps, tell } from './receiver-deps.ts';
+import { replacementOf } from './receiver-state.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
 import { Progress } from './slot-watch.ts';
@@ -214,7 +215,9 @@ export class Receiver {
     this.renew = false;
     if (replaced !== undefined && !writer.inventory.isEmpty) this.reason ??= replaced;
     if (this.reason !== undefined) shipping.expectGap(this.reason);
-    await this.status.connected(systemId, slot);
+    await this.status.connected(systemId, slot, before.timeline);
+    // A replacement is recorded while the server does not run. One that is left did not take place.
+    await deps.memory.saveReplacement(source.server, undefined);
     this.bases.want();
     return Object.assign(reached, { writer, shipping, systemId, segmentSize, begun: before.flushed });
   }
@@ -222,18 +225,15 @@ export class Receiver {
   private async openLog({ facts, home, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
     const raise = (error: LifeboatError) => this.raise(error);
     const options = { ...{ deps: this.deps, source: this.source, raise }, remembered: this.status.remembered };
-    // The clock says nothing about the bytes: what was received before it went back belongs to the former history.
-    // What was received before a tablespace belongs to it too.
-    if (hasCode(this.diverged, 'CLOCK_JUMPED', 'PG_REPLICATION')) await this.waiting.storeRest(signal);
-    // Only then, what was received may be of both histories.
-    if (hasCode(this.diverged, 'WAL_DIVERGED')) {
-      await this.waiting.leaveDiverged(before, signal);
-      this.renew = true;
-    }
-    const more = { home, before, diverged: this.diverged };
-    const writer = await this.storing.watched(() => openLog(options, facts, more), signal);
-    if (!this.diverged) return writer;
-    await this.status.begunAnew();
+    const { memory } = this.deps;
+    const { server } = this.source;
+    const replacement = await replacementOf(memory, server, { ...facts, timeline: before.timeline });
+    const more = { home, before, diverged: this.diverged, replacement };
+    await leaveHistory(this.waiting, more, signal);
+    this.renew ||= hasCode(this.diverged, 'WAL_DIVERGED');
+    const { writer, isAnew } = await this.storing.watched(() => openLog(options, facts, more), signal);
+    if (isAnew) await this.status.begunAnew();
+    if (replacement) await memory.saveReplacement(server, undefined);
     this.diverged = undefined;
     return writer;
   }

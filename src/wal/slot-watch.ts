@@ -97,10 +97,10 @@ export function keptBytes({ slot, flushed }: SlotState): number {
   return slot?.kept === undefined || slot.kept > flushed ? 0 : Number(flushed - slot.kept);
 }
 
-export function positions(state: SlotState): Pick<ReceiverState, 'at' | 'written' | 'kept' | 'safe'> {
-  const { slot, flushed, at } = state;
+export function positions(state: SlotState): Pick<ReceiverState, 'at' | 'timeline' | 'written' | 'kept' | 'safe'> {
+  const { slot, flushed, at, timeline } = state;
   return {
-    at,
+    ...{ at, timeline },
     written: formatLsn(flushed),
     kept: keptBytes(state),
     ...(slot?.safe === undefined ? {} : { safe: slot.safe }),

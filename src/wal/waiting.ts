@@ -93,7 +93,8 @@ export class Waiting {
   }
 
   /**
-   * Drops all received WAL, of a source that nobody receives any more. Like {@link leaveFormer}, also in its errors.
+   * Drops all received WAL, of a source that nobody receives any more, or of data that a recovery has replaced. Stores
+   * it first. Throws like {@link leaveFormer}.
    */
   async leaveAll(signal: AbortSignal): Promise<void> {
     const writers = await writersOf(this.options.directory);

@@ -25,7 +25,7 @@ function engineWith(
   const labelsOf = (project: string) => ({ 'com.docker.compose.project': project });
   return {
     listContainers: async () =>
-      containers.map(({ project }, i) => ({ id: String(i), labels: labelsOf(project), networkMode: '' })),
+      containers.map(({ project }, i) => ({ id: String(i), labels: labelsOf(project), networkMode: 'bridge' })),
     inspectContainer: async (id: string) => {
       const { project, running = true, imageId = `image-${id}`, state } = containers[Number(id)] ?? { project: '' };
       const rest = { running, labels: labelsOf(project), env: {}, mounts: [], ...(state ? { state } : {}) };

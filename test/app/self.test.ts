@@ -15,7 +15,7 @@ const labels = {
   'lifeboat.exec.pre': 'freeze',
 };
 const engine = {
-  listContainers: async () => [{ id: 'c1', labels, networkMode: '' }],
+  listContainers: async () => [{ id: 'c1', labels, networkMode: 'bridge' }],
   inspectContainer: async () => ({
     ...{ id: 'c1', name: 'shop-web-1', imageId: 'i1', running: false, state: 'exited', labels, env: {}, command: [] },
     ...{ restartPolicy: 'no', createdAt: '', startedAt: '', finishedAt: '' },
@@ -38,7 +38,7 @@ test('a shared volume keeps the name of its newest snapshot, even if the spool w
   });
   const running = { imageId: 'i1', running: true, env: {}, command: [], ...life };
   const shares = {
-    listContainers: async () => both.map(({ id, labels: own }) => ({ id, labels: own, networkMode: '' })),
+    listContainers: async () => both.map(({ id, labels: own }) => ({ id, labels: own, networkMode: 'bridge' })),
     inspectContainer: async (id: string) => ({ ...running, ...both.find((one) => one.id === id) }),
     inspectImage: async () => ({ labels: {} }),
   } as unknown as Engine;

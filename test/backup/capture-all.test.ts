@@ -1,5 +1,9 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
+import { createCapturer } from '../../src/backup/capture.ts';
 import { captureAll, failTooLarge } from '../../src/backup/capture-all.ts';
 import type { BackupDeps, RunContext } from '../../src/backup/context.ts';
 import type { Captured } from '../../src/backup/outcome.ts';
@@ -131,4 +135,47 @@ test('every failed command is a problem with its cause, also of a service withou
     expect.stringMatching(/^shop-web-1: lifeboat.exec.post in shop-web-1 failed: .* ended with status 3/),
     expect.stringMatching(/^shop-web-1: lifeboat.exec.pre in shop-web-1 failed: .* ended with status 1/),
   ]);
+});
+
+test('later sources learn what earlier ones have stored, but never while a service waits', async () => {
+  const done: string[] = [];
+  const deps = {
+    dispatcher: { emit: () => undefined },
+    capturer: () => ({
+      capture: async ({ name }: PlannedSource) => {
+        done.push(name);
+        return { report: { name } } as Captured;
+      },
+      share: async () => void done.push('share'),
+    }),
+  } as unknown as BackupDeps;
+  const context = { signal: new AbortController().signal } as unknown as RunContext;
+  const plain = (name: string) => ({ name, kind: 'files' }) as unknown as PlannedSource;
+  await captureAll({ deps, context, sources: [plain('a'), plain('b'), plain('c')], captured: [], problems: [] });
+  expect(done.join(' ')).toMatch(/a share( share)* b share( share)* c$/);
+});
+
+test('packs of a source that fails after others may have used them stay', async () => {
+  const removed: string[] = [];
+  const file = path.join(mkdtempSync(path.join(tmpdir(), 'lifeboat-capture-')), 'journal');
+  const pack = `shop/packs/web.media/aa/${'a'.repeat(32)}.zip`;
+  const index = 'shop/snapshots/20261120T030000Z-4f1c9a/web.media.index.ndjson.zst';
+  writeFileSync(file, [pack, index].map((key) => `${JSON.stringify({ type: 'object', key })}\n`).join(''));
+  const fail = async (shared: string[]) => {
+    removed.length = 0;
+    const context = {
+      ...{ snapshots: [], log: silentLog, signal: new AbortController().signal, journal: { file } },
+      run: { id: '20261120T030000Z-4f1c9a', project: 'shop' },
+      repository: { removeObjects: async (keys: string[]) => removed.push(...keys) },
+      known: { shared: new Set(shared) },
+    } as unknown as RunContext;
+    await createCapturer({} as Parameters<typeof createCapturer>[0], context).failed(
+      { name: 'web.media', kind: 'volume' },
+      new Error('lost'),
+    );
+    return removed;
+  };
+  expect(await fail([])).toEqual([pack, index]);
+  expect(await fail(['web.media'])).toEqual([index]);
+  rmSync(path.dirname(file), { recursive: true });
 });

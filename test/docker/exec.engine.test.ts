@@ -40,6 +40,14 @@ test('returns status and outputs, and sets environment, user and directory', asy
   });
 });
 
+test('removes variables that the container has', async () => {
+  const argv = ['printenv', 'HOSTNAME'];
+  expect(await execText(engine, box, { argv })).toMatchObject({ exitCode: 0 });
+  expect(await execText(engine, box, { argv, unset: ['HOSTNAME', 'NO_SUCH'], check: false })).toMatchObject({
+    exitCode: 1,
+  });
+});
+
 test('a missing binary is named in the error', async () => {
   await expect(execText(engine, box, { argv: ['no-such-tool'] })).rejects.toMatchObject({
     code: 'EXEC_FAILED',

@@ -11,7 +11,8 @@ const shares = (own: string, ...others: [mode: string, labels?: Record<string, s
     ...(own === 'gone' ? [] : [container(ID, 'shop-db-1', own)]),
     ...others.map(([mode, labels, state], i) => container(`other-${i}`, `shop-other-${i}`, mode, labels, state)),
   ];
-  return sharesNetwork({ listContainers: async () => all } as never, ID);
+  const engine = { listContainers: async () => all, inspectContainer: async () => ({ networkMode: '' }) };
+  return sharesNetwork(engine as never, ID);
 };
 
 test.each([

@@ -121,7 +121,7 @@ export function stubExec(stub: StubEngine, stream: (socket: Socket) => void, ...
 /** An engine's description of a running container, with the changes that a test needs. */
 export function stubContainer(
   id: string,
-  changes: { name?: string; labels?: object; state?: object; mounts?: object[] } = {},
+  changes: { name?: string; labels?: object; state?: object; mounts?: object[]; networkMode?: string } = {},
 ): object {
   return {
     Id: id,
@@ -129,7 +129,7 @@ export function stubContainer(
     Image: 'sha256:image',
     State: { Status: 'running', Running: true, Paused: false, ExitCode: 0, OOMKilled: false, ...changes.state },
     Config: { Hostname: id.slice(0, 12), User: '', Labels: changes.labels ?? null, Env: ['A=1=2', 'B'] },
-    HostConfig: { NetworkMode: 'default', AutoRemove: false },
+    HostConfig: { NetworkMode: changes.networkMode ?? 'default', AutoRemove: false },
     Mounts: changes.mounts ?? null,
     NetworkSettings: { Networks: { net: { IPAddress: '10.0.0.2', Aliases: null } } },
   };

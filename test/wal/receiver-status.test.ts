@@ -74,12 +74,12 @@ test('a new daemon continues with the position that was confirmed, for the same 
   const same = open();
   await same.remember();
   expect(same.isOf('1')).toBe(true);
-  await same.connected('1', 'slot');
+  await same.connected('1', 'slot', 1);
   expect(saved).toMatchObject({ confirmed, stored: '0/64' });
   const other = open();
   await other.remember();
   expect(other.isOf('2')).toBe(false);
-  await other.connected('2', 'slot');
+  await other.connected('2', 'slot', 1);
   expect(saved?.confirmed).toBeUndefined();
 });
 

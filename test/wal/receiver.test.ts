@@ -15,7 +15,7 @@ import { readWalLogs } from '../../src/store/wal/read-log.ts';
 import { WalWriter } from '../../src/store/wal/write-log.ts';
 import { Receiver } from '../../src/wal/receiver.ts';
 import type { ReceiverDeps } from '../../src/wal/receiver-deps.ts';
-import { openReceiverMemory } from '../../src/wal/receiver-state.ts';
+import { openReceiverMemory, rememberedIn } from '../../src/wal/receiver-state.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { WalBench } from '../store/wal/bench.ts';
 import { WalBytes } from '../store/wal/wal-bytes.ts';
@@ -541,6 +541,73 @@ test('why another history begins is remembered, also after another start of Life
   [tablespaces, stop] = [[], new AbortController()];
   await runUntil(async () => (await readWalLogs(bench.repository, SOURCE)).length > 1);
   expect((await state())?.diverged).toBeUndefined();
+});
+
+describe('a recovery in place of a server with two histories', () => {
+  const system = '7713464397883531290';
+  const memory = () => openReceiverMemory(root);
+  const logs = () => readWalLogs(bench.repository, SOURCE);
+  beforeEach(async () => {
+    await storeSome();
+    bench.at = new Date().toISOString();
+    await (await bench.open()).beginAnew({
+      at: bench.at,
+      timeline: 1,
+      to: formatLsn(startOf(2, SIZE)),
+      why: 'older data',
+    });
+    await bench.storeAs('other', 2, 3);
+    rmSync(join(spool, `${name(2)}.partial`));
+    // Received from the data that was in use until then.
+    putOf(system, name(4));
+    [timeline, history] = [2, `1\t${formatLsn(startOf(2, SIZE) + 4000n)}\tno recovery target specified\n\n`];
+    flushed = startOf(2, SIZE) + 8000n;
+    received = undefined;
+    receive = undefined;
+  });
+  const second = [2, 3, 4].map(name);
+  const namesIn = (log: Awaited<ReturnType<typeof logs>>[number] | undefined) =>
+    log?.wal.segments.map((one) => one.name);
+
+  test('to the first one begins another history, and what was received before is stored in the second one', async () => {
+    await memory().saveReplacement(SOURCE, { systemId: system, timeline: 2, era: 1 });
+    await runUntil(async () => starts.length > 0);
+    const [, before, after] = await logs();
+    expect([namesIn(before), namesIn(after)]).toEqual([second, []]);
+    expect(after?.wal.gaps).toMatchObject([
+      { why: expect.stringContaining('data of an earlier history'), timeline: 2 },
+    ]);
+    expect([starts, alarms]).toEqual([[[]], []]);
+    expect(await memory().replacement(SOURCE)).toBeUndefined();
+    expect((await memory().state(SOURCE))?.timeline).toBe(2);
+  });
+
+  test('from WAL of another repository begins another history', async () => {
+    await memory().saveReplacement(SOURCE, { systemId: system, timeline: 2 });
+    await runUntil(async () => starts.length > 0);
+    expect(await logs()).toHaveLength(3);
+  });
+
+  test.each([
+    ['to the second one', { systemId: system, timeline: 2, era: 2 }],
+    ['that did not take place', { systemId: system, timeline: 3, era: 1 }],
+    ['of another server', { systemId: '42', timeline: 2, era: 1 }],
+  ])('%s begins none', async (_, replacement) => {
+    await memory().saveReplacement(SOURCE, replacement);
+    await runUntil(async () => starts.length > 0);
+    const all = await logs();
+    expect([all.length, namesIn(all[1])]).toEqual([2, second]);
+    expect(await memory().replacement(SOURCE)).toBeUndefined();
+  });
+});
+
+test('until the receiver has reached the recovered server, the agent remembers its timeline', async () => {
+  await storeSome();
+  const remembered = rememberedIn(root);
+  expect((await remembered(SOURCE))?.timeline).toBe(1);
+  await openReceiverMemory(root).saveReplacement(SOURCE, { systemId: '7713464397883531290', timeline: 2, era: 1 });
+  expect(await remembered(SOURCE)).toMatchObject({ timeline: 2, logged: { page: 1 } });
+  expect(await remembered('other.postgres')).toBeUndefined();
 });
 
 test('what waits in the spool is stored while the server does not answer', async () => {

@@ -12,6 +12,7 @@ import { HELPER_ROOT } from '../../sources/volume.ts';
 import type { TreeDifference } from '../../store/content/compare-tree.ts';
 import type { CopiedTree } from '../../store/exchange/copy-tree.ts';
 import { areaName } from '../../store/filesystem/area.ts';
+import type { Replacement } from '../../wal/receiver-state.ts';
 import { storeIntervalMs } from '../../wal/store-interval.ts';
 import type {
   Consent,
@@ -47,6 +48,8 @@ import {
 export interface InPlaceDeps extends RestoreDeps, PointDeps, Pick<RecoverDeps, 'agent'> {
   /** the last report of the receiver of a source */
   stored(source: string): ReturnType<StoredEnd>;
+  /** records the data that is about to be put in place, for the receiver of a source */
+  replacing(source: string, replacement: Replacement): Promise<void>;
 }
 
 export interface InPlaceRequest extends Aim, Consent {
@@ -101,7 +104,7 @@ export async function prepareInPlace(
       begun = true;
       done = await recoverBeside(work, difference.needed);
     },
-    swap: (keep) => swap(work, (done as NonNullable<typeof done>).copied, keep),
+    swap: (keep) => swap(work, done as NonNullable<typeof done>, keep),
     look: () => lookAtStarted(reaching, (done as NonNullable<typeof done>).recovered),
     async close() {
       if (!begun) return;
@@ -206,12 +209,15 @@ async function copy(work: Work, volume: string, needed: number): Promise<CopiedT
 }
 
 async function swap(
-  { deps, request, context, volume, place }: Work,
-  { areas, files, bytes }: CopiedTree,
+  { deps, request, context, start, volume, place }: Work,
+  { copied: { areas, files, bytes }, recovered }: { copied: CopiedTree; recovered: RecoveredServer },
   keep: (record: KeptRecord) => Promise<void>,
 ): Promise<Restored> {
   const { id, journal, snapshot, progress } = context;
   await refuseWriters(deps.engine, volume, deps.agentId);
+  // WAL of another repository may contradict what is stored here.
+  const era = deps.otherRepository ? {} : { era: start.log.wal.era ?? 1 };
+  await deps.replacing(request.source, { ...recovered, ...era });
   const done = await swapVolume({
     ...{ deps, place, now: deps.now(), progress },
     run: { id, journal: journal.file, signal: request.signal },

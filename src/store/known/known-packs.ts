@@ -24,10 +24,15 @@ export class KnownPacks {
   static async open(file: string): Promise<KnownPacks> {
     const packs = new KnownPacks(file);
     for await (const line of readLines(createReadStream(file, { highWaterMark: 256 * 1024 }))) {
-      packs.take(idOf(line));
-      packs.ids.add(packs.words);
+      packs.add(idOf(line));
     }
     return packs;
+  }
+
+  /** Adds a pack that was added to the file. */
+  add(pack: string): void {
+    this.take(pack);
+    this.ids.add(this.words);
   }
 
   has(pack: string): boolean {

@@ -25,7 +25,12 @@ export function basesOf(manifests: readonly Manifest[], baseSource: string): Bas
     .flatMap(({ id, sources }) => {
       const entry = sources[baseSource];
       if (!entry?.base || entry.status !== 'ok') return [];
-      return [{ snapshot: id, ...entry.base }];
+      const { image, imageDigest } = entry;
+      const names = {
+        ...(image === undefined ? {} : { image }),
+        ...(imageDigest === undefined ? {} : { imageDigest }),
+      };
+      return [{ snapshot: id, ...entry.base, ...names }];
     })
     .sort((a, b) => Date.parse(a.stopTime) - Date.parse(b.stopTime));
 }

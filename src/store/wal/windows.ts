@@ -20,6 +20,9 @@ export interface Base {
   stopTime: string;
   /** number of the first page of the history that the server wrote meanwhile; absent in older records */
   era?: number | undefined;
+  /** id of the image of the server, and its name in a registry, if they are known */
+  image?: string;
+  imageDigest?: string;
 }
 
 /** A span of time to any second of which the server can be recovered. */

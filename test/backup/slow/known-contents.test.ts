@@ -322,3 +322,66 @@ test('a pack that is deleted while a run uses it keeps that run from being commi
   const { snapshots } = await (await open()).snapshots();
   expect(snapshots.map(({ manifest }) => manifest.id)).toEqual([first.id]);
 });
+
+/** Stores two sources with equal trees in one run, and commits the second one. `renew`: packs that both renew. */
+async function runBoth(renewed: readonly string[] = []) {
+  const repository = await open();
+  const { snapshots } = await repository.snapshots();
+  const stored = new StoredSizes();
+  for await (const object of bench.destination.list('shop/')) stored.add(object);
+  const sources = [MEDIA, 'site.media'] as const;
+  const of = { repository, snapshots, stored, signal: AbortSignal.timeout(100_000), log: silentLog };
+  const context = { ...of, run: { trigger: 'manual', sources } } as unknown as RunContext;
+  const id = `20261120T0300${String(++number).padStart(2, '0')}Z-4f1c9a`;
+  const directory = path.join(bench.spool, id);
+  const known = (await prepareKnown({ state: state(), context, renewal: renewalRule(0.05), directory }))!;
+  const { table, of: about, packs } = known;
+  const ref = { table, of: about, packs, without: renewed, coversPrevious: false };
+  const first = await bench.store({ source: sources[0], known: ref });
+  await known.share(sources[0], bench.index, { packs: first.packs, renewed: new Set(renewed) });
+  expect([...known.shared]).toEqual([sources[0]]);
+  const second = await bench.store({ source: sources[1], known: ref });
+  const index = await repository.putIndex(id, sources[1], bench.index);
+  const list = await repository.putPacks({ id, source: sources[1], packs: second.packs });
+  const { files, bytes, newBytes, newFiles } = second;
+  const time = '2026-11-20T03:00:00.000Z';
+  const entry = { kind: 'volume', status: 'ok', index, files, bytes, newBytes, newFiles, packs: list } as const;
+  const { manifest } = await repository.commit({
+    ...{ format: 1, id, project: 'shop', start: time, end: time, trigger: 'manual', agentVersion: '0', status: 'ok' },
+    ...{ sequence: number, previous: snapshots[0]?.hash ?? null },
+    sources: { [sources[1]]: { ...entry, summary: '', warnings: [], skipped: {} } },
+  });
+  await repository.checkObjects(await objectsOf(repository, manifest));
+  await state().cacheIndex(sources[1], index.sha256, bench.index);
+  const cached = (await state().cachedIndex(sources[1], index.sha256)) as string;
+  await known.add(cached, { sha256: index.sha256, packs: second.packs, isBasedOnTable: false });
+  return { first, second: { ...second, id, manifest, cached } };
+}
+
+test('a source stores nothing that an earlier one of the same run has stored', async () => {
+  const { first, second } = await runBoth();
+  expect(first.newBytes).toBeGreaterThan(3_000_000);
+  expect(second).toMatchObject({ newBytes: 0, newFiles: 0, files: 22 });
+  await expectRestorable(second);
+  // The first source failed after all, and no snapshot has it. The next run finds everything.
+  expect(await run()).toMatchObject({ newBytes: 0, newFiles: 0 });
+});
+
+test('content that two sources share is stored once when both renew its packs', async () => {
+  const before = await run('former.media');
+  const { first, second } = await runBoth(before.packs.map(({ id }) => id));
+  expect(first.newBytes).toBeGreaterThan(3_000_000);
+  expect(second).toMatchObject({ newBytes: 0, newFiles: 0, files: 22 });
+  expect(second.packs.map(({ id }) => id).sort()).toEqual(first.packs.map(({ id }) => id).sort());
+  await expectRestorable(second);
+});
+
+test('a run that failed after its sources knew of each other leaves nothing that the next one could miss', async () => {
+  const { first, second } = await runBoth();
+  await bench.destination.delete(manifestKey('shop', second.id));
+  for (const { key } of first.packs) await bench.destination.delete(key);
+  number = 0;
+  const next = await run('other.media');
+  expect(next.newBytes).toBeGreaterThan(3_000_000);
+  await expectRestorable(next);
+});

@@ -21,7 +21,8 @@ afterEach(() => stub.close());
 function have(containers: Record<string, Record<string, string> | 'vanished'>): void {
   stub.routes.set('GET /containers/json', (c) => {
     const rows = Object.entries(containers).map(([name, labels]) => {
-      return { Id: name, Names: [`/${name}`], Created: 1, Labels: labels === 'vanished' ? { lifeboat: '1' } : labels };
+      const Labels = labels === 'vanished' ? { lifeboat: '1' } : labels;
+      return { Id: name, Names: [`/${name}`], Created: 1, Labels, HostConfig: { NetworkMode: 'bridge' } };
     });
     c.json(rows);
   });
@@ -34,7 +35,8 @@ function have(containers: Record<string, Record<string, string> | 'vanished'>): 
 const mount = { Type: 'bind', Source: '/srv/app.db', Destination: '/app.db', RW: true };
 
 const row = (id: string, State: string, Labels = {}) => {
-  return { Id: id, Names: [`/${id}`], Created: 1, State, Labels, Mounts: [mount] };
+  const HostConfig = { NetworkMode: 'bridge' };
+  return { Id: id, Names: [`/${id}`], Created: 1, State, Labels, HostConfig, Mounts: [mount] };
 };
 
 const compose = { 'com.docker.compose.project': 'shop', 'com.docker.compose.service': 'db' };

@@ -102,7 +102,7 @@ describe('services that were stopped for a restore', () => {
         });
       },
       events: async () => [],
-      listContainers: async () => [{ id: 'c1', name: 'shop-web-1', networkMode: '', labels: {} }],
+      listContainers: async () => [{ id: 'c1', name: 'shop-web-1', networkMode: 'bridge', labels: {} }],
       inspectImage: async () => ({ labels: {} }),
       stopContainer: async () => {
         running = false;

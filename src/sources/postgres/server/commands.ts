@@ -24,18 +24,17 @@ const OVERRIDDEN = [
   ...['PGSSLSNI', 'PGREQUIREPEER', 'PGSSLMINPROTOCOLVERSION', 'PGSSLMAXPROTOCOLVERSION', 'PGGSSENCMODE'],
   ...['PGKRBSRVNAME', 'PGGSSLIB', 'PGGSSDELEGATION', 'PGCLIENTENCODING', 'PGTARGETSESSIONATTRS'],
   ...['PGLOADBALANCEHOSTS', 'PGMINPROTOCOLVERSION', 'PGMAXPROTOCOLVERSION', 'PGDATESTYLE', 'PGTZ', 'PGGEQO'],
-  ...['PGLOCALEDIR', 'PGOPTIONS', 'LC_ALL', 'LANGUAGE'],
+  ...['PGLOCALEDIR', 'LC_ALL', 'LANGUAGE'],
 ];
 
 /**
- * Returns the environment of every tool. It holds no secrets, and removes the variables of the image that libpq reads.
- * Messages are in English, so that Lifeboat can recognise them. Undefined removes a variable.
+ * Returns the environment of every tool: the variables to set, which hold no secrets, and those of the image to remove,
+ * which libpq reads. Messages are in English, so that Lifeboat can recognise them.
  *
  * @param options settings of its sessions, as in PGOPTIONS; see {@link SessionStart}
  */
-export function toolEnvironment(options: string): Record<string, string | undefined> {
-  return {
-    ...Object.fromEntries(OVERRIDDEN.map((name) => [name, undefined])),
+export function toolEnvironment(options: string): { env: Record<string, string>; unset: readonly string[] } {
+  const env = {
     PGPASSFILE: PASSFILE,
     LC_MESSAGES: 'C',
     PGCONNECT_TIMEOUT: '30',
@@ -43,6 +42,7 @@ export function toolEnvironment(options: string): Record<string, string | undefi
     PGSSLMODE: 'prefer',
     PGOPTIONS: options,
   };
+  return { env, unset: OVERRIDDEN };
 }
 
 /** Returns the `--dbname=` argument for a database. */

@@ -162,7 +162,7 @@ class HelperTools implements Tools {
     const { stdout } = await whileAnswering(this.server, signal, (watched) =>
       execText(options.agent.engine, helper.id, {
         argv,
-        env: toolEnvironment(connector.start.options),
+        ...toolEnvironment(connector.start.options),
         limit: OUTPUT_LIMIT,
         heartbeat: HEARTBEAT_S,
         redact: withoutContent,
@@ -185,7 +185,7 @@ class HelperTools implements Tools {
     return whileAnswering(this.server, signal, async (watched) => {
       const command = await execStream(options.agent.engine, helper.id, {
         argv: ['sh', '-c', FIFO_SCRIPT, fifo, ...argv],
-        env: toolEnvironment(connector.start.options),
+        ...toolEnvironment(connector.start.options),
         heartbeat: HEARTBEAT_S,
         redact: withoutContent,
         signal: watched,
