@@ -99,6 +99,22 @@ test('people hear once that WAL waits whose log cannot be used, and it is stored
   expect(warnings).toHaveLength(1);
 });
 
+test('a destination that hangs keeps neither a receiver nor the end waiting', async () => {
+  const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
+  left = open({
+    repository() {
+      ask();
+      return new Promise(() => undefined);
+    },
+  });
+  left.look({ plan: planOf({ unreadLabels: true }), received: new Set() });
+  await asked;
+  const begun = performance.now();
+  await left.release(SOURCE);
+  await left.stop();
+  expect(performance.now() - begun).toBeLessThan(10_000);
+}, 20_000);
+
 test('as long as its slot is there, the directory stays', async () => {
   const record = { slot: 'lifeboat_0', source: SOURCE, server: {} as never, at: bench.at };
   await openReceiverMemory(root).updateSlots(() => [record]);

@@ -32,12 +32,12 @@ function put(number: number, system = SYSTEM): void {
   writeFileSync(join(directory, nameOf(number)), content);
 }
 
-const waiting = () =>
+const waiting = (open = async () => repository) =>
   new Waiting({
     deps: {
       ...{ project: 'shop', home: async () => 'here', log: silentLog, now: () => new Date(bench.at) },
       ...{
-        repository: async () => repository,
+        repository: open,
         feed: () => undefined,
         alarm: (_, __, { message }) => void alarms.push(message),
       },
@@ -93,6 +93,13 @@ test('after each page, only later pages and revisions are listed', async () => {
   const pages = [...bench.objects.keys()].filter((key) => key.includes('/log/'));
   expect([pages.length, seen]).toEqual([2, []]);
 });
+
+test('a destination that hangs does not keep the end of a receiver waiting', async () => {
+  const hung = waiting(() => new Promise(() => undefined));
+  const begun = performance.now();
+  await hung.storeOnce(AbortSignal.timeout(200));
+  expect(performance.now() - begun).toBeLessThan(5000);
+}, 10_000);
 
 test('what waits is not stored if it is of several servers, or of nobody', async () => {
   put(3, '42');
