@@ -194,7 +194,7 @@ export const SETTINGS = {
   LIFEBOAT_BASE_SCHEDULE: {
     parse: parseSchedule,
     form: 'schedule',
-    doc: 'when to make base backups of databases with `lifeboat.postgres.pitr`. Lifeboat also makes one at the beginning, after each gap in the write-ahead log, and after a recovery in place',
+    doc: 'when to make base backups of databases with `lifeboat.postgres.pitr`. Lifeboat also makes one at the beginning, after each gap in the write-ahead log, and after a recovery in place to before the newest one',
     default: '30 4 * * 0',
   },
   ...DRILL_SETTINGS,

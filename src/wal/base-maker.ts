@@ -46,7 +46,7 @@ export function needsBase(windows: readonly Window[], bases: readonly Base[], en
 
 /**
  * Makes a base backup when the newest one does not lead to the WAL that is stored now: at the beginning, after a gap,
- * and after a recovery in place.
+ * and after a recovery to before it.
  */
 export class BaseMaker {
   private readonly deps: Pick<ReceiverDeps, 'repository' | 'makeBase' | 'log'>;

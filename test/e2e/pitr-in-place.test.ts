@@ -157,7 +157,10 @@ describe('point-in-time recovery in place', () => {
     await stored();
     // The window goes on from the fork, without a new base backup.
     expect(await basesOf(2)).toEqual(bases);
-    expect(await rowsAt('--xid', xid)).toBe('1 2 5');
+    expect(await rowsAt('--xid', xid, '--timeline', '2')).toBe('1 2 5');
+    // The former timeline gave the number to another transaction.
+    const both = await stack.lifeboatInTurn('restore', 'db.postgres', '--xid', xid, '--to-volume', 'none');
+    expect([both.code, both.stderr]).toEqual([1, expect.stringContaining('is a point on each of them: 1, 2')]);
     expect((await windows()).holes).toEqual([]);
     expect([...new Set((await windows()).windows.map((one) => one.timeline))].sort()).toEqual([1, 2]);
     expect(await rowsAt('--at', 'latest', '--timeline', '2')).toBe('1 2 5');

@@ -210,8 +210,8 @@ function beforeClock(request: Request, until: string): LifeboatError {
 }
 
 /**
- * Refuses the latest point while the server writes on a timeline that no window shows yet: the last window then ends
- * with what a recovery has replaced. @throws PITR_TIME
+ * Refuses the latest point while no window shows the timeline or the history that the server writes: the last window
+ * then ends with what other data has replaced. @throws PITR_TIME
  */
 function refuseUnseen(
   { log, window }: Pick<Start, 'log' | 'window'>,
@@ -219,16 +219,14 @@ function refuseUnseen(
   remembered: RememberedWal | undefined,
 ): void {
   if (target !== 'latest' || timeline !== undefined) return;
+  const { until } = log.wal;
   const unseen = unseenTimeline(log, window, remembered);
-  if (unseen === undefined) return;
-  const what = `${source} is on timeline ${unseen}, of which no window is known yet`;
-  throw new LifeboatError(
-    'PITR_TIME',
-    `${what}: the latest stored time, ${window.to}, is on timeline ${window.timeline}`,
-    {
-      hint: `Nothing was changed. Try again in a minute, or add --timeline ${window.timeline} for the end of that timeline.`,
-    },
-  );
+  if (until === undefined && unseen === undefined) return;
+  const now = until === undefined ? `is on timeline ${unseen}` : `has begun another history at ${until}`;
+  const what = `${source} ${now}, of which no window is known yet`;
+  throw new LifeboatError('PITR_TIME', `${what}: the latest stored time, ${window.to}, is from before that`, {
+    hint: `Nothing was changed. Try again in a minute, or add --timeline ${window.timeline} for the end of that window.`,
+  });
 }
 
 /** Returns the time or the position that a target names; undefined for any other target. */

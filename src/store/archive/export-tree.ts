@@ -7,7 +7,7 @@ import type { FileType } from '../filesystem/file-stat.ts';
 import type { PathPredicate } from '../filesystem/glob.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import type { IndexPart } from '../filesystem/index-part.ts';
-import { isWithin, type TreePath } from '../filesystem/path.ts';
+import { isWithin } from '../filesystem/path.ts';
 import type { IndexLine } from '../filesystem/read-index.ts';
 import { PackCache } from '../packs/pack-cache.ts';
 import { PackReader } from '../packs/pack-reader.ts';
@@ -83,8 +83,6 @@ class TreeExport {
   private readonly options: ExportTreeOptions;
   private readonly lists: TaskLists;
   private readonly packs: ReadonlyMap<string, PackRef>;
-  /** with a selection: the first written name of a file whose first name was not selected */
-  private readonly firstNames = new Map<TreePath, TreePath>();
   /** whether the parts that follow in the index are those of a file to write */
   private isInParts = false;
   private readonly result: ExportedTree = { entries: 0, files: 0, bytes: 0, skipped: {} };
@@ -159,10 +157,10 @@ class TreeExport {
     const { select, writer } = this.options;
     if (writer.format === 'zip') return this.sortFile(entry);
     const target = entry.target ?? '';
-    const written = !select || select(target, false) ? target : this.firstNames.get(target);
+    const written = !select || select(target, false) ? target : await this.lists.firstNames.find(target);
     if (written !== undefined) return this.lists.add(HARDLINKS, { ...entry, target: written });
     // The first name of the file is not selected, so this name becomes the file.
-    this.firstNames.set(target, entry.path);
+    await this.lists.firstNames.add(target, entry.path);
     return this.sortFile(entry);
   }
 

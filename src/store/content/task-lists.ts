@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { decodeIndexEntry, encodeIndexEntry, type IndexEntry } from '../filesystem/index-file.ts';
 import type { IndexPart } from '../filesystem/index-part.ts';
 import { readLines } from '../filesystem/read-index.ts';
+import { FirstNames } from './first-names.ts';
 import { linesBackwards } from './line-log.ts';
 
 const MEMORY_LIMIT = 16 * 1024 * 1024;
@@ -14,6 +15,7 @@ const MEMORY_LIMIT = 16 * 1024 * 1024;
  * `Part`: what a list of parts holds.
  */
 export class TaskLists<Part extends IndexPart = IndexPart> {
+  readonly firstNames: FirstNames;
   private readonly spool: string;
   private directory: string | undefined;
   private readonly lists = new Map<string, { lines: string[]; file?: string }>();
@@ -22,6 +24,7 @@ export class TaskLists<Part extends IndexPart = IndexPart> {
   /** @param spool an existing directory */
   constructor(spool: string) {
     this.spool = spool;
+    this.firstNames = new FirstNames(spool);
   }
 
   /** Adds an entry to a list of entries. Lists keep the order in which things were added. */
@@ -57,6 +60,7 @@ export class TaskLists<Part extends IndexPart = IndexPart> {
   }
 
   async close(): Promise<void> {
+    await this.firstNames.close();
     if (this.directory) await rm(this.directory, { recursive: true, force: true });
   }
 

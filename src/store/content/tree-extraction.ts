@@ -5,7 +5,7 @@ import { plural } from '../../report/format.ts';
 import { storedSize } from '../filesystem/data-ranges.ts';
 import type { Directory } from '../filesystem/directory.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
-import { isWithin, type TreePath } from '../filesystem/path.ts';
+import { isWithin } from '../filesystem/path.ts';
 import type { TimeSetter } from '../filesystem/times.ts';
 import { restoredMode, writeSmallFile } from '../filesystem/write-file.ts';
 import type { PackReader } from '../packs/pack-reader.ts';
@@ -34,8 +34,6 @@ export class Extraction {
   private readonly made: NewTree;
   private readonly parts: PartRestoring;
   private readonly packs: ReadonlyMap<string, PackRef>;
-  /** with a selection: maps the first name of a file, if it was not selected, to its first restored name */
-  private readonly firstNames = new Map<TreePath, TreePath>();
   private readonly expected = { files: 0, bytes: 0 };
   private readonly result: ExtractedTree = { entries: 0, files: 0, bytes: 0, skipped: {} };
   private readonly progress: ExtractionProgress;
@@ -141,10 +139,11 @@ export class Extraction {
 
   private async sortHardlink(entry: IndexEntry): Promise<void> {
     const target = entry.target ?? '';
-    const restored = !this.options.select || this.options.select(target, false) ? target : this.firstNames.get(target);
+    const restored =
+      !this.options.select || this.options.select(target, false) ? target : await this.lists.firstNames.find(target);
     if (restored === undefined) {
       // The first name of the file is not selected, so this name becomes the file.
-      this.firstNames.set(target, entry.path);
+      await this.lists.firstNames.add(target, entry.path);
       return this.sortFile({ ...entry, type: 'file' });
     }
     this.made.expect(entry);

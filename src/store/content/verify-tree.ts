@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { hashHere } from '../../destinations/hash-here.ts';
 import { Directory } from '../filesystem/directory.ts';
 import type { FileStat } from '../filesystem/file-stat.ts';
@@ -6,6 +7,7 @@ import { OpenDirectories } from '../filesystem/open-directories.ts';
 import { comparePaths, shortPath, split, type TreePath } from '../filesystem/path.ts';
 import type { IndexLine } from '../filesystem/read-index.ts';
 import { type WalkItem, walk } from '../filesystem/walk.ts';
+import { HashTable } from '../known/hash-table.ts';
 
 interface VerifyOptions {
   /** absolute path of the tree; nothing else writes to it */
@@ -80,7 +82,7 @@ class Verification {
   private readonly options: VerifyOptions;
   private readonly open: OpenDirectories;
   /** inode of each file with several names, by its first name */
-  private readonly linked = new Map<TreePath, bigint>();
+  private readonly linked = new HashTable();
   private done = 0;
 
   constructor(options: VerifyOptions, open: OpenDirectories) {
@@ -117,8 +119,8 @@ class Verification {
     if (type === 'symlink') same('target', shortPath(target ?? ''), shortPath(entry.target ?? ''));
     else same('mode', stat.mode.toString(8), mode.toString(8));
     if (wanted === 'file') same('size', stat.size, entry.size);
-    if (type === 'file' && stat.nlink > 1) this.linked.set(entry.path, stat.ino);
-    if (type === 'hardlink' && this.linked.get(entry.target ?? '') !== stat.ino)
+    if (type === 'file' && stat.nlink > 1) this.linked.set(keyOf(entry.path), numberOf(stat.ino));
+    if (type === 'hardlink' && this.linked.get(keyOf(entry.target ?? '')) !== numberOf(stat.ino))
       differences.push(`not the same file as ${shortPath(entry.target ?? '')}`);
     return differences;
   }
@@ -134,6 +136,10 @@ class Verification {
     alive();
   }
 }
+
+const keyOf = (path: TreePath) => hash('sha256', path);
+/** The lowest 52 bits of an inode, which an exact number holds: two names of different files differ in them. */
+const numberOf = (inode: bigint) => Number(BigInt.asUintN(52, inode));
 
 function none(): Differences {
   return { count: 0, first: [] };

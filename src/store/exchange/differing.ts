@@ -2,8 +2,9 @@ import type { Directory } from '../filesystem/directory.ts';
 import type { PathPredicate } from '../filesystem/glob.ts';
 import type { IndexEntry } from '../filesystem/index-file.ts';
 import type { OpenDirectories } from '../filesystem/open-directories.ts';
-import { split, type TreePath } from '../filesystem/path.ts';
+import { split } from '../filesystem/path.ts';
 import type { IndexLine } from '../filesystem/read-index.ts';
+import { KeySet } from '../objects/key-set.ts';
 import { isInParts, lastWritten } from '../sqlite/sqlite-file.ts';
 import { isEqualFile } from './live-file.ts';
 
@@ -28,13 +29,15 @@ export async function differing({
   heard,
 }: DifferingOptions): Promise<{ index: AsyncGenerator<IndexLine>; select: PathPredicate }> {
   // All names of a file are restored together: none of them is skipped for being equal.
-  const linked = new Set<TreePath>();
+  const linked = new KeySet();
   for await (const line of options.index()) {
     if (line.type !== 'hardlink') continue;
     const { path: name, target } = line;
-    if (target !== undefined && select(name, false)) linked.add(target).add(name);
+    if (target === undefined || !select(name, false)) continue;
+    linked.add(target);
+    linked.add(name);
   }
-  const skipped = new Set<TreePath>();
+  const skipped = new KeySet();
   const isSkipped = async (entry: IndexEntry, directory: Directory, name: string) => {
     const found = directory.look(name);
     if (!found) return false;

@@ -130,6 +130,20 @@ describe('the latest point after a recovery in place', () => {
     expect(await latest(more, remembered, 1)).toBe(1);
   });
 
+  test('is refused while the history that the server has begun has no window', async () => {
+    const anew = async (bench: WalBench) => {
+      bench.at = '2026-11-20T12:00:00.000Z';
+      const why = 'a recovery in place brought back data of an earlier history of the server';
+      await (await bench.open()).beginAnew({ at: bench.at, timeline: 2, to: lsn(7), why });
+      bench.at = '2026-11-20T03:00:00.000Z';
+    };
+    await expect(latest(anew, on(2))).rejects.toMatchObject({
+      code: 'PITR_TIME',
+      message: expect.stringContaining('has begun another history at 2026-11-20T12:00:00.000Z'),
+    });
+    expect(await latest(anew, on(2), 1)).toBe(1);
+  });
+
   test.each<[string, (bench: WalBench) => Promise<unknown>, RememberedWal | undefined, number]>([
     ['WAL with a time', (bench) => bench.store(7, 7, { timeline: 2, reached: () => hour(10) }), undefined, 2],
     ['a window, and the agent knows it', undated, on(2), 2],
