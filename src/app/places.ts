@@ -97,7 +97,7 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
       sweep: (signal) => places.sweep(at, destination, signal),
     }),
     copy: ({ location, ...copy }) => ({
-      ...places.copyTo(location, named(openElsewhere(location, settings, { hurry }), copy.name)),
+      ...places.copyTo(location, openElsewhere(location, settings, { hurry })),
       ...copy,
     }),
   };
@@ -122,11 +122,6 @@ export async function forgetPlaces(
     if (kept.has(name)) continue;
     await rm(path.join(manifestsIn(directory), name), { recursive: true, force: true }).catch(() => undefined);
   }
-}
-
-/** Returns a destination under the name that the settings give it. */
-function named(destination: SweepingDestination, name: string): SweepingDestination {
-  return destination.name === name ? destination : Object.create(destination, { name: { value: name } });
 }
 
 /** Returns the agent's own destination and the copies, with what their storage costs. */
