@@ -53,5 +53,5 @@ function listNames(names: readonly string[]): string {
 
 /** The options that read the first of other projects. The name of a bucket lacks the options of its address. */
 function fromOther(destination: string, [first]: readonly string[]): string {
-  return `--from ${destination.startsWith('/') ? destination : 'ADDRESS'} --project ${first}`;
+  return `--from ${destination.startsWith('/') ? shellWord(destination) : 'ADDRESS'} --project ${first}`;
 }
