@@ -1,4 +1,5 @@
 import type { Problem } from '../../plan/model.ts';
+import { shellWord } from '../../report/restore-command.ts';
 import type { Repository } from './repository.ts';
 
 /** The most keys that the search reads. A bucket may hold millions. */
