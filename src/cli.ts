@@ -64,9 +64,11 @@ function backupCommands({ program, command, act }: Builder): void {
       ).choices(['offen', 'stack-back']),
     )
     .action(act('plan'));
-  command('backup [source...]', 'Back up all sources now, or only those named', 'backup db.postgres').action(
-    act('backup'),
-  );
+  command(
+    'backup [source...]',
+    'Back up all sources now, or only those named. A base backup that is not due needs its name',
+    'backup db.postgres',
+  ).action(act('backup'));
   program
     .command('daemon')
     .description('Back up on schedule until stopped (the container runs this command)')

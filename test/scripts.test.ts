@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -56,15 +56,23 @@ describe('scripts/release-notes.sh', () => {
 });
 
 describe('scripts/set-owner.sh', () => {
+  test('what a person pastes has no variable of the shell or of Compose for the owner', () => {
+    expect(['package.json', ...documents()].filter((name) => /[$][{]OWNER[}]/.test(read(name)))).toEqual([]);
+    expect(read('README.md')).toContain('Replace `OWNER` by the owner');
+  });
+
   test('names the owner wherever a file leaves it open', async () => {
     const files = ['package.json', ...documents()];
     const copy = await mkdtemp(path.join(tmpdir(), 'lifeboat-owner-'));
     for (const name of [...files, 'scripts/set-owner.sh']) await cp(path.join(ROOT, name), path.join(copy, name));
+    const sql = 'ALTER TABLE t OWNER TO app; ALTER TABLE "github.com/x" OWNER TO "ghcr.io"';
+    await writeFile(path.join(copy, 'docs/sql.md'), sql);
     const { status, stderr } = spawnSync(path.join(copy, 'scripts/set-owner.sh'), ['Acme'], { encoding: 'utf8' });
     const now = files.map((name) => readFileSync(path.join(copy, name), 'utf8'));
+    expect(await readFile(path.join(copy, 'docs/sql.md'), 'utf8')).toBe(sql);
     await rm(copy, { recursive: true });
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    expect(files.filter((_, i) => /\$\{OWNER\}|<owner>/i.test(now[i] ?? ''))).toEqual([]);
+    expect(files.filter((_, i) => /\bOWNER\/|Replace `?OWNER|\$\{OWNER\}|<owner>/.test(now[i] ?? ''))).toEqual([]);
     const all = now.join('\n');
     expect(all).toContain('https://github.com/Acme/lifeboat');
     // The name of an image has lower-case letters only.

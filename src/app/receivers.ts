@@ -29,15 +29,10 @@ export function createReceivers(
 ): Receivers {
   const { project, state, settings, log, now, own, engine } = environment;
   const memory = openReceiverMemory(state.directory);
-  const makeBase = async (source: BaseSource, signal: AbortSignal) => {
-    try {
-      await backup({ trigger: 'catch-up', only: ({ name }) => name === source.name, signal });
-      return true;
-    } catch (error) {
-      if (hasCode(error, 'LOCKED')) return false;
-      throw error;
-    }
-  };
+  const makeBase = (source: BaseSource, isNeeded: () => Promise<boolean>, signal: AbortSignal) =>
+    makeBaseIf(isNeeded, (confirm) =>
+      backup({ trigger: 'catch-up', only: ({ name }) => name === source.name, confirm, signal }),
+    );
   const { openTools } = environment;
   const feed = new WalFeed({
     ...{ copies: environment.copies, state, memory, log, stallTimeoutMs: settings.stallTimeoutMs },
@@ -68,6 +63,27 @@ export function createReceivers(
       );
     },
   });
+}
+
+/**
+ * Makes a base backup, unless a run that ended meanwhile made one. Resolves to false if another run is under way.
+ *
+ * @param make calls its argument under the lock, before it makes anything, and rejects with what that throws
+ */
+export async function makeBaseIf(
+  isNeeded: () => Promise<boolean>,
+  make: (confirm: () => Promise<void>) => Promise<unknown>,
+): Promise<boolean> {
+  const unneeded = Symbol('unneeded');
+  try {
+    await make(async () => {
+      if (!(await isNeeded())) throw unneeded;
+    });
+  } catch (error) {
+    if (hasCode(error, 'LOCKED')) return false;
+    if (error !== unneeded) throw error;
+  }
+  return true;
 }
 
 async function findRunning(

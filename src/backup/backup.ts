@@ -1,6 +1,8 @@
 import path from 'node:path';
 import { errorInfo, hasCode } from '../base/errors.ts';
+import { missedRun } from '../plan/values/schedule.ts';
 import type { RunReport } from '../report/events.ts';
+import type { LastResult } from '../run/source-status.ts';
 import { copyAndPrune } from './after-commit.ts';
 import { beginRun, type Leased, leaseRepository, type Run } from './begin.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
@@ -16,13 +18,32 @@ export async function backup(deps: BackupDeps, request: BackupRequest): Promise<
   const lock = await deps.lock();
   try {
     await deps.recover();
+    await request.confirm?.();
     const lease = await askForLease(deps);
     request.begun?.();
     const { whenWanted } = lock;
-    return await backupUnderLock(deps, { ...request, whenWanted }, lease);
+    return await backupUnderLock(deps, { ...request, ...(await withoutBases(deps, request)), whenWanted }, lease);
   } finally {
     await lock.release();
   }
+}
+
+/**
+ * Leaves base backups that are not due out of a manual run of all sources, which does what the schedules do. One is due
+ * if the last one failed, or was made before the last time of its schedule, or if none is known.
+ */
+async function withoutBases(
+  { state, zone, now }: BackupDeps,
+  { trigger, only }: BackupRequest,
+): Promise<Pick<BackupRequest, 'isLeftOut'>> {
+  if (trigger !== 'manual' || only) return {};
+  const results = await state.results().catch((): Record<string, LastResult> => ({}));
+  return {
+    isLeftOut({ kind, name, schedule }) {
+      const last = results[name];
+      return kind === 'base' && last?.status === 'ok' && !missedRun(schedule, zone, new Date(last.at), now());
+    },
+  };
 }
 
 /**

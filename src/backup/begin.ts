@@ -27,6 +27,9 @@ import {
 import type { BackupDeps, BackupRequest } from './context.ts';
 import { planWhenUp } from './plan-when-up.ts';
 
+/** What selects the sources of a run. */
+type Choice = Pick<BackupRequest, 'only' | 'isLeftOut'>;
+
 /** A repository and its lease. */
 export interface Leased {
   repository: Repository;
@@ -209,15 +212,15 @@ function startRun(deps: BackupDeps, request: BackupRequest, plan: Plan | undefin
 }
 
 /** Returns the sources of the plan that this run backs up. */
-export function chosenSources({ sources }: Plan, { only }: Pick<BackupRequest, 'only'>): PlannedSource[] {
-  return only ? sources.filter(only) : sources;
+export function chosenSources({ sources }: Plan, { only, isLeftOut }: Choice): PlannedSource[] {
+  return sources.filter((source) => (only?.(source) ?? true) && !isLeftOut?.(source));
 }
 
 /**
  * Returns the problems of the plan that a run reports. A warning about the volumes of a stopped container concerns only
  * runs that store volumes. Mistakes in labels and settings concern every run.
  */
-export function problemsOf(plan: Plan, request: Pick<BackupRequest, 'only'>): Problem[] {
+export function problemsOf(plan: Plan, request: Choice): Problem[] {
   const storesVolumes = chosenSources(plan, request).some(({ kind }) => kind === 'volume');
   return plan.problems.filter(
     ({ code, severity }) => storesVolumes || code !== 'CONTAINER_STOPPED' || severity !== 'warning',

@@ -98,6 +98,10 @@ export interface BackupRequest {
   imported?: NonNullable<Manifest['imported']>;
   /** undefined: every source of the plan */
   only?: (source: PlannedSource) => boolean;
+  /** selects sources that the run leaves out, although it is a run of all sources: base backups that are not due */
+  isLeftOut?: (source: PlannedSource) => boolean;
+  /** called under the lock, before the run begins. What it throws ends the call, and nothing was done */
+  confirm?: () => Promise<void>;
   /** stores nothing, and brings the copies up to date: the retry of a run whose copies failed */
   copiesOnly?: true;
   /** called once the lock is held and the run begins */

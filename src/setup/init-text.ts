@@ -33,11 +33,17 @@ function colour(patch: string, paint: Paint): string {
     .join('\n');
 }
 
-function ending({ files, byHand, next, written }: InitResult): string[] {
+function ending({ files, byHand, next, written, labels }: InitResult): string[] {
   if (files.length === 0) return byHand.length > 0 ? [] : ['There is nothing to add.'];
-  if (!written) return ['Nothing is written yet. To write it, run the same command with --yes.'];
+  const changed = labels.filter((one) => Object.keys(one.labels).length > 0).map(({ service }) => service);
+  const restart =
+    changed.length === 0
+      ? []
+      : [`Compose recreates the services whose labels change, so they restart once: ${changed.join(', ')}.`];
+  if (!written) return [...restart, 'Nothing is written yet. To write it, run the same command with --yes.'];
   return [
     `Wrote ${files.map(({ name }) => name).join(', ')}. Continue with:`,
     ...next.map((command) => `    ${command}`),
+    ...restart,
   ];
 }

@@ -84,10 +84,8 @@ export class BaseMaker {
     if (!this.wanted || this.making || performance.now() < this.next) return;
     this.next = performance.now() + Math.min(BASE_PAUSE_MS * 2 ** this.attempts, LONGEST_PAUSE_MS);
     const { deps, source } = this;
-    const names = { source: source.server, base: source.name };
-    const { windows, bases } = await readRecoverable(await deps.repository(), names, undefined, read);
+    const needed = await this.isNeeded(end, read);
     read.throwIfAborted();
-    const needed = needsBase(windows, bases, end);
     if (needed === 'later') return;
     this.wanted = needed;
     if (!needed) {
@@ -99,8 +97,10 @@ export class BaseMaker {
     deps.log.info('making a base backup, because the stored WAL does not follow the newest one', {
       source: source.server,
     });
+    // A run that has the lock may make one while this one waits.
+    const isNeeded = async () => (await this.isNeeded(end, make)) === true;
     this.making = deps
-      .makeBase(source, make)
+      .makeBase(source, isNeeded, make)
       .then((made) => {
         if (made) return;
         this.attempts--;
@@ -111,5 +111,13 @@ export class BaseMaker {
       .finally(() => {
         this.making = undefined;
       });
+  }
+
+  /** Asks the repository. */
+  private async isNeeded(end: WalEnd, signal: AbortSignal): Promise<boolean | 'later'> {
+    const { deps, source } = this;
+    const names = { source: source.server, base: source.name };
+    const { windows, bases } = await readRecoverable(await deps.repository(), names, undefined, signal);
+    return needsBase(windows, bases, end);
   }
 }

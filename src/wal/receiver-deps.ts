@@ -27,8 +27,12 @@ export interface ReceiverDeps {
   openTools(source: PostgresSource, context: Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>): Promise<Tools>;
   /** Brings copies what a page of the log lists. Returns at once. */
   feed(page: WalPage): void;
-  /** Makes a base backup. Resolves to false if that is not possible now, because another run is under way. */
-  makeBase(source: BaseSource, signal: AbortSignal): Promise<boolean>;
+  /**
+   * Makes a base backup. Resolves to false if that is not possible now, because another run is under way.
+   *
+   * `isNeeded`: asked again once no other run can make one; if it resolves to false, none is made
+   */
+  makeBase(source: BaseSource, isNeeded: () => Promise<boolean>, signal: AbortSignal): Promise<boolean>;
 }
 
 /** Tells people about an error that a receiver survives. */

@@ -2,7 +2,9 @@ import { readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { plainPaint } from '../../src/report/paint.ts';
 import { init } from '../../src/setup/init.ts';
+import { renderInit } from '../../src/setup/init-text.ts';
 import { interpolate } from '../../src/setup/interpolate.ts';
 import { withFiles } from './files.ts';
 
@@ -146,6 +148,15 @@ describe('lifeboat init', () => {
       hint: 'These files are written: compose.yml.',
     });
     expect(await readFile(path.join(directory, long), 'utf8')).not.toContain('lifeboat');
+  });
+
+  test('says which services Compose recreates', async () => {
+    const directory = await withFiles({ 'compose.yml': 'services:\n  db:\n    image: postgres:17\n' });
+    const restart = 'Compose recreates the services whose labels change, so they restart once: db.';
+    for (const write of [false, true]) {
+      expect(renderInit(await run(directory, { write }), plainPaint)).toContain(restart);
+    }
+    expect(renderInit(await run(directory), plainPaint)).not.toContain('restart');
   });
 
   test('shows what it cannot write', async () => {

@@ -100,7 +100,7 @@ test('the end of the connection ends the reads before a base backup, and not the
   const maker = new BaseMaker(
     {
       repository: async () => repository as unknown as Repository,
-      makeBase: async (_, signal) => {
+      makeBase: async (_, __, signal) => {
         making = signal;
         return true;
       },
@@ -119,4 +119,31 @@ test('the end of the connection ends the reads before a base backup, and not the
     { server: 'db.postgres', name: 'db.postgres.base' } as BaseSource,
   );
   await expect(late.provide({ systemId: '1', timeline: 1, stored: 1n }, signals)).rejects.toThrow();
+});
+
+test('a base backup is not needed any more once another run has made one while this one waited', async () => {
+  const { signal } = new AbortController();
+  const held: object[] = [];
+  const repository = {
+    ...new WalBench().repository,
+    snapshots: async () => ({ snapshots: held.map((manifest) => ({ manifest })), damaged: [] }),
+  };
+  const answers: boolean[] = [];
+  const maker = new BaseMaker(
+    {
+      repository: async () => repository as unknown as Repository,
+      async makeBase(_, isNeeded) {
+        answers.push(await isNeeded());
+        const { snapshot: id, ...entry } = base('manual', { stopLsn: '0/5000100' });
+        held.push({ id, sources: { 'db.postgres.base': { status: 'ok', base: entry } } });
+        answers.push(await isNeeded());
+        return true;
+      },
+      log: silentLog,
+    },
+    { server: 'db.postgres', name: 'db.postgres.base' } as BaseSource,
+  );
+  await maker.provide({ systemId: '1', timeline: 1, stored: 0x500_0000n }, { read: signal, make: signal });
+  await maker.ended();
+  expect(answers).toEqual([true, false]);
 });
