@@ -113,7 +113,7 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
 const manifestsIn = (directory: string) => path.join(directory, 'manifests');
 const cacheOf = (place: string) => createHash('sha256').update(place).digest('hex').slice(0, 16);
 
-/** Cached manifests of a place that is not in the settings stay for so long after the last one was read, milliseconds. */
+/** Cached manifests of a place that is not in the settings stay for so long after the last one, milliseconds. */
 const FORGOTTEN_AFTER_MS = 30 * 24 * 60 * 60_000;
 
 /**

@@ -42,7 +42,10 @@ export interface BackupDeps extends RunDeps {
    * that holds lock and lease
    */
   sweepTemporary(options: { onlyWal: boolean }): Promise<void>;
-  /** Removes what is cached of places that are not in the settings and that no command has read lately. Never rejects. Absent: there is nothing */
+  /**
+   * Removes what is cached of places that are not in the settings and that no command has read lately. Never rejects.
+   * Absent: there is nothing
+   */
   forgetPlaces?(): Promise<void>;
   repository(): Promise<Repository>;
   /**

@@ -38,10 +38,8 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
   const { journal, list } = prepared;
   let context: RunContext | undefined;
   try {
-    problems.push(
-      ...damagedProblems(list.damaged),
-      ...clockProblems(list.snapshots, { now: deps.now(), zone: deps.zone }),
-    );
+    const clock = { now: deps.now(), zone: deps.zone };
+    problems.push(...damagedProblems(list.damaged), ...clockProblems(list.snapshots, clock));
     context = await takePlace(deps, request, run, prepared);
     problems.push(...(await findEmptied(deps, prepared)), ...(await newProjectProblems(request, prepared)));
     const sources = chosenSources(prepared.plan, request);

@@ -27,8 +27,8 @@ interface HostSource {
   /** the usual time between its last snapshots, milliseconds; null with fewer than three snapshots */
   usualMs: number | null;
   /**
-   * `late`: it missed its last two scheduled times, and has no snapshot for longer than usual. Without a known schedule:
-   * it has none for much longer than usual. `ahead`: its newest snapshot is dated in the future
+   * `late`: it missed its last two scheduled times, and has no snapshot for longer than usual. Without a known
+   * schedule: it has none for much longer than usual. `ahead`: its newest snapshot is dated in the future
    */
   attention: 'late' | 'ahead' | null;
 }
