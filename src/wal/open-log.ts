@@ -6,6 +6,7 @@ import { formatLsn } from '../store/wal/names.ts';
 import { lostEnd, type RememberedWal, type Replacement } from '../store/wal/remembered.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
+import type { Waiting } from './waiting.ts';
 
 interface OpenOptions {
   deps: Pick<ReceiverDeps, 'project' | 'repository' | 'now' | 'feed'>;
@@ -21,6 +22,25 @@ interface Opening {
   before: SlotState;
   diverged?: LifeboatError | undefined;
   replacement?: Replacement | undefined;
+}
+
+/**
+ * Leaves the received WAL of a history that ends: stores it, before the log is opened to begin another one.
+ *
+ * @param opening as in {@link openLog}
+ */
+export async function leaveHistory(
+  waiting: Pick<Waiting, 'storeRest' | 'leaveDiverged' | 'leaveAll'>,
+  { before, diverged, replacement }: Opening,
+  signal: AbortSignal,
+): Promise<void> {
+  // The clock says nothing about the bytes: what was received before it went back belongs to the former history. So
+  // does what was received before a tablespace was created.
+  if (hasCode(diverged, 'CLOCK_JUMPED', 'PG_REPLICATION')) await waiting.storeRest(signal);
+  // Only then, what was received may be of both histories.
+  if (hasCode(diverged, 'WAL_DIVERGED')) await waiting.leaveDiverged(before, signal);
+  // What was received until then is of the history that the data replaces.
+  if (replacement) await waiting.leaveAll(signal);
 }
 
 /**

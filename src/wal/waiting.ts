@@ -93,7 +93,8 @@ export class Waiting {
   }
 
   /**
-   * Drops all received WAL, of a source that nobody receives any more. Like {@link leaveFormer}, also in its errors.
+   * Drops all received WAL, of a source that nobody receives any more, or of data that a recovery has replaced. Stores
+   * it first. Throws like {@link leaveFormer}.
    */
   async leaveAll(signal: AbortSignal): Promise<void> {
     const writers = await writersOf(this.options.directory);
@@ -123,12 +124,6 @@ export class Waiting {
     const { directory } = this.options;
     const check: StoreOptions['check'] = (log, size) => refuseUnclear(log, { directory, size }, present);
     await this.leave(await writersOf(directory), (writer) => this.store(writer, signal, { check }));
-  }
-
-  /** Stores and drops received WAL of the data that a recovery has replaced. Throws like {@link leaveFormer}. */
-  async leaveReplaced(signal: AbortSignal): Promise<void> {
-    const writers = await writersOf(this.options.directory);
-    await this.leave(writers, (writer) => this.store(writer, signal, { isFormer: true }));
   }
 
   private async leave(writers: readonly Writer[], store: (writer: Writer) => Promise<void>): Promise<void> {

@@ -46,6 +46,8 @@ export class WalWriter {
   private hash: string | null;
   /** the history files of the present history, by name: each new page lists them, so that no older one is needed */
   private readonly histories: Map<string, StoredHistory>;
+  /** where the present history begins, if it is not the first one */
+  begun: StoredGap | undefined;
   /** what the log lists of the present history */
   inventory: Inventory;
   /** the newest pages of all servers of the source, as they were found */
@@ -65,6 +67,7 @@ export class WalWriter {
     this.unusable = last ? undefined : own?.problems.findLast(({ error }) => error.code !== 'CHAIN_BROKEN')?.error;
     this.inventory = new Inventory(own?.wal ?? this.nothing);
     this.home = last?.page.home;
+    this.begun = last?.page.era ? own?.wal.gaps[0] : undefined;
     this.histories = new Map(own?.histories);
     this.page = last?.page ?? firstPage(options);
     this.hash = last?.hash ?? null;
@@ -96,6 +99,7 @@ export class WalWriter {
       this.beginHistory(this.page.page + 1, this.hash);
     }
     await this.append({ gaps: [gap] });
+    this.begun = gap;
   }
 
   private beginHistory(page: number, previous: string | null): void {
