@@ -10,6 +10,7 @@ import { watch } from '../docker/discover.ts';
 import type { DrillRequest } from '../drill/context.ts';
 import type { ExportReport, ExportRequest } from '../export/export.ts';
 import type { ImportReport, ImportRequest } from '../import/import.ts';
+import { groupOf } from '../kept/group.ts';
 import { type KeptData, listKept } from '../kept/list.ts';
 import { volumePlace } from '../kept/volume-place.ts';
 import { keptIn } from '../kept/volumes.ts';
@@ -138,7 +139,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
     },
     rollback: async (request) => {
       const deps = restoreDepsOf(environment);
-      const { groupOf, rollbackAll } = await import('../restore/all/rollback-all.ts');
+      const { rollbackAll } = await import('../restore/all/rollback-all.ts');
       const group = groupOf(await state.rollbacks(), request);
       return group === undefined
         ? (await import('../restore/rollback.ts')).rollback(deps, request)

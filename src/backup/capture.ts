@@ -19,7 +19,7 @@ import { objectsOfSource } from '../store/repository/source-objects.ts';
 import type { PreviousTree, StoreJob } from '../trees/job.ts';
 import type { TreeStore } from '../trees/runner.ts';
 import { watchHistory } from './base-history.ts';
-import type { Capturer, RunContext } from './context.ts';
+import type { Capturer, RunContext, SharedIndex } from './context.ts';
 import { type Captured, failedOutcome, type StoredSource, storedOutcome } from './outcome.ts';
 import { factsReader, previousTree } from './previous-tree.ts';
 import { emptyError, judgeEmpty } from './rules.ts';
@@ -69,7 +69,7 @@ class SourceCapturer implements Capturer {
   /** The snapshots to reuse packs from. An unsigned one may be forged, so no signed snapshot builds on it. */
   private readonly reusable: Manifest[];
   /** what later sources do not know yet, by the source that has stored it */
-  private readonly unshared = new Map<string, () => Promise<void>>();
+  private readonly unshared = new Map<string, SharedIndex & { file: string }>();
 
   constructor(deps: CapturerDeps, context: RunContext) {
     this.deps = deps;
@@ -92,9 +92,10 @@ class SourceCapturer implements Capturer {
   }
 
   async share(): Promise<void> {
-    for (const [source, share] of this.unshared) {
+    const { known } = this.context;
+    for (const [source, { file, ...index }] of known ? this.unshared : []) {
       this.unshared.delete(source);
-      await share();
+      await known?.share(source, file, index);
     }
   }
 
@@ -137,7 +138,8 @@ class SourceCapturer implements Capturer {
     const { deps, context, snapshots } = this;
     const { name } = task.planned;
     const { run, repository, journal, log } = context;
-    const reading = { state: deps.state, context, renewal: deps.renewal };
+    const claimed = new Set([...this.unshared.values()].flatMap(({ renewed }) => [...renewed]));
+    const reading = { state: deps.state, context, renewal: deps.renewal, claimed };
     const indexPath = path.join(task.directory, 'index.ndjson');
     const previous = await previousTree(reading, name, lastStoredOf(this.reusable, name), task.directory);
     const known = this.knownFor(name, previous.renewed);
@@ -181,8 +183,7 @@ class SourceCapturer implements Capturer {
       if (file) await context.known?.add(file, committed);
       if (facts) await deps.state.cacheFacts(name, facts.sha256, captured.facts);
     };
-    const shared = { packs: stored.packs, renewed: previous.renewed ?? new Set() };
-    if (run.sources.length > 1) this.unshared.set(name, async () => context.known?.share(name, indexPath, shared));
+    this.unshared.set(name, { packs: stored.packs, renewed: previous.renewed ?? new Set(), file: indexPath });
     return { ...storedOutcome(source), keepIndex };
   }
 
@@ -247,8 +248,7 @@ class SourceCapturer implements Capturer {
   /** Removes the objects that the journal lists for the source, including those that helpers stored. */
   private async removeObjects(source: string): Promise<void> {
     const { run, repository, journal } = this.context;
-    const keys = await journalObjects(journal.file);
-    const own = objectsOfSource(keys, { project: run.project, run: run.id, source });
+    const own = objectsOfSource(await journalObjects(journal.file), { project: run.project, run: run.id, source });
     // A prune removes the packs if no other source of the run has used them.
     const isShared = this.context.known?.shared.has(source) === true;
     await repository.removeObjects(isShared ? own.filter((key) => !isPackKey(key)) : own);

@@ -22,6 +22,8 @@ interface Memory {
   context: RunContext;
   /** when the content of packs is stored again */
   renewal: RenewalRule;
+  /** packs that another source of the run renews, by id: this one does so later, and then finds their new places */
+  claimed?: ReadonlySet<string>;
 }
 
 /**
@@ -29,7 +31,7 @@ interface Memory {
  * repository's. If neither can be read, returns no tree and a warning.
  */
 export async function previousTree(
-  { state, context, renewal }: Memory,
+  { state, context, renewal, claimed = new Set() }: Memory,
   name: string,
   lastStored: LastGood | undefined,
   directory: string,
@@ -68,13 +70,11 @@ export async function previousTree(
       });
     };
     const renewed = await choosePacksToRenew(packs, useOf, renewal);
+    for (const id of claimed) renewed.ids.delete(id);
     if (renewed.ids.size > 0) {
       const { ids, again } = renewed;
-      log.info('storing content of partly unused or small packs again', {
-        source: name,
-        packs: ids.size,
-        bytes: again,
-      });
+      const counts = { packs: ids.size, bytes: again };
+      log.info('storing content of partly unused or small packs again', { source: name, ...counts });
     }
     return {
       tree: { ...known, packs: packs.filter(({ id }) => !renewed.ids.has(id)) },

@@ -1,4 +1,6 @@
 import { type JournalEntry, openJournals, readJournal } from '../run/journal.ts';
+import type { Rollback } from '../run/state.ts';
+import type { Wanted } from './choose.ts';
 import { halfSwapped } from './undo-volumes.ts';
 
 /**
@@ -15,4 +17,20 @@ export async function isGroupHalf(journals: string, own: string): Promise<boolea
     if (groupOf(entries) === group && halfSwapped(entries).length > 0) return true;
   }
   return false;
+}
+
+/**
+ * Returns the restores of all sources that a rollback means: by the id of the group. Without an id, the newest restore
+ * counts, unless one of its sources was rolled back alone: then the command reverses that.
+ */
+export function groupOf(all: readonly Rollback[], { id, source }: Wanted): string | undefined {
+  if (source !== undefined) return undefined;
+  if (id === undefined) {
+    const newest = all.at(-1)?.group;
+    const members = all.filter(({ group }) => group === newest);
+    return new Set(members.map(({ inUse }) => inUse)).size === 1 ? newest : undefined;
+  }
+  if (all.some((one) => one.id.startsWith(id))) return undefined;
+  const groups = new Set(all.flatMap(({ group }) => (group?.startsWith(id) ? [group] : [])));
+  return groups.size === 1 ? [...groups][0] : undefined;
 }

@@ -213,7 +213,6 @@ export interface RestoreReport extends RestoreStart {
   skipped?: SkippedObject[];
   /** the steps in order, in milliseconds */
   steps: { name: string; durationMs: number }[];
-  /** the checks after the restore */
   checks: { name: string; ok: boolean; detail?: string }[];
   /** how long the restore worked, from the confirmation on, milliseconds */
   workMs?: number;
@@ -227,8 +226,9 @@ export interface RestoreReport extends RestoreStart {
   withoutDataMs?: number;
   /** id of the pinned snapshot of the replaced data */
   safety?: string;
-  /** `lifeboat rollback` undoes it */
   canRollBack: boolean;
+  /** what a user does to undo it, if `lifeboat rollback` cannot */
+  undo?: string;
   /** of a rollback: id of the restore that it undid */
   of?: string;
   warnings: string[];

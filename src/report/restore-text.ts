@@ -78,6 +78,8 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
   if (rest !== '') lines.push(`  hint: ${oneLine(rest)}`);
   if (report.safety !== undefined) lines.push(`  safety snapshot ${report.safety}, pinned`);
   if (report.canRollBack) lines.push(`  to undo it: lifeboat rollback ${report.of ?? report.id}`);
+  else if (report.undo !== undefined)
+    lines.push(`  it replaced nothing, so \`lifeboat rollback\` cannot undo it; to undo it: ${oneLine(report.undo)}`);
   return lines;
 }
 

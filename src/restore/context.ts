@@ -140,6 +140,8 @@ export interface PreviewSummary
 /** The result of a restore. */
 export interface Restored {
   restored: RestoredItem[];
+  /** see {@link RestoreReport.undo} */
+  undo?: string;
   /** system identifier of the server that holds the databases now, if it can be read */
   system?: string;
   withoutDataMs?: number;

@@ -3,10 +3,12 @@ import path from 'node:path';
 import { errorInfo } from '../base/errors.ts';
 import { refuseForeignData, rememberVolumes } from '../kept/copy-data.ts';
 import { recordCreated } from '../kept/created.ts';
+import { noteLast } from '../kept/last-unkept.ts';
 import { presentName } from '../kept/target.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { Journal } from '../run/journal.ts';
 import { saveRestored } from '../run/restored.ts';
+import { quoteIdentifier } from '../sources/postgres/server/quote.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import type { PackRef } from '../store/packs/pack-stream.ts';
 import { readPacks } from '../store/repository/pack-lists.ts';
@@ -158,16 +160,28 @@ export async function swapPart(
     await saveRestored(deps.state.directory, target, { snapshot: context.snapshot.id, system: done.system }).catch(
       (error: unknown) => deps.log.warn('the agent cannot record the restore', { ...errorInfo(error) }),
     );
-  // The records of a group name what all of its sources created.
-  if (context.group === undefined) await noteCreated(deps, report);
+  if (!report.canRollBack) Object.assign(report, undoOf(prepared, done));
+  // The records of a group name what all of its sources created. A restore to a directory is none of data in use.
+  if (context.group === undefined && prepared.preview.target) await noteDone(deps, report);
   // Without replaced data, nothing in use was unavailable.
   if (prepared.preview.replaces.length === 0) delete report.withoutDataMs;
 }
 
-/** Records what a restore created. The data is in place, so a record that cannot be saved is not a failure. */
-export async function noteCreated(deps: Pick<RestoreDeps, 'state' | 'log'>, report: RestoreReport): Promise<void> {
-  await recordCreated(deps.state, report.id, report.restored).catch((error: unknown) =>
-    deps.log.warn('the agent cannot record which data the restore created', { ...errorInfo(error) }),
+/** Says how to undo a restore that put nothing aside. Nobody knows which files of a volume to delete. */
+function undoOf({ preview: { target } }: PreparedRestore, { undo, restored }: Restored): Pick<RestoreReport, 'undo'> {
+  if (undo !== undefined) return { undo };
+  if (target?.kind !== 'postgres' || restored.length === 0) return {};
+  return { undo: restored.map((one) => `DROP DATABASE ${quoteIdentifier(one.target)}`).join('; ') };
+}
+
+/**
+ * Records what a restore created, and whether it can be rolled back. The data is in place, so a record that cannot be
+ * saved is not a failure.
+ */
+export async function noteDone({ state, log }: Pick<RestoreDeps, 'state' | 'log'>, report: RestoreReport) {
+  const work = recordCreated(state, report.id, report.restored).then(() => noteLast(state, report));
+  await work.catch((error: unknown) =>
+    log.warn('the agent cannot record which data the restore created', { ...errorInfo(error) }),
   );
 }
 

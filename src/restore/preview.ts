@@ -1,4 +1,6 @@
+import { writtenSince } from '../kept/describe.ts';
 import { formatBytes, plural } from '../report/format.ts';
+import type { Rollback } from '../run/state.ts';
 import type { PresentDatabase } from '../sources/postgres/facts/present.ts';
 import type { PreviewSummary, RestoreDeps, RestorePreview, RestoreRequest } from './context.ts';
 import type { Services } from './services.ts';
@@ -48,6 +50,16 @@ export function nameToConfirm({ project, isCopy }: Pick<RestoreDeps, 'project' |
 
 function row(label: string, text: string): string {
   return `  ${label.padEnd(14)} ${text}`;
+}
+
+/** Formats the data that a rollback takes out of use, and what happens to it. */
+export function replacedLines(
+  { dryRun }: { dryRun?: boolean },
+  replaces: RestorePreview['replaces'],
+  record: Pick<Rollback, 'inUse'>,
+): string[] {
+  const lines = replaces.map(({ name, detail }) => row(`${dryRun ? 'would' : 'will'} replace`, `${name} (${detail})`));
+  return [...lines, ...noteLines([writtenSince(record)])];
 }
 
 export function noteLines(notes: readonly string[]): string[] {

@@ -3,6 +3,8 @@ import { chooseUsable, type Wanted, WHY_MISSING } from '../kept/choose.ts';
 import { refuseForeignData } from '../kept/copy-data.ts';
 import { volumeOf } from '../kept/data-directory.ts';
 import { namesOf, refreshKept } from '../kept/databases.ts';
+import { type Described, describeDatabases, describeVolume } from '../kept/describe.ts';
+import { forgetLast } from '../kept/last-unkept.ts';
 import { holds, outOfTurn, swapDatabases } from '../kept/swap-databases.ts';
 import { restoreTarget } from '../kept/target.ts';
 import { volumeName, volumePlace } from '../kept/volume-place.ts';
@@ -19,6 +21,7 @@ import { checkRenamable } from '../sources/postgres/load/load-plan.ts';
 import { readDatabases } from '../sources/postgres/load/swap.ts';
 import { applicationName } from '../sources/postgres/postgres-source.ts';
 import type { KnownArea } from '../store/exchange/known-area.ts';
+import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import { areaName } from '../store/filesystem/area.ts';
 import type { Consent, RestoreDeps } from './context.ts';
 import { refuseWriters } from './services.ts';
@@ -36,6 +39,8 @@ export interface KeptData {
   clients?(chosen: Rollback): Promise<Clients>;
   /** Swaps the old data and the data in use, and saves the record. */
   swap(chosen: Rollback): Promise<SwappedBack>;
+  /** Describes the data in use and the data that is not, as far as it can be read. Called after `refresh`. */
+  describe(chosen: Rollback): Promise<Described[]>;
   /** Drops the old data. */
   drop(chosen: Rollback): Promise<void>;
 }
@@ -154,6 +159,7 @@ export async function withServer<T>(
           await checkRenamable(control, name, tools.container);
       },
       clients: async (chosen) => readClients(await tools.control(), chosen.databases ?? []),
+      describe: (chosen) => describeDatabases(tools, chosen, signal),
       async swap(chosen) {
         await refuseForeignData(deps, planned, request);
         const swapMs = await swapDatabases(tools, chosen, signal);
@@ -195,14 +201,16 @@ export async function withVolume<T>(
   await checkWhole(deps.journals, journal.file, place);
   const isServer = planned.mount.directory !== undefined;
   const server = isServer ? await restoreTarget(deps, source, 'postgres').catch(() => undefined) : undefined;
+  let areas: VolumeArea[] = [];
   return work({
     planned,
     ...(server ? { server } : {}),
     async refresh() {
       const known = knownAreas(await state.rollbacks(), source);
-      const areas = await keptIn(treeStore, place, { runId: id, signal: request.signal }, known);
+      areas = await keptIn(treeStore, place, { runId: id, signal: request.signal }, known);
       return refreshKeptVolume(state, recordPlace(planned), areas);
     },
+    describe: async (chosen) => describeVolume(chosen, areas),
     check: (chosen) => checkRollBack(deps, place, chosen, run),
     async swap(chosen) {
       await refuseForeignData(deps, planned, request);
@@ -229,6 +237,7 @@ async function saveTurned(
   now: Pick<Rollback, 'volume'> | undefined,
 ): Promise<void> {
   await saveRestored(state.directory, chosen.source, undefined);
+  await forgetLast(state);
   const others = (await state.rollbacks()).filter(({ id }) => id !== chosen.id);
   await state.saveRollbacks(
     now ? [...others, { ...chosen, inUse: chosen.inUse === 'restored' ? 'before' : 'restored', ...now }] : others,

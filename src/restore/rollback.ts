@@ -3,6 +3,8 @@ import { nameRun } from '../base/log.ts';
 import { chooseRollback, matching, WHY_MISSING, whereItStays } from '../kept/choose.ts';
 import { createdNotes } from '../kept/created.ts';
 import { findLostSwap } from '../kept/cut-off.ts';
+import { asideText, madeAgo, replacedText } from '../kept/describe.ts';
+import { refuseOlder } from '../kept/last-unkept.ts';
 import { refuseOutOfTurn } from '../kept/order.ts';
 import { recordUnrecorded, withoutSaving } from '../kept/unrecorded.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
@@ -16,7 +18,7 @@ import { endJournals } from './end-journal.ts';
 import { conclude, whileInPlace } from './finish.ts';
 import { lockForRestore } from './lock.ts';
 import { emptyReport } from './part.ts';
-import { inCopy, nameToConfirm, noteLines, serviceLines, summariseServices } from './preview.ts';
+import { inCopy, nameToConfirm, noteLines, replacedLines, serviceLines, summariseServices } from './preview.ts';
 import { inTurn, type KeptData, type Run, type Work } from './rollback-data.ts';
 import { reportHealth } from './service-health.ts';
 import { containersUsing, NO_SERVICES, type Services, serviceNotes, withStopped } from './services.ts';
@@ -39,10 +41,11 @@ export interface RollbackResult extends RestoreReport {
 /**
  * Brings back the data that a restore replaced, and puts the restored data aside. The same command reverses that.
  *
- * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED, PG_TARGET_BUSY; USAGE if another restore has to be rolled back first
- * (see `refuseOutOfTurn`); the errors of a session
+ * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED (also by `refuseOlder`), PG_TARGET_BUSY; USAGE if another restore has to
+ * be rolled back first (see `refuseOutOfTurn`); the errors of a session
  */
 export async function rollback(deps: RestoreDeps, request: RollbackRequest): Promise<RollbackResult> {
+  await refuseOlder(deps, request);
   return withRollback(deps, request, {
     skips: true,
     work: (run) => rollBackOne(deps, request, run),
@@ -75,10 +78,12 @@ async function rollBackOne(
   );
   await kept.check(chosen);
   const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
-  request.say(`Rollback of ${chosen.source}${inCopy(deps)}: brings back ${now} (restore ${chosen.id})`);
+  request.say(`Rollback of ${chosen.source}${inCopy(deps)}: brings back ${now} (${madeAgo(chosen, startedAt)})`);
+  const replaces = replacedText(chosen, await kept.describe(chosen));
+  for (const line of replacedLines(request, replaces, chosen)) request.say(line);
   const services = await servicesToStop(deps, request, chosen, kept);
   for (const line of serviceLines(services, { will: request.dryRun ? 'would' : 'will' })) request.say(line);
-  const preview = { ...summariseServices(services), replaces: namesReplaced(chosen) };
+  const preview = { ...summariseServices(services), replaces };
   const created = createdNotes(chosen.group === undefined ? [chosen] : []);
   for (const line of noteLines(created)) request.say(line);
   const warnings = [...serviceNotes(services), ...created];
@@ -90,13 +95,6 @@ async function rollBackOne(
     ...(await swapBack({ ...deps, ended }, request, { journal, chosen, kept, services, warnings }, start)),
     preview,
   };
-}
-
-/** Returns the names whose data a rollback replaces, and which data comes back. */
-export function namesReplaced({ source, databases, inUse }: Rollback): RollbackResult['preview']['replaces'] {
-  const names = databases?.map(({ name }) => name) ?? [source];
-  const detail = inUse === 'restored' ? 'by the data from before the restore' : 'by the restored data';
-  return names.map((name) => ({ name, detail }));
 }
 
 /**
@@ -128,9 +126,11 @@ export async function forget(deps: RestoreDeps, request: RollbackRequest): Promi
     async work({ chosen, kept, missing }) {
       const what = chosen.inUse === 'restored' ? 'the data that it replaced' : 'the restored data';
       const isElsewhere = missing.get(chosen.id) === 'volume';
+      const dropped = isElsewhere ? '' : asideText(await kept.describe(chosen));
+      const made = madeAgo(chosen, deps.now());
       const line = isElsewhere
         ? `Forget restore ${chosen.id} of ${chosen.source}${inCopy(deps)}: removes only the record, because ${WHY_MISSING.volume}. ${whereItStays(chosen)}`
-        : `Forget restore ${chosen.id} of ${chosen.source}${inCopy(deps)}: permanently drops ${what}`;
+        : `Forget ${made}, of ${chosen.source}${inCopy(deps)}: permanently drops ${what}: ${dropped}`;
       if (!(await confirmed(chosen, line))) return chosen;
       if (!isElsewhere) await kept.drop(chosen);
       await removeRecord(chosen);

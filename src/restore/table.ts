@@ -205,6 +205,13 @@ function describe({ as }: RestoreRequest, { name: database }: DatabaseFacts, { t
     });
 }
 
+/** Returns the statement that drops the restored tables. Their partitions go with them. */
+export function undoText(database: string, { tables }: Pick<TableParts, 'tables'>, as: string | undefined): string {
+  const roots = tables.filter(({ root, entry }) => root === entry.dumpId);
+  const names = roots.map(({ schema, name }) => quoteName({ schema, name: as ?? name }));
+  return `DROP TABLE ${names.join(', ')} in database ${database}`;
+}
+
 async function load(
   deps: RestoreDeps,
   request: RestoreRequest,
@@ -234,5 +241,5 @@ async function load(
     request.say(`  table ${schema}.${name} is restored: ${plural(rows, 'row')}`);
   }
   const restored = tables.map(({ schema, name, rows }) => ({ target: `${recorded.name}: ${schema}.${name}`, rows }));
-  return { restored, warnings };
+  return { restored, warnings, undo: undoText(recorded.name, parts, request.as) };
 }

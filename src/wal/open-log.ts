@@ -3,10 +3,9 @@ import type { BaseSource } from '../plan/model.ts';
 import type { ReplicationFacts } from '../sources/postgres/wal/replication.ts';
 import type { SlotState } from '../sources/postgres/wal/slot.ts';
 import { formatLsn } from '../store/wal/names.ts';
-import { lostEnd, type RememberedWal } from '../store/wal/remembered.ts';
+import { lostEnd, type RememberedWal, type Replacement } from '../store/wal/remembered.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
-import type { Replacement } from './receiver-state.ts';
 
 interface OpenOptions {
   deps: Pick<ReceiverDeps, 'project' | 'repository' | 'now' | 'feed'>;

@@ -3,7 +3,7 @@ import type { ErrorInfo } from '../base/errors.ts';
 import type { PostgresSource } from '../plan/model.ts';
 import { forget, readJson, writeJson } from '../run/state-files.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
-import type { LogEnd, RememberedWal, Remembering } from '../store/wal/remembered.ts';
+import type { LogEnd, RememberedWal, Remembering, Replacement } from '../store/wal/remembered.ts';
 
 /** The last report of the receiver of a source. The daemon writes it, and other commands read it. */
 export interface ReceiverState {
@@ -43,24 +43,13 @@ export function rememberedIn(directory: string): Remembering {
   const memory = openReceiverMemory(directory);
   return async (source) => {
     const known = rememberedOf(await memory.state(source));
-    const { systemId, timeline } = (await memory.replacement(source)) ?? {};
-    return known && systemId === known.systemId ? { ...known, timeline } : known;
+    const replacement = await memory.replacement(source);
+    if (!replacement) return known;
+    const { systemId, timeline } = replacement;
+    // What is stored of the former server stays known.
+    const of = known && known.systemId !== systemId ? known : { ...known, systemId, timeline };
+    return { ...of, replacement };
   };
-}
-
-/**
- * Recovered data that replaces that of a server. It is recorded before that, and until the receiver has reached the
- * server.
- */
-export interface Replacement {
-  systemId: string;
-  /** the timeline that the recovered server writes on */
-  timeline: number;
-  /**
-   * number of the first page of the history of the WAL that it was recovered from; absent: the WAL is that of another
-   * repository
-   */
-  era?: number;
 }
 
 /** Returns the recorded replacement if a server runs on its data. One that did not take place says nothing. */
@@ -100,7 +89,7 @@ export interface SlotRecord {
 export interface ReceiverMemory {
   state(source: string): Promise<ReceiverState | undefined>;
   saveState(source: string, state: ReceiverState): Promise<void>;
-  /** the data that a recovery puts in place, see {@link Replacement} */
+  /** the data that a recovery puts in place: recorded before that, and until the receiver has reached the server */
   replacement(source: string): Promise<Replacement | undefined>;
   /** @param replacement undefined: the receiver has reached the server since then */
   saveReplacement(source: string, replacement: Replacement | undefined): Promise<void>;

@@ -81,7 +81,7 @@ test('the snapshot names the history of a base backup', async () => {
   };
   const context = {
     ...{ repository, snapshots: [], journal: { file: path.join(spool, 'journal') }, log: silentLog },
-    ...{ run: { sources: [], id: 'r1', trigger: 'schedule', project: 'shop' }, signal: new AbortController().signal },
+    ...{ run: { id: 'r1', trigger: 'schedule', project: 'shop' }, signal: new AbortController().signal },
   } as unknown as RunContext;
   const capturer = createCapturer(
     {

@@ -80,8 +80,9 @@ describe('a drill of the whole stack', () => {
 function runningEngine(status: (argv: string) => { exitCode: number; stdout?: string }) {
   const created: { memory?: number }[] = [];
   const commands: string[] = [];
+  const details = { mounts: [], networks: {}, env: {}, user: '', imageId: 'app', name: 'shop-web-1' };
   const engine = {
-    inspectContainer: async () => ({ mounts: [], networks: {}, env: {}, user: '', imageId: 'app', name: 'shop-web-1' }),
+    inspectContainer: async () => ({ ...details, running: true }),
     inspectImage: async () => ({ labels: {} }),
     createContainer: async (_: string, spec: { HostConfig: { Memory?: number } }) => {
       created.push({ ...(spec.HostConfig.Memory === undefined ? {} : { memory: spec.HostConfig.Memory }) });

@@ -170,9 +170,13 @@ describe('a restore in place', () => {
       return /db\.postgres restored .* replaced data kept, \d/.test(stdout + stderr);
     };
     await until('status shows what is kept', shown);
+    // The last restore was one under another name, which no rollback undoes.
+    const older = await stack.lifeboat('rollback', '--yes', '--json');
+    expect({ code: older.code, error: error(older) }).toEqual({ code: 2, error: 'NOT_CONFIRMED' });
+    const { restores } = await stack.json<{ restores: { id: string }[] }>('status');
     const changed = '5412';
     for (const rows of [changed, '5000', changed]) {
-      const ran = await stack.lifeboat('rollback', '--yes', '--json');
+      const ran = await stack.lifeboat('rollback', restores[0]?.id as string, '--yes', '--json');
       expect(ran.code, ran.stdout + ran.stderr).toBe(0);
       expect(await inApp('SELECT count(*) FROM t')).toBe(rows);
       expect((await databases()).length).toBe(3);

@@ -17,6 +17,12 @@ test.each([
   expect(restoreLines({ ...report, ...times })).toEqual(lines);
 });
 
+test('a restore that cannot be rolled back says how to undo it', () => {
+  expect(restoreLines({ ...report, undo: 'DROP TABLE "public"."orders" in database shop' })).toEqual([
+    '  it replaced nothing, so `lifeboat rollback` cannot undo it; to undo it: DROP TABLE "public"."orders" in database shop',
+  ]);
+});
+
 const all = { ...report, source: ALL_SOURCES, target: ALL_SOURCES };
 const many = (of: (n: number) => string, more: object = {}) =>
   Array.from({ length: 7 }, (_, n) => ({ target: of(n), ...more }));

@@ -31,7 +31,7 @@ const deps = {
     throw new LifeboatError('LOCKED', 'another run is under way');
   },
   repository: async () => repository,
-  state: { rollbacks: async () => [{ id: 'r1', source: 'web.media' }] },
+  state: { directory: '/nowhere', rollbacks: async () => [{ id: 'r1', source: 'web.media' }] },
   now: () => new Date(),
   plan: async () => ({ sources: [] }),
 } as unknown as RestoreDeps;

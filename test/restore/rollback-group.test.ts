@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { groupOf } from '../../src/restore/all/rollback-all.ts';
+import { groupOf } from '../../src/kept/group.ts';
 import type { RollbackRequest } from '../../src/restore/rollback.ts';
 import type { Rollback } from '../../src/run/state.ts';
 

@@ -4,8 +4,10 @@ import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
+import { noteLast } from '../../src/kept/last-unkept.ts';
 import { recoverVolumes } from '../../src/kept/undo-volumes.ts';
 import type { Plan, VolumeSource } from '../../src/plan/model.ts';
+import type { RestoreReport } from '../../src/report/events.ts';
 import { rollbackAll } from '../../src/restore/all/rollback-all.ts';
 import type { RestoreDeps } from '../../src/restore/context.ts';
 import { forget, rollback } from '../../src/restore/rollback.ts';
@@ -174,6 +176,36 @@ test('a record of data that is not found stays until somebody forgets it, and do
   expect(said.at(-1)).toMatch(/removes only the record, because its volume is not mounted.*\.lifeboat-before-s/);
   expect(jobs).toEqual(['areas']);
   expect((await state.rollbacks()).map(({ id }) => id)).toEqual(['r']);
+});
+
+test('the preview of a rollback shows the age, the content, and where everything written since goes', async () => {
+  const at = new Date(Date.now() - 16 * 60_000).toISOString();
+  await state.saveRollbacks([record('r', { at })]);
+  await rollback(makeDeps(), request({ dryRun: true }));
+  expect(said).toEqual([
+    'Rollback of web.media: brings back the data from before that restore (restore r, made 16m ago)',
+    '  would replace  web.media (by the data from before the restore: 2 B, 1 file)',
+    expect.stringContaining('everything written since the restore goes out of use'),
+  ]);
+  said = [];
+  await forget(makeDeps(), request({ dryRun: true }));
+  expect(said).toEqual([
+    'Forget restore r, made 16m ago, of web.media: permanently drops the data that it replaced: .lifeboat-before-r (2 B, 1 file)',
+  ]);
+});
+
+test('a rollback without an id is refused after a restore that cannot be rolled back', async () => {
+  await state.saveRollbacks([record('r'), record('s', { group: 'g', source: 'web.media' })]);
+  const last = { id: 't', start: '2026-11-20T04:00:00Z', source: 'db.postgres', restored: [{ target: 'x' }] };
+  await noteLast(state, { ...last, canRollBack: false } as RestoreReport);
+  await expect(rollback(makeDeps(), request())).rejects.toMatchObject({ code: 'NOT_CONFIRMED' });
+  await expect(rollbackAll(makeDeps(), request(), 'g')).rejects.toMatchObject({ code: 'NOT_CONFIRMED' });
+  expect(jobs).toEqual([]);
+  await state.saveRollbacks([record('r')]);
+  await rollback(makeDeps(), request({ id: 'r' }));
+  // The rollback is now the last change, and the command reverses it.
+  areas = [area('r')];
+  await rollback(makeDeps(), request({ dryRun: true }));
 });
 
 test('after the loss of the spool, a rollback finds the data in the volume', async () => {

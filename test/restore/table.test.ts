@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import type { RestoreContext, RestoreDeps, RestoreRequest } from '../../src/restore/context.ts';
-import { prepareTables } from '../../src/restore/table.ts';
+import { prepareTables, undoText } from '../../src/restore/table.ts';
 import { readNewName } from '../../src/sources/postgres/tables/table-names.ts';
+import type { TableParts } from '../../src/sources/postgres/tables/table-parts.ts';
 
 it.each<[string, Partial<RestoreRequest>]>([
   ['--as without --table', { tables: [], as: 'x' }],
@@ -42,4 +43,11 @@ it.each([
 
 it.each(['', 'sales.', 'x'.repeat(64)])('--as needs a name of 1 to 63 bytes: %j', (as) => {
   expect(() => readNewName(as, 'public')).toThrow(expect.objectContaining({ code: 'USAGE' }));
+});
+
+it('a restored table is undone by dropping it, with its partitions', () => {
+  const of = (name: string, dumpId: number, root = 1) => ({ schema: 'public', name, root, entry: { dumpId } });
+  const tables = [of('orders', 1), of('orders_2026', 2)] as unknown as TableParts['tables'];
+  expect(undoText('shop', { tables }, undefined)).toBe('DROP TABLE "public"."orders" in database shop');
+  expect(undoText('shop', { tables }, 'orders_then')).toBe('DROP TABLE "public"."orders_then" in database shop');
 });

@@ -557,6 +557,11 @@ test('until the receiver has reached the recovered server, the agent remembers i
   await openReceiverMemory(root).saveReplacement(SOURCE, { systemId: '7713464397883531290', timeline: 2, era: 1 });
   expect(await remembered(SOURCE)).toMatchObject({ timeline: 2, logged: { page: 1 } });
   expect(await remembered('other.postgres')).toBeUndefined();
+  await openReceiverMemory(root).saveReplacement(SOURCE, { systemId: '42', timeline: 3 });
+  const replacement = { systemId: '42', timeline: 3 };
+  expect(await remembered(SOURCE)).toMatchObject({ timeline: 1, logged: { page: 1 }, replacement });
+  await openReceiverMemory(root).saveReplacement('other.postgres', replacement);
+  expect(await remembered('other.postgres')).toMatchObject(replacement);
 });
 
 test('what waits in the spool is stored while the server does not answer', async () => {

@@ -1,9 +1,9 @@
 import { errorInfo } from '../../base/errors.ts';
+import { groupOf } from '../../kept/group.ts';
 import type { RestoreReport } from '../../report/events.ts';
 import type { Rollback } from '../../run/state.ts';
 import type { Consent, RestoreDeps } from '../context.ts';
 import { forget, type RollbackRequest } from '../rollback.ts';
-import { groupOf } from './rollback-all.ts';
 
 /** The result of deleting old data. */
 export interface Forgotten {

@@ -11,7 +11,7 @@ import type { RestoreDeps, RestoreRequest, RestoreResult } from '../context.ts';
 import { endJournals } from '../end-journal.ts';
 import { conclude, whileInPlace } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
-import { emptyReport, findReadable, noteCreated, openPart, prepare, swapPart, timed } from '../part.ts';
+import { emptyReport, findReadable, noteDone, openPart, prepare, swapPart, timed } from '../part.ts';
 import { takeSafetySnapshots } from '../safety.ts';
 import { reportHealth } from '../service-health.ts';
 import {
@@ -143,7 +143,7 @@ async function attempt(whole: Whole, start: RestoreStart, unchanged: Unchanged[]
   const done = active(whole).filter((part) => part.report.restored.length > 0 && !part.report.failed);
   report.whole = done.map(({ request: own }) => own.source);
   combine(whole);
-  await noteCreated(deps, report);
+  await noteDone(deps, report);
   const error = ending === undefined ? undefined : whileInPlace(ending, report, unreached(whole));
   const why = error ?? (failed.length > 0 ? failure(whole) : undefined);
   await conclude({ ...deps, ended: whole.ended }, deps.repository, report, why);

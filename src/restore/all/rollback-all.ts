@@ -1,6 +1,8 @@
 import { type ErrorInfo, errorInfo, LifeboatError } from '../../base/errors.ts';
 import { nameRun } from '../../base/log.ts';
 import { createdNotes } from '../../kept/created.ts';
+import { type Described, madeAgo, replacedText } from '../../kept/describe.ts';
+import { refuseOlder } from '../../kept/last-unkept.ts';
 import { refuseOutOfTurn } from '../../kept/order.ts';
 import { withoutSaving } from '../../kept/unrecorded.ts';
 import { isHalfRestored } from '../../kept/volumes.ts';
@@ -17,8 +19,8 @@ import { endJournals } from '../end-journal.ts';
 import { conclude, whileInPlace } from '../finish.ts';
 import { lockForRestore } from '../lock.ts';
 import { emptyReport } from '../part.ts';
-import { inCopy, noteLines, serviceLines, summariseServices } from '../preview.ts';
-import { namesReplaced, type RollbackRequest, type RollbackResult } from '../rollback.ts';
+import { inCopy, noteLines, replacedLines, serviceLines, summariseServices } from '../preview.ts';
+import type { RollbackRequest, RollbackResult } from '../rollback.ts';
 import { type KeptData, withServer, withVolume } from '../rollback-data.ts';
 import { reportHealth } from '../service-health.ts';
 import { containersUsing, NO_SERVICES, type Services, serviceNotes, withServersLast } from '../services.ts';
@@ -30,6 +32,7 @@ interface Part {
   start: RestoreStart;
   planned: PlannedSource;
   clients?: Clients | undefined;
+  described: Described[];
 }
 
 /** A rollback of a restore of all sources in progress. */
@@ -43,22 +46,6 @@ interface Whole {
 }
 
 /**
- * Returns the restores of all sources that a rollback means: by the id of the group. Without an id, the newest restore
- * counts, unless one of its sources was rolled back alone: then the command reverses that.
- */
-export function groupOf(all: readonly Rollback[], { id, source }: RollbackRequest): string | undefined {
-  if (source !== undefined) return undefined;
-  if (id === undefined) {
-    const newest = all.at(-1)?.group;
-    const members = all.filter(({ group }) => group === newest);
-    return new Set(members.map(({ inUse }) => inUse)).size === 1 ? newest : undefined;
-  }
-  if (all.some((one) => one.id.startsWith(id))) return undefined;
-  const groups = new Set(all.flatMap(({ group }) => (group?.startsWith(id) ? [group] : [])));
-  return groups.size === 1 ? [...groups][0] : undefined;
-}
-
-/**
  * Brings back the data that a restore of all sources replaced, with the services stopped once. The same command
  * reverses that. A source that fails is reported, and the others are rolled back.
  *
@@ -69,6 +56,7 @@ export async function rollbackAll(
   request: RollbackRequest,
   group: string,
 ): Promise<RollbackResult> {
+  await refuseOlder(given, request, group);
   const deps = request.dryRun ? withoutSaving(given) : given;
   const lock = await lockForRestore(deps, { ask: request.canConfirm && !request.dryRun, check: async () => undefined });
   try {
@@ -158,23 +146,32 @@ async function inspect(whole: Whole, record: Rollback, start: RestoreStart): Pro
     if (now?.inUse !== record.inUse) throw changed(record, now);
     refuseOutOfTurn(now, all);
     await kept.check(now);
-    parts.push({ record: now, journal, start, planned: kept.planned, clients: await kept.clients?.(now) });
+    const [clients, described] = [await kept.clients?.(now), await kept.describe(now)];
+    parts.push({ record: now, journal, start, planned: kept.planned, clients, described });
   });
 }
 
 function previewOfAll({ parts }: Whole, services: Services): RollbackResult['preview'] {
-  return { ...summariseServices(services), replaces: parts.flatMap(({ record }) => namesReplaced(record)) };
+  return { ...summariseServices(services), replaces: replacedBy(parts) };
+}
+
+function replacedBy(parts: readonly Part[]): RollbackResult['preview']['replaces'] {
+  return parts.flatMap(({ record, described }) => replacedText(record, described));
 }
 
 /** Shows what the rollback does, and asks for confirmation. @returns the services to stop */
 async function ask(whole: Whole, group: string, isRestored: boolean): Promise<Services> {
   const { deps, request, report, parts, failed } = whole;
-  if (parts.length === 0) throw failed.length > 0 ? failure(whole) : nothing(group);
+  const [first] = parts;
+  if (!first) throw failed.length > 0 ? failure(whole) : nothing(group);
   const data = parts.map(({ planned, clients }) => ({ target: planned, clients }));
   const services = request.stopServices ? await containersUsing(deps.engine, data, deps.agentId) : NO_SERVICES;
   const now = isRestored ? 'the data from before that restore' : 'the restored data';
   const names = parts.map(({ record }) => record.source).join(', ');
-  request.say(`Rollback of ${names}${inCopy(deps)}: brings back ${now} (restore ${group})`);
+  request.say(
+    `Rollback of ${names}${inCopy(deps)}: brings back ${now} (${madeAgo({ id: group, at: first.record.at }, deps.now())})`,
+  );
+  for (const line of replacedLines(request, replacedBy(parts), first.record)) request.say(line);
   for (const { target, error } of failed) request.say(`  ${target} stays as it is: ${error.message} (${error.code})`);
   for (const line of serviceLines(services, { will: request.dryRun ? 'would' : 'will' })) request.say(line);
   const created = isRestored ? createdNotes(parts.map(({ record }) => record)) : [];

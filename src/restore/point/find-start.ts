@@ -20,8 +20,9 @@ import {
   startOfRecovery,
   type Window,
 } from '../../store/wal/windows.ts';
-import { byHistory, latestIn, logOf, unseenTimeline } from './by-history.ts';
+import { byHistory, latestIn, logOf } from './by-history.ts';
 import { type FoundMarker, findMarker } from './find-marker.ts';
+import { refuseUnseen } from './refuse-unseen.ts';
 import { isMeant } from './same-state.ts';
 import { describeTarget, isMarker, type Marker, type Target } from './target.ts';
 
@@ -66,6 +67,14 @@ export async function findStart(
   request: Request,
   remembered: RememberedWal | undefined,
 ): Promise<Start> {
+  return (await find(repository, request, remembered)).start;
+}
+
+async function find(
+  repository: Repository,
+  request: Request,
+  remembered: RememberedWal | undefined,
+): Promise<{ start: Start; logs: readonly WalLog[] }> {
   const { source, signal, target } = request;
   const found = await readRecoverable(repository, { source, base: baseName(source) }, remembered, signal);
   const windows = windowsFor(found, request);
@@ -76,8 +85,8 @@ export async function findStart(
   const { manifest: snapshot } = await repository.resolve(start.base.snapshot);
   const entry = snapshot.sources[baseName(source)];
   if (!log || !entry) throw new LifeboatError('PITR_TIME', `the base backup of ${source} is gone`);
-  const { windows: all, problems } = found;
-  return { ...start, snapshot, entry, log, windows: all, problems };
+  const { windows: all, problems, logs } = found;
+  return { start: { ...start, snapshot, entry, log, windows: all, problems }, logs };
 }
 
 /** Dependencies for finding the start of a recovery. */
@@ -89,7 +98,7 @@ export interface PointDeps {
 
 /**
  * Finds the start of a recovery, and checks that the keys for its objects are there. Throws like {@link findStart};
- * KEY_MISSING; PITR_TIME for the latest point, if the server is on a timeline that no window shows yet.
+ * KEY_MISSING; PITR_TIME for the latest point, if no window shows what the server writes now.
  */
 export async function findReadableStart(
   deps: PointDeps,
@@ -97,8 +106,9 @@ export async function findReadableStart(
 ): Promise<{ repository: Repository; start: Start; packs: PackRef[] }> {
   const repository = await deps.repository();
   const remembered = await deps.remembered(request.source);
-  const start = await findStart(repository, request, remembered);
-  refuseUnseen(start, request, remembered);
+  const { start, logs } = await find(repository, request, remembered);
+  if (request.target === 'latest' && request.timeline === undefined)
+    refuseUnseen({ ...start, logs }, request.source, remembered);
   const { index, facts } = start.entry;
   const packs = await readPacks(repository, start.entry, request.signal);
   const { objects, open } = neededWal(start.log, [start.base], false);
@@ -207,28 +217,6 @@ function beforeClock(request: Request, until: string): LifeboatError {
   return new LifeboatError('PITR_TIME', `${what}, so commits of that time by its clock are older`, {
     hint: `Nothing was changed. Use --lsn, or a time before ${until}. \`lifeboat windows ${source}\` shows what can be recovered.`,
   });
-}
-
-/**
- * Refuses the latest point while the server writes on a timeline that no window shows yet: the last window then ends
- * with what a recovery has replaced. @throws PITR_TIME
- */
-function refuseUnseen(
-  { log, window }: Pick<Start, 'log' | 'window'>,
-  { source, target, timeline }: Request,
-  remembered: RememberedWal | undefined,
-): void {
-  if (target !== 'latest' || timeline !== undefined) return;
-  const unseen = unseenTimeline(log, window, remembered);
-  if (unseen === undefined) return;
-  const what = `${source} is on timeline ${unseen}, of which no window is known yet`;
-  throw new LifeboatError(
-    'PITR_TIME',
-    `${what}: the latest stored time, ${window.to}, is on timeline ${window.timeline}`,
-    {
-      hint: `Nothing was changed. Try again in a minute, or add --timeline ${window.timeline} for the end of that timeline.`,
-    },
-  );
 }
 
 /** Returns the time or the position that a target names; undefined for any other target. */

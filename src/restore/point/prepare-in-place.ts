@@ -12,7 +12,7 @@ import { HELPER_ROOT } from '../../sources/volume.ts';
 import type { TreeDifference } from '../../store/content/compare-tree.ts';
 import type { CopiedTree } from '../../store/exchange/copy-tree.ts';
 import { areaName } from '../../store/filesystem/area.ts';
-import type { Replacement } from '../../wal/receiver-state.ts';
+import type { Replacement } from '../../store/wal/remembered.ts';
 import { storeIntervalMs } from '../../wal/store-interval.ts';
 import type {
   Consent,

@@ -18,6 +18,20 @@ export interface RememberedWal {
   confirmed?: StoredWal['confirmed'];
   /** the timeline on which the server writes, as far as it is known */
   timeline?: number | undefined;
+  /** the data that a recovery puts in place, until the receiver has reached the server */
+  replacement?: Replacement | undefined;
+}
+
+/** Recovered data that replaces that of a server. */
+export interface Replacement {
+  systemId: string;
+  /** the timeline that the recovered server writes on */
+  timeline: number;
+  /**
+   * number of the first page of the history of the WAL that it was recovered from; absent: the WAL is that of another
+   * repository
+   */
+  era?: number;
 }
 
 /** Returns what the agent remembers of the stored WAL of a source. */

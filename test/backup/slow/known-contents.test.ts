@@ -275,6 +275,12 @@ test('what a source needs of older snapshots is read before it begins: its servi
   const { renewed, tree } = await previousTree({ state: state(), context, renewal }, MEDIA, last, directory);
   expect(tree?.indexPath).toContain('counted');
   expect(renewed?.size).toBe(1);
+  // Another source of the run stores its content again, and this one cannot find it yet.
+  const claiming = { state: state(), context, renewal, claimed: renewed! };
+  const later = await previousTree(claiming, MEDIA, last, directory);
+  expect(later.renewed?.size).toBe(0);
+  expect(later.tree?.packs.map(({ id }) => id)).toEqual(expect.arrayContaining([...renewed!]));
+  requests.splice(1);
   // The list of the source itself, which the spool usually keeps.
   expect(requests).toEqual(['list']);
 });

@@ -130,12 +130,76 @@ describe('the latest point after a recovery in place', () => {
     expect(await latest(more, remembered, 1)).toBe(1);
   });
 
+  test('is refused while the history that the server has begun has no window', async () => {
+    const anew = async (bench: WalBench) => {
+      bench.at = '2026-11-20T12:00:00.000Z';
+      const why = 'a recovery in place brought back data of an earlier history of the server';
+      await (await bench.open()).beginAnew({ at: bench.at, timeline: 2, to: lsn(7), why });
+      bench.at = '2026-11-20T03:00:00.000Z';
+    };
+    await expect(latest(anew, on(2))).rejects.toMatchObject({
+      code: 'PITR_TIME',
+      message: expect.stringContaining('has begun another history at 2026-11-20T12:00:00.000Z'),
+    });
+    expect(await latest(anew, on(2), 1)).toBe(1);
+  });
+
   test.each<[string, (bench: WalBench) => Promise<unknown>, RememberedWal | undefined, number]>([
     ['WAL with a time', (bench) => bench.store(7, 7, { timeline: 2, reached: () => hour(10) }), undefined, 2],
     ['a window, and the agent knows it', undated, on(2), 2],
     ['been left for the former one', undated, on(1), 1],
   ])('is found if the new timeline has %s', async (_, more, remembered, timeline) => {
     expect(await latest(more, remembered)).toBe(timeline);
+  });
+});
+
+describe('the latest point while no base backup of what the server writes now is stored', () => {
+  const { at } = new WalBench();
+  /** A server with a base backup. `more`: what is stored after it. */
+  async function latest(more: (bench: WalBench) => Promise<unknown>, remembered?: RememberedWal, timeline?: number) {
+    const bench = new WalBench();
+    await bench.store(1, 4, { reached: hour });
+    bench.at = '2026-11-20T06:00:00.000Z';
+    await more(bench);
+    bench.at = at;
+    const repository = bench.withSnapshots([bench.base(2)]);
+    const deps = { repository: async () => repository, remembered: async () => remembered };
+    const aim = { target: 'latest' as const, ...(timeline === undefined ? {} : { timeline }) };
+    const { start } = await findReadableStart(deps, { source: 'db.postgres', signal, ...aim });
+    return start.window.timeline;
+  }
+  const nothing = async () => undefined;
+  const anew = async (bench: WalBench) =>
+    (await bench.open()).beginAnew({ at: bench.at, timeline: 1, to: lsn(3), why: 'older data' });
+  const known = { systemId: SYSTEM, timeline: 1 };
+
+  test.each<[string, (bench: WalBench) => Promise<unknown>, RememberedWal | undefined]>([
+    ['another history has begun', anew, undefined],
+    ['another history has begun, and the agent knows its timeline', anew, known],
+    ['another server has written WAL', (bench) => bench.store(1, 2, { system: '42' }), undefined],
+    ['the agent knows another server', nothing, { systemId: '42', timeline: 1 }],
+    [
+      'a recovery puts the data of another server in place',
+      nothing,
+      { ...known, replacement: { ...known, systemId: '42' } },
+    ],
+    ['a recovery puts data from another repository in place', nothing, { ...known, replacement: known }],
+    ['a recovery puts data of another history in place', nothing, { ...known, replacement: { ...known, era: 2 } }],
+  ])('is refused if %s', async (_, more, remembered) => {
+    await expect(latest(more, remembered)).rejects.toMatchObject({
+      code: 'PITR_TIME',
+      message: expect.stringMatching(/(other data now|another history at \S+), of which no window is known yet/),
+      hint: expect.stringContaining('--timeline 1'),
+    });
+    expect(await latest(more, remembered, 1)).toBe(1);
+  });
+
+  test.each<[string, RememberedWal | undefined]>([
+    ['nobody remembers the server', undefined],
+    ['the agent knows the server', known],
+    ['a recovery puts data of that timeline in place', { ...known, replacement: { ...known, era: 1 } }],
+  ])('is found if %s', async (_, remembered) => {
+    expect(await latest(nothing, remembered)).toBe(1);
   });
 });
 

@@ -38,7 +38,7 @@ const NOTHING_READ = { tables: 0, rows: 0, more: 0, fewer: 0, newTables: [], not
 export async function describePresent(
   tools: Tools,
   name: string,
-  recorded: DatabaseFacts,
+  recorded: Pick<DatabaseFacts, 'tables'>,
   signal: AbortSignal,
 ): Promise<PresentDatabase> {
   const session = await tools.session(name, signal).catch((error: unknown) => {

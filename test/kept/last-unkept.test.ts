@@ -1,0 +1,71 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { replacedText } from '../../src/kept/describe.ts';
+import { forgetLast, noteLast, refuseOlder } from '../../src/kept/last-unkept.ts';
+import type { RestoreReport } from '../../src/report/events.ts';
+import { openState, type Rollback, type State } from '../../src/run/state.ts';
+
+const older = '20261130T011300Z-aaaaaa';
+const table = '20261130T011800Z-bbbbbb';
+const undo = 'DROP TABLE "public"."orders" in database shop';
+
+let directory: string;
+let state: State;
+beforeEach(async () => {
+  directory = mkdtempSync(path.join(tmpdir(), 'lifeboat-last-'));
+  state = openState(directory);
+  const at = '2026-11-30T01:13:00Z';
+  await state.saveRollbacks([{ id: older, at, source: 'db.postgres', snapshot: 's', inUse: 'restored' }]);
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const refuse = (id?: string, group?: string) =>
+  refuseOlder({ state, now: () => new Date('2026-11-30T01:29:00Z') }, id === undefined ? {} : { id }, group);
+const done = (more: Partial<RestoreReport> = {}) =>
+  ({
+    ...{ id: table, source: 'db.postgres', start: '2026-11-30T01:18:00Z', canRollBack: false, undo },
+    ...{ restored: [{ target: 'shop: public.orders' }], ...more },
+  }) as RestoreReport;
+
+test('a rollback without an id does not undo an older restore than the last one', async () => {
+  await refuse();
+  await noteLast(state, done());
+  await expect(refuse()).rejects.toMatchObject({
+    code: 'NOT_CONFIRMED',
+    message: `the last restore, ${table} of db.postgres (11m ago), cannot be rolled back: it replaced nothing`,
+    hint: `To undo it: ${undo}. \`lifeboat rollback ${older}\` instead undoes restore ${older} of db.postgres, made 16m ago, and takes everything written since then out of use. Nothing was changed.`,
+  });
+  await expect(refuse(undefined, 'g')).rejects.toMatchObject({
+    hint: expect.stringContaining('`lifeboat rollback g`'),
+  });
+  // With an id, the user means that restore.
+  await refuse(older);
+});
+
+test('a rollback, or a later restore that can be rolled back, is the last one again', async () => {
+  await noteLast(state, done());
+  await noteLast(state, done({ id: 'c', canRollBack: true }));
+  await refuse();
+  await noteLast(state, done());
+  await forgetLast(state);
+  await refuse();
+});
+
+test('a restore that restored nothing is not the last one', async () => {
+  await noteLast(state, done({ restored: [] }));
+  await refuse();
+});
+
+test('what a rollback replaces is shown with its content now and afterwards', () => {
+  const record = { inUse: 'restored' } as Rollback;
+  const described = [
+    { name: 'shop', aside: 'shop__before_aaaaaa', present: '8 MB, 2 tables, 9 rows', old: '7 MB' },
+    { name: 'blog', aside: 'blog__before_aaaaaa' },
+  ];
+  expect(replacedText(record, described)).toEqual([
+    { name: 'shop', detail: '8 MB, 2 tables, 9 rows: by the data from before the restore: 7 MB' },
+    { name: 'blog', detail: 'by the data from before the restore' },
+  ]);
+});
