@@ -85,7 +85,7 @@ function quoted(text: string): string {
 function bash(places: readonly Place[]): string {
   const values = places.flatMap(({ at, values: all }) =>
     all.map(
-      ({ option, choices }) => `    ${quoted(`${at}|${option}`)}) words=${quoted(choices.join(' '))} sources= ;;`,
+      ({ option, choices }) => `    ${quoted(`${at}|${option}`)}) sources= words=${quoted(choices.join(' '))} ;;`,
     ),
   );
   return `# bash completion for lifeboat

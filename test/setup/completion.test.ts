@@ -5,8 +5,8 @@ import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { createProgram } from '../../src/cli.ts';
 import type { Io } from '../../src/commands/call.ts';
-import { printSourceNames } from '../../src/commands/source-names.ts';
 import { completionScript } from '../../src/setup/completion.ts';
+import { printSourceNames } from '../../src/setup/source-names.ts';
 
 /** Runs the scripts in the real shells. The command that prints the sources is a function of the shell. */
 const NAMES = 'lifeboat() { [ "$*" = source-names ] && printf "%s\\n" db.postgres web.media; }';
@@ -78,7 +78,7 @@ test('the names of sources come from the spool alone', async () => {
   const spool = mkdtempSync(path.join(tmpdir(), 'lifeboat-names-'));
   const shown: string[] = [];
   const out = (text: string) => void shown.push(text);
-  expect(await printSourceNames({ out }, spool)).toBe(0);
+  await printSourceNames(out, spool);
   expect(shown).toEqual([]);
   mkdirSync(path.join(spool, 'state'));
   const last = { run: 'r', at: '2026-11-20T03:00:00.000Z', status: 'ok' };
@@ -86,7 +86,7 @@ test('the names of sources come from the spool alone', async () => {
     path.join(spool, 'state/results.json'),
     JSON.stringify({ 'web.media': last, 'db.postgres': last, 'a b': last }),
   );
-  await printSourceNames({ out }, spool);
+  await printSourceNames(out, spool);
   expect(shown.join('')).toBe('db.postgres\nweb.media\n');
   rmSync(spool, { recursive: true });
 });

@@ -1,8 +1,6 @@
 import path from 'node:path';
-import { EXIT } from '../base/exit.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { openState } from '../run/state.ts';
-import type { Io } from './call.ts';
 
 /** Names that every shell completes without quotes. */
 const PLAIN = /^[\w.-]+$/;
@@ -12,11 +10,10 @@ const PLAIN = /^[\w.-]+$/;
  * shell uses. A key press waits for it, so it asks neither the engine nor the destination. Without a state, it prints
  * nothing.
  */
-export async function printSourceNames(io: Pick<Io, 'out'>, spool = SPOOL): Promise<number> {
+export async function printSourceNames(out: (text: string) => void, spool = SPOOL): Promise<void> {
   const results = await openState(path.join(spool, 'state'))
     .results()
     .catch(() => ({}));
   const names = Object.keys(results).filter((name) => PLAIN.test(name));
-  for (const name of names.sort()) io.out(`${name}\n`);
-  return EXIT.done;
+  for (const name of names.sort()) out(`${name}\n`);
 }
