@@ -69,7 +69,7 @@ async function bringProject(
 ): Promise<number> {
   const { app, options } = call;
   const { restoreProjectFiles } = await import('../restore/all/project-files.ts');
-  const { DATA_SCRIPT, dataCommands, writeDataScript } = await import('../setup/new-host.ts');
+  const { dataCommands, writeDataScript } = await import('../setup/new-host.ts');
   const restoreInto = (toDirectory: string) => run({ ...request, source: 'config', toDirectory });
   if (request.dryRun) return reported(call, await restoreInto(`${PROJECT_DIRECTORY}/restored`), false);
   const { files, result } = await restoreProjectFiles(PROJECT_DIRECTORY, restoreInto);
@@ -80,14 +80,14 @@ async function bringProject(
   const next = await dataCommands(PROJECT_DIRECTORY, {
     ...{ project: app.project, snapshot: request.snapshot, ...place },
   });
-  const isScript = await writeDataScript(PROJECT_DIRECTORY, next);
-  print(call, 'restore on a new host', { project: app.project, files, warnings, next }, () =>
+  const script = await writeDataScript(PROJECT_DIRECTORY, next);
+  print(call, 'restore on a new host', { project: app.project, files, warnings, next, script: script ?? null }, () =>
     [
       `Restored the files of project ${app.project}: ${files.join(', ')}`,
       ...warnings.map((warning) => call.io.paint.warn(`  warning: ${warning}`)),
       'To restore its data, run these commands in the project directory:',
       ...next.map((line) => `    ${line}`),
-      ...(isScript ? [`The script ${DATA_SCRIPT} there runs them too.`] : []),
+      ...(script === undefined ? [] : [`The script ${script} there runs them too.`]),
     ].join('\n'),
   );
   return result.status === 'ok' ? EXIT.done : EXIT.partial;
