@@ -34,7 +34,7 @@ interface Unpacked {
 
 /**
  * Unpacks an untrusted archive. Everything is created through open directories and by one name at a time, so nothing
- * outside the target can be reached: `..` and a name below a symlink are refused. As with tar, a leading `/` is dropped.
+ * outside the target can be reached: `..` and a name below a symlink are refused. A leading `/` is dropped, as by tar.
  * Symlinks are created as they are, and not followed. Devices, FIFOs and sockets are left out. If a name occurs twice,
  * the later member counts, as with tar.
  *
