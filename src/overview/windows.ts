@@ -48,7 +48,7 @@ export async function readWindows(
     const receiver = deps.otherRepository ? undefined : await memory.state(name);
     const names = { source: name, base: baseName(name) };
     const found = repository && (await readRecoverable(repository, names, rememberedOf(receiver), signal));
-    const { windows = [], holes = [] } = found ?? {};
+    const { spans: windows = [], holes = [] } = found ?? {};
     const problems = (found?.problems ?? []).map(({ code, message }) => ({ code, message }));
     const known = deps.otherRepository ? {} : await memory.copied(name);
     const present = new Set(deps.copies.map((one) => one.name));
