@@ -5,6 +5,7 @@ import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
+import { setAside } from '../../src/wal/spool/aside.ts';
 import { Waiting } from '../../src/wal/waiting.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
@@ -115,6 +116,16 @@ test('what waits is set aside after the server went back, if no page says which 
   put(3);
   await waiting().leaveDiverged(present, signal);
   expect(await names()).toEqual([1, 2, 3].map((number) => nameOf(number)));
+});
+
+test('of WAL that is set aside, the newest events stay', async () => {
+  for (let day = 10; day < 22; day++) {
+    put(2);
+    await setAside(directory, new Date(`2026-11-${day}T03:00:00Z`));
+  }
+  const kept = readdirSync(`${directory}.aside`).sort();
+  rmSync(`${directory}.aside`, { recursive: true });
+  expect([kept.length, kept[0]]).toEqual([10, '2026-11-12T03-00-00.000Z']);
 });
 
 test('what waits is not stored if it is of several servers, or of nobody', async () => {
