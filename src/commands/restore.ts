@@ -9,6 +9,7 @@ import { restoredSummary, restoreLines, restoreWarnings } from '../report/restor
 import { createProgress } from '../report/terminal/progress.ts';
 import type { Consent, RestoreRequest, RestoreResult } from '../restore/context.ts';
 import type { Aim } from '../restore/point/find-start.ts';
+import { onlyDatabase } from '../restore/point/only-database.ts';
 import type { PointResult } from '../restore/point/restore-point.ts';
 import { type Call, print } from './call.ts';
 import { consent, list, texts } from './consent.ts';
@@ -68,7 +69,7 @@ async function bringProject(
 ): Promise<number> {
   const { app, options } = call;
   const { restoreProjectFiles } = await import('../restore/all/project-files.ts');
-  const { DATA_SCRIPT, dataCommands, writeDataScript } = await import('../setup/new-host.ts');
+  const { dataCommands, writeDataScript } = await import('../setup/new-host.ts');
   const restoreInto = (toDirectory: string) => run({ ...request, source: 'config', toDirectory });
   if (request.dryRun) return reported(call, await restoreInto(`${PROJECT_DIRECTORY}/restored`), false);
   const { files, result } = await restoreProjectFiles(PROJECT_DIRECTORY, restoreInto);
@@ -79,14 +80,14 @@ async function bringProject(
   const next = await dataCommands(PROJECT_DIRECTORY, {
     ...{ project: app.project, snapshot: request.snapshot, ...place },
   });
-  const isScript = await writeDataScript(PROJECT_DIRECTORY, next);
-  print(call, 'restore on a new host', { project: app.project, files, warnings, next }, () =>
+  const script = await writeDataScript(PROJECT_DIRECTORY, next);
+  print(call, 'restore on a new host', { project: app.project, files, warnings, next, script: script ?? null }, () =>
     [
       `Restored the files of project ${app.project}: ${files.join(', ')}`,
       ...warnings.map((warning) => call.io.paint.warn(`  warning: ${warning}`)),
       'To restore its data, run these commands in the project directory:',
       ...next.map((line) => `    ${line}`),
-      ...(isScript ? [`The script ${DATA_SCRIPT} there runs them too.`] : []),
+      ...(script === undefined ? [] : [`The script ${script} there runs them too.`]),
     ].join('\n'),
   );
   return result.status === 'ok' ? EXIT.done : EXIT.partial;
@@ -185,18 +186,23 @@ async function restorePoint(call: Call, aim: Aim): Promise<number> {
       hint: `Write: restore ${extra} --at "2026-11-20 14:30:00+01" --to-volume NAME`,
     });
   }
-  const { toVolume, database } = options;
+  const { toVolume } = options;
   if (options.inPlace === true) return restorePointInPlace(call, source, aim);
   const say = (line: string) => (json ? undefined : io.err(`${redact(line)}\n`));
   if (toVolume === undefined) {
-    if (typeof database !== 'string') {
+    const isPart = options.table !== undefined || options.toDatabase !== undefined;
+    if (typeof options.database !== 'string' && !isPart) {
       throw new LifeboatError('USAGE', 'a recovery to a point in time needs --database, --to-volume or --in-place', {
         hint: 'Recover one database into the server in use, with --database NAME --to-database NEW, or the whole server: into a new volume, or in place of the data in use.',
       });
     }
+    const database =
+      typeof options.database === 'string'
+        ? options.database
+        : await onlyDatabase(await app.repository({ create: false }), source, io.signal);
     // A restore from a snapshot of that moment has all the checks and options of a restore.
     const snapshot = await app.snapshotOfPoint({ source, ...aim, database, signal: io.signal, say });
-    return restore({ ...call, operands: [snapshot, [source]], options: withoutAim(options) });
+    return restore({ ...call, operands: [snapshot, [source]], options: { ...withoutAim(options), database } });
   }
   if (typeof toVolume !== 'string') throw new LifeboatError('USAGE', '--to-volume needs a name');
   const result = await app.restoreToPoint({ source, ...aim, toVolume, signal: io.signal, say });

@@ -2,6 +2,7 @@ import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { formatBytes, oneLine, plural, table } from '../report/format.ts';
+import { statusWord, triggerText } from '../report/status-word.ts';
 import { findSnapshot } from '../restore/find.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { withLookDirectory } from '../run/spool.ts';
@@ -43,22 +44,32 @@ export async function show(call: Call): Promise<number> {
   return showFiles(call, entry, glob);
 }
 
-function renderManifest(manifest: Manifest): string {
-  const rows = Object.entries(manifest.sources).map(([name, entry]) => [
+/** Renders a snapshot. The message of a failure is on a line of its own, because it is longer than a column. */
+export function renderManifest(manifest: Manifest): string {
+  const entries = Object.entries(manifest.sources);
+  const rows = entries.map(([name, entry]) => [
     name,
-    entry.status,
-    entry.error ? `${entry.error.message} (${entry.error.code})` : entry.summary,
+    statusWord(entry.status),
+    entry.error && entry.status === 'failed' ? '' : entry.summary,
     formatBytes(entry.bytes),
     `${formatBytes(entry.newBytes)} new`,
   ]);
-  const imported = manifest.imported ? ` of ${oneLine(manifest.imported.file)}, made ${manifest.imported.at}` : '';
-  const head = `Snapshot ${manifest.id} of ${manifest.project} · ${manifest.status} · ${manifest.trigger}${imported} · by Lifeboat ${manifest.agentVersion}`;
-  return [head, ...table(rows, { indent: 2, align: ['left', 'left', 'left', 'right', 'right'] })].join('\n');
+  const lines = table(rows, { indent: 2, align: ['left', 'left', 'left', 'right', 'right'] });
+  const { id, project, status, agentVersion, imported } = manifest;
+  const of = imported ? ` of ${oneLine(imported.file)}` : '';
+  return [
+    `Snapshot ${id} of ${project} · ${statusWord(status)} · ${triggerText(manifest)}${of} · by Lifeboat ${agentVersion}`,
+    ...lines.flatMap((line, i) => [line, ...failureLine(entries[i]?.[1])]),
+  ].join('\n');
+}
+
+function failureLine(entry: ManifestSource | undefined): string[] {
+  return entry?.error ? [`    ${oneLine(entry.error.message)} (${entry.error.code})`] : [];
 }
 
 function renderDatabases(source: string, entry: ManifestSource, facts: PostgresFacts | undefined): string {
   if (!facts)
-    return `${source}: ${entry.status}${entry.error ? ` · ${entry.error.message} (${entry.error.code})` : ''}`;
+    return `${source}: ${statusWord(entry.status)}${entry.error ? ` · ${entry.error.message} (${entry.error.code})` : ''}`;
   const lines = [`${source} · Postgres ${facts.server.version} · ${entry.summary}`];
   for (const database of facts.databases) {
     lines.push(`  ${database.name} · ${formatBytes(database.size)}`);

@@ -55,10 +55,12 @@ export async function openLog(
   { deps, source, remembered, raise }: OpenOptions,
   { systemId, segmentSize }: Pick<ReplicationFacts, 'systemId' | 'segmentSize'>,
   { home, before, diverged, replacement }: Opening,
+  signal: AbortSignal,
 ): Promise<{ writer: WalWriter; isAnew: boolean }> {
   const repository = await deps.repository();
   const place = { project: deps.project, source: source.server, systemId };
-  const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
+  const { now, feed: appended } = deps;
+  const writer = await WalWriter.open(repository, { place, segmentSize, home, now, appended }, signal);
   const lost = lostEnd(repository, source.server, writer.opened, remembered);
   if (lost) raise(lost);
   const { unusable } = writer;

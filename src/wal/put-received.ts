@@ -108,11 +108,12 @@ export class PutReceived {
   private async append(change: LogChange, gaps: readonly Gap[], signal: AbortSignal): Promise<void> {
     const { writer, onGap } = this.options;
     signal.throwIfAborted();
-    await writer.append({ ...change, gaps: gaps.map(({ stored }) => stored) });
-    this.alive();
-    if (gaps.length === 0) return;
-    this.why = undefined;
-    for (const { error } of gaps) onGap(error);
+    await writer.append({ ...change, gaps: gaps.map(({ stored }) => stored) }, () => {
+      this.alive();
+      if (gaps.length === 0) return;
+      this.why = undefined;
+      for (const { error } of gaps) onGap(error);
+    });
   }
 
   private gapBefore(next: Segment, pending: ReadonlySet<string>): Gap | undefined {

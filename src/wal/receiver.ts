@@ -232,7 +232,7 @@ export class Receiver {
     const more = { home, before, diverged: this.diverged, replacement };
     await leaveHistory(this.waiting, more, signal);
     this.renew ||= hasCode(this.diverged, 'WAL_DIVERGED');
-    const { writer, isAnew } = await this.storing.watched(() => openLog(options, facts, more), signal);
+    const { writer, isAnew } = await this.storing.watched((until) => openLog(options, facts, more, until), signal);
     if (isAnew) await this.status.begunAnew();
     if (replacement) await memory.saveReplacement(server, undefined);
     this.diverged = undefined;
