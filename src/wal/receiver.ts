@@ -107,7 +107,7 @@ export class Receiver {
         if (signal.aborted) break;
         if (hasCode(error, 'WAL_DIVERGED', 'CLOCK_JUMPED')) this.diverge(error);
         if (hasCode(error, 'LOCKED')) this.locked = error;
-        await this.status.failed(error, this.locked === error ? Number.POSITIVE_INFINITY : 0);
+        await this.status.failed(this.locked ?? error, this.locked ? Number.POSITIVE_INFINITY : 0);
         if (!this.isReached || hasCode(this.diverged, 'PG_REPLICATION')) await this.storeWaiting(signal);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;

@@ -48,6 +48,8 @@ let bases: number;
 let makeBase: ((signal: AbortSignal) => Promise<boolean>) | undefined;
 let tablespaces: string[];
 let isDown: boolean;
+/** how often it was not there when it was needed */
+let refused: number;
 let stallTimeoutMs: number;
 /** the destination takes no segments */
 let isHung: boolean;
@@ -70,6 +72,7 @@ beforeEach(() => {
   stallTimeoutMs = 60_000;
   tablespaces = [];
   isDown = false;
+  refused = 0;
   behindMs = 0;
   [timeline, history, files] = [1, '', []];
   onHung = () => undefined;
@@ -151,6 +154,7 @@ function makeReceiver(): Receiver {
     alarm: (_topic, _source, { message }) => void alarms.push(message),
     repository: async () => repository as unknown as Repository,
     async openTools() {
+      if (isDown) refused++;
       if (isDown) throw new LifeboatError('PG_UNREACHABLE', 'the server does not answer');
       return tools;
     },
@@ -699,11 +703,16 @@ test('once another agent writes the log, this one only looks after its slot, and
     await expect.poll(() => alarms, { timeout: 10_000 }).toHaveLength(1);
     flushed = startOf(2000, SIZE);
   };
-  await runUntil(async () => alarms.length > 1);
+  await runUntil(async () => {
+    isDown = alarms.length > 1;
+    return refused > 0;
+  });
   expect(alarms).toEqual([
     expect.stringContaining('another Lifeboat receives the WAL'),
     expect.stringContaining('so Lifeboat dropped the replication slot'),
   ]);
   expect(starts).toHaveLength(1);
+  // It failed again, for other reasons, which are not why it stores nothing.
+  expect((await openReceiverMemory(root).state(SOURCE))?.error?.code).toBe('LOCKED');
   expect((await wal())?.partials).toMatchObject([{ to: 5000 }]);
 });
