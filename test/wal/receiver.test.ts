@@ -24,7 +24,13 @@ import { WalBytes } from '../store/wal/wal-bytes.ts';
 
 const SIZE = 1024 * 1024;
 const SOURCE = 'db.postgres';
-const source = { kind: 'base', server: SOURCE, name: `${SOURCE}.base`, rpoMs: 20 } as BaseSource;
+const source = {
+  kind: 'base',
+  server: SOURCE,
+  name: `${SOURCE}.base`,
+  rpoMs: 20,
+  windowMs: 7 * 86_400_000,
+} as BaseSource;
 const name = (number: number) => segmentName({ timeline: 1, number }, SIZE);
 
 let root: string;
@@ -704,6 +710,13 @@ test('WAL of a former server that contradicts what is stored of it is set aside,
   expect(alarms).toEqual([expect.stringContaining('Lifeboat sets it aside')]);
   const [event = ''] = readdirSync(`${spool}.aside`);
   expect(readdirSync(join(`${spool}.aside`, event))).toEqual([segmentName({ timeline: 2, number: 2 }, SIZE)]);
+});
+
+test('a history file of an earlier connection is fetched again: another server may have that timeline', async () => {
+  writeFileSync(join(spool, '00000002.history'), '1\t0/180000\tno recovery target specified\n');
+  flushed = startOf(2, SIZE);
+  await runUntil(async () => starts.length > 0);
+  expect(starts).toEqual([[]]);
 });
 
 test('a lost memory of the receiver loses no WAL of the same server', async () => {
