@@ -11,6 +11,8 @@ const ROOT = path.join(import.meta.dirname, '..');
 const read = (name: string) => readFileSync(path.join(ROOT, name), 'utf8');
 const all = (text: string, pattern: RegExp) => [...new Set([...text.matchAll(pattern)].map((match) => match[1] ?? ''))];
 
+const HIDDEN = ['tree-job', 'version'];
+
 describe('lifeboat --help', () => {
   test('explains every operand', () => {
     const program = createProgram({} as Io, () => undefined);
@@ -26,12 +28,12 @@ describe('lifeboat --help', () => {
     const io = { out: (text: string) => void heard.push(text), err: () => undefined } as unknown as Io;
     const program = createProgram(io, () => undefined);
     const commands = program.commands.flatMap((one) => (one.commands.length > 0 ? one.commands : [one]));
-    for (const one of commands.filter((each) => each.name() !== 'tree-job')) {
+    for (const one of commands.filter((each) => !HIDDEN.includes(each.name()))) {
       heard.length = 0;
       one.configureOutput({ writeOut: io.out });
       one.outputHelp();
       expect(heard.join(''), one.name()).toContain('--json');
-      expect(heard.join('').match(/\nExample:\n {2}docker compose .*lifeboat/g), one.name()).toHaveLength(1);
+      expect(heard.join('').match(/\nExamples?:\n {2}docker (?:compose|run) .*lifeboat/g), one.name()).toHaveLength(1);
     }
   });
 });
@@ -43,7 +45,7 @@ describe('README.md', () => {
     const nobody = {} as Io;
     const commands = createProgram(nobody, () => undefined)
       .commands.map((command) => command.name())
-      .filter((name) => name !== 'tree-job');
+      .filter((name) => !HIDDEN.includes(name));
     const rows = all(readme, /^\| `([a-z]+)[ \]`]/gm);
     expect(rows.toSorted()).toEqual(commands.toSorted());
   });

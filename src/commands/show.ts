@@ -1,7 +1,8 @@
 import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
-import { formatBytes, oneLine, plural, table } from '../report/format.ts';
+import { formatBytes, plural, table } from '../report/format.ts';
+import { originText } from '../report/terminal/listing.ts';
 import { findSnapshot } from '../restore/find.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { withLookDirectory } from '../run/spool.ts';
@@ -51,8 +52,9 @@ function renderManifest(manifest: Manifest): string {
     formatBytes(entry.bytes),
     `${formatBytes(entry.newBytes)} new`,
   ]);
-  const imported = manifest.imported ? ` of ${oneLine(manifest.imported.file)}, made ${manifest.imported.at}` : '';
-  const head = `Snapshot ${manifest.id} of ${manifest.project} · ${manifest.status} · ${manifest.trigger}${imported} · by Lifeboat ${manifest.agentVersion}`;
+  const { imported, trigger } = manifest;
+  const origin = imported ? `${originText(trigger, imported)}, made ${imported.at}` : trigger;
+  const head = `Snapshot ${manifest.id} of ${manifest.project} · ${manifest.status} · ${origin} · by Lifeboat ${manifest.agentVersion}`;
   return [head, ...table(rows, { indent: 2, align: ['left', 'left', 'left', 'right', 'right'] })].join('\n');
 }
 

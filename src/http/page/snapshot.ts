@@ -8,6 +8,7 @@ import {
   oneLine,
   plural,
 } from '../../report/format.ts';
+import { originText } from '../../report/terminal/listing.ts';
 import type { Manifest, ManifestSource } from '../../store/objects/manifest.ts';
 import { whyKept } from './snapshots.ts';
 import { command, type Html, html, prose } from './text.ts';
@@ -47,7 +48,7 @@ export function snapshotBody(
   { facts, foreseen, now, zone }: { facts: SnapshotFacts; foreseen?: Foreseen; now: Date; zone: string },
 ): Html {
   const { id, start, end, trigger, status, sources, agentVersion, imported } = manifest;
-  const origin = imported ? `import of ${oneLine(imported.file)}` : trigger;
+  const origin = imported ? originText(trigger, imported) : trigger;
   const kept = foreseen
     ? html`<div><dt>${foreseen.keep ? 'Kept because' : 'Goes at the next prune'}</dt><dd>${whyKept(foreseen)}</dd></div>`
     : '';

@@ -34,14 +34,12 @@ interface PlanView {
 export function renderPlan(view: PlanView): string {
   const { plan, probes, now, zone, paint = plainPaint } = view;
   const { sources, problems } = plan;
-  const utc = view.nextRun.toISOString().slice(11, 16);
+  const local = formatWhen(view.nextRun, { now, zone });
+  const utc = local.endsWith(' UTC') ? '' : `${view.nextRun.toISOString().slice(11, 16)} UTC, `;
   const wait = formatDuration(view.nextRun.getTime() - now.getTime());
   const head = [paint.bold(`Project ${oneLine(plan.project)}`), plural(sources.length, 'source')];
   if (problems.length > 0) head.push(paint.bad(plural(problems.length, 'problem')));
-  const lines = [
-    `${head.join(' · ')} · next run ${formatWhen(view.nextRun, { now, zone })} (${utc} UTC, in ${wait})`,
-    '',
-  ];
+  const lines = [`${head.join(' · ')} · next run ${local} (${utc}in ${wait})`, ''];
   if (sources.length > 0) {
     const rows = sources.map((source) => planRow(source, probes.get(source.name)));
     lines.push(
@@ -82,6 +80,11 @@ export interface SnapshotRow {
   unsigned?: true;
   /** `missing`: databases that should be in it */
   sources: { name: string; status: string; bytes: number; newBytes: number; missing?: string[] }[];
+}
+
+/** Says what a snapshot of old data was made from. A recovery names its point. */
+export function originText(trigger: string, { file }: { file: string }): string {
+  return trigger === 'recovery' ? oneLine(file) : `${trigger} of ${oneLine(file)}`;
 }
 
 /** The table of `lifeboat snapshots`, newest first. */
