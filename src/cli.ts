@@ -50,7 +50,7 @@ export function createProgram(io: Io, done: (status: number) => void, err = io.e
     new Command('help').argument('[command]').description('Print help for a command').helpGroup(LAST_GROUP),
   );
   program.command('version', { hidden: true }).action(() => io.out(`${readVersion()}\n`));
-  program.command('tree-job', { hidden: true }).action(builder.act('tree-job'));
+  for (const name of ['tree-job', 'source-names']) program.command(name, { hidden: true }).action(builder.act(name));
   return program;
 }
 

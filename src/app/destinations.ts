@@ -29,16 +29,26 @@ export function openDestination(settings: Settings, options?: OpenOptions): Swee
   return openElsewhere(settings.destination, settings, options);
 }
 
-/** Opens any place. Only this function knows the kinds of destinations. */
+/**
+ * Opens any place. Only this function knows the kinds of destinations. A copy has the name that the settings give it:
+ * reports and what Lifeboat remembers tell places apart by their names.
+ */
 export function openElsewhere(
   place: string,
   settings: Settings,
   { env = process.env, hurry }: OpenOptions = {},
 ): SweepingDestination {
-  if (!isS3(place)) return createLocalDestination({ root: place });
+  const copy = settings.copies.find(({ location }) => location === place);
+  if (!isS3(place)) return named(createLocalDestination({ root: place }), copy?.name);
   const parsed = parseS3Location(place);
   if (!('value' in parsed)) throw new TypeError('a destination that was not checked');
-  return createS3Destination({ ...reach(settings, parsed.value), uploads: uploadsAt(parsed.value), env, hurry });
+  const given = { ...reach(settings, parsed.value), uploads: uploadsAt(parsed.value), env, hurry };
+  return named(createS3Destination(given), copy?.name);
+}
+
+/** Returns a destination under another name. */
+function named(destination: SweepingDestination, name = destination.name): SweepingDestination {
+  return destination.name === name ? destination : Object.create(destination, { name: { value: name } });
 }
 
 /**

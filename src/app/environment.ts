@@ -27,7 +27,7 @@ import { createNotifiers } from './notifiers.ts';
 import { locationOf, type OtherRepository, projectIn } from './other-repository.ts';
 import { findSelf, offlineSelf, type Self } from './own-container.ts';
 import { type OwnRepository, ownRepository } from './own-repository.ts';
-import { createPlaces, type Places } from './places.ts';
+import { createPlaces, type Places, type SweepPlace } from './places.ts';
 import { knownProject, planNow, projectOf, spoolMountOf } from './self.ts';
 import { treeStoreAt } from './tree-store.ts';
 
@@ -104,7 +104,7 @@ interface Own extends Pick<OwnRepository, 'look' | 'accept'> {
   /** the place that `copy --from` fills */
   place: CopyPlace;
   /** Removes unfinished files of the project there. The caller has the lock. */
-  sweep(): Promise<void>;
+  sweep(options?: SweepPlace): Promise<void>;
 }
 
 type ToolsContext = Omit<OpenToolsOptions, 'agent' | 'source' | 'log'>;
@@ -193,7 +193,7 @@ function openOwn(
     // With --from, nothing is created: an empty place may be about to be filled from the other repository.
     repository: (options = { create }) => own.open(options),
     place: { ...places.copyTo(at, destination), open: own.openAsCopy, suspects: agent.state },
-    sweep: () => places.sweep(at, destination),
+    sweep: (options) => places.sweep(at, destination, options),
   };
 }
 

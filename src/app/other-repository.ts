@@ -4,6 +4,7 @@ import { lacksRegion, nameOf, parseLocation } from '../plan/location.ts';
 import { isS3 } from '../plan/s3-location.ts';
 import type { Settings } from '../plan/settings.ts';
 import { quote } from '../plan/values/fields.ts';
+import { shellWord } from '../report/restore-command.ts';
 
 /** A repository that is not the agent's own: `--from`. Or another project to restore into: `--into-project`. */
 export interface OtherRepository {
@@ -89,7 +90,7 @@ const LOST: readonly ErrorCode[] = [
 /** Adds to the hint of such an error that a copy may have the data. */
 export function hintAtCopies(error: unknown, { copies }: Pick<Settings, 'copies'>): unknown {
   if (copies.length === 0 || !hasCode(error, ...LOST)) return error;
-  const names = copies.map(({ name }) => `--from ${name}`).join(' or ');
+  const names = copies.map(({ name }) => `--from ${shellWord(name)}`).join(' or ');
   const hint = `${error.hint ? `${error.hint} ` : ''}A copy may have it: ${names}.`;
   return new LifeboatError(error.code, error.message, { cause: error.cause, hint });
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdir, rm } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Log } from '../base/log.ts';
 import type { CopyPlace } from '../copy/context.ts';
@@ -34,6 +34,13 @@ interface PlaceContext {
 
 type OpenOptions = Omit<RepositoryOptions, 'keys' | 'signingKeys'>;
 
+/** What is swept. */
+export interface SweepPlace {
+  /** only unfinished WAL that is a day old: a crash has left it, because receivers store all the time */
+  onlyWal?: boolean;
+  signal?: AbortSignal | undefined;
+}
+
 /** Opens, leases and sweeps repositories at the destination and its copies. */
 export interface Places {
   /**
@@ -45,7 +52,7 @@ export interface Places {
   /** Takes the lease, see {@link takeLease}. Throws LOCKED while another agent works on the project there. */
   lease(repository: Repository, objects?: Listing): Promise<Lease>;
   /** Removes unfinished files of the project, unless another agent works there. */
-  sweep(at: string, destination: SweepingDestination, signal?: AbortSignal): Promise<void>;
+  sweep(at: string, destination: SweepingDestination, options?: SweepPlace): Promise<void>;
   /** Returns a destination as a place to copy to. */
   copyTo(at: string, destination: SweepingDestination): CopyPlace;
   /** Returns a copy of the settings. */
@@ -69,7 +76,7 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
       const deps = { destination, project: of, home, sightings: state, holder: holderOf(self), now, log };
       return takeLease(deps, objects);
     },
-    async sweep(at, destination, signal) {
+    async sweep(at, destination, { onlyWal = false, signal } = {}) {
       if (destinationError(at, self.facts.mounts, true)) return;
       // Unfinished files there may belong to another agent that is storing them.
       const look = signal ? until(destination, signal) : destination;
@@ -78,8 +85,7 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
       // Receivers store WAL all the time, also in another process.
       const recent = { prefix: `${project}/wal/`, olderThanMs: WAL_UPLOAD_MS };
       await destination.sweepTemporary({
-        prefix: `${project}/`,
-        olderThanMs: 0,
+        ...(onlyWal ? recent : { prefix: `${project}/`, olderThanMs: 0 }),
         recent,
         ...(signal ? { signal } : {}),
       });
@@ -94,10 +100,10 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
         return true;
       },
       lease: places.lease,
-      sweep: (signal) => places.sweep(at, destination, signal),
+      sweep: (signal) => places.sweep(at, destination, { signal }),
     }),
     copy: ({ location, ...copy }) => ({
-      ...places.copyTo(location, named(openElsewhere(location, settings, { hurry }), copy.name)),
+      ...places.copyTo(location, openElsewhere(location, settings, { hurry })),
       ...copy,
     }),
   };
@@ -107,8 +113,12 @@ export function createPlaces({ settings, self, project, state, log, now, hurry }
 const manifestsIn = (directory: string) => path.join(directory, 'manifests');
 const cacheOf = (place: string) => createHash('sha256').update(place).digest('hex').slice(0, 16);
 
+/** Cached manifests of a place that is not in the settings stay for so long after the last one, milliseconds. */
+const FORGOTTEN_AFTER_MS = 30 * 24 * 60 * 60_000;
+
 /**
- * Removes the cached manifests of places that are not in the settings any more. Never rejects.
+ * Removes the cached manifests of places that are not in the settings, unless a command has read some lately: somebody
+ * may use the place with `--from`. Never rejects.
  *
  * @param directory of the state
  */
@@ -120,13 +130,26 @@ export async function forgetPlaces(
   const kept = new Set(locations.map((location) => cacheOf(placeAt(location))));
   for (const name of await readdir(manifestsIn(directory)).catch(() => [])) {
     if (kept.has(name)) continue;
-    await rm(path.join(manifestsIn(directory), name), { recursive: true, force: true }).catch(() => undefined);
+    const cache = path.join(manifestsIn(directory), name);
+    if (Date.now() - (await lastChange(cache)) < FORGOTTEN_AFTER_MS) continue;
+    await rm(cache, { recursive: true, force: true }).catch(() => undefined);
   }
 }
 
-/** Returns a destination under the name that the settings give it. */
-function named(destination: SweepingDestination, name: string): SweepingDestination {
-  return destination.name === name ? destination : Object.create(destination, { name: { value: name } });
+/** Returns when something in a directory was last written, milliseconds since 1970; 0 if that cannot be read. */
+async function lastChange(directory: string): Promise<number> {
+  const names = await readdir(directory, { recursive: true }).catch(() => []);
+  let last = 0;
+  for (const name of names) {
+    last = Math.max(
+      last,
+      await stat(path.join(directory, name)).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => 0,
+      ),
+    );
+  }
+  return last;
 }
 
 /** Returns the agent's own destination and the copies, with what their storage costs. */

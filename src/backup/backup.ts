@@ -82,7 +82,8 @@ async function clearUp(deps: BackupDeps, { start, log }: Run, ending: Ending): P
   await deps.clear(path.join(deps.spool, start.id), start.id);
   try {
     // A helper that was killed while it stored an object leaves an unfinished file.
-    if (ending.status !== 'ok') await deps.sweepTemporary();
+    // One that stored WAL in a crash left it too recently for the sweep after that crash.
+    await deps.sweepTemporary({ onlyWal: ending.status === 'ok' });
   } catch (error) {
     log.warn('leftovers of the run could not be removed', { ...errorInfo(error) });
   }

@@ -4,9 +4,6 @@ import type { HookService, PlannedSource, Problem } from '../plan/model.ts';
 import { type FindStarted, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
 import type { ReleaseFailure } from '../run/release.ts';
-import { MAX_RECORD } from '../store/objects/bounds.ts';
-import { tooLarge } from '../store/objects/documents.ts';
-import { canonicalJson } from '../store/objects/manifest.ts';
 import { readInfo } from '../store/repository/repository-info.ts';
 import type { BackupDeps, Capturer, RunContext } from './context.ts';
 import { type Freeze, type HoldGroup, joinFreezes } from './freeze.ts';
@@ -135,29 +132,6 @@ function withLoss({ report, entry, ...rest }: Captured, why: LifeboatError | und
   const loss =
     report.status === 'ok' ? { status: 'partial' as const, error } : { warnings: [...report.warnings, error.message] };
   return { report: { ...report, ...loss }, entry: { ...entry, ...loss }, ...rest };
-}
-
-/** The largest size of a manifest's sources, bytes. The rest of a manifest is small. */
-const LONGEST = MAX_RECORD - 64 * 1024;
-
-/**
- * Fails sources with SNAPSHOT_TOO_LARGE, the largest first, until the manifest is small enough to be read back. A
- * manifest says of each database whether it was stored, and why not.
- */
-export async function failTooLarge(
-  capturer: Pick<Capturer, 'failed'>,
-  captured: Captured[],
-  longest = LONGEST,
-): Promise<void> {
-  const sizes = captured.map(({ entry }) => Buffer.byteLength(canonicalJson(entry)));
-  while (sizes.reduce((sum, size) => sum + size, 0) > longest) {
-    const size = Math.max(...sizes);
-    const i = sizes.indexOf(size);
-    const { name, kind } = (captured[i] as Captured).report;
-    const error = tooLarge(`what the manifest says of ${name}`, size, longest);
-    captured[i] = await capturer.failed({ name, kind: kind as PlannedSource['kind'] }, error);
-    sizes[i] = 0;
-  }
 }
 
 /**

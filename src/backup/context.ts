@@ -38,9 +38,15 @@ export interface BackupDeps extends RunDeps {
   lock(): Promise<Lock>;
   /** time zone of the schedules */
   zone: string;
-  /** removes unfinished files of this project from the destination; only for a caller that holds lock and lease */
-  sweepTemporary(): Promise<void>;
-  /** Removes what is cached of places that are not in the settings any more. Never rejects. Absent: there is nothing */
+  /**
+   * removes unfinished files of this project from the destination, or only WAL that a crash has left; only for a caller
+   * that holds lock and lease
+   */
+  sweepTemporary(options: { onlyWal: boolean }): Promise<void>;
+  /**
+   * Removes what is cached of places that are not in the settings and that no command has read lately. Never rejects.
+   * Absent: there is nothing
+   */
   forgetPlaces?(): Promise<void>;
   repository(): Promise<Repository>;
   /**

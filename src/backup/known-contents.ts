@@ -154,9 +154,7 @@ async function updateTable(
   try {
     const entries = reusable.flatMap(({ sources }) => Object.entries(sources)).filter(([, entry]) => entry.index);
     table.coverOnly(new Set(entries.map(([, { index }]) => index?.sha256 ?? '')));
-    const smaller = known.isIncomplete ? table : await compact(table, known, signal);
-    isChosen = !known.isIncomplete && (smaller !== table || !known.hasReturned);
-    table = smaller;
+    if (!known.isIncomplete) ({ table, isChosen } = await compact(table, known, signal));
     let [left, bytes] = [MAX_INDEXES, MAX_INDEX_BYTES];
     for (const [source, entry] of entries) {
       const { index, packs } = entry;
@@ -196,7 +194,7 @@ async function compact(
   table: ContentTable,
   { packs, others: file, hasReturned }: Known & Pick<NamedPacks, 'others' | 'hasReturned'>,
   signal: AbortSignal,
-): Promise<ContentTable> {
+): ReturnType<ContentTable['compacted']> {
   const others = await KnownPacks.open(file);
   const isUsable = (pack: string) => packs.has(pack);
   const isNamed = (pack: string) => isUsable(pack) || others.has(pack);

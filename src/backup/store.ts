@@ -19,9 +19,10 @@ import type { Repository } from '../store/repository/repository.ts';
 import { placeOf } from '../store/repository/seen-chain.ts';
 import { listContent } from '../store/repository/unreferenced.ts';
 import { chosenSources, type Prepared, problemsOf, type Run, rememberChain } from './begin.ts';
-import { captureAll, failTooLarge } from './capture-all.ts';
+import { captureAll } from './capture-all.ts';
 import type { BackupDeps, BackupRequest, RunContext } from './context.ts';
 import { failIncomplete } from './fail-incomplete.ts';
+import { fitManifest } from './fit-manifest.ts';
 import { type Captured, vanishedOutcome } from './outcome.ts';
 import type { Ending } from './report.ts';
 import { clockProblems, emptyRunError, refuseClear, refuseUnsigned, runStatus } from './rules.ts';
@@ -38,10 +39,8 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
   const { journal, list } = prepared;
   let context: RunContext | undefined;
   try {
-    problems.push(
-      ...damagedProblems(list.damaged),
-      ...clockProblems(list.snapshots, { now: deps.now(), zone: deps.zone }),
-    );
+    const clock = { now: deps.now(), zone: deps.zone };
+    problems.push(...damagedProblems(list.damaged), ...clockProblems(list.snapshots, clock));
     context = await takePlace(deps, request, run, prepared);
     problems.push(...(await findEmptied(deps, prepared)), ...(await newProjectProblems(request, prepared)));
     const sources = chosenSources(prepared.plan, request);
@@ -52,7 +51,7 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
     await captureAll({ deps, context, sources, services, captured, problems });
     captured.push(...(await listVanished(deps, request, prepared)));
     request.signal.throwIfAborted();
-    await failTooLarge(deps.capturer(context), captured);
+    await fitManifest(deps.capturer(context), captured);
     const listed = new Listing();
     const committing = {
       ...{ ...context, listed },

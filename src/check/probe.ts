@@ -226,7 +226,8 @@ function toProblem(source: PlannedSource, error: ErrorInfo): Problem {
   return {
     severity: 'error',
     code,
-    subject: source.containerName || source.name,
+    // Many messages name the container already.
+    subject: source.containerName && !message.includes(source.containerName) ? source.containerName : source.name,
     message: cause ? `${message}: ${cause}` : message,
     ...(hint ? { hint } : {}),
   };

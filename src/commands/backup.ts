@@ -2,6 +2,7 @@ import type { App } from '../app/app.ts';
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { selectNames } from '../plan/values/name-patterns.ts';
+import { sourcesHint } from '../plan/values/suggest.ts';
 import type { RunReport } from '../report/events.ts';
 import { type Call, print } from './call.ts';
 
@@ -28,7 +29,7 @@ async function namesOf(app: App, words: readonly string[]): Promise<string[]> {
   const { selected, unmatched } = selectNames(words, known);
   if (unmatched.length === 0) return selected;
   throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${unmatched.join(', ')}`, {
-    hint: known.length > 0 ? `The sources are: ${known.join(', ')}.` : 'There is no source. See `lifeboat plan`.',
+    hint: known.length > 0 ? sourcesHint(unmatched, known) : 'There is no source. See `lifeboat plan`.',
   });
 }
 

@@ -4,6 +4,7 @@ import { type CheckResult, check } from '../check/check.ts';
 import type { NeededKey } from '../check/keys.ts';
 import type { SealKeys } from '../plan/seal-keys.ts';
 import { formatBytes, formatCount, plural } from '../report/format.ts';
+import { shellWord } from '../report/restore-command.ts';
 import { createMeterLine } from '../report/terminal/progress.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { describeKey, knownRecipients } from '../run/remembered.ts';
@@ -164,7 +165,7 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
   const unknown = gapsOfMissingKey(manifests);
   if (damaged.length === 0 && manifests.every((one) => isAboutKey(one) || unknown.includes(one)))
     return [...lines, ...repairLines(result, copies)].join('\n');
-  const elsewhere = copies.map(({ name }) => `\`--from ${name}\``).join(' or ');
+  const elsewhere = copies.map(({ name }) => `\`--from ${shellWord(name)}\``).join(' or ');
   if (elsewhere !== '') lines.push(`A copy may have the data: restore with ${elsewhere}.`);
   lines.push(...repairLines(result, copies));
   return lines.join('\n');
@@ -193,7 +194,7 @@ export function repairLines(
 ): string[] {
   const unknown = gapsOfMissingKey(manifests);
   const lost = manifests.filter((one) => one.error.code === 'CHAIN_BROKEN' && !unknown.includes(one));
-  const from = copies.map(({ name }) => `\`lifeboat copy --from ${name}\``).join(' or ');
+  const from = copies.map(({ name }) => `\`lifeboat copy --from ${shellWord(name)}\``).join(' or ');
   const what = [...(lost.length > 0 ? ['lost snapshots'] : []), ...(damaged.length > 0 ? ['damaged objects'] : [])];
   const again = 'Back up now: the next backup stores the damaged content again. Keep the damaged snapshots until then.';
   const stored =

@@ -1,6 +1,7 @@
 import { errorInfo } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { findUnreadable, type UnreadableSnapshot } from '../prune/forget.ts';
+import { shellWord } from '../report/restore-command.ts';
 import { renderError } from '../report/text.ts';
 import { parseSnapshotId } from '../store/objects/snapshot-id.ts';
 import { type Call, print } from './call.ts';
@@ -46,7 +47,7 @@ function preview({ id, error, pinned }: UnreadableSnapshot, { readable, unknown 
     ...(pinned === undefined ? [] : [`It is pinned (${pinned}). The pin is removed too.`]),
     ...(copy === undefined
       ? ['No copy is known to have its manifest.']
-      : [`Do not give it up: ${copy} has its manifest. \`lifeboat copy --from ${copy}\` brings it back.`]),
+      : [`Do not give it up: ${copy} has its manifest. \`lifeboat copy --from ${shellWord(copy)}\` brings it back.`]),
     ...(unknown.length > 0 ? [`These copies cannot be asked now: ${unknown.join(', ')}`] : []),
     'Giving it up records its place in the chain, and deletes its manifest. Nobody can restore it afterwards.',
     'Other snapshots, and the files that they share with it, stay.',

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { LifeboatError } from '../base/errors.ts';
-import { type PointInTime, parsePointInTime } from '../plan/values/point-in-time.ts';
+import { type PointInTime, parsePointInTime, parseTimeAgo } from '../plan/values/point-in-time.ts';
 import type { Aim } from '../restore/point/find-start.ts';
 
 /** Parsers of option values. Each throws commander's InvalidArgumentError, which ends with exit status 2. */
@@ -29,12 +29,14 @@ export function moment(value: string): Date {
   throw new InvalidArgumentError('Give a time with its zone, such as 2026-11-20T00:00Z.');
 }
 
-/** A time to the microsecond, or `latest`. */
+/** A time to the microsecond, a time before now, or `latest`. */
 function point(value: string): PointInTime | 'latest' {
   if (value === 'latest') return value;
-  const parsed = parsePointInTime(value);
+  const parsed = parsePointInTime(value) ?? parseTimeAgo(value, new Date());
   if (parsed) return parsed;
-  throw new InvalidArgumentError('Give a time with its zone, such as "2026-11-20 14:30:00+01", or latest.');
+  throw new InvalidArgumentError(
+    'Give a time with its zone, such as "2026-11-20 14:30:00+01", a time before now, such as 10m or "30 seconds ago", or latest.',
+  );
 }
 
 /** A position in the WAL, such as `0/3000060`. */
@@ -82,7 +84,11 @@ function restorePoint(value: string): string {
 /** Adds the options of a recovery to a point in time. */
 export function addPointOptions(command: Command): Command {
   return command
-    .option('--at <time>', 'recover a database server to this time, with a time zone, or to `latest`', point)
+    .option(
+      '--at <time>',
+      'recover a database server to this time, with a time zone, to `10m ago`, or to `latest`',
+      point,
+    )
     .option('--lsn <position>', 'recover a database server to this position in the write-ahead log', position)
     .option('--xid <id>', 'recover a database server to the end of this transaction', transaction)
     .option(
@@ -119,7 +125,11 @@ export function addBucketOptions(command: Command): Command {
 export function addDrillOptions(command: Command): Command {
   return command
     .option('--snapshot <snapshot>', 'use this snapshot (default: the latest of each source)')
-    .option('--at <time>', 'recover database servers to this time, with a time zone, or to `latest`', point)
+    .option(
+      '--at <time>',
+      'recover database servers to this time, with a time zone, to `10m ago`, or to `latest`',
+      point,
+    )
     .option('--timeline <number>', 'with --at: the time is on this timeline', timeline)
     .option('--stack', 'restore all sources at the same time, and run lifeboat.drill.health')
     .option('--by <name>', 'who asks for the drill, for the evidence')
@@ -171,4 +181,31 @@ export function withoutAim(options: Readonly<Record<string, unknown>>): Record<s
   const rest = { ...options };
   for (const name of [...POINTS, 'timeline']) delete rest[name];
   return rest;
+}
+
+/** Options with which a restore stops no service. */
+const STOPS_NONE = ['toDatabase', 'toDirectory', 'table', 'as'];
+
+/** Checks that a restore with `--live` stops services. @throws USAGE */
+export function checkLive(options: Readonly<Record<string, unknown>>): void {
+  if (options.live !== true) return;
+  const given = STOPS_NONE.find((name) => options[name] !== undefined);
+  const option = options.stop === false ? '--no-stop' : given && optionOf(given);
+  if (option === undefined) return;
+  throw new LifeboatError('USAGE', `--live cannot be combined with ${option}, which stops no service`, {
+    hint: 'Leave one of them out: --live stops services only for the swap.',
+  });
+}
+
+/** Checks that a restore into another project restores into its services. @throws USAGE */
+export function checkInto(options: Readonly<Record<string, unknown>>): void {
+  if (options.intoProject === undefined || options.toDirectory === undefined) return;
+  throw new LifeboatError('USAGE', '--into-project cannot be combined with --to-directory', {
+    hint: 'A directory belongs to no project: leave out --into-project.',
+  });
+}
+
+/** Returns how a user writes an option. */
+export function optionOf(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
 }

@@ -10,10 +10,11 @@ import { createProgress } from '../report/terminal/progress.ts';
 import type { Consent, RestoreRequest, RestoreResult } from '../restore/context.ts';
 import { withoutSource } from '../restore/find.ts';
 import type { Aim } from '../restore/point/find-start.ts';
+import { onlyDatabase } from '../restore/point/only-database.ts';
 import type { PointResult } from '../restore/point/restore-point.ts';
 import { type Call, print } from './call.ts';
 import { consent, list, texts } from './consent.ts';
-import { aimOf, withoutAim } from './option-values.ts';
+import { aimOf, checkInto, checkLive, optionOf, withoutAim } from './option-values.ts';
 
 /** Without a source: all sources, or those that `only` selects. */
 type Request = Omit<RestoreRequest, 'source'> & { source?: string };
@@ -30,8 +31,8 @@ async function restoreSnapshot(call: Call, recovered?: string): Promise<number> 
   const [snapshot, names = []] = operands as [string, string[] | undefined];
   const isOne = names.length === 1 && !names.some(isPattern);
   await checkScope(call, names, isOne);
-  checkLive(call);
-  checkInto(call);
+  checkLive(options);
+  checkInto(options);
   const request: Request = {
     ...consent(call),
     snapshot,
@@ -73,7 +74,7 @@ async function bringProject(
 ): Promise<number> {
   const { app, options } = call;
   const { restoreProjectFiles } = await import('../restore/all/project-files.ts');
-  const { DATA_SCRIPT, dataCommands, writeDataScript } = await import('../setup/new-host.ts');
+  const { dataCommands, writeDataScript } = await import('../setup/new-host.ts');
   const restoreInto = (toDirectory: string) => run({ ...request, source: 'config', toDirectory });
   if (request.dryRun) return reported(call, await restoreInto(`${PROJECT_DIRECTORY}/restored`));
   const { files, result } = await restoreProjectFiles(PROJECT_DIRECTORY, restoreInto);
@@ -84,14 +85,14 @@ async function bringProject(
   const next = await dataCommands(PROJECT_DIRECTORY, {
     ...{ project: app.project, snapshot: request.snapshot, ...place },
   });
-  const isScript = await writeDataScript(PROJECT_DIRECTORY, next);
-  print(call, 'restore on a new host', { project: app.project, files, warnings, next }, () =>
+  const script = await writeDataScript(PROJECT_DIRECTORY, next);
+  print(call, 'restore on a new host', { project: app.project, files, warnings, next, script: script ?? null }, () =>
     [
       `Restored the files of project ${app.project}: ${files.join(', ')}`,
       ...warnings.map((warning) => call.io.paint.warn(`  warning: ${warning}`)),
       'To restore its data, run these commands in the project directory:',
       ...next.map((line) => `    ${line}`),
-      ...(isScript ? [`The script ${DATA_SCRIPT} there runs them too.`] : []),
+      ...(script === undefined ? [] : [`A script there runs them too: ${script}`]),
     ].join('\n'),
   );
   return result.status === 'ok' ? EXIT.done : EXIT.partial;
@@ -163,28 +164,6 @@ async function checkScope(call: Call, names: readonly string[], isOne: boolean):
   throw withoutSource(call.operands[0] as string, (await sources).snapshots);
 }
 
-/** Options with which a restore stops no service. */
-const STOPS_NONE = ['toDatabase', 'toDirectory', 'table', 'as'];
-
-/** Checks that a restore with `--live` stops services. @throws USAGE */
-function checkLive({ options }: Call): void {
-  if (options.live !== true) return;
-  const given = STOPS_NONE.find((name) => options[name] !== undefined);
-  const option = options.stop === false ? '--no-stop' : given && optionOf(given);
-  if (option === undefined) return;
-  throw new LifeboatError('USAGE', `--live cannot be combined with ${option}, which stops no service`, {
-    hint: 'Leave one of them out: --live stops services only for the swap.',
-  });
-}
-
-/** Checks that a restore into another project restores into its services. @throws USAGE */
-function checkInto({ options }: Call): void {
-  if (options.intoProject === undefined || options.toDirectory === undefined) return;
-  throw new LifeboatError('USAGE', '--into-project cannot be combined with --to-directory', {
-    hint: 'A directory belongs to no project: leave out --into-project.',
-  });
-}
-
 /** `lifeboat restore SOURCE --at TIME`, or to another point: recovers a database server to a point in time. */
 async function restorePoint(call: Call, aim: Aim): Promise<number> {
   const { app, operands, options, io, json } = call;
@@ -199,18 +178,24 @@ async function restorePoint(call: Call, aim: Aim): Promise<number> {
       hint: `Write: restore ${extra} --at "2026-11-20 14:30:00+01" --to-volume NAME`,
     });
   }
-  const { toVolume, database } = options;
+  const { toVolume } = options;
   if (options.inPlace === true) return restorePointInPlace(call, source, aim);
   const say = (line: string) => (json ? undefined : io.err(`${redact(line)}\n`));
   if (toVolume === undefined) {
-    if (typeof database !== 'string') {
+    const isPart = options.table !== undefined || options.toDatabase !== undefined;
+    if (typeof options.database !== 'string' && !isPart) {
       throw new LifeboatError('USAGE', 'a recovery to a point in time needs --database, --to-volume or --in-place', {
         hint: 'Recover one database into the server in use, with --database NAME --to-database NEW, or the whole server: into a new volume, or in place of the data in use.',
       });
     }
+    const database =
+      typeof options.database === 'string'
+        ? options.database
+        : await onlyDatabase(await app.repository({ create: false }), source, io.signal);
     // A restore from a snapshot of that moment has all the checks and options of a restore.
     const snapshot = await app.snapshotOfPoint({ source, ...aim, database, signal: io.signal, say });
-    return restoreSnapshot({ ...call, operands: [snapshot, [source]], options: withoutAim(options) }, snapshot);
+    const of = { ...call, operands: [snapshot, [source]], options: { ...withoutAim(options), database } };
+    return restoreSnapshot(of, snapshot);
   }
   if (typeof toVolume !== 'string') throw new LifeboatError('USAGE', '--to-volume needs a name');
   const result = await app.restoreToPoint({ source, ...aim, toVolume, signal: io.signal, say });
@@ -233,11 +218,6 @@ async function restorePointInPlace(call: Call, source: string, aim: Aim): Promis
   const request = { ...consent(call), ...aim, source, dryRun: options.dryRun === true };
   const result = await shown(call, (say, listeners) => app.restoreInPlace({ ...request, say }, listeners));
   return reported(call, result);
-}
-
-/** Returns how a user writes an option. */
-function optionOf(name: string): string {
-  return `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
 }
 
 function pointLines(result: PointResult): string[] {

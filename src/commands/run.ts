@@ -47,6 +47,10 @@ export function processIo(): Io {
 /** Runs one command. Resolves to its exit status. */
 export async function run(name: string, operands: Operands, options: Options, io: Io): Promise<number> {
   if (name === 'tree-job') return (await import('./tree-job.ts')).treeJob(io);
+  if (name === 'source-names') {
+    await (await import('../setup/source-names.ts')).printSourceNames(io.out);
+    return EXIT.done;
+  }
   // A machine that only gets its Compose file has no settings yet.
   if (name === 'init') {
     const { runInit } = await import('../setup/init-command.ts');

@@ -1,8 +1,8 @@
 import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
-import { formatBytes, plural, table } from '../report/format.ts';
-import { originText } from '../report/terminal/listing.ts';
+import { formatBytes, oneLine, plural, table } from '../report/format.ts';
+import { originText, statusWord } from '../report/status-word.ts';
 import { findSnapshot } from '../restore/find.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { withLookDirectory } from '../run/spool.ts';
@@ -44,23 +44,31 @@ export async function show(call: Call): Promise<number> {
   return showFiles(call, entry, glob);
 }
 
-function renderManifest(manifest: Manifest): string {
-  const rows = Object.entries(manifest.sources).map(([name, entry]) => [
+/** Renders a snapshot. The message of a failure is on a line of its own, because it is longer than a column. */
+export function renderManifest(manifest: Manifest): string {
+  const entries = Object.entries(manifest.sources);
+  const rows = entries.map(([name, entry]) => [
     name,
-    entry.status,
-    entry.error ? `${entry.error.message} (${entry.error.code})` : entry.summary,
+    statusWord(entry.status),
+    entry.error && entry.status === 'failed' ? '' : entry.summary,
     formatBytes(entry.bytes),
     `${formatBytes(entry.newBytes)} new`,
   ]);
-  const { imported, trigger } = manifest;
-  const origin = imported ? `${originText(trigger, imported)}, made ${imported.at}` : trigger;
-  const head = `Snapshot ${manifest.id} of ${manifest.project} · ${manifest.status} · ${origin} · by Lifeboat ${manifest.agentVersion}`;
-  return [head, ...table(rows, { indent: 2, align: ['left', 'left', 'left', 'right', 'right'] })].join('\n');
+  const lines = table(rows, { indent: 2, align: ['left', 'left', 'left', 'right', 'right'] });
+  const { id, project, status, agentVersion } = manifest;
+  return [
+    `Snapshot ${id} of ${project} · ${statusWord(status)} · ${originText(manifest)} · by Lifeboat ${agentVersion}`,
+    ...lines.flatMap((line, i) => [line, ...failureLine(entries[i]?.[1])]),
+  ].join('\n');
+}
+
+function failureLine(entry: ManifestSource | undefined): string[] {
+  return entry?.error ? [`    ${oneLine(entry.error.message)} (${entry.error.code})`] : [];
 }
 
 function renderDatabases(source: string, entry: ManifestSource, facts: PostgresFacts | undefined): string {
   if (!facts)
-    return `${source}: ${entry.status}${entry.error ? ` · ${entry.error.message} (${entry.error.code})` : ''}`;
+    return `${source}: ${statusWord(entry.status)}${entry.error ? ` · ${entry.error.message} (${entry.error.code})` : ''}`;
   const lines = [`${source} · Postgres ${facts.server.version} · ${entry.summary}`];
   for (const database of facts.databases) {
     lines.push(`  ${database.name} · ${formatBytes(database.size)}`);

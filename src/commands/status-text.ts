@@ -4,6 +4,7 @@ import { fallAdvice, fallText } from '../report/fall.ts';
 import { formatAge, formatAgo, formatBytes, oneLine, table } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
 import { problemLines } from '../report/problem-text.ts';
+import { statusWord } from '../report/status-word.ts';
 import type { LastGood } from '../run/history.ts';
 import type { Attention, SourceStatus } from '../run/source-status.ts';
 import type { SourceTargets } from '../targets/collect.ts';
@@ -92,7 +93,7 @@ export function hostLines(host: HostState, now: Date, paint: Paint): string[] {
   const ago = newest === null ? 'no snapshot' : `newest snapshot ${formatAgo(new Date(newest), now)}`;
   const rows = sources.map(({ name, status, lastGood }) => [
     oneLine(name),
-    status === 'partial' ? 'partly failed' : status,
+    statusWord(status),
     lastGood
       ? `${lastGood.partial ? 'none whole, newest' : 'last good'} ${formatAgo(new Date(lastGood.at), now)}`
       : 'never backed up',

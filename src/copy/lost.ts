@@ -1,5 +1,6 @@
 import type { Problem } from '../plan/model.ts';
 import { plural } from '../report/format.ts';
+import { shellWord } from '../report/restore-command.ts';
 import type { Snapshot } from '../store/repository/repository.ts';
 import { highestSequence, placeOf } from '../store/repository/seen-chain.ts';
 import { FORGOTTEN, findRemoved, readTombstone } from '../store/repository/tombstones.ts';
@@ -31,7 +32,7 @@ export function lostProblem(copy: string, { repository }: Side, [newest = '', ..
     code: 'CHAIN_BROKEN',
     subject: copy,
     message: `it has ${newest}${more}, which ${name} lost: Lifeboat did not remove ${others.length === 0 ? 'it' : 'them'} there`,
-    hint: `To bring them back, run \`lifeboat copy --from ${copy}\`. To continue without them, run \`lifeboat accept destination\`.`,
+    hint: `To bring them back, run \`lifeboat copy --from ${shellWord(copy)}\`. To continue without them, run \`lifeboat accept destination\`.`,
   };
 }
 

@@ -81,6 +81,8 @@ export interface ListOptions {
   signal?: AbortSignal;
   /** the objects as they are now, also from a view that remembers an earlier listing */
   fresh?: boolean;
+  /** only objects whose keys follow this one */
+  after?: string;
 }
 
 /**

@@ -42,6 +42,11 @@ export function compareKeys(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
+/** Returns whether a key follows another one in that order, see `after` of a listing. */
+export function isAfter(key: string, after: string | undefined): boolean {
+  return after === undefined || compareKeys(key, after) > 0;
+}
+
 function isPart(part: string): boolean {
   return part !== '' && !part.startsWith('.') && !/[\p{Cc}\\]/u.test(part) && Buffer.byteLength(part) <= 200;
 }

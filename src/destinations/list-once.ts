@@ -1,4 +1,5 @@
 import type { Destination, ListOptions, ObjectInfo } from './destination.ts';
+import { isAfter } from './keys.ts';
 import { Listing } from './listing.ts';
 
 /**
@@ -21,7 +22,7 @@ export function listOnce(destination: Destination, prefix: string, objects?: Lis
     if (options?.fresh || !below.startsWith(prefix)) return yield* destination.list(below, options);
     for (const object of (await listed(options)).below(below)) {
       options?.signal?.throwIfAborted();
-      yield object;
+      if (isAfter(object.key, options?.after)) yield object;
     }
   }
   // The view can do everything else that the destination can do.

@@ -7,7 +7,7 @@ import { hasErrno, isDiskError, isSystemError, LifeboatError } from '../base/err
 import type { ByteRange, Destination, ObjectInfo, SweepingDestination } from './destination.ts';
 import { openPastCache, streamPastCache } from './direct-read.ts';
 import { hashFile } from './hash-file.ts';
-import { alreadyThere, checkKey, checkPrefix, compareKeys } from './keys.ts';
+import { alreadyThere, checkKey, checkPrefix, compareKeys, isAfter } from './keys.ts';
 import { findBrokenParent, identify, readEntries, wayTo } from './local-links.ts';
 import { beginFile, sweepFiles } from './local-sweep.ts';
 import { versionOf } from './local-version.ts';
@@ -57,10 +57,10 @@ export function createLocalDestination(options: { root: string }): SweepingDesti
 
     get: (key, options) => getObject(root, key, options),
 
-    async *list(prefix, { signal } = {}) {
+    async *list(prefix, { signal, after } = {}) {
       for await (const object of listFiles(root, checkPrefix(prefix), await wayTo(root, prefix))) {
         signal?.throwIfAborted();
-        yield object;
+        if (isAfter(object.key, after)) yield object;
       }
     },
 

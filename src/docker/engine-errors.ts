@@ -40,7 +40,7 @@ export function connectionError(error: unknown, request: EngineRequest): Lifeboa
   return new LifeboatError('ENGINE_UNREACHABLE', `engine cannot be reached for ${describe(request)}: ${reason}`, {
     hint: hasErrno(error, 'EACCES', 'EPERM')
       ? 'Lifeboat may not open the Docker socket. Run it as a user that may, or add the socket’s group with group_add.'
-      : 'Mount /var/run/docker.sock into the Lifeboat container, or set DOCKER_HOST to the engine or its proxy.',
+      : 'Mount /var/run/docker.sock into the Lifeboat container, or set DOCKER_HOST to the engine or its proxy. `docker run --rm lifeboat --help` lists the commands.',
     cause: error,
   });
 }

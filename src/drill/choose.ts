@@ -1,6 +1,7 @@
 import { type ErrorInfo, errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Plan } from '../plan/model.ts';
 import { baseName } from '../plan/postgres.ts';
+import { sourcesHint } from '../plan/values/suggest.ts';
 import { findStart } from '../restore/point/find-start.ts';
 import { vanishedSources } from '../run/history.ts';
 import { isRegular, type Manifest } from '../store/objects/manifest.ts';
@@ -71,7 +72,7 @@ function refuseUnknown({ plan, manifests }: Stored, names: readonly string[]): v
   const unknown = names.filter((name) => !known.has(name));
   if (unknown.length === 0) return;
   throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${unknown.join(', ')}`, {
-    hint: known.size > 0 ? `The sources are: ${[...known].sort().join(', ')}.` : 'There is no snapshot yet.',
+    hint: known.size > 0 ? sourcesHint(unknown, [...known]) : 'There is no snapshot yet.',
   });
 }
 

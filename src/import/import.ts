@@ -6,6 +6,7 @@ import type { BackupDeps, BackupRequest, RunContext } from '../backup/context.ts
 import { hasErrno, LifeboatError } from '../base/errors.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import { isFuture } from '../plan/values/clock.ts';
+import { sourcesHint } from '../plan/values/suggest.ts';
 import type { RunReport, SourceReport } from '../report/events.ts';
 import type { AgentContext } from '../sources/postgres/server/tools.ts';
 import type { Source } from '../sources/source.ts';
@@ -94,9 +95,9 @@ async function planOf(deps: ImportDeps, source: string) {
   const plan = await deps.plan();
   const found = plan.sources.find(({ name }) => name === source);
   if (!found) {
-    const known = plan.sources.map(({ name }) => name).join(', ');
+    const known = plan.sources.map(({ name }) => name);
     throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${source}`, {
-      hint: known ? `The sources are: ${known}.` : 'There is no source. See `lifeboat plan`.',
+      hint: known.length > 0 ? sourcesHint([source], known) : 'There is no source. See `lifeboat plan`.',
     });
   }
   const { pre: _pre, post: _post, ...rest } = found;

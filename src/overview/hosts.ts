@@ -27,8 +27,8 @@ interface HostSource {
   /** the usual time between its last snapshots, milliseconds; null with fewer than three snapshots */
   usualMs: number | null;
   /**
-   * `late`: it missed its last two scheduled times. Without a known schedule: it has no snapshot for much longer than
-   * usual. `ahead`: its newest snapshot is dated in the future
+   * `late`: it missed its last two scheduled times, and has no snapshot for longer than usual. Without a known
+   * schedule: it has none for much longer than usual. `ahead`: its newest snapshot is dated in the future
    */
   attention: 'late' | 'ahead' | null;
 }
@@ -62,6 +62,8 @@ const LAST_BY_HAND = 8;
 const LEAST_LIMIT_MS = 6 * 3_600_000;
 /** The least usual time of snapshots by hand, milliseconds: several on one day are no schedule. */
 const LEAST_BY_HAND_MS = 24 * 3_600_000;
+/** A source that missed scheduled times is late after this part of the usual time. */
+const MORE_THAN_USUAL = 1.5;
 /** A source with fewer snapshots does not show how often it is backed up. */
 const LEAST_SNAPSHOTS = 3;
 /** Such a source is late after this time, milliseconds. */
@@ -159,7 +161,9 @@ function lowGap(manifests: readonly Manifest[]): number {
 /** Returns whether a source has missed snapshots since its newest one. `newest`: milliseconds since 1970 */
 function isLate(newest: number, { schedule, usualMs }: Rhythm, now: Date): boolean {
   const due = schedule && lastButOne(schedule, now);
-  if (due !== undefined) return newest < due && now.getTime() - newest > LEAST_LIMIT_MS;
+  // Its backups may take longer than the schedule allows, and then follow each other without a pause.
+  const least = Math.max(LEAST_LIMIT_MS, usualMs === null ? 0 : MORE_THAN_USUAL * usualMs);
+  if (due !== undefined) return newest < due && now.getTime() - newest > least;
   const limit = usualMs === null ? UNKNOWN_LIMIT_MS : Math.max(LEAST_LIMIT_MS, 2 * usualMs);
   return now.getTime() - newest > limit;
 }

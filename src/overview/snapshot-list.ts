@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../base/errors.ts';
 import type { SnapshotRow } from '../report/terminal/listing.ts';
-import { heldAt, type Manifest } from '../store/objects/manifest.ts';
+import type { Manifest } from '../store/objects/manifest.ts';
 import type { Pin } from '../store/repository/pins.ts';
 import type { SnapshotList } from '../store/repository/repository.ts';
 import { missingDatabases } from '../store/repository/stored-databases.ts';
@@ -10,7 +10,7 @@ export const FEW = 5;
 
 /** The snapshots of a project, as `snapshots --json` prints them and the API sends them. */
 export interface SnapshotsDocument {
-  /** newest first */
+  /** newest first, in the order in which they were made: an import of old data too */
   snapshots: SnapshotRow[];
   damaged: { id: string; code: ErrorCode }[];
   /** other projects in the same place */
@@ -38,20 +38,7 @@ export function snapshotsDocument(
     const row = { ...toRow(manifest), ...(notSigned.has(manifest.id) ? { unsigned: true as const } : {}) };
     return { ...row, ...(pinned === undefined ? {} : { pinned }) };
   });
-  return { snapshots: sorted(rows), damaged: damaged.map(({ id, error }) => ({ id, code: error.code })), others };
-}
-
-/**
- * Sorts imports by the date of their data. All other snapshots keep the order of the chain, whatever their dates are.
- */
-function sorted(rows: readonly SnapshotRow[]): SnapshotRow[] {
-  const imports = rows.filter(({ imported }) => imported).sort((a, b) => (heldAt(a) < heldAt(b) ? 1 : -1));
-  const all: SnapshotRow[] = [];
-  for (const row of rows.filter(({ imported }) => !imported)) {
-    while (imports[0] && heldAt(imports[0]) >= row.end) all.push(imports.shift() as SnapshotRow);
-    all.push(row);
-  }
-  return [...all, ...imports];
+  return { snapshots: rows, damaged: damaged.map(({ id, error }) => ({ id, code: error.code })), others };
 }
 
 function toRow({ id, end, status, trigger, sources, imported }: Manifest): SnapshotRow {

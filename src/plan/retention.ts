@@ -58,7 +58,12 @@ function namedRule(name: 'last' | 'within', word: string): Rule {
 export function formatKeep(policy: KeepPolicy): string {
   const parts: string[] = [];
   if (policy.last) parts.push(`last ${policy.last}`);
-  if (policy.within) parts.push(`within ${policy.within}h`);
+  if (policy.within) parts.push(`within ${hours(policy.within)}`);
   for (const [unit, key] of Object.entries(UNITS)) if (policy[key]) parts.push(`${policy[key]}${unit}`);
   return parts.join(' ');
+}
+
+/** `168` → `7d`; `36` → `36h`. */
+function hours(count: number): string {
+  return count % 24 === 0 ? `${count / 24}d` : `${count}h`;
 }

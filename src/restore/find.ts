@@ -1,6 +1,7 @@
 import { LifeboatError } from '../base/errors.ts';
 import { renamed } from '../kept/target.ts';
 import { isFuture } from '../plan/values/clock.ts';
+import { sourcesHint } from '../plan/values/suggest.ts';
 import { type ReadingOptions, restoreCommand, shellWord } from '../report/restore-command.ts';
 import { type LastGood, lastGoodOf, lastNameOf, lastStoredOf } from '../run/history.ts';
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
@@ -60,7 +61,7 @@ export async function findSnapshot(repository: Repository, request: FindRequest)
   if (!entry || entry.status === 'failed') {
     const good = Object.keys(snapshot.sources).filter((name) => snapshot.sources[name]?.status !== 'failed');
     throw new LifeboatError('SOURCE_UNKNOWN', `snapshot ${snapshot.id} does not hold ${source}`, {
-      hint: sourceHint(good, repository.project),
+      hint: sourceHint(source, good, repository.project),
     });
   }
   const before = await olderThan(repository, request, snapshot, entry);
@@ -153,7 +154,7 @@ async function findLatest(repository: Repository, request: FindRequest): Promise
   const names = new Set(manifests.flatMap(({ sources }) => Object.keys(sources)));
   const others = otherProjectsText(repository.destination.name, await findOtherProjects(repository, signal));
   throw new LifeboatError('SOURCE_UNKNOWN', `no snapshot holds ${source}`, {
-    hint: `${sourceHint([...names], repository.project)}${others ? ` ${others}.` : ''}`,
+    hint: `${sourceHint(source, [...names], repository.project)}${others ? ` ${others}.` : ''}`,
   });
 }
 
@@ -244,8 +245,6 @@ export function withoutSource(operand: string, snapshots: readonly Snapshot[]): 
   return new LifeboatError('USAGE', 'name a source, or use --all', { hint: known });
 }
 
-function sourceHint(names: string[], project: string): string {
-  return names.length === 0
-    ? `There is no snapshot of project ${project} yet.`
-    : `The sources are: ${names.sort().join(', ')}.`;
+function sourceHint(word: string, names: string[], project: string): string {
+  return names.length === 0 ? `There is no snapshot of project ${project} yet.` : sourcesHint([word], names);
 }

@@ -17,6 +17,8 @@ interface Place {
   commands: Word[];
   /** its options, and words that stand for an operand */
   words: Word[];
+  /** whether an operand is the name of a source */
+  sources: boolean;
   /** the options that take a value, with the values to choose from */
   values: { option: string; choices: readonly string[] }[];
 }
@@ -42,6 +44,7 @@ function placesOf(command: Command, names: readonly string[]): Place[] {
   const place: Place = {
     at: names.join(' '),
     commands: below.map((one) => ({ text: one.name(), about: one.description() })),
+    sources: command.registeredArguments.some((one) => OF_SOURCES.has(one.name())),
     words: [
       ...operands,
       ...options.flatMap((option) => flags(option).map((text) => ({ text, about: option.description }))),
@@ -55,6 +58,12 @@ function placesOf(command: Command, names: readonly string[]): Place[] {
     ...below.filter((one) => one.name() !== 'help').flatMap((one) => placesOf(one, [...names, one.name()])),
   ];
 }
+
+/** The operands that name sources. */
+const OF_SOURCES = new Set(['source', 'name']);
+
+/** Prints the names of the sources, for all shells. It fails in silence where no project is. */
+const NAMES = 'lifeboat source-names </dev/null 2>/dev/null';
 
 /** Words that can stand for an operand. */
 const OPERANDS: Readonly<Record<string, Word[]>> = {
@@ -75,11 +84,13 @@ function quoted(text: string): string {
 
 function bash(places: readonly Place[]): string {
   const values = places.flatMap(({ at, values: all }) =>
-    all.map(({ option, choices }) => `    ${quoted(`${at}|${option}`)}) words=${quoted(choices.join(' '))} ;;`),
+    all.map(
+      ({ option, choices }) => `    ${quoted(`${at}|${option}`)}) sources= words=${quoted(choices.join(' '))} ;;`,
+    ),
   );
   return `# bash completion for lifeboat
 _lifeboat() {
-  local current=\${COMP_WORDS[COMP_CWORD]} place= words= i
+  local current=\${COMP_WORDS[COMP_CWORD]} place= words= sources= i
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "$place|\${COMP_WORDS[i]}" in
 ${steps(places)
@@ -89,15 +100,16 @@ ${steps(places)
   done
   case "$place" in
 ${places
-  .map(({ at, commands, words }) => {
+  .map(({ at, commands, words, sources }) => {
     const all = [...commands, ...words].map(({ text }) => text).join(' ');
-    return `    ${quoted(at)}) words=${quoted(all)} ;;`;
+    return `    ${quoted(at)}) words=${quoted(all)}${sources ? ' sources=1' : ''} ;;`;
   })
   .join('\n')}
   esac
   case "$place|\${COMP_WORDS[COMP_CWORD - 1]}" in
 ${values.join('\n')}
   esac
+  if [[ $sources && $current != -* ]]; then words+=" $(${NAMES})"; fi
   COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
 complete -F _lifeboat lifeboat
@@ -107,12 +119,15 @@ complete -F _lifeboat lifeboat
 function zsh(places: readonly Place[]): string {
   const entry = ({ text, about }: Word) => quoted(`${text.replaceAll(':', '\\:')}:${about}`);
   const values = places.flatMap(({ at, values: all }) =>
-    all.map(({ option, choices }) => `    ${quoted(`${at}|${option}`)}) entries=(${choices.map(quoted).join(' ')}) ;;`),
+    all.map(
+      ({ option, choices }) =>
+        `    ${quoted(`${at}|${option}`)}) entries=(${choices.map(quoted).join(' ')}) sources= ;;`,
+    ),
   );
   return `#compdef lifeboat
 # zsh completion for lifeboat
 _lifeboat() {
-  local place= i
+  local place= sources= i
   local -a entries
   for ((i = 2; i < CURRENT; i++)); do
     case "$place|\${words[i]}" in
@@ -123,12 +138,16 @@ ${steps(places)
   done
   case "$place" in
 ${places
-  .map(({ at, commands, words }) => `    (${quoted(at)}) entries=(${[...commands, ...words].map(entry).join(' ')}) ;;`)
+  .map(({ at, commands, words, sources }) => {
+    const all = [...commands, ...words].map(entry).join(' ');
+    return `    (${quoted(at)}) entries=(${all})${sources ? ' sources=1' : ''} ;;`;
+  })
   .join('\n')}
   esac
   case "$place|\${words[CURRENT-1]}" in
 ${values.map((line) => line.replace(/^ {4}/, '    (')).join('\n')}
   esac
+  if [[ -n $sources && \${words[CURRENT]} != -* ]]; then entries+=(\${(f)"$(${NAMES})"}); fi
   _describe lifeboat entries
 }
 if [ "$funcstack[1]" = _lifeboat ]; then _lifeboat "$@"; else compdef _lifeboat lifeboat; fi
@@ -137,11 +156,12 @@ if [ "$funcstack[1]" = _lifeboat ]; then _lifeboat "$@"; else compdef _lifeboat 
 
 function fish(places: readonly Place[]): string {
   const text = (value: string) => `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
-  const lines = places.flatMap(({ at, commands, words, values }) => {
+  const lines = places.flatMap(({ at, commands, words, values, sources }) => {
     const when = `complete -c lifeboat -n ${text(`__lifeboat_at ${text(at)}`)}`;
     const plain = words.filter((word) => !word.text.startsWith('-'));
     const options = words.filter((word) => word.text.startsWith('-'));
     return [
+      ...(sources ? [`${when} -a ${text(`(${NAMES})`)}`] : []),
       ...[...commands, ...plain].map((word) => `${when} -a ${text(word.text)} -d ${text(word.about)}`),
       ...options.map((word) => {
         const name = word.text.replace(/^--?/, '');

@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { hasErrno } from '../base/errors.ts';
 import { ownLabels } from '../plan/labels.ts';
 import type { ContainerFacts } from '../plan/model.ts';
 import { boolean } from '../plan/values/values.ts';
@@ -41,26 +42,34 @@ export async function dataCommands(directory: string, { project, snapshot, from 
   ];
 }
 
-/** The script with the commands that bring the data back. */
-export const DATA_SCRIPT = 'restore-data.sh';
+const MOST_SCRIPTS = 1000;
+
+/** Returns the names that the script can have. A backup of the project directory contains the earlier ones. */
+function* scriptNames(): Generator<string> {
+  yield 'restore-data.sh';
+  for (let number = 2; number <= MOST_SCRIPTS; number++) yield `restore-data-${number}.sh`;
+}
 
 /**
- * Writes the commands into a script in the project directory, unless a file of that name is there. The commands name no
- * secret.
+ * Writes the commands into a script in the project directory, and replaces no file. The commands name no secret.
  *
  * @param directory the project directory
- * @returns whether the script in the directory has these commands
+ * @returns the name of the script that has exactly these commands; undefined if none can be written
  */
-export async function writeDataScript(directory: string, commands: readonly string[]): Promise<boolean> {
-  const file = path.join(directory, DATA_SCRIPT);
+export async function writeDataScript(directory: string, commands: readonly string[]): Promise<string | undefined> {
   const text = ['#!/bin/sh', 'set -e', 'cd "$(dirname "$0")"', ...commands, ''].join('\n');
-  try {
-    await writeFile(file, text, { flag: 'wx', mode: 0o755 });
-    return true;
-  } catch {
-    // It may come from the backup, which has it if the project moved before.
-    return (await readFile(file, 'utf8').catch(() => undefined)) === text;
+  for (const name of scriptNames()) {
+    const file = path.join(directory, name);
+    try {
+      await writeFile(file, text, { flag: 'wx', mode: 0o755 });
+      return name;
+    } catch (error) {
+      if (!hasErrno(error, 'EEXIST')) return undefined;
+      // The same command has run before.
+      if ((await readFile(file, 'utf8').catch(() => undefined)) === text) return name;
+    }
   }
+  return undefined;
 }
 
 async function readServices(directory: string): Promise<{ agent?: string; databases: string[] }> {

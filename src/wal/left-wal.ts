@@ -1,6 +1,7 @@
 import { lstat, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { onAbort } from '../base/abort.ts';
 import { errorInfo, hasErrno, LifeboatError } from '../base/errors.ts';
 import type { Plan } from '../plan/model.ts';
 import { watched } from '../run/watchdog.ts';
@@ -10,6 +11,8 @@ import { Waiting } from './waiting.ts';
 
 /** The time between two looks, milliseconds. */
 const AGAIN_MS = 60_000;
+/** The longest wait for work that was aborted, milliseconds. What hangs is left alone then. */
+const LEAVE_MS = 2000;
 
 type LeftDeps = Pick<
   ReceiverDeps,
@@ -51,7 +54,7 @@ export class LeftWal {
     this.running ??= this.run();
   }
 
-  /** Leaves the directory of a source to its receiver. Resolves when nobody works on it. Never rejects. */
+  /** Leaves the directory of a source to its receiver. Resolves when nobody changes it any more. Never rejects. */
   async release(source: string): Promise<void> {
     if (this.present) this.present = { ...this.present, received: new Set([...this.present.received, source]) };
     if (this.current?.source !== source) return;
@@ -73,7 +76,7 @@ export class LeftWal {
         if (signal.aborted || this.present?.received.has(source)) continue;
         const stop = new AbortController();
         const until = AbortSignal.any([signal, stop.signal]);
-        const done = this.leave(source, until);
+        const done = endSoon(this.leave(source, until), until);
         this.current = { source, stop, done };
         await done;
         this.current = undefined;
@@ -96,7 +99,10 @@ export class LeftWal {
       const waiting = this.waitingOf(source, directory);
       const isGone = this.isGone(source, await memory.slots());
       if (isGone) await waiting.leaveAll(signal);
-      else if ((await listOf(directory)) !== this.stored.get(source)) await waiting.storeRest(signal);
+      else if ((await listOf(directory)) !== this.stored.get(source)) {
+        const left = await waiting.storeRest(signal);
+        if (left) throw left;
+      }
       signal.throwIfAborted();
       this.told.delete(source);
       this.stored.set(source, await listOf(directory));
@@ -127,6 +133,21 @@ export class LeftWal {
       storing: { watched: (work, signal) => watched({ limitMs: deps.stallTimeoutMs, stalled, signal }, work) },
       status: { isOf: () => false },
     });
+  }
+}
+
+/** Waits for work. Leaves it alone if it goes on long after the signal has aborted. */
+async function endSoon(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  let timer: NodeJS.Timeout | undefined;
+  const forget = onAbort(signal, () => {
+    timer = setTimeout(late.resolve, LEAVE_MS);
+  });
+  try {
+    await Promise.race([work, late.promise]);
+  } finally {
+    forget();
+    clearTimeout(timer);
   }
 }
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hasCode, type LifeboatError } from '../base/errors.ts';
+import { hasCode, LifeboatError } from '../base/errors.ts';
 import type { Session } from '../sources/postgres/server/session.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import { readSlot, type SlotState } from '../sources/postgres/wal/slot.ts';
@@ -30,6 +30,8 @@ interface LookoutOptions {
   alarm(error: LifeboatError): void;
   /** called after the guard has dropped the slot, with its last state */
   onDrop(state: SlotState, error: LifeboatError): void;
+  /** called when the server has tablespaces, before the end */
+  onTablespaces(error: LifeboatError): void;
   /** called while the receiver works and follows the server */
   onLook(state: SlotState): Promise<void>;
 }
@@ -58,7 +60,8 @@ export class Lookout {
   /**
    * Looks until something must end the connection.
    *
-   * @throws WAL_GAP if the slot is gone, PG_STALLED if the receiver does not follow, SPOOL_FULL; the errors of queries
+   * @throws WAL_GAP if the slot is gone, PG_STALLED if the receiver does not follow, SPOOL_FULL;
+   *   PG_REPLICATION once there are tablespaces; the errors of queries
    */
   async watch(one: Watched, signal: AbortSignal): Promise<never> {
     for (let othersAt = Number.NEGATIVE_INFINITY; ; ) {
@@ -70,6 +73,12 @@ export class Lookout {
         othersAt = performance.now();
       }
       if (!one.progress) continue;
+      // Nobody can recover what follows. The next connection says what to do.
+      if (state.tablespaces) {
+        const error = new LifeboatError('PG_REPLICATION', 'the server has tablespaces');
+        this.options.onTablespaces(error);
+        throw error;
+      }
       one.progress.check(state);
       await refuseFullSpool(one.directory);
       await this.options.onLook(state);

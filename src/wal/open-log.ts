@@ -6,6 +6,7 @@ import { formatLsn } from '../store/wal/names.ts';
 import { lostEnd, type RememberedWal, type Replacement } from '../store/wal/remembered.ts';
 import { WalWriter } from '../store/wal/write-log.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
+import type { Waiting } from './waiting.ts';
 
 interface OpenOptions {
   deps: Pick<ReceiverDeps, 'project' | 'repository' | 'now' | 'feed'>;
@@ -24,6 +25,25 @@ interface Opening {
 }
 
 /**
+ * Leaves the received WAL of a history that ends: stores it, before the log is opened to begin another one.
+ *
+ * @param opening as in {@link openLog}
+ */
+export async function leaveHistory(
+  waiting: Pick<Waiting, 'storeRest' | 'leaveDiverged' | 'leaveAll'>,
+  { before, diverged, replacement }: Opening,
+  signal: AbortSignal,
+): Promise<void> {
+  // The clock says nothing about the bytes: what was received before it went back belongs to the former history. So
+  // does what was received before a tablespace was created.
+  if (hasCode(diverged, 'CLOCK_JUMPED', 'PG_REPLICATION')) await waiting.storeRest(signal);
+  // Only then, what was received may be of both histories.
+  if (hasCode(diverged, 'WAL_DIVERGED')) await waiting.leaveDiverged(before, signal);
+  // What was received until then is of the history that the data replaces.
+  if (replacement) await waiting.leaveAll(signal);
+}
+
+/**
  * Opens the log of a server, to store more of its WAL. Throws like {@link WalWriter.open}.
  *
  * @param home id of the agent's memory; `before`: the server's position; `diverged`: why another history of the server
@@ -35,10 +55,12 @@ export async function openLog(
   { deps, source, remembered, raise }: OpenOptions,
   { systemId, segmentSize }: Pick<ReplicationFacts, 'systemId' | 'segmentSize'>,
   { home, before, diverged, replacement }: Opening,
+  signal: AbortSignal,
 ): Promise<{ writer: WalWriter; isAnew: boolean }> {
   const repository = await deps.repository();
   const place = { project: deps.project, source: source.server, systemId };
-  const writer = await WalWriter.open(repository, { place, segmentSize, home, now: deps.now, appended: deps.feed });
+  const { now, feed: appended } = deps;
+  const writer = await WalWriter.open(repository, { place, segmentSize, home, now, appended }, signal);
   const lost = lostEnd(repository, source.server, writer.opened, remembered);
   if (lost) raise(lost);
   const { unusable } = writer;

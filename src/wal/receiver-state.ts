@@ -30,6 +30,8 @@ export interface ReceiverState {
   confirmed?: Confirmed;
   /** the newest page of the log */
   logged?: LogEnd;
+  /** why the WAL that follows begins another history */
+  diverged?: ErrorInfo;
 }
 
 /** Returns what the agent remembers of the WAL that it has stored. */

@@ -1,4 +1,4 @@
-import { errorInfo } from '../base/errors.ts';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
 import type { BaseSource } from '../plan/model.ts';
 import type { SlotState } from '../sources/postgres/wal/slot.ts';
 import type { Confirmed } from '../store/wal/coverage.ts';
@@ -48,8 +48,8 @@ export class ReceiverStatus {
   async remember(): Promise<void> {
     const former = await this.deps.memory.state(this.source).catch(() => undefined);
     if (!former) return;
-    const { slot, systemId, timeline, confirmed, stored, logged } = former;
-    this.state = { ...this.state, slot, ...given({ systemId, timeline, confirmed, stored, logged }) };
+    const { slot, systemId, timeline, confirmed, stored, logged, diverged } = former;
+    this.state = { ...this.state, slot, ...given({ systemId, timeline, confirmed, stored, logged, diverged }) };
   }
 
   /** Returns whether the last receiver received the WAL of the server with this id. */
@@ -69,9 +69,21 @@ export class ReceiverStatus {
     await this.save({ ...rest, ...known, systemId, slot, timeline });
   }
 
+  /** Why the WAL that follows begins another history; undefined: it goes on. */
+  get diverged(): LifeboatError | undefined {
+    const { diverged } = this.state;
+    return diverged && new LifeboatError(diverged.code, diverged.message, given({ hint: diverged.hint }));
+  }
+
+  /** Remembers that another history begins, until it has begun. Never rejects. */
+  async diverge(error: LifeboatError): Promise<void> {
+    if (this.state.diverged?.message === error.message) return;
+    await this.save({ ...this.state, diverged: errorInfo(error) }).catch(() => undefined);
+  }
+
   /** Forgets what is stored of the server, which went back to older data. */
   async begunAnew(): Promise<void> {
-    const { confirmed: _, stored: __, ...rest } = this.state;
+    const { confirmed: _, stored: __, diverged: ___, ...rest } = this.state;
     await this.save(rest);
   }
 

@@ -14,7 +14,7 @@ import { BaseMaker } from './base-maker.ts';
 import { Fork } from './fork.ts';
 import { leaveAll, leaveTimeline } from './leave-received.ts';
 import { Lookout, nextTo } from './lookout.ts';
-import { openLog } from './open-log.ts';
+import { leaveHistory, openLog } from './open-log.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { type Reached, reach } from './reach.ts';
 import { type ReceiverDeps, tell } from './receiver-deps.ts';
@@ -78,6 +78,7 @@ export class Receiver {
         this.reason ??= error.message;
         this.dropped ??= state;
       },
+      onTablespaces: (error) => this.diverge(error),
       onLook: (state) => status.followed(state),
     });
     this.storing = new Storing({
@@ -86,7 +87,6 @@ export class Receiver {
         this.reason = undefined;
         shipping.expectGap(undefined);
       },
-      onTablespaces: (error) => (this.diverged ??= error),
     });
     const { storing, directory } = this;
     this.waiting = new Waiting({ deps, source: source.server, directory, storing, status });
@@ -95,6 +95,7 @@ export class Receiver {
   /** Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
     await this.status.remember();
+    this.diverged = this.status.diverged;
     let pause = FIRST_PAUSE_MS;
     while (!signal.aborted) {
       const begun = performance.now();
@@ -102,10 +103,10 @@ export class Receiver {
         await this.receive(signal);
       } catch (error) {
         if (signal.aborted) break;
-        if (hasCode(error, 'WAL_DIVERGED', 'CLOCK_JUMPED')) this.diverged = error;
+        if (hasCode(error, 'WAL_DIVERGED', 'CLOCK_JUMPED')) this.diverge(error);
         if (hasCode(error, 'LOCKED')) this.locked = error;
         await this.status.failed(error, this.locked === error ? Number.POSITIVE_INFINITY : 0);
-        if (!this.isReached) await this.storeWaiting(signal);
+        if (!this.isReached || hasCode(this.diverged, 'PG_REPLICATION')) await this.storeWaiting(signal);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
       await sleep(pause, undefined, { signal }).catch(() => undefined);
@@ -117,8 +118,7 @@ export class Receiver {
 
   private async storeWaiting(signal: AbortSignal): Promise<void> {
     // Of a server that contradicts what is stored, nothing more is.
-    if (!this.locked && (this.diverged?.code ?? 'CLOCK_JUMPED') === 'CLOCK_JUMPED')
-      await this.waiting.storeOnce(signal);
+    if (!this.locked && !hasCode(this.diverged, 'WAL_DIVERGED')) await this.waiting.storeOnce(signal);
   }
 
   /** Connects, receives and ships until something fails. */
@@ -197,7 +197,7 @@ export class Receiver {
     const { tools, session, facts, slot, home, before, directory } = reached;
     const problem = replicationProblem(facts, before.slot !== undefined);
     // A recovery could not get past the WAL of a tablespace, also once it is gone.
-    if (problem && facts.tablespaces.length > 0) this.diverged ??= problem;
+    if (problem && facts.tablespaces.length > 0) this.diverge(problem);
     if (problem) throw problem;
     await tryReplication(tools, signal);
     const { systemId, segmentSize } = facts;
@@ -207,6 +207,7 @@ export class Receiver {
     const shipping = new Shipping({
       ...{ writer, directory, segmentSize, now: deps.now },
       onGap: (error) => this.noteGap(error),
+      onTablespace: (error) => this.diverge(error),
     });
     if (writer.home !== undefined && writer.home !== home)
       await dropFormerSlot({ session, source, log: deps.log }, slotName(writer.home, deps.project, source.server));
@@ -224,24 +225,24 @@ export class Receiver {
   private async openLog({ facts, home, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
     const raise = (error: LifeboatError) => this.raise(error);
     const options = { ...{ deps: this.deps, source: this.source, raise }, remembered: this.status.remembered };
-    // The clock says nothing about the bytes: what was received before it went back belongs to the former history.
-    if (hasCode(this.diverged, 'CLOCK_JUMPED')) await this.waiting.storeRest(signal);
-    // Only then, what was received may be of both histories.
-    if (hasCode(this.diverged, 'WAL_DIVERGED')) {
-      await this.waiting.leaveDiverged(before, signal);
-      this.renew = true;
-    }
     const { memory } = this.deps;
     const { server } = this.source;
     const replacement = await replacementOf(memory, server, { ...facts, timeline: before.timeline });
-    // What was received until then is of the history that the data replaces.
-    if (replacement) await this.waiting.leaveReplaced(signal);
     const more = { home, before, diverged: this.diverged, replacement };
-    const { writer, isAnew } = await this.storing.watched(() => openLog(options, facts, more), signal);
+    await leaveHistory(this.waiting, more, signal);
+    this.renew ||= hasCode(this.diverged, 'WAL_DIVERGED');
+    const { writer, isAnew } = await this.storing.watched((until) => openLog(options, facts, more, until), signal);
     if (isAnew) await this.status.begunAnew();
     if (replacement) await memory.saveReplacement(server, undefined);
     this.diverged = undefined;
     return writer;
+  }
+
+  /** Notes why another history begins. What contradicts the stored WAL counts most. */
+  private diverge(error: LifeboatError): void {
+    if (this.diverged && !hasCode(error, 'WAL_DIVERGED')) return;
+    this.diverged = error;
+    void this.status.diverge(error);
   }
 
   /** Tells people about an error that the receiver survives. */

@@ -13,7 +13,7 @@ import { isSpoolFull } from './spool-limit.ts';
 const PAUSE_MS = 2000;
 
 /** The errors that end a connection. DEST_EXISTS: the log has a page that this connection does not know. */
-const ENDING = ['LOCKED', 'WAL_GAP', 'WAL_DIVERGED', 'CLOCK_JUMPED', 'DEST_EXISTS'] as const;
+const ENDING = ['LOCKED', 'WAL_GAP', 'WAL_DIVERGED', 'CLOCK_JUMPED', 'PG_REPLICATION', 'DEST_EXISTS'] as const;
 
 /** A connection whose WAL is stored. */
 export interface Stored extends Watched {
@@ -32,8 +32,6 @@ interface StoringOptions {
   stallTimeoutMs: number;
   /** called when the stored WAL has gone past the position of the server at the connection */
   onCaughtUp(shipping: Shipping): void;
-  /** called when the server has tablespaces, before the end */
-  onTablespaces(error: LifeboatError): void;
 }
 
 /** Stores received WAL for as long as a connection lasts. */
@@ -59,20 +57,14 @@ export class Storing {
    * Ships received WAL until something fails.
    *
    * @param whole ends a base backup, which outlives this connection
-   * @throws LOCKED, WAL_GAP, WAL_DIVERGED, CLOCK_JUMPED; PG_REPLICATION once there are tablespaces; DEST_UNREACHABLE
+   * @throws LOCKED, WAL_GAP, WAL_DIVERGED, CLOCK_JUMPED; PG_REPLICATION once a tablespace was created; DEST_UNREACHABLE
    *   for a destination that hangs; the errors of queries
    */
   async follow(connected: Stored, signal: AbortSignal, whole: AbortSignal): Promise<void> {
     const { session, slot, shipping, systemId } = connected;
-    const { bases, intervalMs, onCaughtUp, onTablespaces } = this.options;
+    const { bases, intervalMs, onCaughtUp } = this.options;
     for (;;) {
       const state = await readSlot(session, slot);
-      // Nobody can recover what follows. The next connection says what to do.
-      if (state.tablespaces) {
-        const error = new LifeboatError('PG_REPLICATION', 'the server has tablespaces');
-        onTablespaces(error);
-        throw error;
-      }
       const shipped = await this.ship(shipping, state, signal);
       // Newer WAL follows without a gap, or its gap is noted. A later gap has another reason.
       if (shipped?.stored !== undefined && shipped.stored > connected.begun) onCaughtUp(shipping);

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import path from 'node:path';
+import { unlessAborted } from '../base/abort.ts';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { SlotState } from '../sources/postgres/wal/slot.ts';
 import { isSegmentSize, parseSegmentName, segmentAt } from '../store/wal/names.ts';
@@ -89,24 +90,27 @@ export class Waiting {
     const writers = await writersOf(directory);
     const isOwn = writers.length === 1 ? writers[0]?.systemId === systemId : writers.length === 0;
     if (isOwn && (writers.length === 1 || status.isOf(systemId))) return;
-    await this.leave(writers, (writer) => this.store(writer, signal, { isFormer: true }));
+    await this.leave(writers, signal, { isFormer: true });
   }
 
   /**
-   * Drops all received WAL, of a source that nobody receives any more. Like {@link leaveFormer}, also in its errors.
+   * Drops all received WAL, of a source that nobody receives any more, or of data that a recovery has replaced. Stores
+   * it first. Throws like {@link leaveFormer}.
    */
   async leaveAll(signal: AbortSignal): Promise<void> {
     const writers = await writersOf(this.options.directory);
-    await this.leave(writers, (writer) => this.store(writer, signal, { isFormer: true }));
+    await this.leave(writers, signal, { isFormer: true });
   }
 
-  /** Stores what waits while the server does not answer, once. Never rejects. */
+  /**
+   * Stores what waits while the server does not answer, once. Never rejects. Work that does not end when it is aborted
+   * is left alone.
+   */
   async storeOnce(signal: AbortSignal): Promise<void> {
     const { deps, source } = this.options;
     if (this.isDone) return;
     try {
-      await this.storeRest(signal);
-      this.isDone = true;
+      this.isDone = (await unlessAborted(this.storeRest(signal), signal)) === undefined;
     } catch (error) {
       const info = { source, ...errorInfo(error) };
       if (!signal.aborted) deps.log.warn('received WAL waits in the spool: it could not be stored', info);
@@ -122,24 +126,21 @@ export class Waiting {
   async leaveDiverged(present: SlotState, signal: AbortSignal): Promise<void> {
     const { directory } = this.options;
     const check: StoreOptions['check'] = (log, size) => refuseUnclear(log, { directory, size }, present);
-    await this.leave(await writersOf(directory), (writer) => this.store(writer, signal, { check }));
+    await this.leave(await writersOf(directory), signal, { check });
   }
 
-  /** Stores and drops received WAL of the data that a recovery has replaced. Throws like {@link leaveFormer}. */
-  async leaveReplaced(signal: AbortSignal): Promise<void> {
-    const writers = await writersOf(this.options.directory);
-    await this.leave(writers, (writer) => this.store(writer, signal, { isFormer: true }));
-  }
-
-  private async leave(writers: readonly Writer[], store: (writer: Writer) => Promise<void>): Promise<void> {
+  private async leave(writers: readonly Writer[], signal: AbortSignal, options: StoreOptions): Promise<void> {
     try {
       if (writers.length > 1) throw new LifeboatError('WAL_DIVERGED', 'it is of several servers');
-      for (const writer of writers) await store(writer);
+      for (const writer of writers) await this.store(writer, signal, options);
     } catch (error) {
       // It is no trouble of the server that is there now.
       if (!hasCode(error, 'WAL_DIVERGED')) throw error;
+      signal.throwIfAborted();
       await this.setAside(error);
     }
+    // Work that was left alone may end at any time: the files are those of another connection then.
+    signal.throwIfAborted();
     await empty(this.options.directory);
   }
 
@@ -153,31 +154,40 @@ export class Waiting {
   }
 
   /**
-   * Stores everything that was received, unless the newest page of the log is unusable. Throws like
-   * {@link Shipping.shipRest}.
+   * Stores everything that was received, if it is of one server, and if the newest page of its log can be used. Throws
+   * like {@link Shipping.shipRest}.
+   *
+   * @returns why it is not stored; undefined if it is
    */
-  async storeRest(signal: AbortSignal): Promise<void> {
-    const [writer, other] = await writersOf(this.options.directory);
-    if (writer && !other) await this.store(writer, signal);
+  async storeRest(signal: AbortSignal): Promise<LifeboatError | undefined> {
+    const { directory } = this.options;
+    const [writer, other] = await writersOf(directory);
+    if (other) return new LifeboatError('WAL_DIVERGED', 'it is of several servers');
+    if (writer) return this.store(writer, signal);
+    // The program creates a file of zeros before it receives something.
+    const isEmpty = (await listSegments(directory)).every((name) => name.endsWith('.partial'));
+    return isEmpty ? undefined : new LifeboatError('WAL_DIVERGED', 'nobody knows which server it is of');
   }
 
+  /** @returns why it is not stored; undefined if it is */
   private store(
     { systemId, segmentSize }: Writer,
     signal: AbortSignal,
     { isFormer = false, check }: StoreOptions = {},
-  ): Promise<void> {
+  ): Promise<LifeboatError | undefined> {
     const { deps, source, directory, storing } = this.options;
     const { now } = deps;
     const place = { project: deps.project, source, systemId };
     return storing.watched(async (until, alive) => {
       const options = { place, segmentSize, home: await deps.home(), now, appended: deps.feed };
-      const writer = await WalWriter.open(await deps.repository(), options);
+      const writer = await WalWriter.open(await deps.repository(), options, until);
       await check?.(writer, segmentSize);
       // Another history begins then. Only the connected receiver knows where, and tells people.
-      if (writer.unusable && !isFormer) return;
+      if (writer.unusable && !isFormer) return writer.unusable;
       const onGap = (error: LifeboatError) => tell(deps, source, error);
       const shipping = new Shipping({ writer, directory, segmentSize, now, onGap });
       await shipping.shipRest(until, alive);
+      return undefined;
     }, signal);
   }
 }

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import { helperSettings, openDestination, uploadsAt } from '../../src/app/destinations.ts';
+import { helperSettings, openDestination, openElsewhere, uploadsAt } from '../../src/app/destinations.ts';
 import { secretValues } from '../../src/app/secret-values.ts';
 import { parseS3Location } from '../../src/plan/s3-location.ts';
 import { parseSettings } from '../../src/plan/settings.ts';
@@ -23,6 +23,15 @@ const S3 = {
 test('the form of a setting decides the kind of destination', () => {
   expect(openDestination(parse({})).name).toBe('/backups');
   expect(openDestination(parse(S3)).name).toBe('s3://acme/shop');
+});
+
+test('a copy has the name that the settings give it, however it is opened', () => {
+  const location = 's3://acme/shop?endpoint=https://s3.example.org';
+  const settings = parse({ ...S3, LIFEBOAT_COPY: location });
+  expect(openElsewhere(location, settings).name).toBe(location);
+  // `--from` and drills open it as their destination.
+  expect(openDestination({ ...settings, destination: location }).name).toBe(location);
+  expect(openElsewhere('s3://acme/shop?endpoint=https://elsewhere', settings).name).toBe('s3://acme/shop');
 });
 
 test('uploads to each location are recorded in a separate directory', () => {

@@ -60,6 +60,17 @@ test('hints about unreadable objects name the copies; other errors stay unchange
   expect(hintAtCopies(busy, settings)).toBe(busy);
 });
 
+test('the name of a copy with options, or of one on AWS, is quoted in a hint', () => {
+  const lost = new LifeboatError('OBJECT_MISSING', 'lost');
+  const copies = ['s3://acme/shop (AWS)', 's3://acme/shop?endpoint=https://x'].map((name) => ({
+    name,
+    location: name,
+  }));
+  expect(hintAtCopies(lost, { copies })).toMatchObject({
+    hint: "A copy may have it: --from 's3://acme/shop (AWS)' or --from 's3://acme/shop?endpoint=https://x'.",
+  });
+});
+
 test('the project to read is the named one, the own one, or the only one', async () => {
   const place = (...keys: string[]): Destination => ({
     ...({ name: '/from' } as Destination),

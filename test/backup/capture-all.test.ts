@@ -4,7 +4,7 @@ import path from 'node:path';
 import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
 import { createCapturer } from '../../src/backup/capture.ts';
-import { captureAll, failTooLarge } from '../../src/backup/capture-all.ts';
+import { captureAll } from '../../src/backup/capture-all.ts';
 import type { BackupDeps, RunContext } from '../../src/backup/context.ts';
 import type { Captured } from '../../src/backup/outcome.ts';
 import { errorInfo, LifeboatError } from '../../src/base/errors.ts';
@@ -52,22 +52,6 @@ test('if the destination is gone, no further source is read', async () => {
 
 test('if it is back, the other sources are stored', async () => {
   expect(await capture(true)).toEqual({ begun: ['a', 'b', 'c', 'd'], failed: ['b'] });
-});
-
-test('if the manifest would be too large to read back, only the largest sources fail', async () => {
-  const one = (name: string, size: number) =>
-    ({ report: { name, kind: 'volume' }, entry: { packs: ['x'.repeat(size)] } }) as unknown as Captured;
-  const failures: [string, unknown][] = [];
-  const failed = async ({ name }: { name: string }, error: unknown) => {
-    failures.push([name, errorInfo(error).code]);
-    return one(name, 0);
-  };
-  const captured = [one('a', 100), one('huge', 5000), one('large', 700), one('b', 100)];
-  await failTooLarge({ failed }, captured, 1000);
-  expect(failures).toEqual([['huge', 'SNAPSHOT_TOO_LARGE']]);
-  await failTooLarge({ failed }, captured, 800);
-  expect(failures.at(-1)).toEqual(['large', 'SNAPSHOT_TOO_LARGE']);
-  expect(captured.map(({ report }) => report.name)).toEqual(['a', 'huge', 'large', 'b']);
 });
 
 test('a volume whose container was started during the capture is partial, in the manifest too', async () => {

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -12,6 +12,7 @@ import { lastStoredOf } from '../../src/run/history.ts';
 import { openState } from '../../src/run/state.ts';
 import { renewalRule } from '../../src/store/content/repack.ts';
 import { ContentTable } from '../../src/store/known/content-table.ts';
+import { Slots } from '../../src/store/known/slots.ts';
 import { StoredSizes } from '../../src/store/objects/key-set.ts';
 import type { Manifest } from '../../src/store/objects/manifest.ts';
 import { encodePackList } from '../../src/store/objects/pack-list.ts';
@@ -96,12 +97,16 @@ describe('the table of contents', () => {
     return found;
   }
 
-  /** Prepares a run with two sources. The list of the first one, whose pack the table names, cannot be read. */
-  async function prepareUnread(): Promise<void> {
+  /**
+   * Prepares a run with two sources. A pack of the second one has returned.
+   *
+   * @param list of the first one, whose pack the table names; absent: it cannot be read
+   */
+  async function prepareReturned(list?: Buffer): Promise<void> {
     // The pack of the other source could not be used, so the table is made again.
     writeFileSync(`${table()}.others`, `{"id":"${returned.id}"}\n`);
     const lists = new Map([
-      ['kept', undefined],
+      ['kept', list],
       ['returned', encodePackList([returned])],
     ]);
     const listed = (key: string) => ({ key, size: 1, sha256: key.padEnd(64, 'e') });
@@ -113,9 +118,9 @@ describe('the table of contents', () => {
       ...{ info: { id: 'one' }, project: 'shop', keys: {} },
       fetchIndex: async (_: unknown, file: string) => writeFile(file, ''),
       readPackList: async ({ key }: { key: string }) => {
-        const list = lists.get(key);
-        if (!list) throw new LifeboatError('OBJECT_DAMAGED', 'no list');
-        return list;
+        const lines = lists.get(key);
+        if (!lines) throw new LifeboatError('OBJECT_DAMAGED', 'no list');
+        return lines;
       },
     };
     const stored = new StoredSizes();
@@ -129,10 +134,26 @@ describe('the table of contents', () => {
   }
 
   test('keeps the contents of packs that a list names that cannot be read now', async () => {
-    await prepareUnread();
+    await prepareReturned();
     expect(await find()).toEqual(fact);
     // The next run, which may read all lists, knows that a pack has returned.
     expect(readFileSync(`${table()}.others`, 'utf8')).toContain(returned.id);
+  });
+
+  test('is made again by the next run if the disk is full while a pack has returned', async () => {
+    const full = Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+    const { flush } = Slots.prototype;
+    const flushing = vi.spyOn(Slots.prototype, 'flush').mockImplementation(async function (this: Slots) {
+      if (existsSync(`${table()}.new`)) throw full;
+      await flush.call(this);
+    });
+    const others = () => readFileSync(`${table()}.others`, 'utf8');
+    await prepareReturned(encodePackList([kept]));
+    flushing.mockRestore();
+    expect(await find()).toEqual(fact);
+    expect(others()).toContain(returned.id);
+    await prepareReturned(encodePackList([kept]));
+    expect(others()).not.toContain(returned.id);
   });
 
   test.each(['ENOSPC', 'EDQUOT'])('stays if the disk of the spool is full (%s)', async (code) => {

@@ -27,6 +27,7 @@ let results: Captured['report'][];
 let problems: Problem[];
 let pruned: number;
 let held: Pruned['held'];
+let swept: { onlyWal: boolean }[];
 let error: LifeboatError | undefined;
 let copied: { prune: boolean }[];
 let copy: (signal: AbortSignal, clockJump?: ClockWatch) => Promise<CopyReport>;
@@ -41,6 +42,7 @@ beforeEach(() => {
   problems = [];
   pruned = 0;
   held = undefined;
+  swept = [];
   error = undefined;
   copied = [];
   committed = [];
@@ -73,7 +75,7 @@ async function run(request: Partial<BackupRequest>) {
     now: () => new Date(clock),
     recover: async () => undefined,
     clear: async () => undefined,
-    sweepTemporary: async () => undefined,
+    sweepTemporary: async (options) => void swept.push(options),
     plan: async () => ({ project: 'shop', problems, sources }) as unknown as Plan,
     repository: async () => repository,
     look: async () => undefined,
@@ -110,6 +112,13 @@ test('a scheduled run prunes, even of one schedule among several, and so does a 
   await run({ trigger: 'catch-up' });
   await run({ trigger: 'manual' });
   expect(pruned).toBe(4);
+});
+
+test('a run that is ok removes only the WAL that a crash left, any other one all leftovers', async () => {
+  await run({});
+  results = [makeResult({ name: 'a' }), makeFailure({ name: 'b' })];
+  await run({});
+  expect(swept).toEqual([{ onlyWal: true }, { onlyWal: false }]);
 });
 
 test('a failed source or another problem does not prevent pruning, and the report names what is held back', async () => {

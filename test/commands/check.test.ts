@@ -49,6 +49,14 @@ test('lost snapshots come back from a copy, and damaged content with the next ba
   expect(repairLines({ ...none, damaged, manifests: [] }, [])).toEqual([again]);
 });
 
+test('the name of a copy is quoted in the command', () => {
+  const lost = { snapshot: 'a', error: { ...error, code: 'CHAIN_BROKEN' as const } };
+  const result = { affected: [], whole: {}, damaged: [], manifests: [lost] };
+  expect(repairLines(result, [{ name: 's3://b/p (AWS)' }])).toEqual([
+    "To bring back lost snapshots that a copy has: `lifeboat copy --from 's3://b/p (AWS)'`.",
+  ]);
+});
+
 test('a gap next to snapshots that another key signed may be one of them, so nothing is brought back', () => {
   const lost = { snapshot: 'a', error: { ...error, code: 'CHAIN_BROKEN' as const } };
   const other = { snapshot: 'b', error: { ...error, code: 'SIGNATURE_KEY' as const } };

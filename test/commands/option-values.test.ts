@@ -49,3 +49,10 @@ test.each([
 test('a restore from the snapshot of a point has the other options', () => {
   expect(withoutAim(parse('--xid', '7', '--timeline', '1', '--to-volume', 'x'))).toEqual({ toVolume: 'x' });
 });
+
+test.each(['30s', '-30s', '30 seconds ago'])('--at %s is 30 seconds before now', (value) => {
+  const before = Date.now();
+  const aim = aimOf(parse('--at', value)) as { target: { date: Date } };
+  expect(aim.target.date.getTime()).toBeGreaterThanOrEqual(before - 30_000);
+  expect(aim.target.date.getTime()).toBeLessThanOrEqual(Date.now() - 30_000);
+});

@@ -80,3 +80,43 @@ describe('a restore of several sources', () => {
     }
   });
 });
+
+describe('a recovery of a table to a point in time', () => {
+  const asked: unknown[] = [];
+  const recover = (names: readonly string[], options: object) => {
+    const databases = names.map((name) => ({ name, status: 'ok' }));
+    const manifest = { trigger: 'schedule', sources: { 'db.postgres': { databases } } };
+    asked.length = 0;
+    const app = {
+      settings: { unattendedRestore: true },
+      repository: async () => ({ snapshots: async () => ({ snapshots: [{ manifest }], damaged: [] }) }),
+      snapshotOfPoint: async ({ database }: { database: string }) => {
+        asked.push(database);
+        return '20261120T030000Z-aaaaaa';
+      },
+      restore: async ({ database }: { database: string }) => {
+        asked.push(database);
+        throw new Error('reached the app');
+      },
+    };
+    const io = {
+      stdin: {},
+      terminal: { write: () => true },
+      signal: new AbortController().signal,
+      err: () => undefined,
+    };
+    const call = { app, io, operands: ['db.postgres', []], options: { at: 'latest', ...options }, json: true };
+    return restore(call as unknown as Call);
+  };
+
+  test('takes the only database of the server, and refuses to guess', async () => {
+    const options = { table: ['public.orders'], as: 'orders_then' };
+    await expect(recover(['postgres', 'shop'], options)).rejects.toThrow('reached the app');
+    expect(asked).toEqual(['shop', 'shop']);
+    await expect(recover(['shop'], { toDatabase: 'then' })).rejects.toThrow('reached the app');
+    const several = recover(['blog', 'shop'], options);
+    await expect(several).rejects.toMatchObject({ code: 'USAGE', hint: expect.stringContaining('blog, shop') });
+    await expect(recover(['shop'], {})).rejects.toMatchObject({ code: 'USAGE' });
+    expect(asked).toEqual([]);
+  });
+});

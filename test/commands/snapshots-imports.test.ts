@@ -24,7 +24,7 @@ const older = manifestOf(1, '2026-11-20T03:00:00.000Z');
 const manifests = [between, imported, newer, older];
 const snapshots = manifests.map((manifest) => ({ manifest, hash: '' }));
 
-test('an import is sorted by its time, and never counts as the latest', async () => {
+test('an import is listed where it was made, and never counts as the latest', async () => {
   let out = '';
   async function* none() {}
   const repository = {
@@ -39,7 +39,11 @@ test('an import is sorted by its time, and never counts as the latest', async ()
   } as unknown as Call;
   expect(await listSnapshots(call)).toBe(0);
   const ids = (JSON.parse(out) as { snapshots: { id: string }[] }).snapshots.map(({ id }) => id);
-  expect(ids).toEqual([newer.id, between.id, older.id, imported.id]);
+  expect(ids).toEqual([between.id, imported.id, newer.id, older.id]);
+  out = '';
+  expect(await listSnapshots({ ...call, json: false })).toBe(0);
+  // The age is that of the snapshot, and the trigger says which state it holds.
+  expect(out).toMatch(/^20261122T040000Z-aaaaaa .* ok +import, state of 2026-11-20 12:00:00Z /m);
   const latest = await resolveSnapshot(repository as unknown as Repository, 'latest', Date.parse(between.end));
   expect(latest.manifest.id).toBe(newer.id);
   expect(lastGoodOf(manifests, 'web.media')?.snapshot).toBe(newer.id);

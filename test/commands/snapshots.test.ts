@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { accept } from '../../src/commands/accept.ts';
 import type { Call } from '../../src/commands/call.ts';
-import { show } from '../../src/commands/show.ts';
+import { renderManifest, show } from '../../src/commands/show.ts';
+import type { Manifest } from '../../src/store/objects/manifest.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { Signing } from '../../src/store/repository/signing.ts';
 
@@ -66,4 +67,22 @@ test('accept confirms only that a copy is empty', async () => {
   expect(saved).toEqual([]);
   expect(await accepting(true)).toBe(0);
   expect(saved).toEqual([{ '/nas': { highest: 7 } }]);
+});
+
+test('show has one word for a partial result, and the message of a failure on a line of its own', () => {
+  const entry = { bytes: 2048, newBytes: 0, summary: '3 files' };
+  const message = `database container shop-db-1 ${'refused '.repeat(20)}the credentials`;
+  const text = renderManifest({
+    ...{ id: '20261120T030000Z-aaaaaa', project: 'shop', status: 'partial', trigger: 'manual', agentVersion: '1' },
+    sources: {
+      config: { ...entry, status: 'ok' },
+      'db.postgres': { ...entry, status: 'failed', summary: '', error: { code: 'PG_AUTH', message } },
+      'web.media': { ...entry, status: 'partial' },
+    },
+  } as unknown as Manifest);
+  const lines = text.split('\n');
+  expect(lines[0]).toContain('· partly failed · manual ·');
+  expect(lines[3]).toBe(`    ${message} (PG_AUTH)`);
+  expect(lines[4]).toContain('partly failed');
+  for (const line of [lines[1], lines[2], lines[4]]) expect(line?.length).toBeLessThan(80);
 });

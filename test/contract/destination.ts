@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
-import type { Destination } from '../../src/destinations/destination.ts';
+import type { Destination, ListOptions } from '../../src/destinations/destination.ts';
 
 /** A destination for one test, initially empty. */
 export interface DestinationUnderTest {
@@ -131,6 +131,10 @@ export function destinationContract(name: string, make: () => Promise<Destinatio
         expect(await keys(destination, '')).toEqual(sorted);
         expect(await keys(destination, 'app/')).toEqual(sorted.filter((key) => key.startsWith('app/')));
         expect(await keys(destination, 'none/')).toEqual([]);
+        for (const after of ['app/a.c', 'app/b', 'app/none', 'app-staging/x', 'z'])
+          expect(await keys(destination, 'app/', { after })).toEqual(
+            sorted.filter((key) => key.startsWith('app/') && Buffer.compare(Buffer.from(key), Buffer.from(after)) > 0),
+          );
         for await (const { key, size } of destination.list('')) expect(size).toBe(Buffer.byteLength(key));
         await expect(keys(destination, 'app')).rejects.toMatchObject({ code: 'INTERNAL' });
       }),
@@ -190,9 +194,9 @@ export async function read(
 }
 
 /** Returns all keys under a prefix, in the order of the listing. */
-export async function keys(destination: Destination, prefix: string): Promise<string[]> {
+export async function keys(destination: Destination, prefix: string, options?: ListOptions): Promise<string[]> {
   const result: string[] = [];
-  for await (const { key } of destination.list(prefix)) result.push(key);
+  for await (const { key } of destination.list(prefix, options)) result.push(key);
   return result;
 }
 

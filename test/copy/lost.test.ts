@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Side } from '../../src/copy/context.ts';
-import { isForgotten } from '../../src/copy/lost.ts';
+import { isForgotten, lostProblem } from '../../src/copy/lost.ts';
 import { streamOf } from '../../src/store/objects/objects.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { FORGOTTEN, putTombstone, tombstoneIds, tombstoneKey } from '../../src/store/repository/tombstones.ts';
@@ -34,4 +34,9 @@ test('a tombstone that cannot be read gives nothing up', async () => {
   const { manifest } = await bench.night();
   await repository.destination.put(tombstoneKey('shop', manifest.id), streamOf('{'));
   expect(await isGivenUp(manifest.id)).toBe(false);
+});
+
+test('the name of a copy is quoted in the command that brings snapshots back', () => {
+  const side = { repository: { destination: { name: 's3://b/p' } } } as unknown as Side;
+  expect(lostProblem('s3://b/p (AWS)', side, ['a']).hint).toContain("`lifeboat copy --from 's3://b/p (AWS)'`");
 });

@@ -201,6 +201,10 @@ function drillsOf(): DrillReport[] {
           ],
         },
         {
+          ...{ ...common, source: 'db.postgres.base', kind: 'postgres', status: 'ok', restoreMs: 51_000 },
+          ...{ steps: [], summary: 'recovered to 2026-11-25 17:31:06Z', checks: [] },
+        },
+        {
           ...{ ...common, source: 'web.media', kind: 'volume', status: 'ok', restoreMs: 12_000 },
           ...{ steps: [], summary: '20,052 files, 18.1 GiB equal', checks: [] },
         },

@@ -190,7 +190,7 @@ describe('the first sentence does not say that all is well', () => {
       ...drill,
       results: drill.results.filter(({ source }) => source === 'db.postgres'),
     }));
-    expect(say({}, drills).more).toContain('1 of 3 sources proven by a drill 47h ago.');
+    expect(say({}, drills).more).toContain('1 of 4 sources proven by a drill 47h ago.');
   });
 
   test('when labels are wrong, it does not say that there are none', () => {
@@ -198,6 +198,29 @@ describe('the first sentence does not say that all is well', () => {
     const plan = { project: 'shop', sources: [], problems: [problem] };
     expect(say({ plan, sources: [] }).head).toBe('bad: Nothing is backed up.');
   });
+});
+
+test('the list of snapshots tells a recovery from a backup, and says what each holds', async () => {
+  const facts = makeFacts();
+  const [first, second] = facts.overview.found.manifests;
+  const imported = { at: '2026-11-27T10:30:05.000Z', file: 'recovery to 2026-11-27 10:30:05+00' };
+  facts.overview.found.manifests = [
+    { ...first!, trigger: 'import', imported },
+    { ...second!, trigger: 'safety' },
+  ];
+  const text = textOf(await get('/snapshots', { facts }));
+  expect(text).toContain('made by, holds');
+  expect(text).toContain('3h ago ok import, state of 2026-11-27 10:30:05Z config, db.postgres and web.media');
+  expect(text).toContain('safety config, db.postgres and web.media');
+});
+
+test('data from before a restore has the commands that bring it back and delete it', async () => {
+  const at = '2026-11-28T04:00:00.000Z';
+  const restores = [{ id: '20261128T040000Z-aaaaaa', at, source: 'web.media', inUse: 'restored', bytes: 1 }];
+  const kept = { restores, stray: [] } as unknown as Overview['kept'];
+  const text = textOf(await get('/', { facts: makeFacts({ kept }) }));
+  expect(text).toContain('To undo the restore: docker compose exec lifeboat lifeboat rollback 20261128T040000Z-aaaaaa');
+  expect(text).toContain('lifeboat rollback 20261128T040000Z-aaaaaa --forget');
 });
 
 test('a card says that a drill failed and a target is not met, and what to do', async () => {
@@ -291,9 +314,11 @@ describe('drills', () => {
     const home = textOf(await get('/'));
     expect(home).toContain('Proven by a drill 47h ago.');
     expect(home).toContain('Last drill 47h ago · everything equal · restored in 38s');
-    expect(textOf(await get('/drills'))).toContain('everything equal 1m 12s db.postgres, web.media and config');
+    expect(textOf(await get('/drills'))).toContain(
+      'everything equal 1m 12s db.postgres, db.postgres.base, web.media and config',
+    );
     const report = textOf(await get('/drills/20261126T060000Z-d111aa'));
-    expect(report).toContain('drill ok in 1m 12s · 3 sources');
+    expect(report).toContain('drill ok in 1m 12s · 4 sources');
     expect(report).toContain('61 tables, 1,521,238 rows equal');
     expect(report).toContain('rows app equal 1,402,003');
     expect(report).toContain('amcheck of indexes app not checked the image has no amcheck');

@@ -125,6 +125,24 @@ describe('the state of all hosts', () => {
     );
   });
 
+  test('a source whose backups follow each other without a pause is not late', async () => {
+    const every = (hours: number, since: number) =>
+      [0, 1, 2, 3].map((i) => {
+        const [one] = scheduled('*/15 * * * *', [28]);
+        const end = new Date(NOW.getTime() - (since + i * hours) * 3_600_000).toISOString();
+        return { ...(one as Manifest), id: `s${i}`, end };
+      });
+    const hosts = await read({
+      'each takes eight hours': every(8, 11),
+      'each takes eight hours, and none came': every(8, 13),
+      'each takes minutes': every(0.25, 7),
+    });
+    expect(hosts.filter(({ late }) => late).map(({ project }) => project)).toEqual([
+      'each takes eight hours, and none came',
+      'each takes minutes',
+    ]);
+  });
+
   test.each(['7d 4w 12m', '3d 4w 12m', '1d 12m', 'last 2 4w', 'within 48h 12m'])(
     'notices that a nightly backup stopped three days ago, after retention %s',
     async (keep) => {

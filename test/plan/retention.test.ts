@@ -20,6 +20,11 @@ describe('keep policy', () => {
     );
   });
 
+  test('whole days are days', () => {
+    expect(formatKeep({ within: 168, last: 2 })).toBe('last 2 within 7d');
+    expect(formatKeep({ within: 36 })).toBe('within 36h');
+  });
+
   test.each([
     ['7d 4w 12m', { daily: 7, weekly: 4, monthly: 12 }],
     [' 3Y\t7D ', { yearly: 3, daily: 7 }],

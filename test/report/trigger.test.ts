@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { originText } from '../../src/report/terminal/listing.ts';
+import { originText } from '../../src/report/status-word.ts';
 import { isRegularRun, storesPast, type Trigger } from '../../src/report/trigger.ts';
 import { isRegular } from '../../src/store/objects/manifest.ts';
 
@@ -16,6 +16,9 @@ test.each<[Trigger, { regular: boolean; past: boolean }]>([
 });
 
 test('the origin of a snapshot of old data', () => {
-  expect(originText('import', { file: 'a.zip' })).toBe('import of a.zip');
-  expect(originText('recovery', { file: 'recovery to 2026-11-20' })).toBe('recovery to 2026-11-20');
+  const of = (trigger: Trigger, file: string) =>
+    originText({ trigger, imported: { at: '2026-11-20T13:29:50.000Z', file } });
+  expect(of('import', 'a.zip')).toBe('import, state of 2026-11-20 13:29:50Z of a.zip');
+  expect(of('recovery', 'recovery to xid 5')).toBe('recovery to xid 5, state of 2026-11-20 13:29:50Z');
+  expect(originText({ trigger: 'manual' })).toBe('manual');
 });

@@ -40,20 +40,21 @@ describe('the commands for a new host', () => {
 describe('the script with these commands', () => {
   test('stops at the first command that fails, and runs in the project directory', async () => {
     const directory = await withFiles({});
-    expect(await writeDataScript(directory, ['pwd', 'false', 'echo more'])).toBe(true);
+    expect(await writeDataScript(directory, ['pwd', 'false', 'echo more'])).toBe('restore-data.sh');
     const { status, stdout } = spawnSync(path.join(directory, 'restore-data.sh'), { encoding: 'utf8', cwd: '/' });
     expect(status).toBe(1);
     expect(stdout).toBe(`${directory}\n`);
   });
 
-  test('replaces no file', async () => {
-    const directory = await withFiles({ 'restore-data.sh': 'mine' });
-    expect(await writeDataScript(directory, ['true'])).toBe(false);
-    expect(await readFile(path.join(directory, 'restore-data.sh'), 'utf8')).toBe('mine');
-    await rm(path.join(directory, 'restore-data.sh'));
-    expect(await writeDataScript(directory, ['true'])).toBe(true);
-    // After an interruption, the same command writes the same script.
-    expect(await writeDataScript(directory, ['true'])).toBe(true);
+  test('replaces no file, and has the next free name, which the caller learns', async () => {
+    const directory = await withFiles({ 'restore-data.sh': 'of an earlier move', 'restore-data-2.sh': 'mine' });
+    expect(await writeDataScript(directory, ['true'])).toBe('restore-data-3.sh');
+    expect(await readFile(path.join(directory, 'restore-data.sh'), 'utf8')).toBe('of an earlier move');
+    expect(await readFile(path.join(directory, 'restore-data-2.sh'), 'utf8')).toBe('mine');
+    expect(await readFile(path.join(directory, 'restore-data-3.sh'), 'utf8')).toContain('\ntrue\n');
+    // After an interruption, the same command names the same script.
+    expect(await writeDataScript(directory, ['true'])).toBe('restore-data-3.sh');
+    expect(await writeDataScript(path.join(directory, 'none'), ['true'])).toBeUndefined();
   });
 });
 

@@ -19,10 +19,10 @@ export function inMemory(name: string, objects: Map<string, string>): SweepingDe
       if (content === undefined) throw new LifeboatError('OBJECT_MISSING', `no ${key}`);
       return streamOf(Buffer.from(content, 'latin1'));
     },
-    async *list(prefix) {
+    async *list(prefix, { after = '' } = {}) {
       for (const key of [...objects.keys()].sort()) {
         const size = objects.get(key)?.length;
-        if (key.startsWith(prefix) && size !== undefined) yield { key, size };
+        if (key.startsWith(prefix) && key > after && size !== undefined) yield { key, size };
       }
     },
     async delete(key) {

@@ -29,12 +29,23 @@ beforeEach(async () => {
     content.writeUInt32LE(SIZE, 32);
     writeFileSync(join(spool, nameOf(number)), content);
   }
-  left = new LeftWal({
+  left = open();
+});
+
+function open(more: Partial<ConstructorParameters<typeof LeftWal>[0]> = {}): LeftWal {
+  return new LeftWal({
     ...{ project: 'shop', home: async () => 'here', log: silentLog, now: () => new Date(bench.at) },
     ...{ repository: async () => bench.repository as Repository, feed: () => undefined, alarm: () => undefined },
-    ...{ memory: openReceiverMemory(root), spool: join(root, 'spool'), stallTimeoutMs: 60_000 },
+    ...{ memory: openReceiverMemory(root), spool: join(root, 'spool'), stallTimeoutMs: 60_000, ...more },
   });
-});
+}
+
+/** Uses an object that records its warnings. */
+function recording(): { warnings: string[] } {
+  const warnings: string[] = [];
+  left = open({ log: { ...silentLog, warn: (message: string) => void warnings.push(message) } });
+  return { warnings };
+}
 afterEach(async () => {
   await left.stop();
   rmSync(root, { recursive: true });
@@ -69,6 +80,40 @@ test('people hear of WAL that waits, and of none that is stored', async () => {
   await warnOfUnstored(where, new AbortController().signal);
   expect(warnings).toHaveLength(1);
 });
+
+test('people hear once that WAL waits whose log cannot be used, and it is stored once the log can be used', async () => {
+  const { warnings } = recording();
+  const [key = '', content = ''] = [...bench.objects].find(([one]) => one.endsWith('.json')) ?? [];
+  bench.objects.set(key, 'damaged');
+  const sources = [{ kind: 'base', server: SOURCE } as BaseSource];
+  left.look({ plan: planOf({ sources }), received: new Set() });
+  await expect.poll(() => warnings).toEqual([expect.stringContaining('it could not be stored')]);
+  left.look({ plan: planOf({ sources }), received: new Set() });
+  bench.objects.set(key, content);
+  await expect
+    .poll(() => {
+      left.look({ plan: planOf({ sources }), received: new Set() });
+      return stored();
+    })
+    .toBe(ALL);
+  expect(warnings).toHaveLength(1);
+});
+
+test('a destination that hangs keeps neither a receiver nor the end waiting', async () => {
+  const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
+  left = open({
+    repository() {
+      ask();
+      return new Promise(() => undefined);
+    },
+  });
+  left.look({ plan: planOf({ unreadLabels: true }), received: new Set() });
+  await asked;
+  const begun = performance.now();
+  await left.release(SOURCE);
+  await left.stop();
+  expect(performance.now() - begun).toBeLessThan(10_000);
+}, 20_000);
 
 test('as long as its slot is there, the directory stays', async () => {
   const record = { slot: 'lifeboat_0', source: SOURCE, server: {} as never, at: bench.at };

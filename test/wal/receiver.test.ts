@@ -18,6 +18,7 @@ import type { ReceiverDeps } from '../../src/wal/receiver-deps.ts';
 import { openReceiverMemory, rememberedIn } from '../../src/wal/receiver-state.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { WalBench } from '../store/wal/bench.ts';
+import { WalBytes } from '../store/wal/wal-bytes.ts';
 
 /** A receiver whose server is a stand-in: a slot at its limit takes a server that keeps gigabytes of WAL. */
 
@@ -490,6 +491,56 @@ describe('after a recovery in place, the server writes on a new timeline', () =>
     await runUntil(async () => starts.length > 1);
     expect(starts).toEqual([[fork], []]);
   });
+});
+
+describe('a tablespace that was created and dropped between two looks', () => {
+  let wrote: WalBytes;
+  let created: bigint;
+  beforeEach(() => {
+    wrote = new WalBytes(1);
+    wrote.fillTo(startOf(3, SIZE) + 9000n);
+    ({ at: created } = wrote.add({ manager: 5, data: Buffer.from('\0\0\0\0/fast\0') }));
+    wrote.add({ manager: 5, info: 0x10 });
+    wrote.fillTo(startOf(5, SIZE) + 4000n);
+    flushed = startOf(5, SIZE);
+  });
+  const logs = () => readWalLogs(bench.repository, SOURCE);
+  const content = (number: number) => writeFileSync(join(spool, name(number)), wrote.segment(number));
+
+  test('ends the history before it, and nothing before it is lost', async () => {
+    receive = (start) => {
+      if (start > 1) return;
+      for (const number of [1, 2, 3, 4]) content(number);
+      received = flushed;
+    };
+    await runUntil(async () => (await logs())[1]?.wal.segments.length === 2);
+    const [before, after] = await logs();
+    expect(before?.wal.segments.map((one) => one.name)).toEqual([1, 2].map(name));
+    expect(before?.wal.partials).toMatchObject([{ name: name(3), to: Number(created - startOf(3, SIZE)) }]);
+    expect(after?.wal.segments.map((one) => one.name)).toEqual([3, 4].map(name));
+    expect(alarms).toEqual([expect.stringContaining('a tablespace was created')]);
+  });
+
+  test('is no end of a history that begins after it', async () => {
+    receive = (start) => {
+      for (const number of start === 1 ? [1, 2, 3, 4] : []) content(number);
+      received = flushed;
+    };
+    await runUntil(async () => (await logs()).length > 1);
+    [stop, receive] = [new AbortController(), undefined];
+    await runUntil(async () => (await logs())[1]?.wal.segments.length === 2);
+    expect(await logs()).toHaveLength(2);
+  });
+});
+
+test('why another history begins is remembered, also after another start of Lifeboat', async () => {
+  await storeSome();
+  tablespaces = ['fast'];
+  const state = () => openReceiverMemory(root).state(SOURCE);
+  await runUntil(async () => (await state())?.diverged !== undefined);
+  [tablespaces, stop] = [[], new AbortController()];
+  await runUntil(async () => (await readWalLogs(bench.repository, SOURCE)).length > 1);
+  expect((await state())?.diverged).toBeUndefined();
 });
 
 describe('a recovery in place of a server with two histories', () => {

@@ -1,6 +1,7 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
@@ -11,30 +12,32 @@ import { nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
 const { signal } = new AbortController();
 let directory: string;
 let bench: WalBench;
+let repository: Repository;
 let alarms: string[];
 beforeEach(async () => {
   directory = mkdtempSync(join(scratchBase, 'lifeboat-waiting-'));
   bench = new WalBench();
+  repository = bench.repository;
   alarms = [];
   await bench.store(1, 1);
   put(2);
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-function put(number: number): void {
+function put(number: number, system = SYSTEM): void {
   const content = Buffer.alloc(SIZE, 'x');
   content.writeUInt16LE(2, 2);
-  content.writeBigUInt64LE(BigInt(SYSTEM), 24);
+  content.writeBigUInt64LE(BigInt(system), 24);
   content.writeUInt32LE(SIZE, 32);
   writeFileSync(join(directory, nameOf(number)), content);
 }
 
-const waiting = () =>
+const waiting = (open = async () => repository) =>
   new Waiting({
     deps: {
       ...{ project: 'shop', home: async () => 'here', log: silentLog, now: () => new Date(bench.at) },
       ...{
-        repository: async () => bench.repository as Repository,
+        repository: open,
         feed: () => undefined,
         alarm: (_, __, { message }) => void alarms.push(message),
       },
@@ -56,6 +59,53 @@ test('what waits stays there while the log is unusable: its server says where an
   await waiting().storeOnce(signal);
   expect([...bench.objects.keys()]).toEqual(before);
   expect(readdirSync(directory)).toEqual([nameOf(2)]);
+});
+
+test('people hear about a gap in what waits, also if the destination fails right after its page is stored', async () => {
+  rmSync(join(directory, nameOf(2)));
+  put(5);
+  const { destination } = bench.repository;
+  const list: typeof destination.list = (prefix, options) => {
+    const isAfterGap = [...bench.objects.values()].some((content) => content.includes('"gaps":[{'));
+    if (isAfterGap) throw new LifeboatError('DEST_UNREACHABLE', 'the destination does not answer');
+    return destination.list(prefix, options);
+  };
+  repository = { ...bench.repository, destination: { ...destination, list } } as unknown as Repository;
+  await waiting().storeOnce(signal);
+  expect(alarms).toEqual([expect.stringContaining('3 segments of WAL')]);
+});
+
+test('after each page, only later pages and revisions are listed', async () => {
+  const { destination } = bench.repository;
+  const seen: string[] = [];
+  async function* list(...[prefix, options]: Parameters<typeof destination.list>) {
+    for await (const object of destination.list(prefix, options)) {
+      if (prefix.endsWith('/log/')) seen.push(object.key);
+      yield object;
+    }
+  }
+  // Nothing may be deleted, so earlier revisions stay.
+  const refuse = async () => {
+    throw new LifeboatError('DELETE_REFUSED', 'the credentials do not allow it');
+  };
+  repository = { ...bench.repository, destination: { ...destination, list, delete: refuse } } as unknown as Repository;
+  await waiting().storeOnce(signal);
+  const pages = [...bench.objects.keys()].filter((key) => key.includes('/log/'));
+  expect([pages.length, seen]).toEqual([2, []]);
+});
+
+test('a destination that hangs does not keep the end of a receiver waiting', async () => {
+  const hung = waiting(() => new Promise(() => undefined));
+  const begun = performance.now();
+  await hung.storeOnce(AbortSignal.timeout(200));
+  expect(performance.now() - begun).toBeLessThan(5000);
+}, 10_000);
+
+test('what waits is not stored if it is of several servers, or of nobody', async () => {
+  put(3, '42');
+  expect(await waiting().storeRest(signal)).toMatchObject({ message: 'it is of several servers' });
+  for (const number of [2, 3]) writeFileSync(join(directory, nameOf(number)), Buffer.alloc(SIZE));
+  expect(await waiting().storeRest(signal)).toMatchObject({ message: 'nobody knows which server it is of' });
 });
 
 test('people hear about a gap in what waits', async () => {

@@ -153,6 +153,8 @@ export interface Documents {
     warnings: string[];
     /** the commands that restore the data, in order */
     next: string[];
+    /** the name of the script in the project directory that runs them; null if it could not be written */
+    script: string | null;
   };
   'restore --to-volume': PointResult;
   drill: DrillReport;

@@ -5,13 +5,14 @@ import { hasCode } from '../../base/errors.ts';
 import { type S3Location, s3Place } from '../../plan/s3-location.ts';
 import type {
   BulkDeletingDestination,
+  ListOptions,
   LockingDestination,
   ObjectInfo,
   PutOptions,
   ReplacingDestination,
   Stored,
 } from '../destination.ts';
-import { alreadyThere, checkKey, checkPrefix, isKey } from '../keys.ts';
+import { alreadyThere, checkKey, checkPrefix, isAfter, isKey } from '../keys.ts';
 import { S3Connection, type S3Credentials } from './client.ts';
 import { deleteMany, deleteOne } from './delete.ts';
 import { incompleteListing } from './errors.ts';
@@ -86,7 +87,7 @@ export function createS3Destination(
       return openObject(s3, key, range, signal);
     },
 
-    list: (prefix, { signal } = {}) => list(s3, checkPrefix(prefix), signal),
+    list: (prefix, options = {}) => list(s3, checkPrefix(prefix), options),
 
     async delete(key, { signal } = {}) {
       await locks.forget([checkKey(key)]);
@@ -143,8 +144,9 @@ async function store(
   return { size: reader.size, sha256: hash.digest('hex') };
 }
 
-async function* list(s3: S3Connection, prefix: string, signal?: AbortSignal): AsyncGenerator<ObjectInfo> {
-  let from: { ContinuationToken?: string } = {};
+async function* list(s3: S3Connection, prefix: string, { signal, after }: ListOptions): AsyncGenerator<ObjectInfo> {
+  let from: { ContinuationToken?: string; StartAfter?: string } =
+    after === undefined ? {} : { StartAfter: s3.prefix + after };
   for (;;) {
     const request = { Bucket: s3.bucket, Prefix: s3.prefix + prefix, ...from };
     const page = await s3
@@ -155,7 +157,8 @@ async function* list(s3: S3Connection, prefix: string, signal?: AbortSignal): As
     for (const { Key = '', Size = 0, ETag, LastModified } of page.Contents ?? []) {
       const key = Key.slice(s3.prefix.length);
       // Consoles create objects that represent folders, and other programs may use keys that are not valid here.
-      if (Key.startsWith(s3.prefix + prefix) && isKey(key)) {
+      // Not every server knows `start-after`.
+      if (Key.startsWith(s3.prefix + prefix) && isKey(key) && isAfter(key, after)) {
         yield { key, size: Size, ...(ETag ? { version: `${ETag} ${LastModified?.getTime() ?? 0}` } : {}) };
       }
     }

@@ -89,7 +89,9 @@ export class UploadLog {
     const kept = new Set<string>();
     for (const one of all) {
       const age = now - (await writtenAt(one.file));
-      const isRecent = recent && one.key.startsWith(recent.prefix) && age < recent.olderThanMs;
+      // A record without a key may be one that another process is writing.
+      const isBelow = recent && (one.key === '' || one.key.startsWith(recent.prefix));
+      const isRecent = isBelow && age < recent.olderThanMs;
       const isRunning = UploadLog.running.has(this.nameOf(one.key));
       if (isRunning || isRecent || ('whole' in one && age < RESUMED_WITHIN_MS)) kept.add(one.key);
     }

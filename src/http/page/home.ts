@@ -136,7 +136,13 @@ function recent({ snapshots, overview, now }: HomeInput): Html | '' {
 function kept(overview: Overview, now: Date): Html | '' {
   const lines = keptLines(overview.kept, now);
   if (lines.length === 0) return '';
-  return html`<section class="card"><h2>Data from before a restore</h2>${lines.map((line) => html`<p>${prose(line)}</p>`)}</section>`;
+  // The lines of all others say what to do.
+  const usual = overview.kept.restores.filter((one) => !one.missing && !one.refused && !one.forgotten);
+  const next = usual.map(({ id, inUse }) => {
+    const back = inUse === 'restored' ? 'To undo the restore' : 'To undo the rollback';
+    return html`<p class="soft">${back}: ${command(`rollback ${id}`)}</p><p class="soft">To delete what is not in use: ${command(`rollback ${id} --forget`)}</p>`;
+  });
+  return html`<section class="card"><h2>Data from before a restore</h2>${lines.map((line) => html`<p>${prose(line)}</p>`)}${next}</section>`;
 }
 
 function exampleOf(inputs: readonly CardInput[]): string {

@@ -1,7 +1,8 @@
 import type { Foreseen } from '../../overview/forecast.ts';
 import { isFuture } from '../../plan/values/clock.ts';
 import { formatAgo, formatBytes, formatWhen, oneLine, plural } from '../../report/format.ts';
-import { heldAt, type Manifest } from '../../store/objects/manifest.ts';
+import { statusWord, triggerText } from '../../report/status-word.ts';
+import type { Manifest } from '../../store/objects/manifest.ts';
 import { type Html, html, joinNames, time } from './text.ts';
 
 /** The snapshots, and what retention does with them. */
@@ -13,8 +14,6 @@ export interface SnapshotsInput {
   zone: string;
 }
 
-const RESULTS = { ok: 'ok', partial: 'partly failed', failed: 'failed' } as const;
-
 /** Renders a table of snapshots, newest first. `most`: the number of rows. */
 export function snapshotTable({ manifests, foreseen }: SnapshotsInput, now: Date, most = manifests.length): Html {
   const rows = manifests.slice(0, most).map((manifest) => {
@@ -24,10 +23,11 @@ export function snapshotTable({ manifests, foreseen }: SnapshotsInput, now: Date
     const decision = foreseen.get(id);
     const why = decision ? whyKept(decision) : '';
     const late = isFuture(Date.parse(end), now.getTime()) ? ' (dated in the future)' : '';
-    const when = time(heldAt(manifest), formatAgo(new Date(heldAt(manifest)), now) + late);
-    return html`<tr><td class="w0"><a href="/snapshots/${id}">${when}</a></td><td class="w0">${RESULTS[status]}</td><td class="r num w0">${formatBytes(sum(({ bytes }) => bytes))}</td><td class="r num w0">${formatBytes(sum(({ newBytes }) => newBytes))}</td><td class="hide soft">${why}</td></tr>`;
+    const when = time(end, formatAgo(new Date(end), now) + late);
+    const holds = joinNames(Object.keys(sources), 4);
+    return html`<tr><td class="w0"><a href="/snapshots/${id}">${when}</a></td><td class="w0">${statusWord(status)}</td><td>${triggerText(manifest)}<div class="soft small">${holds}</div></td><td class="r num w0">${formatBytes(sum(({ bytes }) => bytes))}</td><td class="r num w0">${formatBytes(sum(({ newBytes }) => newBytes))}</td><td class="hide soft">${why}</td></tr>`;
   });
-  return html`<table><thead><tr><th scope="col">when</th><th scope="col">result</th><th scope="col" class="r">seen</th><th scope="col" class="r">new</th><th scope="col" class="hide">why it is kept</th></tr></thead><tbody>${rows}</tbody></table>`;
+  return html`<table><thead><tr><th scope="col">when</th><th scope="col">result</th><th scope="col">made by, holds</th><th scope="col" class="r">seen</th><th scope="col" class="r">new</th><th scope="col" class="hide">why it is kept</th></tr></thead><tbody>${rows}</tbody></table>`;
 }
 
 /** The number of reasons that are shown in full. */

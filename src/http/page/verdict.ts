@@ -114,21 +114,21 @@ function lastText({ sources, last, found }: Overview, now: Date): string {
   return last ? `The last run, ${formatAgo(new Date(last.end), now)}, stored nothing.` : 'No run yet.';
 }
 
-/** The oldest proof counts: everything was proven by then. A source without a proof is not counted as proven. */
-function drillText({ sources, plan, destination: home }: Overview, now: Date, drills: readonly DrillReport[]): string {
+/**
+ * The oldest proof counts: everything was proven by then. A source without a proof is not counted as proven. Base
+ * backups count like all other sources: a drill of one recovers its server.
+ */
+function drillText({ sources, destination: home }: Overview, now: Date, drills: readonly DrillReport[]): string {
   const failed = sources.filter(({ name }) => lastDrillOf(drills, name, { home })?.result.status === 'failed');
   if (failed.length > 0) return `The last drill of ${joinNames(failed.map(({ name }) => name))} failed.`;
-  // A drill of a database restores its snapshot. Base backups are proven by recoveries.
-  const base = new Set(plan.sources.flatMap(({ kind, name }) => (kind === 'base' ? [name] : [])));
-  const all = sources.filter(({ name }) => !base.has(name));
-  const proofs = all
+  const proofs = sources
     .flatMap(({ name }) => lastDrillOf(drills, name, { statuses: ['ok'], home })?.report.end ?? [])
     .sort();
   const [oldest] = proofs;
   if (oldest === undefined) return '';
   const ago = formatAgo(new Date(oldest), now);
-  if (proofs.length === all.length) return `Proven by a drill ${ago}.`;
-  return `${proofs.length} of ${plural(all.length, 'source')} proven by a drill ${ago}.`;
+  if (proofs.length === sources.length) return `Proven by a drill ${ago}.`;
+  return `${proofs.length} of ${plural(sources.length, 'source')} proven by a drill ${ago}.`;
 }
 
 function copyTexts({ copies, destination }: Overview, now: Date): string[] {

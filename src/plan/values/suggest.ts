@@ -92,3 +92,20 @@ export function didYouMean(word: string, candidates: Iterable<string>): string |
   const found = suggest(word, candidates);
   return found === undefined ? undefined : `did you mean ${found}?`;
 }
+
+/**
+ * Returns the hint for words that name no source: what they may mean, and the names. `db` means `db.postgres`.
+ *
+ * @param names at least one
+ */
+export function sourcesHint(words: readonly string[], names: readonly string[]): string {
+  const sorted = names.toSorted();
+  const meant = words.map((word) => begunBy(word, sorted) ?? suggest(word, sorted));
+  const found = [...new Set(meant.filter((one) => one !== undefined))];
+  return `${found.length > 0 ? `Did you mean ${found.join(', ')}? ` : ''}The sources are: ${sorted.join(', ')}.`;
+}
+
+/** Returns the shortest name that begins with a word and a dot. */
+function begunBy(word: string, names: readonly string[]): string | undefined {
+  return names.filter((name) => name.startsWith(`${word}.`)).sort((a, b) => a.length - b.length)[0];
+}

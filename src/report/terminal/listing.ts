@@ -1,9 +1,12 @@
 import type { KeepPolicy, Plan, PlannedSource } from '../../plan/model.ts';
 import { formatKeep } from '../../plan/retention.ts';
 import { isFuture } from '../../plan/values/clock.ts';
+import type { RunStatus } from '../events.ts';
 import { formatAgo, formatBytes, formatDuration, formatWhen, oneLine, plural, table } from '../format.ts';
 import { type Paint, plainPaint } from '../paint.ts';
 import { problemLines } from '../problem-text.ts';
+import { statusWord, triggerText } from '../status-word.ts';
+import type { Trigger } from '../trigger.ts';
 
 /** The findings of `plan` about a source. */
 export interface Probed {
@@ -70,8 +73,8 @@ function planRow(source: PlannedSource, probed: Probed | undefined): string[] {
 export interface SnapshotRow {
   id: string;
   end: string;
-  status: string;
-  trigger: string;
+  status: RunStatus;
+  trigger: Trigger;
   /** of an import: when its backup was made, and the name of the file */
   imported?: { at: string; file: string } | undefined;
   /** the reason of its pin */
@@ -82,20 +85,15 @@ export interface SnapshotRow {
   sources: { name: string; status: string; bytes: number; newBytes: number; missing?: string[] }[];
 }
 
-/** Says what a snapshot of old data was made from. A recovery names its point. */
-export function originText(trigger: string, { file }: { file: string }): string {
-  return trigger === 'recovery' ? oneLine(file) : `${trigger} of ${oneLine(file)}`;
-}
-
-/** The table of `lifeboat snapshots`, newest first. */
+/** The table of `lifeboat snapshots`, in the given order. AGE is that of the snapshot, whatever data it holds. */
 export function renderSnapshots(snapshots: readonly SnapshotRow[], now: Date): string {
   if (snapshots.length === 0) return 'No snapshot yet.';
   const rows = snapshots.map(({ id, end, status, trigger, imported, pinned, unsigned, sources }) => [
     id,
-    formatAgo(new Date(imported?.at ?? end), now),
-    status === 'partial' ? 'partly failed' : status,
+    formatAgo(new Date(end), now),
+    statusWord(status),
     [
-      trigger,
+      triggerText({ trigger, imported }),
       pinned === undefined ? [] : 'pinned',
       unsigned ? 'not signed' : [],
       isFuture(Date.parse(end), now.getTime()) ? 'dated in the future' : [],

@@ -1,6 +1,7 @@
 import { LifeboatError } from '../../base/errors.ts';
 import type { Plan } from '../../plan/model.ts';
 import { selectNames } from '../../plan/values/name-patterns.ts';
+import { sourcesHint } from '../../plan/values/suggest.ts';
 import { projectOfSource, vanishedSources } from '../../run/history.ts';
 import { isRegular, type Manifest } from '../../store/objects/manifest.ts';
 import type { RestoreDeps, RestoreRequest } from '../context.ts';
@@ -83,6 +84,6 @@ function choose(only: readonly string[], kinds: ReadonlyMap<string, string>): st
   const { selected, unmatched } = selectNames(only, [...kinds.keys()]);
   if (unmatched.length === 0) return selected;
   throw new LifeboatError('SOURCE_UNKNOWN', `no source is named ${unmatched.join(', ')}`, {
-    hint: `The sources are: ${[...kinds.keys()].sort().join(', ')}.`,
+    hint: sourcesHint(unmatched, [...kinds.keys()]),
   });
 }

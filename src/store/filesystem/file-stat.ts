@@ -31,6 +31,7 @@ export interface FileStat {
 const FRESH_MS = 20n;
 /** The same for file systems that round times to one or two seconds, and for the clock of a server. */
 const COARSE_MS = 3000n;
+const MILLISECOND = 1_000_000n;
 const SECOND = 1_000_000_000n;
 
 /** Reduces the result of a stat call to a {@link FileStat}. `askedAt`: `Date.now()` before the call. */
@@ -55,6 +56,15 @@ export function fileStat(stats: BigIntStats, askedAt: number): FileStat {
     fresh: changed < FRESH_MS || (recent && isCoarse),
     recent,
   };
+}
+
+/**
+ * Returns for how long {@link FileStat.recent} stays true if the file does not change, milliseconds. A ctime in the
+ * future makes it longer than three seconds.
+ */
+export function recentFor({ ctime, mtime }: Pick<FileStat, 'ctime' | 'mtime'>, now: number): number {
+  const [changed, written] = [BigInt(now) - ctime / MILLISECOND, BigInt(now) - mtime / MILLISECOND];
+  return Number(COARSE_MS - (written >= 0n && written < changed ? written : changed));
 }
 
 function typeOf(stats: BigIntStats): FileType {

@@ -139,12 +139,15 @@ export class ContentTable {
    * content is in several packs, the new table prefers one that may be used. If the disk has no room for a second
    * table, the first one stays.
    *
+   * @returns `isChosen`: the table names packs that may be used now, as far as there are any
    * @throws the signal's reason
    */
-  async compacted({ isNamed, isUsable, mustChoose, signal }: Choice): Promise<ContentTable> {
+  async compacted(choice: Choice): Promise<{ table: ContentTable; isChosen: boolean }> {
+    const { isNamed, isUsable, mustChoose, signal } = choice;
     const { directory, state, covered } = this.opened;
-    if (!mustChoose && this.size <= GROWTH * (state.base ?? 0) + TOLERATED_BYTES) return this;
-    if (!hasRoomForCopy(directory, this.batch.size)) return this;
+    if (!mustChoose && this.size <= GROWTH * (state.base ?? 0) + TOLERATED_BYTES)
+      return { table: this, isChosen: true };
+    if (!hasRoomForCopy(directory, this.batch.size)) return { table: this, isChosen: !mustChoose };
     await this.close();
     const facts = path.join(directory, 'facts');
     // The last fact about a content counts. The others stay, because their packs may be usable again one day.
@@ -154,12 +157,12 @@ export class ContentTable {
     try {
       next = await ContentTable.create({ ...given, directory }, chosen);
     } catch (error) {
-      if (hasErrno(error, ...FULL)) return ContentTable.write(directory, state.of, given);
-      throw error;
+      if (!hasErrno(error, ...FULL)) throw error;
+      return { table: await ContentTable.write(directory, state.of, given), isChosen: !mustChoose };
     }
     for (const index of covered) next.cover(index);
     next.opened.state.base = next.size;
-    return next;
+    return { table: next, isChosen: true };
   }
 
   /** Returns where a content is stored. */

@@ -7,7 +7,7 @@ import { hasCode, hasErrno, LifeboatError } from '../../base/errors.ts';
 import type { Destination } from '../../destinations/destination.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
 import { seal, unseal, unsealInto } from '../seal/seal.ts';
-import { MAX_DOCUMENT, MAX_RECORD, mostUnpacked } from './bounds.ts';
+import { MAX_DOCUMENT, MAX_READ_RECORD, mostUnpacked } from './bounds.ts';
 import type { ObjectRef } from './manifest.ts';
 
 /** Options of putting and fetching whole objects. */
@@ -157,14 +157,14 @@ function notAsStored(ref: ObjectRef): LifeboatError {
   return new LifeboatError('OBJECT_DAMAGED', `${ref.key} is not what was stored`);
 }
 
-/** Options of reading a document whose hash is not known. `limit`: its largest size, default {@link MAX_RECORD} */
+/** Options of reading a document whose hash is not known. `limit`: its largest size, default {@link MAX_READ_RECORD} */
 type ReadOptions = Omit<ObjectOptions, 'keys'> & { limit?: number };
 
 /** Reads a document whose hash is not known, such as a manifest. @throws OBJECT_DAMAGED if it is too large */
 export async function readDocument(
   destination: Destination,
   key: string,
-  { signal, limit = MAX_RECORD }: ReadOptions = {},
+  { signal, limit = MAX_READ_RECORD }: ReadOptions = {},
 ): Promise<Buffer> {
   return collect(await destination.get(key, signal ? { signal } : {}), key, limit);
 }

@@ -1,4 +1,5 @@
 import type { Problem } from '../../plan/model.ts';
+import { shellWord } from '../../report/restore-command.ts';
 import type { Repository } from './repository.ts';
 
 /** The most keys that the search reads. A bucket may hold millions. */
@@ -53,5 +54,5 @@ function listNames(names: readonly string[]): string {
 
 /** The options that read the first of other projects. The name of a bucket lacks the options of its address. */
 function fromOther(destination: string, [first]: readonly string[]): string {
-  return `--from ${destination.startsWith('/') ? destination : 'ADDRESS'} --project ${first}`;
+  return `--from ${destination.startsWith('/') ? shellWord(destination) : 'ADDRESS'} --project ${first}`;
 }

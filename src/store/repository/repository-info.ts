@@ -3,6 +3,7 @@ import { hasCode, LifeboatError } from '../../base/errors.ts';
 import { type Destination, type HintByKind, hintFor, UNDELETE_HINT } from '../../destinations/destination.ts';
 import { until } from '../../destinations/until.ts';
 import type { SealKeys } from '../../plan/seal-keys.ts';
+import { shellWord } from '../../report/restore-command.ts';
 import { decodeRepositoryInfo, encodeRepositoryInfo, FORMAT, type RepositoryInfo } from '../objects/manifest.ts';
 import { readDocument, streamOf } from '../objects/objects.ts';
 import type { ManifestCache, PackListCache } from './repository.ts';
@@ -70,7 +71,7 @@ export async function readOrCreateInfo(
   if (known) throw emptied(destination, known);
   if (!create && copyOf) {
     throw new LifeboatError('DEST_FOREIGN', `${destination.name} is empty, so it holds no copy`, {
-      hint: `${hintFor(destination, RIGHT_PLACE)} If it is empty on purpose, run \`lifeboat accept ${destination.name}\`: the next run copies everything.`,
+      hint: `${hintFor(destination, RIGHT_PLACE)} If it is empty on purpose, run \`lifeboat accept ${shellWord(destination.name)}\`: the next run copies everything.`,
     });
   }
   if (!create) {

@@ -2,14 +2,19 @@ import { type FileHandle, open, statfs } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasErrno } from '../../base/errors.ts';
 import { type DataRanges, findData, lengthOf, pairs } from '../filesystem/data-ranges.ts';
-import { type FileStat, fileStat } from '../filesystem/file-stat.ts';
+import { type FileStat, fileStat, recentFor } from '../filesystem/file-stat.ts';
 import { isAt, READ_FLAGS, sameVersion } from '../filesystem/read-file.ts';
 import { companionAt, companionPath, JOURNAL_MAGIC, statAt, usesWal } from './sqlite-file.ts';
 
 const CHUNK = 1024 * 1024;
-/** Longer than the times of a file can lag behind a change, milliseconds. */
+/** Longer than the times of a file on a local disk can lag behind a change, milliseconds. */
 const TICK_MS = 25;
 const TICKS = 8;
+/**
+ * The longest wait for a file system that rounds times, or that a server implements, milliseconds. It leaves room for
+ * clocks that differ a little.
+ */
+const COARSE_WAIT_MS = 3200;
 /**
  * Size of a log's header. Its salts change each time the log restarts:
  * https://www.sqlite.org/fileformat2.html#walformat
@@ -62,7 +67,7 @@ export async function copyDatabase(
   to: string,
   options: CopyOptions,
 ): Promise<CopyOutcome> {
-  const before = await readStableStates(main, absolute, options.locked);
+  const before = await readStableStates(main, absolute, options);
   if (!(await copyTo(main, to, options))) return 'late';
   const header = Buffer.alloc(20);
   await main.read(header, 0, header.length, 0);
@@ -92,14 +97,27 @@ export async function hasRoom(spool: string, main: FileHandle, absolute: Buffer)
 
 /**
  * Reads the states of the files. Waits for the clock of the file system, if necessary, so that every further change is
- * visible.
+ * visible: for a few ticks, and then once for a coarse clock if the files are quiet. Gives up on a file whose time lies
+ * in the future.
  */
-async function readStableStates(main: FileHandle, absolute: Buffer, locked: boolean): Promise<States> {
-  for (let tick = 1; ; tick++) {
-    const states = await readStates(main, absolute);
-    if (locked || states.wal || tick === TICKS || !(states.main.fresh || states.journal?.fresh)) return states;
-    await sleep(TICK_MS);
+async function readStableStates(
+  main: FileHandle,
+  absolute: Buffer,
+  { locked, signal }: Pick<CopyOptions, 'locked' | 'signal'>,
+): Promise<States> {
+  const first = await readStates(main, absolute);
+  let states = first;
+  const isStable = () => locked || states.wal !== undefined || !(states.main.fresh || states.journal?.fresh);
+  for (let tick = 1; tick < TICKS && !isStable(); tick++) {
+    await sleep(TICK_MS, undefined, { signal });
+    states = await readStates(main, absolute);
   }
+  if (isStable() || !isSame(first.main, states.main) || !isSame(first.journal, states.journal)) return states;
+  const { main: file, journal = file } = states;
+  const waitMs = Math.max(...[file, journal].map((one) => recentFor(one, Date.now())));
+  if (waitMs > COARSE_WAIT_MS) return states;
+  await sleep(waitMs + 1, undefined, { signal });
+  return readStates(main, absolute);
 }
 
 async function readStates(main: FileHandle, absolute: Buffer): Promise<States> {
@@ -111,7 +129,11 @@ async function readStates(main: FileHandle, absolute: Buffer): Promise<States> {
 }
 
 function sameFile(a: FileStat | undefined, b: FileStat | undefined): boolean {
-  return a === undefined || b === undefined ? a === b : sameVersion(a, b) && !a.fresh;
+  return isSame(a, b) && !a?.fresh;
+}
+
+function isSame(a: FileStat | undefined, b: FileStat | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : sameVersion(a, b);
 }
 
 function sameLog(before: States, after: States): boolean {

@@ -92,13 +92,19 @@ export function companionPath(absolute: Buffer, companion: Companion): Buffer {
   return Buffer.concat([absolute, Buffer.from(companion)]);
 }
 
-/** Returns the stat of a companion that is a regular file and not empty. Like SQLite, it does not follow symlinks. */
+/**
+ * Returns the stat of a companion that is a regular file and not empty. Like SQLite, it does not follow symlinks. The
+ * ctime of a journal is its mtime: when root reads the database, SQLite sets the owner of a journal that stays, which
+ * changes nothing but its ctime.
+ */
 export function companionAt(absolute: Buffer, companion: Companion): FileStat | undefined {
   const askedAt = Date.now();
   try {
     const path = companionPath(absolute, companion);
     const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-    return stats?.isFile() && stats.size > 0n ? statAt(path, stats, askedAt) : undefined;
+    if (!stats?.isFile() || stats.size === 0n) return undefined;
+    const stat = statAt(path, stats, askedAt);
+    return companion === '-journal' ? { ...stat, ctime: stat.mtime } : stat;
   } catch (error) {
     // The name is too long for the ending of a companion, so there is none.
     if (hasErrno(error, 'ENAMETOOLONG')) return undefined;

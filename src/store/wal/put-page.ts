@@ -4,11 +4,12 @@ import { encodePage, logPrefix, pageHash, pageKey, parsePageKey, type WalPage, w
 import { readPage, type WalRepository } from './read-log.ts';
 
 /**
- * Stores a revision of a page, if this agent is the only writer of the log. The agent of the page is its `home`.
+ * Stores a revision of a page. The agent of the page is its `home`. {@link refuseOvertaken} then says whether this
+ * agent is the only writer.
  *
  * @returns the hash of the stored page
- * @throws LOCKED if another agent writes the log; DEST_EXISTS if there is another revision of this agent than its
- *   caller knows: it must read the log again
+ * @throws LOCKED if another agent has stored this revision; DEST_EXISTS if there is another revision of this agent
+ *   than its caller knows: it must read the log again
  */
 export async function putPage(repository: WalRepository, page: WalPage): Promise<string> {
   const bytes = encodePage(repository.signing.sign('wal', page) as WalPage);
@@ -19,7 +20,6 @@ export async function putPage(repository: WalRepository, page: WalPage): Promise
     if (!hasCode(error, 'DEST_EXISTS')) throw error;
     hash = await adopt(repository, page, error);
   }
-  await refuseOvertaken(repository, page);
   return hash;
 }
 
@@ -39,12 +39,14 @@ async function adopt(repository: WalRepository, page: WalPage, cause: LifeboatEr
 }
 
 /**
- * Looks for later pages and revisions. Another agent that has written several has removed the one that this agent has
- * written now.
+ * Looks for later pages and revisions than the stored one. Another agent that has written several has removed the one
+ * that this agent has written now. Throws like {@link putPage}.
  */
-async function refuseOvertaken(repository: WalRepository, own: WalPage): Promise<void> {
+export async function refuseOvertaken(repository: WalRepository, own: WalPage): Promise<void> {
   const prefix = walPrefix(own);
-  for await (const { key } of repository.destination.list(logPrefix(own), { fresh: true })) {
+  // Where nothing may be deleted, all earlier revisions are still there.
+  const options = { fresh: true, after: pageKey(own, own) };
+  for await (const { key } of repository.destination.list(logPrefix(own), options)) {
     const found = parsePageKey(key.slice(prefix.length));
     const isLater = found && (found.page > own.page || (found.page === own.page && found.revision > own.revision));
     if (!isLater) continue;

@@ -13,6 +13,8 @@ const OVERWRITES = 0x0008;
 const SHORT_HEADER = 24;
 const LONG_HEADER = 40;
 const RECORD_HEADER = 24;
+/** Offset of the resource manager in a record. */
+const MANAGER_AT = 17;
 /** The bytes of a record that are kept: enough for the end of a transaction that changed thousands of tables. */
 const HEAD = 64 * 1024;
 
@@ -99,6 +101,7 @@ export class RecordScanner {
   /** the position of the last record of which every byte was there; undefined if none began in what was read */
   last: bigint | undefined;
   private readonly onRecord: (record: WalRecord) => void;
+  private readonly manager: number | undefined;
   private unfinished: Unfinished | undefined;
   private waiting: Buffer = Buffer.alloc(0);
   private position: bigint;
@@ -107,10 +110,12 @@ export class RecordScanner {
   /**
    * @param position of the first byte that is added, at the beginning of a page
    * @param onRecord called with each record of which the first bytes were added
+   * @param manager only its records matter: those of others cost little, and some are left out; absent: all
    */
-  constructor(position: bigint, onRecord: (record: WalRecord) => void) {
+  constructor(position: bigint, onRecord: (record: WalRecord) => void, manager?: number) {
     this.position = position;
     this.onRecord = onRecord;
+    this.manager = manager;
   }
 
   /** Adds WAL that follows what was added before. */
@@ -157,6 +162,12 @@ export class RecordScanner {
       const length = page.readUInt32LE(at);
       // The server has written nothing behind it.
       if (length < RECORD_HEADER) return;
+      const isOther =
+        this.manager !== undefined && at + length <= page.length && page[at + MANAGER_AT] !== this.manager;
+      if (isOther) {
+        at += align(length);
+        continue;
+      }
       this.read(
         { at: position + BigInt(at), magic: header.magic, length, read: 0, head: [] },
         page.subarray(at, Math.min(at + length, PAGE)),
@@ -165,12 +176,16 @@ export class RecordScanner {
     }
   }
 
+  private tell(record: WalRecord): void {
+    if (this.manager === undefined || record.manager === this.manager) this.onRecord(record);
+  }
+
   private read(record: Unfinished, bytes: Buffer): void {
     const needed = Math.min(record.length, HEAD);
     const isNews = record.read < needed && record.read + bytes.length >= needed;
     if (record.read < needed) record.head.push(bytes.subarray(0, needed - record.read));
     record.read += bytes.length;
-    if (isNews) this.onRecord(recordOf(record));
+    if (isNews) this.tell(recordOf(record));
     if (record.read < record.length) this.unfinished = record;
     else this.last = record.at;
   }
@@ -179,6 +194,6 @@ export class RecordScanner {
 function recordOf({ at, magic, head: parts }: Unfinished): WalRecord {
   const [first] = parts;
   const head = parts.length === 1 && first ? first : Buffer.concat(parts);
-  const [xid, info, manager] = [head.readUInt32LE(4), head.readUInt8(16), head.readUInt8(17)];
+  const [xid, info, manager] = [head.readUInt32LE(4), head.readUInt8(16), head.readUInt8(MANAGER_AT)];
   return { at, xid, info, manager, magic, body: head.subarray(RECORD_HEADER) };
 }

@@ -18,7 +18,7 @@ import {
   type WalPlace,
   walPrefix,
 } from './page.ts';
-import { putPage } from './put-page.ts';
+import { putPage, refuseOvertaken } from './put-page.ts';
 import { endOf, readWalLogs, type WalLog, type WalRepository } from './read-log.ts';
 import type { LogEnd } from './remembered.ts';
 import { type Ancestor, listAncestors, parseAncestors, parseHistoryName } from './timelines.ts';
@@ -29,7 +29,7 @@ interface WriterOptions {
   /** id of the agent's memory */
   home: string;
   now(): Date;
-  /** called after each revision of a page is stored */
+  /** called after each revision of a page is stored, and no other writer was found */
   appended?(page: WalPage): void;
 }
 
@@ -46,6 +46,8 @@ export class WalWriter {
   private hash: string | null;
   /** the history files of the present history, by name: each new page lists them, so that no older one is needed */
   private readonly histories: Map<string, StoredHistory>;
+  /** where the present history begins, if it is not the first one */
+  begun: StoredGap | undefined;
   /** what the log lists of the present history */
   inventory: Inventory;
   /** the newest pages of all servers of the source, as they were found */
@@ -65,6 +67,7 @@ export class WalWriter {
     this.unusable = last ? undefined : own?.problems.findLast(({ error }) => error.code !== 'CHAIN_BROKEN')?.error;
     this.inventory = new Inventory(own?.wal ?? this.nothing);
     this.home = last?.page.home;
+    this.begun = last?.page.era ? own?.wal.gaps[0] : undefined;
     this.histories = new Map(own?.histories);
     this.page = last?.page ?? firstPage(options);
     this.hash = last?.hash ?? null;
@@ -75,8 +78,8 @@ export class WalWriter {
    * Opens the log of a server, and continues with its newest page. If that one cannot be used, such as one from before
    * a signing key was set, the next page begins anew. Throws like {@link readWalLogs}.
    */
-  static async open(repository: WalRepository, options: WriterOptions): Promise<WalWriter> {
-    return new WalWriter(repository, options, await readWalLogs(repository, options.place.source));
+  static async open(repository: WalRepository, options: WriterOptions, signal?: AbortSignal): Promise<WalWriter> {
+    return new WalWriter(repository, options, await readWalLogs(repository, options.place.source, signal));
   }
 
   /**
@@ -96,6 +99,7 @@ export class WalWriter {
       this.beginHistory(this.page.page + 1, this.hash);
     }
     await this.append({ gaps: [gap] });
+    this.begun = gap;
   }
 
   private beginHistory(page: number, previous: string | null): void {
@@ -170,15 +174,18 @@ export class WalWriter {
    * Writes the next revision of the page, or the first one of the next page. Then removes what it replaces: the former
    * revision, and the parts of a segment that is complete now.
    *
+   * @param onStored called once the page is stored, also if a later step fails: nobody stores the change again
    * @throws LOCKED if another agent writes this log; DEST_EXISTS if this agent has written another revision than this
    *   object knows: the log must be opened again
    */
-  async append(change: LogChange): Promise<void> {
+  async append(change: LogChange, onStored = () => {}): Promise<void> {
     const before = { page: this.page, hash: this.hash };
     const next = nextPage(before, change, { ...this.options, known: [...this.histories.values()] });
     this.hash = await putPage(this.repository, next);
     this.page = next;
     this.note(change);
+    onStored();
+    await refuseOvertaken(this.repository, next);
     this.options.appended?.(this.page);
     await this.removeReplaced(before);
   }

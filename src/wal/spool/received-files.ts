@@ -8,7 +8,7 @@ import { parseSegmentName } from '../../store/wal/names.ts';
 import { parseHistoryName } from '../../store/wal/timelines.ts';
 
 /** The files that `pg_receivewal` has written. A helper wrote them, so they are not trusted: no link is followed. */
-interface ReceivedFiles {
+export interface ReceivedFiles {
   /** names of complete segments, in order */
   complete: string[];
   /** the segment that is being received, without `.partial` */

@@ -57,6 +57,15 @@ test.each([
   expect(await destination.replace('a/b', Buffer.from('z'), await version())).toBe(true);
 });
 
+test('a listing after a key asks for no earlier ones, also below a prefix of the bucket', async () => {
+  const { destination, seen } = await open(memoryS3(), { prefix: 'backups/' });
+  for (const key of ['a/1', 'a/2', 'a/3']) await destination.put(key, streamOf('x'), { newKey: true });
+  seen.length = 0;
+  // The stand-in does not know the parameter.
+  expect(await keys(destination, 'a/', { after: 'a/2' })).toEqual(['a/3']);
+  expect(seen.map(({ query }) => query.get('start-after'))).toEqual(['backups/a/2']);
+});
+
 describe('a put', () => {
   test('looks for the object before and after', async () => {
     const { destination, methods } = await open();

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, utimesSync } from 'node:fs';
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -35,4 +35,10 @@ test('where other processes store as well, only old uploads are left over', asyn
   utimesSync(file, yesterday, yesterday);
   const recent = { prefix: 'shop/wal/', olderThanMs: 60 * 60_000 };
   expect(await left(recent)).toEqual(['shop/packs/dead', 'shop/wal/dead']);
+  // Another process may be writing it.
+  const cut = log.record('shop/wal/new').file;
+  writeFileSync(cut, '');
+  expect(await left(recent)).toEqual(['shop/packs/dead', 'shop/wal/dead']);
+  utimesSync(cut, yesterday, yesterday);
+  expect(await left(recent)).toEqual(['', 'shop/packs/dead', 'shop/wal/dead']);
 });

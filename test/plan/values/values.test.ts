@@ -5,7 +5,7 @@ import { ownLabels } from '../../../src/plan/labels.ts';
 import { slugOf, uniqueSlugs } from '../../../src/plan/names.ts';
 import { quote } from '../../../src/plan/values/fields.ts';
 import { checkGlob } from '../../../src/plan/values/glob.ts';
-import { suggest } from '../../../src/plan/values/suggest.ts';
+import { sourcesHint, suggest } from '../../../src/plan/values/suggest.ts';
 import { duration, globs, integer, list, patterns, url } from '../../../src/plan/values/values.ts';
 import { parseZone } from '../../../src/plan/values/zone.ts';
 
@@ -275,4 +275,12 @@ describe('labels meant for Lifeboat', () => {
       [],
     );
   });
+});
+
+test('a word that begins the name of a source means that source', () => {
+  const names = ['config', 'db.postgres.base', 'db.postgres', 'web.media'];
+  const all = 'The sources are: config, db.postgres, db.postgres.base, web.media.';
+  expect(sourcesHint(['db'], names)).toBe(`Did you mean db.postgres? ${all}`);
+  expect(sourcesHint(['media', 'confg'], names)).toBe(`Did you mean web.media, config? ${all}`);
+  expect(sourcesHint(['nothing-like-it'], names)).toBe(all);
 });

@@ -136,9 +136,9 @@ test('while a table is repaired or made smaller, other work of the process gets 
   const entry = 'x'.repeat(60_000);
   for (let n = 20_000; n < 20_400; n++) await repaired.done.add(factOf(n, { entry }));
   const smaller = await turnsDuring(repaired.done.compacted({ isNamed: all, isUsable: all, mustChoose: false }));
-  expect(smaller.done).not.toBe(repaired.done);
+  expect(smaller.done.table).not.toBe(repaired.done);
   expect(smaller.turns).toBeGreaterThan(40);
-  await smaller.done.close();
+  await smaller.done.table.close();
   expect(await findAll(20_000)).toBe(20_000);
 });
 
@@ -184,11 +184,13 @@ test('contents of packs that nobody uses are removed once there are many', async
   table.cover('index');
   const none = () => false;
   const isKept = (pack: string) => pack === factOf(1).pack;
-  const smaller = await table.compacted({ isNamed: isKept, isUsable: isKept, mustChoose: false });
+  const { table: smaller } = await table.compacted({ isNamed: isKept, isUsable: isKept, mustChoose: false });
   expect(smaller.isCovered('index')).toBe(true);
   expect(smaller.find(factOf(1))).toEqual(factOf(1, { entry }));
   expect(smaller.find(factOf(2))).toBeUndefined();
-  expect(await smaller.compacted({ isNamed: none, isUsable: none, mustChoose: false })).toBe(smaller);
+  expect(await smaller.compacted({ isNamed: none, isUsable: none, mustChoose: false })).toEqual({
+    ...{ table: smaller, isChosen: true },
+  });
   await smaller.close();
   expect(statSync(join(directory, 'facts')).size).toBeLessThan(3_000_000);
 });
@@ -200,11 +202,11 @@ test('a content that is in several packs is found in one that may be used, which
     for (let n = 0; n < 100; n++) await table.add(factOf(n, { pack }), (one) => one === now);
   }
   const choose = async (usable: string) => {
-    table = await table.compacted({
+    ({ table } = await table.compacted({
       isNamed: (pack) => pack === old || pack === now,
       isUsable: (pack) => pack === usable,
       mustChoose: true,
-    });
+    }));
     const found = new Set(Array.from({ length: 100 }, (_, n) => table.find(factOf(n))?.pack));
     expect([...found]).toEqual([usable]);
   };
@@ -232,8 +234,9 @@ test.each(['ENOSPC', 'EDQUOT'])(
       .mockImplementationOnce(async function (this: Slots) {
         await flush.call(this);
       });
-    const kept = await table.compacted(ALL);
+    const { table: kept, isChosen } = await table.compacted(ALL);
     vi.restoreAllMocks();
+    expect(isChosen).toBe(false);
     expect(kept.isCovered('index')).toBe(true);
     await kept.close();
     expect(await findAll(1001)).toBe(1001);
@@ -247,10 +250,11 @@ test('a table is not made smaller while the disk has no room for a second one', 
   const { bsize } = statfsSync(root);
   vi.spyOn(fs, 'statfsSync').mockReturnValue({ bsize, bavail: 10 } as never);
   syncBuiltinESMExports();
-  expect(await table.compacted(ALL)).toBe(table);
+  expect(await table.compacted(ALL)).toEqual({ table, isChosen: false });
   vi.restoreAllMocks();
   syncBuiltinESMExports();
-  const smaller = await table.compacted(ALL);
+  const { table: smaller, isChosen } = await table.compacted(ALL);
+  expect(isChosen).toBe(true);
   expect(smaller).not.toBe(table);
   await smaller.close();
 });

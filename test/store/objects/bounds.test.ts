@@ -2,9 +2,9 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { zstdCompressSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { MAX_DOCUMENT, MAX_RECORD, mostUnpacked } from '../../../src/store/objects/bounds.ts';
+import { MAX_DOCUMENT, MAX_READ_RECORD, MAX_RECORD, mostUnpacked } from '../../../src/store/objects/bounds.ts';
 import { decodeManifest, decodePackLine } from '../../../src/store/objects/manifest.ts';
-import { fetchFile, readEvenDamaged, streamOf } from '../../../src/store/objects/objects.ts';
+import { fetchFile, readDocument, readEvenDamaged, streamOf } from '../../../src/store/objects/objects.ts';
 import { PackReader } from '../../../src/store/packs/pack-reader.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
 import { scratchBase } from '../helpers.ts';
@@ -36,7 +36,7 @@ test('a forged document that every listing reads takes no more memory than a sto
   const repository = await openRepository(inMemory('main', objects), { project: 'shop', create: true, keys: {} });
   const key = 'shop/snapshots/20261120T030000Z-4f1c9a/manifest.json';
   const parse = vi.spyOn(JSON, 'parse');
-  objects.set(key, `{"format":1,"sources":[${'{},'.repeat(MAX_RECORD / 3)}{}]}`);
+  objects.set(key, `{"format":1,"sources":[${'{},'.repeat(MAX_READ_RECORD / 3)}{}]}`);
   const { damaged } = await repository.snapshots();
   expect(damaged).toMatchObject([
     { error: { code: 'OBJECT_DAMAGED', message: expect.stringContaining('larger than') } },
@@ -44,6 +44,12 @@ test('a forged document that every listing reads takes no more memory than a sto
   expect(parse).not.toHaveBeenCalled();
   parse.mockRestore();
   expect(await readEvenDamaged(repository.destination, key)).toMatchObject({ damage: { code: 'OBJECT_DAMAGED' } });
+});
+
+test('a document that is larger than any that is stored now can be read', async () => {
+  const text = 'x'.repeat(2 * MAX_RECORD);
+  const place = inMemory('main', new Map([['a', text]]));
+  expect((await readDocument(place, 'a')).toString()).toBe(text);
 });
 
 test.each(['databases', 'warnings', 'sources'])('only the first of a million faults is described (%s)', (field) => {

@@ -37,6 +37,7 @@ test('the text names the option that reads them', () => {
   expect(otherProjectsText('/backups', ['shop'])).toBe(
     '/backups also holds project shop. If this project was renamed, add --from /backups --project shop',
   );
+  expect(otherProjectsText('/my backups', ['shop'])).toContain("--from '/my backups' --project shop");
   expect(otherProjectsText('s3://b/p', ['a', 'b'])).toContain(
     'projects a, b. If this project was renamed, add --from ADDRESS',
   );

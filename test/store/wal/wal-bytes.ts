@@ -1,5 +1,5 @@
 import { formatLsn, startOf } from '../../../src/store/wal/names.ts';
-import { SIZE } from './bench.ts';
+import { SIZE, SYSTEM } from './bench.ts';
 
 const PAGE = 8192;
 const SEGMENT = BigInt(SIZE);
@@ -87,7 +87,11 @@ export class WalBytes {
     header.writeUInt16LE((remaining > 0 ? 1 : 0) | (isLong ? 2 : 0), 2);
     header.writeBigUInt64LE(this.position, 8);
     header.writeUInt32LE(remaining, 16);
-    if (isLong) header.writeUInt32LE(PAGE, 36);
+    if (isLong) {
+      header.writeBigUInt64LE(BigInt(SYSTEM), 24);
+      header.writeUInt32LE(SIZE, 32);
+      header.writeUInt32LE(PAGE, 36);
+    }
     this.write(header);
   }
 

@@ -84,7 +84,8 @@ function passwordHint({ passwordFrom, missingFile, isRefused, container }: Conne
   if (isRefused)
     return `${passwordFrom} names ${missingFile}, which the proxy of the Docker socket refuses to read: allow GET /containers/<id>/archive, or set the password in LIFEBOAT_PGCREDENTIALS.`;
   if (missingFile !== undefined) return `${passwordFrom} names ${missingFile}, and ${container} has no such file.`;
-  const set = 'LIFEBOAT_PGPASSWORD (with LIFEBOAT_PGUSER), or LIFEBOAT_PGCREDENTIALS for one source';
+  const set =
+    'LIFEBOAT_PGPASSWORD (with LIFEBOAT_PGUSER), or LIFEBOAT_PGCREDENTIALS for one source, in the environment of the service `lifeboat`; or label the database with lifeboat.postgres.password-secret, if its service has the password as a secret';
   if (passwordFrom === undefined) return `The settings of ${container} name no password. Set it in ${set}.`;
   if (!/^(POSTGRES|PG)/.test(passwordFrom)) return `${passwordFrom} does not hold the password that the role has now.`;
   return `${passwordFrom} only applies when the data directory is first created: set the password that the role has now in ${set}.`;

@@ -113,7 +113,13 @@ describe('a refused connection', () => {
       'PG_AUTH',
       /^LIFEBOAT_PGCREDENTIALS does not hold/,
     ],
-    ['28P01', 'password authentication failed for user "app"', {}, 'PG_AUTH', /name no password/],
+    [
+      '28P01',
+      'password authentication failed for user "app"',
+      {},
+      'PG_AUTH',
+      /name no password.* service `lifeboat`.*lifeboat\.postgres\.password-secret/,
+    ],
     [
       '28P01',
       'x',

@@ -145,7 +145,7 @@ describe('an SQLite database in the middle of a transaction that only the applic
 });
 
 /** A database of one table that no program has open, with the content of its log still in the log. */
-function make(name: string, mode: 'wal' | 'delete', rows = 1): void {
+function make(name: string, mode: 'wal' | 'delete' | 'persist', rows = 1): void {
   const file = join(bench.tree, name);
   for (const end of ['', '-wal', '-shm', '-journal']) rmSync(file + end, { force: true });
   const database = new DatabaseSync(file);
@@ -202,6 +202,15 @@ describe('an SQLite database that an application left', () => {
     const again = await bench.storeAfterTick({ ...storing(), ...previous(first) });
     expect(again).toMatchObject({ databases: 1, newFiles: 0, unchangedFiles: again.files });
     expect(await namesOf()).toEqual(['app.db', 'app.db-other', 'other-wal']);
+    expect(copying).toHaveBeenCalledTimes(1);
+  });
+
+  test('with a journal that stays is copied at the first attempt, and again only after a change', async () => {
+    make('app.db', 'persist', 5);
+    const copying = vi.spyOn(sqliteCopy, 'copyDatabase');
+    const first = await bench.storeAfterTick(storing());
+    expect(first).toMatchObject({ databases: 1, torn: [], damaged: [] });
+    await bench.storeAfterTick({ ...storing(), ...previous(first) });
     expect(copying).toHaveBeenCalledTimes(1);
   });
 

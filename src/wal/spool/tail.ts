@@ -1,9 +1,9 @@
 import { createHash, type Hash } from 'node:crypto';
 import { pipeline, type Readable, Transform } from 'node:stream';
-import { LifeboatError } from '../base/errors.ts';
-import type { StoredTail } from '../store/wal/page.ts';
-import { Link } from './spool/link.ts';
-import { readPartial } from './spool/received-files.ts';
+import { LifeboatError } from '../../base/errors.ts';
+import type { StoredTail } from '../../store/wal/page.ts';
+import { Link } from './link.ts';
+import { readPartial } from './received-files.ts';
 
 /** Compares what is received again with what was stored, and keeps the hash of what is stored now. */
 export class TailWatch {

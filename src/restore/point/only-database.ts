@@ -1,0 +1,28 @@
+import { LifeboatError } from '../../base/errors.ts';
+import { isRegular } from '../../store/objects/manifest.ts';
+import type { Repository } from '../../store/repository/repository.ts';
+
+/** The database that Postgres always has, and that applications leave alone. */
+const MAINTENANCE = 'postgres';
+
+/**
+ * Returns the only database that the newest snapshot of a server holds, apart from `postgres`, so that nobody has to
+ * name it.
+ *
+ * @throws USAGE if there are several, or none is known; the errors of listing the snapshots
+ */
+export async function onlyDatabase(repository: Repository, source: string, signal: AbortSignal): Promise<string> {
+  const { snapshots } = await repository.snapshots(signal);
+  const newest = snapshots.find(({ manifest }) => isRegular(manifest) && manifest.sources[source]?.databases);
+  const names = (newest?.manifest.sources[source]?.databases ?? [])
+    .filter(({ name, status }) => status === 'ok' && name !== MAINTENANCE)
+    .map(({ name }) => name);
+  const [only, ...others] = names;
+  if (only !== undefined && others.length === 0) return only;
+  throw new LifeboatError('USAGE', 'a recovery of a part of a server to a point in time needs --database', {
+    hint:
+      only === undefined
+        ? 'Name the database. Nobody knows which ones the server has until a backup has stored them.'
+        : `The newest snapshot has these databases: ${names.join(', ')}.`,
+  });
+}

@@ -1,0 +1,82 @@
+import { parseLsn, parseSegmentName, startOf } from '../../store/wal/names.ts';
+import type { StoredGap } from '../../store/wal/page.ts';
+import { PAGE, RecordScanner } from '../../store/wal/records.ts';
+import { readPartial } from './received-files.ts';
+
+/** Of the records of tablespaces (Postgres source, rmgrlist.h, tablespace.h). */
+const [TABLESPACES, CREATED] = [5, 0x00];
+/** The upper half of `info` says what a record is (xlogrecord.h). */
+const KIND = 0xf0;
+
+/**
+ * Looks for the creation of a tablespace in received WAL. No recovery gets past it, also if the tablespace was dropped
+ * a moment later.
+ */
+export class TablespaceWatch {
+  private readonly directory: string;
+  private readonly size: number;
+  private readonly begun: StoredGap | undefined;
+  /** what was read so far: of one segment, or of several that follow each other */
+  private read: { timeline: number; to: bigint; scanner: RecordScanner } | undefined;
+  private found: bigint | undefined;
+
+  /**
+   * @param size of a segment, bytes
+   * @param begun where the present history of the server begins: base backups come after that
+   */
+  constructor(directory: string, size: number, begun: StoredGap | undefined) {
+    this.directory = directory;
+    this.size = size;
+    this.begun = begun;
+  }
+
+  /**
+   * Reads a segment up to an offset.
+   *
+   * @returns the offset at which a tablespace is created, bytes; undefined if none is
+   */
+  async find(name: string, to: number): Promise<number | undefined> {
+    const { size } = this;
+    const at = parseSegmentName(name, size);
+    if (!at) return undefined;
+    const start = startOf(at.number, size);
+    const read = this.readUpTo(at.timeline, start, to);
+    const whole = to - (to % PAGE);
+    for await (const chunk of await this.open(name, Number(read.to - start), whole)) read.scanner.add(chunk as Buffer);
+    read.to = start + BigInt(whole);
+    // Pages count once they are whole. What is there of the last one is read again then.
+    const last = this.scannerAt(read.to, at.timeline);
+    for await (const chunk of await this.open(name, whole, to)) last.add(chunk as Buffer);
+    last.end();
+    if (this.found === undefined) return undefined;
+    return Math.max(0, Number(this.found - start));
+  }
+
+  private readUpTo(timeline: number, start: bigint, to: number) {
+    const { read } = this;
+    const isNext = read?.timeline === timeline && read.to >= start && read.to <= start + BigInt(to);
+    if (read && isNext) return read;
+    this.found = undefined;
+    this.read = { timeline, to: start, scanner: this.scannerAt(start, timeline) };
+    return this.read;
+  }
+
+  private async open(name: string, from: number, to: number): Promise<AsyncIterable<unknown>> {
+    if (from >= to) return nothing();
+    return (await readPartial(this.directory, name, { size: this.size, range: { from, to } })) ?? nothing();
+  }
+
+  private scannerAt(position: bigint, timeline: number): RecordScanner {
+    const { begun } = this;
+    const first = begun?.timeline === timeline ? parseLsn(begun.to) : 0n;
+    return new RecordScanner(
+      position,
+      ({ at, info }) => {
+        if ((info & KIND) === CREATED && at >= first) this.found ??= at;
+      },
+      TABLESPACES,
+    );
+  }
+}
+
+async function* nothing(): AsyncGenerator<never> {}
