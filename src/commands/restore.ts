@@ -92,7 +92,7 @@ async function bringProject(
       ...warnings.map((warning) => call.io.paint.warn(`  warning: ${warning}`)),
       'To restore its data, run these commands in the project directory:',
       ...next.map((line) => `    ${line}`),
-      ...(script === undefined ? [] : [`A script there runs them too: ${script}`]),
+      ...(script === undefined ? [] : [`They are also in the script ${script} there.`]),
     ].join('\n'),
   );
   return result.status === 'ok' ? EXIT.done : EXIT.partial;

@@ -22,7 +22,8 @@ import { replacementOf } from './receiver-state.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
 import { Progress } from './slot-watch.ts';
-import { removeUnfilled } from './spool/received-files.ts';
+import { removeAside } from './spool/aside.ts';
+import { removeUnusable } from './spool/received-files.ts';
 import { storeIntervalMs } from './store-interval.ts';
 import { type Stored, Storing } from './storing.ts';
 import { Waiting } from './waiting.ts';
@@ -34,7 +35,7 @@ const LONGEST_PAUSE_MS = 30_000;
 const LAST_MS = 5000;
 
 /** A server whose WAL can be received. */
-type Connected = Reached & Stored & { writer: WalWriter };
+type Connected = Reached & Stored & { writer: WalWriter; storing: Storing };
 
 /**
  * Receives and stores the WAL of one server, until the signal aborts. Starts over after every failure. It is judged by
@@ -79,6 +80,7 @@ export class Receiver {
         this.dropped ??= state;
       },
       onTablespaces: (error) => this.diverge(error),
+      onMinute: () => removeAside(this.directory, new Date(deps.now().getTime() - source.windowMs)),
       onLook: (state) => status.followed(state),
     });
     this.storing = new Storing({
@@ -105,7 +107,7 @@ export class Receiver {
         if (signal.aborted) break;
         if (hasCode(error, 'WAL_DIVERGED', 'CLOCK_JUMPED')) this.diverge(error);
         if (hasCode(error, 'LOCKED')) this.locked = error;
-        await this.status.failed(error, this.locked === error ? Number.POSITIVE_INFINITY : 0);
+        await this.status.failed(this.locked ?? error, this.locked ? Number.POSITIVE_INFINITY : 0);
         if (!this.isReached || hasCode(this.diverged, 'PG_REPLICATION')) await this.storeWaiting(signal);
       }
       if (performance.now() - begun > LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
@@ -154,15 +156,14 @@ export class Receiver {
   private async work(reached: Reached, signal: AbortSignal, whole: AbortSignal): Promise<void> {
     const connected = await this.prepare(reached, signal);
     const { tools, directory, facts } = connected;
-    const received = { ...connected, storing: this.storing };
     // `pg_receivewal` would ask for the WAL after the last received file. The server may have removed it, and would
     // keep it again from now on.
-    if (this.dropped) await leaveAll(received, signal, this.dropped.slot);
+    if (this.dropped) await leaveAll(connected, signal, this.dropped.slot);
     this.dropped = undefined;
-    await leaveTimeline(received, facts.segmentSize, signal);
+    await leaveTimeline(connected, facts.segmentSize, signal);
     await this.fork.begin(connected, signal);
     await this.storing.drain(connected, signal);
-    await removeUnfilled(directory, facts.segmentSize);
+    await removeUnusable(directory, facts.segmentSize);
     reached.progress = new Progress();
     this.waiting.begin();
     const ended = new AbortController();
@@ -187,13 +188,13 @@ export class Receiver {
   /** Starts over at a new slot after the server has removed WAL that `pg_receivewal` asks for. */
   private async startOver(connected: Connected, signal: AbortSignal): Promise<void> {
     this.reason ??= 'the server no longer has it';
-    await leaveAll({ ...connected, storing: this.storing }, signal);
+    await leaveAll(connected, signal);
     // A receiver that asks for older WAL also takes its slot back there.
     this.renew = true;
   }
 
   private async prepare(reached: Reached, signal: AbortSignal): Promise<Connected> {
-    const { deps, source } = this;
+    const { deps, source, storing } = this;
     const { tools, session, facts, slot, home, before, directory } = reached;
     const problem = replicationProblem(facts, before.slot !== undefined);
     // A recovery could not get past the WAL of a tablespace, also once it is gone.
@@ -219,7 +220,7 @@ export class Receiver {
     // A replacement is recorded while the server does not run. One that is left did not take place.
     await deps.memory.saveReplacement(source.server, undefined);
     this.bases.want();
-    return Object.assign(reached, { writer, shipping, systemId, segmentSize, begun: before.flushed });
+    return Object.assign(reached, { writer, shipping, storing, systemId, segmentSize, begun: before.flushed });
   }
 
   private async openLog({ facts, home, before }: Reached, signal: AbortSignal): Promise<WalWriter> {

@@ -199,7 +199,7 @@ export class Waiting {
  * @throws WAL_DIVERGED
  */
 async function refuseUnclear(
-  { inventory, unusable }: WalWriter,
+  { inventory, unusable, tail }: WalWriter,
   { directory, size }: { directory: string; size: number },
   { timeline, flushed }: SlotState,
 ): Promise<void> {
@@ -208,7 +208,9 @@ async function refuseUnclear(
     const at = parseSegmentName(name, size);
     if (!at || at.timeline > timeline || inventory.has(name)) continue;
     const isBehind = at.timeline === timeline && end !== undefined && flushed < end;
-    if (!isBehind || at.number < segmentAt(end, size))
+    // Without a record of the last bytes, nobody can compare that segment either.
+    const last = isBehind ? segmentAt(end, size) : 0;
+    if (!isBehind || at.number < last || (at.number === last && tail === undefined))
       throw new LifeboatError('WAL_DIVERGED', `nobody knows which history of the server the segment ${name} is of`);
   }
 }

@@ -24,7 +24,13 @@ import { WalBytes } from '../store/wal/wal-bytes.ts';
 
 const SIZE = 1024 * 1024;
 const SOURCE = 'db.postgres';
-const source = { kind: 'base', server: SOURCE, name: `${SOURCE}.base`, rpoMs: 20 } as BaseSource;
+const source = {
+  kind: 'base',
+  server: SOURCE,
+  name: `${SOURCE}.base`,
+  rpoMs: 20,
+  windowMs: 7 * 86_400_000,
+} as BaseSource;
 const name = (number: number) => segmentName({ timeline: 1, number }, SIZE);
 
 let root: string;
@@ -42,6 +48,8 @@ let bases: number;
 let makeBase: ((signal: AbortSignal) => Promise<boolean>) | undefined;
 let tablespaces: string[];
 let isDown: boolean;
+/** how often it was not there when it was needed */
+let refused: number;
 let stallTimeoutMs: number;
 /** the destination takes no segments */
 let isHung: boolean;
@@ -64,6 +72,7 @@ beforeEach(() => {
   stallTimeoutMs = 60_000;
   tablespaces = [];
   isDown = false;
+  refused = 0;
   behindMs = 0;
   [timeline, history, files] = [1, '', []];
   onHung = () => undefined;
@@ -145,6 +154,7 @@ function makeReceiver(): Receiver {
     alarm: (_topic, _source, { message }) => void alarms.push(message),
     repository: async () => repository as unknown as Repository,
     async openTools() {
+      if (isDown) refused++;
       if (isDown) throw new LifeboatError('PG_UNREACHABLE', 'the server does not answer');
       return tools;
     },
@@ -666,6 +676,13 @@ test('WAL of a former server that contradicts what is stored of it is set aside,
   expect(readdirSync(join(`${spool}.aside`, event))).toEqual([segmentName({ timeline: 2, number: 2 }, SIZE)]);
 });
 
+test('a history file of an earlier connection is fetched again: another server may have that timeline', async () => {
+  writeFileSync(join(spool, '00000002.history'), '1\t0/180000\tno recovery target specified\n');
+  flushed = startOf(2, SIZE);
+  await runUntil(async () => starts.length > 0);
+  expect(starts).toEqual([[]]);
+});
+
 test('a lost memory of the receiver loses no WAL of the same server', async () => {
   putOf('7713464397883531290', name(1));
   flushed = startOf(2, SIZE);
@@ -686,11 +703,16 @@ test('once another agent writes the log, this one only looks after its slot, and
     await expect.poll(() => alarms, { timeout: 10_000 }).toHaveLength(1);
     flushed = startOf(2000, SIZE);
   };
-  await runUntil(async () => alarms.length > 1);
+  await runUntil(async () => {
+    isDown = alarms.length > 1;
+    return refused > 0;
+  });
   expect(alarms).toEqual([
     expect.stringContaining('another Lifeboat receives the WAL'),
     expect.stringContaining('so Lifeboat dropped the replication slot'),
   ]);
   expect(starts).toHaveLength(1);
+  // It failed again, for other reasons, which are not why it stores nothing.
+  expect((await openReceiverMemory(root).state(SOURCE))?.error?.code).toBe('LOCKED');
   expect((await wal())?.partials).toMatchObject([{ to: 5000 }]);
 });

@@ -101,6 +101,22 @@ test('a destination that hangs does not keep the end of a receiver waiting', asy
   expect(performance.now() - begun).toBeLessThan(5000);
 }, 10_000);
 
+test('what waits is set aside after the server went back, if no page says which bytes the log ends with', async () => {
+  const present = { inserting: 0n, flushed: 5000n, timeline: 1, at: bench.at };
+  const names = async () =>
+    (await readWalLogs(bench.repository, 'db.postgres'))[0]?.wal.segments.map(({ name }) => name);
+  await waiting().leaveDiverged(present, signal);
+  expect(await names()).toEqual([nameOf(1)]);
+  expect(alarms).toEqual([expect.stringContaining('Lifeboat sets it aside')]);
+  rmSync(`${directory}.aside`, { recursive: true });
+  // A page that says so.
+  put(2);
+  await waiting().storeOnce(signal);
+  put(3);
+  await waiting().leaveDiverged(present, signal);
+  expect(await names()).toEqual([1, 2, 3].map((number) => nameOf(number)));
+});
+
 test('what waits is not stored if it is of several servers, or of nobody', async () => {
   put(3, '42');
   expect(await waiting().storeRest(signal)).toMatchObject({ message: 'it is of several servers' });
