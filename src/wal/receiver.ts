@@ -225,17 +225,16 @@ export class Receiver {
   }
 
   private async openLog({ facts, home, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
-    const raise = (error: LifeboatError) => this.raise(error);
-    const options = { ...{ deps: this.deps, source: this.source, raise }, remembered: this.status.remembered };
-    const [{ memory }, { server }] = [this.deps, this.source];
-    const replacement = await replacementOf(memory, server, { ...facts, timeline: before.timeline });
+    const [{ deps, source }, { remembered }] = [this, this.status];
+    const options = { deps, source, raise: (error: LifeboatError) => this.raise(error), remembered };
+    const replacement = await replacementOf(deps.memory, source.server, { ...facts, timeline: before.timeline });
     const more = { home, before, diverged: this.diverged, replacement };
     await leaveHistory(this.waiting, more, signal);
     this.renew ||= hasCode(this.diverged, 'WAL_DIVERGED');
     const { writer, isAnew } = await this.storing.watched((until) => openLog(options, facts, more, until), signal);
     signal.throwIfAborted();
     if (isAnew) await this.status.begunAnew();
-    if (replacement) await forgetReplacement(memory, server, replacement);
+    if (replacement) await forgetReplacement(deps.memory, source.server, replacement);
     this.diverged = undefined;
     return writer;
   }
