@@ -1,10 +1,13 @@
+import path from 'node:path';
 import type { ErrorInfo, LifeboatError } from '../base/errors.ts';
 import type { Plan } from '../plan/model.ts';
 import { baseName } from '../plan/postgres.ts';
+import { SPOOL } from '../run/mounts.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { readRecoverable } from '../store/wal/recoverable.ts';
 import type { Hole, Window } from '../store/wal/windows.ts';
 import { type CopiedWal, openReceiverMemory, type ReceiverState, rememberedOf } from '../wal/receiver-state.ts';
+import { asideProblems } from '../wal/spool/aside.ts';
 
 /** The times to which one source can be recovered. */
 export interface SourceWindows {
@@ -48,8 +51,9 @@ export async function readWindows(
     const receiver = deps.otherRepository ? undefined : await memory.state(name);
     const names = { source: name, base: baseName(name) };
     const found = repository && (await readRecoverable(repository, names, rememberedOf(receiver), signal));
-    const { windows = [], holes = [] } = found ?? {};
-    const problems = (found?.problems ?? []).map(({ code, message }) => ({ code, message }));
+    const { spans: windows = [], holes = [] } = found ?? {};
+    const aside = deps.otherRepository ? [] : await asideProblems(path.join(SPOOL, 'wal', name));
+    const problems = [...(found?.problems ?? []).map(({ code, message }) => ({ code, message })), ...aside];
     const known = deps.otherRepository ? {} : await memory.copied(name);
     const present = new Set(deps.copies.map((one) => one.name));
     const copies = Object.fromEntries(Object.entries(known).filter(([copy]) => present.has(copy)));

@@ -32,6 +32,8 @@ interface LookoutOptions {
   onDrop(state: SlotState, error: LifeboatError): void;
   /** called when the server has tablespaces, before the end */
   onTablespaces(error: LifeboatError): void;
+  /** called about once a minute */
+  onMinute(): Promise<void>;
   /** called while the receiver works and follows the server */
   onLook(state: SlotState): Promise<void>;
 }
@@ -70,6 +72,7 @@ export class Lookout {
       await this.check(one, state, signal);
       if (performance.now() - othersAt > OTHERS_MS) {
         await this.guard.checkOthers(one, signal);
+        await this.options.onMinute();
         othersAt = performance.now();
       }
       if (!one.progress) continue;

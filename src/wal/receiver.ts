@@ -18,11 +18,12 @@ import { leaveHistory, openLog } from './open-log.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { type Reached, reach } from './reach.ts';
 import { type ReceiverDeps, tell } from './receiver-deps.ts';
-import { replacementOf } from './receiver-state.ts';
+import { forgetReplacement, replacementOf } from './receiver-state.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
 import { Progress } from './slot-watch.ts';
-import { removeUnfilled } from './spool/received-files.ts';
+import { removeAside } from './spool/aside.ts';
+import { removeUnusable } from './spool/received-files.ts';
 import { storeIntervalMs } from './store-interval.ts';
 import { type Stored, Storing } from './storing.ts';
 import { Waiting } from './waiting.ts';
@@ -34,7 +35,7 @@ const LONGEST_PAUSE_MS = 30_000;
 const LAST_MS = 5000;
 
 /** A server whose WAL can be received. */
-type Connected = Reached & Stored & { writer: WalWriter };
+type Connected = Reached & Stored & { writer: WalWriter; storing: Storing };
 
 /**
  * Receives and stores the WAL of one server, until the signal aborts. Starts over after every failure. It is judged by
@@ -79,6 +80,7 @@ export class Receiver {
         this.dropped ??= state;
       },
       onTablespaces: (error) => this.diverge(error),
+      onMinute: () => removeAside(this.directory, new Date(deps.now().getTime() - source.windowMs)),
       onLook: (state) => status.followed(state),
     });
     this.storing = new Storing({
@@ -154,15 +156,14 @@ export class Receiver {
   private async work(reached: Reached, signal: AbortSignal, whole: AbortSignal): Promise<void> {
     const connected = await this.prepare(reached, signal);
     const { tools, directory, facts } = connected;
-    const received = { ...connected, storing: this.storing };
     // `pg_receivewal` would ask for the WAL after the last received file. The server may have removed it, and would
     // keep it again from now on.
-    if (this.dropped) await leaveAll(received, signal, this.dropped.slot);
+    if (this.dropped) await leaveAll(connected, signal, this.dropped.slot);
     this.dropped = undefined;
-    await leaveTimeline(received, facts.segmentSize, signal);
+    await leaveTimeline(connected, facts.segmentSize, signal);
     await this.fork.begin(connected, signal);
     await this.storing.drain(connected, signal);
-    await removeUnfilled(directory, facts.segmentSize);
+    await removeUnusable(directory, facts.segmentSize);
     reached.progress = new Progress();
     this.waiting.begin();
     const ended = new AbortController();
@@ -187,13 +188,13 @@ export class Receiver {
   /** Starts over at a new slot after the server has removed WAL that `pg_receivewal` asks for. */
   private async startOver(connected: Connected, signal: AbortSignal): Promise<void> {
     this.reason ??= 'the server no longer has it';
-    await leaveAll({ ...connected, storing: this.storing }, signal);
+    await leaveAll(connected, signal);
     // A receiver that asks for older WAL also takes its slot back there.
     this.renew = true;
   }
 
   private async prepare(reached: Reached, signal: AbortSignal): Promise<Connected> {
-    const { deps, source } = this;
+    const { deps, source, storing } = this;
     const { tools, session, facts, slot, home, before, directory } = reached;
     const problem = replicationProblem(facts, before.slot !== undefined);
     // A recovery could not get past the WAL of a tablespace, also once it is gone.
@@ -201,6 +202,7 @@ export class Receiver {
     if (problem) throw problem;
     await tryReplication(tools, signal);
     const { systemId, segmentSize } = facts;
+    const recorded = await deps.memory.replacement(source.server);
     // First, or a failure after the record would ship the WAL of the former server as that of this one.
     await this.waiting.leaveFormer(systemId, signal);
     const writer = await this.openLog(reached, signal);
@@ -217,23 +219,22 @@ export class Receiver {
     if (this.reason !== undefined) shipping.expectGap(this.reason);
     await this.status.connected(systemId, slot, before.timeline);
     // A replacement is recorded while the server does not run. One that is left did not take place.
-    await deps.memory.saveReplacement(source.server, undefined);
+    await forgetReplacement(deps.memory, source.server, recorded);
     this.bases.want();
-    return Object.assign(reached, { writer, shipping, systemId, segmentSize, begun: before.flushed });
+    return Object.assign(reached, { writer, shipping, storing, systemId, segmentSize, begun: before.flushed });
   }
 
   private async openLog({ facts, home, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
-    const raise = (error: LifeboatError) => this.raise(error);
-    const options = { ...{ deps: this.deps, source: this.source, raise }, remembered: this.status.remembered };
-    const { memory } = this.deps;
-    const { server } = this.source;
-    const replacement = await replacementOf(memory, server, { ...facts, timeline: before.timeline });
+    const [{ deps, source }, { remembered }] = [this, this.status];
+    const options = { deps, source, raise: (error: LifeboatError) => this.raise(error), remembered };
+    const replacement = await replacementOf(deps.memory, source.server, { ...facts, timeline: before.timeline });
     const more = { home, before, diverged: this.diverged, replacement };
     await leaveHistory(this.waiting, more, signal);
     this.renew ||= hasCode(this.diverged, 'WAL_DIVERGED');
     const { writer, isAnew } = await this.storing.watched((until) => openLog(options, facts, more, until), signal);
+    signal.throwIfAborted();
     if (isAnew) await this.status.begunAnew();
-    if (replacement) await memory.saveReplacement(server, undefined);
+    if (replacement) await forgetReplacement(deps.memory, source.server, replacement);
     this.diverged = undefined;
     return writer;
   }

@@ -4,6 +4,7 @@ import { hasErrno, LifeboatError } from '../base/errors.ts';
 import { formatBytes } from '../report/format.ts';
 import type { DiskSpace } from '../sources/postgres/facts/disk.ts';
 import { isNearlyFull, SHARE, WORTH, walLimit } from './slot-watch.ts';
+import { removeOldestAside, sizeOfAside } from './spool/aside.ts';
 import { listSegments } from './spool/received-files.ts';
 
 /** Limits the WAL that waits in the spool: the server then keeps the rest. */
@@ -26,9 +27,15 @@ export function isAtLimit(size: number, disk: DiskSpace, part = 1): boolean {
   return size >= walLimit(disk) / part || (isNearlyFull(disk) && isWorthIt);
 }
 
-/** @throws SPOOL_FULL */
+/**
+ * Refuses to receive more into a directory whose WAL is at its limit. WAL that was set aside gives way first.
+ *
+ * @throws SPOOL_FULL
+ */
 export async function refuseFullSpool(directory: string): Promise<void> {
-  if (!(await isSpoolFull(directory))) return;
+  do {
+    if (!(await isSpoolFull(directory))) return;
+  } while (await removeOldestAside(directory));
   throw new LifeboatError(
     'SPOOL_FULL',
     `${formatBytes(await sizeOf(directory))} of WAL wait in the spool, so Lifeboat receives no more`,
@@ -36,9 +43,9 @@ export async function refuseFullSpool(directory: string): Promise<void> {
   );
 }
 
-/** Returns the size of what waits: of all files but the newest segment, complete or not. */
+/** Returns the size of what waits and of what is set aside: of all files but the newest segment, complete or not. */
 async function sizeOf(directory: string): Promise<number> {
-  let size = 0;
+  let size = await sizeOfAside(directory);
   const newest = (await listSegments(directory)).sort().at(-1);
   for (const name of await readdir(directory)) {
     if (name === newest) continue;

@@ -23,7 +23,7 @@ const OTHERWISE = [
   /^(min|max|limit)$/,
   /^mistakes\.length$/, // a single mistake is reported separately
   /^formatCount\(Math\.floor\(ms \/ DAY\)\)$/, // from two days on
-  /^(from|names|source|container)$|(^|\.)name$|^plural\(|^(labelOf|quote)\(/,
+  /^(from|group|names|source|container)$|(^|\.)name$|^plural\(|^(labelOf|quote)\(/,
 ];
 
 const LAYERS_BELOW = /^(plan|docker|destinations)\//;

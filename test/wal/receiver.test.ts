@@ -15,7 +15,7 @@ import { readWalLogs } from '../../src/store/wal/read-log.ts';
 import { WalWriter } from '../../src/store/wal/write-log.ts';
 import { Receiver } from '../../src/wal/receiver.ts';
 import type { ReceiverDeps } from '../../src/wal/receiver-deps.ts';
-import { openReceiverMemory, rememberedIn } from '../../src/wal/receiver-state.ts';
+import { forgetReplacement, openReceiverMemory, rememberedIn } from '../../src/wal/receiver-state.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { WalBench } from '../store/wal/bench.ts';
 import { WalBytes } from '../store/wal/wal-bytes.ts';
@@ -24,7 +24,13 @@ import { WalBytes } from '../store/wal/wal-bytes.ts';
 
 const SIZE = 1024 * 1024;
 const SOURCE = 'db.postgres';
-const source = { kind: 'base', server: SOURCE, name: `${SOURCE}.base`, rpoMs: 20 } as BaseSource;
+const source = {
+  kind: 'base',
+  server: SOURCE,
+  name: `${SOURCE}.base`,
+  rpoMs: 20,
+  windowMs: 7 * 86_400_000,
+} as BaseSource;
 const name = (number: number) => segmentName({ timeline: 1, number }, SIZE);
 
 let root: string;
@@ -44,6 +50,8 @@ let tablespaces: string[];
 let isDown: boolean;
 /** how often it was not there when it was needed */
 let refused: number;
+/** called before the repository is opened */
+let reach: (() => Promise<void>) | undefined;
 let stallTimeoutMs: number;
 /** the destination takes no segments */
 let isHung: boolean;
@@ -67,6 +75,7 @@ beforeEach(() => {
   tablespaces = [];
   isDown = false;
   refused = 0;
+  reach = undefined;
   behindMs = 0;
   [timeline, history, files] = [1, '', []];
   onHung = () => undefined;
@@ -146,7 +155,10 @@ function makeReceiver(): Receiver {
     ...{ log: silentLog, now: () => new Date(), alarmOver: () => undefined, feed: () => undefined },
     stallTimeoutMs,
     alarm: (_topic, _source, { message }) => void alarms.push(message),
-    repository: async () => repository as unknown as Repository,
+    async repository() {
+      await reach?.();
+      return repository as unknown as Repository;
+    },
     async openTools() {
       if (isDown) refused++;
       if (isDown) throw new LifeboatError('PG_UNREACHABLE', 'the server does not answer');
@@ -605,6 +617,36 @@ describe('a recovery in place of a server with two histories', () => {
   });
 });
 
+test('work that was left alone does not erase what a recovery has recorded since then', async () => {
+  flushed = startOf(2, SIZE);
+  const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>();
+  reach = async () => {
+    ask();
+    await gate;
+  };
+  const running = makeReceiver().run(stop.signal);
+  await asked;
+  stop.abort();
+  await running;
+  const memory = openReceiverMemory(root);
+  const replacement = { systemId: '7713464397883531290', timeline: 2, era: 1 };
+  await memory.saveReplacement(SOURCE, replacement);
+  open();
+  await sleep(500);
+  expect(await memory.replacement(SOURCE)).toEqual(replacement);
+});
+
+test('a replacement that another recovery has recorded meanwhile stays', async () => {
+  const memory = openReceiverMemory(root);
+  const [first, second] = [1, 2].map((era) => ({ systemId: '42', timeline: 2, era }));
+  await memory.saveReplacement(SOURCE, second);
+  await forgetReplacement(memory, SOURCE, first);
+  expect(await memory.replacement(SOURCE)).toEqual(second);
+  await forgetReplacement(memory, SOURCE, second);
+  expect(await memory.replacement(SOURCE)).toBeUndefined();
+});
+
 test('until the receiver has reached the recovered server, the agent remembers its timeline', async () => {
   await storeSome();
   const remembered = rememberedIn(root);
@@ -668,6 +710,13 @@ test('WAL of a former server that contradicts what is stored of it is set aside,
   expect(alarms).toEqual([expect.stringContaining('Lifeboat sets it aside')]);
   const [event = ''] = readdirSync(`${spool}.aside`);
   expect(readdirSync(join(`${spool}.aside`, event))).toEqual([segmentName({ timeline: 2, number: 2 }, SIZE)]);
+});
+
+test('a history file of an earlier connection is fetched again: another server may have that timeline', async () => {
+  writeFileSync(join(spool, '00000002.history'), '1\t0/180000\tno recovery target specified\n');
+  flushed = startOf(2, SIZE);
+  await runUntil(async () => starts.length > 0);
+  expect(starts).toEqual([[]]);
 });
 
 test('a lost memory of the receiver loses no WAL of the same server', async () => {

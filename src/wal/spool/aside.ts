@@ -1,10 +1,21 @@
-import { mkdir, rename } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { type ErrorInfo, hasErrno } from '../../base/errors.ts';
+import { formatBytes } from '../../report/format.ts';
 import { listSegments } from './received-files.ts';
 
 /** Received WAL that belongs to no stored history: kept for people, in one directory for each event. */
 
 const ASIDE = '.aside';
+
+/** WAL that was set aside at a time. */
+interface Aside {
+  directory: string;
+  /** ISO time */
+  at: string;
+  /** bytes */
+  size: number;
+}
 
 /**
  * Moves the segments in a directory of received WAL aside. Moves files, and not their directory: a helper has that one
@@ -20,6 +31,56 @@ export async function setAside(directory: string, at: Date): Promise<string | un
   const target = path.join(parent, at.toISOString().replaceAll(':', '-'));
   // An event that was interrupted, or another one in the same millisecond, has the same bytes under the same names.
   await mkdir(target, { recursive: true, mode: 0o700 });
-  for (const name of names) await rename(path.join(directory, name), path.join(target, name));
+  // From the end: what an interruption leaves still follows what is stored.
+  for (const name of names.sort().reverse()) await rename(path.join(directory, name), path.join(target, name));
   return target;
+}
+
+/** Returns the WAL of a directory that was set aside, oldest first. */
+async function listAside(directory: string): Promise<Aside[]> {
+  const parent = `${directory}${ASIDE}`;
+  const found: Aside[] = [];
+  for (const name of await namesIn(parent)) {
+    const at = name.replace(/T(\d\d)-(\d\d)-/, 'T$1:$2:');
+    if (Number.isNaN(Date.parse(at))) continue;
+    let size = 0;
+    for (const file of await namesIn(path.join(parent, name)))
+      size += (await lstat(path.join(parent, name, file))).size;
+    found.push({ directory: path.join(parent, name), at, size });
+  }
+  return found.sort((a, b) => (a.at < b.at ? -1 : 1));
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  return readdir(directory).catch((error: unknown) => {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return [];
+    throw error;
+  });
+}
+
+/** Returns the size of the WAL of a directory that was set aside, bytes. */
+export async function sizeOfAside(directory: string): Promise<number> {
+  return (await listAside(directory)).reduce((sum, { size }) => sum + size, 0);
+}
+
+/** Returns the WAL of a directory that was set aside, as problems for people. */
+export async function asideProblems(directory: string): Promise<ErrorInfo[]> {
+  return (await listAside(directory)).map(({ directory: where, at, size }) => ({
+    code: 'WAL_DIVERGED',
+    message: `${formatBytes(size)} of WAL that belongs to no stored history are set aside since ${at}`,
+    hint: `They are in ${where} in the Lifeboat container until the window is over. If nobody needs them, delete them.`,
+  }));
+}
+
+/** Removes the WAL of a directory that was set aside before a time. */
+export async function removeAside(directory: string, before: Date): Promise<void> {
+  for (const one of await listAside(directory))
+    if (Date.parse(one.at) < before.getTime()) await rm(one.directory, { recursive: true, force: true });
+}
+
+/** Removes the oldest WAL of a directory that was set aside. Returns false if there was none. */
+export async function removeOldestAside(directory: string): Promise<boolean> {
+  const [oldest] = await listAside(directory);
+  if (oldest) await rm(oldest.directory, { recursive: true, force: true });
+  return oldest !== undefined;
 }

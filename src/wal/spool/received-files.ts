@@ -100,15 +100,20 @@ function isUnfilled(stat: Stats, size: number): boolean {
 }
 
 /**
- * Removes incomplete segments that the program had not filled with zeros when it died. They hold no WAL, and the
- * program refuses to continue with such a file (receivelog.c, open_walfile).
+ * Removes what `pg_receivewal` must not find when it starts:
+ *
+ * - incomplete segments that it had not filled with zeros when it died. They hold no WAL, and it refuses to continue
+ *   with such a file (receivelog.c, open_walfile)
+ * - history files. It fetches none that is there, so another server on a timeline of the same number would seem to have
+ *   the same history. It fetches the one that it needs before it receives anything
  */
-export async function removeUnfilled(directory: string, segmentSize: number): Promise<void> {
-  const { left, partial } = await listReceived(directory, segmentSize);
+export async function removeUnusable(directory: string, segmentSize: number): Promise<void> {
+  const { left, partial, histories } = await listReceived(directory, segmentSize);
   for (const name of partial === undefined ? left : [...left, partial]) {
     const file = path.join(directory, `${name}${PARTIAL}`);
     if (isUnfilled(await lstat(file), segmentSize)) await unlink(file);
   }
+  for (const name of histories) await unlink(path.join(directory, name));
 }
 
 /**
