@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import { toLifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { heldProblems, heldServices } from '../daemon/held-services.ts';
-import type { Plan, Problem } from '../plan/model.ts';
+import type { Note, Plan, Problem } from '../plan/model.ts';
 import { encryptionText } from '../plan/seal-keys.ts';
 import type { Probed } from '../report/terminal/listing.ts';
 import { SPOOL } from '../run/mounts.ts';
@@ -86,8 +86,18 @@ async function completePlan({ app, io }: Call, plan: Plan): Promise<Map<string, 
     subject,
     message: 'is not ready yet: it is about to start',
   }));
-  plan.notes = [...(plan.notes ?? []), ...awaited, ...notes, ...next.notes];
+  plan.notes = [...(plan.notes ?? []), ...awaited, ...notes, ...next.notes, ...(await unlabelled(app, io.signal))];
   return probes;
+}
+
+/** Returns notes about servers without a label. They are only advice, so a failure leaves them out. */
+async function unlabelled({ engine, project }: Call['app'], signal: AbortSignal): Promise<Note[]> {
+  const { listFacts } = await import('../docker/discover.ts');
+  const { unlabelledServers } = await import('../setup/servers.ts');
+  return listFacts(engine, { signal }).then(
+    (containers) => unlabelledServers(containers, project),
+    () => [],
+  );
 }
 
 /** True for a container that does not run and is about to: a run waits for it. */

@@ -1,6 +1,7 @@
 import { ownLabels } from '../plan/labels.ts';
-import type { Mount } from '../plan/model.ts';
+import type { ContainerFacts, Mount, Note } from '../plan/model.ts';
 import { identityOf } from '../plan/mounts.ts';
+import { isOneOff } from '../plan/services.ts';
 import { isClusterOf, looksLikeCluster } from './foreign.ts';
 import {
   isBackupTool,
@@ -119,4 +120,27 @@ function filesOf({ container }: ComposeService): Mount[] {
       destination !== '/docker-entrypoint-initdb.d' &&
       ![source, destination].some((one) => one.endsWith('.sock')),
   );
+}
+
+/**
+ * Returns a note for each service of a project that looks like a Postgres server and has no label of Lifeboat, while
+ * other services ask for backups. A server whose volume another service has labelled is left out.
+ */
+export function unlabelledServers(containers: readonly ContainerFacts[], project: string): Note[] {
+  const own = containers.filter((one) => one.project === project && one.running && !isOneOff(one));
+  const labelsOf = ({ labels, imageLabels }: ContainerFacts) => ownLabels(labels, imageLabels);
+  const asking = own.filter((one) => ['lifeboat.postgres', 'lifeboat.volumes'].some((key) => labelsOf(one).has(key)));
+  if (asking.length === 0) return [];
+  const known = new Set(asking.flatMap(({ mounts }) => mounts.map(identityOf)));
+  const servers = own.filter(
+    (one) =>
+      one.unreadLabels === undefined &&
+      labelsOf(one).size === 0 &&
+      one.mounts.some((mount) => looksLikeCluster(mount, one) && !known.has(identityOf(mount))),
+  );
+  return [...new Set(servers.map(({ service }) => service))].map((subject) => ({
+    subject,
+    message:
+      'looks like a Postgres server and has no label, so it is not backed up; lifeboat.postgres: "true" backs it up, and "false" ends this note',
+  }));
 }
