@@ -14,7 +14,11 @@ interface Surroundings {
 /** Defines the commands that set Lifeboat up, and that manage its bucket and its notifiers. */
 export function setupCommands(builder: Builder, surroundings: Surroundings): void {
   const { group, command, act } = builder;
-  command('init', 'Propose labels and the service for your Compose file, and write them with --yes', 'init')
+  command(
+    'init',
+    'Propose labels and the service for your Compose file, and write them with --yes',
+    'docker run --rm -v ./:/project lifeboat init',
+  )
     .option('-f, --file <path>', 'read and change this Compose file (repeatable)', gather)
     .option(
       '--directory <path>',

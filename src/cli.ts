@@ -49,6 +49,7 @@ export function createProgram(io: Io, done: (status: number) => void, err = io.e
   program.addHelpCommand(
     new Command('help').argument('[command]').description('Print help for a command').helpGroup(LAST_GROUP),
   );
+  program.command('version', { hidden: true }).action(() => io.out(`${readVersion()}\n`));
   for (const name of ['tree-job', 'source-names']) program.command(name, { hidden: true }).action(builder.act(name));
   return program;
 }
@@ -106,7 +107,10 @@ function restoreCommands({ command, reading, act }: Builder): void {
   const restore = command(
     'restore <snapshot> [source...]',
     'Restore sources: build them alongside the live data, compare, then swap',
-    'restore latest db.postgres --database shop --to-database shop_then',
+    [
+      'restore latest db.postgres --database shop --to-database shop_then',
+      'restore db.postgres --at "2026-11-20 14:30:00+01" --database shop --to-database shop_then',
+    ],
   );
   addPointOptions(reading(restore))
     .option('--all', 'restore all sources of the project, with its services stopped once')

@@ -10,7 +10,7 @@ import type { Io } from '../src/commands/call.ts';
 const ROOT = path.join(import.meta.dirname, '..');
 const read = (name: string) => readFileSync(path.join(ROOT, name), 'utf8');
 /** Commands that only programs run. */
-const HIDDEN = new Set(['tree-job', 'source-names']);
+const HIDDEN = new Set(['tree-job', 'source-names', 'version']);
 const all = (text: string, pattern: RegExp) => [...new Set([...text.matchAll(pattern)].map((match) => match[1] ?? ''))];
 
 describe('lifeboat --help', () => {
@@ -33,7 +33,7 @@ describe('lifeboat --help', () => {
       one.configureOutput({ writeOut: io.out });
       one.outputHelp();
       expect(heard.join(''), one.name()).toContain('--json');
-      expect(heard.join('').match(/\nExample:\n {2}docker compose .*lifeboat/g), one.name()).toHaveLength(1);
+      expect(heard.join('').match(/\nExamples?:\n {2}docker (?:compose|run) .*lifeboat/g), one.name()).toHaveLength(1);
     }
   });
 });

@@ -4,6 +4,7 @@ import { listOnce } from '../destinations/list-once.ts';
 import type { Problem } from '../plan/model.ts';
 import { isCopyOk } from '../report/copy-text.ts';
 import { doubtedText, forgetHint, LIST_HINT, PRUNE, unreadText } from '../report/prune-text.ts';
+import { storesPast } from '../report/trigger.ts';
 import { MAKES_ROOM } from '../run/process-lock.ts';
 import type { Prepared, Run } from './begin.ts';
 import type { BackupDeps, BackupRequest } from './context.ts';
@@ -29,7 +30,7 @@ export async function copyAndPrune(
   if (trigger === 'safety' || signal.aborted || !prepared) return;
   const { plan, repository, lease } = prepared;
   // A person who backs up single sources may be about to inspect the snapshots, so that run does not prune.
-  const wanted = ending.snapshot !== undefined && trigger !== 'import' && !(trigger === 'manual' && only);
+  const wanted = ending.snapshot !== undefined && !storesPast(trigger) && !(trigger === 'manual' && only);
   const jump = wanted ? clockJump() : undefined;
   if (jump) ending.problems.push(warningOf(jump, jump.message));
   const prune = wanted && !jump;

@@ -7,6 +7,7 @@ import type { Plan, PlannedSource, Problem } from '../plan/model.ts';
 import { type ClockWatch, watchClock } from '../prune/clock-jump.ts';
 import type { Progress, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
+import { isRegularRun } from '../report/trigger.ts';
 import type { NamedDocuments } from '../run/document-caches.ts';
 import { Journal } from '../run/journal.ts';
 import { openHolds } from '../run/release.ts';
@@ -194,7 +195,7 @@ export async function rememberChain(
  * the service.
  */
 async function planRun(deps: BackupDeps, { trigger, signal }: BackupRequest): Promise<Plan> {
-  if (trigger === 'safety' || trigger === 'import') return deps.plan();
+  if (!isRegularRun(trigger)) return deps.plan();
   const progress = (progress: Progress) => deps.dispatcher.emit({ type: 'progress', progress });
   return planWhenUp({ plan: deps.plan, progress, log: deps.log, signal });
 }

@@ -5,6 +5,7 @@ import { isPackKey } from '../destinations/keys.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { Progress } from '../report/events.ts';
+import { storesPast } from '../report/trigger.ts';
 import { asideWarnings } from '../run/aside-warnings.ts';
 import { lastGoodOf, lastStoredOf } from '../run/history.ts';
 import { journalObjects } from '../run/journal.ts';
@@ -156,8 +157,7 @@ class SourceCapturer implements Capturer {
     const index = same.index ?? (await repository.putIndex(run.id, name, indexPath, record));
     const packs = await this.putPacks(name, { packs: stored.packs, indexPath }, record);
     const former = formerSnapshots(
-      // Imported data may be old, and smaller than newer data.
-      run.trigger === 'import' ? [] : snapshots,
+      storesPast(run.trigger) ? [] : snapshots,
       name,
       await deps.state.accepted().catch(() => ({})),
     );

@@ -2,7 +2,8 @@ import { type ErrorInfo, errorInfo } from '../base/errors.ts';
 import type { PlannedSource } from '../plan/model.ts';
 import { stoppedDatabase } from '../plan/postgres.ts';
 import { formatKeep } from '../plan/retention.ts';
-import type { SourceReport, Trigger } from '../report/events.ts';
+import type { SourceReport } from '../report/events.ts';
+import type { Trigger } from '../report/trigger.ts';
 import { type LastGood, lastGoodReport, type VanishedSource } from '../run/history.ts';
 import { missingError } from '../sources/postgres/server/missing-error.ts';
 import type { CapturedTree } from '../sources/source.ts';
@@ -108,12 +109,13 @@ export function vanishedError({
   name,
   stopped,
   renamed,
-}: Pick<VanishedSource, 'name' | 'stopped' | 'renamed'>): ErrorInfo {
+  lastGood,
+}: Pick<VanishedSource, 'name' | 'stopped' | 'renamed' | 'lastGood'>): ErrorInfo {
   if (stopped !== undefined) return stoppedDatabase(stopped);
   if (renamed !== undefined) return renamedError(name, renamed);
   return {
     code: 'SOURCE_VANISHED',
-    message: `${name} was backed up before and is not there any more`,
+    message: `${name} ${lastGood ? 'was backed up before' : 'only failed in earlier runs'} and is not there any more`,
     hint: `Start its container and check its labels. If its service has a new name, the label lifeboat.name with the old name continues its history. If it is gone on purpose, run \`lifeboat accept ${name}\`.`,
   };
 }

@@ -2,6 +2,7 @@ import { errorInfo, hasCode } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
 import { Listing } from '../destinations/listing.ts';
 import type { Plan, Problem } from '../plan/model.ts';
+import { storesPast } from '../report/trigger.ts';
 import { vanishedSources } from '../run/history.ts';
 import { journalObjects, readJournal } from '../run/journal.ts';
 import { prolongLocks } from '../run/object-locks.ts';
@@ -46,8 +47,7 @@ export async function storeSnapshot(deps: BackupDeps, request: BackupRequest, ru
     // Before any service stops.
     const contents = await deps.known?.(context);
     if (contents) context.known = contents;
-    // An import reads no data of the services.
-    const services = request.trigger === 'import' ? [] : [...prepared.plan.sources, ...(prepared.plan.hooks ?? [])];
+    const services = storesPast(request.trigger) ? [] : [...prepared.plan.sources, ...(prepared.plan.hooks ?? [])];
     await captureAll({ deps, context, sources, services, captured, problems });
     captured.push(...(await listVanished(deps, request, prepared)));
     request.signal.throwIfAborted();

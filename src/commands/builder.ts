@@ -17,8 +17,8 @@ const OPERANDS: Readonly<Record<string, string>> = {
 /** The way to add commands: each takes `--json` and shows one example. */
 export interface Builder {
   program: Command;
-  /** Adds a command to the program, or to `parent`. */
-  command(usage: string, description: string, example: string, parent?: Command): Command;
+  /** Adds a command to the program, or to `parent`. An example that begins with `docker` is a whole command line. */
+  command(usage: string, description: string, examples: string | string[], parent?: Command): Command;
   /** Adds a command that only has commands of its own. */
   group(name: string, description: string): Command;
   /** Adds the options that select another repository to read from. */
@@ -35,13 +35,21 @@ export function termOf(command: Command): string {
   return [command.name(), ...operands].join(' ');
 }
 
+function exampleText(examples: readonly string[]): string {
+  const lines = examples.map((example) => {
+    if (example.startsWith('docker ')) return `  ${example}`;
+    // Without -T, Compose opens a terminal, which would change the bytes of an archive.
+    const exec = /[<>]/.test(example) ? 'exec -T' : 'exec';
+    return `  docker compose ${exec} lifeboat lifeboat ${example}`;
+  });
+  return `\n${lines.length > 1 ? 'Examples' : 'Example'}:\n${lines.join('\n')}`;
+}
+
 export function createBuilder(program: Command, io: Io, done: (status: number) => void): Builder {
   return {
     program,
-    command: (usage, description, example, parent = program) => {
+    command: (usage, description, examples, parent = program) => {
       const command = parent.command(usage);
-      // Without -T, Compose opens a terminal, which would change the bytes of an archive.
-      const exec = /[<>]/.test(example) ? 'exec -T' : 'exec';
       for (const operand of command.registeredArguments) {
         const name = operand.name();
         operand.description = OPERANDS[`${command.name()} ${name}`] ?? OPERANDS[name] ?? '';
@@ -50,7 +58,7 @@ export function createBuilder(program: Command, io: Io, done: (status: number) =
         .description(description)
         .helpOption('-h, --help', 'print help')
         .option('--json', 'print one JSON document to stdout, and logs to stderr')
-        .addHelpText('after', `\nExample:\n  docker compose ${exec} lifeboat lifeboat ${example}`);
+        .addHelpText('after', exampleText([examples].flat()));
     },
     group: (name, description) =>
       program

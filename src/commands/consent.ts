@@ -61,8 +61,12 @@ async function ask(call: Call, name: string): Promise<void> {
   // Ctrl+D ends the input. Without this, the question would wait for its answer forever.
   const ended = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
   try {
-    const question = lines.question(`Type ${name} to continue: `, { signal: AbortSignal.any([io.signal, limit]) });
-    if ((await Promise.race([question, ended])).trim() === name) return;
+    const put = async (question: string) =>
+      (await Promise.race([lines.question(question, { signal: AbortSignal.any([io.signal, limit]) }), ended])).trim();
+    const answer = await put(`Type ${name} to continue: `);
+    if (answer === name) return;
+    const isYes = /^y(es)?$/i.test(answer);
+    if (isYes && (await put(`Type the name ${name} itself, so that no mistake costs data: `)) === name) return;
   } catch (error) {
     if (io.signal.aborted) throw io.signal.reason;
     // Ctrl+C counts as a refusal.

@@ -182,3 +182,30 @@ export function withoutAim(options: Readonly<Record<string, unknown>>): Record<s
   for (const name of [...POINTS, 'timeline']) delete rest[name];
   return rest;
 }
+
+/** Options with which a restore stops no service. */
+const STOPS_NONE = ['toDatabase', 'toDirectory', 'table', 'as'];
+
+/** Checks that a restore with `--live` stops services. @throws USAGE */
+export function checkLive(options: Readonly<Record<string, unknown>>): void {
+  if (options.live !== true) return;
+  const given = STOPS_NONE.find((name) => options[name] !== undefined);
+  const option = options.stop === false ? '--no-stop' : given && optionOf(given);
+  if (option === undefined) return;
+  throw new LifeboatError('USAGE', `--live cannot be combined with ${option}, which stops no service`, {
+    hint: 'Leave one of them out: --live stops services only for the swap.',
+  });
+}
+
+/** Checks that a restore into another project restores into its services. @throws USAGE */
+export function checkInto(options: Readonly<Record<string, unknown>>): void {
+  if (options.intoProject === undefined || options.toDirectory === undefined) return;
+  throw new LifeboatError('USAGE', '--into-project cannot be combined with --to-directory', {
+    hint: 'A directory belongs to no project: leave out --into-project.',
+  });
+}
+
+/** Returns how a user writes an option. */
+export function optionOf(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+}

@@ -55,8 +55,8 @@ async function translate(call: Call): Promise<number> {
     options.fromLabels === 'offen'
       ? (await import('../setup/offen.ts')).translateOffen(containers)
       : (await import('../setup/stack-back.ts')).translateStackBack(containers);
-  const { labels, settings, notes } = translation;
-  print(call, 'plan --from-labels', { labels: Object.fromEntries(labels), settings, notes }, () =>
+  const { labels, settings, secrets, notes } = translation;
+  print(call, 'plan --from-labels', { labels: Object.fromEntries(labels), settings, secrets, notes }, () =>
     renderTranslation(translation, app.self.facts.service || undefined),
   );
   return labels.size > 0 ? EXIT.done : EXIT.nothing;

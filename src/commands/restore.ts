@@ -5,15 +5,16 @@ import { EXIT } from '../base/exit.ts';
 import { redact } from '../base/redact.ts';
 import { isPattern } from '../plan/values/name-patterns.ts';
 import type { Listener } from '../report/events.ts';
-import { restoredSummary, restoreLines, restoreWarnings } from '../report/restore-text.ts';
+import { dryRunText, restoredSummary, restoreLines, restoreWarnings } from '../report/restore-text.ts';
 import { createProgress } from '../report/terminal/progress.ts';
 import type { Consent, RestoreRequest, RestoreResult } from '../restore/context.ts';
+import { withoutSource } from '../restore/find.ts';
 import type { Aim } from '../restore/point/find-start.ts';
 import { onlyDatabase } from '../restore/point/only-database.ts';
 import type { PointResult } from '../restore/point/restore-point.ts';
 import { type Call, print } from './call.ts';
 import { consent, list, texts } from './consent.ts';
-import { aimOf, withoutAim } from './option-values.ts';
+import { aimOf, checkInto, checkLive, optionOf, withoutAim } from './option-values.ts';
 
 /** Without a source: all sources, or those that `only` selects. */
 type Request = Omit<RestoreRequest, 'source'> & { source?: string };
@@ -21,13 +22,17 @@ type Request = Omit<RestoreRequest, 'source'> & { source?: string };
 /** `lifeboat restore` */
 export async function restore(call: Call): Promise<number> {
   const aim = aimOf(call.options);
-  if (aim) return restorePoint(call, aim);
+  return aim ? restorePoint(call, aim) : restoreSnapshot(call);
+}
+
+/** @param recovered id of the snapshot that was made for this restore, if any */
+async function restoreSnapshot(call: Call, recovered?: string): Promise<number> {
   const { app, operands, options } = call;
   const [snapshot, names = []] = operands as [string, string[] | undefined];
   const isOne = names.length === 1 && !names.some(isPattern);
-  checkScope(call, names, isOne);
-  checkLive(call);
-  checkInto(call);
+  await checkScope(call, names, isOne);
+  checkLive(options);
+  checkInto(options);
   const request: Request = {
     ...consent(call),
     snapshot,
@@ -46,7 +51,7 @@ export async function restore(call: Call): Promise<number> {
   };
   const run = (one: typeof request) => shown(call, (say, listeners) => app.restore({ ...one, say }, listeners));
   if (options.all === true && (await isNewHost(call))) return bringProject(call, request, run);
-  return reported(call, await run(request), options.globals === true);
+  return reported(call, await run(request), { done: options.globals === true, recovered });
 }
 
 /** Where the user mounts the directory of the project on a new host. */
@@ -71,7 +76,7 @@ async function bringProject(
   const { restoreProjectFiles } = await import('../restore/all/project-files.ts');
   const { dataCommands, writeDataScript } = await import('../setup/new-host.ts');
   const restoreInto = (toDirectory: string) => run({ ...request, source: 'config', toDirectory });
-  if (request.dryRun) return reported(call, await restoreInto(`${PROJECT_DIRECTORY}/restored`), false);
+  if (request.dryRun) return reported(call, await restoreInto(`${PROJECT_DIRECTORY}/restored`));
   const { files, result } = await restoreProjectFiles(PROJECT_DIRECTORY, restoreInto);
   const warnings = restoreWarnings(result);
   const from = options.from as string;
@@ -108,13 +113,21 @@ async function shown(
   return run(say, json ? [] : [display]).finally(() => display.close());
 }
 
-/** Prints the result of a restore. @param done whether a restore that replaced nothing has done its work */
-async function reported(call: Call, result: RestoreResult, done: boolean): Promise<number> {
+/** How a restore came about. */
+interface About {
+  /** a restore that replaced nothing has done its work */
+  done?: boolean;
+  /** id of the snapshot that was made for it */
+  recovered?: string | undefined;
+}
+
+/** Prints the result of a restore. */
+async function reported(call: Call, result: RestoreResult, { done, recovered }: About = {}): Promise<number> {
   const { app } = call;
   const dryRun = call.options.dryRun === true;
   const start = app.isCopy && result.status === 'ok' && !dryRun ? [await startLine(app)] : [];
   print(call, 'restore', result, () => {
-    if (dryRun) return 'Nothing was changed: this was a dry run.';
+    if (dryRun) return dryRunText(recovered);
     return [
       `Restored ${restoredSummary(result)} in ${(result.durationMs / 1000).toFixed(1)}s`,
       ...restoreLines(result, call.io.paint),
@@ -135,7 +148,8 @@ async function startLine({ engine, project, self }: Call['app']): Promise<string
 const OF_ONE = ['database', 'toDatabase', 'toDirectory', 'to', 'table', 'as', 'path', 'overwrite'];
 
 /** Checks that the command names either sources or all sources, with options that apply to them. @throws USAGE */
-function checkScope({ options }: Call, names: readonly string[], isOne: boolean): void {
+async function checkScope(call: Call, names: readonly string[], isOne: boolean): Promise<void> {
+  const { options } = call;
   const all = options.all === true;
   if (all === (names.length === 0)) {
     const given = OF_ONE.filter((name) => options[name] !== undefined);
@@ -145,31 +159,9 @@ function checkScope({ options }: Call, names: readonly string[], isOne: boolean)
       hint: `Name one source${all ? ' instead of --all' : ''}.`,
     });
   }
-  throw new LifeboatError('USAGE', all ? 'use either --all or a source' : 'name a source, or use --all', {
-    hint: '`lifeboat show latest` lists the sources.',
-  });
-}
-
-/** Options with which a restore stops no service. */
-const STOPS_NONE = ['toDatabase', 'toDirectory', 'table', 'as'];
-
-/** Checks that a restore with `--live` stops services. @throws USAGE */
-function checkLive({ options }: Call): void {
-  if (options.live !== true) return;
-  const given = STOPS_NONE.find((name) => options[name] !== undefined);
-  const option = options.stop === false ? '--no-stop' : given && optionOf(given);
-  if (option === undefined) return;
-  throw new LifeboatError('USAGE', `--live cannot be combined with ${option}, which stops no service`, {
-    hint: 'Leave one of them out: --live stops services only for the swap.',
-  });
-}
-
-/** Checks that a restore into another project restores into its services. @throws USAGE */
-function checkInto({ options }: Call): void {
-  if (options.intoProject === undefined || options.toDirectory === undefined) return;
-  throw new LifeboatError('USAGE', '--into-project cannot be combined with --to-directory', {
-    hint: 'A directory belongs to no project: leave out --into-project.',
-  });
+  if (all) throw new LifeboatError('USAGE', 'use either --all or a source', { hint: 'Leave one of them out.' });
+  const sources = (await call.app.repository({ create: false })).snapshots(call.io.signal);
+  throw withoutSource(call.operands[0] as string, (await sources).snapshots);
 }
 
 /** `lifeboat restore SOURCE --at TIME`, or to another point: recovers a database server to a point in time. */
@@ -202,7 +194,8 @@ async function restorePoint(call: Call, aim: Aim): Promise<number> {
         : await onlyDatabase(await app.repository({ create: false }), source, io.signal);
     // A restore from a snapshot of that moment has all the checks and options of a restore.
     const snapshot = await app.snapshotOfPoint({ source, ...aim, database, signal: io.signal, say });
-    return restore({ ...call, operands: [snapshot, [source]], options: { ...withoutAim(options), database } });
+    const of = { ...call, operands: [snapshot, [source]], options: { ...withoutAim(options), database } };
+    return restoreSnapshot(of, snapshot);
   }
   if (typeof toVolume !== 'string') throw new LifeboatError('USAGE', '--to-volume needs a name');
   const result = await app.restoreToPoint({ source, ...aim, toVolume, signal: io.signal, say });
@@ -224,12 +217,7 @@ async function restorePointInPlace(call: Call, source: string, aim: Aim): Promis
   }
   const request = { ...consent(call), ...aim, source, dryRun: options.dryRun === true };
   const result = await shown(call, (say, listeners) => app.restoreInPlace({ ...request, say }, listeners));
-  return reported(call, result, false);
-}
-
-/** Returns how a user writes an option. */
-function optionOf(name: string): string {
-  return `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+  return reported(call, result);
 }
 
 function pointLines(result: PointResult): string[] {

@@ -2,7 +2,7 @@ import path from 'node:path';
 import { LifeboatError } from '../base/errors.ts';
 import { EXIT } from '../base/exit.ts';
 import { formatBytes, oneLine, plural, table } from '../report/format.ts';
-import { statusWord, triggerText } from '../report/status-word.ts';
+import { originText, statusWord } from '../report/status-word.ts';
 import { findSnapshot } from '../restore/find.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { withLookDirectory } from '../run/spool.ts';
@@ -55,10 +55,9 @@ export function renderManifest(manifest: Manifest): string {
     `${formatBytes(entry.newBytes)} new`,
   ]);
   const lines = table(rows, { indent: 2, align: ['left', 'left', 'left', 'right', 'right'] });
-  const { id, project, status, agentVersion, imported } = manifest;
-  const of = imported ? ` of ${oneLine(imported.file)}` : '';
+  const { id, project, status, agentVersion } = manifest;
   return [
-    `Snapshot ${id} of ${project} · ${statusWord(status)} · ${triggerText(manifest)}${of} · by Lifeboat ${agentVersion}`,
+    `Snapshot ${id} of ${project} · ${statusWord(status)} · ${originText(manifest)} · by Lifeboat ${agentVersion}`,
     ...lines.flatMap((line, i) => [line, ...failureLine(entries[i]?.[1])]),
   ].join('\n');
 }

@@ -2,7 +2,7 @@ import { EXIT } from '../base/exit.ts';
 import type { Engine } from '../docker/engine.ts';
 import { isNotFound } from '../docker/engine-errors.ts';
 import { readWindows, type SourceWindows } from '../overview/windows.ts';
-import { formatAgo, formatBytes, oneLine } from '../report/format.ts';
+import { formatAge, formatAgo, formatBytes, oneLine } from '../report/format.ts';
 import type { Window } from '../store/wal/windows.ts';
 import type { CopiedWal, ReceiverState } from '../wal/receiver-state.ts';
 import { type Call, print } from './call.ts';
@@ -99,11 +99,11 @@ function timelineOf({ timeline, forks }: Window): string {
 function receiverLines(receiver: ReceiverState | null, now: Date): string[] {
   if (!receiver) return [];
   const { state, error, since, kept = 0, confirmed, written, stored } = receiver;
-  const ago = formatAgo(new Date(since), now);
-  if (state === 'failed') return [`  ! WAL is not received, since ${ago}: ${error?.message} (${error?.code})`];
+  const age = formatAge(now.getTime() - Date.parse(since));
+  if (state === 'failed') return [`  ! WAL has not been received for ${age}: ${error?.message} (${error?.code})`];
   const behind =
     confirmed?.lsn === stored && stored === written ? 'everything is stored' : `${formatBytes(kept)} behind`;
-  return [`  WAL: ${state} since ${ago}, ${behind}`];
+  return [`  WAL: ${state} for ${age}, ${behind}`];
 }
 
 /** Says how far a copy has the WAL: what it lacks is lost with the host. */

@@ -10,6 +10,7 @@ import { halfSwapped } from '../kept/undo-volumes.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreStart, RunReport, RunStart } from '../report/events.ts';
 import { type Earlier, previousStatus, withEarlier } from '../report/tries.ts';
+import { isRegularRun } from '../report/trigger.ts';
 import { endOf, recoveryWarnings, reportDeadRestore, severalOf } from '../restore/dead-restore.ts';
 import {
   appendJournal,
@@ -130,7 +131,7 @@ async function undo(
     removeLeftovers(deps, file, { id, isBackup: start.verb === 'backup', ...(begun ? { begun } : {}) }),
   ]);
   if (!reported) {
-    const isTold = start.verb === 'backup' && start.run.trigger !== 'safety' && start.run.trigger !== 'import';
+    const isTold = start.verb === 'backup' && isRegularRun(start.run.trigger);
     if (isTold) await reportDead(deps, start, clean.left);
     if (start.verb === 'drill') await reportDeadDrill(deps, start);
     const copying = entries.findLast((entry) => entry.type === 'copying');

@@ -62,6 +62,6 @@ export async function refuseOlder(
 }
 
 function effectOf({ id, source, inUse }: Rollback, group: string | undefined): string {
-  const what = group === undefined ? `restore ${id} of ${source}` : `restore ${group} of several sources`;
+  const what = group === undefined ? `restore ${id} of ${source}` : `restore ${group} (several sources)`;
   return inUse === 'restored' ? `instead undoes ${what}` : `instead brings back the data of ${what}`;
 }

@@ -51,7 +51,7 @@ export async function readWindows(
     const receiver = deps.otherRepository ? undefined : await memory.state(name);
     const names = { source: name, base: baseName(name) };
     const found = repository && (await readRecoverable(repository, names, rememberedOf(receiver), signal));
-    const { windows = [], holes = [] } = found ?? {};
+    const { spans: windows = [], holes = [] } = found ?? {};
     const aside = deps.otherRepository ? [] : await asideProblems(path.join(SPOOL, 'wal', name));
     const problems = [...(found?.problems ?? []).map(({ code, message }) => ({ code, message })), ...aside];
     const known = deps.otherRepository ? {} : await memory.copied(name);

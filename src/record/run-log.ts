@@ -1,7 +1,8 @@
 import { appendFile, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { ErrorCode } from '../base/errors.ts';
-import type { RunReport, RunStatus, SourceReport, Trigger } from '../report/events.ts';
+import type { RunReport, RunStatus, SourceReport } from '../report/events.ts';
+import type { Trigger } from '../report/trigger.ts';
 
 /** The result of one run for one source. Sizes in bytes. */
 export interface RanSource {

@@ -5,12 +5,7 @@ import type { DrillNews, DrillReport } from './drill-report.ts';
 import type { Fall } from './fall.ts';
 import type { NamedStored, Stored } from './last-good.ts';
 import type { Letter } from './letter.ts';
-
-/**
- * The cause of a run. `catch-up`: a scheduled run was missed while the agent was down. `safety`: a restore is about to
- * replace data. `import`: a file of another program.
- */
-export type Trigger = 'schedule' | 'catch-up' | 'manual' | 'safety' | 'import';
+import type { Trigger } from './trigger.ts';
 
 /** `partial`: some of the requested data was stored, and some was not. */
 export type RunStatus = 'ok' | 'partial' | 'failed';

@@ -1,6 +1,7 @@
 import type { Pruned, RunReport } from './events.ts';
 import { formatBytes, formatWhen, oneLine, plural, table } from './format.ts';
 import type { Paint } from './paint.ts';
+import { isRegularRun } from './trigger.ts';
 
 /** The subject of problems that a run has with its prune. */
 export const PRUNE = 'prune';
@@ -130,7 +131,7 @@ function heldBack({ snapshots, sources }: NonNullable<Pruned['held']>): string {
 
 /** Returns a line for `status` if the retention after the last run removed less than it should, else none. */
 export function retentionLines({ pruned, problems, snapshot, trigger }: RunReport, paint: Paint): string[] {
-  if (trigger === 'safety' || trigger === 'import') return [];
+  if (!isRegularRun(trigger)) return [];
   const failed = problems.find(({ subject }) => subject === PRUNE);
   if (failed) return [`  ${paint.bad('!')} retention: ${oneLine(failed.message)} (${failed.code})`];
   if (snapshot === undefined) return ['  retention: nothing was removed, because the run stored nothing'];

@@ -83,6 +83,12 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
   return lines;
 }
 
+/** Says that a dry run changed nothing in use, and which snapshot it stored for that, if any. */
+export function dryRunText(recovered: string | undefined): string {
+  if (recovered === undefined) return 'Nothing was changed: this was a dry run.';
+  return `The databases are unchanged: this was a dry run. Snapshot ${recovered} with the recovered state stays: restore it by its id.`;
+}
+
 /** Returns what went wrong in a restore that goes on, as texts of one line. */
 export function restoreWarnings({ failed = [], checks, warnings, error }: RestoreReport): string[] {
   return [

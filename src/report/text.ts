@@ -22,10 +22,11 @@ import {
   pad,
   plural,
 } from './format.ts';
-import { safeLines, safety } from './last-good.ts';
+import { labelled, safeLines, safety } from './last-good.ts';
 import { type Paint, plainPaint } from './paint.ts';
 import { detailLines, problemLines } from './problem-text.ts';
 import { prunedLines } from './prune-text.ts';
+import { isRegularRun } from './trigger.ts';
 
 /** Options of rendering. Local times are in `zone` (default: that of the process). Ages refer to `now`. */
 interface RenderOptions {
@@ -116,7 +117,7 @@ const MAX_AGAIN = 3;
 
 /** Returns the command that makes the failed backups again, or undefined if there is none to type. */
 export function againCommand({ results, sources, error, trigger }: RunReport): string | undefined {
-  if (trigger === 'import' || trigger === 'safety') return undefined;
+  if (!isRegularRun(trigger)) return undefined;
   const stored = error === undefined ? ['ok'] : [];
   const failed = results
     .filter(({ status, error: why }) => !stored.includes(status) && why?.code !== 'SOURCE_VANISHED')
@@ -144,7 +145,7 @@ export function renderError(
 }
 
 function details(error: ErrorInfo, safe?: string): string[] {
-  return [...detailLines(error), ...(safe === undefined ? [] : [`safe: ${safe}`])];
+  return [...detailLines(error), ...(safe === undefined ? [] : [labelled(safe)])];
 }
 
 /** Renders the result of a run as plain text, without a final line break. Redacted. */

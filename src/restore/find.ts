@@ -7,7 +7,7 @@ import { type LastGood, lastGoodOf, lastNameOf, lastStoredOf } from '../run/hist
 import type { Manifest, ManifestSource } from '../store/objects/manifest.ts';
 import { gapAfter, unreadAfter } from '../store/repository/chain.ts';
 import { findOtherProjects, otherProjectsText } from '../store/repository/other-projects.ts';
-import type { Repository } from '../store/repository/repository.ts';
+import type { Repository, Snapshot } from '../store/repository/repository.ts';
 import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { unsigned, visibleId } from '../store/repository/signing.ts';
 import { closedDatabases, lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
@@ -232,6 +232,17 @@ function gapsOf(entry: ManifestSource, manifests: readonly Manifest[], source: s
 function datesOf({ id, start }: Manifest, { now = new Date() }: Pick<FindRequest, 'now'>): string[] {
   if (!isFuture(Date.parse(start), now.getTime())) return [];
   return [`${id} is dated in the future: a clock was wrong when it was made, or is wrong now`];
+}
+
+/** Returns the error about a restore that names no source: its only operand may be a source, in place of a snapshot. */
+export function withoutSource(operand: string, snapshots: readonly Snapshot[]): LifeboatError {
+  const names = new Set(snapshots.flatMap(({ manifest }) => Object.keys(manifest.sources)));
+  if (names.has(operand)) {
+    const hint = `Put the snapshot first: \`lifeboat restore latest ${operand}\`. A point in time needs none: \`lifeboat restore ${operand} --at TIME\`.`;
+    return new LifeboatError('USAGE', `${operand} is a source, not a snapshot`, { hint });
+  }
+  const known = names.size === 0 ? '' : `The sources are: ${[...names].sort().join(', ')}.`;
+  return new LifeboatError('USAGE', 'name a source, or use --all', { hint: known });
 }
 
 function sourceHint(word: string, names: string[], project: string): string {

@@ -72,9 +72,10 @@ export function serviceLines(
   { will, live = false }: { will: 'will' | 'would'; live?: boolean },
 ): string[] {
   const names = using.map(({ name }) => name).join(', ');
+  const [use, them] = using.length === 1 ? ['it uses', 'it'] : ['they use', 'them'];
   const when = live ? ' only for the swap,' : '';
   return [
-    ...(using.length > 0 ? [row(`${will} stop`, `${names} (they use it),${when} and start them again`)] : []),
+    ...(using.length > 0 ? [row(`${will} stop`, `${names} (${use} the data),${when} and start ${them} again`)] : []),
     ...others.map(({ name, reason }) => row('also connected', `${name}, not stopped: ${reason}`)),
     ...writing.map(({ name, reason }) => row('also writing', `${name}, not stopped: ${reason}`)),
     ...kept.map(({ name, reason }) => row('note', `${name} is not stopped: ${reason}`)),

@@ -5,6 +5,7 @@ import { isFuture } from '../plan/values/clock.ts';
 import { previousRun } from '../plan/values/schedule.ts';
 import type { RunReport, RunStatus } from '../report/events.ts';
 import type { Fall } from '../report/fall.ts';
+import { storesPast } from '../report/trigger.ts';
 import { documentsOfEntry, type Manifest } from '../store/objects/manifest.ts';
 import { lastWithDatabase, missingDatabases } from '../store/repository/stored-databases.ts';
 import { type LastGood, lastGoodOf, type VanishedSource, vanishedSources } from './history.ts';
@@ -85,7 +86,7 @@ export function resultsOf(report: RunReport): Record<string, LastResult> {
 export function listSourceStatuses(input: SourceStatusInput): SourceStatus[] {
   const { plan, results, accepted } = input;
   // An import holds old data. It ends no outage, and says nothing about the source now.
-  const manifests = input.manifests.filter(({ trigger }) => trigger !== 'import');
+  const manifests = input.manifests.filter(({ trigger }) => !storesPast(trigger));
   const planned = plan.sources.map((source): SourceStatus => {
     const { name } = source;
     const last = newest(lastInManifests(manifests, name), results[name]);

@@ -97,7 +97,7 @@ async function usualNames(directory: string): Promise<string[]> {
   const base = await first(BASES);
   if (base.length === 0) {
     throw new LifeboatError('COMPOSE_UNREADABLE', `there is no Compose file in ${directory}`, {
-      hint: `Lifeboat looks for ${BASES.join(', ')}. Name another file with --file, or another directory with --directory.`,
+      hint: `Lifeboat looks for ${BASES.join(', ')}. In the project directory, run \`docker run --rm -v ./:/project lifeboat init\`: a container sees only what is mounted. --file names another file, --directory another directory.`,
     });
   }
   return [...base, ...(await first(OVERRIDES))];

@@ -10,12 +10,14 @@ export interface Translation {
   /** by service */
   labels: Map<string, Record<string, string>>;
   settings: Record<string, string>;
+  /** names of variables that hold the values of secret settings, by setting: no translation has a secret itself */
+  secrets: Record<string, string>;
   /** what has no translation, or needs a decision */
   notes: string[];
 }
 
 export function emptyTranslation(): Translation {
-  return { labels: new Map(), settings: {}, notes: [] };
+  return { labels: new Map(), settings: {}, secrets: {}, notes: [] };
 }
 
 /** Adds a label to a service. Names of volumes add up. */
@@ -79,20 +81,27 @@ export function addSchedule({ settings, notes }: Translation, name: string, valu
  *
  * @param service the service of Lifeboat
  */
-export function renderTranslation({ labels, settings, notes }: Translation, service = 'lifeboat'): string {
+export function renderTranslation({ labels, settings, secrets, notes }: Translation, service = 'lifeboat'): string {
   const quoted = (value: string) => JSON.stringify(value.replaceAll('$', '$$$$'));
   const services = [...labels].map(([name, own]) => [
     `  ${plainKey(name)}:`,
     '    labels:',
     ...Object.entries(own).map(([key, value]) => `      ${key}: ${quoted(value)}`),
   ]);
-  const agent = Object.entries(settings).map(([name, value]) => `      ${name}: ${quoted(value)}`);
+  const agent = [
+    ...Object.entries(settings).map(([name, value]) => `      ${name}: ${quoted(value)}`),
+    // Compose refuses to start without a value, so nobody stores unencrypted by mistake.
+    ...Object.entries(secrets).map(([name, variable]) => `      ${name}: \${${variable}:?}`),
+  ];
   const all = [
     ...services.flat(),
     ...(agent.length > 0 ? [`  ${plainKey(service)}:`, '    environment:', ...agent] : []),
   ];
   return [
     ...notes.map((note) => `# ${note.replace(/\s+/g, ' ')}`),
+    ...(Object.keys(secrets).length > 0
+      ? [`# Secrets are not shown. Write the values of the variables in \${…} into the file .env of your project.`]
+      : []),
     ...(all.length > 0 ? ['services:', ...all] : []),
   ].join('\n');
 }

@@ -11,7 +11,7 @@ import {
   type Translation,
 } from './foreign.ts';
 import { isMysqlDirectory } from './images.ts';
-import { objectStore } from './object-store.ts';
+import { addObjectStore } from './object-store.ts';
 
 /**
  * Translates a set-up of stack-back, or of restic-compose-backup, which it continues (its documentation,
@@ -111,7 +111,8 @@ function translateSettings(translation: Translation, env: Readonly<Record<string
     /^s3:(?:https?:\/\/)?([^/]+)\/([^/]+)\/?(.*)$/.exec(env.RESTIC_REPOSITORY ?? '') ?? [];
   const scheme = /^s3:http:/.test(env.RESTIC_REPOSITORY ?? '') ? 'http' : 'https';
   if (endpoint !== undefined && bucket !== undefined) {
-    settings.LIFEBOAT_DESTINATION = objectStore({ bucket, prefix: prefix ?? '', endpoint: `${scheme}://${endpoint}` });
+    const region = env.AWS_DEFAULT_REGION;
+    addObjectStore(translation, { bucket, prefix: prefix ?? '', endpoint: `${scheme}://${endpoint}`, region });
     notes.push('AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY keep their names.');
   } else notes.push('RESTIC_REPOSITORY becomes LIFEBOAT_DESTINATION: a directory or an S3 bucket.');
   if (env.RESTIC_PASSWORD || env.RESTIC_PASSWORD_FILE) {

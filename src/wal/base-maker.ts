@@ -33,15 +33,17 @@ export function leadsTo(window: Window, { timeline, stored, ...of }: WalEnd): bo
 /**
  * Returns whether a base backup is to be made, given the stored ones of all servers, oldest first: the newest one of
  * this history does not lead to the end of the stored WAL. An older one may, after a recovery to before the newer ones,
- * but retention removes that one first.
+ * but retention removes that one first. One of the present timeline is enough: the order is that of the server's clock,
+ * which may have been ahead once.
  *
  * @returns `later` while the WAL of the newest one is not stored
  */
 export function needsBase(windows: readonly Window[], bases: readonly Base[], end: WalEnd): boolean | 'later' {
-  const newest = bases.findLast((base) => isBaseOf(base, end));
-  if (newest?.timeline === end.timeline && parseLsn(newest.stopLsn) > end.stored) return 'later';
+  const own = bases.filter((base) => isBaseOf(base, end));
+  const newest = own.at(-1);
+  if (own.some(({ timeline, stopLsn }) => timeline === end.timeline && parseLsn(stopLsn) > end.stored)) return 'later';
   const leading = windows.filter((one) => leadsTo(one, end)).flatMap((one) => one.bases);
-  return !leading.some(({ snapshot }) => snapshot === newest?.snapshot);
+  return !leading.some(({ snapshot, timeline }) => timeline === end.timeline || snapshot === newest?.snapshot);
 }
 
 /**

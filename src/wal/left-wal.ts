@@ -13,6 +13,8 @@ import { Waiting } from './waiting.ts';
 const AGAIN_MS = 60_000;
 /** The longest wait for work that was aborted, milliseconds. What hangs is left alone then. */
 const LEAVE_MS = 2000;
+/** If another agent has not stored WAL of the same server for this time, nobody receives it there, milliseconds. */
+const QUIET_MS = 60 * 60_000;
 
 type LeftDeps = Pick<
   ReceiverDeps,
@@ -132,6 +134,7 @@ export class LeftWal {
       ...{ deps, source, directory },
       storing: { watched: (work, signal) => watched({ limitMs: deps.stallTimeoutMs, stalled, signal }, work) },
       status: { isOf: () => false },
+      quietMs: QUIET_MS,
     });
   }
 }

@@ -64,6 +64,16 @@ export async function replacementOf(
   return found?.systemId === systemId && found.timeline === timeline ? found : undefined;
 }
 
+/** Removes a recorded replacement, unless another recovery has recorded its own since it was read. */
+export async function forgetReplacement(
+  memory: Pick<ReceiverMemory, 'replacement' | 'saveReplacement'>,
+  source: string,
+  known: Replacement | undefined,
+): Promise<void> {
+  const found = await memory.replacement(source);
+  if (JSON.stringify(found) === JSON.stringify(known)) await memory.saveReplacement(source, undefined);
+}
+
 /** The end of the WAL of a source that a copy has. */
 export interface CopiedWal {
   /** ISO time by the server's clock: every transaction that had committed by then is in the copy */

@@ -18,7 +18,7 @@ import { leaveHistory, openLog } from './open-log.ts';
 import { dropFormerSlot, ensureSlot, isWalGone } from './own-slot.ts';
 import { type Reached, reach } from './reach.ts';
 import { type ReceiverDeps, tell } from './receiver-deps.ts';
-import { replacementOf } from './receiver-state.ts';
+import { forgetReplacement, replacementOf } from './receiver-state.ts';
 import { ReceiverStatus } from './receiver-status.ts';
 import { Shipping } from './shipping.ts';
 import { Progress } from './slot-watch.ts';
@@ -202,6 +202,7 @@ export class Receiver {
     if (problem) throw problem;
     await tryReplication(tools, signal);
     const { systemId, segmentSize } = facts;
+    const recorded = await deps.memory.replacement(source.server);
     // First, or a failure after the record would ship the WAL of the former server as that of this one.
     await this.waiting.leaveFormer(systemId, signal);
     const writer = await this.openLog(reached, signal);
@@ -218,23 +219,22 @@ export class Receiver {
     if (this.reason !== undefined) shipping.expectGap(this.reason);
     await this.status.connected(systemId, slot, before.timeline);
     // A replacement is recorded while the server does not run. One that is left did not take place.
-    await deps.memory.saveReplacement(source.server, undefined);
+    await forgetReplacement(deps.memory, source.server, recorded);
     this.bases.want();
     return Object.assign(reached, { writer, shipping, storing, systemId, segmentSize, begun: before.flushed });
   }
 
   private async openLog({ facts, home, before }: Reached, signal: AbortSignal): Promise<WalWriter> {
-    const raise = (error: LifeboatError) => this.raise(error);
-    const options = { ...{ deps: this.deps, source: this.source, raise }, remembered: this.status.remembered };
-    const { memory } = this.deps;
-    const { server } = this.source;
-    const replacement = await replacementOf(memory, server, { ...facts, timeline: before.timeline });
+    const [{ deps, source }, { remembered }] = [this, this.status];
+    const options = { deps, source, raise: (error: LifeboatError) => this.raise(error), remembered };
+    const replacement = await replacementOf(deps.memory, source.server, { ...facts, timeline: before.timeline });
     const more = { home, before, diverged: this.diverged, replacement };
     await leaveHistory(this.waiting, more, signal);
     this.renew ||= hasCode(this.diverged, 'WAL_DIVERGED');
     const { writer, isAnew } = await this.storing.watched((until) => openLog(options, facts, more, until), signal);
+    signal.throwIfAborted();
     if (isAnew) await this.status.begunAnew();
-    if (replacement) await memory.saveReplacement(server, undefined);
+    if (replacement) await forgetReplacement(deps.memory, source.server, replacement);
     this.diverged = undefined;
     return writer;
   }

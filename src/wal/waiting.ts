@@ -63,6 +63,8 @@ interface WaitingOptions {
   directory: string;
   storing: Pick<Storing, 'watched'>;
   status: Pick<ReceiverStatus, 'isOf'>;
+  /** nothing is stored if another agent has written the log in this time, milliseconds; absent: that does not matter */
+  quietMs?: number;
 }
 
 /** The received WAL of one source that nobody receives now. */
@@ -169,6 +171,16 @@ export class Waiting {
     return isEmpty ? undefined : new LifeboatError('WAL_DIVERGED', 'nobody knows which server it is of');
   }
 
+  /** @throws LOCKED if another agent receives the WAL: it would take this one for a second receiver, and stop */
+  private refuseOther({ home, at }: WalWriter, own: string): void {
+    const { deps, source, quietMs } = this.options;
+    if (quietMs === undefined || home === undefined || home === own) return;
+    if (at === undefined || deps.now().getTime() - Date.parse(at) >= quietMs) return;
+    throw new LifeboatError('LOCKED', `another Lifeboat receives the WAL of ${source}`, {
+      hint: 'What waits here is stored once the other one has stored nothing for an hour.',
+    });
+  }
+
   /** @returns why it is not stored; undefined if it is */
   private store(
     { systemId, segmentSize }: Writer,
@@ -181,6 +193,7 @@ export class Waiting {
     return storing.watched(async (until, alive) => {
       const options = { place, segmentSize, home: await deps.home(), now, appended: deps.feed };
       const writer = await WalWriter.open(await deps.repository(), options, until);
+      this.refuseOther(writer, options.home);
       await check?.(writer, segmentSize);
       // Another history begins then. Only the connected receiver knows where, and tells people.
       if (writer.unusable && !isFormer) return writer.unusable;

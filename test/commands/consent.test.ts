@@ -1,5 +1,5 @@
 import { PassThrough } from 'node:stream';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Call } from '../../src/commands/call.ts';
 import { consent } from '../../src/commands/consent.ts';
 
@@ -56,5 +56,23 @@ describe('a command that replaces data', () => {
     const refused = consent(call).confirm('db.postgres');
     (call.io.stdin as unknown as PassThrough).write('web.media\n');
     await expect(refused).rejects.toMatchObject({ code: 'NOT_CONFIRMED' });
+  });
+
+  test.each([
+    ['db.postgres', undefined],
+    ['yes', 'NOT_CONFIRMED'],
+  ])('asks once more after `yes`, and accepts only the name: %s', async (second, code) => {
+    const call = callOf({ yes: false, terminal: true, allowed: true });
+    const shown = vi.spyOn(call.io.terminal as unknown as PassThrough, 'write');
+    const answered = consent(call).confirm('db.postgres');
+    const outcome = answered.then(
+      () => undefined,
+      (error: { code: string }) => error.code,
+    );
+    const stdin = call.io.stdin as unknown as PassThrough;
+    stdin.write('y\n');
+    await vi.waitFor(() => expect(JSON.stringify(shown.mock.calls)).toContain('Type the name db.postgres itself'));
+    stdin.write(`${second}\n`);
+    expect(await outcome).toBe(code);
   });
 });

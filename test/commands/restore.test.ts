@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Call } from '../../src/commands/call.ts';
 import { restore } from '../../src/commands/restore.ts';
+import { parsePointInTime } from '../../src/plan/values/point-in-time.ts';
 
 /** Runs `restore latest …` with parsed options. The app throws if it is reached. */
 function run(options: Record<string, unknown>, ...sources: string[]) {
@@ -45,6 +46,26 @@ describe('restore --live', () => {
     await expect(all({})).rejects.toThrow('reached the app');
     await expect(all({ stop: false })).rejects.toMatchObject({ code: 'USAGE' });
   });
+});
+
+test('a dry run of a recovery names the snapshot that it stored', async () => {
+  let text = '';
+  const result = { status: 'ok', restored: [], durationMs: 0, checks: [], warnings: [] };
+  const app = {
+    settings: { unattendedRestore: true },
+    snapshotOfPoint: async () => '20261130T012000Z-cccccc',
+    restore: async () => result,
+  };
+  const io = { stdin: {}, terminal: { write: () => true }, signal: new AbortController().signal };
+  const out = (line: string) => {
+    text += line;
+  };
+  const at = parsePointInTime('2026-11-30 01:17:00+00');
+  const options = { at, database: 'shop', table: ['public.orders'], dryRun: true };
+  const call = { app, io: { ...io, out, err: () => undefined }, operands: ['db.postgres', []], options, json: false };
+  expect(await restore(call as unknown as Call)).toBe(0);
+  expect(text).toContain('Snapshot 20261130T012000Z-cccccc with the recovered state stays');
+  expect(text).not.toContain('Nothing was changed');
 });
 
 describe('a restore of several sources', () => {

@@ -166,7 +166,7 @@ describe('a restore of a product', () => {
 
   it('shows beforehand who is stopped, who is not although connected, and the label that changes it', async () => {
     const ran = await stack.lifeboat('restore', 'latest', 'db.postgres', '--database', 'app', '--dry-run');
-    const stop = ran.stderr.match(/would stop +(.*) \(they use it\)/)?.[1]?.split(', ') ?? [];
+    const stop = ran.stderr.match(/would stop +(.*) \((?:it uses|they use) the data\)/)?.[1]?.split(', ') ?? [];
     expect(stop.toSorted(), ran.stderr).toEqual(names(users).sort());
     expect(stop.indexOf(`${stack.project}-api-1`)).toBeLessThan(stop.indexOf(`${stack.project}-web-1`));
     expect(ran.stderr).toMatch(/also connected \S+-reports-1, not stopped: .*lifeboat\.stop/);
@@ -322,7 +322,9 @@ describe('a restore of a product', () => {
       // A volume that holds nothing gets no old data.
       await stack.exec('web', ['find', '/media', '-mindepth', '1', '-not', '-path', '*.lifeboat*', '-delete']);
       const dry = await stack.lifeboat('restore', snapshot, '--all', '--live', '--dry-run');
-      expect(dry.stderr).toMatch(/would stop .*\(they use it\), only for the swap, and start them again/);
+      expect(dry.stderr).toMatch(
+        /would stop .*\((?:it uses|they use) the data\), only for the swap, and start (?:it|them) again/,
+      );
       expect(dry.stderr).toMatch(/note +the services run until the swap: data that they write until then/);
       const before = await lives();
       const { open, ended } = await beginLive();

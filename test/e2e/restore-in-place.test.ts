@@ -65,7 +65,7 @@ describe('a restore in place', () => {
     expect(ran.stderr).toMatch(
       /would replace +app \(.*: 412 more rows than the snapshot, and 1 table that it does not have\)/,
     );
-    expect(ran.stderr).toMatch(/would stop +\S+-web-1 \(they use it\)/);
+    expect(ran.stderr).toMatch(/would stop +\S+-web-1 \(it uses the data\)/);
     expect(ran.stderr).not.toContain('other');
     expect(ran.stderr).toMatch(/needs .* free in .*, has /);
     expect(await databases()).toEqual(['app', 'postgres']);

@@ -73,7 +73,7 @@ const copy = exactly<CopyReport>()(
 const report = exactly<RunReport>()(
   z.object({
     ...{ id: z.string(), rid: z.string(), project: z.string(), start: time, end: time, sources: texts, status },
-    trigger: z.enum(['schedule', 'catch-up', 'manual', 'safety', 'import']),
+    trigger: z.enum(['schedule', 'catch-up', 'manual', 'safety', 'import', 'recovery']),
     ...{ snapshot: maybe(z.string()), results: z.array(source), problems: z.array(problem) },
     ...{ others: maybe(z.array(other)), error: maybe(error) },
     safe: maybe(z.array(z.object({ name: z.string(), ...stored }))),
@@ -98,7 +98,13 @@ const restore = exactly<RestoreReport>()(
     steps: z.array(z.object({ name: z.string(), durationMs: ms })),
     checks: z.array(z.object({ name: z.string(), ok: z.boolean(), detail: maybe(z.string()) })),
     ...{ workMs: maybe(ms), whole: maybe(texts), live: maybe(isTrue), stoppedMs: maybe(ms), withoutDataMs: maybe(ms) },
-    ...{ safety: maybe(z.string()), canRollBack: z.boolean(), of: maybe(z.string()), warnings: texts },
+    ...{
+      safety: maybe(z.string()),
+      canRollBack: z.boolean(),
+      undo: maybe(z.string()),
+      of: maybe(z.string()),
+      warnings: texts,
+    },
     error: maybe(error),
   }),
 );

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { roomInSpool } from '../../src/restore/content.ts';
 import { prepareDump } from '../../src/restore/fetch.ts';
-import { previewLines } from '../../src/restore/preview.ts';
-import { NO_SERVICES } from '../../src/restore/services.ts';
+import { previewLines, serviceLines } from '../../src/restore/preview.ts';
+import { NO_SERVICES, type Services } from '../../src/restore/services.ts';
 
 test('a restore that does not fit into the spool is refused', async () => {
   // The file system of /proc never has free space.
@@ -35,4 +35,10 @@ test('the preview of a restore says how much it needs in the spool', () => {
   expect(previewLines(request, preview, NO_SERVICES).at(-1)?.trim()).toMatch(
     /^reads +at most 2\.0 KiB · needs 8\.0 KiB free in shop-db-1, the free space is not known · needs 6\.0 KiB free in \/spool, has 1\.0 GiB$/,
   );
+});
+
+test('the preview speaks of one service, or of several', () => {
+  const services = (...names: string[]) => ({ ...NO_SERVICES, using: names.map((name) => ({ name })) }) as Services;
+  expect(serviceLines(services('web'), { will: 'will' })[0]).toContain('web (it uses the data), and start it again');
+  expect(serviceLines(services('a', 'b'), { will: 'will' })[0]).toContain('a, b (they use the data), and start them');
 });

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
-import { findSnapshot } from '../../src/restore/find.ts';
+import { findSnapshot, withoutSource } from '../../src/restore/find.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { Signing } from '../../src/store/repository/signing.ts';
 
@@ -218,4 +218,19 @@ test('a database that allowed no connections stops no restore of the others, and
     ],
   });
   expect((await findDatabase(repository, 'latest', 'blog')).id).toBe(ID.monday);
+});
+
+test('a restore without a source lists the sources of all snapshots, or says that the operand is one', async () => {
+  const repository = repositoryOf([ID.tuesday, 'db.postgres.base', 'ok'], [ID.monday, 'db.postgres', 'ok']);
+  const { snapshots } = await repository.snapshots();
+  expect(withoutSource('latest', snapshots)).toMatchObject({
+    code: 'USAGE',
+    message: 'name a source, or use --all',
+    hint: 'The sources are: db.postgres, db.postgres.base.',
+  });
+  expect(withoutSource('db.postgres', snapshots)).toMatchObject({
+    code: 'USAGE',
+    message: 'db.postgres is a source, not a snapshot',
+    hint: expect.stringContaining('`lifeboat restore latest db.postgres`'),
+  });
 });

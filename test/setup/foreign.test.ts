@@ -82,7 +82,7 @@ describe('offen/docker-volume-backup', () => {
     expect(settings).toEqual({
       LIFEBOAT_SCHEDULE: '30 2 * * *',
       LIFEBOAT_KEEP: '14d',
-      LIFEBOAT_DESTINATION: 's3://acme/backups/shop/lifeboat?endpoint=https://s3.example.org',
+      LIFEBOAT_COPY: 's3://acme/backups/shop/lifeboat?endpoint=https://s3.example.org',
       LIFEBOAT_NOTIFY: 'failure',
     });
     const text = notes.join('\n');
@@ -111,8 +111,8 @@ describe('offen/docker-volume-backup', () => {
   test.each([
     ['slack://t@c', ['LIFEBOAT_SLACK_WEBHOOK_URL']],
     ['discord://t@c,ntfy://ntfy.sh/x', ['LIFEBOAT_DISCORD_WEBHOOK_URL', 'LIFEBOAT_NTFY_URL']],
-    ['smtp://u:p@h/?to=a', ['LIFEBOAT_SMTP_URL and LIFEBOAT_EMAIL_TO']],
-    ['telegram://t@telegram?chats=1', ['LIFEBOAT_TELEGRAM_TOKEN and LIFEBOAT_TELEGRAM_CHAT']],
+    ['smtp://u:p@h/?to=a', ['LIFEBOAT_SMTP_URL, LIFEBOAT_EMAIL_FROM, LIFEBOAT_EMAIL_TO']],
+    ['telegram://t@telegram?chats=1', ['LIFEBOAT_TELEGRAM_TOKEN, LIFEBOAT_TELEGRAM_CHAT']],
     ['generic+https://example.org/x', ['LIFEBOAT_WEBHOOK_URL']],
     ['matrix://u:p@h', ['LIFEBOAT_HEALTHCHECKS_URL']],
   ])('the notification URL %s becomes %j', async (urls, names) => {

@@ -184,6 +184,12 @@ describe('lifeboat init', () => {
     });
   });
 
+  test('offers the mount that a container without the project lacks', async () => {
+    await expect(run(await withFiles({}))).rejects.toMatchObject({
+      hint: expect.stringContaining('`docker run --rm -v ./:/project lifeboat init`'),
+    });
+  });
+
   test('ends for services that extend each other in a circle, and for hostile values', async () => {
     const directory = await withFiles({
       'compose.yml': `services:

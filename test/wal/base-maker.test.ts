@@ -48,6 +48,15 @@ test('after a recovery to before newer base backups, one is made at once, althou
   expect(needsBase(now, [{ ...made, era: 5 }, base('former', { era: 1 })], { ...present, era: 5 })).toBe(false);
 });
 
+test('a base backup by a clock that was ahead does not make others needed for ever', () => {
+  const present = { systemId: '1', timeline: 2, stored: 0x500_0000n };
+  const ahead = base('ahead', { stopLsn: '0/7000100', stopTime: '2027-01-01T00:00:00.000Z' });
+  const made = base('made', { timeline: 2, startLsn: '0/4000028', stopLsn: '0/4000100' });
+  const windows = [leading([ahead]), leading([made], { timeline: 2, toLsn: '0/5000000' })];
+  expect(needsBase(windows, [made, ahead], present)).toBe(false);
+  expect(needsBase(windows, [made, ahead], { ...present, stored: 0x400_0000n })).toBe('later');
+});
+
 test('while the WAL of the newest base backup is not stored, none is made', () => {
   const made = base('made', { stopLsn: '0/5000100' });
   expect(needsBase([], [made], { systemId: '1', timeline: 1, stored: 0x500_0000n })).toBe('later');

@@ -115,6 +115,19 @@ test('a destination that hangs keeps neither a receiver nor the end waiting', as
   expect(performance.now() - begun).toBeLessThan(10_000);
 }, 20_000);
 
+test('while another agent receives the WAL of the server, nothing is stored, so that the other one goes on', async () => {
+  const warnings: string[] = [];
+  const log = { ...silentLog, warn: (_: string, more: object = {}) => void warnings.push(JSON.stringify(more)) };
+  left = open({ log, home: async () => 'a former host' });
+  left.look({ plan: planOf(), received: new Set() });
+  await expect.poll(() => warnings).toEqual([expect.stringContaining('another Lifeboat receives the WAL')]);
+  expect([await stored(), existsSync(spool)]).toEqual([nameOf(1), true]);
+  bench.at = '2026-11-20T05:00:00.000Z';
+  left.look({ plan: planOf(), received: new Set() });
+  await expect.poll(() => existsSync(spool)).toBe(false);
+  expect(await stored()).toBe(ALL);
+});
+
 test('as long as its slot is there, the directory stays', async () => {
   const record = { slot: 'lifeboat_0', source: SOURCE, server: {} as never, at: bench.at };
   await openReceiverMemory(root).updateSlots(() => [record]);

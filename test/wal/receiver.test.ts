@@ -15,7 +15,7 @@ import { readWalLogs } from '../../src/store/wal/read-log.ts';
 import { WalWriter } from '../../src/store/wal/write-log.ts';
 import { Receiver } from '../../src/wal/receiver.ts';
 import type { ReceiverDeps } from '../../src/wal/receiver-deps.ts';
-import { openReceiverMemory, rememberedIn } from '../../src/wal/receiver-state.ts';
+import { forgetReplacement, openReceiverMemory, rememberedIn } from '../../src/wal/receiver-state.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { WalBench } from '../store/wal/bench.ts';
 import { WalBytes } from '../store/wal/wal-bytes.ts';
@@ -50,6 +50,8 @@ let tablespaces: string[];
 let isDown: boolean;
 /** how often it was not there when it was needed */
 let refused: number;
+/** called before the repository is opened */
+let reach: (() => Promise<void>) | undefined;
 let stallTimeoutMs: number;
 /** the destination takes no segments */
 let isHung: boolean;
@@ -73,6 +75,7 @@ beforeEach(() => {
   tablespaces = [];
   isDown = false;
   refused = 0;
+  reach = undefined;
   behindMs = 0;
   [timeline, history, files] = [1, '', []];
   onHung = () => undefined;
@@ -152,7 +155,10 @@ function makeReceiver(): Receiver {
     ...{ log: silentLog, now: () => new Date(), alarmOver: () => undefined, feed: () => undefined },
     stallTimeoutMs,
     alarm: (_topic, _source, { message }) => void alarms.push(message),
-    repository: async () => repository as unknown as Repository,
+    async repository() {
+      await reach?.();
+      return repository as unknown as Repository;
+    },
     async openTools() {
       if (isDown) refused++;
       if (isDown) throw new LifeboatError('PG_UNREACHABLE', 'the server does not answer');
@@ -609,6 +615,36 @@ describe('a recovery in place of a server with two histories', () => {
     expect([all.length, namesIn(all[1])]).toEqual([2, second]);
     expect(await memory().replacement(SOURCE)).toBeUndefined();
   });
+});
+
+test('work that was left alone does not erase what a recovery has recorded since then', async () => {
+  flushed = startOf(2, SIZE);
+  const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>();
+  reach = async () => {
+    ask();
+    await gate;
+  };
+  const running = makeReceiver().run(stop.signal);
+  await asked;
+  stop.abort();
+  await running;
+  const memory = openReceiverMemory(root);
+  const replacement = { systemId: '7713464397883531290', timeline: 2, era: 1 };
+  await memory.saveReplacement(SOURCE, replacement);
+  open();
+  await sleep(500);
+  expect(await memory.replacement(SOURCE)).toEqual(replacement);
+});
+
+test('a replacement that another recovery has recorded meanwhile stays', async () => {
+  const memory = openReceiverMemory(root);
+  const [first, second] = [1, 2].map((era) => ({ systemId: '42', timeline: 2, era }));
+  await memory.saveReplacement(SOURCE, second);
+  await forgetReplacement(memory, SOURCE, first);
+  expect(await memory.replacement(SOURCE)).toEqual(second);
+  await forgetReplacement(memory, SOURCE, second);
+  expect(await memory.replacement(SOURCE)).toBeUndefined();
 });
 
 test('until the receiver has reached the recovered server, the agent remembers its timeline', async () => {

@@ -1,10 +1,11 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
+import { setAside } from '../../src/wal/spool/aside.ts';
 import { Waiting } from '../../src/wal/waiting.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
@@ -115,6 +116,16 @@ test('what waits is set aside after the server went back, if no page says which 
   put(3);
   await waiting().leaveDiverged(present, signal);
   expect(await names()).toEqual([1, 2, 3].map((number) => nameOf(number)));
+});
+
+test('WAL is set aside from its end, so that what an interruption leaves follows what is stored', async () => {
+  put(3);
+  const at = new Date('2026-11-20T03:00:00Z');
+  // No file can replace a directory.
+  mkdirSync(join(`${directory}.aside`, '2026-11-20T03-00-00.000Z', nameOf(2)), { recursive: true });
+  await expect(setAside(directory, at)).rejects.toThrow();
+  rmSync(`${directory}.aside`, { recursive: true });
+  expect(readdirSync(directory)).toEqual([nameOf(2)]);
 });
 
 test('what waits is not stored if it is of several servers, or of nobody', async () => {

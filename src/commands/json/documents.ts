@@ -53,6 +53,8 @@ interface TranslationDocument {
   /** by service */
   labels: Record<string, Readonly<Record<string, string>>>;
   settings: Record<string, string>;
+  /** names of variables that hold the values of secret settings, by setting */
+  secrets?: Record<string, string>;
   /** what has no translation, or needs a decision */
   notes: string[];
 }

@@ -8,6 +8,7 @@ import {
   oneLine,
   plural,
 } from '../../report/format.ts';
+import { originText } from '../../report/status-word.ts';
 import type { Manifest, ManifestSource } from '../../store/objects/manifest.ts';
 import { whyKept } from './snapshots.ts';
 import { command, type Html, html, prose } from './text.ts';
@@ -46,8 +47,8 @@ export function snapshotBody(
   manifest: Manifest,
   { facts, foreseen, now, zone }: { facts: SnapshotFacts; foreseen?: Foreseen; now: Date; zone: string },
 ): Html {
-  const { id, start, end, trigger, status, sources, agentVersion, imported } = manifest;
-  const origin = imported ? `import of ${oneLine(imported.file)}` : trigger;
+  const { id, start, end, status, sources, agentVersion } = manifest;
+  const origin = originText(manifest);
   const kept = foreseen
     ? html`<div><dt>${foreseen.keep ? 'Kept because' : 'Goes at the next prune'}</dt><dd>${whyKept(foreseen)}</dd></div>`
     : '';

@@ -1,11 +1,12 @@
 import type { KeepPolicy, Plan, PlannedSource } from '../../plan/model.ts';
 import { formatKeep } from '../../plan/retention.ts';
 import { isFuture } from '../../plan/values/clock.ts';
-import type { RunStatus, Trigger } from '../events.ts';
+import type { RunStatus } from '../events.ts';
 import { formatAgo, formatBytes, formatDuration, formatWhen, oneLine, plural, table } from '../format.ts';
 import { type Paint, plainPaint } from '../paint.ts';
 import { problemLines } from '../problem-text.ts';
 import { statusWord, triggerText } from '../status-word.ts';
+import type { Trigger } from '../trigger.ts';
 
 /** The findings of `plan` about a source. */
 export interface Probed {
@@ -36,14 +37,12 @@ interface PlanView {
 export function renderPlan(view: PlanView): string {
   const { plan, probes, now, zone, paint = plainPaint } = view;
   const { sources, problems } = plan;
-  const utc = view.nextRun.toISOString().slice(11, 16);
+  const local = formatWhen(view.nextRun, { now, zone });
+  const utc = local.endsWith(' UTC') ? '' : `${view.nextRun.toISOString().slice(11, 16)} UTC, `;
   const wait = formatDuration(view.nextRun.getTime() - now.getTime());
   const head = [paint.bold(`Project ${oneLine(plan.project)}`), plural(sources.length, 'source')];
   if (problems.length > 0) head.push(paint.bad(plural(problems.length, 'problem')));
-  const lines = [
-    `${head.join(' · ')} · next run ${formatWhen(view.nextRun, { now, zone })} (${utc} UTC, in ${wait})`,
-    '',
-  ];
+  const lines = [`${head.join(' · ')} · next run ${local} (${utc}in ${wait})`, ''];
   if (sources.length > 0) {
     const rows = sources.map((source) => planRow(source, probes.get(source.name)));
     lines.push(

@@ -141,7 +141,7 @@ async function choose(
     if (!start) continue;
     // Only a clock that was ahead has times after the end of a history. Commits of these times are older.
     const { until } = log.wal;
-    if (point instanceof Date && until !== undefined && point.getTime() >= Date.parse(until)) {
+    if (point instanceof Date && until !== undefined && point.getTime() > Date.parse(until)) {
       late ??= until;
       continue;
     }
@@ -154,8 +154,8 @@ async function choose(
     return start;
   }
   if (late !== undefined) throw beforeClock(request, late);
-  const isTime = target !== 'latest' && 'date' in target;
-  throw nowhere(request, isTime && windows.length > 0 ? nearHint(windows, target.date) : 'Nothing was changed.');
+  const near = found.spans.filter((one) => request.timeline === undefined || one.timeline === request.timeline);
+  throw nowhere(request, point instanceof Date && near.length > 0 ? nearHint(near, point) : 'Nothing was changed.');
 }
 
 /**

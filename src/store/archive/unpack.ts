@@ -34,9 +34,9 @@ interface Unpacked {
 
 /**
  * Unpacks an untrusted archive. Everything is created through open directories and by one name at a time, so nothing
- * outside the target can be reached: an absolute name, `..`, and a name below a symlink are refused. Symlinks are
- * created as they are, and not followed. Devices, FIFOs and sockets are left out. If a name occurs twice, the later
- * member counts, as with tar.
+ * outside the target can be reached: `..` and a name below a symlink are refused. A leading `/` is dropped, as by tar.
+ * Symlinks are created as they are, and not followed. Devices, FIFOs and sockets are left out. If a name occurs twice,
+ * the later member counts, as with tar.
  *
  * @throws IMPORT_REFUSED, IMPORT_UNREADABLE, SPOOL_FULL; the signal's reason
  */
@@ -55,11 +55,6 @@ export async function unpack(options: UnpackOptions): Promise<Unpacked> {
     target.close();
   }
 }
-
-/** The hint for absolute names: they do not show which directory is the top of the source. */
-const ABSOLUTE = {
-  hint: 'Nothing was stored. Unpack it in a safe place, and pack the content of the directory that the source has: `tar -C DIR -czf new.tar.gz .`.',
-};
 
 class Unpacking {
   private readonly options: UnpackOptions;
@@ -104,9 +99,7 @@ class Unpacking {
 
   /** Returns the path in the tree; undefined if `strip` removes all of it. */
   private pathOf(name: TreePath, shown: TreePath): TreePath | undefined {
-    const parts = name.split('/').filter((part, i) => part !== '.' && (part !== '' || i === 0));
-    if (name.startsWith('/')) throw refused(`the archive has an absolute name: ${shortPath(shown)}`, ABSOLUTE);
-    const kept = parts.filter((part) => part !== '');
+    const kept = name.split('/').filter((part) => part !== '.' && part !== '');
     const path = kept.slice(this.options.strip).join('/');
     if (!isSafePath(kept.join('/'))) throw refused(`the archive has a name that leads out of it: ${shortPath(shown)}`);
     if (this.options.strip > 0 && kept.length <= this.options.strip)

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { type ErrorCode, LifeboatError } from '../../base/errors.ts';
+import { isRegularRun } from '../../report/trigger.ts';
 import { listOf, recordOf } from './first-fault.ts';
 import { parseSnapshotId } from './snapshot-id.ts';
 
@@ -102,8 +103,8 @@ const manifest = z.object({
   previous: sha256.nullable(),
   start: time,
   end: time,
-  trigger: z.enum(['schedule', 'catch-up', 'manual', 'safety', 'import']),
-  /** of an import: the time of the imported backup, and its file name */
+  trigger: z.enum(['schedule', 'catch-up', 'manual', 'safety', 'import', 'recovery']),
+  /** of an import or a recovery: the time of its data, and the name of the file, or to which point it recovered */
   imported: z.object({ at: time, file: z.string() }).optional(),
   agentVersion: z.string(),
   status: z.enum(['ok', 'partial', 'failed']),
@@ -129,11 +130,11 @@ export type Manifest = z.infer<typeof manifest>;
 
 /**
  * Returns true for a snapshot of a source's regular state at that time. A safety snapshot holds the state that a
- * restore replaced, and an import holds an old state. Neither is a source's latest snapshot, nor a base for
+ * restore replaced, and an import or a recovery holds an old state. None is a source's latest snapshot, nor a base for
  * comparisons, nor counted by retention.
  */
 export function isRegular({ trigger }: Pick<Manifest, 'trigger'>): boolean {
-  return trigger !== 'safety' && trigger !== 'import';
+  return isRegularRun(trigger);
 }
 
 /** Returns the time of the data in a snapshot, as ISO time: the end of its run, or the time of the imported backup. */

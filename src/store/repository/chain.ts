@@ -1,5 +1,6 @@
 import { type ErrorInfo, errorInfo } from '../../base/errors.ts';
 import { isFuture } from '../../plan/values/clock.ts';
+import { storesPast } from '../../report/trigger.ts';
 import type { Manifest } from '../objects/manifest.ts';
 import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import { readPins } from './pins.ts';
@@ -201,7 +202,7 @@ export async function resolveSnapshot(repository: Repository, name: string, now:
   const list = await repository.snapshots();
   refuseLostEnd(repository, list);
   // An import is an old backup: it is the latest only if there is nothing else.
-  const newest = list.snapshots.find(({ manifest }) => manifest.trigger !== 'import') ?? list.snapshots[0];
+  const newest = list.snapshots.find(({ manifest }) => !storesPast(manifest.trigger)) ?? list.snapshots[0];
   const unread = await unreadAfter(repository, list, newest?.manifest, now);
   if (unread) throw unread.error;
   return newest ?? repository.resolve(name);

@@ -110,10 +110,16 @@ class StoredRepository implements Repository {
     const exact = matching.length > 1 ? matching.find((id) => id === name) : matching[0];
     if (name !== '' && exact) return this.decode(exact, await this.manifestBytes(exact), await this.seen());
     const many = matching.length > 1;
+    // Every id is without a dot, and most sources have one.
+    const isSource = /^[^/]+\.[^/]+$/.test(name);
     throw new LifeboatError(
       'SNAPSHOT_UNKNOWN',
       many ? `more than one snapshot starts with ${name}` : `no snapshot ${name}`,
-      { hint: '`lifeboat snapshots` lists them. You can shorten an id as long as it stays unique.' },
+      {
+        hint: isSource
+          ? `If ${name} is a source, put the snapshot first: \`latest ${name}\`.`
+          : '`lifeboat snapshots` lists them. You can shorten an id as long as it stays unique.',
+      },
     );
   }
 

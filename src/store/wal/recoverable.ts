@@ -11,8 +11,10 @@ import { type Base, type Hole, holesOf, isBaseOf, type Window, windowsOf } from 
 /** Everything that a recovery of a source can use, and the times that follow from it. */
 export interface Recoverable {
   logs: WalLog[];
-  /** oldest first */
+  /** oldest first; a clock that was ahead may have dated the end of one after the end of its history */
   windows: Window[];
+  /** the windows without these times, to which nobody can recover */
+  spans: Window[];
   holes: Hole[];
   bases: Base[];
   /** pages and segments that are lost or cannot be used, for people */
@@ -94,7 +96,9 @@ export async function readRecoverable(
     })
     .sort((a, b) => Date.parse(a.from) - Date.parse(b.from));
   // A clock that was ahead names times after the end of a history. Nobody can recover to these.
-  const spans = windows.map((one) => ({ ...one, to: boundedEnd(one, logs) }));
+  const spans = windows
+    .map((one) => ({ ...one, to: boundedEnd(one, logs) }))
+    .filter(({ from, to }) => Date.parse(from) <= Date.parse(to));
   const holes = holesOf(
     spans,
     logs.flatMap(({ wal }) => wal.gaps),
@@ -105,5 +109,5 @@ export async function readRecoverable(
     ...(isOfUse(log, logs, bases) ? lostSegments(log, bases) : []),
   ]);
   if (lost) problems.push(lost);
-  return { logs, windows, holes, bases, problems };
+  return { logs, windows, spans, holes, bases, problems };
 }

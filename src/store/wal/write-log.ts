@@ -54,6 +54,8 @@ export class WalWriter {
   readonly opened: readonly Pick<WalLog, 'place' | 'newest'>[];
   /** the memory of the agent that had last written the log when it was opened; undefined for a new log */
   readonly home: string | undefined;
+  /** when that agent had last written it, ISO time by its clock */
+  readonly at: string | undefined;
   /** why the newest page that was found cannot be used */
   readonly unusable: LifeboatError | undefined;
 
@@ -67,6 +69,7 @@ export class WalWriter {
     this.unusable = last ? undefined : own?.problems.findLast(({ error }) => error.code !== 'CHAIN_BROKEN')?.error;
     this.inventory = new Inventory(own?.wal ?? this.nothing);
     this.home = last?.page.home;
+    this.at = last?.page.at;
     this.begun = last?.page.era ? own?.wal.gaps[0] : undefined;
     this.histories = new Map(own?.histories);
     this.page = last?.page ?? firstPage(options);

@@ -31,7 +31,8 @@ export async function setAside(directory: string, at: Date): Promise<string | un
   const target = path.join(parent, at.toISOString().replaceAll(':', '-'));
   // An event that was interrupted, or another one in the same millisecond, has the same bytes under the same names.
   await mkdir(target, { recursive: true, mode: 0o700 });
-  for (const name of names) await rename(path.join(directory, name), path.join(target, name));
+  // From the end: what an interruption leaves still follows what is stored.
+  for (const name of names.sort().reverse()) await rename(path.join(directory, name), path.join(target, name));
   return target;
 }
 

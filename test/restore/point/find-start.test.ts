@@ -222,12 +222,32 @@ test('a time by a clock that was ahead is refused: its commits are those of earl
     hint: expect.stringContaining('--lsn'),
   });
   expect((await at(time('2026-11-20T04:00:00Z'))).base.snapshot).toBe('base-2');
+  expect((await at(time('2026-11-20T04:00:40.000Z'))).base.snapshot).toBe('base-2');
   expect((await at(time('2026-11-20T04:10:00Z'))).base.snapshot).toBe('base-5');
   expect((await at({ lsn: lsn(4) })).base.snapshot).toBe('base-2');
   const names = { source: 'db.postgres', base: 'db.postgres.base' };
   expect((await readRecoverable(repository, names)).holes).toMatchObject([
     { from: '2026-11-20T04:00:40.000Z', to: '2026-11-20T04:10:00.000Z', why: 'the clock went back' },
   ]);
+});
+
+test('a hint names no time by a clock that was ahead, and no window ends with one', async () => {
+  const bench = new WalBench();
+  await bench.store(1, 4, { reached: hour });
+  bench.at = '2026-11-20T02:50:00.000Z';
+  const manifests = [bench.base(2)];
+  bench.at = '2026-11-20T04:00:40.000Z';
+  await (await bench.open()).beginAnew({ at: bench.at, timeline: 1, to: lsn(5), why: 'the clock went back' });
+  await bench.store(5, 6);
+  bench.at = '2026-11-20T04:10:00.000Z';
+  manifests.push(bench.base(5));
+  const repository = bench.withSnapshots(manifests);
+  const request = { source: 'db.postgres', signal, target: time('2026-11-20T09:00:00Z') };
+  await expect(findStart(repository, request, undefined)).rejects.toMatchObject({
+    hint: expect.stringContaining('before it: 2026-11-20T04:10:00.000Z'),
+  });
+  const { spans } = await readRecoverable(repository, { source: 'db.postgres', base: 'db.postgres.base' });
+  expect(spans.map(({ to }) => to)).toEqual(['2026-11-20T04:00:40.000Z', '2026-11-20T04:10:00.000Z']);
 });
 
 test('the latest point is in the last history of a server, also if the clock was set back meanwhile', async () => {

@@ -187,6 +187,9 @@ describe('committing', () => {
     expect(await repository.resolve('20261121')).toEqual(second);
     for (const name of ['', '2026', '2027', '../x', 'lates']) {
       await expect(repository.resolve(name), name).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN' });
+      // A user may give the operands in the wrong order.
+      const hint = expect.stringContaining('put the snapshot first: `latest db.postgres`');
+      await expect(repository.resolve('db.postgres')).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN', hint });
     }
     await expect(repository.commit(manifest(ID(0)))).rejects.toMatchObject({ code: 'DEST_EXISTS' });
   });
