@@ -109,12 +109,13 @@ export function vanishedError({
   name,
   stopped,
   renamed,
-}: Pick<VanishedSource, 'name' | 'stopped' | 'renamed'>): ErrorInfo {
+  lastGood,
+}: Pick<VanishedSource, 'name' | 'stopped' | 'renamed' | 'lastGood'>): ErrorInfo {
   if (stopped !== undefined) return stoppedDatabase(stopped);
   if (renamed !== undefined) return renamedError(name, renamed);
   return {
     code: 'SOURCE_VANISHED',
-    message: `${name} was backed up before and is not there any more`,
+    message: `${name} ${lastGood ? 'was backed up before' : 'only failed in earlier runs'} and is not there any more`,
     hint: `Start its container and check its labels. If its service has a new name, the label lifeboat.name with the old name continues its history. If it is gone on purpose, run \`lifeboat accept ${name}\`.`,
   };
 }

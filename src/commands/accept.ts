@@ -8,6 +8,7 @@ import type { Plan } from '../plan/model.ts';
 import { createDispatcher } from '../report/dispatch.ts';
 import { plural } from '../report/format.ts';
 import { withoutAccepted } from '../report/tries.ts';
+import { lastGoodOf } from '../run/history.ts';
 import { listSourceStatuses } from '../run/source-status.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { listEmptied } from '../store/repository/emptied.ts';
@@ -35,12 +36,12 @@ export async function accept(call: Call): Promise<number> {
     await held.release();
   }
   const words = losses.map((loss) => LOSS_WORDS[loss]).join(' and ');
-  print(
-    call,
-    'accept',
-    { accepted: source, losses },
-    () => `Accepted: ${source} ${words}. Lifeboat keeps its newest good snapshot.`,
+  const isStored = lastGoodOf(
+    snapshots.map(({ manifest }) => manifest),
+    source,
   );
+  const kept = isStored ? 'Lifeboat keeps its newest good snapshot.' : 'No snapshot holds it.';
+  print(call, 'accept', { accepted: source, losses }, () => `Accepted: ${source} ${words}. ${kept}`);
   return EXIT.done;
 }
 

@@ -1,6 +1,7 @@
 import { formatAgo, formatBytes, plural } from '../report/format.ts';
 import type { Rollback } from '../run/state.ts';
 import { describePresent, type PresentDatabase } from '../sources/postgres/facts/present.ts';
+import { readDatabases } from '../sources/postgres/load/swap.ts';
 import type { Tools } from '../sources/postgres/server/tools.ts';
 import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import { keptName } from './choose.ts';
@@ -18,6 +19,9 @@ export interface Described {
   old?: string;
 }
 
+/** The longest time to count the rows of all databases of a restore, milliseconds. */
+const COUNT_MS = 5000;
+
 /**
  * Describes the databases of a restore, and the data that is not in use. A database that cannot be read has no content.
  */
@@ -27,16 +31,25 @@ export async function describeDatabases(
   signal: AbortSignal,
 ): Promise<Described[]> {
   const described: Described[] = [];
+  const names = databases.flatMap(({ name, before }) => [name, before]);
+  const sizes = await readDatabases(await tools.control(), names);
+  // A rollback is urgent, and the rows of a large database take long to count.
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(COUNT_MS)]);
+  const describe = async (name: string) => {
+    const size = sizes.get(name)?.bytes;
+    return (await contentOf(tools, name, limit)) ?? (size === undefined ? undefined : formatBytes(size));
+  };
   for (const { name, before: aside } of databases) {
-    const [present, old] = [await contentOf(tools, name, signal), await contentOf(tools, aside, signal)];
+    const [present, old] = [await describe(name), await describe(aside)];
+    signal.throwIfAborted();
     described.push({ name, aside, ...(present && { present }), ...(old && { old }) });
   }
   return described;
 }
 
 async function contentOf(tools: Tools, name: string, signal: AbortSignal): Promise<string | undefined> {
+  if (signal.aborted) return undefined;
   const found = await describePresent(tools, name, { tables: [] }, signal).catch(() => undefined);
-  signal.throwIfAborted();
   return found && contentText(found);
 }
 

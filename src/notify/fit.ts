@@ -1,4 +1,5 @@
 import { plural } from '../report/format.ts';
+import { labelled } from '../report/last-good.ts';
 import type { Message } from './message.ts';
 
 /** A limit of a text, and the size of a piece of it in the same unit. */
@@ -39,9 +40,7 @@ const MAX_LINE = 1_000;
  */
 export function fitBody(message: Message, limit: Limit, mark: (line: string) => string = (line) => line): string[] {
   const short = (line: string) => mark(cut(line, MAX_LINE));
-  const tail = [...message.safe.map((line) => `safe: ${line}`), ...message.next.map((line) => `next: ${line}`)].map(
-    short,
-  );
+  const tail = [...message.safe.map(labelled), ...message.next.map((line) => `next: ${line}`)].map(short);
   const cost = (line: string) => limit.size(line) + 1;
   const notice = (left: number) => mark(`and ${plural(left, 'more line')}`);
   let room = limit.max - tail.reduce((sum, line) => sum + cost(line), 0) - cost(notice(message.facts.length));

@@ -4,7 +4,7 @@ import { copyBehind } from '../report/copy-text.ts';
 import type { CopyReport, OtherSource, RunReport, SourceReport } from '../report/events.ts';
 import { sourceWarnings } from '../report/fall.ts';
 import { formatBytes, plural } from '../report/format.ts';
-import { groupSafe, type NamedStored, safety } from '../report/last-good.ts';
+import { groupSafe, labelled, type NamedStored, safety } from '../report/last-good.ts';
 import { problemText } from '../report/problem-text.ts';
 import {
   againCommand,
@@ -115,7 +115,7 @@ function failure(result: SourceReport, now: Date): string {
     lines.push(`${name} ${result.status} — ${mrkdwn(result.error.message, 500)} (${result.error.code})`);
     lines.push(...detailTexts(result.error, DETAILS));
   }
-  if (result.status === 'failed') lines.push(`safe: ${mrkdwn(safety(result, now), 300)}`);
+  if (result.status === 'failed') lines.push(labelled(mrkdwn(safety(result, now), 300)));
   return lines.join('\n');
 }
 
@@ -133,7 +133,7 @@ function safeSources(safe: readonly NamedStored[], now: Date): SlackBlock[] {
   const lines = groups.map(({ text, names }) => {
     const left = names.length - MAX_NAMES;
     const shown = names.slice(0, MAX_NAMES).map((name) => mrkdwn(name, 100));
-    return `safe: ${mrkdwn(text, 300)}: ${shown.join(', ')}${left > 0 ? `, and ${left} more` : ''}`;
+    return `${labelled(mrkdwn(text, 300))}: ${shown.join(', ')}${left > 0 ? `, and ${left} more` : ''}`;
   });
   const left = groups.slice(MAX_PROBLEMS).flatMap(({ names }) => names).length;
   return atMost(lines, () => `and ${plural(left, 'more source')}: see \`lifeboat status\``);
@@ -217,7 +217,7 @@ function plainMessage({ title: words, facts, safe, next }: Message): SlackMessag
   // The last line may say how to undo a restore.
   const shown =
     left > 0 ? [...facts.slice(0, MAX_NAMES - 1), `and ${plural(left, 'more line')}`, ...facts.slice(-1)] : facts;
-  const lines = [...shown, ...safe.map((line) => `safe: ${line}`), ...next.map((line) => `next: ${line}`)];
+  const lines = [...shown, ...safe.map(labelled), ...next.map((line) => `next: ${line}`)];
   const rest = lines.flatMap((line) => withCommands(line, 400));
   return { text: first, blocks: joinTexts([`*${first}*`, ...rest]).map(section) };
 }

@@ -4,7 +4,7 @@ import { heldServices } from '../daemon/held-services.ts';
 import type { KeptData } from '../kept/list.ts';
 import type { Plan, Problem } from '../plan/model.ts';
 import type { RunReport } from '../report/events.ts';
-import { withoutAccepted } from '../report/tries.ts';
+import { withoutAccepted, withoutRepaired } from '../report/tries.ts';
 import { lastGoodOf } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
 import { knownPlaces } from '../run/remembered.ts';
@@ -138,7 +138,7 @@ export async function collectOverview(deps: OverviewDeps, signal: AbortSignal): 
   const held = await heldServices(deps.journals, underWay);
   return {
     ...{ at, project: deps.project, zone, plan, underWay, sources, destination: deps.destination.name, found },
-    ...(run ? { last: withoutAccepted(run, accepted) } : {}),
+    ...(run ? { last: lastOf(withoutAccepted(run, accepted), deps, plan) } : {}),
     ...{
       copies,
       targets,
@@ -151,6 +151,11 @@ export async function collectOverview(deps: OverviewDeps, signal: AbortSignal): 
     },
     ...(retryAt === undefined ? {} : { retryAt }),
   };
+}
+
+/** Leaves out what a user has repaired since. Without an engine, the plan is not known. */
+function lastOf(last: RunReport, { found }: Pick<OverviewDeps, 'found'>, { problems }: Plan): RunReport {
+  return found ? withoutRepaired(last, problems) : last;
 }
 
 /**

@@ -29,11 +29,18 @@ export interface NamedStored extends Stored {
   name: string;
 }
 
+const NOTHING_STORED = 'nothing is stored of this source yet';
+
+/** Puts the label `safe` before a text of {@link safety}, or `not safe` if no snapshot holds the source. */
+export function labelled(text: string): string {
+  return `${text.startsWith(NOTHING_STORED) ? 'not safe' : 'safe'}: ${text}`;
+}
+
 /** Names the last good snapshot of a source that failed. One that holds only a part of the source is not good. */
 export function safety({ lastGood, unusable = 0, proven }: Stored, now: Date): string {
   if (lastGood === undefined)
     return unusable === 0
-      ? 'nothing is stored of this source yet'
+      ? NOTHING_STORED
       : `no usable snapshot holds it; ${plural(unusable, 'snapshot')} cannot be used`;
   const { at, snapshot, partial, damaged } = lastGood;
   const which = partial ? 'no snapshot is whole; the newest (partly failed) snapshot' : 'the last good snapshot';
@@ -60,5 +67,5 @@ export function groupSafe(safe: readonly NamedStored[], now: Date): SafeGroup[] 
 /** Returns what is safe of the sources of a run that failed as a whole: `safe: the last good …: db.postgres`. */
 export function safeLines({ safe = [] }: { safe?: readonly NamedStored[] }, now: Date): string[] {
   // The snapshot comes first, because a notifier may cut a long list of names.
-  return groupSafe(safe, now).map(({ text, names }) => `safe: ${text}: ${names.join(', ')}`);
+  return groupSafe(safe, now).map(({ text, names }) => labelled(`${text}: ${names.join(', ')}`));
 }

@@ -22,7 +22,7 @@ import {
   pad,
   plural,
 } from './format.ts';
-import { safeLines, safety } from './last-good.ts';
+import { labelled, safeLines, safety } from './last-good.ts';
 import { type Paint, plainPaint } from './paint.ts';
 import { detailLines, problemLines } from './problem-text.ts';
 import { prunedLines } from './prune-text.ts';
@@ -145,7 +145,7 @@ export function renderError(
 }
 
 function details(error: ErrorInfo, safe?: string): string[] {
-  return [...detailLines(error), ...(safe === undefined ? [] : [`safe: ${safe}`])];
+  return [...detailLines(error), ...(safe === undefined ? [] : [labelled(safe)])];
 }
 
 /** Renders the result of a run as plain text, without a final line break. Redacted. */

@@ -182,6 +182,23 @@ export function withoutAccepted(report: RunReport, accepted: Accepted): RunRepor
   return { ...left, status: statusOf(left) };
 }
 
+/** Problems that a plan finds in labels and containers, and that a user repairs without a run. */
+const OF_PLAN: ReadonlySet<string> = new Set([
+  ...['LABEL_UNKNOWN', 'LABEL_INVALID', 'VOLUME_UNKNOWN', 'SOURCE_DUPLICATE', 'CONTAINER_STOPPED'],
+]);
+
+/**
+ * Returns the report of a run without the problems of its plan that the present plan no longer has. The report itself
+ * if there are none.
+ */
+export function withoutRepaired(report: RunReport, present: readonly Problem[]): RunReport {
+  const now = new Set(present.map(keyOf));
+  const problems = report.problems.filter((one) => !OF_PLAN.has(one.code) || now.has(keyOf(one)));
+  if (problems.length === report.problems.length) return report;
+  const left = { ...report, problems };
+  return { ...left, status: statusOf(left) };
+}
+
 function keyOf({ code, subject, message }: Problem): string {
   return JSON.stringify([code, subject, message]);
 }

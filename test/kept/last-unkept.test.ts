@@ -2,10 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { replacedText } from '../../src/kept/describe.ts';
+import { describeDatabases, replacedText } from '../../src/kept/describe.ts';
 import { forgetLast, noteLast, refuseOlder } from '../../src/kept/last-unkept.ts';
 import type { RestoreReport } from '../../src/report/events.ts';
 import { openState, type Rollback, type State } from '../../src/run/state.ts';
+import type { Tools } from '../../src/sources/postgres/server/tools.ts';
 
 const older = '20261130T011300Z-aaaaaa';
 const table = '20261130T011800Z-bbbbbb';
@@ -67,5 +68,15 @@ test('what a rollback replaces is shown with its content now and afterwards', ()
   expect(replacedText(record, described)).toEqual([
     { name: 'shop', detail: '8 MB, 2 tables, 9 rows: by the data from before the restore: 7 MB' },
     { name: 'blog', detail: 'by the data from before the restore' },
+  ]);
+});
+
+test('a database whose rows cannot be counted in time is shown with its size', async () => {
+  const control = { all: async () => [{ name: 'shop', oid: '1', bytes: '2048' }] };
+  const session = () => Promise.reject(new Error('too slow'));
+  const tools = { control: async () => control, session } as unknown as Tools;
+  const record = { databases: [{ name: 'shop', before: 'shop__before_aaaaaa' }] } as Rollback;
+  expect(await describeDatabases(tools, record, new AbortController().signal)).toEqual([
+    { name: 'shop', aside: 'shop__before_aaaaaa', present: '2.0 KiB' },
   ]);
 });

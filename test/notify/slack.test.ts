@@ -282,7 +282,7 @@ test('a run that failed as a whole says what is safe, and how to make it again',
   delete report.snapshot;
   const lines = [
     'safe: the last good snapshot is 24h old (20261119T030000Z-aa01be): db.postgres, web.media',
-    'safe: nothing is stored of this source yet: config',
+    'not safe: nothing is stored of this source yet: config',
   ];
   const again = 'docker compose exec lifeboat lifeboat backup db.postgres web.media config';
   const slack = texts(slackMessage(report, when));

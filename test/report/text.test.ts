@@ -66,7 +66,7 @@ test('a run with every kind of problem', () => {
       '  error: no source could be backed up (ENGINE_UNREACHABLE)',
       '    hint: See below.',
       '  db.postgres   failed     12s   refused the credentials (PG_AUTH)',
-      `${indent}safe: nothing is stored of this source yet`.slice(1),
+      `${indent}not safe: nothing is stored of this source yet`.slice(1),
       '  web.media     partial    29s   20,114 files · 3.1 MiB new (17 files)',
       ...[0, 1, 2, 3, 4].map((i) => `${indent}warning: file ${i} changed`.slice(1)),
       `${indent}and 3 more warnings`.slice(1),

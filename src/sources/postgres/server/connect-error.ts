@@ -161,3 +161,16 @@ function wordsOf(error: unknown): string {
   for (let e = error; e instanceof Error; e = e.cause) all.push(e.message);
   return all.join('\n');
 }
+
+/** Prints `none` if the image of the container has no program of Postgres. */
+export const NO_PROGRAMS_ARGV = [
+  ...['sh', '-c'],
+  'command -v pg_dump >/dev/null || command -v psql >/dev/null || command -v postgres >/dev/null || echo none',
+];
+
+/** Returns the error about a container that is no database server. Waiting does not help. */
+export function noPostgres(container: string, cause: unknown): LifeboatError {
+  const message = `the image of container ${container} has no Postgres programs`;
+  const hint = 'Is the label lifeboat.postgres on the right service? It belongs on the service of the database server.';
+  return markPermanent(new LifeboatError('PG_UNREACHABLE', message, { cause, hint }));
+}

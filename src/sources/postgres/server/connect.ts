@@ -1,16 +1,19 @@
+import { hasCode } from '../../../base/errors.ts';
 import type { Engine } from '../../../docker/engine.ts';
+import { execText } from '../../../docker/exec.ts';
 import type { Helper } from '../../../docker/helper.ts';
 import { execSocket, socketTunnelArgv, tunnelArgv } from '../../../docker/tunnel.ts';
 import type { PostgresSource } from '../../../plan/model.ts';
 import { describeAddress, type ServerAddress } from './address.ts';
 import type { Connection } from './commands.ts';
-import { isHostRefusal } from './connect-error.ts';
+import { isHostRefusal, NO_PROGRAMS_ARGV, noPostgres } from './connect-error.ts';
 import { type Credentials, writePassfile } from './credentials.ts';
 import { ServerProof } from './own-server.ts';
 import type { ContainerServer } from './postmaster.ts';
 import { explainCrashLoop } from './restarted.ts';
 import { openSession, type Session } from './session.ts';
 import { SessionStart } from './session-start.ts';
+import { sqlState } from './sql-state.ts';
 
 /** The options of {@link connectThrough}. */
 interface ConnectOptions {
@@ -70,7 +73,8 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
       }),
     );
   const explain = async (error: unknown) => {
-    throw await explainCrashLoop(error, { engine, id: source.containerId });
+    const explained = await explainCrashLoop(error, { engine, id: source.containerId });
+    throw explained === error ? await explainPrograms(error, options) : explained;
   };
   const openOnce = async (database: string, name: string, signal: AbortSignal) => {
     const guarded = await proof.mayBeAnother(signal);
@@ -99,6 +103,24 @@ export async function connectThrough(options: ConnectOptions): Promise<Connector
     return open(database, name, signal);
   };
   return { connection: { user, host, port, application }, start, isProved: () => proof.isProved, open };
+}
+
+/** The longest look at the programs of an image, milliseconds. */
+const LOOK_MS = 5000;
+
+/** Returns another error in place of one of a container whose image has no Postgres: a label on the wrong service. */
+export async function explainPrograms(
+  error: unknown,
+  { engine, helper, source, signal }: Pick<ConnectOptions, 'engine' | 'source' | 'signal'> & { helper: { id: string } },
+): Promise<unknown> {
+  if (signal.aborted || sqlState(error) !== undefined || !hasCode(error, 'PG_UNREACHABLE', 'EXEC_FAILED')) return error;
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(LOOK_MS)]);
+  const look = execText(engine, helper.id, { argv: NO_PROGRAMS_ARGV, signal: limit });
+  const programs = await look.then(
+    ({ stdout }) => stdout.trim(),
+    () => undefined,
+  );
+  return programs === 'none' ? noPostgres(source.containerName, error) : error;
 }
 
 function isWithoutTls(error: unknown): boolean {
