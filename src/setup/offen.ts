@@ -65,10 +65,10 @@ function translateMount(
     );
     return;
   }
-  if (isForDumps(mount, users, dumps)) {
+  if (looksLikeCluster(own, user)) addLabel(translation, user.service, 'lifeboat.postgres', 'true');
+  else if (isForDumps(mount, users, dumps)) {
     translation.notes.push(
       `${user.service}: ${nameOfMount(own, user.project)} only receives dumps. Nothing writes them any more, so they go stale: leave the volume out.`,
     );
-  } else if (looksLikeCluster(own, user)) addLabel(translation, user.service, 'lifeboat.postgres', 'true');
-  else addLabel(translation, user.service, 'lifeboat.volumes', nameOfMount(own, user.project));
+  } else addLabel(translation, user.service, 'lifeboat.volumes', nameOfMount(own, user.project));
 }

@@ -69,6 +69,13 @@ describe('a command that dumps databases', () => {
     expect(text).toContain('other: docker-volume-backup.archive-pre dumps a database. Give the service of its server');
   });
 
+  test('in the data directory of its server leaves nothing else to say', async () => {
+    const pre = "sh -c 'pg_dump shop > /var/lib/postgresql/data/x.sql'";
+    const { labels, text } = await translate(withDump({ pre }).replace('./dumps:/backup', 'pg:/backup'));
+    expect(labels).toEqual({ db: { 'lifeboat.postgres': 'true' } });
+    expect(text).not.toContain('only receives dumps');
+  });
+
   test('whose directory another service has too keeps that volume', async () => {
     const more = '  web: { image: x, volumes: ["./dumps:/srv/files"] }\n';
     const { labels } = await translate(withDump({ more }));
