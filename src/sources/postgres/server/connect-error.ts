@@ -1,5 +1,6 @@
 import { hasCode, LifeboatError } from '../../../base/errors.ts';
 import { markPermanent } from './address.ts';
+import { TOOLS } from './commands.ts';
 import { sqlState } from './sql-state.ts';
 
 /** The details of a connection that errors name. */
@@ -165,7 +166,7 @@ function wordsOf(error: unknown): string {
 /** Prints `none` if the image of the container has no program of Postgres. */
 export const NO_PROGRAMS_ARGV = [
   ...['sh', '-c'],
-  'command -v pg_dump >/dev/null || command -v psql >/dev/null || command -v postgres >/dev/null || echo none',
+  `${TOOLS}; command -v pg_dump >/dev/null || command -v psql >/dev/null || command -v postgres >/dev/null || echo none`,
 ];
 
 /** Returns the error about a container that is no database server. Waiting does not help. */
