@@ -29,19 +29,28 @@ export async function backup(deps: BackupDeps, request: BackupRequest): Promise<
 }
 
 /**
- * Leaves base backups that are not due out of a manual run of all sources, which does what the schedules do. One is due
- * if the last one failed, or was made before the last time of its schedule, or if none is known.
+ * Leaves base backups that are not due out of a manual run of all sources, which does what the schedules do. One is
+ * due if the last one failed, was made before the last time of its schedule, or is not known at the destination. All
+ * are due once a check has found damage.
  */
 async function withoutBases(
-  { state, zone, now }: BackupDeps,
+  { state, project, zone, now }: BackupDeps,
   { trigger, only }: BackupRequest,
 ): Promise<Pick<BackupRequest, 'isLeftOut'>> {
   if (trigger !== 'manual' || only) return {};
   const results = await state.results().catch((): Record<string, LastResult> => ({}));
+  const chain = (await state.chain(project).catch(() => undefined)) ?? [];
+  const damaged = await state.damaged().catch(() => ['unknown']);
+  const isThere = (run: string) => damaged.length === 0 && chain.some(({ id }) => id === run);
   return {
     isLeftOut({ kind, name, schedule }) {
       const last = results[name];
-      return kind === 'base' && last?.status === 'ok' && !missedRun(schedule, zone, new Date(last.at), now());
+      return (
+        kind === 'base' &&
+        last?.status === 'ok' &&
+        isThere(last.run) &&
+        !missedRun(schedule, zone, new Date(last.at), now())
+      );
     },
   };
 }

@@ -48,10 +48,20 @@ export async function refuseOlder(
   wanted: Wanted,
   group?: string,
 ): Promise<void> {
+  const older = matching(await state.rollbacks(), wanted).at(-1);
+  if (older) await refuseIfOlder({ state, now }, wanted, older, group);
+}
+
+/** Refuses a rollback of one restore like {@link refuseOlder}, once it is known which one that is. */
+export async function refuseIfOlder(
+  { state, now }: { state: Pick<State, 'directory'>; now(): Date },
+  wanted: Wanted,
+  older: Rollback,
+  group?: string,
+): Promise<void> {
   if (wanted.id !== undefined) return;
   const last = await readJson<Unkept | null>(fileIn(state.directory));
-  const older = matching(await state.rollbacks(), wanted).at(-1);
-  if (!last || !older || older.id > last.id) return;
+  if (!last || older.id > last.id) return;
   const id = group ?? older.id;
   const ago = (at: string) => formatAgo(new Date(at), now());
   const undo = last.undo === undefined ? '' : `To undo it: ${last.undo}. `;

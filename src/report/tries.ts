@@ -188,17 +188,22 @@ const OF_PLAN: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Returns the report of a run without the problems of its plan that the present plan no longer has. The report itself
- * if there are none.
+ * Returns the report of a run with the problems that the present plan has in place of those of its own plan. A problem
+ * that is worded differently now is still one. The report itself if they are the same.
  */
 export function withoutRepaired(report: RunReport, present: readonly Problem[]): RunReport {
-  const now = new Set(present.map(keyOf));
-  const problems = report.problems.filter((one) => !OF_PLAN.has(one.code) || now.has(keyOf(one)));
-  if (problems.length === report.problems.length) return report;
-  const left = { ...report, problems };
+  const now = Map.groupBy(present, keyOf);
+  const problems = report.problems.flatMap((one) => {
+    if (!OF_PLAN.has(one.code)) return [one];
+    const same = now.get(keyOf(one)) ?? [];
+    return same.find(({ message }) => message === one.message) ? [one] : same;
+  });
+  const left = { ...report, problems: [...new Set(problems)] };
+  if (problems.length === report.problems.length && problems.every((one, i) => one === report.problems[i]))
+    return report;
   return { ...left, status: statusOf(left) };
 }
 
-function keyOf({ code, subject, message }: Problem): string {
-  return JSON.stringify([code, subject, message]);
+function keyOf({ code, subject }: Problem): string {
+  return JSON.stringify([code, subject]);
 }

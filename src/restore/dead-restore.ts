@@ -117,7 +117,7 @@ function hint({ verb, id }: RestoreStart, reached: Reached): string {
   if (reached === 'half')
     return 'The volume holds neither the old data nor the new, and services that use it stay stopped. No data is lost: Lifeboat tries every minute to reverse the swap, and the log says what prevents it.';
   if (reached === 'nothing') return 'Nothing was replaced. You can start it again.';
-  if (verb === 'rollback') return 'The data is rolled back completely. `lifeboat rollback` undoes that.';
+  if (verb === 'rollback') return 'The data is rolled back completely. `lifeboat status` shows how to undo that.';
   return `The restored data is in place, complete. \`lifeboat rollback ${id}\` brings the old data back.`;
 }
 

@@ -4,7 +4,7 @@ import { chooseRollback, matching, WHY_MISSING, whereItStays } from '../kept/cho
 import { createdNotes } from '../kept/created.ts';
 import { findLostSwap } from '../kept/cut-off.ts';
 import { asideText, madeAgo, replacedText } from '../kept/describe.ts';
-import { refuseOlder } from '../kept/last-unkept.ts';
+import { refuseIfOlder, refuseOlder } from '../kept/last-unkept.ts';
 import { refuseOutOfTurn } from '../kept/order.ts';
 import { recordUnrecorded, withoutSaving } from '../kept/unrecorded.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
@@ -76,6 +76,8 @@ async function rollBackOne(
     chosen,
     all.filter(({ id }) => !missing.has(id)),
   );
+  // A newer restore may have turned out to be cut off, or its data to be missing.
+  await refuseIfOlder(deps, request, chosen);
   await kept.check(chosen);
   const now = chosen.inUse === 'restored' ? 'the data from before that restore' : 'the restored data';
   request.say(`Rollback of ${chosen.source}${inCopy(deps)}: brings back ${now} (${madeAgo(chosen, startedAt)})`);

@@ -2,6 +2,7 @@ import { parseCommand } from '../plan/command.ts';
 import { contains } from '../plan/host-paths.ts';
 import type { ContainerFacts, Mount } from '../plan/model.ts';
 import { identityOf } from '../plan/mounts.ts';
+import { nameOfMount } from './foreign.ts';
 
 export const PREFIX = 'docker-volume-backup.';
 
@@ -45,14 +46,15 @@ export function dumpsIn(containers: readonly ContainerFacts[]): Dump[] {
   );
 }
 
-/** Returns whether a mount only receives dumps: nobody else has it, and it is the server's or named after dumps. */
+/** Returns whether a mount only receives dumps: nobody else has it, and it is named after dumps. */
 export function isForDumps(mount: Mount, users: readonly ContainerFacts[], dumps: readonly Dump[]): boolean {
   const isDumper = (user: ContainerFacts) =>
-    dumps.some(({ container, server, files }) => {
+    dumps.some(({ container, files }) => {
       const own = user.mounts.find((one) => identityOf(one) === identityOf(mount));
       if (container.id !== user.id || own === undefined) return false;
-      const isMeant = server === user.service || /dump|backup|sql/i.test(`${own.source} ${own.destination}`);
-      return isMeant && files.some((file) => mountOf(file, user) === own);
+      // The path of a named volume on the host has the names of the project and of Docker's directory.
+      const name = `${nameOfMount(own, user.project)} ${own.destination}`;
+      return /dump|backup|sql/i.test(name) && files.some((file) => mountOf(file, user) === own);
     });
   return users.length > 0 && users.every(isDumper);
 }

@@ -1,3 +1,4 @@
+import { waitAtMost } from '../base/abort.ts';
 import { errorInfo } from '../base/errors.ts';
 import type { BaseSource } from '../plan/model.ts';
 import { parseLsn } from '../store/wal/names.ts';
@@ -8,6 +9,8 @@ import type { ReceiverDeps } from './receiver-deps.ts';
 /** The pauses between attempts to make a base backup, milliseconds. Each attempt notifies people if it fails. */
 const BASE_PAUSE_MS = 60_000;
 const LONGEST_PAUSE_MS = 60 * 60_000;
+/** The longest question to the repository while a run waits for its answer, milliseconds. */
+const ASK_MS = 60_000;
 /** The pause while another run is under way, milliseconds: several servers may need a base backup at once. */
 const BUSY_PAUSE_MS = 10_000;
 
@@ -100,7 +103,11 @@ export class BaseMaker {
       source: source.server,
     });
     // A run that has the lock may make one while this one waits.
-    const isNeeded = async () => (await this.isNeeded(end, make)) === true;
+    const isNeeded = async () => {
+      // If the repository does not answer, the run itself meets that, and reports it.
+      const need = await waitAtMost(ASK_MS, this.isNeeded(end, make)).catch(() => true);
+      return need === true || need === undefined;
+    };
     this.making = deps
       .makeBase(source, isNeeded, make)
       .then((made) => {

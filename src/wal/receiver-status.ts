@@ -124,7 +124,7 @@ export class ReceiverStatus {
     if (state !== 'failed' || former?.message !== info.message)
       this.deps.log.error('the WAL of a database is not received; trying again', { source: this.source, ...info });
     this.isStoring = false;
-    this.failing ??= performance.now() - lasted;
+    this.failing = Math.min(this.failing ?? Number.POSITIVE_INFINITY, performance.now() - lasted);
     if (!this.alarmed && performance.now() - this.failing >= ALARM_MS) {
       this.alarmed = true;
       this.deps.alarm('wal', this.source, { ...info, message: `the WAL is not received or stored: ${info.message}` });

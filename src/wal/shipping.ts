@@ -34,6 +34,8 @@ interface Shipped {
 /** Stores received WAL in the repository, and removes it from the spool. */
 export class Shipping {
   private readonly options: ShippingOptions;
+  /** complete segments that create no tablespace, and are not stored yet: a destination may be away for long */
+  private readonly scanned = new Set<string>();
   private readonly samples: Samples;
   private readonly put: PutReceived;
   private readonly tablespaces: TablespaceWatch;
@@ -137,13 +139,18 @@ export class Shipping {
   private async shipSegments(names: readonly string[], signal: AbortSignal): Promise<void> {
     const { segmentSize } = this.options;
     for (const [i, name] of names.entries()) {
+      if (this.scanned.has(name)) continue;
       const to = await this.tablespaces.find(name, segmentSize);
-      if (to === undefined) continue;
+      if (to === undefined) {
+        this.scanned.add(name);
+        continue;
+      }
       await this.put.segments(names.slice(0, i), signal);
       await this.put.part(name, to, signal);
       throw this.noteTablespace();
     }
     await this.put.segments(names, signal);
+    for (const name of names) this.scanned.delete(name);
   }
 
   private noteTablespace(): LifeboatError {

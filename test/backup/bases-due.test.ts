@@ -3,6 +3,7 @@ import { makeBaseIf } from '../../src/app/receivers.ts';
 import { LifeboatError } from '../../src/base/errors.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import type { RunReport } from '../../src/report/events.ts';
+import type { State } from '../../src/run/state.ts';
 import { RunBench } from '../run/run-bench.ts';
 
 /** Which runs make base backups. */
@@ -18,9 +19,13 @@ const WEEKLY = '30 4 * * 0';
 const base = { name: 'db.postgres.base', kind: 'base', schedule: WEEKLY, keep: { within: 168 } };
 
 /** Returns the sources that a run announces. The clock says Friday, 2026-11-20 03:00 UTC. */
-async function sourcesOf(last: { at: string; status: 'ok' | 'failed' } | undefined, only?: () => boolean) {
+async function sourcesOf(
+  last: { at: string; status: 'ok' | 'failed' } | undefined,
+  { only, over = {} }: { only?: () => boolean; over?: Partial<State> } = {},
+) {
   const plan = { ...bench.plan, sources: [...bench.plan.sources, base] } as unknown as Plan;
   const state = { ...bench.state('a'), results: async () => (last ? { [base.name]: { run: 'r', ...last } } : {}) };
+  Object.assign(state, { chain: async () => [{ id: 'r', sequence: 1, hash: 'h' }], damaged: async () => [], ...over });
   const request = only ? { only } : {};
   const { sources } = await bench.run('a', { plan: async () => plan, state, trigger: 'manual', request });
   return sources;
@@ -35,8 +40,20 @@ test.each([
   expect(await sourcesOf(last)).toEqual(isMade ? ['config', base.name] : ['config']);
 });
 
+test.each([
+  ['the destination no longer has it', { chain: async () => [] }],
+  ['another destination is in use', { chain: async () => undefined }],
+  ['a check has found damage', { damaged: async () => ['shop/packs/x'] }],
+])('a manual run of all sources makes a base backup in spite of that of this week: %s', async (_, over) => {
+  const last = { at: '2026-11-15T04:40:00Z', status: 'ok' as const };
+  expect(await sourcesOf(last, { over })).toEqual(['config', base.name]);
+});
+
 test('a manual run that names a base backup makes it in any case', async () => {
-  expect(await sourcesOf({ at: '2026-11-20T02:59:00Z', status: 'ok' }, () => true)).toEqual(['config', base.name]);
+  expect(await sourcesOf({ at: '2026-11-20T02:59:00Z', status: 'ok' }, { only: () => true })).toEqual([
+    'config',
+    base.name,
+  ]);
 });
 
 test('a run that is not confirmed under the lock does nothing', async () => {

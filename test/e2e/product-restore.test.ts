@@ -121,7 +121,7 @@ describe('a restore of a product', () => {
       receiver: false,
     });
     await stack.exec('web', ['sh', '-c', 'echo one >/media/one']);
-    await stack.exec('files', ['sh', '-c', 'echo one >/docs/one']);
+    await stack.exec('files', ['sh', '-c', 'echo one >/docs/one; echo only here >/docs/own']);
     await inApp(GATED);
     await inApp('CREATE TABLE w (who text, at timestamptz); CREATE TABLE t AS SELECT generate_series(1, 100) AS id');
     // Compose is not involved: a container that another project would have.

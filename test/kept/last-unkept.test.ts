@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { describeDatabases, replacedText } from '../../src/kept/describe.ts';
-import { forgetLast, noteLast, refuseOlder } from '../../src/kept/last-unkept.ts';
+import { forgetLast, noteLast, refuseIfOlder, refuseOlder } from '../../src/kept/last-unkept.ts';
 import type { RestoreReport } from '../../src/report/events.ts';
 import { openState, type Rollback, type State } from '../../src/run/state.ts';
 import type { Tools } from '../../src/sources/postgres/server/tools.ts';
@@ -43,6 +43,16 @@ test('a rollback without an id does not undo an older restore than the last one'
   });
   // With an id, the user means that restore.
   await refuse(older);
+});
+
+test('a newer restore that turns out to be cut off does not hide the last one', async () => {
+  await noteLast(state, done());
+  const [first] = await state.rollbacks();
+  await state.saveRollbacks([first!, { ...first!, id: '20261130T012500Z-cccccc' }]);
+  await refuse();
+  const deps = { state, now: () => new Date('2026-11-30T01:29:00Z') };
+  await expect(refuseIfOlder(deps, {}, first!)).rejects.toMatchObject({ code: 'NOT_CONFIRMED' });
+  await refuseIfOlder(deps, { id: older }, first!);
 });
 
 test('a rollback, or a later restore that can be rolled back, is the last one again', async () => {

@@ -18,6 +18,10 @@ test('a label problem of the last run that the present plan no longer has is lef
   const partial = makeReport({ status: 'partial', problems: [label] });
   expect(withoutRepaired(partial, [label])).toBe(partial);
   expect(withoutRepaired(partial, [])).toMatchObject({ status: 'ok', problems: [] });
+  const reworded = { ...label, message: 'another unknown label' };
+  expect(withoutRepaired(partial, [reworded])).toMatchObject({ status: 'partial', problems: [reworded] });
+  const twice = makeReport({ status: 'partial', problems: [label, { ...label, message: 'a third one' }] });
+  expect(withoutRepaired(twice, [reworded]).problems).toEqual([reworded]);
   const other = makeReport({ status: 'partial', problems: [label, hook] });
   expect(withoutRepaired(other, [])).toMatchObject({ status: 'partial', problems: [hook] });
 });

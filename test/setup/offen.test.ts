@@ -69,6 +69,21 @@ describe('a command that dumps databases', () => {
     expect(text).toContain('other: docker-volume-backup.archive-pre dumps a database. Give the service of its server');
   });
 
+  test('in a volume with other files takes no volume with it, whatever the project is called', async () => {
+    const pre = (directory: string) => `sh -c 'pg_dump -h db shop > ${directory}/x.sql'`;
+    const more = `  app:
+    image: example/app
+    volumes: ["media:/media"]
+    labels: { docker-volume-backup.archive-pre: "${pre('/media')}" }
+`;
+    const inApp = withDump({ more }).replace('./dumps:/backup', 'media:/backup');
+    expect((await translate(`name: sqlpad\n${inApp}`)).labels.app).toEqual({ 'lifeboat.volumes': 'media' });
+    const inServer = withDump({ pre: pre('/uploads') })
+      .replaceAll('./dumps:', 'uploads:')
+      .replace(':/dumps"', ':/uploads"');
+    expect((await translate(inServer)).labels.db).toMatchObject({ 'lifeboat.volumes': 'uploads' });
+  });
+
   test('in the data directory of its server leaves nothing else to say', async () => {
     const pre = "sh -c 'pg_dump shop > /var/lib/postgresql/data/x.sql'";
     const { labels, text } = await translate(withDump({ pre }).replace('./dumps:/backup', 'pg:/backup'));

@@ -156,3 +156,31 @@ test('a base backup is not needed any more once another run has made one while t
   await maker.ended();
   expect(answers).toEqual([true, false]);
 });
+
+test('a run whose question nobody answers goes on, and reports what it meets', async () => {
+  const { signal } = new AbortController();
+  let isAway = false;
+  const repository = {
+    ...new WalBench().repository,
+    snapshots: async () => {
+      if (isAway) throw new Error('away');
+      return { snapshots: [], damaged: [] };
+    },
+  };
+  const answers: boolean[] = [];
+  const maker = new BaseMaker(
+    {
+      repository: async () => repository as unknown as Repository,
+      async makeBase(_, isNeeded) {
+        isAway = true;
+        answers.push(await isNeeded());
+        return true;
+      },
+      log: silentLog,
+    },
+    { server: 'db.postgres', name: 'db.postgres.base' } as BaseSource,
+  );
+  await maker.provide({ systemId: '1', timeline: 1, stored: 0x500_0000n }, { read: signal, make: signal });
+  await maker.ended();
+  expect(answers).toEqual([true]);
+});

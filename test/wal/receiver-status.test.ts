@@ -57,6 +57,14 @@ test('a failure is an alarm once it has lasted a minute, once, and its end is re
   expect(alarms[1]?.[1]).toBe(true);
 });
 
+test('a failure that does not end by itself is an alarm at once, also right after another one', async () => {
+  const status = open();
+  await status.failed(gone);
+  clock = 10_000;
+  await status.failed(new LifeboatError('LOCKED', 'another Lifeboat receives the WAL'), Number.POSITIVE_INFINITY);
+  expect(alarms).toEqual([[expect.stringContaining('another Lifeboat receives the WAL'), false]]);
+});
+
 test('a restart of the server is no alarm', async () => {
   const status = open();
   for (const at of [0, 70_000, 140_000]) {

@@ -61,6 +61,8 @@ export async function rollbackAll(
   const lock = await lockForRestore(deps, { ask: request.canConfirm && !request.dryRun, check: async () => undefined });
   try {
     await deps.recover();
+    // The recovery may have found that a newer restore was cut off.
+    await refuseOlder(deps, request, group);
     const startedAt = deps.now();
     const ended = startTimer(deps.now, startedAt);
     const members = (await deps.state.rollbacks()).filter((one) => one.group === group);

@@ -17,7 +17,7 @@ export class TablespaceWatch {
   private readonly size: number;
   private readonly begun: StoredGap | undefined;
   /** what was read so far: of one segment, or of several that follow each other */
-  private read: { timeline: number; to: bigint; scanner: RecordScanner } | undefined;
+  private read: { name: string; timeline: number; to: bigint; scanner: RecordScanner } | undefined;
   private found: bigint | undefined;
 
   /**
@@ -40,7 +40,7 @@ export class TablespaceWatch {
     const at = parseSegmentName(name, size);
     if (!at) return undefined;
     const start = startOf(at.number, size);
-    const read = this.readUpTo(at.timeline, start, to);
+    const read = this.readUpTo(name, at.timeline, start, to);
     const whole = to - (to % PAGE);
     for await (const chunk of await this.open(name, Number(read.to - start), whole)) read.scanner.add(chunk as Buffer);
     read.to = start + BigInt(whole);
@@ -52,12 +52,13 @@ export class TablespaceWatch {
     return Math.max(0, Number(this.found - start));
   }
 
-  private readUpTo(timeline: number, start: bigint, to: number) {
+  private readUpTo(name: string, timeline: number, start: bigint, to: number) {
     const { read } = this;
-    const isNext = read?.timeline === timeline && read.to >= start && read.to <= start + BigInt(to);
-    if (read && isNext) return read;
+    const isNext =
+      read?.timeline === timeline && (read.to === start || (read.name === name && read.to <= start + BigInt(to)));
+    if (read && isNext) return Object.assign(read, { name });
     this.found = undefined;
-    this.read = { timeline, to: start, scanner: this.scannerAt(start, timeline) };
+    this.read = { name, timeline, to: start, scanner: this.scannerAt(start, timeline) };
     return this.read;
   }
 
