@@ -150,7 +150,8 @@ describe('a wrong destination', () => {
 
   beforeAll(async () => {
     stack = await Stack.start(withDestination('/srv'));
-    for (const service of ['web', 'small']) await stack.exec(service, ['sh', '-c', 'echo x > /data/file']);
+    // Different contents: equal ones would be stored once, and the loss of a single pack is taken for damage.
+    for (const service of ['web', 'small']) await stack.exec(service, ['sh', '-c', `echo ${service} > /data/file`]);
   });
   afterAll(() => stack?.destroy());
 
