@@ -33,7 +33,6 @@ describe('a restore at a terminal', () => {
   afterAll(() => stack?.destroy());
 
   it.each([
-    ['yes', 'yes\r'],
     ['nothing', '\r'],
     ['the name of something else', 'db.postgres\r'],
     ['Ctrl+D', '\x04'],
@@ -47,6 +46,16 @@ describe('a restore at a terminal', () => {
     );
     expect(await content()).toBe('now\n');
     expect((await stack.json<{ snapshots: unknown[] }>('snapshots')).snapshots).toHaveLength(1);
+  });
+
+  it('asks for the name once more if the answer is yes, and changes nothing without it', async () => {
+    await restore();
+    terminal.type('yes\r');
+    await until('it asks again', async () => terminal.shown().includes('Type the name web.media itself'));
+    terminal.type('yes\r');
+    expect(await terminal.ended).toBe(2);
+    expect(terminal.shown()).toContain('error: the answer was not web.media (NOT_CONFIRMED)');
+    expect(await content()).toBe('now\n');
   });
 
   it('shows what it will do, asks, and describes each step in plain words', async () => {
