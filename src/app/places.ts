@@ -34,7 +34,7 @@ interface PlaceContext {
 
 type OpenOptions = Omit<RepositoryOptions, 'keys' | 'signingKeys'>;
 
-/** What is swept. */
+/** Limits a sweep. */
 export interface SweepPlace {
   /** only unfinished WAL that is a day old: a crash has left it, because receivers store all the time */
   onlyWal?: boolean;

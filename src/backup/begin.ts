@@ -28,7 +28,7 @@ import {
 import type { BackupDeps, BackupRequest } from './context.ts';
 import { planWhenUp } from './plan-when-up.ts';
 
-/** What selects the sources of a run. */
+/** The part of a request that selects the sources of a run. */
 type Choice = Pick<BackupRequest, 'only' | 'isLeftOut'>;
 
 /** A repository and its lease. */

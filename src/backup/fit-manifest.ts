@@ -13,7 +13,10 @@ const SHORT_MESSAGE = 100;
 const SHORT_WARNING = 1000;
 const FEW_WARNINGS = 100;
 
-/** What may be left out of the entry of a source, the least important first. Its data is worth more than its texts. */
+/**
+ * Each step shortens the entry of a source, the least important texts first. The data of a source matters more than its
+ * texts.
+ */
 const STEPS: readonly ((entry: ManifestSource) => ManifestSource)[] = [
   (entry) => withErrors(entry, (message) => message),
   (entry) => withErrors(entry, (message) => cut(message, SHORT_MESSAGE)),

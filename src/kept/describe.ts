@@ -7,7 +7,7 @@ import type { VolumeArea } from '../store/exchange/list-areas.ts';
 import { keptName } from './choose.ts';
 import { areaOf } from './volume-records.ts';
 
-/** What a rollback takes out of use, and what it brings back, in words. */
+/** Describes the data that a rollback takes out of use, and the data that it brings back. */
 export interface Described {
   /** of the database, or of the source of a volume */
   name: string;

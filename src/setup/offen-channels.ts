@@ -1,13 +1,13 @@
 import type { Translation } from './foreign.ts';
 
-/** What replaces a notification URL. */
+/** The settings that replace a notification URL. */
 interface Channel {
   settings: readonly string[];
   /** how to make the values */
   how: string;
 }
 
-/** What replaces a notification URL, by the scheme of the URL. */
+/** The settings for each scheme of a notification URL. */
 const CHANNELS: ReadonlyMap<string, Channel> = new Map([
   [
     'slack',

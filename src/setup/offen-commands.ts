@@ -34,7 +34,7 @@ export function isRun({ labels }: ContainerFacts, agents: readonly ContainerFact
 /** The steps of a run that have no counterpart here. */
 const STEPS = ['process', 'copy', 'prune'];
 
-/** What the labels of a service depend on. */
+/** The facts about the whole set-up that decide on the labels of a service. */
 interface Context {
   values: StopValues;
   dumps: readonly Dump[];

@@ -10,7 +10,7 @@ export interface Gap {
   stored: StoredGap;
 }
 
-/** What {@link gapBefore} needs to know. */
+/** The options of {@link gapBefore}. */
 interface GapOptions {
   /** names of complete segments that are about to be stored before it */
   pending: ReadonlySet<string>;

@@ -21,7 +21,7 @@ type LeftDeps = Pick<
   'project' | 'memory' | 'spool' | 'repository' | 'home' | 'now' | 'feed' | 'log' | 'alarm' | 'stallTimeoutMs'
 >;
 
-/** What {@link LeftWal.look} needs to know. */
+/** The present plan, and the sources that need no look; see {@link LeftWal.look}. */
 interface Present {
   plan: Plan;
   /** the sources that have a receiver */

@@ -50,7 +50,7 @@ async function readWriter(file: string): Promise<Writer | undefined> {
 }
 
 interface StoreOptions {
-  /** the server is gone: its log begins anew if its newest page cannot be used */
+  /** the server is gone: another log begins if the newest page of its own cannot be used */
   isFormer?: boolean;
   /** throws if the WAL must not be stored; `size`: of a segment, bytes */
   check?(log: WalWriter, size: number): Promise<void>;
@@ -134,7 +134,10 @@ export class Waiting {
   private async leave(writers: readonly Writer[], signal: AbortSignal, options: StoreOptions): Promise<void> {
     try {
       if (writers.length > 1) throw new LifeboatError('WAL_DIVERGED', 'it is of several servers');
-      for (const writer of writers) await this.store(writer, signal, options);
+      for (const writer of writers) {
+        const left = await this.store(writer, signal, options);
+        if (left) throw left;
+      }
     } catch (error) {
       // It is no trouble of the server that is there now.
       if (!hasCode(error, 'WAL_DIVERGED')) throw error;

@@ -130,22 +130,14 @@ test('the end of the connection ends the reads before a base backup, and not the
   await expect(late.provide({ systemId: '1', timeline: 1, stored: 1n }, signals)).rejects.toThrow();
 });
 
-test('a base backup is not needed any more once another run has made one while this one waited', async () => {
+/** Lets a base maker look at a repository. `make`: called when it wants a base backup. */
+async function provideWith(repository: object, make: (isNeeded: () => Promise<boolean>) => Promise<void>) {
   const { signal } = new AbortController();
-  const held: object[] = [];
-  const repository = {
-    ...new WalBench().repository,
-    snapshots: async () => ({ snapshots: held.map((manifest) => ({ manifest })), damaged: [] }),
-  };
-  const answers: boolean[] = [];
   const maker = new BaseMaker(
     {
       repository: async () => repository as unknown as Repository,
       async makeBase(_, isNeeded) {
-        answers.push(await isNeeded());
-        const { snapshot: id, ...entry } = base('manual', { stopLsn: '0/5000100' });
-        held.push({ id, sources: { 'db.postgres.base': { status: 'ok', base: entry } } });
-        answers.push(await isNeeded());
+        await make(isNeeded);
         return true;
       },
       log: silentLog,
@@ -154,11 +146,25 @@ test('a base backup is not needed any more once another run has made one while t
   );
   await maker.provide({ systemId: '1', timeline: 1, stored: 0x500_0000n }, { read: signal, make: signal });
   await maker.ended();
+}
+
+test('a base backup is not needed any more once another run has made one while this one waited', async () => {
+  const held: object[] = [];
+  const repository = {
+    ...new WalBench().repository,
+    snapshots: async () => ({ snapshots: held.map((manifest) => ({ manifest })), damaged: [] }),
+  };
+  const answers: boolean[] = [];
+  await provideWith(repository, async (isNeeded) => {
+    answers.push(await isNeeded());
+    const { snapshot: id, ...entry } = base('manual', { stopLsn: '0/5000100' });
+    held.push({ id, sources: { 'db.postgres.base': { status: 'ok', base: entry } } });
+    answers.push(await isNeeded());
+  });
   expect(answers).toEqual([true, false]);
 });
 
 test('a run whose question nobody answers goes on, and reports what it meets', async () => {
-  const { signal } = new AbortController();
   let isAway = false;
   const repository = {
     ...new WalBench().repository,
@@ -168,19 +174,9 @@ test('a run whose question nobody answers goes on, and reports what it meets', a
     },
   };
   const answers: boolean[] = [];
-  const maker = new BaseMaker(
-    {
-      repository: async () => repository as unknown as Repository,
-      async makeBase(_, isNeeded) {
-        isAway = true;
-        answers.push(await isNeeded());
-        return true;
-      },
-      log: silentLog,
-    },
-    { server: 'db.postgres', name: 'db.postgres.base' } as BaseSource,
-  );
-  await maker.provide({ systemId: '1', timeline: 1, stored: 0x500_0000n }, { read: signal, make: signal });
-  await maker.ended();
+  await provideWith(repository, async (isNeeded) => {
+    isAway = true;
+    answers.push(await isNeeded());
+  });
   expect(answers).toEqual([true]);
 });

@@ -5,7 +5,7 @@ import type { RememberedWal } from '../../store/wal/remembered.ts';
 import type { Window } from '../../store/wal/windows.ts';
 import { unseenTimeline } from './by-history.ts';
 
-/** What the latest point was found in. */
+/** The log and the window that hold the latest point. */
 interface Found {
   log: WalLog;
   window: Window;

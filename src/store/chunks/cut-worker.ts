@@ -1,7 +1,10 @@
 import { parentPort } from 'node:worker_threads';
 import { ChunkWindow, type Cut } from './chunk-window.ts';
 
-/** What the thread does with its window. `piece`: shared memory, of which `length` bytes are data. */
+/**
+ * A request to the thread: add a piece to its window, end the range, or forget the rest. `piece`: shared memory, of
+ * which `length` bytes are data.
+ */
 export type CutRequest = { piece: SharedArrayBuffer; length: number } | 'end of range' | 'reset';
 
 const window = new ChunkWindow();

@@ -24,7 +24,7 @@ export interface Choice {
   isNamed(pack: string): boolean;
   /** returns whether the run may use a pack that a kept snapshot names */
   isUsable(pack: string): boolean;
-  /** true: a pack may be used again, so the places are chosen anew. Else only if the table has grown much */
+  /** true: a pack may be used again, so the table chooses its places again; false: only after it has grown much */
   mustChoose: boolean;
   signal?: AbortSignal | undefined;
 }
