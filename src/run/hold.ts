@@ -64,6 +64,8 @@ export async function withHold<T>(
   signal.throwIfAborted();
   await runningOf(hold, deps);
   const hooked = hold.pre || hold.post ? await findForHooks(hold.container, deps.engine) : undefined;
+  // Nothing has begun, so nothing has to be undone.
+  signal.throwIfAborted();
   const done: JournalEntry[] = [];
   const record = (entry: JournalEntry) => {
     deps.record(entry);

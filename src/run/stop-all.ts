@@ -107,15 +107,14 @@ async function stopThrough(engine: Engine, id: string, timeout: number, signal: 
   }
 }
 
-/** Returns a signal that aborts `ms` milliseconds after another one. */
+/** Returns a signal that aborts `ms` milliseconds after another one, or after this call if that one has aborted. */
 export function later(signal: AbortSignal, ms: number): { signal: AbortSignal; clear(): void } {
   const late = new AbortController();
   let timer: NodeJS.Timeout | undefined;
-  if (signal.aborted) late.abort(signal.reason);
   const wait = () => {
     timer = setTimeout(() => late.abort(signal.reason), ms);
   };
-  const forget = signal.aborted ? () => {} : onAbort(signal, wait);
+  const forget = onAbort(signal, wait);
   return {
     signal: late.signal,
     clear() {

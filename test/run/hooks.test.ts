@@ -116,6 +116,20 @@ describe('a guest of a stopped container', () => {
   });
 });
 
+test('a run that is asked to stop before it holds anything leaves nothing to undo', async () => {
+  const a = run('a');
+  const stop = new AbortController();
+  const { inspectContainer } = fake.engine;
+  // The request comes while the run looks at the container.
+  fake.engine.inspectContainer = async (id) => {
+    stop.abort(new LifeboatError('INTERRUPTED', 'asked to stop'));
+    return inspectContainer(id);
+  };
+  const hold = { container: a, stop: [], pre: { argv: ['freeze'] }, post, onFailure };
+  await expect(withHold(hold, deps, stop.signal, idle)).rejects.toThrow('asked to stop');
+  expect({ journal, failures, actions: actions() }).toEqual({ journal: [], failures: [], actions: [] });
+});
+
 describe('the commands after a backup', () => {
   test('run after all containers have started', async () => {
     const a = run('a');
