@@ -21,7 +21,13 @@ async function prolong(status: number, name: string, head: number | string) {
   });
   const limits = { attempts: 2, baseDelayMs: 1 };
   const { location, credentials } = stub;
-  const destination = createS3Destination({ location, credentials, uploads: directory, env: {}, limits });
+  const destination = createS3Destination({
+    location,
+    credentials,
+    uploads: path.join(directory, 'uploads'),
+    env: {},
+    limits,
+  });
   try {
     return await destination.prolongLocks(['lifeboat.json', 'shop/a'], new Date(), new AbortController().signal);
   } catch (error) {
@@ -72,7 +78,7 @@ describe('the lock of an object that was deleted, or stored again', () => {
       },
     });
     const stub = await startStubS3(bucket.answer);
-    const open = () => createS3Destination({ ...stub, uploads: directory, env: {} });
+    const open = () => createS3Destination({ ...stub, uploads: path.join(directory, 'uploads'), env: {} });
     return {
       ...{ bucket, stub, open },
       put: (key: string) => open().put(key, Readable.from([Buffer.from(key)])),
