@@ -133,7 +133,8 @@ export class Waiting {
 
   private async leave(writers: readonly Writer[], signal: AbortSignal, options: StoreOptions): Promise<void> {
     try {
-      if (writers.length > 1) throw new LifeboatError('WAL_DIVERGED', 'it is of several servers');
+      const unclear = await this.whyUnclear(writers);
+      if (unclear) throw unclear;
       for (const writer of writers) {
         const left = await this.store(writer, signal, options);
         if (left) throw left;
@@ -165,13 +166,18 @@ export class Waiting {
    * @returns why it is not stored; undefined if it is
    */
   async storeRest(signal: AbortSignal): Promise<LifeboatError | undefined> {
-    const { directory } = this.options;
-    const [writer, other] = await writersOf(directory);
-    if (other) return new LifeboatError('WAL_DIVERGED', 'it is of several servers');
-    if (writer) return this.store(writer, signal);
+    const writers = await writersOf(this.options.directory);
+    const unclear = await this.whyUnclear(writers);
+    const [writer] = writers;
+    return unclear || !writer ? unclear : this.store(writer, signal);
+  }
+
+  /** Returns WAL_DIVERGED if nobody knows which server the received WAL is of; undefined also if there is none. */
+  private async whyUnclear({ length: count }: readonly Writer[]): Promise<LifeboatError | undefined> {
+    if (count > 1) return new LifeboatError('WAL_DIVERGED', 'it is of several servers');
     // The program creates a file of zeros before it receives something.
-    const isEmpty = (await listSegments(directory)).every((name) => name.endsWith('.partial'));
-    return isEmpty ? undefined : new LifeboatError('WAL_DIVERGED', 'nobody knows which server it is of');
+    const isEmpty = (await listSegments(this.options.directory)).every((name) => name.endsWith('.partial'));
+    return count === 1 || isEmpty ? undefined : new LifeboatError('WAL_DIVERGED', 'nobody knows which server it is of');
   }
 
   /** @throws LOCKED if another agent receives the WAL: it would take this one for a second receiver, and stop */

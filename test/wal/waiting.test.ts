@@ -133,6 +133,13 @@ test('what waits is not stored if it is of several servers, or of nobody', async
   expect(await waiting().storeRest(signal)).toMatchObject({ message: 'it is of several servers' });
   for (const number of [2, 3]) writeFileSync(join(directory, nameOf(number)), Buffer.alloc(SIZE));
   expect(await waiting().storeRest(signal)).toMatchObject({ message: 'nobody knows which server it is of' });
+  // It makes room for the WAL of another server, and is kept.
+  await waiting().leaveAll(signal);
+  const aside = `${directory}.aside`;
+  const [event = ''] = readdirSync(aside);
+  const names = readdirSync(join(aside, event));
+  rmSync(aside, { recursive: true });
+  expect([names, readdirSync(directory)]).toEqual([[nameOf(2), nameOf(3)], []]);
 });
 
 test('people hear about a gap in what waits', async () => {
