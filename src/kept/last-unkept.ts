@@ -37,19 +37,26 @@ export async function forgetLast({ directory }: Pick<State, 'directory'>): Promi
   if ((await readJson<Unkept | null>(fileIn(directory))) != null) await writeJson(fileIn(directory), null);
 }
 
+/** The older restore that a command means. */
+interface Meant {
+  /** all of this group is meant */
+  group?: string | undefined;
+  /** its old data is dropped, instead of brought back */
+  forgets?: boolean;
+}
+
 /**
- * Refuses a rollback without an id that would undo an older restore than the last one.
+ * Refuses a rollback without an id that would undo an older restore than the last one, or drop its old data.
  *
- * @param group of the older restore, if all of it would be rolled back
- * @throws NOT_CONFIRMED with the command that undoes the older one on purpose
+ * @throws NOT_CONFIRMED with the command that does so on purpose
  */
 export async function refuseOlder(
   { state, now }: { state: Pick<State, 'directory' | 'rollbacks'>; now(): Date },
   wanted: Wanted,
-  group?: string,
+  meant: Meant = {},
 ): Promise<void> {
   const older = matching(await state.rollbacks(), wanted).at(-1);
-  if (older) await refuseIfOlder({ state, now }, wanted, older, group);
+  if (older) await refuseIfOlder({ state, now }, wanted, older, meant);
 }
 
 /** Refuses a rollback of one restore like {@link refuseOlder}, once it is known which one that is. */
@@ -57,21 +64,28 @@ export async function refuseIfOlder(
   { state, now }: { state: Pick<State, 'directory'>; now(): Date },
   wanted: Wanted,
   older: Rollback,
-  group?: string,
+  { group, forgets = false }: Meant = {},
 ): Promise<void> {
   if (wanted.id !== undefined) return;
   const last = await readJson<Unkept | null>(fileIn(state.directory));
   if (!last || older.id > last.id) return;
   const id = group ?? older.id;
+  const what = group === undefined ? `restore ${id} of ${older.source}` : `restore ${group} (several sources)`;
   const ago = (at: string) => formatAgo(new Date(at), now());
-  const undo = last.undo === undefined ? '' : `To undo it: ${last.undo}. `;
-  const message = `the last restore, ${last.id} of ${last.source} (${ago(last.at)}), cannot be rolled back: it replaced nothing`;
-  throw new LifeboatError('NOT_CONFIRMED', message, {
-    hint: `${undo}\`lifeboat rollback ${id}\` ${effectOf(older, group)}, made ${ago(older.at)}, and takes everything written since then out of use. Nothing was changed.`,
-  });
+  const made = `made ${ago(older.at)}`;
+  const unkept = forgets ? 'put no data aside' : 'cannot be rolled back: it replaced nothing';
+  throw new LifeboatError(
+    'NOT_CONFIRMED',
+    `the last restore, ${last.id} of ${last.source} (${ago(last.at)}), ${unkept}`,
+    {
+      hint: forgets
+        ? `\`lifeboat rollback ${id} --forget\` permanently drops the data that ${what}, ${made}, put aside. Nothing was changed.`
+        : `${undoOf(last)}\`lifeboat rollback ${id}\` instead ${effectOf(older, what)}, ${made}, and takes everything written since then out of use. Nothing was changed.`,
+    },
+  );
 }
 
-function effectOf({ id, source, inUse }: Rollback, group: string | undefined): string {
-  const what = group === undefined ? `restore ${id} of ${source}` : `restore ${group} (several sources)`;
-  return inUse === 'restored' ? `instead undoes ${what}` : `instead brings back the data of ${what}`;
-}
+const undoOf = ({ undo }: Unkept) => (undo === undefined ? '' : `To undo it: ${undo}. `);
+
+const effectOf = ({ inUse }: Rollback, what: string) =>
+  inUse === 'restored' ? `undoes ${what}` : `brings back the data of ${what}`;

@@ -22,8 +22,8 @@ beforeEach(async () => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-const refuse = (id?: string, group?: string) =>
-  refuseOlder({ state, now: () => new Date('2026-11-30T01:29:00Z') }, id === undefined ? {} : { id }, group);
+const refuse = (id?: string, meant: Parameters<typeof refuseOlder>[2] = {}) =>
+  refuseOlder({ state, now: () => new Date('2026-11-30T01:29:00Z') }, id === undefined ? {} : { id }, meant);
 const done = (more: Partial<RestoreReport> = {}) =>
   ({
     ...{ id: table, source: 'db.postgres', start: '2026-11-30T01:18:00Z', canRollBack: false, undo },
@@ -38,11 +38,22 @@ test('a rollback without an id does not undo an older restore than the last one'
     message: `the last restore, ${table} of db.postgres (11m ago), cannot be rolled back: it replaced nothing`,
     hint: `To undo it: ${undo}. \`lifeboat rollback ${older}\` instead undoes restore ${older} of db.postgres, made 16m ago, and takes everything written since then out of use. Nothing was changed.`,
   });
-  await expect(refuse(undefined, 'g')).rejects.toMatchObject({
+  await expect(refuse(undefined, { group: 'g' })).rejects.toMatchObject({
     hint: expect.stringContaining('`lifeboat rollback g`'),
   });
   // With an id, the user means that restore.
   await refuse(older);
+});
+
+test('a command without an id does not drop the old data of an older restore than the last one', async () => {
+  await refuse(undefined, { forgets: true });
+  await noteLast(state, done());
+  await expect(refuse(undefined, { forgets: true })).rejects.toMatchObject({
+    code: 'NOT_CONFIRMED',
+    message: `the last restore, ${table} of db.postgres (11m ago), put no data aside`,
+    hint: `\`lifeboat rollback ${older} --forget\` permanently drops the data that restore ${older} of db.postgres, made 16m ago, put aside. Nothing was changed.`,
+  });
+  await refuse(older, { forgets: true });
 });
 
 test('a newer restore that turns out to be cut off does not hide the last one', async () => {

@@ -1,5 +1,6 @@
 import { errorInfo } from '../../base/errors.ts';
 import { groupOf } from '../../kept/group.ts';
+import { refuseOlder } from '../../kept/last-unkept.ts';
 import type { RestoreReport } from '../../report/events.ts';
 import type { Rollback } from '../../run/state.ts';
 import type { Consent, RestoreDeps } from '../context.ts';
@@ -15,10 +16,11 @@ export interface Forgotten {
 /**
  * Drops the old data of the restore that the request means: of one source, or of all sources together.
  *
- * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED; the error of the first source if no data could be dropped
+ * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED (also by `refuseOlder`); the error of the first source if no data could be dropped
  */
 export async function forgetData(deps: RestoreDeps, request: RollbackRequest): Promise<Forgotten> {
   const group = groupOf(await deps.state.rollbacks(), request);
+  await refuseOlder(deps, request, { group, forgets: true });
   return group === undefined ? { forgotten: [await forget(deps, request)] } : forgetAll(deps, request, group);
 }
 

@@ -56,13 +56,13 @@ export async function rollbackAll(
   request: RollbackRequest,
   group: string,
 ): Promise<RollbackResult> {
-  await refuseOlder(given, request, group);
+  await refuseOlder(given, request, { group });
   const deps = request.dryRun ? withoutSaving(given) : given;
   const lock = await lockForRestore(deps, { ask: request.canConfirm && !request.dryRun, check: async () => undefined });
   try {
     await deps.recover();
     // The recovery may have found that a newer restore was cut off.
-    await refuseOlder(deps, request, group);
+    await refuseOlder(deps, request, { group });
     const startedAt = deps.now();
     const ended = startTimer(deps.now, startedAt);
     const members = (await deps.state.rollbacks()).filter((one) => one.group === group);
