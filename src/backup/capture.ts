@@ -110,9 +110,12 @@ class SourceCapturer implements Capturer {
     const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
     // The report of the run says so to people.
     log.debug('source failed', { source: planned.name, ...info });
-    await this.removeObjects(planned.name).catch((left: unknown) =>
-      log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),
-    );
+    // An interrupted run removes the objects of all its sources at its end, when no container waits.
+    if (!signal.aborted) {
+      await this.removeObjects(planned.name).catch((left: unknown) =>
+        log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),
+      );
+    }
     const durationMs = since(startedAt);
     return failedOutcome(planned, info, { durationMs, lastGood: lastGoodOf(this.snapshots, planned.name) });
   }
