@@ -159,11 +159,8 @@ class SourceCapturer implements Capturer {
     const facts = same.facts ?? (await repository.putFacts(run.id, name, captured.facts, record));
     const index = same.index ?? (await repository.putIndex(run.id, name, indexPath, record));
     const packs = await this.putPacks(name, { packs: stored.packs, indexPath }, record);
-    const former = formerSnapshots(
-      storesPast(run.trigger) ? [] : snapshots,
-      name,
-      await deps.state.accepted().catch(() => ({})),
-    );
+    const accepted = await deps.state.accepted().catch(() => ({}));
+    const former = formerSnapshots(storesPast(run.trigger) ? [] : snapshots, name, accepted);
     const restored = await readRestored(deps.state.directory).catch((): Record<string, RestoredSource> => ({}));
     const shrinkage = await findShrinkage(
       { readFacts: factsReader(reading, name), log, share: deps.shrinkageShare },

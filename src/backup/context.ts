@@ -27,8 +27,8 @@ export interface Capturer {
   /** Lets later sources use what earlier ones have stored. It takes a while, so no service waits. Never rejects. */
   share?(): Promise<void>;
   /**
-   * Returns the outcome of a source that was not begun or cannot be committed. Removes the objects stored for it, except
-   * in an interrupted run, which removes all objects at its end.
+   * Returns the outcome of a source that was not begun or cannot be committed. Removes the objects stored for it,
+   * except in an interrupted run, which removes all objects at its end.
    */
   failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
 }
