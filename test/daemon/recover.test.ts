@@ -389,6 +389,35 @@ test('a restore that stored its record has it reported; one that had not begun, 
   expect(await deps.state.lastRun()).toBeUndefined();
 });
 
+const endedAs = (start: RestoreStart): RestoreReport => ({
+  ...{ ...start, end: '2026-11-20T03:16:00Z', status: 'partial', restored: [{ target: 'app' }], steps: [], checks: [] },
+  ...{ canRollBack: true, warnings: [], error: { code: 'INTERRUPTED', message: 'the run was asked to stop' } },
+});
+
+test('a restore that had ended has the report of its end stored and sent', async () => {
+  const report = endedAs(restore);
+  deadRestore().record({ type: 'ended', report });
+  await recover(deps);
+  expect(restores).toEqual([report]);
+  expect(JSON.parse(records.get(`shop/restores/${restore.id}.json`) ?? '')).toMatchObject(report);
+  expect(readdirSync(journals)).toEqual([]);
+});
+
+test('a restore of all sources that had ended is reported once, as it ended, and none of its sources as dead', async () => {
+  const [group, ...parts] = ['20261120T030000Z-ffffff', '20261120T030000Z-000001', '20261120T030000Z-000002'] as const;
+  for (const id of parts) {
+    const part = new Journal(journals, { type: 'start', verb: 'restore', id, group, agent: 'a1' });
+    part.record({ type: 'begun', restore: { ...restore, id } });
+  }
+  const whole = new Journal(journals, { type: 'start', verb: 'restore', id: group, group, agent: 'a1' });
+  const report = endedAs({ ...restore, id: group, source: 'all sources' });
+  whole.record({ type: 'ended', report });
+  await recover(deps);
+  expect(restores).toEqual([report]);
+  expect([...records.keys()]).toEqual([`shop/restores/${group}.json`]);
+  expect(readdirSync(journals)).toEqual([]);
+});
+
 test('a crashed drill is reported as failed, once', async () => {
   const id = '20261120T030000Z-4f1c9a';
   const start = { type: 'start', verb: 'drill', id, trigger: 'manual', agent: 'a1' } as const;
