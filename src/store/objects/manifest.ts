@@ -134,8 +134,8 @@ export type Manifest = z.infer<typeof manifest>;
 
 /**
  * Returns true for a snapshot of a source's regular state at that time. A safety snapshot holds the state that a
- * restore replaced, and an import holds an old state. Neither is a source's latest snapshot, nor a base for comparisons,
- * nor counted by retention.
+ * restore replaced, and an import holds an old state. Neither is a source's latest snapshot, nor a base for
+ * comparisons, nor counted by retention.
  */
 export function isRegular({ trigger }: Pick<Manifest, 'trigger'>): boolean {
   return isRegularRun(trigger);
