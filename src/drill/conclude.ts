@@ -5,7 +5,7 @@ import { newSnapshotId, parseSnapshotId } from '../store/objects/snapshot-id.ts'
 import type { Repository } from '../store/repository/repository.ts';
 import { saveDrilled } from '../targets/measured.ts';
 import type { DrillDeps } from './context.ts';
-import { isKnown } from './evidence.ts';
+import { isKnown, readDrill } from './evidence.ts';
 import { storeEvidence } from './seen-evidence.ts';
 
 type ConcludeDeps = Pick<DrillDeps, 'log' | 'state' | 'dispatcher'>;
@@ -29,6 +29,10 @@ export async function conclude(
     report.unproven.push(`the evidence of this drill could not be stored: ${errorInfo(error).message}`);
     if (report.status === 'ok') report.status = 'unproven';
   }
+  await tell(deps, report, repeated);
+}
+
+async function tell(deps: ConcludeDeps, report: DrillReport, repeated: boolean): Promise<void> {
   await saveDrilled(deps.state.directory, report).catch((error: unknown) =>
     deps.log.warn('the durations of the drill cannot be remembered', { drill: report.id, ...errorInfo(error) }),
   );
@@ -44,15 +48,30 @@ export function reportUnbegun(deps: FailedDeps, cause: unknown): Promise<DrillRe
   return reportFailed(deps, { id: newSnapshotId(now), trigger: 'schedule', start: now }, cause);
 }
 
-/** Reports a drill that ended together with the agent. Its sources are not proven, and nobody knows how far it came. */
-export function reportDeadDrill(
+/**
+ * Reports a drill that ended together with the agent. If it had stored its evidence, sends that. If not, its sources
+ * are not proven, and nobody knows how far it came.
+ */
+export async function reportDeadDrill(
   deps: FailedDeps,
   { id, trigger = 'schedule' }: { id: string; trigger?: DrillReport['trigger'] | undefined },
-): Promise<DrillReport> {
+): Promise<void> {
+  const stored = await storedReport(deps, id);
+  if (stored) return tell(deps, stored, false);
   const error = new LifeboatError('RUN_DIED', 'Lifeboat ended in the middle of the drill', {
     hint: 'Nothing in use was changed. A drill that needs more memory than there is can be the reason.',
   });
-  return reportFailed(deps, { id, trigger, start: parseSnapshotId(id)?.date ?? deps.now() }, error);
+  await reportFailed(deps, { id, trigger, start: parseSnapshotId(id)?.date ?? deps.now() }, error);
+}
+
+/** A place that cannot be read takes no new evidence either, and the drill is reported in any case. */
+async function storedReport({ log, repository }: FailedDeps, id: string): Promise<DrillReport | undefined> {
+  try {
+    return await readDrill(await repository(), id);
+  } catch (error) {
+    log.warn('the evidence of a dead drill cannot be looked for', { drill: id, ...errorInfo(error) });
+    return undefined;
+  }
 }
 
 async function reportFailed(

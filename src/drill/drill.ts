@@ -53,20 +53,24 @@ export async function drill(deps: DrillDeps, request: DrillRequest): Promise<Dri
     const { sources } = plan;
     const run: Run = { id, startedAt, journal, places, plan: sources, earlier, signal, until: limit.until, unproven };
     try {
-      if (request.stack) await drillStack(deps, request, run, { wanted, tests: smokeTests(plan), results });
-      else for (const one of wanted) if (!signal.aborted) results.push(await drillOne(deps, request, run, one));
-      const names = wanted.map(({ source }) => source);
-      const missed = unreached(names, results, run);
-      for (const { source } of missed) await noteTurn(deps, source, 'missed');
-      results.push(...missed);
+      try {
+        if (request.stack) await drillStack(deps, request, run, { wanted, tests: smokeTests(plan), results });
+        else for (const one of wanted) if (!signal.aborted) results.push(await drillOne(deps, request, run, one));
+        const names = wanted.map(({ source }) => source);
+        const missed = unreached(names, results, run);
+        for (const { source } of missed) await noteTurn(deps, source, 'missed');
+        results.push(...missed);
+      } finally {
+        limit.clear();
+        await deps.clear(path.join(deps.spool, id), id);
+      }
+      const report = reportOf(deps, request, { results, end: ended() }, run);
+      await conclude(deps, report, () => placeOfEvidence(deps, places));
+      return report;
     } finally {
-      limit.clear();
-      await deps.clear(path.join(deps.spool, id), id);
+      // Last: until it is reported, only the journal shows the next start that there was a drill.
       await journal.close();
     }
-    const report = reportOf(deps, request, { results, end: ended() }, run);
-    await conclude(deps, report, () => placeOfEvidence(deps, places));
-    return report;
   } finally {
     await lock.release();
   }

@@ -160,6 +160,17 @@ function isBad({ problems }: DrillList, id: string): boolean {
   return problems.some((one) => one.id === id);
 }
 
+/**
+ * Reads the evidence of one drill. Resolves to undefined if there is none that counts: with a key, only what is signed.
+ *
+ * @throws the errors of the destination
+ */
+export async function readDrill(place: Place, id: string): Promise<DrillReport | undefined> {
+  const list: DrillList = { place: place.destination.name, drills: [], problems: [], unsigned: [] };
+  await readOne(place, id, list);
+  return list.drills.find(({ signature }) => signature !== 'unsigned')?.report;
+}
+
 /** Lists the ids of all evidence, newest first. */
 async function idsOf({ destination, project }: Place): Promise<string[]> {
   const prefix = drillPrefix(project);

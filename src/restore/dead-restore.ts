@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
@@ -29,7 +30,7 @@ interface DeadRestore {
 }
 
 /** Returns which databases a restore of several had swapped; undefined for other restores. */
-export function severalOf(entries: readonly JournalEntry[]): DeadRestore['several'] {
+function severalOf(entries: readonly JournalEntry[]): DeadRestore['several'] {
   const all = entries.find((entry) => entry.type === 'targets')?.targets;
   const named = (type: 'swapped' | 'failed') =>
     entries.flatMap((entry) => (entry.type === type && 'target' in entry ? [entry.target] : []));
@@ -40,17 +41,47 @@ export function severalOf(entries: readonly JournalEntry[]): DeadRestore['severa
 }
 
 /**
- * Reports a dead restore, and stores its record. If the record exists, the restore had ended, and that record is
- * reported. Never rejects because of the repository.
+ * Reports a dead restore or rollback, and stores its record. If it had ended, the report of that end is stored and
+ * sent instead. Reports nothing if it had changed nothing, or if a restore of all sources that it belongs to had ended:
+ * the report of the whole covers it. Never rejects because of the repository.
+ *
+ * @param journal its file
  */
-export async function reportDeadRestore(
-  deps: DeadRestoreDeps,
+export async function reportDeadRestore(deps: DeadRestoreDeps, journal: string, reached: Reached): Promise<void> {
+  const entries = await readJournal(journal);
+  const ended = endIn(entries);
+  const begun = entries.find((entry) => entry.type === 'begun');
+  if (ended) return report(deps, ended);
+  if (!begun || (await hasGroupEnded(journal, entries))) return;
+  const dead: DeadRestore = {
+    reached,
+    several: severalOf(entries),
+    copying: entries.findLast((entry) => entry.type === 'copying')?.tables ?? [],
+    warnings: entries.flatMap((entry) => (entry.type === 'dependents-done' ? (entry.warnings ?? []) : [])),
+  };
+  await report(deps, deadReport(begun.restore, dead, deps.now()));
+}
+
+function endIn(entries: readonly JournalEntry[]): RestoreReport | undefined {
+  return entries.find((entry) => entry.type === 'ended')?.report;
+}
+
+/** Recovery removes the journals of the sources first, so that of the whole is still there. */
+async function hasGroupEnded(journal: string, entries: readonly JournalEntry[]): Promise<boolean> {
+  const start = entries.find((entry) => entry.type === 'start');
+  if (start?.verb !== 'restore' || start.group === undefined) return false;
+  const whole = path.join(path.dirname(journal), `${start.group}.ndjson`);
+  return endIn(await readJournal(whole).catch(() => [])) !== undefined;
+}
+
+function deadReport(
   restore: RestoreStart,
   { reached, several, copying, warnings }: DeadRestore,
-): Promise<void> {
-  const report: RestoreReport = {
+  now: Date,
+): RestoreReport {
+  return {
     ...restore,
-    end: endOf(restore, deps.now()),
+    end: endOf(restore, now),
     status: 'failed',
     restored: [],
     steps: [],
@@ -68,10 +99,12 @@ export async function reportDeadRestore(
       }),
     ),
   };
-  const kept = await keepRecord(deps, report);
+}
+
+async function report(deps: DeadRestoreDeps, own: RestoreReport): Promise<void> {
+  const kept = await keepRecord(deps, own);
   // Without a notifier, the log is the only report.
-  if (kept.error)
-    deps.log.error(`${restore.verb} failed`, { restore: restore.id, source: restore.source, ...kept.error });
+  if (kept.error) deps.log.error(`${own.verb} failed`, { restore: own.id, source: own.source, ...kept.error });
   deps.dispatcher.emit({ type: 'restore-finished', report: kept });
   // The caller records the report as sent.
   await deps.dispatcher.flush();
@@ -137,10 +170,4 @@ async function keepRecord(deps: DeadRestoreDeps, report: RestoreReport): Promise
     deps.log.warn('the record of a dead restore could not be stored', { restore: report.id, ...errorInfo(error) });
     return report;
   }
-}
-
-/** Returns the warnings about databases that a recovery completed, from the journal of the restore. */
-export async function recoveryWarnings(journal: string): Promise<string[]> {
-  const entries = await readJournal(journal);
-  return entries.flatMap((entry) => (entry.type === 'dependents-done' ? (entry.warnings ?? []) : []));
 }

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { type RecoverDeps, recover } from '../../src/daemon/recover.ts';
+import { putDrill } from '../../src/drill/evidence.ts';
 import { failedSources, shouldReport } from '../../src/notify/policy.ts';
 import type { DrillReport } from '../../src/report/drill-report.ts';
 import type { RestoreReport, RestoreStart, RunReport, RunStart } from '../../src/report/events.ts';
@@ -14,6 +15,7 @@ import { Journal, type Reached } from '../../src/run/journal.ts';
 import { openState } from '../../src/run/state.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
+import { CopyBench } from '../run/copy-bench.ts';
 
 const run: RunStart = {
   id: '20261120T030000Z-4f1c9a',
@@ -389,6 +391,35 @@ test('a restore that stored its record has it reported; one that had not begun, 
   expect(await deps.state.lastRun()).toBeUndefined();
 });
 
+const endedAs = (start: RestoreStart): RestoreReport => ({
+  ...{ ...start, end: '2026-11-20T03:16:00Z', status: 'partial', restored: [{ target: 'app' }], steps: [], checks: [] },
+  ...{ canRollBack: true, warnings: [], error: { code: 'INTERRUPTED', message: 'the run was asked to stop' } },
+});
+
+test('a restore that had ended has the report of its end stored and sent', async () => {
+  const report = endedAs(restore);
+  deadRestore().record({ type: 'ended', report });
+  await recover(deps);
+  expect(restores).toEqual([report]);
+  expect(JSON.parse(records.get(`shop/restores/${restore.id}.json`) ?? '')).toMatchObject(report);
+  expect(readdirSync(journals)).toEqual([]);
+});
+
+test('a restore of all sources that had ended is reported once, as it ended, and none of its sources as dead', async () => {
+  const [group, ...parts] = ['20261120T030000Z-ffffff', '20261120T030000Z-000001', '20261120T030000Z-000002'] as const;
+  for (const id of parts) {
+    const part = new Journal(journals, { type: 'start', verb: 'restore', id, group, agent: 'a1' });
+    part.record({ type: 'begun', restore: { ...restore, id } });
+  }
+  const whole = new Journal(journals, { type: 'start', verb: 'restore', id: group, group, agent: 'a1' });
+  const report = endedAs({ ...restore, id: group, source: 'all sources' });
+  whole.record({ type: 'ended', report });
+  await recover(deps);
+  expect(restores).toEqual([report]);
+  expect([...records.keys()]).toEqual([`shop/restores/${group}.json`]);
+  expect(readdirSync(journals)).toEqual([]);
+});
+
 test('a crashed drill is reported as failed, once', async () => {
   const id = '20261120T030000Z-4f1c9a';
   const start = { type: 'start', verb: 'drill', id, trigger: 'manual', agent: 'a1' } as const;
@@ -400,6 +431,21 @@ test('a crashed drill is reported as failed, once', async () => {
   expect(report).toMatchObject({ id, trigger: 'manual', status: 'failed', error: { code: 'RUN_DIED' } });
   expect(report).toMatchObject({ project: 'shop', start: '2026-11-20T03:00:00.000Z', end: '2026-11-20T04:00:00.000Z' });
   expect({ more, told, restores }).toEqual({ more: [], told: [], restores: [] });
+});
+
+test('a drill that died after it had stored its evidence is reported with that', async () => {
+  const bench = new CopyBench();
+  const id = '20261120T030000Z-4f1c9a';
+  const stored = {
+    ...({ id, project: 'shop', trigger: 'schedule', status: 'ok', agentVersion: '1.2.3' } as const),
+    ...{ start: '2026-11-20T03:00:00.000Z', end: '2026-11-20T03:00:01.000Z', results: [], unproven: [] },
+  };
+  await putDrill(await bench.main(), stored);
+  deps.repository = () => bench.main();
+  new Journal(journals, { type: 'start', verb: 'drill', id, trigger: 'schedule', agent: 'a1' });
+  await recover(deps);
+  bench.remove();
+  expect(drills).toEqual([stored]);
 });
 
 test('an empty journal is removed without a report', async () => {

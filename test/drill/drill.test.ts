@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
@@ -157,6 +158,19 @@ describe('the evidence of a drill', () => {
     expect(askedOf(bench.deps(), bench.request({ aim }))).toEqual({ at: 'position 0/1A2B3C' });
     const { drills } = await readDrills(await bench.main());
     expect(drills.map((one) => one.report.asked)).toEqual([undefined, report.asked]);
+  });
+
+  test('and its report come before the end of its journal, so that a kill in between is noticed', async () => {
+    const open: number[] = [];
+    const look = () => open.push(readdirSync(bench.copies.at('journals')).length);
+    bench.copies.mainFault = (call, key) => {
+      if (call === 'put' && key.includes('/drills/')) look();
+    };
+    bench.sources = ['web.media'];
+    const dispatcher = { emit: () => undefined, flush: async () => void look() };
+    await drill(bench.deps({ dispatcher }), bench.request({ signal: early }));
+    expect(open).toEqual([1, 1]);
+    expect(readdirSync(bench.copies.at('journals'))).toEqual([]);
   });
 
   test('must be stored, or the drill has proved nothing that anybody can show', async () => {

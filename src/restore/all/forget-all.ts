@@ -16,7 +16,8 @@ export interface Forgotten {
 /**
  * Drops the old data of the restore that the request means: of one source, or of all sources together.
  *
- * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED (also by `refuseOlder`); the error of the first source if no data could be dropped
+ * @throws NOTHING_TO_ROLL_BACK, NOT_CONFIRMED (also by `refuseOlder`); the error of the first source if no data could
+ * be dropped
  */
 export async function forgetData(deps: RestoreDeps, request: RollbackRequest): Promise<Forgotten> {
   const group = groupOf(await deps.state.rollbacks(), request);
