@@ -13,6 +13,7 @@ import { failedSources, shouldReport } from '../../src/notify/policy.ts';
 import type { Mount } from '../../src/plan/model.ts';
 import type { DrillReport } from '../../src/report/drill-report.ts';
 import type { RestoreReport, RestoreStart, RunReport, RunStart } from '../../src/report/events.ts';
+import { noteUnfinished } from '../../src/restore/point/unfinished-volume.ts';
 import { Journal, type Reached } from '../../src/run/journal.ts';
 import { openState, type Rollback } from '../../src/run/state.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
@@ -505,6 +506,17 @@ test('a drill that died after it had stored its evidence is reported with that',
   await recover(deps);
   bench.remove();
   expect(drills).toEqual([stored]);
+});
+
+test('the incomplete volume of a recovery that died is named in the log', async () => {
+  const id = '20261120T031600Z-00ab13';
+  new Journal(journals, { type: 'start', verb: 'restore', id, agent: 'a1' });
+  await noteUnfinished(deps.state, 'recovered', id);
+  const said: unknown[] = [];
+  deps.log = { ...silentLog, warn: (message, fields) => void said.push({ message, ...fields }) };
+  await recover(deps);
+  expect(said).toContainEqual({ message: expect.stringContaining('remove it'), run: id, volume: 'recovered' });
+  expect(readdirSync(journals)).toEqual([]);
 });
 
 test('an empty journal is removed without a report', async () => {
