@@ -1,8 +1,7 @@
-import { onAbort } from '../base/abort.ts';
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { redactDeep } from '../base/redact.ts';
-import type { Dispatcher } from '../report/dispatch.ts';
+import { flushWithin } from '../report/dispatch.ts';
 import type { RunReport } from '../report/events.ts';
 import { withoutRepeated } from '../report/problem-text.ts';
 import { canWait, earlierOf, isWorthRetry, previousStatus, withEarlier } from '../report/tries.ts';
@@ -13,9 +12,6 @@ import { findSafe, withUnusable } from './safe.ts';
 
 /** The end of a run, before it is reported. */
 export type Ending = Pick<RunReport, 'status' | 'results' | 'problems' | 'error' | 'snapshot' | 'copies' | 'pruned'>;
-
-/** An interrupted run waits this long for its notifiers, milliseconds. */
-const INTERRUPTED_FLUSH_MS = 4000;
 
 /** Ends a run: saves its report and sends it to every listener. Resolves when they are done or their time is up. */
 export async function finish(deps: BackupDeps, request: BackupRequest, run: Run, ending: Ending): Promise<RunReport> {
@@ -64,15 +60,4 @@ function retryOf({ attempt, signal }: BackupRequest, own: RunReport, log: Log): 
   const mayWait = canWait(attempt?.earlier ? { ...own, problems: [] } : own);
   // An agent that is being stopped may not come back.
   return { retry: { at, quiet: mayWait && own.error?.code !== 'INTERRUPTED' && !signal.aborted } };
-}
-
-/**
- * Waits for the notifiers: only some seconds when the agent is being stopped, because a slow notifier may take half a
- * minute.
- */
-async function flushWithin(dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return dispatcher.flush(INTERRUPTED_FLUSH_MS);
-  const forget = onAbort(signal, () => void dispatcher.flush(INTERRUPTED_FLUSH_MS));
-  await dispatcher.flush();
-  forget();
 }

@@ -11,7 +11,8 @@ import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreStart, RunReport, RunStart } from '../report/events.ts';
 import { type Earlier, previousStatus, withEarlier } from '../report/tries.ts';
 import { isRegularRun } from '../report/trigger.ts';
-import { endOf, recoveryWarnings, reportDeadRestore, severalOf } from '../restore/dead-restore.ts';
+import { endOf, reportDeadRestore } from '../restore/dead-restore.ts';
+import { unfinishedBy } from '../restore/point/unfinished-volume.ts';
 import {
   appendJournal,
   type JournalEntry,
@@ -134,12 +135,10 @@ async function undo(
     const isTold = start.verb === 'backup' && isRegularRun(start.run.trigger);
     if (isTold) await reportDead(deps, start, clean.left);
     if (start.verb === 'drill') await reportDeadDrill(deps, start);
-    const copying = entries.findLast((entry) => entry.type === 'copying');
     const reached = volumes.reached ?? clean.reached;
-    const several = severalOf(entries);
-    const warnings = begun ? await recoveryWarnings(file) : [];
-    if (begun)
-      await reportDeadRestore(deps, begun.restore, { reached, several, copying: copying?.tables ?? [], warnings });
+    if (start.verb === 'restore') await reportDeadRestore(deps, file, reached);
+    const volume = await unfinishedBy(deps.state, id);
+    if (volume) deps.log.warn('a dead recovery left an incomplete volume: remove it', { run: id, volume });
     record({ type: 'reported', ...(begun ? { reached } : {}) });
   }
   return clean.done && volumes.done && !again;

@@ -1,4 +1,4 @@
-import { aborted, waitAtMost } from '../base/abort.ts';
+import { aborted, onAbort, waitAtMost } from '../base/abort.ts';
 import { errorInfo } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Listener, RunEvent } from './events.ts';
@@ -71,6 +71,20 @@ export function createDispatcher(
       await Promise.all(kept);
     },
   };
+}
+
+/** An interrupted run waits this long for its listeners, milliseconds. */
+const INTERRUPTED_FLUSH_MS = 4000;
+
+/**
+ * Waits for the listeners: only some seconds once the run is asked to stop, because a slow one may take half a minute.
+ * Never rejects.
+ */
+export async function flushWithin(dispatcher: Dispatcher, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return dispatcher.flush(INTERRUPTED_FLUSH_MS);
+  const forget = onAbort(signal, () => void dispatcher.flush(INTERRUPTED_FLUSH_MS));
+  await dispatcher.flush();
+  forget();
 }
 
 /** Passes the queued events of a lane to its listener until none is left. */

@@ -30,18 +30,18 @@ export interface NamedStored extends Stored {
 }
 
 const NOTHING_STORED = 'nothing is stored of this source yet';
+const NONE_USABLE = 'no usable snapshot holds it';
 
-/** Puts the label `safe` before a text of {@link safety}, or `not safe` if no snapshot holds the source. */
+/** Puts the label `safe` before a text of {@link safety}, or `not safe` if no usable snapshot holds the source. */
 export function labelled(text: string): string {
-  return `${text.startsWith(NOTHING_STORED) ? 'not safe' : 'safe'}: ${text}`;
+  const isNone = [NOTHING_STORED, NONE_USABLE].some((start) => text.startsWith(start));
+  return `${isNone ? 'not safe' : 'safe'}: ${text}`;
 }
 
 /** Names the last good snapshot of a source that failed. One that holds only a part of the source is not good. */
 export function safety({ lastGood, unusable = 0, proven }: Stored, now: Date): string {
   if (lastGood === undefined)
-    return unusable === 0
-      ? NOTHING_STORED
-      : `no usable snapshot holds it; ${plural(unusable, 'snapshot')} cannot be used`;
+    return unusable === 0 ? NOTHING_STORED : `${NONE_USABLE}; ${plural(unusable, 'snapshot')} cannot be used`;
   const { at, snapshot, partial, damaged } = lastGood;
   const which = partial ? 'no snapshot is whole; the newest (partly failed) snapshot' : 'the last good snapshot';
   const drilled = proven === undefined ? '' : `; a drill restored this source ${formatAgo(new Date(proven), now)}`;

@@ -198,9 +198,11 @@ export function withoutRepaired(report: RunReport, present: readonly Problem[]):
     const same = now.get(keyOf(one)) ?? [];
     return same.find(({ message }) => message === one.message) ? [one] : same;
   });
-  const left = { ...report, problems: [...new Set(problems)] };
   if (problems.length === report.problems.length && problems.every((one, i) => one === report.problems[i]))
     return report;
+  // A present problem takes the place of each former one of its subject, and may be a former one itself.
+  const unique = new Map(problems.map((one) => [JSON.stringify([keyOf(one), one.message]), one]));
+  const left = { ...report, problems: [...unique.values()] };
   return { ...left, status: statusOf(left) };
 }
 

@@ -1,15 +1,21 @@
+import path from 'node:path';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { noteLast } from '../kept/last-unkept.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { type JournalEntry, type Reached, readJournal } from '../run/journal.ts';
+import type { State } from '../run/state.ts';
 import { putRecord, readRecord, restoreKey } from '../store/objects/records.ts';
 import type { Repository } from '../store/repository/repository.ts';
+import { RUN_RESTORED } from './finish.ts';
+import { dropAll } from './part.ts';
 
 interface DeadRestoreDeps {
   dispatcher: Dispatcher;
   log: Log;
   now(): Date;
+  state: State;
   agentVersion: string;
   repository(): Promise<Repository>;
 }
@@ -17,61 +23,130 @@ interface DeadRestoreDeps {
 /** The state of a dead restore, as its journal shows it. */
 interface DeadRestore {
   reached: Reached;
-  /**
-   * for several databases: those that were certainly swapped, those that failed and are unchanged, and the others in
-   * order
-   */
-  several: { swapped: string[]; failed: string[]; others: string[] } | undefined;
+  /** the agent has a record of the data that it replaced */
+  canRollBack: boolean;
+  /** databases that were certainly swapped, that failed and are unchanged, and the others in order */
+  databases: { swapped: string[]; failed: string[]; others: string[] };
   /** tables that it was copying into a database in use */
   copying: readonly string[];
   /** about databases that recovery completed */
   warnings: readonly string[];
 }
 
-/** Returns which databases a restore of several had swapped; undefined for other restores. */
-export function severalOf(entries: readonly JournalEntry[]): DeadRestore['several'] {
-  const all = entries.find((entry) => entry.type === 'targets')?.targets;
+/** Returns how far a restore of databases came with each. */
+function databasesOf(entries: readonly JournalEntry[]): DeadRestore['databases'] {
+  const all = entries.find((entry) => entry.type === 'targets')?.targets ?? [];
   const named = (type: 'swapped' | 'failed') =>
     entries.flatMap((entry) => (entry.type === type && 'target' in entry ? [entry.target] : []));
   const [swapped, tried] = [named('swapped'), named('failed')];
   // A database may have been swapped before the error came that the restore reported for it.
   const failed = tried.filter((target) => !swapped.includes(target));
-  return all && { swapped, failed, others: all.filter((target) => ![...swapped, ...failed].includes(target)) };
+  return { swapped, failed, others: all.filter((target) => ![...swapped, ...failed].includes(target)) };
 }
 
 /**
- * Reports a dead restore, and stores its record. If the record exists, the restore had ended, and that record is
- * reported. Never rejects because of the repository.
+ * Reports a dead restore or rollback, and stores its record. If it had ended, the report of that end is stored and
+ * sent instead. Reports nothing if it had changed nothing, or if a restore of all sources that it belongs to had ended:
+ * the report of the whole covers it. Never rejects because of the repository.
+ *
+ * @param journal its file
  */
-export async function reportDeadRestore(
-  deps: DeadRestoreDeps,
-  restore: RestoreStart,
-  { reached, several, copying, warnings }: DeadRestore,
+export async function reportDeadRestore(deps: DeadRestoreDeps, journal: string, reached: Reached): Promise<void> {
+  const entries = await readJournal(journal);
+  const ended = endIn(entries);
+  const begun = entries.find((entry) => entry.type === 'begun');
+  if (ended) return report(deps, ended);
+  if (!begun || (await hasGroupEnded(journal, entries))) return;
+  const dead: DeadRestore = {
+    ...(await resultOf(deps, begun, entries, reached)),
+    copying: entries.findLast((entry) => entry.type === 'copying')?.tables ?? [],
+    warnings: entries.flatMap((entry) => (entry.type === 'dependents-done' ? (entry.warnings ?? []) : [])),
+  };
+  const own = deadReport(begun.restore, dead, deps.now());
+  await noteUnkept(deps, own, entries, dead).catch((error: unknown) =>
+    deps.log.warn('the agent cannot record that a dead restore was the last one', { ...errorInfo(error) }),
+  );
+  await report(deps, own);
+}
+
+/** The records of old data do not show a database under an unused name, nor files in an empty volume. */
+async function resultOf(
+  { state }: Pick<DeadRestoreDeps, 'state'>,
+  { restore: { id }, from }: JournalEntry & { type: 'begun' },
+  entries: readonly JournalEntry[],
+  found: Reached,
+): Promise<Pick<DeadRestore, 'reached' | 'canRollBack' | 'databases'>> {
+  const databases = databasesOf(entries);
+  const isOne = databases.swapped.length === 1 && databases.failed.length + databases.others.length === 0;
+  const reached = isOne ? 'swapped' : found;
+  const isRecorded = (await state.rollbacks()).some((one) => one.id === (from?.id ?? id));
+  return { reached, canRollBack: reached === 'swapped' && isRecorded, databases };
+}
+
+/** Remembers a dead restore whose data is in place: without an id, a rollback means that one. */
+async function noteUnkept(
+  { state }: Pick<DeadRestoreDeps, 'state'>,
+  own: RestoreReport,
+  entries: readonly JournalEntry[],
+  { reached, databases: { swapped } }: DeadRestore,
 ): Promise<void> {
-  const report: RestoreReport = {
+  // A restore to a directory is none of data in use.
+  const isElsewhere = entries.some((entry) => entry.type === 'volume' && entry.mount === undefined);
+  if (isElsewhere || (reached !== 'swapped' && swapped.length === 0)) return;
+  const start = entries.find((entry) => entry.type === 'start');
+  const group = start?.verb === 'restore' ? start.group : undefined;
+  const ofGroup = group !== undefined && (await state.rollbacks()).some((one) => one.group === group);
+  const canRollBack = own.verb === 'rollback' || own.canRollBack || ofGroup;
+  await noteLast(state, { ...own, id: group ?? own.id, restored: [{ target: own.target }], canRollBack });
+}
+
+function endIn(entries: readonly JournalEntry[]): RestoreReport | undefined {
+  return entries.find((entry) => entry.type === 'ended')?.report;
+}
+
+/** Recovery removes the journals of the sources first, so that of the whole is still there. */
+async function hasGroupEnded(journal: string, entries: readonly JournalEntry[]): Promise<boolean> {
+  const start = entries.find((entry) => entry.type === 'start');
+  if (start?.verb !== 'restore' || start.group === undefined) return false;
+  const whole = path.join(path.dirname(journal), `${start.group}.ndjson`);
+  return endIn(await readJournal(whole).catch(() => [])) !== undefined;
+}
+
+function deadReport(
+  restore: RestoreStart,
+  { reached, canRollBack, databases, copying, warnings }: DeadRestore,
+  now: Date,
+): RestoreReport {
+  const { swapped } = databases;
+  const hasReplaced = canRollBack || reached === 'unknown';
+  const isSeveral = swapped.length + databases.failed.length + databases.others.length > 1;
+  return {
     ...restore,
-    end: endOf(restore, deps.now()),
+    end: endOf(restore, now),
     status: 'failed',
     restored: [],
     steps: [],
     checks: [],
-    canRollBack: reached === 'swapped',
+    canRollBack,
+    ...(swapped.length > 0 && !hasReplaced ? { undo: dropAll(swapped.map((target) => ({ target }))) } : {}),
     warnings: [...warnings],
     error: errorInfo(
       new LifeboatError('RUN_DIED', `Lifeboat ended in the middle of the ${restore.verb}`, {
         hint:
           copying.length > 0
             ? copyingHint(copying)
-            : several
-              ? severalHint(restore, several, reached)
-              : hint(restore, reached),
+            : isSeveral
+              ? severalHint(restore, databases, reached)
+              : hint(restore, reached, canRollBack),
       }),
     ),
   };
-  const kept = await keepRecord(deps, report);
+}
+
+async function report(deps: DeadRestoreDeps, own: RestoreReport): Promise<void> {
+  const kept = await keepRecord(deps, own);
   // Without a notifier, the log is the only report.
-  if (kept.error)
-    deps.log.error(`${restore.verb} failed`, { restore: restore.id, source: restore.source, ...kept.error });
+  if (kept.error) deps.log.error(`${own.verb} failed`, { restore: own.id, source: own.source, ...kept.error });
   deps.dispatcher.emit({ type: 'restore-finished', report: kept });
   // The caller records the report as sent.
   await deps.dispatcher.flush();
@@ -91,7 +166,7 @@ function copyingHint(tables: readonly string[]): string {
 /** Each database is swapped on its own. The one in progress may be swapped too. */
 function severalHint(
   { id }: RestoreStart,
-  { swapped, failed, others }: NonNullable<DeadRestore['several']>,
+  { swapped, failed, others }: DeadRestore['databases'],
   reached: Reached,
 ): string {
   const [next, ...later] = others;
@@ -109,16 +184,19 @@ function severalHint(
     ...(asItWas.length > 0 ? [`As it was: ${asItWas.join(', ')}.`] : []),
     'The restore can be started again.',
     ...back,
+    ...(swapped.length > 0 || reached === 'swapped' ? [RUN_RESTORED] : []),
   ].join(' ');
 }
 
-function hint({ verb, id }: RestoreStart, reached: Reached): string {
+function hint({ verb, id }: RestoreStart, reached: Reached, canRollBack: boolean): string {
   if (reached === 'unknown') return 'It is not known now which data is in place: check it, and see `lifeboat status`.';
   if (reached === 'half')
     return 'The volume holds neither the old data nor the new, and services that use it stay stopped. No data is lost: Lifeboat tries every minute to reverse the swap, and the log says what prevents it.';
   if (reached === 'nothing') return 'Nothing was replaced. You can start it again.';
-  if (verb === 'rollback') return 'The data is rolled back completely. `lifeboat status` shows how to undo that.';
-  return `The restored data is in place, complete. \`lifeboat rollback ${id}\` brings the old data back.`;
+  if (verb === 'rollback')
+    return `The data is rolled back completely.${canRollBack ? ' `lifeboat status` shows how to undo that.' : ''}`;
+  const back = canRollBack ? ` \`lifeboat rollback ${id}\` brings the old data back.` : '';
+  return `The restored data is in place, complete.${back} ${RUN_RESTORED}`;
 }
 
 /** Stores the record. Resolves to the report that the repository holds. */
@@ -137,10 +215,4 @@ async function keepRecord(deps: DeadRestoreDeps, report: RestoreReport): Promise
     deps.log.warn('the record of a dead restore could not be stored', { restore: report.id, ...errorInfo(error) });
     return report;
   }
-}
-
-/** Returns the warnings about databases that a recovery completed, from the journal of the restore. */
-export async function recoveryWarnings(journal: string): Promise<string[]> {
-  const entries = await readJournal(journal);
-  return entries.flatMap((entry) => (entry.type === 'dependents-done' ? (entry.warnings ?? []) : []));
 }

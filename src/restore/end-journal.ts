@@ -12,12 +12,16 @@ import { openHolds } from '../run/release.ts';
 export async function endJournals(deps: { recover(): Promise<void> }, journals: readonly Journal[]): Promise<void> {
   const open: Journal[] = [];
   for (const journal of journals) {
-    if (await hasOpenWork(journal)) open.push(journal);
-    else await journal.close();
+    if (!(await hasOpenWork(journal))) {
+      await journal.close();
+      continue;
+    }
+    // Recovery must not report it as dead. The journal of the group, which also says so, is still there.
+    journal.record({ type: 'reported' });
+    open.push(journal);
   }
   if (open.length === 0) return;
-  // One recovery reads all of them, removes those that it completes, and must not report them as dead.
-  for (const journal of open) journal.record({ type: 'reported' });
+  // One recovery reads all of them, and removes those that it completes.
   await deps.recover();
 }
 

@@ -1,20 +1,32 @@
 import { errorInfo, LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
 import { isHalfRestored } from '../kept/volumes.ts';
+import { flushWithin } from '../report/dispatch.ts';
 import type { RestoreReport } from '../report/events.ts';
 import { plural } from '../report/format.ts';
+import type { Journal } from '../run/journal.ts';
 import { putRecord, restoreKey } from '../store/objects/records.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { saveMeasured } from '../targets/measured.ts';
 import type { RestoreDeps } from './context.ts';
 
+/** The run that ends. */
+interface Ending {
+  /** of a restore or rollback of all sources: that of the group */
+  journal: Journal;
+  signal: AbortSignal;
+  /** returns the end time if it ends now */
+  ended(): Date;
+}
+
 /**
  * Ends a restore or rollback: sets its status from its error and its checks, stores its record, and notifies. Resolves
- * when every listener is done or has timed out. If the record cannot be stored, that is logged. For a place that the
- * user named with `--from`, it is no warning: such a place is often mounted read-only, and needs no record.
+ * when every listener is done or has timed out; once `signal` aborts, that takes seconds. `journal` keeps the report,
+ * so that recovery sends it if this process is killed. If the record cannot be stored, that is logged. For a place that
+ * the user named with `--from`, it is no warning: such a place is often mounted read-only, and needs no record.
  */
 export async function conclude(
-  deps: Pick<RestoreDeps, 'agentVersion' | 'dispatcher' | 'log' | 'otherRepository' | 'state'> & { ended(): Date },
+  deps: Pick<RestoreDeps, 'agentVersion' | 'dispatcher' | 'log' | 'otherRepository' | 'state'> & Ending,
   repository: () => Promise<Repository>,
   report: RestoreReport,
   failure: unknown,
@@ -23,6 +35,7 @@ export async function conclude(
   judge(report, failure);
   await noteDuration(deps, report, failure);
   const clean = redactDeep(report);
+  deps.journal.record({ type: 'ended', report: clean });
   try {
     const { destination, project } = await repository();
     await putRecord(destination, restoreKey(project, report.id), { agentVersion: deps.agentVersion, ...clean });
@@ -31,7 +44,7 @@ export async function conclude(
     log(`the record of the ${report.verb} could not be stored`, { ...errorInfo(error) });
   }
   deps.dispatcher.emit({ type: 'restore-finished', report: clean });
-  await deps.dispatcher.flush();
+  await flushWithin(deps.dispatcher, deps.signal);
 }
 
 /** Remembers how long the sources took that are back as a whole. The data is in place, whether or not that works. */
@@ -98,6 +111,9 @@ function incomplete({ failed = [], skipped = [], restored, checks }: RestoreRepo
   );
 }
 
+/** The hint after a restore that ended early: its commands may not have run. */
+export const RUN_RESTORED = 'If a service has `lifeboat.exec.restored`, run that command.';
+
 /**
  * Describes an error that ends a restore or rollback after data was swapped, such as an interrupt while services start.
  * The command must not be repeated blindly. Returns the error unchanged if no data was swapped.
@@ -125,7 +141,7 @@ export function whileInPlace(
     hint: [
       `${where}${canRollBack ? `; \`lifeboat rollback ${of ?? id}\` ${back}` : ''}.`,
       'Check that all services that use it run.',
-      ...(isRestore ? ['If a service has `lifeboat.exec.restored`, run that command.'] : []),
+      ...(isRestore ? [RUN_RESTORED] : []),
     ].join(' '),
   });
 }

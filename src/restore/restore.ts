@@ -89,7 +89,7 @@ export async function carryOut(
     report.workMs = Math.round(performance.now() - begun);
     if (isWhole(request) && preview.left.length === 0) report.whole = [request.source];
     report.warnings.push(...journalWarnings(context.journal, report));
-    return await finish(deps, context, { report, shown }, error);
+    return await finish({ ...deps, signal: request.signal }, context, { report, shown }, error);
   } finally {
     await prepared.close();
   }
@@ -198,13 +198,13 @@ function journalWarnings({ unwritten }: RestoreContext['journal'], { id, canRoll
 
 /** Stores the record and notifies. @throws the error that ended the restore */
 async function finish(
-  deps: TimedDeps,
-  { repository }: RestoreContext,
+  deps: TimedDeps & { signal: AbortSignal },
+  { repository, journal }: RestoreContext,
   { report, shown }: { report: RestoreReport; shown: Pick<RestoreResult, 'left' | 'preview'> },
   error: unknown,
 ): Promise<RestoreResult> {
   const failure = error === undefined ? undefined : whileInPlace(error, report);
-  await conclude(deps, async () => repository, report, failure);
+  await conclude({ ...deps, journal }, async () => repository, report, failure);
   if (failure !== undefined) throw failure;
   return { ...report, ...shown, durationMs: Date.parse(report.end) - Date.parse(report.start) };
 }

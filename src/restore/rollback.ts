@@ -246,7 +246,7 @@ async function swapBack(
     ending = request.signal.aborted && !isHalfRestored(error) ? request.signal.reason : error;
   }
   const failure = ending === undefined ? undefined : whileInPlace(ending, report);
-  await conclude(deps, deps.repository, report, failure);
+  await conclude({ ...deps, journal, signal: request.signal }, deps.repository, report, failure);
   if (failure !== undefined) throw failure;
   return report;
 }

@@ -2,7 +2,7 @@ import { appendFileSync, closeSync, fdatasyncSync, mkdirSync, openSync, readFile
 import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Hook, Mount } from '../plan/model.ts';
-import type { RestoreStart, RunStart } from '../report/events.ts';
+import type { RestoreReport, RestoreStart, RunStart } from '../report/events.ts';
 import type { Earlier } from '../report/tries.ts';
 import type { Reach } from '../sources/source.ts';
 import type { Identity } from '../store/exchange/identity.ts';
@@ -57,6 +57,8 @@ export type JournalEntry =
     }
   /** a restore or rollback that is confirmed: from here on it changes data and is reported */
   | { type: 'begun'; restore: RestoreStart; from?: RolledBackFrom }
+  /** the restore or rollback is over: its report is about to be stored and sent. That of a group covers its sources */
+  | { type: 'ended'; report: RestoreReport }
   /** `reached`: how far a dead restore came, if that was found out */
   | { type: 'reported'; reached?: Reached }
   | { type: 'helper'; name: string }
@@ -69,7 +71,7 @@ export type JournalEntry =
   | { type: 'dependents'; source: string; target: string; oid: string }
   /** `warnings`: content that a recovery could not compute again */
   | { type: 'dependents-done'; source: string; target: string; warnings?: string[] }
-  /** a restore of several databases, which swaps one after the other in this order */
+  /** the databases that a restore swaps, one after the other in this order */
   | { type: 'targets'; targets: string[] }
   /** a restored database has got its final name */
   | { type: 'swapped'; target: string }
@@ -181,6 +183,7 @@ const COMPLETED: readonly JournalEntry['type'][] = [
     'started',
     'hook-done',
   ] as const),
+  'ended',
   'reported',
 ];
 

@@ -2,7 +2,7 @@ import { parseCommand } from '../plan/command.ts';
 import { contains } from '../plan/host-paths.ts';
 import type { ContainerFacts, Mount } from '../plan/model.ts';
 import { identityOf } from '../plan/mounts.ts';
-import { nameOfMount } from './foreign.ts';
+import { looksLikeCluster, nameOfMount } from './foreign.ts';
 
 export const PREFIX = 'docker-volume-backup.';
 
@@ -97,19 +97,24 @@ function filesIn(command: string): string[] {
   return [...script.matchAll(written)].map(([, file = '']) => file).filter((file) => !file.startsWith('/dev/'));
 }
 
-/** Returns the service whose server a command dumps: that of the host it names, else its own. */
+/**
+ * Returns the service whose server a command dumps: that of the host it names. Without one, its own service if that is
+ * a server: an application may keep the address in a variable of its own.
+ */
 function serverOf(
   command: string,
-  { service, env }: ContainerFacts,
+  container: ContainerFacts,
   containers: readonly ContainerFacts[],
 ): string | undefined {
+  const { service, env, mounts } = container;
   const script = scriptOf(command);
   const [, flag] = /\s(?:-h|--host)[=\s]*["']?([^\s"']+)/.exec(script) ?? [];
   const [, inUrl] = /postgres(?:ql)?:\/\/(?:[^@/\s]*@)?([^:/?\s"']+)/.exec(script) ?? [];
   const [, inString] = /\bhost=([^\s"']+)/.exec(script) ?? [];
   const [, assigned] = /\bPGHOST=["']?([^\s"']+)/.exec(script) ?? [];
   const host = flag ?? inUrl ?? inString ?? assigned ?? env.PGHOST ?? '';
-  if (host === '' || host.startsWith('/') || /^(localhost|127\.|::1)/.test(host)) return service;
+  if (host === '' || host.startsWith('/') || /^(localhost|127\.|::1)/.test(host))
+    return mounts.some((mount) => looksLikeCluster(mount, container)) ? service : undefined;
   const isCalled = (one: ContainerFacts) =>
     [one.service, one.name, ...Object.values(one.networks ?? {}).flatMap(({ aliases }) => aliases)].includes(host);
   return containers.find(isCalled)?.service;

@@ -46,7 +46,7 @@ export class Shipping {
     this.options = options;
     this.samples = new Samples(options.segmentSize);
     this.put = new PutReceived(options, this.samples);
-    this.tablespaces = new TablespaceWatch(options.directory, options.segmentSize, options.writer.begun);
+    this.tablespaces = new TablespaceWatch(options.directory, options.segmentSize, options.writer);
   }
 
   /** Notes why the next gap exists; undefined: nobody expects one. */

@@ -22,6 +22,10 @@ test('a label problem of the last run that the present plan no longer has is lef
   expect(withoutRepaired(partial, [reworded])).toMatchObject({ status: 'partial', problems: [reworded] });
   const twice = makeReport({ status: 'partial', problems: [label, { ...label, message: 'a third one' }] });
   expect(withoutRepaired(twice, [reworded]).problems).toEqual([reworded]);
+  // One of two mistakes is repaired. The present plan has the other one as an object of its own.
+  const second = { ...label, message: 'a second unknown label' };
+  const two = makeReport({ status: 'partial', problems: [label, second] });
+  expect(withoutRepaired(two, [{ ...second }]).problems).toEqual([second]);
   const other = makeReport({ status: 'partial', problems: [label, hook] });
   expect(withoutRepaired(other, [])).toMatchObject({ status: 'partial', problems: [hook] });
 });
@@ -31,5 +35,8 @@ test('nothing claims a backup that never existed', () => {
     'bad.postgres only failed in earlier runs and is not there any more',
   );
   expect(labelled(safety({}, new Date()))).toBe('not safe: nothing is stored of this source yet');
+  expect(labelled(safety({ unusable: 3 }, new Date()))).toBe(
+    'not safe: no usable snapshot holds it; 3 snapshots cannot be used',
+  );
   expect(labelled('the last good snapshot is 1h old')).toBe('safe: the last good snapshot is 1h old');
 });

@@ -33,6 +33,18 @@ test('one recovery ends all journals with open work, also those that it removes 
   expect(existsSync(done.file)).toBe(false);
 });
 
+test('a source with open work counts as reported before the journal of its group is removed', async () => {
+  const [open, group] = ['a', 'b'].map(journalOf) as [Journal, Journal];
+  open.record({ ...stop, timeout: 10, until: '2026-11-20T03:01:00Z' });
+  const close = group.close.bind(group);
+  group.close = async () => {
+    expect((await readJournal(open.file)).at(-1)?.type).toBe('reported');
+    await close();
+  };
+  await endJournals({ recover: async () => undefined }, [open, group]);
+  expect(existsSync(group.file)).toBe(false);
+});
+
 test('without open work, nothing is recovered', async () => {
   const journal = journalOf('a');
   await endJournals({ recover: () => expect.fail('there is nothing to recover') }, [journal]);

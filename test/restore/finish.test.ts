@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
 import type { RestoreReport } from '../../src/report/events.ts';
 import { conclude, whileInPlace } from '../../src/restore/finish.ts';
+import type { JournalEntry } from '../../src/run/journal.ts';
 
 const stopped = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
 const report = (changes: Partial<RestoreReport>) =>
@@ -42,7 +44,8 @@ test('a record that cannot be stored is a warning in the own repository, and non
     const at = (level: string) => () => void heard.push(level);
     const log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
     const dispatcher = { emit: () => undefined, flush: async () => undefined };
-    const deps = { agentVersion: '1', dispatcher, log, otherRepository, ended: () => new Date(), state: {} };
+    const run = { ended: () => new Date(), journal: { record: () => undefined }, signal: new AbortController().signal };
+    const deps = { agentVersion: '1', dispatcher, log, otherRepository, state: {}, ...run };
     const done = report({ status: 'ok', checks: [], start: '2026-11-20T03:00:00Z' });
     const repository = () => Promise.reject(new LifeboatError('DEST_UNWRITABLE', '/from cannot be written'));
     await conclude(deps as never, repository, done, undefined);
@@ -50,4 +53,21 @@ test('a record that cannot be stored is a warning in the own repository, and non
   };
   expect(await levels(false)).toEqual(['warn']);
   expect(await levels(true)).toEqual(['info']);
+});
+
+test('the journal keeps the report before it is stored and sent, and an interrupted run waits only briefly', async () => {
+  const steps: unknown[] = [];
+  const dispatcher = {
+    emit: () => void steps.push('sent'),
+    flush: async (limitMs: number) => void steps.push(limitMs),
+  };
+  const journal = { record: (entry: JournalEntry) => void steps.push(entry) };
+  const destination = { put: async () => void steps.push('stored') };
+  const run = { ended: () => new Date(0), journal, signal: AbortSignal.abort(stopped) };
+  const deps = { agentVersion: '1', dispatcher, log: silentLog, state: {}, ...run };
+  const done = report({ status: 'ok', checks: [], start: '2026-11-20T03:00:00Z' });
+  await conclude(deps as never, async () => ({ destination, project: 'shop' }) as never, done, stopped);
+  const error = { code: 'INTERRUPTED', message: stopped.message };
+  const ended = { ...done, end: '1970-01-01T00:00:00.000Z', status: 'partial', error };
+  expect(steps).toEqual([{ type: 'ended', report: ended }, 'stored', 'sent', 4000]);
 });

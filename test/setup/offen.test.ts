@@ -69,6 +69,19 @@ describe('a command that dumps databases', () => {
     expect(text).toContain('other: docker-volume-backup.archive-pre dumps a database. Give the service of its server');
   });
 
+  test('in an application that keeps the address in a variable is noted, and the application still stops', async () => {
+    const more = `  web:
+    image: example/app
+    volumes: ["uploads:/uploads"]
+    labels:
+      docker-volume-backup.stop-during-backup: "true"
+      docker-volume-backup.archive-pre: "/bin/sh -c 'pg_dump $$DATABASE_URL > /uploads/db.sql'"
+`;
+    const { labels, text } = await translate(withDump({ more }).replace('./dumps:/backup', 'uploads:/backup'));
+    expect(labels.web).toEqual({ 'lifeboat.volumes': 'uploads', 'lifeboat.stop': 'true' });
+    expect(text).toContain('web: docker-volume-backup.archive-pre dumps a database. Give the service of its server');
+  });
+
   test('in a volume with other files takes no volume with it, whatever the project is called', async () => {
     const pre = (directory: string) => `sh -c 'pg_dump -h db shop > ${directory}/x.sql'`;
     const more = `  app:

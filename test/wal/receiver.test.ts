@@ -547,6 +547,28 @@ describe('a tablespace that was created and dropped between two looks', () => {
     await runUntil(async () => (await logs())[1]?.wal.segments.length === 2);
     expect(await logs()).toHaveLength(2);
   });
+
+  test.each([
+    ['a later', 1, 2],
+    ['an earlier', 2, 1],
+  ])('ends one history only, also if the server is on %s timeline by then', async (_, before, now) => {
+    timeline = before;
+    const former = (number: number) => segmentName({ timeline: before, number }, SIZE);
+    receive = () => {
+      for (const number of [1, 2, 3, 4]) writeFileSync(join(spool, former(number)), wrote.segment(number));
+      received = flushed;
+    };
+    const state = () => openReceiverMemory(root).state(SOURCE);
+    await runUntil(async () => (await state())?.diverged !== undefined);
+    [stop, receive, starts] = [new AbortController(), undefined, []];
+    [timeline, history] = [now, `1\t${formatLsn(startOf(5, SIZE))}\tno recovery target specified\n\n`];
+    flushed = startOf(6, SIZE);
+    await runUntil(async () => starts.length > 0);
+    const all = await logs();
+    expect(all).toHaveLength(2);
+    expect(all[1]?.wal.segments.map((one) => one.name)).toEqual([3, 4].map(former));
+    expect([starts[0], alarms]).toEqual([[], [expect.stringContaining('a tablespace was created')]]);
+  });
 });
 
 test('why another history begins is remembered, also after another start of Lifeboat', async () => {

@@ -146,7 +146,8 @@ async function attempt(whole: Whole, start: RestoreStart, unchanged: Unchanged[]
   await noteDone(deps, report);
   const error = ending === undefined ? undefined : whileInPlace(ending, report, unreached(whole));
   const why = error ?? (failed.length > 0 ? failure(whole) : undefined);
-  await conclude({ ...deps, ended: whole.ended }, deps.repository, report, why);
+  const { ended, journal } = whole;
+  await conclude({ ...deps, ended, journal, signal: request.signal }, deps.repository, report, why);
   if (error !== undefined || (why !== undefined && report.restored.length === 0)) throw why;
   return result();
 }

@@ -90,15 +90,16 @@ export async function rollbackAll(
         Object.assign(report, { status: 'partial', failed: whole.failed, error: errorInfo(failure(whole)) });
         return result();
       }
+      const journal = openJournal(whole, id);
       deps.dispatcher.emit({ type: 'restore-started', restore: start });
-      const ending = await perform(whole, services).then(
+      const ending = await perform(whole, services, journal).then(
         () => undefined,
         (reason: unknown) => reason,
       );
       if (whole.failed.length > 0) report.failed = whole.failed;
       const error = ending === undefined ? undefined : whileInPlace(ending, report, unreached(whole));
       const why = error ?? (whole.failed.length > 0 ? failure(whole) : undefined);
-      await conclude({ ...deps, ended }, deps.repository, report, why);
+      await conclude({ ...deps, ended, journal, signal: request.signal }, deps.repository, report, why);
       if (error !== undefined || (why !== undefined && report.restored.length === 0)) throw why;
       return result();
     } finally {
@@ -187,7 +188,7 @@ async function ask(whole: Whole, group: string, isRestored: boolean): Promise<Se
   return services;
 }
 
-async function perform(whole: Whole, services: Services): Promise<void> {
+async function perform(whole: Whole, services: Services, journal: Journal): Promise<void> {
   const { deps, request, report, parts } = whole;
   let half: unknown;
   const swap = async (kind: 'postgres' | 'volume') => {
@@ -200,7 +201,7 @@ async function perform(whole: Whole, services: Services): Promise<void> {
   const { checks, stoppedMs } = await withServersLast({
     services,
     servers: parts.flatMap(({ planned }) => (planned.kind === 'postgres' ? [planned.containerId] : [])),
-    deps: deps.holdDeps(openJournal(whole, report.id)),
+    deps: deps.holdDeps(journal),
     signal: request.signal,
     databases: () => swap('postgres'),
     volumes: () => swap('volume'),

@@ -1,6 +1,7 @@
+import { readdirSync } from 'node:fs';
 import { parseLsn, parseSegmentName, startOf } from '../../store/wal/names.ts';
-import type { StoredGap } from '../../store/wal/page.ts';
 import { PAGE, RecordScanner } from '../../store/wal/records.ts';
+import type { WalWriter } from '../../store/wal/write-log.ts';
 import { readPartial } from './received-files.ts';
 
 /** Of the records of tablespaces (Postgres source, rmgrlist.h, tablespace.h). */
@@ -15,19 +16,24 @@ const KIND = 0xf0;
 export class TablespaceWatch {
   private readonly directory: string;
   private readonly size: number;
-  private readonly begun: StoredGap | undefined;
+  private readonly begun: WalWriter['begun'];
+  /** timelines that the server had left before its present history began */
+  private readonly left: ReadonlySet<number | undefined>;
   /** what was read so far: of one segment, or of several that follow each other */
   private read: { name: string; timeline: number; to: bigint; scanner: RecordScanner } | undefined;
   private found: bigint | undefined;
 
   /**
    * @param size of a segment, bytes
-   * @param begun where the present history of the server begins: base backups come after that
+   * @param writer of the present history of the server: base backups come after its beginning
    */
-  constructor(directory: string, size: number, begun: StoredGap | undefined) {
+  constructor(directory: string, size: number, { begun, inventory }: Pick<WalWriter, 'begun' | 'inventory'>) {
     this.directory = directory;
     this.size = size;
     this.begun = begun;
+    // What waits before anything of a history is stored was received before it began.
+    const waiting = begun && inventory.isEmpty ? readdirSync(directory) : [];
+    this.left = new Set(waiting.map((name) => parseSegmentName(name.slice(0, 24), size)?.timeline));
   }
 
   /**
@@ -68,12 +74,13 @@ export class TablespaceWatch {
   }
 
   private scannerAt(position: bigint, timeline: number): RecordScanner {
-    const { begun } = this;
+    const { begun, left } = this;
     const first = begun?.timeline === timeline ? parseLsn(begun.to) : 0n;
+    const isBefore = begun && timeline !== begun.timeline && (timeline < begun.timeline || left.has(timeline));
     return new RecordScanner(
       position,
       ({ at, info }) => {
-        if ((info & KIND) === CREATED && at >= first) this.found ??= at;
+        if ((info & KIND) === CREATED && at >= first && !isBefore) this.found ??= at;
       },
       TABLESPACES,
     );
