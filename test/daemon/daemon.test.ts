@@ -126,6 +126,35 @@ test('a run that is due during another run follows it', async () => {
   expect(warnings).toEqual(['catching up on a run that was missed']);
 });
 
+test.each([1, 2, 3, 4])('a kill at write %i of the state loses no scheduled run', async (last) => {
+  await start();
+  const { promise: killed, resolve: kill } = Promise.withResolvers<void>();
+  let writes = 0;
+  const untilKilled =
+    <T>(write: (value: T) => Promise<void>) =>
+    async (value: T) => {
+      if (++writes < last) return write(value);
+      kill();
+      return new Promise<void>(() => undefined);
+    };
+  Object.assign(state, { saveServed: untilKilled(state.saveServed), saveRetries: untilKilled(state.saveRetries) });
+  const good = backup;
+  backup = async () => {
+    throw new LifeboatError('LOCKED', 'another run is under way');
+  };
+  void at('2026-11-21T03:00:00Z');
+  await killed;
+  stop.abort();
+  stop = new AbortController();
+  deps.state = openState(path.join(directory, 'state'));
+  backup = good;
+  const dead = tick;
+  ended = daemon(deps, stop.signal);
+  await vi.waitFor(() => expect(tick).not.toBe(dead), WAIT);
+  await at('2026-11-21T03:30:00Z');
+  expect(runs).toHaveLength(1);
+});
+
 test('a spool that cannot be written does not prevent runs, and no run begins twice', async () => {
   await start();
   deps.state.saveServed = async () => {
