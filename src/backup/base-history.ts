@@ -15,8 +15,8 @@ interface Watching {
  *
  * @param source name of the server
  * @returns a function to call when the backup has ended: returns the number of the first page of the history, by the id
- *   of the server's data; undefined if the log cannot be read. Throws PG_BASE_FAILED if another history began meanwhile:
- *   a recovery would need the WAL of both
+ *   of the server's data; undefined if the log cannot be read. It throws PG_BASE_FAILED if another history began
+ *   meanwhile: a recovery would need the WAL of both
  * @throws the signal's reason
  */
 export async function watchHistory(
