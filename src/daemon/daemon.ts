@@ -26,8 +26,6 @@ export interface DaemonDeps {
   /** the schedule of LIFEBOAT_SCHEDULE, used when no source is planned */
   schedule: string;
   journals: string;
-  /** id of the agent's own container */
-  agentId: string;
   /** a file that the daemon touches while it is alive, for the container's health check */
   aliveFile: string;
   plan(): Promise<Plan>;
@@ -38,6 +36,8 @@ export interface DaemonDeps {
   recoverAgainMs?: number;
   /** true while a run is under way, in this process or in one started by `docker compose exec` */
   isBusy(): Promise<boolean>;
+  /** returns the process ids of the other commands of this container */
+  others(): Promise<number[]>;
   /** receives WAL of the sources in the plan; absent in tests */
   receivers?: { update(plan: Plan): Promise<void>; stop(): Promise<void> };
   /** look at the plan each minute, such as the watch of targets; they never reject */
