@@ -107,7 +107,7 @@ export class WalWriter {
 
   private beginHistory(page: number, previous: string | null): void {
     const era = { page, since: this.options.now().toISOString() };
-    this.page = { ...firstPage(this.options), page, previous, era };
+    this.page = { ...firstPage(this.options, era), page, previous };
     this.hash = null;
     this.histories.clear();
     this.inventory = new Inventory(this.nothing);
