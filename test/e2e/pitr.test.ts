@@ -300,10 +300,14 @@ describe('point-in-time recovery', () => {
     }
     await stack.psql('CHECKPOINT');
     await stack.compose('start', 'lifeboat');
-    const { windows: found, holes } = await until('there is a second window', async () => {
-      const now = await windows();
-      return now.windows.length === 2 && now;
-    });
+    const { windows: found, holes } = await until(
+      'there is a second window',
+      async () => {
+        const now = await windows();
+        return now.windows.length === 2 && now;
+      },
+      480_000,
+    );
     expect(holes).toMatchObject([{ from: found[0]?.to, to: found[1]?.from }]);
     expect(holes[0]?.why).toContain('the replication slot was gone');
     // Alarms that begin within some seconds are one message.
