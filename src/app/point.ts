@@ -86,7 +86,7 @@ export function pointDepsOf(environment: Environment): ToVolumeDeps {
   const { engine, agent, treeStore, state, log, otherRepository } = environment;
   const { journals, spool, agentId, recover, clear, now, plan } = runDepsOf(environment, createDispatcher([], { log }));
   return {
-    ...{ engine, agent, treeStore, log, journals, spool, agentId, recover, clear, now, plan },
+    ...{ engine, agent, treeStore, state, log, journals, spool, agentId, recover, clear, now, plan },
     lock: environment.lock,
     repository: () => environment.repository({ create: false }),
     remembered: otherRepository ? async () => undefined : rememberedIn(state.directory),

@@ -12,6 +12,7 @@ import type { RestoreStart, RunReport, RunStart } from '../report/events.ts';
 import { type Earlier, previousStatus, withEarlier } from '../report/tries.ts';
 import { isRegularRun } from '../report/trigger.ts';
 import { endOf, reportDeadRestore } from '../restore/dead-restore.ts';
+import { unfinishedBy } from '../restore/point/unfinished-volume.ts';
 import {
   appendJournal,
   type JournalEntry,
@@ -136,6 +137,8 @@ async function undo(
     if (start.verb === 'drill') await reportDeadDrill(deps, start);
     const reached = volumes.reached ?? clean.reached;
     if (start.verb === 'restore') await reportDeadRestore(deps, file, reached);
+    const volume = await unfinishedBy(deps.state, id);
+    if (volume) deps.log.warn('a dead recovery left an incomplete volume: remove it', { run: id, volume });
     record({ type: 'reported', ...(begun ? { reached } : {}) });
   }
   return clean.done && volumes.done && !again;

@@ -171,7 +171,10 @@ export interface PreparedRestore {
   build?(): Promise<void>;
   /** Puts the data in place. Services are stopped. Calls `keep` before it puts data aside. */
   swap(keep: (rollback: KeptRecord) => Promise<void>): Promise<Restored>;
-  /** Checks the data in use once all services run again. Absent if there is nothing more to check. Never rejects. */
+  /**
+   * Checks the data in use once all services run again. Absent if there is nothing more to check. Rejects only with the
+   * reason of the signal.
+   */
   look?(): Promise<ServiceCheck[]>;
   /** Drops data that was built and not put in place. Never rejects. */
   close(): Promise<void>;

@@ -205,8 +205,7 @@ async function build(work: Work): Promise<void> {
 async function swap(work: Work, keep: (kept: KeptRecord) => Promise<void>): Promise<Restored> {
   const { request, warnings, failed } = work;
   const { journal } = work.context;
-  if (work.plan.load.length > 1)
-    journal.record({ type: 'targets', targets: work.plan.load.map(({ target }) => target) });
+  journal.record({ type: 'targets', targets: work.plan.load.map(({ target }) => target) });
   const options = loadOptions(work, (kept) => keep({ databases: [...kept] }));
   const { databases, failed: unswapped } = await swapDatabases(options, work.open);
   work.open = work.open.filter(({ target }) => unswapped.some((one) => one.target === target));

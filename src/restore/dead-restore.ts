@@ -1,16 +1,21 @@
 import path from 'node:path';
 import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { noteLast } from '../kept/last-unkept.ts';
 import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { type JournalEntry, type Reached, readJournal } from '../run/journal.ts';
+import type { State } from '../run/state.ts';
 import { putRecord, readRecord, restoreKey } from '../store/objects/records.ts';
 import type { Repository } from '../store/repository/repository.ts';
+import { RUN_RESTORED } from './finish.ts';
+import { dropAll } from './part.ts';
 
 interface DeadRestoreDeps {
   dispatcher: Dispatcher;
   log: Log;
   now(): Date;
+  state: State;
   agentVersion: string;
   repository(): Promise<Repository>;
 }
@@ -18,26 +23,25 @@ interface DeadRestoreDeps {
 /** The state of a dead restore, as its journal shows it. */
 interface DeadRestore {
   reached: Reached;
-  /**
-   * for several databases: those that were certainly swapped, those that failed and are unchanged, and the others in
-   * order
-   */
-  several: { swapped: string[]; failed: string[]; others: string[] } | undefined;
+  /** the agent has a record of the data that it replaced */
+  canRollBack: boolean;
+  /** databases that were certainly swapped, that failed and are unchanged, and the others in order */
+  databases: { swapped: string[]; failed: string[]; others: string[] };
   /** tables that it was copying into a database in use */
   copying: readonly string[];
   /** about databases that recovery completed */
   warnings: readonly string[];
 }
 
-/** Returns which databases a restore of several had swapped; undefined for other restores. */
-function severalOf(entries: readonly JournalEntry[]): DeadRestore['several'] {
-  const all = entries.find((entry) => entry.type === 'targets')?.targets;
+/** Returns how far a restore of databases came with each. */
+function databasesOf(entries: readonly JournalEntry[]): DeadRestore['databases'] {
+  const all = entries.find((entry) => entry.type === 'targets')?.targets ?? [];
   const named = (type: 'swapped' | 'failed') =>
     entries.flatMap((entry) => (entry.type === type && 'target' in entry ? [entry.target] : []));
   const [swapped, tried] = [named('swapped'), named('failed')];
   // A database may have been swapped before the error came that the restore reported for it.
   const failed = tried.filter((target) => !swapped.includes(target));
-  return all && { swapped, failed, others: all.filter((target) => ![...swapped, ...failed].includes(target)) };
+  return { swapped, failed, others: all.filter((target) => ![...swapped, ...failed].includes(target)) };
 }
 
 /**
@@ -54,12 +58,46 @@ export async function reportDeadRestore(deps: DeadRestoreDeps, journal: string, 
   if (ended) return report(deps, ended);
   if (!begun || (await hasGroupEnded(journal, entries))) return;
   const dead: DeadRestore = {
-    reached,
-    several: severalOf(entries),
+    ...(await resultOf(deps, begun, entries, reached)),
     copying: entries.findLast((entry) => entry.type === 'copying')?.tables ?? [],
     warnings: entries.flatMap((entry) => (entry.type === 'dependents-done' ? (entry.warnings ?? []) : [])),
   };
-  await report(deps, deadReport(begun.restore, dead, deps.now()));
+  const own = deadReport(begun.restore, dead, deps.now());
+  await noteUnkept(deps, own, entries, dead).catch((error: unknown) =>
+    deps.log.warn('the agent cannot record that a dead restore was the last one', { ...errorInfo(error) }),
+  );
+  await report(deps, own);
+}
+
+/** The records of old data do not show a database under an unused name, nor files in an empty volume. */
+async function resultOf(
+  { state }: Pick<DeadRestoreDeps, 'state'>,
+  { restore: { id }, from }: JournalEntry & { type: 'begun' },
+  entries: readonly JournalEntry[],
+  found: Reached,
+): Promise<Pick<DeadRestore, 'reached' | 'canRollBack' | 'databases'>> {
+  const databases = databasesOf(entries);
+  const isOne = databases.swapped.length === 1 && databases.failed.length + databases.others.length === 0;
+  const reached = isOne ? 'swapped' : found;
+  const isRecorded = (await state.rollbacks()).some((one) => one.id === (from?.id ?? id));
+  return { reached, canRollBack: reached === 'swapped' && isRecorded, databases };
+}
+
+/** Remembers a dead restore whose data is in place: without an id, a rollback means that one. */
+async function noteUnkept(
+  { state }: Pick<DeadRestoreDeps, 'state'>,
+  own: RestoreReport,
+  entries: readonly JournalEntry[],
+  { reached, databases: { swapped } }: DeadRestore,
+): Promise<void> {
+  // A restore to a directory is none of data in use.
+  const isElsewhere = entries.some((entry) => entry.type === 'volume' && entry.mount === undefined);
+  if (isElsewhere || (reached !== 'swapped' && swapped.length === 0)) return;
+  const start = entries.find((entry) => entry.type === 'start');
+  const group = start?.verb === 'restore' ? start.group : undefined;
+  const ofGroup = group !== undefined && (await state.rollbacks()).some((one) => one.group === group);
+  const canRollBack = own.verb === 'rollback' || own.canRollBack || ofGroup;
+  await noteLast(state, { ...own, id: group ?? own.id, restored: [{ target: own.target }], canRollBack });
 }
 
 function endIn(entries: readonly JournalEntry[]): RestoreReport | undefined {
@@ -76,9 +114,12 @@ async function hasGroupEnded(journal: string, entries: readonly JournalEntry[]):
 
 function deadReport(
   restore: RestoreStart,
-  { reached, several, copying, warnings }: DeadRestore,
+  { reached, canRollBack, databases, copying, warnings }: DeadRestore,
   now: Date,
 ): RestoreReport {
+  const { swapped } = databases;
+  const hasReplaced = canRollBack || reached === 'unknown';
+  const isSeveral = swapped.length + databases.failed.length + databases.others.length > 1;
   return {
     ...restore,
     end: endOf(restore, now),
@@ -86,16 +127,17 @@ function deadReport(
     restored: [],
     steps: [],
     checks: [],
-    canRollBack: reached === 'swapped',
+    canRollBack,
+    ...(swapped.length > 0 && !hasReplaced ? { undo: dropAll(swapped.map((target) => ({ target }))) } : {}),
     warnings: [...warnings],
     error: errorInfo(
       new LifeboatError('RUN_DIED', `Lifeboat ended in the middle of the ${restore.verb}`, {
         hint:
           copying.length > 0
             ? copyingHint(copying)
-            : several
-              ? severalHint(restore, several, reached)
-              : hint(restore, reached),
+            : isSeveral
+              ? severalHint(restore, databases, reached)
+              : hint(restore, reached, canRollBack),
       }),
     ),
   };
@@ -124,7 +166,7 @@ function copyingHint(tables: readonly string[]): string {
 /** Each database is swapped on its own. The one in progress may be swapped too. */
 function severalHint(
   { id }: RestoreStart,
-  { swapped, failed, others }: NonNullable<DeadRestore['several']>,
+  { swapped, failed, others }: DeadRestore['databases'],
   reached: Reached,
 ): string {
   const [next, ...later] = others;
@@ -142,16 +184,19 @@ function severalHint(
     ...(asItWas.length > 0 ? [`As it was: ${asItWas.join(', ')}.`] : []),
     'The restore can be started again.',
     ...back,
+    ...(swapped.length > 0 || reached === 'swapped' ? [RUN_RESTORED] : []),
   ].join(' ');
 }
 
-function hint({ verb, id }: RestoreStart, reached: Reached): string {
+function hint({ verb, id }: RestoreStart, reached: Reached, canRollBack: boolean): string {
   if (reached === 'unknown') return 'It is not known now which data is in place: check it, and see `lifeboat status`.';
   if (reached === 'half')
     return 'The volume holds neither the old data nor the new, and services that use it stay stopped. No data is lost: Lifeboat tries every minute to reverse the swap, and the log says what prevents it.';
   if (reached === 'nothing') return 'Nothing was replaced. You can start it again.';
-  if (verb === 'rollback') return 'The data is rolled back completely. `lifeboat status` shows how to undo that.';
-  return `The restored data is in place, complete. \`lifeboat rollback ${id}\` brings the old data back.`;
+  if (verb === 'rollback')
+    return `The data is rolled back completely.${canRollBack ? ' `lifeboat status` shows how to undo that.' : ''}`;
+  const back = canRollBack ? ` \`lifeboat rollback ${id}\` brings the old data back.` : '';
+  return `The restored data is in place, complete.${back} ${RUN_RESTORED}`;
 }
 
 /** Stores the record. Resolves to the report that the repository holds. */

@@ -111,6 +111,9 @@ function incomplete({ failed = [], skipped = [], restored, checks }: RestoreRepo
   );
 }
 
+/** The hint after a restore that ended early: its commands may not have run. */
+export const RUN_RESTORED = 'If a service has `lifeboat.exec.restored`, run that command.';
+
 /**
  * Describes an error that ends a restore or rollback after data was swapped, such as an interrupt while services start.
  * The command must not be repeated blindly. Returns the error unchanged if no data was swapped.
@@ -138,7 +141,7 @@ export function whileInPlace(
     hint: [
       `${where}${canRollBack ? `; \`lifeboat rollback ${of ?? id}\` ${back}` : ''}.`,
       'Check that all services that use it run.',
-      ...(isRestore ? ['If a service has `lifeboat.exec.restored`, run that command.'] : []),
+      ...(isRestore ? [RUN_RESTORED] : []),
     ].join(' '),
   });
 }

@@ -171,7 +171,12 @@ export async function swapPart(
 function undoOf({ preview: { target } }: PreparedRestore, { undo, restored }: Restored): Pick<RestoreReport, 'undo'> {
   if (undo !== undefined) return { undo };
   if (target?.kind !== 'postgres' || restored.length === 0) return {};
-  return { undo: restored.map((one) => `DROP DATABASE ${quoteIdentifier(one.target)}`).join('; ') };
+  return { undo: dropAll(restored) };
+}
+
+/** Returns the statements that drop restored databases. */
+export function dropAll(databases: readonly { target: string }[]): string {
+  return databases.map(({ target }) => `DROP DATABASE ${quoteIdentifier(target)}`).join('; ');
 }
 
 /**

@@ -71,7 +71,7 @@ export type JournalEntry =
   | { type: 'dependents'; source: string; target: string; oid: string }
   /** `warnings`: content that a recovery could not compute again */
   | { type: 'dependents-done'; source: string; target: string; warnings?: string[] }
-  /** a restore of several databases, which swaps one after the other in this order */
+  /** the databases that a restore swaps, one after the other in this order */
   | { type: 'targets'; targets: string[] }
   /** a restored database has got its final name */
   | { type: 'swapped'; target: string }

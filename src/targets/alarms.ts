@@ -43,7 +43,9 @@ interface AlarmOptions {
 /** Why an alarm about a source that is not in the plan ends. The next run reports the source as vanished. */
 const GONE = 'no container asks for its backup any more';
 
-const keyOf = ({ topic, source }: Pick<Alarm, 'topic' | 'source'>) => JSON.stringify([topic, source]);
+/** Of topics without an end, each message is about another event. */
+const keyOf = ({ topic, source, error }: Pick<Alarm, 'topic' | 'source'> & Partial<Pick<Alarm, 'error'>>) =>
+  JSON.stringify(WITHOUT_END.has(topic) ? [topic, source, error?.message] : [topic, source]);
 
 /** Creates the alarms of the daemon, with those that an earlier one left open. */
 export function createAlarms(options: AlarmOptions): Alarms {

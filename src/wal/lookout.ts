@@ -83,7 +83,7 @@ export class Lookout {
         throw error;
       }
       one.progress.check(state);
-      await refuseFullSpool(one.directory);
+      await refuseFullSpool(one.directory, this.options.alarm);
       await this.options.onLook(state);
     }
   }

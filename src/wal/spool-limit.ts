@@ -1,10 +1,10 @@
-import { lstat, readdir, statfs } from 'node:fs/promises';
+import { lstat, readdir, rm, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
 import { formatBytes } from '../report/format.ts';
 import type { DiskSpace } from '../sources/postgres/facts/disk.ts';
 import { isNearlyFull, SHARE, WORTH, walLimit } from './slot-watch.ts';
-import { removeOldestAside, sizeOfAside } from './spool/aside.ts';
+import { listAside } from './spool/aside.ts';
 import { listSegments } from './spool/received-files.ts';
 
 /** Limits the WAL that waits in the spool: the server then keeps the rest. */
@@ -16,8 +16,12 @@ import { listSegments } from './spool/received-files.ts';
  * @param part 2: whether it is at half of the limit
  */
 export async function isSpoolFull(directory: string, part = 1): Promise<boolean> {
+  return isAtLimit(await sizeOf(directory), await diskOf(directory), part);
+}
+
+async function diskOf(directory: string): Promise<DiskSpace> {
   const { bsize, blocks, bavail } = await statfs(directory);
-  return isAtLimit(await sizeOf(directory), { total: bsize * blocks, free: bsize * bavail }, part);
+  return { total: bsize * blocks, free: bsize * bavail };
 }
 
 /** Returns whether a disk holds as much WAL as it may, see {@link isSpoolFull}. `size`: of the WAL, bytes */
@@ -28,14 +32,15 @@ export function isAtLimit(size: number, disk: DiskSpace, part = 1): boolean {
 }
 
 /**
- * Refuses to receive more into a directory whose WAL is at its limit. WAL that was set aside gives way first.
+ * Refuses to receive more into a directory whose WAL is at its limit. WAL that was set aside has a limit of its own:
+ * beyond it, the oldest gives way. The newest stays unless the disk is nearly full.
  *
+ * @param tell called with what was deleted
  * @throws SPOOL_FULL
  */
-export async function refuseFullSpool(directory: string): Promise<void> {
-  do {
-    if (!(await isSpoolFull(directory))) return;
-  } while (await removeOldestAside(directory));
+export async function refuseFullSpool(directory: string, tell: (error: LifeboatError) => void): Promise<void> {
+  await limitAside(directory, tell);
+  if (!(await isSpoolFull(directory))) return;
   throw new LifeboatError(
     'SPOOL_FULL',
     `${formatBytes(await sizeOf(directory))} of WAL wait in the spool, so Lifeboat receives no more`,
@@ -43,9 +48,23 @@ export async function refuseFullSpool(directory: string): Promise<void> {
   );
 }
 
-/** Returns the size of what waits and of what is set aside: of all files but the newest segment, complete or not. */
+async function limitAside(directory: string, tell: (error: LifeboatError) => void): Promise<void> {
+  for (;;) {
+    const [oldest, ...newer] = await listAside(directory);
+    if (!oldest) return;
+    const disk = await diskOf(directory);
+    const size = newer.reduce((sum, one) => sum + one.size, oldest.size);
+    if (!isAtLimit(size, disk) || (newer.length === 0 && !isNearlyFull(disk))) return;
+    await rm(oldest.directory, { recursive: true, force: true });
+    const what = `${formatBytes(oldest.size)} of WAL that were set aside at ${oldest.at} are deleted`;
+    const hint = 'They belonged to no stored history. Nothing that was stored is lost.';
+    tell(new LifeboatError('SPOOL_FULL', `${what}: the spool has no more space for them`, { hint }));
+  }
+}
+
+/** Returns the size of what waits: of all files but the newest segment, complete or not. */
 async function sizeOf(directory: string): Promise<number> {
-  let size = await sizeOfAside(directory);
+  let size = 0;
   const newest = (await listSegments(directory)).sort().at(-1);
   for (const name of await readdir(directory)) {
     if (name === newest) continue;

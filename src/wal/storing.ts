@@ -6,7 +6,6 @@ import type { BaseMaker } from './base-maker.ts';
 import type { Watched } from './lookout.ts';
 import type { ReceiverStatus } from './receiver-status.ts';
 import { BATCH, type Shipping } from './shipping.ts';
-import { removeOldestAside } from './spool/aside.ts';
 import { listReceived } from './spool/received-files.ts';
 import { isSpoolFull } from './spool-limit.ts';
 
@@ -46,7 +45,6 @@ export class Storing {
   /** Ships what waits before more is received, if the spool holds much. Throws like {@link follow}. */
   async drain(connected: Stored, signal: AbortSignal): Promise<void> {
     while (await isSpoolFull(connected.directory, 2)) {
-      if (await removeOldestAside(connected.directory)) continue;
       const state = await readSlot(connected.session, connected.slot);
       const shipped = await this.ship(connected.shipping, state, signal);
       // What is left now is the file that is being received, however large it is.

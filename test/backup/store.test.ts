@@ -13,7 +13,7 @@ afterEach(() => bench.remove());
 
 test('only a run that later runs are compared with keeps its indexes', async () => {
   const kept: string[] = [];
-  for (const trigger of ['schedule', 'manual', 'catch-up', 'safety', 'import', 'recovery'] as const) {
+  for (const trigger of ['schedule', 'manual', 'catch-up', 'safety', 'import'] as const) {
     const report = await bench.run('a', { trigger, keepIndex: async () => void kept.push(trigger) });
     expect(report.snapshot, trigger).toBe(report.id);
     bench.later(60_000);

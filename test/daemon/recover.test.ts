@@ -8,11 +8,14 @@ import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { type RecoverDeps, recover } from '../../src/daemon/recover.ts';
 import { putDrill } from '../../src/drill/evidence.ts';
+import { refuseOlder } from '../../src/kept/last-unkept.ts';
 import { failedSources, shouldReport } from '../../src/notify/policy.ts';
+import type { Mount } from '../../src/plan/model.ts';
 import type { DrillReport } from '../../src/report/drill-report.ts';
 import type { RestoreReport, RestoreStart, RunReport, RunStart } from '../../src/report/events.ts';
+import { noteUnfinished } from '../../src/restore/point/unfinished-volume.ts';
 import { Journal, type Reached } from '../../src/run/journal.ts';
-import { openState } from '../../src/run/state.ts';
+import { openState, type Rollback } from '../../src/run/state.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { makeFailure, makeReport, makeResult } from '../report/fixtures.ts';
 import { CopyBench } from '../run/copy-bench.ts';
@@ -302,17 +305,23 @@ const deadRestore = (begun: RestoreStart = restore) => {
   return journal;
 };
 
+const RUN_HOOK = 'If a service has `lifeboat.exec.restored`, run that command.';
+const keptBy = (id: string) => ({ id, at: restore.start, source: restore.target, inUse: 'restored' as const });
+const keep = (...ids: string[]) => deps.state.saveRollbacks(ids.map(keptBy) as Rollback[]);
+const meant = (wanted = {}) => refuseOlder(deps, wanted);
+
 test.each([
   ['nothing', false, 'Nothing was replaced. You can start it again.'],
   [
     'swapped',
     true,
-    `The restored data is in place, complete. \`lifeboat rollback ${restore.id}\` brings the old data back.`,
+    `The restored data is in place, complete. \`lifeboat rollback ${restore.id}\` brings the old data back. ${RUN_HOOK}`,
   ],
 ] as const)(
   'a crashed restore that reached %s is reported as failed, with a record',
   async (how, canRollBack, hint) => {
     deadRestore();
+    if (canRollBack) await keep(restore.id);
     reached = how;
     await recover(deps);
     expect(restores).toMatchObject([{ ...restore, status: 'failed', canRollBack, error: { code: 'RUN_DIED', hint } }]);
@@ -324,6 +333,57 @@ test.each([
   },
 );
 
+test('a crashed restore of one database under an unused name says that it is in place, and how to drop it', async () => {
+  await keep('20261110T031500Z-00ab12');
+  const journal = deadRestore();
+  journal.record({ type: 'targets', targets: ['app'] });
+  journal.record({ type: 'swapped', target: 'app' });
+  await recover(deps);
+  expect(restores[0]).toMatchObject({ canRollBack: false, undo: 'DROP DATABASE "app"' });
+  expect(restores[0]?.error?.hint).toBe(`The restored data is in place, complete. ${RUN_HOOK}`);
+  // A rollback without an id does not undo an older restore.
+  await expect(meant()).rejects.toMatchObject({ code: 'NOT_CONFIRMED' });
+});
+
+test.each([
+  ['an empty volume', { name: 'media', source: '/x', destination: '/media', writable: true } as const, true],
+  ['a directory', undefined, false],
+])('a crashed restore into %s offers no rollback', async (_, mount, isInUse) => {
+  await keep('20261110T031500Z-00ab12');
+  const journal = deadRestore({ ...restore, source: 'web.media', target: 'web.media' });
+  const reach = { kind: 'process' } as const;
+  journal.record({ type: 'volume', id: restore.id, root: '/v', reach, ...(mount ? { mount: mount as Mount } : {}) });
+  deps.undoVolumes = async () => ({ done: true, now: 'new' });
+  await recover(deps);
+  expect(restores[0]).toMatchObject({ canRollBack: false });
+  expect(restores[0]?.error?.hint).toBe(`The restored data is in place, complete. ${RUN_HOOK}`);
+  if (isInUse) await expect(meant()).rejects.toMatchObject({ code: 'NOT_CONFIRMED' });
+  else await meant();
+});
+
+test('a source of a crashed restore of all sources that replaced nothing does not hide those that did', async () => {
+  const group = '20261120T031500Z-ffffff';
+  await deps.state.saveRollbacks([{ ...keptBy('20261120T031500Z-00ab11'), group }] as Rollback[]);
+  const journal = new Journal(journals, { type: 'start', verb: 'restore', id: restore.id, group, agent: 'a1' });
+  journal.record({ type: 'begun', restore });
+  journal.record({ type: 'targets', targets: ['app'] });
+  journal.record({ type: 'swapped', target: 'app' });
+  await recover(deps);
+  expect(restores).toMatchObject([{ canRollBack: false }]);
+  await meant();
+});
+
+test('a crashed rollback that is complete is no restore that replaced nothing', async () => {
+  await keep('20261110T031500Z-00ab12');
+  const rollback = { ...restore, verb: 'rollback' as const };
+  const journal = new Journal(journals, { type: 'start', verb: 'restore', id: restore.id, agent: 'a1' });
+  journal.record({ type: 'begun', restore: rollback, from: { id: 'gone', inUse: 'restored' } });
+  reached = 'swapped';
+  await recover(deps);
+  expect(restores[0]?.error?.hint).toBe('The data is rolled back completely.');
+  await meant();
+});
+
 test('a crashed restore of several databases reports the failed ones separately from the current one', async () => {
   reached = 'swapped';
   const journal = deadRestore();
@@ -334,7 +394,7 @@ test('a crashed restore of several databases reports the failed ones separately 
   journal.record({ type: 'failed', target: 'blog' });
   await recover(deps);
   expect(restores[0]?.error?.hint).toBe(
-    `Restored and in place: blog. Wholly the old or the new: shop. As it was: app, wiki, zoo. The restore can be started again. \`lifeboat rollback ${restore.id}\` brings back what it replaced.`,
+    `Restored and in place: blog. Wholly the old or the new: shop. As it was: app, wiki, zoo. The restore can be started again. \`lifeboat rollback ${restore.id}\` brings back what it replaced. ${RUN_HOOK}`,
   );
 });
 
@@ -446,6 +506,17 @@ test('a drill that died after it had stored its evidence is reported with that',
   await recover(deps);
   bench.remove();
   expect(drills).toEqual([stored]);
+});
+
+test('the incomplete volume of a recovery that died is named in the log', async () => {
+  const id = '20261120T031600Z-00ab13';
+  new Journal(journals, { type: 'start', verb: 'restore', id, agent: 'a1' });
+  await noteUnfinished(deps.state, 'recovered', id);
+  const said: unknown[] = [];
+  deps.log = { ...silentLog, warn: (message, fields) => void said.push({ message, ...fields }) };
+  await recover(deps);
+  expect(said).toContainEqual({ message: expect.stringContaining('remove it'), run: id, volume: 'recovered' });
+  expect(readdirSync(journals)).toEqual([]);
 });
 
 test('an empty journal is removed without a report', async () => {

@@ -42,7 +42,14 @@ describe('a restore in place that is killed', () => {
     stack = await Stack.start({
       env: { LIFEBOAT_SCHEDULE: '0 0 1 1 *' },
       services: {
-        db: postgres(17, { environment: { POSTGRES_DB: 'app' }, command: ['postgres', '-c', 'fsync=off'] }),
+        db: postgres(17, {
+          environment: { POSTGRES_DB: 'app' },
+          command: ['postgres', '-c', 'fsync=off'],
+          labels: {
+            'lifeboat.postgres': 'true',
+            'lifeboat.exec.restored': "sh -c 'while [ -e /tmp/hold ]; do sleep 0.1; done'",
+          },
+        }),
         web: holder([], {}, { depends_on: { db: { condition: 'service_healthy' } } }),
       },
     });
@@ -301,6 +308,27 @@ describe('a restore in place that is killed', () => {
     expect(await judge('right after the swap')).toBe('restored');
     await expectReported('restored');
     await rollBack();
+  });
+
+  it('says that a database which was gone is in place, if it is killed before its commands have run', async () => {
+    await ok('docker', ['exec', containers.db, 'touch', '/tmp/hold']);
+    await sql('ALTER DATABASE app RENAME TO app_aside');
+    const restore = spawn(inPlace('--no-safety'));
+    const swapped = async () => (await names()).includes('app');
+    await whileRuns(restore.ended, until('the swap', swapped, 180_000, 20));
+    await kill('agent');
+    await restore.ended;
+    await recovers('agent');
+    await undone('after the swap of a database that was gone');
+    expect(await sql(CONTENT, 'app')).toBe(contents.restored);
+    const record = await newestRecord();
+    expect(record).toMatchObject({ status: 'failed', canRollBack: false, undo: 'DROP DATABASE "app"' });
+    expect(record.error?.hint).toBe(
+      'The restored data is in place, complete. If a service has `lifeboat.exec.restored`, run that command.',
+    );
+    await ok('docker', ['exec', containers.db, 'rm', '/tmp/hold']);
+    await sql('DROP DATABASE app');
+    await sql('ALTER DATABASE app_aside RENAME TO app');
   });
 
   it('is reported correctly after a killed rollback, and another rollback restores the data', async () => {

@@ -73,7 +73,7 @@ const copy = exactly<CopyReport>()(
 const report = exactly<RunReport>()(
   z.object({
     ...{ id: z.string(), rid: z.string(), project: z.string(), start: time, end: time, sources: texts, status },
-    trigger: z.enum(['schedule', 'catch-up', 'manual', 'safety', 'import', 'recovery']),
+    trigger: z.enum(['schedule', 'catch-up', 'manual', 'safety', 'import']),
     ...{ snapshot: maybe(z.string()), results: z.array(source), problems: z.array(problem) },
     ...{ others: maybe(z.array(other)), error: maybe(error) },
     safe: maybe(z.array(z.object({ name: z.string(), ...stored }))),

@@ -26,7 +26,7 @@ export interface Over extends Partial<BackupDeps> {
   /** default: `schedule` */
   trigger?: BackupRequest['trigger'];
   /** see {@link BackupRequest} */
-  request?: Pick<BackupRequest, 'attempt' | 'copiesOnly' | 'only' | 'confirm'>;
+  request?: Pick<BackupRequest, 'attempt' | 'copiesOnly' | 'only' | 'confirm' | 'imported'>;
   /** keeps the index of the source; called after the commit */
   keepIndex?: () => Promise<void>;
 }

@@ -115,6 +115,15 @@ test('each loss of WAL is news, because it has no end', async () => {
   expect(sent[1]?.open).toEqual([]);
 });
 
+test('several losses of WAL within the same seconds are all told', async () => {
+  const alarms = open();
+  const messages = ['other bytes', 'WAL is set aside', 'WAL is set aside'];
+  for (const message of messages)
+    alarms.raise({ topic: 'wal-gap', source: 'db.postgres', error: { code: 'WAL_DIVERGED', message } });
+  await alarms.flush();
+  expect(sent.flatMap((event) => event.alarms.map(({ error }) => error.message))).toEqual(messages.slice(0, 2));
+});
+
 test('alarms about sources that are gone are over', async () => {
   const alarms = open();
   for (const source of ['db.postgres', 'web.media']) alarms.raise(missed(source));

@@ -1,14 +1,20 @@
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { LifeboatError } from '../../src/base/errors.ts';
 import { segmentName } from '../../src/store/wal/names.ts';
+import type { ReceiverStatus } from '../../src/wal/receiver-status.ts';
 import { asideProblems, removeAside, setAside } from '../../src/wal/spool/aside.ts';
 import { isSpoolFull, refuseFullSpool } from '../../src/wal/spool-limit.ts';
+import { type Stored, Storing } from '../../src/wal/storing.ts';
 import { scratchBase } from '../store/helpers.ts';
 
 const SIZE = 64 * 1024 * 1024;
 let directory: string;
+let told: string[];
+const tell = ({ message }: LifeboatError) => void told.push(message);
 beforeEach(() => {
+  told = [];
   directory = mkdtempSync(join(scratchBase, 'lifeboat-limit-'));
   mkdirSync(directory, { recursive: true });
 });
@@ -38,19 +44,38 @@ test('the file that is being received, or the last complete one, does not fill t
 
 const [first, second] = ['2026-11-20T03:00:00.000Z', '2026-11-21T03:00:00.000Z'];
 
-test('WAL that is set aside fills the spool too, is shown, and gives way to new WAL', async () => {
+test('WAL that is set aside is shown, and keeps nothing from being received', async () => {
   put(1);
   await setAside(directory, new Date(first));
-  put(1);
-  await setAside(directory, new Date(second));
   put(2);
-  expect(await isSpoolFull(directory)).toBe(true);
+  put(3, '.partial');
+  truncateSync(join(directory, segmentName({ timeline: 1, number: 2 }, SIZE)), SIZE);
+  await refuseFullSpool(directory, tell);
   expect((await asideProblems(directory)).map(({ message }) => message)).toEqual([
     expect.stringContaining(`6.0 GiB of WAL that belongs to no stored history are set aside since ${first}`),
-    expect.stringContaining(second),
   ]);
-  await refuseFullSpool(directory);
-  expect(await asideProblems(directory)).toEqual([]);
+  expect(told).toEqual([]);
+});
+
+test('beyond a limit of its own, the oldest WAL that is set aside is deleted, and people hear of it', async () => {
+  for (const at of [first, second]) {
+    put(1);
+    await setAside(directory, new Date(at));
+  }
+  await refuseFullSpool(directory, tell);
+  expect(await asideProblems(directory)).toMatchObject([{ message: expect.stringContaining(second) }]);
+  expect(told).toEqual([expect.stringContaining(`6.0 GiB of WAL that were set aside at ${first} are deleted`)]);
+});
+
+test('WAL that was just set aside stays while what waits is stored before more is received', async () => {
+  put(1);
+  await setAside(directory, new Date(first));
+  const storing = new Storing({
+    ...{ status: {} as ReceiverStatus, bases: { provide: async () => undefined }, onCaughtUp: () => undefined },
+    ...{ intervalMs: 10, stallTimeoutMs: 1000 },
+  });
+  await storing.drain({ directory } as Stored, new AbortController().signal);
+  expect(await asideProblems(directory)).toHaveLength(1);
 });
 
 test('WAL that is set aside is removed once the window is over', async () => {

@@ -76,7 +76,7 @@ export interface SnapshotRow {
   status: RunStatus;
   trigger: Trigger;
   /** of an import: when its backup was made, and the name of the file */
-  imported?: { at: string; file: string } | undefined;
+  imported?: { at: string; file: string; kind?: string | undefined } | undefined;
   /** the reason of its pin */
   pinned?: string;
   /** not signed although a signing key is set */

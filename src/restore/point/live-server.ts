@@ -80,7 +80,11 @@ export interface RecoveredServer {
   timeline: number;
 }
 
-/** Looks at the server after it was started on recovered data: it has to be that data. Never rejects. */
+/**
+ * Looks at the server after it was started on recovered data: it has to be that data.
+ *
+ * @throws the reason of the signal
+ */
 export async function lookAtStarted(reaching: Reaching, recovered: RecoveredServer): Promise<ServiceCheck[]> {
   const name = reaching.server.name;
   try {
@@ -97,6 +101,7 @@ export async function lookAtStarted(reaching: Reaching, recovered: RecoveredServ
     }
     return [{ name, ok: true, detail: `accepts connections, on timeline ${found.timeline}` }];
   } catch (error) {
+    reaching.signal.throwIfAborted();
     return [{ name, ok: false, detail: errorInfo(error).message }];
   }
 }

@@ -1,9 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { LifeboatError } from '../../base/errors.ts';
+import { errorInfo } from '../../base/errors.ts';
 import { nameRun } from '../../base/log.ts';
 import type { Engine } from '../../docker/engine.ts';
-import { isNotFound } from '../../docker/engine-errors.ts';
 import type { Plan } from '../../plan/model.ts';
 import { Journal } from '../../run/journal.ts';
 import type { RunDeps } from '../../run/run-deps.ts';
@@ -18,11 +17,12 @@ import {
   type RecoveryRequest,
   recoverInto,
 } from './recover-into.ts';
+import { noteFinished, noteUnfinished, refuseExisting } from './unfinished-volume.ts';
 
 export interface ToVolumeDeps
   extends RecoverDeps,
     PointDeps,
-    Pick<RunDeps, 'journals' | 'spool' | 'agentId' | 'recover' | 'clear' | 'now' | 'plan'> {
+    Pick<RunDeps, 'journals' | 'spool' | 'agentId' | 'recover' | 'clear' | 'now' | 'plan' | 'state'> {
   lock: RestoreDeps['lock'];
   engine: Engine;
 }
@@ -50,7 +50,7 @@ export interface PointResult extends RecoveredVolume {
 export async function restoreToPoint(deps: ToVolumeDeps, request: PointRequest): Promise<PointResult> {
   const find = async () => {
     const found = await findReadableStart(deps, request);
-    await refuseExisting(deps.engine, request.toVolume);
+    await refuseExisting(deps, request.toVolume);
     return found;
   };
   const lock = await lockForRestore(deps, { ask: true, check: find });
@@ -65,12 +65,16 @@ export async function restoreToPoint(deps: ToVolumeDeps, request: PointRequest):
     await mkdir(directory, { recursive: true, mode: 0o700 });
     try {
       const planned = await ofPlan(deps, request.source);
+      await noteUnfinished(deps.state, request.toVolume, id);
       const recovery = { repository, start, id, journal, directory, volume: request.toVolume };
       const { server, ...done } = await recoverInto(deps, { ...request, ...planned }, recovery);
       await server.remove();
+      // The volume is complete, whether or not that can be recorded.
+      await noteFinished(deps.state, request.toVolume).catch((error: unknown) =>
+        deps.log.warn('the agent cannot record that the volume is complete', { ...errorInfo(error) }),
+      );
       return { ...done, durationMs: deps.now().getTime() - begun.getTime() };
     } catch (error) {
-      // Lifeboat never removes a volume of the user's, so that no mistake can cost data.
       request.say(
         `  the recovery failed; if there is a volume ${request.toVolume} now, remove it with \`docker volume rm\``,
       );
@@ -93,17 +97,4 @@ async function ofPlan(
   const planned = sources.find((one) => one.kind === 'postgres' && one.name === source);
   if (planned?.kind !== 'postgres') return {};
   return { presentImage: planned.imageId, amcheck: { planned, limitMs: AMCHECK_MS } };
-}
-
-/** @throws TREE_TARGET_NOT_EMPTY */
-async function refuseExisting(engine: Engine, volume: string): Promise<void> {
-  try {
-    await engine.inspectVolume(volume);
-  } catch (error) {
-    if (isNotFound(error)) return;
-    throw error;
-  }
-  throw new LifeboatError('TREE_TARGET_NOT_EMPTY', `there is a volume ${volume} already`, {
-    hint: 'Name a volume that does not exist yet. Lifeboat creates it.',
-  });
 }

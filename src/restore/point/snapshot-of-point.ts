@@ -26,8 +26,8 @@ export interface PointSnapshotRequest extends Aim {
 
 /**
  * Makes a snapshot of a server as it was at a point in time: recovers the server into a volume of the run, dumps it as
- * every backup does, and removes the volume. Its trigger is `recovery`, because it holds old data. A restore from it
- * puts single databases and tables into the server in use.
+ * every backup does, and removes the volume. Its trigger is `import`, because it holds old data. A restore from it puts
+ * single databases and tables into the server in use.
  *
  * @returns the id of the snapshot
  * @throws PITR_TIME, SOURCE_UNKNOWN, before anything is made; the error of the source
@@ -50,9 +50,9 @@ export async function snapshotOfPoint(deps: PointSnapshotDeps, request: PointSna
   const capturer = deps.capturerWith((planned, context) =>
     recoveredSource(deps, planned as PostgresSource, { request, context, start }),
   );
-  const imported = { at, file: `recovery to ${target === 'latest' ? at : describeTarget(target)}` };
+  const imported = { at, file: `recovery to ${target === 'latest' ? at : describeTarget(target)}`, kind: 'recovery' };
   const only: BackupRequest['only'] = ({ name }) => name === source;
-  const report = await backup({ ...deps, plan, capturer }, { trigger: 'recovery', imported, only, signal });
+  const report = await backup({ ...deps, plan, capturer }, { trigger: 'import', imported, only, signal });
   const result = report.results.find(({ name }) => name === source);
   if (report.snapshot !== undefined && result?.status === 'ok') {
     request.say(`  stored snapshot ${report.snapshot} with the recovered state; the databases are unchanged`);

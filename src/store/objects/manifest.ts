@@ -103,9 +103,13 @@ const manifest = z.object({
   previous: sha256.nullable(),
   start: time,
   end: time,
-  trigger: z.enum(['schedule', 'catch-up', 'manual', 'safety', 'import', 'recovery']),
-  /** of an import or a recovery: the time of its data, and the name of the file, or to which point it recovered */
-  imported: z.object({ at: time, file: z.string() }).optional(),
+  // A version that does not know a value refuses the manifest, so another value needs another format.
+  trigger: z.enum(['schedule', 'catch-up', 'manual', 'safety', 'import']),
+  /**
+   * of an import: the time of its data, and the name of the file. `kind`: `recovery` for a server as it was at a point
+   * in time, then `file` says which; absent for a file, and in recoveries of older versions
+   */
+  imported: z.object({ at: time, file: z.string(), kind: z.string().optional() }).optional(),
   agentVersion: z.string(),
   status: z.enum(['ok', 'partial', 'failed']),
   sources: recordOf(source),
@@ -130,7 +134,7 @@ export type Manifest = z.infer<typeof manifest>;
 
 /**
  * Returns true for a snapshot of a source's regular state at that time. A safety snapshot holds the state that a
- * restore replaced, and an import or a recovery holds an old state. None is a source's latest snapshot, nor a base for
+ * restore replaced, and an import holds an old state. Neither is a source's latest snapshot, nor a base for
  * comparisons, nor counted by retention.
  */
 export function isRegular({ trigger }: Pick<Manifest, 'trigger'>): boolean {

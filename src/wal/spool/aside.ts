@@ -37,7 +37,7 @@ export async function setAside(directory: string, at: Date): Promise<string | un
 }
 
 /** Returns the WAL of a directory that was set aside, oldest first. */
-async function listAside(directory: string): Promise<Aside[]> {
+export async function listAside(directory: string): Promise<Aside[]> {
   const parent = `${directory}${ASIDE}`;
   const found: Aside[] = [];
   for (const name of await namesIn(parent)) {
@@ -58,11 +58,6 @@ async function namesIn(directory: string): Promise<string[]> {
   });
 }
 
-/** Returns the size of the WAL of a directory that was set aside, bytes. */
-export async function sizeOfAside(directory: string): Promise<number> {
-  return (await listAside(directory)).reduce((sum, { size }) => sum + size, 0);
-}
-
 /** Returns the WAL of a directory that was set aside, as problems for people. */
 export async function asideProblems(directory: string): Promise<ErrorInfo[]> {
   return (await listAside(directory)).map(({ directory: where, at, size }) => ({
@@ -76,11 +71,4 @@ export async function asideProblems(directory: string): Promise<ErrorInfo[]> {
 export async function removeAside(directory: string, before: Date): Promise<void> {
   for (const one of await listAside(directory))
     if (Date.parse(one.at) < before.getTime()) await rm(one.directory, { recursive: true, force: true });
-}
-
-/** Removes the oldest WAL of a directory that was set aside. Returns false if there was none. */
-export async function removeOldestAside(directory: string): Promise<boolean> {
-  const [oldest] = await listAside(directory);
-  if (oldest) await rm(oldest.directory, { recursive: true, force: true });
-  return oldest !== undefined;
 }

@@ -84,4 +84,18 @@ Latest checkpoint's PrevTimeLineID:   2`;
       { name: 'db.postgres', ok, detail: expect.stringContaining(detail) },
     ]);
   });
+
+  test('is not called wrong if the recovery is interrupted while it looks', async () => {
+    const stopping = new AbortController();
+    const stopped = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
+    const openTools = async () => {
+      stopping.abort(stopped);
+      throw new Error('cut');
+    };
+    const reaching = {
+      ...{ server: { name: 'db.postgres' }, context: { id: 'run' }, signal: stopping.signal, say: () => undefined },
+      deps: { project: 'shop', openTools },
+    } as unknown as Reaching;
+    await expect(lookAtStarted(reaching, { systemId: '7', timeline: 3 })).rejects.toBe(stopped);
+  });
 });

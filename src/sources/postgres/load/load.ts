@@ -107,7 +107,8 @@ async function swapDatabase(options: LoadOptions, built: BuiltDatabase, kept: Ke
   options.recordSwapped(target);
   options.forgetWorking(built.working);
   warnings.push(...(await recomputeDependents(target, dependents, () => tools.session(target, signal))));
-  options.forgetDependents(target);
+  // Recovery computes again what an interrupt has left.
+  if (!signal.aborted) options.forgetDependents(target);
   if (aside) warnings.push(...(await clearBefore(options, built)));
   return {
     ...{

@@ -84,4 +84,46 @@ describe('databases of a restore', () => {
     expect(databases).toEqual([]);
     expect(failed.map(({ error }) => (error as LifeboatError).code)).toEqual(Array(3).fill('INTERRUPTED'));
   });
+
+  it.each([true, false])(
+    'keep what depends on their names open for recovery only after an interrupt: %j',
+    async (cut) => {
+      const stopping = new AbortController();
+      const entries: string[] = [];
+      const control = {
+        run: async () => undefined,
+        all: async (sql: string) => (sql.includes('pg_database_size') ? [{ name: 'w', oid: '7', bytes: '1' }] : []),
+        one: async () => ({}),
+      };
+      const session = async () => ({
+        async run(sql: string) {
+          if (cut && sql.startsWith('REFRESH')) stopping.abort(new LifeboatError('INTERRUPTED', 'stop'));
+          stopping.signal.throwIfAborted();
+        },
+        all: async () => [],
+        close: async () => undefined,
+      });
+      const refresh = {
+        kind: 'materialized view',
+        object: 'm',
+        relation: null,
+        statement: 'REFRESH MATERIALIZED VIEW m',
+      };
+      const recorded = { name: 'a', settings: [], grants: null, tables: [] };
+      const built = {
+        ...{ target: 'a', working: 'w', before: 'b', state: 'absent', recorded, compared: { missing: [] } },
+        ...{ dependents: [refresh], warnings: [], skipped: [], lost: [], unreachable: [] },
+      } as unknown as BuiltDatabase;
+      const note = (what: string) => () => void entries.push(what);
+      const own = {
+        ...options(async () => control as never, stopping.signal),
+        tools: { control: async () => control, session, log: silentLog, container: 'db' },
+        ...{ recordDependents: note('dependents'), recordSwapped: note('swapped'), forgetWorking: note('done') },
+        ...{ forgetDependents: note('computed'), step: () => undefined },
+      } as unknown as LoadOptions;
+      const { databases, failed } = await swapDatabases(own, [built]);
+      expect({ done: databases.map(({ target }) => target), failed }).toEqual({ done: ['a'], failed: [] });
+      expect(entries).toEqual(['dependents', 'swapped', 'done', ...(cut ? [] : ['computed'])]);
+    },
+  );
 });

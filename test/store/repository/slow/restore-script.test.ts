@@ -282,11 +282,6 @@ describe('the script of docs/restore-without-lifeboat.md', () => {
       trigger: 'import',
       sources: { 'web.media': { ...whole(manifest), packs: gone, index: gone } },
     });
-    put('20261123T030000Z-aaaaaa', {
-      sequence: 6,
-      trigger: 'recovery',
-      sources: { 'web.media': { ...whole(manifest), packs: gone, index: gone } },
-    });
     const { target, status, stderr } = restore(repository, 'dash', {}, 'latest');
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(readFileSync(join(target, 'a'), 'utf8')).toBe('content');
