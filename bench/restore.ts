@@ -40,7 +40,7 @@ export async function benchRestore({ rounds, small, image }: BenchOptions): Prom
 }
 
 /**
- * Resolves to how long the database that was replaced was away, in milliseconds. What a contender made is dropped
+ * Resolves to how long the database that was replaced was away, in milliseconds. The database that a contender made is dropped
  * before the next begins, and what it left to write is written, so that the server has no work left of one while
  * another restores.
  */
