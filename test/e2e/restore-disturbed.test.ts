@@ -456,7 +456,6 @@ describe('a restore in place that runs out of space', () => {
     await stack.psql("UPDATE t SET v = 'changed' WHERE id = 1", { database: 'app' });
     content = await stack.psql(CONTENT, { database: 'app' });
   });
-  afterEach(() => openGates(stack));
   afterAll(() => stack?.destroy());
 
   const expectUntouched = async (started: string) => {
@@ -479,10 +478,8 @@ describe('a restore in place that runs out of space', () => {
 
   it('fails during the load, drops the incomplete database, and works once space is free', async () => {
     const started = await stack.psql('SELECT pg_postmaster_start_time()');
-    const open = await shutGate(stack);
     const { ended } = await begin(stack, 'db');
     await inDb('sh', '-c', `dd if=/dev/zero of=${DATA}/filler bs=64k status=none; true`);
-    await open();
     const ran = await ended;
     expect({ code: ran.code, error: codeOf(ran) }, ran.stdout).toEqual({ code: 1, error: 'PG_NO_SPACE' });
     await inDb('rm', `${DATA}/filler`);
