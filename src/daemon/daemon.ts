@@ -194,7 +194,7 @@ async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: 
   });
   const request = { trigger, only: (source: PlannedSource) => schedules.has(source.schedule), begun, signal };
   if (await isMade(deps, attempt, request)) return;
-  deps.log.info('another run is under way; the scheduled one follows it');
+  if (!signal.aborted) deps.log.info('another run is under way; the scheduled one follows it');
   await times.write(before);
   await attempt.cancel();
 }
@@ -214,13 +214,13 @@ async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortS
   return true;
 }
 
-/** Makes a try. Resolves to false if another run is under way; then the caller cancels the try. */
+/** Makes a try. Resolves to false if another run is under way, or if the daemon stops before it begins. */
 async function isMade(deps: DaemonDeps, attempt: Try, request: BackupRequest): Promise<boolean> {
   try {
     await attempt.ended(await deps.backup({ ...request, attempt }));
     return true;
   } catch (error) {
-    if (!hasCode(error, 'LOCKED')) throw error;
+    if (!hasCode(error, 'INTERRUPTED', 'LOCKED')) throw error;
     return false;
   }
 }

@@ -126,6 +126,22 @@ test('a run that is due during another run follows it', async () => {
   expect(warnings).toEqual(['catching up on a run that was missed']);
 });
 
+test('a run that has not begun when the daemon stops is due at the next start', async () => {
+  await start();
+  const good = backup;
+  backup = async () => {
+    stop.abort();
+    throw new LifeboatError('INTERRUPTED', 'the run was asked to stop');
+  };
+  await at('2026-11-21T03:00:00Z');
+  await ended;
+  expect(await state.retries()).toEqual([]);
+  backup = good;
+  stop = new AbortController();
+  ended = daemon(deps, stop.signal);
+  await vi.waitFor(() => expect(runs).toMatchObject([{ trigger: 'schedule' }]), WAIT);
+});
+
 test.each([1, 2, 3, 4])('a kill at write %i of the state loses no scheduled run', async (last) => {
   await start();
   const { promise: killed, resolve: kill } = Promise.withResolvers<void>();

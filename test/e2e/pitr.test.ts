@@ -166,6 +166,11 @@ describe('point-in-time recovery', () => {
     const carried = await stack.lifeboatInTurn('restore', 'db.postgres', ...table);
     expect(carried.code, carried.stdout + carried.stderr).toBe(0);
     expect(await stack.psql('SELECT count(*) FROM orders_then', { database: 'shop' })).toBe('7');
+    const { stdout: listed } = await stack.lifeboat('snapshots', '--json');
+    const { snapshots } = JSON.parse(listed) as { snapshots: { imported?: object }[] };
+    const imported = { kind: 'recovery', file: expect.stringMatching(/^recovery to /) };
+    const made = snapshots.filter((one) => one.imported);
+    expect(made).toMatchObject([1, 2].map(() => ({ trigger: 'import', imported })));
   });
 
   it('recovers to a transaction, a position and a restore point, each exactly', async () => {
