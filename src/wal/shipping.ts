@@ -65,6 +65,7 @@ export class Shipping {
     const { directory, segmentSize, writer } = this.options;
     this.put.alive = alive;
     this.refuseOlder(state);
+    await writer.announce();
     this.samples.add(state, writer.inventory.reachedOf(state.timeline));
     const files = await listReceived(directory, segmentSize);
     await this.put.tails.look();
@@ -118,6 +119,7 @@ export class Shipping {
   private async shipFiles(files: ReceivedFiles, signal: AbortSignal, alive: () => void): Promise<void> {
     const { segmentSize, writer } = this.options;
     this.put.alive = alive;
+    await writer.announce();
     await this.put.tails.look();
     await this.put.histories(files.histories, signal);
     const isStored = (name: string) => writer.inventory.has(name);

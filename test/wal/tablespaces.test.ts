@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, type ReadStream, rmSync, writeFileSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
@@ -8,18 +9,18 @@ import { scratchBase } from '../store/helpers.ts';
 import { nameOf, SIZE, WalBench } from '../store/wal/bench.ts';
 import { WalBytes } from '../store/wal/wal-bytes.ts';
 
-let breaks: boolean;
-vi.mock('../../src/wal/spool/received-files.ts', async (original) => {
-  const real = await original<typeof import('../../src/wal/spool/received-files.ts')>();
-  const readPartial: typeof real.readPartial = async (...of) => {
-    const content = await real.readPartial(...of);
-    return breaks && content ? Readable.from(cut(content)) : content;
-  };
-  return { ...real, readPartial };
-});
+/** Makes the next read of a file fail after its first bytes. */
+async function breakNext(file: string): Promise<void> {
+  const handle = await open(file);
+  const prototype: FileHandle = Object.getPrototypeOf(handle);
+  await handle.close();
+  const { createReadStream } = prototype;
+  vi.spyOn(prototype, 'createReadStream').mockImplementationOnce(function (this: FileHandle, options) {
+    return Readable.from(cut(createReadStream.call(this, options))) as ReadStream;
+  });
+}
 
 async function* cut(content: Readable): AsyncGenerator<Buffer> {
-  breaks = false;
   for await (const chunk of content) {
     yield chunk as Buffer;
     throw new Error('EIO: i/o error, read');
@@ -38,13 +39,15 @@ beforeEach(async () => {
   wrote.fillTo(startOf(4, SIZE));
   bytes = wrote.segment(3);
   watch = new TablespaceWatch(directory, SIZE, await new WalBench().open());
-  breaks = false;
 });
-afterEach(() => rmSync(directory, { recursive: true }));
+afterEach(() => {
+  vi.restoreAllMocks();
+  rmSync(directory, { recursive: true });
+});
 
 test('a read that fails in the middle of a segment hides no tablespace', async () => {
   writeFileSync(join(directory, nameOf(3)), bytes);
-  breaks = true;
+  await breakNext(join(directory, nameOf(3)));
   await expect(watch.find(nameOf(3), SIZE)).rejects.toThrow('EIO');
   expect(await watch.find(nameOf(3), SIZE)).toBe(created);
 });

@@ -164,7 +164,7 @@ class StoredRepository implements Repository {
     { last, record }: { last?: PackListRef | undefined; record?: (key: string) => Promise<void> } = {},
   ): Promise<PackListRef | undefined> {
     if (packs.length === 0) return undefined;
-    // What an earlier snapshot used does not matter here.
+    // The packs of an earlier snapshot do not matter here.
     const lines = encodePackList(packs.map((pack) => ({ ...pack, used: use?.get(pack.id) })));
     if (last?.count === packs.length) {
       const before = await this.readPackList(last).catch(() => undefined);
