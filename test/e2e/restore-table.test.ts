@@ -313,6 +313,42 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     },
   );
 
+  it('reports a table as restored if its process is stopped while the server commits it', async () => {
+    await sql('DROP TABLE IF EXISTS shared');
+    const set = async (statement: string) => {
+      for (const text of [`ALTER SYSTEM ${statement}`, 'SELECT pg_reload_conf()']) await stack.psql(text);
+    };
+    // The commit of a transaction that makes a table waits for a standby that does not exist, and no other does.
+    await set("SET synchronous_commit = 'local'");
+    await set("SET synchronous_standby_names = 'none'");
+    await sql(
+      `CREATE FUNCTION wait() RETURNS event_trigger LANGUAGE plpgsql AS
+         $$ BEGIN PERFORM set_config('synchronous_commit', 'on', true); END $$;
+       CREATE EVENT TRIGGER wait ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION wait()`,
+    );
+    const child = stack.spawn('restore', 'latest', 'db.postgres', '--table', 'shared', '--json');
+    let out = '';
+    child.stdout?.on('data', (data) => {
+      out += data;
+    });
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+    const waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    await whileRuns(
+      ended,
+      until('it commits', async () => (await stack.psql(waits)) === '1'),
+    );
+    const stopping = `for p in /proc/[0-9]*; do
+      if tr '\\0' ' ' < $p/cmdline | grep -q 'cli.js res[t]ore'; then kill -TERM "\${p#/proc/}"; fi
+    done 2>/dev/null; true`;
+    await stack.exec('lifeboat', ['sh', '-c', stopping]);
+    expect(await ended, out).toBe(130);
+    await sql('DROP EVENT TRIGGER wait; DROP FUNCTION wait()');
+    for (const name of ['synchronous_standby_names', 'synchronous_commit']) await set(`RESET ${name}`);
+    expect(await sql('SELECT count(*) FROM shared')).toBe('2');
+    expect(out).toContain('The restored data is in place, complete');
+    await untouched();
+  });
+
   it('restores the table completely or not at all if its process is killed, and the next restore cleans up', async () => {
     await sql('DROP TABLE IF EXISTS slow');
     const openGate = await shutGate(stack, GATES.beside);
