@@ -6,6 +6,7 @@ import { probe, probeRun } from '../check/probe.ts';
 import { type CopyRequest, copyAlone } from '../copy/alone.ts';
 import { type Pruning, pruneEverywhere } from '../copy/prune-everywhere.ts';
 import type { DrillingDeps } from '../daemon/drills.ts';
+import { otherCommands } from '../daemon/other-commands.ts';
 import { watch } from '../docker/discover.ts';
 import type { DrillRequest } from '../drill/context.ts';
 import type { ExportReport, ExportRequest } from '../export/export.ts';
@@ -197,7 +198,7 @@ function drillingOf(environment: Environment, app: App): DrillingDeps {
 }
 
 async function runDaemon(environment: Environment, app: App, signal: AbortSignal): Promise<void> {
-  const { state, log, now, settings, journals, engine, plan, self } = environment;
+  const { state, log, now, settings, journals, engine, plan } = environment;
   const [{ daemon }, { everyMinute }, { createReceivers }, { createLetterWatch, openAlarms, watchTargets }] =
     await Promise.all([
       import('../daemon/daemon.ts'),
@@ -214,7 +215,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
   const alarms = openAlarms(environment);
   for (const notifier of environment.notifiers) notifier.resume?.(signal);
   const served = await serveHttp(environment, app);
-  const copies = recoverCopies(environment);
+  let copies = recoverCopies(environment, { forget: true });
   await daemon(
     {
       state,
@@ -224,16 +225,17 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
       copies: settings.copies.map(({ name }) => name),
       schedule: settings.schedule,
       journals,
-      agentId: self.facts.id,
       aliveFile: ALIVE_FILE,
       plan,
       backup: app.backup,
       recover: () => recoverAlone(environment),
       isBusy: app.isBusy,
+      others: () => otherCommands(process.argv[1] ?? ''),
       watch: (onChange, until) => watch(engine, { onChange, log, signal: until }),
       everyMinute: (tick) =>
         everyMinute(() => {
           served.tick();
+          copies = copies.then(() => recoverCopies(environment, { forget: false }));
           return tick();
         }),
       drills: drillingOf(environment, app),

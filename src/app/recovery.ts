@@ -7,6 +7,7 @@ import { rememberedVolumes } from '../kept/copy-data.ts';
 import { createDispatcher } from '../report/dispatch.ts';
 import { openJournals } from '../run/journal.ts';
 import { SPOOL } from '../run/mounts.ts';
+import { isLocked } from '../run/process-lock.ts';
 import { removePath } from '../store/filesystem/remove-tree.ts';
 import { type Environment, openEnvironment } from './environment.ts';
 import { copiesIn, spoolOf } from './into-project.ts';
@@ -29,35 +30,48 @@ export async function recoverAlone(environment: Environment): Promise<void> {
 }
 
 /**
- * Recovers restores into copies of the project that died, when the daemon starts. Forgets copies that are gone. Never
- * rejects: logs failures, and the next start tries again.
+ * Recovers restores into copies of the project that died. Never rejects: logs failures, and the next call tries again.
+ *
+ * @param options see {@link sweepCopies}
  */
-export async function recoverCopies({ engine, log, settings }: Environment): Promise<void> {
-  await sweepCopies({ engine, log, spool: SPOOL }, async (into) =>
-    recoverAlone(await openEnvironment({ settings, log }, { into })),
-  );
+export async function recoverCopies(
+  { engine, log, settings }: Environment,
+  options: { forget: boolean },
+): Promise<void> {
+  const recover = async (into: string) => {
+    // Not one that is under way.
+    if (!(await isLocked(into))) await recoverAlone(await openEnvironment({ settings, log }, { into }));
+  };
+  await sweepCopies({ engine, log, spool: SPOOL, recover }, options);
+}
+
+interface SweepDeps {
+  engine: Pick<Engine, 'listContainers' | 'inspectVolume'>;
+  log: Log;
+  spool: string;
+  recover(project: string): Promise<void>;
 }
 
 /**
- * Calls `recover` for each copy with a dead restore, and removes the state of copies that are gone: without containers,
- * and without the volumes that restores filled.
+ * Calls `recover` for each copy with a dead restore. With `forget`, removes the state of copies that are gone: without
+ * containers, and without the volumes that restores filled. A copy that is being made again may have none for a moment.
  */
 export async function sweepCopies(
-  { engine, log, spool }: { engine: Pick<Engine, 'listContainers' | 'inspectVolume'>; log: Log; spool: string },
-  recover: (project: string) => Promise<void>,
+  { engine, log, spool, recover }: SweepDeps,
+  { forget }: { forget: boolean },
 ): Promise<void> {
   for (const project of await copiesIn(spool)) {
     const directory = path.join(spoolOf(project, spool), 'state');
     try {
-      if (!(await exists(engine, project, directory))) {
-        log.info('a copy of the project is gone, so its restores are forgotten', { project });
-        await removePath(path.dirname(spoolOf(project, spool)), project);
-      } else if ((await openJournals(path.join(directory, 'runs'))).length > 0) await recover(project);
+      const isDead = (await openJournals(path.join(directory, 'runs'))).length > 0;
+      if (!forget && !isDead) continue;
+      const isThere = await exists(engine, project, directory);
+      if (isThere && isDead) await recover(project);
+      if (isThere || !forget) continue;
+      log.info('a copy of the project is gone, so its restores are forgotten', { project });
+      await removePath(path.dirname(spoolOf(project, spool)), project);
     } catch (error) {
-      log.warn('a restore into a copy could not be undone; trying again at the next start', {
-        project,
-        ...errorInfo(error),
-      });
+      log.warn('a restore into a copy could not be undone; trying again later', { project, ...errorInfo(error) });
     }
   }
 }

@@ -12,13 +12,15 @@ import { storeNothing, storeSnapshot } from './store.ts';
 /**
  * Runs one backup: plan → capture → store → commit → copy → prune → report. Returns the report, whatever the outcome.
  *
- * @throws LOCKED when another run is under way; then nothing was done
+ * @throws LOCKED when another run is under way, INTERRUPTED when the signal aborts before the run begins; then nothing
+ * was done
  */
 export async function backup(deps: BackupDeps, request: BackupRequest): Promise<RunReport> {
   const lock = await deps.lock();
   try {
     await deps.recover();
     await request.confirm?.();
+    request.signal.throwIfAborted();
     const lease = await askForLease(deps);
     request.begun?.();
     const { whenWanted } = lock;

@@ -1,4 +1,4 @@
-import { errorInfo } from '../base/errors.ts';
+import { errorInfo, LifeboatError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { readWalLogs, type WalRepository } from '../store/wal/read-log.ts';
 
@@ -15,7 +15,8 @@ interface Watching {
  *
  * @param source name of the server
  * @returns a function to call when the backup has ended: returns the number of the first page of the history, by the id
- *   of the server's data; undefined if another one began meanwhile, or the log cannot be read
+ *   of the server's data; undefined if the log cannot be read. It throws PG_BASE_FAILED if another history began
+ *   meanwhile: a recovery would need the WAL of both
  * @throws the signal's reason
  */
 export async function watchHistory(
@@ -26,8 +27,11 @@ export async function watchHistory(
   return async (systemId) => {
     const era = before(systemId);
     if (era === undefined) return undefined;
-    const after = await presentHistory(watching, source);
-    return after(systemId) === era ? era : undefined;
+    const after = (await presentHistory(watching, source))(systemId);
+    if (after === undefined || after === era) return after;
+    throw new LifeboatError('PG_BASE_FAILED', 'another history of the WAL began while the base backup was made', {
+      hint: 'Lifeboat makes another base backup by itself. `lifeboat windows` says why the history began.',
+    });
   };
 }
 

@@ -85,8 +85,11 @@ async function captureGroup(capturing: Capturing, { hold, sources: group }: Hold
   context.signal.throwIfAborted();
   const waiting = [...group];
   const captureEach = async (warnings: string[], started: FindStarted = async () => undefined) => {
-    for (let source = waiting.shift(); source !== undefined; source = waiting.shift()) {
-      const planned = source;
+    for (;;) {
+      // The containers of an interrupted run start at once.
+      context.signal.throwIfAborted();
+      const planned = waiting.shift();
+      if (!planned) return;
       if (!hold && !capturing.isHeld) await capturer.share?.();
       const gone = await whyGone(context, captured);
       await captureOne(capturing, planned, async () => {
@@ -107,8 +110,8 @@ async function captureGroup(capturing: Capturing, { hold, sources: group }: Hold
     } else await captureEach([]);
   } catch (error) {
     // Sources that were not captured fail with the error. Stored sources stay stored, and the failure becomes a
-    // problem of the run.
-    if (waiting.length < group.length) problems.push(problemOf(hold?.container, error));
+    // problem of the run. The report says once that the run was interrupted.
+    if (waiting.length < group.length && !context.signal.aborted) problems.push(problemOf(hold?.container, error));
     for (const source of waiting) await captureOne(capturing, source, () => capturer.failed(source, error));
   }
 }

@@ -110,9 +110,12 @@ class SourceCapturer implements Capturer {
     const info = errorInfo(signal.aborted ? signal.reason : spoolError(error));
     // The report of the run says so to people.
     log.debug('source failed', { source: planned.name, ...info });
-    await this.removeObjects(planned.name).catch((left: unknown) =>
-      log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),
-    );
+    // An interrupted run removes the objects of all its sources at its end, when no container waits.
+    if (!signal.aborted) {
+      await this.removeObjects(planned.name).catch((left: unknown) =>
+        log.warn('objects of a failed source could not be removed', { source: planned.name, error: String(left) }),
+      );
+    }
     const durationMs = since(startedAt);
     return failedOutcome(planned, info, { durationMs, lastGood: lastGoodOf(this.snapshots, planned.name) });
   }
@@ -156,11 +159,8 @@ class SourceCapturer implements Capturer {
     const facts = same.facts ?? (await repository.putFacts(run.id, name, captured.facts, record));
     const index = same.index ?? (await repository.putIndex(run.id, name, indexPath, record));
     const packs = await this.putPacks(name, { packs: stored.packs, indexPath }, record);
-    const former = formerSnapshots(
-      storesPast(run.trigger) ? [] : snapshots,
-      name,
-      await deps.state.accepted().catch(() => ({})),
-    );
+    const accepted = await deps.state.accepted().catch(() => ({}));
+    const former = formerSnapshots(storesPast(run.trigger) ? [] : snapshots, name, accepted);
     const restored = await readRestored(deps.state.directory).catch((): Record<string, RestoredSource> => ({}));
     const shrinkage = await findShrinkage(
       { readFacts: factsReader(reading, name), log, share: deps.shrinkageShare },

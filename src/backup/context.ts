@@ -21,12 +21,15 @@ import type { Captured } from './outcome.ts';
 export interface Capturer {
   /**
    * Captures and stores a source. Never rejects: a failure is an outcome, and the objects stored for the source are
-   * removed.
+   * removed, as {@link Capturer.failed} does.
    */
   capture(source: PlannedSource, knownWarnings: readonly string[]): Promise<Captured>;
   /** Lets later sources use what earlier ones have stored. It takes a while, so no service waits. Never rejects. */
   share?(): Promise<void>;
-  /** Returns the outcome of a source that was not begun or cannot be committed. Removes the objects stored for it. */
+  /**
+   * Returns the outcome of a source that was not begun or cannot be committed. Removes the objects stored for it,
+   * except in an interrupted run, which removes all objects at its end.
+   */
   failed(source: Pick<PlannedSource, 'name' | 'kind'>, error: unknown): Promise<Captured>;
 }
 

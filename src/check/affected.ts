@@ -33,7 +33,7 @@ const EXAMPLES = 5;
 
 interface Found {
   damaged: ReadonlyMap<string, ErrorInfo>;
-  /** true if the destination became unreachable, so that no more is read there */
+  /** true if the check ended early, so that no more is read at the destination */
   stopped: boolean;
 }
 

@@ -41,7 +41,7 @@ export interface CheckResult {
   unread: DamagedObject[];
   /** damaged leases and lists of unreferenced objects; no snapshot needs them, and later ones replace them */
   records: DamagedObject[];
-  /** why the check ended early: the destination became unreachable */
+  /** why the check ended early: the destination became unreachable, or the check was interrupted */
   stopped?: ErrorInfo;
   /** unusable manifests, breaks in their chain, and tombstones and pins with a wrong signature */
   manifests: { snapshot: string; error: ErrorInfo }[];
@@ -94,7 +94,13 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     ...unreadable.map(({ id, error }) => ({ snapshot: id, error: errorInfo(error) })),
     ...chain.findings,
   ];
-  const affected = await findAffected(repository, snapshots, { damaged, stopped: read.stopped !== undefined }, options);
+  let { stopped } = read;
+  const find = (stopped: boolean) => findAffected(repository, snapshots, { damaged, stopped }, options);
+  const affected = await find(stopped !== undefined).catch((error: unknown) => {
+    if (!options.signal.aborted) throw error;
+    stopped = errorInfo(options.signal.reason);
+    return find(true);
+  });
   return {
     snapshots: snapshots.length,
     objects: objects.size,
@@ -103,7 +109,7 @@ export async function check(repository: Repository, options: CheckOptions): Prom
     damaged: [...damaged].map(([key, error]) => ({ key, error })),
     unread: [...read.unread].map(([key, error]) => ({ key, error })),
     records,
-    ...(read.stopped ? { stopped: read.stopped } : {}),
+    ...(stopped ? { stopped } : {}),
     manifests: unusable,
     signatures: chain.signatures,
     affected,

@@ -37,7 +37,7 @@ interface Share {
 /**
  * Reads and hashes objects in the order of their keys until the share is read. Begins after `after` and continues with
  * the first key after the last, so repeated checks of a share eventually read everything. Ends early if the destination
- * becomes unreachable.
+ * becomes unreachable, or the signal aborts: what was found by then still counts.
  */
 export async function readShare(
   { repository, objects, judge }: Reading,
@@ -47,24 +47,25 @@ export async function readShare(
   const wanted = objects.bytes * Math.min(readData, 1);
   const share: Share = { bytes: 0, unread: new Map() };
   for (const [key, error] of unsized) {
-    const finding = await judge.judge(key, error);
-    signal.throwIfAborted();
-    if (finding === 'outage')
-      return { ...share, stopped: errorInfo(error), ...(after === undefined ? {} : { next: after }) };
+    const stopped = (await judge.judge(key, error)) === 'outage' ? error : signal.reason;
+    if (stopped !== undefined)
+      return { ...share, stopped: errorInfo(stopped), ...(after === undefined ? {} : { next: after }) };
     share.unread.set(key, errorInfo(error));
   }
   let last = after;
   for (const ref of inOrder(objects, readData < 1 ? after : undefined)) {
     const { key } = ref;
     if (share.bytes >= wanted) break;
-    signal.throwIfAborted();
     if (damaged.has(key) || share.unread.has(key)) continue;
     const error = await readOne(repository.destination, ref, signal);
+    const finding = error === undefined || signal.aborted ? undefined : await judge.judge(key, error);
+    if (signal.aborted) {
+      share.stopped = errorInfo(signal.reason);
+      break;
+    }
     if (error === undefined) {
       judge.read(key);
     } else {
-      const finding = await judge.judge(key, error);
-      signal.throwIfAborted();
       if (finding === 'outage') {
         for (const doubted of judge.doubted) damaged.delete(doubted);
         share.stopped = errorInfo(isDamage(error) ? goneAway(repository.destination, error) : error);
@@ -96,7 +97,6 @@ async function readOne(destination: Destination, ref: ObjectRef, signal: AbortSi
   try {
     for await (const chunk of await destination.get(ref.key, { signal, fromDisk: true })) hash.update(chunk as Buffer);
   } catch (error) {
-    signal.throwIfAborted();
     return error;
   }
   if (hash.digest('hex') === ref.sha256) return undefined;

@@ -13,7 +13,10 @@ import { rememberedIn } from '../wal/receiver-state.ts';
 import { bucketProblems } from './bucket.ts';
 import { type Call, print } from './call.ts';
 
-/** `lifeboat check`. Exit status: 0 undamaged, 3 a part can still be restored, 1 nothing can be restored. */
+/**
+ * `lifeboat check`. Exit status: 0 undamaged, 3 a part can still be restored, 1 nothing can be restored. An interrupted
+ * check remembers and prints what it has found.
+ */
 export async function checkRepository(call: Call): Promise<number> {
   const { app, io, options, json } = call;
   const wanted = options.readData;
@@ -35,7 +38,7 @@ export async function checkRepository(call: Call): Promise<number> {
   if (!app.otherRepository) await rememberDamaged(call, result, readData);
   const recipients = await knownRecipients(app.state.directory).catch(() => ({}));
   const keys = result.keys.map((key) => ({ ...key, ...what(key.id, app.settings.keys, recipients) }));
-  const rules = app.otherRepository ? [] : await bucketProblems(app.settings, io.env);
+  const rules = app.otherRepository || io.signal.aborted ? [] : await bucketProblems(app.settings, io.env);
   print(call, 'check', { ...result, keys, rules }, () =>
     [
       renderCheck({ ...result, keys }, app.otherRepository, app.settings.copies),
@@ -70,7 +73,7 @@ const COMPUTE_ID =
  */
 export function exitStatusOf(result: CheckResult, rules: number): number {
   if (result.snapshots === 0 && result.manifests.length === 0) return EXIT.nothing;
-  if (result.stopped) return EXIT.failed;
+  if (result.stopped) return result.stopped.code === 'INTERRUPTED' ? EXIT.interrupted : EXIT.failed;
   if (rules > 0 && result.usable) return EXIT.partial;
   const whole = [result.damaged, result.unread, result.manifests, result.records].every(({ length }) => length === 0);
   if (whole) return EXIT.done;
@@ -154,7 +157,8 @@ function renderCheck(result: CheckResult, otherRepository: boolean, copies: read
     const isClean = !stopped && unread.length === 0 && result.records.length === 0;
     return (isClean ? [...lines, 'No problem found.'] : lines).join('\n');
   }
-  lines.push(...restorableLines(result));
+  // A check that ended early does not know which snapshots the damage affects.
+  if (!stopped) lines.push(...restorableLines(result));
   if (otherRepository) {
     // The destination may have lost the same objects: only its own check can tell.
     const repair =

@@ -8,7 +8,7 @@ import type { PlaceDocument } from './json/documents.ts';
 
 /**
  * `lifeboat prune`. Exit status: 3 if a place failed, or if an unreadable manifest or list of packs keeps objects from
- * being deleted.
+ * being deleted. 130 if it was interrupted, after it has printed what was pruned.
  */
 export async function prune(call: Call): Promise<number> {
   const { app, io, options } = call;
@@ -25,6 +25,7 @@ export async function prune(call: Call): Promise<number> {
   print(call, 'prune', copies.length === 0 ? own : { ...own, copies }, () =>
     places.map((place) => renderPlace(place, places.length > 1, when)).join('\n\n'),
   );
+  if (io.signal.aborted) return EXIT.interrupted;
   if (places.some((place) => 'error' in place || place.result.unreadable || place.result.unread)) return EXIT.partial;
   return places.some((place) => 'result' in place && place.result.decisions.length > 0) ? EXIT.done : EXIT.nothing;
 }

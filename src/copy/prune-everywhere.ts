@@ -35,7 +35,8 @@ function isBehind(name: string, since: string, why: ErrorInfo | undefined): Life
 export type Pruning = { destination: string } & ({ result: PruneResult } | { error: ErrorInfo });
 
 /**
- * Prunes the destination, then each copy. A copy that fails does not stop the others.
+ * Prunes the destination, then each copy. A copy that fails does not stop the others. After an interruption, the copies
+ * that were not pruned have its error.
  *
  * @throws what the prune of the destination throws; no copy is changed then
  */
@@ -57,7 +58,6 @@ export async function pruneEverywhere(
   // Backups store packs at the destination, and copies receive them.
   const { renewal: _, ...others } = request;
   for (const { name, keep, open } of copies) {
-    signal.throwIfAborted();
     const own = {
       ...alone,
       ...(keep ? { keep } : {}),
@@ -75,9 +75,10 @@ export async function pruneEverywhere(
       },
     };
     try {
+      signal.throwIfAborted();
       all.push({ destination: name, result: await pruneAlone(own, others, signal) });
     } catch (error) {
-      all.push({ destination: name, error: errorInfo(error) });
+      all.push({ destination: name, error: errorInfo(signal.aborted ? signal.reason : error) });
     }
   }
   return all;

@@ -26,8 +26,6 @@ export interface DaemonDeps {
   /** the schedule of LIFEBOAT_SCHEDULE, used when no source is planned */
   schedule: string;
   journals: string;
-  /** id of the agent's own container */
-  agentId: string;
   /** a file that the daemon touches while it is alive, for the container's health check */
   aliveFile: string;
   plan(): Promise<Plan>;
@@ -38,6 +36,8 @@ export interface DaemonDeps {
   recoverAgainMs?: number;
   /** true while a run is under way, in this process or in one started by `docker compose exec` */
   isBusy(): Promise<boolean>;
+  /** returns the process ids of the other commands of this container */
+  others(): Promise<number[]>;
   /** receives WAL of the sources in the plan; absent in tests */
   receivers?: { update(plan: Plan): Promise<void>; stop(): Promise<void> };
   /** look at the plan each minute, such as the watch of targets; they never reject */
@@ -185,16 +185,18 @@ async function runDue(deps: DaemonDeps, times: ServedTimes, due: Due[], signal: 
   };
   const schedules = new Set(due.map(({ schedule }) => schedule));
   const before = await times.read();
+  // At any time, the try or the schedule is still to come: a kill must not lose the run.
+  const attempt = await beginTry(deps, [...schedules]);
   // Before the run, so that a run which crashes the agent is not started again and again.
   await times.write({
     ...before,
     ...Object.fromEntries(due.map(({ schedule }) => [schedule, now.toISOString()])),
   });
-  const attempt = await beginTry(deps, [...schedules]);
   const request = { trigger, only: (source: PlannedSource) => schedules.has(source.schedule), begun, signal };
   if (await isMade(deps, attempt, request)) return;
-  deps.log.info('another run is under way; the scheduled one follows it');
+  if (!signal.aborted) deps.log.info('another run is under way; the scheduled one follows it');
   await times.write(before);
+  await attempt.cancel();
 }
 
 /** Retries a failed run for the sources that failed, or for the copies alone. Resolves to false if nothing is due. */
@@ -208,18 +210,17 @@ async function runAgain(deps: DaemonDeps, plan: Plan | undefined, signal: AbortS
       since: retry.since,
       try: retry.tries + 1,
     });
-  await isMade(deps, attempt, { trigger: 'catch-up', ...what, begun, signal });
+  if (!(await isMade(deps, attempt, { trigger: 'catch-up', ...what, begun, signal }))) await attempt.cancel();
   return true;
 }
 
-/** Makes a try. Resolves to false if another run is under way; then the try is cancelled. */
+/** Makes a try. Resolves to false if another run is under way, or if the daemon stops before it begins. */
 async function isMade(deps: DaemonDeps, attempt: Try, request: BackupRequest): Promise<boolean> {
   try {
     await attempt.ended(await deps.backup({ ...request, attempt }));
     return true;
   } catch (error) {
-    if (!hasCode(error, 'LOCKED')) throw error;
-    await attempt.cancel();
+    if (!hasCode(error, 'INTERRUPTED', 'LOCKED')) throw error;
     return false;
   }
 }

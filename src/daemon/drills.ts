@@ -83,11 +83,11 @@ export async function runDueDrill(deps: DueDeps, until: AbortSignal, nextBackup:
   const failure = 'unbegun' in outcome ? outcome.unbegun : await tooOften(deps);
   // A later try for the same scheduled time is not news.
   const told = times[TOLD] !== undefined && !(await isScheduled(deps, new Date(times[TOLD]))) ? times[TOLD] : undefined;
-  const tells = failure === undefined ? told : (told ?? now().toISOString());
+  const tell = failure !== undefined && told === undefined && !until.aborted;
+  if (failure !== undefined) log.error('the drill could not be run', { ...errorInfo(failure) });
+  if (tell) await drills.reportUnbegun(failure);
+  const tells = tell ? now().toISOString() : told;
   await served.write({ ...others, [AGAIN]: again, ...(tells === undefined ? {} : { [TOLD]: tells }) });
-  if (failure === undefined) return;
-  log.error('the drill could not be run', { ...errorInfo(failure) });
-  if (told === undefined && !until.aborted) await drills.reportUnbegun(failure);
 }
 
 /** Returns the failure of sources that no drill has come to for two periods, because each of them ended early. */

@@ -114,6 +114,8 @@ async function drillHere(deps: DrillDeps, request: DrillRequest, run: Run, asked
       else await drillFiles(deps, part, async () => nextShare(await run.earlier(), source, Math.random()));
       judgeWhole(part, run);
     } else run.unproven.push(`the content of ${source}: no key to decrypt it is set`);
+    // Whoever asks afterwards is too late. In a stack, the result of the smoke tests shows it.
+    if (!asked.whileUp) run.signal.throwIfAborted();
   } catch (thrown) {
     const error = run.signal.aborted ? thrown : await run.places.judge(thrown);
     // What fails during an outage, or in a server with too little memory, says nothing about the snapshot.

@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
+import { type ErrorInfo, errorInfo, hasCode, LifeboatError } from '../base/errors.ts';
 import { nameRun } from '../base/log.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { Plan } from '../plan/model.ts';
@@ -131,7 +131,9 @@ async function drillStack(
   const testAll = async () => {
     isTested = true;
     try {
-      results.push(await runSmokeTests(deps, tests, { ...run, ups, say: request.say }));
+      const tested = await runSmokeTests(deps, tests, { ...run, ups, say: request.say });
+      run.signal.throwIfAborted();
+      results.push(tested);
     } catch (error) {
       if (!run.signal.aborted) throw error;
       // The data was restored and compared, whatever ends the tests.
@@ -142,10 +144,10 @@ async function drillStack(
     }
   };
   const next = async (at: number): Promise<void> => {
-    // The drill of the whole stack ends at once: nothing is left to test.
-    if (run.signal.aborted) return;
     const one = wanted[at];
     if (one === undefined) return testAll();
+    // The drill of the whole stack ends at once: nothing is left to test.
+    if (run.signal.aborted) return;
     const planned = run.plan.find(({ name }) => name === one.source);
     results.push(
       await drillOne(shared, request, run, {
@@ -171,16 +173,25 @@ function reportOf(
   const { trigger, by } = request;
   const asked = askedOf(deps, request);
   const has = (status: DrillResult['status']) => results.some((one) => one.status === status);
-  const isEarly = signal.aborted ? hasCode(signal.reason, 'INTERRUPTED') : has('interrupted');
-  const isLate = signal.aborted && !isEarly;
+  const why = cutBy(results, signal);
+  const isLate = why !== undefined && why.code !== 'INTERRUPTED';
+  const isEarly = has('interrupted');
   const status = has('failed') || isLate ? 'failed' : isEarly ? 'interrupted' : has('unproven') ? 'unproven' : 'ok';
   return redactDeep({
     ...{ id, project: deps.project, trigger, ...(by === undefined ? {} : { by }) },
     ...(Object.keys(asked).length === 0 ? {} : { asked }),
     ...{ start: startedAt.toISOString(), end: end.toISOString(), status, agentVersion: deps.agentVersion },
     results: results.map((one) => ({ ...one, ...judgeTargets(one, plan, asked) })),
-    ...{ unproven, ...(signal.aborted ? { error: errorInfo(signal.reason) } : {}) },
+    ...{ unproven, ...(why ? { error: why } : {}) },
   });
+}
+
+/** Returns why the drill ended early. A signal that came while a drill only cleaned up has cut nothing off. */
+function cutBy(results: readonly DrillResult[], signal: AbortSignal): ErrorInfo | undefined {
+  if (!signal.aborted) return undefined;
+  const why = errorInfo(signal.reason);
+  const isCut = results.some(({ status, error }) => status === 'interrupted' || error?.message === why.message);
+  return isCut ? why : undefined;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { constants, createWriteStream } from 'node:fs';
-import { link, lstat, open, rename, rm, stat } from 'node:fs/promises';
+import { link, lstat, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
 import type { Mount } from '../plan/model.ts';
@@ -31,7 +31,8 @@ export interface FileTarget {
 /**
  * Opens a file in the agent's container. It is written under a temporary name in the same directory, synced, and
  * renamed at the end, so a file with the final name is always complete. Without `overwrite`, an existing file stays,
- * even one that appears meanwhile.
+ * even one that appears meanwhile. Removes what killed exports to that file left. One that still runs then fails at its
+ * end.
  *
  * @throws TREE_TARGET_REFUSED, FILE_EXISTS, TREE_TARGET_FULL
  */
@@ -40,10 +41,9 @@ export async function openFileTarget(target: FileTarget): Promise<ExportTarget> 
   const directory = path.dirname(file);
   await checkPlace(target, directory);
   await checkName(target);
-  const temporary = path.join(
-    directory,
-    `.${path.basename(file).slice(0, 100)}.${randomBytes(4).toString('hex')}.part`,
-  );
+  const stem = `.${path.basename(file).slice(0, 100)}.`;
+  await removeLeft(directory, stem);
+  const temporary = path.join(directory, `${stem}${randomBytes(4).toString('hex')}.part`);
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   const handle = await open(temporary, flags, 0o600).catch((error: unknown) => {
     throw fileError(error, directory);
@@ -77,6 +77,13 @@ export async function openFileTarget(target: FileTarget): Promise<ExportTarget> 
       await rm(temporary, { force: true }).catch(() => undefined);
     },
   };
+}
+
+/** It may fill the disk that the new archive needs. */
+async function removeLeft(directory: string, stem: string): Promise<void> {
+  const names = await readdir(directory).catch(() => []);
+  const left = names.filter((name) => name.startsWith(stem) && /^[0-9a-f]{8}\.part$/.test(name.slice(stem.length)));
+  for (const name of left) await rm(path.join(directory, name), { force: true }).catch(() => undefined);
 }
 
 async function checkPlace({ repository, mounts, kept }: FileTarget, directory: string): Promise<void> {

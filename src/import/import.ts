@@ -13,7 +13,6 @@ import type { Source } from '../sources/source.ts';
 import { fileStream } from '../store/archive/open-archive.ts';
 import type { RootMeta } from '../store/archive/unpack.ts';
 import type { TreePath } from '../store/filesystem/path.ts';
-import { putPin } from '../store/repository/pins.ts';
 import { sourceOfArchive } from './import-tree.ts';
 import type { PathLookup } from './leading-directories.ts';
 
@@ -84,7 +83,7 @@ export async function importArchive(deps: ImportDeps, request: ImportRequest): P
     const only: BackupRequest['only'] = (planned) => planned.name === source;
     const imported = { at: at.toISOString(), file: name };
     const report = await backup({ ...deps, plan, capturer }, { trigger: 'import', imported, only, signal });
-    return await conclude(deps, report, { source, file: name, at: imported.at });
+    return conclude(report, { source, file: name, at: imported.at });
   } finally {
     stream.destroy();
   }
@@ -128,11 +127,7 @@ async function timeOf({ file, at }: ImportRequest, now: Date): Promise<{ name: s
   return { name: path.basename(file), at: isFuture(made.getTime(), now.getTime()) ? now : made };
 }
 
-async function conclude(
-  deps: ImportDeps,
-  report: RunReport,
-  about: Pick<ImportReport, 'source' | 'file' | 'at'>,
-): Promise<ImportReport> {
+function conclude(report: RunReport, about: Pick<ImportReport, 'source' | 'file' | 'at'>): ImportReport {
   const result = report.results.find(({ name }) => name === about.source);
   const why = result?.status === 'failed' ? result.error : report.error;
   if (!result || report.snapshot === undefined || result.status === 'failed') {
@@ -142,8 +137,6 @@ async function conclude(
       ...(cause === undefined ? {} : { cause: new Error(cause) }),
     });
   }
-  const at = deps.now().toISOString();
-  await putPin(await deps.repository(), report.snapshot, { reason: `imported from ${about.file}`, at });
   const { files, bytes, newBytes, warnings, status, error } = result;
   return { ...about, snapshot: report.snapshot, files, bytes, newBytes, warnings, status, ...(error ? { error } : {}) };
 }

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { spoolProblems } from '../check/foresee.ts';
 import { heldServices } from '../daemon/held-services.ts';
@@ -19,6 +20,7 @@ import { refuseLostEnd } from '../store/repository/seen-chain.ts';
 import { readTargets, type SourceTargets } from '../targets/collect.ts';
 import { leftSlotProblems } from '../wal/left-slots.ts';
 import { openReceiverMemory } from '../wal/receiver-state.ts';
+import { leftAsideProblems } from '../wal/spool/aside.ts';
 import { knownOtherProjects } from './other-projects.ts';
 import { type PlaceSize, placeSize } from './place-size.ts';
 import { type LimitedPlace, readSizes, sizeProblems } from './size-log.ts';
@@ -66,7 +68,7 @@ export interface Overview {
   windows: SourceWindows[];
   kept: KeptData;
   held: Awaited<ReturnType<typeof heldServices>>;
-  /** problems that belong to no run: of the spool, of replication slots, and damage */
+  /** problems that belong to no run: of the spool, of WAL that is set aside, of replication slots, and damage */
   problems: Problem[];
   /** ISO time of the next scheduled run */
   nextRun: string;
@@ -126,14 +128,14 @@ export async function collectOverview(deps: OverviewDeps, signal: AbortSignal): 
   const kept = await deps.listKept(plan);
   const windows = found.problem ? [] : await readWindows(deps, signal, { plan: deps.found ? plan : undefined });
   const copies = await copyStates(deps);
-  const slots = await slotProblems(deps);
+  const left = await walProblems(deps, windows);
   const sizes = await readSizes(state.directory);
   // Without the destination, the snapshots that the daemon remembers count.
   const known = found.problem ? undefined : manifests;
   const targets = await readTargets({ plan, directory: state.directory, manifests: known }, at);
   const problems = [
     ...(await spoolProblems(SPOOL)),
-    ...[...slots, ...damageProblems(sources, damaged), ...sizeProblems(deps.limitedPlaces, sizes)],
+    ...[...left, ...damageProblems(sources, damaged), ...sizeProblems(deps.limitedPlaces, sizes)],
   ];
   const held = await heldServices(deps.journals, underWay);
   return {
@@ -168,10 +170,17 @@ export function runningNow(underWay: readonly UnderWay[]): string | null {
   return start.verb === 'backup' ? `backup ${start.run.id} since ${start.run.start}` : `${start.verb} ${start.id}`;
 }
 
-/** Returns the replication slots that no source needs any more. Without the spool, none is known. */
-async function slotProblems({ state }: OverviewDeps): Promise<Problem[]> {
-  const memory = openReceiverMemory(state.directory);
-  return leftSlotProblems(await memory.slots().catch(() => []));
+/**
+ * Returns the replication slots that no source needs any more, and the WAL that was set aside of sources that `windows`
+ * does not list. Without the spool, none is known.
+ */
+async function walProblems({ state }: OverviewDeps, windows: readonly SourceWindows[]): Promise<Problem[]> {
+  const slots = await openReceiverMemory(state.directory)
+    .slots()
+    .catch(() => []);
+  const shown = windows.map(({ name }) => name);
+  const aside = await leftAsideProblems(path.join(SPOOL, 'wal'), shown).catch(() => []);
+  return [...leftSlotProblems(slots), ...aside];
 }
 
 async function copyStates({ state, settings }: OverviewDeps): Promise<Overview['copies']> {

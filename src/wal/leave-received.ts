@@ -16,14 +16,19 @@ interface Received {
 }
 
 /**
- * Stores and drops all received WAL. `pg_receivewal` then begins where the slot begins.
+ * Stores and drops all received WAL. `pg_receivewal` then begins where the slot begins. Throws PG_REPLICATION if a
+ * tablespace was created: the rest stays, for the next history.
  *
  * @param last the last state of the slot with which the WAL was received; absent: what is in the files counts
  */
 export async function leaveAll(received: Received, signal: AbortSignal, last?: SlotState['slot']): Promise<void> {
   const { session, slot, shipping, storing, directory } = received;
   if (last) await storeAll(received, { ...(await readSlot(session, slot)), slot: last }, signal);
-  else await storing.watched((until, alive) => shipping.shipRest(until, alive), signal);
+  else {
+    const left = await storing.watched((until, alive) => shipping.shipRest(until, alive), signal);
+    // The next history stores the rest.
+    if (left) throw left;
+  }
   await empty(directory);
 }
 

@@ -6,6 +6,7 @@ import { errorInfo, hasErrno, LifeboatError } from '../base/errors.ts';
 import type { Plan } from '../plan/model.ts';
 import { watched } from '../run/watchdog.ts';
 import type { ReceiverDeps } from './receiver-deps.ts';
+import { KEPT_DAYS, removeAside, sourcesWithAside } from './spool/aside.ts';
 import { listSegments } from './spool/received-files.ts';
 import { Waiting } from './waiting.ts';
 
@@ -83,8 +84,19 @@ export class LeftWal {
         await done;
         this.current = undefined;
       }
+      await this.removeAside().catch((error: unknown) =>
+        this.deps.log.debug('WAL that is set aside could not be removed', { ...errorInfo(error) }),
+      );
       await this.pause(signal);
     }
+  }
+
+  /** Removes old WAL that was set aside of sources that nobody asks for. Receivers remove that of their own. */
+  private async removeAside(): Promise<void> {
+    const { spool, now } = this.deps;
+    const before = new Date(now().getTime() - KEPT_DAYS * 86_400_000);
+    for (const source of await sourcesWithAside(spool))
+      if (this.isGone(source, [])) await removeAside(path.join(spool, source), before);
   }
 
   private pause(signal: AbortSignal): Promise<unknown> {

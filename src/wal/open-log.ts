@@ -68,16 +68,18 @@ export async function openLog(
     const to = formatLsn(before.flushed);
     return writer.beginAnew({ at: deps.now().toISOString(), timeline: before.timeline, to, why });
   };
+  // People hear of it once it has begun: a destination that refuses it is asked again and again.
   if (unusable) {
+    await begin(`the newest page of the log cannot be used: ${unusable.message}`);
     // A log from before the signing key was set is no trouble.
     if (!hasCode(unusable, 'SIGNATURE_MISSING')) raise(unusable);
-    await begin(`the newest page of the log cannot be used: ${unusable.message}`);
   }
   const isOther = replacement !== undefined && replacement.era !== writer.era;
-  if (diverged && !writer.inventory.isEmpty) {
-    raise(diverged);
+  const { isEmpty, hasHistories } = writer.inventory;
+  if (diverged && (!isEmpty || (hasHistories && hasCode(diverged, 'WAL_DIVERGED')))) {
     await begin(diverged.message);
-  } else if (isOther && !writer.inventory.isEmpty) {
+    raise(diverged);
+  } else if (isOther && !isEmpty) {
     await begin('a recovery in place brought back data of an earlier history of the server');
   }
   return { writer, isAnew: diverged !== undefined || isOther };

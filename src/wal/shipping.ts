@@ -65,6 +65,7 @@ export class Shipping {
     const { directory, segmentSize, writer } = this.options;
     this.put.alive = alive;
     this.refuseOlder(state);
+    await writer.announce();
     this.samples.add(state, writer.inventory.reachedOf(state.timeline));
     const files = await listReceived(directory, segmentSize);
     await this.put.tails.look();
@@ -98,22 +99,27 @@ export class Shipping {
   /**
    * Stores everything that was received, without a look at the server: up to the creation of a tablespace, if there was
    * one. Throws like {@link ship}, but not PG_REPLICATION.
+   *
+   * @returns why the rest is not stored; undefined if everything is
    */
-  async shipRest(signal: AbortSignal, alive = () => {}): Promise<void> {
+  async shipRest(signal: AbortSignal, alive = () => {}): Promise<LifeboatError | undefined> {
     const { directory, segmentSize, writer } = this.options;
     const files = await listReceived(directory, segmentSize);
     try {
       await this.shipFiles(files, signal, alive);
     } catch (error) {
       if (error !== this.created || error === undefined) throw error;
+      files.left = [];
     }
     signal.throwIfAborted();
     await removeReceived(directory, files, (name) => writer.inventory.has(name));
+    return this.created;
   }
 
   private async shipFiles(files: ReceivedFiles, signal: AbortSignal, alive: () => void): Promise<void> {
     const { segmentSize, writer } = this.options;
     this.put.alive = alive;
+    await writer.announce();
     await this.put.tails.look();
     await this.put.histories(files.histories, signal);
     const isStored = (name: string) => writer.inventory.has(name);

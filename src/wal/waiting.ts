@@ -92,7 +92,7 @@ export class Waiting {
     const writers = await writersOf(directory);
     const isOwn = writers.length === 1 ? writers[0]?.systemId === systemId : writers.length === 0;
     if (isOwn && (writers.length === 1 || status.isOf(systemId))) return;
-    await this.leave(writers, signal, { isFormer: true });
+    await this.leave(signal, { isFormer: true });
   }
 
   /**
@@ -100,8 +100,7 @@ export class Waiting {
    * it first. Throws like {@link leaveFormer}.
    */
   async leaveAll(signal: AbortSignal): Promise<void> {
-    const writers = await writersOf(this.options.directory);
-    await this.leave(writers, signal, { isFormer: true });
+    await this.leave(signal, { isFormer: true });
   }
 
   /**
@@ -128,25 +127,18 @@ export class Waiting {
   async leaveDiverged(present: SlotState, signal: AbortSignal): Promise<void> {
     const { directory } = this.options;
     const check: StoreOptions['check'] = (log, size) => refuseUnclear(log, { directory, size }, present);
-    await this.leave(await writersOf(directory), signal, { check });
+    await this.leave(signal, { check });
   }
 
-  private async leave(writers: readonly Writer[], signal: AbortSignal, options: StoreOptions): Promise<void> {
-    try {
-      const unclear = await this.whyUnclear(writers);
-      if (unclear) throw unclear;
-      for (const writer of writers) {
-        const left = await this.store(writer, signal, options);
-        if (left) throw left;
-      }
-    } catch (error) {
+  private async leave(signal: AbortSignal, options: StoreOptions): Promise<void> {
+    const left = await this.storeAll(signal, options).catch((error: unknown) => {
       // It is no trouble of the server that is there now.
       if (!hasCode(error, 'WAL_DIVERGED')) throw error;
-      signal.throwIfAborted();
-      await this.setAside(error);
-    }
+      return error;
+    });
     // Work that was left alone may end at any time: the files are those of another connection then.
     signal.throwIfAborted();
+    if (left) await this.setAside(left);
     await empty(this.options.directory);
   }
 
@@ -154,22 +146,28 @@ export class Waiting {
     const { deps, source, directory } = this.options;
     const aside = await setAside(directory, deps.now());
     if (aside === undefined) return;
-    const message = `received WAL may contradict what is stored, so Lifeboat sets it aside: ${error.message}`;
+    const message = `received WAL cannot be stored, so Lifeboat sets it aside: ${error.message}`;
     const hint = `It is in ${aside} in the Lifeboat container. Nothing that was stored is lost.`;
     tell(deps, source, new LifeboatError('WAL_DIVERGED', message, { hint, cause: error }));
   }
 
   /**
-   * Stores everything that was received, if it is of one server, and if the newest page of its log can be used. Throws
-   * like {@link Shipping.shipRest}.
+   * Stores everything that was received, if it is of one server, and if the newest page of its log can be used. What
+   * follows the creation of a tablespace waits for its server. Throws like {@link Shipping.shipRest}.
    *
    * @returns why it is not stored; undefined if it is
    */
   async storeRest(signal: AbortSignal): Promise<LifeboatError | undefined> {
+    const left = await this.storeAll(signal);
+    return hasCode(left, 'PG_REPLICATION') ? undefined : left;
+  }
+
+  /** @returns why not everything is stored; undefined if it is */
+  private async storeAll(signal: AbortSignal, options?: StoreOptions): Promise<LifeboatError | undefined> {
     const writers = await writersOf(this.options.directory);
     const unclear = await this.whyUnclear(writers);
     const [writer] = writers;
-    return unclear || !writer ? unclear : this.store(writer, signal);
+    return unclear || !writer ? unclear : this.store(writer, signal, options);
   }
 
   /** Returns WAL_DIVERGED if nobody knows which server the received WAL is of; undefined also if there is none. */
@@ -190,7 +188,7 @@ export class Waiting {
     });
   }
 
-  /** @returns why it is not stored; undefined if it is */
+  /** @returns why not everything is stored; undefined if it is */
   private store(
     { systemId, segmentSize }: Writer,
     signal: AbortSignal,
@@ -208,8 +206,7 @@ export class Waiting {
       if (writer.unusable && !isFormer) return writer.unusable;
       const onGap = (error: LifeboatError) => tell(deps, source, error);
       const shipping = new Shipping({ writer, directory, segmentSize, now, onGap });
-      await shipping.shipRest(until, alive);
-      return undefined;
+      return shipping.shipRest(until, alive);
     }, signal);
   }
 }

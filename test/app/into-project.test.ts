@@ -150,7 +150,10 @@ describe('the state of copies', () => {
   });
 
   /** Sweeps copies on an engine with these. Returns the projects that were recovered. */
-  async function sweep(present: { projects?: string[]; volumes?: string[] }, recover = async () => undefined) {
+  async function sweep(
+    present: { projects?: string[]; volumes?: string[] },
+    { recover = async () => undefined, forget = true } = {},
+  ) {
     const recovered: string[] = [];
     const engine = {
       listContainers: async ({ labels }: { labels: string[] }) =>
@@ -161,10 +164,11 @@ describe('the state of copies', () => {
         throw new LifeboatError('ENGINE_REFUSED', 'no such volume', { cause });
       },
     } as unknown as Engine;
-    await sweepCopies({ engine, log: silentLog, spool }, async (project) => {
+    const note = async (project: string) => {
       recovered.push(project);
       await recover();
-    });
+    };
+    await sweepCopies({ engine, log: silentLog, spool, recover: note }, { forget });
     return recovered;
   }
   const leaveJournal = (project: string) => {
@@ -172,19 +176,23 @@ describe('the state of copies', () => {
     writeFileSync(path.join(stateOf(project), 'runs/r.ndjson'), '');
   };
 
-  test('is recovered at the start if a restore into it died, also after another one failed', async () => {
+  test('is recovered if a restore into it died, also after another one failed', async () => {
     leaveJournal('broken');
     leaveJournal('staging');
     await record('whole', 'x');
-    const failing = () => Promise.reject(new Error('no engine'));
-    expect(await sweep({ projects: ['broken', 'staging', 'whole'] }, failing)).toEqual(['broken', 'staging']);
+    const recover = () => Promise.reject(new Error('no engine'));
+    const projects = ['broken', 'staging', 'whole'];
+    expect(await sweep({ projects }, { recover })).toEqual(['broken', 'staging']);
+    expect(await sweep({ projects }, { forget: false })).toEqual(['broken', 'staging']);
   });
 
-  test('is forgotten once its containers and its volumes are gone', async () => {
+  test('is forgotten at the start once its containers and its volumes are gone', async () => {
     await record('staging', 'x');
     await rememberVolumes(stateOf('staging'), ['staging_media']);
     await record('gone', 'y');
     await rememberVolumes(stateOf('gone'), ['gone_media']);
+    await sweep({ volumes: ['staging_media'] }, { forget: false });
+    expect(await projectOfRestore('y', spool)).toBe('gone');
     await sweep({ volumes: ['staging_media'] });
     expect(await projectOfRestore('x', spool)).toBe('staging');
     expect(await projectOfRestore('y', spool)).toBeUndefined();

@@ -34,12 +34,12 @@ test('a base backup belongs to the history that the server writes while it is ma
   expect(await second('1')).toBe(1);
 });
 
-test('the history is unknown if another one begins meanwhile', async () => {
+test('a base backup fails if another history begins meanwhile: by its time, it would seem to be of that one', async () => {
   const bench = new WalBench();
   await bench.store(1, 2);
   const eraOf = await watch(bench);
   await beginAnew(bench);
-  expect(await eraOf(SYSTEM)).toBeUndefined();
+  await expect(eraOf(SYSTEM)).rejects.toMatchObject({ code: 'PG_BASE_FAILED' });
 });
 
 test('the history is unknown if the newest page cannot be read', async () => {

@@ -163,3 +163,58 @@ test('packs of a source that fails after others may have used them stay', async 
   expect(await fail(['web.media'])).toEqual([index]);
   rmSync(path.dirname(file), { recursive: true });
 });
+
+test('containers of an interrupted run start at once, although the destination hangs', async () => {
+  const spool = mkdtempSync(path.join(tmpdir(), 'lifeboat-capture-'));
+  const file = path.join(spool, 'journal');
+  writeFileSync(file, '');
+  const stop = new AbortController();
+  const began: string[] = [];
+  let running = true;
+  const change: string[] = [];
+  const engine = {
+    inspectContainer: async () => ({ running, autoRemove: false, startedAt: 'monday', labels: {} }),
+    listContainers: async () => [],
+    stopContainer: async () => {
+      running = false;
+      change.push('stop');
+    },
+    startContainer: async () => {
+      running = true;
+      change.push('start');
+    },
+    events: async () => [],
+  };
+  const makeSource = ({ name }: PlannedSource) => ({
+    capture: async () => {
+      began.push(name);
+      stop.abort(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
+      throw stop.signal.reason;
+    },
+  });
+  const context = {
+    ...{ signal: stop.signal, log: silentLog, snapshots: [], journal: { file } },
+    run: { id: '20261120T030000Z-4f1c9a', project: 'shop', trigger: 'manual' },
+    repository: { removeObjects: () => new Promise(() => undefined) },
+  } as unknown as RunContext;
+  const capturing = { spool, makeSource, clear: async () => undefined };
+  const deps = {
+    dispatcher: { emit: () => undefined },
+    holdDeps: () => ({ engine, log: silentLog, record: () => undefined, patienceMs: 3000 }),
+    capturer: () => createCapturer(capturing as unknown as Parameters<typeof createCapturer>[0], context),
+  } as unknown as BackupDeps;
+  const source = { kind: 'volume', project: 'shop', service: 'web', containerId: 'c1', containerName: 'shop-web-1' };
+  const sources = ['web.a', 'web.b'].map(
+    (name) => ({ ...source, name, stop: [{ id: 'c1', name: 'shop-web-1' }] }) as unknown as PlannedSource,
+  );
+  const captured: Captured[] = [];
+  const problems: Problem[] = [];
+  await captureAll({ deps, context, sources, captured, problems });
+  expect({ change, began }).toEqual({ change: ['stop', 'start'], began: ['web.a'] });
+  expect(captured.map(({ report }) => `${report.name} ${report.error?.code}`)).toEqual([
+    'web.a INTERRUPTED',
+    'web.b INTERRUPTED',
+  ]);
+  expect(problems).toEqual([]);
+  rmSync(spool, { recursive: true });
+});

@@ -32,6 +32,14 @@ test('while another agent has the lease, no run begins, and the daemon may try a
   await bench.leaseOf('b');
 });
 
+test('a run that is asked to stop before it begins does not begin, and reports nothing', async () => {
+  const stop = new AbortController();
+  const reason = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
+  const confirm = async () => stop.abort(reason);
+  await expect(bench.run('a', { request: { signal: stop.signal, confirm } })).rejects.toBe(reason);
+  expect(bench.done).toEqual(['unlocked']);
+});
+
 test('a delayed run commits nothing after another agent took over', async () => {
   const held = await bench.run('a', {
     async during() {

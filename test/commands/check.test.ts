@@ -14,6 +14,7 @@ test.each<[string, object, number, number]>([
   ['nothing can be restored', { damaged: [{ key: 'a', error }], usable: false }, 0, 1],
   ['the destination does not answer', { stopped }, 0, 1],
   ['the destination does not answer, and a rule is harmful', { stopped }, 1, 1],
+  ['it was interrupted', { stopped: { ...stopped, code: 'INTERRUPTED' }, damaged: [{ key: 'a', error }] }, 0, 130],
   ['the repository is empty', { snapshots: 0 }, 1, 4],
 ])('the exit status when %s', (_, over, rules, status) => {
   expect(exitStatusOf({ ...well, ...over } as unknown as CheckResult, rules)).toBe(status);

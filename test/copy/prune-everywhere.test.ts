@@ -87,6 +87,26 @@ test('each place is pruned by its own retention, and a failing one does not stop
     ]);
     expect((await held())[2]).toHaveLength(2);
 
+    // An interruption is no failure of the copy that is pruned: the others are not pruned either.
+    const stop = new AbortController();
+    const stopped = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
+    const interrupting: CopyPlace = {
+      ...bench.place(),
+      async open(main, options) {
+        if (prunes++ > 0) stop.abort(stopped);
+        stop.signal.throwIfAborted();
+        return bench.place().open(main, options);
+      },
+    };
+    prunes = 0;
+    const some = [interrupting, { ...bench.place('other'), keep: { last: 1 } }];
+    expect(await pruneEverywhere({ ...deps, copies: some }, { dryRun: false }, stop.signal)).toMatchObject([
+      { destination: 'main', result: { snapshots: 0 } },
+      { destination: 'copy', error: { code: 'INTERRUPTED' } },
+      { destination: 'other', error: { code: 'INTERRUPTED' } },
+    ]);
+    expect((await held())[2]).toHaveLength(2);
+
     // A copy that could not be compared is not pruned, even if it responds a moment later.
     const [hiccup, full] = [new LifeboatError('DEST_UNREACHABLE', 'away'), new LifeboatError('DEST_FULL', 'full')];
     const shorter = { ...bench.place('other'), keep: { last: 1 } };

@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams as Child, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -8,6 +8,7 @@ import type { BackupRequest } from '../../src/backup/context.ts';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { type DaemonDeps, daemon } from '../../src/daemon/daemon.ts';
+import { otherCommands } from '../../src/daemon/other-commands.ts';
 import type { Plan } from '../../src/plan/model.ts';
 import type { RunReport } from '../../src/report/events.ts';
 import { appendJournal } from '../../src/run/journal.ts';
@@ -48,12 +49,12 @@ beforeEach(() => {
     copies: [],
     schedule: NIGHTLY,
     journals: path.join(directory, 'journals'),
-    agentId: 'a1',
     aliveFile: path.join(directory, 'alive', 'file'),
     plan: async () => ({ project: 'shop', sources: [], problems: [] }) as Plan,
     backup: (request) => backup(request),
     recover: vi.fn(async () => undefined),
     isBusy: async () => false,
+    others: async () => [],
     watch: async () => undefined,
     everyMinute: (callback) => {
       tick = callback;
@@ -123,6 +124,51 @@ test('a run that is due during another run follows it', async () => {
   await at('2026-11-21T03:07:00Z');
   expect(runs).toMatchObject([{ trigger: 'catch-up' }]);
   expect(warnings).toEqual(['catching up on a run that was missed']);
+});
+
+test('a run that has not begun when the daemon stops is due at the next start', async () => {
+  await start();
+  const good = backup;
+  backup = async () => {
+    stop.abort();
+    throw new LifeboatError('INTERRUPTED', 'the run was asked to stop');
+  };
+  await at('2026-11-21T03:00:00Z');
+  await ended;
+  expect(await state.retries()).toEqual([]);
+  backup = good;
+  stop = new AbortController();
+  ended = daemon(deps, stop.signal);
+  await vi.waitFor(() => expect(runs).toMatchObject([{ trigger: 'schedule' }]), WAIT);
+});
+
+test.each([1, 2, 3, 4])('a kill at write %i of the state loses no scheduled run', async (last) => {
+  await start();
+  const { promise: killed, resolve: kill } = Promise.withResolvers<void>();
+  let writes = 0;
+  const untilKilled =
+    <T>(write: (value: T) => Promise<void>) =>
+    async (value: T) => {
+      if (++writes < last) return write(value);
+      kill();
+      return new Promise<void>(() => undefined);
+    };
+  Object.assign(state, { saveServed: untilKilled(state.saveServed), saveRetries: untilKilled(state.saveRetries) });
+  const good = backup;
+  backup = async () => {
+    throw new LifeboatError('LOCKED', 'another run is under way');
+  };
+  void at('2026-11-21T03:00:00Z');
+  await killed;
+  stop.abort();
+  stop = new AbortController();
+  deps.state = openState(path.join(directory, 'state'));
+  backup = good;
+  const dead = tick;
+  ended = daemon(deps, stop.signal);
+  await vi.waitFor(() => expect(tick).not.toBe(dead), WAIT);
+  await at('2026-11-21T03:30:00Z');
+  expect(runs).toHaveLength(1);
 });
 
 test('a spool that cannot be written does not prevent runs, and no run begins twice', async () => {
@@ -293,39 +339,37 @@ test('a stop is passed to the current run, and waits for it', async () => {
   expect(heard).toEqual(['abort', 'ended']);
 });
 
-test('a stop is passed to a run in another process of this container, and waits for it', async () => {
+test('a stop is passed to the commands in other processes, also without a run, and waits for them', async () => {
   await start();
-  const child = spawn('sleep', ['60']);
-  await once(child, 'spawn');
-  const gone = once(child, 'exit');
-  let busy = true;
-  void gone.then(() => {
-    busy = false;
-  });
-  deps.isBusy = async () => busy;
-  const entry = { type: 'start', verb: 'restore', id: 'a', agent: 'a1', pid: child.pid ?? 0 } as const;
-  appendJournal(path.join(deps.journals, 'a.ndjson'), entry);
+  const script = path.join(directory, 'command.mjs');
+  const ends = "process.on('SIGTERM', () => setTimeout(() => process.exit(130), 200));";
+  writeFileSync(script, `${ends} setInterval(() => undefined, 60_000); process.stdout.write('.');`);
+  const [command, job] = [[], ['tree-job']].map((args) => spawn(process.execPath, [script, ...args])) as [Child, Child];
+  await Promise.all([command, job].map(({ stdout }) => once(stdout, 'data')));
+  deps.others = () => otherCommands(script);
+  const gone = once(command, 'exit');
   stop.abort();
   await ended;
-  expect((await gone)[1]).toBe('SIGTERM');
+  expect(command.exitCode).toBe(130);
+  await gone;
+  // The command that started the job ends it.
+  expect([job.exitCode, job.signalCode]).toEqual([null, null]);
+  job.kill('SIGKILL');
 });
 
-test('a process in the container of another agent, with the id of a local process, is not stopped', async () => {
+test('a stop waits for a run that is under way, whatever process makes it', async () => {
   await start();
-  const child = spawn('sleep', ['60']);
-  await once(child, 'spawn');
   let busy = true;
   deps.isBusy = async () => busy;
-  const entry = { type: 'start', verb: 'restore', id: 'a', agent: 'a2', pid: child.pid ?? 0 } as const;
-  appendJournal(path.join(deps.journals, 'a.ndjson'), entry);
   stop.abort();
-  // Several checks, 100 ms apart.
-  await new Promise((resolve) => setTimeout(resolve, 350));
+  let isOver = false;
+  void ended?.then(() => {
+    isOver = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 250));
+  expect(isOver).toBe(false);
   busy = false;
   await ended;
-  expect(child.kill(0)).toBe(true);
-  child.kill('SIGKILL');
-  expect((await once(child, 'exit'))[1]).toBe('SIGKILL');
 });
 
 test('each new run is logged with its causes, also a run of another process', async () => {

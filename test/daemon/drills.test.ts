@@ -12,6 +12,7 @@ let now: Date;
 let drills: number;
 let result: DrillReport['status'] | Error;
 let onDrill: () => void;
+let until: AbortController;
 let reported: string[];
 let overdue: string[];
 /** the arguments of the calls that ask for what is overdue */
@@ -22,6 +23,7 @@ beforeEach(() => {
   // A Friday.
   now = new Date('2026-11-20T12:00:00Z');
   drills = 0;
+  until = new AbortController();
   reported = [];
   overdue = [];
   since = [];
@@ -64,7 +66,7 @@ async function look(at: string, mode: 'schedule' | 'every' | 'off' = 'schedule')
     now: () => now,
     served,
   };
-  await runDueDrill(deps, new AbortController().signal, new Date(now.getTime() + HOUR));
+  await runDueDrill(deps, until.signal, new Date(now.getTime() + HOUR));
   return drills;
 }
 
@@ -195,6 +197,19 @@ describe('the schedule of drills', () => {
     result = 'ok';
     await look('2026-11-28T18:00:00Z');
     expect(Object.keys(times)).toEqual(['drill']);
+  });
+
+  test('reports a drill that could not begin although the daemon was stopped before an earlier try began', async () => {
+    await look('2026-11-20T12:00:00Z');
+    result = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
+    onDrill = () => until.abort();
+    await look('2026-11-21T06:00:00Z');
+    expect(reported).toEqual([]);
+    until = new AbortController();
+    onDrill = () => undefined;
+    result = new LifeboatError('ENGINE_UNREACHABLE', 'the engine does not answer');
+    for (const at of ['12:00', '18:00']) await look(`2026-11-21T${at}:00Z`);
+    expect(reported).toEqual(['2026-11-21T12:00:00Z ENGINE_UNREACHABLE']);
   });
 
   test('reports a drill that runs have prevented for hours, and none that begins before', async () => {

@@ -45,6 +45,19 @@ describe('a drill that ends early', () => {
     expect(await overdue()).toEqual(['web.other']);
   });
 
+  test.each([
+    ['INTERRUPTED', 'the next backup is due'],
+    ['DRILL_FAILED', 'the drill took longer than 12h'],
+  ] as const)('is none if everything was done and only the cleaning up was left: %s', async (code, message) => {
+    bench.sources = ['web.media'];
+    const stop = new AbortController();
+    const clear = async () => stop.abort(new LifeboatError(code, message));
+    const report = await drill(bench.deps({ clear }), bench.request({ signal: stop.signal }));
+    // No backup of it is stored yet.
+    expect(statuses(report)).toEqual({ 'web.media': 'unproven' });
+    expect({ status: report.status, error: report.error }).toEqual({ status: 'unproven', error: undefined });
+  });
+
   test('has failed if its time was up, and names what it did not come to', async () => {
     bench.sources = ['web.media'];
     const signal = AbortSignal.abort(new LifeboatError('DRILL_FAILED', 'the drill took longer than 12h'));

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -121,17 +122,32 @@ describe('restore --into-project', () => {
     expect(await names(stack.project)).toBe('Grace\n');
   });
 
-  it('recovers a dead restore into the copy at the next start, and forgets a copy that is gone', async () => {
-    const inSpool = (script: string) => stack.exec('lifeboat', ['sh', '-c', script]);
+  const inSpool = (script: string) => stack.exec('lifeboat', ['sh', '-c', script]);
+
+  it('recovers a dead restore into the copy within a minute', async () => {
     const id = '20261120T030000Z-abcdef';
     const start = JSON.stringify({ type: 'start', verb: 'restore', id, agent: 'dead' });
     const place = `/spool/into/${copy}`;
     await inSpool(`mkdir ${place}/runs/${id} && echo '${start}' >${place}/state/runs/${id}.ndjson`);
-    await stack.compose('restart', 'lifeboat');
     const left = () => inSpool(`ls ${place}/runs ${place}/state/runs | grep ${id}; true`);
-    await until('the restore is undone', async () => (await left()) === '', 60_000);
+    await until('the restore is undone', async () => (await left()) === '', 90_000);
     // Its old data stays.
     expect(await inSpool(`cat ${place}/state/rollbacks.json`)).toContain('web.media');
+  });
+
+  it('passes a stop of the agent on to a restore into the copy', async () => {
+    const restore = stack.spawn('restore', 'latest', 'db.postgres', '--into-project', copy, '--yes');
+    const ended = once(restore, 'close');
+    const runs = `/spool/into/${copy}/state/runs`;
+    await until('the restore has begun', async () => (await inSpool(`ls ${runs}`)) !== '');
+    await stack.compose('stop', 'lifeboat');
+    // The engine kills what is left, with status 137.
+    expect(await ended).toEqual([130, null]);
+    await stack.compose('start', 'lifeboat');
+    expect(await inSpool(`ls ${runs}`)).toBe('');
+  });
+
+  it('forgets a copy that is gone at the next start', async () => {
     await ofCopy('down', '--volumes', '--timeout', '0');
     await stack.compose('restart', 'lifeboat');
     await until('the copy is forgotten', async () => (await inSpool('ls /spool/into')) === '', 60_000);

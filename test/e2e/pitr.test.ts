@@ -166,6 +166,9 @@ describe('point-in-time recovery', () => {
     const carried = await stack.lifeboatInTurn('restore', 'db.postgres', ...table);
     expect(carried.code, carried.stdout + carried.stderr).toBe(0);
     expect(await stack.psql('SELECT count(*) FROM orders_then', { database: 'shop' })).toBe('7');
+    const { snapshots } = JSON.parse((await stack.lifeboat('snapshots', '--json')).stdout) as { snapshots: object[] };
+    const imported = { kind: 'recovery', file: expect.stringMatching(/^recovery to /) };
+    expect(snapshots.slice(0, 2)).toMatchObject([1, 2].map(() => ({ trigger: 'import', imported })));
   });
 
   it('recovers to a transaction, a position and a restore point, each exactly', async () => {

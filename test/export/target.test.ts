@@ -46,6 +46,22 @@ test('one that is given up leaves nothing', async () => {
   expect(readdirSync(base)).toEqual([]);
 });
 
+test('what killed exports to the same file left is removed by the next one', async () => {
+  const killed = await open();
+  await write(killed, 'half');
+  writeFileSync(path.join(base, '.media.zip.old.part'), 'of somebody else');
+  writeFileSync(path.join(base, '.media.zip.tar.0123abcd.part'), 'of another export');
+  const next = await open();
+  await write(next, 'whole');
+  expect(readdirSync(base)).toHaveLength(3);
+  // It only seemed dead.
+  await expect(killed.commit()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
+  await killed.discard();
+  await next.commit();
+  expect(readdirSync(base).sort()).toEqual(['.media.zip.old.part', '.media.zip.tar.0123abcd.part', 'media.zip']);
+  expect(readFileSync(path.join(base, 'media.zip'), 'utf8')).toBe('whole');
+});
+
 test('what is there stays, also what comes meanwhile', async () => {
   const target = await open();
   writeFileSync(path.join(base, 'media.zip'), 'somebody else');

@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { noteLast } from '../../src/kept/last-unkept.ts';
@@ -26,6 +26,10 @@ let said: string[];
 let areas: VolumeArea[];
 /** whether the spool is full */
 let full: boolean;
+/** called before each exchange, with the number of those before it */
+let onSwap: (before: number) => void;
+/** which data is in place after a reversal; undefined: it fails */
+let undoneTo: 'new' | 'old' | undefined;
 let sources: VolumeSource[];
 
 const mount = { type: 'volume', name: 'media', source: '/x', destination: '/media', writable: true };
@@ -50,6 +54,8 @@ beforeEach(() => {
   said = [];
   areas = [area('r')];
   full = false;
+  onSwap = () => undefined;
+  undoneTo = 'new';
   sources = [{ kind: 'volume', name: 'web.media', mount } as unknown as VolumeSource];
 });
 afterEach(() => rmSync(directory, { recursive: true }));
@@ -60,8 +66,10 @@ function makeDeps(): RestoreDeps {
     async volume(job: { kind: string; id: string; journal: string; check?: boolean }) {
       jobs.push(job.check ? 'check' : job.kind);
       if (job.kind === 'areas') return areas;
-      if (job.kind === 'undo') return { now: 'new', kept: true, left: [] };
+      if (job.kind === 'undo' && !undoneTo) throw new LifeboatError('HELPER_FAILED', 'no helper');
+      if (job.kind === 'undo') return { now: undoneTo, kept: true, left: [] };
       if (job.kind === 'forget' || job.check) return {};
+      onSwap(jobs.filter((kind) => kind === 'roll-back').length - 1);
       const { area, identity, ...proof } = turned(job.id);
       appendJournal(job.journal, { type: 'volume-swap', id: area, area: identity, ...proof });
       appendJournal(job.journal, { type: 'volume-ended', id: job.id, now: 'new', kept: true });
@@ -92,7 +100,7 @@ function makeDeps(): RestoreDeps {
   } as unknown as RestoreDeps;
 }
 
-const request = (more: { id?: string; dryRun?: boolean } = {}) => ({
+const request = (more: { id?: string; dryRun?: boolean; signal?: AbortSignal } = {}) => ({
   ...{ canConfirm: true, stopServices: false, signal: new AbortController().signal },
   confirm: async () => undefined,
   say: (line: string) => void said.push(line),
@@ -134,6 +142,42 @@ test('a rollback of all sources uses each record as the volume completes it', as
     message: expect.stringContaining('is swapped already'),
   });
   expect(jobs).toEqual(['areas']);
+});
+
+describe('an interrupted rollback of all sources', () => {
+  const interruption = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
+  const half = new LifeboatError('TREE_HALF_RESTORED', 'neither old nor new');
+  /** Rolls back three sources. That one, from 0, fails with the error, and the signal aborts. */
+  const rollBack = async (at: number, error: LifeboatError, now?: typeof undoneTo) => {
+    undoneTo = now;
+    const names = ['a.media', 'b.media', 'c.media'];
+    sources = names.map((name) => ({ ...sources[0], name }) as VolumeSource);
+    areas = names.map((name) => area(name));
+    await state.saveRollbacks(names.map((name) => record(name, { source: name, group: 'g' })));
+    const stop = new AbortController();
+    onSwap = (before) => {
+      if (before < at) return;
+      stop.abort(interruption);
+      throw error;
+    };
+    const ended = rollbackAll(makeDeps(), request({ signal: stop.signal }), 'g');
+    return ended.then(
+      () => expect.fail('it was interrupted'),
+      (reason: unknown) => reason,
+    );
+  };
+
+  test('is not the failure of the source whose turn it is', async () => {
+    expect(await rollBack(2, interruption, 'old')).toMatchObject({
+      code: 'INTERRUPTED',
+      message: 'the run was asked to stop',
+      hint: expect.stringContaining('b.media: media: the old data is in place, complete. a.media: unchanged'),
+    });
+  });
+
+  test('leaves the services of a half restored volume stopped', async () => {
+    expect(await rollBack(1, half)).toMatchObject({ code: 'TREE_HALF_RESTORED' });
+  });
 });
 
 test('a dry run saves no record', async () => {

@@ -26,7 +26,7 @@ export interface Over extends Partial<BackupDeps> {
   /** default: `schedule` */
   trigger?: BackupRequest['trigger'];
   /** see {@link BackupRequest} */
-  request?: Pick<BackupRequest, 'attempt' | 'copiesOnly' | 'only' | 'confirm' | 'imported'>;
+  request?: Partial<Omit<BackupRequest, 'begun' | 'trigger'>>;
   /** keeps the index of the source; called after the commit */
   keepIndex?: () => Promise<void>;
 }
@@ -122,10 +122,10 @@ export class RunBench {
       ...rest,
     };
     return backup(deps, {
+      signal: new AbortController().signal,
       ...request,
       trigger,
       begun: () => void this.done.push('begun'),
-      signal: new AbortController().signal,
     });
   }
 }

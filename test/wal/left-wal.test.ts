@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
@@ -7,6 +7,7 @@ import type { Repository } from '../../src/store/repository/repository.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
 import { LeftWal } from '../../src/wal/left-wal.ts';
 import { openReceiverMemory } from '../../src/wal/receiver-state.ts';
+import { leftAsideProblems } from '../../src/wal/spool/aside.ts';
 import { warnOfUnstored } from '../../src/wal/unstored.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
@@ -67,6 +68,22 @@ test('the WAL of a source that nobody asks for is stored, then its directory is 
   left.look({ plan: planOf(), received: new Set() });
   await expect.poll(() => existsSync(spool)).toBe(false);
   expect(await stored()).toBe(ALL);
+});
+
+test('WAL that is set aside of a source that nobody asks for is shown, and removed after 30 days', async () => {
+  const file = join(spool, nameOf(3));
+  const content = readFileSync(file);
+  content.writeBigUInt64LE(42n, 24);
+  writeFileSync(file, content);
+  left.look({ plan: planOf(), received: new Set() });
+  await expect.poll(() => existsSync(spool)).toBe(false);
+  const problems = () => leftAsideProblems(join(root, 'spool'), []);
+  expect(await problems()).toMatchObject([{ subject: SOURCE, hint: expect.stringContaining(`${spool}.aside`) }]);
+  expect(await leftAsideProblems(join(root, 'spool'), [SOURCE])).toEqual([]);
+  bench.at = new Date(Date.parse(bench.at) + 31 * 86_400_000).toISOString();
+  left.look({ plan: planOf(), received: new Set() });
+  await expect.poll(() => readdirSync(join(root, 'spool'))).toEqual([]);
+  expect(await problems()).toEqual([]);
 });
 
 test('people hear of WAL that waits, and of none that is stored', async () => {

@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path, { join } from 'node:path';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
@@ -12,6 +12,7 @@ import type { Tools } from '../../src/sources/postgres/server/tools.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { formatLsn, segmentName, startOf } from '../../src/store/wal/names.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
+import { parseHistory } from '../../src/store/wal/timelines.ts';
 import { WalWriter } from '../../src/store/wal/write-log.ts';
 import { Receiver } from '../../src/wal/receiver.ts';
 import type { ReceiverDeps } from '../../src/wal/receiver-deps.ts';
@@ -348,6 +349,43 @@ test('a server that went back to older data begins another history, and a base b
   expect(alarms).toEqual([expect.stringContaining('the server is at')]);
   // Nothing that was received of the former history is left.
   expect(starts[1]).toEqual([]);
+});
+
+describe('another history begins once', () => {
+  const logs = () => readWalLogs(bench.repository, SOURCE);
+  let failures: number;
+  beforeEach(async () => {
+    await storeSome();
+    flushed = startOf(1, SIZE) + 3000n;
+    received = flushed;
+    receive = undefined;
+    failures = 0;
+  });
+
+  test('and people hear of it once, also if the destination takes nothing for a while', async () => {
+    [isHung, stallTimeoutMs] = [true, 300];
+    onHung = () => {
+      isHung = ++failures < 2;
+    };
+    await runUntil(async () => starts.length > 1);
+    expect(await logs()).toHaveLength(2);
+    expect(alarms.filter((one) => one.includes('the server is at'))).toHaveLength(1);
+  });
+
+  test('also if nothing but a history file is stored, which the server contradicts', async () => {
+    rmSync(root, { recursive: true });
+    mkdirSync(spool, { recursive: true });
+    bench = new WalBench();
+    [timeline, flushed, received] = [2, startOf(5, SIZE), undefined];
+    const named = '00000002.history';
+    const line = (at: string) => `1\t${at}\tno recovery target specified\n`;
+    const writer = await bench.open();
+    const stored = await writer.putHistory(named, parseHistory(line('0/180000')), Readable.from(['x']), stop.signal);
+    await writer.append({ histories: [stored] });
+    receive = () => writeFileSync(join(spool, named), line('0/190000'));
+    await runUntil(async () => (await logs()).at(-1)?.wal.histories.get(2)?.[0]?.until === 0x190000n);
+    expect([(await logs()).length, alarms.length]).toEqual([2, 1]);
+  });
 });
 
 describe('WAL that was received before the server went back to older data, and that is not stored yet,', () => {

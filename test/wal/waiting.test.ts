@@ -1,14 +1,16 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
+import { startOf } from '../../src/store/wal/names.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
 import { setAside } from '../../src/wal/spool/aside.ts';
 import { Waiting } from '../../src/wal/waiting.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
+import { WalBytes } from '../store/wal/wal-bytes.ts';
 
 const { signal } = new AbortController();
 let directory: string;
@@ -47,6 +49,14 @@ const waiting = (open = async () => repository) =>
     storing: { watched: (work, until) => work(until, () => undefined) },
     status: { isOf: () => true },
   });
+
+const setAsideNow = () => {
+  const aside = `${directory}.aside`;
+  const [event = ''] = readdirSync(aside);
+  const names = readdirSync(join(aside, event)).sort();
+  rmSync(aside, { recursive: true });
+  return names;
+};
 
 test('what waits is stored while its server does not answer', async () => {
   await waiting().storeOnce(signal);
@@ -135,11 +145,30 @@ test('what waits is not stored if it is of several servers, or of nobody', async
   expect(await waiting().storeRest(signal)).toMatchObject({ message: 'nobody knows which server it is of' });
   // It makes room for the WAL of another server, and is kept.
   await waiting().leaveAll(signal);
-  const aside = `${directory}.aside`;
-  const [event = ''] = readdirSync(aside);
-  const names = readdirSync(join(aside, event));
-  rmSync(aside, { recursive: true });
-  expect([names, readdirSync(directory)]).toEqual([[nameOf(2), nameOf(3)], []]);
+  expect([setAsideNow(), readdirSync(directory)]).toEqual([[nameOf(2), nameOf(3)], []]);
+});
+
+test('what waits of a later timeline is set aside after the server went back, if the log is unusable', async () => {
+  for (const key of bench.objects.keys()) if (key.endsWith('.json')) bench.objects.set(key, 'damaged');
+  const name = `00000002${nameOf(2).slice(8)}`;
+  renameSync(join(directory, nameOf(2)), join(directory, name));
+  await waiting().leaveDiverged({ inserting: 0n, flushed: 5000n, timeline: 1, at: bench.at }, signal);
+  expect([setAsideNow(), readdirSync(directory)]).toEqual([[name], []]);
+});
+
+test('of a server that is gone, what follows the creation of a tablespace is set aside', async () => {
+  const wrote = new WalBytes(2);
+  wrote.fillTo(startOf(3, SIZE) + 9000n);
+  wrote.add({ manager: 5, data: Buffer.from('\0\0\0\0/fast\0') });
+  wrote.fillTo(startOf(5, SIZE) + 4000n);
+  for (const number of [2, 3, 4]) writeFileSync(join(directory, nameOf(number)), wrote.segment(number));
+  await waiting().storeOnce(signal);
+  expect(alarms).toEqual([]);
+  await waiting().leaveAll(signal);
+  const [log] = await readWalLogs(bench.repository, 'db.postgres');
+  expect(log?.wal.segments.map(({ name }) => name)).toEqual([nameOf(1), nameOf(2)]);
+  expect([setAsideNow(), readdirSync(directory)]).toEqual([[nameOf(3), nameOf(4)], []]);
+  expect(alarms).toEqual([expect.stringContaining('Lifeboat sets it aside: a tablespace was created')]);
 });
 
 test('people hear about a gap in what waits', async () => {

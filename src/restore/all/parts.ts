@@ -43,11 +43,13 @@ export interface Whole {
 
 /** Runs a step of one source. A failure excludes that source from the rest of the restore, and no other. */
 export async function ofOne(whole: Whole, source: string, work: () => Promise<void>): Promise<void> {
-  whole.request.signal.throwIfAborted();
+  const { signal } = whole.request;
+  // The services of a half restored volume stay stopped also after an interruption.
+  if (signal.aborted) throw whole.half ?? signal.reason;
   try {
     await work();
   } catch (error) {
-    if (whole.request.signal.aborted && !isHalfRestored(error)) throw whole.request.signal.reason;
+    if (signal.aborted && !isHalfRestored(error)) throw whole.half ?? signal.reason;
     const info = errorInfo(error);
     whole.failed.push({ target: source, error: info });
     whole.request.say(`  ${source} is not restored: ${info.message} (${info.code})`);

@@ -42,6 +42,8 @@ interface Whole {
   report: RestoreReport;
   parts: Part[];
   failed: { target: string; error: ErrorInfo }[];
+  /** the error of a volume that nothing may use now */
+  half?: unknown;
   journals: Journal[];
 }
 
@@ -94,7 +96,7 @@ export async function rollbackAll(
       deps.dispatcher.emit({ type: 'restore-started', restore: start });
       const ending = await perform(whole, services, journal).then(
         () => undefined,
-        (reason: unknown) => reason,
+        (reason: unknown) => (request.signal.aborted && !isHalfRestored(reason) ? request.signal.reason : reason),
       );
       if (whole.failed.length > 0) report.failed = whole.failed;
       const error = ending === undefined ? undefined : whileInPlace(ending, report, unreached(whole));
@@ -118,15 +120,15 @@ function unreached({ parts, report, failed }: Whole): string[] {
   return parts.flatMap(({ record: { source } }) => (isDone(source) ? [] : [source]));
 }
 
-/** Runs a step of one source. A failure excludes only that source. Returns the error, if any. */
-async function ofOne({ request, failed }: Whole, source: string, work: () => Promise<void>): Promise<unknown> {
-  request.signal.throwIfAborted();
+/** Runs a step of one source. A failure excludes only that source. @throws the reason of an interruption */
+async function ofOne(whole: Whole, source: string, work: () => Promise<void>): Promise<void> {
+  const { signal } = whole.request;
+  if (signal.aborted) throw whole.half ?? signal.reason;
   try {
     await work();
-    return undefined;
   } catch (error) {
-    failed.push({ target: source, error: errorInfo(error) });
-    return error;
+    if (signal.aborted && !isHalfRestored(error)) throw whole.half ?? signal.reason;
+    whole.failed.push({ target: source, error: errorInfo(error) });
   }
 }
 
@@ -190,13 +192,14 @@ async function ask(whole: Whole, group: string, isRestored: boolean): Promise<Se
 
 async function perform(whole: Whole, services: Services, journal: Journal): Promise<void> {
   const { deps, request, report, parts } = whole;
-  let half: unknown;
+  const noteHalf = (error: unknown) => {
+    if (isHalfRestored(error)) whole.half ??= error;
+    throw error;
+  };
   const swap = async (kind: 'postgres' | 'volume') => {
-    for (const part of parts.filter(({ planned }) => planned.kind === kind)) {
-      const error = await ofOne(whole, part.record.source, () => swapOne(whole, part));
-      if (isHalfRestored(error)) half ??= error;
-    }
-    if (kind === 'volume' && half !== undefined) throw half;
+    for (const part of parts.filter(({ planned }) => planned.kind === kind))
+      await ofOne(whole, part.record.source, () => swapOne(whole, part).catch(noteHalf));
+    if (kind === 'volume' && whole.half !== undefined) throw whole.half;
   };
   const { checks, stoppedMs } = await withServersLast({
     services,

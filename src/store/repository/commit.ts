@@ -5,6 +5,7 @@ import type { Listing } from '../../destinations/listing.ts';
 import { Presence } from '../objects/documents.ts';
 import { manifestKey, type ObjectRef } from '../objects/manifest.ts';
 import { readIfThere, streamOf } from '../objects/objects.ts';
+import { deletePin, putPin } from './pins.ts';
 import type { CommitOptions, Repository, Snapshot } from './repository.ts';
 import { expectInfo } from './repository-info.ts';
 import { withdrawSnapshot } from './tombstones.ts';
@@ -34,6 +35,8 @@ export function isCertainFailure(error: unknown): boolean {
  * place in the chain that no other writer takes. The request is aborted when the lease ends. If a response is lost,
  * Lifeboat reads the manifest back, unless another agent has taken over.
  *
+ * An imported snapshot is pinned first, so that no prune ever finds it without its pin. A pin alone has no effect.
+ *
  * @throws LEASE_LOST; DEST_FOREIGN; OBJECT_MISSING, OBJECT_DAMAGED, also if the manifest arrived so late that another
  * agent's prune had removed its objects; what the destination throws
  */
@@ -51,11 +54,17 @@ export async function putManifest(commit: Commit, { fence, sending, listed }: Co
   if (presence.listed) presence.finish();
   else await repository.checkObjects(commit.objects);
   await expectInfo(destination, info);
+  const { id, imported, end } = snapshot.manifest;
+  if (imported) await putPin(repository, id, { reason: `imported from ${imported.file}`, at: end });
   sending?.();
   try {
     await destination.put(key, streamOf(bytes), { keepOnFailure: true, newKey: true, ...(signal ? { signal } : {}) });
   } catch (error) {
-    if (isCertainFailure(error) || hasCode(error, 'DEST_EXISTS')) throw error;
+    if (isCertainFailure(error)) {
+      if (imported) await deletePin(repository, id).catch(() => undefined);
+      throw error;
+    }
+    if (hasCode(error, 'DEST_EXISTS')) throw error;
     await fence?.().catch((lost: unknown) => {
       throw isLost(lost) ? lost : error;
     });

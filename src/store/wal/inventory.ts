@@ -32,9 +32,14 @@ export class Inventory {
     for (const one of wal.partials) this.addPartial(one);
   }
 
-  /** Returns whether nothing is stored. */
+  /** Returns whether no segment is stored. */
   get isEmpty(): boolean {
     return this.ends.size === 0;
+  }
+
+  /** Returns whether a history file is stored. */
+  get hasHistories(): boolean {
+    return this.histories.size > 0;
   }
 
   /** Returns whether a complete segment is stored. */

@@ -1,5 +1,6 @@
 import { FORMAT } from '../objects/manifest.ts';
 import {
+  ERA_FORMAT,
   PAGE_ENTRIES,
   type PartialSegment,
   type StoredGap,
@@ -31,10 +32,11 @@ interface PageOptions {
   now(): Date;
 }
 
-/** Returns the page before the first change. */
-export function firstPage({ place, segmentSize, home, now }: PageOptions): WalPage {
+/** Returns the page before the first change. `era`: its history, if that is not the first one */
+export function firstPage({ place, segmentSize, home, now }: PageOptions, era?: WalPage['era']): WalPage {
   return {
-    ...{ format: FORMAT, ...place, segmentSize, page: 1, revision: 1, previous: null },
+    ...(era ? { format: ERA_FORMAT, era } : { format: FORMAT }),
+    ...{ ...place, segmentSize, page: 1, revision: 1, previous: null },
     ...{ home, at: now().toISOString(), segments: [], histories: [], partials: [], gaps: [] },
   };
 }
@@ -50,9 +52,8 @@ export function nextPage(
   { segments = [], histories = [], open, gaps = [], tail }: LogChange,
   options: PageOptions & { known: readonly StoredHistory[] },
 ): WalPage {
-  const era = page.era ? { era: page.era } : {};
   const begin = isFull(page)
-    ? { ...firstPage(options), ...era, page: page.page + 1, previous: hash, histories: [...options.known] }
+    ? { ...firstPage(options, page.era), page: page.page + 1, previous: hash, histories: [...options.known] }
     : { ...page, revision: hash === null ? 1 : page.revision + 1 };
   const { open: _, signature: __, ...rest } = begin;
   const complete = new Set(segments.map(({ name }) => name));

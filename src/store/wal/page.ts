@@ -52,8 +52,14 @@ const gap = z.object({ at: time, timeline: z.int().positive(), to: lsn, why: z.s
  */
 const tail = z.object({ name: z.string().regex(/^[0-9A-F]{24}$/), to: count, sha256 });
 
+/**
+ * The format of the pages of all histories but the first. Version 0.1.0 does not know `era`, and would join the
+ * segments of several histories, which have the same names.
+ */
+export const ERA_FORMAT = 2;
+
 const page = z.object({
-  format: z.literal(FORMAT),
+  format: z.literal([FORMAT, ERA_FORMAT]),
   project: z.string().min(1),
   source: z.string().min(1),
   systemId: z.string().regex(/^\d{1,20}$/),

@@ -44,6 +44,8 @@ export class WalWriter {
   private page: WalPage;
   /** of the stored revision of `page`; null: none is stored yet */
   private hash: string | null;
+  /** what the newest page replaces, until no other writer was found after it */
+  private replaced: { page: WalPage; hash: string | null } | undefined;
   /** the history files of the present history, by name: each new page lists them, so that no older one is needed */
   private readonly histories: Map<string, StoredHistory>;
   /** where the present history begins, if it is not the first one */
@@ -107,7 +109,7 @@ export class WalWriter {
 
   private beginHistory(page: number, previous: string | null): void {
     const era = { page, since: this.options.now().toISOString() };
-    this.page = { ...firstPage(this.options), page, previous, era };
+    this.page = { ...firstPage(this.options, era), page, previous };
     this.hash = null;
     this.histories.clear();
     this.inventory = new Inventory(this.nothing);
@@ -187,10 +189,19 @@ export class WalWriter {
     this.hash = await putPage(this.repository, next);
     this.page = next;
     this.note(change);
+    this.replaced = before;
     onStored();
-    await refuseOvertaken(this.repository, next);
+    await this.announce();
+  }
+
+  /** Ends the last {@link append}, if it failed after its page was stored. Throws like it. */
+  async announce(): Promise<void> {
+    const { replaced } = this;
+    if (!replaced) return;
+    await refuseOvertaken(this.repository, this.page);
+    this.replaced = undefined;
     this.options.appended?.(this.page);
-    await this.removeReplaced(before);
+    await this.removeReplaced(replaced);
   }
 
   private note({ segments = [], histories = [], open, gaps = [] }: LogChange): void {

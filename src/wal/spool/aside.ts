@@ -1,12 +1,15 @@
-import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { type ErrorInfo, hasErrno } from '../../base/errors.ts';
+import type { Problem } from '../../plan/model.ts';
 import { formatBytes } from '../../report/format.ts';
 import { listSegments } from './received-files.ts';
 
 /** Received WAL that belongs to no stored history: kept for people, in one directory for each event. */
 
 const ASIDE = '.aside';
+/** Nobody knows the window of a source that nobody asks for. */
+export const KEPT_DAYS = 30;
 
 /** WAL that was set aside at a time. */
 interface Aside {
@@ -58,17 +61,40 @@ async function namesIn(directory: string): Promise<string[]> {
   });
 }
 
-/** Returns the WAL of a directory that was set aside, as problems for people. */
-export async function asideProblems(directory: string): Promise<ErrorInfo[]> {
+/**
+ * Returns the WAL of a directory that was set aside, as problems for people.
+ *
+ * @param until when Lifeboat removes it, for people
+ */
+export async function asideProblems(directory: string, until = 'until the window is over'): Promise<ErrorInfo[]> {
   return (await listAside(directory)).map(({ directory: where, at, size }) => ({
     code: 'WAL_DIVERGED',
     message: `${formatBytes(size)} of WAL that belongs to no stored history are set aside since ${at}`,
-    hint: `They are in ${where} in the Lifeboat container until the window is over. If nobody needs them, delete them.`,
+    hint: `They are in ${where} in the Lifeboat container ${until}. If nobody needs them, delete them.`,
   }));
+}
+
+/** Returns the sources with WAL that was set aside. `spool`: the directory of received WAL */
+export async function sourcesWithAside(spool: string): Promise<string[]> {
+  return (await namesIn(spool)).filter((name) => name.endsWith(ASIDE)).map((name) => name.slice(0, -ASIDE.length));
+}
+
+/** Returns the WAL that was set aside of all sources but those that `shown` lists, as problems for people. */
+export async function leftAsideProblems(spool: string, shown: readonly string[]): Promise<Problem[]> {
+  const left = (await sourcesWithAside(spool)).filter((name) => !shown.includes(name));
+  const until = `until the window is over, or for ${KEPT_DAYS} days once nobody asks for the source`;
+  const found = left.map(async (subject) => {
+    const problems = await asideProblems(path.join(spool, subject), until);
+    return problems.map((one) => ({ severity: 'warning' as const, subject, ...one }));
+  });
+  return (await Promise.all(found)).flat();
 }
 
 /** Removes the WAL of a directory that was set aside before a time. */
 export async function removeAside(directory: string, before: Date): Promise<void> {
   for (const one of await listAside(directory))
     if (Date.parse(one.at) < before.getTime()) await rm(one.directory, { recursive: true, force: true });
+  await rmdir(`${directory}${ASIDE}`).catch((error: unknown) => {
+    if (!hasErrno(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST')) throw error;
+  });
 }

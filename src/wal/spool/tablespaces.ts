@@ -48,10 +48,13 @@ export class TablespaceWatch {
     const start = startOf(at.number, size);
     const read = this.readUpTo(name, at.timeline, start, to);
     const whole = to - (to % PAGE);
-    for await (const chunk of await this.open(name, Number(read.to - start), whole)) read.scanner.add(chunk as Buffer);
-    read.to = start + BigInt(whole);
+    for await (const chunk of await this.open(name, Number(read.to - start), whole)) {
+      read.scanner.add(chunk as Buffer);
+      // A read may fail, and a file may not be filled yet.
+      read.to += BigInt((chunk as Buffer).length);
+    }
     // Pages count once they are whole. What is there of the last one is read again then.
-    const last = this.scannerAt(read.to, at.timeline);
+    const last = this.scannerAt(start + BigInt(whole), at.timeline);
     for await (const chunk of await this.open(name, whole, to)) last.add(chunk as Buffer);
     last.end();
     if (this.found === undefined) return undefined;

@@ -86,6 +86,38 @@ test('damage found before the destination became unreachable is still reported',
   expect(damaged).toEqual([first]);
 });
 
+test.each<[string, boolean]>([
+  ['reads', false],
+  ['looks which files are affected', true],
+])('damage found before the check was interrupted while it %s is still reported', async (_, isLate) => {
+  const [bad] = packs as [string];
+  bench.write('main', bad, 'x'.repeat((bench.files('main')[bad] ?? '').length));
+  const repository = await bench.main();
+  const stop = new AbortController();
+  let isRead = false;
+  bench.mainFault = (call, key) => {
+    if (call !== 'get' || !(isLate ? isRead : key === packs[2])) return;
+    stop.abort(new LifeboatError('INTERRUPTED', 'asked to stop'));
+  };
+  const progress = (done: number, total: number) => {
+    isRead = done >= total;
+  };
+  const result = await check(repository, { readData: 1, spool: bench.root, signal: stop.signal, progress });
+  expect(result.stopped?.code).toBe('INTERRUPTED');
+  expect(result.damaged.map(({ key }) => key)).toEqual([bad]);
+  expect(result.bytesRead === result.bytes).toBe(isLate);
+});
+
+test('an interrupted check of a share goes on after the last object that it has read', async () => {
+  const repository = await bench.main();
+  const stop = new AbortController();
+  bench.mainFault = (call, key) => {
+    if (call === 'get' && key === packs[2]) stop.abort(new LifeboatError('INTERRUPTED', 'asked to stop'));
+  };
+  const { next } = await check(repository, { readData: 0.99, spool: bench.root, signal: stop.signal });
+  expect(next).toBe(packs[1]);
+});
+
 test('one object on bad sectors and one missing object are damaged; all others are read', async () => {
   const [, bad, , gone] = packs as [string, string, string, string];
   const { damaged, unread, stopped } = await checkWith((call, key) => {

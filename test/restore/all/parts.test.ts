@@ -1,5 +1,12 @@
 import { expect, test } from 'vitest';
-import { type Part, refuseBeyondSpool, refuseSharedVolumes, type Whole } from '../../../src/restore/all/parts.ts';
+import { LifeboatError } from '../../../src/base/errors.ts';
+import {
+  ofOne,
+  type Part,
+  refuseBeyondSpool,
+  refuseSharedVolumes,
+  type Whole,
+} from '../../../src/restore/all/parts.ts';
 
 const MIB = 1024 ** 2;
 const part = (source: string, needed?: number, creates = ['x']): Part =>
@@ -48,4 +55,11 @@ test('sources that share a volume are refused, each with the command that restor
       expect.stringContaining(`\`lifeboat restore ID ${source} --path '**' --from 's3://b/p?region=eu'\``),
     ),
   );
+});
+
+test('an interruption after a volume was half restored does not hide that: its services stay stopped', async () => {
+  const half = new LifeboatError('TREE_HALF_RESTORED', 'neither old nor new');
+  const signal = AbortSignal.abort(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
+  const whole = { parts: [], failed: [], half, request: { signal } } as unknown as Whole;
+  await expect(ofOne(whole, 'web.media', async () => undefined)).rejects.toBe(half);
 });

@@ -8,16 +8,17 @@ import { type ListedPack, type Manifest, manifestKey } from '../../../src/store/
 import type { LeaseObject } from '../../../src/store/repository/lease-row.ts';
 import type { Pin } from '../../../src/store/repository/pins.ts';
 import type { Tombstone } from '../../../src/store/repository/tombstones.ts';
-import type { WalPage } from '../../../src/store/wal/page.ts';
+import { PAGE_ENTRIES, parsePageKey, type WalPage } from '../../../src/store/wal/page.ts';
 import { RunBench } from '../../run/run-bench.ts';
+import { nameOf, SYSTEM, WalBench } from '../wal/bench.ts';
 import type * as old from './version-0.1.0.ts';
-import { manifest } from './version-0.1.0.ts';
+import { manifest, walPage } from './version-0.1.0.ts';
 
 test('version 0.1.0 reads all values of stored documents, and finds the fields that it needs', () => {
   // The compiler compares them: `npm run typecheck`.
   expectTypeOf<Manifest>().toExtend<z.input<typeof old.manifest>>();
   expectTypeOf<ListedPack>().toExtend<z.input<typeof old.packLine>>();
-  expectTypeOf<WalPage>().toExtend<z.input<typeof old.walPage>>();
+  expectTypeOf<WalPage & { format: 1 }>().toExtend<z.input<typeof old.walPage>>();
   expectTypeOf<LeaseObject>().toExtend<z.input<typeof old.lease>>();
   expectTypeOf<Pin & { format: 1 }>().toExtend<z.input<typeof old.pin>>();
   expectTypeOf<Tombstone>().toExtend<z.input<typeof old.tombstone>>();
@@ -43,4 +44,17 @@ test('version 0.1.0 reads the snapshots of every trigger, and a recovery', async
   } finally {
     bench.remove();
   }
+});
+
+test('version 0.1.0 joins no WAL of a later history to that of the first one', async () => {
+  const bench = new WalBench();
+  await bench.store(1, 5);
+  const gap = { at: bench.at, timeline: 1, to: '0/300000', why: 'it went back' };
+  await (await bench.open()).beginAnew(gap);
+  await (await bench.open()).append({ gaps: Array.from({ length: PAGE_ENTRIES }, () => gap) });
+  await bench.storeAs('other', 4, 6);
+  const pages = [...bench.objects].filter(([key]) => parsePageKey(key.slice('shop/wal/db.postgres/'.length)));
+  const read = pages.map(([, text]) => walPage.safeParse(JSON.parse(text)));
+  expect(read.map(({ success }) => success)).toEqual([true, false, false]);
+  expect(read[0]?.data).toMatchObject({ systemId: SYSTEM, segments: { 4: { name: nameOf(5) } } });
 });

@@ -5,7 +5,7 @@ import { LifeboatError } from '../../../src/base/errors.ts';
 import { type Destination, markUncertain } from '../../../src/destinations/destination.ts';
 import { openRepository } from '../../../src/store/repository/open-repository.ts';
 import { keys } from '../../contract/destination.ts';
-import { RunBench } from '../../run/run-bench.ts';
+import { type Over, RunBench } from '../../run/run-bench.ts';
 
 /** Tests the fate of a manifest whose put fails, and of one whose repository disappears before the put. */
 
@@ -20,7 +20,7 @@ const refused = (cause?: unknown) => new LifeboatError('DEST_UNWRITABLE', 'refus
 const system = (code: string, errno: number) => Object.assign(new Error(code), { code, errno });
 
 /** Runs a backup that stores one object and whose manifest `putManifest` puts. */
-function runWith(putManifest: (put: () => Promise<unknown>) => Promise<never>) {
+function runWith(putManifest: (put: () => Promise<unknown>) => Promise<never>, over: Over = {}) {
   const of = bench.destination();
   const put: Destination['put'] = async (key, body, options) => {
     const store = () => of.put(key, body, options);
@@ -30,7 +30,7 @@ function runWith(putManifest: (put: () => Promise<unknown>) => Promise<never>) {
   const stores = async (record: (key: string) => void) => {
     record((await (await bench.open()).putFacts('20261120T030000Z-aaaaaa', 'config', {})).key);
   };
-  return bench.run('a', { repository, stores });
+  return bench.run('a', { repository, stores, ...over });
 }
 
 test.each<[string, () => unknown, number]>([
@@ -46,6 +46,21 @@ test.each<[string, () => unknown, number]>([
   expect(report).toMatchObject({ status: 'failed', error: { code: 'DEST_UNWRITABLE' } });
   expect(report.error?.hint?.includes('If it arrives') ?? false).toBe(staying > 0);
   expect(await keys(bench.destination(), 'shop/snapshots/')).toHaveLength(staying);
+});
+
+test.each<[string, () => unknown, number]>([
+  ['is pinned when its manifest is sent', () => refused(system('EIO', -5)), 1],
+  ['has no pin left if its manifest was refused', () => refused(), 0],
+])('an imported snapshot %s', async (_, failure, staying) => {
+  const imported = { at: '2026-11-01T03:00:00.000Z', file: 'old.tar' };
+  const pins = () => keys(bench.destination(), 'shop/pins/');
+  const putManifest = async () => {
+    expect(await pins()).toHaveLength(1);
+    throw failure();
+  };
+  const report = await runWith(putManifest, { trigger: 'import', request: { imported } });
+  expect(report.error?.code).toBe('DEST_UNWRITABLE');
+  expect(await pins()).toEqual(staying > 0 ? [`shop/pins/${report.id}.json`] : []);
 });
 
 test('a stored manifest counts even if the disk fails afterwards', async () => {

@@ -10,12 +10,13 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { LifeboatError } from '../../../src/base/errors.ts';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { LifeboatError } from '../../../src/base/errors.ts';
 import { createLocalDestination } from '../../../src/destinations/local.ts';
 import type { SlotState } from '../../../src/sources/postgres/wal/slot.ts';
 import { Signing } from '../../../src/store/repository/signing.ts';
 import { formatLsn, segmentName, startOf } from '../../../src/store/wal/names.ts';
+import type { WalPage } from '../../../src/store/wal/page.ts';
 import { readWalLogs } from '../../../src/store/wal/read-log.ts';
 import { WalWriter } from '../../../src/store/wal/write-log.ts';
 import { Shipping } from '../../../src/wal/shipping.ts';
@@ -47,9 +48,10 @@ beforeEach(async () => {
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
 /** Starts to ship, as a daemon does after its start. */
-async function open(): Promise<Shipping> {
+async function open(at = repository(), appended?: (page: WalPage) => void): Promise<Shipping> {
   const now = () => new Date('2026-11-20T03:00:00Z');
-  const writer = await WalWriter.open(repository(), { place, segmentSize: SIZE, home: 'here', now });
+  const options = { place, segmentSize: SIZE, home: 'here', now, ...(appended ? { appended } : {}) };
+  const writer = await WalWriter.open(at, options);
   const onGap = (error: LifeboatError) => gaps.push(error);
   return new Shipping({ writer, directory: received, segmentSize: SIZE, now, onGap });
 }
@@ -88,6 +90,22 @@ test('of the open segment, only what the slot has confirmed is stored, and only 
   expect((await log()).partials.get(name(1))?.parts).toHaveLength(2);
   // An idle server is up to date, however long it is idle.
   expect(idle.confirmed?.at).toBe('2026-11-20T09:00:00.000Z');
+});
+
+test('copies hear of a page after which the destination failed, also if no more WAL follows', async () => {
+  const at = repository();
+  const fed: number[] = [];
+  shipping = await open(at, ({ segments }) => fed.push(segments.length));
+  const list = vi.spyOn(at.destination, 'list');
+  list.mockImplementationOnce(() => {
+    throw new LifeboatError('DEST_UNREACHABLE', 'no answer');
+  });
+  put(name(1));
+  const ship = () => shipping.ship(state(2, 0, '2026-11-20T03:00:00.000Z'), signal);
+  await expect(ship()).rejects.toThrow('no answer');
+  expect(fed).toEqual([]);
+  for (let i = 0; i < 2; i++) await ship();
+  expect(fed).toEqual([1]);
 });
 
 test('a time counts as reached only when the WAL that was written by then is stored', async () => {
