@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { checkInto, projectOfRestore, settingsFor, startCommand } from '../../src/app/into-project.ts';
+import { checkInto, isBusyHere, projectOfRestore, settingsFor, startCommand } from '../../src/app/into-project.ts';
 import { sweepCopies } from '../../src/app/recovery.ts';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
@@ -10,6 +10,7 @@ import type { Engine } from '../../src/docker/engine.ts';
 import { rememberVolumes } from '../../src/kept/copy-data.ts';
 import { isInScope } from '../../src/plan/services.ts';
 import { parseSettings } from '../../src/plan/settings.ts';
+import { takeLock } from '../../src/run/process-lock.ts';
 import { openState, type Rollback } from '../../src/run/state.ts';
 
 /** An engine with a container of each of these. */
@@ -147,6 +148,14 @@ describe('the state of copies', () => {
     await record(undefined, 'x');
     mkdirSync(path.join(stateOf('staging'), 'rollbacks.json'), { recursive: true });
     expect(await projectOfRestore('x', spool)).toBeUndefined();
+  });
+
+  test('a restore into a copy counts as a run under way', async () => {
+    await record('busy-staging', 'x');
+    expect(await isBusyHere('busy-shop', spool)).toBe(false);
+    const lock = await takeLock('busy-staging');
+    expect(await isBusyHere('busy-shop', spool)).toBe(true);
+    await lock.release();
   });
 
   /** Sweeps copies on an engine with these. Returns the projects that were recovered. */
