@@ -35,7 +35,8 @@ export function isCertainFailure(error: unknown): boolean {
  * place in the chain that no other writer takes. The request is aborted when the lease ends. If a response is lost,
  * Lifeboat reads the manifest back, unless another agent has taken over.
  *
- * An imported snapshot is pinned first, so that no prune ever finds it without its pin. A pin alone has no effect.
+ * An imported file is pinned first, so that no prune ever finds it without its pin. A pin alone has no effect. A
+ * recovery is not pinned: it can be made again.
  *
  * @throws LEASE_LOST; DEST_FOREIGN; OBJECT_MISSING, OBJECT_DAMAGED, also if the manifest arrived so late that another
  * agent's prune had removed its objects; what the destination throws
@@ -55,13 +56,14 @@ export async function putManifest(commit: Commit, { fence, sending, listed }: Co
   else await repository.checkObjects(commit.objects);
   await expectInfo(destination, info);
   const { id, imported, end } = snapshot.manifest;
-  if (imported) await putPin(repository, id, { reason: `imported from ${imported.file}`, at: end });
+  const isPinned = imported !== undefined && imported.kind !== 'recovery';
+  if (isPinned) await putPin(repository, id, { reason: `imported from ${imported.file}`, at: end });
   sending?.();
   try {
     await destination.put(key, streamOf(bytes), { keepOnFailure: true, newKey: true, ...(signal ? { signal } : {}) });
   } catch (error) {
     if (isCertainFailure(error)) {
-      if (imported) await deletePin(repository, id).catch(() => undefined);
+      if (isPinned) await deletePin(repository, id).catch(() => undefined);
       throw error;
     }
     if (hasCode(error, 'DEST_EXISTS')) throw error;

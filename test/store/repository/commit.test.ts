@@ -63,6 +63,13 @@ test.each<[string, () => unknown, number]>([
   expect(await pins()).toEqual(staying > 0 ? [`shop/pins/${report.id}.json`] : []);
 });
 
+test('a recovery to a point in time is not pinned', async () => {
+  const imported = { at: '2026-11-01T03:00:00.000Z', file: 'recovery to 2026-11-01', kind: 'recovery' };
+  const report = await bench.run('a', { trigger: 'import', request: { imported } });
+  expect(report.snapshot).toBe(report.id);
+  expect(await keys(bench.destination(), 'shop/pins/')).toEqual([]);
+});
+
 test('a stored manifest counts even if the disk fails afterwards', async () => {
   const report = await runWith(async (put) => {
     await put();
