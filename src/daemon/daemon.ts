@@ -116,7 +116,6 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   stopTicking();
   for (const timer of [soon, heart]) clearTimeout(timer);
   await Promise.all([running, deps.receivers?.stop()]);
-  // A stop that takes too long ends with a kill.
   await Promise.all([deps.alarms?.flush(), stopOthers(deps)]);
   await watching.catch(() => undefined);
 }
