@@ -39,7 +39,7 @@ import { type Base, type Environment, hereOf, openEnvironment } from './environm
 import { isBusyHere } from './into-project.ts';
 import type { OtherRepository } from './other-repository.ts';
 import { limitedPlacesOf } from './places.ts';
-import { recoverAlone, recoverCopies } from './recovery.ts';
+import { recoverAlone, sweepsOfCopies } from './recovery.ts';
 import { readSettings } from './settings.ts';
 import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, restoreDepsOf } from './wiring.ts';
 
@@ -216,7 +216,8 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
   const alarms = openAlarms(environment);
   for (const notifier of environment.notifiers) notifier.resume?.(signal);
   const served = await serveHttp(environment, app);
-  let copies = recoverCopies(environment, { forget: true });
+  const sweepCopies = sweepsOfCopies(environment);
+  let swept = sweepCopies();
   await daemon(
     {
       ...{ state, log, now, journals, plan, alarms },
@@ -232,7 +233,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
       everyMinute: (tick) =>
         everyMinute(() => {
           served.tick();
-          copies = copies.then(() => recoverCopies(environment, { forget: false }));
+          swept = sweepCopies();
           return tick();
         }),
       drills: drillingOf(environment, app),
@@ -241,7 +242,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
     },
     signal,
   ).finally(async () => {
-    await Promise.all([alarms.flush(), served.close(), copies]);
+    await Promise.all([alarms.flush(), served.close(), swept]);
     await only.release();
   });
 }
