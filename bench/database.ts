@@ -44,7 +44,7 @@ export async function makeDatabase(stack: Stack, small: boolean): Promise<string
   return stack.psql("SELECT pg_size_pretty(pg_database_size('app'))");
 }
 
-/** What two databases made of it have to agree on. */
+/** Returns facts that two databases with the same content agree on. */
 export function contentOf(stack: Stack, database: string): Promise<string> {
   return stack.psql(
     'SELECT (SELECT count(*) FROM article), (SELECT sum(total) FROM orders), (SELECT sum(length(data)) FROM attachment)',

@@ -12,13 +12,13 @@ const MOST = 1.1;
 /** Rows of about 230 bytes. */
 const ROWS = 4_000_000;
 const FILE_SIZE = 300 * 1024 ** 2;
-/** What changes in the file each day, bytes. */
+/** The size of the part of the file that changes each day, bytes. */
 const CHANGE = 4096;
 
 type What = 'database' | 'volume';
 type Bytes = Record<What, number>;
 
-/** What is backed up, and the places that the rivals use. */
+/** The backed-up data, and the places that the rivals use. */
 interface Arena {
   stack: Stack;
   directory: string;

@@ -10,8 +10,8 @@ const PORT = '8080';
 const ROUNDS = 100;
 
 /**
- * What the daemon holds while it waits for the next run: resident memory half a minute after its start, without a port,
- * and with one after many visits and scrapes.
+ * The resident memory of the daemon while it waits for the next run: half a minute after its start, without a port, and
+ * with one after many visits and scrapes.
  */
 export async function benchIdle({ image }: BenchOptions): Promise<string> {
   const rows = [

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { sh } from '../test/harness/stack.ts';
 
-/** What one contender took. */
+/** The time and memory of one contender. */
 export interface Measured {
   /** seconds of wall time */
   seconds: number;
@@ -20,7 +20,7 @@ export async function shell(command: string): Promise<string> {
 }
 
 /**
- * Runs one contender and takes its time and memory. What is dirty is written out first, so that nobody pays for what
+ * Runs one contender and takes its time and memory. Dirty pages are written out first, so that nobody pays for what
  * another one wrote. The caches stay warm for all: the data was just made and fits into memory.
  */
 export async function measure(work: () => Promise<unknown>, whose?: Whose): Promise<Measured> {

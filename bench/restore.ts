@@ -40,9 +40,9 @@ export async function benchRestore({ rounds, small, image }: BenchOptions): Prom
 }
 
 /**
- * Resolves to how long the database that was replaced was away, in milliseconds. What a contender made is dropped
- * before the next begins, and what it left to write is written, so that the server has no work left of one while
- * another restores.
+ * Resolves to how long the database that was replaced was away, in milliseconds. The database that a contender made is
+ * dropped before the next begins, and everything is written to the disk, so that the server has no work left of one
+ * while another restores.
  */
 async function oneRound(stack: Stack, results: Results, { db, dump }: { db: string; dump: string }): Promise<number> {
   const restore = (...args: string[]) =>

@@ -42,7 +42,7 @@ export async function benchSeal({ rounds, small, image }: BenchOptions): Promise
         await mkdir(repository);
         await shell(`${restic} init`);
         await results.run(RESTIC, () => shell(`${restic} backup ${media}`), programNamed('restic'));
-        // What one has stored is gone before the next begins: whoever comes later would find less memory free.
+        // The stored data of one is removed before the next begins. Otherwise, a later one would find less memory free.
         await rm(repository, { recursive: true });
         for (const [name, stack] of Object.entries(stacks)) {
           await results.run(name, () => expectOk(stack.lifeboat('backup', 'web.media')), lifeboatProcess);

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { ok, type Ran, type Stack, sh } from '../test/harness/stack.ts';
 
-/** What the command line of the benchmarks says. */
+/** The options of the command line of the benchmarks. */
 export interface BenchOptions {
   rounds: number;
   /** a tenth of the data, to try the benchmark itself */

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes this machine able to run the demo and the tests: host programs, a Docker engine, images.
 # For each it asks, in this order: is it there, can it be pulled, can it be built from Debian's and npm's packages.
-# What is there already is left as it is, so running it again is quick and quiet.
+# It leaves alone everything that is there already, so running it again is quick and quiet.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -1,9 +1,11 @@
+import { unlessAborted } from '../base/abort.ts';
 import { errorInfo, type LifeboatError, toLifeboatError } from '../base/errors.ts';
 import { redactDeep } from '../base/redact.ts';
 import type { HookService, PlannedSource, Problem } from '../plan/model.ts';
 import { type FindStarted, withHold } from '../run/hold.ts';
 import type { ContainerRef } from '../run/journal.ts';
 import type { ReleaseFailure } from '../run/release.ts';
+import { later } from '../run/stop-all.ts';
 import { readInfo } from '../store/repository/repository-info.ts';
 import type { BackupDeps, Capturer, RunContext } from './context.ts';
 import { type Freeze, type HoldGroup, joinFreezes } from './freeze.ts';
@@ -80,6 +82,25 @@ async function captureOne(
   deps.dispatcher.emit({ type: 'source-finished', result: redactDeep(one.report) });
 }
 
+/**
+ * Returns the outcome of a source, or that it failed if its capture goes on for long after an interruption: a request
+ * to a file system that hangs may never end, and the containers have to start.
+ */
+async function unlessHanging(
+  { deps, context, capturer }: Capturing,
+  source: PlannedSource,
+  capture: Promise<Captured>,
+): Promise<Captured> {
+  const late = later(context.signal, deps.holdDeps(context.journal, context.log).patienceMs);
+  try {
+    return await unlessAborted(capture, late.signal);
+  } catch (error) {
+    return await capturer.failed(source, error);
+  } finally {
+    late.clear();
+  }
+}
+
 async function captureGroup(capturing: Capturing, { hold, sources: group }: HoldGroup): Promise<void> {
   const { deps, context, captured, problems, capturer } = capturing;
   context.signal.throwIfAborted();
@@ -94,7 +115,8 @@ async function captureGroup(capturing: Capturing, { hold, sources: group }: Hold
       const gone = await whyGone(context, captured);
       await captureOne(capturing, planned, async () => {
         if (gone) return capturer.failed(planned, gone);
-        const one = await capturer.capture(planned, warnings);
+        const capture = capturer.capture(planned, warnings);
+        const one = await (hold || capturing.isHeld ? unlessHanging(capturing, planned, capture) : capture);
         const stop = planned.kind === 'volume' ? planned.stop.map(({ id }) => id) : [];
         return withLoss(one, stop.length > 0 ? await started(stop) : undefined);
       });

@@ -226,9 +226,10 @@ async function commit(
   };
   problems.push(...(await prolongLocks(context.repository, manifest, deps.now(), context.signal)));
   const { fence } = context.lease;
+  const pinning = (key: string) => context.journal.record({ type: 'object', key });
   const sending = () => context.journal.record({ type: 'commit' });
   const { listed } = context;
-  const place = placeOf(await context.repository.commit(manifest, { fence, sending, listed }));
+  const place = placeOf(await context.repository.commit(manifest, { fence, pinning, sending, listed }));
   await rememberChain(deps, context.log, async (seen = []) => [...seen, place]);
   const { directory } = deps.state;
   const stored = new Set(results.filter((one) => one.status !== 'failed').map(({ name }) => name));

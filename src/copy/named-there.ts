@@ -7,8 +7,8 @@ import { incompleteOf } from '../store/wal/page.ts';
 import { readWalLogs } from '../store/wal/read-log.ts';
 
 /**
- * What a copy itself says of its objects. Without a signing key, anybody who can write to the destination can forge a
- * manifest there. It must not make a copy give up an object that its own snapshots need.
+ * The sizes and hashes that a copy itself records for its objects. Without a signing key, anybody who can write to the
+ * destination can forge a manifest there. It must not make a copy give up an object that its own snapshots need.
  */
 
 /**

@@ -106,7 +106,7 @@ async function tooOften({ drills, zone, now }: DueDeps): Promise<LifeboatError |
   });
 }
 
-/** Returns the times that count in a mode. What another mode has left behind must not make a drill due. */
+/** Returns the times that count in a mode. The traces of another mode must not make a drill due. */
 function timesFor(mode: DrillSettings['mode'], all: Readonly<Record<string, string>>): Record<string, string> {
   const { [COVERED]: covered, ...times } = all;
   return mode === 'every' && covered !== undefined ? { ...times, [COVERED]: covered } : times;

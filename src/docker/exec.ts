@@ -234,21 +234,21 @@ interface ExecResult {
 
 /**
  * Runs a command in a running container, and returns its output: at most `limit` bytes (default 1 MiB) of each stream.
- * `input` is the whole stdin.
+ * `input` is the whole stdin. `stdin: 'pipe'` without it is an input that ends with the connection.
  *
  * @throws EXEC_FAILED as {@link execStream} does; with `check: false` not for the exit status
  */
 export async function execText(
   engine: Engine,
   containerId: string,
-  options: Omit<ExecOptions, 'stdin' | 'onStderr'> & { input?: string | Buffer; limit?: number },
+  options: Omit<ExecOptions, 'onStderr'> & { input?: string | Buffer; limit?: number },
 ): Promise<ExecResult> {
-  const { input, limit = CAPTURE, ...rest } = options;
+  const { input, stdin = input === undefined ? 'none' : 'pipe', limit = CAPTURE, ...rest } = options;
   const stdout = new Capture(limit);
   const stderr = new Capture(limit);
   const command = await execStream(engine, containerId, {
     ...rest,
-    stdin: input === undefined ? 'none' : 'pipe',
+    stdin,
     onStderr: (chunk) => stderr.add(chunk),
   });
   command.stdout.pipe(stdout);

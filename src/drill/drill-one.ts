@@ -118,7 +118,7 @@ async function drillHere(deps: DrillDeps, request: DrillRequest, run: Run, asked
     if (!asked.whileUp) run.signal.throwIfAborted();
   } catch (thrown) {
     const error = run.signal.aborted ? thrown : await run.places.judge(thrown);
-    // What fails during an outage, or in a server with too little memory, says nothing about the snapshot.
+    // A failure during an outage, or in a server with too little memory, says nothing about the snapshot.
     const outage = error !== thrown ? 'place' : hasCode(error, 'HELPER_FAILED') ? 'helper' : undefined;
     if (outage) result.checks = withoutExplained(result.checks, outage);
     Object.assign(result, failureOf(run, error));
@@ -201,7 +201,7 @@ async function open(
   const { snapshot, entry, notes } = found
     ? { ...found.start, notes: [] }
     : await findSnapshot(repository, { ...request, source, lookOnly: true, signal });
-  // What is lost is what came after the end of the stored write-ahead log.
+  // Only the part after the end of the stored write-ahead log is lost.
   const held = found?.start.window.to ?? heldAt(snapshot);
   const ageMs = Math.max(0, startedAt.getTime() - Date.parse(held));
   Object.assign(result, { snapshot: snapshot.id, heldAt: held, ageMs });

@@ -91,7 +91,7 @@ export async function putDrill(
   const newest = earlier.at(-1);
   const last = seen && seen.sequence > (newest?.sequence ?? 0) ? seen : newest;
   const chained = { sequence: (last?.sequence ?? 0) + 1, previous: last?.hash ?? null };
-  // What is signed is what will be read, without fields that are undefined.
+  // The signature covers the document as it will be read: without fields that are undefined.
   const plain = document.parse(
     JSON.parse(JSON.stringify({ format: FORMAT, ...report, ...chained, place: destination.name })),
   );

@@ -48,7 +48,7 @@ export async function findPoint(
   const remembered = await deps.remembered(server);
   const find = async (one: Aim) => {
     let start = await findStart(repository, { source: server, signal, ...one }, remembered);
-    // The receiver may have stored and removed WAL while it was listed. What is lost is lost the next time, too.
+    // The receiver may have stored and removed WAL while it was listed. Lost WAL is missing the next time, too.
     for (let again = 1; again < LOOKS && start.problems.length > 0; again++)
       start = await findStart(repository, { source: server, signal, ...one }, remembered);
     return { aim: one, start };

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { constants, createWriteStream } from 'node:fs';
-import { link, lstat, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, link, lstat, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno, LifeboatError } from '../base/errors.ts';
 import type { Mount } from '../plan/model.ts';
@@ -31,8 +31,7 @@ export interface FileTarget {
 /**
  * Opens a file in the agent's container. It is written under a temporary name in the same directory, synced, and
  * renamed at the end, so a file with the final name is always complete. Without `overwrite`, an existing file stays,
- * even one that appears meanwhile. Removes what killed exports to that file left. One that still runs then fails at its
- * end.
+ * even one that appears meanwhile. Removes what killed exports to that file left, once it is 15 minutes old.
  *
  * @throws TREE_TARGET_REFUSED, FILE_EXISTS, TREE_TARGET_FULL
  */
@@ -41,13 +40,15 @@ export async function openFileTarget(target: FileTarget): Promise<ExportTarget> 
   const directory = path.dirname(file);
   await checkPlace(target, directory);
   await checkName(target);
-  const stem = `.${path.basename(file).slice(0, 100)}.`;
-  await removeLeft(directory, stem);
+  const name = path.basename(file);
+  // The hash tells long names apart.
+  const stem = `.${name.slice(0, 40)}.${createHash('sha256').update(name).digest('hex').slice(0, 8)}.`;
   const temporary = path.join(directory, `${stem}${randomBytes(4).toString('hex')}.part`);
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   const handle = await open(temporary, flags, 0o600).catch((error: unknown) => {
     throw fileError(error, directory);
   });
+  await removeLeft(directory, stem, handle);
   const output = createWriteStream('', { fd: handle, autoClose: false });
   // The writer of the archive handles errors. An earlier or later one must not end the process.
   output.on('error', () => undefined);
@@ -79,11 +80,23 @@ export async function openFileTarget(target: FileTarget): Promise<ExportTarget> 
   };
 }
 
-/** It may fill the disk that the new archive needs. */
-async function removeLeft(directory: string, stem: string): Promise<void> {
+/** Longer than an export that runs goes without writing. */
+const LEFT_MS = 15 * 60_000;
+
+/**
+ * Removes files that may fill the disk that the new archive needs, but none of an export that runs.
+ *
+ * @param opened a new file: its time is that of the file system, whose clock may be another one
+ */
+async function removeLeft(directory: string, stem: string, opened: FileHandle): Promise<void> {
   const names = await readdir(directory).catch(() => []);
   const left = names.filter((name) => name.startsWith(stem) && /^[0-9a-f]{8}\.part$/.test(name.slice(stem.length)));
-  for (const name of left) await rm(path.join(directory, name), { force: true }).catch(() => undefined);
+  const now = (await opened.stat().catch(() => undefined))?.mtimeMs ?? 0;
+  for (const name of left) {
+    const file = path.join(directory, name);
+    const found = await lstat(file).catch(() => undefined);
+    if (found && now - found.mtimeMs > LEFT_MS) await rm(file, { force: true }).catch(() => undefined);
+  }
 }
 
 async function checkPlace({ repository, mounts, kept }: FileTarget, directory: string): Promise<void> {

@@ -38,7 +38,7 @@ export async function* listUnneededWal(
     const known = await remembered?.(source);
     const logs = await readWalLogs(repository, source);
     const needed = new Set<string>();
-    // What a page that somebody removed has listed may be all that is left of it.
+    // The segments that a removed page listed may be all that is left of that history.
     const whole = lostEnd(repository, source, logs, known) ? [`${prefix}${source}/${known?.systemId}/`] : [];
     const current = currentLog(logs);
     for (const log of logs) {

@@ -3,8 +3,8 @@ import { cleanReport } from './clean.ts';
 import { formatAge, oneLine } from './format.ts';
 
 /**
- * What an alarm is about. `wal`: WAL is not received or stored. `wal-gap`: WAL is missing. `wal-behind`: a server keeps
- * much WAL. `rpo`, `rto`: a source does not meet its target.
+ * The subject of an alarm. `wal`: WAL is not received or stored. `wal-gap`: WAL is missing. `wal-behind`: a server
+ * keeps much WAL. `rpo`, `rto`: a source does not meet its target.
  */
 export type AlarmTopic = 'wal' | 'wal-gap' | 'wal-behind' | 'rpo' | 'rto';
 

@@ -109,7 +109,7 @@ export type JournalEntry =
   | { type: 'post'; container: ContainerRef; exec: string; until: string }
   | { type: 'hook-done'; container: ContainerRef };
 
-/** What a run does: a rollback counts as a restore. */
+/** The kind of a run: a rollback counts as a restore. */
 export type RunVerb = (JournalEntry & { type: 'start' })['verb'];
 
 /**

@@ -11,7 +11,7 @@ export type KindOf = (path: string) => Mount['kind'];
 /** Compose's name of the project matters to no label, and `lifeboat init` may see the directory under another name. */
 export const PROJECT = 'project';
 
-/** What else decides how an entry is read. */
+/** The other facts that decide how an entry is read. */
 interface MountContext {
   project: ComposeProject;
   /** the directory that relative paths start from */

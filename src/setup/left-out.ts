@@ -8,7 +8,7 @@ import type { ComposeService } from './services.ts';
 
 /** Decides which mounts of services need no label. */
 
-/** What decides about mounts. */
+/** The facts that decide about mounts. */
 export interface Known {
   /** the project directory, which the service of Lifeboat mounts as a whole */
   directory: string;

@@ -139,7 +139,7 @@ class Watch implements TargetWatch {
     try {
       return lastGoods(plan, await manifests());
     } catch (error) {
-      // What was known stays true: a snapshot only gets older. A newer one must not be missed for an hour.
+      // The known facts stay true: a snapshot only gets older. A newer one must not be missed for an hour.
       this.listed.at += LIST_AGAIN_MS - LIST_MS;
       log.debug('the snapshots cannot be listed for the targets', { ...errorInfo(error) });
       return {};

@@ -112,8 +112,8 @@ export class LeftWal {
     try {
       const waiting = this.waitingOf(source, directory);
       const isGone = this.isGone(source, await memory.slots());
-      if (isGone) await waiting.leaveAll(signal);
-      else if ((await listOf(directory)) !== this.stored.get(source)) {
+      const isStored = isGone && (await waiting.leaveAll(signal));
+      if (!isGone && (await listOf(directory)) !== this.stored.get(source)) {
         const left = await waiting.storeRest(signal);
         if (left) throw left;
       }
@@ -122,7 +122,8 @@ export class LeftWal {
       this.stored.set(source, await listOf(directory));
       if (!isGone) return;
       await rm(directory, { recursive: true, force: true });
-      log.info('removed the spool of a source that is received no more: everything is stored', { source });
+      const what = isStored ? 'everything is stored' : 'what is not stored is set aside';
+      log.info(`removed the spool of a source that is received no more: ${what}`, { source });
     } catch (error) {
       const info = errorInfo(error);
       if (signal.aborted || this.told.get(source) === info.message) return;

@@ -70,14 +70,21 @@ export async function openLog(
   };
   // People hear of it once it has begun: a destination that refuses it is asked again and again.
   if (unusable) {
-    await begin(`the newest page of the log cannot be used: ${unusable.message}`);
-    // A log from before the signing key was set is no trouble.
-    if (!hasCode(unusable, 'SIGNATURE_MISSING')) raise(unusable);
+    try {
+      await begin(`the newest page of the log cannot be used: ${unusable.message}`);
+    } finally {
+      // If only the step after its page failed, the next attempt finds a log that can be used. A log from before the
+      // signing key was set is no trouble.
+      if (writer.end && !hasCode(unusable, 'SIGNATURE_MISSING')) raise(unusable);
+    }
   }
   const isOther = replacement !== undefined && replacement.era !== writer.era;
   const { isEmpty, hasHistories } = writer.inventory;
   if (diverged && (!isEmpty || (hasHistories && hasCode(diverged, 'WAL_DIVERGED')))) {
     await begin(diverged.message);
+    raise(diverged);
+  } else if (diverged && writer.begun?.why === diverged.message) {
+    // An earlier attempt began it, and failed after that: perhaps nobody heard of it.
     raise(diverged);
   } else if (isOther && !isEmpty) {
     await begin('a recovery in place brought back data of an earlier history of the server');

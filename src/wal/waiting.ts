@@ -98,9 +98,11 @@ export class Waiting {
   /**
    * Drops all received WAL, of a source that nobody receives any more, or of data that a recovery has replaced. Stores
    * it first. Throws like {@link leaveFormer}.
+   *
+   * @returns whether it is stored; if not, it is set aside
    */
-  async leaveAll(signal: AbortSignal): Promise<void> {
-    await this.leave(signal, { isFormer: true });
+  async leaveAll(signal: AbortSignal): Promise<boolean> {
+    return this.leave(signal, { isFormer: true });
   }
 
   /**
@@ -130,7 +132,8 @@ export class Waiting {
     await this.leave(signal, { check });
   }
 
-  private async leave(signal: AbortSignal, options: StoreOptions): Promise<void> {
+  /** @returns whether everything is stored */
+  private async leave(signal: AbortSignal, options: StoreOptions): Promise<boolean> {
     const left = await this.storeAll(signal, options).catch((error: unknown) => {
       // It is no trouble of the server that is there now.
       if (!hasCode(error, 'WAL_DIVERGED')) throw error;
@@ -140,6 +143,7 @@ export class Waiting {
     signal.throwIfAborted();
     if (left) await this.setAside(left);
     await empty(this.options.directory);
+    return left === undefined;
   }
 
   private async setAside(error: LifeboatError): Promise<void> {

@@ -164,7 +164,10 @@ test('packs of a source that fails after others may have used them stay', async 
   rmSync(path.dirname(file), { recursive: true });
 });
 
-test('containers of an interrupted run start at once, although the destination hangs', async () => {
+test.each([
+  ['removals at the destination hang', false],
+  ['the source hangs', true],
+])('containers of an interrupted run start although %s', async (_, hangs) => {
   const spool = mkdtempSync(path.join(tmpdir(), 'lifeboat-capture-'));
   const file = path.join(spool, 'journal');
   writeFileSync(file, '');
@@ -189,7 +192,7 @@ test('containers of an interrupted run start at once, although the destination h
     capture: async () => {
       began.push(name);
       stop.abort(new LifeboatError('INTERRUPTED', 'the run was asked to stop'));
-      throw stop.signal.reason;
+      return hangs ? new Promise(() => undefined) : Promise.reject(stop.signal.reason);
     },
   });
   const context = {
@@ -200,7 +203,7 @@ test('containers of an interrupted run start at once, although the destination h
   const capturing = { spool, makeSource, clear: async () => undefined };
   const deps = {
     dispatcher: { emit: () => undefined },
-    holdDeps: () => ({ engine, log: silentLog, record: () => undefined, patienceMs: 3000 }),
+    holdDeps: () => ({ engine, log: silentLog, record: () => undefined, patienceMs: 20 }),
     capturer: () => createCapturer(capturing as unknown as Parameters<typeof createCapturer>[0], context),
   } as unknown as BackupDeps;
   const source = { kind: 'volume', project: 'shop', service: 'web', containerId: 'c1', containerName: 'shop-web-1' };

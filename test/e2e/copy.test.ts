@@ -214,17 +214,18 @@ describe('a copy on an S3 server', () => {
   });
 
   it.each([
-    ['backup', 3],
-    ['copy', 1],
+    // A backup also starts a helper and syncs a pack, which may take ten seconds on a busy disk.
+    ['backup', 3, '30s'],
+    ['copy', 1, '10s'],
   ])(
     'whose server stops responding in the middle of an object does not block `%s`, and catches up',
-    async (command, status) => {
+    async (command, status, stall) => {
       await change(25_000_000);
       if (command === 'copy') {
         proxy.script(() => 403);
         expect((await stack.backup()).code).toBe(3);
       }
-      const { ended } = await hang(command, { LIFEBOAT_STALL_TIMEOUT: '10s' });
+      const { ended } = await hang(command, { LIFEBOAT_STALL_TIMEOUT: stall });
       // Now every request hangs, even the release of the lease. A single request may take many minutes.
       proxy.script(() => 'hang');
       let code: unknown;

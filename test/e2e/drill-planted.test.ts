@@ -223,6 +223,7 @@ const FILL = `umask 022; cd /v && for volume in *; do cd /v/$volume; mkdir a a/b
   head -c 3000 /dev/urandom >$file; done; ln a/one a/hard; ln -s one a/link; chown 33:33 a/two; done
 cd /v/doctored && mkdir flipped cut missing extra gone gone/sub more owner mode link hard time dir-owner dir-mode dir-time
 for directory in flipped cut missing owner mode link hard time; do head -c 3000 /dev/urandom >$directory/file; done
+printf Y | dd of=flipped/file bs=1 seek=1000 conv=notrunc 2>/dev/null
 mv hard/file hard/one; ln hard/one hard/two; ln -s file link/link; cat >doctor; find /v -exec touch -h -d @1000 {} +`;
 
 /** In the image of the agent and its helpers: changes files that were restored, if they hold a file \`doctor\`. */

@@ -31,7 +31,11 @@ beforeAll(async () => {
   directory = await mkdtemp(path.join(tmpdir(), 'lifeboat-start-'));
   const [, yaml = ''] = /```yaml\n([\s\S]*?)```/.exec(page) ?? [];
   const socket = (process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock').replace('unix://', '');
-  const mine = yaml.replace('lifeboat:latest', IMAGE).replace('- /var/run/docker.sock:', `- ${socket}:`);
+  const mine = yaml
+    .replace('lifeboat:latest', IMAGE)
+    // Others use the disk too.
+    .replace('retries: 30', 'retries: 600')
+    .replace('- /var/run/docker.sock:', `- ${socket}:`);
   await writeFile(path.join(directory, 'compose.yml'), mine);
   await mkdir(path.join(directory, 'unlabelled'));
   await writeFile(

@@ -64,6 +64,30 @@ describe('point-in-time recovery of stock images', () => {
     expect(found).toBe('1');
   });
 
+  it('stops receiving within seconds when the agent is killed, and goes on at its next start', async () => {
+    const agent = await stack.id('lifeboat');
+    const active = async (service: string) =>
+      Number(await stack.psql('SELECT count(*) FROM pg_replication_slots WHERE active', { service }));
+    const services = Object.keys(IMAGES);
+    const confirmed = async (service: string) => (await find(service)).receiver?.confirmed?.lsn ?? '0/0';
+    for (const service of services) expect(await active(service), service).toBe(1);
+    await ok('docker', ['kill', agent]);
+    for (const service of services)
+      await until(`nobody receives from ${service}`, async () => (await active(service)) === 0, 15_000);
+    await ok('docker', ['start', agent]);
+    for (const service of services) {
+      await stack.psql('INSERT INTO marks VALUES (2)', { service });
+      const lsn = await stack.psql('SELECT pg_current_wal_flush_lsn()', { service });
+      await stack.untilReceived(lsn, service);
+      await until(`the WAL of ${service} is stored`, async () => {
+        const sql = `SELECT '${await confirmed(service)}'::pg_lsn >= '${lsn}'::pg_lsn`;
+        return (await stack.psql(sql, { service })) === 't';
+      });
+      const { windows, holes } = await find(service);
+      expect({ windows: windows.length, holes }, service).toEqual({ windows: 1, holes: [] });
+    }
+  });
+
   it('is possible without Lifeboat, with the scripts of the documentation', async () => {
     const psql = (sql: string) => stack.psql(sql, { service: 'mid' });
     const at = await psql('SELECT clock_timestamp()');

@@ -151,7 +151,8 @@ describe('point-in-time recovery in place', () => {
       text.split('\n').filter((line) => !/backup_label|backup_manifest|tablespace_map|^$/.test(line));
     expect(left(await directory('db'))).toEqual(left(meta));
     expect(await ok('docker', ['inspect', '--format', '{{.State.StartedAt}}', container('web')])).not.toBe(since);
-    expect(await stack.helpers()).toHaveLength(Object.keys(IMAGES).length);
+    const servers = Object.keys(IMAGES).length;
+    await until('each server has its receiver', async () => (await stack.helpers()).length === servers);
   });
 
   it('continues on the new timeline, and both sides of the fork can be recovered', async () => {

@@ -96,10 +96,14 @@ describe('point-in-time recovery and the server', () => {
     const end = parseLsn(await stack.psql('SELECT pg_current_wal_lsn()', { service: 'closed' }));
     await until('that is stored', async () => parseLsn((await windows('closed')).receiver?.stored ?? '0/0') >= end);
     await stopped('ls | grep -v older | xargs rm -r; mv pgsql_tmp.older/* .; rmdir pgsql_tmp.older');
-    const found = await until('there is a second window', async () => {
-      const now = await windows('closed');
-      return now.windows.length === 2 && now;
-    });
+    const found = await until(
+      'there is a second window',
+      async () => {
+        const now = await windows('closed');
+        return now.windows.length === 2 && now;
+      },
+      480_000,
+    );
     expect(parseLsn(found.windows[0]?.toLsn ?? '0/0')).toBeGreaterThanOrEqual(end);
     expect(found.windows[1]?.bases).toHaveLength(1);
     expect(found.holes).toMatchObject([{ why: expect.stringMatching(/the server (is at|sends other bytes)/) }]);
@@ -148,10 +152,14 @@ describe('point-in-time recovery and the server', () => {
     expect({ active, isServed: pid !== '' }).toEqual({ active: 't', isServed: true });
     await until('the alarm is raised', async () => (await stack.logs('lifeboat')).includes('Lifeboat drops the slot'));
     await segments(5);
-    const found = await until('there is a second window', async () => {
-      const now = await windows();
-      return now.windows.length === 2 && now;
-    });
+    const found = await until(
+      'there is a second window',
+      async () => {
+        const now = await windows();
+        return now.windows.length === 2 && now;
+      },
+      480_000,
+    );
     expect(found.holes).toMatchObject([{ why: expect.stringContaining('so Lifeboat dropped the replication slot') }]);
     expect((await slot()).pid).not.toBe(pid);
     await until('people hear of both', async () => bodies().includes('WAL_BEHIND') && bodies().includes('WAL_GAP'));

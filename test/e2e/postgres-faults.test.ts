@@ -96,7 +96,7 @@ describe('a Postgres that fails in the middle of a dump', () => {
     sleep 0.03; done; exit 1`;
 
   /** Far from both ends, so that the dump is certainly running. */
-  const somewhere = () => 0.02 + 0.5 * Math.random();
+  const somewhere = () => 0.02 + 0.2 * Math.random();
 
   /** For a fault that takes effect after a second. */
   const atFirst = () => 0.02 + 0.1 * Math.random();

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLocalDestination } from '../../src/destinations/local.ts';
 import { encodeManifest, type Manifest } from '../../src/store/objects/manifest.ts';
@@ -35,6 +36,9 @@ describe('pruning', () => {
   };
 
   beforeAll(async () => {
+    // Another night would begin at midnight.
+    const left = DAY - (Date.now() % DAY);
+    if (left < 400_000) await sleep(left + 1000);
     stack = await Stack.start(options);
     backups = path.join(stack.directory, 'backups');
     await stack.psql('CREATE TABLE t AS SELECT i, md5(i::text) FROM generate_series(1, 1000) i');

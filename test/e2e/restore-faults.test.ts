@@ -79,7 +79,7 @@ describe('a restore with a fault', () => {
     await until('the leftover is dropped', async () => !(await working()), 180_000, 1000);
     expect(await names()).toEqual(['postgres']);
     // It was dropped through a helper, which is removed a moment later.
-    await until('no helper is left', async () => (await stack.helpers()).length === 0, 20_000);
+    await until('no helper is left', async () => (await stack.helpers()).length === 0);
     await openGate();
     const ran = await stack.lifeboatInTurn('restore', 'latest', 'db.postgres', '--json');
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);

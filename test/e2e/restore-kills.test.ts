@@ -132,10 +132,10 @@ describe('a restore in place that is killed', () => {
     await until(
       'the agent is ready',
       async () => /"msg":"ready"/.test((await sh('docker', ['logs', '--since', since, containers.agent])).stderr),
-      60_000,
+      undefined,
       100,
     );
-    await until('nobody works on the project', async () => !(await stack.isMarked()), 60_000, 100);
+    await until('nobody works on the project', async () => !(await stack.isMarked()), undefined, 100);
   }
 
   /** Checks for leftovers of a crashed restore. Returns which content is in place. */
@@ -192,7 +192,7 @@ describe('a restore in place that is killed', () => {
   }
 
   it(`leaves the database completely old or completely new, ${KILLS} times`, async () => {
-    const seen = { restored: 0, changed: 0, before: 0, late: 0 };
+    const seen = { restored: 0, changed: 0, before: 0, late: 0, slow: 0 };
     for (let round = 0; round < KILLS; round++) {
       const what = round % 3 === 2 ? 'process' : 'agent';
       const records = (await stack.objects()).length;
@@ -222,6 +222,12 @@ describe('a restore in place that is killed', () => {
         expect({ found, early }).toEqual({ found: 'changed', early: true });
       }
       if (found === 'restored') await rollBack();
+      if (round === KILLS - 1 && seen.restored === 0) {
+        // The machine is slower than before: no kill came after the swap.
+        expect(seen.slow++).toBeLessThan(KILLS);
+        lengthMs *= 1.4;
+        round--;
+      }
     }
     process.stderr.write(`killed ${KILLS} times over ${Math.round(lengthMs)} ms: ${JSON.stringify(seen)}\n`);
     expect(seen.changed).toBeGreaterThan(0);

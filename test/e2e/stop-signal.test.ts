@@ -145,8 +145,10 @@ describe('SIGTERM during a run', () => {
     const holders = "FROM pg_locks WHERE relation = 't'::regclass AND granted AND mode = 'AccessExclusiveLock'";
     await until('the table is locked', async () => (await stack.psql(`SELECT 1 ${holders}`)) === '1');
     // A long missed run, which the next start catches up.
-    await inside('lifeboat', 'echo \'{"0 0 1 1 *":"2001-01-01T00:00:00.000Z"}\' > /spool/state/served.json');
-    await stack.compose('restart', 'lifeboat');
+    const miss = 'echo \'{"0 0 1 1 *":"2001-01-01T00:00:00.000Z"}\' > /spool/state/served.json';
+    await stack.compose('stop', 'lifeboat');
+    await stack.compose('run', '--rm', '--no-deps', '--entrypoint', 'sh', 'lifeboat', '-c', miss);
+    await stack.compose('start', 'lifeboat');
     const start = await until('the run has begun', async () =>
       stack.receiver?.requests.slice(requests).find(({ path }) => path.endsWith('/start')),
     );

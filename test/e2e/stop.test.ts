@@ -249,7 +249,9 @@ describe('containers held while their volumes are read', () => {
   /** Starts a run, and waits until the engine has sent the stop signal to `stubborn`. */
   async function startAndStop(): Promise<{ ended: Promise<number | null>; id: string }> {
     const id = await stack.id('stubborn');
-    const watch = spawn('docker', ['events', '--filter', `container=${id}`, '--filter', 'event=kill', '--format', 'x']);
+    const since = new Date().toISOString();
+    const filter = ['--filter', `container=${id}`, '--filter', 'event=kill'];
+    const watch = spawn('docker', ['events', '--since', since, ...filter, '--format', 'x']);
     let asked = '';
     watch.stdout.on('data', (data: Buffer) => {
       asked += data.toString();
@@ -281,13 +283,14 @@ describe('containers held while their volumes are read', () => {
     const agent = await stack.id('lifeboat');
     const { ended, id } = await startAndStop();
     const before = (await state(id)).StartedAt;
+    const since = new Date().toISOString();
     await ok('docker', ['kill', agent]);
     await ended;
     await ok('docker', ['start', agent]);
     await until('it is started', async () => (await state(id)).StartedAt !== before, 60_000);
-    const logs = (await sh('docker', ['logs', '--since', '0', agent])).stderr;
-    expect(logs).toMatch(/"code":"RUN_DIED".*"msg":"run failed"/);
     await until('nothing is left to be undone', nothingLeft);
+    const logs = (await sh('docker', ['logs', '--since', since, agent])).stderr;
+    expect(logs).toMatch(/"code":"RUN_DIED".*"msg":"run failed"/);
     expect((await stack.json<{ held: unknown[] }>('status')).held).toEqual([]);
   });
 

@@ -14,10 +14,10 @@ const OUTSIDE = `find /canary -printf '%p %y %m %U %G %T@ %s\\n' | sort
 
 /**
  * Replaces directories of the tree under construction with symlinks, as fast as possible. `flip`: repeatedly, with the
- * directory back in between; otherwise once. Ends when the construction ends, and prints the number of replacements.
+ * directory back in between; otherwise once. Ends when the construction ends. The number of replacements is in a file.
  */
 const PLANT = `
-const fs = require('fs'), leads = ${JSON.stringify(LEADS)}, flip = process.argv[1] === 'flip';
+const fs = require('fs'); fs.writeFileSync('/tmp/ready', ''); const leads = ${JSON.stringify(LEADS)}, flip = process.argv[1] === 'flip';
 const tried = (work) => { try { work(); return true } catch { return false } };
 let planted = 0, seen = false;
 for (const end = Date.now() + 60000; Date.now() < end; ) {
@@ -29,13 +29,12 @@ for (const end = Date.now() + 60000; Date.now() < end; ) {
   for (const [name, target] of Object.entries(leads)) {
     const at = '/data/' + area + '/tree/' + name;
     if (!tried(() => fs.renameSync(at, at + '.away'))) continue;
-    if (tried(() => fs.symlinkSync(target, at))) planted++;
+    if (tried(() => fs.symlinkSync(target, at))) fs.writeFileSync('/tmp/planted', String(++planted));
     if (!flip) continue;
     tried(() => fs.unlinkSync(at));
     tried(() => fs.renameSync(at + '.away', at));
   }
-}
-console.log(planted);`;
+}`;
 
 /**
  * A program without root's rights that owns the root of the volume. Once both areas exist, it moves the one for
@@ -43,7 +42,7 @@ console.log(planted);`;
  * forgeries.
  */
 const FORGE = `
-const fs = require('fs');
+const fs = require('fs'); fs.writeFileSync('/tmp/ready', '');
 process.setgid(33); process.setuid(33);
 const isArea = (name) => name.startsWith('.lifeboat-restoring-');
 const old = fs.readdirSync('/data').filter(isArea);
@@ -114,6 +113,15 @@ describe('an application that plants symlinks in its volume during a restore', (
     return seen;
   }
 
+  /** Waits until the program that has just been started looks for the restore. */
+  const untilReady = (service: string) =>
+    until('the program is ready', () =>
+      stack.exec(service, ['rm', '/tmp/ready']).then(
+        () => true,
+        () => false,
+      ),
+    );
+
   it.each(['helped', 'mounted'])('reaches nothing outside the volume (%s)', async (service) => {
     const before = await outside();
     expect(before).not.toMatch(/\/(backups|spool)/);
@@ -123,12 +131,14 @@ describe('an application that plants symlinks in its volume during a restore', (
       // A restore that succeeds stops the service and its processes.
       const planting = stack.exec(service, ['node', '-e', PLANT, kind]).catch((error: unknown) => {
         if (kind === 'once') throw error;
-        return '1';
       });
+      await untilReady(service);
       const restoring = stack.lifeboat('restore', 'latest', `${service}.${service}`, '--yes', '--no-safety');
       const mounts = await mountsWhile(restoring);
       const { code, stderr } = await restoring;
-      expect(Number(await planting), 'the planting came too late').toBeGreaterThan(0);
+      await planting;
+      const planted = await stack.exec(service, ['sh', '-c', 'cat /tmp/planted; rm -f /tmp/planted']);
+      expect(Number(planted), 'the planting came too late').toBeGreaterThan(0);
       expect(await outside()).toBe(before);
       if (kind === 'once') {
         expect(stderr).toContain('TREE_TARGET_REFUSED');
@@ -155,6 +165,7 @@ describe('an application that plants symlinks in its volume during a restore', (
     const facts = ['sh', '-c', "cut -d ' ' -f 22 /proc/1/stat; cd /data; stat -c '%n %U %a' . secret secret/k; ls -A"];
     const before = await stack.exec(service, facts);
     const forging = stack.exec(service, ['node', '-e', FORGE]);
+    await untilReady(service);
     const { code, stderr } = await stack.lifeboat('restore', 'latest', `${service}.${service}`, '--yes', '--no-safety');
     expect(Number(await forging), 'the forgery came too late').toBe(1);
     expect({ code, stderr }).toMatchObject({ stderr: expect.stringContaining('TREE_TARGET_REFUSED') });

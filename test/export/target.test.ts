@@ -6,6 +6,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -49,17 +50,48 @@ test('one that is given up leaves nothing', async () => {
 test('what killed exports to the same file left is removed by the next one', async () => {
   const killed = await open();
   await write(killed, 'half');
-  writeFileSync(path.join(base, '.media.zip.old.part'), 'of somebody else');
-  writeFileSync(path.join(base, '.media.zip.tar.0123abcd.part'), 'of another export');
+  const [left] = readdirSync(base) as [string];
+  const old = new Date(Date.now() - 20 * 60_000);
+  utimesSync(path.join(base, left), old, old);
+  const others = ['.media.zip.old.part', '.media.zip.tar.01234567.0123abcd.part'];
+  for (const name of others) {
+    writeFileSync(path.join(base, name), 'of somebody else');
+    utimesSync(path.join(base, name), old, old);
+  }
   const next = await open();
   await write(next, 'whole');
-  expect(readdirSync(base)).toHaveLength(3);
-  // It only seemed dead.
-  await expect(killed.commit()).rejects.toMatchObject({ code: 'TREE_TARGET_REFUSED' });
-  await killed.discard();
+  expect(readdirSync(base)).not.toContain(left);
   await next.commit();
-  expect(readdirSync(base).sort()).toEqual(['.media.zip.old.part', '.media.zip.tar.0123abcd.part', 'media.zip']);
+  expect(readdirSync(base).sort()).toEqual([...others, 'media.zip']);
   expect(readFileSync(path.join(base, 'media.zip'), 'utf8')).toBe('whole');
+  await killed.discard();
+});
+
+const long = 'x'.repeat(115);
+test.each<[string, string, string]>([
+  ['the same file', 'media.zip', 'media.zip'],
+  ['files with long names that begin alike', `${long}a.zip`, `${long}b.zip`],
+])('two exports to %s that overlap both succeed', async (_, one, other) => {
+  const first = await open({ file: path.join(base, one), overwrite: true });
+  await write(first, 'first');
+  const old = new Date(Date.now() - 60_000);
+  for (const name of readdirSync(base)) utimesSync(path.join(base, name), old, old);
+  const second = await open({ file: path.join(base, other), overwrite: true });
+  await write(second, 'second');
+  await first.commit();
+  expect(readFileSync(path.join(base, one), 'utf8')).toBe('first');
+  await second.commit();
+  expect(readFileSync(path.join(base, other), 'utf8')).toBe('second');
+});
+
+test('an export to a long name leaves the old file of an export to another one that begins alike', async () => {
+  const first = await open({ file: path.join(base, `${long}a.zip`) });
+  const [name] = readdirSync(base) as [string];
+  utimesSync(path.join(base, name), new Date(0), new Date(0));
+  const second = await open({ file: path.join(base, `${long}b.zip`) });
+  await first.commit();
+  await second.discard();
+  expect(readdirSync(base)).toEqual([`${long}a.zip`]);
 });
 
 test('what is there stays, also what comes meanwhile', async () => {

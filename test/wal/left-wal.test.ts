@@ -41,6 +41,13 @@ function open(more: Partial<ConstructorParameters<typeof LeftWal>[0]> = {}): Lef
   });
 }
 
+/** Uses an object that records what it notes. */
+function noted(): string[] {
+  const infos: string[] = [];
+  left = open({ log: { ...silentLog, info: (message: string) => void infos.push(message) } });
+  return infos;
+}
+
 /** Uses an object that records its warnings. */
 function recording(): { warnings: string[] } {
   const warnings: string[] = [];
@@ -65,8 +72,10 @@ test('the WAL of a container that stopped is stored, and the receiver can go on 
 });
 
 test('the WAL of a source that nobody asks for is stored, then its directory is removed', async () => {
+  const infos = noted();
   left.look({ plan: planOf(), received: new Set() });
-  await expect.poll(() => existsSync(spool)).toBe(false);
+  await expect.poll(() => infos).toEqual([expect.stringMatching(/: everything is stored$/)]);
+  expect(existsSync(spool)).toBe(false);
   expect(await stored()).toBe(ALL);
 });
 
@@ -75,8 +84,10 @@ test('WAL that is set aside of a source that nobody asks for is shown, and remov
   const content = readFileSync(file);
   content.writeBigUInt64LE(42n, 24);
   writeFileSync(file, content);
+  const infos = noted();
   left.look({ plan: planOf(), received: new Set() });
-  await expect.poll(() => existsSync(spool)).toBe(false);
+  await expect.poll(() => infos).toEqual([expect.stringMatching(/: what is not stored is set aside$/)]);
+  expect(existsSync(spool)).toBe(false);
   const problems = () => leftAsideProblems(join(root, 'spool'), []);
   expect(await problems()).toMatchObject([{ subject: SOURCE, hint: expect.stringContaining(`${spool}.aside`) }]);
   expect(await leftAsideProblems(join(root, 'spool'), [SOURCE])).toEqual([]);

@@ -54,6 +54,8 @@ let refused: number;
 /** called before the repository is opened */
 let reach: (() => Promise<void>) | undefined;
 let stallTimeoutMs: number;
+/** called before the destination lists keys with a prefix */
+let onList: (prefix: string) => void;
 /** the destination takes no segments */
 let isHung: boolean;
 let onHung: () => void;
@@ -80,6 +82,7 @@ beforeEach(() => {
   behindMs = 0;
   [timeline, history, files] = [1, '', []];
   onHung = () => undefined;
+  onList = () => undefined;
   stop = new AbortController();
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
@@ -146,9 +149,13 @@ function makeReceiver(): Receiver {
   } as unknown as Tools;
   const put: Destination['put'] = (key, body, options) =>
     isHung ? hang(body, options?.signal) : bench.destination.put(key, body, options);
+  const list: Destination['list'] = (prefix, options) => {
+    onList(prefix);
+    return bench.destination.list(prefix, options);
+  };
   const repository = {
     ...bench.repository,
-    destination: { ...bench.destination, put },
+    destination: { ...bench.destination, put, list },
     snapshots: async () => ({ snapshots: [], damaged: [] }),
   };
   const deps: ReceiverDeps = {
@@ -370,6 +377,21 @@ describe('another history begins once', () => {
     await runUntil(async () => starts.length > 1);
     expect(await logs()).toHaveLength(2);
     expect(alarms.filter((one) => one.includes('the server is at'))).toHaveLength(1);
+  });
+
+  test.each([
+    ['', 'the server is at'],
+    [', and the former page is damaged', 'page of the WAL log is damaged'],
+  ])('and people hear of it, also if the destination fails right after its first page%s', async (what, why) => {
+    if (what) for (const key of bench.objects.keys()) if (key.endsWith('.json')) bench.objects.set(key, 'damaged');
+    const pages = () => [...bench.objects.values()].filter((content) => content.includes('"era":{')).length;
+    onList = (prefix) => {
+      if (!prefix.endsWith('/log/') || pages() === 0 || failures++ > 0) return;
+      throw new LifeboatError('DEST_UNREACHABLE', 'the destination does not answer');
+    };
+    await runUntil(async () => starts.length > (what ? 0 : 1));
+    expect([failures > 0, (await logs()).length]).toEqual([true, 2]);
+    expect(alarms).toEqual([expect.stringContaining(why)]);
   });
 
   test('also if nothing but a history file is stored, which the server contradicts', async () => {

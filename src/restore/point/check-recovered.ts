@@ -32,7 +32,7 @@ const NAMED = 5;
  * Checks the B-tree indexes of all databases of a server with amcheck, and its tables on Postgres 14 and newer
  * (see `checkRelations`). Changes nothing.
  *
- * @param limitMs how long the check may take, milliseconds. What is left then is not checked, and the result says so
+ * @param limitMs how long the check may take, milliseconds. The rest is not checked then, and the result says so
  * @throws PG_UNREACHABLE, PG_AUTH; the signal's reason
  */
 export async function checkWithAmcheck(

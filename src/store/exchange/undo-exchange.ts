@@ -116,7 +116,7 @@ export async function revertExchange(
   const left: string[] = [];
   if (!open.ended) {
     const inside = header.incoming.split('/').slice(1).join('/');
-    // Another program may have moved the incoming directory away. What came from it is put aside then.
+    // Another program may have moved the incoming directory away. Its content is put aside then.
     const incoming =
       (source && within(source.area, inside, (directory) => directory.enter('.'), MAKE)) ??
       within(found.area, LATE, (late) => late.enter('.'), MAKE);
@@ -140,7 +140,7 @@ export async function revertExchange(
 
 async function takeBack(open: OpenExchange, incoming: Directory, heard: () => void): Promise<void> {
   const { root, found, steps } = open;
-  // What `around` moved out comes back last, so the content that came in leaves first.
+  // The content that `around` moved out comes back last, so the content that came in leaves first.
   await eachInOrder(open, heard, (step, half) => {
     if (step.type !== 'move') return;
     if (half !== 'in') leave(root, incoming, found.area, step);

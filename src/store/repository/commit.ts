@@ -5,7 +5,7 @@ import type { Listing } from '../../destinations/listing.ts';
 import { Presence } from '../objects/documents.ts';
 import { manifestKey, type ObjectRef } from '../objects/manifest.ts';
 import { readIfThere, streamOf } from '../objects/objects.ts';
-import { deletePin, putPin } from './pins.ts';
+import { pinKey, putPin } from './pins.ts';
 import type { CommitOptions, Repository, Snapshot } from './repository.ts';
 import { expectInfo } from './repository-info.ts';
 import { withdrawSnapshot } from './tombstones.ts';
@@ -35,12 +35,13 @@ export function isCertainFailure(error: unknown): boolean {
  * place in the chain that no other writer takes. The request is aborted when the lease ends. If a response is lost,
  * Lifeboat reads the manifest back, unless another agent has taken over.
  *
- * An imported snapshot is pinned first, so that no prune ever finds it without its pin. A pin alone has no effect.
+ * An imported file is pinned first, so that no prune ever finds it without its pin. A pin alone has no effect. A
+ * recovery is not pinned: it can be made again.
  *
  * @throws LEASE_LOST; DEST_FOREIGN; OBJECT_MISSING, OBJECT_DAMAGED, also if the manifest arrived so late that another
  * agent's prune had removed its objects; what the destination throws
  */
-export async function putManifest(commit: Commit, { fence, sending, listed }: CommitOptions): Promise<void> {
+export async function putManifest(commit: Commit, { fence, pinning, sending, listed }: CommitOptions): Promise<void> {
   const { repository, snapshot, bytes } = commit;
   const { destination, project, info } = repository;
   const key = manifestKey(project, snapshot.manifest.id);
@@ -55,16 +56,15 @@ export async function putManifest(commit: Commit, { fence, sending, listed }: Co
   else await repository.checkObjects(commit.objects);
   await expectInfo(destination, info);
   const { id, imported, end } = snapshot.manifest;
-  if (imported) await putPin(repository, id, { reason: `imported from ${imported.file}`, at: end });
+  if (imported && imported.kind !== 'recovery') {
+    pinning?.(pinKey(project, id));
+    await putPin(repository, id, { reason: `imported from ${imported.file}`, at: end });
+  }
   sending?.();
   try {
     await destination.put(key, streamOf(bytes), { keepOnFailure: true, newKey: true, ...(signal ? { signal } : {}) });
   } catch (error) {
-    if (isCertainFailure(error)) {
-      if (imported) await deletePin(repository, id).catch(() => undefined);
-      throw error;
-    }
-    if (hasCode(error, 'DEST_EXISTS')) throw error;
+    if (isCertainFailure(error) || hasCode(error, 'DEST_EXISTS')) throw error;
     await fence?.().catch((lost: unknown) => {
       throw isLost(lost) ? lost : error;
     });

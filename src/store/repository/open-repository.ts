@@ -22,6 +22,7 @@ import { parseSnapshotId } from '../objects/snapshot-id.ts';
 import type { PackRef } from '../packs/pack-stream.ts';
 import { putManifest } from './commit.ts';
 import { namedKeys, objectsOf } from './pack-lists.ts';
+import { pinKey } from './pins.ts';
 import type { CommitOptions, ManifestCache, PackListCache, Repository, Snapshot, SnapshotList } from './repository.ts';
 import { type RepositoryOptions, readOrCreateInfo } from './repository-info.ts';
 import { addLost, changedSince, type SeenChain } from './seen-chain.ts';
@@ -164,7 +165,7 @@ class StoredRepository implements Repository {
     { last, record }: { last?: PackListRef | undefined; record?: (key: string) => Promise<void> } = {},
   ): Promise<PackListRef | undefined> {
     if (packs.length === 0) return undefined;
-    // What an earlier snapshot used does not matter here.
+    // The packs of an earlier snapshot do not matter here.
     const lines = encodePackList(packs.map((pack) => ({ ...pack, used: use?.get(pack.id) })));
     if (last?.count === packs.length) {
       const before = await this.readPackList(last).catch(() => undefined);
@@ -194,12 +195,12 @@ class StoredRepository implements Repository {
     const { snapshots, damaged } = await this.snapshots();
     // Snapshots may share documents. But a manifest that names a new pack also names a new index, which is in its own
     // directory and was announced with the pack.
-    const unreadable = damaged.map(({ id }) => this.directory(id));
-    if (keys.some((key) => unreadable.some((directory) => key.startsWith(directory)))) {
-      return { removed: [], refused: [...keys] };
-    }
+    const isOfUnreadable = (key: string) =>
+      damaged.some(({ id }) => key.startsWith(this.directory(id)) || key === pinKey(this.project, id));
+    if (keys.some(isOfUnreadable)) return { removed: [], refused: [...keys] };
     if (keys.length === 0) return { removed: [], refused: [] };
     const named = await namedKeys(this, snapshots);
+    for (const { manifest } of snapshots) named.keys.add(pinKey(this.project, manifest.id));
     const isOwn = (key: string) => key.startsWith(`${this.project}/`) && !key.endsWith('/manifest.json');
     // A list that cannot be read may name any pack.
     const mayBeNamed = (key: string) => named.keys.has(key) || (named.unread.length > 0 && isPackKey(key));

@@ -45,6 +45,8 @@ export interface CommitOptions {
   fence?: Lease['fence'];
   /** receives the objects of the project that the fence has listed, and the manifest */
   listed?: Listing;
+  /** called before an import is pinned, with the key of the pin, which a failed run removes like its objects */
+  pinning?(key: string): void;
   /** Called right before the manifest is sent. From then on it may appear at any time, even if the commit fails. */
   sending?(): void;
 }
@@ -126,7 +128,8 @@ export interface Repository {
   commit(manifest: Manifest, options?: CommitOptions): Promise<Snapshot>;
   /**
    * Removes the objects that a failed run left behind. `keys` are the keys that its journal announced, of all its
-   * sources or of one. Refuses keys that a manifest names, manifests, and keys outside this project, and returns them.
+   * sources or of one. Refuses keys that a manifest names, manifests and their pins, and keys outside this project, and
+   * returns them.
    *
    * An unreadable manifest does not block the cleanup of other runs: objects have unique names, so only the manifest of
    * the run that stored them, or a later one built on it, can name them. If that run's own manifest is unreadable, all

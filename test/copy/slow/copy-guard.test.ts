@@ -124,7 +124,7 @@ describe('two copies that are one place', () => {
     const running = bench.run({ copies: [short(), waits], signal: stop.signal }, { pruning: true });
     await vi.waitFor(async () => expect(await bench.ids()).toHaveLength(1), LONG_WAIT);
     // Little remains to be done after its manifest.
-    await sleep(500);
+    await sleep(3000);
     stop.abort(new LifeboatError('INTERRUPTED', 'stopped'));
     const [made] = await running;
     expect(made).toMatchObject({ status: 'ok', snapshots: 1 });

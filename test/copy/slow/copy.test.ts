@@ -581,7 +581,7 @@ test('the numbers of a copy that does not respond are not used again: those that
   const hangs = { name: 'hangs', open: () => new Promise<never>(() => undefined) };
   const asking = async (copies: Parameters<typeof highestCopied>[0]['copies'], signal = bench.signal) =>
     highestCopied({ copies, main: await bench.main(), end: 2, state: bench.state, signal });
-  const unknown = await asking([awayFrom('copy'), hangs, bench.place('other')], AbortSignal.timeout(200));
+  const unknown = await asking([awayFrom('copy'), hangs, bench.place('other')], AbortSignal.timeout(3000));
   expect(unknown).toEqual({ taken: 1_000_002, unknown: ['copy', 'hangs'] });
   // An empty place has no snapshots.
   expect(await asking([bench.place('other')])).toEqual({ taken: 0, unknown: [] });

@@ -60,10 +60,10 @@ function destinationAt(prefix: string, options: Partial<S3Options> = {}): Return
   });
 }
 
-const throughProxy = (prefix: string, silenceMs = QUICK.silenceMs) =>
+const throughProxy = (prefix: string, limits: Partial<typeof QUICK> = {}) =>
   destinationAt(prefix, {
     location: { bucket, prefix, endpoint: proxy.endpoint, pathStyle: true },
-    limits: { ...QUICK, silenceMs },
+    limits: { ...QUICK, ...limits },
   });
 
 destinationContract('s3', async () => ({ destination: destinationAt(newPrefix()), cleanUp: async () => undefined }));
@@ -137,7 +137,7 @@ describe('an object that is stored while the network fails', () => {
     ['CompleteMultipartUpload', 503],
   ])('%s, %s: is stored whole', async (operation, fault, silenceMs) => {
     const prefix = newPrefix();
-    const destination = throughProxy(prefix, silenceMs);
+    const destination = throughProxy(prefix, silenceMs === undefined ? {} : { silenceMs });
     proxy.script(onFirst(operation, fault, 2));
     const content = /Upload/.test(operation) ? large : small;
     const stored = await destination.put('shop/packs/object', pieces(content));
@@ -176,7 +176,8 @@ describe('an object that is stored while the network fails', () => {
 
   test('several at a time, some of them aborted: each of the others is stored whole', async () => {
     const prefix = newPrefix();
-    const destination = throughProxy(prefix);
+    // Parts take turns, so one may meet several faults in a row by chance.
+    const destination = throughProxy(prefix, { attempts: 12 });
     proxy.script(({ operation, ofOperation }) =>
       operation === 'UploadPart' && ofOperation % 3 === 0 ? 'reset-body' : undefined,
     );
@@ -315,7 +316,7 @@ describe('an object that is read while the network fails', () => {
 
   test.each<S3Fault>(['reset', 503, 'short', 'lost', 'hang'])('%s: comes whole', async (fault) => {
     proxy.script(onFirst('GetObject', fault, 3));
-    const asked = fault === 'hang' ? throughProxy(prefix, SILENCE_MS) : destination;
+    const asked = fault === 'hang' ? throughProxy(prefix, { silenceMs: SILENCE_MS }) : destination;
     expect((await read(asked, 'shop/object')).equals(content)).toBe(true);
     const part = await read(asked, 'shop/object', { start: 1000, end: 2_000_000 });
     expect(part.equals(content.subarray(1000, 2_000_000))).toBe(true);
@@ -330,7 +331,7 @@ describe('an object that is read while the network fails', () => {
   });
 
   test('allows a slow reader', async () => {
-    const stream = await throughProxy(prefix, LONG_SILENCE_MS).get('shop/object');
+    const stream = await throughProxy(prefix, { silenceMs: LONG_SILENCE_MS }).get('shop/object');
     const chunks: Buffer[] = [];
     for await (const chunk of stream) {
       chunks.push(chunk);
@@ -369,7 +370,7 @@ describe('an object that is read while the network fails', () => {
 });
 
 test('a server that goes silent is tried again, whatever the request', async () => {
-  const destination = throughProxy(newPrefix(), SILENCE_MS);
+  const destination = throughProxy(newPrefix(), { silenceMs: SILENCE_MS });
   await destination.put('shop/object', pieces(Buffer.from('x')));
   for (const operation of ['ListObjectsV2', 'DeleteObject', 'HeadObject'] as const) {
     proxy.forget();

@@ -154,7 +154,7 @@ describe('Prometheus', () => {
   beforeAll(async () => {
     writeFileSync(path.join(directory, 'token'), TOKEN);
     const text = readFileSync(path.join(MONITORING, 'prometheus.yml'), 'utf8')
-      .replaceAll('30s', '1s')
+      .replaceAll('30s', '5s')
       .replace('alerts.yml', path.join(MONITORING, 'alerts.yml'))
       .replace('lifeboat:8080', base.replace('http://', ''))
       .replace('# authorization:', 'authorization:')

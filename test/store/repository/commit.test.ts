@@ -63,6 +63,27 @@ test.each<[string, () => unknown, number]>([
   expect(await pins()).toEqual(staying > 0 ? [`shop/pins/${report.id}.json`] : []);
 });
 
+test('an import that ends before its manifest is sent leaves no pin', async () => {
+  const of = bench.destination();
+  const put: Destination['put'] = async (key, body, options) => {
+    const stored = await of.put(key, body, options);
+    if (!key.startsWith('shop/pins/')) return stored;
+    throw markUncertain(new LifeboatError('DEST_UNREACHABLE', 'no response'));
+  };
+  const repository = () => openRepository({ ...of, put }, { project: 'shop', create: true, keys: {} });
+  const imported = { at: '2026-11-01T03:00:00.000Z', file: 'old.tar' };
+  const report = await bench.run('a', { repository, trigger: 'import', request: { imported } });
+  expect(report.error?.code).toBe('DEST_UNREACHABLE');
+  expect(await keys(of, 'shop/pins/')).toEqual([]);
+});
+
+test('a recovery to a point in time is not pinned', async () => {
+  const imported = { at: '2026-11-01T03:00:00.000Z', file: 'recovery to 2026-11-01', kind: 'recovery' };
+  const report = await bench.run('a', { trigger: 'import', request: { imported } });
+  expect(report.snapshot).toBe(report.id);
+  expect(await keys(bench.destination(), 'shop/pins/')).toEqual([]);
+});
+
 test('a stored manifest counts even if the disk fails afterwards', async () => {
   const report = await runWith(async (put) => {
     await put();

@@ -359,6 +359,19 @@ describe('cleaning up after a failed run', () => {
     });
   });
 
+  test('removes the pin of a run without a snapshot, but not that of a snapshot, even an unreadable one', async () => {
+    const repository = await open();
+    await repository.commit(manifest(ID(0)));
+    await repository.commit(manifest(ID(1)));
+    writeFileSync(join(root, `shop/snapshots/${ID(1)}/manifest.json`), '{');
+    const pins = [0, 1, 2].map((i) => `shop/pins/${ID(i)}.json`) as [string, string, string];
+    for (const key of pins) await destination.put(key, Readable.from(['x']));
+    const [good, unreadable, gone] = pins;
+    expect(await repository.removeObjects([unreadable])).toEqual({ removed: [], refused: [unreadable] });
+    expect(await repository.removeObjects([good, gone])).toEqual({ removed: [gone], refused: [good] });
+    expect(await keys(destination, 'shop/pins/')).toEqual([good, unreadable]);
+  });
+
   test('removes nothing of a run whose own manifest exists but is unreadable', async () => {
     const repository = await open();
     const facts = await repository.putFacts(ID(0), 'web.media', {});

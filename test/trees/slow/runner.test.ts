@@ -58,8 +58,8 @@ test('a process without output is ended; one that reports progress is not', asyn
   await expect(measure(stuck, 'process')).rejects.toMatchObject({ code: 'TREE_STALLED' });
   const line = '{"type":"progress","progress":{"phase":"storing","done":1}}';
   const slow = treeStore({
-    script: `for i in 1 2 3 4 5 6 7 8; do echo '${line}'; sleep 0.5; done; echo '${result}'`,
-    stallTimeoutMs: 3000,
+    script: `for i in $(seq 24); do echo '${line}'; sleep 0.5; done; echo '${result}'`,
+    stallTimeoutMs: 10_000,
   });
   expect(await measure(slow, 'process')).toMatchObject({ files: 7 });
 });

@@ -94,7 +94,7 @@ const COMMENTS: Lines = () => `SELECT o.schema, concat(o.type, ' ', o.identity) 
 const SCHEMAS: Lines = () => `SELECT nspname AS schema, nspname AS name, '' AS line
   FROM pg_namespace n WHERE ${own('n.oid')} AND ${ownOutside('pg_namespace', 'n.oid')}`;
 
-/** What is compared, by its name in the plural. */
+/** The kinds of definitions that are compared, by their names in the plural. */
 export const LINES: Readonly<Record<string, Lines>> = {
   schemas: SCHEMAS,
   tables: TABLES,

@@ -16,7 +16,7 @@ const CAST = String.raw`::("[^"]+"|\w+)(\.("[^"]+"|\w+))*( varying| precision)?(
 /** A literal or a quoted name, which stays as it is. In a literal, quotes are doubled, and so are backslashes. */
 const QUOTED = `'(?:[^']|'')*'|"(?:[^"]|"")*"`;
 
-/** What {@link plain} removes, as the text of a literal. The first group stays. */
+/** The pattern that {@link plain} removes, as the text of a literal. The first group stays. */
 const REMOVED = `(${QUOTED})|${CAST}|[()\\s]`.replaceAll("'", "''");
 
 /**

@@ -60,7 +60,7 @@ const CASTS: Lines = () => `SELECT NULL AS schema,
     ROW(castfunc::regprocedure, castcontext, castmethod)::text AS line
   FROM pg_cast c WHERE c.oid >= 16384 AND NOT ${member('pg_cast', 'c.oid')}`;
 
-/** What functions need, and what needs functions. */
+/** The objects that functions need, and those that need functions. */
 export const ROUTINE_LINES: Readonly<Record<string, Lines>> = {
   functions: FUNCTIONS,
   types: TYPES,

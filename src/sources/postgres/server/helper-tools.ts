@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream';
 import { LifeboatError } from '../../../base/errors.ts';
 import { readFifo } from '../../../base/fifo.ts';
 import type { Log } from '../../../base/log.ts';
-import { execStream, execText } from '../../../docker/exec.ts';
+import { type ExecOptions, execStream, execText } from '../../../docker/exec.ts';
 import { HEARTBEAT_S } from '../../../docker/heartbeat.ts';
 import { type Helper, startHelper } from '../../../docker/helper.ts';
 import { HELPER_KINDS, kindSpec } from '../../../docker/helper-kinds.ts';
@@ -155,7 +155,7 @@ class HelperTools implements Tools {
     return control;
   }
 
-  async run(argv: readonly string[], signal: AbortSignal): Promise<string> {
+  async run(argv: readonly string[], signal: AbortSignal, input: Pick<ExecOptions, 'stdin'> = {}): Promise<string> {
     const { connector, helper, options } = this;
     // A program cannot prove the server, so a session does that first.
     if (!connector.isProved()) await this.control();
@@ -167,6 +167,7 @@ class HelperTools implements Tools {
         heartbeat: HEARTBEAT_S,
         redact: withoutContent,
         signal: watched,
+        ...input,
       }),
     );
     return stdout;

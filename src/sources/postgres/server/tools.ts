@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { Log } from '../../../base/log.ts';
 import type { Engine } from '../../../docker/engine.ts';
+import type { ExecOptions } from '../../../docker/exec.ts';
 import type { HelperLimits } from '../../../docker/helper.ts';
 import type { Mount, PostgresSource } from '../../../plan/model.ts';
 import type { Connection } from './commands.ts';
@@ -41,9 +42,10 @@ export interface Tools {
   /**
    * Runs a program in the helper, and returns its stdout.
    *
+   * @param options `stdin`: with `pipe`, the program has an input, which ends with the agent's connection
    * @throws EXEC_FAILED with the end of stderr if the program fails
    */
-  run(argv: readonly string[], signal: AbortSignal): Promise<string>;
+  run(argv: readonly string[], signal: AbortSignal, options?: Pick<ExecOptions, 'stdin'>): Promise<string>;
   /**
    * Runs a program in the helper, and passes its stdout to `read`. Resolves to the result of `read` only if the program
    * succeeds. The output goes through a FIFO in the shared directory, because each byte of a command's output passes

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { LifeboatError } from '../../../base/errors.ts';
 import { parseLsn } from '../../../store/wal/names.ts';
 import { databaseArgument, TOOLS } from '../server/commands.ts';
 import type { Session } from '../server/session.ts';
@@ -136,7 +137,16 @@ export async function dropSlot(session: Session, name: string): Promise<void> {
 const STATUS_S = 1;
 
 /**
- * Receives WAL until the connection ends. The signal ends the wait; the program itself ends with the helper.
+ * Nothing is written to the input, and the engine closes it when the agent is gone. The program then ends as by Ctrl+C:
+ * nobody would limit what it writes to the spool. `$$` is also its process id. The shell gives what runs in the
+ * background another input.
+ */
+const RECEIVE_SCRIPT = `${TOOLS}; exec 3<&0
+{ read -r _ <&3; kill -INT $$; } >/dev/null 2>&1 &
+exec pg_receivewal "$@" </dev/null 3<&-`;
+
+/**
+ * Receives WAL until the connection ends. The signal ends the wait and the program, and so does the end of the agent.
  *
  * The program writes each part to its file, and tells the server so each second. It syncs only complete segments, and
  * the slot keeps the rest. With `--synchronous`, it would sync a file for each commit: on the disk of the server,
@@ -152,5 +162,6 @@ export async function receiveWal(
   const place = [`--slot=${slot}`, `--directory=${directory}`];
   const options = ['--no-loop', '--no-password', `--status-interval=${STATUS_S}`, ...place];
   const database = databaseArgument(tools.connection, tools.database);
-  await tools.run(['sh', '-c', `${TOOLS}; exec pg_receivewal "$@"`, 'receive', ...options, database], signal);
+  await tools.run(['sh', '-c', RECEIVE_SCRIPT, 'receive', ...options, database], signal, { stdin: 'pipe' });
+  throw new LifeboatError('EXEC_FAILED', 'pg_receivewal was stopped');
 }

@@ -57,7 +57,7 @@ test('an outage is waited for once, whatever the request, and not once per objec
 test('a server that is down is tried occasionally, by one attempt, and used again once it responds', async () => {
   server = new Server();
   server.silent = () => true;
-  const destination = await server.open({ ...LIMITS, trialMs: 0 });
+  const destination = await server.open({ ...LIMITS, silenceMs: 2000, outageMs: 6000, trialMs: 0 });
   await expect(read(destination, 'first')).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
   const asked = server.requests;
   await expect(read(destination, 'second')).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
@@ -71,7 +71,7 @@ test('a server that is down is tried occasionally, by one attempt, and used agai
 test('one object without a response is no outage while others get responses', async () => {
   server = new Server();
   server.silent = (url) => url.includes('bad');
-  const destination = await server.open(LIMITS);
+  const destination = await server.open({ ...LIMITS, outageMs: 10_000 });
   let done = false;
   const bad = read(destination, 'bad').finally(() => {
     done = true;
@@ -91,7 +91,7 @@ test('a process that shuts down does not wait for a silent server', async () => 
   const hurry = new AbortController();
   // The limit is an hour, except during shutdown.
   const hour = { silenceMs: 3_600_000, outageMs: 3_600_000, baseDelayMs: 3_600_000, maxDelayMs: 3_600_000 };
-  const destination = await server.open({ ...LIMITS, ...hour, leftMs: 300, trialMs: 0 }, hurry.signal);
+  const destination = await server.open({ ...LIMITS, ...hour, leftMs: 3000, trialMs: 0 }, hurry.signal);
   const reading = read(destination, 'first');
   setTimeout(() => hurry.abort(), 50);
   await expect(reading).rejects.toMatchObject({ code: 'DEST_UNREACHABLE' });
