@@ -5,9 +5,10 @@ import { onAbort } from '../base/abort.ts';
 import { errorInfo, hasErrno, LifeboatError } from '../base/errors.ts';
 import type { Plan } from '../plan/model.ts';
 import { watched } from '../run/watchdog.ts';
-import type { ReceiverDeps } from './receiver-deps.ts';
+import { type ReceiverDeps, tell } from './receiver-deps.ts';
 import { KEPT_DAYS, removeAside, sourcesWithAside } from './spool/aside.ts';
 import { listSegments } from './spool/received-files.ts';
+import { limitAside } from './spool-limit.ts';
 import { Waiting } from './waiting.ts';
 
 /** The time between two looks, milliseconds. */
@@ -91,12 +92,18 @@ export class LeftWal {
     }
   }
 
-  /** Removes old WAL that was set aside of sources that nobody asks for. Receivers remove that of their own. */
+  /**
+   * Removes old WAL that was set aside of sources that nobody asks for. Receivers remove that of their own. The limit is
+   * for all: a receiver keeps it only while it follows its server.
+   */
   private async removeAside(): Promise<void> {
     const { spool, now } = this.deps;
     const before = new Date(now().getTime() - KEPT_DAYS * 86_400_000);
-    for (const source of await sourcesWithAside(spool))
-      if (this.isGone(source, [])) await removeAside(path.join(spool, source), before);
+    for (const source of await sourcesWithAside(spool)) {
+      const directory = path.join(spool, source);
+      if (this.isGone(source, [])) await removeAside(directory, before);
+      await limitAside(directory, (error) => tell(this.deps, source, error));
+    }
   }
 
   private pause(signal: AbortSignal): Promise<unknown> {

@@ -48,11 +48,15 @@ export async function refuseFullSpool(directory: string, tell: (error: LifeboatE
   );
 }
 
-async function limitAside(directory: string, tell: (error: LifeboatError) => void): Promise<void> {
+/**
+ * Deletes WAL of a directory that was set aside while that is at its limit, see {@link refuseFullSpool}. The directory
+ * itself may be gone.
+ */
+export async function limitAside(directory: string, tell: (error: LifeboatError) => void): Promise<void> {
   for (;;) {
     const [oldest, ...newer] = await listAside(directory);
     if (!oldest) return;
-    const disk = await diskOf(directory);
+    const disk = await diskOf(path.dirname(directory));
     const size = newer.reduce((sum, one) => sum + one.size, oldest.size);
     if (!isAtLimit(size, disk) || (newer.length === 0 && !isNearlyFull(disk))) return;
     await rm(oldest.directory, { recursive: true, force: true });

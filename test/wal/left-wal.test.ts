@@ -1,6 +1,16 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
 import type { BaseSource, Plan } from '../../src/plan/model.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
@@ -11,6 +21,11 @@ import { leftAsideProblems } from '../../src/wal/spool/aside.ts';
 import { warnOfUnstored } from '../../src/wal/unstored.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
+
+vi.mock('node:fs/promises', async (actual) => {
+  const real = await actual<typeof import('node:fs/promises')>();
+  return { ...real, statfs: vi.fn(real.statfs) };
+});
 
 const SOURCE = 'db.postgres';
 let root: string;
@@ -56,6 +71,7 @@ function recording(): { warnings: string[] } {
 }
 afterEach(async () => {
   await left.stop();
+  vi.mocked(statfs).mockReset();
   rmSync(root, { recursive: true });
 });
 
@@ -95,6 +111,43 @@ test('WAL that is set aside of a source that nobody asks for is shown, and remov
   left.look({ plan: planOf(), received: new Set() });
   await expect.poll(() => readdirSync(join(root, 'spool'))).toEqual([]);
   expect(await problems()).toEqual([]);
+});
+
+/** Sets 3 GiB of WAL of a source aside on each of three days. They take no block of the disk. */
+function setMuchAside(source: string): () => string[] {
+  const aside = join(root, 'spool', `${source}.aside`);
+  for (const day of [18, 19, 20]) {
+    const directory = join(aside, `2026-11-${day}T03-00-00.000Z`);
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(join(directory, nameOf(3)), '');
+    truncateSync(join(directory, nameOf(3)), 3 * 1024 ** 3);
+  }
+  return () => (existsSync(aside) ? readdirSync(aside) : []);
+}
+
+test.each(['stopped', 'gone', 'received'])(
+  'WAL that is set aside of a source that is %s stays below its limit',
+  async (state) => {
+    const stopped = state === 'stopped' ? { [SOURCE]: { container: 'db', start: 'docker compose start db' } } : {};
+    const received = new Set(state === 'received' ? [SOURCE] : []);
+    const alarms: string[] = [];
+    left = open({ alarm: (_topic, source, { message }) => void alarms.push(`${source}: ${message}`) });
+    const aside = setMuchAside(SOURCE);
+    left.look({ plan: planOf({ stopped }), received });
+    await expect.poll(aside).toEqual(['2026-11-20T03-00-00.000Z']);
+    expect(alarms).toHaveLength(2);
+    expect(alarms[0]).toContain(
+      `${SOURCE}: 3.0 GiB of WAL that were set aside at 2026-11-18T03:00:00.000Z are deleted`,
+    );
+  },
+);
+
+test('on a nearly full disk, no WAL is kept aside of a source without a receiver', async () => {
+  rmSync(spool, { recursive: true });
+  const aside = setMuchAside('gone.postgres');
+  vi.mocked(statfs).mockResolvedValue({ bsize: 4096, blocks: 26_214_400, bavail: 1000 } as never);
+  left.look({ plan: planOf(), received: new Set() });
+  await expect.poll(aside).toEqual([]);
 });
 
 test('people hear of WAL that waits, and of none that is stored', async () => {

@@ -47,18 +47,20 @@ export async function listAside(directory: string): Promise<Aside[]> {
     const at = name.replace(/T(\d\d)-(\d\d)-/, 'T$1:$2:');
     if (Number.isNaN(Date.parse(at))) continue;
     let size = 0;
+    // The receiver and LeftWal may delete it at the same time.
     for (const file of await namesIn(path.join(parent, name)))
-      size += (await lstat(path.join(parent, name, file))).size;
+      size += (await lstat(path.join(parent, name, file)).catch(missing))?.size ?? 0;
     found.push({ directory: path.join(parent, name), at, size });
   }
   return found.sort((a, b) => (a.at < b.at ? -1 : 1));
 }
 
 async function namesIn(directory: string): Promise<string[]> {
-  return readdir(directory).catch((error: unknown) => {
-    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return [];
-    throw error;
-  });
+  return (await readdir(directory).catch(missing)) ?? [];
+}
+
+function missing(error: unknown): undefined {
+  if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
 }
 
 /**
