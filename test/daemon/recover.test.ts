@@ -384,6 +384,17 @@ test('a crashed rollback that is complete is no restore that replaced nothing', 
   await meant();
 });
 
+test('a crashed restore is reported once, without a way back, while the records of replaced data cannot be read', async () => {
+  const journal = deadRestore();
+  journal.record({ type: 'targets', targets: ['app'] });
+  journal.record({ type: 'swapped', target: 'app' });
+  deps.state = { ...deps.state, rollbacks: () => Promise.reject(new Error('EIO')) };
+  await recover(deps);
+  await recover(deps);
+  expect(restores).toMatchObject([{ canRollBack: false, error: { code: 'RUN_DIED' } }]);
+  expect(restores[0]).not.toHaveProperty('undo');
+});
+
 test('a crashed restore of several databases reports the failed ones separately from the current one', async () => {
   reached = 'swapped';
   const journal = deadRestore();
