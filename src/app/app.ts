@@ -30,15 +30,16 @@ import type { PointRequest, PointResult } from '../restore/point/restore-point.t
 import type { PointSnapshotRequest } from '../restore/point/snapshot-of-point.ts';
 import type { RollbackRequest, RollbackResult } from '../restore/rollback.ts';
 import { openRuns } from '../run/aside-warnings.ts';
-import { isLocked, takeLock } from '../run/process-lock.ts';
+import { takeLock } from '../run/process-lock.ts';
 import { runsUnderWay, type UnderWay } from '../run/under-way.ts';
 import { newSnapshotId } from '../store/objects/snapshot-id.ts';
 import { daemonLock } from './daemon-lock.ts';
 import { renewalRuleOf } from './destinations.ts';
 import { type Base, type Environment, hereOf, openEnvironment } from './environment.ts';
+import { isBusyHere } from './into-project.ts';
 import type { OtherRepository } from './other-repository.ts';
 import { limitedPlacesOf } from './places.ts';
-import { recoverAlone, recoverCopies } from './recovery.ts';
+import { recoverAlone, sweepsOfCopies } from './recovery.ts';
 import { readSettings } from './settings.ts';
 import { backupDepsOf, copyAloneDeps, pruneEverywhereDeps, restoreDepsOf } from './wiring.ts';
 
@@ -64,7 +65,7 @@ export function createBase(env: NodeJS.ProcessEnv, { write, forPeople, isTermina
 
 /** The whole program, for the commands. */
 export interface App extends Environment {
-  /** true while a backup, restore, prune, copy, or the recovery of a dead run has the lock */
+  /** true while a backup, restore (also into a copy of the project), prune, copy, or recovery has its lock */
   isBusy(): Promise<boolean>;
   /** backups and restores in progress, oldest first */
   runsUnderWay(): Promise<UnderWay[]>;
@@ -113,7 +114,7 @@ export async function createApp(base: Base, otherRepository?: OtherRepository): 
   const app: App = {
     ...environment,
     limitedPlaces: limitedPlacesOf(environment),
-    isBusy: () => isLocked(project),
+    isBusy: () => isBusyHere(project),
     runsUnderWay: () => runsUnderWay(journals, hereOf(engine, self.facts.id)),
     backup: (request, listeners = []) =>
       asRun(() => backup(backupDepsOf(environment, dispatcherOf(environment, listeners)), request)),
@@ -215,18 +216,15 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
   const alarms = openAlarms(environment);
   for (const notifier of environment.notifiers) notifier.resume?.(signal);
   const served = await serveHttp(environment, app);
-  let copies = recoverCopies(environment, { forget: true });
+  const sweepCopies = sweepsOfCopies(environment);
+  let swept = sweepCopies();
   await daemon(
     {
-      state,
-      log,
-      now,
+      ...{ state, log, now, journals, plan, alarms },
       zone: settings.timeZone,
       copies: settings.copies.map(({ name }) => name),
       schedule: settings.schedule,
-      journals,
       aliveFile: ALIVE_FILE,
-      plan,
       backup: app.backup,
       recover: () => recoverAlone(environment),
       isBusy: app.isBusy,
@@ -235,7 +233,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
       everyMinute: (tick) =>
         everyMinute(() => {
           served.tick();
-          copies = copies.then(() => recoverCopies(environment, { forget: false }));
+          swept = sweepCopies();
           return tick();
         }),
       drills: drillingOf(environment, app),
@@ -244,7 +242,7 @@ async function runDaemon(environment: Environment, app: App, signal: AbortSignal
     },
     signal,
   ).finally(async () => {
-    await Promise.all([alarms.flush(), served.close(), copies]);
+    await Promise.all([alarms.flush(), served.close(), swept]);
     await only.release();
   });
 }

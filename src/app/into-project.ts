@@ -11,6 +11,7 @@ import { quote } from '../plan/values/fields.ts';
 import { shellWord } from '../report/restore-command.ts';
 import { projectOfSource } from '../run/history.ts';
 import { SPOOL } from '../run/mounts.ts';
+import { isLocked } from '../run/process-lock.ts';
 import { openState } from '../run/state.ts';
 import type { Manifest } from '../store/objects/manifest.ts';
 import { openRepository } from '../store/repository/open-repository.ts';
@@ -161,6 +162,12 @@ export async function projectOfRestore(id: string | undefined, spool = SPOOL): P
 /** Returns the projects into which restores went, apart from the agent's own. */
 export async function copiesIn(spool = SPOOL): Promise<string[]> {
   return readdir(path.join(spool, INTO)).catch(() => []);
+}
+
+/** Resolves to whether a run is under way, in the agent's own project or into a copy of it. */
+export async function isBusyHere(own: string, spool = SPOOL): Promise<boolean> {
+  for (const project of [own, ...(await copiesIn(spool))]) if (await isLocked(project)) return true;
+  return false;
 }
 
 /**

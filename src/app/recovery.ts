@@ -30,19 +30,31 @@ export async function recoverAlone(environment: Environment): Promise<void> {
 }
 
 /**
- * Recovers restores into copies of the project that died. Never rejects: logs failures, and the next call tries again.
- *
- * @param options see {@link sweepCopies}
+ * Recovers restores into copies of the project that died: with the first call, also forgets copies that are gone. A
+ * call while a sweep is under way waits for that one. Never rejects: logs failures, and a later call tries again.
  */
-export async function recoverCopies(
-  { engine, log, settings }: Environment,
-  options: { forget: boolean },
-): Promise<void> {
+export function sweepsOfCopies({ engine, log, settings }: Environment): () => Promise<void> {
   const recover = async (into: string) => {
     // Not one that is under way.
     if (!(await isLocked(into))) await recoverAlone(await openEnvironment({ settings, log }, { into }));
   };
-  await sweepCopies({ engine, log, spool: SPOOL, recover }, options);
+  return createSweeps({ engine, log, spool: SPOOL, recover });
+}
+
+/** A copy whose recovery failed is left alone for this long, milliseconds: each try asks the destination. */
+const PAUSE_MS = 10 * 60_000;
+
+/** Returns what {@link sweepsOfCopies} describes. */
+export function createSweeps(deps: Omit<SweepDeps, 'failedAt'>): () => Promise<void> {
+  const failedAt = new Map<string, number>();
+  let [forget, running]: [boolean, Promise<void> | undefined] = [true, undefined];
+  return () => {
+    running ??= sweepCopies({ ...deps, failedAt }, { forget }).finally(() => {
+      running = undefined;
+    });
+    forget = false;
+    return running;
+  };
 }
 
 interface SweepDeps {
@@ -50,39 +62,39 @@ interface SweepDeps {
   log: Log;
   spool: string;
   recover(project: string): Promise<void>;
+  /** when the last recovery of a copy failed, by its project; by the clock of `performance` */
+  failedAt: Map<string, number>;
 }
 
 /**
- * Calls `recover` for each copy with a dead restore. With `forget`, removes the state of copies that are gone: without
- * containers, and without the volumes that restores filled. A copy that is being made again may have none for a moment.
+ * Calls `recover` for each copy with a dead restore and containers. With `forget`, removes the state of copies that are
+ * gone: without containers, and without the volumes that restores filled. A copy that is being made again may have none
+ * for a moment.
  */
-export async function sweepCopies(
-  { engine, log, spool, recover }: SweepDeps,
+async function sweepCopies(
+  { engine, log, spool, recover, failedAt }: SweepDeps,
   { forget }: { forget: boolean },
 ): Promise<void> {
   for (const project of await copiesIn(spool)) {
     const directory = path.join(spoolOf(project, spool), 'state');
     try {
       const isDead = (await openJournals(path.join(directory, 'runs'))).length > 0;
-      if (!forget && !isDead) continue;
-      const isThere = await exists(engine, project, directory);
-      if (isThere && isDead) await recover(project);
-      if (isThere || !forget) continue;
+      const mayTry = performance.now() - (failedAt.get(project) ?? Number.NEGATIVE_INFINITY) >= PAUSE_MS;
+      if (!forget && !(isDead && mayTry)) continue;
+      const containers = await engine.listContainers({ labels: [`com.docker.compose.project=${project}`] });
+      // Without containers, it waits until they are made again.
+      if (containers.length > 0 && isDead) await recover(project);
+      if (containers.length > 0 || !forget || (await hasVolumes(engine, directory))) continue;
       log.info('a copy of the project is gone, so its restores are forgotten', { project });
       await removePath(path.dirname(spoolOf(project, spool)), project);
     } catch (error) {
+      failedAt.set(project, performance.now());
       log.warn('a restore into a copy could not be undone; trying again later', { project, ...errorInfo(error) });
     }
   }
 }
 
-async function exists(
-  engine: Pick<Engine, 'listContainers' | 'inspectVolume'>,
-  project: string,
-  directory: string,
-): Promise<boolean> {
-  const containers = await engine.listContainers({ labels: [`com.docker.compose.project=${project}`] });
-  if (containers.length > 0) return true;
+async function hasVolumes(engine: Pick<Engine, 'inspectVolume'>, directory: string): Promise<boolean> {
   for (const volume of await rememberedVolumes(directory)) {
     const isThere = await engine.inspectVolume(volume).then(
       () => true,

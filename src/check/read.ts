@@ -37,7 +37,8 @@ interface Share {
 /**
  * Reads and hashes objects in the order of their keys until the share is read. Begins after `after` and continues with
  * the first key after the last, so repeated checks of a share eventually read everything. Ends early if the destination
- * becomes unreachable, or the signal aborts: what was found by then still counts.
+ * becomes unreachable, or the signal aborts. What was found by then still counts, except disk errors at the very end,
+ * which may be those of a destination that is gone: the next check begins there.
  */
 export async function readShare(
   { repository, objects, judge }: Reading,
@@ -53,6 +54,7 @@ export async function readShare(
     share.unread.set(key, errorInfo(error));
   }
   let last = after;
+  let sure = after;
   for (const ref of inOrder(objects, readData < 1 ? after : undefined)) {
     const { key } = ref;
     if (share.bytes >= wanted) break;
@@ -67,7 +69,6 @@ export async function readShare(
       judge.read(key);
     } else {
       if (finding === 'outage') {
-        for (const doubted of judge.doubted) damaged.delete(doubted);
         share.stopped = errorInfo(isDamage(error) ? goneAway(repository.destination, error) : error);
         break;
       }
@@ -75,8 +76,14 @@ export async function readShare(
       else damaged.set(key, errorInfo(error));
     }
     last = key;
+    if (judge.doubted.size === 0) sure = key;
     share.bytes += ref.size;
     progress?.(share.bytes, wanted);
+  }
+  if (share.stopped) {
+    // The next check decides about them.
+    for (const doubted of judge.doubted) damaged.delete(doubted);
+    last = sure;
   }
   return last === undefined || readData >= 1 ? share : { ...share, next: last };
 }

@@ -3,7 +3,6 @@ import path from 'node:path';
 import type { BackupRequest } from '../backup/context.ts';
 import { aborted } from '../base/abort.ts';
 import { errorInfo, hasCode } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
 import type { Plan, PlannedSource } from '../plan/model.ts';
 import { missedRun, nextRun } from '../plan/values/schedule.ts';
 import type { RunReport } from '../report/events.ts';
@@ -14,11 +13,10 @@ import { type DrillingDeps, runDueDrill } from './drills.ts';
 import { createRunLogger } from './log-runs.ts';
 import { refreshPlan } from './refresh-plan.ts';
 import { beginTry, dueRetry, type Try } from './retries.ts';
-import { stopOthers } from './stop-others.ts';
+import { type StopOthersDeps, stopOthers } from './stop-others.ts';
 
-export interface DaemonDeps {
+export interface DaemonDeps extends StopOthersDeps {
   state: State;
-  log: Log;
   now(): Date;
   zone: string;
   /** names of the copies in the settings */
@@ -34,12 +32,10 @@ export interface DaemonDeps {
   recover(): Promise<void>;
   /** the time between attempts to undo a dead run, milliseconds; default {@link RECOVER_AGAIN_MS} */
   recoverAgainMs?: number;
-  /** true while a run is under way, in this process or in one started by `docker compose exec` */
-  isBusy(): Promise<boolean>;
-  /** returns the process ids of the other commands of this container */
-  others(): Promise<number[]>;
   /** receives WAL of the sources in the plan; absent in tests */
   receivers?: { update(plan: Plan): Promise<void>; stop(): Promise<void> };
+  /** those of the receivers and watches; absent in tests */
+  alarms?: { flush(): Promise<void> };
   /** look at the plan each minute, such as the watch of targets; they never reject */
   watches?: readonly { check(plan: Plan): Promise<void> }[];
   /** runs drills; absent in tests of backups */
@@ -120,7 +116,7 @@ export async function daemon(deps: DaemonDeps, signal: AbortSignal): Promise<voi
   stopTicking();
   for (const timer of [soon, heart]) clearTimeout(timer);
   await Promise.all([running, deps.receivers?.stop()]);
-  await stopOthers(deps);
+  await Promise.all([deps.alarms?.flush(), stopOthers(deps)]);
   await watching.catch(() => undefined);
 }
 

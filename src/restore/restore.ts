@@ -120,7 +120,7 @@ async function perform(
     const work = async () => {
       if (!request.live) await build();
       await step('swap', () => swapPart(deps, request, context, { prepared, report }));
-      if (report.failed) request.signal.throwIfAborted();
+      request.signal.throwIfAborted();
     };
     await whileStopped(deps, request, context, { prepared, report, work });
     if (prepared.look) report.checks.push(...(await step('look', prepared.look)));

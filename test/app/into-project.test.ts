@@ -1,15 +1,16 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { checkInto, projectOfRestore, settingsFor, startCommand } from '../../src/app/into-project.ts';
-import { sweepCopies } from '../../src/app/recovery.ts';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { checkInto, isBusyHere, projectOfRestore, settingsFor, startCommand } from '../../src/app/into-project.ts';
+import { createSweeps } from '../../src/app/recovery.ts';
 import { LifeboatError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { Engine } from '../../src/docker/engine.ts';
 import { rememberVolumes } from '../../src/kept/copy-data.ts';
 import { isInScope } from '../../src/plan/services.ts';
 import { parseSettings } from '../../src/plan/settings.ts';
+import { takeLock } from '../../src/run/process-lock.ts';
 import { openState, type Rollback } from '../../src/run/state.ts';
 
 /** An engine with a container of each of these. */
@@ -149,10 +150,22 @@ describe('the state of copies', () => {
     expect(await projectOfRestore('x', spool)).toBeUndefined();
   });
 
-  /** Sweeps copies on an engine with these. Returns the projects that were recovered. */
+  test('a restore into a copy counts as a run under way', async () => {
+    await record('busy-staging', 'x');
+    expect(await isBusyHere('busy-shop', spool)).toBe(false);
+    const lock = await takeLock('busy-staging');
+    expect(await isBusyHere('busy-shop', spool)).toBe(true);
+    await lock.release();
+  });
+
+  /** Sweeps copies on an engine with these, so often. Returns the projects that were recovered. */
   async function sweep(
     present: { projects?: string[]; volumes?: string[] },
-    { recover = async () => undefined, forget = true } = {},
+    {
+      recover = async () => undefined,
+      between = () => undefined,
+      times = 1,
+    }: { recover?: () => Promise<void>; between?: () => unknown; times?: number } = {},
   ) {
     const recovered: string[] = [];
     const engine = {
@@ -168,7 +181,11 @@ describe('the state of copies', () => {
       recovered.push(project);
       await recover();
     };
-    await sweepCopies({ engine, log: silentLog, spool, recover: note }, { forget });
+    const next = createSweeps({ engine, log: silentLog, spool, recover: note });
+    for (let i = 0; i < times; i++) {
+      if (i > 0) between();
+      await next();
+    }
     return recovered;
   }
   const leaveJournal = (project: string) => {
@@ -183,7 +200,42 @@ describe('the state of copies', () => {
     const recover = () => Promise.reject(new Error('no engine'));
     const projects = ['broken', 'staging', 'whole'];
     expect(await sweep({ projects }, { recover })).toEqual(['broken', 'staging']);
-    expect(await sweep({ projects }, { forget: false })).toEqual(['broken', 'staging']);
+    expect(await sweep({ projects })).toEqual(['broken', 'staging']);
+  });
+
+  test('is recovered again after a failure only when some minutes have passed', async () => {
+    leaveJournal('staging');
+    const recover = () => Promise.reject(new Error('no destination'));
+    expect(await sweep({ projects: ['staging'] }, { recover, times: 3 })).toEqual(['staging']);
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => clock.mock.calls.length * 600_000);
+    const tries = await sweep({ projects: ['staging'] }, { recover, times: 3 });
+    clock.mockRestore();
+    expect(tries).toEqual(['staging', 'staging', 'staging']);
+  });
+
+  test('is not recovered, nor forgotten, while only its volumes are there', async () => {
+    leaveJournal('staging');
+    await rememberVolumes(stateOf('staging'), ['staging_media']);
+    expect(await sweep({ volumes: ['staging_media'] }, { times: 2 })).toEqual([]);
+    expect(await sweep({ projects: ['staging'], volumes: ['staging_media'] })).toEqual(['staging']);
+  });
+
+  test('is looked at once at a time', async () => {
+    leaveJournal('staging');
+    let end = (): void => undefined;
+    const gate = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const lists: unknown[] = [];
+    const engine = { listContainers: async () => lists.push('list') && [{}] } as unknown as Engine;
+    const next = createSweeps({ engine, log: silentLog, spool, recover: () => gate });
+    const all = [next(), next(), next()];
+    await vi.waitFor(() => expect(lists).toHaveLength(1));
+    end();
+    await Promise.all(all);
+    expect(lists).toHaveLength(1);
+    await next();
+    expect(lists).toHaveLength(2);
   });
 
   test('is forgotten at the start once its containers and its volumes are gone', async () => {
@@ -191,7 +243,8 @@ describe('the state of copies', () => {
     await rememberVolumes(stateOf('staging'), ['staging_media']);
     await record('gone', 'y');
     await rememberVolumes(stateOf('gone'), ['gone_media']);
-    await sweep({ volumes: ['staging_media'] }, { forget: false });
+    const volumes = ['staging_media', 'gone_media'];
+    await sweep({ volumes }, { times: 2, between: () => volumes.pop() });
     expect(await projectOfRestore('y', spool)).toBe('gone');
     await sweep({ volumes: ['staging_media'] });
     expect(await projectOfRestore('x', spool)).toBe('staging');

@@ -357,6 +357,19 @@ test('a stop is passed to the commands in other processes, also without a run, a
   job.kill('SIGKILL');
 });
 
+test('a stop sends the alarms that wait before the other commands have ended', async () => {
+  await start();
+  const sent = new Promise<void>((resolve) => {
+    deps.alarms = { flush: async () => resolve() };
+  });
+  let busy = true;
+  deps.isBusy = async () => busy;
+  stop.abort();
+  await sent;
+  busy = false;
+  await ended;
+});
+
 test('a stop waits for a run that is under way, whatever process makes it', async () => {
   await start();
   let busy = true;

@@ -124,7 +124,8 @@ describe('point-in-time recovery', () => {
 
   beforeAll(async () => {
     stack = await Stack.start({
-      services: { db: postgres(17, { labels }) },
+      // Its transactions would come after the last one of a test.
+      services: { db: postgres(17, { labels, command: ['postgres', '-c', 'fsync=off', '-c', 'autovacuum=off'] }) },
       env: { LIFEBOAT_RPO: '1s', LIFEBOAT_BASE_SCHEDULE: '0 0 1 1 *', LIFEBOAT_COPY: '/copy' },
       agent: { volumes: ['./copy:/copy', './planted:/planted'] },
     });

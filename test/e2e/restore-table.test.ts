@@ -313,6 +313,42 @@ describe.each([13, 17])('single tables of Postgres %i', (version) => {
     },
   );
 
+  it('reports a table as restored if its process is stopped while the server commits it', async () => {
+    await sql('DROP TABLE IF EXISTS slow');
+    const set = async (statement: string) => {
+      for (const text of [`ALTER SYSTEM ${statement}`, 'SELECT pg_reload_conf()']) await stack.psql(text);
+    };
+    // A commit that waits for a standby which does not exist is complete on the server. Only that of the copy waits.
+    await set("SET synchronous_commit = 'local'");
+    await set("SET synchronous_standby_names = 'none'");
+    const before = await sql("SELECT pg_get_functiondef('slow(int)'::regprocedure)");
+    await sql(
+      `CREATE OR REPLACE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+         $$ BEGIN PERFORM set_config('synchronous_commit', 'on', true); RETURN true; END $$`,
+    );
+    const child = stack.spawn('restore', 'latest', 'db.postgres', '--table', 'slow', '--json');
+    let out = '';
+    child.stdout?.on('data', (data) => {
+      out += data;
+    });
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+    const waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    await whileRuns(
+      ended,
+      until('it commits', async () => (await stack.psql(waits)) === '1'),
+    );
+    const stopping = `for p in /proc/[0-9]*; do
+      if tr '\\0' ' ' < $p/cmdline | grep -q 'cli.js res[t]ore'; then kill -TERM "\${p#/proc/}"; fi
+    done 2>/dev/null; true`;
+    await stack.exec('lifeboat', ['sh', '-c', stopping]);
+    expect(await ended, out).toBe(130);
+    await sql(before);
+    for (const name of ['synchronous_standby_names', 'synchronous_commit']) await set(`RESET ${name}`);
+    expect(await sql('SELECT count(*) FROM slow')).toBe('150');
+    expect(out).toContain('The restored data is in place, complete');
+    await untouched();
+  });
+
   it('restores the table completely or not at all if its process is killed, and the next restore cleans up', async () => {
     await sql('DROP TABLE IF EXISTS slow');
     const openGate = await shutGate(stack, GATES.beside);

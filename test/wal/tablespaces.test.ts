@@ -1,9 +1,9 @@
-import { mkdtempSync, type ReadStream, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, type ReadStream, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { startOf } from '../../src/store/wal/names.ts';
+import { formatLsn, startOf } from '../../src/store/wal/names.ts';
 import { TablespaceWatch } from '../../src/wal/spool/tablespaces.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { nameOf, SIZE, WalBench } from '../store/wal/bench.ts';
@@ -43,6 +43,22 @@ beforeEach(async () => {
 afterEach(() => {
   vi.restoreAllMocks();
   rmSync(directory, { recursive: true });
+});
+
+test.each([
+  ['received after the history began hides no', 60_000],
+  ['that the server left before the history began is passed over with its', -60_000],
+])('WAL of a later timeline %s tablespace', async (_, afterMs) => {
+  const bench = new WalBench();
+  await bench.store(1, 1);
+  const writer = await bench.open();
+  await writer.beginAnew({ at: bench.at, timeline: 1, to: formatLsn(startOf(2, SIZE)), why: 'older data' });
+  const file = join(directory, nameOf(3, 2));
+  writeFileSync(file, bytes);
+  const at = new Date(Date.parse(bench.at) + afterMs);
+  utimesSync(file, at, at);
+  watch = new TablespaceWatch(directory, SIZE, await bench.open());
+  expect(await watch.find(nameOf(3, 2), SIZE)).toBe(afterMs > 0 ? created : undefined);
 });
 
 test('a read that fails in the middle of a segment hides no tablespace', async () => {

@@ -1,4 +1,5 @@
-import { readdirSync } from 'node:fs';
+import { lstatSync, readdirSync } from 'node:fs';
+import path from 'node:path';
 import { parseLsn, parseSegmentName, startOf } from '../../store/wal/names.ts';
 import { PAGE, RecordScanner } from '../../store/wal/records.ts';
 import type { WalWriter } from '../../store/wal/write-log.ts';
@@ -31,8 +32,10 @@ export class TablespaceWatch {
     this.directory = directory;
     this.size = size;
     this.begun = begun;
-    // What waits before anything of a history is stored was received before it began.
-    const waiting = begun && inventory.isEmpty ? readdirSync(directory) : [];
+    const isBefore = (name: string) =>
+      begun !== undefined && changedAt(path.join(directory, name)) <= Date.parse(begun.at);
+    // Once something of a history is stored, nothing waits that was received before it began.
+    const waiting = inventory.isEmpty ? readdirSync(directory).filter(isBefore) : [];
     this.left = new Set(waiting.map((name) => parseSegmentName(name.slice(0, 24), size)?.timeline));
   }
 
@@ -88,6 +91,11 @@ export class TablespaceWatch {
       TABLESPACES,
     );
   }
+}
+
+/** Returns when a file was changed last, milliseconds; NaN if it is gone. */
+function changedAt(file: string): number {
+  return lstatSync(file, { throwIfNoEntry: false })?.mtimeMs ?? Number.NaN;
 }
 
 async function* nothing(): AsyncGenerator<never> {}

@@ -118,6 +118,21 @@ test('an interrupted check of a share goes on after the last object that it has 
   expect(next).toBe(packs[1]);
 });
 
+test('a disk error right before the check was interrupted is left to the next check', async () => {
+  const repository = await bench.main();
+  const stop = new AbortController();
+  bench.mainFault = (call, key) => {
+    if (call === 'get' && key === packs[3]) stop.abort(new LifeboatError('INTERRUPTED', 'asked to stop'));
+    if (call === 'get' && key === packs[2]) badSector(key);
+  };
+  const { damaged, stopped, next } = await check(repository, {
+    readData: 0.99,
+    spool: bench.root,
+    signal: stop.signal,
+  });
+  expect({ damaged, next, stopped }).toMatchObject({ damaged: [], next: packs[1], stopped: { code: 'INTERRUPTED' } });
+});
+
 test('one object on bad sectors and one missing object are damaged; all others are read', async () => {
   const [, bad, , gone] = packs as [string, string, string, string];
   const { damaged, unread, stopped } = await checkWith((call, key) => {

@@ -7,6 +7,7 @@ import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import { withWatchdog } from '../server/watchdog.ts';
 import { namesOf } from './build-tables.ts';
+import { wasCommitted } from './find-committed.ts';
 import type { LoadTablesOptions } from './load-options.ts';
 import { copyTablesCommand } from './table-commands.ts';
 import type { Shaped } from './table-shape.ts';
@@ -26,7 +27,7 @@ type InDatabase = <T>(database: string, work: (session: Session) => Promise<T>) 
 /**
  * Copies tables from the working database into the live one, in one transaction. If a function names an object without
  * its schema, copies again with the search_path of the database. From Postgres 17 on, CREATE INDEX ignores that path,
- * so the second copy leaves out indexes on expressions.
+ * so the second copy leaves out indexes on expressions. A copy that is committed although it was cut off is done.
  *
  * @returns indexes that are left out
  * @throws PG_TARGET_EXISTS, PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; those of a session
@@ -41,7 +42,7 @@ export async function copyTables(
   const file = path.posix.join(scratch, SCRATCH, 'tables.dump');
   const copy = { from: working, to: target, file, tables, encoding: recorded.encoding };
   try {
-    await run(options, copyTablesCommand(tools.connection, copy));
+    await run(options, tables, copyTablesCommand(tools.connection, copy));
     return [];
   } catch (error) {
     // Somebody may have created the table in the meantime.
@@ -54,9 +55,11 @@ export async function copyTables(
     schemas: (await readLeads(session, recorded)).map(({ schema }) => schema),
   }));
   const searched = [...new Set([...searchPath(recorded), ...schemas])];
-  await run(options, copyTablesCommand(tools.connection, { ...copy, path: searched })).catch((error: unknown) => {
-    throw copyError(options, error);
-  });
+  await run(options, tables, copyTablesCommand(tools.connection, { ...copy, path: searched })).catch(
+    (error: unknown) => {
+      throw copyError(options, error);
+    },
+  );
   return later;
 }
 
@@ -87,12 +90,18 @@ async function takeIndexes(session: Session, tables: Shaped['tables']): Promise<
   return later;
 }
 
-async function run(options: LoadTablesOptions, command: string[]): Promise<void> {
+/** Runs the copy. A copy that was cut off counts as done if it is in the live database. */
+async function run(options: LoadTablesOptions, tables: Shaped['tables'], command: string[]): Promise<void> {
   const { tools, signal, stallTimeoutMs } = options;
   const what = `the restore of ${namesOf(options)}`;
-  await withWatchdog({ timeoutMs: stallTimeoutMs, pulses: [() => tools.activity()], signal, what }, (watched) =>
-    tools.run(command, watched),
-  );
+  try {
+    await withWatchdog({ timeoutMs: stallTimeoutMs, pulses: [() => tools.activity()], signal, what }, (watched) =>
+      tools.run(command, watched),
+    );
+  } catch (error) {
+    const isCutOff = signal.aborted || hasCode(error, 'PG_STALLED');
+    if (!isCutOff || !(await wasCommitted(options, tables))) throw error;
+  }
 }
 
 /** Returns the server's message. The message of EXEC_FAILED has the end of stderr as one line. */
