@@ -137,8 +137,9 @@ async function undo(
     if (start.verb === 'drill') await reportDeadDrill(deps, start);
     const reached = volumes.reached ?? clean.reached;
     if (start.verb === 'restore') await reportDeadRestore(deps, file, reached);
-    const volume = await unfinishedBy(deps.state, id);
-    if (volume) deps.log.warn('a dead recovery left an incomplete volume: remove it', { run: id, volume });
+    const volume = await unfinishedBy(deps.state, id).catch(() => undefined);
+    if (volume)
+      deps.log.warn('a recovery to a new volume died: a volume that it made may be incomplete', { run: id, volume });
     record({ type: 'reported', ...(begun ? { reached } : {}) });
   }
   return clean.done && volumes.done && !again;

@@ -123,7 +123,7 @@ async function recomputeLeft(tools: Tools, target: string, oid: string, signal: 
   if (present.get(target)?.oid !== oid) return [];
   const session = await tools.session(target, signal);
   const found = await findNameDependents(session).finally(() => session.close());
-  const warnings = await recomputeDependents(target, found, () => tools.session(target, signal));
+  const warnings = await recomputeDependents(target, found, { open: () => tools.session(target, signal), signal });
   // An outage: the next recovery tries again.
   signal.throwIfAborted();
   return warnings;

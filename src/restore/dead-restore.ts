@@ -25,6 +25,8 @@ interface DeadRestore {
   reached: Reached;
   /** the agent has a record of the data that it replaced */
   canRollBack: boolean;
+  /** it has, or may have, replaced data that is kept */
+  hasReplaced: boolean;
   /** databases that were certainly swapped, that failed and are unchanged, and the others in order */
   databases: { swapped: string[]; failed: string[]; others: string[] };
   /** tables that it was copying into a database in use */
@@ -71,16 +73,21 @@ export async function reportDeadRestore(deps: DeadRestoreDeps, journal: string, 
 
 /** The records of old data do not show a database under an unused name, nor files in an empty volume. */
 async function resultOf(
-  { state }: Pick<DeadRestoreDeps, 'state'>,
+  { state, log }: Pick<DeadRestoreDeps, 'state' | 'log'>,
   { restore: { id }, from }: JournalEntry & { type: 'begun' },
   entries: readonly JournalEntry[],
   found: Reached,
-): Promise<Pick<DeadRestore, 'reached' | 'canRollBack' | 'databases'>> {
+): Promise<Pick<DeadRestore, 'reached' | 'canRollBack' | 'hasReplaced' | 'databases'>> {
   const databases = databasesOf(entries);
   const isOne = databases.swapped.length === 1 && databases.failed.length + databases.others.length === 0;
-  const reached = isOne ? 'swapped' : found;
-  const isRecorded = (await state.rollbacks()).some((one) => one.id === (from?.id ?? id));
-  return { reached, canRollBack: reached === 'swapped' && isRecorded, databases };
+  const recorded = await state.rollbacks().catch((error: unknown) => {
+    log.warn('the records of replaced data cannot be read', { restore: id, ...errorInfo(error) });
+    return undefined;
+  });
+  const reached = isOne ? 'swapped' : recorded ? found : 'unknown';
+  const isRecorded = recorded?.some((one) => one.id === (from?.id ?? id)) === true;
+  const canRollBack = reached === 'swapped' && isRecorded;
+  return { reached, canRollBack, hasReplaced: canRollBack || reached === 'unknown' || !recorded, databases };
 }
 
 /** Remembers a dead restore whose data is in place: without an id, a rollback means that one. */
@@ -114,11 +121,10 @@ async function hasGroupEnded(journal: string, entries: readonly JournalEntry[]):
 
 function deadReport(
   restore: RestoreStart,
-  { reached, canRollBack, databases, copying, warnings }: DeadRestore,
+  { reached, canRollBack, hasReplaced, databases, copying, warnings }: DeadRestore,
   now: Date,
 ): RestoreReport {
   const { swapped } = databases;
-  const hasReplaced = canRollBack || reached === 'unknown';
   const isSeveral = swapped.length + databases.failed.length + databases.others.length > 1;
   return {
     ...restore,

@@ -92,7 +92,7 @@ export async function openPart(
     clear,
     async close() {
       await clear();
-      await endJournals(deps, [journal]);
+      await endJournals(deps, [journal], request.signal);
     },
   };
 }

@@ -173,7 +173,7 @@ async function withRollback<T>(given: RestoreDeps, request: RollbackRequest, how
     try {
       return await inTurn({ deps, request, journal, id }, how);
     } finally {
-      await endJournals(deps, [journal]);
+      await endJournals(deps, [journal], request.signal);
     }
   } finally {
     await lock.release();

@@ -384,6 +384,17 @@ test('a crashed rollback that is complete is no restore that replaced nothing', 
   await meant();
 });
 
+test('a crashed restore is reported once, without a way back, while the records of replaced data cannot be read', async () => {
+  const journal = deadRestore();
+  journal.record({ type: 'targets', targets: ['app'] });
+  journal.record({ type: 'swapped', target: 'app' });
+  deps.state = { ...deps.state, rollbacks: () => Promise.reject(new Error('EIO')) };
+  await recover(deps);
+  await recover(deps);
+  expect(restores).toMatchObject([{ canRollBack: false, error: { code: 'RUN_DIED' } }]);
+  expect(restores[0]).not.toHaveProperty('undo');
+});
+
 test('a crashed restore of several databases reports the failed ones separately from the current one', async () => {
   reached = 'swapped';
   const journal = deadRestore();
@@ -508,15 +519,24 @@ test('a drill that died after it had stored its evidence is reported with that',
   expect(drills).toEqual([stored]);
 });
 
-test('the incomplete volume of a recovery that died is named in the log', async () => {
+test('the volume of a recovery that died is named in the log, as one that may be incomplete', async () => {
   const id = '20261120T031600Z-00ab13';
   new Journal(journals, { type: 'start', verb: 'restore', id, agent: 'a1' });
   await noteUnfinished(deps.state, 'recovered', id);
   const said: unknown[] = [];
   deps.log = { ...silentLog, warn: (message, fields) => void said.push({ message, ...fields }) };
   await recover(deps);
-  expect(said).toContainEqual({ message: expect.stringContaining('remove it'), run: id, volume: 'recovered' });
+  expect(said).toContainEqual({ message: expect.stringContaining('may be incomplete'), run: id, volume: 'recovered' });
   expect(readdirSync(journals)).toEqual([]);
+});
+
+test('a dead run is reported once although the record of unfinished volumes cannot be read', async () => {
+  mkdirSync(path.join(deps.state.directory, 'unfinished-volumes.json'), { recursive: true });
+  deadRestore();
+  failing.add('drop');
+  await recover(deps);
+  await recover(deps);
+  expect(restores).toHaveLength(1);
 });
 
 test('an empty journal is removed without a report', async () => {

@@ -25,7 +25,7 @@ test('one recovery ends all journals with open work, also those that it removes 
       rmSync(file);
     }
   };
-  await endJournals({ recover }, [done, open, group]);
+  await endJournals({ recover }, [done, open, group], { aborted: true });
   expect(seen).toEqual([
     ['start', 'stop', 'reported'],
     ['start', 'stop', 'reported'],
@@ -41,12 +41,26 @@ test('a source with open work counts as reported before the journal of its group
     expect((await readJournal(open.file)).at(-1)?.type).toBe('reported');
     await close();
   };
-  await endJournals({ recover: async () => undefined }, [open, group]);
+  await endJournals({ recover: async () => undefined }, [open, group], { aborted: false });
   expect(existsSync(group.file)).toBe(false);
 });
 
 test('without open work, nothing is recovered', async () => {
   const journal = journalOf('a');
-  await endJournals({ recover: () => expect.fail('there is nothing to recover') }, [journal]);
+  await endJournals({ recover: () => expect.fail('there is nothing to recover') }, [journal], { aborted: false });
   expect(existsSync(journal.file)).toBe(false);
+});
+
+test('after an interrupt, nobody waits for what the next recovery computes again', async () => {
+  const dependents = { type: 'dependents' as const, source: 'db.postgres', target: 'app', oid: '7' };
+  const [interrupted, failed] = ['a', 'b'].map(journalOf) as [Journal, Journal];
+  for (const journal of [interrupted, failed]) journal.record(dependents);
+  await endJournals({ recover: () => expect.fail('this may take half an hour') }, [interrupted], { aborted: true });
+  expect((await readJournal(interrupted.file)).map(({ type }) => type)).toEqual(['start', 'dependents', 'reported']);
+  let recovered = false;
+  const recover = async () => {
+    recovered = true;
+  };
+  await endJournals({ recover }, [failed], { aborted: false });
+  expect(recovered).toBe(true);
 });

@@ -92,12 +92,12 @@ export async function restoreAll(deps: RestoreDeps, request: RestoreRequest): Pr
 }
 
 /** Ends the journals of the sources, and the journal of the group, whose end may start containers. */
-async function closeAll({ deps, parts, opened, journal }: Whole): Promise<void> {
+async function closeAll({ deps, request, parts, opened, journal }: Whole): Promise<void> {
   for (const part of parts) {
     await closeData(part).catch((error: unknown) => deps.log.warn('a session did not close', { ...errorInfo(error) }));
   }
   for (const one of opened) await one.clear();
-  await endJournals(deps, [...opened.map(({ context }) => context.journal), journal]);
+  await endJournals(deps, [...opened.map(({ context }) => context.journal), journal], request.signal);
 }
 
 async function preparePart(

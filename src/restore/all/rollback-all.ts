@@ -105,7 +105,7 @@ export async function rollbackAll(
       if (error !== undefined || (why !== undefined && report.restored.length === 0)) throw why;
       return result();
     } finally {
-      await endJournals(deps, whole.journals);
+      await endJournals(deps, whole.journals, request.signal);
     }
   } finally {
     await lock.release();

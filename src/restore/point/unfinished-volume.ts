@@ -30,7 +30,7 @@ export async function noteFinished(state: Directory, volume: string): Promise<vo
   await writeJson(fileIn(state), rest);
 }
 
-/** Returns the volume that a recovery did not complete, if it is one to a new volume. */
+/** Returns the volume that a recovery was to make and may not have completed, if it is one to a new volume. */
 export async function unfinishedBy(state: Directory, id: string): Promise<string | undefined> {
   return Object.entries(await read(state)).find(([, run]) => run === id)?.[0];
 }
@@ -46,12 +46,12 @@ export async function refuseExisting(
     if (isNotFound(error)) return;
     throw error;
   }
-  const id = (await read(state))[volume];
+  const { [volume]: id } = await read(state).catch((): Unfinished => ({}));
   const elsewhere = 'Name a volume that does not exist yet. Lifeboat creates it.';
   throw new LifeboatError('TREE_TARGET_NOT_EMPTY', `there is a volume ${volume} already`, {
     hint:
       id === undefined
         ? elsewhere
-        : `Recovery ${id} ended before it had completed a volume of that name. If this is the one, remove it with \`docker volume rm ${volume}\`. Or name a volume that does not exist yet.`,
+        : `${elsewhere} Recovery ${id}, to a volume of that name, did not end well: if it made this one, the volume may be incomplete.`,
   });
 }

@@ -35,10 +35,15 @@ test('a volume that a recovery did not complete is named in the next try, until 
   expect([await hintOf('found'), await hintOf('new')]).toEqual([plain, undefined]);
   await noteUnfinished(state, 'new', 'r1');
   volumes.add('new');
-  expect(await hintOf('new')).toMatch(/: Recovery r1 ended before .* `docker volume rm new`/);
+  expect(await hintOf('new')).toBe(
+    `${plain} Recovery r1, to a volume of that name, did not end well: if it made this one, the volume may be incomplete.`,
+  );
   expect([await unfinishedBy(state, 'r1'), await unfinishedBy(state, 'r2'), await hintOf('found')]).toEqual([
     ...['new', undefined, plain],
   ]);
+  await expect(refuseExisting({ engine: engine as never, state: { directory: '/dev/null' } }, 'new')).rejects.toThrow(
+    'there is a volume new already',
+  );
   await noteFinished(state, 'new');
   expect([await unfinishedBy(state, 'r1'), await hintOf('new')]).toEqual([undefined, plain]);
 });

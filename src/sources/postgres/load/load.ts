@@ -106,7 +106,9 @@ async function swapDatabase(options: LoadOptions, built: BuiltDatabase, kept: Ke
   const { swapMs, aside } = await swap(options, control, built, kept);
   options.recordSwapped(target);
   options.forgetWorking(built.working);
-  warnings.push(...(await recomputeDependents(target, dependents, () => tools.session(target, signal))));
+  warnings.push(
+    ...(await recomputeDependents(target, dependents, { open: () => tools.session(target, signal), signal })),
+  );
   // Recovery computes again what an interrupt has left.
   if (!signal.aborted) options.forgetDependents(target);
   if (aside) warnings.push(...(await clearBefore(options, built)));

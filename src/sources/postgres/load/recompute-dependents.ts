@@ -9,19 +9,34 @@ const LOCK_LIMIT = '60s';
 
 /**
  * Computes again what was built under the working name of a database and depends on that name. The database has its
- * final name and may be in use, so a failure is a warning with the statement to repeat.
+ * final name and may be in use, so a failure is a warning with the statement to repeat. After an interrupt, recovery
+ * computes everything again, so a single warning says that.
  *
  * @param found the dependents, in the order in which their statements can run
- * @param open opens a session on the database under its final name
+ * @param tools open a session on the database under its final name; `signal` interrupts the restore
  */
 export async function recomputeDependents(
   target: string,
   found: readonly NameDependent[],
-  open: () => Promise<Session>,
+  tools: { open(): Promise<Session>; signal: AbortSignal },
 ): Promise<string[]> {
   const warnings = found.filter(({ statement }) => statement === null).flatMap((one) => staleWarning(target, one));
   const steps = found.flatMap(({ statement, relation }) => (statement === null ? [] : { statement, relation }));
   if (steps.length === 0) return warnings;
+  const failures = await runAll(target, steps, tools.open);
+  if (tools.signal.aborted && failures.length > 0) {
+    const later = `database ${target}: what depends on the name of the database is not computed again yet, because the restore was interrupted: the next recovery of Lifeboat does it`;
+    return [...warnings, later];
+  }
+  return [...warnings, ...failures];
+}
+
+/** Returns a warning for each statement that failed. */
+async function runAll(
+  target: string,
+  steps: readonly { statement: string; relation: string | null }[],
+  open: () => Promise<Session>,
+): Promise<string[]> {
   const words = (error: unknown) => serverWords(error) ?? errorInfo(error).message;
   const notRun = (statement: string, error: unknown) =>
     `database ${target}: what depends on the name of the database is not computed again (${statement}): ${words(error)}`;
@@ -29,8 +44,9 @@ export async function recomputeDependents(
   try {
     session = await open();
   } catch (error) {
-    return [...warnings, ...steps.map(({ statement }) => notRun(statement, error))];
+    return steps.map(({ statement }) => notRun(statement, error));
   }
+  const failures: string[] = [];
   try {
     await quietSettings(session);
     const outdated = new Set<string>();
@@ -40,7 +56,7 @@ export async function recomputeDependents(
         await session.run(statement);
         if (relation !== null) outdated.add(relation);
       } catch (error) {
-        warnings.push(notRun(statement, error));
+        failures.push(notRun(statement, error));
       }
     }
     // If a relation cannot be analysed now, autovacuum analyses it later.
@@ -48,7 +64,7 @@ export async function recomputeDependents(
   } finally {
     await session.close();
   }
-  return warnings;
+  return failures;
 }
 
 /**

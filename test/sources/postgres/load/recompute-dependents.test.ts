@@ -22,6 +22,8 @@ const found: NameDependent[] = [
   { kind: 'index', object: 'public.i', relation: null, statement: 'REINDEX INDEX public.i' },
 ];
 
+const { signal } = new AbortController();
+
 test('what depends on the name is computed again, and a refusal takes nothing else with it', async () => {
   const ran: string[] = [];
   let closed = 0;
@@ -35,7 +37,7 @@ test('what depends on the name is computed again, and a refusal takes nothing el
     },
     close: async () => void closed++,
   } as unknown as Session;
-  const warnings = await recomputeDependents('app', found, async () => session);
+  const warnings = await recomputeDependents('app', found, { open: async () => session, signal });
   expect(ran.filter((sql) => !sql.startsWith('SET '))).toEqual([
     'REFRESH MATERIALIZED VIEW public.b',
     'REINDEX INDEX public.i',
@@ -50,7 +52,15 @@ test('what depends on the name is computed again, and a refusal takes nothing el
 
 test('a database that cannot be opened after the swap is restored, with a warning for each statement', async () => {
   const open = () => Promise.reject(new LifeboatError('PG_UNREACHABLE', 'no answer'));
-  const warnings = await recomputeDependents('app', found, open);
+  const warnings = await recomputeDependents('app', found, { open, signal });
   expect(warnings.filter((text) => text.endsWith('no answer'))).toHaveLength(3);
-  expect(await recomputeDependents('app', [], open)).toEqual([]);
+  expect(await recomputeDependents('app', [], { open, signal })).toEqual([]);
+});
+
+test('after an interrupt, one warning says that recovery computes the rest', async () => {
+  const open = () => Promise.reject(new LifeboatError('INTERRUPTED', 'stop'));
+  expect(await recomputeDependents('app', found, { open, signal: AbortSignal.abort() })).toEqual([
+    expect.stringMatching(/generated column public\.t\.g depends on the name/),
+    expect.stringMatching(/not computed again yet, because the restore was interrupted/),
+  ]);
 });
