@@ -93,8 +93,8 @@ export class LeftWal {
   }
 
   /**
-   * Removes old WAL that was set aside of sources that nobody asks for. Receivers remove that of their own. The limit is
-   * for all: a receiver keeps it only while it follows its server.
+   * Removes old WAL that was set aside of sources that nobody asks for. Receivers remove that of their own. The limit
+   * is for all: a receiver keeps it only while it follows its server.
    */
   private async removeAside(): Promise<void> {
     const { spool, now } = this.deps;
