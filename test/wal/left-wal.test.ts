@@ -8,9 +8,10 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { statfs } from 'node:fs/promises';
+import fs from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
 import type { BaseSource, Plan } from '../../src/plan/model.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
@@ -21,11 +22,6 @@ import { leftAsideProblems } from '../../src/wal/spool/aside.ts';
 import { warnOfUnstored } from '../../src/wal/unstored.ts';
 import { scratchBase } from '../store/helpers.ts';
 import { nameOf, SIZE, SYSTEM, WalBench } from '../store/wal/bench.ts';
-
-vi.mock('node:fs/promises', async (actual) => {
-  const real = await actual<typeof import('node:fs/promises')>();
-  return { ...real, statfs: vi.fn(real.statfs) };
-});
 
 const SOURCE = 'db.postgres';
 let root: string;
@@ -71,7 +67,6 @@ function recording(): { warnings: string[] } {
 }
 afterEach(async () => {
   await left.stop();
-  vi.mocked(statfs).mockReset();
   rmSync(root, { recursive: true });
 });
 
@@ -145,7 +140,13 @@ test.each(['stopped', 'gone', 'received'])(
 test('on a nearly full disk, no WAL is kept aside of a source without a receiver', async () => {
   rmSync(spool, { recursive: true });
   const aside = setMuchAside('gone.postgres');
-  vi.mocked(statfs).mockResolvedValue({ bsize: 4096, blocks: 26_214_400, bavail: 1000 } as never);
+  vi.spyOn(fs, 'statfs').mockResolvedValue({ bsize: 4096, blocks: 26_214_400, bavail: 1000 } as never);
+  // The imports of other modules follow.
+  syncBuiltinESMExports();
+  onTestFinished(() => {
+    vi.restoreAllMocks();
+    syncBuiltinESMExports();
+  });
   left.look({ plan: planOf(), received: new Set() });
   await expect.poll(aside).toEqual([]);
 });
