@@ -6,6 +6,7 @@ import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { type JournalEntry, type Reached, readJournal } from '../run/journal.ts';
 import type { State } from '../run/state.ts';
+import { copyingHint } from '../sources/postgres/tables/find-committed.ts';
 import { putRecord, readRecord, restoreKey } from '../store/objects/records.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { RUN_RESTORED } from './finish.ts';
@@ -161,12 +162,6 @@ async function report(deps: DeadRestoreDeps, own: RestoreReport): Promise<void> 
 /** Returns when a dead run was found, as ISO time. The clock may have been set back since its start. */
 export function endOf({ start }: { start: string }, found: Date): string {
   return new Date(Math.max(found.getTime(), Date.parse(start))).toISOString();
-}
-
-/** One transaction copies all tables; foreign keys and places among partitions follow after it. */
-function copyingHint(tables: readonly string[]): string {
-  const named = tables.slice(0, 5).join(', ') + (tables.length > 5 ? ` and ${tables.length - 5} more` : '');
-  return `${named} may be in the database by now, with all rows, but without foreign keys, or not attached as partitions: check whether they exist, drop them if they do, and start the restore again.`;
 }
 
 /** Each database is swapped on its own. The one in progress may be swapped too. */

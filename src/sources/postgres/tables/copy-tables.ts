@@ -7,7 +7,7 @@ import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import { withWatchdog } from '../server/watchdog.ts';
 import { namesOf } from './build-tables.ts';
-import { wasCommitted } from './find-committed.ts';
+import { findOutcome, unknownOutcome } from './find-committed.ts';
 import type { LoadTablesOptions } from './load-options.ts';
 import { copyTablesCommand } from './table-commands.ts';
 import type { Shaped } from './table-shape.ts';
@@ -100,7 +100,9 @@ async function run(options: LoadTablesOptions, tables: Shaped['tables'], command
     );
   } catch (error) {
     const isCutOff = signal.aborted || hasCode(error, 'PG_STALLED');
-    if (!isCutOff || !(await wasCommitted(options, tables))) throw error;
+    const outcome = isCutOff ? await findOutcome(options, tables) : 'rolled back';
+    if (outcome === 'unknown') throw unknownOutcome(error, tables);
+    if (outcome === 'rolled back') throw error;
   }
 }
 

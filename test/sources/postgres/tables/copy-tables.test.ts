@@ -8,8 +8,15 @@ import type { Shaped } from '../../../../src/sources/postgres/tables/table-shape
 const stopped = new LifeboatError('INTERRUPTED', 'the run was asked to stop');
 const orders = { schema: 'public', name: 'orders' };
 
-/** Copies a table of three rows, and is interrupted at the end. `live`: its rows afterwards; undefined: no table. */
-async function copyInterrupted(live: number | undefined): Promise<unknown> {
+/** `status`: of its transaction, once its session has ended; undefined: the session was gone before */
+interface Server {
+  status?: string | null;
+  /** a table with this name is in the live database */
+  isThere: boolean;
+}
+
+/** Copies a table, and is interrupted at the end. */
+async function copyInterrupted({ status, isThere }: Server): Promise<unknown> {
   const stopping = new AbortController();
   let ended = false;
   const tools = {
@@ -19,20 +26,18 @@ async function copyInterrupted(live: number | undefined): Promise<unknown> {
       throw new Error('the helper is gone');
     },
     control: async () => ({
-      async one() {
+      all: async () => (status === undefined ? [] : [{ xid: '740' }]),
+      async one(sql: string) {
+        // Before that, the statement may still take effect.
+        if (sql.includes('txid_status')) return { status: ended ? status : 'in progress' };
         ended = true;
         return { left: '0' };
       },
     }),
     async session(_: string, signal: AbortSignal) {
       signal.throwIfAborted();
-      // Before that, the statement may still take effect.
       expect(ended).toBe(true);
-      return {
-        all: async () => (live === undefined ? [] : [orders]),
-        one: async () => ({ rows: String(live) }),
-        close: async () => undefined,
-      };
+      return { all: async () => (isThere ? [orders] : []), close: async () => undefined };
     },
   };
   const options = {
@@ -44,10 +49,13 @@ async function copyInterrupted(live: number | undefined): Promise<unknown> {
   return copyTables(options, 'app__restoring', shaped, async () => expect.fail('the run is interrupted'));
 }
 
-test('a copy that is interrupted is done if it was committed, and only then', async () => {
-  expect(await copyInterrupted(3)).toEqual([]);
-  expect(await copyInterrupted(4)).toEqual([]);
-  await expect(copyInterrupted(undefined)).rejects.toThrow();
-  // An application has made it.
-  await expect(copyInterrupted(0)).rejects.toThrow();
+test('a copy that is interrupted is done if its transaction was committed, and only then', async () => {
+  expect(await copyInterrupted({ status: 'committed', isThere: true })).toEqual([]);
+  // An application has created a table with this name.
+  const lost = copyInterrupted({ status: 'aborted', isThere: true });
+  await expect(lost).rejects.toThrow('the helper is gone');
+  await expect(copyInterrupted({ isThere: false })).rejects.toThrow('the helper is gone');
+  const hint = expect.stringMatching(/^public\.orders may be in the database by now/);
+  for (const server of [{ isThere: true }, { status: null, isThere: true }])
+    await expect(copyInterrupted(server)).rejects.toMatchObject({ hint });
 });
