@@ -35,8 +35,10 @@ export async function recoverAlone(environment: Environment): Promise<void> {
  */
 export function sweepsOfCopies({ engine, log, settings }: Environment): () => Promise<void> {
   const recover = async (into: string) => {
-    // Not one that is under way.
-    if (!(await isLocked(into))) await recoverAlone(await openEnvironment({ settings, log }, { into }));
+    // It is under way.
+    if (await isLocked(into)) return false;
+    await recoverAlone(await openEnvironment({ settings, log }, { into }));
+    return true;
   };
   return createSweeps({ engine, log, spool: SPOOL, recover });
 }
@@ -61,7 +63,8 @@ interface SweepDeps {
   engine: Pick<Engine, 'listContainers' | 'inspectVolume'>;
   log: Log;
   spool: string;
-  recover(project: string): Promise<void>;
+  /** resolves to whether it tried */
+  recover(project: string): Promise<boolean>;
   /** when the last recovery of a copy failed, by its project; by the clock of `performance` */
   failedAt: Map<string, number>;
 }
@@ -77,13 +80,16 @@ async function sweepCopies(
 ): Promise<void> {
   for (const project of await copiesIn(spool)) {
     const directory = path.join(spoolOf(project, spool), 'state');
+    const hasDead = async () => (await openJournals(path.join(directory, 'runs'))).length > 0;
     try {
-      const isDead = (await openJournals(path.join(directory, 'runs'))).length > 0;
+      const isDead = await hasDead();
       const mayTry = performance.now() - (failedAt.get(project) ?? Number.NEGATIVE_INFINITY) >= PAUSE_MS;
       if (!forget && !(isDead && mayTry)) continue;
       const containers = await engine.listContainers({ labels: [`com.docker.compose.project=${project}`] });
       // Without containers, it waits until they are made again.
-      if (containers.length > 0 && isDead) await recover(project);
+      const hasTried = containers.length > 0 && isDead && (await recover(project));
+      // A recovery logs its failures.
+      if (hasTried && (await hasDead())) failedAt.set(project, performance.now());
       if (containers.length > 0 || !forget || (await hasVolumes(engine, directory))) continue;
       log.info('a copy of the project is gone, so its restores are forgotten', { project });
       await removePath(path.dirname(spoolOf(project, spool)), project);

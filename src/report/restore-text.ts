@@ -86,7 +86,7 @@ export function restoreLines(report: RestoreReport, paint: Paint = plainPaint): 
 /** Says that a dry run changed nothing in use, and which snapshot it stored for that, if any. */
 export function dryRunText(recovered: string | undefined): string {
   if (recovered === undefined) return 'Nothing was changed: this was a dry run.';
-  return `The databases are unchanged: this was a dry run. Snapshot ${recovered} with the recovered state stays: restore it by its id.`;
+  return `The databases are unchanged: this was a dry run. Snapshot ${recovered} with the recovered state stays for at least a day: restore it by its id, or keep it longer with \`lifeboat pin ${recovered}\`.`;
 }
 
 /** Returns what went wrong in a restore that goes on, as texts of one line. */

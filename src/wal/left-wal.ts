@@ -97,11 +97,11 @@ export class LeftWal {
    * is for all: a receiver keeps it only while it follows its server.
    */
   private async removeAside(): Promise<void> {
-    const { spool, now } = this.deps;
+    const { spool, now, memory } = this.deps;
     const before = new Date(now().getTime() - KEPT_DAYS * 86_400_000);
     for (const source of await sourcesWithAside(spool)) {
       const directory = path.join(spool, source);
-      if (this.isGone(source, [])) await removeAside(directory, before);
+      if (this.isGone(source, await memory.slots())) await removeAside(directory, before);
       await limitAside(directory, (error) => tell(this.deps, source, error));
     }
   }

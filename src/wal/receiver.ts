@@ -233,9 +233,9 @@ export class Receiver {
     this.renew ||= hasCode(this.diverged, 'WAL_DIVERGED');
     const { writer, isAnew } = await this.storing.watched((until) => openLog(options, facts, more, until), signal);
     signal.throwIfAborted();
+    this.diverged = undefined; // Before the next step, which fails on a full spool: people have heard of it.
     if (isAnew) await this.status.begunAnew();
     if (replacement) await forgetReplacement(deps.memory, source.server, replacement);
-    this.diverged = undefined;
     return writer;
   }
 

@@ -180,6 +180,7 @@ describe('the state of copies', () => {
     const note = async (project: string) => {
       recovered.push(project);
       await recover();
+      return true;
     };
     const next = createSweeps({ engine, log: silentLog, spool, recover: note });
     for (let i = 0; i < times; i++) {
@@ -207,6 +208,8 @@ describe('the state of copies', () => {
     leaveJournal('staging');
     const recover = () => Promise.reject(new Error('no destination'));
     expect(await sweep({ projects: ['staging'] }, { recover, times: 3 })).toEqual(['staging']);
+    // It logs what it could not undo, and leaves the journal.
+    expect(await sweep({ projects: ['staging'] }, { times: 3 })).toEqual(['staging']);
     const clock = vi.spyOn(performance, 'now').mockImplementation(() => clock.mock.calls.length * 600_000);
     const tries = await sweep({ projects: ['staging'] }, { recover, times: 3 });
     clock.mockRestore();
@@ -228,7 +231,7 @@ describe('the state of copies', () => {
     });
     const lists: unknown[] = [];
     const engine = { listContainers: async () => lists.push('list') && [{}] } as unknown as Engine;
-    const next = createSweeps({ engine, log: silentLog, spool, recover: () => gate });
+    const next = createSweeps({ engine, log: silentLog, spool, recover: () => gate.then(() => false) });
     const all = [next(), next(), next()];
     await vi.waitFor(() => expect(lists).toHaveLength(1));
     end();

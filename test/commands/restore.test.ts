@@ -64,7 +64,8 @@ test('a dry run of a recovery names the snapshot that it stored', async () => {
   const options = { at, database: 'shop', table: ['public.orders'], dryRun: true };
   const call = { app, io: { ...io, out, err: () => undefined }, operands: ['db.postgres', []], options, json: false };
   expect(await restore(call as unknown as Call)).toBe(0);
-  expect(text).toContain('Snapshot 20261130T012000Z-cccccc with the recovered state stays');
+  expect(text).toContain('Snapshot 20261130T012000Z-cccccc with the recovered state stays for at least a day');
+  expect(text).toContain('`lifeboat pin 20261130T012000Z-cccccc`');
   expect(text).not.toContain('Nothing was changed');
 });
 

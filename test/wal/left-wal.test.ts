@@ -13,7 +13,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
-import type { BaseSource, Plan } from '../../src/plan/model.ts';
+import type { BaseSource, Plan, PostgresSource } from '../../src/plan/model.ts';
 import type { Repository } from '../../src/store/repository/repository.ts';
 import { readWalLogs } from '../../src/store/wal/read-log.ts';
 import { LeftWal } from '../../src/wal/left-wal.ts';
@@ -106,6 +106,22 @@ test('WAL that is set aside of a source that nobody asks for is shown, and remov
   left.look({ plan: planOf(), received: new Set() });
   await expect.poll(() => readdirSync(join(root, 'spool'))).toEqual([]);
   expect(await problems()).toEqual([]);
+});
+
+test('WAL that is set aside of a source whose slot is still there stays, because its container may be on its way back', async () => {
+  const directory = join(root, 'spool', `${SOURCE}.aside`, '2020-01-01T03-00-00.000Z');
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, nameOf(3)), 'x');
+  const memory = openReceiverMemory(root);
+  const slot = { slot: 'lifeboat_x', source: SOURCE, server: {} as PostgresSource, at: bench.at };
+  await memory.updateSlots(() => [slot]);
+  const limited = vi.spyOn(memory, 'slots');
+  left = open({ memory });
+  left.look({ plan: planOf(), received: new Set() });
+  // The second look at the slots decides about it.
+  await expect.poll(() => limited.mock.calls.length).toBeGreaterThan(1);
+  await left.stop();
+  expect(existsSync(directory)).toBe(true);
 });
 
 /** Sets 3 GiB of WAL of a source aside on each of three days. They take no block of the disk. */
