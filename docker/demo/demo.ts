@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { compare, dropDatabase, emptyVolume, ofDatabase, ofVolume } from './fingerprint.ts';
-import { dropTable, rowsNow, waitUntilStored, writeReview } from './lost-table.ts';
+import { dropTable, rowsNow, waitForWindow, waitUntilStored, writeReview } from './lost-table.ts';
 import { COPY, type Key, lookInside, loseHost, makeKey, startBucket } from './off-site.ts';
 import { pageAddress, waitForEnter } from './page.ts';
 import { compose, goOffSite, inService, lifeboat, lifeboatWithKey, PROJECT, removeAll } from './project.ts';
@@ -122,6 +122,7 @@ async function snapshot(): Promise<string> {
 /** Drops a table, and brings it back as it was seconds before, with a row that no backup has. */
 async function loseTable(): Promise<void> {
   heading('Somebody drops a table');
+  await waitForWindow(signal);
   const { at, rows } = await writeReview(signal);
   show(`At ${at}, a customer has just written a review. reviews: ${rows}`);
   show('$ psql -c "DROP TABLE reviews"');

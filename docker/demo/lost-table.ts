@@ -21,19 +21,34 @@ export async function dropTable(signal: AbortSignal): Promise<boolean> {
   return !(await ofDatabase(signal)).has(TABLE);
 }
 
+/** Waits until Lifeboat can recover the server: its first base backup may wait for the first scheduled run. */
+export async function waitForWindow(signal: AbortSignal): Promise<void> {
+  await waitUntilRecoverable('the first base backup', () => true, signal);
+}
+
 /** Waits until Lifeboat can recover the server to a time. */
 export async function waitUntilStored(at: string, signal: AbortSignal): Promise<void> {
+  const time = Date.parse(at.replace(' ', 'T'));
+  await waitUntilRecoverable(`the changes until ${at}`, (end) => end >= time, signal);
+}
+
+/** @param isEnough gets the end of the newest window, milliseconds since the epoch */
+async function waitUntilRecoverable(
+  what: string,
+  isEnough: (end: number) => boolean,
+  signal: AbortSignal,
+): Promise<void> {
   const until = performance.now() + WAIT_MS;
   while (performance.now() < until) {
     const { status, stdout } = await lifeboat(['windows', 'db.postgres', '--json'], signal);
     if (status === 0) {
       const { sources } = JSON.parse(stdout) as { sources: { windows: { to: string }[] }[] };
       const last = sources[0]?.windows.at(-1);
-      if (last && Date.parse(last.to) >= Date.parse(at.replace(' ', 'T'))) return;
+      if (last && isEnough(Date.parse(last.to))) return;
     }
     await sleep(1000, undefined, { signal });
   }
-  throw new Error(`Lifeboat had not stored the changes until ${at} after ${WAIT_MS / 1000} s`);
+  throw new Error(`Lifeboat had not stored ${what} after ${WAIT_MS / 1000} s`);
 }
 
 /** The rows of the table now. */
