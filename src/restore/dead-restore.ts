@@ -6,7 +6,7 @@ import type { Dispatcher } from '../report/dispatch.ts';
 import type { RestoreReport, RestoreStart } from '../report/events.ts';
 import { type JournalEntry, type Reached, readJournal } from '../run/journal.ts';
 import type { State } from '../run/state.ts';
-import { copyingHint } from '../sources/postgres/tables/find-committed.ts';
+import { copyingHint } from '../sources/postgres/tables/copy-outcome.ts';
 import { putRecord, readRecord, restoreKey } from '../store/objects/records.ts';
 import type { Repository } from '../store/repository/repository.ts';
 import { RUN_RESTORED } from './finish.ts';

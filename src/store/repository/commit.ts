@@ -36,7 +36,7 @@ export function isCertainFailure(error: unknown): boolean {
  * Lifeboat reads the manifest back, unless another agent has taken over.
  *
  * An imported file is pinned first, so that no prune ever finds it without its pin. A pin alone has no effect. A
- * recovery is not pinned: it can be made again.
+ * recovery is not pinned: while the window holds its point, it can be made again.
  *
  * @throws LEASE_LOST; DEST_FOREIGN; OBJECT_MISSING, OBJECT_DAMAGED, also if the manifest arrived so late that another
  * agent's prune had removed its objects; what the destination throws

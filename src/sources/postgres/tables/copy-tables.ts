@@ -7,7 +7,7 @@ import { quoteIdentifier } from '../server/quote.ts';
 import type { Session } from '../server/session.ts';
 import { withWatchdog } from '../server/watchdog.ts';
 import { namesOf } from './build-tables.ts';
-import { findOutcome, unknownOutcome } from './find-committed.ts';
+import { findOutcome, unknownOutcome } from './copy-outcome.ts';
 import type { LoadTablesOptions } from './load-options.ts';
 import { copyTablesCommand } from './table-commands.ts';
 import type { Shaped } from './table-shape.ts';
@@ -27,7 +27,8 @@ type InDatabase = <T>(database: string, work: (session: Session) => Promise<T>) 
 /**
  * Copies tables from the working database into the live one, in one transaction. If a function names an object without
  * its schema, copies again with the search_path of the database. From Postgres 17 on, CREATE INDEX ignores that path,
- * so the second copy leaves out indexes on expressions. A copy that is committed although it was cut off is done.
+ * so the second copy leaves out indexes on expressions. A copy that is committed although it was cut off is done. If
+ * nobody knows whether it is, the hint of the error says so.
  *
  * @returns indexes that are left out
  * @throws PG_TARGET_EXISTS, PG_RESTORE_FAILED, PG_NO_SPACE, PG_STALLED; those of a session

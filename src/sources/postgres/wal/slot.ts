@@ -46,7 +46,7 @@ export function slotName(home: string, project: string, source: string): string 
  * Reads the state of a slot and of the WAL.
  *
  * The receiver reports what it has written for the first time after a second. Until then, only the place where the slot
- * begins is known. Before a file of that segment has any WAL, it has zeros: only the beginning of the segment counts as
+ * begins is known. A file of that segment holds zeros until WAL arrives, so only the beginning of the segment counts as
  * received. Without files, the receiver starts at the beginning of that segment from Postgres 15 on, and earlier
  * versions start at the segment that the server writes, wherever the slot begins.
  */
